@@ -1,0 +1,1 @@
+"""Stores on this machine: the process environment, .env files, and a folder of files."""

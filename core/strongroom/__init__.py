@@ -1,0 +1,1 @@
+"""Secrets for Python applications, from a chain of stores."""

@@ -1,0 +1,246 @@
+"""The one object through which every store is used: checks, capabilities, redaction and the closed guard, once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NoReturn, TypeVar, final
+
+from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, UnsupportedOperationError
+from strongroom.model import Secret, Value, Version, check_data, check_key, check_path, check_prefix, protect
+from strongroom.store import (
+    BulkStore,
+    CheckedStore,
+    Health,
+    Items,
+    KeyedStore,
+    ListableStore,
+    LocalStore,
+    ProbedStore,
+    SecretStore,
+    VersionedStore,
+    VersionInfo,
+    WritableStore,
+)
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+_R = TypeVar("_R")
+
+
+@final
+class Front:
+    """A store, named, as everybody but its author sees it.
+
+    Paths and data are checked before the store sees them. A capability that the store lacks raises
+    `UnsupportedOperationError`. Whatever the store raises leaves as one of `strongroom.errors`, under this name, without
+    the store's frames: their locals would show values to whoever prints a traceback with locals.
+
+    Args:
+        store: any `SecretStore`.
+        name: its name in the chain, for messages and provenance.
+    """
+
+    def __init__(self, store: SecretStore, name: str) -> None:
+        self.name = name
+        self._store = store
+        self._keyed = store if isinstance(store, KeyedStore) else None
+        self._listable = store if isinstance(store, ListableStore) else None
+        self._writable = store if isinstance(store, WritableStore) else None
+        self._checked = store if isinstance(store, CheckedStore) else None
+        self._versioned = store if isinstance(store, VersionedStore) else None
+        self._bulk = store if isinstance(store, BulkStore) else None
+        self._probed = store if isinstance(store, ProbedStore) else None
+        self.local = isinstance(store, LocalStore) and store.local is True
+        self._closed = False
+        self._closing = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Front({self.name!r}, {type(self._store).__name__})"
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """The names of what this store can do beyond reading."""
+        have = {
+            "keyed": self._keyed,
+            "listable": self._listable,
+            "writable": self._writable,
+            "checked": self._checked,
+            "versioned": self._versioned,
+            "bulk": self._bulk,
+            "probed": self._probed,
+            "local": self.local or None,
+        }
+        return frozenset(name for name, capability in have.items() if capability is not None)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self, path: str) -> Secret:
+        """The whole secret at `path`."""
+        path = check_path(path)
+        return self._answer(path, lambda: self._store.read(path))
+
+    def read_key(self, path: str, key: str) -> Value:
+        """One key, from a store that knows single keys."""
+        keyed = self._keyed or self._unsupported("single-key reads", path)
+        path, key = check_path(path), check_key(key, path)
+        return protect(self._answer(path, lambda: keyed.read_key(path, key)))
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Each path with its secret or its own error; one by one where the store has no bulk reads."""
+        checked = (check_path(path) for path in paths)
+        if self._bulk is None:
+            yield from ((path, self._outcome(self.read, path)) for path in checked)
+        else:
+            bulk = self._bulk
+            yield from self._stream(None, lambda: bulk.read_many(checked))
+
+    def list_entries(self, prefix: str = "") -> Iterator[str]:
+        """The names directly below `prefix`, folders ending in `/`."""
+        listable = self._listable or self._unsupported("listing", prefix or None)
+        prefix = check_prefix(prefix)
+        yield from self._stream(prefix or None, lambda: listable.list_entries(prefix))
+
+    def walk(self, prefix: str = "") -> Iterator[str]:
+        """The path of every secret below `prefix`, depth first."""
+        prefix = check_prefix(prefix)
+        folders = [prefix]
+        while folders:
+            folder = folders.pop()
+            for name in self.list_entries(folder):
+                path = f"{folder}/{name}" if folder else name
+                if name.endswith("/"):
+                    folders.append(path.removesuffix("/"))
+                else:
+                    yield path
+
+    def probe(self) -> Health:
+        """How the store is; a store that cannot say is well as long as it is open."""
+        probed = self._probed
+        return Health(ok=True, detail="open") if probed is None else self._answer(None, probed.probe)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
+        """Replaces the whole secret."""
+        data, path = check_data(path, data), check_path(path)
+        writable = self._writable or self._unsupported("writing", path)
+        return self._answer(path, lambda: writable.write(path, data))
+
+    def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
+        """Replaces the whole secret when its newest version is `expected`; None expects none."""
+        data, path = check_data(path, data), check_path(path)
+        checked = self._checked or self._unsupported("check-and-set", path)
+        return self._answer(path, lambda: checked.write_if(path, data, expected))
+
+    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Each path with its new version or its own error; one by one where the store has no bulk writes."""
+        checked = ((check_path(path), check_data(path, data)) for path, data in items)
+        if self._bulk is None:
+            yield from ((path, self._outcome(self.write, path, data)) for path, data in checked)
+        else:
+            bulk = self._bulk
+            yield from self._stream(None, lambda: bulk.write_many(checked))
+
+    def delete(self, path: str) -> None:
+        """Removes the secret."""
+        path = check_path(path)
+        writable = self._writable or self._unsupported("deleting", path)
+        self._answer(path, lambda: writable.delete(path))
+
+    # --- versions -----------------------------------------------------------------------------------------------------
+
+    def versions(self, path: str) -> Sequence[VersionInfo]:
+        """What is known of each version, oldest first."""
+        path, versioned = check_path(path), self._history(path)
+        return self._answer(path, lambda: versioned.versions(path))
+
+    def read_version(self, path: str, version: Version) -> Secret:
+        """One version of a secret."""
+        path, versioned = check_path(path), self._history(path)
+        return self._answer(path, lambda: versioned.read_version(path, version))
+
+    def undelete(self, path: str, version: Version) -> None:
+        """Makes a deleted version readable again."""
+        path, versioned = check_path(path), self._history(path)
+        self._answer(path, lambda: versioned.undelete(path, version))
+
+    def destroy(self, path: str, version: Version) -> None:
+        """Removes one version for good."""
+        path, versioned = check_path(path), self._history(path)
+        self._answer(path, lambda: versioned.destroy(path, version))
+
+    def read_metadata(self, path: str) -> Mapping[str, str]:
+        """The secret's own labels."""
+        path, versioned = check_path(path), self._history(path)
+        return self._answer(path, lambda: versioned.read_metadata(path))
+
+    def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
+        """Replaces the secret's own labels."""
+        path, versioned = check_path(path), self._history(path)
+        self._answer(path, lambda: versioned.write_metadata(path, metadata))
+
+    def close(self) -> None:
+        """Closes the store, once; every later call is refused."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            self._store.close()
+        except Exception as error:  # a store that fails to close has nothing left to lose
+            logger.warning("Closing store %s failed: %s", self.name, type(error).__name__)
+
+    # --- the boundary -------------------------------------------------------------------------------------------------
+
+    def _history(self, path: str) -> VersionedStore:
+        return self._versioned or self._unsupported("versions", path)
+
+    def _unsupported(self, what: str, path: str | None) -> NoReturn:
+        raise UnsupportedOperationError(path, f"it has no {what}", store=self.name)
+
+    def _guard(self, path: str | None) -> None:
+        if self._closed:
+            raise StoreError(path, "it is closed", store=self.name, hint="Open a new one")
+
+    def _answer(self, path: str | None, operation: Callable[[], _R]) -> _R:
+        """The operation's result; its failure is raised anew, outside the `except`, so that no context holds a value."""
+        self._guard(path)
+        try:
+            return operation()
+        except Exception as error:
+            failure = self._translated(error, path)
+        del operation
+        raise failure
+
+    def _stream(self, path: str | None, operation: Callable[[], Iterator[_R]]) -> Iterator[_R]:
+        """`_answer` for a result that comes piece by piece."""
+        items = iter(self._answer(path, operation))
+        end = object()
+        while (item := self._answer(path, lambda: next(items, end))) is not end:
+            yield item  # type: ignore[misc]  # the sentinel has just been ruled out
+    
+    def _outcome(self, operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
+        try:
+            return operation(*arguments)
+        except StoreError as error:
+            return error
+
+    def _translated(self, error: Exception, path: str | None) -> StrongroomError:
+        """The error of our tree that stands for what a store raised, without the frames it came through."""
+        if logger.isEnabledFor(logging.DEBUG):
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{last.filename}:{last.lineno} in {last.name}"
+            logger.debug("Store %s raised %s at %s", self.name, type(error).__name__, where)
+        if isinstance(error, StrongroomError):
+            if isinstance(error, StoreError):
+                error.store = error.store or self.name
+                error.path = path if error.path is None else error.path
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
+        kind = type(error).__name__
+        if isinstance(error, ConnectionError | TimeoutError):
+            return StoreUnavailableError(path, kind, store=self.name)
+        return StoreError(path, f"it raised {kind}", store=self.name, hint="This is a bug in the store's plugin")

@@ -1,0 +1,369 @@
+"""The values that travel: secrets, their redaction, the rules for paths and data, and bytes in JSON. No I/O."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypeVar, cast
+
+from strongroom.errors import InvalidDataError, InvalidPathError
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+Value: TypeAlias = "str | bytes | int | float | bool | None | Sequence[Value] | Mapping[str, Value]"
+"""What a secret's key can hold. Strings and bytes survive exactly, numbers by value, and types are kept."""
+
+Version: TypeAlias = "int | str"
+"""A store's own name for one version of a secret: a number in Vault, an id in AWS. Opaque to everybody else."""
+
+MAX_PATH_LENGTH = 1024
+"""The longest path or key, in characters."""
+
+MAX_DEPTH = 32
+"""How deep a value may nest."""
+
+REDACTED = "**********"
+
+_T = TypeVar("_T")
+
+# Control characters would forge log lines and request lines, the line separators too; a backslash is a separator to
+# some stores; a lone surrogate has no UTF-8 form.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+class SensitiveStr(str):
+    """A real `str` whose `repr` is redacted, so that logs of arguments and tracebacks with locals do not show it.
+
+    Slices stay sensitive; copies are the object itself; a pickle holds a plain `str`. What does show it: `str()`,
+    f-strings, `%s`, `+`, `.strip()`, `.encode()` and everything else that makes a new string.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"SensitiveStr('{REDACTED}')"
+
+    def __getitem__(self, index: SupportsIndex | slice) -> SensitiveStr:
+        return SensitiveStr(str.__getitem__(self, index))
+
+    def __iter__(self) -> Iterator[SensitiveStr]:
+        return map(SensitiveStr, str.__iter__(self))
+
+    def __copy__(self) -> SensitiveStr:
+        return self
+
+    def __deepcopy__(self, memo: object) -> SensitiveStr:
+        return self
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str.__str__(self),)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Lets a pydantic model have a field of this type."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+
+class _SensitiveBytes(bytes):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"SensitiveBytes(b'{REDACTED}')"
+
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        return bytes, (b"".join([self]),)
+
+
+class _SensitiveList(list["Value"]):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"SensitiveList({REDACTED})"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        yield REDACTED
+
+    def __reduce__(self) -> tuple[type[list[Value]], tuple[list[Value]]]:
+        return list, (list(self),)
+
+
+class SensitiveDict(dict[str, "Value"]):
+    """A real `dict` whose `repr` shows its keys and no value. The strings in it are `SensitiveStr`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"SensitiveDict({', '.join(f'{key!r}: {REDACTED}' for key in self)})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, str]]:
+        for key in self:
+            yield key, REDACTED
+
+    def __or__(self, other: Mapping[str, Any]) -> SensitiveDict:  # type: ignore[override]  # dict's has two overloads
+        return protect_data({**self, **other})
+
+    def copy(self) -> SensitiveDict:
+        """A shallow copy, as redacted as this one."""
+        return SensitiveDict(self)
+
+    def __reduce__(self) -> tuple[type[dict[str, Value]], tuple[dict[str, Value]]]:
+        return dict, (dict(self),)
+
+
+def protect(value: Value) -> Value:
+    """The same value in types whose `repr` shows nothing, all the way down. Numbers, booleans and null stay."""
+    if isinstance(value, str):
+        return value if type(value) is SensitiveStr else SensitiveStr(value)
+    if isinstance(value, Mapping):
+        return protect_data(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _SensitiveBytes(value)
+    if isinstance(value, Sequence):
+        return _SensitiveList(map(protect, value))
+    return value
+
+
+def protect_data(data: Mapping[str, Value]) -> SensitiveDict:
+    """`protect` for a secret's data: a new `SensitiveDict` that shares nothing mutable with `data`."""
+    return SensitiveDict((key, protect(value)) for key, value in data.items())
+
+
+@dataclass(frozen=True)
+class Secret:
+    """One secret as one store holds it.
+
+    Attributes:
+        path: where it is, relative to the store.
+        data: its keys and values, as a `SensitiveDict`.
+        version: the store's name for this version, or None where it has none.
+        created: when this version was written, with a time zone, or None where the store does not say.
+        metadata: the store's own labels (custom metadata, tags). Never a value.
+    """
+
+    path: str
+    data: Mapping[str, Value]
+    version: Version | None = None
+    created: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", protect_data(self.data))
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
+
+
+def check_path(path: str) -> str:
+    """The path itself, when it can name a secret.
+
+    A path is segments joined by single slashes: no empty segment, no `.` or `..`, no control character, backslash or
+    lone surrogate, at most `MAX_PATH_LENGTH` characters. Each of these has been an alias for another secret, or a way
+    out of the mount, in some client.
+
+    Raises:
+        InvalidPathError: says which rule the path breaks.
+    """
+    if not isinstance(path, str):
+        raise InvalidPathError(None, f"a path is a string, not {type(path).__name__}")
+    if not path:
+        raise InvalidPathError(path, "the path is empty")
+    if len(path) > MAX_PATH_LENGTH:
+        raise InvalidPathError(path, f"{len(path):,} characters, the most is {MAX_PATH_LENGTH:,}")
+    if _FORBIDDEN.search(path):
+        raise InvalidPathError(path, "it has a control character, a backslash or a lone surrogate")
+    for segment in path.split("/"):
+        if segment in {"", ".", ".."}:
+            what = f"a segment that is {segment!r}" if segment else "a leading, trailing or double slash"
+            raise InvalidPathError(path, f"it has {what}", hint="Write it as segments joined by single slashes")
+    return path
+
+
+def check_prefix(prefix: str) -> str:
+    """The folder to list, without its trailing slash; the empty string is the top.
+
+    Raises:
+        InvalidPathError: as `check_path` does.
+    """
+    return check_path(prefix.removesuffix("/")) if prefix else prefix
+
+
+def check_key(key: str, path: str | None = None) -> str:
+    """The key itself, when it can name a field of a secret.
+
+    Raises:
+        InvalidPathError: it is empty, too long, not a string, or has a control character or a lone surrogate.
+    """
+    if not isinstance(key, str):
+        raise InvalidPathError(path, f"a key is a string, not {type(key).__name__}")
+    if not key or len(key) > MAX_PATH_LENGTH or _FORBIDDEN.search(key.replace("\\", "")):
+        raise InvalidPathError(path, "the key is empty, too long, or has a control character or a lone surrogate")
+    return key
+
+
+def parse_reference(reference: str) -> tuple[str, str | None]:
+    """`PATH#KEY` as path and key, `PATH` as path and None. The last `#` divides, since a path may hold one.
+
+    Raises:
+        InvalidPathError: as `check_path` and `check_key` do.
+    """
+    path, mark, key = reference.rpartition("#")
+    if not mark:
+        return check_path(reference), None
+    return check_path(path), check_key(key, path)
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def check_data(path: str, data: Mapping[str, Value]) -> SensitiveDict:
+    """A redacted copy of `data`, when every store could give it back exactly.
+
+    Raises:
+        InvalidDataError: names the key, never the value: a type that is not a `Value`, a number that is not finite, a
+            lone surrogate, a key that is not a string, or more than `MAX_DEPTH` levels.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidDataError(path, f"a secret is a mapping of keys to values, not {type(data).__name__}")
+    if not data:
+        raise InvalidDataError(path, "a secret has at least one key")
+    for key in data:
+        check_key(key, path)
+    fault = next((f"key {key!r}: {fault}" for key, value in data.items() if (fault := _fault(value, MAX_DEPTH))), None)
+    if fault:
+        raise InvalidDataError(path, fault)
+    return protect_data(data)
+
+
+def _fault(value: object, depth: int) -> str | None:
+    """What keeps a value from being stored exactly, or None."""
+    if value is None or isinstance(value, bool | int | bytes):
+        return None
+    if isinstance(value, str):
+        return "a string with a lone surrogate" if _SURROGATE.search(value) else None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "a number that is not finite"
+    if depth == 0:
+        return f"more than {MAX_DEPTH} levels"
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) and not _SURROGATE.search(key) for key in value):
+            return "a name in it is not a string, or has a lone surrogate"
+        return next((fault for item in value.values() if (fault := _fault(item, depth - 1))), None)
+    if isinstance(value, list | tuple):
+        return next((fault for item in value if (fault := _fault(item, depth - 1))), None)
+    return f"a value of type {type(value).__name__}"
+
+
+_BYTES = "strongroom:bytes"
+
+
+def to_json(value: Value) -> Any:
+    """The value in JSON's types, an exact inverse of `from_json`.
+
+    Bytes become `{"strongroom:bytes": "<base64>"}`; a mapping that looks like that is wrapped once more.
+    """
+    if isinstance(value, bytes):
+        return {_BYTES: base64.b64encode(value).decode("ascii")}
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        inner = {key: to_json(item) for key, item in value.items()}
+        return {_BYTES: inner} if set(inner) == {_BYTES} else inner
+    if isinstance(value, Sequence):
+        return [to_json(item) for item in value]
+    return value
+
+
+def from_json(value: Any) -> Value:
+    """The value that `to_json` wrote, in redacted types. What it did not write comes back as it stands."""
+    if isinstance(value, dict):
+        if len(value) == 1 and _BYTES in value:
+            inner = value[_BYTES]
+            if isinstance(inner, str):
+                try:
+                    return _SensitiveBytes(base64.b64decode(inner, validate=True))
+                except (binascii.Error, ValueError):
+                    return SensitiveDict({_BYTES: SensitiveStr(inner)})
+            if isinstance(inner, dict) and len(inner) == 1 and _BYTES in inner:
+                return SensitiveDict({_BYTES: from_json(inner[_BYTES])})
+        return SensitiveDict((key, from_json(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return _SensitiveList(map(from_json, value))
+    return SensitiveStr(value) if isinstance(value, str) else cast("Value", value)
+
+
+def to_json_text(value: Value) -> str:
+    """The value as compact JSON text: what `as_text` shows of a number, a boolean or a container."""
+    return json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+# --- types ------------------------------------------------------------------------------------------------------------
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+
+
+def as_text(value: Value, path: str, key: str) -> SensitiveStr:
+    """A string as it is; a number, boolean or container as JSON text, so that Vault's 5432 equals the environment's.
+
+    Raises:
+        InvalidDataError: null and bytes have no text; the message names `as_=`.
+    """
+    if isinstance(value, str):
+        return value if type(value) is SensitiveStr else SensitiveStr(value)
+    if value is None or isinstance(value, bytes):
+        kind, wanted = ("null", "object") if value is None else ("bytes", "bytes")
+        raise InvalidDataError(path, f"key {key!r} holds {kind}, not text", hint=f"Ask for it with as_={wanted}")
+    return SensitiveStr(to_json_text(value))
+
+
+def convert(value: Value, wanted: type[_T], path: str, key: str) -> _T:
+    """The value as `wanted`: str, bytes, int, float, bool, dict, list, or object for the value as it is stored.
+
+    Text is read as the type that is asked for, since an environment variable has no other; a boolean is one of true,
+    false, 1, 0, yes, no, on, off. Nothing is rounded or cut.
+
+    Raises:
+        InvalidDataError: the stored value is not of that type. The message does not show it.
+    """
+    converted: object = None
+    if wanted is object:
+        return cast("_T", value)
+    if wanted is str or wanted is SensitiveStr:
+        converted = as_text(value, path, key)
+    else:
+        # The error is raised outside the `except`: a parser's own error quotes the text that it could not read.
+        try:
+            converted = _parsed(value, wanted)
+        except (ValueError, RecursionError):
+            converted = None
+    if not isinstance(converted, wanted) or (wanted is int and isinstance(converted, bool)):
+        value = None
+        raise InvalidDataError(path, f"key {key!r} does not hold {wanted.__name__}")
+    return converted
+
+
+def _parsed(value: Value, wanted: type) -> object:
+    if wanted is bytes:
+        return _SensitiveBytes(value.encode()) if isinstance(value, str) else value
+    if wanted is bool and isinstance(value, str):
+        word = value.strip().lower()
+        return True if word in _TRUE else False if word in _FALSE else None
+    if wanted is int:
+        return int(value) if isinstance(value, str) or (isinstance(value, float) and value.is_integer()) else value
+    if wanted is float:
+        number = float(value) if isinstance(value, str | int) and not isinstance(value, bool) else value
+        return number if isinstance(number, float) and math.isfinite(number) else None
+    if wanted in {dict, list} and isinstance(value, str):
+        return from_json(json.loads(value))
+    return value

@@ -1,0 +1,236 @@
+"""The store protocol: what a backend implements, and all that the rest of Strongroom knows of it.
+
+A store *must* have `read` and `close`. Every other capability is a protocol of its own, with method names of its own,
+and a store has it when it has those methods. `strongroom.testing.StoreContract` checks each sentence here that says
+*must*.
+
+What holds for every method:
+
+- Paths and data arrive checked: the store *must not* check them again, and *must* refuse with `InvalidPathError`,
+  `InvalidDataError` or `SecretTooLargeError` what it cannot hold exactly.
+- It *must* raise from `strongroom.errors`, and `SecretNotFoundError` for a confirmed absence only.
+- It *must* be callable from several threads at once. It *need not* survive a fork: the child opens a new store.
+- It *must* return or raise within `remaining()` seconds.
+- It *must not* put a value or a credential into a message or a log record. The traceback of what it raises is dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from strongroom.errors import StoreError
+from strongroom.model import Secret, Value, Version
+
+PROTOCOL_VERSION = 1
+"""Rises when a sentence of this module changes in a way that a store written before it could break."""
+
+DEFAULT_TIMEOUT = 10.0
+"""How long one call may take in total, in seconds, where nothing else is configured."""
+
+Items: TypeAlias = Iterable[tuple[str, Mapping[str, Value]]]
+
+_deadline: ContextVar[float | None] = ContextVar("strongroom_deadline", default=None)
+
+
+def remaining() -> float:
+    """How long the call that is running may still take, in seconds: never below zero.
+
+    A store *must* pass it to whatever it waits for, as the total and not for each socket operation.
+    """
+    deadline = _deadline.get()
+    return DEFAULT_TIMEOUT if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Gives the block at most `seconds`, and never more than what is left already."""
+    outer, deadline = _deadline.get(), time.monotonic() + seconds
+    token = _deadline.set(deadline if outer is None else min(outer, deadline))
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a hint cannot say of an option: written as `Annotated[str, Option(...)]` in the opener's signature.
+
+    Attributes:
+        help: one line for `strongroom stores`.
+        ambient: environment variables that give it where nothing else does, the first one that is set.
+        secret: its value is never shown.
+        sent_to: for a credential, the option that holds the address it goes to. An ambient credential is refused where
+            only a file found in the working directory gave that address.
+    """
+
+    help: str = ""
+    ambient: tuple[str, ...] = ()
+    secret: bool = False
+    sent_to: str | None = None
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a store is.
+
+    Attributes:
+        ok: it would answer a read now.
+        detail: one line in words.
+        facts: names and values worth showing (version, sealed, token life left in seconds). Never a secret.
+    """
+
+    ok: bool
+    detail: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """One version of a secret: its name, when it was written, and whether it is deleted or destroyed."""
+
+    version: Version
+    created: datetime | None = None
+    deleted: bool = False
+    destroyed: bool = False
+
+
+@runtime_checkable
+class SecretStore(Protocol):
+    """What every store can do."""
+
+    def read(self, path: str) -> Secret:
+        """The whole secret at `path`, its newest version.
+
+        Raises:
+            SecretNotFoundError: the store is sure that there is none, or that the newest version is deleted.
+            AuthenticationError, PermissionDeniedError, StoreUnavailableError: whether there is one is unknown.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives back what the store holds. *Must* be harmless when called twice."""
+        ...
+
+
+@runtime_checkable
+class LocalStore(Protocol):
+    """A store that answers at once from its own process or machine: always asked, never cached."""
+
+    local: bool
+    """*Must* be True."""
+
+
+@runtime_checkable
+class KeyedStore(Protocol):
+    """A store that knows single keys which a whole read cannot know: environment names made by a rule."""
+
+    def read_key(self, path: str, key: str) -> Value:
+        """The value at exactly this path and key.
+
+        *Must* agree with `read` wherever `read` has the key.
+
+        Raises:
+            SecretNotFoundError: it is not there. `reason` names what was looked for.
+        """
+        ...
+
+
+@runtime_checkable
+class ListableStore(Protocol):
+    """A store that can name what it holds."""
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        """The names directly below `prefix` (the empty string is the top), each once, folders ending in `/`.
+
+        A prefix with nothing below it gives nothing. Not a shorter list when part of it is denied or out of reach: that
+        *must* raise.
+        """
+        ...
+
+
+@runtime_checkable
+class WritableStore(Protocol):
+    """A store that can be changed."""
+
+    def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
+        """Replaces the whole secret; returns its new version once the store holds it, never before."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Removes the secret: the next read is `SecretNotFoundError`.
+
+        Raises:
+            SecretNotFoundError: there was none.
+        """
+        ...
+
+
+@runtime_checkable
+class CheckedStore(Protocol):
+    """A writable store with check-and-set."""
+
+    def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
+        """`write`, when the newest version is `expected`; None expects that there is no secret, or a deleted one.
+
+        Raises:
+            ConflictError: it is not. Nothing was written.
+        """
+        ...
+
+
+@runtime_checkable
+class VersionedStore(Protocol):
+    """A store that keeps what was overwritten."""
+
+    def versions(self, path: str) -> Sequence[VersionInfo]:
+        """What is known of each version, oldest first."""
+        ...
+
+    def read_version(self, path: str, version: Version) -> Secret:
+        """That version. `SecretNotFoundError` when it is deleted, destroyed, pruned or was never there."""
+        ...
+
+    def undelete(self, path: str, version: Version) -> None:
+        """Makes a deleted version readable again."""
+        ...
+
+    def destroy(self, path: str, version: Version) -> None:
+        """Removes that version for good."""
+        ...
+
+    def read_metadata(self, path: str) -> Mapping[str, str]:
+        """The secret's own labels."""
+        ...
+
+    def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
+        """Replaces the secret's own labels, and nothing else of it."""
+        ...
+
+
+@runtime_checkable
+class BulkStore(Protocol):
+    """A store that answers many at once faster than one by one, in bounded memory."""
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Each path with its secret or its own error, in any order."""
+        ...
+
+    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Each path with its new version or its own error, in any order."""
+        ...
+
+
+@runtime_checkable
+class ProbedStore(Protocol):
+    """A store that can say how it is without reading a secret."""
+
+    def probe(self) -> Health:
+        """How the store is now. *May* raise what `read` raises instead of saying that it is not well."""
+        ...
