@@ -66,6 +66,7 @@ class Option:
         help: one line for `strongroom stores`.
         ambient: environment variables that give it where nothing else does, the first one that is set.
         secret: its value is never shown.
+        address: it holds the URL of a service, or a list of them. In production that is https, or loopback.
         sent_to: for a credential, the option that holds the address it goes to. An ambient credential is refused where
             only a file found in the working directory gave that address.
     """
@@ -73,6 +74,7 @@ class Option:
     help: str = ""
     ambient: tuple[str, ...] = ()
     secret: bool = False
+    address: bool = False
     sent_to: str | None = None
 
 
