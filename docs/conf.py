@@ -1,0 +1,18 @@
+"""How Sphinx builds the documentation: `nox -s docs`."""
+
+from importlib.metadata import metadata
+
+_project = metadata("strongroom")
+
+project = "Strongroom"
+author = copyright = "The Strongroom maintainers"
+release = version = _project["Version"]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+
+html_theme = "furo"
+html_title = f"Strongroom {release}"

