@@ -1,0 +1,142 @@
+"""Reading one `.env` file exactly: python-dotenv's grammar, with what it passes over in silence said aloud.
+
+Nothing is expanded (`${OTHER}` stays as it is written) and nothing is put into the environment.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import re
+import stat
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from strongroom.errors import ConfigurationError
+from strongroom.model import SensitiveDict, SensitiveStr
+
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+MAX_SIZE = 1 << 20
+"""The largest file that is read, in bytes."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=", re.MULTILINE)
+
+_logged: set[tuple[str, str]] = set()
+_logging = threading.Lock()
+
+
+class Dotenv(NamedTuple):
+    """What a `.env` file says.
+
+    Attributes:
+        values: each name with its value, as `SensitiveStr`; of duplicates, the last. A name without `=` has no value.
+        notes: what its author probably did not mean, each a line of words with a line number, and never a value.
+    """
+
+    values: SensitiveDict
+    notes: tuple[str, ...]
+
+    def get(self, name: str) -> SensitiveStr:
+        """The value of a name; the empty string where it is not set, as an empty variable counts as missing."""
+        value = self.values.get(name)
+        return value if isinstance(value, SensitiveStr) else SensitiveStr("")
+
+
+def parse_dotenv(text: str, file: str | Path = ".env") -> Dotenv:
+    """What a `.env` file of this text says. Line ends inside quotes become a single newline, as in python-dotenv.
+
+    Raises:
+        ConfigurationError: names `file` and the line that is not NAME=value: a quote left open, a name with a space.
+    """
+    from dotenv.parser import parse_stream
+
+    if "\0" in text:
+        raise ConfigurationError(f"{file}, line {_line(text, text.index(chr(0)))}: a NUL byte: save the file as UTF-8")
+    values: dict[str, SensitiveStr] = {}
+    lines: dict[str, int] = {}
+    notes: list[str] = []
+    for binding in parse_stream(io.StringIO(text.removeprefix("\ufeff"), newline=None)):
+        line = _first_line(binding)
+        if binding.error:
+            # Not even a part of the line is shown: what stands after an open quote is a value.
+            raise ConfigurationError(f"{file}, line {line}: it is not NAME=value: is a quote left open?")
+        if binding.key is None:
+            continue
+        if binding.value is None:
+            # Not shown either: it may be a line of a key that was pasted without quotes.
+            notes.append(f"line {line} has a name without a value: it counts as not set")
+            continue
+        if binding.key in lines:
+            name = binding.key if _NAME.fullmatch(binding.key) else "a name"
+            notes.append(f"line {line} sets {name} again, after line {lines[binding.key]}: the last one counts")
+        if _ASSIGNMENT.search(binding.value.partition("\n")[2]):
+            notes.append(f"the value that starts at line {line} runs over another NAME=: is a quote left open?")
+        lines[binding.key] = line
+        values[binding.key] = SensitiveStr(binding.value)
+    return Dotenv(SensitiveDict(values), tuple(notes))
+
+
+def read_dotenv(file: Path) -> Dotenv:
+    """What the `.env` file says now. Its notes, and that others may read it, are logged once in a process.
+
+    Raises:
+        FileNotFoundError: there is no such file. A folder of that name, such as a virtual environment, is none.
+        OSError: it cannot be read.
+        ConfigurationError: names the file, and the line that is wrong: as `parse_dotenv` does, or it is not UTF-8, or
+            the file is larger than `MAX_SIZE`.
+    """
+    # Without O_NONBLOCK a pipe would hold the open until somebody writes to it.
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "a folder, not a file", str(file))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(file))
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            content = stream.read(MAX_SIZE + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > MAX_SIZE:
+        raise ConfigurationError(f"{file}: larger than {MAX_SIZE:,} bytes: it is not a .env file")
+    found = parse_dotenv(_decoded(content, file), file)
+    if status.st_mode & 0o077:
+        found = found._replace(notes=(*found.notes, "others than its owner may read it: run chmod 600 on it"))
+    for note in found.notes:
+        _log_once(str(file), note)
+    return found
+
+
+def _decoded(content: bytes, file: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+    # Outside the `except`: the decoder's error holds the whole file.
+    raise ConfigurationError(f"{file}, line {line}: it is not UTF-8")
+
+
+def _first_line(binding: Binding) -> int:
+    """The line that the binding's own text starts at: python-dotenv counts the blank lines before it as part of it."""
+    text = binding.original.string
+    return binding.original.line + text.count("\n", 0, len(text) - len(text.lstrip()))
+
+
+def _line(text: str, index: int) -> int:
+    return text.count("\n", 0, index) + 1
+
+
+def _log_once(file: str, note: str) -> None:
+    with _logging:
+        if (file, note) in _logged:
+            return
+        _logged.add((file, note))
+    logger.warning("%s: %s", file, note)
