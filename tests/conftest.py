@@ -1,0 +1,57 @@
+"""What every test stands on: an empty environment, an empty folder, and a real server for those that ask."""
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from strongroom_vault.testing import TestVault
+
+_AMBIENT = re.compile(
+    r"(VAULT|BAO|STRONGROOM|AWS|DB|JWT|REDIS)_.*|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY",
+    re.IGNORECASE,
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that need a server, so that `-m "not server"` leaves them out."""
+    for item in items:
+        if {"openbao", "own_openbao"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path_factory):
+    """Nothing of the developer's machine reaches a test: no variable that Strongroom reads, no ./.env, no home."""
+    for name in list(os.environ):
+        if _AMBIENT.fullmatch(name):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.fixture(scope="session")
+def openbao(tmp_path_factory) -> Iterator[TestVault]:
+    """The server that all tests share. Use a `fresh_mount` or paths of your own, and leave it running."""
+    with TestVault(audit=tmp_path_factory.mktemp("openbao") / "audit.log") as server:
+        yield server
+
+
+@pytest.fixture
+def own_openbao(tmp_path) -> Iterator[TestVault]:
+    """A server of the test's own, to kill, pause and restart. It forgets its data when it restarts."""
+    with TestVault(audit=tmp_path / "audit.log") as server:
+        yield server
+
+
+@pytest.fixture
+def kv2(openbao) -> str:
+    """The name of an empty KV version 2 mount on the shared server."""
+    return openbao.fresh_mount(version=2)
+
+
+@pytest.fixture
+def kv1(openbao) -> str:
+    """The name of an empty KV version 1 mount on the shared server."""
+    return openbao.fresh_mount(version=1)
