@@ -1,0 +1,116 @@
+"""Finding and reading what configures Strongroom: arguments, variables, strongroom.toml and `./.env`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from strongroom.config import Ambient, Config, Rank
+from strongroom.config_file import FileConfig, read_file
+from strongroom.errors import ConfigurationError
+from strongroom.layers import Arguments, build
+from strongroom.model import SensitiveDict, SensitiveStr, protect_data
+from strongroom.small_file import read_small_file
+from strongroom.variables import PREFIX, Variables, read_variables
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+FILE_NAME = "strongroom.toml"
+DOTENV_NAME = ".env"
+
+MAX_FILE_SIZE = 1 << 20
+"""The largest configuration file that is read, in bytes."""
+
+_POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
+
+
+def load(
+    *,
+    config_file: Path | None = None,
+    environment: str | None = None,
+    vault_url: str | Sequence[str] | None = None,
+    vault_token: str | None = None,
+    cache_ttl: float | None = None,
+    enable_fallback: bool = True,
+    chain: Sequence[str | Mapping[str, object]] | None = None,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Config:
+    """The configuration, from every source, the higher one first.
+
+    Args:
+        config_file: the file to read, in the place of STRONGROOM_CONFIG and of `./strongroom.toml`.
+        environment: the environment to select in it.
+        vault_url: the address of every store in the chain whose plugin is "vault".
+        vault_token: its token; it takes the place of an `auth` table too.
+        cache_ttl: how long a cached secret counts, in seconds.
+        enable_fallback: False leaves the links out whose plugin is "env" or "dotenv".
+        chain: the links, in the form that the file has.
+        environ: the process's variables; by default those of this process, as they are now.
+        folder: the folder to look for strongroom.toml and .env in; by default the working directory.
+
+    Raises:
+        ConfigurationError: names the source, and in a file the table and the key. It shows no value.
+    """
+    # From here on no frame holds a credential in a type whose repr would show it.
+    vault_token = None if vault_token is None else SensitiveStr(vault_token)
+    process: dict[str, str] = {
+        name: SensitiveStr(value) for name, value in (os.environ if environ is None else environ).items()
+    }
+    environ = None
+    folder = Path() if folder is None else folder
+    variables = read_variables(process)
+    file = _file(config_file, environment, variables, folder)
+    ambient = [Ambient(process)]
+    if not file.production:
+        ambient += _dotenv(folder / DOTENV_NAME)
+    arguments = Arguments(vault_url, vault_token, cache_ttl, enable_fallback, chain)
+    return build(arguments, variables, file, ambient)
+
+
+def _file(config_file: Path | None, environment: str | None, variables: Variables, folder: Path) -> FileConfig:
+    named = config_file or (Path(variables.config).expanduser() if variables.config else None)
+    path = named or folder / FILE_NAME
+    selected = environment or variables.environment
+    if named is None and not path.exists():
+        return read_file({}, f"./{FILE_NAME}", environment=selected)
+    source = str(path) if named else f"./{FILE_NAME}"
+    text = read_small_file(path, "The configuration", MAX_FILE_SIZE)
+    document = _parsed(text, source)
+    return read_file(document, source, environment=selected, found=named is None, folder=path.parent)
+
+
+def _parsed(text: str, source: str) -> SensitiveDict:
+    import tomllib
+
+    fault = ""
+    try:
+        return protect_data(tomllib.loads(str(text)))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        position = _POSITION.search(str(error))
+        fault = position[1] if position else "somewhere"
+    # Outside the `except`, and without the parser's words: either may hold what stands in the file.
+    del text
+    raise ConfigurationError(f"{source}, {fault}: it is not TOML")
+
+
+def _dotenv(file: Path) -> list[Ambient]:
+    """What `./.env` says, when there is one."""
+    from strongroom.dotenv_file import read_dotenv
+
+    shown = f"./{DOTENV_NAME}"
+    try:
+        values = read_dotenv(file).values
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        fault = error.strerror or "it cannot be read"
+    else:
+        for name in values:
+            if name.startswith(PREFIX):
+                logger.warning("%s: %s is not read from there: set it in the process", shown, name)
+        return [Ambient({name: value for name, value in values.items() if isinstance(value, str)}, Rank.DOTENV, shown)]
+    raise ConfigurationError(f"{shown}: {fault}")

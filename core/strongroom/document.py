@@ -1,0 +1,145 @@
+"""Reading a configuration document table by table: a mistake is an error that names the file, the table and the key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
+
+from strongroom import durations
+from strongroom.errors import ConfigurationError
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_SHOWN = 60
+
+
+class Table:
+    """One table, read key by key. What has not been read when it is closed is a mistake of its author.
+
+    Args:
+        values: the table as a TOML parser gives it.
+        source: where the document comes from, for messages: a file name, or the name of an argument.
+        name: the table's dotted name; the top table has none.
+    """
+
+    def __init__(self, values: Mapping[str, object], source: str, name: str = "") -> None:
+        self._values = values
+        self._read: dict[str, None] = {}
+        self.source = source
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Table({self.where()!r})"
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def where(self, key: str = "") -> str:
+        """The file, the table and the key, as a message names them."""
+        return " ".join(part for part in (f"{self.source}:", self.name and f"[{self.name}]", shown(key)) if part)
+
+    def fail(self, key: str, message: str) -> NoReturn:
+        """Refuses what `key` holds."""
+        raise ConfigurationError(f"{self.where(key).removesuffix(':')}: {message}")
+
+    def take(self, key: str) -> object:
+        """What `key` holds, as it stands; None when it is not there."""
+        self._read[key] = None
+        return self._values.get(key)
+
+    def text(self, key: str) -> str | None:
+        """A string that is not empty."""
+        value = self.take(key)
+        if value is None or (isinstance(value, str) and value):
+            return value if value is None else str(value)
+        return self.fail(key, f"must be a string that is not empty, not {kind(value)}")
+
+    def flag(self, key: str) -> bool | None:
+        """True or false."""
+        value = self.take(key)
+        if value is None or isinstance(value, bool):
+            return value
+        return self.fail(key, f"must be true or false, not {kind(value)}")
+
+    def integer(self, key: str, least: int) -> int | None:
+        """A whole number, `least` or more."""
+        value = self.take(key)
+        if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
+            return value
+        return self.fail(key, f"must be a whole number, {least} or more")
+
+    def seconds(self, key: str, *, positive: bool = False) -> float | None:
+        """A duration, in seconds."""
+        value = self.take(key)
+        if value is None:
+            return None
+        duration = durations.seconds(value)
+        if duration is None:
+            self.fail(key, f"must be {durations.ALLOWED}")
+        if positive and duration == 0:
+            self.fail(key, "must be more than zero")
+        return duration
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings, none of them empty."""
+        value = self.take(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
+            self.fail(key, "must be a list of strings")
+        return tuple(map(str, value))
+
+    def table(self, key: str) -> Table:
+        """A table; an empty one when it is not there."""
+        value = self.take(key)
+        if value is None:
+            value = {}
+        if not isinstance(value, Mapping):
+            self.fail(key, f"must be a table, not {kind(value)}")
+        return Table(value, self.source, f"{self.name}.{shown(key)}" if self.name else shown(key))
+
+    def tables(self, key: str) -> dict[str, Table]:
+        """A table of tables, by name."""
+        outer = self.table(key)
+        return {name: outer.table(name) for name in outer.rest()}
+
+    def rest(self) -> dict[str, object]:
+        """All that has not been read so far; it counts as read now."""
+        return {key: self.take(key) for key in self._values if key not in self._read}
+
+    def close(self) -> None:
+        """Refuses the first key that nobody has read."""
+        for key in self._values:
+            if key not in self._read:
+                self.fail(key, f"unknown key; {suggest(key, self._read)}")
+
+
+def kind(value: object) -> str:
+    """What a value is, in the words of the file's author; never the value."""
+    if isinstance(value, bool):
+        return "true or false"
+    names: tuple[tuple[type | tuple[type, ...], str], ...] = (
+        (str, "a string" if value else "an empty string"),
+        (int, "an integer"),
+        (float, "a number"),
+        (Mapping, "a table"),
+        ((list, tuple), "a list"),
+    )
+    return next((name for types, name in names if isinstance(value, types)), type(value).__name__)
+
+
+def shown(key: str) -> str:
+    """A key as a message shows it: bare where TOML takes it bare, else quoted, escaped and cut."""
+    if not key or _BARE.fullmatch(key):
+        return key[:_SHOWN]
+    return ascii(key[:_SHOWN]) if not key.isprintable() else f'"{key[:_SHOWN]}"'
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """What could have been meant instead of `name`: the near miss if there is one, and all that is known."""
+    import difflib
+
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), names, n=1)
+    allowed = f"known here: {', '.join(map(shown, names))}" if names else "nothing is known here"
+    return f'did you mean "{near[0]}"? {allowed}' if near else allowed

@@ -1,0 +1,165 @@
+"""Laying the sources of a configuration over each other: arguments, variables, the file, and what is ambient. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from strongroom.config import (
+    FALLBACKS,
+    VAULT,
+    VAULT_ADDRESSES,
+    Ambient,
+    CacheConfig,
+    Config,
+    Given,
+    LinkConfig,
+    Rank,
+    StoreConfig,
+)
+from strongroom.config_file import FileConfig, read_chain
+from strongroom.document import Table
+from strongroom.durations import seconds
+from strongroom.errors import ConfigurationError
+from strongroom.mapping import EnvironmentMapping
+from strongroom.variables import Variables
+
+_DOTENV = "dotenv"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the application says in code. None says nothing.
+
+    Attributes:
+        vault_url: the `url` of every store in the chain whose plugin is "vault".
+        vault_token: its `token`; it takes the place of an `auth` table too.
+        cache_ttl: seconds.
+        enable_fallback: False leaves the links out whose plugin is "env" or "dotenv".
+        chain: the links, in the form that the file has.
+    """
+
+    vault_url: str | Sequence[str] | None = None
+    vault_token: str | None = field(default=None, repr=False)
+    cache_ttl: float | None = None
+    enable_fallback: bool = True
+    chain: Sequence[str | Mapping[str, object]] | None = None
+
+    def options(self) -> dict[str, Given]:
+        """The options that they give a Vault store."""
+        said = {"url": ("vault_url", self.vault_url), "token": ("vault_token", self.vault_token)}
+        return {
+            option: Given(value, f"the argument {name}", Rank.ARGUMENT)
+            for option, (name, value) in said.items()
+            if value is not None
+        }
+
+
+def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient: Sequence[Ambient]) -> Config:
+    """The configuration that these sources make, the higher one first.
+
+    Args:
+        arguments: what the application says.
+        variables: the STRONGROOM_* variables.
+        file: the configuration file, with its environment selected.
+        ambient: the process's own variables, then those of `./.env`; production has only the first.
+
+    Raises:
+        ConfigurationError: names the source and what is wrong with it.
+    """
+    chain = _chain(arguments, variables, file, ambient)
+    stores = _stores(chain, variables, file)
+    if said := arguments.options():
+        vaults = [link.store for link in chain if stores[link.store].plugin == VAULT]
+        if not vaults:
+            names = " and ".join(given.origin.removeprefix("the argument ") for given in said.values())
+            raise ConfigurationError(f"{names} is given, and no store in the chain has the plugin {VAULT}")
+        stores |= {name: _over(stores[name], said) for name in vaults}
+    if not arguments.enable_fallback:
+        chain = tuple(link for link in chain if stores[link.store].plugin not in FALLBACKS)
+        if not chain:
+            raise ConfigurationError(
+                "enable_fallback=False leaves no store in the chain: configure one, or set VAULT_ADDR"
+            )
+    if file.production:
+        _refuse_dotenv(chain, stores)
+    return Config(
+        environment=file.environment,
+        production=file.production,
+        timeout=variables.timeout or file.timeout or Config.timeout,
+        chain=chain,
+        stores=stores,
+        secrets=file.secrets,
+        cache=_cache(arguments, variables, file),
+        mapping=_mapping(file),
+        ambient=tuple(ambient),
+    )
+
+
+def _chain(
+    arguments: Arguments, variables: Variables, file: FileConfig, ambient: Sequence[Ambient]
+) -> tuple[LinkConfig, ...]:
+    if arguments.chain is not None:
+        return read_chain(arguments.chain, Table({}, "the argument chain"), production=file.production)
+    if file.chain is not None:
+        return file.chain
+    has_vault = (
+        bool(arguments.options())
+        or VAULT in file.stores
+        or any(name.startswith("STRONGROOM_STORES_VAULT_") for name in variables.stores)
+        or any(source.values.get(name) for source in ambient for name in VAULT_ADDRESSES)
+    )
+    names = [VAULT] * has_vault + [name for name in FALLBACKS if not (file.production and name == _DOTENV)]
+    return read_chain(names, Table({}, "the default chain"), production=file.production)
+
+
+def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig) -> dict[str, StoreConfig]:
+    """Every store that is configured, is in the chain, or needs no table, with its variables laid over it."""
+    stores = dict(file.stores)
+    for name in (*(link.store for link in chain), VAULT, *FALLBACKS):
+        stores.setdefault(name, StoreConfig(name, name, f"the store {name}"))
+    for name, options in variables.options(stores).items():
+        said = {
+            option: Given(text, f"the environment variable {variable}", Rank.VARIABLE)
+            for option, (variable, text) in options.items()
+        }
+        stores[name] = _over(stores[name], said)
+    return stores
+
+
+def _over(store: StoreConfig, options: Mapping[str, Given]) -> StoreConfig:
+    return replace(store, options={**store.options, **options})
+
+
+def _refuse_dotenv(chain: Sequence[LinkConfig], stores: Mapping[str, StoreConfig]) -> None:
+    """In production a .env file is read only where its path is written down: `./.env` is a developer's."""
+    for link in chain:
+        store = stores[link.store]
+        if store.plugin == _DOTENV and "path" not in store.options:
+            raise ConfigurationError(
+                f"The chain names the store {store.name}, and production reads no ./.env: "
+                f"leave it out, or give it the path of another file"
+            )
+
+
+def _cache(arguments: Arguments, variables: Variables, file: FileConfig) -> CacheConfig:
+    said = {**file.cache, **variables.cache}
+    if arguments.cache_ttl is not None:
+        ttl = seconds(arguments.cache_ttl)
+        if ttl is None:
+            raise ConfigurationError("The argument cache_ttl must be a number of seconds, zero or more")
+        said["ttl"] = ttl
+    return CacheConfig(
+        ttl=said.get("ttl", CacheConfig.ttl),
+        max_stale=said.get("max_stale", CacheConfig.max_stale),
+        missing_ttl=said.get("missing_ttl", CacheConfig.missing_ttl),
+        max_entries=int(said.get("max_entries", CacheConfig.max_entries)),
+    )
+
+
+def _mapping(file: FileConfig) -> EnvironmentMapping:
+    rows = {variable: (row.path, row.key) for variable, row in file.secrets.items()}
+    try:
+        return EnvironmentMapping(rows, derive=not file.production)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file.source}: {error}") from None

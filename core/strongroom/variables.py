@@ -1,0 +1,103 @@
+"""The STRONGROOM_* environment variables: which there are, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from strongroom import durations
+from strongroom.document import suggest
+from strongroom.errors import ConfigurationError
+
+PREFIX = "STRONGROOM_"
+_STORES = "STRONGROOM_STORES_"
+_CACHE = {
+    "STRONGROOM_CACHE_TTL": "ttl",
+    "STRONGROOM_CACHE_MAX_STALE": "max_stale",
+    "STRONGROOM_CACHE_MISSING_TTL": "missing_ttl",
+}
+_NAMES = ("STRONGROOM_CONFIG", "STRONGROOM_ENVIRONMENT", "STRONGROOM_TIMEOUT", *_CACHE)
+
+
+@dataclass(frozen=True)
+class Variables:
+    """What the process's STRONGROOM_* variables say. An empty variable says nothing.
+
+    Attributes:
+        config: the configuration file to read.
+        environment: the environment to select.
+        timeout: seconds for one call in total.
+        cache: seconds, by the name of the setting.
+        stores: each STRONGROOM_STORES_<NAME>_<OPTION> with its text.
+    """
+
+    config: str | None = None
+    environment: str | None = None
+    timeout: float | None = None
+    cache: Mapping[str, float] = field(default_factory=dict)
+    stores: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def options(self, stores: Iterable[str]) -> dict[str, dict[str, tuple[str, str]]]:
+        """Store to option to (variable, text), for these stores' names.
+
+        A store is named in upper case, with `_` for everything else. Where two names fit, the longer one is meant.
+
+        Raises:
+            ConfigurationError: a variable names none of the stores, or two of them alike.
+        """
+        names: dict[str, list[str]] = {}
+        for store in stores:
+            names.setdefault(_upper(store), []).append(store)
+        found: dict[str, dict[str, tuple[str, str]]] = {}
+        for variable, text in self.stores.items():
+            rest = variable.removeprefix(_STORES)
+            fitting = [name for name in names if rest.startswith(f"{name}_") and len(rest) > len(name) + 1]
+            if not fitting:
+                raise ConfigurationError(
+                    f"The environment variable {variable} names no store and option; the stores are "
+                    f"{', '.join(sorted(stores for group in names.values() for stores in group))}"
+                )
+            name = max(fitting, key=len)
+            if len(names[name]) > 1:
+                raise ConfigurationError(
+                    f"The environment variable {variable} fits more than one store: {', '.join(sorted(names[name]))}"
+                )
+            found.setdefault(names[name][0], {})[rest[len(name) + 1 :].lower()] = (variable, text)
+        return found
+
+
+def read_variables(environ: Mapping[str, str]) -> Variables:
+    """The STRONGROOM_* variables of this environment.
+
+    Raises:
+        ConfigurationError: one that Strongroom does not know, or a duration that is none.
+    """
+    ours = {name: value for name, value in environ.items() if name.startswith(PREFIX) and value}
+    for name in ours:
+        if name not in _NAMES and not name.startswith(_STORES):
+            known = (*_NAMES, f"{_STORES}<NAME>_<OPTION>")
+            raise ConfigurationError(f"The environment variable {name} is unknown; {suggest(name, known)}")
+    return Variables(
+        config=ours.get("STRONGROOM_CONFIG"),
+        environment=ours.get("STRONGROOM_ENVIRONMENT"),
+        timeout=_seconds(ours, "STRONGROOM_TIMEOUT", positive=True),
+        cache={
+            setting: duration
+            for name, setting in _CACHE.items()
+            if (duration := _seconds(ours, name, positive=False)) is not None
+        },
+        stores={name: value for name, value in ours.items() if name.startswith(_STORES)},
+    )
+
+
+def _seconds(ours: Mapping[str, str], name: str, *, positive: bool) -> float | None:
+    if name not in ours:
+        return None
+    duration = durations.seconds(ours[name])
+    if duration is None or (positive and duration == 0):
+        raise ConfigurationError(f"The environment variable {name} must be {durations.ALLOWED}")
+    return duration
+
+
+def _upper(store: str) -> str:
+    return "".join(character if character.isascii() and character.isalnum() else "_" for character in store).upper()
