@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 _SHOWN_LENGTH = 120
 
@@ -109,6 +109,13 @@ class StoreError(StrongroomError):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
+
+    def again(self, path: str | None = None) -> Self:
+        """A twin to raise in another thread or at a later time: raising an object writes its traceback and context."""
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        twin.path = self.path if path is None else path
+        return twin
 
 
 class SecretNotFoundError(StoreError):

@@ -35,8 +35,8 @@ class Front:
     """A store, named, as everybody but its author sees it.
 
     Paths and data are checked before the store sees them. A capability that the store lacks raises
-    `UnsupportedOperationError`. Whatever the store raises leaves as one of `strongroom.errors`, under this name, without
-    the store's frames: their locals would show values to whoever prints a traceback with locals.
+    `UnsupportedOperationError`. Whatever the store raises leaves as one of `strongroom.errors`, under this name and
+    without the store's frames: their locals would show values to whoever prints a traceback with locals.
 
     Args:
         store: any `SecretStore`.
@@ -56,6 +56,26 @@ class Front:
         self.local = isinstance(store, LocalStore) and store.local is True
         self._closed = False
         self._closing = threading.Lock()
+
+    @property
+    def keyed(self) -> bool:
+        """The store knows single keys."""
+        return self._keyed is not None
+
+    @property
+    def listable(self) -> bool:
+        """The store can be listed."""
+        return self._listable is not None
+
+    @property
+    def writable(self) -> bool:
+        """The store can be changed."""
+        return self._writable is not None
+
+    @property
+    def checked(self) -> bool:
+        """The store has check-and-set."""
+        return self._checked is not None
 
     def __repr__(self) -> str:
         return f"Front({self.name!r}, {type(self._store).__name__})"
@@ -190,7 +210,7 @@ class Front:
             self._closed = True
         try:
             self._store.close()
-        except Exception as error:  # a store that fails to close has nothing left to lose
+        except Exception as error:  # noqa: BLE001  # a store that fails to close has nothing left to lose
             logger.warning("Closing store %s failed: %s", self.name, type(error).__name__)
 
     # --- the boundary -------------------------------------------------------------------------------------------------
@@ -206,12 +226,12 @@ class Front:
             raise StoreError(path, "it is closed", store=self.name, hint="Open a new one")
 
     def _answer(self, path: str | None, operation: Callable[[], _R]) -> _R:
-        """The operation's result; its failure is raised anew, outside the `except`, so that no context holds a value."""
+        """The operation's result. Its failure is raised outside the `except`, so that no context holds a value."""
         self._guard(path)
         try:
             return operation()
-        except Exception as error:
-            failure = self._translated(error, path)
+        except Exception as error:  # noqa: BLE001  # this is the boundary that turns stray exceptions into the tree
+            failure = _translated(error, path, self.name)
         del operation
         raise failure
 
@@ -221,26 +241,35 @@ class Front:
         end = object()
         while (item := self._answer(path, lambda: next(items, end))) is not end:
             yield item  # type: ignore[misc]  # the sentinel has just been ruled out
-    
+
     def _outcome(self, operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
         try:
             return operation(*arguments)
         except StoreError as error:
             return error
 
-    def _translated(self, error: Exception, path: str | None) -> StrongroomError:
-        """The error of our tree that stands for what a store raised, without the frames it came through."""
-        if logger.isEnabledFor(logging.DEBUG):
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{last.filename}:{last.lineno} in {last.name}"
-            logger.debug("Store %s raised %s at %s", self.name, type(error).__name__, where)
-        if isinstance(error, StrongroomError):
-            if isinstance(error, StoreError):
-                error.store = error.store or self.name
-                error.path = path if error.path is None else error.path
-            error.__cause__ = error.__context__ = None
-            return error.with_traceback(None)
-        kind = type(error).__name__
-        if isinstance(error, ConnectionError | TimeoutError):
-            return StoreUnavailableError(path, kind, store=self.name)
-        return StoreError(path, f"it raised {kind}", store=self.name, hint="This is a bug in the store's plugin")
+
+def open_front(opener: Callable[[], SecretStore], name: str) -> Front:
+    """Opens a store behind its front. A failure to open leaves as the store's own failures do."""
+    try:
+        return Front(opener(), name)
+    except Exception as error:  # noqa: BLE001  # as in `_answer`
+        failure = _translated(error, None, name)
+    raise failure
+
+
+def _translated(error: Exception, path: str | None, store: str) -> StrongroomError:
+    """The error of our tree that stands for what a store raised, without the frames it came through."""
+    kind = type(error).__name__
+    if logger.isEnabledFor(logging.DEBUG):
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        logger.debug("Store %s raised %s at %s:%s in %s", store, kind, last.filename, last.lineno, last.name)
+    if isinstance(error, StrongroomError):
+        if isinstance(error, StoreError):
+            error.store = error.store or store
+            error.path = path if error.path is None else error.path
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
+    if isinstance(error, ConnectionError | TimeoutError):
+        return StoreUnavailableError(path, kind, store=store)
+    return StoreError(path, f"it raised {kind}", store=store, hint="This is a bug in the store's plugin")

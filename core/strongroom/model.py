@@ -304,7 +304,7 @@ def from_json(value: Any) -> Value:
 
 def to_json_text(value: Value) -> str:
     """The value as compact JSON text: what `as_text` shows of a number, a boolean or a container."""
-    return json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":"))
 
 
 # --- types ------------------------------------------------------------------------------------------------------------

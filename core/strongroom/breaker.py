@@ -1,0 +1,71 @@
+"""A circuit breaker: after an outage, one caller at a time looks whether it is over; the others are not kept waiting."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+FIRST_PROBE = 1.0
+LAST_PROBE = 30.0
+
+
+class Breaker:
+    """Opens on an outage; admits one probe after 1 s, then after twice as long each time, up to 30 s.
+
+    Jitter shortens each interval by up to a fifth, so that many processes do not all probe at once.
+
+    Args:
+        probe_limit: how long one probe may take, in seconds, before another caller is admitted in its stead.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, probe_limit: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._probe_limit = probe_limit
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._interval = 0.0
+        self._probe_at = 0.0
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """An outage is known, and has not ended."""
+        return self._interval > 0
+
+    def would_admit(self) -> bool:
+        """Whether `admit` would say yes now."""
+        return not self.is_open or self._clock() >= self._probe_at
+
+    def admit(self) -> bool:
+        """Whether to ask the store: always while closed; while open, for one caller at each probe."""
+        if not self.is_open:
+            return True
+        with self._lock:
+            if not self.would_admit():
+                return False
+            self._probing = True
+            self._probe_at = self._clock() + self._probe_limit
+            return True
+
+    def succeeded(self) -> bool:
+        """The store answered. True when this ends an outage."""
+        if not self.is_open:
+            return False
+        with self._lock:
+            ended = self.is_open
+            self._interval = 0.0
+            self._probing = False
+            return ended
+
+    def failed(self) -> bool:
+        """The store was unavailable. True when this begins an outage."""
+        with self._lock:
+            begins = not self.is_open
+            if not begins and not self._probing:
+                return False  # a call that began before the outage was known: it says nothing new
+            self._probing = False
+            self._interval = FIRST_PROBE if begins else min(self._interval * 2, LAST_PROBE)
+            self._probe_at = self._clock() + self._interval * random.uniform(0.8, 1.0)  # noqa: S311  # it spreads load
+            return begins

@@ -1,0 +1,71 @@
+"""Sealing one value: AES-256-GCM under a key that never leaves the process."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import NamedTuple
+
+from strongroom.model import SensitiveStr, Value, from_json, to_json_text
+
+_NONCE_LENGTH = 12
+_SEALS_PER_KEY = 2**32  # NIST SP 800-38D, 8.3: the most that random 96-bit nonces allow under one key
+
+
+class Sealed(NamedTuple):
+    """A value that only its `Sealer` can open, and only as what it was sealed as.
+
+    `is_string` tells a string from JSON; `has_text` is False for null and bytes, which `model.as_text` refuses. The
+    plaintext of all others *is* their text.
+    """
+
+    nonce: bytes
+    ciphertext: bytes
+    bound: bytes
+    is_string: bool
+    has_text: bool
+
+
+class Sealer:
+    """Seals values under a key made here, which nothing else ever sees.
+
+    Each seal is bound to what it belongs to (link, path, key) and to its kind, so that two of them cannot be swapped.
+    """
+
+    def __init__(self) -> None:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self.broken_seal = InvalidTag
+        aead = AESGCM(AESGCM.generate_key(bit_length=256))
+        self._encrypt = aead.encrypt
+        self.decrypt = aead.decrypt
+        self._left = _SEALS_PER_KEY
+
+    def __repr__(self) -> str:
+        return "Sealer()"
+
+    @property
+    def spent(self) -> bool:
+        """It has sealed as often as one key may."""
+        return self._left <= 0
+
+    def seal(self, value: Value, *owner: str) -> Sealed:
+        """The value, sealed for `owner`: the names of what it belongs to, outermost first."""
+        text, kind = (value, "string") if isinstance(value, str) else (to_json_text(value), "json")
+        # An unambiguous form, each name with its length: ("a", "bc") and ("ab", "c") differ.
+        bound = "".join([kind, *(f" {len(name)}:{name}" for name in owner)]).encode("utf-8", "surrogatepass")
+        nonce = os.urandom(_NONCE_LENGTH)
+        self._left -= 1
+        # A store may hold a string with a lone surrogate; it is cached as exactly as any other.
+        ciphertext = self._encrypt(nonce, text.encode("utf-8", "surrogatepass"), bound)
+        return Sealed(nonce, ciphertext, bound, kind == "string", value is not None and not isinstance(value, bytes))
+
+    def open(self, sealed: Sealed) -> Value:
+        """What was sealed, in redacted types.
+
+        Raises:
+            broken_seal: it was sealed under another key or for another owner, or it was changed.
+        """
+        text = self.decrypt(sealed.nonce, sealed.ciphertext, sealed.bound).decode("utf-8", "surrogatepass")
+        return SensitiveStr(text) if sealed.is_string else from_json(json.loads(text))

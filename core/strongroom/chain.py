@@ -1,0 +1,362 @@
+"""The chain of responsibility: which link's answer counts, and where it came from. Policy and provenance only."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, TypeAlias
+
+from strongroom.errors import (
+    Answer,
+    Attempt,
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+    UnsupportedOperationError,
+)
+from strongroom.link import Link, Reading
+from strongroom.model import (
+    SensitiveDict,
+    Value,
+    Version,
+    check_data,
+    check_key,
+    check_path,
+    check_prefix,
+    protect,
+)
+from strongroom.store import DEFAULT_TIMEOUT, Health, time_limit
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+DEFAULT_STORE = "default"
+"""The store that a `Resolution` names where a default of `[secrets]` answered."""
+
+_MOST_WARNINGS = 1000
+_DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
+"""Answers after which it is not known whether the secret exists."""
+
+
+class Missing(Enum):
+    """The type of `MISSING`."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+"""A secret does not have what was wanted of it. Null is a value."""
+
+Take: TypeAlias = Callable[[SensitiveDict], "Value | Missing"]
+"""What is wanted of a secret: its value, or `MISSING`."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A value, and where it came from.
+
+    Attributes:
+        path: the path that was asked for.
+        key: the key that was asked for, or None for the whole secret.
+        value: what is stored there, in redacted types. Not in the `repr`.
+        store: the name of the store that has it.
+        version: the store's name for its version, or None.
+        age: seconds since the store said so.
+        cached: it comes from that link's cache.
+        stale: it comes from the cache, past its time, because the store is unavailable.
+        attempts: the answers of the links before, and of this one.
+    """
+
+    path: str
+    key: str | None
+    value: Value = field(repr=False)
+    store: str
+    version: Version | None
+    age: float
+    cached: bool
+    stale: bool
+    attempts: tuple[Attempt, ...]
+
+
+class Chain:
+    """Links, in the order in which they are asked.
+
+    Args:
+        links: at least one.
+        timeout: the most that one call may take in total, in seconds.
+        defaults: what answers for a path and key that every link says it does not have.
+
+    Attributes:
+        peek: `Link.peek` of the first link: before it there is no other that could answer.
+    """
+
+    def __init__(
+        self,
+        links: Sequence[Link],
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        defaults: Mapping[tuple[str, str], Value] | None = None,
+    ) -> None:
+        if not links:
+            raise ConfigurationError("the chain is empty: name at least one store in `chain`")
+        self._links = tuple(links)
+        self._timeout = timeout
+        self._warned: set[tuple[str, str, str]] = set()
+        self._defaults = {place: protect(value) for place, value in (defaults or {}).items()}
+        self.peek = self._links[0].peek
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(link.name for link in self._links)})"
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def resolve(
+        self,
+        path: str,
+        key: str | None = None,
+        *,
+        take: Take | None = None,
+        wanted: str = "",
+        fresh: bool = False,
+        blocking: bool = True,
+    ) -> Resolution:
+        """The first link's answer that counts, by each link's policy.
+
+        Args:
+            path: of the secret.
+            key: the key that is wanted; None wants the whole secret.
+            take: wants something else of the secret, such as a URL made of its parts.
+            wanted: what `take` wants, in words, for messages.
+            fresh: ask the stores, whatever the caches hold.
+            blocking: False raises `link.WouldBlockError` where only I/O could answer.
+
+        Raises:
+            SecretNotFoundError: every link answered, and none has it.
+            StoreUnavailableError: no link has it, and one could not answer: whether it exists is unknown.
+            PermissionDeniedError, AuthenticationError: a link denied it, and its policy does not go on.
+        """
+        path = check_path(path)
+        if key is not None:
+            key = check_key(key, path)
+            wanted = wanted or f"key {key!r}"
+        take = take or _taker(key)
+        attempts: list[Attempt] = []
+        failure: StrongroomError | None = None
+        with time_limit(self._timeout):
+            for link in self._links:
+                if not link.covers(path):
+                    continue
+                outcome = _ask(link, path, key, take, wanted, fresh=fresh, blocking=blocking)
+                attempts.append(outcome.attempt)
+                self._tell(path, link, outcome)
+                if outcome.reading is not None:
+                    return _resolution(path, key, outcome.value, outcome.reading, attempts)
+                if outcome.ends:
+                    failure = outcome.error
+                    break
+                if outcome.attempt.answer in _DOUBTS:
+                    failure = failure or outcome.error
+        failure = failure or _not_found(path, attempts)
+        if key is not None and (path, key) in self._defaults and isinstance(failure, SecretNotFoundError):
+            default = self._defaults[path, key]
+            attempts.append(Attempt(DEFAULT_STORE, Answer.FOUND, "the default of [secrets]"))
+            return _resolution(path, key, default, Reading(SensitiveDict({key: default})), attempts)
+        if isinstance(failure, StoreError):
+            failure.attempts = tuple(attempts)
+        raise failure
+
+    def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
+        """The union of what the listable links have below `prefix`, sorted.
+
+        Raises:
+            StoreError: any of them could not answer. The list is never shorter than it should be.
+            UnsupportedOperationError: no link can be listed.
+        """
+        prefix = check_prefix(prefix)
+        names: set[str] = set()
+        with time_limit(self._timeout):
+            listable = [link for link in self._links if link.may_cover_below(prefix) and link.is_listable()]
+            if not listable:
+                raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
+            for link in listable:
+                names.update(link.walk(prefix) if recursive else link.list_entries(prefix))
+        return sorted(names)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(
+        self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
+    ) -> Version | None:
+        """Sets the keys of `data` in one store and keeps its others; `replace` replaces the secret.
+
+        Raises:
+            ConflictError: others kept writing, or the write would hide keys that only a lower link has.
+            UnsupportedOperationError: no link of the chain can be written.
+        """
+        data = check_data(path, data)
+        path = check_path(path)
+        with time_limit(self._timeout):
+            link = self._target(path, store)
+            if replace:
+                return link.write(path, data)
+            return link.merge(path, data, lambda merged: self._refuse_to_hide(path, merged, link))
+
+    def delete(self, path: str, *, store: str | None = None) -> None:
+        """Removes the secret from one store. A lower link's secret at the same path is read again from then on."""
+        path = check_path(path)
+        with time_limit(self._timeout):
+            self._target(path, store).delete(path)
+
+    def _target(self, path: str, store: str | None) -> Link:
+        """The link to write to: the one that is named, else the first that can be written."""
+        if store is not None:
+            for link in self._links:
+                if link.name == store:
+                    return link
+            names = ", ".join(link.name for link in self._links)
+            raise ConfigurationError(f"no store {store!r} in the chain: it has {names}")
+        for link in self._links:
+            if link.covers(path) and link.is_writable():
+                return link
+        raise UnsupportedOperationError(path, "no store of the chain can be written")
+
+    def _refuse_to_hide(self, path: str, merged: SensitiveDict, target: Link) -> None:
+        """Refuses a new secret that would hide keys of a lower link: whole reads would lose them."""
+        below = self._links[self._links.index(target) + 1 :]
+        for link in below:
+            if not link.covers(path):
+                continue
+            try:
+                hidden = sorted(link.read(path, fresh=True).data.keys() - merged.keys())
+            except SecretNotFoundError:
+                continue
+            if hidden:
+                reason = f"it would hide the keys {', '.join(hidden)}, which only store {link.name} has"
+                raise ConflictError(path, reason, store=target.name, hint="Set these too, or pass replace=True")
+
+    # --- all links ----------------------------------------------------------------------------------------------------
+
+    def health(self) -> dict[str, Health]:
+        """How each link's store is, asked now."""
+        with time_limit(self._timeout):
+            return {link.name: link.health() for link in self._links}
+
+    def forget(self, path: str | None = None) -> None:
+        """Drops what the caches hold of `path`, or everything; the next read is fresh."""
+        for link in self._links:
+            link.forget(path)
+
+    def reset(self) -> None:
+        """What a fork's child must do first: see `Link.reset`."""
+        for link in self._links:
+            link.reset()
+
+    def close(self) -> None:
+        """Closes every store; every later call is refused."""
+        for link in self._links:
+            link.close()
+
+    # --- what is said -------------------------------------------------------------------------------------------------
+
+    def _tell(self, path: str, link: Link, outcome: _Outcome) -> None:
+        attempt = outcome.attempt
+        logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, _words(attempt), attempt.seconds * 1000)
+        if attempt.answer is Answer.KEY_MISSING and not outcome.ends:
+            warning = (link.name, path, attempt.reason)
+            if warning not in self._warned and len(self._warned) < _MOST_WARNINGS:
+                self._warned.add(warning)
+                logger.warning("Store %s has %s, but %s: asking the next link", link.name, path, attempt.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What asking one link came to: a reading with the value in it, or an error, and whether the chain ends here."""
+
+    attempt: Attempt
+    ends: bool
+    error: StrongroomError | None = None
+    reading: Reading | None = None
+    value: Value = field(default=None, repr=False)
+
+
+def _ask(link: Link, path: str, key: str | None, take: Take, wanted: str, *, fresh: bool, blocking: bool) -> _Outcome:
+    started = time.monotonic()
+    try:
+        reading = link.read(path, key, fresh=fresh, blocking=blocking)
+    except StrongroomError as error:
+        answer, goes_on = _judged(error, link)
+        attempt = Attempt(link.name, answer, _reason(error), time.monotonic() - started)
+        return _Outcome(attempt, ends=not goes_on, error=error)
+    seconds = time.monotonic() - started
+    value = take(reading.data)
+    if value is MISSING:
+        fails = link.policy.on_missing_key == "fail"
+        attempt = Attempt(link.name, Answer.KEY_MISSING, f"it has no {wanted}", seconds)
+        return _Outcome(attempt, ends=fails, error=SecretNotFoundError(path) if fails else None)
+    return _Outcome(
+        Attempt(link.name, Answer.FOUND, _provenance(reading), seconds), ends=True, reading=reading, value=value
+    )
+
+
+def _taker(key: str | None) -> Take:
+    if key is None:
+        return lambda data: data
+    return lambda data: data.get(key, MISSING)
+
+
+def _judged(error: StrongroomError, link: Link) -> tuple[Answer, bool]:
+    """What a link's error means, and whether the next link is asked. All that is not named here ends the read."""
+    if isinstance(error, SecretNotFoundError):
+        return Answer.NOT_FOUND, True
+    if isinstance(error, StoreUnavailableError):
+        return Answer.UNAVAILABLE, link.policy.on_unavailable == "next"
+    if isinstance(error, PermissionDeniedError | AuthenticationError):
+        return Answer.DENIED, link.policy.on_denied == "next"
+    return Answer.FAILED, False
+
+
+def _reason(error: StrongroomError) -> str:
+    if not isinstance(error, StoreError):
+        return str(error)
+    return error.reason or error.summary.lower()
+
+
+def _words(attempt: Attempt) -> str:
+    return attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"
+
+
+def _provenance(reading: Reading) -> str:
+    parts = ["found"]
+    if reading.version is not None:
+        parts.append(f"version {reading.version}")
+    if reading.cached:
+        parts.append(f"{'stale' if reading.stale else 'cached'}, {reading.age:.0f} s old")
+    return ", ".join(parts)
+
+
+def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:
+    """What the last attempt found."""
+    return Resolution(
+        path=path,
+        key=key,
+        value=protect(value),
+        store=attempts[-1].store,
+        version=reading.version,
+        age=reading.age,
+        cached=reading.cached,
+        stale=reading.stale,
+        attempts=tuple(attempts),
+    )
+
+
+def _not_found(path: str, attempts: Sequence[Attempt]) -> SecretNotFoundError:
+    if attempts:
+        return SecretNotFoundError(path, "no store of the chain has it")
+    return SecretNotFoundError(path, "no link of the chain covers this path", hint="Check `paths` in the chain")

@@ -1,0 +1,349 @@
+"""One link of the chain: a store that is opened at first use, its cache, its breaker, and its share of the time."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Self, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
+
+from strongroom.breaker import Breaker
+from strongroom.cache import MemoryCache, Snapshot
+from strongroom.cache.memory import Flight
+from strongroom.config import CacheConfig, LinkConfig
+from strongroom.errors import ConflictError, SecretNotFoundError, StoreError, StoreUnavailableError, StrongroomError
+from strongroom.front import Front, open_front
+from strongroom.model import Secret, SensitiveDict, Version, protect_data
+from strongroom.store import Health, SecretStore, remaining, time_limit
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+Opener: TypeAlias = Callable[[], SecretStore]
+
+_R = TypeVar("_R")
+_FIRST_PAUSE = 0.01
+_LAST_PAUSE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a link knows of one secret: its data, and where the data comes from. `age` is in seconds."""
+
+    data: SensitiveDict
+    version: Version | None = None
+    created: datetime | None = None
+    age: float = 0.0
+    cached: bool = False
+    stale: bool = False
+
+    @classmethod
+    def of(cls, secret: Secret) -> Self:
+        """What the store has just answered."""
+        return cls(protect_data(secret.data), secret.version, secret.created)
+
+
+class WouldBlockError(Exception):
+    """Internal: only I/O can answer this read. `flight` is the read that is under way already, if one is."""
+
+    def __init__(self, flight: Flight | None) -> None:
+        super().__init__()
+        self.flight = flight
+
+
+class _Turn:
+    """A lock that can be held weakly: it lives for as long as somebody merges into its path."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+class Link:
+    """A named place in the chain.
+
+    Args:
+        config: the store's name, what follows its answers, and which paths it is asked for.
+        opener: opens the store; called at first use, inside the deadline, and again in the child of a fork.
+        cache: how long its cache counts.
+
+    Attributes:
+        peek: path and key -> the field as text, when the cache holds it and it is current; else None. It is the cache's
+            own method, since a busy application calls little else.
+    """
+
+    def __init__(self, config: LinkConfig, opener: Opener, cache: CacheConfig) -> None:
+        self.name = config.store
+        self.policy = config
+        self._opener = opener
+        self._closed = False
+        self._cache = MemoryCache(self.name, cache)
+        self.peek = self._cache.text
+        self._reset()
+
+    def __repr__(self) -> str:
+        return f"Link({self.name!r})"
+
+    def reset(self) -> None:
+        """Drops store, key, entries and flights without a word to the store: what a fork's child must do first.
+
+        The parent's connections stay the parent's: closing them here would end its TLS sessions.
+        """
+        self._cache.reset()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._opening = threading.Lock()
+        self._front: Front | None = None
+        self._breaker = Breaker(self.policy.timeout)
+        self._outage: StoreUnavailableError | None = None
+        self._merging = threading.Lock()
+        self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
+
+    def covers(self, path: str) -> bool:
+        """Whether this link is asked for `path`."""
+        patterns = self.policy.paths
+        return not patterns or any(fnmatchcase(path, pattern) for pattern in patterns)
+
+    def may_cover_below(self, folder: str) -> bool:
+        """Whether a path below `folder` (the empty string is the top) may be one that this link is asked for."""
+        below = f"{folder}/" if folder else ""
+        fixed = (pattern[: _first_wildcard(pattern)] for pattern in self.policy.paths)
+        return not self.policy.paths or any(part.startswith(below) or below.startswith(part) for part in fixed)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self, path: str, key: str | None = None, *, fresh: bool = False, blocking: bool = True) -> Reading:
+        """The secret at `path`; where the store knows single keys, what it knows of `key`.
+
+        Args:
+            path: a checked path.
+            key: the key that is wanted, if it is one. The reading may lack it.
+            fresh: ask the store, whatever the cache holds.
+            blocking: False raises `WouldBlockError` where only I/O could answer.
+
+        Raises:
+            StoreError: as the store's front does. An outage is raised when the cache has nothing for it.
+        """
+        front = self._front
+        if front is None:
+            if not blocking:
+                raise WouldBlockError(None)
+            front = self._ask(path, lambda opened: opened)
+        if front.local:
+            return _read_local(front, path, key)
+        if not fresh and (known := self._cached(path, key)) is not None:
+            return known
+        if not blocking and self._breaker.would_admit():
+            raise WouldBlockError(None if fresh else self._cache.flight(path))
+        try:
+            if key is not None and front.keyed:
+                return Reading(SensitiveDict({key: self._ask(path, lambda opened: opened.read_key(path, key))}))
+            secret = self._cache.fetch(path, lambda: self._ask(path, lambda opened: opened.read(path)), fresh=fresh)
+            return Reading.of(secret)
+        except StoreUnavailableError as error:
+            outage = error
+        stale = None if fresh else self._stale(path)
+        if stale is None:
+            raise outage
+        return stale
+
+    def _cached(self, path: str, key: str | None) -> Reading | None:
+        snapshot = self._cache.current(path, key)
+        if snapshot is None:
+            return None
+        if snapshot.fields is None:
+            raise SecretNotFoundError(path, snapshot.reason, store=self.name)
+        return self._opened_snapshot(snapshot, stale=False)
+
+    def _stale(self, path: str) -> Reading | None:
+        snapshot = self._cache.stale(path)
+        return None if snapshot is None else self._opened_snapshot(snapshot, stale=True)
+
+    def _opened_snapshot(self, snapshot: Snapshot, *, stale: bool) -> Reading | None:
+        data = self._cache.open(snapshot.fields or {})
+        if data is None:
+            return None
+        age = self._cache.age(snapshot)
+        return Reading(data, snapshot.version, snapshot.created, age, cached=True, stale=stale)
+
+    def list_entries(self, prefix: str) -> list[str]:
+        """The names directly below `prefix` that this link answers for, folders ending in `/`."""
+        names = self._ask(prefix or None, lambda front: list(front.list_entries(prefix)))
+        below = f"{prefix}/" if prefix else ""
+        return [
+            name
+            for name in names
+            if (self.may_cover_below(below + name[:-1]) if name.endswith("/") else self.covers(below + name))
+        ]
+
+    def walk(self, prefix: str) -> list[str]:
+        """The path of every secret below `prefix` that this link answers for. It may take all the time that is left."""
+        paths = self._ask(prefix or None, lambda front: list(front.walk(prefix)), limit=remaining())
+        return [path for path in paths if self.covers(path)]
+
+    def is_writable(self) -> bool:
+        """Whether the store can be changed. Opens it, so that an outage is not taken for a no."""
+        return self._ask(None, lambda front: front.writable)
+
+    def is_listable(self) -> bool:
+        """Whether the store can be listed. Opens it, so that an outage is not taken for a no."""
+        return self._ask(None, lambda front: front.listable)
+
+    def health(self) -> Health:
+        """How the store is, asked past the breaker."""
+        try:
+            with time_limit(self.policy.timeout):
+                return self._open().probe()
+        except StrongroomError as error:
+            return Health(ok=False, detail=str(error))
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, path: str, data: SensitiveDict) -> Version | None:
+        """Replaces the whole secret."""
+        return self._change(path, lambda front: front.write(path, data))
+
+    def delete(self, path: str) -> None:
+        """Removes the secret."""
+        self._change(path, lambda front: front.delete(path))
+
+    def merge(self, path: str, data: SensitiveDict, creating: Callable[[SensitiveDict], None]) -> Version | None:
+        """Sets the keys of `data` and keeps the others; a lost race is run again while there is time.
+
+        Where the store has no check-and-set, the secret is read again just before it is written: a write that comes
+        between those two is lost.
+
+        Args:
+            path: a checked path.
+            data: the keys to set.
+            creating: called with what is about to be written where there is no secret yet; raises to refuse.
+
+        Raises:
+            ConflictError: others kept writing until the time was up.
+        """
+        pause = _FIRST_PAUSE
+        with self._turn(path):
+            while True:
+                try:
+                    return self._merge_once(path, data, creating)
+                except ConflictError as error:
+                    conflict = error
+                if remaining() <= pause:
+                    raise conflict
+                time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that rivals do not meet again
+                pause = min(pause * 2, _LAST_PAUSE)
+
+    def _merge_once(self, path: str, data: SensitiveDict, creating: Callable[[SensitiveDict], None]) -> Version | None:
+        before = self._before(path)
+        if before is None:
+            creating(data)
+        merged = data if before is None else SensitiveDict({**before.data, **data})
+        return self._change(path, lambda front: self._write_after(front, path, before, merged))
+
+    def _before(self, path: str) -> Secret | None:
+        """What the store holds now, past the cache."""
+        try:
+            return self._ask(path, lambda front: front.read(path))
+        except SecretNotFoundError:
+            return None
+
+    def _write_after(self, front: Front, path: str, before: Secret | None, merged: SensitiveDict) -> Version | None:
+        if front.checked:
+            return front.write_if(path, merged, None if before is None else before.version)
+        if self._before(path) != before:
+            raise ConflictError(path, "it changed while it was being merged", store=self.name)
+        return front.write(path, merged)
+
+    def _change(self, path: str, operation: Callable[[Front], _R]) -> _R:
+        """A write. The cache forgets before, so that nobody joins an older read, and after, for reads in between."""
+        self._cache.forget(path)
+        try:
+            return self._ask(path, operation)
+        finally:
+            self._cache.forget(path)
+
+    @contextmanager
+    def _turn(self, path: str) -> Iterator[None]:
+        """This process's threads merge into one path in turn: only other processes are rivals for check-and-set."""
+        with self._merging:
+            turn = self._turns.setdefault(path, _Turn())
+        if not turn.lock.acquire(timeout=remaining()):
+            raise StoreUnavailableError(path, "earlier writes to it took all the time", store=self.name)
+        try:
+            yield
+        finally:
+            turn.lock.release()
+
+    # --- the store ----------------------------------------------------------------------------------------------------
+
+    def forget(self, path: str | None = None) -> None:
+        """Drops what the cache holds of `path`, or everything."""
+        self._cache.forget(path)
+
+    def close(self) -> None:
+        """Closes the store and forgets everything; every later call is refused."""
+        self._closed = True
+        self._cache.forget()
+        front, self._front = self._front, None
+        if front is not None:
+            front.close()
+
+    def _ask(self, path: str | None, operation: Callable[[Front], _R], *, limit: float | None = None) -> _R:
+        """The store's answer, within this link's share of the time, and not at all while it is known to be out."""
+        if not self._breaker.admit():
+            raise self._known_outage(path)
+        try:
+            with time_limit(self.policy.timeout if limit is None else limit):
+                answer = operation(self._open())
+        except StoreUnavailableError as error:
+            outage = error
+        except StrongroomError:
+            self._answered()
+            raise
+        else:
+            self._answered()
+            return answer
+        outage.path, outage.store = outage.path or path, outage.store or self.name
+        if remaining() > 0:  # else the caller had no time left, which says nothing of the store
+            self._outage = outage.again()
+            if self._breaker.failed():
+                logger.warning("Store %s is unavailable: %s", self.name, outage.reason or outage)
+        raise outage
+
+    def _known_outage(self, path: str | None) -> StoreUnavailableError:
+        outage = self._outage
+        return StoreUnavailableError(path, store=self.name) if outage is None else outage.again(path)
+
+    def _answered(self) -> None:
+        if self._breaker.succeeded():
+            logger.info("Store %s is available again", self.name)
+
+    def _open(self) -> Front:
+        """The store, opened by the first caller while the others wait for as long as they have."""
+        if self._closed:
+            raise StoreError(None, "the manager is closed", store=self.name, hint="Make a new one")
+        if self._front is None:
+            if not self._opening.acquire(timeout=remaining()):
+                raise StoreUnavailableError(None, "it is still being opened", store=self.name)
+            try:
+                if self._front is None:
+                    self._front = open_front(self._opener, self.name)
+            finally:
+                self._opening.release()
+        return self._front
+
+
+def _read_local(front: Front, path: str, key: str | None) -> Reading:
+    if key is not None and front.keyed:
+        return Reading(SensitiveDict({key: front.read_key(path, key)}))
+    return Reading.of(front.read(path))
+
+
+def _first_wildcard(pattern: str) -> int:
+    return next((index for index, character in enumerate(pattern) if character in "*?["), len(pattern))

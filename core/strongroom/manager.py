@@ -1,0 +1,370 @@
+"""SecretsManager: a chain made from configuration, and what an application asks of it. A thin face."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias, TypeVar, overload
+from weakref import WeakSet
+
+from strongroom import discovery, plugins
+from strongroom.chain import MISSING, Chain, Resolution
+from strongroom.config import Config
+from strongroom.database_url import DATABASE_PATH, WANTED, database_url
+from strongroom.errors import SecretNotFoundError
+from strongroom.event_loop import blocking_if_needed, in_thread
+from strongroom.link import Link
+from strongroom.model import SensitiveDict, SensitiveStr, Value, Version, as_text, convert
+from strongroom.store import Health, SecretStore
+
+ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
+
+_T = TypeVar("_T")
+_D = TypeVar("_D")
+
+_managers: WeakSet[SecretsManager] = WeakSet()
+
+
+class SecretsManager:
+    """Secrets by path and key, from a chain of stores.
+
+    Nothing is opened before the first use. One manager serves all threads and tasks of a process, and its children
+    after a fork.
+
+    Args:
+        vault_url: the address of Vault or OpenBao, or a list of them. Where nothing else configures a chain, it is
+            Vault, then the environment, then `./.env`.
+        vault_token: its token.
+        cache_ttl: how long a secret is served without asking again, in seconds. 300 where nothing configures it.
+        enable_fallback: False leaves the environment and `./.env` out of the chain.
+        chain: store names, tables as in a configuration file, or open stores, in the order in which they are asked.
+            An open store is named after its class; it is closed with the manager, and shared with a fork's children.
+        environment: the environment of the configuration file.
+
+    Raises:
+        ConfigurationError: an argument, a variable or the file is wrong.
+        PluginError: a store of the chain is not installed, or installed twice.
+    """
+
+    def __init__(
+        self,
+        vault_url: str | Sequence[str] | None = None,
+        vault_token: str | None = None,
+        cache_ttl: float | None = None,
+        enable_fallback: bool = True,  # noqa: FBT001, FBT002  # the guide's signature
+        *,
+        chain: Sequence[ChainEntry] | None = None,
+        environment: str | None = None,
+    ) -> None:
+        # From here on no frame holds the token in a type whose repr would show it.
+        vault_token = None if vault_token is None else SensitiveStr(vault_token)
+        stores = _named(chain or ())
+        config = discovery.load(
+            environment=environment,
+            vault_url=vault_url,
+            vault_token=vault_token,
+            cache_ttl=cache_ttl,
+            enable_fallback=enable_fallback,
+            chain=None if chain is None else _entries(chain, stores),
+        )
+        self._build(config, stores)
+
+    @classmethod
+    def from_config(cls, config: Config | Path | str | None = None, *, environment: str | None = None) -> Self:
+        """A manager from a configuration that is made already, from a file, or from what the process finds.
+
+        Args:
+            config: a `Config`, or the path of a file. None looks where every application looks.
+            environment: the environment of the file.
+
+        Raises:
+            ConfigurationError: the file or a variable is wrong.
+        """
+        if not isinstance(config, Config):
+            file = None if config is None else Path(config)
+            config = discovery.load(config_file=file, environment=environment)
+        manager = cls.__new__(cls)
+        manager._build(config, {})  # noqa: SLF001  # the other constructor
+        return manager
+
+    def _build(self, config: Config, stores: Mapping[str, SecretStore]) -> None:
+        links = [Link(link, _opener(config, link.store, stores), config.cache) for link in config.chain]
+        defaults = {(s.path, s.key): s.default for s in config.secrets.values() if s.default is not None}
+        self._chain = Chain(links, timeout=config.timeout, defaults=defaults)
+        self._peek = self._chain.peek
+        self._timeout = config.timeout
+        _managers.add(self)
+
+    def __repr__(self) -> str:
+        return f"SecretsManager({self._chain!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    @overload
+    def get_secret(self, path: str, key: None = None, *, fresh: bool = False) -> SensitiveDict: ...
+    @overload
+    def get_secret(self, path: str, key: None = None, *, default: _D, fresh: bool = False) -> SensitiveDict | _D: ...
+    @overload
+    def get_secret(self, path: str, key: str, *, fresh: bool = False) -> SensitiveStr: ...
+    @overload
+    def get_secret(self, path: str, key: str, *, default: _D, fresh: bool = False) -> SensitiveStr | _D: ...
+    @overload
+    def get_secret(self, path: str, key: str, *, as_: type[_T], fresh: bool = False) -> _T: ...
+    @overload
+    def get_secret(self, path: str, key: str, *, as_: type[_T], default: _D, fresh: bool = False) -> _T | _D: ...
+    def get_secret(
+        self,
+        path: str,
+        key: str | None = None,
+        *,
+        as_: type[Any] | None = None,
+        default: Any = MISSING,
+        fresh: bool = False,
+    ) -> Any:
+        """A secret, or one key of it, from the first store of the chain that has it.
+
+        Args:
+            path: such as `database/connection`.
+            key: such as `url`. Without it the whole secret is returned, as a dict whose `repr` shows no value.
+            as_: the type of the key's value: str, bytes, int, float, bool, dict, list, or object for what is stored.
+                Without it the value is text: a number, boolean or container as JSON.
+            default: what to return when every store says that it does not have it. An outage still raises.
+            fresh: ask the stores, whatever is cached.
+
+        Raises:
+            SecretNotFoundError: no store has it; the message names what each said.
+            StoreUnavailableError: no store has it, and one could not answer.
+            AuthenticationError, PermissionDeniedError: a store refused, and may have it.
+            InvalidPathError: the path can never name a secret.
+            InvalidDataError: the value is not of the type that is asked for.
+        """
+        if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
+            return text
+        return self._get(path, key, as_, default, fresh=fresh)
+
+    @overload
+    async def aget_secret(self, path: str, key: None = None, *, fresh: bool = False) -> SensitiveDict: ...
+    @overload
+    async def aget_secret(
+        self, path: str, key: None = None, *, default: _D, fresh: bool = False
+    ) -> SensitiveDict | _D: ...
+    @overload
+    async def aget_secret(self, path: str, key: str, *, fresh: bool = False) -> SensitiveStr: ...
+    @overload
+    async def aget_secret(self, path: str, key: str, *, default: _D, fresh: bool = False) -> SensitiveStr | _D: ...
+    @overload
+    async def aget_secret(self, path: str, key: str, *, as_: type[_T], fresh: bool = False) -> _T: ...
+    @overload
+    async def aget_secret(self, path: str, key: str, *, as_: type[_T], default: _D, fresh: bool = False) -> _T | _D: ...
+    async def aget_secret(
+        self,
+        path: str,
+        key: str | None = None,
+        *,
+        as_: type[Any] | None = None,
+        default: Any = MISSING,
+        fresh: bool = False,
+    ) -> Any:
+        """`get_secret`; what is cached is answered without leaving the event loop."""
+        if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
+            return text
+        return await blocking_if_needed(
+            lambda blocking: self._get(path, key, as_, default, fresh=fresh, blocking=blocking), self._timeout
+        )
+
+    def _get(
+        self,
+        path: str,
+        key: str | None,
+        as_: type[Any] | None,
+        default: object,
+        *,
+        fresh: bool,
+        blocking: bool = True,
+    ) -> object:
+        if key is None and as_ is not None:
+            raise TypeError("as_ is the type of one key's value: give the key too")
+        try:
+            value = self._chain.resolve(path, key, fresh=fresh, blocking=blocking).value
+        except SecretNotFoundError:
+            if default is MISSING:
+                raise
+            return default
+        if key is None:
+            return value
+        return as_text(value, path, key) if as_ is None else convert(value, as_, path, key)
+
+    def resolve(self, path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:
+        """`get_secret` with provenance: the value as it is stored, its store, its age, each link's answer."""
+        return self._chain.resolve(path, key, fresh=fresh)
+
+    async def aresolve(self, path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:
+        """`resolve`; what is cached is answered without leaving the event loop."""
+        return await blocking_if_needed(
+            lambda blocking: self._chain.resolve(path, key, fresh=fresh, blocking=blocking), self._timeout
+        )
+
+    def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
+        """The names directly below `prefix`, folders ending in `/`; `recursive` gives every path below it.
+
+        Raises:
+            StoreError: a store of the chain could not be listed. The list is never shorter than it should be.
+        """
+        return self._chain.list_secrets(prefix, recursive=recursive)
+
+    async def alist_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
+        """`list_secrets`, off the event loop."""
+        return await in_thread(self.list_secrets, prefix, recursive=recursive)
+
+    def get_database_url(self, *, scheme: str = "postgresql") -> SensitiveStr:
+        """The `url` of `database/connection`; else one of its host, port, user, password and name, each quoted.
+
+        All of it comes from one store: parts of two never mix.
+
+        Args:
+            scheme: of a URL that is composed.
+        """
+        return self._database_url(scheme, blocking=True)
+
+    async def aget_database_url(self, *, scheme: str = "postgresql") -> SensitiveStr:
+        """`get_database_url`; what is cached is answered without leaving the event loop."""
+        return await blocking_if_needed(lambda blocking: self._database_url(scheme, blocking=blocking), self._timeout)
+
+    def _database_url(self, scheme: str, *, blocking: bool) -> SensitiveStr:
+        resolution = self._chain.resolve(
+            DATABASE_PATH, take=lambda data: database_url(data, scheme), wanted=WANTED, blocking=blocking
+        )
+        return as_text(resolution.value, DATABASE_PATH, "url")
+
+    def get_api_key(self, service: str) -> SensitiveStr:
+        """The `key` of `api-keys/<service>`."""
+        return self.get_secret(f"api-keys/{service}", "key")
+
+    async def aget_api_key(self, service: str) -> SensitiveStr:
+        """`get_api_key`; what is cached is answered without leaving the event loop."""
+        return await self.aget_secret(f"api-keys/{service}", "key")
+
+    def get_jwt_secret(self) -> SensitiveStr:
+        """The `secret` of `auth/jwt`."""
+        return self.get_secret("auth/jwt", "secret")
+
+    async def aget_jwt_secret(self) -> SensitiveStr:
+        """`get_jwt_secret`; what is cached is answered without leaving the event loop."""
+        return await self.aget_secret("auth/jwt", "secret")
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def set_secret(
+        self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
+    ) -> Version | None:
+        """Sets the keys of `data` and keeps the secret's others; `replace=True` replaces the secret.
+
+        A merge runs under check-and-set where the store has it, and again when somebody else wrote first.
+
+        Args:
+            path: such as `database/connection`.
+            data: keys and values: text, bytes, numbers, booleans, null, and lists and mappings of these.
+            store: the name of a store of the chain. By default the first one that can be written.
+            replace: drop the keys that `data` does not have.
+
+        Returns:
+            The store's name for the new version, or None where it has none.
+
+        Raises:
+            ConflictError: others kept writing, or the new secret would hide keys that only a lower store has.
+            InvalidPathError, InvalidDataError, SecretTooLargeError: it could not be stored exactly.
+            StoreError: nobody took the write, or whether the store took it is unknown.
+        """
+        return self._chain.write(path, data, store=store, replace=replace)
+
+    async def aset_secret(
+        self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
+    ) -> Version | None:
+        """`set_secret`, off the event loop."""
+        return await in_thread(self.set_secret, path, data, store=store, replace=replace)
+
+    def delete_secret(self, path: str, *, store: str | None = None) -> None:
+        """Removes the secret from one store, by default the first that can be written.
+
+        Raises:
+            SecretNotFoundError: that store has none.
+        """
+        self._chain.delete(path, store=store)
+
+    async def adelete_secret(self, path: str, *, store: str | None = None) -> None:
+        """`delete_secret`, off the event loop."""
+        await in_thread(self.delete_secret, path, store=store)
+
+    # --- looking after it ---------------------------------------------------------------------------------------------
+
+    def invalidate(self, path: str | None = None) -> None:
+        """Forgets what is cached of `path`, or everything; the next read is fresh."""
+        self._chain.forget(path)
+
+    def health(self) -> dict[str, Health]:
+        """How each store of the chain is, asked now. A store that is not well is said so, not raised."""
+        return self._chain.health()
+
+    async def ahealth(self) -> dict[str, Health]:
+        """`health`, off the event loop."""
+        return await in_thread(self.health)
+
+    def close(self) -> None:
+        """Closes every store and forgets everything; every later call is refused."""
+        self._chain.close()
+
+    async def aclose(self) -> None:
+        """`close`, off the event loop."""
+        await in_thread(self.close)
+
+    def _after_fork(self) -> None:
+        self._chain.reset()
+
+
+def _named(chain: Sequence[ChainEntry]) -> dict[str, SecretStore]:
+    """The open stores in a chain, under names made of their classes."""
+    stores: dict[str, SecretStore] = {}
+    for entry in chain:
+        if not isinstance(entry, str | Mapping):
+            base = type(entry).__name__.removesuffix("Store").lower() or "store"
+            count = sum(name.partition("-")[0] == base for name in stores)
+            stores[f"{base}-{count + 1}" if count else base] = entry
+    return stores
+
+
+def _entries(chain: Sequence[ChainEntry], stores: Mapping[str, SecretStore]) -> list[str | Mapping[str, object]]:
+    names = {id(store): name for name, store in stores.items()}
+    return [entry if isinstance(entry, str | Mapping) else names[id(entry)] for entry in chain]
+
+
+def _opener(config: Config, name: str, stores: Mapping[str, SecretStore]) -> Callable[[], SecretStore]:
+    if name in stores:
+        return lambda: stores[name]
+    return plugins.prepare(config, name)
+
+
+def _reset_in_child() -> None:
+    for manager in list(_managers):
+        manager._after_fork()  # noqa: SLF001  # of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_in_child)

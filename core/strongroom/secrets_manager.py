@@ -1,0 +1,203 @@
+"""The module-level functions: `SecretsManager`'s methods on one default manager, made at first use."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any, TypeVar, overload
+
+from strongroom.chain import MISSING, Resolution
+from strongroom.errors import SecretNotFoundError
+from strongroom.manager import SecretsManager
+from strongroom.model import SensitiveDict, SensitiveStr, Value, Version
+from strongroom.store import Health
+
+__all__ = [
+    "SecretNotFoundError",
+    "SecretsManager",
+    "adelete_secret",
+    "aget_api_key",
+    "aget_database_url",
+    "aget_jwt_secret",
+    "aget_secret",
+    "ahealth",
+    "alist_secrets",
+    "aresolve",
+    "aset_secret",
+    "configure",
+    "delete_secret",
+    "get_api_key",
+    "get_database_url",
+    "get_jwt_secret",
+    "get_secret",
+    "health",
+    "invalidate",
+    "list_secrets",
+    "resolve",
+    "set_secret",
+]
+
+_T = TypeVar("_T")
+_D = TypeVar("_D")
+
+_default: SecretsManager | None = None
+_making = threading.Lock()
+
+
+def configure(manager: SecretsManager | None) -> SecretsManager | None:
+    """Sets the default manager and returns the one that was set. None: one is made anew at the next use.
+
+    The manager that is returned is still open; who set it closes it.
+    """
+    global _default  # the one default manager of the process is the point
+    with _making:
+        before, _default = _default, manager
+        return before
+
+
+def _manager() -> SecretsManager:
+    global _default  # noqa: PLW0603
+    if _default is None:
+        with _making:
+            if _default is None:
+                _default = SecretsManager()
+    return _default
+
+
+def _unlock_in_child() -> None:
+    global _making  # noqa: PLW0603  # another thread of the parent may have held it
+    _making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)
+
+
+@overload
+def get_secret(path: str, key: None = None, *, fresh: bool = False) -> SensitiveDict: ...
+@overload
+def get_secret(path: str, key: None = None, *, default: _D, fresh: bool = False) -> SensitiveDict | _D: ...
+@overload
+def get_secret(path: str, key: str, *, fresh: bool = False) -> SensitiveStr: ...
+@overload
+def get_secret(path: str, key: str, *, default: _D, fresh: bool = False) -> SensitiveStr | _D: ...
+@overload
+def get_secret(path: str, key: str, *, as_: type[_T], fresh: bool = False) -> _T: ...
+@overload
+def get_secret(path: str, key: str, *, as_: type[_T], default: _D, fresh: bool = False) -> _T | _D: ...
+def get_secret(
+    path: str, key: str | None = None, *, as_: type[Any] | None = None, default: Any = MISSING, fresh: bool = False
+) -> Any:
+    """A secret, or one key of it: `SecretsManager.get_secret` on the default manager."""
+    get: Any = _manager().get_secret
+    return get(path, key, as_=as_, default=default, fresh=fresh)
+
+
+@overload
+async def aget_secret(path: str, key: None = None, *, fresh: bool = False) -> SensitiveDict: ...
+@overload
+async def aget_secret(path: str, key: None = None, *, default: _D, fresh: bool = False) -> SensitiveDict | _D: ...
+@overload
+async def aget_secret(path: str, key: str, *, fresh: bool = False) -> SensitiveStr: ...
+@overload
+async def aget_secret(path: str, key: str, *, default: _D, fresh: bool = False) -> SensitiveStr | _D: ...
+@overload
+async def aget_secret(path: str, key: str, *, as_: type[_T], fresh: bool = False) -> _T: ...
+@overload
+async def aget_secret(path: str, key: str, *, as_: type[_T], default: _D, fresh: bool = False) -> _T | _D: ...
+async def aget_secret(
+    path: str, key: str | None = None, *, as_: type[Any] | None = None, default: Any = MISSING, fresh: bool = False
+) -> Any:
+    """`SecretsManager.aget_secret` on the default manager."""
+    get: Any = _manager().aget_secret
+    return await get(path, key, as_=as_, default=default, fresh=fresh)
+
+
+def set_secret(
+    path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
+) -> Version | None:
+    """Sets keys of a secret and keeps its others: `SecretsManager.set_secret` on the default manager."""
+    return _manager().set_secret(path, data, store=store, replace=replace)
+
+
+async def aset_secret(
+    path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
+) -> Version | None:
+    """`SecretsManager.aset_secret` on the default manager."""
+    return await _manager().aset_secret(path, data, store=store, replace=replace)
+
+
+def list_secrets(prefix: str = "", *, recursive: bool = False) -> list[str]:
+    """What lies below a prefix: `SecretsManager.list_secrets` on the default manager."""
+    return _manager().list_secrets(prefix, recursive=recursive)
+
+
+async def alist_secrets(prefix: str = "", *, recursive: bool = False) -> list[str]:
+    """`SecretsManager.alist_secrets` on the default manager."""
+    return await _manager().alist_secrets(prefix, recursive=recursive)
+
+
+def delete_secret(path: str, *, store: str | None = None) -> None:
+    """Removes a secret from one store: `SecretsManager.delete_secret` on the default manager."""
+    _manager().delete_secret(path, store=store)
+
+
+async def adelete_secret(path: str, *, store: str | None = None) -> None:
+    """`SecretsManager.adelete_secret` on the default manager."""
+    await _manager().adelete_secret(path, store=store)
+
+
+def resolve(path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:
+    """A secret with its provenance: `SecretsManager.resolve` on the default manager."""
+    return _manager().resolve(path, key, fresh=fresh)
+
+
+async def aresolve(path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:
+    """`SecretsManager.aresolve` on the default manager."""
+    return await _manager().aresolve(path, key, fresh=fresh)
+
+
+def invalidate(path: str | None = None) -> None:
+    """Forgets what is cached: `SecretsManager.invalidate` on the default manager."""
+    _manager().invalidate(path)
+
+
+def health() -> dict[str, Health]:
+    """How each store is: `SecretsManager.health` on the default manager."""
+    return _manager().health()
+
+
+async def ahealth() -> dict[str, Health]:
+    """`SecretsManager.ahealth` on the default manager."""
+    return await _manager().ahealth()
+
+
+def get_database_url(*, scheme: str = "postgresql") -> SensitiveStr:
+    """The database's URL: `SecretsManager.get_database_url` on the default manager."""
+    return _manager().get_database_url(scheme=scheme)
+
+
+async def aget_database_url(*, scheme: str = "postgresql") -> SensitiveStr:
+    """`SecretsManager.aget_database_url` on the default manager."""
+    return await _manager().aget_database_url(scheme=scheme)
+
+
+def get_api_key(service: str) -> SensitiveStr:
+    """A service's API key: `SecretsManager.get_api_key` on the default manager."""
+    return _manager().get_api_key(service)
+
+
+async def aget_api_key(service: str) -> SensitiveStr:
+    """`SecretsManager.aget_api_key` on the default manager."""
+    return await _manager().aget_api_key(service)
+
+
+def get_jwt_secret() -> SensitiveStr:
+    """The secret that signs tokens: `SecretsManager.get_jwt_secret` on the default manager."""
+    return _manager().get_jwt_secret()
+
+
+async def aget_jwt_secret() -> SensitiveStr:
+    """`SecretsManager.aget_jwt_secret` on the default manager."""
+    return await _manager().aget_jwt_secret()
