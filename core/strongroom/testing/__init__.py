@@ -1,0 +1,36 @@
+"""What tests need: the contract for those who write a store, `override` for those who use one.
+
+Nothing here is imported before it is asked for: `override` works without pytest, and an application's test run that
+needs neither pays for neither.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from strongroom.testing.cases import CANARY, CASES, TYPED, Case
+    from strongroom.testing.contract import StoreContract
+    from strongroom.testing.silence import silent_server
+
+__all__ = ["CANARY", "CASES", "TYPED", "Case", "StoreContract", "silent_server"]
+
+_HOME = {
+    "CANARY": "cases",
+    "CASES": "cases",
+    "TYPED": "cases",
+    "Case": "cases",
+    "StoreContract": "contract",
+    "silent_server": "silence",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "StoreContract":
+        import pytest
+
+        pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("basis", "reading", "writing", "failing")))
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
