@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from strongroom.config import Ambient, Config, Rank
-from strongroom.config_file import FileConfig, read_file
+from strongroom.config.file import FileConfig, read_file
+from strongroom.config.layers import Arguments, build
+from strongroom.config.small_file import read_small_file
+from strongroom.config.variables import PREFIX, Variables, read_variables
 from strongroom.errors import ConfigurationError
-from strongroom.layers import Arguments, build
 from strongroom.model import SensitiveDict, SensitiveStr, protect_data
-from strongroom.small_file import read_small_file
-from strongroom.variables import PREFIX, Variables, read_variables
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -80,7 +80,7 @@ def _file(config_file: Path | None, environment: str | None, variables: Variable
     source = str(path) if named else f"./{FILE_NAME}"
     text = read_small_file(path, "The configuration", MAX_FILE_SIZE)
     document = _parsed(text, source)
-    return read_file(document, source, environment=selected, found=named is None, folder=path.parent)
+    return read_file(document, source, environment=selected, found=named is None, folder=path.parent.absolute())
 
 
 def _parsed(text: str, source: str) -> SensitiveDict:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from strongroom import durations
-from strongroom.document import suggest
+from strongroom.config import durations
+from strongroom.config.document import suggest
 from strongroom.errors import ConfigurationError
 
 PREFIX = "STRONGROOM_"

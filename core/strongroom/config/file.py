@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from strongroom.config import Given, LinkConfig, OnAnswer, Rank, SecretConfig, StoreConfig
-from strongroom.document import Table, kind, shown, suggest
+from strongroom.config import Given, LinkConfig, Rank, SecretConfig, StoreConfig
+from strongroom.config.chain import NAME, NAME_RULE, read_chain
+from strongroom.config.document import Table, kind, shown, suggest
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
 from strongroom.model import SensitiveDict, SensitiveStr, Value, check_data, check_key, check_path, parse_reference
 
 FORMAT_VERSION = 1
 """The newest `version` of the file that is understood, and the one of a file that says none."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PLACEHOLDER = "{environment}"
 _ANY_PLACEHOLDER = re.compile(r"\{[A-Za-z_]+\}")
 _DURATIONS = ("ttl", "max_stale", "missing_ttl")
@@ -73,8 +73,8 @@ def read_file(
         top.fail("version", f"{version} is a newer format than this Strongroom reads ({FORMAT_VERSION}): upgrade it")
     environment = environment or top.text("environment")
     top.take("environment")
-    if environment is not None and not _NAME.fullmatch(environment):
-        raise ConfigurationError(f"The environment {shown(environment)} is no name: use letters, digits, '.', '_', '-'")
+    if environment is not None and not NAME.fullmatch(environment):
+        raise ConfigurationError(f"The environment {shown(environment)} is no name: {NAME_RULE}")
     secrets = dict(_secrets(top.table("secrets")))
     levels = [top, *_selected(top, environment)]
     reading = _Options(environment, source if found else "", folder)
@@ -102,58 +102,6 @@ def read_file(
         chain=read_chain(chains[-1][1], chains[-1][0], production=production) if chains else None,
         source=source,
     )
-
-
-def read_chain(chain: object, table: Table, *, production: bool) -> tuple[LinkConfig, ...]:
-    """The links of a chain: a list of store names and of tables with a store's name and the link's policy.
-
-    Raises:
-        ConfigurationError: names what is wrong in which link, or a store that is in it twice.
-    """
-    if not isinstance(chain, Sequence) or isinstance(chain, str | bytes) or not chain:
-        table.fail("chain", 'must be a list with at least one link, such as [{ store = "vault" }]')
-    links: list[LinkConfig] = []
-    for number, entry in enumerate(chain):
-        values = {"store": entry} if isinstance(entry, str) else entry
-        name = f"{table.name}.chain[{number}]" if table.name else f"chain[{number}]"
-        if not isinstance(values, Mapping):
-            raise ConfigurationError(f"{table.source}: {name} must be a store's name or a table, not {kind(values)}")
-        link = _link(Table(values, table.source, name), production=production)
-        if any(link.store == other.store for other in links):
-            raise ConfigurationError(f"{table.source}: {name}: the store {link.store} is in the chain already")
-        links.append(link)
-    return tuple(links)
-
-
-def _link(table: Table, *, production: bool) -> LinkConfig:
-    store = table.text("store")
-    if store is None:
-        table.fail("store", "is missing: a link names its store")
-    if not _NAME.fullmatch(store):
-        table.fail("store", "is no name of a store: use letters, digits, '.', '_', '-'")
-    strict: OnAnswer = "fail" if production else "next"
-    link = LinkConfig(
-        store=store,
-        paths=table.texts("paths"),
-        timeout=table.seconds("timeout", positive=True) or LinkConfig.timeout,
-        on_unavailable=_on_answer(table, "on_unavailable", strict),
-        on_denied=_on_answer(table, "on_denied", "fail"),
-        on_missing_key=_on_answer(table, "on_missing_key", strict),
-    )
-    table.close()
-    return link
-
-
-def _on_answer(table: Table, key: str, default: OnAnswer) -> OnAnswer:
-    match table.text(key):
-        case None:
-            return default
-        case "next":
-            return "next"
-        case "fail":
-            return "fail"
-        case _:
-            return table.fail(key, 'must be "next" or "fail"')
 
 
 def _selected(top: Table, environment: str | None) -> list[Table]:
@@ -211,7 +159,7 @@ def _default(row: Table) -> Value:
 def _place(reference: str, table: Table, variable: str) -> tuple[str, str]:
     """`PATH#KEY`; and `PATH/KEY`, where there is no `#`."""
     try:
-        path, key = parse_reference(reference)
+        path, key = parse_reference(str(reference))
         if key is None:
             path, _, key = path.rpartition("/")
             check_key(key, check_path(path))
@@ -258,17 +206,11 @@ class _Options:
 def _store(name: str, tables: list[tuple[Table, Rank]], reading: _Options) -> StoreConfig:
     """The store's tables laid over each other, the last one on top; an option's own table replaces the one below it."""
     last = tables[-1][0]
-    if not _NAME.fullmatch(name):
-        _refuse_name(last, name)
+    if not NAME.fullmatch(name):
+        raise ConfigurationError(f"{last.source}: [stores] {shown(name)}: is no name of a store: {NAME_RULE}")
     plugin = name
     options: dict[str, Given] = {}
     for table, rank in tables:
         plugin = table.text("plugin") or plugin
         options |= {key: reading.given(table, key, value, rank) for key, value in table.rest().items()}
     return StoreConfig(name, plugin, last.where().removesuffix(":"), options)
-
-
-def _refuse_name(table: Table, name: str) -> NoReturn:
-    raise ConfigurationError(
-        f"{table.source}: [stores] {shown(name)}: is no name of a store: use letters, digits, '.', '_', '-'"
-    )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
-from strongroom import durations
+from strongroom.config import durations
 from strongroom.errors import ConfigurationError
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from strongroom.addresses import check_address
 from strongroom.config import Ambient, Config, Given, Rank, StoreConfig
-from strongroom.document import kind, suggest
+from strongroom.config.document import kind, suggest
 from strongroom.errors import ConfigurationError
-from strongroom.model import REDACTED, SensitiveDict, SensitiveStr, protect
-from strongroom.options import MISMATCH, OptionSchema, Schema, read_json, read_value
+from strongroom.model import SensitiveDict, SensitiveStr, protect
+from strongroom.plugins.coercion import MISMATCH, read_json, read_value
+from strongroom.plugins.options import OptionSchema, Schema
+from strongroom.plugins.rules import check
+from strongroom.plugins.setting import Setting
 
 ReadFile: TypeAlias = Callable[[Path, str], str]
 """Reads the file of a reference; the second argument says where the reference stands, for messages."""
 
 _AUTH = "auth"
 """The option that says how to authenticate: with it, no credential of a lower source is taken."""
-
-
-@dataclass(frozen=True, repr=False)
-class Setting:
-    """An option's value, and where it comes from.
-
-    Attributes:
-        value: what the plugin is given.
-        origin: the source in words.
-        secret: whether the value is never shown.
-        rank: the source's place in the order of precedence.
-        found: the file that gave it, where that was found in the working directory and nobody named it.
-    """
-
-    value: object
-    origin: str
-    secret: bool
-    rank: Rank
-    found: str = ""
-
-    def __repr__(self) -> str:
-        return f"Setting({REDACTED if self.secret else repr(self.value)}, origin={self.origin!r})"
 
 
 def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadFile) -> dict[str, Setting]:
@@ -72,11 +51,7 @@ def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadF
         elif option.required:
             instead = "".join(f", or set {variable}" for variable in option.option.ambient[-1:])
             raise ConfigurationError(f"{store.origin}: the option {name} is missing: it is {option.words}{instead}")
-    for name, setting in settings.items():
-        if schema.options[name].option.address:
-            _check_addresses(setting, production=config.production)
-        if sent_to := schema.options[name].option.sent_to:
-            _check_ambient(store, name, setting, settings.get(sent_to))
+    check(store, schema, settings, production=config.production)
     return settings
 
 
@@ -99,8 +74,7 @@ def _ambient(option: OptionSchema, sources: Sequence[Ambient]) -> Setting | None
         for name in option.option.ambient:
             if text := source.values.get(name):
                 value = read_json(text) if option.takes_json else text
-                origin = source.origin(name)
-                return _setting(option, value, Given(text, origin, source.rank, source.found), text=True)
+                return _setting(option, value, Given(text, source.origin(name), source.rank, source.found), text=True)
     return None
 
 
@@ -108,36 +82,37 @@ def _given(option: OptionSchema, given: Given, sources: Sequence[Ambient], read_
     value, found, text = given.value, given.found, given.rank is Rank.VARIABLE
     if text and option.takes_json and isinstance(value, str):
         value = read_json(value)
+    whole = _reference(value) is not None
     references = _References(given, sources, read_file)
-    if _reference(value) is not None:
-        value = references.follow(value)
-        # A process variable is not the found file's own word: it only says which one is meant.
-        found = references.found
-        text = True
-        value = read_json(value) if option.takes_json and isinstance(value, str) else value
-    else:
-        value = references.follow(value)
-    return _setting(option, value, Given(given.value, references.origin, given.rank, found, given.folder), text=text)
+    value = references.follow(value)
+    if whole:
+        # What a file names is not what the file says: an address in a variable of the process is the process's own.
+        found, text = references.found, True
+        value = read_json(value) if option.takes_json else value
+    origin = Given(value, references.origin, given.rank, found, given.folder)
+    return _setting(option, value, origin, text=text, secret=whole)
 
 
-def _setting(option: OptionSchema, value: object, given: Given, *, text: bool) -> Setting:
+def _setting(option: OptionSchema, value: object, given: Given, *, text: bool, secret: bool = False) -> Setting:
+    """The value read as the option's type; text that came through a reference is as secret as the option can be."""
     read = read_value(value, option.hint, text=text, folder=given.folder)
     if read is MISMATCH:
         what = "this text" if text else kind(value)
         raise ConfigurationError(f"{given.origin}: the option {option.name} must be {option.words}, not {what}")
-    secret = option.option.secret or isinstance(read, SensitiveStr)
-    if secret or isinstance(read, dict | list):
-        read = _protected(read)
-    elif isinstance(read, str):
-        read = str(read)
-    return Setting(read, given.origin, secret, given.rank, given.found)
+    secret = secret or option.option.secret
+    return Setting(_shielded(read, secret=secret), given.origin, secret, given.rank, given.found)
 
 
-def _protected(value: object) -> object:
-    """The value in types whose `repr` shows nothing; a path has no such type."""
-    if isinstance(value, Mapping):
-        return SensitiveDict((name, protect(item)) for name, item in value.items())
-    return protect(value) if isinstance(value, str | list) else value
+def _shielded(value: Any, *, secret: bool) -> Any:  # whatever an option can hold
+    """The value in types whose `repr` shows nothing when it is secret, and in plain ones else.
+
+    A table is always shielded: whether it holds a credential is known to its plugin alone.
+    """
+    if isinstance(value, Mapping) or (secret and isinstance(value, str | list)):
+        return protect(value)
+    if isinstance(value, list):
+        return [_shielded(item, secret=False) for item in value]
+    return str(value) if isinstance(value, str) else value
 
 
 # --- references -------------------------------------------------------------------------------------------------------
@@ -153,7 +128,7 @@ def _reference(value: object) -> tuple[str, str] | None:
 
 
 class _References:
-    """Follows the references in one option. Afterwards `origin` and `found` say where the option comes from."""
+    """Follows the references in one option. Afterwards `origin` and `found` say where what they name comes from."""
 
     def __init__(self, given: Given, sources: Sequence[Ambient], read_file: ReadFile) -> None:
         self._given = given
@@ -183,29 +158,9 @@ class _References:
     def _file(self, name: str) -> str:
         path = read_value(name, Path, text=True, folder=self._given.folder)
         if not isinstance(path, Path):
-            raise ConfigurationError(f"{self._given.origin}: {'{ file = … }'} names no file")
+            raise ConfigurationError(f"{self._given.origin}: {{ file = … }} names no file")
         self.origin = f"{self._given.origin}, from the file {path}"
         text = self._read_file(path, self._given.origin).removesuffix("\n").removesuffix("\r")
         if not text:
             raise ConfigurationError(f"{self._given.origin}: the file {path} is empty")
         return text
-
-
-# --- where what is sent may go ----------------------------------------------------------------------------------------
-
-
-def _check_addresses(setting: Setting, *, production: bool) -> None:
-    value = setting.value
-    for address in value if isinstance(value, list) else [value]:
-        if address is not None:
-            check_address(str(address), setting.origin, production=production)
-
-
-def _check_ambient(store: StoreConfig, name: str, credential: Setting, address: Setting | None) -> None:
-    """Refuses a credential that nobody meant for the address: a stranger's folder must not be able to ask for it."""
-    if credential.rank > Rank.PROCESS or address is None or not address.found or credential.found == address.found:
-        return
-    raise ConfigurationError(
-        f"The store {store.name} has its {name} from {credential.origin}, which does not go to an address that only "
-        f"{address.found} gives: name the {name}'s source there too, or give the address where the {name} comes from"
-    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from strongroom.config import (
+    DOTENV,
     FALLBACKS,
     VAULT,
     VAULT_ADDRESSES,
@@ -17,14 +18,13 @@ from strongroom.config import (
     Rank,
     StoreConfig,
 )
-from strongroom.config_file import FileConfig, read_chain
-from strongroom.document import Table
-from strongroom.durations import seconds
+from strongroom.config.chain import read_chain
+from strongroom.config.document import Table
+from strongroom.config.durations import seconds
+from strongroom.config.file import FileConfig
+from strongroom.config.variables import Variables
 from strongroom.errors import ConfigurationError
 from strongroom.mapping import EnvironmentMapping
-from strongroom.variables import Variables
-
-_DOTENV = "dotenv"
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,6 @@ def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient:
             raise ConfigurationError(
                 "enable_fallback=False leaves no store in the chain: configure one, or set VAULT_ADDR"
             )
-    if file.production:
-        _refuse_dotenv(chain, stores)
     return Config(
         environment=file.environment,
         production=file.production,
@@ -109,7 +107,7 @@ def _chain(
         or any(name.startswith("STRONGROOM_STORES_VAULT_") for name in variables.stores)
         or any(source.values.get(name) for source in ambient for name in VAULT_ADDRESSES)
     )
-    names = [VAULT] * has_vault + [name for name in FALLBACKS if not (file.production and name == _DOTENV)]
+    names = [VAULT] * has_vault + [name for name in FALLBACKS if not (file.production and name == DOTENV)]
     return read_chain(names, Table({}, "the default chain"), production=file.production)
 
 
@@ -117,7 +115,7 @@ def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig)
     """Every store that is configured, is in the chain, or needs no table, with its variables laid over it."""
     stores = dict(file.stores)
     for name in (*(link.store for link in chain), VAULT, *FALLBACKS):
-        stores.setdefault(name, StoreConfig(name, name, f"the store {name}"))
+        stores.setdefault(name, StoreConfig(name, name, f"The store {name}"))
     for name, options in variables.options(stores).items():
         said = {
             option: Given(text, f"the environment variable {variable}", Rank.VARIABLE)
@@ -129,17 +127,6 @@ def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig)
 
 def _over(store: StoreConfig, options: Mapping[str, Given]) -> StoreConfig:
     return replace(store, options={**store.options, **options})
-
-
-def _refuse_dotenv(chain: Sequence[LinkConfig], stores: Mapping[str, StoreConfig]) -> None:
-    """In production a .env file is read only where its path is written down: `./.env` is a developer's."""
-    for link in chain:
-        store = stores[link.store]
-        if store.plugin == _DOTENV and "path" not in store.options:
-            raise ConfigurationError(
-                f"The chain names the store {store.name}, and production reads no ./.env: "
-                f"leave it out, or give it the path of another file"
-            )
 
 
 def _cache(arguments: Arguments, variables: Variables, file: FileConfig) -> CacheConfig:

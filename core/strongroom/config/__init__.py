@@ -18,7 +18,10 @@ VAULT = "vault"
 VAULT_ADDRESSES = ("BAO_ADDR", "VAULT_ADDR")
 """Where no chain is configured, Vault is in it when one of these is set."""
 
-FALLBACKS = ("env", "dotenv")
+DOTENV = "dotenv"
+"""The plugin that reads `./.env` where its `file` names no other: production refuses that."""
+
+FALLBACKS = ("env", DOTENV)
 """The plugins that `enable_fallback=False` leaves out, and that follow Vault where no chain is configured."""
 
 OnAnswer: TypeAlias = Literal["next", "fail"]
@@ -174,4 +177,4 @@ class Config:
 
     def store(self, name: str) -> StoreConfig:
         """The store of that name. One that is not configured is the plugin of that name without options."""
-        return self.stores.get(name) or StoreConfig(name, name, f"the store {name}")
+        return self.stores.get(name) or StoreConfig(name, name, f"The store {name}")

@@ -1,0 +1,147 @@
+"""Plugins: which are installed, what they take, and opening the one that is configured.
+
+A plugin is an entry point of the group `strongroom.stores`: a callable with keyword-only, type-hinted options that
+returns a store. Entry points are looked at before anything of a plugin runs, so that a name which two distributions
+claim is refused, and not the luck of the search path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from strongroom.config import Config, StoreConfig
+from strongroom.config.small_file import read_small_file
+from strongroom.errors import PluginError
+from strongroom.plugins.distributions import by_name, described, entry_point, entry_points, missing
+from strongroom.plugins.options import Schema, read_schema
+from strongroom.plugins.resolution import resolve
+from strongroom.plugins.setting import Setting
+from strongroom.store import SecretStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STORES = "strongroom.stores"
+COMMANDS = "strongroom.commands"
+
+MAX_REFERENCE_SIZE = 1 << 16
+"""The largest file that `{ file = … }` reads, in bytes."""
+
+Opener: TypeAlias = Callable[..., object]
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An installed plugin.
+
+    Attributes:
+        name: what `plugin = …` calls it.
+        distribution: the name of what was installed, with its version; of each, where several claim the name.
+        schema: what it takes.
+        fault: why it cannot be used, or the empty string.
+    """
+
+    name: str
+    distribution: str
+    schema: Schema = field(default_factory=lambda: Schema({}))
+    fault: str = ""
+
+
+def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
+    """Checks the plugin and the options of a store now, and returns what opens it.
+
+    What it returns may be called more than once. Each call resolves the options anew, so that a token in a file which
+    was replaced since is the new one, and raises whatever the plugin raises.
+
+    Raises:
+        PluginError: the plugin is not installed, is claimed by two distributions, or is broken; when called, also that
+            a dependency is missing, or that what it returned is no store.
+        ConfigurationError: as `resolution.resolve` does.
+    """
+    about = config.store(store)
+    opener = _load(STORES, about)
+    schema = read_schema(opener, about.plugin)
+    resolve(about, schema, config, _read_file)
+
+    def open_store() -> SecretStore:
+        given: dict[str, object] = {} if schema.mapping is None else {schema.mapping: config.mapping}
+        given |= {name: setting.value for name, setting in resolve(about, schema, config, _read_file).items()}
+        fault = ""
+        opened: object = None
+        try:
+            opened = opener(**given)
+        except ImportError as error:
+            fault = missing(entry_point(STORES, about), error)
+        if fault:
+            raise PluginError(fault)
+        if not isinstance(opened, SecretStore):
+            raise PluginError(
+                f"The plugin {about.plugin} is broken: it returned {type(opened).__name__}, which is no store"
+            )
+        return opened
+
+    return open_store
+
+
+def settings(config: Config, store: str) -> Mapping[str, Setting]:
+    """The options of a store as they are resolved now, each with its origin in words.
+
+    Raises:
+        PluginError, ConfigurationError: as `prepare` does.
+    """
+    about = config.store(store)
+    return resolve(about, read_schema(_load(STORES, about), about.plugin), config, _read_file)
+
+
+def installed() -> list[Plugin]:
+    """The plugins of this environment by name, also those that cannot be used. No SDK is imported for it."""
+    found: list[Plugin] = []
+    for name, points in sorted(by_name(STORES).items()):
+        distribution = " and ".join(described(point) for point in points)
+        about = StoreConfig(name, name, "")
+        try:
+            found.append(Plugin(name, distribution, read_schema(_load(STORES, about), name)))
+        except PluginError as error:
+            found.append(Plugin(name, distribution, fault=str(error)))
+    return found
+
+
+def commands() -> Mapping[str, Callable[[], object]]:
+    """The commands that plugins add to the command line: by name, what loads the click command.
+
+    What loads it raises PluginError as `prepare` does.
+    """
+
+    def loader(name: str) -> Callable[[], object]:
+        return lambda: _load(COMMANDS, StoreConfig(name, name, ""))
+
+    return {name: loader(name) for name in sorted(by_name(COMMANDS))}
+
+
+def _read_file(file: Path, where: str) -> str:
+    return read_small_file(file, where, MAX_REFERENCE_SIZE)
+
+
+def _load(group: str, about: StoreConfig) -> Opener:
+    """The object that the plugin's entry point names."""
+    point = entry_point(group, about)
+    from stevedore import DriverManager, ExtensionManager
+
+    # Stevedore's own discovery writes to the user's cache folder, and forgets the distributions.
+    ExtensionManager.ENTRY_POINT_CACHE[group] = list(entry_points(group))
+    fault = ""
+    loaded: object = None
+    try:
+        manager: DriverManager[object] = DriverManager(group, about.plugin)
+        loaded = manager.extensions[0].plugin
+    except ImportError as error:
+        fault = missing(point, error)
+    except Exception as error:  # noqa: BLE001  # a stranger's module runs here
+        fault = f"The plugin {about.plugin} of {described(point)} is broken: loading it raised {type(error).__name__}"
+    if fault:
+        raise PluginError(fault)
+    if not callable(loaded):
+        raise PluginError(f"The plugin {about.plugin} of {described(point)} is broken: {point.value} is not callable")
+    return loaded

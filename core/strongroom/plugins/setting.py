@@ -1,0 +1,30 @@
+"""A resolved option: its value, and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from strongroom.config import Rank
+from strongroom.model import REDACTED
+
+
+@dataclass(frozen=True, repr=False)
+class Setting:
+    """An option's value, and where it comes from.
+
+    Attributes:
+        value: what the plugin is given.
+        origin: the source in words.
+        secret: whether the value is never shown.
+        rank: the source's place in the order of precedence.
+        found: the file that gave it, where that was found in the working directory and nobody named it.
+    """
+
+    value: object
+    origin: str
+    secret: bool
+    rank: Rank
+    found: str = ""
+
+    def __repr__(self) -> str:
+        return f"Setting({REDACTED if self.secret else repr(self.value)}, origin={self.origin!r})"
