@@ -1,0 +1,1 @@
+"""The command `strongroom`: parse, call, render. Nothing imports it."""

@@ -1,0 +1,64 @@
+"""`strongroom stores`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from strongroom.cli import output
+from strongroom.cli.invocation import Invocation, current
+
+if TYPE_CHECKING:
+    from strongroom.options import OptionSchema
+    from strongroom.plugins import Plugin
+
+
+@click.command("stores")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As a JSON array with an object for each plugin.")
+@current
+def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -> None:
+    """Print the store plugins that are installed, each with its options; or that of one NAME.
+
+    A plugin that cannot be used is in the list too, with the reason.
+    """
+    from strongroom import plugins
+
+    found = [plugin for plugin in plugins.installed() if name is None or plugin.name == name]
+    if name is not None and not found:
+        raise click.UsageError(f"There is no store plugin {name}: `strongroom stores` lists those that are installed")
+    if as_json:
+        output.write_json([_described(plugin) for plugin in found])
+        return
+    rows: list[tuple[str, str, str]] = []
+    for plugin in found:
+        rows.append((plugin.name, "", plugin.fault or plugin.distribution))
+        rows += [(f"  {option.name}", option.words, _sentence(option)) for option in plugin.schema.options.values()]
+    if output.is_terminal():
+        output.write_table(("plugin, option", "type", ""), rows, color=not invocation.no_color)
+    else:
+        output.write_lines("\t".join(row) for row in rows)
+
+
+def _described(plugin: Plugin) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "fault": plugin.fault or None,
+        "options": [
+            {
+                "name": option.name,
+                "type": option.words,
+                "required": option.required,
+                "help": option.option.help,
+                "variables": list(option.option.ambient),
+            }
+            for option in plugin.schema.options.values()
+        ],
+    }
+
+
+def _sentence(option: OptionSchema) -> str:
+    parts = [option.option.help, "required" if option.required else "", " or ".join(option.option.ambient)]
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,70 @@
+"""`strongroom get` and `strongroom list`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.cli import output
+from strongroom.cli.invocation import Invocation, current
+from strongroom.model import REDACTED, Value, parse_reference, to_json_text
+
+if TYPE_CHECKING:
+    from strongroom.chain import Resolution
+
+
+@click.command("get")
+@click.argument("path", metavar="PATH[#KEY]")
+@click.argument("key", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON: the value, or the whole secret as one object.")
+@click.option("--reveal", is_flag=True, help="Show the values of a whole secret on a terminal too.")
+@current
+def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool, reveal: bool) -> None:
+    """Print one value, or a whole secret.
+
+    A value is printed as it is, byte for byte; a number, boolean, list or object as JSON. A whole secret is one JSON
+    object when it is piped, and on a terminal a table of its keys, whose values are shown with --reveal only.
+    """
+    # With a KEY of its own the path is taken as it stands: it may hold a # itself.
+    path, key = parse_reference(path) if key is None else (path, key)
+    with invocation.open() as secrets:
+        found = secrets.resolve(path, key)
+    if as_json or (key is None and not output.is_terminal()):
+        output.write_json(found.value)
+    elif key is None:
+        _show(found, reveal=reveal, color=not invocation.no_color)
+    else:
+        output.write_value(found.value, path, key)
+
+
+@click.command("list")
+@click.argument("prefix", default="")
+@click.option("-r", "--recursive", is_flag=True, help="Every secret below PREFIX, not only what is directly below.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON array of names.")
+@current
+def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_json: bool) -> None:
+    """Print the names directly below PREFIX, one a line; folders end in a slash.
+
+    With --recursive, the whole path of every secret below it. The names are those of every store in the chain that can
+    list. A store that does not answer is an error, never a shorter list.
+    """
+    with invocation.open() as secrets:
+        names = secrets.list_secrets(prefix, recursive=recursive)
+    output.write_json(names) if as_json else output.write_lines(names)
+
+
+def _show(found: Resolution, *, reveal: bool, color: bool) -> None:
+    data = found.value if isinstance(found.value, Mapping) else {}
+    rows = [(key, _cell(value) if reveal else REDACTED) for key, value in data.items()]
+    version = "" if found.version is None else f", version {found.version}"
+    hint = "" if reveal else "; --reveal shows the values"
+    output.write_table(("key", "value"), rows, caption=f"{found.path} from {found.store}{version}{hint}", color=color)
+
+
+def _cell(value: Value) -> str:
+    text = value if isinstance(value, str) else to_json_text(value)
+    # A control character would move the cursor, or worse; the exact value is what `get PATH KEY` prints.
+    return text if text.isprintable() else json.dumps(text)

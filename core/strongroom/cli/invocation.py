@@ -1,0 +1,42 @@
+"""What was given before the command's name, and what it opens: shared by the commands of one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from strongroom.secrets_manager import SecretsManager
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The options of `strongroom` itself.
+
+    A command that is a plugin reads them without importing this: they are
+    `click.get_current_context().find_root().params`, under these names.
+
+    Attributes:
+        config_file: the file to read in the place of `./strongroom.toml`.
+        environment: one of its environments.
+        verbose: say what each store answered.
+        no_color: plain text.
+    """
+
+    config_file: Path | None = None
+    environment: str | None = None
+    verbose: bool = False
+    no_color: bool = False
+
+    def open(self) -> SecretsManager:
+        """The manager of the configured chain, for a `with` block."""
+        from strongroom.secrets_manager import SecretsManager
+
+        return SecretsManager.from_config(self.config_file, environment=self.environment)
+
+
+current = click.make_pass_decorator(Invocation)
+"""Decorates a command that takes the `Invocation` as its first argument."""

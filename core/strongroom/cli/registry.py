@@ -1,0 +1,47 @@
+"""Which commands there are, and the module of each, imported when it is called: a read pays for no other command."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+
+import click
+
+from strongroom import plugins
+from strongroom.errors import PluginError
+
+BUILT_IN = {
+    "get": ("strongroom.cli.commands.reading", "get_command"),
+    "list": ("strongroom.cli.commands.reading", "list_command"),
+    "set": ("strongroom.cli.commands.writing", "set_command"),
+    "stores": ("strongroom.cli.commands.installed", "stores_command"),
+}
+
+
+def names() -> list[str]:
+    """The name of every command, installed plugins' among them."""
+    return sorted({*BUILT_IN, *plugins.commands()})
+
+
+def load(name: str) -> click.Command | None:
+    """The command of this name, or None. A plugin cannot take the name of a command that is always there.
+
+    Raises:
+        PluginError: two distributions have a command of this name, or it cannot be loaded, or it is no click command.
+    """
+    if name in BUILT_IN:
+        module, attribute = BUILT_IN[name]
+        command: object = getattr(import_module(module), attribute)
+    elif (loader := plugins.commands().get(name)) is not None:
+        command = loader()
+    else:
+        return None
+    if not isinstance(command, click.Command):
+        raise PluginError(f"The plugin {name} is broken: it is {type(command).__name__}, which is no click command")
+    return command
+
+
+def packages() -> set[str]:
+    """The top package of everything that is installed for Strongroom: the names that their loggers begin with."""
+    points = (point for group in (plugins.STORES, plugins.COMMANDS) for point in entry_points(group=group))
+    return {"strongroom", *(point.module.partition(".")[0] for point in points)}

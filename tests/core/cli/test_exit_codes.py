@@ -1,0 +1,151 @@
+"""The exit code of every failure, and what a failure looks like."""
+
+import inspect
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from strongroom import errors
+from strongroom.cli.exit_codes import CODES, ExitCode, code_of
+from strongroom.cli.invocation import Invocation
+from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
+
+EXPECTED = {
+    errors.StrongroomError: 1,
+    errors.StoreError: 1,
+    errors.SecretNotFoundError: 3,
+    errors.AuthenticationError: 4,
+    errors.PermissionDeniedError: 4,
+    errors.StoreUnavailableError: 5,
+    errors.ConflictError: 6,
+    errors.InvalidPathError: 6,
+    errors.InvalidDataError: 6,
+    errors.SecretTooLargeError: 6,
+    errors.UnsupportedOperationError: 6,
+    errors.ConfigurationError: 7,
+    errors.PluginError: 7,
+    errors.MigrationError: 8,
+}
+
+
+class BackendsOwnError(StoreUnavailableError):
+    """As `strongroom_vault.VaultConnectionError` is."""
+
+
+def failing(monkeypatch, error: BaseException) -> None:
+    """Every command fails like this."""
+
+    def fail(_: Invocation) -> None:
+        raise error
+
+    monkeypatch.setattr(Invocation, "open", fail)
+
+
+def test_every_error_class_of_the_tree_is_expected_here():
+    """A class that is added must be given a code on purpose."""
+    tree = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, StrongroomError)}
+    assert tree == EXPECTED.keys()
+    assert CODES.keys() <= tree
+
+
+@pytest.mark.parametrize(("kind", "code"), EXPECTED.items(), ids=lambda value: getattr(value, "__name__", str(value)))
+def test_an_error_is_one_line_and_its_code(command, monkeypatch, kind, code):
+    """On stderr, after the program's name, with nothing on stdout."""
+    error = kind("a/b", "the reason") if issubclass(kind, StoreError) else kind("what is\nwrong")
+    failing(monkeypatch, error)
+    done = command("get", "a/b")
+    assert done == (code, b"", f"strongroom: {str(error).replace(chr(10), ' ')}\n")
+
+
+def test_a_backends_own_error_has_the_code_of_its_parent():
+    """The table need not know it."""
+    assert code_of(BackendsOwnError("a")) is ExitCode.UNAVAILABLE
+
+
+def test_a_bug_is_one_line_without_its_message(command, monkeypatch):
+    """The message of an error that nobody foresaw may hold anything, a value too."""
+    failing(monkeypatch, KeyError("canary-7f3a"))
+    done = command("get", "a/b")
+    assert (done.code, done.out) == (1, b"")
+    assert done.err == "strongroom: Unexpected failure: KeyError; strongroom --verbose says where\n"
+
+
+def test_verbose_says_where_and_shows_no_source_line_or_local(command, monkeypatch):
+    """A frame is a file, a line and a function."""
+    failing(monkeypatch, KeyError("canary-7f3a"))
+    done = command("--verbose", "get", "a/b")
+    assert done.code == 1
+    assert f"at {__file__}:" in done.err
+    assert "in fail" in done.err
+    assert "canary-7f3a" not in done.err
+    assert "raise error" not in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("sett", "a"), ("--nonsense",), ("get",), ("get", "a", "b", "c"), ("get", "a", "--nonsense"), ("stores", "none")],
+)
+def test_a_wrong_command_line_is_one_line(command, arguments):
+    """It says where the help is."""
+    done = command(*arguments)
+    assert (done.code, done.out) == (2, b"")
+    assert done.err.count("\n") == 1
+    assert "--help'" in done.err
+
+
+def test_no_command_is_a_usage_error_with_the_help_on_stderr(command):
+    """A script that loses its command must not go on."""
+    done = command()
+    assert (done.code, done.out) == (2, b"")
+    assert "Usage: strongroom" in done.err
+
+
+def test_help_lists_every_exit_code(command):
+    """With the words of the table."""
+    done = command("--help")
+    assert done.code == 0
+    words = " ".join(done.out.decode().split())
+    for code in ExitCode:
+        assert f" {int(code)} {code.meaning}" in words
+
+
+def test_an_interruption_is_silent(command, monkeypatch):
+    """Whoever pressed Ctrl-C knows it."""
+    failing(monkeypatch, KeyboardInterrupt())
+    done = command("get", "a/b")
+    assert (done.code, done.out, done.err.strip()) == (130, b"", "")
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_closed_pipe_is_silent(script):
+    """As in `strongroom list | head -1`: the code says SIGPIPE, and nothing else is said."""
+    process = subprocess.Popen([script, "get", "odd/values"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (128 + signal.SIGPIPE, b"")
+
+
+def test_a_warning_is_one_line_on_stderr(command, monkeypatch, kept):
+    """And what Strongroom logs at DEBUG is for --verbose."""
+    kept.write("a", {"b": "canary-7f3a"})
+    quiet = command("get", "a#b")
+    verbose = command("--verbose", "get", "a#b")
+    assert quiet.err == ""
+    assert "strongroom: debug: a: store memory: found" in verbose.err
+    assert "canary-7f3a" not in verbose.err
+    assert verbose.out == quiet.out == b"canary-7f3a"
+
+
+def test_the_module_of_another_command_is_not_imported(configured, script):
+    """A read pays for nothing else: no plugin's command, no table, no SDK."""
+    program = (
+        "import sys; from strongroom.cli.main import run; run(['get', 'odd/values#text']);"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} | set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(done.stdout.split())
+    assert "strongroom.cli.commands.reading" in loaded
+    unwanted = {"strongroom.cli.commands.writing", "strongroom_vault", "hvac", "requests", "urllib3", "rich", "dotenv"}
+    assert loaded & unwanted == set()
