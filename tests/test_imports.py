@@ -1,0 +1,49 @@
+"""What importing Strongroom loads, and what it offers."""
+
+import subprocess
+import sys
+
+import pytest
+
+import strongroom
+
+HEAVY = {"hvac", "requests", "urllib3", "boto3", "botocore", "stevedore", "click", "rich", "dotenv", "cryptography"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The top packages in a new interpreter after this statement."""
+    program = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import strongroom",
+        "from strongroom import get_secret, SecretsManager",
+        "from strongroom.secrets_manager import get_database_url",
+        "import strongroom.store, strongroom.model, strongroom.errors, strongroom.mapping",
+    ],
+)
+def test_importing_loads_no_sdk_and_no_tool(statement):
+    """An application pays for Vault, plugins and encryption when it first asks for a secret, not when it starts."""
+    assert loaded_by(statement) & HEAVY == set()
+
+
+def test_importing_loads_no_backend():
+    """The core reaches ours as it reaches a stranger's: through their entry points."""
+    assert not {name for name in loaded_by("import strongroom, strongroom.testing") if name.startswith("strongroom_")}
+
+
+@pytest.mark.parametrize("backend", ["strongroom_env", "strongroom_vault"])
+def test_importing_a_backend_loads_no_sdk(backend):
+    """`strongroom stores` imports every plugin to show its options."""
+    assert loaded_by(f"import {backend}") & HEAVY == set()
+
+
+def test_every_public_name_is_there():
+    """`from strongroom import *` works, and gives what the list says."""
+    names: dict[str, object] = {}
+    exec("from strongroom import *", names)
+    assert set(strongroom.__all__) == names.keys() - {"__builtins__"}
