@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from strongroom.config import Given, LinkConfig, Rank, SecretConfig, StoreConfig
+from strongroom.config import LinkConfig, Rank, SecretConfig, StoreConfig
 from strongroom.config.chain import NAME, NAME_RULE, read_chain
 from strongroom.config.document import Table, kind, shown, suggest
+from strongroom.config.stores import OptionReader, read_store
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
-from strongroom.model import SensitiveDict, SensitiveStr, Value, check_data, check_key, check_path, parse_reference
+from strongroom.model import Value, check_data, check_key, check_path, parse_reference
 
 FORMAT_VERSION = 1
 """The newest `version` of the file that is understood, and the one of a file that says none."""
 
-_PLACEHOLDER = "{environment}"
-_ANY_PLACEHOLDER = re.compile(r"\{[A-Za-z_]+\}")
 _DURATIONS = ("ttl", "max_stale", "missing_ttl")
 
 
@@ -34,6 +31,7 @@ class FileConfig:
         secrets: variable to what it stands for.
         stores: the stores that have a table.
         chain: the links, or None where the file has no chain.
+        other_stores: the stores that have a table in some environment.
         source: the file's name, for messages.
     """
 
@@ -44,6 +42,7 @@ class FileConfig:
     secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
     stores: Mapping[str, StoreConfig] = field(default_factory=dict)
     chain: tuple[LinkConfig, ...] | None = None
+    other_stores: frozenset[str] = frozenset()
     source: str = ""
 
 
@@ -76,49 +75,85 @@ def read_file(
     if environment is not None and not NAME.fullmatch(environment):
         raise ConfigurationError(f"The environment {shown(environment)} is no name: {NAME_RULE}")
     secrets = dict(_secrets(top.table("secrets")))
-    levels = [top, *_selected(top, environment)]
-    reading = _Options(environment, source if found else "", folder)
-    names: dict[str, list[tuple[Table, Rank]]] = {}
-    production = False
-    timeout: float | None = None
-    cache: dict[str, float] = {}
-    chains: list[tuple[Table, object]] = []
-    for level, rank in zip(levels, (Rank.FILE, Rank.FILE_ENVIRONMENT), strict=False):
-        production = (level.flag("production") or False) if "production" in level else production
-        timeout = level.seconds("timeout", positive=True) if "timeout" in level else timeout
-        cache |= _cache(level.table("cache"))
-        chains += [(level, level.take("chain"))] if "chain" in level else []
-        for name, table in level.tables("stores").items():
-            names.setdefault(name, []).append((table, rank))
-    for level in levels:
-        level.close()
+    environments = {name: _level(table) for name, table in top.tables("environments").items()}
+    _check_selected(environment, environments, source)
+    base = _level(top)
+    # The others are read too: a mistake in production's table shows in development.
+    for other in environments.values():
+        _chain(base, other)
+    level = environments.get(environment or "")
+    reader = OptionReader(environment, source if found else "", folder)
     return FileConfig(
         environment=environment,
-        production=production,
-        timeout=timeout,
-        cache=cache,
+        production=_is_production(base, level),
+        timeout=base.timeout if level is None or level.timeout is None else level.timeout,
+        cache={**base.cache, **(level.cache if level else {})},
         secrets=secrets,
-        stores={name: _store(name, tables, reading) for name, tables in names.items()},
-        chain=read_chain(chains[-1][1], chains[-1][0], production=production) if chains else None,
+        stores=dict(_stores(base, level, reader)),
+        chain=_chain(base, level),
+        other_stores=frozenset(name for other in environments.values() for name in other.stores),
         source=source,
     )
 
 
-def _selected(top: Table, environment: str | None) -> list[Table]:
-    """The table of the environment, in a file that has environments."""
-    environments = top.tables("environments")
-    if not environments:
-        return []
-    listed = ", ".join(map(shown, environments))
-    if environment is None:
+@dataclass(frozen=True)
+class _Level:
+    """What can be said at the top and for an environment alike. None says nothing."""
+
+    table: Table
+    production: bool | None
+    timeout: float | None
+    cache: Mapping[str, float]
+    chain: object
+    stores: Mapping[str, Table]
+
+
+def _level(table: Table) -> _Level:
+    level = _Level(
+        table=table,
+        production=table.flag("production"),
+        timeout=table.seconds("timeout", positive=True),
+        cache=_cache(table.table("cache")),
+        chain=table.take("chain"),
+        stores=table.tables("stores"),
+    )
+    table.close()
+    return level
+
+
+def _check_selected(environment: str | None, environments: Mapping[str, object], source: str) -> None:
+    if environments and environment is None:
+        listed = ", ".join(map(shown, environments))
         raise ConfigurationError(
-            f"{top.source}: it has environments and none is selected: set STRONGROOM_ENVIRONMENT to one of {listed}"
+            f"{source}: it has environments and none is selected: set STRONGROOM_ENVIRONMENT to one of {listed}"
         )
-    if environment not in environments:
-        raise ConfigurationError(
-            f"{top.source}: it has no environment {environment}; {suggest(environment, environments)}"
-        )
-    return [environments[environment]]
+    if environments and environment not in environments:
+        known = suggest(environment or "", environments)
+        raise ConfigurationError(f"{source}: it has no environment {environment}; {known}")
+
+
+def _is_production(base: _Level, level: _Level | None) -> bool:
+    own = None if level is None else level.production
+    return bool(base.production if own is None else own)
+
+
+def _chain(base: _Level, level: _Level | None) -> tuple[LinkConfig, ...] | None:
+    """The environment's chain, else the one at the top."""
+    owner = base if level is None or level.chain is None else level
+    if owner.chain is None:
+        return None
+    return read_chain(owner.chain, owner.table, production=_is_production(base, level))
+
+
+def _stores(base: _Level, level: _Level | None, reader: OptionReader) -> Iterator[tuple[str, StoreConfig]]:
+    above: Mapping[str, Table] = {} if level is None else level.stores
+    for name in {**base.stores, **above}:
+        tables = [
+            (stores[name], rank)
+            for stores, rank in ((base.stores, Rank.FILE), (above, Rank.FILE_ENVIRONMENT))
+            if name in stores
+        ]
+        yield name, read_store(name, tables, reader)
 
 
 def _cache(table: Table) -> dict[str, float]:
@@ -164,53 +199,7 @@ def _place(reference: str, table: Table, variable: str) -> tuple[str, str]:
             path, _, key = path.rpartition("/")
             check_key(key, check_path(path))
     except InvalidPathError as error:
-        table.fail(variable, f'must be "PATH#KEY": {error}')
-    return path, key
-
-
-# --- stores -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Options:
-    """How the options of a store are read from this file."""
-
-    environment: str | None
-    found: str
-    folder: Path | None
-
-    def given(self, table: Table, key: str, value: object, rank: Rank) -> Given:
-        return Given(self._filled(table, key, value), table.where(key), rank, self.found, self.folder)
-
-    def _filled(self, table: Table, key: str, value: Any) -> Any:  # whatever TOML holds
-        """The value with the environment's name in the place of its placeholder, all the way down."""
-        if isinstance(value, str):
-            if _PLACEHOLDER in value and self.environment is None:
-                table.fail(key, f"has {_PLACEHOLDER}, and no environment is selected: set STRONGROOM_ENVIRONMENT")
-            filled = value.replace(_PLACEHOLDER, self.environment or "")
-            # Which one is not shown: it may be a part of a token.
-            if _ANY_PLACEHOLDER.search(filled):
-                table.fail(
-                    key,
-                    f"has a placeholder in braces, and there is only {_PLACEHOLDER}; a text with braces can come "
-                    "through { env = … } or { file = … }",
-                )
-            return SensitiveStr(filled) if filled != value else value
-        if isinstance(value, Mapping):
-            return SensitiveDict((name, self._filled(table, key, item)) for name, item in value.items())
-        if isinstance(value, list):
-            return [self._filled(table, key, item) for item in value]
-        return value
-
-
-def _store(name: str, tables: list[tuple[Table, Rank]], reading: _Options) -> StoreConfig:
-    """The store's tables laid over each other, the last one on top; an option's own table replaces the one below it."""
-    last = tables[-1][0]
-    if not NAME.fullmatch(name):
-        raise ConfigurationError(f"{last.source}: [stores] {shown(name)}: is no name of a store: {NAME_RULE}")
-    plugin = name
-    options: dict[str, Given] = {}
-    for table, rank in tables:
-        plugin = table.text("plugin") or plugin
-        options |= {key: reading.given(table, key, value, rank) for key, value in table.rest().items()}
-    return StoreConfig(name, plugin, last.where().removesuffix(":"), options)
+        fault = str(error)
+    else:
+        return path, key
+    return table.fail(variable, f'must be "PATH#KEY": {fault}')

@@ -73,7 +73,7 @@ def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient:
         vaults = [link.store for link in chain if stores[link.store].plugin == VAULT]
         if not vaults:
             names = " and ".join(given.origin.removeprefix("the argument ") for given in said.values())
-            raise ConfigurationError(f"{names} is given, and no store in the chain has the plugin {VAULT}")
+            raise ConfigurationError(f"{names} would do nothing: no store in the chain has the plugin {VAULT}")
         stores |= {name: _over(stores[name], said) for name in vaults}
     if not arguments.enable_fallback:
         chain = tuple(link for link in chain if stores[link.store].plugin not in FALLBACKS)
@@ -104,7 +104,7 @@ def _chain(
     has_vault = (
         bool(arguments.options())
         or VAULT in file.stores
-        or any(name.startswith("STRONGROOM_STORES_VAULT_") for name in variables.stores)
+        or "STRONGROOM_STORES_VAULT_URL" in variables.stores
         or any(source.values.get(name) for source in ambient for name in VAULT_ADDRESSES)
     )
     names = [VAULT] * has_vault + [name for name in FALLBACKS if not (file.production and name == DOTENV)]
@@ -116,7 +116,10 @@ def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig)
     stores = dict(file.stores)
     for name in (*(link.store for link in chain), VAULT, *FALLBACKS):
         stores.setdefault(name, StoreConfig(name, name, f"The store {name}"))
-    for name, options in variables.options(stores).items():
+    # A variable for a store that another environment has is no mistake, and changes nothing here.
+    for name, options in variables.options({*stores, *file.other_stores}).items():
+        if name not in stores:
+            continue
         said = {
             option: Given(text, f"the environment variable {variable}", Rank.VARIABLE)
             for option, (variable, text) in options.items()
