@@ -32,5 +32,6 @@ def __getattr__(name: str) -> object:
     if name == "StoreContract":
         import pytest
 
-        pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("basis", "reading", "writing", "failing")))
+        parts = ("basis", "reading", "writing", "history", "failing")
+        pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

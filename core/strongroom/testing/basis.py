@@ -15,9 +15,9 @@ import pytest
 
 from strongroom.errors import StoreError, UnsupportedOperationError
 from strongroom.front import Front
-from strongroom.model import Value
+from strongroom.model import Value, Version
 from strongroom.store import SecretStore, WritableStore
-from strongroom.testing.cases import CANARY
+from strongroom.testing.cases import CANARY, same
 
 Contents: TypeAlias = Mapping[str, Mapping[str, Value]]
 Holding: TypeAlias = Callable[[Contents], SecretStore]
@@ -149,6 +149,13 @@ def needs(capability: str) -> Callable[[Callable[..., None]], Callable[..., None
         return run
 
     return decorate
+
+
+def holds(front: Front, own: str, version: Version | None) -> None:
+    """The secret at `PATH` is the one that says `own`, whole, under that version."""
+    read = front.read(PATH)
+    assert same(read.data, secret_data(own=own))
+    assert read.version == version
 
 
 _OPERATIONS: Mapping[str, tuple[Callable[[Front], Any], ...]] = {

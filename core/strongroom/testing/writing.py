@@ -1,20 +1,19 @@
-"""The contract of writing: whole replacement, siblings left alone, deletion, check-and-set, versions, bulk writes."""
+"""The contract of writing: whole replacement, siblings left alone, deletion, bulk writes, check-and-set."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
-from strongroom.front import Front
 from strongroom.model import Version
-from strongroom.testing.basis import PATH, Basis, Opened, fails, needs, secret_data
+from strongroom.testing.basis import PATH, Basis, Opened, fails, holds, needs, secret_data
 from strongroom.testing.cases import same
 
 _NEIGHBOURS = ("contract/apple", "contract/ap", "contract/other", "contract")
 
 
 class Writing(Basis):
-    """Writes, deletes, compares and keeps versions."""
+    """Writes, deletes and compares."""
 
     @needs("writable")
     def test_write_replaces_the_whole_secret(self, opened: Opened) -> None:
@@ -118,7 +117,7 @@ class Writing(Basis):
         assert version is not None
         with fails(ConflictError):
             front.write_if(PATH, secret_data(own="second"), None)
-        _holds(front, "first", version)
+        holds(front, "first", version)
 
     @needs("checked")
     def test_checked_write_replaces_the_expected_version(self, opened: Opened) -> None:
@@ -131,7 +130,7 @@ class Writing(Basis):
         for stale in (first, None):
             with fails(ConflictError):
                 front.write_if(PATH, secret_data(own="third"), stale)
-        _holds(front, "second", second)
+        holds(front, "second", second)
 
     @needs("checked")
     def test_checked_write_expecting_a_version_of_nothing_is_a_conflict(self, opened: Opened) -> None:
@@ -152,7 +151,7 @@ class Writing(Basis):
         with fails(ConflictError):
             front.write_if(PATH, secret_data(own="third"), first)
         version = front.write_if(PATH, secret_data(own="fourth"), None)
-        _holds(front, "fourth", version)
+        holds(front, "fourth", version)
 
     @needs("checked")
     def test_one_of_many_checked_writes_wins(self, opened: Opened) -> None:
@@ -170,77 +169,4 @@ class Writing(Basis):
             versions = list(pool.map(attempt, range(8)))
         winners = [writer for writer, version in enumerate(versions) if version is not None]
         assert len(winners) == 1
-        _holds(front, str(winners[0]), versions[winners[0]])
-
-    # --- versions -----------------------------------------------------------------------------------------------------
-
-    @needs("versioned")
-    def test_versions_are_kept_oldest_first(self, opened: Opened) -> None:
-        """What was overwritten stays readable under its version; `read` gives the newest."""
-        front = opened({PATH: secret_data(own="0")})
-        front.write(PATH, secret_data(own="1"))
-        versions = front.versions(PATH)
-        assert [front.read_version(PATH, info.version).data["own"] for info in versions] == ["0", "1"]
-        assert front.read(PATH).version == versions[-1].version
-        assert not any(info.deleted or info.destroyed for info in versions)
-        assert all(info.created is None or info.created.tzinfo is not None for info in versions)
-
-    @needs("versioned")
-    def test_unknown_versions_are_not_found(self, opened: Opened) -> None:
-        """A version that was never there, and every version of a path that was never there, are absences."""
-        front = opened({PATH: secret_data()})
-        version = front.read(PATH).version
-        unknown = version + 1_000 if isinstance(version, int) else "0" * 32
-        with fails(SecretNotFoundError):
-            front.read_version(PATH, unknown)
-        with fails(SecretNotFoundError):
-            front.read_version("contract/absent", unknown)
-        with fails(SecretNotFoundError):
-            front.versions("contract/absent")
-
-    @needs("versioned")
-    def test_deleted_version_can_be_undeleted(self, opened: Opened) -> None:
-        """A deleted newest version is an absence, and no older one takes its place, until it is undeleted."""
-        front = opened({PATH: secret_data(own="0")})
-        front.write(PATH, secret_data(own="1"))
-        front.delete(PATH)
-        newest = front.versions(PATH)[-1]
-        assert newest.deleted
-        with fails(SecretNotFoundError):
-            front.read(PATH)
-        with fails(SecretNotFoundError):
-            front.read_version(PATH, newest.version)
-        front.undelete(PATH, newest.version)
-        _holds(front, "1", newest.version)
-
-    @needs("versioned")
-    def test_destroyed_version_is_gone(self, opened: Opened) -> None:
-        """A destroyed version cannot be read, and the others are as they were."""
-        front = opened({PATH: secret_data(own="0")})
-        front.write(PATH, secret_data(own="1"))
-        oldest, newest = (info.version for info in front.versions(PATH))
-        front.destroy(PATH, oldest)
-        with fails(SecretNotFoundError):
-            front.read_version(PATH, oldest)
-        assert all(info.destroyed for info in front.versions(PATH) if info.version == oldest)
-        _holds(front, "1", newest)
-
-    @needs("versioned")
-    def test_labels_are_replaced_and_nothing_else(self, opened: Opened) -> None:
-        """Labels are replaced whole, make no new version, and stay with the secret when it is written."""
-        front = opened({PATH: secret_data(own="0")})
-        version = front.read(PATH).version
-        assert dict(front.read_metadata(PATH)) == {}
-        front.write_metadata(PATH, {"owner": "billing", "tier": "1"})
-        front.write_metadata(PATH, {"owner": "payments"})
-        assert dict(front.read_metadata(PATH)) == {"owner": "payments"}
-        _holds(front, "0", version)
-        front.write(PATH, secret_data(own="1"))
-        assert dict(front.read_metadata(PATH)) == {"owner": "payments"}
-
-
-def _holds(front: Front, own: str, version: Version | None) -> None:
-    """The secret is the one that says `own`, whole, under that version."""
-    read = front.read(PATH)
-    assert same(read.data, secret_data(own=own))
-    assert read.version == version
+        holds(front, str(winners[0]), versions[winners[0]])

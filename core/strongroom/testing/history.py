@@ -1,0 +1,74 @@
+"""The contract of versions: what was overwritten or deleted, and the labels of a secret."""
+
+from __future__ import annotations
+
+from strongroom.errors import SecretNotFoundError
+from strongroom.testing.basis import PATH, Basis, Opened, fails, holds, needs, secret_data
+
+
+class History(Basis):
+    """Keeps, undeletes and destroys versions."""
+
+    @needs("versioned")
+    def test_versions_are_kept_oldest_first(self, opened: Opened) -> None:
+        """What was overwritten stays readable under its version; `read` gives the newest."""
+        front = opened({PATH: secret_data(own="0")})
+        front.write(PATH, secret_data(own="1"))
+        versions = front.versions(PATH)
+        assert [front.read_version(PATH, info.version).data["own"] for info in versions] == ["0", "1"]
+        assert front.read(PATH).version == versions[-1].version
+        assert not any(info.deleted or info.destroyed for info in versions)
+        assert all(info.created is None or info.created.tzinfo is not None for info in versions)
+
+    @needs("versioned")
+    def test_unknown_versions_are_not_found(self, opened: Opened) -> None:
+        """A version that was never there, and every version of a path that was never there, are absences."""
+        front = opened({PATH: secret_data()})
+        version = front.read(PATH).version
+        unknown = version + 1_000 if isinstance(version, int) else "0" * 32
+        with fails(SecretNotFoundError):
+            front.read_version(PATH, unknown)
+        with fails(SecretNotFoundError):
+            front.read_version("contract/absent", unknown)
+        with fails(SecretNotFoundError):
+            front.versions("contract/absent")
+
+    @needs("versioned")
+    def test_deleted_version_can_be_undeleted(self, opened: Opened) -> None:
+        """A deleted newest version is an absence, and no older one takes its place, until it is undeleted."""
+        front = opened({PATH: secret_data(own="0")})
+        front.write(PATH, secret_data(own="1"))
+        front.delete(PATH)
+        newest = front.versions(PATH)[-1]
+        assert newest.deleted
+        with fails(SecretNotFoundError):
+            front.read(PATH)
+        with fails(SecretNotFoundError):
+            front.read_version(PATH, newest.version)
+        front.undelete(PATH, newest.version)
+        holds(front, "1", newest.version)
+
+    @needs("versioned")
+    def test_destroyed_version_is_gone(self, opened: Opened) -> None:
+        """A destroyed version cannot be read, and the others are as they were."""
+        front = opened({PATH: secret_data(own="0")})
+        front.write(PATH, secret_data(own="1"))
+        oldest, newest = (info.version for info in front.versions(PATH))
+        front.destroy(PATH, oldest)
+        with fails(SecretNotFoundError):
+            front.read_version(PATH, oldest)
+        assert all(info.destroyed for info in front.versions(PATH) if info.version == oldest)
+        holds(front, "1", newest)
+
+    @needs("versioned")
+    def test_labels_are_replaced_and_nothing_else(self, opened: Opened) -> None:
+        """Labels are replaced whole, make no new version, and stay with the secret when it is written."""
+        front = opened({PATH: secret_data(own="0")})
+        version = front.read(PATH).version
+        assert dict(front.read_metadata(PATH)) == {}
+        front.write_metadata(PATH, {"owner": "billing", "tier": "1"})
+        front.write_metadata(PATH, {"owner": "payments"})
+        assert dict(front.read_metadata(PATH)) == {"owner": "payments"}
+        holds(front, "0", version)
+        front.write(PATH, secret_data(own="1"))
+        assert dict(front.read_metadata(PATH)) == {"owner": "payments"}
