@@ -10,7 +10,7 @@ from strongroom.cli import output
 from strongroom.cli.invocation import Invocation, current
 
 if TYPE_CHECKING:
-    from strongroom.options import OptionSchema
+    from strongroom.plugins.options import OptionSchema
     from strongroom.plugins import Plugin
 
 
