@@ -1,0 +1,33 @@
+"""The store keeps Strongroom's contract."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from strongroom_sqlite import SQLiteStore, open_sqlite
+
+from strongroom.testing import StoreContract
+
+
+class TestSQLite(StoreContract):
+    capabilities = frozenset({"listable", "writable", "checked", "local"})
+    impossible = frozenset({"denied"})
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> SQLiteStore:
+        return open_sqlite(file=tmp_path / "secrets.db")
+
+    @pytest.fixture
+    def unreachable(self, tmp_path: Path) -> Iterator[SQLiteStore]:
+        """A store whose file another program has locked, and does not let go."""
+        store = open_sqlite(file=tmp_path / "locked.db")
+        other = sqlite3.connect(tmp_path / "locked.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        yield store
+        other.close()
+
+
+def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
+    open_sqlite(file=tmp_path / "secrets.db").write("a", {"key": "value"})
+    assert (tmp_path / "secrets.db").stat().st_mode & 0o777 == 0o600
