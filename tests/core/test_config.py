@@ -307,7 +307,9 @@ class TestChainWithoutConfiguration:
 class TestArguments:
     def test_address_and_token_go_to_every_vault_store_of_the_chain(self):
         """Whatever the stores are called, above what the file says, and in no repr."""
-        file = 'chain = ["a", "b", "env"]\n[stores.a]\nplugin = "vault"\nurl = "https://a"\n[stores.b]\nplugin = "vault"'
+        file = (
+            'chain = ["a", "b", "env"]\n[stores.a]\nplugin = "vault"\nurl = "https://a"\n[stores.b]\nplugin = "vault"'
+        )
         config = configured(file, vault_url="https://c", vault_token=CANARY)
         for name in ("a", "b"):
             options = config.stores[name].options
@@ -324,7 +326,9 @@ class TestArguments:
 
     def test_without_fallback_the_environment_and_dotenv_are_left_out(self):
         """By plugin, not by name; the rest of the chain stays in its order."""
-        file = 'chain = ["local", "vault", "dotenv", "mem"]\n[stores.local]\nplugin = "env"\n[stores.mem]\nplugin="memory"'
+        file = (
+            'chain = ["local", "vault", "dotenv", "mem"]\n[stores.local]\nplugin = "env"\n[stores.mem]\nplugin="memory"'
+        )
         config = configured(file, enable_fallback=False)
         assert [link.store for link in config.chain] == ["vault", "mem"]
 

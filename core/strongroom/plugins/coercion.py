@@ -43,8 +43,8 @@ def read_value(value: object, hint: Any, *, text: bool, folder: Path | None = No
     """
     union = members(hint)
     if len(union) > 1:
-        # Text is everything's string: the other types are tried first.
-        ordered = sorted(union, key=lambda member: member is str)
+        # Text is everything's string, and a string is a list of one: the other types are tried first.
+        ordered = sorted(union, key=lambda member: 2 if list in {member, get_origin(member)} else member is str)
         read = (read_value(value, member, text=text, folder=folder) for member in ordered)
         return next((item for item in read if item is not MISMATCH), MISMATCH)
     if hint is list or get_origin(hint) is list:

@@ -22,6 +22,7 @@ _SCALARS: Mapping[object, str] = {
     Path: "a file's path",
     type(None): "nothing",
 }
+_PLURALS: Mapping[object, str] = {str: "strings", int: "integers", float: "numbers", bool: "booleans", Path: "paths"}
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,8 @@ def _words(hint: Any) -> str:
         return _SCALARS[hint]
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(f'"{item}"' if isinstance(item, str) else str(item) for item in get_args(hint))
-    if hint is list or get_origin(hint) is list:
-        return f"a list, each {_words(get_args(hint)[0])}" if get_args(hint) else "a list"
-    if hint is dict or get_origin(hint) is dict:
-        return "a table"
+    for container, words in ((list, "a list"), (dict, "a table")):
+        if container in {hint, get_origin(hint)}:
+            of = _PLURALS.get((get_args(hint) or (None,))[-1])
+            return f"{words} of {of}" if of else words
     return " or ".join(_words(member) for member in members(hint) if member is not type(None))

@@ -99,8 +99,14 @@ def _setting(option: OptionSchema, value: object, given: Given, *, text: bool, s
     if read is MISMATCH:
         what = "this text" if text else kind(value)
         raise ConfigurationError(f"{given.origin}: the option {option.name} must be {option.words}, not {what}")
-    secret = secret or option.option.secret
+    # An address with a password in it is refused, by a check whose frames may be printed.
+    secret = secret or option.option.secret or (option.option.address and _may_hold_password(read))
     return Setting(_shielded(read, secret=secret), given.origin, secret, given.rank, given.found)
+
+
+def _may_hold_password(address: object) -> bool:
+    items = address if isinstance(address, list) else [address]
+    return any(isinstance(item, str) and "@" in item for item in items)
 
 
 def _shielded(value: Any, *, secret: bool) -> Any:  # whatever an option can hold

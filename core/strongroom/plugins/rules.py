@@ -29,10 +29,11 @@ def check(store: StoreConfig, schema: Schema, settings: Mapping[str, Setting], *
 
 
 def _check_addresses(setting: Setting, *, production: bool) -> None:
-    value = setting.value
-    for address in value if isinstance(value, list) else [value]:
-        if address is not None:
-            _check_address(str(address), setting.origin, production=production)
+    """Refuses an address with a password in it, and in production one that is neither https nor loopback."""
+    addresses = setting.value if isinstance(setting.value, list) else [setting.value]
+    fault = next((fault for item in addresses if isinstance(item, str) and (fault := _fault(item, production))), None)
+    if fault:
+        raise ConfigurationError(f"{setting.origin}: {fault}")
 
 
 def _check_ambient(store: StoreConfig, name: str, credential: Setting, address: Setting | None) -> None:
@@ -54,28 +55,22 @@ def _check_dotenv(store: StoreConfig, file: Setting | None) -> None:
         )
 
 
-def _check_address(address: str, origin: str, *, production: bool) -> None:
-    """Refuses an address with a password in it, and in production one that is neither https nor loopback.
-
-    Raises:
-        ConfigurationError: names the source, and of the address its scheme and host alone.
-    """
+def _fault(address: str, production: bool) -> str | None:  # noqa: FBT001  # the only other thing that matters
+    """What is wrong with the address; of the address itself its scheme and host alone are shown."""
     from urllib.parse import urlsplit
 
     try:
         parts = urlsplit(address)
         host = parts.hostname
     except ValueError:
-        parts, host = None, None
-    # Outside the `except`, whose error quotes the address.
-    if parts is None or not parts.scheme or not host:
-        raise ConfigurationError(f"{origin}: must be a URL such as https://vault.example:8200")
+        return "must be a URL such as https://vault.example:8200"
+    if not parts.scheme or not host:
+        return "must be a URL such as https://vault.example:8200"
     if "@" in parts.netloc:
-        raise ConfigurationError(f"{origin}: a URL holds no user or password here")
+        return "a URL holds no user or password here"
     if production and parts.scheme != "https" and not _is_loopback(host):
-        raise ConfigurationError(
-            f"{origin}: {parts.scheme}://{host} is not https, and production talks in the clear to loopback alone"
-        )
+        return f"{parts.scheme}://{host} is not https, and production talks in the clear to loopback alone"
+    return None
 
 
 def _is_loopback(host: str) -> bool:
