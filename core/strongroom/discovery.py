@@ -75,7 +75,8 @@ def _file(config_file: Path | None, environment: str | None, variables: Variable
     named = config_file or (Path(variables.config).expanduser() if variables.config else None)
     path = named or folder / FILE_NAME
     selected = environment or variables.environment
-    if named is None and not path.exists():
+    # A link that leads nowhere was put there by somebody: it is an error, and not the same as no file.
+    if named is None and not os.path.lexists(path):
         return read_file({}, f"./{FILE_NAME}", environment=selected)
     source = str(path) if named else f"./{FILE_NAME}"
     text = read_small_file(path, "The configuration", MAX_FILE_SIZE)
@@ -107,10 +108,13 @@ def _dotenv(file: Path) -> list[Ambient]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        fault = error.strerror or "it cannot be read"
+        fault = f"{shown}: {error.strerror or 'it cannot be read'}"
+    except ConfigurationError as error:
+        fault = str(error)
     else:
         for name in values:
             if name.startswith(PREFIX):
                 logger.warning("%s: %s is not read from there: set it in the process", shown, name)
         return [Ambient({name: value for name, value in values.items() if isinstance(value, str)}, Rank.DOTENV, shown)]
-    raise ConfigurationError(f"{shown}: {fault}")
+    # Outside the `except`: the frames of the reader hold the file's text.
+    raise ConfigurationError(fault)
