@@ -26,7 +26,7 @@ MEMORY = frozenset({"listable", "writable", "checked", "versioned", "bulk", "pro
 
 
 class Wrong(StoreContract):
-    """A wrong store's contract: `Store` is it, `caught_by` names the test that must fail, `caught_with` what that says."""
+    """A wrong `Store`, `caught_by` the test that must fail, which then says `caught_with`."""
 
     capabilities = MEMORY
     impossible = frozenset({"denied", "unreachable"})

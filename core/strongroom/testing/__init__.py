@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from strongroom.testing.cases import CANARY, CASES, TYPED, Case
     from strongroom.testing.contract import StoreContract
+    from strongroom.testing.overriding import Failure, Slow, override
     from strongroom.testing.silence import silent_server
 
-__all__ = ["CANARY", "CASES", "TYPED", "Case", "StoreContract", "silent_server"]
+__all__ = ["CANARY", "CASES", "TYPED", "Case", "Failure", "Slow", "StoreContract", "override", "silent_server"]
 
+# No name here is a module's too: importing the module would put it in the place of the name.
 _HOME = {
     "CANARY": "cases",
     "CASES": "cases",
     "TYPED": "cases",
     "Case": "cases",
+    "Failure": "overriding",
+    "Slow": "overriding",
     "StoreContract": "contract",
+    "override": "overriding",
     "silent_server": "silence",
 }
 
@@ -34,4 +39,5 @@ def __getattr__(name: str) -> object:
 
         parts = ("basis", "reading", "writing", "history", "failing")
         pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return found
