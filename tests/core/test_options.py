@@ -375,6 +375,15 @@ class TestResolution:
         message = refusal(store, environ={"TOKEN": CANARY, "EMPTY": ""}, files={"/etc/app/empty": "\n"})
         assert [word for word in words if word not in message] == [], message
 
+    def test_json_of_a_variable_is_in_no_frame(self):
+        """Also when it is valid JSON of another shape."""
+        text = json.dumps({"a": {"token": CANARY}})
+        message = refusal(environ={"VAULT_ADDR": URL, "STRONGROOM_STORES_VAULT_LABELS": text})
+        assert message == (
+            "the environment variable STRONGROOM_STORES_VAULT_LABELS: "
+            "the option labels must be a table of strings, not this text"
+        )
+
     def test_a_setting_shows_no_secret(self):
         """Neither one that its plugin marks, nor one that came through a reference, nor a table."""
         found = settings(
