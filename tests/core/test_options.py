@@ -376,8 +376,8 @@ class TestResolution:
         assert [word for word in words if word not in message] == [], message
 
     def test_json_of_a_variable_is_in_no_frame(self):
-        """Also when it is valid JSON of another shape."""
-        text = json.dumps({"a": {"token": CANARY}})
+        """Also when it has another shape than the option."""
+        text = json.dumps([CANARY, {"a": CANARY}])
         message = refusal(environ={"VAULT_ADDR": URL, "STRONGROOM_STORES_VAULT_LABELS": text})
         assert message == (
             "the environment variable STRONGROOM_STORES_VAULT_LABELS: "
