@@ -9,7 +9,7 @@ from strongroom.config import LinkConfig, OnAnswer
 from strongroom.config.document import Table, kind
 from strongroom.errors import ConfigurationError
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """The name of a store or of an environment: it becomes a part of paths and of variables' names."""
 
 NAME_RULE = "use letters, digits, '.', '_', '-'"
