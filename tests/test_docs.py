@@ -21,7 +21,7 @@ WITH_SERVER = {"quickstart.md"}
 """Pages that are written for a reader with VAULT_ADDR and VAULT_TOKEN set."""
 
 FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)
-RUN = {"python", "toml", "env", "console"}
+RUN = {"python", "toml", "ini", "console"}
 SHOWN = {"text", "bash"}
 """Blocks that do not run: drawings, and what installs; the README's of those are what `.ci/run` runs."""
 
@@ -62,7 +62,7 @@ BLOCKS = Sybil(
         PythonCodeBlockParser(),
         CodeBlockParser("console", run_in_shell),
         CodeBlockParser("toml", refuse),
-        CodeBlockParser("env", refuse),
+        CodeBlockParser("ini", refuse),
     ]
 )
 
@@ -97,10 +97,10 @@ def test_the_blocks_of_a_page_run(page):
 
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("name", sorted(WITH_SERVER))
-def test_the_blocks_of_a_page_run_on_a_real_server(name, openbao, monkeypatch):
+def test_the_blocks_of_a_page_run_on_a_real_server(name, own_openbao, monkeypatch):
     """As for a reader who has started one."""
-    monkeypatch.setenv("VAULT_ADDR", openbao.url)
-    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    monkeypatch.setenv("VAULT_ADDR", own_openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", own_openbao.token)
     run_page(ROOT / "docs" / name)
 
 
