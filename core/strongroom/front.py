@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NoReturn, TypeVar, final
+from typing import Any, NoReturn, TypeVar, final
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, UnsupportedOperationError
-from strongroom.model import Secret, Value, Version, check_data, check_key, check_path, check_prefix, protect
+from strongroom.model import Secret, Value, Version, check_data, check_key, check_path, check_prefix, conceal, protect
 from strongroom.store import (
     BulkStore,
     CheckedStore,
@@ -28,6 +29,7 @@ from strongroom.store import (
 logger = logging.getLogger("strongroom.secrets_manager")
 
 _R = TypeVar("_R")
+_C = TypeVar("_C")
 
 
 @final
@@ -110,12 +112,10 @@ class Front:
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Each path with its secret or its own error; one by one where the store has no bulk reads."""
-        checked = (check_path(path) for path in paths)
         if self._bulk is None:
-            yield from ((path, self._outcome(self.read, path)) for path in checked)
+            yield from ((path, self._outcome(self.read, path)) for path in paths)
         else:
-            bulk = self._bulk
-            yield from self._stream(None, lambda: bulk.read_many(checked))
+            yield from self._many(self._bulk.read_many, zip(paths), check_path)
 
     def list_entries(self, prefix: str = "") -> Iterator[str]:
         """The names directly below `prefix`, folders ending in `/`."""
@@ -138,6 +138,7 @@ class Front:
 
     def probe(self) -> Health:
         """How the store is; a store that cannot say is well as long as it is open."""
+        self._guard(None)
         probed = self._probed
         return Health(ok=True, detail="open") if probed is None else self._answer(None, probed.probe)
 
@@ -145,24 +146,27 @@ class Front:
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
         """Replaces the whole secret."""
+        data = conceal(data)
         data, path = check_data(path, data), check_path(path)
         writable = self._writable or self._unsupported("writing", path)
         return self._answer(path, lambda: writable.write(path, data))
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
         """Replaces the whole secret when its newest version is `expected`; None expects none."""
+        data = conceal(data)
         data, path = check_data(path, data), check_path(path)
         checked = self._checked or self._unsupported("check-and-set", path)
         return self._answer(path, lambda: checked.write_if(path, data, expected))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Each path with its new version or its own error; one by one where the store has no bulk writes."""
-        checked = ((check_path(path), check_data(path, data)) for path, data in items)
+        hidden = map(_concealed, items)
         if self._bulk is None:
-            yield from ((path, self._outcome(self.write, path, data)) for path, data in checked)
+            yield from ((path, self._outcome(self.write, path, data)) for path, data in hidden)
         else:
-            bulk = self._bulk
-            yield from self._stream(None, lambda: bulk.write_many(checked))
+            yield from self._many(
+                self._bulk.write_many, hidden, lambda path, data: (check_path(path), check_data(path, data))
+            )
 
     def delete(self, path: str) -> None:
         """Removes the secret."""
@@ -237,16 +241,45 @@ class Front:
 
     def _stream(self, path: str | None, operation: Callable[[], Iterator[_R]]) -> Iterator[_R]:
         """`_answer` for a result that comes piece by piece."""
-        items = iter(self._answer(path, operation))
+        items = self._answer(path, lambda: iter(operation()))
         end = object()
         while (item := self._answer(path, lambda: next(items, end))) is not end:
             yield item  # type: ignore[misc]  # the sentinel has just been ruled out
+
+    def _many(
+        self,
+        operation: Callable[[Iterator[_C]], Iterator[tuple[str, _R | StoreError]]],
+        items: Iterable[tuple[Any, ...]],
+        check: Callable[..., _C],
+    ) -> Iterator[tuple[str, _R | StoreError]]:
+        """A bulk operation on what passes the check; what does not comes with its own error, and ends nothing."""
+        refused: deque[tuple[str, StoreError]] = deque()
+
+        def passing() -> Iterator[_C]:
+            for item in items:
+                try:
+                    passed = check(*item)
+                except StoreError as error:
+                    refused.append((item[0], error))
+                    continue
+                yield passed
+
+        for outcome in self._stream(None, lambda: operation(passing())):
+            while refused:
+                yield refused.popleft()
+            yield outcome
+        yield from refused
 
     def _outcome(self, operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
         try:
             return operation(*arguments)
         except StoreError as error:
             return error
+
+
+def _concealed(item: tuple[str, Mapping[str, Value]]) -> tuple[str, Mapping[str, Value]]:
+    path, data = item
+    return path, conceal(data)
 
 
 def open_front(opener: Callable[[], SecretStore], name: str) -> Front:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-Value: TypeAlias = "str | bytes | int | float | bool | None | Sequence[Value] | Mapping[str, Value]"
+Value: TypeAlias = "str | bytes | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
 """What a secret's key can hold. Strings and bytes survive exactly, numbers by value, and types are kept."""
 
 Version: TypeAlias = "int | str"
@@ -81,6 +81,12 @@ class _SensitiveBytes(bytes):
     def __repr__(self) -> str:
         return f"SensitiveBytes(b'{REDACTED}')"
 
+    def __copy__(self) -> _SensitiveBytes:
+        return self
+
+    def __deepcopy__(self, memo: object) -> _SensitiveBytes:
+        return self
+
     def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
         return bytes, (b"".join([self]),)
 
@@ -93,6 +99,12 @@ class _SensitiveList(list["Value"]):
 
     def __rich_repr__(self) -> Iterator[str]:
         yield REDACTED
+
+    def __copy__(self) -> _SensitiveList:
+        return _SensitiveList(self)
+
+    def __deepcopy__(self, memo: object) -> _SensitiveList:
+        return _SensitiveList(map(protect, self))
 
     def __reduce__(self) -> tuple[type[list[Value]], tuple[list[Value]]]:
         return list, (list(self),)
@@ -116,6 +128,12 @@ class SensitiveDict(dict[str, "Value"]):
     def copy(self) -> SensitiveDict:
         """A shallow copy, as redacted as this one."""
         return SensitiveDict(self)
+
+    def __copy__(self) -> SensitiveDict:
+        return self.copy()
+
+    def __deepcopy__(self, memo: object) -> SensitiveDict:
+        return protect_data(self)
 
     def __reduce__(self) -> tuple[type[dict[str, Value]], tuple[dict[str, Value]]]:
         return dict, (dict(self),)
@@ -226,6 +244,13 @@ def parse_reference(reference: str) -> tuple[str, str | None]:
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
+def conceal(data: object) -> Any:
+    """The same data, unchecked, under a `repr` that shows no value: for a frame that holds it while it is checked."""
+    if isinstance(data, Mapping):
+        return SensitiveDict(data)
+    return protect(data) if isinstance(data, str | bytes | bytearray | memoryview | list | tuple) else data
+
+
 def check_data(path: str, data: Mapping[str, Value]) -> SensitiveDict:
     """A redacted copy of `data`, when every store could give it back exactly.
 
@@ -233,8 +258,9 @@ def check_data(path: str, data: Mapping[str, Value]) -> SensitiveDict:
         InvalidDataError: names the key, never the value: a type that is not a `Value`, a number that is not finite, a
             lone surrogate, a key that is not a string, or more than `MAX_DEPTH` levels.
     """
+    kind, data = type(data).__name__, conceal(data)
     if not isinstance(data, Mapping):
-        raise InvalidDataError(path, f"a secret is a mapping of keys to values, not {type(data).__name__}")
+        raise InvalidDataError(path, f"a secret is a mapping of keys to values, not {kind}")
     if not data:
         raise InvalidDataError(path, "a secret has at least one key")
     for key in data:
@@ -245,7 +271,7 @@ def check_data(path: str, data: Mapping[str, Value]) -> SensitiveDict:
     return protect_data(data)
 
 
-def _fault(value: object, depth: int) -> str | None:
+def _fault(value: object, depth: int) -> str | None:  # noqa: PLR0911  # one for each kind of value
     """What keeps a value from being stored exactly, or None."""
     if value is None or isinstance(value, bool | int | bytes):
         return None
@@ -336,21 +362,23 @@ def convert(value: Value, wanted: type[_T], path: str, key: str) -> _T:
     Raises:
         InvalidDataError: the stored value is not of that type. The message does not show it.
     """
-    converted: object = None
     if wanted is object:
         return cast("_T", value)
-    if wanted is str or wanted is SensitiveStr:
-        converted = as_text(value, path, key)
-    else:
-        # The error is raised outside the `except`: a parser's own error quotes the text that it could not read.
-        try:
-            converted = _parsed(value, wanted)
-        except (ValueError, RecursionError):
-            converted = None
+    converted = _converted(value, wanted, path, key)
     if not isinstance(converted, wanted) or (wanted is int and isinstance(converted, bool)):
         value = None
         raise InvalidDataError(path, f"key {key!r} does not hold {wanted.__name__}")
     return converted
+
+
+def _converted(value: Value, wanted: type, path: str, key: str) -> object:
+    """The value as it is read for `wanted`, or None. A parser's own error quotes the text that it could not read."""
+    if wanted is str or wanted is SensitiveStr:
+        return as_text(value, path, key)
+    try:
+        return _parsed(value, wanted)
+    except (ValueError, OverflowError, RecursionError):
+        return None
 
 
 def _parsed(value: Value, wanted: type) -> object:
@@ -363,7 +391,8 @@ def _parsed(value: Value, wanted: type) -> object:
         return int(value) if isinstance(value, str) or (isinstance(value, float) and value.is_integer()) else value
     if wanted is float:
         number = float(value) if isinstance(value, str | int) and not isinstance(value, bool) else value
-        return number if isinstance(number, float) and math.isfinite(number) else None
+        exact = not isinstance(value, int) or number == value  # above 2^53 not every integer is a float
+        return number if exact and isinstance(number, float) and math.isfinite(number) else None
     if wanted in {dict, list} and isinstance(value, str):
         return from_json(json.loads(value))
     return value
