@@ -75,7 +75,7 @@ class MemoryStore:
         """Memory is always well; says how many secrets there are."""
         with self._lock:
             readable = sum(history.kept[-1].readable for history in self._histories.values())
-        return Health(ok=True, detail=f"{readable:,} secrets in memory")
+        return Health(ok=True, detail=f"secrets in memory: {readable:,}")
 
     # --- write --------------------------------------------------------------------------------------------------------
 
