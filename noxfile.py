@@ -11,6 +11,7 @@ from nox.virtualenv import PassthroughEnv
 
 nox.needs_version = ">=2024.10"
 nox.options.sessions = ["lint", "typing", "contracts", "tests-3.11", "docs", "build"]
+nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 
 PYTHONS = ["3.11", "3.12", "3.13"]
@@ -66,10 +67,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """mypy and pyright, over the sources and over the API as a user's code sees it."""
+    """mypy and pyright, over the sources, the API as a user's code sees it, and the example of a plugin."""
     install(session, "-e", ".[dev]")
     session.run("mypy")
-    session.run("mypy", "tests/typing")
+    session.run("mypy", "tests/typing", "docs/examples/strongroom-sqlite/strongroom_sqlite.py")
     session.run("pyright")
 
 

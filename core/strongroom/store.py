@@ -125,8 +125,10 @@ class SecretStore(Protocol):
 class LocalStore(Protocol):
     """A store that answers at once from its own process or machine: always asked, never cached."""
 
-    local: bool
-    """*Must* be True."""
+    @property
+    def local(self) -> bool:
+        """*Must* be True. A class attribute is enough."""
+        ...
 
 
 @runtime_checkable

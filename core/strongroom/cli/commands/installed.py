@@ -10,8 +10,8 @@ from strongroom.cli import output
 from strongroom.cli.invocation import Invocation, current
 
 if TYPE_CHECKING:
-    from strongroom.plugins.options import OptionSchema
     from strongroom.plugins import Plugin
+    from strongroom.plugins.options import OptionSchema
 
 
 @click.command("stores")

@@ -1,0 +1,61 @@
+"""What an application's type checker sees. Nothing here runs: mypy and pyright read it."""
+
+from pathlib import Path
+from typing import assert_type
+
+from strongroom import SecretsManager, aget_secret, get_database_url, get_secret, resolve, set_secret
+from strongroom.chain import Resolution
+from strongroom.model import SensitiveDict, SensitiveStr, Value
+
+
+def reading() -> None:
+    assert_type(get_secret("database/connection"), SensitiveDict)
+    assert_type(get_secret("database/connection", "url"), SensitiveStr)
+    assert_type(get_secret("database/connection", "url", fresh=True), SensitiveStr)
+    assert_type(get_secret("database/connection", "url", default=None), SensitiveStr | None)
+    assert_type(get_secret("database/connection", default=None), SensitiveDict | None)
+    assert_type(get_secret("database/pool", "size", as_=int), int)
+    assert_type(get_secret("database/pool", "size", as_=int, default=None), int | None)
+    assert_type(get_secret("keys/tls", "der", as_=bytes), bytes)
+    assert_type(get_database_url(), SensitiveStr)
+
+
+async def reading_asynchronously() -> None:
+    assert_type(await aget_secret("database/connection"), SensitiveDict)
+    assert_type(await aget_secret("database/pool", "size", as_=int), int)
+    assert_type(await aget_secret("database/connection", "url", default=""), SensitiveStr | str)
+
+
+def with_provenance() -> None:
+    found = resolve("database/connection", "url")
+    assert_type(found, Resolution)
+    assert_type(found.value, Value)
+    assert_type(found.age, float)
+
+
+def a_secret_is_a_str(secrets: SecretsManager) -> None:
+    text: str = secrets.get_secret("database/connection", "url")
+    text.removeprefix("postgresql://")
+    connection: dict[str, Value] = secrets.get_secret("database/connection")
+    connection.get("port")
+
+
+def as_the_guide_has_it() -> None:
+    with SecretsManager(
+        vault_url="https://vault.company.com", vault_token="s.abcdef", cache_ttl=600, enable_fallback=True
+    ) as secrets:
+        secrets.set_secret("api-keys/custom", {"key": "new-value"})
+        assert_type(secrets.list_secrets("api-keys"), list[str])
+    SecretsManager.from_config(Path("strongroom.toml"), environment="prod").close()
+    SecretsManager(chain=["vault", {"store": "env", "paths": ["monitoring/*"]}]).close()
+
+
+def values_of_every_type() -> None:
+    set_secret("app/config", {"text": "a", "bytes": b"a", "int": 1, "float": 1.5, "bool": True, "null": None})
+    set_secret("app/config", {"list": [1, "two", [None]], "mapping": {"deep": {"deeper": b""}}})
+
+
+def what_is_wrong_is_found() -> None:
+    set_secret("app/config", {"object": object()})  # type: ignore[dict-item]
+    get_secret("app/config", as_=int)  # type: ignore[call-overload]
+    get_secret(b"app/config")  # type: ignore[call-overload]

@@ -1,0 +1,59 @@
+"""What the author of a store sees: each protocol is met by a class that knows nothing of it. Nothing here runs."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from strongroom import Secret, SecretNotFoundError, SecretsManager
+from strongroom.model import Value, Version
+from strongroom.store import (
+    CheckedStore,
+    Health,
+    KeyedStore,
+    ListableStore,
+    LocalStore,
+    ProbedStore,
+    SecretStore,
+    WritableStore,
+    remaining,
+)
+
+
+class ReadOnly:
+    def read(self, path: str) -> Secret:
+        if remaining() <= 0:
+            raise SecretNotFoundError(path, "the reason")
+        return Secret(path=path, data={"key": "value", "nested": {"list": [1, b"two"]}})
+
+    def close(self) -> None: ...
+
+
+class Full(ReadOnly):
+    local: Literal[True] = True
+
+    def read_key(self, path: str, key: str) -> Value:
+        return self.read(path).data[key]
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        yield f"{prefix}/"
+
+    def write(self, path: str, data: Mapping[str, Value]) -> int:
+        return len(data)
+
+    def delete(self, path: str) -> None: ...
+
+    def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> str:
+        return f"{expected}"
+
+    def probe(self) -> Health:
+        return Health(ok=True)
+
+
+read_only: SecretStore = ReadOnly()
+keyed: KeyedStore = Full()
+listable: ListableStore = Full()
+writable: WritableStore = Full()
+checked: CheckedStore = Full()
+probed: ProbedStore = Full()
+local: LocalStore = Full()
+
+SecretsManager(chain=[ReadOnly(), Full()])
