@@ -538,7 +538,7 @@ class OutageIsAbsent(WrongInTrouble):
 
 
 class OutageIsSomebodyElsesError(WrongInTrouble):
-    caught_by = "test_failures_are_from_the_tree_before_the_front_sees_them"
+    caught_by = "test_failure_is_from_the_tree_before_the_front_sees_it[unreachable]"
     caught_with = "ConnectionError"
 
     @pytest.fixture

@@ -58,17 +58,19 @@ class Failing(Basis):
                 _OPERATIONS[operation](front)
             assert time.monotonic() - began < _LIMIT + _GRACE
 
-    def test_failures_are_from_the_tree_before_the_front_sees_them(self, request: pytest.FixtureRequest) -> None:
+    @pytest.mark.parametrize(
+        ("state", "kinds"),
+        [("denied", (PermissionDeniedError, AuthenticationError)), ("unreachable", (StoreUnavailableError,))],
+        ids=["denied", "unreachable"],
+    )
+    def test_failure_is_from_the_tree_before_the_front_sees_it(
+        self, request: pytest.FixtureRequest, state: str, kinds: tuple[type[StoreError], ...]
+    ) -> None:
         """The store itself tells a denial from an outage, in Strongroom's classes."""
-        kinds: dict[str, tuple[type[StoreError], ...]] = {
-            "denied": (PermissionDeniedError, AuthenticationError),
-            "unreachable": (StoreUnavailableError,),
-        }
-        for state, expected in kinds.items():
-            if self._is_in(state, "read"):
-                store: SecretStore = request.getfixturevalue(state)
-                with time_limit(_LIMIT), fails(*expected):
-                    store.read(PATH)
+        if self._is_in(state, "read"):
+            store: SecretStore = request.getfixturevalue(state)
+            with time_limit(_LIMIT), fails(*kinds):
+                store.read(PATH)
 
     def test_unreachable_store_is_not_well(self, request: pytest.FixtureRequest) -> None:
         """A store that can say how it is does not say that it is well when it is not, and says it in time."""
