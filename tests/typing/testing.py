@@ -1,0 +1,51 @@
+"""What the tests of an application and of a store look like to a type checker. Nothing here runs."""
+
+from typing import assert_type
+
+import pytest
+
+from strongroom import Secret, SecretsManager
+from strongroom.memory import MemoryStore
+from strongroom.store import SecretStore
+from strongroom.testing import TYPED, Failure, Slow, StoreContract, override, silent_server
+from strongroom.testing.basis import Contents, Holding
+
+
+class ReadOnly:
+    def read(self, path: str) -> Secret:
+        return Secret(path, {})
+
+    def close(self) -> None: ...
+
+
+class TestWritable(StoreContract):
+    capabilities = frozenset({"listable", "writable"})
+    cannot_hold = TYPED | {"nul"}
+
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore()
+
+    @pytest.fixture
+    def denied(self) -> SecretStore:
+        return ReadOnly()
+
+
+class TestReadOnly(StoreContract):
+    impossible = {"denied", "unreachable"}  # noqa: RUF012  # the base declares it for the class
+
+    @pytest.fixture
+    def holding(self) -> Holding:
+        def fill(_: Contents) -> ReadOnly:
+            return ReadOnly()
+
+        return fill
+
+
+def an_application_overrides() -> None:
+    with override({"a": {"key": "v"}, "b#key": 5, "c": Failure.DENIED, "d": Slow(0.5, {"key": b"v"})}) as manager:
+        assert_type(manager, SecretsManager)
+    with silent_server() as (host, port):
+        assert_type(f"http://{host}:{port}", str)
+    override({"a": object()})  # type: ignore[dict-item]
+    Slow(0.5)  # type: ignore[call-arg]
