@@ -1,6 +1,7 @@
 """The exit code of every failure, and what a failure looks like."""
 
 import inspect
+import os
 import signal
 import subprocess
 import sys
@@ -119,9 +120,11 @@ def test_an_interruption_is_silent(command, monkeypatch):
 
 
 @pytest.mark.usefixtures("configured")
-def test_a_closed_pipe_is_silent(script):
+@pytest.mark.parametrize("arguments", [("get", "odd/values"), ("list", "-r"), ("stores",), ("--help",)])
+def test_a_closed_pipe_is_silent(script, arguments):
     """As in `strongroom list | head -1`: the code says SIGPIPE, and nothing else is said."""
-    process = subprocess.Popen([script, "get", "odd/values"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen([script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered)
     process.stdout.close()
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (128 + signal.SIGPIPE, b"")
