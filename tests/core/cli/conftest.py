@@ -3,6 +3,7 @@
 import logging
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -98,6 +99,10 @@ class Terminal:
     def types(self, text: str) -> None:
         """A line at the keyboard."""
         self._screen.sendline(text)
+
+    def interrupts(self) -> None:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
 
     def ended(self) -> tuple[int, str]:
         """The exit code, and what came on the screen since the last `waits_for`."""

@@ -119,6 +119,15 @@ def test_an_interruption_is_silent(command, monkeypatch):
     assert (done.code, done.out, done.err.strip()) == (130, b"", "")
 
 
+def test_ctrl_c_at_the_prompt_is_silent_too(terminal, script):
+    """Nothing was stored, and no traceback says so."""
+    screen = terminal(script, "set", "app/config", "password")
+    screen.waits_for("Value of app/config#password: ")
+    screen.interrupts()
+    code, rest = screen.ended()
+    assert (code, rest.strip()) == (130, "")
+
+
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize("arguments", [("get", "odd/values"), ("list", "-r"), ("stores",), ("--help",)])
 def test_a_closed_pipe_is_silent(script, arguments):
