@@ -14,6 +14,7 @@ from strongroom.model import SensitiveDict, SensitiveStr, Value, Version
 from strongroom.store import Health
 
 __all__ = [
+    "Resolution",
     "SecretNotFoundError",
     "SecretsManager",
     "adelete_secret",
