@@ -142,6 +142,11 @@ class DevServer:
         self.kill()
         self.start()
 
+    def wait(self) -> None:
+        """Returns when the server has ended by itself."""
+        if self._process is not None:
+            self._process.wait()
+
     def pause(self) -> None:
         """Stops the server's process (SIGSTOP): connections to it are accepted, and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
