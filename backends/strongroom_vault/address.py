@@ -1,0 +1,66 @@
+"""Where a server is: its URL, taken apart and checked once. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, urlsplit
+
+from strongroom.errors import ConfigurationError
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server's scheme, host and port, and the path under which a gateway publishes it, `""` or `/like/this`."""
+
+    scheme: str
+    host: str
+    port: int
+    base: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """The address that a URL names.
+
+        Raises:
+            ConfigurationError: it is not http or https, has no host, or has a user, a query or a fragment. The URL is
+                not shown where it may hold a password.
+        """
+        parts = _split(url)
+        if parts is None or parts.scheme not in _PORTS or not parts.hostname:
+            raise ConfigurationError("url: a Vault address is like https://vault.example:8200")
+        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            raise ConfigurationError(f"url: the address of {parts.hostname} has a user, a query or a fragment")
+        base = quote(parts.path.rstrip("/"), safe="/%")
+        return cls(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], base)
+
+    @classmethod
+    def of_location(cls, location: str, here: Address) -> Address | None:
+        """The origin that a Location header names, seen from `here`; None where it names none."""
+        parts = _split(location)
+        if parts is None or not location:
+            return None
+        if not parts.scheme and not parts.netloc:
+            return here
+        scheme, host = parts.scheme or here.scheme, parts.hostname
+        if scheme not in _PORTS or not host or not host.isprintable():
+            return None
+        return cls(scheme, host, parts.port or _PORTS[scheme])
+
+    def same_origin(self, other: Address) -> bool:
+        """Whether both are one server's: scheme, host and port, without the path."""
+        return (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.base}"
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a port that is not a number is only found out here
+    except ValueError:
+        return None
+    return parts

@@ -1,0 +1,104 @@
+"""What a reply means: its document, whether it says that a secret is absent, and the error that its status stands for.
+
+Statuses and shapes decide, never the server's words; and no word of a reply is in what is raised.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from strongroom.errors import (
+    ConfigurationError,
+    InvalidDataError,
+    SecretTooLargeError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+    UnsupportedOperationError,
+)
+from strongroom.model import SensitiveDict, protect_data
+from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.exchange import Reply
+
+_UNAVAILABLE = {
+    412: "it is behind the state that was asked for",
+    429: "it has too much to do, or is a standby",
+    472: "it is a standby for disaster recovery",
+    473: "it is a standby for performance",
+    500: "it failed",
+    501: "it is not initialised",
+    502: "its gateway cannot reach it",
+    503: "it is sealed, or down for maintenance",
+    504: "its gateway waited too long",
+}
+
+
+def document(reply: Reply, *, parse_int: Callable[[str], float] | None = None) -> SensitiveDict | None:
+    """The JSON object of a reply, redacted; None where it is anything else.
+
+    Args:
+        reply: what came.
+        parse_int: what to make of an integer's digits.
+    """
+    try:
+        parsed = json.loads(reply.body, parse_int=parse_int, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+    return SensitiveDict(parsed) if isinstance(parsed, dict) else None
+
+
+def member(parent: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] | None:
+    """The object of that name in an object; None where there is none, or something else."""
+    child = None if parent is None else parent.get(name)
+    return protect_data(child) if isinstance(child, dict) else None
+
+
+def is_absent(reply: Reply) -> bool:
+    """Whether a 404 says that there is nothing: `{"errors": []}`, and not a word more.
+
+    A namespace, mount or API path that does not exist is a 404 too, with an error or a warning in it.
+    """
+    return reply.status == 404 and document(reply) == {"errors": []}
+
+
+def malformed(path: str | None, place: str) -> StoreUnavailableError:
+    """For a reply that Vault does not give: a proxy's page, a cut or empty body, another shape."""
+    hint = "Check that the address is Vault's own, and what stands between"
+    return StoreUnavailableError(path, f"{place} answered something that is not Vault's API", hint=hint)
+
+
+def failure(  # noqa: PLR0911  # one for each status
+    reply: Reply, path: str | None, place: str, *, changes: bool = False
+) -> StrongroomError:
+    """The error for a reply that is not the answer to what was asked; 403 is the session's, which can ask further.
+
+    Args:
+        reply: what came.
+        path: the secret's path.
+        place: mount, namespace and address, for the message.
+        changes: the request was a write.
+    """
+    status = reply.status
+    if status == 404:
+        return ConfigurationError(f"Nothing answers for {place} (HTTP 404). Check `url`, `namespace` and `mount`")
+    if status == 401:
+        return VaultAuthenticationError(path, f"{place} answered HTTP 401")
+    if status == 400 and changes:
+        return InvalidDataError(path, f"{place} refuses this name or data (HTTP 400)")
+    if status == 405:
+        return UnsupportedOperationError(path, f"{place} does not allow it (HTTP 405)")
+    if status == 413:
+        return SecretTooLargeError(path, f"{place} refuses its size (HTTP 413)")
+    if status in _UNAVAILABLE or status >= 500:
+        words = f"{place} answered HTTP {status}: {_UNAVAILABLE.get(status, 'it failed')}"
+        unsure = changes and status >= 500 and status not in {501, 503}
+        return StoreUnavailableError(path, words + ("; the change may or may not have been made" if unsure else ""))
+    if 200 <= status < 300:
+        return malformed(path, place)
+    return StoreError(path, f"{place} answered HTTP {status}")
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

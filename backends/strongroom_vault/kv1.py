@@ -1,0 +1,64 @@
+"""The store of a KV version 1 engine: one version of each secret, no check-and-set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from strongroom.model import Secret, SensitiveDict, Value, from_json
+from strongroom_vault.contents import prepared
+from strongroom_vault.exchange import Reply
+from strongroom_vault.kv import ListingAPI, VaultKV
+from strongroom_vault.session import Session
+
+
+class KV1API(ListingAPI, Protocol):
+    """What is used of hvac's `KvV1`."""
+
+    def read_secret(self, path: str, mount_point: str) -> Reply:
+        """GET the secret."""
+        ...
+
+    def create_or_update_secret(self, path: str, secret: Mapping[str, Any], method: str, mount_point: str) -> Reply:
+        """POST or PUT the secret."""
+        ...
+
+    def delete_secret(self, path: str, mount_point: str) -> Reply:
+        """DELETE the secret."""
+        ...
+
+
+class VaultKV1(VaultKV):
+    """Secrets in a KV version 1 engine. It keeps no versions and no times, and a delete is final.
+
+    Args:
+        session: sends the requests, for the engine's mount.
+        api: hvac's API of version 1, on that session.
+        prefix: what every path is below, `""` or `like/this`.
+    """
+
+    def __init__(self, session: Session, api: KV1API, prefix: str) -> None:
+        super().__init__(session, api, prefix)
+        self._api = api
+
+    def read(self, path: str) -> Secret:
+        """The secret at `path`."""
+        reply = self._api.read_secret(path=self._full(path), mount_point=self._session.mount)
+        data = from_json(dict(self._content(reply, path)))
+        return Secret(path, data if isinstance(data, SensitiveDict) else {})
+
+    def write(self, path: str, data: Mapping[str, Value]) -> None:
+        """Replaces the whole secret."""
+        form = prepared(path, data)
+        # POST both creates and replaces. Without a method, hvac would read the secret first, to choose one.
+        self._accept(
+            self._api.create_or_update_secret(
+                path=self._full(path), secret=form, method="POST", mount_point=self._session.mount
+            ),
+            path,
+        )
+
+    def delete(self, path: str) -> None:
+        """Removes the secret for good. The server answers alike whether there was one, so that it is read first."""
+        self.read(path)
+        self._accept(self._api.delete_secret(path=self._full(path), mount_point=self._session.mount), path)

@@ -1,0 +1,158 @@
+"""The store of a KV version 2 engine: versions and check-and-set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from strongroom.errors import ConflictError, SecretNotFoundError
+from strongroom.model import Secret, SensitiveDict, Value, Version, from_json
+from strongroom_vault.answers import document, is_absent, malformed, member
+from strongroom_vault.contents import prepared, stored_number
+from strongroom_vault.exchange import Reply
+from strongroom_vault.kv import ListingAPI, VaultKV
+from strongroom_vault.session import Session
+
+
+class KV2API(ListingAPI, Protocol):
+    """What is used of hvac's `KvV2`."""
+
+    def read_secret_version(
+        self, path: str, version: int | None = None, *, mount_point: str, raise_on_deleted_version: bool
+    ) -> Reply:
+        """GET the secret's data."""
+        ...
+
+    def create_or_update_secret(self, path: str, secret: Mapping[str, Any], cas: int | None, mount_point: str) -> Reply:
+        """POST the secret's data."""
+        ...
+
+    def delete_latest_version_of_secret(self, path: str, mount_point: str) -> Reply:
+        """DELETE the secret's newest version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    """The newest version of a secret: 0 where there never was one. A deleted one is not live."""
+
+    version: int
+    live: bool
+
+
+class VaultKV2(VaultKV):
+    """Secrets in a KV version 2 engine. A delete is soft: the version is kept, and the path reads as not found.
+
+    Args:
+        session: sends the requests, for the engine's mount.
+        api: hvac's API of version 2, on that session.
+        prefix: what every path is below, `""` or `like/this`.
+    """
+
+    def __init__(self, session: Session, api: KV2API, prefix: str) -> None:
+        super().__init__(session, api, prefix)
+        self._api = api
+
+    def read(self, path: str) -> Secret:
+        """The newest version of the secret at `path`."""
+        reply = self._get(path)
+        if (gone := _deleted_version(reply)) is not None:
+            raise SecretNotFoundError(path, f"version {gone} is deleted")
+        content = self._content(reply, path, stored_number)
+        data, metadata = member(content, "data"), member(content, "metadata")
+        version = None if metadata is None else metadata.get("version")
+        if data is None or metadata is None or not isinstance(version, int):
+            raise malformed(path, self._session.place)
+        value = from_json(dict(data))
+        labels = member(metadata, "custom_metadata") or {}
+        return Secret(
+            path,
+            value if isinstance(value, SensitiveDict) else {},
+            version=version,
+            created=_moment(metadata.get("created_time")),
+            metadata={key: str(label) for key, label in labels.items()},
+        )
+
+    def write(self, path: str, data: Mapping[str, Value]) -> int:
+        """Replaces the whole secret; returns its new version."""
+        form = prepared(path, data)
+        reply = self._post(path, form, None)
+        if reply.status == 400:
+            # A mount or a secret may take no write without check-and-set.
+            newest = self._newest(path)
+            reply = self._post(path, form, newest.version)
+        return self._written(reply, path)
+
+    def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> int:
+        """Replaces the whole secret when its newest version is `expected`; None expects none, or a deleted one.
+
+        The server counts a deleted version as any other: where `expected` was deleted since, the write goes through.
+        """
+        form = prepared(path, data)
+        if expected is not None and not isinstance(expected, int):
+            raise ConflictError(path, f"it never had a version {expected!r}")
+        reply = self._post(path, form, expected or 0)
+        if reply.status == 400:
+            # A lost check, data that the server refuses, or a mount that is not ready yet. To expect a deleted version,
+            # the server wants its number.
+            newest = self._newest(path)
+            if newest.live if expected is None else newest.version != expected:
+                raise ConflictError(path, f"its newest version is {newest.version}, not {expected or 'none'}")
+            reply = self._post(path, form, newest.version)
+        return self._written(reply, path)
+
+    def delete(self, path: str) -> None:
+        """Deletes the newest version. The server answers alike whether there was one, so that it is read first."""
+        self.read(path)
+        self._accept(
+            self._api.delete_latest_version_of_secret(path=self._full(path), mount_point=self._session.mount), path
+        )
+
+    def _newest(self, path: str) -> _Newest:
+        """What is there now, read as the secret itself: its metadata may be beyond the token's policies."""
+        reply = self._get(path)
+        if is_absent(reply):
+            return _Newest(0, live=False)
+        if (gone := _deleted_version(reply)) is not None:
+            return _Newest(gone, live=False)
+        version = (member(self._content(reply, path), "metadata") or {}).get("version")
+        if not isinstance(version, int):
+            raise malformed(path, self._session.place)
+        return _Newest(version, live=True)
+
+    def _get(self, path: str) -> Reply:
+        return self._api.read_secret_version(
+            path=self._full(path), mount_point=self._session.mount, raise_on_deleted_version=False
+        )
+
+    def _post(self, path: str, form: SensitiveDict, cas: int | None) -> Reply:
+        return self._api.create_or_update_secret(
+            path=self._full(path), secret=form, cas=cas, mount_point=self._session.mount
+        )
+
+    def _written(self, reply: Reply, path: str) -> int:
+        self._accept(reply, path)
+        version = (member(document(reply), "data") or {}).get("version")
+        if not isinstance(version, int):
+            raise malformed(path, self._session.place)
+        return version
+
+
+def _deleted_version(reply: Reply) -> int | None:
+    """The version that a 404 says was deleted or destroyed; None where it does not say so."""
+    if reply.status != 404:
+        return None
+    metadata = member(member(document(reply), "data"), "metadata")
+    if metadata is None or not (metadata.get("deletion_time") or metadata.get("destroyed")):
+        return None
+    version = metadata.get("version")
+    return version if isinstance(version, int) else None
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None

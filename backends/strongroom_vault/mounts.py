@@ -1,0 +1,58 @@
+"""Which engine answers at a mount, by the mount's own metadata."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+from urllib.parse import quote
+
+from strongroom.errors import ConfigurationError, PermissionDeniedError
+from strongroom_vault.answers import document, is_absent, malformed, member
+from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.exchange import Reply
+from strongroom_vault.session import Session, mount_target
+
+KVVersion: TypeAlias = Literal[1, 2]
+
+
+def kv_version(session: Session) -> KVVersion:
+    """The version of the key-value engine at the session's mount.
+
+    `sys/internal/ui/mounts` tells every token that has any right below the mount. It is 403 for a token that is not
+    good, for one that has no right there, and for a mount that does not exist: each has its own answer here, as far as
+    the server lets us tell them apart.
+
+    Raises:
+        ConfigurationError: there is no such namespace or mount, or it is not a key-value engine.
+        VaultAuthenticationError: the token is not good.
+        PermissionDeniedError: the token has no right below the mount, or there is no mount.
+        StoreUnavailableError: there was no answer.
+    """
+    reply = session.request("GET", mount_target(session.mount))
+    if reply.status == 403:
+        raise _refusal(session)
+    if reply.status != 200:
+        raise session.failure(reply, None)
+    return _version(reply, session)
+
+
+def _version(reply: Reply, session: Session) -> KVVersion:
+    mounted = member(document(reply), "data")
+    path = None if mounted is None else mounted.get("path")
+    if mounted is None or not isinstance(path, str):
+        raise malformed(None, session.place)
+    if path.strip("/") != session.mount:
+        rest = session.mount.removeprefix(path)
+        raise ConfigurationError(f"mount: {session.place} is below the mount '{path}': add `prefix` '{rest}'")
+    if mounted.get("type") not in {"kv", "generic"}:
+        raise ConfigurationError(f"mount: {session.place} is not a key-value engine")
+    return 2 if (member(mounted, "options") or {}).get("version") == "2" else 1
+
+
+def _refusal(session: Session) -> Exception:
+    if not session.token_is_good():
+        return VaultAuthenticationError(reason=f"{session.place} does not accept the token")
+    # A token that may read there is told that nothing is; one that may not is refused here as well.
+    reply = session.request("GET", f"/v1/{quote(session.mount)}/config")
+    if reply.status == 404 and not is_absent(reply):
+        return ConfigurationError(f"mount: there is no {session.place}")
+    return PermissionDeniedError(reason=f"the token has no rights below {session.place}, or there is no such mount")

@@ -1,0 +1,153 @@
+"""Opens the `vault` store: options as Strongroom gives them, checked, to a KV version 1 or 2 store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from strongroom.errors import ConfigurationError, PluginError, StrongroomError
+from strongroom.model import SensitiveStr, check_path, check_prefix
+from strongroom.store import Option
+from strongroom_vault.address import Address
+from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.kv1 import VaultKV1
+from strongroom_vault.kv2 import VaultKV2
+from strongroom_vault.mounts import KVVersion, kv_version
+from strongroom_vault.session import Session
+from strongroom_vault.tls import TLSSettings
+
+
+def open_vault(
+    *,
+    url: Annotated[
+        str | list[str],
+        Option("the server's address, or the nodes of one cluster", ("BAO_ADDR", "VAULT_ADDR"), address=True),
+    ],
+    token: Annotated[
+        str | None, Option("the client token", ("BAO_TOKEN", "VAULT_TOKEN"), secret=True, sent_to="url")
+    ] = None,
+    auth: Annotated[
+        dict[str, str] | None,
+        Option('how to authenticate: { method = "token", token = … }', secret=True, sent_to="url"),
+    ] = None,
+    namespace: Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"))] = None,
+    mount: Annotated[str, Option("where the key-value engine is mounted")] = "secret",
+    prefix: Annotated[str, Option("what every path is below")] = "",
+    kv: Annotated[int | None, Option("the engine's version, 1 or 2; asked of the server where it is not given")] = None,
+    ca_cert: Annotated[
+        Path | None, Option("authorities to trust: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"))
+    ] = None,
+    ca_path: Annotated[Path | None, Option("a folder of authorities to trust", ("BAO_CAPATH", "VAULT_CAPATH"))] = None,
+    client_cert: Annotated[
+        Path | None, Option("our certificate, a PEM file", ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"))
+    ] = None,
+    client_key: Annotated[
+        Path | None, Option("the key of client_cert, a PEM file", ("BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"))
+    ] = None,
+    tls_server_name: Annotated[
+        str | None, Option("the name in the server's certificate", ("BAO_TLS_SERVER_NAME", "VAULT_TLS_SERVER_NAME"))
+    ] = None,
+    skip_verify: Annotated[
+        bool, Option("trust any certificate: never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"))
+    ] = False,
+) -> VaultKV1 | VaultKV2:
+    """A store on a key-value engine of HashiCorp Vault or OpenBao.
+
+    It asks the server once, which version the engine is, unless `kv` says so. Nothing is read from the environment or
+    from a home folder: every setting is an argument here.
+
+    Raises:
+        ConfigurationError: an option is wrong, or the server has no such namespace, mount or key-value engine.
+        PluginError: hvac or urllib3 is not installed.
+        StoreError: as a read does: `VaultConnectionError`, `VaultAuthenticationError` and their siblings.
+    """
+    try:
+        tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify)
+        return _open(url, _token(token, auth), namespace, mount, prefix, kv, tls)
+    except StrongroomError as error:
+        failure = error
+    # The caller gets the error without the frames that held the token, and without the token in this one.
+    token = auth = None
+    failure.__context__ = failure.__cause__ = None
+    raise failure.with_traceback(None)
+
+
+def _open(  # noqa: PLR0917  # the options, checked and not
+    url: str | Sequence[str],
+    token: SensitiveStr,
+    namespace: str | None,
+    mount: str,
+    prefix: str,
+    kv: int | None,
+    tls: TLSSettings,
+) -> VaultKV1 | VaultKV2:
+    addresses = _addresses(url)
+    encrypted = any(address.scheme == "https" for address in addresses)
+    prefix, mount = check_prefix(prefix), check_path(mount.strip("/"))
+    adapter, transport = _sdk()
+    session = Session(
+        transport.Transport(addresses, tls.context() if encrypted else None, tls.server_name),
+        addresses,
+        token,
+        namespace=_namespace(namespace),
+        mount=mount,
+    )
+    try:
+        if _version(kv, session) == 2:
+            return VaultKV2(session, adapter.kv_v2(session), prefix)
+        return VaultKV1(session, adapter.kv_v1(session), prefix)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _sdk() -> tuple[Any, Any]:
+    """The modules that stand on hvac and urllib3, which cost more to load than all of Strongroom."""
+    try:
+        from strongroom_vault import adapter, transport
+    except ModuleNotFoundError as error:
+        missing = error.name
+    else:
+        return adapter, transport
+    raise PluginError(f"The store `vault` needs {missing}: install strongroom[vault]")
+
+
+def _version(kv: int | None, session: Session) -> KVVersion:
+    if kv is None:
+        return kv_version(session)
+    if kv == 1:
+        return 1
+    if kv == 2:
+        return 2
+    raise ConfigurationError(f"kv: a key-value engine is of version 1 or 2, not {kv}")
+
+
+def _addresses(url: str | Sequence[str]) -> tuple[Address, ...]:
+    addresses = tuple(map(Address.parse, [url] if isinstance(url, str) else url))
+    if not addresses:
+        raise ConfigurationError("url: it names no address")
+    return addresses
+
+
+def _token(token: str | None, auth: dict[str, str] | None) -> SensitiveStr:
+    """The token to use: that of the `auth` table where there is one, else the option."""
+    if auth is not None:
+        method, unknown = auth.get("method"), sorted(auth.keys() - {"method", "token"})
+        if method != "token":
+            raise ConfigurationError(f"auth.method: it can be 'token', not {method!r}")
+        if unknown:
+            raise ConfigurationError(f"auth.{unknown[0]}: the method 'token' has no such option")
+        token = auth.get("token", token)
+    if not token:
+        raise VaultAuthenticationError(reason="there is no token")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigurationError("token: it has a space, a line end or another character that no token has")
+    return SensitiveStr(token)
+
+
+def _namespace(namespace: str | None) -> str | None:
+    namespace = (namespace or "").strip("/")
+    if not namespace.isascii() or not namespace.isprintable():
+        raise ConfigurationError("namespace: it has a character that no namespace has")
+    return namespace or None

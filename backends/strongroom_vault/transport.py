@@ -1,0 +1,177 @@
+"""The driver of an exchange on urllib3: pooled connections, whole replies, the total deadline and the byte cap."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Mapping, Sequence
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from strongroom.errors import StoreError
+from strongroom.store import time_limit
+from strongroom_vault.address import Address
+from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Send, Steps
+from strongroom_vault.sockets import DeadlineSocket, connect
+
+_POOLED = 64
+"""How many idle connections to one address are kept. More threads than this each open one of their own."""
+
+
+def _connected(connection: HTTPConnection) -> DeadlineSocket:
+    """A socket for this connection; failures in urllib3's words, since they decide whether anything was sent."""
+    host, port = connection._dns_host, connection.port or connection.default_port  # noqa: SLF001  # `host` lacks a final dot
+    try:
+        return connect(host, port)
+    except socket.gaierror as error:
+        raise NameResolutionError(host, connection, error) from error
+    except TimeoutError as error:
+        raise ConnectTimeoutError(connection, "timed out") from error
+    except OSError as error:
+        raise NewConnectionError(connection, error.strerror or "failed") from error
+
+
+# `_new_conn` is where urllib3 makes its sockets, for both classes, and what its own SOCKS support replaces.
+
+
+class _Connection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self)
+
+
+class _TLSConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+class Transport:
+    """Runs exchanges, from any thread, on connections that it keeps open.
+
+    It takes nothing from its surroundings: no proxy, no netrc, no cookie, and it follows no redirect by itself.
+
+    Args:
+        addresses: every server that it may talk to.
+        context: the TLS context for those that are https.
+        server_name: the name in their certificates, where it is not the host's.
+    """
+
+    def __init__(self, addresses: Sequence[Address], context: ssl.SSLContext | None, server_name: str | None) -> None:
+        self._pools = {address: _pool(address, context, server_name) for address in addresses}
+        self._closed = threading.Event()
+
+    def run(self, steps: Steps) -> Reply:
+        """The reply that an exchange ends with; raises what it raises.
+
+        Raises:
+            StoreError: the transport is closed.
+        """
+        step = next(steps)
+        while True:
+            if self._closed.is_set():
+                raise StoreError(reason="it is closed", hint="Open a new one")
+            came = None
+            if isinstance(step, Send):
+                came = self._send(step)
+            else:
+                self._closed.wait(step.seconds)
+            try:
+                step = steps.send(came)
+            except StopIteration as done:
+                reply: Reply = done.value
+                return reply
+
+    def close(self) -> None:
+        """Closes the connections, and ends the waits of exchanges that are under way."""
+        self._closed.set()
+        for pool in self._pools.values():
+            pool.close()
+
+    def _send(self, step: Send) -> Reply | Fault:
+        pool, request = self._pools[step.address], step.request
+        try:
+            with time_limit(step.timeout):
+                return _whole(pool, request.method, step.address.base + request.target, request.headers, request.body)
+        except HTTPError as error:
+            return _fault(error)
+        except OSError as error:
+            return Fault(FaultKind.LOST, type(error).__name__)
+
+
+def _pool(address: Address, context: ssl.SSLContext | None, server_name: str | None) -> HTTPConnectionPool:
+    if address.scheme == "http":
+        return _Pool(address.host, address.port, maxsize=_POOLED, timeout=None)
+    return _TLSPool(
+        address.host,
+        address.port,
+        maxsize=_POOLED,
+        timeout=None,
+        ssl_context=context,
+        server_hostname=server_name,
+    )
+
+
+def _whole(
+    pool: HTTPConnectionPool, method: str, target: str, headers: Mapping[str, str], body: bytes | None
+) -> Reply | Fault:
+    """One request and its whole reply, by one connection. urllib3 retries nothing and follows nothing here."""
+    response = pool.urlopen(
+        method,
+        target,
+        body=body,
+        headers=headers,
+        retries=False,
+        redirect=False,
+        assert_same_host=False,
+        preload_content=False,
+        decode_content=False,
+    )
+    content = response.read(MAX_REPLY + 1)
+    if len(content) > MAX_REPLY:
+        response.close()  # what else there is stays unread, and the connection is of no more use
+    response.release_conn()
+    if len(content) > MAX_REPLY:
+        return Fault(FaultKind.TOO_LARGE, f"a reply of more than {MAX_REPLY:,} bytes")
+    return Reply(response.status, response.headers, content)
+
+
+def _fault(error: HTTPError) -> Fault:
+    """What an exception of urllib3's means for the exchange. Its own text may quote what the server said."""
+    match error:
+        case NameResolutionError():
+            return Fault(FaultKind.UNREACHABLE, "the name has no address")
+        case NewConnectionError(__cause__=OSError(strerror=str(words))):
+            return Fault(FaultKind.UNREACHABLE, words)
+        case NewConnectionError() | ConnectTimeoutError():
+            return Fault(FaultKind.UNREACHABLE, "no connection in time")
+        case SSLError():
+            return Fault(FaultKind.UNTRUSTED, _tls_words(error))
+        case ReadTimeoutError():
+            return Fault(FaultKind.LOST, "no whole reply in time")
+        case _:
+            return Fault(FaultKind.LOST, "the connection broke before the reply was whole")
+
+
+def _tls_words(error: SSLError) -> str:
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not to be trusted: {cause.verify_message}"
+    reason = getattr(cause, "reason", None)
+    return f"TLS failed: {reason}" if isinstance(reason, str) else "TLS failed"
