@@ -18,7 +18,7 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 ROOT = Path(__file__).parent
 
 # What the tests of the core and of the environment stores need, beyond Strongroom without extras.
-CORE_TEST_TOOLS = ["pytest", "pytest-benchmark", "pytest-timeout", "hypothesis", "pydantic"]
+CORE_TEST_TOOLS = ["hypothesis", "pexpect", "pydantic", "pytest", "pytest-benchmark", "pytest-timeout"]
 CORE_TESTS = ["tests/core", "tests/backends/env"]
 
 
