@@ -108,7 +108,7 @@ def _show(console: Console, resolution: Resolution) -> None:
         line = Text("  ")
         line.append(f"{attempt.store:<8}", style="bold green" if answered else "yellow")
         said = attempt.reason if answered or not attempt.reason else f"{attempt.answer}: {attempt.reason}"
-        line.append(f"{said:<46}")
+        line.append(f"{said:<58}")
         line.append(f"{attempt.seconds * 1000:7.1f} ms", style="dim")
         console.print(line)
     line = Text("  ")

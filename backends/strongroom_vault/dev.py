@@ -54,8 +54,8 @@ def dev(ctx: click.Context, command: tuple[str, ...], *, demo: bool) -> None:
     file = _configuration_file(options.get("config_file"))
     configs = _configurations(file, options.get("environment"))
     with DevServer() as server:
-        for mount in sorted({DEFAULT_MOUNT, *_mounts(configs)}):
-            server.mount(mount)
+        for mount, version in sorted({DEFAULT_MOUNT: 2, **dict(_mounts(configs))}.items()):
+            server.mount(mount, version=version)
         settings = redirections(configs, server.url, server.token)
         if file is not None:
             settings["STRONGROOM_CONFIG"] = str(file)
@@ -90,13 +90,14 @@ def _variable(store: str, option: str) -> str:
     return f"STRONGROOM_STORES_{name}_{option}".upper()
 
 
-def _mounts(configs: Sequence[Config]) -> Iterator[str]:
-    """The mounts that are written down. One that a reference names is whatever it names for the command."""
+def _mounts(configs: Sequence[Config]) -> Iterator[tuple[str, int]]:
+    """The mounts that are written down, each with its engine's version. A reference names whatever it names later."""
     for config in configs:
         for store in config.stores.values():
-            mount = store.options.get("mount")
-            if store.plugin == VAULT and mount is not None and isinstance(mount.value, str):
-                yield mount.value.strip("/")
+            options = {name: given.value for name, given in store.options.items()}
+            mount = options.get("mount", DEFAULT_MOUNT)
+            if store.plugin == VAULT and isinstance(mount, str):
+                yield mount.strip("/"), 1 if options.get("kv") in (1, "1") else 2
 
 
 def _inherited(configs: Sequence[Config]) -> dict[str, str]:
