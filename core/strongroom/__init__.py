@@ -7,42 +7,48 @@
     url = get_secret("database/connection", "url")
 """
 
-from strongroom.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    ConflictError,
-    InvalidDataError,
-    InvalidPathError,
-    PermissionDeniedError,
-    SecretNotFoundError,
-    StoreError,
-    StoreUnavailableError,
-    StrongroomError,
-)
-from strongroom.model import Secret
-from strongroom.secrets_manager import (
-    SecretsManager,
-    adelete_secret,
-    aget_api_key,
-    aget_database_url,
-    aget_jwt_secret,
-    aget_secret,
-    ahealth,
-    alist_secrets,
-    aresolve,
-    aset_secret,
-    configure,
-    delete_secret,
-    get_api_key,
-    get_database_url,
-    get_jwt_secret,
-    get_secret,
-    health,
-    invalidate,
-    list_secrets,
-    resolve,
-    set_secret,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+# A command that only prints its version, and a plugin that only needs the errors, do not pay for the rest: each name is
+# imported at its first use (PEP 562).
+if TYPE_CHECKING:
+    from strongroom.errors import (
+        AuthenticationError,
+        ConfigurationError,
+        ConflictError,
+        InvalidDataError,
+        InvalidPathError,
+        PermissionDeniedError,
+        SecretNotFoundError,
+        StoreError,
+        StoreUnavailableError,
+        StrongroomError,
+    )
+    from strongroom.model import Secret
+    from strongroom.secrets_manager import (
+        SecretsManager,
+        adelete_secret,
+        aget_api_key,
+        aget_database_url,
+        aget_jwt_secret,
+        aget_secret,
+        ahealth,
+        alist_secrets,
+        aresolve,
+        aset_secret,
+        configure,
+        delete_secret,
+        get_api_key,
+        get_database_url,
+        get_jwt_secret,
+        get_secret,
+        health,
+        invalidate,
+        list_secrets,
+        resolve,
+        set_secret,
+    )
 
 __all__ = [
     "AuthenticationError",
@@ -78,3 +84,16 @@ __all__ = [
     "resolve",
     "set_secret",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "errors" if name.endswith("Error") else "model" if name == "Secret" else "secrets_manager"
+    value: object = getattr(import_module(f"strongroom.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,17 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 from strongroom.breaker import Breaker
 from strongroom.cache import MemoryCache, Snapshot
 from strongroom.cache.memory import Flight
-from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.front import Front, open_front
 from strongroom.model import Secret, SensitiveDict, Version, protect_data
 from strongroom.store import Health, SecretStore, remaining, time_limit
+
+if TYPE_CHECKING:
+    from strongroom.config import CacheConfig, LinkConfig
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -222,7 +224,7 @@ class Link:
         Args:
             path: a checked path.
             data: the keys to set.
-            creating: called with what is about to be written where there is no secret yet; raises to refuse.
+            creating: called with the data where there is no secret yet; raises to refuse.
 
         Raises:
             ConflictError: others kept writing until the time was up.
@@ -230,8 +232,11 @@ class Link:
         pause = _FIRST_PAUSE
         with self._turn(path):
             while True:
+                before = self._before(path)
+                if before is None:
+                    creating(data)
                 try:
-                    return self._merge_once(path, data, creating)
+                    return self._lay_over(path, before, data)
                 except ConflictError as error:
                     conflict = error
                 if remaining() <= pause:
@@ -239,10 +244,7 @@ class Link:
                 time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that rivals do not meet again
                 pause = min(pause * 2, _LAST_PAUSE)
 
-    def _merge_once(self, path: str, data: SensitiveDict, creating: Callable[[SensitiveDict], None]) -> Version | None:
-        before = self._before(path)
-        if before is None:
-            creating(data)
+    def _lay_over(self, path: str, before: Secret | None, data: SensitiveDict) -> Version | None:
         merged = data if before is None else SensitiveDict({**before.data, **data})
         return self._change(path, lambda front: self._write_after(front, path, before, merged))
 

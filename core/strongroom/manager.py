@@ -6,12 +6,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, overload
 from weakref import WeakSet
 
-from strongroom import discovery, plugins
 from strongroom.chain import MISSING, Chain, Resolution
-from strongroom.config import Config
 from strongroom.database_url import DATABASE_PATH, WANTED, database_url
 from strongroom.errors import SecretNotFoundError
 from strongroom.event_loop import blocking_if_needed, in_thread
@@ -20,6 +18,9 @@ from strongroom.model import SensitiveDict, SensitiveStr, Value, Version, as_tex
 from strongroom.store import Health, SecretStore
 
 ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
+
+if TYPE_CHECKING:
+    from strongroom.config import Config
 
 _T = TypeVar("_T")
 _D = TypeVar("_D")
@@ -60,6 +61,8 @@ class SecretsManager:
     ) -> None:
         # From here on no frame holds the token in a type whose repr would show it.
         vault_token = None if vault_token is None else SensitiveStr(vault_token)
+        from strongroom import discovery
+
         stores = _named(chain or ())
         config = discovery.load(
             environment=environment,
@@ -82,6 +85,9 @@ class SecretsManager:
         Raises:
             ConfigurationError: the file or a variable is wrong.
         """
+        from strongroom import discovery
+        from strongroom.config import Config
+
         if not isinstance(config, Config):
             file = None if config is None else Path(config)
             config = discovery.load(config_file=file, environment=environment)
@@ -358,6 +364,8 @@ def _entries(chain: Sequence[ChainEntry], stores: Mapping[str, SecretStore]) -> 
 def _opener(config: Config, name: str, stores: Mapping[str, SecretStore]) -> Callable[[], SecretStore]:
     if name in stores:
         return lambda: stores[name]
+    from strongroom import plugins
+
     return plugins.prepare(config, name)
 
 

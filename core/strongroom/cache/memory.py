@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.cache.seal import Sealed, Sealer
-from strongroom.config import CacheConfig
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.model import Secret, SensitiveDict, SensitiveStr, Version
 from strongroom.store import remaining
+
+if TYPE_CHECKING:
+    from strongroom.config import CacheConfig
 
 Flight: TypeAlias = "Future[Secret]"
 
@@ -188,8 +190,10 @@ class MemoryCache:
 
     def _snapshot(self, path: str, secret: Secret) -> Snapshot:
         if self._sealer.spent:
-            self.forget()
-            self._sealer = Sealer()
+            with self._lock:
+                self._snapshots.clear()
+                self._fields.clear()
+                self._sealer = Sealer()
         now = self._clock()
         fields = {key: self._sealer.seal(value, self._owner, path, key) for key, value in secret.data.items()}
         until = now + self._lifetimes.ttl * random.uniform(0.9, 1.0)  # noqa: S311  # it spreads load, it hides nothing

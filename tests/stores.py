@@ -1,0 +1,63 @@
+"""Stores that the tests of the core put into a chain: as slow, as broken and as observable as a test needs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from strongroom.memory import MemoryStore
+from strongroom.model import Secret, Value, Version
+
+
+class RemoteStore(MemoryStore):
+    """A memory store that counts as a service far away: it is cached, can be out of order, and can be held up.
+
+    `fault` is raised by every call while it is set. While `gate` is not set, reads wait, after `entered` says that one
+    has begun; what they bring is what was stored when they began.
+    """
+
+    local = False  # type: ignore[assignment]  # this is what makes it remote
+
+    def __init__(self, secrets: Mapping[str, Mapping[str, Value]] | None = None) -> None:
+        super().__init__()
+        self.fault: Exception | None = None
+        self.reads: list[str] = []
+        self.closed = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+        for path, data in (secrets or {}).items():
+            super().write(path, data)
+
+    def read(self, path: str) -> Secret:
+        self._fail()
+        self.reads.append(path)
+        secret = super().read(path)
+        self.entered.release()
+        assert self.gate.wait(10)
+        return secret
+
+    def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
+        self._fail()
+        return super().write(path, data)
+
+    def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
+        self._fail()
+        return super().write_if(path, data, expected)
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def _fail(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
