@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -161,3 +162,35 @@ def test_the_module_of_another_command_is_not_imported(configured, script):
     assert "strongroom.cli.commands.reading" in loaded
     unwanted = {"strongroom.cli.commands.writing", "strongroom_vault", "hvac", "requests", "urllib3", "rich", "dotenv"}
     assert loaded & unwanted == set()
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        (2, ("get", "database/connection", "--as", "int")),
+        (2, ("set", "database/connection", "password", "canary-7f3a")),
+        (3, ("get", "database/connection", "none")),
+        (3, ("get", "database/none")),
+        (6, ("get", "database//connection")),
+        (6, ("get", "database/connection#")),
+        (6, ("set", "database/connection", "bad\tkey")),
+        (6, ("list", "../database")),
+        (7, ("--config", "none.toml", "get", "database/connection")),
+        (7, ("--environment", "none/such", "get", "database/connection")),
+        (7, ("--config", "broken.toml", "get", "database/connection")),
+        (7, ("--config", "wrong.toml", "get", "database/connection")),
+        (7, ("set", "database/connection", "password", "--store", "none")),
+    ],
+)
+@pytest.mark.parametrize("verbose", [(), ("--verbose",)])
+def test_a_failing_command_shows_no_value(command, code, arguments, verbose):
+    """Not of the store, not of stdin, not of the configuration file, and not with --verbose."""
+    Path("broken.toml").write_text('chain = ["memory"]\nstores.memory.token = "canary-7f3a\n', "utf-8")
+    Path("wrong.toml").write_text('chain = ["memory"]\nstores.memory.secrets = "canary-7f3a"\n', "utf-8")
+    done = command(*verbose, *arguments, piped=b"canary-7f3a")
+    assert (done.code, done.out) == (code, b"")
+    failure = [line for line in done.err.splitlines() if not line.startswith("strongroom: warning: ")]
+    assert failure[0].startswith("strongroom: ")
+    assert verbose or len(failure) == 1
+    assert "canary-7f3a" not in done.err
