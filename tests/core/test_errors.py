@@ -81,6 +81,7 @@ def test_twin_is_equal_and_separate():
     assert (twin.path, twin.reason, twin.store, twin.attempts) == ("b", "refused", "vault", error.attempts)
     assert type(twin) is StoreUnavailableError
     assert twin.__traceback__ is None
+    assert error.again().path == "a"
     assert error.path == "a"
 
 

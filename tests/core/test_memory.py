@@ -1,5 +1,8 @@
 """The reference store, beyond the contract: what its own docstrings say."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -61,6 +64,41 @@ def test_conflict_names_both_versions():
     store = open_memory(secrets={"a": {"key": "v"}})
     with pytest.raises(ConflictError, match="version 7 was expected, the newest is 1"):
         store.write_if("a", {"key": "w"}, 7)
+
+
+def test_nobody_comes_between_comparing_and_writing():
+    """Two writers that expect the same version: the second compares after the first has written."""
+
+    class Meeting(dict):
+        """Holds up whoever compares until the other compares too, or is seen not to come."""
+
+        both = threading.Barrier(2, timeout=0.2)
+
+        def get(self, path):
+            found = super().get(path)
+            with suppress(threading.BrokenBarrierError):
+                self.both.wait()
+            return found
+
+    store = open_memory(secrets={"a": {"key": "v"}})
+    store._histories = Meeting(store._histories)
+
+    def attempt(_):
+        try:
+            return store.write_if("a", {"key": "w"}, 1)
+        except ConflictError:
+            return None
+
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(attempt, range(2))) == {2, None}
+
+
+def test_what_is_written_is_copied():
+    """Without a front too, what the caller does to its data afterwards is its own affair."""
+    store, data = MemoryStore(), {"inner": ["one"]}
+    store.write("a", data)
+    data["inner"].append("two")
+    assert store.read("a").data == {"inner": ["one"]}
 
 
 def test_deleted_secrets_are_not_listed():

@@ -219,6 +219,7 @@ def test_json_text_is_stable(value):
         ({"strongroom:bytes": ""}, b""),
         ({"strongroom:bytes": "not base64!"}, {"strongroom:bytes": "not base64!"}),
         ({"strongroom:bytes": "AAE"}, {"strongroom:bytes": "AAE"}),
+        ({"strongroom:bytes": "AA E="}, {"strongroom:bytes": "AA E="}),
         ({"strongroom:bytes": 5}, {"strongroom:bytes": 5}),
         ({"strongroom:bytes": "AAE=", "more": 1}, {"strongroom:bytes": "AAE=", "more": 1}),
         ({"strongroom:bytes": {"strongroom:bytes": "AAE="}}, {"strongroom:bytes": "AAE="}),
