@@ -1,0 +1,216 @@
+"""A root folder on disk, read without ever leaving it: links, Kubernetes' `..data`, special files, and failures."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from strongroom.errors import (
+    ConfigurationError,
+    InvalidPathError,
+    PermissionDeniedError,
+    SecretTooLargeError,
+    StoreUnavailableError,
+    shown,
+)
+from strongroom.model import check_path
+
+MAX_SIZE = 1 << 20
+"""How much the files of one secret may hold together, in bytes."""
+
+HIDDEN = ".."
+"""What a name that is not seen starts with: `..data` and the folders that Kubernetes keeps behind it."""
+
+# A mounted volume is replaced by turning one link to a new folder. Whoever has followed the old one sees files vanish:
+# https://github.com/kubernetes/kubernetes/blob/v1.31.0/pkg/volume/util/atomic_writer.go
+_SNAPSHOT = "..data"
+_ATTEMPTS = 5
+_MOVING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK a pipe would hold the open until somebody writes to it.
+_OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Place: TypeAlias = tuple[str, ...]
+"""The names that lead from the root to a file or folder, none of them a link."""
+
+_T = TypeVar("_T")
+
+
+class Kind(Enum):
+    """What an entry is. OTHER is a pipe, a socket or a device."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    OTHER = "other"
+
+
+class Entry(NamedTuple):
+    """One name in a folder, what it is, and where it really is."""
+
+    name: str
+    kind: Kind
+    place: Place
+
+
+class Found(NamedTuple):
+    """What a path leads to, and the folders that the way passed through, the root first."""
+
+    kind: Kind
+    place: Place
+    passed: tuple[Place, ...]
+
+
+def look(root: Path, path: str | None, operation: Callable[[Folder], _T]) -> _T:
+    """What the operation finds in the root folder, begun anew when a swap of the volume pulls it away underneath.
+
+    Raises:
+        PermissionDeniedError: a file or folder may not be read, or a link leads out of the root.
+        StoreUnavailableError: the root is missing, a link leads nowhere, or reading failed: what is absent and what is
+            lost cannot be told apart.
+        ConfigurationError: the root is not a folder.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            with _opened_root(root, path) as folder:
+                return operation(folder)
+        except PermissionError as error:
+            name = shown(Path(error.filename).name) if isinstance(error.filename, str) else "a folder of it"
+            raise PermissionDeniedError(path, f"{name} may not be read", hint="Let this user read it") from None
+        except OSError as error:
+            if error.errno not in _MOVING:
+                raise StoreUnavailableError(path, error.strerror or "reading failed") from None
+    raise StoreUnavailableError(path, f"a link in {root} leads nowhere, or it never stays the same while it is read")
+
+
+@contextmanager
+def _opened_root(root: Path, path: str | None) -> Iterator[Folder]:
+    try:
+        real = os.path.realpath(root, strict=True)
+        descriptor = os.open(real, _OPEN_FOLDER)
+    except FileNotFoundError:
+        raise StoreUnavailableError(path, f"there is no {root}", hint="Check that it is mounted") from None
+    except NotADirectoryError:
+        raise ConfigurationError(f"The root of a files store is not a folder: {root}") from None
+    try:
+        yield Folder(descriptor, real, path)
+    finally:
+        os.close(descriptor)
+
+
+class Folder:
+    """The root folder while it is open.
+
+    Links are resolved first, and the result is opened name by name without following any: a link which is changed in
+    between leads to an error and never outside.
+    """
+
+    def __init__(self, descriptor: int, real: str, path: str | None) -> None:
+        self._descriptor = descriptor
+        self._real = real
+        self._path = path
+
+    def find(self, names: Place) -> Found | None:
+        """What these names lead to, or None where there is nothing."""
+        place: Place = ()
+        kind = Kind.FOLDER
+        passed: list[Place] = [()]
+        for name in names:
+            if kind is not Kind.FOLDER or name.startswith(HIDDEN):
+                return None
+            below = self._resolve((*self._snapshot(place), name))
+            if below is None:
+                return None
+            place, kind = below, self._kind(below)
+            passed.append(place)
+        return Found(kind, place, tuple(passed))
+
+    def entries(self, place: Place) -> list[Entry]:
+        """What is in the folder, sorted by name, hidden names left out. Where it has a `..data`, that is the folder.
+
+        Raises:
+            InvalidPathError: a name in it can be no part of a path.
+        """
+        place = self._snapshot(place)
+        with self._opened(place) as descriptor:
+            names = sorted(name for name in os.listdir(descriptor) if not name.startswith(HIDDEN))  # noqa: PTH208  # a descriptor has no path
+        return [self._entry(place, name) for name in names]
+
+    def content(self, place: Place, limit: int) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            SecretTooLargeError: it is longer than `limit`.
+        """
+        with self._opened(place[:-1]) as folder:
+            descriptor = os.open(place[-1], _OPEN_FILE, dir_fd=folder)
+            with os.fdopen(descriptor, "rb") as stream:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise FileNotFoundError(errno.ENOENT, "it was a file a moment ago")
+                content = stream.read(limit + 1)
+        if len(content) > limit:
+            raise SecretTooLargeError(self._path, f"more than {MAX_SIZE:,} bytes")
+        return content
+
+    def _entry(self, folder: Place, name: str) -> Entry:
+        try:
+            check_path(name)
+        except InvalidPathError:
+            reason = f"it holds a file name that can be no part of a path, {shown(name)}"
+            raise InvalidPathError(self._path, reason, hint="Rename the file") from None
+        place = self._resolve((*folder, name))
+        if place is None:
+            raise FileNotFoundError(errno.ENOENT, "it was listed a moment ago")
+        return Entry(name, self._kind(place), place)
+
+    def _resolve(self, place: Place) -> Place | None:
+        """The place with its links followed, or None where there is nothing; one that leads nowhere is an OSError."""
+        written = os.path.join(self._real, *place)  # noqa: PTH118  # a path of text, as realpath wants it
+        try:
+            real = os.path.realpath(written, strict=True)
+        except FileNotFoundError:
+            if os.path.islink(written):  # noqa: PTH114  # as above
+                raise
+            return None
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
+            raise
+        inside = os.path.relpath(real, self._real)
+        if inside == os.curdir:
+            return ()
+        names = Path(inside).parts
+        if names[0] == os.pardir:
+            reason = f"{shown('/'.join(place))} is a link that leads out of the root folder"
+            raise PermissionDeniedError(self._path, reason, hint="Keep what it leads to in the root folder")
+        return names
+
+    def _snapshot(self, place: Place) -> Place:
+        return self._resolve((*place, _SNAPSHOT)) or place
+
+    def _kind(self, place: Place) -> Kind:
+        if not place:
+            return Kind.FOLDER
+        with self._opened(place[:-1]) as folder:
+            mode = os.stat(place[-1], dir_fd=folder, follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
+            raise FileNotFoundError(errno.ENOENT, "it was no link a moment ago")
+        return Kind.FOLDER if stat.S_ISDIR(mode) else Kind.FILE if stat.S_ISREG(mode) else Kind.OTHER
+
+    @contextmanager
+    def _opened(self, place: Place) -> Iterator[int]:
+        descriptor = os.dup(self._descriptor)
+        try:
+            for name in place:
+                below = os.open(name, _OPEN_FOLDER, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+            yield descriptor
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,130 @@
+"""What the process environment and a `.env` file share: names by the mapping, and what counts as missing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Collection, Iterator, Mapping
+
+from strongroom.errors import SecretNotFoundError
+from strongroom.mapping import EnvironmentMapping
+from strongroom.model import Secret, Value, protect
+
+logger = logging.getLogger("strongroom_env")
+
+_SHOWN_NAMES = 8
+
+# Kubernetes sets NAME_PORT to an address in each pod beside a service of that name, whoever else uses the variable:
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
+
+
+class Variables:
+    """Variables read as secrets.
+
+    A key of a secret is one variable. An empty variable counts as missing: some CI systems set an absent secret to it.
+    So does the service link of Kubernetes, which is skipped with one warning for each name.
+
+    Args:
+        mapping: the names.
+        origin: where the variables come from, for messages: "the environment", a file.
+    """
+
+    local = True
+
+    def __init__(self, mapping: EnvironmentMapping, origin: str) -> None:
+        self._mapping = mapping
+        self._origin = origin
+        self._warned: set[str] = set()
+        self._warning = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._origin!r})"
+
+    def variables(self, path: str | None) -> Mapping[str, str]:
+        """All variables as they are now. `path` is what they are read for: an error names it.
+
+        Raises:
+            SecretNotFoundError: there is nothing to read them from, and so none of them is set.
+        """
+        raise NotImplementedError
+
+    def read(self, path: str) -> Secret:
+        """The keys of the table at this path whose variables are set; the open rule cannot know any other."""
+        names = self._mapping.keys(path)
+        if not names:
+            raise SecretNotFoundError(
+                path, "no variable is known for the whole secret", hint="Ask for one key, or list its keys in [secrets]"
+            )
+        variables = self.variables(path)
+        data = {key: value for key, name in names.items() if (value := self._usable(name, variables)) is not None}
+        if not data:
+            raise SecretNotFoundError(path, f"{_none_set(names.values())} in {self._origin}")
+        return Secret(path=path, data=data)
+
+    def read_key(self, path: str, key: str) -> Value:
+        """The variable of exactly this path and key: by the table, else by the open rule where that is on."""
+        name = self._mapping.variable(path, key)
+        if name is None:
+            raise SecretNotFoundError(path, f"no variable stands for key {key!r}")
+        variables = self.variables(path)
+        value = self._usable(name, variables)
+        if value is None:
+            raise SecretNotFoundError(path, f"{name} is {_why_not(variables.get(name))} in {self._origin}")
+        return value
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        """The names below the prefix that the table knows and that have a variable which is set."""
+        try:
+            variables = self.variables(prefix or None)
+        except SecretNotFoundError:
+            return
+        entries: set[str] = set()
+        for path, _key, name in self._mapping.present(variables):
+            below = path if not prefix else path.removeprefix(f"{prefix}/")
+            if (prefix and below == path) or self._usable(name, variables) is None:
+                continue
+            entry, slash, _ = below.partition("/")
+            entries.add(entry + slash)
+        yield from sorted(entries)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _usable(self, name: str, variables: Mapping[str, str]) -> Value | None:
+        value = variables.get(name)
+        if not value:
+            return None
+        if _is_service_link(name, value):
+            with self._warning:
+                first = name not in self._warned
+                self._warned.add(name)
+            if first:
+                logger.warning("%s in %s is skipped: it holds a Kubernetes service link", name, self._origin)
+            return None
+        return protect(_exact(value))
+
+
+def _exact(value: str) -> Value:
+    """The text, or the bytes where they are not text: Python shows such bytes of the environment as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(value)
+    return value
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    return name.endswith("_PORT") and _SERVICE_LINK.match(value) is not None
+
+
+def _why_not(value: str | None) -> str:
+    return "not set" if value is None else "a Kubernetes service link" if value else "empty"
+
+
+def _none_set(names: Collection[str]) -> str:
+    """That none of these is set, in words; cut when they are many."""
+    shown = ", ".join(list(names)[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
+    return f"{shown} is not set" if len(names) == 1 else f"none of {shown} is set"
