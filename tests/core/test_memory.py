@@ -69,19 +69,18 @@ def test_conflict_names_both_versions():
 def test_nobody_comes_between_comparing_and_writing():
     """Two writers that expect the same version: the second compares after the first has written."""
 
-    class Meeting(dict):
-        """Holds up whoever compares until the other compares too, or is seen not to come."""
+    class Meeting(MemoryStore):
+        """Holds up whoever has compared until the other has too, or is seen not to come."""
 
         both = threading.Barrier(2, timeout=0.2)
 
-        def get(self, path):
-            found = super().get(path)
+        def write(self, path, data):
             with suppress(threading.BrokenBarrierError):
                 self.both.wait()
-            return found
+            return super().write(path, data)
 
-    store = open_memory(secrets={"a": {"key": "v"}})
-    store._histories = Meeting(store._histories)
+    store = Meeting()
+    MemoryStore.write(store, "a", {"key": "v"})
 
     def attempt(_):
         try:
