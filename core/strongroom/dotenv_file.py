@@ -27,7 +27,8 @@ MAX_SIZE = 1 << 20
 """The largest file that is read, in bytes."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=", re.MULTILINE)
+# Not a last line of base64, which ends in one or two equal signs.
+_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=(?!=|\s|$)", re.MULTILINE)
 
 _logged: set[tuple[str, str]] = set()
 _logging = threading.Lock()

@@ -1,4 +1,4 @@
-"""Environment names: the table, what `[secrets]` adds, the pattern, the open rule, and the laws that hold them together."""
+"""Environment names: the table, what `[secrets]` adds, the pattern, the open rule, and their laws."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def built(secrets, **options):
 class TestTable:
     @pytest.mark.parametrize(("place", "variable"), [*GUIDE.items(), *NEIGHBOURS.items()])
     def test_guide(self, place, variable):
-        """The guide's table and its neighbours hold to the letter, in both directions, with and without the open rule."""
+        """The guide's table and its neighbours hold to the letter, both ways, with and without the open rule."""
         path, _, key = place.rpartition("/")
         for mapping in (EnvironmentMapping(), EnvironmentMapping(derive=False)):
             assert mapping.variable(path, key) == variable
@@ -108,7 +108,7 @@ class TestConflicts:
         ],
     )
     def test_refused_at_load_time(self, secrets, words):
-        """Two places for a variable, two variables for a place, and what is no name or no path, are named and refused."""
+        """Two places for a variable, two variables for a place, no name and no path are refused by name."""
         with pytest.raises(ConfigurationError) as caught:
             EnvironmentMapping(secrets)
         assert all(word in str(caught.value) for word in ("[secrets]", *words))
