@@ -1,4 +1,4 @@
-"""A circuit breaker: after an outage, one caller at a time looks whether it is over; the others are not kept waiting."""
+"""A circuit breaker: after an outage one caller at a time looks whether it is over; the others are not kept waiting."""
 
 from __future__ import annotations
 

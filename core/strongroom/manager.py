@@ -104,7 +104,7 @@ class SecretsManager:
         _managers.add(self)
 
     def __repr__(self) -> str:
-        return f"SecretsManager({self._chain!r})"
+        return f"SecretsManager({getattr(self, '_chain', '')!r})"  # a traceback may show one that was not made
 
     def __enter__(self) -> Self:
         return self
