@@ -202,7 +202,6 @@ def test_restores():
 
 
 def test_fixture_lasts_until_the_end_of_the_test(pytester):
-    """The plugin's fixture overrides for one test, as often as it is called, and restores."""
-    pytester.makeconftest("from strongroom.testing.plugin import strongroom_override")
+    """The plugin's fixture is there unasked, overrides for one test, as often as it is called, and restores."""
     pytester.makepyfile(APPLICATION_TESTS)
     pytester.runpytest_subprocess("-q").assert_outcomes(passed=2)
