@@ -79,7 +79,9 @@ def look(root: Path, path: str | None, operation: Callable[[Folder], _T]) -> _T:
     for _ in range(_ATTEMPTS):
         try:
             with _opened_root(root, path) as folder:
-                return operation(folder)
+                result = operation(folder)
+                if folder.settled():
+                    return result
         except PermissionError as error:
             name = shown(Path(error.filename).name) if isinstance(error.filename, str) else "a folder of it"
             raise PermissionDeniedError(path, f"{name} may not be read", hint="Let this user read it") from None
@@ -115,6 +117,14 @@ class Folder:
         self._descriptor = descriptor
         self._real = real
         self._path = path
+        self._snapshots: dict[Place, Place] = {}
+
+    def settled(self) -> bool:
+        """Whether each `..data` that was followed leads where it did: until it is turned, nothing behind it is removed.
+
+        Once it is, a listing of the old folder may be of what is left of it.
+        """
+        return all(self._resolve((*place, _SNAPSHOT)) == before for place, before in self._snapshots.items())
 
     def find(self, names: Place) -> Found | None:
         """What these names lead to, or None where there is nothing."""
@@ -192,7 +202,12 @@ class Folder:
         return names
 
     def _snapshot(self, place: Place) -> Place:
-        return self._resolve((*place, _SNAPSHOT)) or place
+        if place not in self._snapshots:
+            found = self._resolve((*place, _SNAPSHOT))
+            if found is None:
+                return place
+            self._snapshots[place] = found
+        return self._snapshots[place]
 
     def _kind(self, place: Place) -> Kind:
         if not place:
