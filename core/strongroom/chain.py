@@ -31,6 +31,7 @@ from strongroom.model import (
     check_key,
     check_path,
     check_prefix,
+    conceal,
     protect,
 )
 from strongroom.store import DEFAULT_TIMEOUT, Health, time_limit
@@ -200,8 +201,8 @@ class Chain:
             ConflictError: others kept writing, or the write would hide keys that only a lower link has.
             UnsupportedOperationError: no link of the chain can be written.
         """
-        data = check_data(path, data)
-        path = check_path(path)
+        data = conceal(data)
+        data, path = check_data(path, data), check_path(path)
         with time_limit(self._timeout):
             link = self._target(path, store)
             if replace:

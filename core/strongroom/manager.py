@@ -14,7 +14,7 @@ from strongroom.database_url import DATABASE_PATH, WANTED, database_url
 from strongroom.errors import SecretNotFoundError
 from strongroom.event_loop import blocking_if_needed, in_thread
 from strongroom.link import Link
-from strongroom.model import SensitiveDict, SensitiveStr, Value, Version, as_text, convert
+from strongroom.model import SensitiveDict, SensitiveStr, Value, Version, as_text, conceal, convert
 from strongroom.store import Health, SecretStore
 
 ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
@@ -299,12 +299,14 @@ class SecretsManager:
             InvalidPathError, InvalidDataError, SecretTooLargeError: it could not be stored exactly.
             StoreError: nobody took the write, or whether the store took it is unknown.
         """
+        data = conceal(data)
         return self._chain.write(path, data, store=store, replace=replace)
 
     async def aset_secret(
         self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
     ) -> Version | None:
         """`set_secret`, off the event loop."""
+        data = conceal(data)
         return await in_thread(self.set_secret, path, data, store=store, replace=replace)
 
     def delete_secret(self, path: str, *, store: str | None = None) -> None:

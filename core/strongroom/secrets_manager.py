@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from strongroom.chain import MISSING, Resolution
 from strongroom.errors import SecretNotFoundError
 from strongroom.manager import SecretsManager
-from strongroom.model import SensitiveDict, SensitiveStr, Value, Version
+from strongroom.model import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health
 
 __all__ = [
@@ -119,6 +119,7 @@ def set_secret(
     path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
 ) -> Version | None:
     """Sets keys of a secret and keeps its others: `SecretsManager.set_secret` on the default manager."""
+    data = conceal(data)
     return _manager().set_secret(path, data, store=store, replace=replace)
 
 
@@ -126,6 +127,7 @@ async def aset_secret(
     path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
 ) -> Version | None:
     """`SecretsManager.aset_secret` on the default manager."""
+    data = conceal(data)
     return await _manager().aset_secret(path, data, store=store, replace=replace)
 
 

@@ -169,6 +169,12 @@ def test_null_and_bytes_are_never_served_as_text(cache: MemoryCache) -> None:
     assert opened(cache, "a") == {"null": None, "raw": b"\x00"}
 
 
+def test_a_string_that_is_not_unicode_is_served_whole(cache: MemoryCache) -> None:
+    put(cache, "a", odd="\ud800")
+    assert cache.text("a", "odd") is None
+    assert opened(cache, "a") == {"odd": "\ud800"}
+
+
 def test_jitter_only_shortens(clock: Clock) -> None:
     """An entry lives between nine tenths of its time and all of it."""
     lives = []
@@ -256,8 +262,10 @@ def test_a_lifetime_of_zero_caches_nothing(clock: Clock) -> None:
 
 def test_a_broken_seal_is_a_miss(cache: MemoryCache) -> None:
     put(cache, "a", k="v")
-    cache._sealer = Sealer()
+    until, decrypt, nonce, ciphertext, bound = cache._fields["a", "k"]
+    cache._fields["a", "k"] = (until, decrypt, nonce, ciphertext[:-1] + b"\0", bound)
     assert cache.text("a", "k") is None
+    cache._sealer = Sealer()
     assert opened(cache, "a") is None
 
 

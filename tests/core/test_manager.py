@@ -473,10 +473,30 @@ def test_the_guides_arguments_are_accepted_in_the_guides_order() -> None:
 def test_a_mistake_in_an_argument_shows_no_token() -> None:
     with pytest.raises(strongroom.StrongroomError) as caught:
         SecretsManager(vault_url="not a url", vault_token=CANARY, cache_ttl=-1)
-    ours = caught.value.__traceback__
-    assert ours is not None
-    shown = traceback.TracebackException(type(caught.value), caught.value, ours.tb_next, capture_locals=True)
-    assert CANARY not in "".join(shown.format())
+    assert CANARY not in shown(caught.value)
+
+
+def shown(error: BaseException) -> str:
+    """The error with its traceback and the locals of every frame that is not this file's."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_code.co_filename == __file__:
+        frame = frame.tb_next
+    report = traceback.TracebackException(type(error), error, frame, capture_locals=True)
+    return "".join(report.format()) + repr(vars(error)) + repr(error.__context__)
+
+
+@pytest.mark.parametrize("bad", [{"ok": CANARY, "odd": {1}}, {"ok": CANARY, "nan": float("nan")}, {"": CANARY}, CANARY])
+def test_a_refused_write_shows_its_data_in_no_frame(default: SecretsManager, bad: Any) -> None:
+    with pytest.raises(StoreError) as caught:
+        strongroom.set_secret("a/b", bad)
+    assert CANARY not in shown(caught.value)
+    with pytest.raises(StoreError) as caught:
+        asyncio.run(strongroom.aset_secret("a/b", bad))
+    frame = caught.value.__traceback__
+    while frame is not None and "strongroom" not in frame.tb_frame.f_code.co_filename.rsplit("/", 2)[-2]:
+        frame = frame.tb_next
+    report = traceback.TracebackException(type(caught.value), caught.value, frame, capture_locals=True)
+    assert CANARY not in "".join(report.format())
 
 
 def test_64_threads_share_a_manager(manager: SecretsManager, store: RemoteStore) -> None:

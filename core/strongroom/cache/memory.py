@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from strongroom.config import CacheConfig
 
 Flight: TypeAlias = "Future[Secret]"
+_Field: TypeAlias = "tuple[float, Callable[[bytes, bytes, bytes], bytes], bytes, bytes, bytes]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class MemoryCache:
         self._lock = threading.Lock()
         self._sealer = Sealer()
         self._snapshots: dict[str, Snapshot] = {}
-        self._fields: dict[tuple[str, str], tuple[float, bytes, bytes, bytes]] = {}
+        self._fields: dict[tuple[str, str], _Field] = {}
         self._flights: dict[str, Flight] = {}
 
     def __repr__(self) -> str:
@@ -74,11 +75,11 @@ class MemoryCache:
         field = self._fields.get((path, key))
         if field is None:
             return None
-        until, nonce, ciphertext, bound = field
+        until, decrypt, nonce, ciphertext, bound = field
         if until <= self._clock():
             return None
         try:
-            return SensitiveStr(self._sealer.decrypt(nonce, ciphertext, bound), "utf-8", "surrogatepass")
+            return SensitiveStr(decrypt(nonce, ciphertext, bound), "utf-8")
         except self._sealer.broken_seal:
             return None
 
@@ -179,9 +180,10 @@ class MemoryCache:
         while len(self._snapshots) >= self._lifetimes.max_entries:
             self._discard(next(iter(self._snapshots)))
         self._snapshots[path] = snapshot
+        decrypt = self._sealer.decrypt
         for key, sealed in (snapshot.fields or {}).items():
             if sealed.has_text:
-                self._fields[path, key] = (snapshot.until, sealed.nonce, sealed.ciphertext, sealed.bound)
+                self._fields[path, key] = (snapshot.until, decrypt, sealed.nonce, sealed.ciphertext, sealed.bound)
 
     def _discard(self, path: str) -> None:
         snapshot = self._snapshots.pop(path, None)

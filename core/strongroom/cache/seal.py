@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import NamedTuple
 
 from strongroom.model import SensitiveStr, Value, from_json, to_json_text
 
 _NONCE_LENGTH = 12
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SEALS_PER_KEY = 2**32  # NIST SP 800-38D, 8.3: the most that random 96-bit nonces allow under one key
 
 
 class Sealed(NamedTuple):
     """A value that only its `Sealer` can open, and only as what it was sealed as.
 
-    `is_string` tells a string from JSON; `has_text` is False for null and bytes, which `model.as_text` refuses. The
-    plaintext of all others *is* their text.
+    `is_string` tells a string from JSON. `has_text` says that the plaintext is the value's text in UTF-8: it is not for
+    null and bytes, which `model.as_text` refuses, nor for a string with a lone surrogate.
     """
 
     nonce: bytes
@@ -58,8 +60,9 @@ class Sealer:
         nonce = os.urandom(_NONCE_LENGTH)
         self._left -= 1
         # A store may hold a string with a lone surrogate; it is cached as exactly as any other.
-        ciphertext = self._encrypt(nonce, text.encode("utf-8", "surrogatepass"), bound)
-        return Sealed(nonce, ciphertext, bound, kind == "string", value is not None and not isinstance(value, bytes))
+        plaintext = text.encode("utf-8", "surrogatepass")
+        has_text = value is not None and not isinstance(value, bytes) and not _SURROGATE.search(text)
+        return Sealed(nonce, self._encrypt(nonce, plaintext, bound), bound, kind == "string", has_text)
 
     def open(self, sealed: Sealed) -> Value:
         """What was sealed, in redacted types.
