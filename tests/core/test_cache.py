@@ -308,7 +308,7 @@ def joined(cache: MemoryCache, count: int) -> None:
     assert flight is not None
     while True:
         with flight._condition:
-            if len(flight._condition._waiters) >= count:  # type: ignore[attr-defined]
+            if len(flight._condition._waiters) >= count:
                 return
         threading.Event().wait(0.001)
 

@@ -311,7 +311,7 @@ def test_a_store_that_is_out_of_order_is_not_asked_for_each_read(chain: Chain, v
         asked.append(path)
         raise StoreUnavailableError(path, "refused")
 
-    vault.read = read  # type: ignore[method-assign]
+    vault.read = read
     for number in range(50):
         with pytest.raises(StoreUnavailableError, match=f"nobody/has/{number} "):
             chain.resolve(f"nobody/has/{number}", "k")
@@ -326,7 +326,7 @@ def test_a_caller_without_time_says_nothing_of_the_store(vault: RemoteStore) -> 
         raise StoreUnavailableError(path, "too slow")
 
     chain = Chain([link("vault", vault)], timeout=0.02)
-    vault.read = read  # type: ignore[method-assign]
+    vault.read = read
     with pytest.raises(StoreUnavailableError):
         chain.resolve("db", "url")
     assert not chain._links[0]._breaker.is_open
@@ -339,7 +339,7 @@ def test_a_link_gets_its_share_of_the_time_and_no_more(vault: RemoteStore) -> No
         shares.append(remaining())
         raise SecretNotFoundError(path)
 
-    vault.read = read  # type: ignore[method-assign]
+    vault.read = read
     first, second = link("first", vault), link("second", vault, timeout=20.0)
     with pytest.raises(SecretNotFoundError):
         Chain([first, second], timeout=10).resolve("db", "url")
@@ -396,7 +396,7 @@ def test_a_list_is_never_shorter_than_it_should_be(chain: Chain, vault: RemoteSt
     def fails(prefix: str) -> Iterator[str]:
         raise StoreUnavailableError(prefix, "refused")
 
-    vault.list_entries = fails  # type: ignore[method-assign]
+    vault.list_entries = fails
     with pytest.raises(StoreUnavailableError):
         chain.list_secrets()
 
@@ -471,7 +471,7 @@ def test_a_lost_race_is_run_again(chain: Chain, vault: RemoteStore) -> None:
             vault.write(path, {**vault.read(path).data, rival: "theirs"})
         return write_if(path, data, expected)
 
-    vault.write_if = contested  # type: ignore[method-assign]
+    vault.write_if = contested
     chain.write("db", {"mine": "m"})
     assert vault.read("db").data.keys() == {"url", "host", "one", "two", "mine"}
 
@@ -480,7 +480,7 @@ def test_a_race_that_is_always_lost_is_a_conflict(vault: RemoteStore) -> None:
     def contested(path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
         raise ConflictError(path, "another version")
 
-    vault.write_if = contested  # type: ignore[method-assign]
+    vault.write_if = contested
     with pytest.raises(ConflictError):
         Chain([link("vault", vault)], timeout=0.1).write("db", {"mine": "m"})
 
@@ -644,7 +644,7 @@ def test_health_is_said_of_each_store_and_never_raised(chain: Chain, vault: Remo
         raise ConnectionResetError
 
     assert {name: health.ok for name, health in chain.health().items()} == {"vault": True, "env": True}
-    vault.probe = fails  # type: ignore[assignment]
+    vault.probe = fails
     health = chain.health()
     assert (health["vault"].ok, health["env"].ok) == (False, True)
     assert "unavailable" in health["vault"].detail

@@ -90,7 +90,7 @@ def test_a_whole_secret_is_a_real_dict_that_shows_nothing(manager: SecretsManage
 
 
 def test_a_dict_that_was_given_out_is_the_callers_own(manager: SecretsManager) -> None:
-    manager.get_secret("types")["map"]["a"] = 2  # type: ignore[index,call-overload]
+    manager.get_secret("types")["map"]["a"] = 2
     assert manager.get_secret("types")["map"] == {"a": 1}
 
 
@@ -434,7 +434,7 @@ def test_the_root_has_few_public_names() -> None:
     assert all(getattr(strongroom, name) is not None for name in strongroom.__all__)
     assert set(strongroom.__all__) <= set(dir(strongroom))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = strongroom.nothing  # type: ignore[attr-defined]
+        _ = strongroom.nothing
 
 
 # --- making one -------------------------------------------------------------------------------------------------------
