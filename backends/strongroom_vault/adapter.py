@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -46,10 +45,9 @@ class SessionAdapter(Adapter):  # type: ignore[misc]  # hvac ships no types
         **kwargs: Any,
     ) -> Reply:
         """One request of an API class: `url` is the path from `/v1/` on, percent-encoded by hvac, once."""
-        params, content = kwargs.get("params"), kwargs.get("json")
+        params = kwargs.get("params")
         target = f"{url}?{urlencode(params)}" if params else url
-        body = None if content is None else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-        return self._session.request(method.upper(), target, body)
+        return self._session.request(method.upper(), target, kwargs.get("json"))
 
 
 def kv_v1(session: Session) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
-from strongroom.model import SensitiveDict, Value, protect_data, to_json
+from strongroom.model import SensitiveDict, Value, from_json, protect_data, to_json
 
 MAX_INTEGER = 2**53
 """The largest integer that survives: a version 2 engine keeps numbers as 64-bit floats."""
@@ -45,10 +45,15 @@ def prepared(path: str, data: Mapping[str, Value]) -> SensitiveDict:
         if _has_large_integer(value):
             hint = "Store it as a string"
             raise InvalidDataError(path, f"key {key!r}: an integer above 2^53, which Vault would change", hint=hint)
-    form = protect_data(to_json(data))
+    form = protect_data({name: to_json(value) for name, value in data.items()})
     if (size := _size(form)) > MAX_SIZE:
         raise SecretTooLargeError(path, f"{size:,} bytes as JSON, the most is {MAX_SIZE:,}")
     return form
+
+
+def restored(form: Mapping[str, Any]) -> SensitiveDict:
+    """The data that `prepared` made this of. Each key is for itself: no key's name makes a secret anything else."""
+    return SensitiveDict((key, from_json(value)) for key, value in form.items())
 
 
 def stored_number(digits: str) -> float:

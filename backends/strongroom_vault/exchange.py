@@ -125,7 +125,7 @@ def exchange(
         came = yield Send(request, nodes[0], left)
         assert came is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
         if isinstance(came, Fault):
-            nodes = _after_fault(came, request, nodes, retries)
+            nodes = _after_fault(came, request, nodes, again=retries == 0 and remaining() > 0)
             retries += came.kind is FaultKind.LOST
             continue
         if 300 <= came.status < 400:
@@ -141,8 +141,11 @@ def exchange(
         yield Wait(pause)
 
 
-def _after_fault(fault: Fault, request: Request, nodes: list[Address], retries: int) -> list[Address]:
-    """The nodes that are still worth asking after a fault of the first one; raises where there is none."""
+def _after_fault(fault: Fault, request: Request, nodes: list[Address], *, again: bool) -> list[Address]:
+    """The nodes that are still worth asking after a fault of the first one; raises where there is none.
+
+    `again`: a read that was lost may be sent once more.
+    """
     where = f"{nodes[0]}: {fault.reason}"
     if fault.kind is FaultKind.TOO_LARGE:
         raise SecretTooLargeError(reason=where)
@@ -152,7 +155,7 @@ def _after_fault(fault: Fault, request: Request, nodes: list[Address], retries: 
         if request.changes:
             raise VaultConnectionError(reason=where + _UNSURE)
         # A connection that the server closed just before we used it looks like this; a new one is opened at once.
-        if retries == 0:
+        if again:
             return [*nodes[1:], nodes[0]]
         raise VaultConnectionError(reason=where)
     if len(nodes) == 1:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from strongroom.errors import SecretNotFoundError
-from strongroom.model import SensitiveDict
 from strongroom.store import Health
 from strongroom_vault.answers import document, is_absent, malformed, member
 from strongroom_vault.contents import checked_name
@@ -81,8 +80,3 @@ class VaultKV:
         """Raises what the reply to a write means, unless it says that it was done."""
         if reply.status not in {200, 204}:
             raise self._session.failure(reply, path, changes=True)
-
-
-def redacted(data: object) -> SensitiveDict | None:
-    """The data, if it is an object."""
-    return SensitiveDict(data) if isinstance(data, dict) else None

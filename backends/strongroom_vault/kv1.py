@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from strongroom.model import Secret, SensitiveDict, Value, from_json
-from strongroom_vault.contents import prepared
+from strongroom.model import Secret, Value
+from strongroom_vault.contents import prepared, restored
 from strongroom_vault.exchange import Reply
 from strongroom_vault.kv import ListingAPI, VaultKV
 from strongroom_vault.session import Session
@@ -44,8 +44,7 @@ class VaultKV1(VaultKV):
     def read(self, path: str) -> Secret:
         """The secret at `path`."""
         reply = self._api.read_secret(path=self._full(path), mount_point=self._session.mount)
-        data = from_json(dict(self._content(reply, path)))
-        return Secret(path, data if isinstance(data, SensitiveDict) else {})
+        return Secret(path, restored(self._content(reply, path)))
 
     def write(self, path: str, data: Mapping[str, Value]) -> None:
         """Replaces the whole secret."""

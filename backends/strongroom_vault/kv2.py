@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from strongroom.errors import ConflictError, SecretNotFoundError
-from strongroom.model import Secret, SensitiveDict, Value, Version, from_json
+from strongroom.model import Secret, SensitiveDict, Value, Version
 from strongroom_vault.answers import document, is_absent, malformed, member
-from strongroom_vault.contents import prepared, stored_number
+from strongroom_vault.contents import prepared, restored, stored_number
 from strongroom_vault.exchange import Reply
 from strongroom_vault.kv import ListingAPI, VaultKV
 from strongroom_vault.session import Session
@@ -65,11 +65,10 @@ class VaultKV2(VaultKV):
         version = None if metadata is None else metadata.get("version")
         if data is None or metadata is None or not isinstance(version, int):
             raise malformed(path, self._session.place)
-        value = from_json(dict(data))
         labels = member(metadata, "custom_metadata") or {}
         return Secret(
             path,
-            value if isinstance(value, SensitiveDict) else {},
+            restored(data),
             version=version,
             created=_moment(metadata.get("created_time")),
             metadata={key: str(label) for key, label in labels.items()},
@@ -78,12 +77,8 @@ class VaultKV2(VaultKV):
     def write(self, path: str, data: Mapping[str, Value]) -> int:
         """Replaces the whole secret; returns its new version."""
         form = prepared(path, data)
-        reply = self._post(path, form, None)
-        if reply.status == 400:
-            # A mount or a secret may take no write without check-and-set.
-            newest = self._newest(path)
-            reply = self._post(path, form, newest.version)
-        return self._written(reply, path)
+        # A mount or a secret may take no write without check-and-set: then it is checked against whatever is there.
+        return self._settled(path, form, self._post(path, form, None), lambda _: True)
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> int:
         """Replaces the whole secret when its newest version is `expected`; None expects none, or a deleted one.
@@ -93,15 +88,11 @@ class VaultKV2(VaultKV):
         form = prepared(path, data)
         if expected is not None and not isinstance(expected, int):
             raise ConflictError(path, f"it never had a version {expected!r}")
-        reply = self._post(path, form, expected or 0)
-        if reply.status == 400:
-            # A lost check, data that the server refuses, or a mount that is not ready yet. To expect a deleted version,
-            # the server wants its number.
-            newest = self._newest(path)
-            if newest.live if expected is None else newest.version != expected:
-                raise ConflictError(path, f"its newest version is {newest.version}, not {expected or 'none'}")
-            reply = self._post(path, form, newest.version)
-        return self._written(reply, path)
+
+        def admits(newest: _Newest) -> bool:
+            return not newest.live if expected is None else newest.version == expected
+
+        return self._settled(path, form, self._post(path, form, expected or 0), admits)
 
     def delete(self, path: str) -> None:
         """Deletes the newest version. The server answers alike whether there was one, so that it is read first."""
@@ -109,6 +100,28 @@ class VaultKV2(VaultKV):
         self._accept(
             self._api.delete_latest_version_of_secret(path=self._full(path), mount_point=self._session.mount), path
         )
+
+    def _settled(self, path: str, form: SensitiveDict, reply: Reply, admits: Callable[[_Newest], bool]) -> int:
+        """The version that a write made, after whatever more it takes where the server answers 400.
+
+        400 is a lost check, a mount that is not ready yet, and data that the server refuses: what is there now tells.
+        To write over a deleted version, the server wants its number. When a write that names what is there is refused,
+        and the same is there still, then it is the data.
+        """
+        newest: _Newest | None = None
+        while reply.status == 400:
+            before, newest = newest, self._newest(path)
+            if not admits(newest):
+                there = newest.version if newest.live else "deleted" if newest.version else "none"
+                raise ConflictError(path, f"its newest version is {there}, which is not the expected one")
+            if newest == before:
+                break
+            reply = self._post(path, form, newest.version)
+        self._accept(reply, path)
+        version = (member(document(reply), "data") or {}).get("version")
+        if not isinstance(version, int):
+            raise malformed(path, self._session.place)
+        return version
 
     def _newest(self, path: str) -> _Newest:
         """What is there now, read as the secret itself: its metadata may be beyond the token's policies."""
@@ -131,13 +144,6 @@ class VaultKV2(VaultKV):
         return self._api.create_or_update_secret(
             path=self._full(path), secret=form, cas=cas, mount_point=self._session.mount
         )
-
-    def _written(self, reply: Reply, path: str) -> int:
-        self._accept(reply, path)
-        version = (member(document(reply), "data") or {}).get("version")
-        if not isinstance(version, int):
-            raise malformed(path, self._session.place)
-        return version
 
 
 def _deleted_version(reply: Reply) -> int | None:

@@ -14,7 +14,7 @@ from strongroom_vault.session import Session, mount_target
 KVVersion: TypeAlias = Literal[1, 2]
 
 
-def kv_version(session: Session) -> KVVersion:
+def find_version(session: Session) -> KVVersion:
     """The version of the key-value engine at the session's mount.
 
     `sys/internal/ui/mounts` tells every token that has any right below the mount. It is 403 for a token that is not

@@ -13,7 +13,7 @@ from strongroom_vault.address import Address
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.kv1 import VaultKV1
 from strongroom_vault.kv2 import VaultKV2
-from strongroom_vault.mounts import KVVersion, kv_version
+from strongroom_vault.mounts import KVVersion, find_version
 from strongroom_vault.session import Session
 from strongroom_vault.tls import TLSSettings
 
@@ -34,7 +34,7 @@ def open_vault(
     namespace: Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"))] = None,
     mount: Annotated[str, Option("where the key-value engine is mounted")] = "secret",
     prefix: Annotated[str, Option("what every path is below")] = "",
-    kv: Annotated[int | None, Option("the engine's version, 1 or 2; asked of the server where it is not given")] = None,
+    kv_version: Annotated[int | None, Option("the engine's version, 1 or 2: asked of the server if not given")] = None,
     ca_cert: Annotated[
         Path | None, Option("authorities to trust: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"))
     ] = None,
@@ -54,8 +54,8 @@ def open_vault(
 ) -> VaultKV1 | VaultKV2:
     """A store on a key-value engine of HashiCorp Vault or OpenBao.
 
-    It asks the server once, which version the engine is, unless `kv` says so. Nothing is read from the environment or
-    from a home folder: every setting is an argument here.
+    It asks the server once, which version the engine is, unless `kv_version` says so. Nothing is read from the
+    environment or from a home folder: every setting is an argument here.
 
     Raises:
         ConfigurationError: an option is wrong, or the server has no such namespace, mount or key-value engine.
@@ -64,7 +64,7 @@ def open_vault(
     """
     try:
         tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify)
-        return _open(url, _token(token, auth), namespace, mount, prefix, kv, tls)
+        return _open(url, _token(token, auth), namespace, mount, prefix, kv_version, tls)
     except StrongroomError as error:
         failure = error
     # The caller gets the error without the frames that held the token, and without the token in this one.
@@ -79,7 +79,7 @@ def _open(  # noqa: PLR0917  # the options, checked and not
     namespace: str | None,
     mount: str,
     prefix: str,
-    kv: int | None,
+    kv_version: int | None,
     tls: TLSSettings,
 ) -> VaultKV1 | VaultKV2:
     addresses = _addresses(url)
@@ -94,7 +94,7 @@ def _open(  # noqa: PLR0917  # the options, checked and not
         mount=mount,
     )
     try:
-        if _version(kv, session) == 2:
+        if _version(kv_version, session) == 2:
             return VaultKV2(session, adapter.kv_v2(session), prefix)
         return VaultKV1(session, adapter.kv_v1(session), prefix)
     except BaseException:
@@ -113,14 +113,14 @@ def _sdk() -> tuple[Any, Any]:
     raise PluginError(f"The store `vault` needs {missing}: install strongroom[vault]")
 
 
-def _version(kv: int | None, session: Session) -> KVVersion:
-    if kv is None:
-        return kv_version(session)
-    if kv == 1:
+def _version(configured: int | None, session: Session) -> KVVersion:
+    if configured is None:
+        return find_version(session)
+    if configured == 1:
         return 1
-    if kv == 2:
+    if configured == 2:
         return 2
-    raise ConfigurationError(f"kv: a key-value engine is of version 1 or 2, not {kv}")
+    raise ConfigurationError(f"kv_version: a key-value engine is of version 1 or 2, not {configured}")
 
 
 def _addresses(url: str | Sequence[str]) -> tuple[Address, ...]:

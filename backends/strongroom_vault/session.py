@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError, StrongroomError
@@ -87,13 +88,15 @@ class Session:
         self._token = None
         self._driver.close()
 
-    def request(self, method: str, target: str, body: bytes | None = None, *, everywhere: bool = False) -> Reply:
+    def request(
+        self, method: str, target: str, content: Mapping[str, Any] | None = None, *, everywhere: bool = False
+    ) -> Reply:
         """The reply to one request, whatever its status.
 
         Args:
             method: the HTTP method; LIST is one.
             target: path and query, percent-encoded, from `/v1/` on.
-            body: JSON.
+            content: what the body's JSON holds.
             everywhere: leave the namespace out, for what only the root has.
 
         Raises:
@@ -106,13 +109,10 @@ class Session:
             headers["X-Vault-Namespace"] = self._namespace
         if self._index is not None:
             headers[INDEX], headers[INCONSISTENT] = self._index, FORWARD
-        if body is not None:
-            headers["Content-Type"] = "application/json"
         changes = method in _CHANGES
+        request = Request(method, target, headers, _encoded(content), changes)
         with time_limit(remaining()):
-            reply = self._driver.run(
-                exchange(Request(method, target, headers, body, changes), self._addresses, remaining)
-            )
+            reply = self._driver.run(exchange(request, self._addresses, remaining))
         if changes:
             self._index = later(self._index, reply.headers.get(INDEX.lower()))
         return reply
@@ -153,3 +153,8 @@ class Session:
         if reply.status not in {200, 403}:
             raise failure(reply, None, self.place)
         return reply.status == 200
+
+
+def _encoded(content: Mapping[str, Any] | None) -> bytes | None:
+    """The content as JSON. No frame that can be on the way of an error keeps it in a variable."""
+    return None if content is None else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -21,11 +21,13 @@ from urllib3.exceptions import (
 from strongroom.errors import StoreError
 from strongroom.store import time_limit
 from strongroom_vault.address import Address
-from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Send, Steps
+from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Request, Send, Steps
 from strongroom_vault.sockets import DeadlineSocket, connect
 
 _POOLED = 64
 """How many idle connections to one address are kept. More threads than this each open one of their own."""
+
+_BROKEN = "the connection broke before the reply was whole"
 
 
 def _connected(connection: HTTPConnection) -> DeadlineSocket:
@@ -55,11 +57,11 @@ class _TLSConnection(HTTPSConnection):
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
 
 
 class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
+    ConnectionCls = _TLSConnection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
 
 
 class Transport:
@@ -105,10 +107,9 @@ class Transport:
             pool.close()
 
     def _send(self, step: Send) -> Reply | Fault:
-        pool, request = self._pools[step.address], step.request
         try:
             with time_limit(step.timeout):
-                return _whole(pool, request.method, step.address.base + request.target, request.headers, request.body)
+                return _whole(self._pools[step.address], step.address.base + step.request.target, step.request)
         except HTTPError as error:
             return _fault(error)
         except OSError as error:
@@ -128,15 +129,13 @@ def _pool(address: Address, context: ssl.SSLContext | None, server_name: str | N
     )
 
 
-def _whole(
-    pool: HTTPConnectionPool, method: str, target: str, headers: Mapping[str, str], body: bytes | None
-) -> Reply | Fault:
+def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | Fault:
     """One request and its whole reply, by one connection. urllib3 retries nothing and follows nothing here."""
     response = pool.urlopen(
-        method,
+        request.method,
         target,
-        body=body,
-        headers=headers,
+        body=request.body,
+        headers=request.headers,
         retries=False,
         redirect=False,
         assert_same_host=False,
@@ -144,11 +143,15 @@ def _whole(
         decode_content=False,
     )
     content = response.read(MAX_REPLY + 1)
-    if len(content) > MAX_REPLY:
-        response.close()  # what else there is stays unread, and the connection is of no more use
+    too_large = len(content) > MAX_REPLY
+    # A read of at most so many bytes ends without a word where the body is shorter than the server announced.
+    if too_large or response.length_remaining:
+        response.close()  # the connection is of no more use
     response.release_conn()
-    if len(content) > MAX_REPLY:
+    if too_large:
         return Fault(FaultKind.TOO_LARGE, f"a reply of more than {MAX_REPLY:,} bytes")
+    if response.length_remaining:
+        return Fault(FaultKind.LOST, _BROKEN)
     return Reply(response.status, response.headers, content)
 
 
@@ -166,7 +169,7 @@ def _fault(error: HTTPError) -> Fault:
         case ReadTimeoutError():
             return Fault(FaultKind.LOST, "no whole reply in time")
         case _:
-            return Fault(FaultKind.LOST, "the connection broke before the reply was whole")
+            return Fault(FaultKind.LOST, _BROKEN)
 
 
 def _tls_words(error: SSLError) -> str:

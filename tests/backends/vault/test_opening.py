@@ -1,0 +1,157 @@
+"""What the opener makes of its options, before anything is sent."""
+
+import builtins
+import subprocess
+import sys
+
+import pytest
+
+from strongroom.errors import ConfigurationError, InvalidPathError, PluginError
+from strongroom.plugins.options import read_schema
+from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.opening import open_vault
+
+ADDRESS = "http://127.0.0.1:1"
+
+
+def opened(**options):
+    return open_vault(**{"url": ADDRESS, "token": "s.token", "kv_version": 2, **options})
+
+
+def test_signature_is_a_schema():
+    """Strongroom reads types, ambient names and what is secret from it."""
+    schema = read_schema(open_vault, "vault").options
+    assert schema["url"].option.address
+    assert schema["url"].required
+    assert schema["token"].option.ambient == ("BAO_TOKEN", "VAULT_TOKEN")
+    assert {name for name, option in schema.items() if option.option.secret} == {"token", "auth"}
+    assert {schema[name].option.sent_to for name in ("token", "auth")} == {"url"}
+
+
+def test_importing_the_opener_loads_no_sdk():
+    """hvac, requests and urllib3 cost more than all of Strongroom."""
+    program = (
+        "import sys, strongroom_vault.opening; "
+        "print([name for name in ('hvac', 'requests', 'urllib3') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_missing_sdk_names_the_extra(monkeypatch):
+    """One line that says what to install."""
+    real = builtins.__import__
+
+    def without_hvac(name, *rest):
+        if name.startswith("hvac"):
+            raise ModuleNotFoundError("No module named 'hvac'", name="hvac")
+        return real(name, *rest)
+
+    monkeypatch.delitem(sys.modules, "strongroom_vault.adapter", raising=False)
+    monkeypatch.delattr("strongroom_vault.adapter", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without_hvac)
+    with pytest.raises(PluginError, match=r"needs hvac: install strongroom\[vault\]"):
+        opened()
+
+
+@pytest.mark.parametrize("url", [
+    "", "vault:8200", "ftp://vault", "http://", "https://user:hunter2@vault", "https://vault?token=hunter2",
+    "https://vault#hunter2", "https://vault:hunter2", "https://[", [], ["http://one", "nonsense"],
+])  # fmt: skip
+def test_bad_address_is_a_configuration_error(url):
+    """It may hold a password, which is not shown."""
+    with pytest.raises(ConfigurationError, match="url") as caught:
+        opened(url=url)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("url", "shown"), [
+    ("http://vault", "http://vault:80"), ("https://Vault.example/", "https://vault.example:443"),
+    ("https://[::1]:8200", "https://[::1]:8200"), ("https://gate/vault/", "https://gate:443/vault"),
+])  # fmt: skip
+def test_address_is_taken_apart(url, shown):
+    """Port, brackets, and the path of a gateway."""
+    assert shown in repr(opened(url=url))
+
+
+@pytest.mark.parametrize("options", [{"token": None}, {"token": ""}, {"token": None, "auth": {"method": "token"}}])
+def test_no_token_is_not_authenticated(options):
+    """The guide's own message, with what to check."""
+    with pytest.raises(VaultAuthenticationError, match=r"^Failed to authenticate with Vault.*VAULT_TOKEN"):
+        opened(**options)
+
+
+@pytest.mark.parametrize(
+    "token", ["hunter2\n", "hunter2 x", "\thunter2", "hunter2\r\nX-Evil: 1", "hunter2é", "hunter2\0"]
+)
+def test_token_that_no_header_can_hold_is_refused(token):
+    """The HTTP library would say so as well, and show it."""
+    with pytest.raises(ConfigurationError, match="token") as caught:
+        opened(token=token)
+    assert "hunter2" not in f"{caught.value!r} {vars(caught.value)}"
+
+
+def test_auth_table_outranks_the_token(fault_server, stored):
+    """The option may come from the surroundings, the table never does."""
+    fault_server.answers[:] = [stored(k="v")]
+    store = opened(url=fault_server.url, token="ambient", auth={"method": "token", "token": "configured"})
+    store.read("app")
+    assert fault_server.requests[0].headers["x-vault-token"] == "configured"
+    store.close()
+
+
+@pytest.mark.parametrize(("auth", "words"), [
+    ({}, "auth.method"), ({"method": "carrier pigeon"}, "carrier pigeon"),
+    ({"method": "token", "role": "x"}, "auth.role"),
+])  # fmt: skip
+def test_bad_auth_table_is_a_configuration_error(auth, words):
+    """It names the key."""
+    with pytest.raises(ConfigurationError, match=words):
+        opened(auth=auth)
+
+
+@pytest.mark.parametrize(("option", "value", "error"), [
+    ("kv_version", 3, ConfigurationError), ("namespace", "té\nam", ConfigurationError),
+    ("mount", "", InvalidPathError), ("mount", "../sys", InvalidPathError), ("prefix", "a//b", InvalidPathError),
+    ("prefix", "..", InvalidPathError),
+])  # fmt: skip
+def test_bad_option_is_refused(option, value, error):
+    """Before anything is sent."""
+    with pytest.raises(error):
+        opened(**{option: value})
+
+
+def test_nothing_is_taken_from_the_surroundings(fault_server, stored, monkeypatch, tmp_path):
+    """No token file, no netrc, no proxy, no VAULT_ variable: only what was given."""
+    (tmp_path / ".vault-token").write_text("from-file")
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password from-netrc")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "VAULT_ADDR", "VAULT_PROXY_ADDR"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("VAULT_NAMESPACE", "elsewhere")
+    monkeypatch.setenv("VAULT_TOKEN", "from-environment")
+    fault_server.answers[:] = [stored(k="v")]
+    store = opened(url=fault_server.url)
+    store.read("app")
+    sent = fault_server.requests[0]
+    assert sent.headers["x-vault-token"] == "s.token"
+    assert "x-vault-namespace" not in sent.headers
+    assert "authorization" not in sent.headers
+    store.close()
+
+
+def test_gateway_path_is_in_front_of_every_request(fault_server, stored):
+    """A gateway may publish the server below a path."""
+    fault_server.answers[:] = [stored(k="v")]
+    store = opened(url=f"{fault_server.url}/gate/")
+    store.read("app")
+    assert fault_server.requests[0].target == "/gate/v1/secret/data/app"
+    store.close()
+
+
+def test_failed_opening_closes_what_it_opened(fault_server, answered):
+    """Its connections do not stay for the garbage collector, which warns of them."""
+    fault_server.answers[:] = [answered(200, b"<html>")]
+    with pytest.raises(Exception, match="not Vault's API"):
+        opened(url=fault_server.url, kv_version=None)
