@@ -141,19 +141,25 @@ class Link:
             return _read_local(front, path, key)
         if not fresh and (known := self._cached(path, key)) is not None:
             return known
-        if not blocking and self._breaker.would_admit():
-            raise WouldBlockError(None if fresh else self._cache.flight(path))
-        try:
-            if key is not None and front.keyed:
-                return Reading(SensitiveDict({key: self._ask(path, lambda opened: opened.read_key(path, key))}))
-            secret = self._cache.fetch(path, lambda: self._ask(path, lambda opened: opened.read(path)), fresh=fresh)
-            return Reading.of(secret)
-        except StoreUnavailableError as error:
-            outage = error
+        if not blocking:
+            if self._breaker.would_admit():
+                raise WouldBlockError(None if fresh else self._cache.flight(path))
+            outage = self._known_outage(path)
+        else:
+            try:
+                return self._fetch(front, path, key, fresh=fresh)
+            except StoreUnavailableError as error:
+                outage = error
         stale = None if fresh else self._stale(path)
         if stale is None:
             raise outage
         return stale
+
+    def _fetch(self, front: Front, path: str, key: str | None, *, fresh: bool) -> Reading:
+        if key is not None and front.keyed:
+            return Reading(SensitiveDict({key: self._ask(path, lambda opened: opened.read_key(path, key))}))
+        secret = self._cache.fetch(path, lambda: self._ask(path, lambda opened: opened.read(path)), fresh=fresh)
+        return Reading.of(secret)
 
     def _cached(self, path: str, key: str | None) -> Reading | None:
         snapshot = self._cache.current(path, key)

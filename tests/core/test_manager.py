@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import threading
 import time
@@ -273,6 +274,21 @@ def test_what_is_cached_is_answered_on_the_event_loop(manager: SecretsManager, m
             await manager.aget_secret("auth/jwt", "secret")
 
     asyncio.run(use())
+
+
+def test_an_outage_is_answered_on_the_event_loop_too(
+    manager: SecretsManager, store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the store is known to be out, what is stale and what falls back need no thread."""
+    monkeypatch.setenv("LOCAL_ONLY_KEY", "local")
+    manager.get_secret("types", "pi")
+    store.fault = StoreUnavailableError("types", "refused")
+    manager.get_secret("local/only", "key")
+    cache = manager._chain._links[0]._cache
+    cache._snapshots["types"] = dataclasses.replace(cache._snapshots["types"], until=time.monotonic())
+    monkeypatch.setattr(asyncio, "to_thread", None)
+    assert asyncio.run(manager.aresolve("types", "pi")).stale
+    assert asyncio.run(manager.aget_secret("local/only", "key")) == "local"
 
 
 def test_a_slow_read_does_not_stop_the_loop(manager: SecretsManager, store: RemoteStore) -> None:
