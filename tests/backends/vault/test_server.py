@@ -134,6 +134,7 @@ def test_it_survives_the_thread_that_started_it():
         own.kill()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_cannot_end_it(own_openbao):
     child = os.fork()
     if child == 0:
