@@ -150,7 +150,7 @@ class Folder:
         place = self._snapshot(place)
         with self._opened(place) as descriptor:
             names = sorted(name for name in os.listdir(descriptor) if not name.startswith(HIDDEN))  # noqa: PTH208  # a descriptor has no path
-        return [self._entry(place, name) for name in names]
+            return [self._entry(place, name, descriptor) for name in names]
 
     def content(self, place: Place, limit: int) -> bytes:
         """The bytes of a file.
@@ -168,12 +168,15 @@ class Folder:
             raise SecretTooLargeError(self._path, f"more than {MAX_SIZE:,} bytes")
         return content
 
-    def _entry(self, folder: Place, name: str) -> Entry:
+    def _entry(self, folder: Place, name: str, descriptor: int) -> Entry:
         try:
             check_path(name)
         except InvalidPathError:
             reason = f"it holds a file name that can be no part of a path, {shown(name)}"
             raise InvalidPathError(self._path, reason, hint="Rename the file") from None
+        mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+        if not stat.S_ISLNK(mode):
+            return Entry(name, _kind(mode), (*folder, name))
         place = self._resolve((*folder, name))
         if place is None:
             raise FileNotFoundError(errno.ENOENT, "it was listed a moment ago")
@@ -216,7 +219,7 @@ class Folder:
             mode = os.stat(place[-1], dir_fd=folder, follow_symlinks=False).st_mode
         if stat.S_ISLNK(mode):
             raise FileNotFoundError(errno.ENOENT, "it was no link a moment ago")
-        return Kind.FOLDER if stat.S_ISDIR(mode) else Kind.FILE if stat.S_ISREG(mode) else Kind.OTHER
+        return _kind(mode)
 
     @contextmanager
     def _opened(self, place: Place) -> Iterator[int]:
@@ -229,3 +232,7 @@ class Folder:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _kind(mode: int) -> Kind:
+    return Kind.FOLDER if stat.S_ISDIR(mode) else Kind.FILE if stat.S_ISREG(mode) else Kind.OTHER

@@ -51,16 +51,75 @@ class Dotenv(NamedTuple):
         return value if isinstance(value, SensitiveStr) else SensitiveStr("")
 
 
+class _Mistake(NamedTuple):
+    """What is wrong with a file, and in which line. Returned and not raised: a raise would keep the frame's text."""
+
+    line: int
+    what: str
+
+
 def parse_dotenv(text: str, file: str | Path = ".env") -> Dotenv:
     """What a `.env` file of this text says. Line ends inside quotes become a single newline, as in python-dotenv.
 
     Raises:
         ConfigurationError: names `file` and the line that is not NAME=value: a quote left open, a name with a space.
     """
+    found = _parsed(text)
+    del text
+    return _without_mistake(found, file)
+
+
+def read_dotenv(file: Path) -> Dotenv:
+    """What the `.env` file says now. Its notes, and that others may read it, are logged once in a process.
+
+    Raises:
+        FileNotFoundError: there is no such file. A folder of that name, such as a virtual environment, is none.
+        OSError: it cannot be read.
+        ConfigurationError: names the file, and the line that is wrong: as `parse_dotenv` does, or it is not UTF-8, or
+            the file is larger than `MAX_SIZE`.
+    """
+    content, mode = _content(file)
+    size, found = len(content), _decoded(content)
+    del content
+    if size > MAX_SIZE:
+        raise ConfigurationError(f"{file}: larger than {MAX_SIZE:,} bytes: it is not a .env file")
+    read = _without_mistake(found, file)
+    if mode & 0o077:
+        read = read._replace(notes=(*read.notes, "others than its owner may read it: run chmod 600 on it"))
+    for note in read.notes:
+        _log_once(str(file), note)
+    return read
+
+
+def _content(file: Path) -> tuple[bytes, int]:
+    """The file's bytes, at most one more than `MAX_SIZE`, and its mode."""
+    # Without O_NONBLOCK a pipe would hold the open until somebody writes to it.
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise FileNotFoundError(errno.ENOENT, "a folder, not a file", str(file))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(file))
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            return stream.read(MAX_SIZE + 1), mode
+    finally:
+        os.close(descriptor)
+
+
+def _decoded(content: bytes) -> Dotenv | _Mistake:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        return _Mistake(content.count(b"\n", 0, error.start) + 1, "it is not UTF-8")
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Dotenv | _Mistake:
     from dotenv.parser import parse_stream
 
     if "\0" in text:
-        raise ConfigurationError(f"{file}, line {_line(text, text.index(chr(0)))}: a NUL byte: save the file as UTF-8")
+        return _Mistake(text.count("\n", 0, text.index("\0")) + 1, "a NUL byte: save the file as UTF-8")
     values: dict[str, SensitiveStr] = {}
     lines: dict[str, int] = {}
     notes: list[str] = []
@@ -68,7 +127,7 @@ def parse_dotenv(text: str, file: str | Path = ".env") -> Dotenv:
         line = _first_line(binding)
         if binding.error:
             # Not even a part of the line is shown: what stands after an open quote is a value.
-            raise ConfigurationError(f"{file}, line {line}: it is not NAME=value: is a quote left open?")
+            return _Mistake(line, "it is not NAME=value: is a quote left open?")
         if binding.key is None:
             continue
         if binding.value is None:
@@ -85,54 +144,16 @@ def parse_dotenv(text: str, file: str | Path = ".env") -> Dotenv:
     return Dotenv(SensitiveDict(values), tuple(notes))
 
 
-def read_dotenv(file: Path) -> Dotenv:
-    """What the `.env` file says now. Its notes, and that others may read it, are logged once in a process.
-
-    Raises:
-        FileNotFoundError: there is no such file. A folder of that name, such as a virtual environment, is none.
-        OSError: it cannot be read.
-        ConfigurationError: names the file, and the line that is wrong: as `parse_dotenv` does, or it is not UTF-8, or
-            the file is larger than `MAX_SIZE`.
-    """
-    # Without O_NONBLOCK a pipe would hold the open until somebody writes to it.
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise FileNotFoundError(errno.ENOENT, "a folder, not a file", str(file))
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(file))
-        with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            content = stream.read(MAX_SIZE + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > MAX_SIZE:
-        raise ConfigurationError(f"{file}: larger than {MAX_SIZE:,} bytes: it is not a .env file")
-    found = parse_dotenv(_decoded(content, file), file)
-    if status.st_mode & 0o077:
-        found = found._replace(notes=(*found.notes, "others than its owner may read it: run chmod 600 on it"))
-    for note in found.notes:
-        _log_once(str(file), note)
+def _without_mistake(found: Dotenv | _Mistake, file: str | Path) -> Dotenv:
+    if isinstance(found, _Mistake):
+        raise ConfigurationError(f"{file}, line {found.line}: {found.what}")
     return found
-
-
-def _decoded(content: bytes, file: Path) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-    # Outside the `except`: the decoder's error holds the whole file.
-    raise ConfigurationError(f"{file}, line {line}: it is not UTF-8")
 
 
 def _first_line(binding: Binding) -> int:
     """The line that the binding's own text starts at: python-dotenv counts the blank lines before it as part of it."""
     text = binding.original.string
     return binding.original.line + text.count("\n", 0, len(text) - len(text.lstrip()))
-
-
-def _line(text: str, index: int) -> int:
-    return text.count("\n", 0, index) + 1
 
 
 def _log_once(file: str, note: str) -> None:

@@ -131,6 +131,18 @@ class TestMistakes:
         assert CANARY not in str(caught.value)
         assert caught.value.__context__ is None
 
+    @pytest.mark.parametrize(
+        "content", [f'A="{CANARY}\n', f"A={CANARY}\n=x\n", f"A={CANARY}\0", CANARY.encode() + b"\xff", CANARY * 100_000]
+    )
+    def test_locals_show_nothing(self, file, content):
+        """A traceback printed with the locals of its frames shows nothing of the file."""
+        path = file(content)
+        with pytest.raises(ConfigurationError) as caught:
+            read_dotenv(path)
+        # The first frame is this test's own, which knows the content.
+        inner = caught.value.with_traceback(caught.value.__traceback__.tb_next)
+        assert CANARY not in "".join(traceback.TracebackException.from_exception(inner, capture_locals=True).format())
+
     def test_not_utf_8(self, file):
         """A file in another encoding is an error with the line, and the decoder's copy of the file is not kept."""
         with pytest.raises(ConfigurationError, match="line 2: it is not UTF-8") as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -232,16 +233,15 @@ class TestLinks:
         """A folder that becomes a link out of the root after it was checked is not followed."""
         put(tmp_path, "out/key", CANARY)
         put(root, "a/key", "mine")
-        resolve = folder.Folder._resolve
+        content = folder.Folder.content
 
-        def swapping(self, place):
-            found = resolve(self, place)
-            if place == ("a", "key") and not (root / "a").is_symlink():
+        def swapping(self, place, limit):
+            if not (root / "a").is_symlink():
                 (root / "a").rename(root / "b")
                 (root / "a").symlink_to(tmp_path / "out")
-            return found
+            return content(self, place, limit)
 
-        monkeypatch.setattr(folder.Folder, "_resolve", swapping)
+        monkeypatch.setattr(folder.Folder, "content", swapping)
         with pytest.raises(PermissionDeniedError):
             store.read("a")
 
@@ -289,6 +289,22 @@ class TestKubernetes:
 
         monkeypatch.setattr(folder.Folder, "content", swapping)
         assert store.read("db").data == {"password": "new", "user": "new"}
+
+    def test_emptied_before_it_is_listed(self, store, root, monkeypatch):
+        """An old folder that is emptied between its opening and its listing is not taken for an absence."""
+        volume = Volume(root / "db")
+        volume.publish({"password": "old"})
+        opened = folder.Folder._opened
+
+        @contextmanager
+        def swapping(self, place):
+            with opened(self, place) as descriptor:
+                if place == ("db", "..2024_1") and volume.generation == 1:
+                    volume.publish({"password": "new"})
+                yield descriptor
+
+        monkeypatch.setattr(folder.Folder, "_opened", swapping)
+        assert store.read("db").data == {"password": "new"}
 
     def test_swaps_under_readers(self, store, root):
         """Readers beside a volume that is replaced all the time see one moment in each read, and no absence."""
