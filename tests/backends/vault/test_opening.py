@@ -3,13 +3,15 @@
 import builtins
 import subprocess
 import sys
+import traceback
 
 import pytest
 
-from strongroom.errors import ConfigurationError, InvalidPathError, PluginError
+from strongroom.errors import ConfigurationError, InvalidPathError, PluginError, StoreUnavailableError
 from strongroom.plugins.options import read_schema
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.opening import open_vault
+from strongroom_vault.session import Session
 
 ADDRESS = "http://127.0.0.1:1"
 
@@ -88,7 +90,12 @@ def test_token_that_no_header_can_hold_is_refused(token):
     """The HTTP library would say so as well, and show it."""
     with pytest.raises(ConfigurationError, match="token") as caught:
         opened(token=token)
-    assert "hunter2" not in f"{caught.value!r} {vars(caught.value)}"
+    trace = caught.value.__traceback__.tb_next.tb_next  # the frames after this test's own
+    printed = "".join(
+        traceback.TracebackException(ConfigurationError, caught.value, trace, capture_locals=True).format()
+    )
+    assert "open_vault" in printed
+    assert "hunter2" not in f"{caught.value!r} {vars(caught.value)} {printed}"
 
 
 def test_auth_table_outranks_the_token(fault_server, stored):
@@ -150,8 +157,11 @@ def test_gateway_path_is_in_front_of_every_request(fault_server, stored):
     store.close()
 
 
-def test_failed_opening_closes_what_it_opened(fault_server, answered):
-    """Its connections do not stay for the garbage collector, which warns of them."""
+def test_failed_opening_closes_what_it_opened(fault_server, answered, monkeypatch):
+    """Its connections do not stay for the garbage collector."""
+    closed = []
+    monkeypatch.setattr(Session, "close", lambda _: closed.append(True))
     fault_server.answers[:] = [answered(200, b"<html>")]
-    with pytest.raises(Exception, match="not Vault's API"):
+    with pytest.raises(StoreUnavailableError, match="not Vault's API"):
         opened(url=fault_server.url, kv_version=None)
+    assert len(closed) == 1

@@ -61,7 +61,7 @@ def failures(answered):
 def failure_of(operation):
     """What it raises; None where the server's answer was good enough, which then shows nothing either."""
     try:
-        with time_limit(0.9):
+        with time_limit(0.3):
             shown = repr(operation())
     except StrongroomError as error:
         return error
@@ -97,7 +97,7 @@ def test_opening_that_fails_shows_nothing(fault_server, answered):
     for answer in failures(answered):
         fault_server.answers[:] = [answer]
         for options in ({"token": TOKEN}, {"token": None, "auth": {"method": "token", "token": TOKEN}}):
-            with time_limit(0.9), pytest.raises(StrongroomError) as caught:
+            with time_limit(0.3), pytest.raises(StrongroomError) as caught:
                 open_vault(url=fault_server.url, **options)
             assert not exposed(caught.value)
 
