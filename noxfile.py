@@ -54,7 +54,8 @@ def minimums(session: nox.Session) -> None:
     constraints = Path(session.create_tmp(), "minimums.txt")
     constraints.write_text("\n".join(oldest), "utf-8")
     install(session, "-e", ".[dev]", "-c", str(constraints))
-    session.run("pytest", *session.posargs)
+    # That the contract bites is told by the words of its failures, which are those of the newest pytest.
+    session.run("pytest", "--ignore=tests/contract/test_teeth.py", *session.posargs)
 
 
 @nox.session

@@ -67,11 +67,12 @@ def _closed_pipe_is_an_end() -> Iterator[None]:
         raise click.exceptions.Exit(ExitCode.CLOSED_PIPE) from None
 
 
+_COMMAND = "COMMAND [ARGS]..."
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _FILE = click.Path(path_type=Path)
 
 
-@click.group(cls=_Commands, invoke_without_command=True, context_settings=_SETTINGS)
+@click.group(cls=_Commands, invoke_without_command=True, subcommand_metavar=_COMMAND, context_settings=_SETTINGS)
 @click.option("--config", "config_file", metavar="FILE", type=_FILE, help="Read this file, not ./strongroom.toml.")
 @click.option("--environment", metavar="NAME", help="Use this one of the file's environments.")
 @click.option("--verbose", is_flag=True, help="Say what each store answered, and where a failure happened.")
