@@ -22,7 +22,7 @@ from strongroom_vault.server import DevServer
 
 DEFAULT_MOUNT = "secret"
 
-_KEPT = frozenset({"mount", "prefix"})
+_KEPT = frozenset({"mount", "prefix", "kv_version"})
 """The options of a store that say where its secrets are on a server, and not on which."""
 
 _CANNOT_RUN = 126
@@ -97,7 +97,7 @@ def _mounts(configs: Sequence[Config]) -> Iterator[tuple[str, int]]:
             options = {name: given.value for name, given in store.options.items()}
             mount = options.get("mount", DEFAULT_MOUNT)
             if store.plugin == VAULT and isinstance(mount, str):
-                yield mount.strip("/"), 1 if options.get("kv") in (1, "1") else 2
+                yield mount.strip("/"), 1 if options.get("kv_version") in (1, "1") else 2
 
 
 def _inherited(configs: Sequence[Config]) -> dict[str, str]:

@@ -212,7 +212,9 @@ def test_a_mount_that_a_variable_names_is_there(monkeypatch):
 
 
 def test_a_store_that_asks_for_version_1_has_it():
-    Path("strongroom.toml").write_text('chain = ["vault"]\n[stores.vault]\nplugin = "vault"\nmount = "kv"\nkv = 1\n')
+    Path("strongroom.toml").write_text(
+        'chain = ["vault"]\n[stores.vault]\nplugin = "vault"\nmount = "kv"\nkv_version = 1\n'
+    )
     program = (
         'from strongroom import set_secret, resolve; set_secret("a", {"k": "v"}); print(resolve("a", "k").version)'
     )
