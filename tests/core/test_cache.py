@@ -93,6 +93,13 @@ def test_a_seal_is_bound_to_link_path_and_key(other: tuple[str, ...]) -> None:
         sealer.open(theirs._replace(nonce=mine.nonce, ciphertext=mine.ciphertext))
 
 
+def test_a_name_with_a_space_is_not_two_names() -> None:
+    sealer = Sealer()
+    mine, theirs = sealer.seal(CANARY, "vault", "a b", "k"), sealer.seal("x", "vault", "a", "b k")
+    with pytest.raises(sealer.broken_seal):
+        sealer.open(theirs._replace(nonce=mine.nonce, ciphertext=mine.ciphertext))
+
+
 def test_a_string_is_not_mistaken_for_json() -> None:
     """The kind is part of the seal: the string "5" and the number 5 cannot be swapped."""
     sealer = Sealer()

@@ -462,6 +462,41 @@ def test_a_read_that_began_before_a_write_is_nobody_elses(chain: Chain, vault: R
     assert chain.resolve("db", "url").value == "new"
 
 
+def test_while_a_write_is_under_way_nothing_older_is_served(chain: Chain, vault: RemoteStore) -> None:
+    """What was cached is dropped before the store is asked to write: nobody joins or is served what was there."""
+    chain.resolve("db", "url")
+    seen = []
+    write = vault.write
+
+    def watched(path: str, data: Mapping[str, Value]) -> Version | None:
+        seen.append(chain.peek("db", "url"))
+        return write(path, data)
+
+    vault.write = watched
+    chain.write("db", {"url": "new"}, replace=True)
+    assert seen == [None]
+
+
+def test_a_read_during_a_write_is_forgotten_after_it(chain: Chain, vault: RemoteStore) -> None:
+    """It may have been answered before the store applied the write."""
+    write = vault.write
+
+    def overtaken(path: str, data: Mapping[str, Value]) -> Version | None:
+        assert chain.resolve("db", "url").value == "from vault"
+        return write(path, data)
+
+    vault.write = overtaken
+    chain.write("db", {"url": "new"}, replace=True)
+    assert chain.resolve("db", "url").value == "new"
+
+
+def test_a_write_passes_over_links_for_other_paths(vault: RemoteStore) -> None:
+    memory = local({})
+    chain = Chain([link("vault", vault, paths=("db",)), link("memory", memory)])
+    chain.write("other", {"k": "v"})
+    assert memory.read("other").data == {"k": "v"}
+
+
 def test_a_lost_race_is_run_again(chain: Chain, vault: RemoteStore) -> None:
     """Somebody else writes between our read and our write, twice; neither their keys nor ours are lost."""
     write_if, rivals = vault.write_if, iter(["one", "two"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import os
 import threading
 import time
@@ -30,7 +31,7 @@ from strongroom import (
 from strongroom.chain import MISSING
 from strongroom.database_url import database_url
 from strongroom.memory import MemoryStore
-from strongroom.model import SensitiveDict, SensitiveStr, Value
+from strongroom.model import Secret, SensitiveDict, SensitiveStr, Value
 
 CANARY = "canary-77aa-value"
 TYPES = {"yes": True, "no": "off", "pi": 3.5, "null": None, "raw": b"\xff", "list": [1, "a"], "map": {"a": 1}}
@@ -328,6 +329,37 @@ def test_a_task_waits_for_another_readers_flight_without_a_thread(
     assert store.reads.count("auth/jwt") == 1
 
 
+def test_a_task_that_was_cancelled_does_not_complain_of_the_read_it_left(
+    manager: SecretsManager, store: RemoteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The read fails later, for its own reader: asyncio must not report that nobody has looked at its error."""
+    manager.get_secret("types", "pi")  # opens the store
+    begun, go = threading.Event(), threading.Event()
+
+    def fails(path: str) -> Secret:
+        begun.set()
+        assert go.wait(10)
+        raise SecretNotFoundError(path)
+
+    store.read = fails
+    reader = threading.Thread(target=lambda: manager.get_secret("auth/jwt", "secret", default=None))
+    reader.start()
+    assert begun.wait(10)
+
+    async def use() -> None:
+        task = asyncio.create_task(manager.aget_secret("auth/jwt", "secret"))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        go.set()
+        await asyncio.to_thread(reader.join)
+        await asyncio.sleep(0)
+
+    asyncio.run(use())
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
@@ -503,9 +535,10 @@ def shown(error: BaseException) -> str:
 
 @pytest.mark.parametrize("bad", [{"ok": CANARY, "odd": {1}}, {"ok": CANARY, "nan": float("nan")}, {"": CANARY}, CANARY])
 def test_a_refused_write_shows_its_data_in_no_frame(default: SecretsManager, bad: Any) -> None:
-    with pytest.raises(StoreError) as caught:
-        strongroom.set_secret("a/b", bad)
-    assert CANARY not in shown(caught.value)
+    for write in (strongroom.set_secret, default.set_secret):
+        with pytest.raises(StoreError) as caught:
+            write("a/b", bad)
+        assert CANARY not in shown(caught.value)
     with pytest.raises(StoreError) as caught:
         asyncio.run(strongroom.aset_secret("a/b", bad))
     frame = caught.value.__traceback__
