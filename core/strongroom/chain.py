@@ -273,7 +273,7 @@ class Chain:
             warning = (link.name, path, attempt.reason)
             if warning not in self._warned and len(self._warned) < _MOST_WARNINGS:
                 self._warned.add(warning)
-                logger.warning("Store %s has %s, but %s: asking the next link", link.name, path, attempt.reason)
+                logger.warning("Store %s has %s, but %s", link.name, path, attempt.reason)
 
 
 @dataclass(frozen=True, slots=True)
