@@ -160,7 +160,9 @@ class Chain:
                 if outcome.reading is not None:
                     return _resolution(path, key, outcome.value, outcome.reading, attempts)
                 if outcome.ends:
-                    failure = outcome.error
+                    # A link that is sure of an absence cannot be sure for those before it that could not answer.
+                    if failure is None or outcome.attempt.answer is not Answer.KEY_MISSING:
+                        failure = outcome.error
                     break
                 if outcome.attempt.answer in _DOUBTS:
                     failure = failure or outcome.error

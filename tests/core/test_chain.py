@@ -95,6 +95,19 @@ def test_a_missing_key_can_fail(vault: RemoteStore) -> None:
     assert [attempt.answer for attempt in caught.value.attempts] == [Answer.KEY_MISSING]
 
 
+@pytest.mark.parametrize("doubt", [StoreUnavailableError, PermissionDeniedError])
+def test_a_missing_key_that_fails_makes_no_absence_of_what_stands_before_it(
+    vault: RemoteStore, doubt: type[StoreError]
+) -> None:
+    """The first link may have the key: neither a caller's default nor one of `[secrets]` may answer."""
+    vault.fault = doubt("db", "no answer")
+    links = [link("vault", vault, on_denied="next"), link("env", local({"db": {"port": "1"}}), on_missing_key="fail")]
+    with pytest.raises(doubt) as caught:
+        Chain(links, defaults={("db", "size"): 5}).resolve("db", "size")
+    assert [attempt.store for attempt in caught.value.attempts] == ["vault", "env"]
+    assert caught.value.attempts[1].answer is Answer.KEY_MISSING
+
+
 def test_what_nobody_has_is_not_found_and_says_what_each_said(chain: Chain) -> None:
     with pytest.raises(SecretNotFoundError) as caught:
         chain.resolve("api-keys/service", "key")
