@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from strongroom.errors import ConfigurationError, PluginError, StrongroomError
+from strongroom.errors import ConfigurationError, InvalidPathError, PluginError, StrongroomError
 from strongroom.model import SensitiveStr, check_path, check_prefix
 from strongroom.store import Option
 from strongroom_vault.address import Address
@@ -84,7 +84,7 @@ def _open(  # noqa: PLR0917  # the options, checked and not
 ) -> VaultKV1 | VaultKV2:
     addresses = _addresses(url)
     encrypted = any(address.scheme == "https" for address in addresses)
-    prefix, mount = check_prefix(prefix), check_path(mount.strip("/"))
+    prefix, mount = _checked("prefix", prefix, check_prefix), _checked("mount", mount.strip("/"), check_path)
     adapter, transport = _sdk()
     session = Session(
         transport.Transport(addresses, tls.context() if encrypted else None, tls.server_name),
@@ -123,6 +123,15 @@ def _version(configured: int | None, session: Session) -> KVVersion:
     raise ConfigurationError(f"kv_version: a key-value engine is of version 1 or 2, not {configured}")
 
 
+def _checked(option: str, value: str, check: Callable[[str], str]) -> str:
+    """The value as a path, or an error of the option: the path that the application asks for is another one."""
+    try:
+        return check(value)
+    except InvalidPathError as error:
+        reason = error.reason
+    raise ConfigurationError(f"{option}: {reason}. Write it as segments joined by single slashes")
+
+
 def _addresses(url: str | Sequence[str]) -> tuple[Address, ...]:
     addresses = tuple(map(Address.parse, [url] if isinstance(url, str) else url))
     if not addresses:
@@ -135,7 +144,8 @@ def _token(token: str | None, auth: dict[str, str] | None) -> SensitiveStr:
     if auth is not None:
         method, unknown = auth.get("method"), sorted(auth.keys() - {"method", "token"})
         if method != "token":
-            raise ConfigurationError(f"auth.method: it can be 'token', not {method!r}")
+            # Strongroom redacts the whole table, so that the method which is there cannot be shown.
+            raise ConfigurationError("auth.method: it must be 'token', the one method that there is")
         if unknown:
             raise ConfigurationError(f"auth.{unknown[0]}: the method 'token' has no such option")
         token = auth.get("token", token)

@@ -254,6 +254,21 @@ class TestBroken:
         with pytest.raises(ConnectionRefusedError):
             prepare("corp")()
 
+    def test_an_option_that_the_plugin_refuses_is_named_with_its_store(self, search_path):
+        """A plugin knows the option and not the file: with two stores of one plugin, whose option was it?"""
+        source = """
+            from strongroom import ConfigurationError
+
+            def open_corp(*, region: str = "eu"):
+                raise ConfigurationError("region: there is no such region")
+        """
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source})
+        (Path.cwd() / "strongroom.toml").write_text('chain = ["far"]\n[stores.far]\nplugin = "corp"\nregion = "x"')
+        with pytest.raises(ConfigurationError) as caught:
+            plugins.prepare(discovery.load(), "far")()
+        assert str(caught.value) == "./strongroom.toml: [stores.far]: region: there is no such region"
+        assert caught.value.__context__ is None
+
 
 class TestInstalled:
     def test_ours_are_listed_with_their_options(self):

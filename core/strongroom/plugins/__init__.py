@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.config import Config, StoreConfig
 from strongroom.config.small_file import read_small_file
-from strongroom.errors import PluginError
+from strongroom.errors import ConfigurationError, PluginError
 from strongroom.plugins.distributions import by_name, described, entry_point, entry_points, missing
 from strongroom.plugins.options import Schema, read_schema
 from strongroom.plugins.resolution import resolve
@@ -53,12 +53,12 @@ def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
     """Checks the plugin and the options of a store now, and returns what opens it.
 
     What it returns may be called more than once. Each call resolves the options anew, so that a token in a file which
-    was replaced since is the new one, and raises whatever the plugin raises.
+    was replaced since is the new one, and raises whatever the plugin raises; a ConfigurationError names the store.
 
     Raises:
         PluginError: the plugin is not installed, is claimed by two distributions, or is broken; when called, also that
             a dependency is missing, or that what it returned is no store.
-        ConfigurationError: as `resolution.resolve` does.
+        ConfigurationError: as `resolution.resolve` does; when called, also what the plugin finds wrong with an option.
     """
     about = config.store(store)
     opener = _load(STORES, about)
@@ -68,14 +68,18 @@ def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
     def open_store() -> SecretStore:
         given: dict[str, object] = {} if schema.mapping is None else {schema.mapping: config.mapping}
         given |= {name: setting.value for name, setting in resolve(about, schema, config, _read_file).items()}
-        fault = ""
+        fault = wrong = ""
         opened: object = None
         try:
             opened = opener(**given)
         except ImportError as error:
             fault = missing(entry_point(STORES, about), error)
+        except ConfigurationError as error:
+            wrong = f"{about.origin}: {error}"  # the plugin knows the option, and not whose it is
         if fault:
             raise PluginError(fault)
+        if wrong:
+            raise ConfigurationError(wrong)
         if not isinstance(opened, SecretStore):
             raise PluginError(
                 f"The plugin {about.plugin} is broken: it returned {type(opened).__name__}, which is no store"
