@@ -108,13 +108,8 @@ def _dotenv(file: Path) -> list[Ambient]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        fault = f"{shown}: {error.strerror or 'it cannot be read'}"
-    except ConfigurationError as error:
-        fault = str(error)
-    else:
-        for name in values:
-            if name.startswith(PREFIX):
-                logger.warning("%s: %s is not read from there: set it in the process", shown, name)
-        return [Ambient({name: value for name, value in values.items() if isinstance(value, str)}, Rank.DOTENV, shown)]
-    # Outside the `except`: the frames of the reader hold the file's text.
-    raise ConfigurationError(fault)
+        raise ConfigurationError(f"{shown}: {error.strerror or 'it cannot be read'}") from None
+    for name in values:
+        if name.startswith(PREFIX):
+            logger.warning("%s: %s is not read from there: set it in the process", shown, name)
+    return [Ambient({name: value for name, value in values.items() if isinstance(value, str)}, Rank.DOTENV, shown)]
