@@ -32,6 +32,15 @@ def test_importing_loads_no_sdk_and_no_tool(statement):
     assert loaded_by(statement) & HEAVY == set()
 
 
+def test_a_chain_on_this_machine_loads_no_encryption():
+    """The environment is never cached, so that there is nothing to seal."""
+    statement = (
+        "import os; os.environ['DATABASE_URL'] = 'x'; from strongroom import SecretsManager; "
+        "SecretsManager(chain=['env', 'dotenv']).get_secret('database/connection', 'url')"
+    )
+    assert loaded_by(statement) & HEAVY == {"stevedore"}
+
+
 def test_importing_loads_no_backend():
     """The core reaches ours as it reaches a stranger's: through their entry points."""
     assert not {name for name in loaded_by("import strongroom, strongroom.testing") if name.startswith("strongroom_")}

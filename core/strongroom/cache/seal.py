@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.model import SensitiveStr, Value, from_json, to_json_text
+from strongroom.model import SensitiveStr, Value, conceal, from_json, to_json_text
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_KEY_LENGTH = 32
 _NONCE_LENGTH = 12
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SEALS_PER_KEY = 2**32  # NIST SP 800-38D, 8.3: the most that random 96-bit nonces allow under one key
@@ -32,17 +38,30 @@ class Sealer:
     """Seals values under a key made here, which nothing else ever sees.
 
     Each seal is bound to what it belongs to (link, path, key) and to its kind, so that two of them cannot be swapped.
+    The cipher is imported at the first seal: a chain of stores on this machine caches nothing, and starts without it.
     """
 
     def __init__(self) -> None:
-        from cryptography.exceptions import InvalidTag
+        self._key: bytes = conceal(os.urandom(_KEY_LENGTH))
+        self._left = _SEALS_PER_KEY
+
+    @cached_property
+    def _cipher(self) -> AESGCM:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        self.broken_seal = InvalidTag
-        aead = AESGCM(AESGCM.generate_key(bit_length=256))
-        self._encrypt = aead.encrypt
-        self.decrypt = aead.decrypt
-        self._left = _SEALS_PER_KEY
+        return AESGCM(self._key)
+
+    @property
+    def decrypt(self) -> Callable[[bytes, bytes, bytes], bytes]:
+        """Nonce, ciphertext and what it is bound to -> plaintext."""
+        return self._cipher.decrypt
+
+    @property
+    def broken_seal(self) -> type[Exception]:
+        """What `open` and `decrypt` raise."""
+        from cryptography.exceptions import InvalidTag
+
+        return InvalidTag
 
     def __repr__(self) -> str:
         return "Sealer()"
@@ -62,7 +81,7 @@ class Sealer:
         # A store may hold a string with a lone surrogate; it is cached as exactly as any other.
         plaintext = text.encode("utf-8", "surrogatepass")
         has_text = value is not None and not isinstance(value, bytes) and not _SURROGATE.search(text)
-        return Sealed(nonce, self._encrypt(nonce, plaintext, bound), bound, kind == "string", has_text)
+        return Sealed(nonce, self._cipher.encrypt(nonce, plaintext, bound), bound, kind == "string", has_text)
 
     def open(self, sealed: Sealed) -> Value:
         """What was sealed, in redacted types.
