@@ -77,6 +77,13 @@ def test_the_environment_of_the_process_is_read_when_it_is_loaded(monkeypatch):
     assert discovery.load(environ={}).chain[0].store == "env"
 
 
+def test_the_selected_environment_is_shown(folder, monkeypatch):
+    """Its name is no secret, though a process's variables are redacted as they are read."""
+    write(folder / "strongroom.toml", "[environments.prod]\nproduction = true")
+    monkeypatch.setenv("STRONGROOM_ENVIRONMENT", "prod")
+    assert "environment='prod'" in repr(discovery.load())
+
+
 def test_the_guide_s_dotenv_is_read(folder):
     """VAULT_ADDR and VAULT_TOKEN from ./.env; nothing of it reaches os.environ, and nothing is shown."""
     write(folder / ".env", f"VAULT_ADDR=http://localhost:8200\nVAULT_TOKEN={CANARY}\n")

@@ -78,8 +78,8 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
             known = (*_NAMES, f"{_STORES}<NAME>_<OPTION>")
             raise ConfigurationError(f"The environment variable {name} is unknown; {suggest(name, known)}")
     return Variables(
-        config=ours.get("STRONGROOM_CONFIG"),
-        environment=ours.get("STRONGROOM_ENVIRONMENT"),
+        config=_name(ours, "STRONGROOM_CONFIG"),
+        environment=_name(ours, "STRONGROOM_ENVIRONMENT"),
         timeout=_seconds(ours, "STRONGROOM_TIMEOUT", positive=True),
         cache={
             setting: duration
@@ -88,6 +88,11 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
         },
         stores={name: value for name, value in ours.items() if name.startswith(_STORES)},
     )
+
+
+def _name(ours: Mapping[str, str], name: str) -> str | None:
+    """The variable as plain text: whatever else the process holds is redacted, and these two are no secrets."""
+    return str(ours[name]) if name in ours else None
 
 
 def _seconds(ours: Mapping[str, str], name: str, *, positive: bool) -> float | None:
