@@ -32,6 +32,12 @@ def test_importing_loads_no_sdk_and_no_tool(statement):
     assert loaded_by(statement) & HEAVY == set()
 
 
+def test_importing_loads_nothing_that_only_the_first_use_needs():
+    """A program that imports Strongroom may never ask it for a secret."""
+    later = {"asyncio", "pathlib", "tomllib", "urllib"}
+    assert loaded_by("from strongroom import get_secret") & later <= loaded_by("pass")
+
+
 def test_a_chain_on_this_machine_loads_no_encryption():
     """The environment is never cached, so that there is nothing to seal."""
     statement = (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from strongroom.chain import MISSING, Missing
 from strongroom.model import SensitiveDict, SensitiveStr, Value, as_text
 
@@ -16,6 +14,8 @@ def database_url(data: SensitiveDict, scheme: str) -> SensitiveStr | Missing:
 
     A part that is null or empty counts as missing. `MISSING` where neither is whole.
     """
+    from urllib.parse import quote
+
     if url := _part(data, "url"):
         return url
     host, user, password, name = (_part(data, key) for key in ("host", "user", "password", "name"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, overload
 from weakref import WeakSet
@@ -20,6 +19,8 @@ from strongroom.store import Health, SecretStore
 ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from strongroom.config import Config
 
 _T = TypeVar("_T")
@@ -85,6 +86,8 @@ class SecretsManager:
         Raises:
             ConfigurationError: the file or a variable is wrong.
         """
+        from pathlib import Path
+
         from strongroom import discovery
         from strongroom.config import Config
 
