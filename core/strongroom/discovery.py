@@ -11,10 +11,10 @@ from pathlib import Path
 from strongroom.config import Ambient, Config, Rank
 from strongroom.config.file import FileConfig, read_file
 from strongroom.config.layers import Arguments, build
-from strongroom.config.small_file import read_small_file
 from strongroom.config.variables import PREFIX, Variables, read_variables
 from strongroom.errors import ConfigurationError
 from strongroom.model import SensitiveDict, SensitiveStr, protect_data
+from strongroom.small_file import read_text
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -79,7 +79,7 @@ def _file(config_file: Path | None, environment: str | None, variables: Variable
     if named is None and not os.path.lexists(path):
         return read_file({}, f"./{FILE_NAME}", environment=selected)
     source = str(path) if named else f"./{FILE_NAME}"
-    text = read_small_file(path, "The configuration", MAX_FILE_SIZE)
+    text = read_text(path, "The configuration", MAX_FILE_SIZE)
     document = _parsed(text, source)
     return read_file(document, source, environment=selected, found=named is None, folder=path.parent.absolute())
 

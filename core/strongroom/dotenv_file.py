@@ -8,15 +8,14 @@ from __future__ import annotations
 import errno
 import io
 import logging
-import os
 import re
-import stat
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import ConfigurationError
 from strongroom.model import SensitiveDict, SensitiveStr
+from strongroom.small_file import read_bytes
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding
@@ -78,7 +77,10 @@ def read_dotenv(file: Path) -> Dotenv:
         ConfigurationError: names the file, and the line that is wrong: as `parse_dotenv` does, or it is not UTF-8, or
             the file is larger than `MAX_SIZE`.
     """
-    content, mode = _content(file)
+    try:
+        content, mode = read_bytes(file, MAX_SIZE)
+    except IsADirectoryError as error:
+        raise FileNotFoundError(errno.ENOENT, error.strerror, str(file)) from None
     size, found = len(content), _decoded(content)
     del content
     if size > MAX_SIZE:
@@ -89,22 +91,6 @@ def read_dotenv(file: Path) -> Dotenv:
     for note in read.notes:
         _log_once(str(file), note)
     return read
-
-
-def _content(file: Path) -> tuple[bytes, int]:
-    """The file's bytes, at most one more than `MAX_SIZE`, and its mode."""
-    # Without O_NONBLOCK a pipe would hold the open until somebody writes to it.
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise FileNotFoundError(errno.ENOENT, "a folder, not a file", str(file))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(file))
-        with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            return stream.read(MAX_SIZE + 1), mode
-    finally:
-        os.close(descriptor)
 
 
 def _decoded(content: bytes) -> Dotenv | _Mistake:

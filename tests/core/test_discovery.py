@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from strongroom import discovery, plugins
-from strongroom.config.small_file import read_small_file
 from strongroom.errors import ConfigurationError, StrongroomError
+from strongroom.small_file import read_text
 
 CANARY = "canary-c0de"
 
@@ -170,9 +170,9 @@ class TestUnreadableFiles:
     def test_the_bound_is_exact(self, tmp_path):
         """As many bytes as are allowed are read, and not one more."""
         file = write(tmp_path / "x", "é")
-        assert read_small_file(file, "here", 2) == "é"
+        assert read_text(file, "here", 2) == "é"
         with pytest.raises(ConfigurationError, match=r"here: the file .*/x: it is larger than 1 bytes"):
-            read_small_file(file, "here", 1)
+            read_text(file, "here", 1)
 
 
 def test_the_token_of_an_argument_is_in_no_frame():

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.config import Config, StoreConfig
-from strongroom.config.small_file import read_small_file
 from strongroom.errors import ConfigurationError, PluginError
 from strongroom.plugins.distributions import by_name, described, entry_point, entry_points, missing
 from strongroom.plugins.options import Schema, read_schema
 from strongroom.plugins.resolution import resolve
 from strongroom.plugins.setting import Setting
+from strongroom.small_file import read_text
 from strongroom.store import SecretStore
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def commands() -> Mapping[str, Callable[[], object]]:
 
 
 def _read_file(file: Path, where: str) -> str:
-    return read_small_file(file, where, MAX_REFERENCE_SIZE)
+    return read_text(file, where, MAX_REFERENCE_SIZE)
 
 
 def _load(group: str, about: StoreConfig) -> Opener:
