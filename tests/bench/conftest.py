@@ -1,26 +1,49 @@
-"""What the benchmarks report beside their times: each median as a ratio to its group's yardsticks, and the bound."""
+"""What the benchmarks are held to: medians beside those of their yardsticks. One over its bound fails the run."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 import pytest
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A bound can only be checked when its yardstick has been measured too, which is at the end."""
+    if session.exitstatus == pytest.ExitCode.OK and any(over for _, over in _verdicts(session.config)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """One line for each bound: `extra_info["bounds"]` of a benchmark is yardstick -> the most that the ratio may be."""
+    """One line for each bound."""
+    verdicts = list(_verdicts(config))
+    if verdicts:
+        terminalreporter.section("medians, measured side by side")
+    for line, over in verdicts:
+        terminalreporter.line(line, red=over)
+
+
+def _verdicts(config: pytest.Config) -> Iterator[tuple[str, bool]]:
+    """Each bound in words, and whether it is exceeded.
+
+    In `extra_info` of a benchmark, `bounds` is yardstick -> the most that the ratio may be, and `bounds_ms` is
+    yardstick -> the most that it may take beyond it, in milliseconds.
+    """
     session = getattr(config, "_benchmarksession", None)
+    benchmarks = () if session is None or session.disabled else session.benchmarks
     medians: dict[str | None, dict[str, float]] = defaultdict(dict)
-    bounds = []
-    for benchmark in session.benchmarks if session is not None and not session.disabled else ():
+    for benchmark in benchmarks:
         medians[benchmark.group][benchmark.name] = benchmark.stats.median
-        bounds += [
-            (benchmark.group, benchmark.name, *bound) for bound in benchmark.extra_info.get("bounds", {}).items()
-        ]
-    if bounds:
-        terminalreporter.section("ratios of medians, measured side by side")
-    for group, name, yardstick, most in bounds:
-        if yardstick in medians[group]:
-            ratio = medians[group][name] / medians[group][yardstick]
-            verdict = "within" if ratio <= most else "OVER"
-            terminalreporter.line(f"{name} / {yardstick}: {ratio:.3f}, {verdict} {most:.3f}")
+    for benchmark in benchmarks:
+        group, own = medians[benchmark.group], benchmark.stats.median
+        for yardstick, most in benchmark.extra_info.get("bounds", {}).items():
+            if yardstick in group:
+                yield _verdict(f"{benchmark.name} / {yardstick}", own / group[yardstick], most)
+        for yardstick, most in benchmark.extra_info.get("bounds_ms", {}).items():
+            if yardstick in group:
+                yield _verdict(f"{benchmark.name} - {yardstick}, ms", (own - group[yardstick]) * 1000, most)
+
+
+def _verdict(what: str, measured: float, most: float) -> tuple[str, bool]:
+    over = measured > most
+    return f"{what}: {measured:.3f}, {'OVER' if over else 'within'} {most:.3f}", over
