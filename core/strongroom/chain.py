@@ -294,11 +294,11 @@ def _ask(link: Link, path: str, key: str | None, take: Take, wanted: str, *, fre
     try:
         reading = link.read(path, key, fresh=fresh, blocking=blocking)
     except StrongroomError as error:
-        answer, goes_on = _judged(error, link)
-        attempt = Attempt(link.name, answer, _reason(error), time.monotonic() - started)
-        return _Outcome(attempt, ends=not goes_on, error=error)
-    seconds = time.monotonic() - started
+        return _failed(error, link, started)
     value = take(reading.data)
+    if value is MISSING and reading.outage is not None:
+        return _failed(reading.outage, link, started)  # it may be there by now
+    seconds = time.monotonic() - started
     if value is MISSING:
         fails = link.policy.on_missing_key == "fail"
         attempt = Attempt(link.name, Answer.KEY_MISSING, f"it has no {wanted}", seconds)
@@ -306,6 +306,12 @@ def _ask(link: Link, path: str, key: str | None, take: Take, wanted: str, *, fre
     return _Outcome(
         Attempt(link.name, Answer.FOUND, _provenance(reading), seconds), ends=True, reading=reading, value=value
     )
+
+
+def _failed(error: StrongroomError, link: Link, started: float) -> _Outcome:
+    answer, goes_on = _judged(error, link)
+    attempt = Attempt(link.name, answer, _reason(error), time.monotonic() - started)
+    return _Outcome(attempt, ends=not goes_on, error=error)
 
 
 def _taker(key: str | None) -> Take:

@@ -17,7 +17,15 @@ from weakref import WeakValueDictionary
 from strongroom.breaker import Breaker
 from strongroom.cache import MemoryCache, Snapshot
 from strongroom.cache.memory import Flight
-from strongroom.errors import ConflictError, SecretNotFoundError, StoreError, StoreUnavailableError, StrongroomError
+from strongroom.errors import (
+    AuthenticationError,
+    ConflictError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+)
 from strongroom.front import Front, open_front
 from strongroom.model import Secret, SensitiveDict, Version, protect_data
 from strongroom.store import Health, SecretStore, remaining, time_limit
@@ -36,14 +44,23 @@ _LAST_PAUSE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a link knows of one secret: its data, and where the data comes from. `age` is in seconds."""
+    """What a link knows of one secret: its data, and where the data comes from. `age` is in seconds.
+
+    `outage` is why the store itself was not asked, where the data is past its time. A key that such a reading lacks is
+    unknown, and not missing.
+    """
 
     data: SensitiveDict
     version: Version | None = None
     created: datetime | None = None
     age: float = 0.0
     cached: bool = False
-    stale: bool = False
+    outage: StoreUnavailableError | None = None
+
+    @property
+    def stale(self) -> bool:
+        """It is past its time, and all that there is while the store is unavailable."""
+        return self.outage is not None
 
     @classmethod
     def of(cls, secret: Secret) -> Self:
@@ -139,7 +156,7 @@ class Link:
             front = self._ask(path, lambda opened: opened)
         if front.local:
             return _read_local(front, path, key)
-        if not fresh and (known := self._cached(path, key)) is not None:
+        if not fresh and (known := self._cached(path, key, front)) is not None:
             return known
         if not blocking:
             if self._breaker.would_admit():
@@ -150,35 +167,41 @@ class Link:
                 return self._fetch(front, path, key, fresh=fresh)
             except StoreUnavailableError as error:
                 outage = error
-        stale = None if fresh else self._stale(path)
+        stale = None if fresh else self._stale(path, outage)
         if stale is None:
             raise outage
         return stale
 
     def _fetch(self, front: Front, path: str, key: str | None, *, fresh: bool) -> Reading:
-        if key is not None and front.keyed:
-            return Reading(SensitiveDict({key: self._ask(path, lambda opened: opened.read_key(path, key))}))
-        secret = self._cache.fetch(path, lambda: self._ask(path, lambda opened: opened.read(path)), fresh=fresh)
+        try:
+            if key is not None and front.keyed:
+                return Reading(SensitiveDict({key: self._ask(path, lambda opened: opened.read_key(path, key))}))
+            secret = self._cache.fetch(path, lambda: self._ask(path, lambda opened: opened.read(path)), fresh=fresh)
+        except (PermissionDeniedError, AuthenticationError):
+            self._cache.forget(path)  # an outage that follows must not serve what was denied last
+            raise
         return Reading.of(secret)
 
-    def _cached(self, path: str, key: str | None) -> Reading | None:
+    def _cached(self, path: str, key: str | None, front: Front) -> Reading | None:
         snapshot = self._cache.current(path, key)
         if snapshot is None:
             return None
+        if key is not None and front.keyed and key not in (snapshot.fields or {}):
+            return None  # a whole read cannot know every key of this store
         if snapshot.fields is None:
             raise SecretNotFoundError(path, snapshot.reason, store=self.name)
-        return self._opened_snapshot(snapshot, stale=False)
+        return self._opened_snapshot(snapshot)
 
-    def _stale(self, path: str) -> Reading | None:
+    def _stale(self, path: str, outage: StoreUnavailableError) -> Reading | None:
         snapshot = self._cache.stale(path)
-        return None if snapshot is None else self._opened_snapshot(snapshot, stale=True)
+        return None if snapshot is None else self._opened_snapshot(snapshot, outage)
 
-    def _opened_snapshot(self, snapshot: Snapshot, *, stale: bool) -> Reading | None:
+    def _opened_snapshot(self, snapshot: Snapshot, outage: StoreUnavailableError | None = None) -> Reading | None:
         data = self._cache.open(snapshot.fields or {})
         if data is None:
             return None
         age = self._cache.age(snapshot)
-        return Reading(data, snapshot.version, snapshot.created, age, cached=True, stale=stale)
+        return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage)
 
     def list_entries(self, prefix: str) -> list[str]:
         """The names directly below `prefix` that this link answers for, folders ending in `/`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import threading
@@ -287,6 +288,67 @@ def test_only_an_outage_is_answered_with_what_is_stale(vault: RemoteStore, error
     vault.fault = error
     with pytest.raises(type(error)):
         chain.resolve("db", "url")
+
+
+@pytest.mark.parametrize("denial", [PermissionDeniedError, AuthenticationError])
+@pytest.mark.parametrize("cache", [CacheConfig(ttl=1e-9), CacheConfig()], ids=["expired", "current"])
+def test_what_was_denied_last_is_served_no_more(
+    vault: RemoteStore, denial: type[StoreError], cache: CacheConfig
+) -> None:
+    """The permission was revoked before the outage: what was read under it is not a stale answer."""
+    chain = Chain([link("vault", vault, cache=cache)])
+    chain.resolve("db", "url")
+    vault.fault = denial("db")
+    with pytest.raises(denial):
+        chain.resolve("db", "url", fresh=True)
+    vault.fault = StoreUnavailableError("db", "refused")
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("db", "url")
+
+
+def test_a_key_that_a_stale_secret_lacks_is_unknown_and_not_missing(vault: RemoteStore) -> None:
+    """It may have been set since: with no other link this is an outage, and no default of the configuration answers."""
+    last = link("vault", vault, cache=CacheConfig(ttl=1e-9))
+    chain = Chain([last], defaults={("db", "new"): "default"})
+    chain.resolve("db", "url")
+    vault.fault = StoreUnavailableError("db", "refused")
+    assert chain.resolve("db", "host").stale
+    with pytest.raises(StoreUnavailableError) as caught:
+        chain.resolve("db", "new")
+    assert [attempt.answer for attempt in caught.value.attempts] == [Answer.UNAVAILABLE]
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("db", take=lambda data: data.get("new", MISSING), wanted="something made of it")
+    fallback = Chain([last, link("env", local({"db": {"new": "from env"}}))])
+    assert fallback.resolve("db", "new").value == "from env"
+
+
+class Derived(RemoteStore):
+    """A remote store that knows a key of every secret which no whole read shows."""
+
+    def read_key(self, path: str, key: str) -> Value:
+        self._fail()
+        return "derived" if key == "derived" else self.read(path).data[key]
+
+
+@pytest.mark.parametrize("path", ["db", "nowhere"])
+def test_a_cached_whole_read_says_nothing_of_a_key_that_the_store_knows_singly(path: str) -> None:
+    """Neither that the secret lacks it nor, where there is no whole secret, that there is nothing."""
+    store = Derived({"db": {"url": "u"}})
+    chain = Chain([link("vault", store)])
+    with contextlib.suppress(SecretNotFoundError):
+        chain.resolve(path)
+    assert chain.resolve(path, "derived").value == "derived"
+    store.fault = StoreUnavailableError(path, "refused")
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve(path, "derived")
+
+
+def test_a_keyed_store_that_is_cached_whole_is_not_asked_for_what_it_said() -> None:
+    store = Derived({"db": {"url": "u"}})
+    chain = Chain([link("vault", store)])
+    chain.resolve("db")
+    assert chain.resolve("db", "url").cached
+    assert store.reads == ["db"]
 
 
 def test_forgetting_makes_the_next_read_fresh(chain: Chain, vault: RemoteStore) -> None:
