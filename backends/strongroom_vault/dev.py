@@ -17,6 +17,7 @@ import click
 
 from strongroom import discovery
 from strongroom.config import VAULT, Config, Rank
+from strongroom.config.variables import option_variable
 from strongroom.errors import StoreUnavailableError
 from strongroom_vault.server import DevServer
 
@@ -77,17 +78,12 @@ def redirections(configs: Sequence[Config], url: str, token: str) -> dict[str, s
         # "root" is the server's own name for the namespace that has none.
         auth = json.dumps({"method": "token", "token": token})
         for option, value in (("url", url), ("auth", auth), ("namespace", "root")):
-            variables[_variable(store, option)] = value
+            variables[option_variable(store, option)] = value
     return variables
 
 
 def _vault_stores(configs: Sequence[Config]) -> list[str]:
     return sorted({name for config in configs for name, store in config.stores.items() if store.plugin == VAULT})
-
-
-def _variable(store: str, option: str) -> str:
-    name = "".join(character if character.isascii() and character.isalnum() else "_" for character in store)
-    return f"STRONGROOM_STORES_{name}_{option}".upper()
 
 
 def _mounts(configs: Sequence[Config]) -> Iterator[tuple[str, int]]:
@@ -103,7 +99,7 @@ def _mounts(configs: Sequence[Config]) -> Iterator[tuple[str, int]]:
 def _inherited(configs: Sequence[Config]) -> dict[str, str]:
     """This process's variables without those that are about another server."""
     dropped = {
-        _variable(name, option)
+        option_variable(name, option)
         for config in configs
         for name, store in config.stores.items()
         for option, given in store.options.items()

@@ -10,7 +10,7 @@ from strongroom.config import Ambient, CacheConfig, Config, LinkConfig, Rank, Se
 from strongroom.config.durations import seconds
 from strongroom.config.file import FileConfig, read_file
 from strongroom.config.layers import Arguments, build
-from strongroom.config.variables import Variables, read_variables
+from strongroom.config.variables import Variables, option_variable, read_variables
 from strongroom.errors import ConfigurationError
 
 CANARY = "canary-1f7c"
@@ -247,6 +247,12 @@ class TestPrecedence:
         assert stores["my-vault"].options["url"].value == "https://one"
         assert stores["my-vault"].options["url"].origin == "the environment variable STRONGROOM_STORES_MY_VAULT_URL"
         assert stores["my"].options["vaulted"].value == "two"
+
+    @pytest.mark.parametrize("store", ["vault", "my-vault.eu", "9"])
+    def test_the_name_that_is_made_is_the_name_that_is_read(self, store):
+        """`strongroom dev` leads stores away from their servers by these names."""
+        said = configured(f'chain = ["{store}"]', environ={option_variable(store, "ca_cert"): "x"}).stores[store]
+        assert said.options["ca_cert"].value == "x"
 
     def test_a_variable_for_a_store_of_another_environment_is_no_mistake(self):
         """One environment of variables serves all environments of the file."""

@@ -22,7 +22,7 @@ from strongroom.config.chain import read_chain
 from strongroom.config.document import Table
 from strongroom.config.durations import seconds
 from strongroom.config.file import FileConfig
-from strongroom.config.variables import Variables
+from strongroom.config.variables import Variables, option_variable
 from strongroom.errors import ConfigurationError
 from strongroom.mapping import EnvironmentMapping
 
@@ -104,7 +104,7 @@ def _chain(
     has_vault = (
         bool(arguments.options())
         or VAULT in file.stores
-        or "STRONGROOM_STORES_VAULT_URL" in variables.stores
+        or option_variable(VAULT, "url") in variables.stores
         or any(source.values.get(name) for source in ambient for name in VAULT_ADDRESSES)
     )
     names = [VAULT] * has_vault + [name for name in FALLBACKS if not (file.production and name == DOTENV)]

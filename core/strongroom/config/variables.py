@@ -66,6 +66,11 @@ class Variables:
         return found
 
 
+def option_variable(store: str, option: str) -> str:
+    """The variable that lies over this option of this store."""
+    return f"{_STORES}{_upper(store)}_{option.upper()}"
+
+
 def read_variables(environ: Mapping[str, str]) -> Variables:
     """The STRONGROOM_* variables of this environment.
 
