@@ -89,7 +89,7 @@ def read_dotenv(file: Path) -> Dotenv:
     if mode & 0o077:
         read = read._replace(notes=(*read.notes, "others than its owner may read it: run chmod 600 on it"))
     for note in read.notes:
-        _log_once(str(file), note)
+        _log_once(file, note)
     return read
 
 
@@ -142,9 +142,11 @@ def _first_line(binding: Binding) -> int:
     return binding.original.line + text.count("\n", 0, len(text) - len(text.lstrip()))
 
 
-def _log_once(file: str, note: str) -> None:
+def _log_once(file: Path, note: str) -> None:
+    """Under whatever name it is read: `./.env` is read for what configures Strongroom, and as a store."""
+    about = str(file.absolute()), note
     with _logging:
-        if (file, note) in _logged:
+        if about in _logged:
             return
-        _logged.add((file, note))
+        _logged.add(about)
     logger.warning("%s: %s", file, note)

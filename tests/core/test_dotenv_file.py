@@ -209,6 +209,14 @@ class TestFile:
             f"{path}: line 3 has a name without a value: it counts as not set",
         ]
 
+    def test_a_file_under_two_names_is_reported_once(self, file, caplog):
+        """`./.env` is read by its name, and as a store by its whole path."""
+        path = file("A=1\n", 0o640)
+        os.chdir(path.parent)
+        read_dotenv(Path(path.name))
+        read_dotenv(path)
+        assert len(caplog.messages) == 1
+
     def test_values_are_redacted(self, file):
         """What was read shows no value, as a whole and one by one."""
         found = read_dotenv(file(f"A={CANARY}\n"))
