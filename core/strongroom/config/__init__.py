@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from strongroom.mapping import EnvironmentMapping
 from strongroom.model import Value
@@ -93,6 +93,11 @@ class StoreConfig:
     origin: str
     options: Mapping[str, Given] = field(default_factory=dict)
 
+    @classmethod
+    def bare(cls, name: str) -> Self:
+        """A store that nothing configures: the plugin of its name, without options."""
+        return cls(name, name, f"The store {name}")
+
 
 @dataclass(frozen=True)
 class LinkConfig:
@@ -176,5 +181,5 @@ class Config:
     ambient: tuple[Ambient, ...] = ()
 
     def store(self, name: str) -> StoreConfig:
-        """The store of that name. One that is not configured is the plugin of that name without options."""
-        return self.stores.get(name) or StoreConfig(name, name, f"The store {name}")
+        """The store of that name, bare where nothing configures it."""
+        return self.stores.get(name) or StoreConfig.bare(name)

@@ -36,7 +36,7 @@ class Table:
 
     def where(self, key: str = "") -> str:
         """The file, the table and the key, as a message names them."""
-        return " ".join(part for part in (f"{self.source}:", self.name and f"[{self.name}]", shown(key)) if part)
+        return " ".join(part for part in (f"{self.source}:", self.name and f"[{self.name}]", shown_key(key)) if part)
 
     def fail(self, key: str, message: str) -> NoReturn:
         """Refuses what `key` holds."""
@@ -96,7 +96,7 @@ class Table:
             value = {}
         if not isinstance(value, Mapping):
             self.fail(key, f"must be a table, not {kind(value)}")
-        return Table(value, self.source, f"{self.name}.{shown(key)}" if self.name else shown(key))
+        return Table(value, self.source, f"{self.name}.{shown_key(key)}" if self.name else shown_key(key))
 
     def tables(self, key: str) -> dict[str, Table]:
         """A table of tables, by name."""
@@ -128,7 +128,7 @@ def kind(value: object) -> str:
     return next((name for types, name in names if isinstance(value, types)), type(value).__name__)
 
 
-def shown(key: str) -> str:
+def shown_key(key: str) -> str:
     """A key as a message shows it: bare where TOML takes it bare, else quoted, escaped and cut."""
     if not key or _BARE.fullmatch(key):
         return key[:_SHOWN]
@@ -141,5 +141,5 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, n=1)
-    allowed = f"known here: {', '.join(map(shown, names))}" if names else "nothing is known here"
+    allowed = f"known here: {', '.join(map(shown_key, names))}" if names else "nothing is known here"
     return f'did you mean "{near[0]}"? {allowed}' if near else allowed

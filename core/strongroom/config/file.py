@@ -8,7 +8,7 @@ from pathlib import Path
 
 from strongroom.config import LinkConfig, Rank, SecretConfig, StoreConfig
 from strongroom.config.chain import NAME, NAME_RULE, read_chain
-from strongroom.config.document import Table, kind, shown, suggest
+from strongroom.config.document import Table, kind, shown_key, suggest
 from strongroom.config.stores import OptionReader, read_store
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
 from strongroom.model import Value, check_data, check_key, check_path, parse_reference
@@ -73,7 +73,7 @@ def read_file(
     environment = environment or top.text("environment")
     top.take("environment")
     if environment is not None and not NAME.fullmatch(environment):
-        raise ConfigurationError(f"The environment {shown(environment)} is no name: {NAME_RULE}")
+        raise ConfigurationError(f"The environment {shown_key(environment)} is no name: {NAME_RULE}")
     secrets = dict(_secrets(top.table("secrets")))
     environments = {name: _level(table) for name, table in top.tables("environments").items()}
     _check_selected(environment, environments, source)
@@ -123,7 +123,7 @@ def _level(table: Table) -> _Level:
 
 def _check_selected(environment: str | None, environments: Mapping[str, object], source: str) -> None:
     if environments and environment is None:
-        listed = ", ".join(map(shown, environments))
+        listed = ", ".join(map(shown_key, environments))
         raise ConfigurationError(
             f"{source}: it has environments and none is selected: set STRONGROOM_ENVIRONMENT to one of {listed}"
         )

@@ -115,7 +115,7 @@ def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig)
     """Every store that is configured, is in the chain, or needs no table, with its variables laid over it."""
     stores = dict(file.stores)
     for name in (*(link.store for link in chain), VAULT, *FALLBACKS):
-        stores.setdefault(name, StoreConfig(name, name, f"The store {name}"))
+        stores.setdefault(name, StoreConfig.bare(name))
     # A variable for a store that another environment has is no mistake, and changes nothing here.
     for name, options in variables.options({*stores, *file.other_stores}).items():
         if name not in stores:

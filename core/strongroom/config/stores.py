@@ -10,7 +10,7 @@ from typing import Any
 
 from strongroom.config import Given, Rank, StoreConfig
 from strongroom.config.chain import NAME, NAME_RULE
-from strongroom.config.document import Table, shown
+from strongroom.config.document import Table, shown_key
 from strongroom.errors import ConfigurationError
 from strongroom.model import SensitiveDict, SensitiveStr
 
@@ -61,7 +61,7 @@ def read_store(name: str, tables: list[tuple[Table, Rank]], reader: OptionReader
     """The store's tables laid over each other, the last one on top; an option's own table replaces the one below it."""
     last = tables[-1][0]
     if not NAME.fullmatch(name):
-        raise ConfigurationError(f"{last.source}: [stores] {shown(name)}: is no name of a store: {NAME_RULE}")
+        raise ConfigurationError(f"{last.source}: [stores] {shown_key(name)}: is no name of a store: {NAME_RULE}")
     plugin = name
     options: dict[str, Given] = {}
     for table, rank in tables:

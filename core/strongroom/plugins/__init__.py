@@ -104,9 +104,8 @@ def installed() -> list[Plugin]:
     found: list[Plugin] = []
     for name, points in sorted(by_name(STORES).items()):
         distribution = " and ".join(described(point) for point in points)
-        about = StoreConfig(name, name, "")
         try:
-            found.append(Plugin(name, distribution, read_schema(_load(STORES, about), name)))
+            found.append(Plugin(name, distribution, read_schema(_load(STORES, StoreConfig.bare(name)), name)))
         except PluginError as error:
             found.append(Plugin(name, distribution, fault=str(error)))
     return found
@@ -119,7 +118,7 @@ def commands() -> Mapping[str, Callable[[], object]]:
     """
 
     def loader(name: str) -> Callable[[], object]:
-        return lambda: _load(COMMANDS, StoreConfig(name, name, ""))
+        return lambda: _load(COMMANDS, StoreConfig.bare(name))
 
     return {name: loader(name) for name in sorted(by_name(COMMANDS))}
 
