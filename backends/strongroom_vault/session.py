@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
+from weakref import WeakSet
 
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError, StrongroomError
 from strongroom.model import SensitiveStr
@@ -41,6 +43,13 @@ class Driver(Protocol):
         """Gives back the connections."""
         ...
 
+    def reset(self) -> None:
+        """Drops the connections without a word to the server: in the child of a fork they are the parent's."""
+        ...
+
+
+_sessions: WeakSet[Session] = WeakSet()
+
 
 class Session:
     """Sends requests with a token, in a namespace, for one mount.
@@ -73,6 +82,7 @@ class Session:
         self._clock = clock
         self._judging = threading.Lock()
         self._verdict: tuple[bool, float] | None = None
+        _sessions.add(self)
 
     def __repr__(self) -> str:
         return f"Session({self.place})"
@@ -87,6 +97,11 @@ class Session:
         """Closes the connections and forgets the token."""
         self._token = None
         self._driver.close()
+
+    def reset(self) -> None:
+        """What a fork's child must do first: a connection with two readers hands out another path's secret."""
+        self._judging = threading.Lock()
+        self._driver.reset()
 
     def request(
         self, method: str, target: str, content: Mapping[str, Any] | None = None, *, everywhere: bool = False
@@ -158,3 +173,12 @@ class Session:
 def _encoded(content: Mapping[str, Any] | None) -> bytes | None:
     """The content as JSON. No frame that can be on the way of an error keeps it in a variable."""
     return None if content is None else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _reset_in_child() -> None:
+    for session in list(_sessions):
+        session.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_in_child)

@@ -76,8 +76,14 @@ class Transport:
     """
 
     def __init__(self, addresses: Sequence[Address], context: ssl.SSLContext | None, server_name: str | None) -> None:
-        self._pools = {address: _pool(address, context, server_name) for address in addresses}
+        self._addresses = tuple(addresses)
+        self._context = context
+        self._server_name = server_name
         self._closed = threading.Event()
+        self._pools = self._new_pools()
+
+    def _new_pools(self) -> dict[Address, HTTPConnectionPool]:
+        return {address: _pool(address, self._context, self._server_name) for address in self._addresses}
 
     def run(self, steps: Steps) -> Reply:
         """The reply that an exchange ends with; raises what it raises.
@@ -105,6 +111,13 @@ class Transport:
         self._closed.set()
         for pool in self._pools.values():
             pool.close()
+
+    def reset(self) -> None:
+        """Drops the connections of a fork's parent, which stay the parent's: nothing is said on them."""
+        closed, self._closed = self._closed.is_set(), threading.Event()
+        if closed:
+            self._closed.set()
+        self._pools = self._new_pools()
 
     def _send(self, step: Send) -> Reply | Fault:
         try:

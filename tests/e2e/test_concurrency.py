@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from strongroom import SecretsManager
+from strongroom_vault.opening import open_vault
 
 MAY_FORK = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 """From Python 3.12 on, a fork beside other threads is warned of. That it works is what is tested here."""
@@ -95,6 +96,20 @@ def test_forked_children_read_their_own_secrets(secrets, openbao, kv2):
     wrong = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     assert wrong == [0] * 8
     assert secrets.get_secret("own/1", "key") == "value-1"
+
+
+@MAY_FORK
+def test_forked_children_read_their_own_secrets_from_a_store_that_was_open(openbao, kv2):
+    """An open store in the chain is the parent's very object: nothing opens another one in the child."""
+    for number in range(40):
+        openbao.put(f"own/{number}", {"key": f"value-{number}"}, mount=kv2)
+    store = open_vault(url=openbao.url, token=openbao.token, mount=kv2)
+    with SecretsManager(chain=[store]) as manager:
+        assert manager.get_secret("own/0", "key") == "value-0"
+        children = [os.fork() or _child(manager, shift) for shift in range(8)]
+        wrong = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        assert wrong == [0] * 8
+        assert manager.get_secret("own/1", "key") == "value-1"
 
 
 def _child(secrets, shift):
