@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 
 from strongroom.errors import SecretNotFoundError
@@ -21,7 +22,7 @@ _SHOWN_NAMES = 8
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
 
 
-class Variables:
+class Variables(ABC):
     """Variables read as secrets.
 
     A key of a secret is one variable. An empty variable counts as missing: some CI systems set an absent secret to it.
@@ -43,13 +44,13 @@ class Variables:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._origin!r})"
 
+    @abstractmethod
     def variables(self, path: str | None) -> Mapping[str, str]:
         """All variables as they are now. `path` is what they are read for: an error names it.
 
         Raises:
             SecretNotFoundError: there is nothing to read them from, and so none of them is set.
         """
-        raise NotImplementedError
 
     def read(self, path: str) -> Secret:
         """The keys of the table at this path whose variables are set; the open rule cannot know any other."""
@@ -90,7 +91,7 @@ class Variables:
             entries.add(entry + slash)
         yield from sorted(entries)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # for every subclass there is nothing to give back
         """Nothing is held."""
 
     def _usable(self, name: str, variables: Mapping[str, str]) -> Value | None:
