@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from strongroom.errors import ConfigurationError, InvalidPathError, PluginError, StrongroomError
+from strongroom.errors import ConfigurationError, InvalidPathError, StrongroomError
 from strongroom.model import SensitiveStr, check_path, check_prefix
 from strongroom.store import Option
 from strongroom_vault.address import Address
@@ -59,7 +59,7 @@ def open_vault(
 
     Raises:
         ConfigurationError: an option is wrong, or the server has no such namespace, mount or key-value engine.
-        PluginError: hvac or urllib3 is not installed.
+        ImportError: hvac or urllib3 is not installed. Strongroom names the extra that brings it.
         StoreError: as a read does: `VaultConnectionError`, `VaultAuthenticationError` and their siblings.
     """
     try:
@@ -82,10 +82,12 @@ def _open(  # noqa: PLR0917  # the options, checked and not
     kv_version: int | None,
     tls: TLSSettings,
 ) -> VaultKV1 | VaultKV2:
+    # They stand on hvac and urllib3, which cost more to load than all of Strongroom.
+    from strongroom_vault import adapter, transport
+
     addresses = _addresses(url)
     encrypted = any(address.scheme == "https" for address in addresses)
     prefix, mount = _checked("prefix", prefix, check_prefix), _checked("mount", mount.strip("/"), check_path)
-    adapter, transport = _sdk()
     session = Session(
         transport.Transport(addresses, tls.context() if encrypted else None, tls.server_name),
         addresses,
@@ -100,17 +102,6 @@ def _open(  # noqa: PLR0917  # the options, checked and not
     except BaseException:
         session.close()
         raise
-
-
-def _sdk() -> tuple[Any, Any]:
-    """The modules that stand on hvac and urllib3, which cost more to load than all of Strongroom."""
-    try:
-        from strongroom_vault import adapter, transport
-    except ModuleNotFoundError as error:
-        missing = error.name
-    else:
-        return adapter, transport
-    raise PluginError(f"The store `vault` needs {missing}: install strongroom[vault]")
 
 
 def _version(configured: int | None, session: Session) -> KVVersion:
