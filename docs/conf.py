@@ -9,6 +9,7 @@ author = copyright = "The Strongroom maintainers"
 release = version = _project["Version"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "examples"]  # an example's own pages, such as what its test run leaves, are not ours
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
