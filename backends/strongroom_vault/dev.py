@@ -8,7 +8,6 @@ import os
 import shlex
 import signal
 import subprocess
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -125,17 +124,8 @@ def _configuration_file(given: Path | None) -> Path | None:
 def _configurations(file: Path | None, selected: str | None) -> list[Config]:
     """The configuration of every environment: the command's own code may select any of them."""
     names: list[str | None] = [selected] if selected else []
-    names += [name for name in (_environments(file) if file else []) if name != selected]
+    names += [name for name in (discovery.environments(file) if file else ()) if name != selected]
     return [discovery.load(config_file=file, environment=name) for name in names or [None]]
-
-
-def _environments(file: Path) -> list[str]:
-    """The names of the file's environments; none where it is not in order, which `discovery.load` says better."""
-    try:
-        environments = tomllib.loads(file.read_text(encoding="utf-8")).get("environments")
-    except (OSError, ValueError):
-        return []
-    return list(environments) if isinstance(environments, dict) else []
 
 
 # --- running ----------------------------------------------------------------------------------------------------------

@@ -71,6 +71,16 @@ def load(
     return build(arguments, variables, file, ambient)
 
 
+def environments(config_file: Path) -> tuple[str, ...]:
+    """The names of the file's environments, as `load` would find them.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or is not TOML.
+    """
+    table = _document(config_file, str(config_file)).get("environments")
+    return tuple(map(str, table)) if isinstance(table, Mapping) else ()
+
+
 def _file(config_file: Path | None, environment: str | None, variables: Variables, folder: Path) -> FileConfig:
     named = config_file or (Path(variables.config).expanduser() if variables.config else None)
     path = named or folder / FILE_NAME
@@ -79,14 +89,14 @@ def _file(config_file: Path | None, environment: str | None, variables: Variable
     if named is None and not os.path.lexists(path):
         return read_file({}, f"./{FILE_NAME}", environment=selected)
     source = str(path) if named else f"./{FILE_NAME}"
-    text = read_text(path, "The configuration", MAX_FILE_SIZE)
-    document = _parsed(text, source)
+    document = _document(path, source)
     return read_file(document, source, environment=selected, found=named is None, folder=path.parent.absolute())
 
 
-def _parsed(text: str, source: str) -> SensitiveDict:
+def _document(path: Path, source: str) -> SensitiveDict:
     import tomllib
 
+    text = read_text(path, "The configuration", MAX_FILE_SIZE)
     fault = ""
     try:
         return protect_data(tomllib.loads(str(text)))

@@ -306,8 +306,10 @@ def test_a_server_that_ends_by_itself_is_an_outage():
 # --- the redirection --------------------------------------------------------------------------------------------------
 
 
-def test_every_vault_store_of_every_environment_is_redirected():
-    Path("strongroom.toml").write_text(CONFIGURATION)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_every_vault_store_of_every_environment_is_redirected(encoding):
+    """Also where an editor has put a byte order mark before them."""
+    Path("strongroom.toml").write_text(CONFIGURATION, encoding=encoding)
     configs = dev._configurations(Path("strongroom.toml"), None)
     variables = dev.redirections(configs, "http://127.0.0.1:1", "dev-token")
     for environment in ("dev", "prod"):
