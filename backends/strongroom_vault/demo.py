@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 import time
@@ -24,9 +25,11 @@ IN_VAULT = "postgresql://app:kept-in-vault@db.example/app"
 IN_THE_ENVIRONMENT = "postgresql://app:kept-in-the-environment@localhost/app"
 
 _TTL = 0.5
-_MAY = {
-    "secret/data/database/*": ["create", "read", "update"],
-    "secret/metadata/database/*": ["list", "read"],
+_POLICY = {
+    "path": {
+        "secret/data/database/*": {"capabilities": ["create", "read", "update"]},
+        "secret/metadata/database/*": {"capabilities": ["list", "read"]},
+    }
 }
 
 
@@ -57,8 +60,7 @@ def _set_up(server: DevServer, console: Console) -> str:
     _heading(console, "A real server")
     console.print(f"  OpenBao {version} at {server.url}, process {server.pid}, in memory")
     server.mount("secret")
-    rules = "".join(f'path "{path}" {{ capabilities = {may!r} }}\n'.replace("'", '"') for path, may in _MAY.items())
-    server.call("PUT", "sys/policies/acl/demo", {"policy": rules})
+    server.call("PUT", "sys/policies/acl/demo", {"policy": json.dumps(_POLICY)})
     granted = server.call("POST", "auth/token/create", {"policies": ["demo"], "ttl": "10m"})
     console.print("  set up: KV version 2 at secret/, and a token for secret/database alone")
     token: str = granted["auth"]["client_token"]
