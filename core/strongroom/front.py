@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar, final
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, UnsupportedOperationError
-from strongroom.model import Secret, Value, Version, check_data, check_key, check_path, check_prefix, conceal, protect
+from strongroom.model import (
+    Secret,
+    Value,
+    Version,
+    check_data,
+    check_key,
+    check_path,
+    check_prefix,
+    conceal,
+    is_value,
+    protect,
+)
 from strongroom.store import (
     BulkStore,
     CheckedStore,
@@ -102,13 +113,13 @@ class Front:
     def read(self, path: str) -> Secret:
         """The whole secret at `path`."""
         path = check_path(path)
-        return self._answer(path, lambda: self._store.read(path))
+        return self._answer(path, lambda: _secret(self._store.read(path)))
 
     def read_key(self, path: str, key: str) -> Value:
         """One key, from a store that knows single keys."""
         keyed = self._keyed or self._unsupported("single-key reads", path)
         path, key = check_path(path), check_key(key, path)
-        return protect(self._answer(path, lambda: keyed.read_key(path, key)))
+        return protect(self._answer(path, lambda: _value(keyed.read_key(path, key))))
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Each path with its secret or its own error; one by one where the store has no bulk reads."""
@@ -184,7 +195,7 @@ class Front:
     def read_version(self, path: str, version: Version) -> Secret:
         """One version of a secret."""
         path, versioned = check_path(path), self._history(path)
-        return self._answer(path, lambda: versioned.read_version(path, version))
+        return self._answer(path, lambda: _secret(versioned.read_version(path, version)))
 
     def undelete(self, path: str, version: Version) -> None:
         """Makes a deleted version readable again."""
@@ -275,6 +286,19 @@ class Front:
             return operation(*arguments)
         except StoreError as error:
             return error
+
+
+def _secret(answer: object) -> Secret:
+    """What a store answered to a read, when it is that: its author's type checker may not have been asked."""
+    if isinstance(answer, Secret) and is_value(answer.data):
+        return answer
+    raise TypeError
+
+
+def _value(answer: Value) -> Value:
+    if is_value(answer):
+        return answer
+    raise TypeError
 
 
 def _concealed(item: tuple[str, Mapping[str, Value]]) -> tuple[str, Mapping[str, Value]]:

@@ -290,6 +290,15 @@ def _fault(value: object, depth: int) -> str | None:  # noqa: PLR0911  # one for
     return f"a value of type {type(value).__name__}"
 
 
+def is_value(value: object) -> bool:
+    """Whether it is a `Value`, all the way down: what a store may answer with, exact or not."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and is_value(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(is_value, value))
+    return value is None or isinstance(value, str | bytes | int | float)
+
+
 _BYTES = "strongroom:bytes"
 
 

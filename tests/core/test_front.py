@@ -3,6 +3,7 @@
 import logging
 import threading
 import traceback
+from datetime import UTC, datetime
 
 import pytest
 
@@ -354,6 +355,39 @@ def test_nothing_is_left_of_a_value_when_a_store_breaks(operation, caplog):
     assert CANARY not in everywhere(error)
     assert CANARY not in caplog.text
     assert "RuntimeError" in caplog.text
+
+
+MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer"),
+    [
+        ("read", None),
+        ("read", {"key": CANARY}),
+        ("read", Secret("app/db", {"password": CANARY, "since": MOMENT})),
+        ("read", Secret("app/db", {"key": [{1: CANARY}]})),
+        ("read_version", {"key": CANARY}),
+        ("read_key", MOMENT),
+    ],
+    ids=["nothing", "a dict", "a time in a secret", "a number for a name", "a dict for a version", "a time for a key"],
+)
+def test_answer_that_is_no_secret_is_a_bug_of_the_plugin(operation, answer):
+    """It is neither an absence nor an exception of another tree, and shows nothing."""
+    store = KeyedRecorder()
+    setattr(store, operation, lambda *_: answer)
+    front = Front(store, "wrong")
+    call = {
+        "read": lambda: front.read("app/db"),
+        "read_version": lambda: front.read_version("app/db", 1),
+        "read_key": lambda: front.read_key("app/db", "key"),
+    }[operation]
+    with pytest.raises(StoreError, match=r"app/db \(store wrong: it raised TypeError\)") as caught:
+        call()
+    assert type(caught.value) is StoreError
+    below = caught.value.__traceback__.tb_next  # this frame holds the answer itself
+    shown = traceback.TracebackException(StoreError, caught.value, below, capture_locals=True)
+    assert CANARY not in "".join(shown.format())
 
 
 def test_debug_log_says_where_a_plugin_failed(caplog):
