@@ -34,6 +34,13 @@ def test_imports_no_more_than_it_needs(code, left_alone):
     assert run.stdout.strip() == "[]"
 
 
+def test_the_contract_says_which_extra_brings_what_it_needs():
+    """In one line, where pytest is not installed."""
+    check = "import sys; sys.modules['pytest'] = None; from strongroom.testing import StoreContract"
+    run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert run.stderr.splitlines()[-1].endswith("StoreContract needs pytest: install strongroom[testing]")
+
+
 @pytest.mark.parametrize(
     ("left", "right", "expected"),
     [

@@ -35,8 +35,10 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "StoreContract":
-        import pytest
-
+        try:
+            import pytest
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError("StoreContract needs pytest: install strongroom[testing]", name="pytest") from None
         parts = ("basis", "reading", "writing", "history", "failing")
         pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
     found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
