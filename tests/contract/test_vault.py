@@ -7,21 +7,20 @@ from strongroom_vault.opening import open_vault
 
 
 class VaultContract(StoreContract):
-    """What the two engines have in common: a token without a rule is denied, a silent server is an outage."""
+    """What the two engines have in common. A silent server is an outage."""
 
+    capabilities = frozenset({"listable", "writable", "probed"})
     cannot_hold = frozenset({"large integers"})
     version: int
+    prefix = ""
 
     @pytest.fixture
-    def store(self, openbao):
-        mount = openbao.fresh_mount(version=self.version)
-        return open_vault(url=openbao.url, token=openbao.token, mount=mount)
+    def mount(self, openbao):
+        return openbao.fresh_mount(version=self.version)
 
     @pytest.fixture
-    def denied(self, openbao):
-        token = openbao.issue_token({"sys/internal/nothing": ["read"]})
-        mount = openbao.fresh_mount(version=self.version)
-        return open_vault(url=openbao.url, token=token, mount=mount, kv_version=self.version)
+    def store(self, openbao, mount):
+        return open_vault(url=openbao.url, token=openbao.token, mount=mount, prefix=self.prefix)
 
     @pytest.fixture
     def unreachable(self):
@@ -30,10 +29,26 @@ class VaultContract(StoreContract):
 
 
 class TestKV1(VaultContract):
-    capabilities = frozenset({"listable", "writable", "probed"})
+    """Version 1 has no check-and-set and no versions. Here it is used from the top of its mount."""
+
     version = 1
+
+    @pytest.fixture
+    def denied(self, openbao, mount):
+        """A token without a right in the mount, which is not even told what is mounted there."""
+        token = openbao.issue_token({"sys/internal/nothing": ["read"]})
+        return open_vault(url=openbao.url, token=token, mount=mount, kv_version=self.version)
 
 
 class TestKV2(VaultContract):
-    capabilities = frozenset({"listable", "writable", "checked", "probed"})
+    """Version 2 has check-and-set. Here it is used below a prefix."""
+
     version = 2
+    capabilities = VaultContract.capabilities | {"checked"}
+    prefix = "below/here"
+
+    @pytest.fixture
+    def denied(self, openbao, mount):
+        """A token with a right elsewhere in the mount."""
+        token = openbao.issue_token({f"{mount}/data/elsewhere": ["read"]})
+        return open_vault(url=openbao.url, token=token, mount=mount)
