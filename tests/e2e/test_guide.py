@@ -70,6 +70,7 @@ def default_manager():
 def vault(own_openbao):
     """A server with the guide's secrets on it, and the guide's `.env` in the working directory."""
     text = block("3. Configure Application", "env").replace("http://localhost:8200", own_openbao.url)
+    Path(".env").touch(0o600)
     Path(".env").write_text(text.replace("<token-from-setup-script>", own_openbao.token))
     own_openbao.put("database/connection", CONNECTION)
     own_openbao.put("api-keys/openai", {"key": "sk-openai"})
