@@ -51,6 +51,18 @@ def run(*arguments, **settings):
     return subprocess.run([*STRONGROOM, *arguments], capture_output=True, text=True, check=False, **settings)
 
 
+@contextlib.contextmanager
+def started(*arguments):
+    """A call of the command that goes on meanwhile; whatever is left of it afterwards is killed."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*STRONGROOM, *arguments], start_new_session=True, **pipes) as called:
+        try:
+            yield called
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(called.pid, signal.SIGKILL)
+
+
 def running(pid):
     """Whether this process is more than a zombie."""
     with contextlib.suppress(OSError):
@@ -105,7 +117,7 @@ def test_the_demo_is_coloured_on_a_terminal_unless_that_is_not_wanted(option, co
 
 
 def test_a_demo_that_is_killed_leaves_no_server():
-    with subprocess.Popen([*STRONGROOM, "dev", "--demo"], stdout=subprocess.PIPE, text=True) as demo:
+    with started("dev", "--demo") as demo:
         pid = next(int(found[1]) for line in demo.stdout if (found := re.search(r"process (\d+)", line)))
         demo.kill()
         assert ends(pid)
@@ -168,7 +180,8 @@ def test_no_environment_of_the_configuration_can_reach_its_own_server():
 def test_the_commands_folder_does_not_change_its_configuration(tmp_path):
     """A folder with a configuration of its own would name other servers."""
     Path("strongroom.toml").write_text(CONFIGURATION)
-    (tmp_path / "strongroom.toml").write_text(CONFIGURATION.replace("stores.vault", "stores.other"))
+    theirs = CONFIGURATION.replace("stores.vault", "stores.other").replace('store = "vault"', 'store = "other"')
+    (tmp_path / "strongroom.toml").write_text(theirs)
     program = f"""if True:
         import os
         os.chdir({str(tmp_path)!r})
@@ -239,7 +252,7 @@ def test_a_configuration_that_is_wrong_starts_nothing():
 def test_a_signal_goes_through_to_the_command():
     """The command decides what it means; its exit code comes back, and the server goes after it."""
     script = 'trap "echo told; exit 3" TERM; echo $VAULT_ADDR; while :; do sleep 0.01; done'
-    with subprocess.Popen([*STRONGROOM, "dev", "sh", "-c", script], stdout=subprocess.PIPE, text=True) as called:
+    with started("dev", "sh", "-c", script) as called:
         port = int(called.stdout.readline().strip().rsplit(":", 1)[1])
         server = _listening_on(port)
         called.send_signal(signal.SIGTERM)
@@ -283,7 +296,7 @@ def test_an_early_signal_waits_for_its_child():
 
 
 def test_without_a_command_it_prints_what_a_shell_can_evaluate_and_ends_with_ctrl_c():
-    with subprocess.Popen([*STRONGROOM, "dev"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as called:
+    with started("dev") as called:
         lines = [called.stdout.readline() for _ in range(7)]
         shell = "".join(lines) + f"{IN_A_SHELL} set app key && {IN_A_SHELL} get app key"
         used = subprocess.run(["sh", "-c", shell], input="value\n", capture_output=True, text=True, check=False)
@@ -296,7 +309,7 @@ def test_without_a_command_it_prints_what_a_shell_can_evaluate_and_ends_with_ctr
 
 
 def test_a_server_that_ends_by_itself_is_an_outage():
-    with subprocess.Popen([*STRONGROOM, "dev"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as called:
+    with started("dev") as called:
         address = called.stdout.readline()
         os.kill(_listening_on(int(address.rsplit(":", 1)[1])), signal.SIGKILL)
         assert called.wait() == 5
