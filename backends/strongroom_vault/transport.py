@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Sequence
+from http.client import HTTPException, HTTPResponse
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -43,15 +44,28 @@ def _connected(connection: HTTPConnection) -> DeadlineSocket:
         raise NewConnectionError(connection, error.strerror or "failed") from error
 
 
+class _Response(HTTPResponse):
+    """A reply whose headers are headers. urllib3 would go on without those that are not, and log what they are."""
+
+    def begin(self) -> None:
+        super().begin()
+        if self.headers.defects or self.headers.get_payload():
+            raise HTTPException("its headers cannot be read")
+
+
 # `_new_conn` is where urllib3 makes its sockets, for both classes, and what its own SOCKS support replaces.
 
 
 class _Connection(HTTPConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
         return _connected(self)
 
 
 class _TLSConnection(HTTPSConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
         return _connected(self)
 

@@ -56,6 +56,8 @@ def failures(answered):
     yield f"HTTP/1.1 {VALUE} x\r\n\r\n".encode()
     yield f"HTTP/1.1 200 x\r\nContent-Length: {VALUE}\r\n\r\n".encode()
     yield f"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n{VALUE}\r\n".encode()
+    yield f"HTTP/1.1 200 x\r\nContent-Length: 2\r\n{VALUE}\r\n\r\n{{}}".encode()
+    yield f"HTTP/1.1 200 x\r\n {VALUE}: {VALUE}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
 
 
 def failure_of(operation):
@@ -69,7 +71,7 @@ def failure_of(operation):
     return None
 
 
-@pytest.mark.parametrize("number", range(19))
+@pytest.mark.parametrize("number", range(21))
 @pytest.mark.parametrize("version", [1, 2])
 def test_failure_shows_nothing(fault_server, answered, version, number):
     """Not even before the front drops the frames, and not to a server that reflects what it was sent."""
