@@ -36,9 +36,12 @@ def open_vault(
     prefix: Annotated[str, Option("what every path is below")] = "",
     kv_version: Annotated[int | None, Option("the engine's version, 1 or 2: asked of the server if not given")] = None,
     ca_cert: Annotated[
-        Path | None, Option("authorities to trust: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"))
+        Path | None,
+        Option("authorities to trust: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), vouches_for="url"),
     ] = None,
-    ca_path: Annotated[Path | None, Option("a folder of authorities to trust", ("BAO_CAPATH", "VAULT_CAPATH"))] = None,
+    ca_path: Annotated[
+        Path | None, Option("a folder of authorities to trust", ("BAO_CAPATH", "VAULT_CAPATH"), vouches_for="url")
+    ] = None,
     client_cert: Annotated[
         Path | None, Option("our certificate, a PEM file", ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"))
     ] = None,
@@ -46,10 +49,16 @@ def open_vault(
         Path | None, Option("the key of client_cert, a PEM file", ("BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"))
     ] = None,
     tls_server_name: Annotated[
-        str | None, Option("the name in the server's certificate", ("BAO_TLS_SERVER_NAME", "VAULT_TLS_SERVER_NAME"))
+        str | None,
+        Option(
+            "the name in the server's certificate", ("BAO_TLS_SERVER_NAME", "VAULT_TLS_SERVER_NAME"), vouches_for="url"
+        ),
     ] = None,
     skip_verify: Annotated[
-        bool, Option("trust any certificate: never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"))
+        bool,
+        Option(
+            "trust any certificate: never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"), vouches_for="url"
+        ),
     ] = False,
 ) -> VaultKV1 | VaultKV2:
     """A store on a key-value engine of HashiCorp Vault or OpenBao.

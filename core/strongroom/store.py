@@ -69,6 +69,8 @@ class Option:
         address: it holds the URL of a service, or a list of them. In production that is https, or loopback.
         sent_to: for a credential, the option that holds the address it goes to. An ambient credential is refused where
             only a file found in the working directory gave that address.
+        vouches_for: for a setting that says whom to trust at an address (authorities, a name, no verification), the
+            option that holds the address. A credential is as ambient to it as it is to the address.
     """
 
     help: str = ""
@@ -76,6 +78,7 @@ class Option:
     secret: bool = False
     address: bool = False
     sent_to: str | None = None
+    vouches_for: str | None = None
 
 
 @dataclass(frozen=True)

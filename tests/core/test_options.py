@@ -39,6 +39,7 @@ def opener(
     retries: Annotated[int, Option(ambient=("VAULT_MAX_RETRIES",))] = 2,
     ratio: float = 0.5,
     verify: bool | Path = True,
+    trust_all: Annotated[bool, Option(ambient=("VAULT_SKIP_VERIFY",), vouches_for="url")] = False,
     kv: Literal["auto", 1, 2] = "auto",
     labels: dict[str, str] | None = None,
     mapping: EnvironmentMapping,
@@ -115,6 +116,7 @@ class TestSchema:
             "retries": "an integer",
             "ratio": "a number",
             "verify": "true or false or a file's path",
+            "trust_all": "true or false",
             "kv": 'one of "auto", 1, 2',
             "labels": "a table of strings",
         }
@@ -158,6 +160,7 @@ class TestSchema:
         def nested(*, urls: list[set[str]]) -> object: ...
         def unknown(*, url: "Nowhere") -> object: ...  # noqa: F821
         def lost(*, token: Annotated[str, Option(sent_to="address")]) -> object: ...
+        def idle(*, ca: Annotated[str, Option(vouches_for="address")]) -> object: ...
 
         for broken, words in (
             (positional, "option url is not keyword-only"),
@@ -167,6 +170,7 @@ class TestSchema:
             (nested, "option urls has a type that no configuration can give"),
             (unknown, "its signature cannot be read"),
             (lost, "option token is sent to address, which it lacks"),
+            (idle, "option ca vouches for address, which it lacks"),
         ):
             with pytest.raises(PluginError, match=words) as caught:
                 read_schema(broken, "corp")
@@ -446,9 +450,34 @@ class TestAmbientCredentials:
         assert f"only {address} gives" in message
 
     @pytest.mark.parametrize(
+        ("said", "file"),
+        [
+            ({"text": "[stores.vault]\ntrust_all = true", "found": True}, FOUND),
+            ({"dotenv": {"VAULT_SKIP_VERIFY": "1"}}, "./.env"),
+        ],
+    )
+    def test_one_is_not_sent_to_whom_only_a_found_file_trusts(self, said, file):
+        """The address is the process's own, and who answers there is for the file's author to choose."""
+        message = refusal(**said, environ={**AMBIENT_TOKEN, "VAULT_ADDR": URL})
+        assert f"VAULT_TOKEN, which does not go to whomever trust_all of {file} trusts" in message
+
+    @pytest.mark.parametrize(
         "said",
         [
             {"text": f'[stores.vault]\nurl = "{URL}"', "environ": AMBIENT_TOKEN},
+            {"text": f'[stores.vault]\nurl = "{URL}"\ntrust_all = true', "environ": AMBIENT_TOKEN},
+            {"dotenv": {**AMBIENT_TOKEN, "VAULT_ADDR": URL, "VAULT_SKIP_VERIFY": "1"}},
+            {"environ": {**AMBIENT_TOKEN, "VAULT_ADDR": URL, "VAULT_SKIP_VERIFY": "1"}},
+            {
+                "text": "[stores.vault]\ntrust_all = false",
+                "found": True,
+                "environ": {**AMBIENT_TOKEN, "VAULT_ADDR": URL},
+            },
+            {
+                "text": '[stores.vault]\ntrust_all = true\ntoken = { env = "VAULT_TOKEN" }',
+                "found": True,
+                "environ": {**AMBIENT_TOKEN, "VAULT_ADDR": URL},
+            },
             {
                 "text": f'[stores.vault]\nurl = "{URL}"\ntoken = {{ env = "VAULT_TOKEN" }}',
                 "found": True,

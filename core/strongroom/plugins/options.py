@@ -94,10 +94,11 @@ def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
         required = parameter.default is inspect.Parameter.empty
         options[name] = OptionSchema(name, hint, option, required, None if required else parameter.default)
     for name, schema in options.items():
-        if schema.option.sent_to is not None and schema.option.sent_to not in options:
-            raise PluginError(
-                f"The plugin {plugin} is broken: its option {name} is sent to {schema.option.sent_to}, which it lacks"
-            )
+        for relation, address in (("is sent to", schema.option.sent_to), ("vouches for", schema.option.vouches_for)):
+            if address is not None and address not in options:
+                raise PluginError(
+                    f"The plugin {plugin} is broken: its option {name} {relation} {address}, which it lacks"
+                )
     return Schema(options, mapping)
 
 

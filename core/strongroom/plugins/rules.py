@@ -16,14 +16,18 @@ def check(store: StoreConfig, schema: Schema, settings: Mapping[str, Setting], *
 
     Raises:
         ConfigurationError: an address is not allowed, an ambient credential would go to an address that only a file
-            found in the working directory gave, or production would read `./.env`.
+            found in the working directory gave, or to whom only such a file trusts there, or production would read
+            `./.env`.
     """
     for name, setting in settings.items():
         option = schema.options[name].option
         if option.address:
             _check_addresses(setting, production=production)
         if option.sent_to:
-            _check_ambient(store, name, setting, settings.get(option.sent_to))
+            _check_ambient(store, name, setting, settings.get(option.sent_to), "an address that only {} gives")
+            for other, trust in settings.items():
+                if trust.value and schema.options[other].option.vouches_for == option.sent_to:
+                    _check_ambient(store, name, setting, trust, f"whomever {other} of {{}} trusts")
     if production and store.plugin == DOTENV:
         _check_dotenv(store, settings.get("file"))
 
@@ -36,13 +40,21 @@ def _check_addresses(setting: Setting, *, production: bool) -> None:
         raise ConfigurationError(f"{setting.origin}: {fault}")
 
 
-def _check_ambient(store: StoreConfig, name: str, credential: Setting, address: Setting | None) -> None:
-    """Refuses a credential that nobody meant for the address: a stranger's folder must not be able to ask for it."""
-    if credential.rank > Rank.PROCESS or address is None or not address.found or credential.found == address.found:
+def _check_ambient(store: StoreConfig, name: str, credential: Setting, setting: Setting | None, whom: str) -> None:
+    """Refuses a credential that nobody meant for whom a setting says: a stranger's folder must not be able to ask.
+
+    Args:
+        store: whose credential it is.
+        name: the credential's option.
+        credential: the credential.
+        setting: the address that it goes to, or what says whom to trust there.
+        whom: those whom it would reach, in words, with `{}` for the file.
+    """
+    if credential.rank > Rank.PROCESS or setting is None or not setting.found or credential.found == setting.found:
         return
     raise ConfigurationError(
-        f"The store {store.name} has its {name} from {credential.origin}, which does not go to an address that only "
-        f"{address.found} gives: name the {name}'s source there too, or give the address where the {name} comes from"
+        f"The store {store.name} has its {name} from {credential.origin}, which does not go to "
+        f"{whom.format(setting.found)}: name the {name}'s source there too, or say this where the {name} comes from"
     )
 
 

@@ -28,6 +28,8 @@ def test_signature_is_a_schema():
     assert schema["token"].option.ambient == ("BAO_TOKEN", "VAULT_TOKEN")
     assert {name for name, option in schema.items() if option.option.secret} == {"token", "auth"}
     assert {schema[name].option.sent_to for name in ("token", "auth")} == {"url"}
+    trust = {name for name, option in schema.items() if option.option.vouches_for == "url"}
+    assert trust == {"ca_cert", "ca_path", "tls_server_name", "skip_verify"}
 
 
 def test_missing_sdk_names_the_extra(monkeypatch):
