@@ -71,7 +71,7 @@ class SecretsManager:
             vault_token=vault_token,
             cache_ttl=cache_ttl,
             enable_fallback=enable_fallback,
-            chain=None if chain is None else _entries(chain, stores),
+            chain=chain if chain is None or isinstance(chain, str) else _entries(chain, stores),
         )
         self._build(config, stores)
 

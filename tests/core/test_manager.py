@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import strongroom
 from stores import RemoteStore
 from strongroom import (
+    ConfigurationError,
     InvalidDataError,
     SecretNotFoundError,
     SecretsManager,
@@ -507,6 +508,11 @@ def test_a_configured_default_answers_an_absence(tmp_path: Path) -> None:
 def test_open_stores_are_named_after_their_class() -> None:
     with SecretsManager(chain=[MemoryStore(), MemoryStore(), RemoteStore(), "env"]) as manager:
         assert repr(manager) == "SecretsManager(Chain(memory, memory-2, remote, env))"
+
+
+def test_a_chain_that_is_one_name_is_no_list_of_its_letters() -> None:
+    with pytest.raises(ConfigurationError, match="must be a list"):
+        SecretsManager(chain="env")
 
 
 def test_the_guides_arguments_are_accepted_in_the_guides_order() -> None:
