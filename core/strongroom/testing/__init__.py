@@ -38,7 +38,8 @@ def __getattr__(name: str) -> object:
         try:
             import pytest
         except ModuleNotFoundError:
-            raise ModuleNotFoundError("StoreContract needs pytest: install strongroom[testing]", name="pytest") from None
+            needs = "StoreContract needs pytest: install strongroom[testing]"
+            raise ModuleNotFoundError(needs, name="pytest") from None
         parts = ("basis", "reading", "writing", "history", "failing")
         pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
     found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
