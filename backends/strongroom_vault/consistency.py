@@ -25,8 +25,9 @@ def later(known: str | None, new: str | None) -> str | None:
     if known is None or new is None:
         return known or new
     before, after = _position(known), _position(new)
-    comparable = before is not None and after is not None and before[0] == after[0]
-    return known if comparable and before and after and before[1] > after[1] else new
+    if before and after and before[0] == after[0] and before[1] > after[1]:
+        return known
+    return new
 
 
 def _position(state: str) -> tuple[str, int] | None:

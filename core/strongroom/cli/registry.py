@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
 
 import click
 
 from strongroom import plugins
 from strongroom.errors import PluginError
+from strongroom.plugins.distributions import entry_points
 
 BUILT_IN = {
     "get": ("strongroom.cli.commands.reading", "get_command"),
@@ -43,5 +43,5 @@ def load(name: str) -> click.Command | None:
 
 def packages() -> set[str]:
     """The top package of everything that is installed for Strongroom: the names that their loggers begin with."""
-    points = (point for group in (plugins.STORES, plugins.COMMANDS) for point in entry_points(group=group))
+    points = (point for group in (plugins.STORES, plugins.COMMANDS) for point in entry_points(group))
     return {"strongroom", *(point.module.partition(".")[0] for point in points)}

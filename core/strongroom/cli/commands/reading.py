@@ -53,7 +53,10 @@ def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_jso
     """
     with invocation.open() as secrets:
         names = secrets.list_secrets(prefix, recursive=recursive)
-    output.write_json(names) if as_json else output.write_lines(names)
+    if as_json:
+        output.write_json(names)
+    else:
+        output.write_lines(names)
 
 
 def _show(found: Resolution, *, reveal: bool, color: bool) -> None:
