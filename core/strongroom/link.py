@@ -222,6 +222,10 @@ class Link:
         """Whether the store can be changed. Opens it, so that an outage is not taken for a no."""
         return self._ask(None, lambda front: front.writable)
 
+    def capabilities(self) -> frozenset[str]:
+        """The names of what the store can do beyond reading. Opens it, as `is_writable` does."""
+        return self._ask(None, lambda front: front.capabilities)
+
     def is_listable(self) -> bool:
         """Whether the store can be listed. Opens it, so that an outage is not taken for a no."""
         return self._ask(None, lambda front: front.listable)
@@ -357,17 +361,23 @@ class Link:
 
     def _open(self) -> Front:
         """The store, opened by the first caller while the others wait for as long as they have."""
-        if self._closed:
-            raise StoreError(None, "the manager is closed", store=self.name, hint="Make a new one")
-        if self._front is None:
+        front = self._front
+        if front is None and not self._closed:
             if not self._opening.acquire(timeout=remaining()):
                 raise StoreUnavailableError(None, "it is still being opened", store=self.name)
             try:
-                if self._front is None:
-                    self._front = open_front(self._opener, self.name)
+                front = self._front
+                if front is None and not self._closed:
+                    front = self._front = open_front(self._opener, self.name)
             finally:
                 self._opening.release()
-        return self._front
+        if self._closed or front is None:
+            # Whoever closed it while it was being opened found nothing to close.
+            self._front = None
+            if front is not None:
+                front.close()
+            raise StoreError(None, "the manager is closed", store=self.name, hint="Make a new one")
+        return front
 
 
 def _read_local(front: Front, path: str, key: str | None) -> Reading:

@@ -772,6 +772,27 @@ def test_a_closed_chain_answers_nothing(chain: Chain, vault: RemoteStore) -> Non
         chain.write("db", {"url": "x"})
 
 
+def test_a_store_that_is_being_opened_while_its_chain_is_closed_is_closed_too(vault: RemoteStore) -> None:
+    """Else its connections and its token would live as long as the process."""
+    opening, go = threading.Event(), threading.Event()
+
+    def opener() -> SecretStore:
+        opening.set()
+        assert go.wait(10)
+        return vault
+
+    chain = Chain([link("vault", opener)])
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(chain.resolve, "db", "url")
+        assert opening.wait(10)
+        chain.close()
+        go.set()
+        with pytest.raises(StoreError, match="closed"):
+            read.result()
+    assert vault.closed == 1
+    assert vault.reads == []
+
+
 def test_print_shows_names_only(chain: Chain) -> None:
     chain.resolve("db", "url")
     out = io.StringIO()
