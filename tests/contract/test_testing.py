@@ -38,7 +38,8 @@ def test_the_contract_says_which_extra_brings_what_it_needs():
     """In one line, where pytest is not installed."""
     check = "import sys; sys.modules['pytest'] = None; from strongroom.testing import StoreContract"
     run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
-    assert run.stderr.splitlines()[-1].endswith("StoreContract needs pytest: install strongroom[testing]")
+    words = 'StoreContract needs pytest, which is not installed: pip install "strongroom[testing]"'
+    assert run.stderr.splitlines()[-1].endswith(words)
 
 
 @pytest.mark.parametrize(

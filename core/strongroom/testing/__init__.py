@@ -38,7 +38,7 @@ def __getattr__(name: str) -> object:
         try:
             import pytest
         except ModuleNotFoundError:
-            needs = "StoreContract needs pytest: install strongroom[testing]"
+            needs = 'StoreContract needs pytest, which is not installed: pip install "strongroom[testing]"'
             raise ModuleNotFoundError(needs, name="pytest") from None
         parts = ("basis", "reading", "writing", "history", "failing")
         pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
