@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from strongroom.config import Config
     from strongroom.secrets_manager import SecretsManager
 
 
@@ -36,6 +37,12 @@ class Invocation:
         from strongroom.secrets_manager import SecretsManager
 
         return SecretsManager.from_config(self.config_file, environment=self.environment)
+
+    def load(self) -> Config:
+        """The configuration that `open` would use, for what asks it more than for secrets."""
+        from strongroom import discovery
+
+        return discovery.load(config_file=self.config_file, environment=self.environment)
 
 
 current = click.make_pass_decorator(Invocation)

@@ -11,6 +11,7 @@ from strongroom.errors import PluginError
 from strongroom.plugins.distributions import entry_points
 
 BUILT_IN = {
+    "check": ("strongroom.cli.commands.checking", "check_command"),
     "get": ("strongroom.cli.commands.reading", "get_command"),
     "list": ("strongroom.cli.commands.reading", "list_command"),
     "set": ("strongroom.cli.commands.writing", "set_command"),

@@ -1,0 +1,146 @@
+"""`strongroom check`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.cli import needs, output
+from strongroom.cli.invocation import Invocation, current
+from strongroom.config import durations
+
+if TYPE_CHECKING:
+    from strongroom.model import Value
+    from strongroom.requirements import Requirement
+
+_FIRST_PAUSE = 0.5
+_LAST_PAUSE = 5.0
+"""Seconds between two rounds of `--wait`: the pauses double up to this."""
+
+
+def _read_duration(_: click.Context, __: click.Parameter, value: str | None) -> float:
+    if value is None:
+        return 0.0
+    seconds = durations.seconds(value)
+    if seconds is None:
+        raise click.BadParameter(f"{value!r} is not {durations.ALLOWED}")
+    return seconds
+
+
+@click.command("check")
+@click.option("--wait", callback=_read_duration, metavar="DURATION", help="Ask again until all are there, for so long.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each variable.")
+@current
+def check_command(invocation: Invocation, wait: float, *, as_json: bool) -> None:
+    """Check that every variable of [secrets] resolves, and say from which store.
+
+    No value is shown. What no store has is missing if it is required; what a store did not answer for, or denied, is
+    never taken for an absence. The exit code is 0 when the application has what it needs; else it says what is to be
+    done first.
+
+    In an init container, before the application starts:
+
+    \b
+      strongroom check --wait 60s
+    """  # noqa: D301  # click's own mark for a block that is not to be wrapped
+    config = invocation.load()
+    answers = poll(lambda: needs.ask(config), wait)
+    unmet = [answer for answer in answers if not answer.met]
+    if as_json:
+        output.write_json(_described(answers))
+    elif output.is_terminal():
+        rows = [(answer.variable, answer.reference, _need(answer), _words(answer)) for answer in answers]
+        output.write_table(("variable", "secret", "need", "answer"), rows, color=not invocation.no_color)
+    else:
+        output.write_lines("\t".join(_fields(answer)) for answer in answers)
+    if unmet:
+        output.say(f"{len(unmet)} of {needs.count(answers)} did not resolve: {_names(unmet)}")
+    click.get_current_context().exit(needs.exit_code(answers))
+
+
+def poll(
+    ask: Callable[[], Sequence[Requirement]],
+    limit: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Sequence[Requirement]:
+    """The answers of the last round: all are met, or time would not mend it, or the time is over.
+
+    Args:
+        ask: one round. It is always finished, and there is one more when the time is over.
+        limit: in seconds; zero asks once.
+        clock: seconds that only grow.
+        sleep: waits for so many seconds.
+    """
+    end, pause, said = clock() + limit, _FIRST_PAUSE, ""
+    while True:
+        answers = ask()
+        unmet = [answer for answer in answers if not answer.met]
+        left = end - clock()
+        if left <= 0 or not unmet or not all(answer.may_come for answer in unmet):
+            return answers
+        waiting = "; ".join(f"{answer.variable} is {answer.state}" for answer in unmet)
+        if waiting != said:
+            said = waiting
+            output.say(f"waiting: {said}")
+        sleep(min(pause, left))
+        pause = min(pause * 2, _LAST_PAUSE)
+
+
+def _described(answers: Sequence[Requirement]) -> Value:
+    return {
+        "version": 1,
+        "ok": all(answer.met for answer in answers),
+        "secrets": [
+            {
+                "variable": answer.variable,
+                "path": answer.secret.path,
+                "key": answer.secret.key,
+                "required": answer.secret.required,
+                "state": answer.state.value,
+                "store": _store(answer) or None,
+                "secret_version": answer.resolution.version if answer.resolution else None,
+                "reasons": list(answer.reasons),
+            }
+            for answer in answers
+        ],
+    }
+
+
+def _fields(answer: Requirement) -> tuple[str, ...]:
+    return (
+        answer.variable,
+        answer.reference,
+        _need(answer),
+        answer.state.value,
+        _store(answer),
+        "; ".join(answer.reasons),
+    )
+
+
+def _need(answer: Requirement) -> str:
+    if answer.secret.default is not None:
+        return "default"
+    return "required" if answer.secret.required else "optional"
+
+
+def _store(answer: Requirement) -> str:
+    """The store that has it; none does where the default stands in."""
+    return answer.resolution.store if answer.resolution and answer.state == "found" else ""
+
+
+def _words(answer: Requirement) -> str:
+    """For a person: where it is from, or what each store said, a line each."""
+    if answer.resolution is None:
+        return "\n".join((answer.state, *answer.reasons))
+    if not (store := _store(answer)):
+        return "the default: no store has it"
+    return store if answer.resolution.version is None else f"{store}, version {answer.resolution.version}"
+
+
+def _names(answers: Sequence[Requirement]) -> str:
+    return ", ".join(answer.variable for answer in answers)

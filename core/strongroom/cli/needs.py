@@ -1,0 +1,73 @@
+"""What `check`, `run` and `export` share: the rows of `[secrets]`, asked, and the code that says what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import click
+
+from strongroom.cli import output
+from strongroom.cli.exit_codes import ExitCode, code_of
+from strongroom.config import Config, SecretConfig
+from strongroom.errors import ConfigurationError
+from strongroom.requirements import Requirement, resolve
+
+_GRAVEST_FIRST = (
+    ExitCode.CONFIGURATION,
+    ExitCode.UNEXPECTED,
+    ExitCode.IMPOSSIBLE,
+    ExitCode.DENIED,
+    ExitCode.NOT_FOUND,
+    ExitCode.UNAVAILABLE,
+)
+"""Of several rows, the one that needs the most doing gives the code: UNAVAILABLE says that trying again is enough."""
+
+
+def ask(config: Config) -> tuple[Requirement, ...]:
+    """Every row of `[secrets]`, asked as a new process would ask: nothing is cached, nothing is known to be out.
+
+    Raises:
+        ConfigurationError: there are none, or a store of the chain is configured wrongly.
+    """
+    from strongroom.secrets_manager import SecretsManager
+
+    rows = _rows(config)
+    with SecretsManager.from_config(config) as secrets:
+        return resolve(rows, secrets.resolve)
+
+
+def exit_code(answers: Sequence[Requirement]) -> ExitCode:
+    """DONE where every row is met, else the code of the row that needs the most doing."""
+    codes = {code_of(answer.error) for answer in answers if answer.error is not None and not answer.met}
+    return min(codes, key=_GRAVEST_FIRST.index, default=ExitCode.DONE)
+
+
+def met(config: Config, otherwise: str) -> tuple[Requirement, ...]:
+    """`ask` for a command that needs every row to be met.
+
+    Args:
+        config: the configuration.
+        otherwise: what the command did not do, in words, where one is not met.
+
+    Raises:
+        click.exceptions.Exit: one is not, and which and why has been said.
+    """
+    answers = ask(config)
+    if unmet := [answer for answer in answers if not answer.met]:
+        for answer in unmet:
+            output.say(f"{answer.variable}: {answer.error}")
+        output.say(f"{otherwise}: {len(unmet)} of {count(answers)} of [secrets] did not resolve")
+        raise click.exceptions.Exit(exit_code(answers))
+    return answers
+
+
+def count(rows: Sequence[Requirement]) -> str:
+    """`1 variable`, `5 variables`."""
+    return f"{len(rows)} variable{'' if len(rows) == 1 else 's'}"
+
+
+def _rows(config: Config) -> Mapping[str, SecretConfig]:
+    if not config.secrets:
+        # To have checked nothing must not look like success: the command may stand in the wrong folder.
+        raise ConfigurationError("There is no [secrets] to ask for: strongroom.toml has no such table, or is not here")
+    return config.secrets
