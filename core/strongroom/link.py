@@ -20,11 +20,14 @@ from strongroom.cache.memory import Flight
 from strongroom.errors import (
     AuthenticationError,
     ConflictError,
+    InvalidDataError,
+    InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
     StoreUnavailableError,
     StrongroomError,
+    UnsupportedOperationError,
 )
 from strongroom.front import Front, open_front
 from strongroom.model import Secret, SensitiveDict, Version, protect_data
@@ -338,6 +341,8 @@ class Link:
                 answer = operation(self._open())
         except StoreUnavailableError as error:
             outage = error
+        except (InvalidPathError, InvalidDataError, UnsupportedOperationError):
+            raise  # most are refused before anything is sent, which does not say that an outage is over
         except StrongroomError:
             self._answered()
             raise

@@ -22,6 +22,7 @@ from strongroom.errors import (
     AuthenticationError,
     ConfigurationError,
     ConflictError,
+    InvalidDataError,
     InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
@@ -391,6 +392,25 @@ def test_a_store_that_is_out_of_order_is_not_asked_for_each_read(chain: Chain, v
         with pytest.raises(StoreUnavailableError, match=f"nobody/has/{number} "):
             chain.resolve(f"nobody/has/{number}", "k")
     assert asked == ["nobody/has/0"]
+
+
+@pytest.mark.parametrize("refusal", [InvalidPathError, InvalidDataError, UnsupportedOperationError])
+def test_what_is_refused_before_it_is_sent_ends_no_outage(
+    vault: RemoteStore, refusal: type[StoreError], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the next read would wait for a server that still hangs."""
+    caplog.set_level(logging.INFO, LOGGER)
+    last = link("vault", vault)
+    chain = Chain([last])
+    vault.fault = StoreUnavailableError("db", "refused")
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("db", "url")
+    monkeypatch.setattr(last._breaker, "admit", lambda: True)  # a probe is due
+    vault.fault = refusal("db", "refused here")
+    with pytest.raises(refusal):
+        chain.resolve("db", "url")
+    assert last._breaker.is_open
+    assert "available again" not in caplog.text
 
 
 def test_a_caller_without_time_says_nothing_of_the_store(vault: RemoteStore) -> None:
