@@ -9,7 +9,8 @@ import click
 from strongroom.cli import output
 from strongroom.cli.exit_codes import ExitCode, code_of
 from strongroom.config import Config, SecretConfig
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, InvalidDataError
+from strongroom.model import as_text
 from strongroom.requirements import Requirement, resolve
 
 _GRAVEST_FIRST = (
@@ -59,6 +60,29 @@ def met(config: Config, otherwise: str) -> tuple[Requirement, ...]:
         output.say(f"{otherwise}: {len(unmet)} of {count(answers)} of [secrets] did not resolve")
         raise click.exceptions.Exit(exit_code(answers))
     return answers
+
+
+def content(answer: Requirement) -> bytes:
+    """The value as bytes: text as UTF-8, bytes as they are, a number, boolean or container as JSON.
+
+    Raises:
+        InvalidDataError: it is null, or holds half a character. The message names the variable.
+    """
+    value = answer.resolution.value if answer.resolution else None
+    if value is None:
+        raise refusal(answer, "it is null, which is no text")
+    if isinstance(value, bytes):
+        return value
+    try:
+        return as_text(value, answer.secret.path, answer.secret.key).encode()
+    except UnicodeEncodeError:
+        del value  # nor does the error leave here: it holds the value
+    raise refusal(answer, "it has a lone surrogate, which is no text")
+
+
+def refusal(answer: Requirement, why: str) -> InvalidDataError:
+    """What says that the value cannot be handed on, and under which name."""
+    return InvalidDataError(answer.secret.path, f"{answer.variable} cannot be set: {why}")
 
 
 def count(rows: Sequence[Requirement]) -> str:

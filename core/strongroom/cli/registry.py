@@ -14,6 +14,7 @@ BUILT_IN = {
     "check": ("strongroom.cli.commands.checking", "check_command"),
     "get": ("strongroom.cli.commands.reading", "get_command"),
     "list": ("strongroom.cli.commands.reading", "list_command"),
+    "run": ("strongroom.cli.commands.running", "run_command"),
     "set": ("strongroom.cli.commands.writing", "set_command"),
     "stores": ("strongroom.cli.commands.installed", "stores_command"),
 }

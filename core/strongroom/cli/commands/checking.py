@@ -41,11 +41,8 @@ def check_command(invocation: Invocation, wait: float, *, as_json: bool) -> None
     never taken for an absence. The exit code is 0 when the application has what it needs; else it says what is to be
     done first.
 
-    In an init container, before the application starts:
-
-    \b
-      strongroom check --wait 60s
-    """  # noqa: D301  # click's own mark for a block that is not to be wrapped
+    Example, in an init container: strongroom check --wait 60s
+    """
     config = invocation.load()
     answers = poll(lambda: needs.ask(config), wait)
     unmet = [answer for answer in answers if not answer.met]

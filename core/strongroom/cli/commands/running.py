@@ -1,0 +1,81 @@
+"""`strongroom run`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.cli import needs, output
+from strongroom.cli.credentials import without_credentials
+from strongroom.cli.invocation import Invocation, current
+
+if TYPE_CHECKING:
+    from strongroom.requirements import Requirement
+
+CANNOT_RUN = 126
+NOT_THERE = 127
+"""What a shell's exit code is for a command that cannot be run, and for one that is not there."""
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
+@current
+def run_command(invocation: Invocation, command: tuple[str, ...]) -> None:
+    """Run COMMAND with the variables of [secrets] in its environment.
+
+    A value of Strongroom takes the place of the one that is there. Where one that is needed does not resolve, COMMAND
+    is not started. It does not inherit what opens a store: the tokens in VAULT_*, BAO_* and STRONGROOM_* variables. It
+    takes the place of this process, so that signals reach it and its exit code is the exit code.
+
+    Example: strongroom run -- gunicorn app:application
+    """
+    from strongroom import plugins
+
+    config = invocation.load()
+    answers = needs.met(config, f"{command[0]} was not started")
+    schemas = {plugin.name: plugin.schema for plugin in plugins.installed()}
+    inherited = without_credentials(os.environ, config, schemas)
+    click.get_current_context().exit(_replace_process(command, environment(inherited, answers)))
+
+
+def environment(inherited: Mapping[str, str], answers: Sequence[Requirement]) -> dict[bytes, bytes]:
+    """The variables of the command: those that it inherits, and over them those that resolved.
+
+    One that no store has and none is required stays as it is inherited.
+
+    Raises:
+        InvalidDataError: names the variable whose value no environment can hold.
+    """
+    found = {os.fsencode(answer.variable): _content(answer) for answer in answers if answer.resolution is not None}
+    return {os.fsencode(name): os.fsencode(value) for name, value in inherited.items()} | found
+
+
+def _content(answer: Requirement) -> bytes:
+    content = needs.content(answer)
+    if b"\0" in content:
+        del content
+        raise needs.refusal(answer, "it holds a NUL, which no environment variable can hold")
+    return content
+
+
+def _replace_process(command: tuple[str, ...], variables: Mapping[bytes, bytes]) -> int:
+    """Becomes the command. Where that fails, a shell's exit code for it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Python ignores these, and what is ignored stays so in the program that takes its place.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
+    try:
+        os.execvpe(command[0], command, variables)  # noqa: S606  # running what is asked for is the point
+    except FileNotFoundError:
+        code, fault = NOT_THERE, f"there is no command {command[0]}"
+    except OSError as error:
+        code, fault = CANNOT_RUN, f"{command[0]} cannot be run: {error.strerror}"
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    output.say(fault)
+    return code
