@@ -51,6 +51,8 @@ class VaultKV2(VaultKV):
         prefix: what every path is below, `""` or `like/this`.
     """
 
+    recoverable = True
+
     def __init__(self, session: Session, api: KV2API, prefix: str) -> None:
         super().__init__(session, api, prefix)
         self._api = api

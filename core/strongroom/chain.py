@@ -86,6 +86,19 @@ class Resolution:
     attempts: tuple[Attempt, ...]
 
 
+@dataclass(frozen=True)
+class WriteTarget:
+    """Where a write would go.
+
+    Attributes:
+        store: the store's name.
+        capabilities: the names of what it can do beyond reading, such as `versioned` or `recoverable`.
+    """
+
+    store: str
+    capabilities: frozenset[str]
+
+
 class Chain:
     """Links, in the order in which they are asked.
 
@@ -216,6 +229,20 @@ class Chain:
         path = check_path(path)
         with time_limit(self._timeout):
             self._target(path, store).delete(path)
+
+    def write_target(self, path: str, *, store: str | None = None) -> WriteTarget:
+        """Where `write` and `delete` would go. It opens the store, and changes nothing.
+
+        Raises:
+            UnsupportedOperationError: it cannot be written.
+        """
+        path = check_path(path)
+        with time_limit(self._timeout):
+            link = self._target(path, store)
+            capabilities = link.capabilities()
+        if "writable" not in capabilities:
+            raise UnsupportedOperationError(path, "it cannot be written", store=link.name)
+        return WriteTarget(link.name, capabilities)
 
     def _target(self, path: str, store: str | None) -> Link:
         """The link to write to: the one that is named, else the first that can be written."""

@@ -31,6 +31,7 @@ from strongroom.store import (
     ListableStore,
     LocalStore,
     ProbedStore,
+    RecoverableStore,
     SecretStore,
     VersionedStore,
     VersionInfo,
@@ -66,6 +67,7 @@ class Front:
         self._versioned = store if isinstance(store, VersionedStore) else None
         self._bulk = store if isinstance(store, BulkStore) else None
         self._probed = store if isinstance(store, ProbedStore) else None
+        self._recoverable = isinstance(store, RecoverableStore) and store.recoverable is True
         self.local = isinstance(store, LocalStore) and store.local is True
         self._closed = False
         self._closing = threading.Lock()
@@ -102,6 +104,7 @@ class Front:
             "writable": self._writable,
             "checked": self._checked,
             "versioned": self._versioned,
+            "recoverable": self._recoverable or None,
             "bulk": self._bulk,
             "probed": self._probed,
             "local": self.local or None,

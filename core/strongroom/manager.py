@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, overload
 from weakref import WeakSet
 
-from strongroom.chain import MISSING, Chain, Resolution
+from strongroom.chain import MISSING, Chain, Resolution, WriteTarget
 from strongroom.database_url import DATABASE_PATH, WANTED, database_url
 from strongroom.errors import SecretNotFoundError
 from strongroom.event_loop import blocking_if_needed, in_thread
@@ -103,6 +103,7 @@ class SecretsManager:
         defaults = {(s.path, s.key): s.default for s in config.secrets.values() if s.default is not None}
         self._chain = Chain(links, timeout=config.timeout, defaults=defaults)
         self._peek = self._chain.peek
+        self._config = config
         self._timeout = config.timeout
         _managers.add(self)
 
@@ -124,6 +125,11 @@ class SecretsManager:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    @property
+    def config(self) -> Config:
+        """The configuration that it was made from."""
+        return self._config
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -323,6 +329,15 @@ class SecretsManager:
     async def adelete_secret(self, path: str, *, store: str | None = None) -> None:
         """`delete_secret`, off the event loop."""
         await in_thread(self.delete_secret, path, store=store)
+
+    def write_target(self, path: str, *, store: str | None = None) -> WriteTarget:
+        """The store that `set_secret` and `delete_secret` would change, and what it can do. It changes nothing.
+
+        Raises:
+            ConfigurationError: the chain has no store of that name.
+            UnsupportedOperationError: no store of the chain, or not that one, can be written.
+        """
+        return self._chain.write_target(path, store=store)
 
     # --- looking after it ---------------------------------------------------------------------------------------------
 

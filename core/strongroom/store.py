@@ -222,6 +222,19 @@ class VersionedStore(Protocol):
 
 
 @runtime_checkable
+class RecoverableStore(Protocol):
+    """A store whose service keeps what is overwritten or deleted, so that its operator can bring it back.
+
+    It is for one that is no `VersionedStore`, which says so by its methods: nobody is asked before a delete then.
+    """
+
+    @property
+    def recoverable(self) -> bool:
+        """*Must* be True. A class attribute is enough."""
+        ...
+
+
+@runtime_checkable
 class BulkStore(Protocol):
     """A store that answers many at once faster than one by one, in bounded memory."""
 

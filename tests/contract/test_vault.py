@@ -44,7 +44,7 @@ class TestKV2(VaultContract):
     """Version 2 has check-and-set. Here it is used below a prefix."""
 
     version = 2
-    capabilities = VaultContract.capabilities | {"checked"}
+    capabilities = VaultContract.capabilities | {"checked", "recoverable"}
     prefix = "below/here"
 
     @pytest.fixture

@@ -31,6 +31,7 @@ from strongroom import (
 )
 from strongroom.chain import MISSING
 from strongroom.database_url import database_url
+from strongroom.errors import UnsupportedOperationError
 from strongroom.memory import MemoryStore
 from strongroom.model import Secret, SensitiveDict, SensitiveStr, Value
 
@@ -586,3 +587,20 @@ def test_forty_threads_set_forty_keys_of_one_secret(manager: SecretsManager) -> 
         thread.join()
     assert manager.get_secret("shared") == {f"key{number}": number for number in range(40)}
     assert time.monotonic() - began < 10
+
+
+# --- where a write goes -----------------------------------------------------------------------------------------------
+
+
+def test_the_target_of_a_write_is_known_before_it(store: RemoteStore) -> None:
+    """The first store that can be written, or the one that is named; nothing is changed."""
+    with SecretsManager(chain=["env", store]) as secrets:
+        target = secrets.write_target("a/b")
+        assert target.store == "remote"
+        assert target.capabilities >= {"writable", "versioned"}
+        assert secrets.write_target("a/b", store="remote") == target
+        with pytest.raises(UnsupportedOperationError, match=r"store env: it cannot be written"):
+            secrets.write_target("a/b", store="env")
+        with pytest.raises(ConfigurationError):
+            secrets.write_target("a/b", store="none")
+        assert [link.store for link in secrets.config.chain] == ["env", "remote"]

@@ -101,7 +101,8 @@ def _setting(option: OptionSchema, value: object, given: Given, *, text: bool, s
         raise ConfigurationError(f"{given.origin}: the option {option.name} must be {option.words}, not {what}")
     # An address with a password in it is refused, by a check whose frames may be printed.
     secret = secret or option.option.secret or (option.option.address and _may_hold_password(read))
-    return Setting(_shielded(read, secret=secret), given.origin, secret, given.rank, given.found)
+    shielded = _shielded(read, secret=secret)
+    return Setting(shielded, given.origin, secret, given.rank, given.found, option.option.address)
 
 
 def _may_hold_password(address: object) -> bool:

@@ -18,6 +18,7 @@ class Setting:
         secret: whether the value is never shown.
         rank: the source's place in the order of precedence.
         found: the file that gave it, where that was found in the working directory and nobody named it.
+        address: whether it holds the URL of a service, or a list of them.
     """
 
     value: object
@@ -25,6 +26,7 @@ class Setting:
     secret: bool
     rank: Rank
     found: str = ""
+    address: bool = False
 
     def __repr__(self) -> str:
         return f"Setting({REDACTED if self.secret else repr(self.value)}, origin={self.origin!r})"

@@ -120,6 +120,7 @@ def test_an_interruption_is_silent(command, monkeypatch):
     assert (done.code, done.out, done.err.strip()) == (130, b"", "")
 
 
+@pytest.mark.usefixtures("configured")
 def test_ctrl_c_at_the_prompt_is_silent_too(terminal, script):
     """Nothing was stored, and no traceback says so."""
     screen = terminal(script, "set", "app/config", "password")

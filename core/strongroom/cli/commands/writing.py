@@ -1,4 +1,4 @@
-"""`strongroom set`."""
+"""`strongroom set` and `strongroom delete`."""
 
 from __future__ import annotations
 
@@ -6,61 +6,87 @@ import sys
 
 import click
 
-from strongroom.cli import output
+from strongroom.cli import output, values
 from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.target import announce, ask, reasons
 from strongroom.errors import shown
-from strongroom.model import SensitiveStr, Value, check_key, check_path, parse_reference, protect
+from strongroom.model import SensitiveDict, check_data
 
-_HOW = "type the value when asked, or pipe it in: `… | strongroom set PATH KEY`"
+_YES = "Do not ask, where it is production or cannot be undone."
 
 
 # Unknown options are taken as words, since click would repeat in its message what may be a value.
 @click.command("set", context_settings={"ignore_unknown_options": True})
-@click.argument("words", nargs=-1, metavar="PATH KEY")
+@click.argument("words", nargs=-1, metavar="PATH [KEY | KEY=@FILE...]")
+@click.option("--json", "document", metavar="FILE", help="Set the keys of a JSON object; - reads it from stdin.")
 @click.option("--store", metavar="NAME", help="Write to this store, not to the first of the chain that can be written.")
 @click.option("--replace", is_flag=True, help="Drop the secret's other keys; without it they are kept.")
 @click.option("--empty", is_flag=True, help="Store an empty value, where stdin is empty.")
+@click.option("-y", "--yes", is_flag=True, help=_YES)
 @current
 def set_command(
-    invocation: Invocation, words: tuple[str, ...], *, store: str | None, replace: bool, empty: bool
+    invocation: Invocation,
+    words: tuple[str, ...],
+    *,
+    document: str | None,
+    store: str | None,
+    replace: bool,
+    empty: bool,
+    yes: bool,
 ) -> None:
-    """Store one value, and keep the secret's other keys.
+    """Store one value or several, and keep the secret's other keys.
 
-    The value is never on the command line, where every process of the machine could read it: on a terminal it is asked
-    for without echo, else it is read from stdin, less one newline at its end. What is not UTF-8 is stored as bytes,
-    whole. PATH#KEY stands for PATH KEY.
+    A value is never on the command line, where every process of the machine could read it: on a terminal it is asked
+    for without echo, else it is read from stdin, less one newline at its end. KEY=@FILE stores the exact content of a
+    file, and --json the keys of an object. What is not UTF-8 is stored as bytes, whole. PATH#KEY stands for PATH KEY.
+
+    It says where it writes first. In production it asks, and with --replace where the store keeps no versions; without
+    a terminal it needs --yes then.
+
+    Example: strongroom set services/web cert=@web.crt key=@web.key
     """
-    path, key = _target(words)
-    value = _typed(path, key) if sys.stdin.isatty() else _piped(empty=empty)
+    wanted = values.parse_words(words) if document is None else values.parse_path(words)
+    if document not in {None, "-"}:
+        data = values.read_document(values.read_file(str(document), "the document of --json"))
+    else:
+        data = values.read_files(wanted.files)
     with invocation.open() as secrets:
-        version = secrets.set_secret(path, {key: value}, store=store, replace=replace)
-    output.say(f"stored {shown(key)} at {shown(path)}{'' if version is None else f', version {version}'}")
+        target = secrets.write_target(wanted.path, store=store)
+        what = _listed(wanted.keys or list(data)) or "keys from stdin"
+        announce(secrets, target, f"writing {what} at {shown(wanted.path)} to")
+        ask(reasons(target, secrets.config, drops=replace), yes=yes)
+        if document == "-":
+            data = values.read_document(sys.stdin.buffer.read())
+        elif wanted.key is not None:
+            typed = sys.stdin.isatty()
+            value = values.read_typed(wanted.path, wanted.key) if typed else values.read_piped(empty=empty)
+            data = SensitiveDict({wanted.key: value})
+        version = secrets.set_secret(wanted.path, check_data(wanted.path, data), store=target.store, replace=replace)
+    numbered = "" if version is None else f", version {version}"
+    output.say(f"stored {_listed(list(data))} at {shown(wanted.path)}{numbered}")
 
 
-def _target(words: tuple[str, ...]) -> tuple[str, str]:
-    """Path and key. No message of it repeats a word that follows the path: it may be a value in the wrong place."""
-    last = words[-1] if words else ""
-    # A path may hold an equals sign, and so may a key; but in a key it is nearly always a value that was put there.
-    suspect = last.partition("#")[2] or last if len(words) == 1 else last
-    if "=" in suspect or any(word.startswith("-") for word in words):
-        raise click.UsageError(f"A value does not belong on the command line: {_HOW}")
-    if len(words) not in {1, 2}:
-        raise click.UsageError(f"It takes PATH and KEY, or PATH#KEY, and nothing more: {_HOW}")
-    path, key = parse_reference(last) if len(words) == 1 else words
-    if key is None:
-        raise click.UsageError(f"It takes a KEY too: {_HOW}")
-    return check_path(path), check_key(key, path)
+@click.command("delete")
+@click.argument("path")
+@click.option("--store", metavar="NAME", help="Delete it in this store, not in the first that can be written.")
+@click.option("-y", "--yes", is_flag=True, help=_YES)
+@current
+def delete_command(invocation: Invocation, path: str, *, store: str | None, yes: bool) -> None:
+    """Remove a whole secret from one store.
+
+    It says from where first. In production it asks, and where the store keeps no versions, so that it cannot be undone;
+    without a terminal it needs --yes then. A secret of the same path in a lower store of the chain is read again.
+
+    Example: strongroom delete services/web --store vault
+    """
+    with invocation.open() as secrets:
+        target = secrets.write_target(path, store=store)
+        announce(secrets, target, f"deleting {shown(path)} from")
+        ask(reasons(target, secrets.config, drops=True), yes=yes)
+        secrets.delete_secret(path, store=target.store)
+    output.say(f"deleted {shown(path)} from store {shown(target.store)}")
 
 
-def _typed(path: str, key: str) -> Value:
-    return SensitiveStr(click.prompt(f"Value of {path}#{key}", hide_input=True, err=True))
-
-
-def _piped(*, empty: bool) -> Value:
-    content = sys.stdin.buffer.read()
-    if not content and not empty:
-        raise click.UsageError("stdin is empty; --empty stores an empty value")
-    try:
-        return SensitiveStr(content.removesuffix(b"\n").decode())
-    except UnicodeDecodeError:
-        return protect(content)
+def _listed(keys: list[str]) -> str:
+    *most, last = map(shown, keys) if keys else ("",)
+    return f"{', '.join(most)} and {last}" if most else last
