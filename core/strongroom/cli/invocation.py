@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,17 @@ class Invocation:
         from strongroom import discovery
 
         return discovery.load(config_file=self.config_file, environment=self.environment)
+
+
+def completed(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """For `shell_complete=`: what completes a word of this kind, one of `completion.KINDS`, imported on Tab only."""
+
+    def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+        from strongroom.cli.completion import KINDS
+
+        return KINDS[kind](ctx, incomplete)
+
+    return complete
 
 
 current = click.make_pass_decorator(Invocation)

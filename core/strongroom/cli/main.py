@@ -15,7 +15,7 @@ import click
 
 from strongroom.cli import output, registry
 from strongroom.cli.exit_codes import ExitCode, code_of
-from strongroom.cli.invocation import Invocation
+from strongroom.cli.invocation import Invocation, completed
 from strongroom.errors import PluginError, StrongroomError
 
 
@@ -74,7 +74,12 @@ _FILE = click.Path(path_type=Path)
 
 @click.group(cls=_Commands, invoke_without_command=True, subcommand_metavar=_COMMAND, context_settings=_SETTINGS)
 @click.option("--config", "config_file", metavar="FILE", type=_FILE, help="Read this file, not ./strongroom.toml.")
-@click.option("--environment", metavar="NAME", help="Use this one of the file's environments.")
+@click.option(
+    "--environment",
+    metavar="NAME",
+    shell_complete=completed("environment"),
+    help="Use this one of the file's environments.",
+)
 @click.option("--verbose", is_flag=True, help="Say what each store answered, and where a failure happened.")
 @click.option("--no-color", is_flag=True, help="Plain text. The variable NO_COLOR takes the colours away too.")
 @click.version_option(package_name="strongroom", message="%(version)s")
@@ -96,6 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: the command line without the program's name; by default the process's own.
     """
+    if "_STRONGROOM_COMPLETE" in os.environ:  # `completion.VARIABLE`, which a shell sets on Tab
+        from strongroom.cli import completion
+
+        completion.answer(strongroom)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

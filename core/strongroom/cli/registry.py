@@ -12,6 +12,7 @@ from strongroom.plugins.distributions import entry_points
 
 BUILT_IN = {
     "check": ("strongroom.cli.commands.checking", "check_command"),
+    "completion": ("strongroom.cli.commands.completing", "completion_command"),
     "delete": ("strongroom.cli.commands.writing", "delete_command"),
     "export": ("strongroom.cli.commands.exporting", "export_command"),
     "get": ("strongroom.cli.commands.reading", "get_command"),

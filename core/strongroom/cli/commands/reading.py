@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli import output
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.invocation import Invocation, completed, current
 from strongroom.model import REDACTED, Value, parse_reference, to_json_text
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command("get")
-@click.argument("path", metavar="PATH[#KEY]")
-@click.argument("key", required=False)
+@click.argument("path", metavar="PATH[#KEY]", shell_complete=completed("reference"))
+@click.argument("key", required=False, shell_complete=completed("key"))
 @click.option("--json", "as_json", is_flag=True, help="As JSON: the value, or the whole secret as one object.")
 @click.option("--reveal", is_flag=True, help="Show the values of a whole secret on a terminal too.")
 @current
@@ -41,7 +41,7 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
 
 
 @click.command("list")
-@click.argument("prefix", default="")
+@click.argument("prefix", default="", shell_complete=completed("folder"))
 @click.option("-r", "--recursive", is_flag=True, help="Every secret below PREFIX, not only what is directly below.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON array of names.")
 @current

@@ -7,7 +7,7 @@ import sys
 import click
 
 from strongroom.cli import output, values
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.invocation import Invocation, completed, current
 from strongroom.cli.target import announce, ask, reasons
 from strongroom.errors import shown
 from strongroom.model import SensitiveDict, check_data
@@ -17,9 +17,14 @@ _YES = "Do not ask, where it is production or cannot be undone."
 
 # Unknown options are taken as words, since click would repeat in its message what may be a value.
 @click.command("set", context_settings={"ignore_unknown_options": True})
-@click.argument("words", nargs=-1, metavar="PATH [KEY | KEY=@FILE...]")
+@click.argument("words", nargs=-1, metavar="PATH [KEY | KEY=@FILE...]", shell_complete=completed("path, then keys"))
 @click.option("--json", "document", metavar="FILE", help="Set the keys of a JSON object; - reads it from stdin.")
-@click.option("--store", metavar="NAME", help="Write to this store, not to the first of the chain that can be written.")
+@click.option(
+    "--store",
+    metavar="NAME",
+    shell_complete=completed("store"),
+    help="Write to this store, not to the first of the chain that can be written.",
+)
 @click.option("--replace", is_flag=True, help="Drop the secret's other keys; without it they are kept.")
 @click.option("--empty", is_flag=True, help="Store an empty value, where stdin is empty.")
 @click.option("-y", "--yes", is_flag=True, help=_YES)
@@ -67,8 +72,13 @@ def set_command(
 
 
 @click.command("delete")
-@click.argument("path")
-@click.option("--store", metavar="NAME", help="Delete it in this store, not in the first that can be written.")
+@click.argument("path", shell_complete=completed("path"))
+@click.option(
+    "--store",
+    metavar="NAME",
+    shell_complete=completed("store"),
+    help="Delete it in this store, not in the first that can be written.",
+)
 @click.option("-y", "--yes", is_flag=True, help=_YES)
 @current
 def delete_command(invocation: Invocation, path: str, *, store: str | None, yes: bool) -> None:

@@ -1,0 +1,170 @@
+"""What a shell offers on Tab: paths, keys and names, in a short time or not at all, and never a value.
+
+The mechanism is click's: the script of `strongroom completion SHELL` calls `strongroom` with a variable set, and
+`answer` takes over. See https://click.palletsprojects.com/en/stable/shell-completion/.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import click
+
+from strongroom.errors import StrongroomError
+from strongroom.store import time_limit
+
+if TYPE_CHECKING:
+    from strongroom.config import Config
+    from strongroom.secrets_manager import SecretsManager
+
+VARIABLE: Final = "_STRONGROOM_COMPLETE"
+"""The variable that the shell's script sets."""
+
+SHELLS: Final = ("bash", "zsh", "fish")
+
+CHAIN_TIME = 1.0
+"""The most that the stores may take, in seconds."""
+
+WHOLE_TIME = 2.0
+"""The most that a Tab may take, in seconds: a store's plugin may not keep to its own."""
+
+# A shell puts what it is offered into the line as it stands: a name that it would read as more than a word is left out.
+_WORD = re.compile(r"[\w./@+][\w./@+%,:=#-]*")
+
+
+def answer(cli: click.Command) -> NoReturn:
+    """Prints what the shell asks for and ends the process. A failure offers nothing, and says nothing on any stream."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+    signal.setitimer(signal.ITIMER_REAL, WHOLE_TIME)
+    with contextlib.suppress(BaseException):
+        cli.main([], prog_name="strongroom", complete_var=VARIABLE)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(0)
+
+
+def script(cli: click.Command, shell: str) -> str:
+    """What a shell evaluates to complete our command; a name of `SHELLS`."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"click cannot complete in {shell}")
+    return kind(cli, {}, "strongroom", VARIABLE).source()
+
+
+# --- what can be completed --------------------------------------------------------------------------------------------
+
+
+def references(ctx: click.Context, incomplete: str) -> list[str]:
+    """PATH, and after a # the keys of that secret."""
+    path, mark, _ = incomplete.rpartition("#")
+    if not mark:
+        return paths(ctx, incomplete)
+    return _words(incomplete, (f"{path}#{key}" for key in _keys(ctx, path)))
+
+
+def paths(ctx: click.Context, incomplete: str) -> list[str]:
+    """Paths, one folder at a time; through a folder that holds one thing it goes on."""
+    with _opened(ctx) as (secrets, config):
+        found = _words(incomplete, _below(secrets, config, incomplete))
+        while len(found) == 1 and found[0].endswith("/"):
+            deeper = _words(found[0], _below(secrets, config, found[0]))
+            if not deeper:
+                break
+            found = deeper
+        return found
+
+
+def folders(ctx: click.Context, incomplete: str) -> list[str]:
+    """Folders."""
+    with _opened(ctx) as (secrets, config):
+        return [name for name in _words(incomplete, _below(secrets, config, incomplete)) if name.endswith("/")]
+
+
+def keys(ctx: click.Context, incomplete: str) -> list[str]:
+    """The keys of the secret whose path stands before."""
+    return _words(incomplete, _keys(ctx, str(ctx.params.get("path") or "")))
+
+
+def path_then_keys(ctx: click.Context, incomplete: str) -> list[str]:
+    """The words of `set`: a path, then keys."""
+    before = ctx.params.get("words") or ()
+    return _words(incomplete, _keys(ctx, str(before[0]))) if before else references(ctx, incomplete)
+
+
+def stores(ctx: click.Context, incomplete: str) -> list[str]:
+    """The names of the chain's stores."""
+    return _words(incomplete, (link.store for link in _config(ctx).chain))
+
+
+def environments(ctx: click.Context, incomplete: str) -> list[str]:
+    """The environments of the configuration file."""
+    from strongroom import discovery
+
+    named = ctx.find_root().params.get("config_file") or os.environ.get("STRONGROOM_CONFIG") or discovery.FILE_NAME
+    return _words(incomplete, discovery.environments(Path(named).expanduser()))
+
+
+KINDS: Mapping[str, Callable[[click.Context, str], list[str]]] = {
+    "reference": references,
+    "path": paths,
+    "folder": folders,
+    "key": keys,
+    "path, then keys": path_then_keys,
+    "store": stores,
+    "environment": environments,
+}
+
+
+# --- how it is found --------------------------------------------------------------------------------------------------
+
+
+def _config(ctx: click.Context) -> Config:
+    from strongroom import discovery
+
+    options = ctx.find_root().params
+    return discovery.load(config_file=options.get("config_file"), environment=options.get("environment"))
+
+
+@contextlib.contextmanager
+def _opened(ctx: click.Context) -> Iterator[tuple[SecretsManager, Config]]:
+    from strongroom.secrets_manager import SecretsManager
+
+    config = _config(ctx)
+    # All calls together, and not each of them: where a store is silent the second one is not begun.
+    with time_limit(CHAIN_TIME), SecretsManager.from_config(config) as secrets:
+        yield secrets, config
+
+
+def _below(secrets: SecretsManager, config: Config, incomplete: str) -> set[str]:
+    """What is directly below the folder that is typed already: of the stores, and of the rows of `[secrets]`."""
+    folder, slash, _ = incomplete.rpartition("/")
+    below = folder + slash
+    rows = (row.path for row in config.secrets.values() if row.path.startswith(below))
+    found = {below + first + more for first, more, _ in (path[len(below) :].partition("/") for path in rows)}
+    with contextlib.suppress(StrongroomError):
+        found |= {below + name for name in secrets.list_secrets(folder)}
+    return found
+
+
+def _keys(ctx: click.Context, path: str) -> set[str]:
+    """The names of the keys at a path: what is read is dropped here."""
+    with _opened(ctx) as (secrets, config):
+        found = {row.key for row in config.secrets.values() if row.path == path}
+        with contextlib.suppress(StrongroomError):
+            found |= secrets.get_secret(path).keys()
+        return found
+
+
+def _words(incomplete: str, found: Iterable[str]) -> list[str]:
+    """Those that go on from what is typed, and that a shell takes for one word."""
+    return sorted({name for name in found if name.startswith(incomplete) and _WORD.fullmatch(name)})

@@ -1,0 +1,161 @@
+"""Completion on Tab: what a shell is offered, and that a failure offers nothing and says nothing."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+CANARY = "canary-7f3a"
+SHELLS = ("bash", "zsh", "fish")
+
+MEMORY = """
+environment = "dev"
+environments.dev.chain = ["memory"]
+environments.prod.chain = ["memory"]
+secrets.DSN = "monitoring/sentry#dsn"
+
+[stores.memory.secrets]
+"app/config" = { password = "canary-7f3a", "with space" = "canary-7f3a", "--yes" = "canary-7f3a", "$(id)" = "x" }
+"database/connection" = { host = "canary-7f3a", port = 5432 }
+"database/$(touch pwned)" = { a = "canary-7f3a" }
+"lone/some/secret" = { a = "canary-7f3a" }
+"services/web" = { a = "canary-7f3a" }
+"services/api" = { a = "canary-7f3a" }
+"""
+
+
+@pytest.fixture
+def tab(script):
+    """What each shell is offered for the words before the cursor, the last of which is not yet whole."""
+
+    def press(*words: str, shell: str = "bash") -> list[str]:
+        line = " ".join(("strongroom", *words))
+        last = words[-1] if shell == "fish" else str(len(words))
+        environ = {"_STRONGROOM_COMPLETE": f"{shell}_complete", "COMP_WORDS": line, "COMP_CWORD": last}
+        done = subprocess.run(
+            [script], capture_output=True, text=True, env={**os.environ, **environ}, timeout=30, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert CANARY not in done.stdout
+        lines = done.stdout.strip("\n").splitlines()
+        return lines[1::3] if shell == "zsh" else [line.partition(",")[2].partition("\t")[0] for line in lines]
+
+    return press
+
+
+@pytest.fixture
+def configured() -> None:
+    """`./strongroom.toml` with secrets in memory, some under names that a shell would run."""
+    Path("strongroom.toml").write_text(MEMORY, "utf-8")
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("del",), ["delete"]),
+        (("get", "--rev"), ["--reveal"]),
+        (("get", "da"), ["database/connection"]),
+        (("get", ""), ["app/", "database/", "lone/", "monitoring/", "services/"]),
+        (("get", "lo"), ["lone/some/secret"]),
+        (("get", "services/"), ["services/api", "services/web"]),
+        (("get", "app/config#"), ["app/config#--yes", "app/config#password"]),
+        (("get", "app/config", ""), ["password"]),
+        (("get", "database/connection#h"), ["database/connection#host"]),
+        (("get", "monitoring/"), ["monitoring/sentry"]),
+        (("get", "monitoring/sentry#"), ["monitoring/sentry#dsn"]),
+        (("set", "database/connection", "po"), ["port"]),
+        (("set", "app/config", "--store", ""), ["memory"]),
+        (("delete", "services/w"), ["services/web"]),
+        (("list", "s"), ["services/"]),
+        (("--environment", ""), ["dev", "prod"]),
+        (("--environment", "dev", "get", "da"), ["database/connection"]),
+        (("get", "nothing/like/this"), []),
+        (("get", "../"), []),
+        (("get", "a//"), []),
+        (("get", "app/none#"), []),
+    ],
+)
+def test_what_is_offered(tab, shell, words, offered):
+    """Paths one folder at a time, keys after a # or as the next word; never a name that a shell would run."""
+    assert tab(*words, shell=shell) == offered
+
+
+def test_paths_and_keys_come_from_the_server(tab, openbao, kv2, monkeypatch):
+    """And what they hold does not."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", kv2)
+    openbao.put("database/connection", {"host": CANARY, "password": CANARY}, mount=kv2)
+    openbao.put("database/pool", {"size": 5}, mount=kv2)
+    assert tab("get", "database/") == ["database/connection", "database/pool"]
+    assert tab("get", "database/connection", "") == ["host", "password"]
+
+
+def test_a_server_that_is_gone_or_silent_costs_a_moment_and_no_word(tab, monkeypatch):
+    """What `[secrets]` names is offered all the same."""
+    monkeypatch.setenv("VAULT_TOKEN", CANARY)
+    Path("strongroom.toml").write_text('secrets.DSN = "monitoring/sentry#dsn"\n', "utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("VAULT_ADDR", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert tab("get", "mon") == ["monitoring/sentry"]
+        assert tab("get", "monitoring/sentry#") == ["monitoring/sentry#dsn"]
+    assert tab("get", "mon") == ["monitoring/sentry"]
+
+
+@pytest.mark.parametrize("text", ["chain = [", 'chain = ["none"]', 'chain = "canary-7f3a"'])
+def test_a_configuration_that_is_wrong_offers_nothing(tab, text):
+    """A command that is run says what is wrong with it."""
+    Path("strongroom.toml").write_text(text, "utf-8")
+    assert tab("get", "a") == []
+    assert tab("get", "a#") == []
+    assert tab("get", "--rev") == ["--reveal"]
+
+
+def test_a_store_that_does_not_keep_to_its_time_is_left():
+    """A shell that hangs on Tab is one that a person closes."""
+    program = """if True:
+        import threading
+        from strongroom.cli import completion, main
+        completion.WHOLE_TIME = 0.2
+        main.registry.load = lambda name: threading.Event().wait()
+        main.main([])
+    """
+    environ = {"_STRONGROOM_COMPLETE": "bash_complete", "COMP_WORDS": "strongroom get a", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, env={**os.environ, **environ}, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_is_what_click_makes(command, shell):
+    """It names our command and the variable that `main` looks for."""
+    done = command("completion", shell)
+    assert (done.code, done.err) == (0, "")
+    assert f"_STRONGROOM_COMPLETE={shell}_complete".encode() in done.out
+    assert command("completion", "tcsh").code == 2
+
+
+@pytest.mark.usefixtures("configured")
+def test_in_a_real_bash_a_tab_completes_a_path_and_a_key(script):
+    """Typed at a terminal; the line that results is one that works."""
+    environ = {**os.environ, "PATH": f"{Path(script).parent}:{os.environ['PATH']}", "PS1": "ready$ ", "TERM": "dumb"}
+    bash = pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], env=environ, encoding="utf-8", timeout=30)
+    try:
+        bash.expect_exact("ready$ ")
+        bash.sendline('eval "$(strongroom completion bash)"; echo loa""ded')
+        bash.expect_exact("loaded")
+        bash.send("strongroom get --json dat\t")
+        bash.expect_exact("database/connection ")
+        bash.send("po\t")
+        bash.expect_exact("port ")
+        bash.sendline("| tr 5 6")
+        bash.expect_exact("6432")
+    finally:
+        bash.close(force=True)
