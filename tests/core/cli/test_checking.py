@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,9 +128,35 @@ def test_a_terminal_shows_a_table(terminal, script):
     assert code == 0
     words = " ".join(screen.split())
     assert "DATABASE_URL database/connection#url required memory, version 1" in words
-    assert "the default: no store has it" in words
+    assert "DB_POOL_SIZE database/pool#size default default, in no store" in words
+    assert "SENTRY_DSN monitoring/sentry#dsn optional absent, in no store" in words
     assert CANARY not in screen
     assert "\x1b" not in screen
+
+
+def test_a_terminal_shows_what_each_store_said_of_what_is_missing(terminal, script):
+    """A line for each, and then which it is."""
+    configure(ROWS.replace('url = "', 'uri = "'))
+    code, screen = terminal(script, "--no-color", "check").ended()
+    assert code == 3
+    words = " ".join(screen.split())
+    assert "DATABASE_URL database/connection#url required missing memory: it has no key" in words
+    assert words.endswith("strongroom: 1 of 3 variables did not resolve: DATABASE_URL")
+
+
+def test_reading_one_value_pays_for_none_of_it():
+    """Nor for `run` and `export`, which share its logic."""
+    configure(ROWS)
+    program = (
+        "import sys; from strongroom.cli.main import run; run(['get', 'database/connection#url']);"
+        "print('', *sys.modules, sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(done.stdout.split())
+    assert "strongroom.cli.commands.reading" in loaded
+    modules = {"requirements", "cli.needs", "cli.credentials", "cli.formats"}
+    modules |= {f"cli.commands.{name}" for name in ("checking", "running", "exporting")}
+    assert loaded & {f"strongroom.{name}" for name in modules} == set()
 
 
 # --- a real server ----------------------------------------------------------------------------------------------------

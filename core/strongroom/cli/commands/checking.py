@@ -131,11 +131,11 @@ def _store(answer: Requirement) -> str:
 
 
 def _words(answer: Requirement) -> str:
-    """For a person: where it is from, or what each store said, a line each."""
-    if answer.resolution is None:
+    """For a person: where it is from; where that is a fault, what each store said, a line each."""
+    if not answer.met:
         return "\n".join((answer.state, *answer.reasons))
-    if not (store := _store(answer)):
-        return "the default: no store has it"
+    if answer.resolution is None or not (store := _store(answer)):
+        return f"{answer.state}, in no store"
     return store if answer.resolution.version is None else f"{store}, version {answer.resolution.version}"
 
 

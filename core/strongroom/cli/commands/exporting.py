@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @click.option(
-    "--format", "kind", type=click.Choice(["dotenv", "json", "github", "shell"]), required=True, help="What it is for."
+    "--format",
+    "kind",
+    type=click.Choice(["dotenv", "json", "github", "shell"]),
+    required=True,
+    help="How to print them.",
 )
 @click.option("--reveal", is_flag=True, help="Print the values on a terminal too.")
 @current
