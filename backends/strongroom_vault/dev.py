@@ -22,7 +22,7 @@ from strongroom_vault.server import DevServer
 
 DEFAULT_MOUNT = "secret"
 
-_KEPT = frozenset({"mount", "prefix", "kv_version"})
+_KEPT = frozenset({"mount", "prefix"})
 """The options of a store that say where its secrets are on a server, and not on which."""
 
 _CANNOT_RUN = 126
@@ -54,8 +54,8 @@ def dev(ctx: click.Context, command: tuple[str, ...], *, demo: bool) -> None:
     file = _configuration_file(options.get("config_file"))
     configs = _configurations(file, options.get("environment"))
     with DevServer() as server:
-        for mount, version in sorted({DEFAULT_MOUNT: 2, **dict(_mounts(configs))}.items()):
-            server.mount(mount, version=version)
+        for mount in sorted({DEFAULT_MOUNT, *_mounts(configs)}):
+            server.mount(mount)
         settings = redirections(configs, server.url, server.token)
         if file is not None:
             settings["STRONGROOM_CONFIG"] = str(file)
@@ -85,14 +85,14 @@ def _vault_stores(configs: Sequence[Config]) -> list[str]:
     return sorted({name for config in configs for name, store in config.stores.items() if store.plugin == VAULT})
 
 
-def _mounts(configs: Sequence[Config]) -> Iterator[tuple[str, int]]:
-    """The mounts that are written down, each with its engine's version. A reference names whatever it names later."""
+def _mounts(configs: Sequence[Config]) -> Iterator[str]:
+    """The mounts that are written down. A reference names whatever it names later."""
     for config in configs:
         for store in config.stores.values():
-            options = {name: given.value for name, given in store.options.items()}
-            mount = options.get("mount", DEFAULT_MOUNT)
+            given = store.options.get("mount")
+            mount = DEFAULT_MOUNT if given is None else given.value
             if store.plugin == VAULT and isinstance(mount, str):
-                yield mount.strip("/"), 1 if options.get("kv_version") in (1, "1") else 2
+                yield mount.strip("/")
 
 
 def _inherited(configs: Sequence[Config]) -> dict[str, str]:

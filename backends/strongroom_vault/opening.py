@@ -13,7 +13,7 @@ from strongroom_vault.address import Address
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.kv1 import VaultKV1
 from strongroom_vault.kv2 import VaultKV2
-from strongroom_vault.mounts import KVVersion, find_version
+from strongroom_vault.mounts import find_version
 from strongroom_vault.session import Session
 from strongroom_vault.tls import TLSSettings
 
@@ -34,7 +34,6 @@ def open_vault(
     namespace: Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"))] = None,
     mount: Annotated[str, Option("where the key-value engine is mounted")] = "secret",
     prefix: Annotated[str, Option("what every path is below")] = "",
-    kv_version: Annotated[int | None, Option("the engine's version, 1 or 2: asked of the server if not given")] = None,
     ca_cert: Annotated[
         Path | None,
         Option("authorities to trust: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), vouches_for="url"),
@@ -63,7 +62,8 @@ def open_vault(
 ) -> VaultKV1 | VaultKV2:
     """A store on a key-value engine of HashiCorp Vault or OpenBao.
 
-    It asks the server once, which version the engine is, unless `kv_version` says so. Nothing is read from the
+    It asks the server once, which version the engine is: an option that said so wrongly would take secrets for absent,
+    since a version 2 path on a version 1 mount is answered like a secret that is not there. Nothing is read from the
     environment or from a home folder: every setting is an argument here.
 
     Raises:
@@ -73,7 +73,7 @@ def open_vault(
     """
     try:
         tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify)
-        return _open(url, _token(token, auth), namespace, mount, prefix, kv_version, tls)
+        return _open(url, _token(token, auth), namespace, mount, prefix, tls)
     except StrongroomError as error:
         failure = error
     # The caller gets the error without the frames that held the token, and without the token in this one.
@@ -88,7 +88,6 @@ def _open(  # noqa: PLR0917  # the options, checked and not
     namespace: str | None,
     mount: str,
     prefix: str,
-    kv_version: int | None,
     tls: TLSSettings,
 ) -> VaultKV1 | VaultKV2:
     # They stand on hvac and urllib3, which cost more to load than all of Strongroom.
@@ -105,22 +104,12 @@ def _open(  # noqa: PLR0917  # the options, checked and not
         mount=mount,
     )
     try:
-        if _version(kv_version, session) == 2:
+        if find_version(session) == 2:
             return VaultKV2(session, adapter.kv_v2(session), prefix)
         return VaultKV1(session, adapter.kv_v1(session), prefix)
     except BaseException:
         session.close()
         raise
-
-
-def _version(configured: int | None, session: Session) -> KVVersion:
-    if configured is None:
-        return find_version(session)
-    if configured == 1:
-        return 1
-    if configured == 2:
-        return 2
-    raise ConfigurationError(f"kv_version: a key-value engine is of version 1 or 2, not {configured}")
 
 
 def _checked(option: str, value: str, check: Callable[[str], str]) -> str:

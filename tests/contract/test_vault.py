@@ -2,6 +2,7 @@
 
 import pytest
 
+from engines import open_engine
 from strongroom.testing import StoreContract, silent_server
 from strongroom_vault.opening import open_vault
 
@@ -25,7 +26,7 @@ class VaultContract(StoreContract):
     @pytest.fixture
     def unreachable(self):
         with silent_server() as (host, port):
-            yield open_vault(url=f"http://{host}:{port}", token="token", kv_version=self.version)
+            yield open_engine(self.version, url=f"http://{host}:{port}", token="token")
 
 
 class TestKV1(VaultContract):
@@ -37,7 +38,7 @@ class TestKV1(VaultContract):
     def denied(self, openbao, mount):
         """A token without a right in the mount, which is not even told what is mounted there."""
         token = openbao.issue_token({"sys/internal/nothing": ["read"]})
-        return open_vault(url=openbao.url, token=token, mount=mount, kv_version=self.version)
+        return open_engine(self.version, url=openbao.url, token=token, mount=mount)
 
 
 class TestKV2(VaultContract):

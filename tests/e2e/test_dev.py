@@ -224,17 +224,6 @@ def test_a_mount_that_a_variable_names_is_there(monkeypatch):
     assert called.stdout == "v\n", called.stderr
 
 
-def test_a_store_that_asks_for_version_1_has_it():
-    Path("strongroom.toml").write_text(
-        'chain = ["vault"]\n[stores.vault]\nplugin = "vault"\nmount = "kv"\nkv_version = 1\n'
-    )
-    program = (
-        'from strongroom import set_secret, resolve; set_secret("a", {"k": "v"}); print(resolve("a", "k").version)'
-    )
-    called = run("dev", sys.executable, "-c", program)
-    assert called.stdout == "None\n", called.stderr
-
-
 def test_the_selected_environment_is_the_commands_too():
     Path("strongroom.toml").write_text(CONFIGURATION)
     called = run("--environment", "prod", "dev", "sh", "-c", "echo $STRONGROOM_ENVIRONMENT")

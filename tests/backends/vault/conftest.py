@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from engines import open_engine
 from strongroom.front import Front
-from strongroom_vault.opening import open_vault
 
 
 @dataclass
@@ -118,8 +118,8 @@ def faulty(fault_server):
 
     def open_(*answers, **options):
         fault_server.answers[:] = answers
-        given = {"url": fault_server.url, "token": "s.token", "kv_version": 2, **options}
-        fronts.append(Front(open_vault(**given), "vault"))
+        given = {"url": fault_server.url, "token": "s.token", **options}
+        fronts.append(Front(open_engine(2, **given), "vault"))
         return fronts[-1]
 
     yield open_

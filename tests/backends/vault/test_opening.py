@@ -6,6 +6,7 @@ import traceback
 
 import pytest
 
+from engines import open_engine
 from strongroom import discovery, plugins
 from strongroom.errors import ConfigurationError, PluginError, StoreUnavailableError
 from strongroom.plugins.options import read_schema
@@ -17,7 +18,7 @@ ADDRESS = "http://127.0.0.1:1"
 
 
 def opened(**options):
-    return open_vault(**{"url": ADDRESS, "token": "s.token", "kv_version": 2, **options})
+    return open_engine(2, **{"url": ADDRESS, "token": "s.token", **options})
 
 
 def test_signature_is_a_schema():
@@ -112,7 +113,7 @@ def test_bad_auth_table_is_a_configuration_error(auth, words):
 
 
 @pytest.mark.parametrize(("option", "value"), [
-    ("kv_version", 3), ("namespace", "té\nam"), ("mount", ""), ("mount", "../sys"), ("prefix", "a//b"),
+    ("namespace", "té\nam"), ("mount", ""), ("mount", "../sys"), ("prefix", "a//b"),
     ("prefix", ".."),
 ])  # fmt: skip
 def test_bad_option_is_refused_and_named(option, value):
@@ -157,5 +158,5 @@ def test_failed_opening_closes_what_it_opened(fault_server, answered, monkeypatc
     monkeypatch.setattr(Session, "close", lambda _: closed.append(True))
     fault_server.answers[:] = [answered(200, b"<html>")]
     with pytest.raises(StoreUnavailableError, match="not Vault's API"):
-        opened(url=fault_server.url, kv_version=None)
+        open_vault(url=fault_server.url, token="s.token")
     assert len(closed) == 1

@@ -6,6 +6,7 @@ import traceback
 
 import pytest
 
+from engines import open_engine
 from strongroom.errors import StrongroomError
 from strongroom.model import check_data
 from strongroom.store import time_limit
@@ -77,7 +78,7 @@ def test_failure_shows_nothing(fault_server, answered, version, number):
     """Not even before the front drops the frames, and not to a server that reflects what it was sent."""
     answer = list(failures(answered))[number]
     fault_server.answers[:] = [answer]
-    store = open_vault(url=fault_server.url, token=TOKEN, kv_version=version)
+    store = open_engine(version, url=fault_server.url, token=TOKEN)
     data = check_data("app", {"k": VALUE, "n": NUMBER, "b": VALUE.encode(), "deep": [{"k": VALUE}, NUMBER]})
     operations = {
         "read": lambda: store.read("app"),
@@ -107,7 +108,7 @@ def test_opening_that_fails_shows_nothing(fault_server, answered):
 def test_success_shows_nothing(fault_server, stored):
     """A store, a secret and a health say nothing either."""
     fault_server.answers[:] = [stored(k=VALUE, n=NUMBER)]
-    store = open_vault(url=fault_server.url, token=TOKEN, kv_version=2)
+    store = open_engine(2, url=fault_server.url, token=TOKEN)
     secret = store.read("app")
     assert secret.data["k"] == VALUE
     shown = f"{store!r} {secret!r} {vars(store)!r} {store._session!r}"
@@ -120,7 +121,7 @@ def test_success_shows_nothing(fault_server, stored):
 def test_refused_data_shows_nothing(fault_server, stored, version):
     """Too large, and an integer that would change: found before anything is sent."""
     fault_server.answers[:] = [stored(k="v")]
-    store = open_vault(url=fault_server.url, token=TOKEN, kv_version=version)
+    store = open_engine(version, url=fault_server.url, token=TOKEN)
     store.read("app")
     for data in ({"k": VALUE * 100_000}, {"k": VALUE, "n": 2**60}):
         with pytest.raises(StrongroomError) as caught:
