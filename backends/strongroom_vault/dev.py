@@ -18,6 +18,7 @@ from strongroom import discovery
 from strongroom.config import VAULT, Config, Rank
 from strongroom.config.variables import option_variable
 from strongroom.errors import StoreUnavailableError
+from strongroom.model import SensitiveDict
 from strongroom_vault.server import DevServer
 
 DEFAULT_MOUNT = "secret"
@@ -34,18 +35,28 @@ _FROM_THE_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--demo", is_flag=True, help="Show the chain at work, with a server that is stopped on the way.")
+@click.option(
+    "--seed",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Put the variables of this .env file that the mapping knows into the server first.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def dev(ctx: click.Context, command: tuple[str, ...], *, demo: bool) -> None:
+def dev(ctx: click.Context, command: tuple[str, ...], *, demo: bool, seed: Path | None) -> None:
     """Start a real OpenBao server on loopback, for development.
 
     With COMMAND, the server lives as long as the command, whose every Vault store uses it in the place of the
     configured one, with the configured mounts and prefixes. Without, it lives until Ctrl-C, and what is printed points
     a shell to it. Everything is in memory, and nothing is left behind.
+
+    --seed names the variables that it leaves out; what opens a store, such as VAULT_TOKEN, is always one of them.
+
+    Example: strongroom dev --seed .env -- pytest
     """
     if demo:
-        if command:
-            raise click.UsageError("--demo takes no command")
+        if command or seed:
+            raise click.UsageError("--demo takes no command and no --seed")
         from strongroom_vault.demo import run_demo
 
         run_demo(plain=bool(ctx.find_root().params.get("no_color")))
@@ -53,6 +64,7 @@ def dev(ctx: click.Context, command: tuple[str, ...], *, demo: bool) -> None:
     options = ctx.find_root().params
     file = _configuration_file(options.get("config_file"))
     configs = _configurations(file, options.get("environment"))
+    variables = None if seed is None else _variables(seed)
     with DevServer() as server:
         for mount in sorted({DEFAULT_MOUNT, *_mounts(configs)}):
             server.mount(mount)
@@ -61,9 +73,28 @@ def dev(ctx: click.Context, command: tuple[str, ...], *, demo: bool) -> None:
             settings["STRONGROOM_CONFIG"] = str(file)
         if name := options.get("environment"):
             settings["STRONGROOM_ENVIRONMENT"] = name
+        if variables is not None:
+            _seed(variables, {**_inherited(configs), **settings})
         if command:
             ctx.exit(_run(command, {**_inherited(configs), **settings}))
         _serve(server, settings)
+
+
+def _variables(seed: Path) -> SensitiveDict:
+    from strongroom_vault.seed import read_seed
+
+    return read_seed(seed)
+
+
+def _seed(variables: SensitiveDict, environment: Mapping[str, str]) -> None:
+    """Puts the variables where a process with this environment finds them, and says which it left out."""
+    from strongroom_vault.seed import plan, sow
+
+    config = discovery.load(environ=environment)
+    seed = plan(variables, config.mapping)
+    sow(seed, config)
+    for line in seed.words():
+        click.echo(f"strongroom: {line}", err=True)
 
 
 def redirections(configs: Sequence[Config], url: str, token: str) -> dict[str, str]:
