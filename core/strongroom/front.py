@@ -116,7 +116,7 @@ class Front:
     def read(self, path: str) -> Secret:
         """The whole secret at `path`."""
         path = check_path(path)
-        return self._answer(path, lambda: _secret(self._store.read(path)))
+        return self._answer(path, lambda: _secret(self._store.read(path), path))
 
     def read_key(self, path: str, key: str) -> Value:
         """One key, from a store that knows single keys."""
@@ -198,7 +198,7 @@ class Front:
     def read_version(self, path: str, version: Version) -> Secret:
         """One version of a secret."""
         path, versioned = check_path(path), self._history(path)
-        return self._answer(path, lambda: _secret(versioned.read_version(path, version)))
+        return self._answer(path, lambda: _secret(versioned.read_version(path, version), path))
 
     def undelete(self, path: str, version: Version) -> None:
         """Makes a deleted version readable again."""
@@ -291,10 +291,12 @@ class Front:
             return error
 
 
-def _secret(answer: object) -> Secret:
-    """What a store answered to a read, when it is that: its author's type checker may not have been asked."""
+def _secret(answer: object, path: str) -> Secret:
+    """What a store answered to a read of `path`, when it is that: its author's type checker may not have been asked."""
     if isinstance(answer, Secret) and is_value(answer.data):
-        return answer
+        if answer.path == path:
+            return answer
+        raise LookupError  # another path's secret: a mixed-up connection, or an alias
     raise TypeError
 
 

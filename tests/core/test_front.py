@@ -390,6 +390,18 @@ def test_answer_that_is_no_secret_is_a_bug_of_the_plugin(operation, answer):
     assert CANARY not in "".join(shown.format())
 
 
+@pytest.mark.parametrize("operation", ["read", "read_version"])
+def test_another_paths_secret_is_never_served(operation):
+    """A plugin that mixes up its connections is stopped here, whatever else it does."""
+    store = KeyedRecorder()
+    setattr(store, operation, lambda *_: Secret("app/other", {"key": CANARY}))
+    front = Front(store, "wrong")
+    call = {"read": lambda: front.read("app/db"), "read_version": lambda: front.read_version("app/db", 1)}[operation]
+    with pytest.raises(StoreError, match=r"app/db \(store wrong: it raised LookupError\)") as caught:
+        call()
+    assert type(caught.value) is StoreError
+
+
 def test_debug_log_says_where_a_plugin_failed(caplog):
     """Its frames are gone, so the log names the line."""
     caplog.set_level(logging.DEBUG)
