@@ -5,6 +5,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import ClassVar
 
@@ -72,7 +73,8 @@ class IgnoresCase(Wrong):
 
     class Store(MemoryStore):
         def read(self, path):
-            return super().read(next((held for held in self._histories if held.lower() == path.lower()), path))
+            held = next((held for held in self._histories if held.lower() == path.lower()), path)
+            return replace(super().read(held), path=path)
 
 
 class FolderForSecret(Wrong):
@@ -440,7 +442,7 @@ class OneBufferForAllThreads(Wrong):
         def read(self, path):
             self.path = path
             self.asked.wait(10)
-            return super().read(self.path)
+            return replace(super().read(self.path), path=path)
 
 
 class ClosesOnce(Wrong):
