@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from strongroom.errors import (
     Answer,
@@ -35,6 +35,9 @@ from strongroom.model import (
     protect,
 )
 from strongroom.store import DEFAULT_TIMEOUT, Health, time_limit
+
+if TYPE_CHECKING:
+    from strongroom.explanation import Explanation
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -161,24 +164,66 @@ class Chain:
             key = check_key(key, path)
             wanted = wanted or f"key {key!r}"
         take = take or _taker(key)
+        with time_limit(self._timeout):
+            asked = (
+                (link, _ask(link, path, key, take, wanted, fresh=fresh, blocking=blocking))
+                for link in self._links
+                if link.covers(path)
+            )
+            return self._conclude(path, key, asked)
+
+    def explain(self, path: str, key: str | None = None) -> Explanation:
+        """What `resolve` comes to, and what every link answers, also those that it would not ask.
+
+        Each store is asked past its cache, and has its own `timeout` for it.
+
+        Raises:
+            InvalidPathError: the path can never name a secret.
+        """
+        from strongroom.explanation import Explanation, LinkAnswer
+
+        path = check_path(path)
+        key = None if key is None else check_key(key, path)
+        wanted = "" if key is None else f"key {key!r}"
+        asked = [
+            (link, _ask(link, path, key, _taker(key), wanted, fresh=True, blocking=True))
+            for link in self._links
+            if link.covers(path)
+        ]
+        answers = tuple(
+            LinkAnswer(outcome.attempt, reading.version, reading.created, found=True, value=outcome.value)
+            if (reading := outcome.reading)
+            else LinkAnswer(outcome.attempt)
+            for _, outcome in asked
+        )
+        passed_over = tuple(link.name for link in self._links if not link.covers(path))
+        try:
+            found = self._conclude(path, key, asked)
+        except StrongroomError as error:
+            # Without the frames that it came through: it is kept, and they hold whatever they held.
+            return Explanation(answers, passed_over, error=error.with_traceback(None))
+        last = found.attempts[-1]
+        default = LinkAnswer(last, found=True, value=found.value)
+        return Explanation(
+            answers, passed_over, next((answer for answer in answers if answer.attempt is last), default)
+        )
+
+    def _conclude(self, path: str, key: str | None, asked: Iterable[tuple[Link, _Outcome]]) -> Resolution:
+        """What the links' answers come to. It takes no more of them than count."""
         attempts: list[Attempt] = []
         failure: StrongroomError | None = None
-        with time_limit(self._timeout):
-            for link in self._links:
-                if not link.covers(path):
-                    continue
-                outcome = _ask(link, path, key, take, wanted, fresh=fresh, blocking=blocking)
-                attempts.append(outcome.attempt)
-                self._tell(path, link, outcome)
-                if outcome.reading is not None:
-                    return _resolution(path, key, outcome.value, outcome.reading, attempts)
-                if outcome.ends:
-                    # A link that is sure of an absence cannot be sure for those before it that could not answer.
-                    if failure is None or outcome.attempt.answer is not Answer.KEY_MISSING:
-                        failure = outcome.error
-                    break
-                if outcome.attempt.answer in _DOUBTS:
-                    failure = failure or outcome.error
+        for link, outcome in asked:
+            attempts.append(outcome.attempt)
+            self._tell(path, link, outcome)
+            if outcome.reading is not None:
+                return _resolution(path, key, outcome.value, outcome.reading, attempts)
+            if outcome.ends:
+                # A link that is sure of an absence cannot be sure for those before it that could not answer.
+                if failure is None or outcome.attempt.answer is not Answer.KEY_MISSING:
+                    failure = outcome.error
+                break
+            if outcome.attempt.answer in _DOUBTS:
+                failure = failure or outcome.error
         failure = failure or _not_found(path, attempts)
         if key is not None and (path, key) in self._defaults and isinstance(failure, SecretNotFoundError):
             default = self._defaults[path, key]

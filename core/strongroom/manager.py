@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.config import Config
+    from strongroom.explanation import Explanation
 
 _T = TypeVar("_T")
 _D = TypeVar("_D")
@@ -236,6 +237,16 @@ class SecretsManager:
         return await blocking_if_needed(
             lambda blocking: self._chain.resolve(path, key, fresh=fresh, blocking=blocking), self._timeout
         )
+
+    def explain(self, path: str, key: str | None = None) -> Explanation:
+        """What `resolve` comes to, and what every store answers, asked now: also those that it would not ask.
+
+        What goes wrong is in it, and not raised.
+
+        Raises:
+            InvalidPathError: the path can never name a secret.
+        """
+        return self._chain.explain(path, key)
 
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """The names directly below `prefix`, folders ending in `/`; `recursive` gives every path below it.

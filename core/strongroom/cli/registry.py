@@ -14,6 +14,7 @@ BUILT_IN = {
     "check": ("strongroom.cli.commands.checking", "check_command"),
     "completion": ("strongroom.cli.commands.completing", "completion_command"),
     "delete": ("strongroom.cli.commands.writing", "delete_command"),
+    "explain": ("strongroom.cli.commands.explaining", "explain_command"),
     "export": ("strongroom.cli.commands.exporting", "export_command"),
     "get": ("strongroom.cli.commands.reading", "get_command"),
     "list": ("strongroom.cli.commands.reading", "list_command"),

@@ -1,0 +1,118 @@
+"""`strongroom explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.cli import output
+from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.model import Value, parse_reference
+
+if TYPE_CHECKING:
+    from strongroom.config import CacheConfig
+    from strongroom.explanation import Explanation, LinkAnswer
+
+
+@click.command("explain")
+@click.argument("path", metavar="PATH[#KEY]", shell_complete=completed("reference"))
+@click.argument("key", required=False, shell_complete=completed("key"))
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each store.")
+@current
+def explain_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool) -> None:
+    """Say what every store of the chain answers, and which answer is served.
+
+    Stores after the one that is served are asked too: whether their value is the same is said, and never the value.
+    They are asked now, while a running process may hold a cached value. The exit code is the one of `get`.
+
+    Example: strongroom explain database/connection password
+    """
+    path, key = parse_reference(path) if key is None else (path, key)
+    with invocation.open() as secrets:
+        explanation = secrets.explain(path, key)
+        cache = secrets.config.cache
+    now = datetime.now(UTC)
+    if as_json:
+        output.write_json(_described(explanation, path, key, now))
+    else:
+        rows = list(_rows(explanation, now))
+        if output.is_terminal():
+            columns = ("store", "answer", "took", "version", "written", "value")
+            output.write_table(columns, rows, color=not invocation.no_color)
+        else:
+            output.write_lines("\t".join(row) for row in rows)
+    if cache.ttl > 0:
+        output.say(_caution(cache))
+    if explanation.error is not None:
+        raise explanation.error
+
+
+def _rows(explanation: Explanation, now: datetime) -> Iterator[tuple[str, ...]]:
+    for answer in explanation.answers:
+        age = _age(answer, now)
+        attempt = answer.attempt
+        yield (
+            attempt.store,
+            "found" if answer.found else f"{attempt.answer}: {attempt.reason}",
+            f"{attempt.seconds * 1000:.1f} ms",
+            "" if answer.version is None else str(answer.version),
+            "" if age is None else f"{_rough(age)} ago",
+            _compared(explanation, answer),
+        )
+    served = explanation.served
+    if served is not None and all(answer is not served for answer in explanation.answers):
+        yield (served.attempt.store, "found", "", "", "", "served")
+    for store in explanation.passed_over:
+        yield (store, "not asked: its paths leave this one out", "", "", "", "")
+
+
+def _described(explanation: Explanation, path: str, key: str | None, now: datetime) -> Value:
+    served = explanation.served
+    return {
+        "version": 1,
+        "path": path,
+        "key": key,
+        "served": None if served is None else served.attempt.store,
+        "answers": [
+            {
+                "store": answer.attempt.store,
+                "answer": answer.attempt.answer.value,
+                "reason": answer.attempt.reason,
+                "seconds": answer.attempt.seconds,
+                "secret_version": answer.version,
+                "age": _age(answer, now),
+                "served": answer is explanation.served,
+                "equals_served": explanation.equals_served(answer),
+            }
+            for answer in explanation.answers
+        ],
+        "not_asked": list(explanation.passed_over),
+    }
+
+
+def _compared(explanation: Explanation, answer: LinkAnswer) -> str:
+    if answer is explanation.served:
+        return "served"
+    return {None: "", True: "same", False: "different"}[explanation.equals_served(answer)]
+
+
+def _age(answer: LinkAnswer, now: datetime) -> float | None:
+    """Seconds since this version was written; never below zero, whatever the server's clock says."""
+    if answer.created is None or answer.created.tzinfo is None:
+        return None
+    return max(0.0, (now - answer.created).total_seconds())
+
+
+def _rough(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _caution(cache: CacheConfig) -> str:
+    stale = f", and for {_rough(cache.max_stale)} more while its store is unavailable" if cache.max_stale > 0 else ""
+    return f"a running process may serve what it has cached of a store that is not local for {_rough(cache.ttl)}{stale}"
