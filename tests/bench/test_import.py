@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -25,3 +26,16 @@ def test_new_process(benchmark: BenchmarkFixture, code: str) -> None:
     command = [sys.executable, "-c", code]
     environment = {**os.environ, "DATABASE_URL": "sqlite://"}
     benchmark.pedantic(lambda: subprocess.run(command, check=True, env=environment), rounds=20, warmup_rounds=2)
+
+
+def test_command(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """`strongroom get` from the environment: with compiled modules, as an installation has them."""
+    benchmark.extra_info["bounds"] = {"test_new_process[dotenv]": 3}
+    command = [str(Path(sys.executable).parent / "strongroom"), "get", "database/connection#url"]
+    environment = {**os.environ, "DATABASE_URL": "sqlite://", "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def run() -> None:
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+    benchmark.pedantic(run, rounds=20, warmup_rounds=2)
