@@ -13,6 +13,7 @@ from strongroom.plugins.distributions import entry_points
 BUILT_IN = {
     "check": ("strongroom.cli.commands.checking", "check_command"),
     "completion": ("strongroom.cli.commands.completing", "completion_command"),
+    "config": ("strongroom.cli.commands.configuring", "config_command"),
     "delete": ("strongroom.cli.commands.writing", "delete_command"),
     "explain": ("strongroom.cli.commands.explaining", "explain_command"),
     "export": ("strongroom.cli.commands.exporting", "export_command"),

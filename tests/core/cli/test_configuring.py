@@ -1,0 +1,122 @@
+"""`strongroom config show` and `strongroom config check`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+CANARY = "canary-7f3a"
+FILE = """
+environment = "prod"
+
+[stores.vault]
+url = "https://vault.example:8200"
+mount = "kv"
+token = { env = "APP_TOKEN" }
+
+[environments.prod]
+production = true
+chain = [{ store = "vault", paths = ["app/*"], timeout = "2s" }, { store = "memory" }]
+
+[environments.dev]
+chain = ["memory"]
+
+[stores.memory.secrets."database/connection"]
+url = "canary-7f3a"
+"""
+
+
+@pytest.fixture
+def configured(monkeypatch) -> Path:
+    """A chain of two stores in production, and a token in a variable."""
+    monkeypatch.setenv("APP_TOKEN", CANARY)
+    monkeypatch.setenv("VAULT_NAMESPACE", "platform")
+    file = Path("strongroom.toml")
+    file.write_text(FILE, "utf-8")
+    return file
+
+
+@pytest.mark.usefixtures("configured")
+def test_each_setting_is_a_line_with_where_it_came_from(command):
+    """Name, value and origin; a credential and a table are redacted."""
+    done = command("config", "show")
+    assert (done.code, done.err) == (0, "")
+    lines = [line.split("\t") for line in done.out.decode().splitlines()]
+    rows = {name: (value, origin) for name, value, origin in lines}
+    assert rows["environment"][0] == "prod"
+    assert rows["production"][0] == "true"
+    assert rows["cache.ttl"][0] == "300.0"
+    assert rows["chain[0].paths"][0] == '["app/*"]'
+    assert rows["chain[0].timeout"][0] == "2.0"
+    assert rows["chain[1].on_unavailable"][0] == "fail"
+    assert rows["stores.vault.plugin"][0] == "vault"
+    assert rows["stores.vault.url"] == ("https://vault.example:8200", "./strongroom.toml: [stores.vault] url")
+    assert rows["stores.vault.prefix"] == rows["stores.vault.ca_cert"] == ("", "the plugin's default")
+    assert rows["stores.vault.namespace"] == ("platform", "the environment variable VAULT_NAMESPACE")
+    assert rows["stores.vault.token"][0] == rows["stores.memory.secrets"][0] == "**********"
+    assert "APP_TOKEN" in rows["stores.vault.token"][1]
+    assert CANARY not in done.out.decode()
+
+
+@pytest.mark.usefixtures("configured")
+def test_json_has_a_version(command):
+    """Settings with their types, and each option with its origin."""
+    done = command("config", "show", "--json")
+    document = json.loads(done.out)
+    assert document.keys() == {"version", "settings", "stores"}
+    assert document["version"] == 1
+    assert document["settings"]["production"] is True
+    vault = document["stores"]["vault"]
+    assert vault.keys() == {"plugin", "origin", "options"}
+    assert vault["options"]["mount"] == {
+        "value": "kv",
+        "redacted": False,
+        "origin": "./strongroom.toml: [stores.vault] mount",
+    }
+    assert vault["options"]["token"]["redacted"] is True
+    assert CANARY not in done.out.decode()
+
+
+@pytest.mark.usefixtures("configured")
+def test_another_environment_is_another_configuration(command):
+    """And a store that is in no chain of it is not in what is shown."""
+    document = json.loads(command("--environment", "dev", "config", "show", "--json").out)
+    assert document["settings"]["environment"] == "dev"
+    assert list(document["stores"]) == ["memory"]
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_right_configuration_is_checked_in_silence(command):
+    """Nothing is opened: no server is there."""
+    assert command("config", "check") == (0, b"", "")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "named"),
+    [
+        ('mount = "kv"', "mount = 5", "[stores.vault] mount"),
+        ('mount = "kv"', 'mounts = "kv"', "[stores.vault] mounts"),
+        ('"https://vault', '"http://vault', "https"),
+        ("APP_TOKEN", "NO_SUCH_TOKEN", "NO_SUCH_TOKEN"),
+        ('timeout = "2s"', "timeout = false", "chain[0]"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_code_7(command, configured, right, wrong, named):
+    """It names what is wrong, and shows no credential."""
+    configured.write_text(FILE.replace(right, wrong), "utf-8")
+    for done in (command("config", "check"), command("config", "show")):
+        assert (done.code, done.out) == (7, b"")
+        assert done.err.count("\n") == 1
+        assert named in done.err
+        assert CANARY not in done.err
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_terminal_shows_a_table(terminal, script):
+    """For a person to read; a check is as silent there."""
+    code, screen = terminal(script, "--no-color", "config", "show").ended()
+    assert code == 0
+    for word in ("setting", "stores.vault.mount", "VAULT_NAMESPACE", "**********"):
+        assert word in screen
+    assert CANARY not in screen
+    assert terminal(script, "config", "check").ended() == (0, "")
