@@ -61,10 +61,12 @@ class Schema:
     Attributes:
         options: what can be configured, by name.
         mapping: the name of the parameter that is given the `EnvironmentMapping`, or None.
+        stores: the classes that it says it returns: one, or those of a union; none where it says nothing of use.
     """
 
     options: Mapping[str, OptionSchema]
     mapping: str | None = None
+    stores: tuple[type, ...] = ()
 
 
 def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
@@ -99,7 +101,9 @@ def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
                 raise PluginError(
                     f"The plugin {plugin} is broken: its option {name} {relation} {address}, which it lacks"
                 )
-    return Schema(options, mapping)
+    returned = members(signature.return_annotation)
+    stores = tuple(member for member in returned if isinstance(member, type) and member is not inspect.Signature.empty)
+    return Schema(options, mapping, stores if len(stores) == len(returned) else ())
 
 
 def _without_annotated(hint: Any) -> tuple[Any, Option]:

@@ -7,6 +7,14 @@ import pytest
 
 from strongroom import plugins
 from strongroom.errors import ConflictError, PluginError
+from strongroom.front import Front
+from strongroom.mapping import EnvironmentMapping
+from strongroom.memory import MemoryStore
+from strongroom.plugins import capabilities
+from strongroom.store import SecretStore
+from strongroom_env.process import EnvironmentStore
+from strongroom_vault.kv1 import VaultKV1
+from strongroom_vault.kv2 import VaultKV2
 
 
 @click.command("third")
@@ -62,18 +70,42 @@ def test_stores_lists_each_plugin_with_its_options(command):
     """Tab-separated where it is piped; what an option is called comes first."""
     done = command("stores", "memory")
     assert done.code == 0
-    plugin, option = done.out.decode().splitlines()
+    plugin, abilities, option = done.out.decode().splitlines()
     assert plugin.split("\t")[0] == "memory"
     assert plugin.split("\t")[2].startswith("strongroom ")
     assert option.split("\t")[:2] == ["  secrets", "a table"]
+    assert abilities.split("\t")[:2] == ["", "can be"]
+    assert {"writable", "versioned"} <= set(abilities.split("\t")[2].split(", "))
 
 
 def test_stores_as_json(command):
     """An array with an object for each plugin."""
     found = {plugin["name"]: plugin for plugin in json.loads(command("stores", "--json").out)}
     assert {"memory", "env", "dotenv", "files", "vault"} <= found.keys()
-    assert found["memory"].keys() == {"name", "distribution", "fault", "options"}
+    assert found["memory"].keys() == {
+        "name", "distribution", "fault", "capabilities", "some_capabilities", "options",
+    }  # fmt: skip
     assert found["memory"]["options"][0].keys() == {"name", "type", "required", "help", "variables"}
+
+
+def test_what_depends_on_the_service_is_told_apart():
+    """Of a union, what every class can do and what only some can: KV version 1 has no check-and-set."""
+    always, sometimes = capabilities.of_any((VaultKV1, VaultKV2))
+    assert {"listable", "writable", "probed"} <= always
+    assert "checked" in sometimes
+    assert not always & sometimes
+
+
+@pytest.mark.parametrize("store", [MemoryStore(), EnvironmentStore(EnvironmentMapping())])
+def test_a_class_tells_what_its_store_can_do(store):
+    """The same that the front finds once it is opened."""
+    assert capabilities.of_any((type(store),)) == (Front(store, "a").capabilities, frozenset())
+
+
+@pytest.mark.parametrize("kinds", [(), (SecretStore,), (MemoryStore, int)])
+def test_what_is_not_known_is_not_guessed(kinds):
+    """A protocol says the least that a store can do, and not the most."""
+    assert capabilities.of_any(kinds) is None
 
 
 def test_stores_on_a_terminal_is_a_table(terminal, script):

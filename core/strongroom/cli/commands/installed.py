@@ -8,6 +8,7 @@ import click
 
 from strongroom.cli import output
 from strongroom.cli.invocation import Invocation, current
+from strongroom.plugins import capabilities
 
 if TYPE_CHECKING:
     from strongroom.plugins import Plugin
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -> None:
     """Print the store plugins that are installed, each with its options; or that of one NAME.
 
-    A plugin that cannot be used is in the list too, with the reason.
+    What its stores can do beyond reading is said where that is known without opening one. A plugin that cannot be used
+    is in the list too, with the reason.
+
+    Example: strongroom stores vault
     """
     from strongroom import plugins
 
@@ -34,6 +38,8 @@ def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -
     rows: list[tuple[str, str, str]] = []
     for plugin in found:
         rows.append((plugin.name, "", plugin.fault or plugin.distribution))
+        if abilities := _abilities(plugin):
+            rows.append(("", "can be", abilities))
         rows += [(f"  {option.name}", option.words, _sentence(option)) for option in plugin.schema.options.values()]
     if output.is_terminal():
         output.write_table(("plugin, option", "type", ""), rows, color=not invocation.no_color)
@@ -42,10 +48,13 @@ def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -
 
 
 def _described(plugin: Plugin) -> dict[str, Any]:
+    known = capabilities.of_any(plugin.schema.stores)
     return {
         "name": plugin.name,
         "distribution": plugin.distribution,
         "fault": plugin.fault or None,
+        "capabilities": None if known is None else sorted(known[0]),
+        "some_capabilities": None if known is None else sorted(known[1]),
         "options": [
             {
                 "name": option.name,
@@ -57,6 +66,13 @@ def _described(plugin: Plugin) -> dict[str, Any]:
             for option in plugin.schema.options.values()
         ],
     }
+
+
+def _abilities(plugin: Plugin) -> str:
+    """In words: what every one of its stores can be, and what depends on the options or the service."""
+    always, sometimes = capabilities.of_any(plugin.schema.stores) or (frozenset(), frozenset())
+    parts = [", ".join(sorted(always)), f"some: {', '.join(sorted(sometimes))}" if sometimes else ""]
+    return "; ".join(part for part in parts if part)
 
 
 def _sentence(option: OptionSchema) -> str:
