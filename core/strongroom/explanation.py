@@ -51,7 +51,7 @@ class Explanation:
     def equals_served(self, answer: LinkAnswer) -> bool | None:
         """Whether this link's value, read as text, is the one that is served; None where there are not two to compare.
 
-        The time that it takes says nothing of where they differ, nor of how long they are relative to each other.
+        The time that it takes says nothing of where they differ.
         """
         if self.served is None or not answer.found:
             return None
