@@ -152,11 +152,9 @@ class Link:
         Raises:
             StoreError: as the store's front does. An outage is raised when the cache has nothing for it.
         """
-        front = self._front
-        if front is None:
-            if not blocking:
-                raise WouldBlockError(None)
-            front = self._ask(path, lambda opened: opened)
+        if self._front is None and not blocking:
+            raise WouldBlockError(None)
+        front = self._known(path)
         if front.local:
             return _read_local(front, path, key)
         if not fresh and (known := self._cached(path, key, front)) is not None:
@@ -223,15 +221,15 @@ class Link:
 
     def is_writable(self) -> bool:
         """Whether the store can be changed. Opens it, so that an outage is not taken for a no."""
-        return self._ask(None, lambda front: front.writable)
+        return self._known().writable
 
     def capabilities(self) -> frozenset[str]:
         """The names of what the store can do beyond reading. Opens it, as `is_writable` does."""
-        return self._ask(None, lambda front: front.capabilities)
+        return self._known().capabilities
 
     def is_listable(self) -> bool:
         """Whether the store can be listed. Opens it, so that an outage is not taken for a no."""
-        return self._ask(None, lambda front: front.listable)
+        return self._known().listable
 
     def health(self) -> Health:
         """How the store is, asked past the breaker."""
@@ -355,6 +353,10 @@ class Link:
             if self._breaker.failed():
                 logger.warning("Store %s is unavailable: %s", self.name, outage.reason or outage)
         raise outage
+
+    def _known(self, path: str | None = None) -> Front:
+        """The store, opened if it is not. One that is open is not asked anything, which says nothing of an outage."""
+        return self._front or self._ask(path, lambda opened: opened)
 
     def _known_outage(self, path: str | None) -> StoreUnavailableError:
         outage = self._outage

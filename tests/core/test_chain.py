@@ -684,6 +684,22 @@ def test_a_store_that_cannot_be_opened_is_not_passed_over_for_a_write() -> None:
     assert fallback.read("db").data == {"url": "env"}
 
 
+def test_what_a_store_can_do_says_nothing_of_an_outage(
+    chain: Chain, vault: RemoteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is known without asking the store: the outage goes on, and the probe is kept for a call that asks it."""
+    caplog.set_level(logging.INFO, LOGGER)
+    chain.resolve("db", "url")
+    vault.fault = StoreUnavailableError("db", "refused")
+    with pytest.raises(StoreUnavailableError):
+        chain.write("db", {"url": "x"})
+    chain._links[0]._breaker._probe_at = 0
+    assert "writable" in chain.write_target("db").capabilities
+    with pytest.raises(StoreUnavailableError):
+        chain.write("db", {"url": "x"})
+    assert [record.message for record in caplog.records] == ["Store vault is unavailable: refused"]
+
+
 def test_a_write_goes_to_the_store_that_is_named(chain: Chain, vault: RemoteStore) -> None:
     chain.write("db", {"url": "x"}, store="env")
     assert vault.read("db").data["url"] == "from vault"
