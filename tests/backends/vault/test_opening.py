@@ -84,8 +84,8 @@ def test_no_token_is_not_authenticated(options):
 def test_token_that_no_header_can_hold_is_refused(token):
     """The HTTP library would say so as well, and show it."""
     with pytest.raises(ConfigurationError, match="token") as caught:
-        opened(token=token)
-    trace = caught.value.__traceback__.tb_next.tb_next  # the frames after this test's own
+        open_vault(url=ADDRESS, token=token)
+    trace = caught.value.__traceback__.tb_next  # the frames after this test's own
     printed = "".join(
         traceback.TracebackException(ConfigurationError, caught.value, trace, capture_locals=True).format()
     )
