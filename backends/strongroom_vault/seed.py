@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from strongroom.config import VAULT, Config
@@ -104,7 +103,6 @@ def sow(seed: Seed, config: Config) -> None:
 
 def _store(path: str, config: Config) -> str:
     for link in config.chain:
-        is_asked = not link.paths or any(fnmatchcase(path, pattern) for pattern in link.paths)
-        if is_asked and config.store(link.store).plugin == VAULT:
+        if link.covers(path) and config.store(link.store).plugin == VAULT:
             return link.store
     raise ConfigurationError(f"--seed: the chain asks no Vault store for {path}: nobody would find it on this server")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
@@ -129,8 +128,7 @@ class Link:
 
     def covers(self, path: str) -> bool:
         """Whether this link is asked for `path`."""
-        patterns = self.policy.paths
-        return not patterns or any(fnmatchcase(path, pattern) for pattern in patterns)
+        return self.policy.covers(path)
 
     def may_cover_below(self, folder: str) -> bool:
         """Whether a path below `folder` (the empty string is the top) may be one that this link is asked for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
@@ -118,6 +119,10 @@ class LinkConfig:
     on_unavailable: OnAnswer = "next"
     on_denied: OnAnswer = "fail"
     on_missing_key: OnAnswer = "next"
+
+    def covers(self, path: str) -> bool:
+        """Whether this link is asked for `path`."""
+        return not self.paths or any(fnmatchcase(path, pattern) for pattern in self.paths)
 
 
 @dataclass(frozen=True)
