@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -160,16 +160,9 @@ class Chain:
             PermissionDeniedError, AuthenticationError: a link denied it, and its policy does not go on.
         """
         path = check_path(path)
-        if key is not None:
-            key = check_key(key, path)
-            wanted = wanted or f"key {key!r}"
-        take = take or _taker(key)
+        key = None if key is None else check_key(key, path)
         with time_limit(self._timeout):
-            asked = (
-                (link, _ask(link, path, key, take, wanted, fresh=fresh, blocking=blocking))
-                for link in self._links
-                if link.covers(path)
-            )
+            asked = self._asked(path, key, take or _taker(key), wanted or _named(key), fresh=fresh, blocking=blocking)
             return self._conclude(path, key, asked)
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
@@ -184,12 +177,7 @@ class Chain:
 
         path = check_path(path)
         key = None if key is None else check_key(key, path)
-        wanted = "" if key is None else f"key {key!r}"
-        asked = [
-            (link, _ask(link, path, key, _taker(key), wanted, fresh=True, blocking=True))
-            for link in self._links
-            if link.covers(path)
-        ]
+        asked = list(self._asked(path, key, _taker(key), _named(key), fresh=True, blocking=True))
         answers = tuple(
             LinkAnswer(outcome.attempt, reading.version, reading.created, found=True, value=outcome.value)
             if (reading := outcome.reading)
@@ -207,6 +195,14 @@ class Chain:
         return Explanation(
             answers, passed_over, next((answer for answer in answers if answer.attempt is last), default)
         )
+
+    def _asked(
+        self, path: str, key: str | None, take: Take, wanted: str, *, fresh: bool, blocking: bool
+    ) -> Iterator[tuple[Link, _Outcome]]:
+        """Each link that is asked for the path, and what asking it came to; asked as they are taken."""
+        for link in self._links:
+            if link.covers(path):
+                yield link, _ask(link, path, key, take, wanted, fresh=fresh, blocking=blocking)
 
     def _conclude(self, path: str, key: str | None, asked: Iterable[tuple[Link, _Outcome]]) -> Resolution:
         """What the links' answers come to. It takes no more of them than count."""
@@ -390,6 +386,11 @@ def _taker(key: str | None) -> Take:
     if key is None:
         return lambda data: data
     return lambda data: data.get(key, MISSING)
+
+
+def _named(key: str | None) -> str:
+    """What a read of this key wants, in words."""
+    return "" if key is None else f"key {key!r}"
 
 
 def _judged(error: StrongroomError, link: Link) -> tuple[Answer, bool]:

@@ -105,7 +105,6 @@ class SecretsManager:
         self._chain = Chain(links, timeout=config.timeout, defaults=defaults)
         self._peek = self._chain.peek
         self._config = config
-        self._timeout = config.timeout
         _managers.add(self)
 
     def __repr__(self) -> str:
@@ -203,7 +202,7 @@ class SecretsManager:
         if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
             return text
         return await blocking_if_needed(
-            lambda blocking: self._get(path, key, as_, default, fresh=fresh, blocking=blocking), self._timeout
+            lambda blocking: self._get(path, key, as_, default, fresh=fresh, blocking=blocking), self._config.timeout
         )
 
     def _get(
@@ -235,7 +234,7 @@ class SecretsManager:
     async def aresolve(self, path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:
         """`resolve`; what is cached is answered without leaving the event loop."""
         return await blocking_if_needed(
-            lambda blocking: self._chain.resolve(path, key, fresh=fresh, blocking=blocking), self._timeout
+            lambda blocking: self._chain.resolve(path, key, fresh=fresh, blocking=blocking), self._config.timeout
         )
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
@@ -272,7 +271,9 @@ class SecretsManager:
 
     async def aget_database_url(self, *, scheme: str = "postgresql") -> SensitiveStr:
         """`get_database_url`; what is cached is answered without leaving the event loop."""
-        return await blocking_if_needed(lambda blocking: self._database_url(scheme, blocking=blocking), self._timeout)
+        return await blocking_if_needed(
+            lambda blocking: self._database_url(scheme, blocking=blocking), self._config.timeout
+        )
 
     def _database_url(self, scheme: str, *, blocking: bool) -> SensitiveStr:
         resolution = self._chain.resolve(
