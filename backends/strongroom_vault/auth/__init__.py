@@ -1,0 +1,72 @@
+"""How a token is had: one small class for each method, behind one protocol. None of them keeps a token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from strongroom.model import SensitiveStr
+from strongroom_vault.exchange import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A token, and what is known of its life.
+
+    Attributes:
+        token: the client token; None where a local Agent or Proxy puts its own into each request.
+        ttl: for how many seconds it lives from now on, 0 for ever; None where only the server knows.
+        renewable: whether renewing it may lengthen its life.
+        ours: a login made it for this store alone, so that this store may revoke it.
+    """
+
+    token: SensitiveStr | None = field(repr=False)
+    ttl: float | None = None
+    renewable: bool = False
+    ours: bool = False
+
+
+class Send(Protocol):
+    """Sends one request of a login: to the cluster, within the deadline, without a token."""
+
+    def __call__(
+        self,
+        method: str,
+        target: str,
+        content: Mapping[str, Any] | None = None,
+        *,
+        namespace: str | None = None,
+        token: SensitiveStr | None = None,
+    ) -> Reply:
+        """The reply, whatever its status.
+
+        Args:
+            method: the HTTP method.
+            target: path and query, percent-encoded, from `/v1/` on.
+            content: what the body's JSON holds.
+            namespace: where the method is mounted; None for where the data is, `""` for the root.
+            token: sent where the request needs one: a wrapping token, to be unwrapped or looked up.
+        """
+        ...
+
+
+class Auth(Protocol):
+    """One way to authenticate."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a second `login` may give another token: not where a token was given once and for all."""
+        ...
+
+    def login(self, send: Send) -> Grant:
+        """A token. What it stands on (a file, a variable's value, a credential provider) is read anew.
+
+        *Must* be safe to call from several threads, though one login at a time is what its caller does.
+
+        Raises:
+            VaultAuthenticationError: the server does not accept the credentials, or there are none.
+            ConfigurationError: the method, its mount or its role does not exist, or an option is wrong.
+            StoreUnavailableError: there was no answer; a later login may succeed.
+        """
+        ...
