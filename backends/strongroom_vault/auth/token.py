@@ -1,0 +1,43 @@
+"""A token that somebody else got: given once and for all, or in a file that is kept fresh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from strongroom.errors import ConfigurationError
+from strongroom.model import SensitiveStr
+from strongroom_vault.auth import Grant, Send
+from strongroom_vault.errors import VaultAuthenticationError
+
+
+@dataclass(frozen=True, slots=True)
+class StaticToken:
+    """The token that was configured.
+
+    Raises:
+        VaultAuthenticationError: it is empty.
+        ConfigurationError: no header can hold it.
+    """
+
+    token: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.token:
+            raise VaultAuthenticationError(reason="there is no token")
+        if not is_token(self.token):
+            raise ConfigurationError("token: it has a space, a line end or another character that no token has")
+        object.__setattr__(self, "token", SensitiveStr(self.token))
+
+    @property
+    def repeatable(self) -> bool:
+        """Never: it is the same token each time."""
+        return False
+
+    def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature; nothing is asked
+        """The token, whose life only the server knows."""
+        return Grant(SensitiveStr(self.token))
+
+
+def is_token(text: str) -> bool:
+    """Whether a header can hold it: an HTTP library would refuse it as well, and show it."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
