@@ -189,7 +189,7 @@ def test_loading_and_listing_load_no_sdk(folder):
     code = """
         import sys
         import strongroom.config, strongroom.discovery, strongroom.plugins
-        early = {"tomllib", "stevedore", "importlib.metadata", "dotenv", "difflib"} & set(sys.modules)
+        early = {"tomllib", "importlib.metadata", "dotenv", "difflib"} & set(sys.modules)
         from strongroom import discovery, plugins
         plugins.prepare(discovery.load(), "memory")
         plugins.installed()

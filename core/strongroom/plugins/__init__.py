@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.config import Config, StoreConfig
 from strongroom.errors import ConfigurationError, PluginError
-from strongroom.plugins.distributions import by_name, described, entry_point, entry_points, missing
+from strongroom.plugins.distributions import by_name, described, entry_point, missing
 from strongroom.plugins.options import Schema, read_schema
 from strongroom.plugins.resolution import resolve
 from strongroom.plugins.setting import Setting
@@ -130,15 +130,10 @@ def _read_file(file: Path, where: str) -> str:
 def _load(group: str, about: StoreConfig) -> Opener:
     """The object that the plugin's entry point names."""
     point = entry_point(group, about)
-    from stevedore import DriverManager, ExtensionManager
-
-    # Stevedore's own discovery writes to the user's cache folder, and forgets the distributions.
-    ExtensionManager.ENTRY_POINT_CACHE[group] = list(entry_points(group))
     fault = ""
     loaded: object = None
     try:
-        manager: DriverManager[object] = DriverManager(group, about.plugin)
-        loaded = manager.extensions[0].plugin
+        loaded = point.load()
     except ImportError as error:
         fault = missing(point, error)
     except Exception as error:  # noqa: BLE001  # a stranger's module runs here
