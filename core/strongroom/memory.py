@@ -20,15 +20,15 @@ from strongroom.store import Health, Items, Option, VersionInfo
 
 @dataclass
 class _Kept:
-    """One version: its data until it is destroyed, and whether it is deleted meanwhile."""
+    """One version: its data until it is destroyed, and since when it is deleted, if it is."""
 
     data: Mapping[str, Value] | None
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
-    deleted: bool = False
+    deleted: datetime | None = None
 
     @property
     def readable(self) -> bool:
-        return self.data is not None and not self.deleted
+        return self.data is not None and self.deleted is None
 
 
 @dataclass
@@ -99,7 +99,7 @@ class MemoryStore:
     def delete(self, path: str) -> None:
         """Marks the newest version as deleted."""
         with self._lock:
-            self._kept(path, self._newest(path)).deleted = True
+            self._kept(path, self._newest(path)).deleted = datetime.now(UTC)
 
     # --- versions -----------------------------------------------------------------------------------------------------
 
@@ -107,7 +107,13 @@ class MemoryStore:
         """Every version that was ever written, oldest first."""
         with self._lock:
             return [
-                VersionInfo(number, kept.created, deleted=kept.deleted, destroyed=kept.data is None)
+                VersionInfo(
+                    number,
+                    kept.created,
+                    deleted=kept.data is not None and kept.deleted is not None,
+                    destroyed=kept.data is None,
+                    deleted_at=kept.deleted,
+                )
                 for number, kept in enumerate(self._history(path).kept, start=1)
             ]
 
@@ -122,7 +128,7 @@ class MemoryStore:
             kept = self._kept(path, version)
             if kept.data is None:
                 raise SecretNotFoundError(path, f"version {version} is destroyed")
-            kept.deleted = False
+            kept.deleted = None
 
     def destroy(self, path: str, version: Version) -> None:
         """Drops that version's data for good; its number stays taken."""
@@ -176,7 +182,7 @@ class MemoryStore:
     def _secret(self, path: str, version: Version) -> Secret:
         kept = self._kept(path, version)
         if kept.data is None or kept.deleted:
-            raise SecretNotFoundError(path, f"version {version} is deleted")
+            raise SecretNotFoundError(path, f"version {version} is {'destroyed' if kept.data is None else 'deleted'}")
         return Secret(path, kept.data, version, kept.created, dict(self._history(path).labels))
 
 

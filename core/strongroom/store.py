@@ -98,12 +98,21 @@ class Health:
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """One version of a secret: its name, when it was written, and whether it is deleted or destroyed."""
+    """One version of a secret.
+
+    Attributes:
+        version: the store's name for it.
+        created: when it was written, with a time zone, where the store knows.
+        deleted: it is not readable, and `undelete` would make it so again.
+        destroyed: its data is gone for good.
+        deleted_at: when it was deleted; of one that is not, when the store will delete it by itself, if it will.
+    """
 
     version: Version
     created: datetime | None = None
     deleted: bool = False
     destroyed: bool = False
+    deleted_at: datetime | None = None
 
 
 @runtime_checkable
@@ -194,30 +203,45 @@ class CheckedStore(Protocol):
 
 @runtime_checkable
 class VersionedStore(Protocol):
-    """A store that keeps what was overwritten."""
+    """A store that keeps what was overwritten.
+
+    Every method raises `SecretNotFoundError` where there never was a secret at the path. A version that was never
+    there, or that the store has dropped since (pruned), is not found either: by every method that takes one.
+    """
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
-        """What is known of each version, oldest first."""
+        """What is known of each version, oldest first; the deleted and the destroyed ones *must* be among them."""
         ...
 
     def read_version(self, path: str, version: Version) -> Secret:
-        """That version. `SecretNotFoundError` when it is deleted, destroyed, pruned or was never there."""
+        """That version and no other.
+
+        Raises:
+            SecretNotFoundError: it is deleted or destroyed too.
+        """
         ...
 
     def undelete(self, path: str, version: Version) -> None:
-        """Makes a deleted version readable again."""
+        """Makes a deleted version readable again. *Must* be harmless for one that is not deleted.
+
+        Raises:
+            SecretNotFoundError: it is destroyed too.
+        """
         ...
 
     def destroy(self, path: str, version: Version) -> None:
-        """Removes that version for good."""
+        """Removes that version's data for good, deleted or not. *Must* be harmless when called twice.
+
+        Where it was the newest, the secret reads as not found, and no older version takes its place.
+        """
         ...
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
-        """The secret's own labels."""
+        """The secret's own labels. They belong to all its versions, and stay when it is deleted."""
         ...
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
-        """Replaces the secret's own labels, and nothing else of it."""
+        """Replaces the secret's own labels, and nothing else of it. *Must not* make a secret where there is none."""
         ...
 
 
