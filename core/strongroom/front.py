@@ -6,7 +6,7 @@ import logging
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar, final
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, UnsupportedOperationError
@@ -37,6 +37,7 @@ from strongroom.store import (
     VersionInfo,
     WritableStore,
 )
+from strongroom.version_rules import as_labels, as_versions, check_labels, check_version, of_version
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -190,35 +191,39 @@ class Front:
 
     # --- versions -----------------------------------------------------------------------------------------------------
 
-    def versions(self, path: str) -> Sequence[VersionInfo]:
+    def versions(self, path: str) -> list[VersionInfo]:
         """What is known of each version, oldest first."""
         path, versioned = check_path(path), self._history(path)
-        return self._answer(path, lambda: versioned.versions(path))
+        return self._answer(path, lambda: as_versions(versioned.versions(path)))
 
     def read_version(self, path: str, version: Version) -> Secret:
         """One version of a secret."""
         path, versioned = check_path(path), self._history(path)
-        return self._answer(path, lambda: _secret(versioned.read_version(path, version), path))
+        version = check_version(path, version)
+        return self._answer(path, lambda: of_version(_secret(versioned.read_version(path, version), path), version))
 
     def undelete(self, path: str, version: Version) -> None:
         """Makes a deleted version readable again."""
         path, versioned = check_path(path), self._history(path)
+        version = check_version(path, version)
         self._answer(path, lambda: versioned.undelete(path, version))
 
     def destroy(self, path: str, version: Version) -> None:
         """Removes one version for good."""
         path, versioned = check_path(path), self._history(path)
+        version = check_version(path, version)
         self._answer(path, lambda: versioned.destroy(path, version))
 
-    def read_metadata(self, path: str) -> Mapping[str, str]:
+    def read_metadata(self, path: str) -> dict[str, str]:
         """The secret's own labels."""
         path, versioned = check_path(path), self._history(path)
-        return self._answer(path, lambda: versioned.read_metadata(path))
+        return self._answer(path, lambda: as_labels(versioned.read_metadata(path)))
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Replaces the secret's own labels."""
         path, versioned = check_path(path), self._history(path)
-        self._answer(path, lambda: versioned.write_metadata(path, metadata))
+        labels = check_labels(path, metadata)
+        self._answer(path, lambda: versioned.write_metadata(path, labels))
 
     def close(self) -> None:
         """Closes the store, once; every later call is refused."""
