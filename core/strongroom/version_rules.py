@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from strongroom.errors import InvalidDataError, InvalidPathError
-from strongroom.model import Secret, Version, check_data, check_key
+from strongroom.model import Secret, Value, Version, check_data, check_key
 from strongroom.store import VersionInfo
 
 
@@ -36,9 +36,10 @@ def check_labels(path: str, labels: Mapping[str, str]) -> dict[str, str]:
     """
     if not isinstance(labels, Mapping):
         raise InvalidDataError(path, f"labels are a mapping of names to texts, not {type(labels).__name__}")
-    if labels:
-        check_data(path, labels)
-    odd = next((name for name, text in labels.items() if not isinstance(text, str)), None)
+    given: Mapping[str, Value] = labels
+    if given:
+        check_data(path, given)
+    odd = next((name for name, text in given.items() if not isinstance(text, str)), None)
     if odd is not None:
         raise InvalidDataError(path, f"label {odd!r} is not a text")
     return dict(labels)
