@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from strongroom.errors import (
     Answer,
@@ -38,6 +38,7 @@ from strongroom.store import DEFAULT_TIMEOUT, Health, time_limit
 
 if TYPE_CHECKING:
     from strongroom.explanation import Explanation
+    from strongroom.front import Front
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -57,6 +58,8 @@ class Missing(Enum):
 
 MISSING: Final = Missing.MISSING
 """A secret does not have what was wanted of it. Null is a value."""
+
+_R = TypeVar("_R")
 
 Take: TypeAlias = Callable[[SensitiveDict], "Value | Missing"]
 """What is wanted of a secret: its value, or `MISSING`."""
@@ -270,6 +273,19 @@ class Chain:
         path = check_path(path)
         with time_limit(self._timeout):
             self._target(path, store).delete(path)
+
+    def at_target(self, path: str, store: str | None, operation: Callable[[Front], _R], *, changes: bool = False) -> _R:
+        """What an operation comes to on the store that `write` would go to, past its cache.
+
+        Args:
+            path: of the secret.
+            store: its name; None is the first that can be written.
+            operation: what is asked of the store.
+            changes: it changes the secret, so that what is cached of it is dropped.
+        """
+        path = check_path(path)
+        with time_limit(self._timeout):
+            return self._target(path, store).at_store(path, operation, changes=changes)
 
     def write_target(self, path: str, *, store: str | None = None) -> WriteTarget:
         """Where `write` and `delete` would go. It opens the store, and changes nothing.

@@ -294,6 +294,10 @@ class Link:
             raise ConflictError(path, "it changed while it was being merged", store=self.name)
         return front.write(path, merged)
 
+    def at_store(self, path: str, operation: Callable[[Front], _R], *, changes: bool) -> _R:
+        """What one operation comes to on the store itself, past the cache, which forgets a secret that changes."""
+        return self._change(path, operation) if changes else self._ask(path, operation)
+
     def _change(self, path: str, operation: Callable[[Front], _R]) -> _R:
         """A write. The cache forgets before, so that nobody joins an older read, and after, for reads in between."""
         self._cache.forget(path)

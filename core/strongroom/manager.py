@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from strongroom.config import Config
     from strongroom.explanation import Explanation
+    from strongroom.versions import Versions
 
 _T = TypeVar("_T")
 _D = TypeVar("_D")
@@ -350,6 +351,13 @@ class SecretsManager:
             UnsupportedOperationError: no store of the chain, or not that one, can be written.
         """
         return self._chain.write_target(path, store=store)
+
+    @property
+    def versions(self) -> Versions:
+        """What was overwritten or deleted in the store that writes go to, its labels, and how it comes back."""
+        from strongroom.versions import Versions
+
+        return Versions(self._chain)
 
     # --- looking after it ---------------------------------------------------------------------------------------------
 
