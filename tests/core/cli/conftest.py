@@ -15,7 +15,7 @@ from pexpect.fdpexpect import fdspawn
 
 from strongroom import SecretsManager
 from strongroom.cli.invocation import Invocation
-from strongroom.cli.main import run
+from strongroom.cli.root import run
 from strongroom.memory import MemoryStore
 
 CONFIGURATION = """

@@ -148,7 +148,7 @@ def test_reading_one_value_pays_for_none_of_it():
     """Nor for `run` and `export`, which share its logic."""
     configure(ROWS)
     program = (
-        "import sys; from strongroom.cli.main import run; run(['get', 'database/connection#url']);"
+        "import sys; from strongroom.cli.root import run; run(['get', 'database/connection#url']);"
         "print('', *sys.modules, sep='\\n')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

@@ -155,7 +155,7 @@ def test_a_warning_is_one_line_on_stderr(command, monkeypatch, kept):
 def test_the_module_of_another_command_is_not_imported(configured, script):
     """A read pays for nothing else: no plugin's command, no table, no SDK."""
     program = (
-        "import sys; from strongroom.cli.main import run; run(['get', 'odd/values#text']);"
+        "import sys; from strongroom.cli.root import run; run(['get', 'odd/values#text']);"
         "print(*sorted({name.partition('.')[0] for name in sys.modules} | set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

@@ -206,7 +206,7 @@ def test_reading_one_value_pays_for_none_of_it():
     """`get` imports neither module."""
     Path("strongroom.toml").write_text(CHAIN, "utf-8")
     program = (
-        "import sys; from strongroom.cli.main import run; run(['get', 'database/connection#port']);"
+        "import sys; from strongroom.cli.root import run; run(['get', 'database/connection#port']);"
         "print('', *sys.modules, sep='\\n')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

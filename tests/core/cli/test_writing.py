@@ -317,7 +317,7 @@ PROGRAM = """
 import sys
 from strongroom import SecretsManager
 from strongroom.cli.invocation import Invocation
-from strongroom.cli.main import run
+from strongroom.cli.root import run
 from strongroom.memory import MemoryStore
 
 store = MemoryStore()

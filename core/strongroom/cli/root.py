@@ -1,0 +1,151 @@
+"""`strongroom` itself: the options before the command, and what every failure becomes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from strongroom.cli import output, registry
+from strongroom.cli.exit_codes import ExitCode, code_of
+from strongroom.cli.invocation import Invocation, completed
+from strongroom.errors import PluginError, StrongroomError
+
+
+class _Commands(click.Group):
+    """The commands of the registry. A closed output pipe ends a command here, before click makes a failure of it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return registry.names()
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return registry.load(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._summary(name)) for name in registry.names()])
+
+    def _summary(self, name: str) -> str:
+        try:
+            command = registry.load(name)
+        except PluginError as error:
+            return str(error)
+        return command.get_short_help_str(limit=100) if command else ""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), code.meaning) for code in ExitCode])
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        with _closed_pipe_is_an_end():  # --help and --version print while the options are read
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _closed_pipe_is_an_end():
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        return result
+
+
+@contextmanager
+def _closed_pipe_is_an_end() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        # Python flushes stdout once more when it ends, and would complain then:
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(ExitCode.CLOSED_PIPE) from None
+
+
+_COMMAND = "COMMAND [ARGS]..."
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_FILE = click.Path(path_type=Path)
+
+
+@click.group(cls=_Commands, invoke_without_command=True, subcommand_metavar=_COMMAND, context_settings=_SETTINGS)
+@click.option("--config", "config_file", metavar="FILE", type=_FILE, help="Read this file, not ./strongroom.toml.")
+@click.option(
+    "--environment",
+    metavar="NAME",
+    shell_complete=completed("environment"),
+    help="Use this one of the file's environments.",
+)
+@click.option("--verbose", is_flag=True, help="Say what each store answered, and where a failure happened.")
+@click.option("--no-color", is_flag=True, help="Plain text. The variable NO_COLOR takes the colours away too.")
+@click.version_option(package_name="strongroom", message="%(version)s")
+@click.pass_context
+def strongroom(
+    ctx: click.Context, config_file: Path | None, environment: str | None, *, verbose: bool, no_color: bool
+) -> None:
+    """Secrets from a chain of stores."""
+    ctx.obj = Invocation(config_file, environment, verbose, no_color)
+    _start_logging(verbose=verbose)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(ExitCode.USAGE)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command and returns its exit code. A failure is one line on stderr."""
+    try:
+        result = strongroom.main(list(arguments), prog_name="strongroom", standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "strongroom"
+        output.say(f"{error.format_message().rstrip('.')}. Try '{where} --help'")
+        return ExitCode.USAGE
+    except click.ClickException as error:  # a plugin's own, with words and a code of its choice
+        output.say(error.format_message())
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except StrongroomError as error:
+        output.say(str(error))
+        _say_where(error)
+        return code_of(error)
+    except Exception as error:  # noqa: BLE001  # a bug; its message may hold anything, so only its kind is shown
+        hint = "" if _is_verbose() else "; strongroom --verbose says where"
+        output.say(f"Unexpected failure: {type(error).__name__}{hint}")
+        _say_where(error)
+        return ExitCode.UNEXPECTED
+    return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _say_where(error: Exception) -> None:
+    """The frames, on demand, and no more: source lines, locals and the messages of causes may show values."""
+    if _is_verbose():
+        for frame in traceback.extract_tb(error.__traceback__):
+            output.say(f"  at {frame.filename}:{frame.lineno} in {frame.name}")
+
+
+class _StderrHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        output.say(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+_log_handler = _StderrHandler(logging.WARNING)
+
+
+def _is_verbose() -> bool:
+    return _log_handler.level <= logging.DEBUG
+
+
+def _start_logging(*, verbose: bool) -> None:
+    """Warnings of anybody to stderr; with `verbose`, all that Strongroom and the installed stores log.
+
+    The libraries beneath them stay at warnings: what they log at DEBUG may hold a reply's body.
+    """
+    level = logging.DEBUG if verbose else logging.WARNING
+    _log_handler.setLevel(level)
+    logging.getLogger().addHandler(_log_handler)
+    for package in registry.packages() if verbose else ():
+        logging.getLogger(package).setLevel(level)
