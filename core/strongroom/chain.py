@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from strongroom.diagnosis import ask_together
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -232,6 +233,31 @@ class Chain:
             failure.attempts = tuple(attempts)
         raise failure
 
+    def resolve_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Resolution | StrongroomError]:
+        """What `resolve` would return or raise for each path. What a link lacks goes to the next one as one batch."""
+        outcomes: dict[str, list[tuple[Link, _Outcome]]] = {}
+        results: dict[str, Resolution | StrongroomError] = {}
+        wanted = dict.fromkeys(paths)
+        for path in wanted:
+            try:
+                outcomes[check_path(path)] = []
+            except StrongroomError as error:
+                results[path] = error
+        with time_limit(self._timeout):
+            open_paths = list(outcomes)
+            for link in self._links:
+                started = time.monotonic()
+                answers = link.read_many((path for path in open_paths if link.covers(path)), fresh=fresh)
+                for path, answer in answers.items():
+                    outcomes[path].append((link, _outcome(link, path, answer, started, take=_taker(None))))
+                open_paths = [path for path in open_paths if not (outcomes[path] and outcomes[path][-1][1].ends)]
+            for path, asked in outcomes.items():
+                try:
+                    results[path] = self._conclude(path, None, asked)
+                except StrongroomError as error:
+                    results[path] = error.with_traceback(None)
+        return {path: results[path] for path in wanted}
+
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """The union of what the listable links have below `prefix`, sorted.
 
@@ -331,9 +357,9 @@ class Chain:
     # --- all links ----------------------------------------------------------------------------------------------------
 
     def health(self) -> dict[str, Health]:
-        """How each link's store is, asked now."""
+        """How each link's store is, all asked now and at the same time."""
         with time_limit(self._timeout):
-            return {link.name: link.health() for link in self._links}
+            return ask_together({link.name: link.health for link in self._links})
 
     def forget(self, path: str | None = None) -> None:
         """Drops what the caches hold of `path`, or everything; the next read is fresh."""
@@ -376,9 +402,18 @@ class _Outcome:
 def _ask(link: Link, path: str, key: str | None, take: Take, wanted: str, *, fresh: bool, blocking: bool) -> _Outcome:
     started = time.monotonic()
     try:
-        reading = link.read(path, key, fresh=fresh, blocking=blocking)
+        answer: Reading | StrongroomError = link.read(path, key, fresh=fresh, blocking=blocking)
     except StrongroomError as error:
-        return _failed(error, link, started)
+        answer = error
+    return _outcome(link, path, answer, started, take=take, wanted=wanted)
+
+
+def _outcome(
+    link: Link, path: str, answer: Reading | StrongroomError, started: float, *, take: Take, wanted: str = ""
+) -> _Outcome:
+    if isinstance(answer, StrongroomError):
+        return _failed(answer, link, started)
+    reading = answer
     value = take(reading.data)
     if value is MISSING and reading.outage is not None:
         return _failed(reading.outage, link, started)  # it may be there by now

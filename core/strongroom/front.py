@@ -43,6 +43,7 @@ logger = logging.getLogger("strongroom.secrets_manager")
 
 _R = TypeVar("_R")
 _C = TypeVar("_C")
+_PLUGIN_BUG = "This is a bug in the store's plugin"
 
 
 @final
@@ -126,11 +127,23 @@ class Front:
         return protect(self._answer(path, lambda: _value(keyed.read_key(path, key))))
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Each path with its secret or its own error; one by one where the store has no bulk reads."""
+        """Each path, once, with its secret or its own error; one by one where the store has no bulk reads."""
         if self._bulk is None:
             yield from ((path, self._outcome(self.read, path)) for path in paths)
-        else:
-            yield from self._many(self._bulk.read_many, zip(paths), check_path)
+            return
+        asked: dict[str, None] = {}
+
+        def noted() -> Iterator[tuple[str]]:
+            for path in paths:
+                asked[path] = None
+                yield (path,)
+
+        for path, outcome in self._many(self._bulk.read_many, noted(), check_path):
+            if path in asked:
+                del asked[path]
+                yield path, outcome if isinstance(outcome, StoreError) else self._outcome(self._read_as, path, outcome)
+        for path in asked:
+            yield path, StoreError(path, "a bulk read left it out", store=self.name, hint=_PLUGIN_BUG)
 
     def list_entries(self, prefix: str = "") -> Iterator[str]:
         """The names directly below `prefix`, folders ending in `/`."""
@@ -289,6 +302,10 @@ class Front:
             yield outcome
         yield from refused
 
+    def _read_as(self, path: str, answer: object) -> Secret:
+        """What a bulk read answered for `path`, when it is that."""
+        return self._answer(path, lambda: _secret(answer, path))
+
     def _outcome(self, operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
         try:
             return operation(*arguments)
@@ -339,4 +356,4 @@ def _translated(error: Exception, path: str | None, store: str) -> StrongroomErr
         return error.with_traceback(None)
     if isinstance(error, ConnectionError | TimeoutError):
         return StoreUnavailableError(path, kind, store=store)
-    return StoreError(path, f"it raised {kind}", store=store, hint="This is a bug in the store's plugin")
+    return StoreError(path, f"it raised {kind}", store=store, hint=_PLUGIN_BUG)

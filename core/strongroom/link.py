@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from strongroom.breaker import Breaker
 from strongroom.cache import MemoryCache, Snapshot
 from strongroom.cache.memory import Flight
+from strongroom.diagnosis import diagnose
 from strongroom.errors import (
     AuthenticationError,
     ConflictError,
@@ -42,6 +43,8 @@ Opener: TypeAlias = Callable[[], SecretStore]
 _R = TypeVar("_R")
 _FIRST_PAUSE = 0.01
 _LAST_PAUSE = 0.25
+_OUTAGES_IN_A_ROW = 32
+"""After how many answers of a batch, all of them outages, the rest is not asked for: more than stores ask at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +184,90 @@ class Link:
             raise
         return Reading.of(secret)
 
+    def read_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Reading | StrongroomError]:
+        """What `read` would return or raise for each path; what the cache lacks is asked for as one batch.
+
+        The link's `timeout` is for each answer: a store that hangs has it once, a long batch has it again and again.
+        """
+        outcomes: dict[str, Reading | StrongroomError] = {}
+        mine: dict[str, Flight] = {}
+        others: dict[str, Flight] = {}
+        for path in paths:
+            known = self._known_reading(path, fresh=fresh)
+            if known is not None:
+                outcomes[path] = known
+                continue
+            flight, is_mine = self._cache.board(path, fresh=fresh)
+            (mine if is_mine else others)[path] = flight
+        try:
+            for path, answer in self._answers(list(mine)):
+                outcomes[path] = self._landed(path, mine.pop(path), answer, fresh=fresh)
+        finally:
+            for path, flight in mine.items():  # an interrupt came: those who wait for these must not hang
+                self._cache.crash(path, flight, StoreUnavailableError(path, "the batch was given up"))
+        for path, flight in others.items():
+            try:
+                outcomes[path] = Reading.of(self._cache.join(path, flight))
+            except StrongroomError as error:
+                outcomes[path] = self._stale_or(error, path, fresh=fresh)
+        return outcomes
+
+    def _known_reading(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:
+        """What is known of the path without asking a service; None where that has to be asked."""
+        try:
+            front = self._known(path)
+            if front.local:
+                return _read_local(front, path, None)
+            return None if fresh else self._cached(path, None, front)
+        except StrongroomError as error:
+            return self._stale_or(error, path, fresh=fresh)
+
+    def _answers(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
+        """The store's own answer for each path. When nothing but outages come, the rest is not asked for."""
+        if not paths:
+            return
+        waiting, outages = dict.fromkeys(paths), 0
+        enough = min(len(paths), _OUTAGES_IN_A_ROW)
+        failure: StrongroomError = StoreUnavailableError()
+        try:
+            if not self._breaker.admit():
+                raise self._known_outage(None)
+            answers = self._open().read_many(paths)
+            while waiting and outages < enough:
+                with time_limit(self.policy.timeout):
+                    path, answer = next(answers)
+                del waiting[path]
+                if isinstance(answer, StoreUnavailableError):
+                    failure, outages = answer, outages + 1
+                else:
+                    outages = 0
+                yield path, answer
+        except StrongroomError as error:
+            failure, outages = error, enough if isinstance(error, StoreUnavailableError) else 0
+        if outages == enough and isinstance(failure, StoreUnavailableError):
+            self._went_out(failure)
+        else:
+            self._answered()
+        for path in waiting:
+            yield path, failure.again(path) if isinstance(failure, StoreError) else failure
+
+    def _landed(
+        self, path: str, flight: Flight, answer: Secret | StrongroomError, *, fresh: bool
+    ) -> Reading | StrongroomError:
+        """Ends a flight of the batch with the store's answer."""
+        if isinstance(answer, Secret):
+            self._cache.land(path, flight, answer)
+            return Reading.of(answer)
+        self._cache.crash(path, flight, answer)
+        if isinstance(answer, PermissionDeniedError | AuthenticationError):
+            self._cache.forget(path)
+        return self._stale_or(answer, path, fresh=fresh)
+
+    def _stale_or(self, error: StrongroomError, path: str, *, fresh: bool) -> Reading | StrongroomError:
+        """What an outage may use of the cache; else the error."""
+        stale = self._stale(path, error) if isinstance(error, StoreUnavailableError) and not fresh else None
+        return error if stale is None else stale
+
     def _cached(self, path: str, key: str | None, front: Front) -> Reading | None:
         snapshot = self._cache.current(path, key)
         if snapshot is None:
@@ -230,12 +317,9 @@ class Link:
         return self._known().listable
 
     def health(self) -> Health:
-        """How the store is, asked past the breaker."""
-        try:
-            with time_limit(self.policy.timeout):
-                return self._open().probe()
-        except StrongroomError as error:
-            return Health(ok=False, detail=str(error))
+        """How the store is, asked past cache and breaker, and how long that took."""
+        with time_limit(self.policy.timeout):
+            return diagnose(self.name, lambda: self._open().probe())
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -350,11 +434,15 @@ class Link:
             self._answered()
             return answer
         outage.path, outage.store = outage.path or path, outage.store or self.name
-        if remaining() > 0:  # else the caller had no time left, which says nothing of the store
-            self._outage = outage.again()
-            if self._breaker.failed():
-                logger.warning("Store %s is unavailable: %s", self.name, outage.reason or outage)
+        self._went_out(outage)
         raise outage
+
+    def _went_out(self, outage: StoreUnavailableError) -> None:
+        if remaining() <= 0:
+            return  # the caller had no time left, which says nothing of the store
+        self._outage = outage.again()
+        if self._breaker.failed():
+            logger.warning("Store %s is unavailable: %s", self.name, outage.reason or outage)
 
     def _known(self, path: str | None = None) -> Front:
         """The store, opened if it is not. One that is open is not asked anything, which says nothing of an outage."""

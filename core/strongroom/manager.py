@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, overload
 from weakref import WeakSet
 
+from strongroom.batch import SecretBatch
 from strongroom.chain import MISSING, Chain, Resolution, WriteTarget
 from strongroom.database_url import DATABASE_PATH, WANTED, database_url
 from strongroom.errors import SecretNotFoundError
@@ -227,6 +228,54 @@ class SecretsManager:
         if key is None:
             return value
         return as_text(value, path, key) if as_ is None else convert(value, as_, path, key)
+
+    def get_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
+        """Many secrets at once: what the first store lacks is asked of the next one as one batch.
+
+        Args:
+            paths: such as `["database/connection", "auth/jwt"]`.
+            strict: raise the error of the first path that was not read.
+            fresh: ask the stores, whatever is cached.
+
+        Returns:
+            The secrets that were found, by path; `errors` has the error of every other path.
+
+        Raises:
+            StrongroomError: `strict`, and a path was not read; else every path's error is in `errors`.
+        """
+        if isinstance(paths, str):
+            raise TypeError("paths is a collection of paths: for one secret call get_secret")
+        batch = SecretBatch(self._chain.resolve_many(paths, fresh=fresh))
+        if strict:
+            batch.raise_first_error()
+        return batch
+
+    async def aget_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
+        """`get_secrets`, off the event loop."""
+        return await in_thread(self.get_secrets, paths, strict=strict, fresh=fresh)
+
+    def preload(self, prefix: str = "", *, strict: bool = False) -> SecretBatch:
+        """Reads every secret below `prefix` in one go, so that the cache answers for them from now on.
+
+        Args:
+            prefix: the empty string is everything that the stores of the chain can list.
+            strict: raise the error of the first path that was not read.
+
+        Returns:
+            What `get_secrets` returns, without the paths that are listed and hold nothing, such as deleted ones.
+
+        Raises:
+            StoreError: a store of the chain could not be listed.
+        """
+        batch = SecretBatch(self._chain.resolve_many(self.list_secrets(prefix, recursive=True)))
+        batch.errors = {path: e for path, e in batch.errors.items() if not isinstance(e, SecretNotFoundError)}
+        if strict:
+            batch.raise_first_error()
+        return batch
+
+    async def apreload(self, prefix: str = "", *, strict: bool = False) -> SecretBatch:
+        """`preload`, off the event loop."""
+        return await in_thread(self.preload, prefix, strict=strict)
 
     def resolve(self, path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:
         """`get_secret` with provenance: the value as it is stored, its store, its age, each link's answer."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, overload
 
+from strongroom.batch import SecretBatch
 from strongroom.chain import MISSING, Resolution
 from strongroom.errors import SecretNotFoundError
 from strongroom.manager import SecretsManager
@@ -22,8 +23,10 @@ __all__ = [
     "aget_database_url",
     "aget_jwt_secret",
     "aget_secret",
+    "aget_secrets",
     "ahealth",
     "alist_secrets",
+    "apreload",
     "aresolve",
     "aset_secret",
     "configure",
@@ -32,9 +35,11 @@ __all__ = [
     "get_database_url",
     "get_jwt_secret",
     "get_secret",
+    "get_secrets",
     "health",
     "invalidate",
     "list_secrets",
+    "preload",
     "resolve",
     "set_secret",
 ]
@@ -149,6 +154,26 @@ def delete_secret(path: str, *, store: str | None = None) -> None:
 async def adelete_secret(path: str, *, store: str | None = None) -> None:
     """`SecretsManager.adelete_secret` on the default manager."""
     await _manager().adelete_secret(path, store=store)
+
+
+def get_secrets(paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
+    """Many secrets at once: `SecretsManager.get_secrets` on the default manager."""
+    return _manager().get_secrets(paths, strict=strict, fresh=fresh)
+
+
+async def aget_secrets(paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
+    """`SecretsManager.aget_secrets` on the default manager."""
+    return await _manager().aget_secrets(paths, strict=strict, fresh=fresh)
+
+
+def preload(prefix: str = "", *, strict: bool = False) -> SecretBatch:
+    """Reads every secret below a prefix into the cache: `SecretsManager.preload` on the default manager."""
+    return _manager().preload(prefix, strict=strict)
+
+
+async def apreload(prefix: str = "", *, strict: bool = False) -> SecretBatch:
+    """`SecretsManager.apreload` on the default manager."""
+    return await _manager().apreload(prefix, strict=strict)
 
 
 def resolve(path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:

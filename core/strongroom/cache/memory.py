@@ -127,37 +127,34 @@ class MemoryCache:
         Raises:
             StoreUnavailableError: another thread's read took longer than `remaining()`.
         """
-        with self._lock:
-            under_way = None if fresh else self._flights.get(path)
-            if under_way is None:
-                flight: Flight = Future()
-                flight.set_running_or_notify_cancel()  # so that an async waiter that is cancelled cannot cancel it
-                self._flights[path] = flight
-            else:
-                flight = under_way
-        return self._join(path, flight) if under_way else self._lead(path, flight, load)
-
-    def _lead(self, path: str, flight: Flight, load: Callable[[], Secret]) -> Secret:
-        failure: BaseException
+        flight, is_mine = self.board(path, fresh=fresh)
+        if not is_mine:
+            return self.join(path, flight)
         try:
             secret = load()
-            self._land(path, flight, self._snapshot(path, secret))
-        except SecretNotFoundError as error:
-            self._land(path, flight, self._absence(error.reason))
-            failure = error
-        except BaseException as error:  # noqa: BLE001  # whatever ends this read, those who wait for it must not hang
-            self._land(path, flight, None)
-            failure = error
-        else:
-            flight.set_result(secret)
-            return secret
-        if isinstance(failure, StoreError):
-            flight.set_exception(failure.again())
-        else:
-            flight.set_exception(StoreUnavailableError(path, f"the read ended with {type(failure).__name__}"))
-        raise failure
+            self.land(path, flight, secret)
+        except BaseException as error:
+            self.crash(path, flight, error)
+            raise
+        return secret
 
-    def _join(self, path: str, flight: Flight) -> Secret:
+    def board(self, path: str, *, fresh: bool = False) -> tuple[Flight, bool]:
+        """The flight that reads `path`, and whether it is the caller's, who then owes it `land` or `crash`."""
+        with self._lock:
+            under_way = None if fresh else self._flights.get(path)
+            if under_way is not None:
+                return under_way, False
+            flight: Flight = Future()
+            flight.set_running_or_notify_cancel()  # so that an async waiter that is cancelled cannot cancel it
+            self._flights[path] = flight
+            return flight, True
+
+    def join(self, path: str, flight: Flight) -> Secret:
+        """What another's flight brings; raises what it raises.
+
+        Raises:
+            StoreUnavailableError: it took longer than `remaining()`.
+        """
         try:
             return flight.result(timeout=remaining())
         except TimeoutError:
@@ -166,8 +163,20 @@ class MemoryCache:
             failure = error.again()  # each thread raises an object of its own: raising writes its traceback
         raise failure
 
-    def _land(self, path: str, flight: Flight, snapshot: Snapshot | None) -> None:
-        """Ends a flight, and keeps what it brought if no write has cancelled it."""
+    def land(self, path: str, flight: Flight, secret: Secret) -> None:
+        """Ends a flight with what was read, and keeps that if no write has cancelled the flight."""
+        self._end(path, flight, self._snapshot(path, secret))
+        flight.set_result(secret)
+
+    def crash(self, path: str, flight: Flight, failure: BaseException) -> None:
+        """Ends a flight with what went wrong. Whatever that is, those who wait for it must not hang."""
+        self._end(path, flight, self._absence(failure.reason) if isinstance(failure, SecretNotFoundError) else None)
+        if isinstance(failure, StoreError):
+            flight.set_exception(failure.again())
+        else:
+            flight.set_exception(StoreUnavailableError(path, f"the read ended with {type(failure).__name__}"))
+
+    def _end(self, path: str, flight: Flight, snapshot: Snapshot | None) -> None:
         with self._lock:
             if self._flights.get(path) is not flight:
                 return
