@@ -54,8 +54,39 @@ class Attempt:
         return f"{self.store}: {self.reason or self.answer.value}"
 
 
+class CheckState(StrEnum):
+    """What came of a check."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at to say how a store is.
+
+    Attributes:
+        name: how it should be, in a word or two: `reachable`, `unsealed`.
+        state: FAILED where no read would be answered for it; WARNING where something is to be done before long.
+        detail: what was found, in a few words; never a value, a token or a reply's body.
+        hint: what to do next, as an imperative sentence, where it is not OK.
+    """
+
+    name: str
+    state: CheckState
+    detail: str = ""
+    hint: str = ""
+
+
 class StrongroomError(Exception):
-    """The root of the tree: `except StrongroomError` catches everything that Strongroom raises on purpose."""
+    """The root of the tree: `except StrongroomError` catches everything that Strongroom raises on purpose.
+
+    Attributes:
+        checks: what a store had looked at when it failed, for `strongroom doctor`. A backend may leave it empty.
+    """
+
+    checks: tuple[Check, ...] = ()
 
 
 class ConfigurationError(StrongroomError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Self
 
@@ -65,7 +66,25 @@ CODES: dict[type[StrongroomError], ExitCode] = {
 }
 """The code of each error class; a class that is not here, such as a backend's own, has its nearest parent's."""
 
+_GRAVEST_FIRST = (
+    ExitCode.CONFIGURATION,
+    ExitCode.UNEXPECTED,
+    ExitCode.PARTIAL,
+    ExitCode.IMPOSSIBLE,
+    ExitCode.DENIED,
+    ExitCode.NOT_FOUND,
+    ExitCode.UNAVAILABLE,
+)
+
 
 def code_of(error: StrongroomError) -> ExitCode:
     """The exit code that stands for this error."""
     return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
+
+
+def code_of_all(errors: Iterable[StrongroomError]) -> ExitCode:
+    """The code of the error that needs the most doing, since UNAVAILABLE says that trying again is enough.
+
+    DONE where there is none.
+    """
+    return min(map(code_of, errors), key=_GRAVEST_FIRST.index, default=ExitCode.DONE)

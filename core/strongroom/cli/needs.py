@@ -7,21 +7,11 @@ from collections.abc import Mapping, Sequence
 import click
 
 from strongroom.cli import output
-from strongroom.cli.exit_codes import ExitCode, code_of
+from strongroom.cli.exit_codes import ExitCode, code_of_all
 from strongroom.config import Config, SecretConfig
 from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.model import as_text
 from strongroom.requirements import Requirement, resolve
-
-_GRAVEST_FIRST = (
-    ExitCode.CONFIGURATION,
-    ExitCode.UNEXPECTED,
-    ExitCode.IMPOSSIBLE,
-    ExitCode.DENIED,
-    ExitCode.NOT_FOUND,
-    ExitCode.UNAVAILABLE,
-)
-"""Of several rows, the one that needs the most doing gives the code: UNAVAILABLE says that trying again is enough."""
 
 
 def ask(config: Config) -> tuple[Requirement, ...]:
@@ -39,8 +29,7 @@ def ask(config: Config) -> tuple[Requirement, ...]:
 
 def exit_code(answers: Sequence[Requirement]) -> ExitCode:
     """DONE where every row is met, else the code of the row that needs the most doing."""
-    codes = {code_of(answer.error) for answer in answers if answer.error is not None and not answer.met}
-    return min(codes, key=_GRAVEST_FIRST.index, default=ExitCode.DONE)
+    return code_of_all(answer.error for answer in answers if answer.error is not None and not answer.met)
 
 
 def met(config: Config, otherwise: str) -> tuple[Requirement, ...]:

@@ -31,10 +31,15 @@ def announce(secrets: SecretsManager, target: WriteTarget, what: str) -> None:
 
 def described(target: WriteTarget, config: Config, settings: Mapping[str, Setting]) -> str:
     """The target in words: the store, its addresses and its place there, and the environment."""
-    about = ", ".join(_about(settings))
+    about = place(settings)
     store = f"store {shown(target.store)}{f' ({about})' if about else ''}"
     named = f", environment {shown(config.environment)}" if config.environment else ""
     return f"{store}{named}{', production' if config.production else ''}"
+
+
+def place(settings: Mapping[str, Setting]) -> str:
+    """Where the secrets of a store with these options are, in words: its addresses, namespace, mount and prefix."""
+    return ", ".join(_about(settings))
 
 
 def reasons(target: WriteTarget, config: Config, *, drops: bool) -> list[str]:

@@ -1,0 +1,115 @@
+"""How stores are: asked, timed, and every failure a check of its own. Nothing is raised."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextvars import copy_context
+from dataclasses import replace
+from threading import Thread
+
+from strongroom.errors import (
+    AuthenticationError,
+    Check,
+    CheckState,
+    ConfigurationError,
+    PermissionDeniedError,
+    PluginError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+)
+from strongroom.store import Health, remaining
+
+_GRACE = 0.5
+"""For how many seconds past the deadline an answer is still taken: a store that keeps to it answers at its very end."""
+
+_FAILS: dict[type[StrongroomError], str] = {
+    AuthenticationError: "authenticated",
+    PermissionDeniedError: "permitted",
+    StoreUnavailableError: "reachable",
+    ConfigurationError: "configured",
+    PluginError: "installed",
+}
+"""The check that fails with an error of this class."""
+
+_OTHERWISE = "answers"
+
+
+def diagnose(store: str, ask: Callable[[], Health]) -> Health:
+    """How a store is, and how long it took to say so.
+
+    What comes back is whole: it has an error where the store is not well, and a failed check that says why.
+
+    Args:
+        store: its name, for messages.
+        ask: opens it if need be, and asks it. What it raises of `strongroom.errors` is the answer.
+    """
+    started = time.monotonic()
+    try:
+        health: object = ask()
+    except StrongroomError as error:
+        # Without the frames that it came through: it is kept, and they hold whatever they held.
+        health = Health(ok=False, error=error.with_traceback(None), checks=error.checks)
+    seconds = time.monotonic() - started
+    if not isinstance(health, Health):
+        reason = f"its probe answered {type(health).__name__}, which is no Health"
+        bug = StoreError(None, reason, store=store, hint="This is a bug in the store's plugin")
+        health = Health(ok=False, error=bug)
+    return _whole(replace(health, seconds=seconds), store)
+
+
+def ask_together(questions: Mapping[str, Callable[[], Health]]) -> dict[str, Health]:
+    """The health of each store by its name, all asked at the same time: none waits for another's time limit.
+
+    One that does not answer within `remaining()`, whatever it was told, is unavailable and no longer waited for.
+    """
+    started = time.monotonic()
+    asked = {name: _begun(name, ask) for name, ask in questions.items()}
+    return {name: _awaited(name, answer, started) for name, answer in asked.items()}
+
+
+def _begun(name: str, ask: Callable[[], Health]) -> Future[Health]:
+    answer: Future[Health] = Future()
+    context = copy_context()
+
+    def run() -> None:
+        try:
+            answer.set_result(context.run(ask))
+        except BaseException as error:  # noqa: BLE001  # it is raised where the answer is awaited
+            answer.set_exception(error)
+
+    # A pool's threads are waited for when the process ends, and a store that hangs would then hold it.
+    Thread(target=run, name=f"health of {name}", daemon=True).start()
+    return answer
+
+
+def _awaited(name: str, answer: Future[Health], started: float) -> Health:
+    try:
+        return answer.result(remaining() + _GRACE)
+    except TimeoutError:
+        outage = StoreUnavailableError(None, "it did not answer in time", store=name)
+    return _whole(Health(ok=False, error=outage, seconds=time.monotonic() - started), name)
+
+
+def _whole(health: Health, store: str) -> Health:
+    """The same, where what a store said of itself agrees with its own checks."""
+    failures = [check for check in health.checks if check.state is CheckState.FAILED]
+    if health.ok and not failures and health.error is None:
+        return health
+    first = failures[0] if failures else Check("", CheckState.FAILED)
+    error = health.error or StoreUnavailableError(
+        None, health.detail or first.detail, store=store, hint=first.hint or None
+    )
+    checks = health.checks if failures else (*health.checks, _failed(error, health.checks))
+    return replace(health, ok=False, error=error, checks=checks, detail=health.detail or str(error))
+
+
+def _failed(error: StrongroomError, others: tuple[Check, ...]) -> Check:
+    name = next((_FAILS[kind] for kind in type(error).__mro__ if kind in _FAILS), _OTHERWISE)
+    if any(check.name == name for check in others):
+        name = _OTHERWISE
+    if isinstance(error, StoreError):
+        return Check(name, CheckState.FAILED, error.reason or error.summary, error.hint)
+    return Check(name, CheckState.FAILED, str(error))
