@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from strongroom.diagnosis import ask_together
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -358,6 +357,8 @@ class Chain:
 
     def health(self) -> dict[str, Health]:
         """How each link's store is, all asked now and at the same time."""
+        from strongroom.diagnosis import ask_together  # a read has no use for it
+
         with time_limit(self._timeout):
             return ask_together({link.name: link.health for link in self._links})
 

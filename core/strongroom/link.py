@@ -16,7 +16,6 @@ from weakref import WeakValueDictionary
 from strongroom.breaker import Breaker
 from strongroom.cache import MemoryCache, Snapshot
 from strongroom.cache.memory import Flight
-from strongroom.diagnosis import diagnose
 from strongroom.errors import (
     AuthenticationError,
     ConflictError,
@@ -318,6 +317,8 @@ class Link:
 
     def health(self) -> Health:
         """How the store is, asked past cache and breaker, and how long that took."""
+        from strongroom.diagnosis import diagnose  # a read has no use for it
+
         with time_limit(self.policy.timeout):
             return diagnose(self.name, lambda: self._open().probe())
 
