@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
-from strongroom.errors import ConflictError, SecretNotFoundError
+from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError
 from strongroom.model import Secret, SensitiveDict, Value, Version
 from strongroom_vault.answers import document, is_absent, malformed, member
 from strongroom_vault.contents import prepared, restored, stored_number
 from strongroom_vault.exchange import Reply
-from strongroom_vault.kv import ListingAPI, VaultKV
+from strongroom_vault.kv2_versions import MetadataAPI, VaultKV2Metadata, labels, moment
 from strongroom_vault.session import Session
 
 
-class KV2API(ListingAPI, Protocol):
+class KV2API(MetadataAPI, Protocol):
     """What is used of hvac's `KvV2`."""
 
     def read_secret_version(
@@ -42,7 +42,7 @@ class _Newest:
     live: bool
 
 
-class VaultKV2(VaultKV):
+class VaultKV2(VaultKV2Metadata):
     """Secrets in a KV version 2 engine. A delete is soft: the version is kept, and the path reads as not found.
 
     Args:
@@ -51,30 +51,21 @@ class VaultKV2(VaultKV):
         prefix: what every path is below, `""` or `like/this`.
     """
 
-    recoverable = True
-
     def __init__(self, session: Session, api: KV2API, prefix: str) -> None:
         super().__init__(session, api, prefix)
         self._api = api
 
     def read(self, path: str) -> Secret:
         """The newest version of the secret at `path`."""
-        reply = self._get(path)
-        if (gone := _deleted_version(reply)) is not None:
-            raise SecretNotFoundError(path, f"version {gone} is deleted")
-        content = self._content(reply, path, stored_number)
-        data, metadata = member(content, "data"), member(content, "metadata")
-        version = None if metadata is None else metadata.get("version")
-        if data is None or metadata is None or not isinstance(version, int):
-            raise malformed(path, self._session.place)
-        labels = member(metadata, "custom_metadata") or {}
-        return Secret(
-            path,
-            restored(data),
-            version=version,
-            created=_moment(metadata.get("created_time")),
-            metadata={key: str(label) for key, label in labels.items()},
-        )
+        return self._secret(self._get(path), path)
+
+    def read_version(self, path: str, version: Version) -> Secret:
+        """That version of the secret at `path`. No other right is needed than to read the newest one."""
+        # The server takes 0 for the newest version.
+        reply = self._get(path, version) if isinstance(version, int) and version > 0 else None
+        if reply is None or is_absent(reply):
+            raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
+        return self._secret(reply, path)
 
     def write(self, path: str, data: Mapping[str, Value]) -> int:
         """Replaces the whole secret; returns its new version."""
@@ -97,11 +88,27 @@ class VaultKV2(VaultKV):
         return self._settled(path, form, self._post(path, form, expected or 0), admits)
 
     def delete(self, path: str) -> None:
-        """Deletes the newest version. The server answers alike whether there was one, so that it is read first."""
-        self.read(path)
+        """Deletes the newest version. The server answers alike whether there was one, so that it is read first.
+
+        Where the token may delete and not read, it is deleted all the same, and one that is not there without a word.
+        """
+        with suppress(PermissionDeniedError):
+            self.read(path)
         self._accept(
             self._api.delete_latest_version_of_secret(path=self._full(path), mount_point=self._session.mount), path
         )
+
+    def _secret(self, reply: Reply, path: str) -> Secret:
+        """The version that a reply to a read holds."""
+        if (gone := _deleted_version(reply)) is not None:
+            raise SecretNotFoundError(path, f"version {gone} is deleted")
+        content = self._content(reply, path, stored_number)
+        data, metadata = member(content, "data"), member(content, "metadata")
+        version = None if metadata is None else metadata.get("version")
+        if data is None or metadata is None or not isinstance(version, int):
+            raise malformed(path, self._session.place)
+        created = moment(metadata.get("created_time"))
+        return Secret(path, restored(data), version=version, created=created, metadata=labels(metadata))
 
     def _settled(self, path: str, form: SensitiveDict, reply: Reply, admits: Callable[[_Newest], bool]) -> int:
         """The version that a write made, after whatever more it takes where the server answers 400.
@@ -137,9 +144,9 @@ class VaultKV2(VaultKV):
             raise malformed(path, self._session.place)
         return _Newest(version, live=True)
 
-    def _get(self, path: str) -> Reply:
+    def _get(self, path: str, version: int | None = None) -> Reply:
         return self._api.read_secret_version(
-            path=self._full(path), mount_point=self._session.mount, raise_on_deleted_version=False
+            path=self._full(path), version=version, mount_point=self._session.mount, raise_on_deleted_version=False
         )
 
     def _post(self, path: str, form: SensitiveDict, cas: int | None) -> Reply:
@@ -157,10 +164,3 @@ def _deleted_version(reply: Reply) -> int | None:
         return None
     version = metadata.get("version")
     return version if isinstance(version, int) else None
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None

@@ -42,10 +42,10 @@ class TestKV1(VaultContract):
 
 
 class TestKV2(VaultContract):
-    """Version 2 has check-and-set. Here it is used below a prefix."""
+    """Version 2 has check-and-set and versions. Here it is used below a prefix."""
 
     version = 2
-    capabilities = VaultContract.capabilities | {"checked", "recoverable"}
+    capabilities = VaultContract.capabilities | {"checked", "versioned"}
     prefix = "below/here"
 
     @pytest.fixture

@@ -1,0 +1,173 @@
+"""The versions and labels of a KV version 2 engine: its metadata, which has policies of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from strongroom.errors import ConflictError, InvalidDataError, SecretNotFoundError
+from strongroom.model import Version
+from strongroom.store import VersionInfo
+from strongroom_vault.answers import malformed, member
+from strongroom_vault.exchange import Reply
+from strongroom_vault.kv import ListingAPI, VaultKV
+from strongroom_vault.session import Session
+
+_REVISION = "current_metadata_version"
+"""OpenBao counts the changes of a secret's metadata, and takes the number for a check; Vault does neither."""
+
+
+class MetadataAPI(ListingAPI, Protocol):
+    """What is used of hvac's `KvV2` for this."""
+
+    def read_secret_metadata(self, path: str, mount_point: str) -> Reply:
+        """GET the secret's metadata."""
+        ...
+
+    def undelete_secret_versions(self, path: str, versions: list[int], mount_point: str) -> Reply:
+        """POST what is to be readable again."""
+        ...
+
+    def destroy_secret_versions(self, path: str, versions: list[int], mount_point: str) -> Reply:
+        """POST what is to be gone."""
+        ...
+
+
+class VaultKV2Metadata(VaultKV):
+    """What a version 2 engine knows of a secret beside its data.
+
+    All of it needs the right to read `<mount>/metadata/<path>`, which the right to read the secret is not. To undelete
+    and to destroy the server says yes whether there is such a version or not, so that the metadata is read first.
+
+    Args:
+        session: sends the requests, for the engine's mount.
+        api: hvac's API of version 2, on that session.
+        prefix: what every path is below, `""` or `like/this`.
+    """
+
+    def __init__(self, session: Session, api: MetadataAPI, prefix: str) -> None:
+        super().__init__(session, api, prefix)
+        self._metadata_api = api
+
+    def versions(self, path: str) -> Sequence[VersionInfo]:
+        """Each version that the engine still knows, oldest first: above `max_versions` it drops the oldest."""
+        reply = self._get_metadata(path)
+        now = now_of(reply)
+        entries = self._entries(reply, path)
+        return [_described(number, entries[number], now) for number in sorted(entries)]
+
+    def undelete(self, path: str, version: Version) -> None:
+        """Makes a deleted version readable again. The time of a `delete_version_after` begins anew."""
+        if self._entry(path, version).get("destroyed"):
+            raise SecretNotFoundError(path, f"version {version} is destroyed")
+        self._accept(
+            self._metadata_api.undelete_secret_versions(
+                path=self._full(path), versions=[int(version)], mount_point=self._session.mount
+            ),
+            path,
+        )
+
+    def destroy(self, path: str, version: Version) -> None:
+        """Removes that version's data for good."""
+        self._entry(path, version)
+        self._accept(
+            self._metadata_api.destroy_secret_versions(
+                path=self._full(path), versions=[int(version)], mount_point=self._session.mount
+            ),
+            path,
+        )
+
+    def read_metadata(self, path: str) -> Mapping[str, str]:
+        """The secret's `custom_metadata`."""
+        reply = self._get_metadata(path)
+        self._entries(reply, path)
+        return labels(self._content(reply, path))
+
+    def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
+        """Replaces the secret's `custom_metadata`. All its other settings stay as they are.
+
+        Raises:
+            ConflictError: on OpenBao, its metadata was changed at the same time.
+        """
+        revision = self._revision(path)
+        content: dict[str, Any] = {"custom_metadata": dict(metadata)}
+        if revision is not None:
+            content["metadata_cas"] = revision
+        # hvac's `update_metadata` would set `delete_version_after` too, and what is not sent is what stays.
+        target = f"/v1/{quote(self._session.mount)}/metadata/{quote(self._full(path))}"
+        reply = self._session.request("POST", target, content)
+        if reply.status == 400:
+            if self._revision(path) != revision:
+                raise ConflictError(path, "its metadata was changed at the same time", hint="Read it again")
+            hint = "It takes 64 labels, names of 1 to 128 bytes and texts of 1 to 512, all of which print"
+            raise InvalidDataError(path, f"{self._session.place} refuses these labels (HTTP 400)", hint=hint)
+        self._accept(reply, path)
+
+    def _get_metadata(self, path: str) -> Reply:
+        return self._metadata_api.read_secret_metadata(path=self._full(path), mount_point=self._session.mount)
+
+    def _entries(self, reply: Reply, path: str) -> dict[int, Mapping[str, Any]]:
+        """What the reply says of each version; metadata alone, which anybody may make, is no secret."""
+        versions = member(self._content(reply, path), "versions")
+        if versions is None:
+            raise malformed(path, self._session.place)
+        entries: dict[int, Mapping[str, Any]] = {}
+        for number in versions:
+            entry = member(versions, number)
+            if entry is None or not number.isdecimal():
+                raise malformed(path, self._session.place)
+            entries[int(number)] = entry
+        if not entries:
+            raise SecretNotFoundError(path, "it has metadata and no version")
+        return entries
+
+    def _entry(self, path: str, version: Version) -> Mapping[str, Any]:
+        entries = self._entries(self._get_metadata(path), path)
+        if not isinstance(version, int) or version not in entries:
+            raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
+        return entries[version]
+
+    def _revision(self, path: str) -> int | None:
+        """The number of the secret's metadata, where the server counts; raises where there is no secret."""
+        reply = self._get_metadata(path)
+        self._entries(reply, path)
+        revision = self._content(reply, path).get(_REVISION)
+        return revision if isinstance(revision, int) else None
+
+
+def labels(content: Mapping[str, Any]) -> dict[str, str]:
+    """The `custom_metadata` in a secret's metadata."""
+    return {name: str(label) for name, label in (member(content, "custom_metadata") or {}).items()}
+
+
+def moment(text: object) -> datetime | None:
+    """A time as the server writes it; None where there is none."""
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def now_of(reply: Reply) -> datetime:
+    """The time at the server, which is what its times are to be compared with: ours may be another.
+
+    The header has whole seconds, cut: the next one is taken, so that what has just been deleted counts as deleted.
+    """
+    try:
+        return parsedate_to_datetime(reply.headers["date"]) + timedelta(seconds=1)
+    except (KeyError, ValueError):
+        return datetime.now(UTC)
+
+
+def _described(number: int, entry: Mapping[str, Any], now: datetime) -> VersionInfo:
+    destroyed, deleted_at = entry.get("destroyed") is True, moment(entry.get("deletion_time"))
+    return VersionInfo(
+        number,
+        moment(entry.get("created_time")),
+        deleted=not destroyed and deleted_at is not None and deleted_at <= now,
+        destroyed=destroyed,
+        deleted_at=deleted_at,
+    )
