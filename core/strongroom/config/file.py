@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from strongroom.config import LinkConfig, Rank, SecretConfig, StoreConfig
 from strongroom.config.chain import NAME, NAME_RULE, read_chain
@@ -96,8 +97,7 @@ def read_file(
     )
 
 
-@dataclass(frozen=True)
-class _Level:
+class _Level(NamedTuple):
     """What can be said at the top and for an environment alike. None says nothing."""
 
     table: Table

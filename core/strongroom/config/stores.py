@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from strongroom.config import Given, Rank, StoreConfig
 from strongroom.config.chain import NAME, NAME_RULE
@@ -18,8 +17,7 @@ _PLACEHOLDER = "{environment}"
 _ANY_PLACEHOLDER = re.compile(r"\{[A-Za-z_]+\}")
 
 
-@dataclass(frozen=True)
-class OptionReader:
+class OptionReader(NamedTuple):
     """How the options of a store are read from this file.
 
     Attributes:

@@ -8,11 +8,10 @@ claim is refused, and not the luck of the search path.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from strongroom.config import Config, StoreConfig
-from strongroom.errors import ConfigurationError, PluginError
+from strongroom.errors import Check, ConfigurationError, PluginError
 from strongroom.plugins.distributions import by_name, described, entry_point, missing
 from strongroom.plugins.options import Schema, read_schema
 from strongroom.plugins.resolution import resolve
@@ -32,8 +31,7 @@ MAX_REFERENCE_SIZE = 1 << 16
 Opener: TypeAlias = Callable[..., object]
 
 
-@dataclass(frozen=True)
-class Plugin:
+class Plugin(NamedTuple):
     """An installed plugin.
 
     Attributes:
@@ -45,7 +43,7 @@ class Plugin:
 
     name: str
     distribution: str
-    schema: Schema = field(default_factory=lambda: Schema({}))
+    schema: Schema = Schema({})
     fault: str = ""
 
 
@@ -69,17 +67,20 @@ def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
         given: dict[str, object] = {} if schema.mapping is None else {schema.mapping: config.mapping}
         given |= {name: setting.value for name, setting in resolve(about, schema, config, _read_file).items()}
         fault = wrong = ""
+        checks: tuple[Check, ...] = ()
         opened: object = None
         try:
             opened = opener(**given)
         except ImportError as error:
             fault = missing(entry_point(STORES, about), error)
         except ConfigurationError as error:
-            wrong = f"{about.origin}: {error}"  # the plugin knows the option, and not whose it is
+            wrong, checks = f"{about.origin}: {error}", error.checks  # the plugin knows the option, and not whose it is
         if fault:
             raise PluginError(fault)
         if wrong:
-            raise ConfigurationError(wrong)
+            failure = ConfigurationError(wrong)
+            failure.checks = checks
+            raise failure
         if not isinstance(opened, SecretStore):
             raise PluginError(
                 f"The plugin {about.plugin} is broken: it returned {type(opened).__name__}, which is no store"

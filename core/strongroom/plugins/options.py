@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from strongroom.errors import PluginError
 from strongroom.mapping import EnvironmentMapping
@@ -25,8 +24,7 @@ _SCALARS: Mapping[object, str] = {
 _PLURALS: Mapping[object, str] = {str: "strings", int: "integers", float: "numbers", bool: "booleans", Path: "paths"}
 
 
-@dataclass(frozen=True)
-class OptionSchema:
+class OptionSchema(NamedTuple):
     """One option.
 
     Attributes:
@@ -54,8 +52,7 @@ class OptionSchema:
         return any(get_origin(member) in {list, dict} or member in {list, dict} for member in members(self.hint))
 
 
-@dataclass(frozen=True)
-class Schema:
+class Schema(NamedTuple):
     """What a plugin's opener takes.
 
     Attributes:

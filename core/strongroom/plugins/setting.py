@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from strongroom.config import Rank
 from strongroom.model import REDACTED
 
 
-@dataclass(frozen=True, repr=False)
-class Setting:
+class Setting(NamedTuple):
     """An option's value, and where it comes from.
 
     Attributes:

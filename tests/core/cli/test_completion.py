@@ -121,9 +121,9 @@ def test_a_store_that_does_not_keep_to_its_time_is_left():
     """A shell that hangs on Tab is one that a person closes."""
     program = """if True:
         import threading
-        from strongroom.cli import completion, main
+        from strongroom.cli import completion, main, registry
         completion.WHOLE_TIME = 0.2
-        main.registry.load = lambda name: threading.Event().wait()
+        registry.load = lambda name: threading.Event().wait()
         main.main([])
     """
     environ = {"_STRONGROOM_COMPLETE": "bash_complete", "COMP_WORDS": "strongroom get a", "COMP_CWORD": "2"}
