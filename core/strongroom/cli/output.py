@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
 from strongroom.model import Value, as_text, to_json
+
+DOCUMENT_VERSION = 1
+"""The shape of the documents that `--json` prints: what one has stays, with its meaning; more may be added to it."""
 
 
 def is_terminal() -> bool:
@@ -34,6 +37,15 @@ def write_value(value: Value, path: str, key: str) -> None:
 def write_json(value: Value) -> None:
     """One JSON document; bytes in it as `{"strongroom:bytes": "<base64>"}`."""
     click.echo(json.dumps(to_json(value), ensure_ascii=False, indent=2).encode())
+
+
+def write_document(fields: Mapping[str, Value]) -> None:
+    """What a command answers with --json: one object, whose first field is its `version`.
+
+    Args:
+        fields: the others, in the order that they are printed in; none is called `version`.
+    """
+    write_json({"version": DOCUMENT_VERSION, **fields})
 
 
 def write_lines(lines: Iterable[str]) -> None:
