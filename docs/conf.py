@@ -1,6 +1,10 @@
 """How Sphinx builds the documentation: `nox -s docs`."""
 
+import sys
 from importlib.metadata import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # where the extension `command_pages` is
 
 _project = metadata("strongroom")
 
@@ -8,8 +12,12 @@ project = "Strongroom"
 author = copyright = "The Strongroom maintainers"
 release = version = _project["Version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "examples"]  # an example's own pages, such as what its test run leaves, are not ours
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "command_pages"]
+exclude_patterns = [
+    "_build",
+    "examples",
+    "commands/_list.md",
+]  # an example's own pages, such as what its test run leaves, are not ours
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
