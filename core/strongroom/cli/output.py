@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import click
 
@@ -54,10 +56,50 @@ def write_lines(lines: Iterable[str]) -> None:
         click.echo(line.encode())
 
 
+class Cell(NamedTuple):
+    """A cell of a table with a style of rich's. Its words say everything: the style is for the eye."""
+
+    text: str
+    style: str = ""
+
+
+_STYLES = {
+    "found": "green",
+    "default": "green",
+    "ok": "green",
+    "well": "green",
+    "absent": "dim",
+    "not found": "dim",
+    "key missing": "yellow",
+    "unavailable": "yellow",
+    "warning": "yellow",
+    "missing": "red",
+    "denied": "red",
+    "failed": "red",
+}
+
+
+def state(name: str, text: str | None = None) -> Cell:
+    """A cell that shows how something is, in the colour of it.
+
+    Args:
+        name: of a `requirements.State`, an `errors.Answer` or an `errors.CheckState`, or `well`.
+        text: what the cell says; by default the state's name.
+    """
+    return Cell(name if text is None else text, _STYLES.get(name, ""))
+
+
 def write_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "", color: bool = True
+    columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], *, caption: str = "", color: bool = True
 ) -> None:
-    """A table for a person to read, wrapped to the terminal's width."""
+    """A table for a person to read, wrapped to the terminal's width.
+
+    Args:
+        columns: their headings.
+        rows: the cells of each; a `Cell` where one has a style.
+        caption: a line below it.
+        color: False is plain text, and so is a variable NO_COLOR that is not empty: https://no-color.org
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -65,6 +107,8 @@ def write_table(
 
     table = Table(*columns, box=box.SIMPLE_HEAD, caption=Text(caption) if caption else None, caption_justify="left")
     for row in rows:
+        cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
         # As Text, since what a store calls a thing may look like rich's markup.
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))
-    Console(color_system="auto" if color else None, highlight=False).print(table)
+        table.add_row(*(Text(cell.text, cell.style, overflow="fold") for cell in cells))
+    plain = not color or bool(os.environ.get("NO_COLOR"))
+    Console(color_system=None if plain else "auto", highlight=False).print(table)

@@ -144,6 +144,45 @@ def test_a_terminal_shows_what_each_store_said_of_what_is_missing(terminal, scri
     assert words.endswith("strongroom: 1 of 3 variables did not resolve: DATABASE_URL")
 
 
+GREEN, DIM, RED, YELLOW = "\x1b[32m", "\x1b[2m", "\x1b[31m", "\x1b[33m"
+
+
+def test_a_terminal_shows_the_states_in_their_colours(terminal, script, monkeypatch):
+    """What is there green, what need not be dim, what is missing red."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    configure(ROWS.replace("[stores", 'TOKEN = "a#b"\n[stores'))
+    code, screen = terminal(script, "check").ended()
+    assert code == 3
+    assert f"{GREEN}memory, version 1" in screen
+    assert f"{GREEN}default, in no store" in screen
+    assert f"{DIM}absent, in no store" in screen
+    assert f"{RED}missing" in screen
+
+
+def test_a_terminal_shows_an_outage_in_another_colour_than_an_absence(terminal, script, monkeypatch):
+    """It is no absence."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
+    monkeypatch.setenv("VAULT_TOKEN", CANARY)
+    configure(VAULT, mount="secret")
+    code, screen = terminal(script, "check").ended()
+    assert code == 5
+    assert f"{YELLOW}unavailable" in screen
+
+
+@pytest.mark.parametrize(("options", "variable"), [(("--no-color",), ""), ((), "1")])
+def test_no_colour_where_none_is_wanted(terminal, script, monkeypatch, options, variable):
+    """Nor any other style: the screen is plain text."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", variable)
+    configure(ROWS)
+    code, screen = terminal(script, *options, "check").ended()
+    assert code == 0
+    assert "\x1b" not in screen
+
+
 def test_reading_one_value_pays_for_none_of_it():
     """Nor for `run` and `export`, which share its logic."""
     configure(ROWS)

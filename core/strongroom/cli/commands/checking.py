@@ -49,7 +49,7 @@ def check_command(invocation: Invocation, wait: float, *, as_json: bool) -> None
     if as_json:
         output.write_json(_described(answers))
     elif output.is_terminal():
-        rows = [(answer.variable, answer.reference, _need(answer), _words(answer)) for answer in answers]
+        rows = [(answer.variable, answer.reference, _need(answer), _cell(answer)) for answer in answers]
         output.write_table(("variable", "secret", "need", "answer"), rows, color=not invocation.no_color)
     else:
         output.write_lines("\t".join(_fields(answer)) for answer in answers)
@@ -128,6 +128,10 @@ def _need(answer: Requirement) -> str:
 def _store(answer: Requirement) -> str:
     """The store that has it; none does where the default stands in."""
     return answer.resolution.store if answer.resolution and answer.state == "found" else ""
+
+
+def _cell(answer: Requirement) -> output.Cell:
+    return output.state(answer.state, _words(answer))
 
 
 def _words(answer: Requirement) -> str:
