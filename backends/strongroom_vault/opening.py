@@ -10,7 +10,10 @@ from strongroom.errors import ConfigurationError, InvalidPathError, StrongroomEr
 from strongroom.model import SensitiveStr, check_path, check_prefix
 from strongroom.store import Option
 from strongroom_vault.address import Address
-from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.auth import Auth
+from strongroom_vault.auth.cert import Certificate
+from strongroom_vault.auth.methods import check_namespace, read_auth
+from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.kv1 import VaultKV1
 from strongroom_vault.kv2 import VaultKV2
 from strongroom_vault.mounts import find_version
@@ -29,7 +32,7 @@ def open_vault(
     ] = None,
     auth: Annotated[
         dict[str, str] | None,
-        Option('how to authenticate: { method = "token", token = … }', secret=True, sent_to="url"),
+        Option('how to authenticate, such as { method = "approle", … }', secret=True, sent_to="url"),
     ] = None,
     namespace: Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"))] = None,
     mount: Annotated[str, Option("where the key-value engine is mounted")] = "secret",
@@ -64,16 +67,17 @@ def open_vault(
 
     It asks the server once, which version the engine is: an option that said so wrongly would take secrets for absent,
     since a version 2 path on a version 1 mount is answered like a secret that is not there. Nothing is read from the
-    environment or from a home folder: every setting is an argument here.
+    environment or from a home folder but what the table `auth` names: every setting is an argument here.
 
     Raises:
         ConfigurationError: an option is wrong, or the server has no such namespace, mount or key-value engine.
         ImportError: hvac or urllib3 is not installed. Strongroom names the extra that brings it.
+        PluginError: what the method of authentication stands on is not installed.
         StoreError: as a read does: `VaultConnectionError`, `VaultAuthenticationError` and their siblings.
     """
     try:
         tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify)
-        return _open(url, _token(token, auth), namespace, mount, prefix, tls)
+        return _open(url, _auth(token, auth, tls), namespace, mount, prefix, tls)
     except StrongroomError as error:
         failure = error
     # The caller gets the error without the frames that held the token, and without the token in this one.
@@ -84,7 +88,7 @@ def open_vault(
 
 def _open(  # noqa: PLR0917  # the options, checked and not
     url: str | Sequence[str],
-    token: SensitiveStr,
+    auth: Auth,
     namespace: str | None,
     mount: str,
     prefix: str,
@@ -99,7 +103,7 @@ def _open(  # noqa: PLR0917  # the options, checked and not
     session = Session(
         transport.Transport(addresses, tls.context() if encrypted else None, tls.server_name),
         addresses,
-        token,
+        _token(auth),
         namespace=_namespace(namespace),
         mount=mount,
     )
@@ -128,25 +132,21 @@ def _addresses(url: str | Sequence[str]) -> tuple[Address, ...]:
     return addresses
 
 
-def _token(token: str | None, auth: dict[str, str] | None) -> SensitiveStr:
-    """The token to use: that of the `auth` table where there is one, else the option."""
-    if auth is not None:
-        method, unknown = auth.get("method"), sorted(auth.keys() - {"method", "token"})
-        if method != "token":
-            # Strongroom redacts the whole table, so that the method which is there cannot be shown.
-            raise ConfigurationError("auth.method: it must be 'token', the one method that there is")
-        if unknown:
-            raise ConfigurationError(f"auth.{unknown[0]}: the method 'token' has no such option")
-        token = auth.get("token", token)
-    if not token:
-        raise VaultAuthenticationError(reason="there is no token")
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigurationError("token: it has a space, a line end or another character that no token has")
-    return SensitiveStr(token)
+def _auth(token: str | None, table: dict[str, str] | None, tls: TLSSettings) -> Auth:
+    """The method of the `auth` table where there is one, else the option `token`."""
+    if table is None:
+        return StaticToken(token or "")
+    auth = read_auth({"token": token or "", **table} if table.get("method") == "token" else table)
+    if isinstance(auth, Certificate) and tls.client_cert is None:
+        raise ConfigurationError("auth.method: the method 'cert' needs the option client_cert beside it")
+    return auth
+
+
+def _token(auth: Auth) -> SensitiveStr:
+    if not isinstance(auth, StaticToken):
+        raise ConfigurationError("auth.method: the session takes no other than 'token' yet")
+    return SensitiveStr(auth.token)
 
 
 def _namespace(namespace: str | None) -> str | None:
-    namespace = (namespace or "").strip("/")
-    if not namespace.isascii() or not namespace.isprintable():
-        raise ConfigurationError("namespace: it has a character that no namespace has")
-    return namespace or None
+    return check_namespace(namespace or "", "namespace") or None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, shown
 from strongroom.model import SensitiveStr
 from strongroom_vault.auth import Grant, Send
+from strongroom_vault.auth.credential import from_file
 from strongroom_vault.errors import VaultAuthenticationError
+
+_RULE = "it has a space, a line end or another character that no token has"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class StaticToken:
         if not self.token:
             raise VaultAuthenticationError(reason="there is no token")
         if not is_token(self.token):
-            raise ConfigurationError("token: it has a space, a line end or another character that no token has")
+            raise ConfigurationError(f"token: {_RULE}")
         object.__setattr__(self, "token", SensitiveStr(self.token))
 
     @property
@@ -36,6 +40,25 @@ class StaticToken:
     def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature; nothing is asked
         """The token, whose life only the server knows."""
         return Grant(SensitiveStr(self.token))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFile:
+    """The token in a file, such as the sink of a Vault Agent, which replaces it before it expires."""
+
+    token_file: Path
+
+    @property
+    def repeatable(self) -> bool:
+        """Always: there may be another one by then."""
+        return True
+
+    def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature; nothing is asked
+        """The token that is in the file now, whose life only the server knows."""
+        token = from_file(self.token_file, "token_file")
+        if not is_token(token):
+            raise VaultAuthenticationError(reason=f"auth.token_file: the file {shown(str(self.token_file))}: {_RULE}")
+        return Grant(token)
 
 
 def is_token(text: str) -> bool:

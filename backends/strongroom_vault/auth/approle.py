@@ -1,0 +1,81 @@
+"""AppRole: a role_id, and a secret_id that somebody delivers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from strongroom.errors import ConfigurationError
+from strongroom.model import SensitiveStr
+from strongroom_vault.auth import Grant, Send
+from strongroom_vault.auth.credential import checked, from_file, one_of
+from strongroom_vault.auth.login import log_in
+from strongroom_vault.auth.wrapping import unwrap_secret_id
+
+_HINT = "Check `role_id`, and that the secret_id has not expired, been used up or been destroyed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppRole:
+    """The method `approle`.
+
+    Attributes:
+        role_id: which role it is.
+        secret_id: its secret_id.
+        secret_id_file: a file that holds it.
+        wrapping_token: a response-wrapping token that holds it. It can be unwrapped once.
+        wrapping_token_file: a file that holds such a token. Another token in it is unwrapped at the next login.
+        role: the role's name. Only a token that wraps a secret_id of this role is unwrapped; None for any role's.
+        mount: where the method is mounted.
+        namespace: in which namespace; None for the store's, `""` for the root.
+
+    Raises:
+        ConfigurationError: not exactly one of the four sources is given.
+    """
+
+    role_id: str = field(repr=False)
+    secret_id: str | None = field(default=None, repr=False)
+    secret_id_file: Path | None = None
+    wrapping_token: str | None = field(default=None, repr=False)
+    wrapping_token_file: Path | None = None
+    role: str | None = None
+    mount: str = "approle"
+    namespace: str | None = None
+
+    def __post_init__(self) -> None:
+        one_of(
+            "approle",
+            secret_id=self.secret_id,
+            secret_id_file=self.secret_id_file,
+            wrapping_token=self.wrapping_token,
+            wrapping_token_file=self.wrapping_token_file,
+        )
+        if self.role is not None and self.wrapping_token is None and self.wrapping_token_file is None:
+            raise ConfigurationError("auth.role: it needs a wrapping token, whose secret_id it is checked against")
+
+    @property
+    def repeatable(self) -> bool:
+        """Always, as long as the secret_id is good for another login."""
+        return True
+
+    def login(self, send: Send) -> Grant:
+        """A new token, for the secret_id as it is now."""
+        return log_in(
+            send,
+            {"role_id": self.role_id, "secret_id": self._secret_id(send)},
+            mount=self.mount,
+            namespace=self.namespace,
+            what="the role_id and secret_id",
+            hint=_HINT,
+        )
+
+    def _secret_id(self, send: Send) -> SensitiveStr:
+        if self.secret_id is not None:
+            return checked(SensitiveStr(self.secret_id), "auth.secret_id")
+        if self.secret_id_file is not None:
+            return from_file(self.secret_id_file, "secret_id_file")
+        if self.wrapping_token_file is not None:
+            wrapping = from_file(self.wrapping_token_file, "wrapping_token_file")
+        else:
+            wrapping = checked(SensitiveStr(self.wrapping_token or ""), "auth.wrapping_token")
+        return unwrap_secret_id(send, wrapping, mount=self.mount, role=self.role, namespace=self.namespace)

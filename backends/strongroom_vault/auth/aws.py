@@ -1,0 +1,191 @@
+"""AWS IAM: a request to STS that says who we are, signed here and sent by Vault."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from strongroom.errors import ConfigurationError, PluginError, StoreUnavailableError, StrongroomError
+from strongroom.store import remaining
+from strongroom_vault.auth import Grant, Send
+from strongroom_vault.auth.login import log_in
+from strongroom_vault.errors import VaultAuthenticationError
+
+_BODY = "Action=GetCallerIdentity&Version=2011-06-15"
+_SERVER_ID = "X-Vault-AWS-IAM-Server-ID"
+_HINT = (
+    "Check `role`, `server_id`, that the clock of this machine is right, and that the method's STS endpoint is that of "
+    "`region`"
+)
+_NO_CREDENTIALS = "Check that botocore finds credentials here: `aws sts get-caller-identity` with the same profile"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AWS:
+    """The method `aws` of type `iam`. Credentials are what botocore finds: variables, profile, pod, task or instance.
+
+    Each login finds them anew and signs anew: a signature is good for some minutes. Only the signature leaves this
+    process. Whoever has it can log in with it meanwhile, to any Vault that does not ask for a `server_id`.
+
+    Attributes:
+        role: the role to log in as; None for the one that is named like the identity.
+        region: whose STS the signature is for; None for that of the AWS profile or of AWS_DEFAULT_REGION.
+        server_id: what Vault expects in the header X-Vault-AWS-IAM-Server-ID, where it expects something.
+        mount: where the method is mounted.
+        namespace: in which namespace; None for the store's, `""` for the root.
+
+    Raises:
+        PluginError: botocore is not installed.
+    """
+
+    role: str | None = None
+    region: str | None = None
+    server_id: str | None = None
+    mount: str = "aws"
+    namespace: str | None = None
+
+    def __post_init__(self) -> None:
+        if find_spec("botocore") is None:
+            raise PluginError(
+                "The method 'aws' of the plugin vault needs botocore, which is not installed: "
+                'pip install "strongroom[aws]"'
+            )
+
+    @property
+    def repeatable(self) -> bool:
+        """Always."""
+        return True
+
+    def login(self, send: Send) -> Grant:
+        """A new token, for a signature made with the credentials as they are now."""
+        return log_in(
+            send,
+            {"role": self.role, **self._signed_in_time()},
+            mount=self.mount,
+            namespace=self.namespace,
+            what="the AWS identity for this role",
+            hint=_HINT,
+        )
+
+    def _signed_in_time(self) -> Mapping[str, str]:
+        """The signed request, made in a thread: finding credentials may ask a service, and botocore has no deadline."""
+        signed: Future[Mapping[str, str]] = Future()
+
+        def sign() -> None:
+            try:
+                signed.set_result(self._signed())
+            except Exception as error:  # noqa: BLE001  # it is raised where the result is asked for
+                signed.set_exception(error)
+
+        threading.Thread(target=sign, name="sign for STS", daemon=True).start()
+        try:
+            return signed.result(timeout=remaining())
+        except TimeoutError:
+            pass
+        raise StoreUnavailableError(reason="botocore found no AWS credentials in time", hint=_NO_CREDENTIALS)
+
+    def _signed(self) -> Mapping[str, str]:
+        try:
+            with _quiet():
+                return _sign(self.region, self.server_id)
+        except StrongroomError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, its frames hold credentials
+            failure = _meaning(error)
+        raise failure
+
+
+def _sign(region: str | None, server_id: str | None) -> Mapping[str, str]:
+    """What a login says: a POST of GetCallerIdentity, as the fields of the login's body."""
+    from botocore.auth import SigV4Auth  # type: ignore[import-untyped]  # botocore ships no types
+    from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]  # botocore ships no types
+    from botocore.session import Session  # type: ignore[import-untyped]  # botocore ships no types
+
+    session = Session()
+    region = region or session.get_config_variable("region")
+    if not region:
+        raise ConfigurationError("auth.region: it is not set, and neither AWS_DEFAULT_REGION nor the profile has one")
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise VaultAuthenticationError(reason="there are no AWS credentials", hint=_NO_CREDENTIALS)
+    url = f"{session.create_client('sts', region_name=region).meta.endpoint_url.rstrip('/')}/"
+    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    if server_id is not None:
+        headers[_SERVER_ID] = server_id
+    request = AWSRequest(method="POST", url=url, headers=headers, data=_BODY)
+    SigV4Auth(credentials.get_frozen_credentials(), "sts", region).add_auth(request)
+    prepared = request.prepare()
+    return {
+        "iam_http_request_method": "POST",
+        "iam_request_url": _encoded(url),
+        "iam_request_body": _encoded(_BODY),
+        "iam_request_headers": _encoded(json.dumps({name: [_text(value)] for name, value in prepared.headers.items()})),
+    }
+
+
+def _meaning(error: Exception) -> StrongroomError:
+    """What an exception of botocore's means. Its own text may hold what a credential process or a service said."""
+    from botocore import exceptions  # type: ignore[import-untyped]  # botocore ships no types
+
+    kind = type(error).__name__
+    if isinstance(error, exceptions.HTTPClientError):
+        reason = f"the service that gives AWS credentials does not answer: {kind}"
+        return StoreUnavailableError(reason=reason, hint=_NO_CREDENTIALS)
+    settings = (
+        exceptions.ProfileNotFound,
+        exceptions.ConfigNotFound,
+        exceptions.ConfigParseError,
+        exceptions.InvalidConfigError,
+        exceptions.InvalidRegionError,
+        exceptions.PartialCredentialsError,
+    )
+    if isinstance(error, settings):
+        return ConfigurationError(f"auth: the settings of AWS are wrong: {kind}")
+    return VaultAuthenticationError(reason=f"botocore gave no AWS credentials: {kind}", hint=_NO_CREDENTIALS)
+
+
+def _encoded(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()
+
+
+# --- botocore's log ---------------------------------------------------------------------------------------------------
+
+_signing: ContextVar[bool] = ContextVar("strongroom_vault_signing", default=False)
+
+
+class _NotWhileSigning(logging.Filter):
+    """At DEBUG, botocore writes down what it signs, session token and all, and the replies that hold credentials."""
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  # whatever it says
+        return not _signing.get()
+
+
+_filter = _NotWhileSigning()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing of botocore's is logged by this thread in the block; what others do with botocore is."""
+    import botocore.session  # so that its loggers are there
+
+    _ = botocore.session
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "botocore":
+            logging.getLogger(name).addFilter(_filter)
+    token = _signing.set(True)
+    try:
+        yield
+    finally:
+        _signing.reset(token)

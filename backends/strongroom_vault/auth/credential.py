@@ -1,0 +1,80 @@
+"""Credentials that are read anew at each login, from a file or a variable that somebody keeps fresh."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from strongroom.errors import ConfigurationError, shown
+from strongroom.model import SensitiveStr
+from strongroom_vault.errors import VaultAuthenticationError
+
+MAX_SIZE = 1 << 16
+"""The largest credential that is read, in bytes."""
+
+
+def from_file(file: Path, option: str) -> SensitiveStr:
+    """What the file holds now, without the white space around it.
+
+    Args:
+        file: a regular file, or a link to one.
+        option: the option that names it, for messages.
+
+    Raises:
+        VaultAuthenticationError: there is no credential in it, or it cannot be read.
+    """
+    text, fault = _read(file)
+    return checked(text, f"auth.{option}: the file {shown(str(file))}", fault)
+
+
+def from_variable(name: str, option: str) -> SensitiveStr:
+    """What the environment variable holds now, without the white space around it.
+
+    Raises:
+        VaultAuthenticationError: it is not set, or holds no credential.
+    """
+    text = SensitiveStr(os.environ.get(name, "").strip())
+    return checked(text, f"auth.{option}: the environment variable {shown(name)}", "" if text else "it is not set")
+
+
+def checked(text: SensitiveStr, where: str, fault: str = "") -> SensitiveStr:
+    """The credential itself; raises for one that is none, and says where it was looked for."""
+    if not fault and not text:
+        fault = "it is empty"
+    if not fault and not text.isprintable():
+        fault = "it has a line end or another character that no credential has"
+    if fault:
+        raise VaultAuthenticationError(reason=f"{where}: {fault}", hint="Check that something puts a credential there")
+    return text
+
+
+def one_of(method: str, **sources: object) -> None:
+    """Checks that exactly one of these options is given.
+
+    Raises:
+        ConfigurationError: none is, or more than one.
+    """
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) != 1:
+        found = f"not {' and '.join(given)}" if given else "and none is there"
+        raise ConfigurationError(f"auth: the method '{method}' takes one of {', '.join(sources)}, {found}")
+
+
+def _read(file: Path) -> tuple[SensitiveStr, str]:
+    """The file's text, or why there is none. It raises nothing: a decoder's error would hold the whole file."""
+    try:
+        # Without O_NONBLOCK a pipe would hold the open until somebody writes to it.
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as stream:
+            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            content = stream.read(MAX_SIZE + 1) if regular else b""
+        if not regular:
+            return SensitiveStr(), "it is not a regular file"
+        if len(content) > MAX_SIZE:
+            return SensitiveStr(), f"it is larger than {MAX_SIZE:,} bytes"
+        return SensitiveStr(content.decode("utf-8-sig").strip()), ""
+    except UnicodeDecodeError:
+        return SensitiveStr(), "it is not UTF-8"
+    except (OSError, ValueError) as error:
+        return SensitiveStr(), (error.strerror if isinstance(error, OSError) else None) or "it cannot be read"

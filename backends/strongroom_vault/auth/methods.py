@@ -1,0 +1,108 @@
+"""The table `auth` of a store, read as one of the methods: each method's own fields are the options that it takes."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, TypeAlias, get_args, get_type_hints
+
+from strongroom.errors import ConfigurationError, InvalidPathError, shown
+from strongroom.model import check_path
+from strongroom_vault.auth import Auth
+from strongroom_vault.auth.agent import Agent
+from strongroom_vault.auth.approle import AppRole
+from strongroom_vault.auth.aws import AWS
+from strongroom_vault.auth.cert import Certificate
+from strongroom_vault.auth.jwt import JWT
+from strongroom_vault.auth.kubernetes import Kubernetes
+from strongroom_vault.auth.token import StaticToken, TokenFile
+
+_Method: TypeAlias = type[StaticToken | TokenFile | AppRole | Kubernetes | JWT | AWS | Certificate | Agent]
+
+METHODS: Mapping[str, _Method] = types.MappingProxyType({
+    "token": StaticToken,
+    "token-file": TokenFile,
+    "approle": AppRole,
+    "kubernetes": Kubernetes,
+    "jwt": JWT,
+    "aws": AWS,
+    "cert": Certificate,
+    "agent": Agent,
+})  # fmt: skip
+"""The methods by name."""
+
+
+def read_auth(table: Mapping[str, str]) -> Auth:
+    """The method that the table names, with its options.
+
+    Raises:
+        ConfigurationError: the method or an option is unknown, an option is missing, or a value cannot be right. Values
+            are not shown: the method itself could be a token that stands in the wrong place.
+        VaultAuthenticationError: the method is `token`, and the token is empty.
+        PluginError: what the method stands on is not installed.
+    """
+    name, options = table.get("method"), {option: value for option, value in table.items() if option != "method"}
+    method = METHODS.get(name or "")
+    if name is None or method is None:
+        raise ConfigurationError(f"auth.method: it must be one of {', '.join(METHODS)}")
+    name = next(known for known in METHODS if known == name)  # plain text: what is given is redacted
+    known, hints = {field.name: field for field in fields(method)}, get_type_hints(method)
+    for option in options:
+        if option not in known:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise ConfigurationError(f"auth.{shown(option)}: the method '{name}' has no such option; {takes}")
+    for option, field in known.items():
+        if field.default is MISSING and option not in options:
+            raise ConfigurationError(f"auth.{option}: the method '{name}' needs it")
+    given = {option: _value(option, text, hints[option]) for option, text in options.items()}
+    return method(**given)
+
+
+def _value(option: str, text: str, hint: Any) -> Any:
+    """The text as what the option holds: a path, a mount, a namespace, or itself."""
+    if Path in {hint, *get_args(hint)}:
+        return _path(option, text)
+    if option == "mount":
+        return _mount(text)
+    if option == "namespace":
+        return check_namespace(text, "auth.namespace")
+    if not text and option != "token":
+        raise ConfigurationError(f"auth.{option}: it is empty")
+    return text
+
+
+def _path(option: str, text: str) -> Path:
+    """An absolute path: a workload's credentials do not depend on where it is started."""
+    fault = "it has a NUL" if "\0" in text else ""
+    path = Path()
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        fault = "it is below a home folder that is not known"
+    if not fault and not path.is_absolute():
+        fault = "it must be an absolute path, or begin with ~"
+    if fault:
+        raise ConfigurationError(f"auth.{option}: {fault}")
+    return path
+
+
+def _mount(text: str) -> str:
+    try:
+        return str(check_path(text.strip("/").removeprefix("auth/")))
+    except InvalidPathError as error:
+        reason = error.reason
+    raise ConfigurationError(f"auth.mount: {reason}. Write it as segments joined by single slashes")
+
+
+def check_namespace(text: str, option: str) -> str:
+    """The namespace without slashes around it, `""` for the root.
+
+    Raises:
+        ConfigurationError: no header can hold it.
+    """
+    namespace = str(text).strip("/")
+    if not namespace.isascii() or not namespace.isprintable():
+        raise ConfigurationError(f"{option}: it has a character that no namespace has")
+    return namespace
