@@ -5,6 +5,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import ClassVar
@@ -377,11 +378,20 @@ class LosesTheLastOfTheBatch(Wrong):
 
 class NewestForEveryVersion(Wrong):
     caught_by = "test_versions_are_kept_oldest_first"
-    caught_with = "At index 0 diff"
+    caught_with = "it raised LookupError"
 
     class Store(MemoryStore):
         def read_version(self, path, version):
             return self.read(path)
+
+
+class NewestUnderAnotherName(Wrong):
+    caught_by = "test_versions_are_kept_oldest_first"
+    caught_with = "At index 0 diff"
+
+    class Store(MemoryStore):
+        def read_version(self, path, version):
+            return replace(self.read(path), version=version)
 
 
 class DestroysNothing(Wrong):
@@ -400,6 +410,114 @@ class AddsLabels(Wrong):
     class Store(MemoryStore):
         def write_metadata(self, path, metadata):
             super().write_metadata(path, {**self.read_metadata(path), **metadata})
+
+
+class NewestFirst(Wrong):
+    caught_by = "test_versions_are_kept_oldest_first"
+    caught_with = "At index 0 diff"
+
+    class Store(MemoryStore):
+        def versions(self, path):
+            return super().versions(path)[::-1]
+
+
+class UndeletesWhatIsAbsent(Wrong):
+    """As the server of a KV version 2 engine does."""
+
+    caught_by = "test_unknown_versions_are_not_found"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def undelete(self, path, version):
+            with suppress(SecretNotFoundError):
+                super().undelete(path, version)
+
+
+class DestroysWhatIsAbsent(Wrong):
+    caught_by = "test_unknown_versions_are_not_found"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def destroy(self, path, version):
+            with suppress(SecretNotFoundError):
+                super().destroy(path, version)
+
+
+class UndeletesOnce(Wrong):
+    caught_by = "test_deleted_version_can_be_undeleted"
+    caught_with = "it is not deleted"
+
+    class Store(MemoryStore):
+        def undelete(self, path, version):
+            if self._kept(path, version).readable:
+                raise ConflictError(path, "it is not deleted")
+            super().undelete(path, version)
+
+
+class NamesOnlyWhatIsReadable(Wrong):
+    caught_by = "test_history_names_what_is_deleted"
+    caught_with = "not enough values to unpack"
+
+    class Store(MemoryStore):
+        def versions(self, path):
+            return [info for info in super().versions(path) if not (info.deleted or info.destroyed)]
+
+
+class WritingUndeletes(Wrong):
+    caught_by = "test_history_names_what_is_deleted"
+    caught_with = "(False, False) == (True, False)"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            for info in super().versions(path) if path in self._histories else ():
+                if info.deleted:
+                    super().undelete(path, info.version)
+            return super().write(path, data)
+
+
+class UndeletesTheDestroyed(Wrong):
+    """It says yes, and there is nothing to read."""
+
+    caught_by = "test_destroyed_version_is_gone"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def undelete(self, path, version):
+            if self._kept(path, version).data is not None:
+                super().undelete(path, version)
+
+
+class UsesANumberTwice(Wrong):
+    caught_by = "test_destroyed_newest_version_leaves_nothing_to_read"
+    caught_with = "assert 2 not in {1, 2}"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            kept = self._histories[path].kept if path in self._histories else []
+            while kept and kept[-1].data is None:
+                kept.pop()
+            return super().write(path, data)
+
+
+class DeletingForgetsLabels(Wrong):
+    caught_by = "test_labels_belong_to_a_secret"
+    caught_with = "assert {} == {'owner': 'billing'}"
+
+    class Store(MemoryStore):
+        def delete(self, path):
+            super().delete(path)
+            super().write_metadata(path, {})
+
+
+class LabelsMakeASecret(Wrong):
+    caught_by = "test_labels_belong_to_a_secret"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def write_metadata(self, path, metadata):
+            if path not in self._histories:
+                super().write(path, {"made": "by labels"})
+            super().write_metadata(path, metadata)
 
 
 # --- talk, threads, closing, declarations -----------------------------------------------------------------------------
@@ -527,6 +645,30 @@ class DeniedListsNothing(WrongInTrouble):
     def denied(self):
         store = _Refuses(PermissionDeniedError)
         store.list_entries = lambda prefix: iter(())
+        return store
+
+
+class DeniedHistoryIsEmpty(WrongInTrouble):
+    caught_by = "test_denied_is_denied[versions]"
+    caught_with = "it raised TypeError"
+    capabilities = frozenset({"versioned"})
+
+    @pytest.fixture
+    def denied(self):
+        store = MemoryStore()
+        store.versions = lambda path: []
+        return store
+
+
+class DeniedLabelsAreNone(WrongInTrouble):
+    caught_by = "test_denied_is_denied[read_metadata]"
+    caught_with = "DID NOT RAISE any of (PermissionDeniedError"
+    capabilities = frozenset({"versioned"})
+
+    @pytest.fixture
+    def denied(self):
+        store = MemoryStore()
+        store.read_metadata = lambda path: {}
         return store
 
 

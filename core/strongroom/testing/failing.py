@@ -26,6 +26,12 @@ _OPERATIONS: Mapping[str, Callable[[Front], Any]] = {
     "write_if": lambda front: front.write_if(PATH, secret_data(), None),
     "write_many": lambda front: _only(front.write_many([(PATH, secret_data())])),
     "delete": lambda front: front.delete(PATH),
+    "versions": lambda front: front.versions(PATH),
+    "read_version": lambda front: front.read_version(PATH, 1),
+    "undelete": lambda front: front.undelete(PATH, 1),
+    "destroy": lambda front: front.destroy(PATH, 1),
+    "read_metadata": lambda front: front.read_metadata(PATH),
+    "write_metadata": lambda front: front.write_metadata(PATH, {"owner": "billing"}),
 }
 _CAPABILITY = {
     "read_key": "keyed",
@@ -34,6 +40,9 @@ _CAPABILITY = {
     "write_if": "checked",
     "write_many": "writable",
     "delete": "writable",
+    **dict.fromkeys(
+        ("versions", "read_version", "undelete", "destroy", "read_metadata", "write_metadata"), "versioned"
+    ),
 }
 
 

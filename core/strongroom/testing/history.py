@@ -24,14 +24,15 @@ class History(Basis):
     def test_unknown_versions_are_not_found(self, opened: Opened) -> None:
         """A version that was never there, and every version of a path that was never there, are absences."""
         front = opened({PATH: secret_data()})
-        version = front.read(PATH).version
+        version = front.versions(PATH)[0].version
         unknown = version + 1_000 if isinstance(version, int) else "0" * 32
-        with fails(SecretNotFoundError):
-            front.read_version(PATH, unknown)
-        with fails(SecretNotFoundError):
-            front.read_version("contract/absent", unknown)
+        for operation in (front.read_version, front.undelete, front.destroy):
+            for path, absent in ((PATH, unknown), ("contract/absent", unknown), ("contract/absent", version)):
+                with fails(SecretNotFoundError):
+                    operation(path, absent)
         with fails(SecretNotFoundError):
             front.versions("contract/absent")
+        assert len(front.versions(PATH)) == 1
 
     @needs("versioned")
     def test_deleted_version_can_be_undeleted(self, opened: Opened) -> None:
@@ -47,6 +48,22 @@ class History(Basis):
             front.read_version(PATH, newest.version)
         front.undelete(PATH, newest.version)
         holds(front, "1", newest.version)
+        front.undelete(PATH, newest.version)
+        holds(front, "1", newest.version)
+        assert not any(info.deleted for info in front.versions(PATH))
+
+    @needs("versioned")
+    def test_history_names_what_is_deleted(self, opened: Opened) -> None:
+        """A deleted version stays in the history, and stays deleted, when the secret is written again."""
+        front = opened({PATH: secret_data(own="0")})
+        front.delete(PATH)
+        front.write(PATH, secret_data(own="1"))
+        oldest, newest = front.versions(PATH)
+        assert (oldest.deleted, newest.deleted) == (True, False)
+        assert oldest.deleted_at is None or oldest.deleted_at.tzinfo is not None
+        front.undelete(PATH, oldest.version)
+        assert front.read_version(PATH, oldest.version).data["own"] == "0"
+        holds(front, "1", newest.version)
 
     @needs("versioned")
     def test_destroyed_version_is_gone(self, opened: Opened) -> None:
@@ -59,6 +76,27 @@ class History(Basis):
             front.read_version(PATH, oldest)
         assert all(info.destroyed for info in front.versions(PATH) if info.version == oldest)
         holds(front, "1", newest)
+        front.destroy(PATH, oldest)
+        with fails(SecretNotFoundError):
+            front.undelete(PATH, oldest)
+        with fails(SecretNotFoundError):
+            front.read_version(PATH, oldest)
+        assert not any(info.deleted for info in front.versions(PATH))
+
+    @needs("versioned")
+    def test_destroyed_newest_version_leaves_nothing_to_read(self, opened: Opened) -> None:
+        """No older version takes the place of a destroyed one, deleted before or not, and no later one its name."""
+        front = opened({PATH: secret_data(own="0")})
+        front.write(PATH, secret_data(own="1"))
+        oldest, newest = (info.version for info in front.versions(PATH))
+        front.delete(PATH)
+        front.destroy(PATH, newest)
+        with fails(SecretNotFoundError):
+            front.read(PATH)
+        front.write(PATH, secret_data(own="2"))
+        version = front.read(PATH).version
+        assert version not in {oldest, newest}
+        holds(front, "2", version)
 
     @needs("versioned")
     def test_labels_are_replaced_and_nothing_else(self, opened: Opened) -> None:
@@ -72,3 +110,20 @@ class History(Basis):
         holds(front, "0", version)
         front.write(PATH, secret_data(own="1"))
         assert dict(front.read_metadata(PATH)) == {"owner": "payments"}
+        front.write_metadata(PATH, {})
+        assert dict(front.read_metadata(PATH)) == {}
+
+    @needs("versioned")
+    def test_labels_belong_to_a_secret(self, opened: Opened) -> None:
+        """They stay when it is deleted; where there never was one there are none, and labels make none."""
+        front = opened({PATH: secret_data()})
+        front.write_metadata(PATH, {"owner": "billing"})
+        front.delete(PATH)
+        assert dict(front.read_metadata(PATH)) == {"owner": "billing"}
+        with fails(SecretNotFoundError):
+            front.read(PATH)
+        with fails(SecretNotFoundError):
+            front.write_metadata("contract/absent", {"owner": "nobody"})
+        for absent in (front.read_metadata, front.versions, front.read):
+            with fails(SecretNotFoundError):
+                absent("contract/absent")
