@@ -1,0 +1,118 @@
+"""The driver of an exchange on aiohttp, in an event loop: pooled connections, whole replies, deadline and byte cap."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from types import TracebackType
+from typing import Self
+
+from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientSSLError,
+    ClientTimeout,
+    ConnectionTimeoutError,
+    DummyCookieJar,
+    TCPConnector,
+)
+from yarl import URL
+
+from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Send, Steps
+
+_BROKEN = "the connection broke before the reply was whole"
+
+
+class AsyncTransport:
+    """Runs exchanges in the event loop that it is entered in: an async context manager.
+
+    It takes nothing from its surroundings: no proxy, no netrc, no cookie, and it follows no redirect by itself.
+
+    Args:
+        context: the TLS context for addresses that are https.
+        server_name: the name in their certificates, where it is not the host's.
+        at_once: how many connections there may be.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None, server_name: str | None, *, at_once: int) -> None:
+        self._server_name = server_name
+        self._http = ClientSession(
+            connector=TCPConnector(ssl=context or True, limit=at_once),
+            cookie_jar=DummyCookieJar(),
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._http.close()
+
+    async def run(self, steps: Steps) -> Reply:
+        """The reply that an exchange ends with; raises what it raises."""
+        step = next(steps)
+        while True:
+            came = None
+            if isinstance(step, Send):
+                came = await self._send(step)
+            else:
+                await asyncio.sleep(step.seconds)
+            try:
+                step = steps.send(came)
+            except StopIteration as done:
+                reply: Reply = done.value
+                return reply
+
+    async def _send(self, step: Send) -> Reply | Fault:
+        request, address = step.request, step.address
+        try:
+            async with self._http.request(
+                request.method,
+                URL(f"{address}{request.target}", encoded=True),
+                data=request.body,
+                headers=request.headers,
+                allow_redirects=False,
+                server_hostname=self._server_name if address.scheme == "https" else None,
+                timeout=ClientTimeout(total=step.timeout),
+            ) as response:
+                return await _whole(response)
+        except (ClientError, OSError, TimeoutError) as error:
+            return _fault(error)
+
+
+async def _whole(response: ClientResponse) -> Reply | Fault:
+    body = bytearray()
+    # Leaving the block of a response that was not read to its end closes the connection, which is of no more use.
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > MAX_REPLY:
+            return Fault(FaultKind.TOO_LARGE, f"a reply of more than {MAX_REPLY:,} bytes")
+    return Reply(response.status, response.headers, bytes(body))
+
+
+def _fault(error: Exception) -> Fault:  # noqa: PLR0911  # one for each kind
+    """What an exception of aiohttp's means for the exchange. Its own text may quote what the server said."""
+    match error:
+        case ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError(verify_message=words)):
+            return Fault(FaultKind.UNTRUSTED, f"its certificate is not to be trusted: {words}")
+        case ClientSSLError(os_error=ssl.SSLError(reason=str(words))):
+            return Fault(FaultKind.UNTRUSTED, f"TLS failed: {words}")
+        case ssl.SSLError() | ClientSSLError():
+            return Fault(FaultKind.UNTRUSTED, "TLS failed")
+        case ClientConnectorDNSError():
+            return Fault(FaultKind.UNREACHABLE, "the name has no address")
+        case ClientConnectorError(os_error=OSError(strerror=str(words))):
+            return Fault(FaultKind.UNREACHABLE, words)
+        case ClientConnectorError() | ConnectionTimeoutError():
+            return Fault(FaultKind.UNREACHABLE, "no connection in time")
+        case TimeoutError():
+            return Fault(FaultKind.LOST, "no whole reply in time")
+        case _:
+            return Fault(FaultKind.LOST, _BROKEN)
