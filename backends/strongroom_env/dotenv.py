@@ -9,7 +9,7 @@ from typing import Annotated
 from strongroom.dotenv_file import read_dotenv
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom.mapping import EnvironmentMapping
-from strongroom.store import Option
+from strongroom.store import Health, Option
 from strongroom_env.variables import Variables
 
 
@@ -49,6 +49,14 @@ class DotenvStore(Variables):
                 path, f"{self._origin}: {error.strerror}", hint="Check that it is a regular file"
             ) from None
         return {name: value for name, value in values.items() if isinstance(value, str)}
+
+    def probe(self) -> Health:
+        """Whether the file can be read now; one that is not there is well, and holds nothing."""
+        try:
+            count = len(self.variables(None))
+        except SecretNotFoundError as absence:
+            return Health(ok=True, detail=absence.reason)
+        return Health(ok=True, detail=f"variables in {self._origin}: {count:,}")
 
 
 def open_dotenv(

@@ -19,7 +19,7 @@ from typing import Annotated
 
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreError
 from strongroom.model import Secret, Value
-from strongroom.store import Option
+from strongroom.store import Health, Option
 from strongroom_env.folder import MAX_SIZE, Entry, Folder, Found, Kind, look
 
 FLAT_KEY = "value"
@@ -67,6 +67,11 @@ class FilesStore:
         """
         names = tuple(prefix.split("/")) if prefix else ()
         yield from look(self._root, prefix or None, lambda folder: list(_below(folder, names, prefix)))
+
+    def probe(self) -> Health:
+        """Whether the root is there and can be read now."""
+        look(self._root, None, lambda folder: folder.find(()))
+        return Health(ok=True, detail=f"the folder {self._root}")
 
     def close(self) -> None:
         """Nothing is held."""

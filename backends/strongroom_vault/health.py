@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from strongroom.errors import Check, CheckState, StoreUnavailableError, StrongroomError
 from strongroom.store import Health
 from strongroom_vault.answers import document, malformed, member
+from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.session import LOOKUP, Session
 
 # Each state has a status of its own, and some of them would be taken for failures and asked again.
@@ -15,35 +19,148 @@ _HEALTH = (
     "&standbycode=200&performancestandbycode=200&drsecondarycode=200&sealedcode=200&uninitcode=200"
 )
 
+_MOST_SKEW = 5.0
+"""Seconds that two clocks may differ by. Signed logins have some leeway, and what is newer or older than that fails."""
 
-def health(session: Session) -> Health:
+_SHORT = 3600.0
+"""A token that cannot be renewed and has less than this left, in seconds, is worth a warning."""
+
+
+@dataclass(frozen=True)
+class _Server:
+    """What a server says of itself to anybody, and why it answers no read, if it does not."""
+
+    checks: tuple[Check, ...]
+    facts: dict[str, str] = field(default_factory=dict)
+    fault: StoreUnavailableError | None = None
+
+
+def health(session: Session, clock: Callable[[], float] = time.time) -> Health:
     """The server's own word on itself, and whether it accepts the token.
 
-    Facts: `version`, `standby` where it is one, `token_ttl` (seconds left) where the token may look itself up and
-    expires.
+    Facts: `version`, `sealed` (yes, no), `standby` where it is one, `latency` of one request and `clock_skew` (both in
+    seconds; a clock that is ahead of ours is positive), and `token_ttl` (seconds left) where the token may look itself
+    up and expires.
+
+    Args:
+        session: asks.
+        clock: seconds since the epoch, as this machine has them.
 
     Raises:
         StoreError: there was no answer, or none of Vault's.
     """
+    server = _look_at_server(session, clock)
+    if server.fault is not None:
+        return Health(False, server.fault.reason, server.facts, server.checks, server.fault)
+    reply = session.request("GET", LOOKUP)
+    token = member(document(reply), "data") or {}
+    if reply.status != 200 and not session.token_is_good():
+        reason = "it does not accept the token: it is wrong, expired or revoked"
+        return Health(False, reason, server.facts, server.checks, VaultAuthenticationError(reason=reason))
+    checks = (*server.checks, Check("authenticated", CheckState.OK), *_look_at_token(token, clock()))
+    return Health(True, f"open: {session.place}", server.facts | _life(token), checks)
+
+
+def with_checks(error: StrongroomError, session: Session) -> StrongroomError:
+    """The error, with what can be said of the server whose answer it comes from, if it still answers."""
+    try:
+        error.checks = _look_at_server(session, time.time).checks
+    except StrongroomError:
+        pass  # whoever asked is told what happened first
+    return error
+
+
+def skew(server: int, sent: float, received: float) -> float:
+    """How far the server's clock is ahead of ours, at the least, in seconds; negative where it is behind.
+
+    Args:
+        server: its time, in whole seconds, the rest cut off, at some moment between the other two.
+        sent: our time when it was asked.
+        received: our time when the answer was there.
+    """
+    if server > received:
+        return server - received
+    return min(0.0, server + 1 - sent)
+
+
+def _look_at_server(session: Session, clock: Callable[[], float]) -> _Server:
+    sent, started = clock(), time.monotonic()
     reply = session.request("GET", _HEALTH, everywhere=True)
+    latency, received = time.monotonic() - started, clock()
     state = document(reply)
     if reply.status != 200 or state is None or not isinstance(state.get("sealed"), bool):
         raise malformed(None, session.place)
-    facts = {"version": str(state.get("version", "unknown"))}
+    version, sealed = str(state.get("version", "unknown")), state["sealed"] is True
+    facts = {"version": version, "sealed": "yes" if sealed else "no", "latency": f"{latency:.4f}"}
+    words = f"version {version}, {latency * 1000:.1f} ms for one request"
     if state.get("standby") is True:
         facts["standby"] = "yes"
+        words += ", a standby"
+    checks = [Check("reachable", CheckState.OK, words)]
+    if isinstance(told := state.get("server_time_utc"), int):
+        ahead = skew(told, sent, received)
+        facts["clock_skew"] = f"{ahead:.1f}"
+        checks.append(_look_at_clock(ahead))
     if state.get("initialized") is not True:
-        return Health(ok=False, detail="it is not initialised", facts=facts)
-    if state["sealed"] is True:
-        return Health(ok=False, detail="it is sealed", facts=facts)
-    token = session.request("GET", LOOKUP)
-    facts |= _life(member(document(token), "data") or {})
-    if token.status == 200 or session.token_is_good():
-        return Health(ok=True, detail=f"open: {session.place}", facts=facts)
-    return Health(ok=False, detail="it does not accept the token", facts=facts)
+        return _closed(checks, facts, "it is not initialised", "Initialise it: bao operator init")
+    if sealed:
+        return _closed(checks, facts, "it is sealed", "Unseal it: bao operator unseal, once for each key share")
+    return _Server((*checks, Check("unsealed", CheckState.OK)), facts)
+
+
+def _closed(checks: list[Check], facts: dict[str, str], reason: str, hint: str) -> _Server:
+    failed = Check("unsealed", CheckState.FAILED, reason, hint)
+    return _Server((*checks, failed), facts, StoreUnavailableError(reason=reason, hint=hint))
+
+
+def _look_at_clock(ahead: float) -> Check:
+    if abs(ahead) <= _MOST_SKEW:
+        return Check("clock", CheckState.OK, f"less than {_MOST_SKEW:.0f} s from this machine's")
+    words = f"{_rough(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    hint = "Synchronise both clocks, with NTP for example: logins and certificates depend on them"
+    return Check("clock", CheckState.WARNING, words, hint)
+
+
+def _look_at_token(token: Mapping[str, Any], now: float) -> tuple[Check, ...]:
+    if not token:
+        return (Check("token life", CheckState.OK, "not known: its policies do not let it look itself up"),)
+    policies = token.get("policies")
+    if isinstance(policies, list) and "root" in policies:
+        hint = "Give the application a token whose policies allow what it needs"
+        rights = (Check("token rights", CheckState.WARNING, "it is a root token, which may do everything", hint),)
+    else:
+        rights = ()
+    return (_look_at_life(token, now), *rights)
+
+
+def _look_at_life(token: Mapping[str, Any], now: float) -> Check:
+    ttl = _life(token).get("token_ttl")
+    if ttl is None:
+        return Check("token life", CheckState.OK, "it does not expire")
+    renewable = token.get("renewable") is True
+    left, words = float(ttl), f"{_rough(float(ttl))} left"
+    most, born = token.get("explicit_max_ttl"), token.get("creation_time")
+    if renewable and isinstance(most, int) and isinstance(born, int) and most > 0:
+        left = max(0.0, born + most - now)
+        words += f", renewable for {_rough(left)} in all"
+    elif renewable:
+        return Check("token life", CheckState.OK, f"{words}, renewable")
+    else:
+        words += ", not renewable"
+    if left >= _SHORT:
+        return Check("token life", CheckState.OK, words)
+    hint = "Have a new token ready before that, or let the store log in with `auth`"
+    return Check("token life", CheckState.WARNING, words, hint)
 
 
 def _life(token: Mapping[str, Any]) -> dict[str, str]:
     seconds = token.get("ttl")
     expires = isinstance(seconds, int) and token.get("expire_time") is not None
     return {"token_ttl": str(seconds)} if expires else {}
+
+
+def _rough(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

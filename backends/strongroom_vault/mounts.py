@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 from urllib.parse import quote
 
-from strongroom.errors import ConfigurationError, PermissionDeniedError
+from strongroom.errors import ConfigurationError, PermissionDeniedError, StrongroomError
 from strongroom_vault.answers import document, is_absent, malformed, member
-from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.exchange import Reply
+from strongroom_vault.health import with_checks
 from strongroom_vault.session import Session, mount_target
 
 KVVersion: TypeAlias = Literal[1, 2]
@@ -27,6 +28,17 @@ def find_version(session: Session) -> KVVersion:
         PermissionDeniedError: the token has no right below the mount, or there is no mount.
         StoreUnavailableError: there was no answer.
     """
+    try:
+        return _find(session)
+    except VaultConnectionError:
+        raise
+    except StrongroomError as error:
+        failure = error
+    # It says what answered: a store that does not open cannot be asked how its server is.
+    raise with_checks(failure, session)
+
+
+def _find(session: Session) -> KVVersion:
     reply = session.request("GET", mount_target(session.mount))
     if reply.status == 403:
         raise _refusal(session)

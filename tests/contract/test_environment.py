@@ -50,7 +50,7 @@ def quoted(text):
 class TestDotenv(StoreContract):
     """What the environment cannot hold, a file cannot either."""
 
-    capabilities = READ_ONLY
+    capabilities = READ_ONLY | {"probed"}
     cannot_hold = TYPED | {"empty", "nul"}
 
     @pytest.fixture

@@ -9,7 +9,7 @@ from strongroom_env.files import open_files
 class TestFiles(StoreContract):
     """A file name is a part of a path: no slash, no backslash; one that starts with two dots is Kubernetes' own."""
 
-    capabilities = frozenset({"listable", "local"})
+    capabilities = frozenset({"listable", "probed", "local"})
     cannot_hold = TYPED | {"key with a slash", "key with a backslash", "path with dots"}
 
     @pytest.fixture
