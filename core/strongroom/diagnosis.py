@@ -35,6 +35,7 @@ _FAILS: dict[type[StrongroomError], str] = {
 """The check that fails with an error of this class."""
 
 _OTHERWISE = "answers"
+_ORIGINS = "`strongroom config show` prints each option with where it came from"
 
 
 def diagnose(store: str, ask: Callable[[], Health]) -> Health:
@@ -112,4 +113,5 @@ def _failed(error: StrongroomError, others: tuple[Check, ...]) -> Check:
         name = _OTHERWISE
     if isinstance(error, StoreError):
         return Check(name, CheckState.FAILED, error.reason or error.summary, error.hint)
-    return Check(name, CheckState.FAILED, str(error))
+    hint = _ORIGINS if isinstance(error, ConfigurationError) else ""  # what these are about is in their message
+    return Check(name, CheckState.FAILED, str(error), hint)
