@@ -22,5 +22,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         from strongroom.cli import completion
 
         completion.answer(root.strongroom)
-    gc.freeze()
-    sys.exit(root.run(sys.argv[1:] if arguments is None else arguments))
+    code = root.run(sys.argv[1:] if arguments is None else arguments)
+    gc.freeze()  # nor does the interpreter look for any as it ends
+    sys.exit(code)
