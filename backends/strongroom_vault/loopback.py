@@ -168,6 +168,13 @@ class LoopbackServer:
             raise StoreError(path, f"the {self.called} answered HTTP {status}")
         return reply
 
+    def mount(self, path: str, *, version: int = 2) -> None:
+        """Mounts a key-value engine of this version at `path`, and returns when it can be used."""
+        self.call("POST", f"sys/mounts/{path}", {"type": "kv", "options": {"version": str(version)}})
+        if version == 2:
+            # A new mount first turns itself into version 2, and answers 400 meanwhile.
+            self._wait("GET", f"{path}/config", 200)
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _configuration(self, binary: Path, port: int) -> str:

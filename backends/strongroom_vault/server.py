@@ -37,13 +37,6 @@ class DevServer(LoopbackServer):
         self.kill()
         self.start()
 
-    def mount(self, path: str, *, version: int = 2) -> None:
-        """Mounts a key-value engine of this version at `path`, and returns when it can be used."""
-        self.call("POST", f"sys/mounts/{path}", {"type": "kv", "options": {"version": str(version)}})
-        if version == 2:
-            # A new mount first turns itself into version 2, and answers 400 meanwhile.
-            self._wait("GET", f"{path}/config", 200)
-
     def _configuration(self, binary: Path, port: int) -> str:
         storage = 'storage "inmem" {}' if self._folder is None else raft_storage(self._folder, "dev")
         return configuration(binary, port, 0, storage, self._audit)

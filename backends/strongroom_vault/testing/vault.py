@@ -1,25 +1,14 @@
-"""What tests need of a real server: mounts, policies, tokens and a count of requests, each in one line.
-
-::
-
-    with TestVault() as vault:
-        vault.put("database/connection", {"password": "hunter2"})
-        token = vault.issue_token({"secret/data/database/*": ["read"]})
-        secrets = SecretsManager(vault_url=vault.url, vault_token=token)
-"""
+"""One real server for tests."""
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from strongroom_vault.server import DevServer
+from strongroom_vault.testing.preparing import Preparing, audited
 
 
-class TestVault(DevServer):
+class TestVault(DevServer, Preparing):
     """A `DevServer` with KV version 2 mounted at `secret`, and short words for setting it up.
 
     Args:
@@ -39,44 +28,6 @@ class TestVault(DevServer):
         if "secret/" not in self.call("GET", "sys/mounts")["data"]:
             self.mount("secret")
 
-    def fresh_mount(self, *, version: int = 2) -> str:
-        """Mounts an empty key-value engine of this version under a name of its own, and returns the name."""
-        name = f"kv-{secrets.token_hex(6)}"
-        self.mount(name, version=version)
-        return name
-
-    def put(self, path: str, data: Mapping[str, Any], *, mount: str = "secret") -> int:
-        """Writes a secret of a version 2 mount past every client; returns its version."""
-        version: int = self.call("POST", f"{mount}/data/{path}", {"data": dict(data)})["data"]["version"]
-        return version
-
-    def peek(self, path: str, *, mount: str = "secret") -> dict[str, Any]:
-        """What a version 2 mount holds at `path`, read past every client."""
-        data: dict[str, Any] = self.call("GET", f"{mount}/data/{path}")["data"]["data"]
-        return data
-
-    def issue_token(self, rules: Mapping[str, Sequence[str]], *, ttl: str = "1h", period: str | None = None) -> str:
-        """A token that may do just this: API paths, with `*` at the end or not, and their capabilities.
-
-        Args:
-            rules: for example `{"secret/data/app/*": ["read"]}`. The policy `default` is not added.
-            ttl: how long it lives, as Vault writes it: `4s`, `1h`.
-            period: makes it a periodic token, which renewal extends without an end.
-        """
-        policy = self.write_policy(rules)
-        grant: dict[str, object] = {"policies": [policy], "no_default_policy": True, "ttl": ttl}
-        if period is not None:
-            grant["period"] = period
-        token: str = self.call("POST", "auth/token/create", grant)["auth"]["client_token"]
-        return token
-
-    def write_policy(self, rules: Mapping[str, Sequence[str]], *, name: str | None = None) -> str:
-        """Writes the policy and returns its name, a new one where none is given."""
-        name = name or f"policy-{secrets.token_hex(6)}"
-        policy = {"path": {path: {"capabilities": list(capabilities)} for path, capabilities in rules.items()}}
-        self.call("PUT", f"sys/policies/acl/{name}", {"policy": json.dumps(policy)})
-        return name
-
     def requests(self, path: str, *, operation: str = "read") -> int:
         """How many requests the audit file has for exactly this API path (`secret/data/app`) and operation.
 
@@ -84,10 +35,4 @@ class TestVault(DevServer):
         """
         if self._audit_file is None:
             raise ValueError("TestVault(audit=…) was not given")
-        count = 0
-        with self._audit_file.open(encoding="utf-8") as lines:
-            for line in lines:
-                entry = json.loads(line)
-                request = entry["request"]
-                count += entry["type"] == "request" and request["path"] == path and request["operation"] == operation
-        return count
+        return audited(self._audit_file, path, operation)

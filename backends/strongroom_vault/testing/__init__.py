@@ -1,0 +1,18 @@
+"""What tests need of a real server: one, a cluster of three, and a proxy that does to a connection what networks do.
+
+::
+
+    with TestVault() as vault:
+        vault.put("database/connection", {"password": "hunter2"})
+        token = vault.issue_token({"secret/data/database/*": ["read"]})
+        with FaultProxy(vault.url) as proxy, proxy.fault(faults.reset(forward=True)):
+            secrets = SecretsManager(vault_url=proxy.url, vault_token=token)
+"""
+
+from strongroom_vault.testing import faults
+from strongroom_vault.testing.cluster import Node, TestCluster
+from strongroom_vault.testing.faults import Exchange, Fault, Received
+from strongroom_vault.testing.proxy import FaultProxy
+from strongroom_vault.testing.vault import TestVault
+
+__all__ = ["Exchange", "Fault", "FaultProxy", "Node", "Received", "TestCluster", "TestVault", "faults"]

@@ -1,0 +1,237 @@
+"""A proxy that stands between a client and a server, and does what a test wants to the connections or the replies."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import BinaryIO, Self
+from urllib.parse import urlsplit
+
+from strongroom_vault.testing.faults import Exchange, Fault, Received
+
+_UPSTREAM_TIMEOUT = 60.0
+_BACKLOG = 128
+_CONNECT_PROBE = 0.2
+_NOT_PASSED_ON = frozenset({"connection", "content-length", "transfer-encoding"})
+
+
+@dataclass(slots=True)
+class _Rule:
+    """A fault, for which requests, and how often yet; None for always."""
+
+    fault: Fault
+    when: Callable[[Received], bool]
+    times: int | None
+
+
+class FaultProxy:
+    """Passes requests on to a server, except where it was told to do something else.
+
+    A context manager, on a port of 127.0.0.1. It serves any number of connections, each of them for any number of
+    requests, and reads whole requests before it does anything.
+
+    Args:
+        upstream: the server's URL, `http://host:port`.
+        context: a server's TLS context; with it, clients speak TLS to the proxy.
+
+    Attributes:
+        url: where clients find it.
+        requests: every request that came in, in order, those that met a fault included.
+    """
+
+    def __init__(self, upstream: str, *, context: ssl.SSLContext | None = None) -> None:
+        parts = urlsplit(upstream)
+        self._upstream = (parts.hostname or "", parts.port or 80)
+        self._context = context
+        self._rules: list[_Rule] = []
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+        self._accepting = threading.Event()
+        self._crowd: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self.requests: list[Received] = []
+        self.url = f"{'http' if context is None else 'https'}://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._accepting.set()
+        self._run(self._accept)
+
+    def __repr__(self) -> str:
+        return f"FaultProxy({self.url})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- what it does -------------------------------------------------------------------------------------------------
+
+    def inject(
+        self, fault: Fault, *, times: int | None = None, when: Callable[[Received], bool] = lambda _: True
+    ) -> None:
+        """From now on, requests meet this fault: the last one injected that is for them.
+
+        Args:
+            fault: one of `faults`, or a function of one's own.
+            times: how many requests meet it; None for every one until `heal`.
+            when: for which requests it is.
+        """
+        with self._lock:
+            self._rules.append(_Rule(fault, when, times))
+
+    @contextmanager
+    def fault(
+        self, fault: Fault, *, times: int | None = None, when: Callable[[Received], bool] = lambda _: True
+    ) -> Iterator[Self]:
+        """`inject` for a block, and `heal` at its end."""
+        self.inject(fault, times=times, when=when)
+        try:
+            yield self
+        finally:
+            self.heal()
+
+    def heal(self) -> None:
+        """Lets everything pass again, and connections be made."""
+        with self._lock:
+            self._rules.clear()
+        if not self._accepting.is_set():
+            self._listener.listen(_BACKLOG)
+            for sock in self._crowd:
+                sock.close()
+            self._crowd.clear()
+            self._accepting.set()
+
+    def cut(self) -> None:
+        """Resets every connection that is open. New ones can be made."""
+        with self._lock:
+            connections = list(self._open)
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def stop_accepting(self) -> None:
+        """No connection is made until `heal`, and none is refused: attempts run into their timeout. Open ones are cut.
+
+        As Linux has it: once the queue of a listening socket is full, the kernel drops what else comes.
+        """
+        self._accepting.clear()
+        self._listener.listen(0)
+        self.cut()
+        for _ in range(_BACKLOG):
+            sock = socket.socket()
+            self._crowd.append(sock)
+            sock.settimeout(_CONNECT_PROBE)
+            try:
+                sock.connect(self._listener.getsockname())
+            except TimeoutError:
+                return
+
+    def forget(self) -> None:
+        """Empties `requests`."""
+        self.requests.clear()
+
+    def close(self) -> None:
+        """Ends every connection and every thread; connecting is then refused."""
+        self._stopping.set()
+        self.heal()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _run(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name="fault proxy", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            self._run(partial(self._serve, connection))
+            self._accepting.wait()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException), connection, self._tracked(connection):
+            if self._context is None:
+                self._converse(connection)
+            else:
+                with self._context.wrap_socket(connection, server_side=True) as secure, self._tracked(secure):
+                    self._converse(secure)
+
+    @contextmanager
+    def _tracked(self, connection: socket.socket) -> Iterator[None]:
+        with self._lock:
+            self._open.add(connection)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open.discard(connection)
+
+    def _converse(self, connection: socket.socket) -> None:
+        upstream = http.client.HTTPConnection(*self._upstream, timeout=_UPSTREAM_TIMEOUT)
+        with contextlib.closing(upstream), connection.makefile("rb") as incoming:
+            while not self._stopping.is_set() and (request := _read(incoming)) is not None:
+                self.requests.append(request)
+                exchange = Exchange(request, connection, self._stopping, partial(self._forward, upstream, request))
+                fault = self._fault_for(request)
+                if fault is None:
+                    connection.sendall(exchange.forward())
+                else:
+                    fault(exchange)
+
+    def _fault_for(self, request: Received) -> Fault | None:
+        with self._lock:
+            for rule in reversed(self._rules):
+                if rule.times == 0 or not rule.when(request):
+                    continue
+                if rule.times is not None:
+                    rule.times -= 1
+                return rule.fault
+        return None
+
+    def _forward(self, upstream: http.client.HTTPConnection, request: Received) -> bytes:
+        """The server's whole reply, with a length and without chunks. Where there is none, the client's ends too."""
+        headers = {name: value for name, value in request.headers.items() if name not in _NOT_PASSED_ON}
+        upstream.request(request.method, request.target, request.body or None, headers)
+        if upstream.sock is not None:
+            with self._tracked(upstream.sock):
+                answer = upstream.getresponse()
+                body = answer.read()
+        else:  # the server closes after each reply
+            answer = upstream.getresponse()
+            body = answer.read()
+        passed = [f"{name}: {value}" for name, value in answer.getheaders() if name.lower() not in _NOT_PASSED_ON]
+        head = [f"HTTP/1.1 {answer.status} {answer.reason}", f"Content-Length: {len(body)}", *passed]
+        return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def _read(incoming: BinaryIO) -> Received | None:
+    """The next whole request of a connection; None at its end."""
+    words = incoming.readline().decode("latin-1").split()
+    if len(words) != 3:
+        return None
+    headers = {}
+    while line := incoming.readline().decode("latin-1").strip():
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    body = incoming.read(int(headers.get("content-length", 0)))
+    return Received(words[0], words[1], headers, body)
