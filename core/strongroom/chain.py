@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
 from strongroom.errors import (
     Answer,
@@ -92,8 +92,7 @@ class Resolution:
     attempts: tuple[Attempt, ...]
 
 
-@dataclass(frozen=True)
-class WriteTarget:
+class WriteTarget(NamedTuple):
     """Where a write would go.
 
     Attributes:

@@ -23,9 +23,8 @@ context of any of these ever holds a secret's value, a token, or the body of a r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 _SHOWN_LENGTH = 120
 
@@ -41,8 +40,7 @@ class Answer(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One link's answer to one read: the link, the answer, its reason in words, and how long it took in seconds."""
 
     store: str
@@ -62,8 +60,7 @@ class CheckState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One thing that was looked at to say how a store is.
 
     Attributes:

@@ -8,9 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 from strongroom.breaker import Breaker
@@ -46,8 +45,7 @@ _OUTAGES_IN_A_ROW = 32
 """After how many answers of a batch, all of them outages, the rest is not asked for: more than stores ask at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What a link knows of one secret: its data, and where the data comes from. `age` is in seconds.
 
     `outage` is why the store itself was not asked, where the data is past its time. A key that such a reading lacks is

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import os
 import threading
@@ -288,7 +287,7 @@ def test_an_outage_is_answered_on_the_event_loop_too(
     store.fault = StoreUnavailableError("types", "refused")
     manager.get_secret("local/only", "key")
     cache = manager._chain._links[0]._cache
-    cache._snapshots["types"] = dataclasses.replace(cache._snapshots["types"], until=time.monotonic())
+    cache._snapshots["types"] = cache._snapshots["types"]._replace(until=time.monotonic())
     monkeypatch.setattr(asyncio, "to_thread", None)
     assert asyncio.run(manager.aresolve("types", "pi")).stale
     assert asyncio.run(manager.aget_secret("local/only", "key")) == "local"

@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from strongroom.cache.seal import Sealed, Sealer
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
@@ -23,8 +22,7 @@ Flight: TypeAlias = "Future[Secret]"
 _Field: TypeAlias = "tuple[float, Callable[[bytes, bytes, bytes], bytes], bytes, bytes, bytes]"
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What a store answered for one path. `fields` is None where it answered that there is nothing, for `reason`."""
 
     fetched: float
