@@ -15,13 +15,19 @@ BUILT_IN = {
     "completion": ("strongroom.cli.commands.completing", "completion_command"),
     "config": ("strongroom.cli.commands.configuring", "config_command"),
     "delete": ("strongroom.cli.commands.writing", "delete_command"),
+    "destroy": ("strongroom.cli.commands.versions", "destroy_command"),
+    "diff": ("strongroom.cli.commands.versions", "diff_command"),
     "explain": ("strongroom.cli.commands.explaining", "explain_command"),
+    "doctor": ("strongroom.cli.commands.diagnosing", "doctor_command"),
     "export": ("strongroom.cli.commands.exporting", "export_command"),
     "get": ("strongroom.cli.commands.reading", "get_command"),
+    "history": ("strongroom.cli.commands.versions", "history_command"),
     "list": ("strongroom.cli.commands.reading", "list_command"),
+    "rollback": ("strongroom.cli.commands.versions", "rollback_command"),
     "run": ("strongroom.cli.commands.running", "run_command"),
     "set": ("strongroom.cli.commands.writing", "set_command"),
     "stores": ("strongroom.cli.commands.installed", "stores_command"),
+    "undelete": ("strongroom.cli.commands.versions", "undelete_command"),
 }
 
 
