@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from strongroom.errors import Check, CheckState, StoreUnavailableError, StrongroomError
+from strongroom.errors import (
+    Check,
+    CheckState,
+    PermissionDeniedError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+)
 from strongroom.store import Health
 from strongroom_vault.answers import document, malformed, member
 from strongroom_vault.errors import VaultAuthenticationError
@@ -24,6 +32,9 @@ _MOST_SKEW = 5.0
 
 _SHORT = 3600.0
 """A token that cannot be renewed and has less than this left, in seconds, is worth a warning."""
+
+
+_AUTHENTICATED = Check("authenticated", CheckState.OK)
 
 
 @dataclass(frozen=True)
@@ -51,22 +62,21 @@ def health(session: Session, clock: Callable[[], float] = time.time) -> Health:
     """
     server = _look_at_server(session, clock)
     if server.fault is not None:
-        return Health(False, server.fault.reason, server.facts, server.checks, server.fault)
+        return _unwell(server, server.fault)
     reply = session.request("GET", LOOKUP)
     token = member(document(reply), "data") or {}
     if reply.status != 200 and not session.token_is_good():
-        reason = "it does not accept the token: it is wrong, expired or revoked"
-        return Health(False, reason, server.facts, server.checks, VaultAuthenticationError(reason=reason))
-    checks = (*server.checks, Check("authenticated", CheckState.OK), *_look_at_token(token, clock()))
-    return Health(True, f"open: {session.place}", server.facts | _life(token), checks)
+        return _unwell(server, VaultAuthenticationError(reason="the token is wrong, expired or revoked"))
+    checks = (*server.checks, _AUTHENTICATED, *_look_at_token(token, clock()))
+    return Health(ok=True, detail=f"open: {session.place}", facts=server.facts | _life(token), checks=checks)
 
 
 def with_checks(error: StrongroomError, session: Session) -> StrongroomError:
     """The error, with what can be said of the server whose answer it comes from, if it still answers."""
-    try:
+    with contextlib.suppress(StrongroomError):  # whoever asked is told what happened first
         error.checks = _look_at_server(session, time.time).checks
-    except StrongroomError:
-        pass  # whoever asked is told what happened first
+        if isinstance(error, PermissionDeniedError):
+            error.checks += (_AUTHENTICATED,)
     return error
 
 
@@ -83,6 +93,10 @@ def skew(server: int, sent: float, received: float) -> float:
     return min(0.0, server + 1 - sent)
 
 
+def _unwell(server: _Server, error: StoreError) -> Health:
+    return Health(ok=False, detail=error.reason, facts=server.facts, checks=server.checks, error=error)
+
+
 def _look_at_server(session: Session, clock: Callable[[], float]) -> _Server:
     sent, started = clock(), time.monotonic()
     reply = session.request("GET", _HEALTH, everywhere=True)
@@ -93,7 +107,7 @@ def _look_at_server(session: Session, clock: Callable[[], float]) -> _Server:
     version, sealed = str(state.get("version", "unknown")), state["sealed"] is True
     facts = {"version": version, "sealed": "yes" if sealed else "no", "latency": f"{latency:.4f}"}
     words = f"version {version}, {latency * 1000:.1f} ms for one request"
-    if state.get("standby") is True:
+    if state.get("standby") is True and not sealed:
         facts["standby"] = "yes"
         words += ", a standby"
     checks = [Check("reachable", CheckState.OK, words)]
@@ -124,13 +138,11 @@ def _look_at_clock(ahead: float) -> Check:
 def _look_at_token(token: Mapping[str, Any], now: float) -> tuple[Check, ...]:
     if not token:
         return (Check("token life", CheckState.OK, "not known: its policies do not let it look itself up"),)
-    policies = token.get("policies")
-    if isinstance(policies, list) and "root" in policies:
-        hint = "Give the application a token whose policies allow what it needs"
-        rights = (Check("token rights", CheckState.WARNING, "it is a root token, which may do everything", hint),)
-    else:
-        rights = ()
-    return (_look_at_life(token, now), *rights)
+    life, policies = _look_at_life(token, now), token.get("policies")
+    if not isinstance(policies, list) or "root" not in policies:
+        return (life,)
+    hint = "Give the application a token whose policies allow what it needs"
+    return (life, Check("token rights", CheckState.WARNING, "it is a root token, which may do everything", hint))
 
 
 def _look_at_life(token: Mapping[str, Any], now: float) -> Check:

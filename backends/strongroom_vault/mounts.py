@@ -67,4 +67,7 @@ def _refusal(session: Session) -> Exception:
     reply = session.request("GET", f"/v1/{quote(session.mount)}/config")
     if reply.status == 404 and not is_absent(reply):
         return ConfigurationError(f"mount: there is no {session.place}")
-    return PermissionDeniedError(reason=f"the token has no rights below {session.place}, or there is no such mount")
+    return PermissionDeniedError(
+        reason=f"the token has no rights below {session.place}, or there is no such mount",
+        hint="Give the token a policy for what is below the mount, or correct `mount`",
+    )
