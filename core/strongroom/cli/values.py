@@ -26,6 +26,9 @@ from strongroom.small_file import read_bytes
 MAX_SIZE = 32 << 20
 """The largest file that is read, in bytes: what Vault takes in one request by default."""
 
+_ENVELOPE = frozenset({"version", "path", "key", "store", "secret_version"})
+"""What `get --json` prints beside the values: its other fields may become more."""
+
 _HOW = (
     "type the value when asked, pipe it in: `… | strongroom set PATH KEY`, or name the file that it is in: "
     "`strongroom set PATH KEY=@FILE`"
@@ -122,7 +125,8 @@ def read_document(content: bytes) -> SensitiveDict:
     """The keys and values of a JSON object, in which bytes are `{"strongroom:bytes": "<base64>"}`.
 
     Raises:
-        click.UsageError: it is not a JSON object, is empty, or has a key twice. No message shows a part of it.
+        click.UsageError: it is not a JSON object, is empty, or has a key twice; or it is what `get --json` prints,
+            whose own fields are not to be stored. No message shows a part of it.
     """
     fault, document = "", None
     try:
@@ -144,6 +148,11 @@ def read_document(content: bytes) -> SensitiveDict:
         raise click.UsageError(f"The document of --json: {fault}")
     if not document:
         raise click.UsageError("The document of --json: it has no key")
+    if document.keys() >= _ENVELOPE:
+        raise click.UsageError(
+            "The document of --json: it is what `get --json` prints, which is more than the keys and values; those are "
+            "what it prints without --json: `strongroom get PATH | strongroom set PATH --json -`"
+        )
     return document
 
 

@@ -87,8 +87,11 @@ def test_another_environment_is_another_configuration(command):
 
 @pytest.mark.usefixtures("configured")
 def test_a_right_configuration_is_checked_in_silence(command):
-    """Nothing is opened: no server is there."""
+    """Nothing is opened: no server is there. As JSON there is a document."""
     assert command("config", "check") == (0, b"", "")
+    done = command("config", "check", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out) == {"version": 1, "ok": True, "faults": []}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +112,23 @@ def test_what_is_wrong_is_one_line_and_code_7(command, configured, right, wrong,
         assert done.err.count("\n") == 1
         assert named in done.err
         assert CANARY not in done.err
+    done = command("config", "check", "--json")
+    assert (done.code, done.err.count("\n")) == (7, 1)
+    document = json.loads(done.out)
+    assert (document["version"], document["ok"]) == (1, False)
+    assert [f"strongroom: {fault}\n" for fault in document["faults"]] == [done.err]
+
+
+def test_each_store_that_is_wrong_has_its_line(command, configured):
+    """One is not hidden by the other."""
+    configured.write_text(
+        FILE.replace('mount = "kv"', "mount = 5").replace(".memory.secrets", ".memory.secret"), "utf-8"
+    )
+    done = command("config", "check")
+    assert (done.code, done.err.count("\n")) == (7, 2)
+    assert "[stores.vault] mount" in done.err
+    assert "[stores.memory] secret" in done.err
+    assert CANARY not in done.err
 
 
 @pytest.mark.usefixtures("configured")

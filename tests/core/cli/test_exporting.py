@@ -114,7 +114,7 @@ def test_dotenv_is_what_every_reader_of_python_reads(command):
 
 
 def test_json_keeps_types_and_holds_bytes():
-    """As `get --json` does."""
+    """As `get` does where it is piped."""
     answers = rows(PORT=5432, RAW=b"\xff", NOTHING=None, LIST=[1, "a"], TEXT="\0")
     assert formats.as_json(answers) == {"PORT": 5432, "RAW": b"\xff", "NOTHING": None, "LIST": [1, "a"], "TEXT": "\0"}
     assert CANARY not in repr(formats.as_json(rows(A=CANARY)))

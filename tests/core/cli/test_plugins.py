@@ -79,8 +79,10 @@ def test_stores_lists_each_plugin_with_its_options(command):
 
 
 def test_stores_as_json(command):
-    """An array with an object for each plugin."""
-    found = {plugin["name"]: plugin for plugin in json.loads(command("stores", "--json").out)}
+    """An object for each plugin, in a document that has a version."""
+    document = json.loads(command("stores", "--json").out)
+    assert (document.keys(), document["version"]) == ({"version", "plugins"}, 1)
+    found = {plugin["name"]: plugin for plugin in document["plugins"]}
     assert {"memory", "env", "dotenv", "files", "vault"} <= found.keys()
     assert found["memory"].keys() == {
         "name", "distribution", "fault", "capabilities", "some_capabilities", "options",

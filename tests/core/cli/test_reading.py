@@ -29,24 +29,37 @@ def test_bytes_are_written_as_they_are(command, kept):
 
 
 def test_null_has_no_bytes_but_json(command, kept):
-    """Null is refused where only text could be printed, and is `null` as JSON."""
+    """Null is refused where only text could be printed, and is `null` in JSON."""
     kept.write("a", {"nothing": None})
     refused = command("get", "a#nothing")
     assert (refused.code, refused.out) == (6, b"")
-    assert command("get", "a#nothing", "--json").out == b"null\n"
+    assert json.loads(command("get", "a#nothing", "--json").out)["value"] is None
 
 
 def test_a_piped_whole_secret_is_one_json_object(command):
-    """The same with and without --json, types kept, so that jq can read it."""
+    """Nothing but its keys and values, types kept: what `set --json -` reads."""
     piped = command("get", "database/connection")
     assert json.loads(piped.out) == {"host": "db.example", "port": 5432, "password": "canary-7f3a"}
-    assert command("get", "database/connection", "--json") == piped
 
 
-def test_one_value_as_json_keeps_its_type(command):
-    """A string is quoted, a number is not."""
-    assert command("get", "database/connection", "host", "--json").out == b'"db.example"\n'
-    assert command("get", "database/connection#port", "--json").out == b"5432\n"
+def test_a_secret_as_json_says_where_it_comes_from(command):
+    """With a version of the shape, which is documented; a whole secret has its data, a key its value and type."""
+    whole, one = (
+        json.loads(command("get", where, "--json").out) for where in ("odd/values", "database/connection#port")
+    )
+    assert next(iter(whole)) == "version"
+    assert whole.pop("age") >= 0
+    assert one.pop("age") >= 0
+    shape = {"version": 1, "store": "memory", "secret_version": 1, "cached": False, "stale": False}
+    lines = {"text": "no newline", "lines": "one\r\ntwo\n", "unicode": "žluť 🔑", "list": [1, "two"]}
+    assert whole == {**shape, "path": "odd/values", "key": None, "data": lines}
+    assert one == {**shape, "path": "database/connection", "key": "port", "value": 5432}
+
+
+def test_bytes_are_json_too(command, kept):
+    """In the form that `set --json -` reads."""
+    kept.write("a", {"der": b"\x00\xff"})
+    assert json.loads(command("get", "a#der", "--json").out)["value"] == {"strongroom:bytes": "AP8="}
 
 
 def test_a_path_with_a_key_of_its_own_may_hold_a_hash(command, kept):
@@ -90,4 +103,12 @@ def test_list_prints_what_is_directly_below(command):
 def test_list_recursively_prints_whole_paths(command):
     """Each is what `get` takes."""
     assert command("list", "-r").out == b"database/connection\nodd/values\n"
-    assert json.loads(command("list", "--recursive", "odd", "--json").out) == ["odd/values"]
+
+
+@pytest.mark.parametrize(
+    ("options", "recursive", "names"), [((), False, ["values"]), (("--recursive",), True, ["odd/values"])]
+)
+def test_list_as_json_has_a_version(command, options, recursive, names):
+    """And says what was asked for: its shape is documented."""
+    document = json.loads(command("list", *options, "odd", "--json").out)
+    assert document == {"version": 1, "prefix": "odd", "recursive": recursive, "names": names}

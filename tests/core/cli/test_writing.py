@@ -133,13 +133,16 @@ def test_one_key_twice_is_refused(command, kept):
 
 
 def test_a_document_sets_many_keys_in_one_version(command, kept):
-    """What `get --json` prints, `set --json -` takes: every type comes back as it was."""
+    """What `get` prints where it is piped, `set --json -` takes: every type comes back as it was."""
     data = {"text": "a\n", "port": 5432, "on": True, "none": None, "list": [1, "two"], "raw": b"\xff"}
     kept.write("a", data)
-    printed = command("get", "a", "--json").out
+    printed = command("get", "a").out
     kept.write("b", {"other": "stays"})
     done = command("set", "b", "--json", "-", piped=printed)
-    assert (done.code, done.out) == (0, b"")
+    assert done.code == 0
+    assert json.loads(done.out) == {
+        "version": 1, "path": "b", "store": "memory", "keys": list(data), "secret_version": 2,
+    }  # fmt: skip
     assert kept.read("b").data == {"other": "stays", **data}
     assert kept.read("b").version == 2
     Path("c.json").write_bytes(printed)
@@ -172,6 +175,20 @@ def test_a_document_that_is_none_is_refused_without_showing_it(command, kept, do
     assert list(kept.list_entries("")) == []
 
 
+@pytest.mark.parametrize("asked", [("a",), ("a", "port")])
+def test_what_get_prints_with_json_is_no_secret(command, kept, asked):
+    """Its own fields, such as the path, would be stored as keys: it is refused, and the way to do it is named."""
+    kept.write("a", {"port": CANARY})
+    printed = command("get", *asked, "--json").out
+    Path("a.json").write_bytes(printed)
+    for where, piped in (("-", printed), ("a.json", b"")):
+        done = command("set", "b", "--json", where, piped=piped)
+        assert (done.code, done.out) == (2, b"")
+        assert "`strongroom get PATH | strongroom set PATH --json -`" in done.err
+        assert CANARY not in done.err
+    assert list(kept.list_entries("")) == ["a"]
+
+
 @pytest.mark.parametrize("words", [(), ("a", "b"), ("a", f"b={CANARY}"), ("--nonsense",)])
 def test_a_document_stands_beside_a_path_alone(command, kept, words):
     """It has the keys already."""
@@ -201,6 +218,14 @@ def test_delete_removes_the_secret_and_says_from_where(command, kept):
     assert list(kept.list_entries("")) == []
     kept.undelete("app/config", 1)
     assert kept.read("app/config").data == {"password": CANARY}
+
+
+def test_delete_as_json_says_what_was_done(command, kept):
+    """On stdout; what it is about to do is said on stderr, as ever."""
+    kept.write("a", {"b": CANARY})
+    done = command("delete", "a", "--json")
+    assert (done.code, json.loads(done.out)) == (0, {"version": 1, "path": "a", "store": "memory"})
+    assert "strongroom: deleting a from store memory" in done.err
 
 
 def test_delete_of_what_is_not_there_is_not_found(command, kept):

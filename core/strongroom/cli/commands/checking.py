@@ -47,7 +47,7 @@ def check_command(invocation: Invocation, wait: float, *, as_json: bool) -> None
     answers = poll(lambda: needs.ask(config), wait)
     unmet = [answer for answer in answers if not answer.met]
     if as_json:
-        output.write_json(_described(answers))
+        output.write_document(_described(answers))
     elif output.is_terminal():
         rows = [(answer.variable, answer.reference, _need(answer), _cell(answer)) for answer in answers]
         output.write_table(("variable", "secret", "need", "answer"), rows, color=not invocation.no_color)
@@ -88,9 +88,8 @@ def poll(
         pause = min(pause * 2, _LAST_PAUSE)
 
 
-def _described(answers: Sequence[Requirement]) -> Value:
+def _described(answers: Sequence[Requirement]) -> dict[str, Value]:
     return {
-        "version": 1,
         "ok": all(answer.met for answer in answers),
         "secrets": [
             {

@@ -10,8 +10,10 @@ import click
 
 from strongroom import plugins
 from strongroom.cli import output
+from strongroom.cli.exit_codes import code_of_all
 from strongroom.cli.invocation import Invocation, current
 from strongroom.config import Rank
+from strongroom.errors import ConfigurationError, PluginError, StrongroomError
 from strongroom.model import REDACTED, Value
 from strongroom.plugins.setting import Setting
 
@@ -44,7 +46,7 @@ def show_command(invocation: Invocation, *, as_json: bool) -> None:
     config = invocation.load()
     stores = _stores(config)
     if as_json:
-        output.write_json(_described(config, stores))
+        output.write_document(_described(config, stores))
         return
     rows = [(name, _text(value), "") for name, value in settings(config).items()]
     for store, options in stores.items():
@@ -59,15 +61,22 @@ def show_command(invocation: Invocation, *, as_json: bool) -> None:
 
 
 @config_command.command("check")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 @current
-def check_command(invocation: Invocation) -> None:
+def check_command(invocation: Invocation, *, as_json: bool) -> None:
     """Check the configuration and the options of every store of the chain, without opening one.
 
-    It prints nothing where all is well, else one line that names the file, the table and the key: exit code 7.
+    It prints nothing where all is well, else a line for each fault that names the file, the table and the key: exit
+    code 7.
 
     Example, in CI: strongroom --environment prod config check
     """
-    _stores(invocation.load())
+    faults = _faults(invocation)
+    if as_json:
+        output.write_document({"ok": not faults, "faults": [str(fault) for fault in faults]})
+    for fault in faults:
+        output.say(str(fault))
+    click.get_current_context().exit(code_of_all(faults))
 
 
 def settings(config: Config) -> dict[str, Value]:
@@ -92,6 +101,21 @@ def settings(config: Config) -> dict[str, Value]:
         found[f"{about}.on_unavailable"] = link.on_unavailable
         found[f"{about}.on_denied"] = link.on_denied
         found[f"{about}.on_missing_key"] = link.on_missing_key
+    return found
+
+
+def _faults(invocation: Invocation) -> list[StrongroomError]:
+    """What is wrong: with what is read first, since nothing else is known then, or with the stores, one each."""
+    try:
+        config = invocation.load()
+    except ConfigurationError as error:
+        return [error]
+    found: list[StrongroomError] = []
+    for link in config.chain:
+        try:
+            plugins.settings(config, link.store)
+        except (ConfigurationError, PluginError) as error:
+            found.append(error)
     return found
 
 
@@ -129,9 +153,8 @@ def _text(value: Value) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=True)
 
 
-def _described(config: Config, stores: Mapping[str, Mapping[str, Setting]]) -> Value:
+def _described(config: Config, stores: Mapping[str, Mapping[str, Setting]]) -> dict[str, Value]:
     return {
-        "version": 1,
         "settings": settings(config),
         "stores": {
             store: {

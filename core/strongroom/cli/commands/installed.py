@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("stores")
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="As a JSON array with an object for each plugin.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each plugin.")
 @current
 def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -> None:
     """Print the store plugins that are installed, each with its options; or that of one NAME.
@@ -33,7 +33,7 @@ def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -
     if name is not None and not found:
         raise click.UsageError(f"There is no store plugin {name}: `strongroom stores` lists those that are installed")
     if as_json:
-        output.write_json([_described(plugin) for plugin in found])
+        output.write_document({"plugins": [_described(plugin) for plugin in found]})
         return
     rows: list[tuple[str, str, str]] = []
     for plugin in found:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("get")
 @click.argument("path", metavar="PATH[#KEY]", shell_complete=completed("reference"))
 @click.argument("key", required=False, shell_complete=completed("key"))
-@click.option("--json", "as_json", is_flag=True, help="As JSON: the value, or the whole secret as one object.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object that also says where it comes from.")
 @click.option("--reveal", is_flag=True, help="Show the values of a whole secret on a terminal too.")
 @current
 def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool, reveal: bool) -> None:
@@ -27,12 +27,16 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
 
     A value is printed as it is, byte for byte; a number, boolean, list or object as JSON. A whole secret is one JSON
     object when it is piped, and on a terminal a table of its keys, whose values are shown with --reveal only.
+
+    Example: strongroom get database/connection password
     """
     # With a KEY of its own the path is taken as it stands: it may hold a # itself.
     path, key = parse_reference(path) if key is None else (path, key)
     with invocation.open() as secrets:
         found = secrets.resolve(path, key)
-    if as_json or (key is None and not output.is_terminal()):
+    if as_json:
+        output.write_document(_described(found))
+    elif key is None and not output.is_terminal():
         output.write_json(found.value)
     elif key is None:
         _show(found, reveal=reveal, color=not invocation.no_color)
@@ -43,31 +47,46 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
 @click.command("list")
 @click.argument("prefix", default="", shell_complete=completed("folder"))
 @click.option("-r", "--recursive", is_flag=True, help="Every secret below PREFIX, not only what is directly below.")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON array of names.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 @current
 def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_json: bool) -> None:
     """Print the names directly below PREFIX, one a line; folders end in a slash.
 
     With --recursive, the whole path of every secret below it. The names are those of every store in the chain that can
     list. A store that does not answer is an error, never a shorter list.
+
+    Example: strongroom list --recursive database
     """
     with invocation.open() as secrets:
         names = secrets.list_secrets(prefix, recursive=recursive)
     if as_json:
-        output.write_json(names)
+        output.write_document({"prefix": prefix, "recursive": recursive, "names": names})
     else:
         output.write_lines(names)
 
 
+def _described(found: Resolution) -> dict[str, Value]:
+    return {
+        "path": found.path,
+        "key": found.key,
+        "store": found.store,
+        "secret_version": found.version,
+        "age": found.age,
+        "cached": found.cached,
+        "stale": found.stale,
+        "data" if found.key is None else "value": found.value,
+    }
+
+
 def _show(found: Resolution, *, reveal: bool, color: bool) -> None:
     data = found.value if isinstance(found.value, Mapping) else {}
-    rows = [(key, _cell(value) if reveal else REDACTED) for key, value in data.items()]
+    rows = [(key, cell(value) if reveal else REDACTED) for key, value in data.items()]
     version = "" if found.version is None else f", version {found.version}"
     hint = "" if reveal else "; --reveal shows the values"
     output.write_table(("key", "value"), rows, caption=f"{found.path} from {found.store}{version}{hint}", color=color)
 
 
-def _cell(value: Value) -> str:
+def cell(value: Value) -> str:
     text = value if isinstance(value, str) else to_json_text(value)
     # A control character would move the cursor, or worse; the exact value is what `get PATH KEY` prints.
     return text if text.isprintable() else json.dumps(text)

@@ -18,7 +18,12 @@ _YES = "Do not ask, where it is production or cannot be undone."
 # Unknown options are taken as words, since click would repeat in its message what may be a value.
 @click.command("set", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, metavar="PATH [KEY | KEY=@FILE...]", shell_complete=completed("path, then keys"))
-@click.option("--json", "document", metavar="FILE", help="Set the keys of a JSON object; - reads it from stdin.")
+@click.option(
+    "--json",
+    "document",
+    metavar="FILE",
+    help="Set the keys of a JSON object, and answer with one; - reads it from stdin.",
+)
 @click.option(
     "--store",
     metavar="NAME",
@@ -69,6 +74,10 @@ def set_command(
         version = secrets.set_secret(wanted.path, check_data(wanted.path, data), store=target.store, replace=replace)
     numbered = "" if version is None else f", version {version}"
     output.say(f"stored {_listed(list(data))} at {shown(wanted.path)}{numbered}")
+    if document is not None:
+        output.write_document(
+            {"path": wanted.path, "store": target.store, "keys": list(data), "secret_version": version}
+        )
 
 
 @click.command("delete")
@@ -80,8 +89,9 @@ def set_command(
     help="Delete it in this store, not in the first that can be written.",
 )
 @click.option("-y", "--yes", is_flag=True, help=_YES)
+@click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON object.")
 @current
-def delete_command(invocation: Invocation, path: str, *, store: str | None, yes: bool) -> None:
+def delete_command(invocation: Invocation, path: str, *, store: str | None, yes: bool, as_json: bool) -> None:
     """Remove a whole secret from one store.
 
     It says from where first. In production it asks, and where the store keeps no versions, so that it cannot be undone;
@@ -95,6 +105,8 @@ def delete_command(invocation: Invocation, path: str, *, store: str | None, yes:
         ask(reasons(target, secrets.config, drops=True), yes=yes)
         secrets.delete_secret(path, store=target.store)
     output.say(f"deleted {shown(path)} from store {shown(target.store)}")
+    if as_json:
+        output.write_document({"path": path, "store": target.store})
 
 
 def _listed(keys: list[str]) -> str:
