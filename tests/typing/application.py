@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import assert_type
 
-from strongroom import SecretsManager, aget_secret, get_database_url, get_secret, resolve, set_secret
+from strongroom import SecretsManager, aget_secret, get_database_url, get_secret, get_secrets, resolve, set_secret
 from strongroom.chain import Resolution
 from strongroom.model import SensitiveDict, SensitiveStr, Value
 
@@ -17,6 +17,7 @@ def reading() -> None:
     assert_type(get_secret("database/pool", "size", as_=int), int)
     assert_type(get_secret("database/pool", "size", as_=int, default=None), int | None)
     assert_type(get_secret("keys/tls", "der", as_=bytes), bytes)
+    assert_type(get_secrets(["database/connection"])["database/connection"], SensitiveDict)
     assert_type(get_database_url(), SensitiveStr)
 
 
