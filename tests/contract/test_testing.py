@@ -8,8 +8,8 @@ import time
 import pytest
 
 from strongroom import testing
+from strongroom.difference import same
 from strongroom.testing import CASES, TYPED, silent_server
-from strongroom.testing.cases import same
 
 
 def test_names_are_there_and_are_not_modules():

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strongroom.difference import same
 from strongroom.errors import InvalidDataError, InvalidPathError
 from strongroom.model import (
     MAX_DEPTH,
@@ -33,7 +34,6 @@ from strongroom.model import (
     to_json,
     to_json_text,
 )
-from strongroom.testing.cases import same
 
 CANARY = "canary-model-2f"
 

@@ -101,6 +101,13 @@ def path_then_keys(ctx: click.Context, incomplete: str) -> list[str]:
     return _words(incomplete, _keys(ctx, str(before[0]))) if before else references(ctx, incomplete)
 
 
+def versions(ctx: click.Context, incomplete: str) -> list[str]:
+    """The versions of the secret whose path stands before."""
+    path, store = str(ctx.params.get("path") or ""), ctx.params.get("store")
+    with _opened(ctx) as (secrets, _):
+        return _words(incomplete, (str(info.version) for info in secrets.versions.history(path, store=store)))
+
+
 def stores(ctx: click.Context, incomplete: str) -> list[str]:
     """The names of the chain's stores."""
     return _words(incomplete, (link.store for link in _config(ctx).chain))
@@ -120,6 +127,7 @@ KINDS: Mapping[str, Callable[[click.Context, str], list[str]]] = {
     "folder": folders,
     "key": keys,
     "path, then keys": path_then_keys,
+    "version": versions,
     "store": stores,
     "environment": environments,
 }

@@ -13,11 +13,12 @@ from typing import Any, ClassVar, TypeAlias
 
 import pytest
 
+from strongroom.difference import same
 from strongroom.errors import StoreError, UnsupportedOperationError
 from strongroom.front import Front
 from strongroom.model import Value, Version
 from strongroom.store import SecretStore, WritableStore
-from strongroom.testing.cases import CANARY, same
+from strongroom.testing.cases import CANARY
 
 Contents: TypeAlias = Mapping[str, Mapping[str, Value]]
 Holding: TypeAlias = Callable[[Contents], SecretStore]

@@ -77,21 +77,3 @@ CASES: Sequence[Case] = (*_TEXT_VALUES, *_TYPED_VALUES, *_NAMES)
 
 TYPED = frozenset(case.name for case in _TYPED_VALUES)
 """The names of the cases that a store of text alone cannot hold."""
-
-
-def same(left: Value, right: Value) -> bool:
-    """Whether a value survived: text and bytes exactly, numbers by value, and every type kept."""
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        return len(left) == len(right) and all(map(same, left, right))
-    return _kind(left) is _kind(right) and left == right
-
-
-def _kind(value: Value) -> type:
-    """The type that has to survive: one for both kinds of number, since JSON has but one."""
-    if value is None or isinstance(value, bool):
-        return type(value)
-    if isinstance(value, int | float):
-        return float
-    return str if isinstance(value, str) else bytes if isinstance(value, bytes) else object

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from strongroom.difference import same
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError, StoreError
 from strongroom.model import Secret
 from strongroom.testing.basis import PATH, Basis, Holding, Opened, fails, needs, secret_data
-from strongroom.testing.cases import CANARY, CASES, Case, same
+from strongroom.testing.cases import CANARY, CASES, Case
 
 _MANY = 2_000
 

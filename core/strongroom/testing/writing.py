@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from strongroom.difference import same
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
 from strongroom.model import Version
 from strongroom.testing.basis import PATH, Basis, Opened, fails, holds, needs, secret_data
-from strongroom.testing.cases import same
 
 _NEIGHBOURS = ("contract/apple", "contract/ap", "contract/other", "contract")
 

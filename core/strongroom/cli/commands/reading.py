@@ -87,6 +87,7 @@ def _show(found: Resolution, *, reveal: bool, color: bool) -> None:
 
 
 def cell(value: Value) -> str:
+    """A value as a table shows it, on one line."""
     text = value if isinstance(value, str) else to_json_text(value)
     # A control character would move the cursor, or worse; the exact value is what `get PATH KEY` prints.
     return text if text.isprintable() else json.dumps(text)

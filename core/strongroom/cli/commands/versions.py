@@ -1,0 +1,261 @@
+"""`strongroom history`, `diff`, `rollback`, `undelete` and `destroy`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.cli import output
+from strongroom.cli.commands.reading import cell
+from strongroom.cli.exit_codes import ExitCode
+from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.target import announce, ask, reasons
+from strongroom.errors import SecretNotFoundError, StrongroomError, shown
+
+if TYPE_CHECKING:
+    from strongroom.difference import Change
+    from strongroom.model import Secret, Value, Version
+    from strongroom.store import VersionInfo
+
+_path = click.argument("path", shell_complete=completed("path"))
+_store = click.option(
+    "--store",
+    metavar="NAME",
+    shell_complete=completed("store"),
+    help="In this store, not in the first of the chain that can be written.",
+)
+_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask, where it is production.")
+
+
+def _version(word: str) -> Version:
+    """A store's name for a version as it is typed: a number in Vault, some text in another store."""
+    return int(word) if word.isascii() and word.isdigit() else word
+
+
+@click.command("history")
+@_path
+@_store
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each version.")
+@current
+def history_command(invocation: Invocation, path: str, *, store: str | None, as_json: bool) -> None:
+    """Print the versions of a secret, oldest first: when each was written, and how it is now. No value is read.
+
+    A version is the current one, readable, deleted (undelete brings it back) or destroyed (nothing does). The last
+    column says when it was deleted, or will be by itself. Versions that the store keeps no more are not there.
+
+    Example: strongroom history database/connection
+    """
+    with invocation.open() as secrets:
+        target = secrets.write_target(path, store=store)
+        versions = secrets.versions.history(path, store=target.store)
+        labels = secrets.versions.metadata(path, store=target.store) if as_json or output.is_terminal() else {}
+    rows = [
+        (str(info.version), _time(info.created), _state(info, versions), _time(info.deleted_at)) for info in versions
+    ]
+    if as_json:
+        described = [
+            {
+                "secret_version": info.version,
+                "created": _iso(info.created),
+                "state": _state(info, versions),
+                "deleted_at": _iso(info.deleted_at),
+            }
+            for info in versions
+        ]
+        output.write_document({"path": path, "store": target.store, "labels": labels, "versions": described})
+    elif output.is_terminal():
+        labelled = "".join(f", {name}={label}" for name, label in labels.items())
+        caption = f"{shown(path)} from {target.store}{labelled}"
+        columns = ("version", "written", "state", "deleted")
+        output.write_table(columns, rows, caption=caption, color=not invocation.no_color)
+    else:
+        output.write_lines("\t".join(row) for row in rows)
+
+
+@click.command("diff")
+@_path
+@click.option(
+    "--versions",
+    nargs=2,
+    type=_version,
+    metavar="OLD NEW",
+    required=True,
+    shell_complete=completed("version"),
+    help="Compare these two versions of the secret.",
+)
+@_store
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each key.")
+@click.option("--reveal", is_flag=True, help="Show the values too.")
+@current
+def diff_command(
+    invocation: Invocation,
+    path: str,
+    *,
+    versions: tuple[Version, Version],
+    store: str | None,
+    as_json: bool,
+    reveal: bool,
+) -> None:
+    """Compare two versions of a secret, key by key.
+
+    Each key is added, removed, changed or the same; beside it stands the type of its value, and with --reveal the value
+    in either version. Types count: the number 5432 is not the text 5432. The exit code is 10 where anything differs.
+
+    Example: strongroom diff database/connection --versions 3 5
+    """
+    from strongroom.difference import Change, changes
+
+    with invocation.open() as secrets:
+        target = secrets.write_target(path, store=store)
+        old, new = (secrets.versions.read(path, version, store=target.store) for version in versions)
+    found = changes(old.data, new.data)
+    different = any(change is not Change.SAME for change in found.values())
+    if as_json:
+        output.write_document(
+            {
+                "path": path,
+                "store": target.store,
+                "old_version": old.version,
+                "new_version": new.version,
+                "different": different,
+                "keys": [_described(key, change, old, new, reveal=reveal) for key, change in found.items()],
+            }
+        )
+    else:
+        columns = ("change", "key", "type", *(("old", "new") if reveal else ()))
+        rows = [_row(key, change, old, new, reveal=reveal) for key, change in found.items()]
+        if output.is_terminal():
+            hint = "" if reveal else "; --reveal shows the values"
+            caption = f"{shown(path)} from {target.store}, version {old.version} to {new.version}{hint}"
+            output.write_table(columns, rows, caption=caption, color=not invocation.no_color)
+        else:
+            output.write_lines("\t".join(row) for row in rows)
+    click.get_current_context().exit(ExitCode.DIFFERENT if different else ExitCode.DONE)
+
+
+@click.command("rollback")
+@_path
+@click.argument("version", type=_version, shell_complete=completed("version"))
+@_store
+@_yes
+@current
+def rollback_command(invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool) -> None:
+    """Write what an old version holds as a new version.
+
+    Nothing is lost by it: the versions in between stay. Where somebody else writes at the same moment nothing is
+    written. The secret may be a deleted one. It says where it writes first, and asks in production.
+
+    Example: strongroom rollback database/connection 3
+    """
+    with invocation.open() as secrets:
+        target = secrets.write_target(path, store=store)
+        announce(secrets, target, f"rolling {shown(path)} back to version {_shown(version)} in")
+        ask(reasons(target, secrets.config, drops=False), yes=yes)
+        made = secrets.versions.rollback(path, version, store=target.store)
+    numbered = "" if made is None else f", as version {made}"
+    output.say(f"stored version {_shown(version)} of {shown(path)} again{numbered}")
+
+
+@click.command("undelete")
+@_path
+@click.argument("version", type=_version, shell_complete=completed("version"))
+@_store
+@_yes
+@current
+def undelete_command(invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool) -> None:
+    """Make a deleted version readable again.
+
+    It says in which store first, and asks in production. A version that is not deleted stays as it is.
+
+    Example: strongroom undelete database/connection 3
+    """
+    with invocation.open() as secrets:
+        target = secrets.write_target(path, store=store)
+        announce(secrets, target, f"undeleting version {_shown(version)} of {shown(path)} in")
+        ask(reasons(target, secrets.config, drops=False), yes=yes)
+        secrets.versions.undelete(path, version, store=target.store)
+    output.say(f"version {_shown(version)} of {shown(path)} can be read again")
+
+
+@click.command("destroy")
+@_path
+@click.argument("versions", nargs=-1, required=True, type=_version, shell_complete=completed("version"))
+@_store
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@current
+def destroy_command(
+    invocation: Invocation, path: str, versions: tuple[Version, ...], *, store: str | None, yes: bool
+) -> None:
+    """Remove the data of versions for good.
+
+    It says in which store and asks, always; without a terminal it needs --yes. Where one of the versions does not
+    exist, none is destroyed. To take a secret away so that it can come back, delete it.
+
+    Example: strongroom destroy database/connection 1 2
+    """
+    wanted = list(dict.fromkeys(versions))
+    what = f"{'version' if len(wanted) == 1 else 'versions'} {_listed(wanted)}"
+    with invocation.open() as secrets:
+        target = secrets.write_target(path, store=store)
+        known = {info.version for info in secrets.versions.history(path, store=target.store)}
+        if missing := [version for version in wanted if version not in known]:
+            raise SecretNotFoundError(path, f"there is no version {_listed(missing)}", store=target.store)
+        announce(secrets, target, f"destroying {what} of {shown(path)} in")
+        ask([*reasons(target, secrets.config, drops=False), "what is destroyed is gone for good"], yes=yes)
+        done: list[Version] = []
+        try:
+            for version in wanted:
+                secrets.versions.destroy(path, version, store=target.store)
+                done.append(version)
+        except StrongroomError:
+            output.say(f"of {what}, destroyed before it failed: {_listed(done) or 'none'}")
+            raise
+    output.say(f"destroyed {what} of {shown(path)}")
+
+
+def _state(info: VersionInfo, versions: Sequence[VersionInfo]) -> str:
+    if info.destroyed or info.deleted:
+        return "destroyed" if info.destroyed else "deleted"
+    return "current" if info is versions[-1] else "readable"
+
+
+def _described(key: str, change: Change, old: Secret, new: Secret, *, reveal: bool) -> Mapping[str, Value]:
+    types: dict[str, Value] = {f"{side}_type": _kind(key, secret) or None for side, secret in _sides(old, new)}
+    values = {side: secret.data[key] for side, secret in _sides(old, new) if reveal and key in secret.data}
+    return {"key": key, "change": change.value, **types, **values}
+
+
+def _row(key: str, change: Change, old: Secret, new: Secret, *, reveal: bool) -> tuple[str, ...]:
+    kinds = dict.fromkeys(filter(None, (_kind(key, old), _kind(key, new))))
+    values = [cell(secret.data[key]) if key in secret.data else "" for _, secret in _sides(old, new) if reveal]
+    return (change.value, shown(key), " -> ".join(kinds), *values)
+
+
+def _sides(old: Secret, new: Secret) -> Iterable[tuple[str, Secret]]:
+    return ("old", old), ("new", new)
+
+
+def _kind(key: str, secret: Secret) -> str:
+    from strongroom.difference import kind
+
+    return kind(secret.data[key]) if key in secret.data else ""
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _shown(version: Version) -> str:
+    return shown(str(version))
+
+
+def _listed(versions: Iterable[Version]) -> str:
+    *most, last = map(_shown, versions) if versions else ("",)
+    return f"{', '.join(most)} and {last}" if most else last
