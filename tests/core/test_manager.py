@@ -474,7 +474,7 @@ def test_the_default_manager_is_made_at_first_use(monkeypatch: pytest.MonkeyPatc
 def test_the_root_has_few_public_names() -> None:
     """The list is part of the interface: a name joins it on purpose."""
     functions = {"delete_secret", "get_api_key", "get_database_url", "get_jwt_secret", "get_secret", "health"}
-    functions |= {"list_secrets", "resolve", "set_secret"}
+    functions |= {"get_secrets", "list_secrets", "preload", "resolve", "set_secret"}
     twins = {f"a{name}" for name in functions}
     errors = {"AuthenticationError", "ConfigurationError", "ConflictError", "InvalidDataError", "InvalidPathError"}
     errors |= {"PermissionDeniedError", "SecretNotFoundError", "StoreError", "StoreUnavailableError", "StrongroomError"}
