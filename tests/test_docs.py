@@ -15,18 +15,29 @@ import strongroom
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [README, *sorted(DOCS.glob("*.md")), *sorted((DOCS / "how-to").glob("*.md")), DOCS / "commands" / "index.md"]
 
-WITH_SERVER = {"quickstart.md"}
+WITH_SERVER = {"quickstart.md", "how-to/kubernetes.md", "how-to/github-actions.md"}
 """Pages that are written for a reader with VAULT_ADDR and VAULT_TOKEN set."""
 
 FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)
 RUN = {"python", "toml", "ini", "console"}
+VALIDATED = {"yaml"}
+"""Blocks for another program, which tests/docs/test_how_to.py holds against that program's schema."""
+
 SHOWN = {"text", "bash"}
 """Blocks that do not run: drawings, and what installs; the README's of those are what `.ci/run` runs."""
 
-FILE = re.compile(r"# (\.?\w[\w.-]*\.\w+|\.env)\n")
+DIRECTIVES = {"{toctree}", "{literalinclude}", "{include}"}
+
+FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env)\n")
 """The first line of a block that is a file of the reader's."""
+
+
+def name_of(page: Path) -> str:
+    """A page as the documentation's links name it, and the README by its name."""
+    return page.relative_to(DOCS).as_posix() if page.is_relative_to(DOCS) else page.name
 
 
 def write_file(example: Example) -> None:
@@ -34,6 +45,7 @@ def write_file(example: Example) -> None:
     if not isinstance(example.parsed, str) or (named := FILE.match(example.parsed)) is None:
         raise NotEvaluated
     file = Path(named[1])
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.touch(0o600)
     file.write_text(example.parsed, "utf-8")
 
@@ -82,14 +94,14 @@ def reader(monkeypatch):
         manager.close()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_is_of_a_kind_that_is_checked(page):
     """A block in a language that nothing runs would be free to lie."""
-    assert set(FENCE.findall(page.read_text("utf-8"))) - {""} <= RUN | SHOWN | {"{toctree}", "{literalinclude}"}
+    assert set(FENCE.findall(page.read_text("utf-8"))) - {""} <= RUN | VALIDATED | SHOWN | DIRECTIVES
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in WITH_SERVER], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if name_of(page) not in WITH_SERVER], ids=name_of)
 def test_the_blocks_of_a_page_run(page):
     """In the order of the page, in one namespace."""
     run_page(page)
@@ -101,7 +113,7 @@ def test_the_blocks_of_a_page_run_on_a_real_server(name, own_openbao, monkeypatc
     """As for a reader who has started one."""
     monkeypatch.setenv("VAULT_ADDR", own_openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", own_openbao.token)
-    run_page(ROOT / "docs" / name)
+    run_page(DOCS / name)
 
 
 def run_page(page: Path) -> None:
