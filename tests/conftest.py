@@ -25,7 +25,7 @@ def pytest_sessionstart() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that need a server, so that `-m "not server"` leaves them out."""
     for item in items:
-        if {"openbao", "own_openbao"} & set(getattr(item, "fixturenames", ())):
+        if {"openbao", "own_openbao", "standing_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
 
 
