@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hmac
 import json
-import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from strongroom.errors import Attempt, StrongroomError
-from strongroom.model import Value, Version, to_json_text
+from strongroom.model import Value, Version, to_json, to_json_text
 
 
 @dataclass(frozen=True)
@@ -55,17 +54,27 @@ class Explanation:
         """
         if self.served is None or not answer.found:
             return None
-        key = secrets.token_bytes(32)
-        mine, served = (hmac.digest(key, _comparable(value), "sha256") for value in (answer.value, self.served.value))
-        return hmac.compare_digest(mine, served)
+        mine, served = answer.value, self.served.value
+        if isinstance(mine, Mapping) and isinstance(served, Mapping):
+            # Every one is compared, whichever differs.
+            return mine.keys() == served.keys() and not [key for key in mine if not _same(mine[key], served[key])]
+        return _same(mine, served)
 
 
-def _comparable(value: Value) -> bytes:
-    """The same bytes for two values that an application reads as the same text."""
+def _same(one: Value, other: Value) -> bool:
+    """Whether an application reads the same: the same text or, of two lists or two mappings, the same items."""
+    if (_is_list(one) and _is_list(other)) or (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        one, other = (json.dumps(to_json(value), sort_keys=True) for value in (one, other))
+    return hmac.compare_digest(_bytes(one), _bytes(other))
+
+
+def _is_list(value: Value) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _bytes(value: Value) -> bytes:
     if isinstance(value, bytes):
         return bytes(value)
-    if isinstance(value, Mapping):
-        return json.dumps({key: _comparable(item).hex() for key, item in value.items()}, sort_keys=True).encode()
     if value is None:
         return b"\0null"  # no text that a person would store
     return (value if isinstance(value, str) else to_json_text(value)).encode("utf-8", "surrogatepass")

@@ -267,7 +267,7 @@ class SecretsManager:
         Raises:
             StoreError: a store of the chain could not be listed.
         """
-        batch = SecretBatch(self._chain.resolve_many(self.list_secrets(prefix, recursive=True)))
+        batch = SecretBatch(self._chain.resolve_many(self.list_secrets(prefix, recursive=True), look=True))
         batch.errors = {path: e for path, e in batch.errors.items() if not isinstance(e, SecretNotFoundError)}
         if strict:
             batch.raise_first_error()
@@ -296,6 +296,10 @@ class SecretsManager:
             InvalidPathError: the path can never name a secret.
         """
         return self._chain.explain(path, key)
+
+    async def aexplain(self, path: str, key: str | None = None) -> Explanation:
+        """`explain`, off the event loop."""
+        return await in_thread(self.explain, path, key)
 
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """The names directly below `prefix`, folders ending in `/`; `recursive` gives every path below it.

@@ -250,6 +250,9 @@ def test_the_async_twins_answer_alike(store: RemoteStore) -> None:
             assert await manager.aset_secret("new", {"k": "v"}) == 1
             await manager.adelete_secret("new")
             assert (await manager.ahealth())["remote"].ok
+            explanation = await manager.aexplain("types", "pi")
+            assert [answer.attempt.store for answer in explanation.answers] == ["remote", "env"]
+            assert explanation.served == explanation.answers[0]
         with pytest.raises(StoreError, match="closed"):
             await manager.aget_secret("auth/jwt", "secret")
 

@@ -28,3 +28,12 @@ def seconds(value: object) -> float | None:
         except OverflowError:
             return None
     return duration if duration is not None and math.isfinite(duration) and duration >= 0 else None
+
+
+def in_words(seconds: float) -> str:
+    """The duration for a person, to a tenth of the largest unit that it fills twice, or once exactly: `90 s`, `1 h`."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        count = round(seconds / length, 1)
+        if count == 1 or count >= 2:
+            return f"{count:g} {unit}"
+    return f"{round(seconds, 1):g} s"

@@ -137,6 +137,54 @@ def test_a_terminal_shows_a_table(terminal, script, monkeypatch):
     assert "\x1b" not in screen
 
 
+@pytest.mark.usefixtures("chain")
+def test_a_terminal_shows_in_colour_what_is_served_and_what_differs(terminal, script, monkeypatch):
+    """And dims what is not asked; the words are there without it."""
+    monkeypatch.setenv("DATABASE_URL", "another-canary")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    _, screen = terminal(script, "explain", "database/connection", "url").ended()
+    for coloured in ("\x1b[1;32mserved", "\x1b[33mdifferent", "\x1b[32mfound", "\x1b[2mapart"):
+        assert coloured in screen
+
+
+@pytest.mark.parametrize(
+    ("ttl", "max_stale", "said"),
+    [
+        ("5m", "1h", "for 5 min, and for 1 h more"),
+        ("90s", "150m", "for 90 s, and for 2.5 h more"),
+        ("1d", "0", "for 1 d"),
+    ],
+)
+def test_how_long_a_process_may_serve_what_it_has_cached(command, ttl, max_stale, said):
+    """In the largest unit that says it."""
+    Path("strongroom.toml").write_text(f'cache = {{ ttl = "{ttl}", max_stale = "{max_stale}" }}\n{CHAIN}', "utf-8")
+    line = command("explain", "database/connection", "url").err.strip()
+    assert line == (
+        f"strongroom: a running process may serve what it has cached of a store that is not local {said}"
+        + " while its store is unavailable" * (max_stale != "0")
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "code", "answer"),
+    [("memory", 3, "key missing: "), ("vault", 5, "unavailable: ")],
+)
+def test_in_production_a_missing_key_and_an_outage_end_the_read(command, monkeypatch, first, code, answer):
+    """What the next store has is shown, and not served."""
+    text = CHAIN.replace('chain = [{ store = "memory" }, ', f'production = true\nchain = [{{ store = "{first}" }}, ')
+    Path("strongroom.toml").write_text(text.replace("[secrets]", '[secrets]\nDB_OTHER = "database/connection#other"'))
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
+    monkeypatch.setenv("VAULT_TOKEN", CANARY)
+    monkeypatch.setenv("DB_OTHER", CANARY)
+    done = command("explain", "database/connection", "other")
+    assert done.code == command("get", "database/connection", "other").code == code
+    failed, environment, _ = rows(done.out)
+    assert failed[1].startswith(answer)
+    assert (environment[:2], environment[5]) == (["env", "found"], "")
+    assert CANARY not in done.out.decode() + done.err
+
+
 # --- a real server ----------------------------------------------------------------------------------------------------
 
 
@@ -184,10 +232,14 @@ def test_an_outage_goes_on_to_the_store_that_is_served(command, monkeypatch):
         ("a", "a", True), ("a", "b", False), ("a", "aa", False), ("", None, False), ("null", None, False),
         (5, "5", True), (True, "true", True), (b"\xff", b"\xff", True), (b"\xff", "\u00ff", False),
         ({"a": "1", "b": None}, {"b": None, "a": 1}, True), ({"a": "1"}, {"a": "1", "b": "2"}, False), ({}, {}, True),
+        ({"a": "1", "b": "2"}, {"a": "2", "b": "1"}, False), ({"a": [1]}, {"a": "[1]"}, True),
+        ([{"a": 1, "b": [2]}], [{"b": [2], "a": 1}], True), ({"a": {"b": 1, "c": 2}}, {"a": {"c": 2, "b": 1}}, True),
+        ([1, 2], [2, 1], False), ([1], ["1"], False), ([{"a": 1}], [{"a": 2}], False), ([1], "[1]", True),
+        ([], {}, False),
     ],
 )  # fmt: skip
 def test_values_are_equal_where_an_application_reads_the_same(served, held, equal):
-    """Text, and whole secrets whatever the order of their keys."""
+    """Text, and whole secrets, lists and tables whatever the order of their names."""
     attempt = Attempt("second", Answer.FOUND)
     found = LinkAnswer(attempt, found=True, value=served)
     answer = LinkAnswer(attempt, found=True, value=held)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,16 @@ import click
 
 from strongroom.cli import output
 from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.output import Cell
+from strongroom.config.durations import in_words
 from strongroom.model import Value, parse_reference
 
 if TYPE_CHECKING:
     from strongroom.config import CacheConfig
     from strongroom.explanation import Explanation, LinkAnswer
+
+_NOTHING = Cell("")
+_SERVED = Cell("served", "bold green")
 
 
 @click.command("explain")
@@ -36,43 +41,43 @@ def explain_command(invocation: Invocation, path: str, key: str | None, *, as_js
         cache = secrets.config.cache
     now = datetime.now(UTC)
     if as_json:
-        output.write_json(_described(explanation, path, key, now))
+        output.write_document(_described(explanation, path, key, now))
     else:
         rows = list(_rows(explanation, now))
         if output.is_terminal():
             columns = ("store", "answer", "took", "version", "written", "value")
             output.write_table(columns, rows, color=not invocation.no_color)
         else:
-            output.write_lines("\t".join(row) for row in rows)
+            output.write_lines("\t".join(cell.text for cell in row) for row in rows)
     if cache.ttl > 0:
         output.say(_caution(cache))
     if explanation.error is not None:
         raise explanation.error
 
 
-def _rows(explanation: Explanation, now: datetime) -> Iterator[tuple[str, ...]]:
+def _rows(explanation: Explanation, now: datetime) -> Iterator[tuple[Cell, ...]]:
     for answer in explanation.answers:
         age = _age(answer, now)
         attempt = answer.attempt
         yield (
-            attempt.store,
-            "found" if answer.found else f"{attempt.answer}: {attempt.reason}",
-            f"{attempt.seconds * 1000:.1f} ms",
-            "" if answer.version is None else str(answer.version),
-            "" if age is None else f"{_rough(age)} ago",
+            Cell(attempt.store),
+            output.state(attempt.answer, "found" if answer.found else f"{attempt.answer}: {attempt.reason}"),
+            Cell(f"{attempt.seconds * 1000:.1f} ms"),
+            Cell("" if answer.version is None else str(answer.version)),
+            Cell("" if age is None else f"{in_words(round(age))} ago"),
             _compared(explanation, answer),
         )
     served = explanation.served
     if served is not None and all(answer is not served for answer in explanation.answers):
-        yield (served.attempt.store, "found", "", "", "", "served")
+        yield (Cell(served.attempt.store), output.state("found"), _NOTHING, _NOTHING, _NOTHING, _SERVED)
     for store in explanation.passed_over:
-        yield (store, "not asked: its paths leave this one out", "", "", "", "")
+        not_asked = Cell("not asked: its paths leave this one out", "dim")
+        yield (Cell(store, "dim"), not_asked, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
 
 
-def _described(explanation: Explanation, path: str, key: str | None, now: datetime) -> Value:
+def _described(explanation: Explanation, path: str, key: str | None, now: datetime) -> Mapping[str, Value]:
     served = explanation.served
     return {
-        "version": 1,
         "path": path,
         "key": key,
         "served": None if served is None else served.attempt.store,
@@ -93,10 +98,11 @@ def _described(explanation: Explanation, path: str, key: str | None, now: dateti
     }
 
 
-def _compared(explanation: Explanation, answer: LinkAnswer) -> str:
+def _compared(explanation: Explanation, answer: LinkAnswer) -> Cell:
     if answer is explanation.served:
-        return "served"
-    return {None: "", True: "same", False: "different"}[explanation.equals_served(answer)]
+        return _SERVED
+    equal = explanation.equals_served(answer)
+    return _NOTHING if equal is None else Cell("same", "green") if equal else Cell("different", "yellow")
 
 
 def _age(answer: LinkAnswer, now: datetime) -> float | None:
@@ -106,13 +112,7 @@ def _age(answer: LinkAnswer, now: datetime) -> float | None:
     return max(0.0, (now - answer.created).total_seconds())
 
 
-def _rough(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def _caution(cache: CacheConfig) -> str:
-    stale = f", and for {_rough(cache.max_stale)} more while its store is unavailable" if cache.max_stale > 0 else ""
-    return f"a running process may serve what it has cached of a store that is not local for {_rough(cache.ttl)}{stale}"
+    held = in_words(cache.ttl)
+    stale = f", and for {in_words(cache.max_stale)} more while its store is unavailable" if cache.max_stale > 0 else ""
+    return f"a running process may serve what it has cached of a store that is not local for {held}{stale}"
