@@ -1,0 +1,309 @@
+"""What the how-tos tell another program is what it understands, and the commands in it do what the page says.
+
+The other blocks of these pages run in tests/test_docs.py.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+import yaml
+from lightkube.core.resource_registry import resource_registry
+
+from strongroom import discovery, plugins
+from strongroom.cli.root import strongroom
+
+DOCS = Path(__file__).parents[2] / "docs"
+HOW_TOS = sorted((DOCS / "how-to").glob("*.md"))
+PAGES = [*sorted(DOCS.glob("*.md")), *HOW_TOS]
+
+SCHEMAS = {"docker-compose.md": "vendor.compose-spec", "github-actions.md": "vendor.github-workflows"}
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The blocks of these languages, in the order of the page."""
+    fence = rf"^```(?:{'|'.join(languages)})\n(.*?)^```"
+    return re.findall(fence, page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def block(name: str, language: str, begin: str = "") -> str:
+    """The block of this page that begins so."""
+    (found,) = (block for block in blocks(DOCS / "how-to" / name, language) if block.startswith(begin))
+    return found
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """The folder of a reader of one page: its `strongroom.toml`, and our commands on PATH."""
+
+    def prepare(name: str) -> dict[str, Any]:
+        text = block(name, "toml")
+        Path("strongroom.toml").write_text(text, "utf-8")
+        monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        return tomllib.loads(text)
+
+    return prepare
+
+
+def run(command: str | Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """A command of a page, as a container or a runner starts it."""
+    return subprocess.run(
+        ["bash", "-ec", command] if isinstance(command, str) else command,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def at_server(server, mount: str) -> dict[str, str]:
+    """Leads the store `vault` of a page to a server of the tests, in the place of logging in to the page's own."""
+    return {
+        "STRONGROOM_STORES_VAULT_URL": server.url,
+        "STRONGROOM_STORES_VAULT_MOUNT": mount,
+        "STRONGROOM_STORES_VAULT_AUTH": json.dumps({"method": "token", "token": server.token}),
+    }
+
+
+# --- the configurations -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how_to", HOW_TOS, ids=lambda page: page.stem)
+def test_a_configuration_is_right_in_each_of_its_environments(how_to, page):
+    """Every option exists and has a value of its type, in the plugins that are installed."""
+    environments = page(how_to.name)["environments"]
+    token = Path("vault-token")
+    token.write_text("a-token", "utf-8")
+    file = Path("strongroom.toml")
+    file.write_text(file.read_text("utf-8").replace("/run/secrets/vault-token", str(token.absolute())), "utf-8")
+    for environment in environments:
+        config = discovery.load(environment=environment)
+        assert [plugins.settings(config, link.store) for link in config.chain]
+
+
+@pytest.mark.parametrize(("name", "environment"), [("kubernetes.md", "prod"), ("github-actions.md", "ci")])
+def test_a_way_to_authenticate_is_one_that_there_is(name, environment, page):
+    """The method has these options."""
+    from strongroom_vault.auth.methods import read_auth
+
+    page(name)
+    config = discovery.load(environment=environment)
+    table = plugins.settings(config, "vault")["auth"].value
+    assert isinstance(table, Mapping)
+    read_auth({option: str(value) for option, value in table.items()})
+
+
+# --- what is for other programs ---------------------------------------------------------------------------------------
+
+
+def faults(document: Mapping[str, Any]) -> list[str]:
+    """What Kubernetes would refuse of an object: an unknown field, one that is missing, a value of another type."""
+    kind = resource_registry.load(document["apiVersion"], document["kind"])
+    try:
+        known = msgspec.to_builtins(msgspec.convert(document, kind))
+    except msgspec.ValidationError as error:
+        return [str(error)]
+    return list(unknown(document, known, document["kind"]))
+
+
+def unknown(written: Any, known: Any, place: str) -> Iterator[str]:
+    """The fields that the types of the API have no place for."""
+    if isinstance(written, dict):
+        yield from (f"{place} has no field {name}" for name in written.keys() - known.keys())
+        for name in written.keys() & known.keys():
+            yield from unknown(written[name], known[name], f"{place}.{name}")
+    elif isinstance(written, list):
+        for number, (item, kept) in enumerate(zip(written, known, strict=True)):
+            yield from unknown(item, kept, f"{place}[{number}]")
+
+
+def faults_by_schema(schema: str, text: str) -> str:
+    """What a published JSON schema says against a file; nothing where it is well."""
+    Path("checked.yaml").write_text(text, "utf-8")
+    done = run([sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, "checked.yaml"])
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_every_yaml_block_is_checked():
+    """A page with YAML has its test below."""
+    assert {page.name for page in PAGES if blocks(page, "yaml")} == {*SCHEMAS, "kubernetes.md"}
+
+
+@pytest.mark.parametrize(("name", "schema"), SCHEMAS.items())
+def test_a_file_has_the_form_that_its_program_publishes(name, schema):
+    """Compose's specification, and the workflow schema for GitHub Actions."""
+    for text in blocks(DOCS / "how-to" / name, "yaml"):
+        assert not faults_by_schema(schema, text)
+
+
+def test_a_misspelt_key_of_a_file_is_noticed():
+    """The schemas are strict where it counts."""
+    text = block("docker-compose.md", "yaml")
+    assert "depend_on" in faults_by_schema(SCHEMAS["docker-compose.md"], text.replace("depends_on", "depend_on"))
+
+
+def test_the_objects_are_ones_that_kubernetes_takes():
+    """By the types of its API."""
+    documents = list(yaml.safe_load_all(block("kubernetes.md", "yaml")))
+    assert [document["kind"] for document in documents] == ["ServiceAccount", "Deployment"]
+    for document in documents:
+        assert faults(document) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "fault"),
+    [
+        ("initContainers:", "initContainer:", "Deployment.spec.template.spec has no field initContainer"),
+        ("defaultMode:", "mode:", "Deployment.spec.template.spec.volumes[1].secret has no field mode"),
+        ("replicas: 2", "replicas: two", "Expected `int | null`, got `str` - at `$.spec.replicas`"),
+        ("{ key: dsn, path:", "{ path:", "missing required field `key`"),
+    ],
+)
+def test_what_kubernetes_would_refuse_is_noticed(written, instead, fault):
+    """A field that is misspelt, missing, or of another type."""
+    text = block("kubernetes.md", "yaml")
+    assert written in text
+    *_, deployment = yaml.safe_load_all(text.replace(written, instead))
+    (found,) = faults(deployment)
+    assert fault in found
+
+
+# --- the commands in it -----------------------------------------------------------------------------------------------
+
+
+def test_the_init_container_ends_well_when_the_secrets_are_there(page, openbao, kv2, tmp_path):
+    """With the files that the volume mounts, and a Vault that has the rest; and not without one of them."""
+    page("kubernetes.md")
+    *_, deployment = yaml.safe_load_all(block("kubernetes.md", "yaml"))
+    pod = deployment["spec"]["template"]["spec"]
+    (init,) = pod["initContainers"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    for item in volumes["monitoring"]["secret"]["items"]:
+        file = tmp_path / item["path"]
+        file.parent.mkdir(parents=True)
+        file.write_text("https://dsn.example")
+    variables = {each["name"]: each["value"] for each in init["env"]}
+    variables |= at_server(openbao, kv2) | {"STRONGROOM_STORES_MOUNTED_ROOT": str(tmp_path)}
+
+    once = [argument.replace("60s", "0s") for argument in init["command"]]
+    assert run(once, **variables).returncode == 3
+    openbao.put("billing/database/connection", {"url": "postgresql://db.example/billing"}, mount=kv2)
+    done = run(init["command"], **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split("\t")[4] for line in done.stdout.splitlines()] == ["vault", "mounted"]
+
+
+def test_the_files_are_where_the_configuration_looks_for_them(page):
+    """The mounts of both containers, the root of the store and the file of the token."""
+    config = page("kubernetes.md")["stores"]
+    *_, deployment = yaml.safe_load_all(block("kubernetes.md", "yaml"))
+    pod = deployment["spec"]["template"]["spec"]
+    for container in (*pod["initContainers"], *pod["containers"]):
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounts["monitoring"] == config["mounted"]["root"]
+        token = pod["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"]["path"]
+        assert f"{mounts['vault-token']}/{token}" == config["vault"]["auth"]["token_file"]
+    (role,) = re.findall(r"auth/kubernetes/role/(\S+) .*audience=vault", (DOCS / "how-to/kubernetes.md").read_text())
+    assert role == config["vault"]["auth"]["role"]
+
+
+def test_compose_gives_the_service_its_secrets(page, tmp_path):
+    """Each target is a file below the root of the store, and its one newline is not in the value."""
+    config = page("docker-compose.md")
+    root = config["stores"]["mounted"]["root"]
+    service = yaml.safe_load(block("docker-compose.md", "yaml"))["services"]["web"]
+    for secret in service["secrets"]:
+        file = tmp_path / Path(secret["target"]).relative_to(root)
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{secret['source']}\n")
+    variables = {name: re.sub(r"\$\{\w+:-\}", "", value) for name, value in service["environment"].items()}
+    variables["STRONGROOM_STORES_MOUNTED_ROOT"] = str(tmp_path)
+
+    command = service["command"][: service["command"].index("--") + 1]
+    done = run([*command, "sh", "-c", 'echo "$DB_HOST $DB_PASSWORD $APP_SECRET_KEY ($SENTRY_DSN)"'], **variables)
+    assert (done.stdout, done.stderr) == ("db db_password app_secret ()\n", "")
+    done = run([*command, "sh", "-c", 'echo "$SENTRY_DSN"'], **variables | {"SENTRY_DSN": "https://dsn.example"})
+    assert (done.stdout, done.stderr) == ("https://dsn.example\n", "")
+
+
+@pytest.mark.parametrize("file", ["deploy.yml", "migrate.yml"])
+def test_the_steps_of_a_workflow_run(file, page, openbao, kv2):
+    """In their order, with a script in the place of the reader's own, and what one step sets is there in the next."""
+    page("github-actions.md")
+    workflow = yaml.safe_load(block("github-actions.md", "yaml", f"# .github/workflows/{file}"))
+    openbao.put("billing/database/connection", {"url": "postgresql://db.example/billing"}, mount=kv2)
+    openbao.put("billing/deploy/cluster", {"key": "line one\nline two"}, mount=kv2)
+    script = Path("script.sh")
+    script.write_text('#!/bin/sh\necho "finds $DATABASE_URL"\n')
+    script.chmod(0o700)
+    handed = Path("github_env")
+    handed.touch(0o600)
+
+    name, job = workflow["jobs"].popitem()
+    variables = {**workflow.get("env", {}), **job.get("env", {}), **at_server(openbao, kv2), "GITHUB_ENV": str(handed)}
+    printed = ""
+    for step in job["steps"]:
+        if (line := step.get("run")) and not line.startswith("pip "):
+            done = run(line.replace(f"./{name}.sh", "./script.sh"), **variables, **exported(handed.read_text()))
+            assert (done.returncode, done.stderr) == (0, "")
+            printed += done.stdout
+    assert printed.endswith("finds postgresql://db.example/billing\n")
+    if file == "migrate.yml":
+        assert {"::add-mask::postgresql://db.example/billing", "::add-mask::line one%0Aline two"} <= set(
+            printed.splitlines()
+        )
+        assert exported(handed.read_text())["DEPLOY_KEY"] == "line one\nline two"
+
+
+def exported(text: str) -> dict[str, str]:
+    """The variables in the file of $GITHUB_ENV, as the runner reads it."""
+    return {name: value for name, _, value in re.findall(r"^(\w+)<<(.+)\n((?:.*\n)*?.*)\n\2$", text, re.MULTILINE)}
+
+
+def test_the_pull_requests_check_needs_no_secret(page):
+    """It opens nothing, and runs where GitHub gives no identity."""
+    page("github-actions.md")
+    workflow = yaml.safe_load(block("github-actions.md", "yaml", "# .github/workflows/deploy.yml"))
+    assert "id-token" not in workflow["permissions"]
+    line = workflow["jobs"]["configuration"]["steps"][-1]["run"]
+    assert run(line, **workflow["env"]).returncode == 0
+
+
+# --- command lines that nothing runs ----------------------------------------------------------------------------------
+
+
+def command_lines() -> Iterator[tuple[str, list[str]]]:
+    """The arguments of every call of ours in a block that only shows it, by page and line."""
+    for page in PAGES:
+        for text in blocks(page, "text", "bash", "yaml"):
+            for line in text.splitlines():
+                for call in re.findall(r"(?:^|[\s;&|])(strongroom(?: [^&|;#\]]*| *$))", re.sub('[",]', "", line)):
+                    words = shlex.split(call.replace("'", "") if call.count("'") % 2 else call)
+                    if words[1:]:
+                        yield f"{page.name}: {line.strip()}", words[1:]
+
+
+@pytest.mark.parametrize(("shown", "arguments"), [pytest.param(*found, id=found[0]) for found in command_lines()])
+def test_a_command_line_that_is_shown_can_be_typed(shown, arguments):
+    """The command, its options and its arguments exist."""
+    ctx = strongroom.make_context("strongroom", [*arguments])
+    while isinstance(ctx.command, click.Group):
+        rest = [*ctx._protected_args, *ctx.args]
+        name, command, rest = ctx.command.resolve_command(ctx, rest)
+        ctx = command.make_context(name, rest, parent=ctx)
+
+
+def test_an_option_that_is_gone_is_noticed():
+    """The lines are read as a call would be."""
+    with pytest.raises(click.NoSuchOption):
+        test_a_command_line_that_is_shown_can_be_typed("", ["check", "--waits", "60s"])
