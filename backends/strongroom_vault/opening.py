@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from strongroom.errors import ConfigurationError, InvalidPathError, StrongroomError
-from strongroom.model import SensitiveStr, check_path, check_prefix
+from strongroom.model import check_path, check_prefix
 from strongroom.store import Option
 from strongroom_vault.address import Address
 from strongroom_vault.auth import Auth
@@ -103,7 +103,7 @@ def _open(  # noqa: PLR0917  # the options, checked and not
     session = Session(
         transport.Transport(addresses, tls.context() if encrypted else None, tls.server_name),
         addresses,
-        _token(auth),
+        auth,
         namespace=_namespace(namespace),
         mount=mount,
     )
@@ -140,12 +140,6 @@ def _auth(token: str | None, table: dict[str, str] | None, tls: TLSSettings) -> 
     if isinstance(auth, Certificate) and tls.client_cert is None:
         raise ConfigurationError("auth.method: the method 'cert' needs the option client_cert beside it")
     return auth
-
-
-def _token(auth: Auth) -> SensitiveStr:
-    if not isinstance(auth, StaticToken):
-        raise ConfigurationError("auth.method: the session takes no other than 'token' yet")
-    return SensitiveStr(auth.token)
 
 
 def _namespace(namespace: str | None) -> str | None:

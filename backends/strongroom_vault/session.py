@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
-from urllib.parse import quote
+from typing import Any
 from weakref import WeakSet
 
-from strongroom.errors import PermissionDeniedError, StoreUnavailableError, StrongroomError
-from strongroom.model import SensitiveStr
+from strongroom.errors import PermissionDeniedError, StrongroomError
 from strongroom.store import remaining, time_limit
 from strongroom_vault.address import Address
 from strongroom_vault.answers import failure
-from strongroom_vault.consistency import FORWARD, INCONSISTENT, INDEX, later
+from strongroom_vault.auth import Auth
+from strongroom_vault.background import Background
 from strongroom_vault.errors import VaultAuthenticationError
-from strongroom_vault.exchange import Reply, Request, Steps, exchange
+from strongroom_vault.exchange import Reply
+from strongroom_vault.lifetime import now
+from strongroom_vault.renewal import Renewal
+from strongroom_vault.restraint import restraint_of
+from strongroom_vault.sender import Driver, Sender
+from strongroom_vault.tokens import Held, Tokens
+from strongroom_vault.verdicts import LOOKUP, Verdicts, mount_target
 
-_VERDICT_LASTS = 60.0
-"""For how many seconds it is believed that a token is good, or is not: a loop of denied reads asks once a minute."""
+__all__ = ["LOOKUP", "Driver", "Session", "mount_target"]
 
-LOOKUP = "/v1/auth/token/lookup-self"
-_CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-
-
-def mount_target(mount: str) -> str:
-    """The request that tells what is mounted there."""
-    return f"/v1/sys/internal/ui/mounts/{quote(mount)}"
-
-
-class Driver(Protocol):
-    """What runs an exchange."""
-
-    def run(self, steps: Steps) -> Reply:
-        """The reply that the exchange ends with."""
-        ...
-
-    def close(self) -> None:
-        """Gives back the connections."""
-        ...
-
-    def reset(self) -> None:
-        """Drops the connections without a word to the server: in the child of a fork they are the parent's."""
-        ...
-
+_CLOSE_LIMIT = 5.0
+"""How long `close` may take, in seconds: a login or a renewal may be under way, and tokens are given back."""
 
 _sessions: WeakSet[Session] = WeakSet()
 
@@ -54,34 +33,38 @@ _sessions: WeakSet[Session] = WeakSet()
 class Session:
     """Sends requests with a token, in a namespace, for one mount.
 
+    It logs in at the first request, keeps the token alive in a thread of its own where there is anything to do for
+    that, and gives the token back when it is closed, if a login of this process made it. The child of a fork logs in
+    for itself, or goes on with the token that was given once and for all.
+
     Args:
         driver: sends and waits.
         addresses: the nodes of one cluster.
-        token: the client token.
+        auth: how to log in.
         namespace: the namespace's path, or None for the root.
         mount: where the engine is mounted.
-        clock: seconds that never go back.
+        clock: seconds that never go back, and go on while the machine sleeps.
     """
 
     def __init__(
         self,
         driver: Driver,
         addresses: Sequence[Address],
-        token: SensitiveStr,
+        auth: Auth,
         *,
         namespace: str | None,
         mount: str,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = now,
     ) -> None:
         self.mount = mount
-        self._driver = driver
-        self._addresses = addresses
-        self._token: SensitiveStr | None = token
-        self._namespace = namespace
-        self._index: str | None = None
         self._clock = clock
-        self._judging = threading.Lock()
-        self._verdict: tuple[bool, float] | None = None
+        self._send = send = Sender(driver, addresses, namespace)
+        restraint = restraint_of((auth, tuple(addresses), namespace), clock)
+        self._tokens = Tokens(auth, send, restraint, clock=clock)
+        self._verdicts = Verdicts(send, mount, self.place, clock)
+        self._renewal = Renewal(self._tokens, send, self._verdicts, self.place, clock=clock)
+        self._renewer = Background(self._renewal.turn, "vault token")
+        self._watched: Held | None = None
         _sessions.add(self)
 
     def __repr__(self) -> str:
@@ -90,89 +73,108 @@ class Session:
     @property
     def place(self) -> str:
         """Mount, namespace and address, in words."""
-        within = f" in namespace '{self._namespace}'" if self._namespace else ""
-        return f"mount '{self.mount}'{within} at {', '.join(map(str, self._addresses))}"
+        return f"mount '{self.mount}' {self._send.where}"
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the token in use lives, in seconds: infinite for ever, None where that is not known yet."""
+        held = self._tokens.held
+        return None if held is None or held.lease is None else max(0.0, held.lease.ends - self._clock())
+
+    @property
+    def is_kept(self) -> bool | None:
+        """Whether something is done about the token's end: a renewal or a login. None where that is not known yet."""
+        held = self._tokens.held
+        return None if held is None or held.lease is None else not held.lease.is_final
 
     def close(self) -> None:
-        """Closes the connections and forgets the token."""
-        self._token = None
-        self._driver.close()
+        """Ends the renewals, revokes the token if it is ours, forgets it, and closes the connections."""
+        with time_limit(min(remaining(), _CLOSE_LIMIT)):
+            self._renewer.stop(remaining())
+            self._tokens.close()
+            self._send.close()
 
     def reset(self) -> None:
         """What a fork's child must do first: a connection with two readers hands out another path's secret."""
-        self._judging = threading.Lock()
-        self._driver.reset()
+        self._send.reset()
+        self._tokens.reset()
+        self._verdicts.unlock()
+        self._renewer.reset()
+        self._watched = None
 
     def request(
         self, method: str, target: str, content: Mapping[str, Any] | None = None, *, everywhere: bool = False
     ) -> Reply:
         """The reply to one request, whatever its status.
 
+        A refusal by a token that another has replaced, or that is no longer good where a login may give another, is
+        asked once more with the other.
+
         Args:
             method: the HTTP method; LIST is one.
             target: path and query, percent-encoded, from `/v1/` on.
             content: what the body's JSON holds.
-            everywhere: leave the namespace out, for what only the root has.
+            everywhere: leave the namespace and the token out, for what the root tells everybody.
 
         Raises:
-            StoreError: as `exchange` and the driver do.
+            StoreError: as `exchange` and the driver do, and as `Auth.login` does.
+            ConfigurationError: as `Auth.login` does.
         """
-        headers = {"X-Vault-Request": "true"}
-        if self._token is not None:
-            headers["X-Vault-Token"] = self._token
-        if self._namespace and not everywhere:
-            headers["X-Vault-Namespace"] = self._namespace
-        if self._index is not None:
-            headers[INDEX], headers[INCONSISTENT] = self._index, FORWARD
-        changes = method in _CHANGES
-        request = Request(method, target, headers, _encoded(content), changes)
-        with time_limit(remaining()):
-            reply = self._driver.run(exchange(request, self._addresses, remaining))
-        if changes:
-            self._index = later(self._index, reply.headers.get(INDEX.lower()))
+        if everywhere:
+            return self._send(method, target, content, namespace="")
+        held = self._current()
+        reply = self._send(method, target, content, token=held.token)
+        if reply.status == 403 and (other := self._replacement(held, target)) is not None:
+            held = other
+            reply = self._send(method, target, content, token=held.token)
+        if reply.status < 300:
+            held.proved = True
         return reply
 
     def failure(self, reply: Reply, path: str | None, *, changes: bool = False) -> StrongroomError:
         """The error for a reply that is not the answer to what was asked."""
         if reply.status != 403:
             return failure(reply, path, self.place, changes=changes)
-        if self.token_is_good():
+        if self.token_is_good(path):
             return PermissionDeniedError(path, f"the token's policies do not allow it at {self.place}")
         return VaultAuthenticationError(
             path, f"{self.place} does not accept the token: it is wrong, expired or revoked"
         )
 
-    def token_is_good(self) -> bool:
+    def token_is_good(self, refused: str | None = None) -> bool:
         """Whether the server accepts the token at all, since 403 does not tell a bad token from a denied path.
 
-        Asks at most once in a minute. Which mount answers for a path (`sys/internal/ui/mounts`) is told to every token
-        that has any right below it, without a policy for that and without spending one of the token's uses; only where
-        it has none is the token itself looked up, which needs the policy `default` or its like.
+        Args:
+            refused: what it was refused, for which the answer holds for a minute.
 
         Raises:
             StoreUnavailableError: there was no answer.
         """
-        if not self._judging.acquire(timeout=remaining()):
-            raise StoreUnavailableError(reason="no time is left to check the token")
-        try:
-            if self._verdict is None or self._clock() >= self._verdict[1]:
-                good = self._accepts(mount_target(self.mount))
-                good = good or self._accepts(LOOKUP)
-                self._verdict = good, self._clock() + _VERDICT_LASTS
-            return self._verdict[0]
-        finally:
-            self._judging.release()
+        return self._verdicts.is_good(self._current(), refused or "")
 
-    def _accepts(self, target: str) -> bool:
-        reply = self.request("GET", target)
-        if reply.status not in {200, 403}:
-            raise failure(reply, None, self.place)
-        return reply.status == 200
+    def _current(self) -> Held:
+        held = self._tokens.current()
+        if held is not self._watched:
+            self._watch(held)
+        return held
 
+    def _watch(self, held: Held) -> None:
+        self._watched = held
+        if self._renewal.has_work(held):
+            self._renewer.wake()
 
-def _encoded(content: Mapping[str, Any] | None) -> bytes | None:
-    """The content as JSON. No frame that can be on the way of an error keeps it in a variable."""
-    return None if content is None else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    def _replacement(self, refused: Held, target: str) -> Held | None:
+        """Another token than the one that was refused, where there is one or a login may be asked for it."""
+        current = self._tokens.held
+        if current is not None and current is not refused:
+            return current
+        if not self._tokens.may_replace(refused) or self._verdicts.is_good(refused, target):
+            return None
+        other = self._tokens.another(refused)
+        if other is refused:
+            return None
+        self._watch(other)
+        return other
 
 
 def _reset_in_child() -> None:

@@ -1,0 +1,104 @@
+"""One request to the cluster: its headers, its deadline, and the state that it is to be answered from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from strongroom.model import SensitiveStr
+from strongroom.store import remaining, time_limit
+from strongroom_vault.address import Address
+from strongroom_vault.consistency import FORWARD, INCONSISTENT, INDEX, later
+from strongroom_vault.exchange import Reply, Request, Steps, exchange
+
+_CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+class Driver(Protocol):
+    """What runs an exchange."""
+
+    def run(self, steps: Steps) -> Reply:
+        """The reply that the exchange ends with."""
+        ...
+
+    def close(self) -> None:
+        """Gives back the connections."""
+        ...
+
+    def reset(self) -> None:
+        """Drops the connections without a word to the server: in the child of a fork they are the parent's."""
+        ...
+
+
+class Sender:
+    """Sends requests in a namespace of a cluster, each with the token that it is given or with none.
+
+    Args:
+        driver: sends and waits.
+        addresses: the nodes of one cluster.
+        namespace: the namespace's path, or None for the root.
+    """
+
+    def __init__(self, driver: Driver, addresses: Sequence[Address], namespace: str | None) -> None:
+        self._driver = driver
+        self._addresses = addresses
+        self._namespace = namespace
+        self._index: str | None = None
+
+    @property
+    def where(self) -> str:
+        """Namespace and address, in words."""
+        within = f"in namespace '{self._namespace}' " if self._namespace else ""
+        return f"{within}at {', '.join(map(str, self._addresses))}"
+
+    def __call__(
+        self,
+        method: str,
+        target: str,
+        content: Mapping[str, Any] | None = None,
+        *,
+        namespace: str | None = None,
+        token: SensitiveStr | None = None,
+        idempotent: bool = False,
+    ) -> Reply:
+        """The reply to one request, whatever its status.
+
+        Args:
+            method: the HTTP method; LIST is one.
+            target: path and query, percent-encoded, from `/v1/` on.
+            content: what the body's JSON holds.
+            namespace: another than the usual one; `""` is the root.
+            token: the token to send.
+            idempotent: it may be sent again where it is not known whether it was done, though it is a change.
+
+        Raises:
+            StoreError: as `exchange` and the driver do.
+        """
+        headers = {"X-Vault-Request": "true"}
+        if token is not None:
+            headers["X-Vault-Token"] = token
+        if within := self._namespace if namespace is None else namespace:
+            headers["X-Vault-Namespace"] = within
+        if self._index is not None:
+            headers[INDEX], headers[INCONSISTENT] = self._index, FORWARD
+        changes = method in _CHANGES
+        request = Request(method, target, headers, _encoded(content), changes and not idempotent)
+        with time_limit(remaining()):
+            reply = self._driver.run(exchange(request, self._addresses, remaining))
+        if changes:
+            self._index = later(self._index, reply.headers.get(INDEX.lower()))
+        return reply
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._driver.close()
+
+    def reset(self) -> None:
+        """Drops the connections without a word to the server."""
+        self._driver.reset()
+
+
+def _encoded(content: Mapping[str, Any] | None) -> bytes | None:
+    """The content as JSON. No frame that can be on the way of an error keeps it in a variable."""
+    return None if content is None else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
