@@ -67,7 +67,7 @@ def load(
     ambient = [Ambient(process)]
     if not file.production:
         ambient += _dotenv(folder / DOTENV_NAME)
-    arguments = Arguments(vault_url, vault_token, cache_ttl, enable_fallback, chain)
+    arguments = Arguments(vault_url, vault_token, cache_ttl, enable_fallback, chain, environment or None)
     return build(arguments, variables, file, ambient)
 
 

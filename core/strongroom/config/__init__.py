@@ -111,6 +111,7 @@ class LinkConfig:
         on_unavailable: what follows an outage, after what the cache holds.
         on_denied: what follows a denial or a failed authentication.
         on_missing_key: what follows when the link has the path and lacks the key.
+        origins: setting to the source that gives it, in words; one that is not in it has its default.
     """
 
     store: str
@@ -119,6 +120,7 @@ class LinkConfig:
     on_unavailable: OnAnswer = "next"
     on_denied: OnAnswer = "fail"
     on_missing_key: OnAnswer = "next"
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def covers(self, path: str) -> bool:
         """Whether this link is asked for `path`."""
@@ -134,12 +136,14 @@ class SecretConfig:
         key: the key in it.
         default: what stands in for a confirmed absence; None is no default.
         required: whether a confirmed absence is an error.
+        origin: where the row is, in words.
     """
 
     path: str
     key: str
     default: Value = field(default=None, repr=False)
     required: bool = True
+    origin: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,8 @@ class Config:
         cache: how long caches count.
         mapping: the names of variables for paths and keys.
         ambient: the sources of what no store's own configuration says, highest first.
+        origins: setting to the source that gives it, in words, by the name that the file has for it, as in `cache.ttl`;
+            one that is not in it has its default.
     """
 
     environment: str | None = None
@@ -184,6 +190,7 @@ class Config:
     cache: CacheConfig = CacheConfig()
     mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
     ambient: tuple[Ambient, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def store(self, name: str) -> StoreConfig:
         """The store of that name, bare where nothing configures it."""

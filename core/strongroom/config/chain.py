@@ -50,6 +50,7 @@ def _link(table: Table, *, production: bool) -> LinkConfig:
         on_unavailable=_on_answer(table, "on_unavailable", strict),
         on_denied=_on_answer(table, "on_denied", "fail"),
         on_missing_key=_on_answer(table, "on_missing_key", strict),
+        origins=table.origins(),
     )
     table.close()
     return link

@@ -42,6 +42,10 @@ class Table:
         """Refuses what `key` holds."""
         raise ConfigurationError(f"{self.where(key).removesuffix(':')}: {message}")
 
+    def origins(self) -> dict[str, str]:
+        """Where each key of the table is, in words."""
+        return {key: self.where(key) for key in self._values}
+
     def take(self, key: str) -> object:
         """What `key` holds, as it stands; None when it is not there."""
         self._read[key] = None

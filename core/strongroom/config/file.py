@@ -34,6 +34,7 @@ class FileConfig:
         chain: the links, or None where the file has no chain.
         other_stores: the stores that have a table in some environment.
         source: the file's name, for messages.
+        origins: setting to where in the file it is, as `Config.origins` has it.
     """
 
     environment: str | None = None
@@ -45,6 +46,7 @@ class FileConfig:
     chain: tuple[LinkConfig, ...] | None = None
     other_stores: frozenset[str] = frozenset()
     source: str = ""
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_file(
@@ -94,6 +96,7 @@ def read_file(
         chain=_chain(base, level),
         other_stores=frozenset(name for other in environments.values() for name in other.stores),
         source=source,
+        origins={**base.origins, **(level.origins if level else {})},
     )
 
 
@@ -106,16 +109,19 @@ class _Level(NamedTuple):
     cache: Mapping[str, float]
     chain: object
     stores: Mapping[str, Table]
+    origins: Mapping[str, str]
 
 
 def _level(table: Table) -> _Level:
+    cache = table.table("cache")
     level = _Level(
         table=table,
         production=table.flag("production"),
         timeout=table.seconds("timeout", positive=True),
-        cache=_cache(table.table("cache")),
+        cache=_cache(cache),
         chain=table.take("chain"),
         stores=table.tables("stores"),
+        origins={**table.origins(), **{f"cache.{key}": where for key, where in cache.origins().items()}},
     )
     table.close()
     return level
@@ -173,9 +179,10 @@ def _secrets(table: Table) -> Iterator[tuple[str, SecretConfig]]:
             default, required = _default(row), row.flag("required")
             row.close()
             path, key = _place(reference, table, variable)
-            yield variable, SecretConfig(path, key, default, default is None if required is None else required)
+            required = default is None if required is None else required
+            yield variable, SecretConfig(path, key, default, required, row.where())
         elif isinstance(value, str):
-            yield variable, SecretConfig(*_place(value, table, variable))
+            yield variable, SecretConfig(*_place(value, table, variable), origin=table.where(variable))
         else:
             table.fail(variable, f'must be "PATH#KEY" or a table with `at`, not {kind(value)}')
 

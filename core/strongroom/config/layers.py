@@ -37,6 +37,7 @@ class Arguments:
         cache_ttl: seconds.
         enable_fallback: False leaves the links out whose plugin is "env" or "dotenv".
         chain: the links, in the form that the file has.
+        environment: the environment to select.
     """
 
     vault_url: str | Sequence[str] | None = None
@@ -44,6 +45,12 @@ class Arguments:
     cache_ttl: float | None = None
     enable_fallback: bool = True
     chain: Sequence[str | Mapping[str, object]] | None = None
+    environment: str | None = None
+
+    def origins(self) -> dict[str, str]:
+        """Setting to its argument in words, as `Config.origins` has it."""
+        said = {"environment": ("environment", self.environment), "cache.ttl": ("cache_ttl", self.cache_ttl)}
+        return {setting: f"the argument {name}" for setting, (name, value) in said.items() if value is not None}
 
     def options(self) -> dict[str, Given]:
         """The options that they give a Vault store."""
@@ -91,6 +98,7 @@ def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient:
         cache=_cache(arguments, variables, file),
         mapping=_mapping(file),
         ambient=tuple(ambient),
+        origins={**file.origins, **variables.origins, **arguments.origins()},
     )
 
 
@@ -108,7 +116,8 @@ def _chain(
         or any(source.values.get(name) for source in ambient for name in VAULT_ADDRESSES)
     )
     names = [VAULT] * has_vault + [name for name in FALLBACKS if not (file.production and name == DOTENV)]
-    return read_chain(names, Table({}, "the default chain"), production=file.production)
+    links = read_chain(names, Table({}, "the default chain"), production=file.production)
+    return tuple(replace(link, origins={}) for link in links)
 
 
 def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig) -> dict[str, StoreConfig]:

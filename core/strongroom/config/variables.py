@@ -16,6 +16,11 @@ _CACHE = {
     "STRONGROOM_CACHE_MAX_STALE": "max_stale",
     "STRONGROOM_CACHE_MISSING_TTL": "missing_ttl",
 }
+_SETTINGS = {
+    "STRONGROOM_ENVIRONMENT": "environment",
+    "STRONGROOM_TIMEOUT": "timeout",
+    **{name: f"cache.{setting}" for name, setting in _CACHE.items()},
+}
 _NAMES = ("STRONGROOM_CONFIG", "STRONGROOM_ENVIRONMENT", "STRONGROOM_TIMEOUT", *_CACHE)
 
 
@@ -29,6 +34,7 @@ class Variables:
         timeout: seconds for one call in total.
         cache: seconds, by the name of the setting.
         stores: each STRONGROOM_STORES_<NAME>_<OPTION> with its text.
+        origins: setting to its variable in words, as `Config.origins` has it.
     """
 
     config: str | None = None
@@ -36,6 +42,7 @@ class Variables:
     timeout: float | None = None
     cache: Mapping[str, float] = field(default_factory=dict)
     stores: Mapping[str, str] = field(default_factory=dict, repr=False)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def options(self, stores: Iterable[str]) -> dict[str, dict[str, tuple[str, str]]]:
         """Store to option to (variable, text), for these stores' names.
@@ -92,6 +99,7 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
             if (duration := _seconds(ours, name, positive=False)) is not None
         },
         stores={name: value for name, value in ours.items() if name.startswith(_STORES)},
+        origins={_SETTINGS[name]: f"the environment variable {name}" for name in ours if name in _SETTINGS},
     )
 
 

@@ -14,6 +14,17 @@ url = "https://vault.example:8200"
 mount = "kv"
 token = { env = "APP_TOKEN" }
 
+[cache]
+ttl = "1m"
+
+[secrets]
+DATABASE_URL = "database/connection#url"
+DB_POOL_SIZE = { at = "database/pool#size", default = 5 }
+SENTRY_DSN = { at = "monitoring/sentry#dsn", required = false }
+
+[environments.prod.cache]
+max_stale = "2m"
+
 [environments.prod]
 production = true
 chain = [{ store = "vault", paths = ["app/*"], timeout = "2s" }, { store = "memory" }]
@@ -43,12 +54,24 @@ def test_each_setting_is_a_line_with_where_it_came_from(command):
     assert (done.code, done.err) == (0, "")
     lines = [line.split("\t") for line in done.out.decode().splitlines()]
     rows = {name: (value, origin) for name, value, origin in lines}
-    assert rows["environment"][0] == "prod"
-    assert rows["production"][0] == "true"
-    assert rows["cache.ttl"][0] == "300.0"
-    assert rows["chain[0].paths"][0] == '["app/*"]'
-    assert rows["chain[0].timeout"][0] == "2.0"
-    assert rows["chain[1].on_unavailable"][0] == "fail"
+    prod, link = "./strongroom.toml: [environments.prod]", "./strongroom.toml: [environments.prod.chain[0]]"
+    assert rows["environment"] == ("prod", "./strongroom.toml: environment")
+    assert rows["production"] == ("true", f"{prod} production")
+    assert rows["timeout"] == ("10.0", "the default")
+    assert rows["cache.ttl"] == ("60.0", "./strongroom.toml: [cache] ttl")
+    assert rows["cache.max_stale"] == ("120.0", f"{prod.removesuffix(']')}.cache] max_stale")
+    assert rows["cache.missing_ttl"] == ("30.0", "the default")
+    assert rows["chain[0].store"] == ("vault", f"{link} store")
+    assert rows["chain[0].paths"] == ('["app/*"]', f"{link} paths")
+    assert rows["chain[0].timeout"] == ("2.0", f"{link} timeout")
+    assert rows["chain[0].on_denied"] == ("fail", "the default")
+    assert rows["chain[1].on_unavailable"] == ("fail", "the default in production")
+    assert rows["secrets.DATABASE_URL"] == ("database/connection#url", "./strongroom.toml: [secrets] DATABASE_URL")
+    assert rows["secrets.DB_POOL_SIZE"] == (
+        "database/pool#size, with a default",
+        "./strongroom.toml: [secrets.DB_POOL_SIZE]",
+    )
+    assert rows["secrets.SENTRY_DSN"][0] == "monitoring/sentry#dsn, optional"
     assert rows["stores.vault.plugin"][0] == "vault"
     assert rows["stores.vault.url"] == ("https://vault.example:8200", "./strongroom.toml: [stores.vault] url")
     assert rows["stores.vault.prefix"] == rows["stores.vault.ca_cert"] == ("", "the plugin's default")
@@ -63,11 +86,22 @@ def test_json_has_a_version(command):
     """Settings with their types, and each option with its origin."""
     done = command("config", "show", "--json")
     document = json.loads(done.out)
-    assert document.keys() == {"version", "settings", "stores"}
+    assert document.keys() == {"version", "settings", "secrets", "stores"}
     assert document["version"] == 1
-    assert document["settings"]["production"] is True
+    assert document["settings"]["production"] == {
+        "value": True,
+        "origin": "./strongroom.toml: [environments.prod] production",
+    }
+    assert document["secrets"]["DB_POOL_SIZE"] == {
+        "path": "database/pool",
+        "key": "size",
+        "required": False,
+        "has_default": True,
+        "origin": "./strongroom.toml: [secrets.DB_POOL_SIZE]",
+    }
     vault = document["stores"]["vault"]
-    assert vault.keys() == {"plugin", "origin", "options"}
+    assert vault.keys() == {"plugin", "origin", "in_chain", "fault", "options"}
+    assert (vault["in_chain"], vault["fault"]) == (True, None)
     assert vault["options"]["mount"] == {
         "value": "kv",
         "redacted": False,
@@ -79,10 +113,45 @@ def test_json_has_a_version(command):
 
 @pytest.mark.usefixtures("configured")
 def test_another_environment_is_another_configuration(command):
-    """And a store that is in no chain of it is not in what is shown."""
+    """A store that is in no chain of it comes last: a migration may use it."""
     document = json.loads(command("--environment", "dev", "config", "show", "--json").out)
-    assert document["settings"]["environment"] == "dev"
-    assert list(document["stores"]) == ["memory"]
+    assert document["settings"]["environment"] == {"value": "dev", "origin": "the argument environment"}
+    assert {name: store["in_chain"] for name, store in document["stores"].items()} == {"memory": True, "vault": False}
+    assert document["stores"]["vault"]["options"]["mount"]["value"] == "kv"
+
+
+@pytest.mark.usefixtures("configured")
+def test_what_is_wrong_with_a_store_of_no_chain_is_no_failure(command, monkeypatch):
+    """An application lacks the token of a store that only a migration uses: it is said in the store's place."""
+    monkeypatch.delenv("APP_TOKEN")
+    done = command("--environment", "dev", "config", "show")
+    assert (done.code, done.err) == (0, "")
+    fault = next(line for line in done.out.decode().splitlines() if line.startswith("stores.vault\t"))
+    assert "APP_TOKEN is not set" in fault
+    store = json.loads(command("--environment", "dev", "config", "show", "--json").out)["stores"]["vault"]
+    assert (store["options"], fault.split("\t")[2]) == ({}, store["fault"])
+    assert command("--environment", "dev", "config", "check").code == 0
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_variable_is_named_where_it_counts(command, monkeypatch):
+    """Over the file; an option of the command line over both."""
+    monkeypatch.setenv("STRONGROOM_ENVIRONMENT", "dev")
+    monkeypatch.setenv("STRONGROOM_TIMEOUT", "4s")
+    monkeypatch.setenv("STRONGROOM_CACHE_TTL", "7")
+    found = json.loads(command("config", "show", "--json").out)["settings"]
+    assert found["environment"] == {"value": "dev", "origin": "the environment variable STRONGROOM_ENVIRONMENT"}
+    assert found["timeout"] == {"value": 4.0, "origin": "the environment variable STRONGROOM_TIMEOUT"}
+    assert found["cache.ttl"] == {"value": 7.0, "origin": "the environment variable STRONGROOM_CACHE_TTL"}
+    found = json.loads(command("--environment", "prod", "config", "show", "--json").out)["settings"]
+    assert found["environment"]["origin"] == "the argument environment"
+
+
+def test_without_a_file_everything_is_a_default(command):
+    """Of the chain too."""
+    settings = json.loads(command("config", "show", "--json").out)["settings"]
+    assert {setting["origin"] for setting in settings.values()} == {"the default"}
+    assert settings["chain[0].store"]["value"] == "env"
 
 
 @pytest.mark.usefixtures("configured")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -12,7 +12,7 @@ from strongroom import plugins
 from strongroom.cli import output
 from strongroom.cli.exit_codes import code_of_all
 from strongroom.cli.invocation import Invocation, current
-from strongroom.config import Rank
+from strongroom.config import Rank, StoreConfig
 from strongroom.errors import ConfigurationError, PluginError, StrongroomError
 from strongroom.model import REDACTED, Value
 from strongroom.plugins.setting import Setting
@@ -21,8 +21,24 @@ if TYPE_CHECKING:
     from strongroom.config import Config
     from strongroom.plugins.options import OptionSchema
 
-DEFAULT = "the plugin's default"
-"""Where an option comes from that no source gives."""
+DEFAULT = "the default"
+DEFAULT_IN_PRODUCTION = "the default in production"
+DEFAULT_OF_PLUGIN = "the plugin's default"
+"""Where a setting or an option comes from that no source gives."""
+
+
+class Stated(NamedTuple):
+    """A setting that belongs to no store, and where it comes from in words."""
+
+    value: Value
+    origin: str
+
+
+class Options(NamedTuple):
+    """The options of a store, or why they cannot be resolved."""
+
+    settings: Mapping[str, Setting]
+    fault: str = ""
 
 
 @click.group("config")
@@ -37,9 +53,11 @@ def config_command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 @current
 def show_command(invocation: Invocation, *, as_json: bool) -> None:
-    """Print every setting, and every option of each store of the chain with where it came from.
+    """Print every setting, every variable of [secrets], and every option of each store, with where it came from.
 
-    A secret option is redacted, and so is every table: what is in one is known to its plugin alone. Nothing is opened.
+    A secret option is redacted, and so is every table: what is in one is known to its plugin alone. Stores that are in
+    no chain, which a migration can use, come last; what is wrong with one of them is said in its place. Nothing is
+    opened.
 
     Example: strongroom --environment prod config show
     """
@@ -47,17 +65,10 @@ def show_command(invocation: Invocation, *, as_json: bool) -> None:
     stores = _stores(config)
     if as_json:
         output.write_document(_described(config, stores))
-        return
-    rows = [(name, _text(value), "") for name, value in settings(config).items()]
-    for store, options in stores.items():
-        rows.append((f"stores.{store}.plugin", config.store(store).plugin, config.store(store).origin))
-        rows += [
-            (f"stores.{store}.{name}", _text(_shown(setting)), setting.origin) for name, setting in options.items()
-        ]
-    if output.is_terminal():
-        output.write_table(("setting", "value", "from"), rows, color=not invocation.no_color)
+    elif output.is_terminal():
+        output.write_table(("setting", "value", "from"), _rows(config, stores), color=not invocation.no_color)
     else:
-        output.write_lines("\t".join(row) for row in rows)
+        output.write_lines("\t".join(row) for row in _rows(config, stores))
 
 
 @config_command.command("check")
@@ -79,12 +90,12 @@ def check_command(invocation: Invocation, *, as_json: bool) -> None:
     click.get_current_context().exit(code_of_all(faults))
 
 
-def settings(config: Config) -> dict[str, Value]:
+def settings(config: Config) -> dict[str, Stated]:
     """The settings that belong to no store, by the names that the configuration file has for them; times in seconds.
 
     A link of the chain counts from zero, as in messages about the file.
     """
-    found: dict[str, Value] = {
+    plain: dict[str, Value] = {
         "environment": config.environment,
         "production": config.production,
         "timeout": config.timeout,
@@ -93,14 +104,20 @@ def settings(config: Config) -> dict[str, Value]:
         "cache.missing_ttl": config.cache.missing_ttl,
         "cache.max_entries": config.cache.max_entries,
     }
+    found = {name: Stated(value, config.origins.get(name, DEFAULT)) for name, value in plain.items()}
     for number, link in enumerate(config.chain):
-        about = f"chain[{number}]"
-        found[f"{about}.store"] = link.store
-        found[f"{about}.paths"] = list(link.paths)
-        found[f"{about}.timeout"] = link.timeout
-        found[f"{about}.on_unavailable"] = link.on_unavailable
-        found[f"{about}.on_denied"] = link.on_denied
-        found[f"{about}.on_missing_key"] = link.on_missing_key
+        policy: dict[str, Value] = {
+            "store": link.store,
+            "paths": list(link.paths),
+            "timeout": link.timeout,
+            "on_unavailable": link.on_unavailable,
+            "on_denied": link.on_denied,
+            "on_missing_key": link.on_missing_key,
+        }
+        for name, value in policy.items():
+            stricter = config.production and name in {"on_unavailable", "on_missing_key"}
+            origin = link.origins.get(name, DEFAULT_IN_PRODUCTION if stricter else DEFAULT)
+            found[f"chain[{number}].{name}"] = Stated(value, origin)
     return found
 
 
@@ -119,22 +136,58 @@ def _faults(invocation: Invocation) -> list[StrongroomError]:
     return found
 
 
-def _stores(config: Config) -> dict[str, Mapping[str, Setting]]:
-    """The options of each store of the chain: those that a source gives, then the plugin's own defaults."""
-    given = {link.store: plugins.settings(config, link.store) for link in config.chain}
+def _stores(config: Config) -> dict[str, Options]:
+    """The options of each store: those that a source gives, then the plugin's own defaults. Those of the chain first.
+
+    Raises:
+        PluginError, ConfigurationError: a store of the chain is configured wrongly.
+    """
     schemas = {plugin.name: plugin.schema.options for plugin in plugins.installed()}
-    return {
-        store: {**options, **_defaults(schemas[config.store(store).plugin], options)}
-        for store, options in given.items()
-    }
+    found: dict[str, Options] = {}
+    for link in config.chain:
+        given = plugins.settings(config, link.store)
+        found[link.store] = Options({**given, **_defaults(schemas[config.store(link.store).plugin], given)})
+    for name, store in config.stores.items():
+        if name in found or store == StoreConfig.bare(name):
+            continue
+        try:
+            given = plugins.settings(config, name)
+        except (ConfigurationError, PluginError) as error:
+            # The application that is configured here may well lack what only a migration needs.
+            found[name] = Options({}, str(error))
+        else:
+            found[name] = Options({**given, **_defaults(schemas[store.plugin], given)})
+    return found
+
+
+def _origin(store: StoreConfig) -> str:
+    return DEFAULT if store.origin == StoreConfig.bare(store.name).origin else store.origin
 
 
 def _defaults(schema: Mapping[str, OptionSchema], given: Mapping[str, Setting]) -> dict[str, Setting]:
     return {
-        name: Setting(option.default, DEFAULT, option.option.secret and option.default is not None, Rank.DOTENV)
+        name: Setting(
+            option.default, DEFAULT_OF_PLUGIN, option.option.secret and option.default is not None, Rank.DOTENV
+        )
         for name, option in schema.items()
         if name not in given
     }
+
+
+def _rows(config: Config, stores: Mapping[str, Options]) -> Iterator[tuple[str, str, str]]:
+    """Setting, value and origin."""
+    for name, setting in settings(config).items():
+        yield name, _text(setting.value), setting.origin
+    for variable, secret in config.secrets.items():
+        need = "" if secret.required else ", with a default" if secret.default is not None else ", optional"
+        yield f"secrets.{variable}", f"{secret.path}#{secret.key}{need}", secret.origin
+    for store, options in stores.items():
+        about = config.store(store)
+        yield f"stores.{store}.plugin", about.plugin, _origin(about)
+        if options.fault:
+            yield f"stores.{store}", "", options.fault
+        for name, option in options.settings.items():
+            yield f"stores.{store}.{name}", _text(_shown(option)), option.origin
 
 
 def _shown(setting: Setting) -> Value:
@@ -153,20 +206,35 @@ def _text(value: Value) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=True)
 
 
-def _described(config: Config, stores: Mapping[str, Mapping[str, Setting]]) -> dict[str, Value]:
+def _described(config: Config, stores: Mapping[str, Options]) -> dict[str, Value]:
+    chain = {link.store for link in config.chain}
     return {
-        "settings": settings(config),
+        "settings": {
+            name: {"value": setting.value, "origin": setting.origin} for name, setting in settings(config).items()
+        },
+        "secrets": {
+            variable: {
+                "path": secret.path,
+                "key": secret.key,
+                "required": secret.required,
+                "has_default": secret.default is not None,
+                "origin": secret.origin,
+            }
+            for variable, secret in config.secrets.items()
+        },
         "stores": {
             store: {
                 "plugin": config.store(store).plugin,
-                "origin": config.store(store).origin,
+                "origin": _origin(config.store(store)),
+                "in_chain": store in chain,
+                "fault": options.fault or None,
                 "options": {
                     name: {
-                        "value": _shown(setting),
-                        "redacted": _shown(setting) is REDACTED,
-                        "origin": setting.origin,
+                        "value": _shown(option),
+                        "redacted": _shown(option) is REDACTED,
+                        "origin": option.origin,
                     }
-                    for name, setting in options.items()
+                    for name, option in options.settings.items()
                 },
             }
             for store, options in stores.items()
