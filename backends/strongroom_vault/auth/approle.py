@@ -50,6 +50,9 @@ class AppRole:
             wrapping_token=self.wrapping_token,
             wrapping_token_file=self.wrapping_token_file,
         )
+        for name in ("role_id", "secret_id", "wrapping_token"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, SensitiveStr(value))
         if self.role is not None and self.wrapping_token is None and self.wrapping_token_file is None:
             raise ConfigurationError("auth.role: it needs a wrapping token, whose secret_id it is checked against")
 

@@ -136,7 +136,7 @@ def _meaning(error: Exception) -> StrongroomError:
     from botocore import exceptions  # type: ignore[import-untyped]  # botocore ships no types
 
     kind = type(error).__name__
-    if isinstance(error, exceptions.HTTPClientError):
+    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
         reason = f"the service that gives AWS credentials does not answer: {kind}"
         return StoreUnavailableError(reason=reason, hint=_NO_CREDENTIALS)
     settings = (

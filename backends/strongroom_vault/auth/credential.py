@@ -13,6 +13,8 @@ from strongroom_vault.errors import VaultAuthenticationError
 MAX_SIZE = 1 << 16
 """The largest credential that is read, in bytes."""
 
+_HINT = "Check that something puts a credential there"
+
 
 def from_file(file: Path, option: str) -> SensitiveStr:
     """What the file holds now, without the white space around it.
@@ -28,24 +30,31 @@ def from_file(file: Path, option: str) -> SensitiveStr:
     return checked(text, f"auth.{option}: the file {shown(str(file))}", fault)
 
 
-def from_variable(name: str, option: str) -> SensitiveStr:
+def from_variable(name: str, option: str, hint: str = _HINT) -> SensitiveStr:
     """What the environment variable holds now, without the white space around it.
+
+    Args:
+        name: the variable.
+        option: the option that names it, for messages.
+        hint: what to do where it holds nothing.
 
     Raises:
         VaultAuthenticationError: it is not set, or holds no credential.
     """
     text = SensitiveStr(os.environ.get(name, "").strip())
-    return checked(text, f"auth.{option}: the environment variable {shown(name)}", "" if text else "it is not set")
+    return checked(
+        text, f"auth.{option}: the environment variable {shown(name)}", "" if text else "it is not set", hint
+    )
 
 
-def checked(text: SensitiveStr, where: str, fault: str = "") -> SensitiveStr:
+def checked(text: SensitiveStr, where: str, fault: str = "", hint: str = _HINT) -> SensitiveStr:
     """The credential itself; raises for one that is none, and says where it was looked for."""
     if not fault and not text:
         fault = "it is empty"
     if not fault and not text.isprintable():
         fault = "it has a line end or another character that no credential has"
     if fault:
-        raise VaultAuthenticationError(reason=f"{where}: {fault}", hint="Check that something puts a credential there")
+        raise VaultAuthenticationError(reason=f"{where}: {fault}", hint=hint)
     return text
 
 

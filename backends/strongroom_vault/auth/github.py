@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult, quote, urlsplit
 
 from strongroom.errors import ConfigurationError, StoreUnavailableError
-from strongroom.model import SensitiveStr
+from strongroom.model import SensitiveStr, protect_data
 from strongroom.store import remaining
 from strongroom_vault.address import Address
 from strongroom_vault.answers import document
@@ -34,8 +34,8 @@ def request_token(audience: str | None) -> SensitiveStr:
         ConfigurationError: the URL is none, or not https.
         StoreUnavailableError: there was no answer.
     """
-    address, target = _endpoint(from_variable(URL, "jwt_from"), audience)
-    bearer = from_variable(BEARER, "jwt_from")
+    address, target = _endpoint(from_variable(URL, "jwt_from", _HINT), audience)
+    bearer = from_variable(BEARER, "jwt_from", _HINT)
     if not is_token(bearer):
         raise VaultAuthenticationError(reason=f"{BEARER} holds no token", hint=_HINT)
     authorization = SensitiveStr(f"Bearer {bearer}")
@@ -88,8 +88,8 @@ def _once(request: Request, address: Address) -> Steps:
 def _token(reply: Reply) -> SensitiveStr:
     if reply.status in {400, 401, 403, 404}:
         raise VaultAuthenticationError(reason=f"GitHub refuses to give a JWT (HTTP {reply.status})", hint=_HINT)
-    answer = document(reply) if reply.status == 200 else None
-    value = None if answer is None else answer.get("value")
-    if not isinstance(value, str):
+    answer = protect_data(document(reply) or {}) if reply.status == 200 else {}
+    value = answer.get("value")
+    if not isinstance(value, SensitiveStr):
         raise StoreUnavailableError(reason=f"GitHub gave no JWT (HTTP {reply.status})", hint="Try again")
-    return checked(SensitiveStr(value), "auth.jwt_from: GitHub's answer")
+    return checked(value, "auth.jwt_from: GitHub's answer")

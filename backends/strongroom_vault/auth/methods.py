@@ -75,17 +75,20 @@ def _value(option: str, text: str, hint: Any) -> Any:
 
 def _path(option: str, text: str) -> Path:
     """An absolute path: a workload's credentials do not depend on where it is started."""
-    fault = "it has a NUL" if "\0" in text else ""
-    path = Path()
-    try:
-        path = Path(text).expanduser()
-    except RuntimeError:
-        fault = "it is below a home folder that is not known"
-    if not fault and not path.is_absolute():
-        fault = "it must be an absolute path, or begin with ~"
-    if fault:
+    if fault := _path_fault(text):
         raise ConfigurationError(f"auth.{option}: {fault}")
-    return path
+    return Path(text).expanduser()
+
+
+def _path_fault(text: str) -> str:
+    """What is wrong with the path, or the empty string. What stands there may be a credential by mistake."""
+    if "\0" in text:
+        return "it has a NUL"
+    try:
+        absolute = Path(text).expanduser().is_absolute()
+    except RuntimeError:
+        return "it is below a home folder that is not known"
+    return "" if absolute else "it must be an absolute path, or begin with ~"
 
 
 def _mount(text: str) -> str:
@@ -102,7 +105,6 @@ def check_namespace(text: str, option: str) -> str:
     Raises:
         ConfigurationError: no header can hold it.
     """
-    namespace = str(text).strip("/")
-    if not namespace.isascii() or not namespace.isprintable():
+    if not text.isascii() or not text.isprintable():
         raise ConfigurationError(f"{option}: it has a character that no namespace has")
-    return namespace
+    return str(text).strip("/")

@@ -1,0 +1,108 @@
+"""The table `auth`: what it may hold, and what is said of one that is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from strongroom import discovery, plugins
+from strongroom.errors import ConfigurationError
+from strongroom.model import SensitiveDict, SensitiveStr
+from strongroom_vault.auth.agent import Agent
+from strongroom_vault.auth.approle import AppRole
+from strongroom_vault.auth.aws import AWS
+from strongroom_vault.auth.cert import Certificate
+from strongroom_vault.auth.jwt import JWT
+from strongroom_vault.auth.kubernetes import SERVICE_ACCOUNT_TOKEN, Kubernetes
+from strongroom_vault.auth.methods import METHODS, read_auth
+from strongroom_vault.auth.token import StaticToken, TokenFile
+from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.opening import open_vault
+
+
+@pytest.mark.parametrize(("table", "auth"), [
+    ({"method": "token", "token": "s.x"}, StaticToken("s.x")),
+    ({"method": "token-file", "token_file": "/run/token"}, TokenFile(token_file=Path("/run/token"))),
+    ({"method": "approle", "role_id": "r", "secret_id": "s", "mount": "/auth/ci/", "namespace": "team/"},
+     AppRole(role_id="r", secret_id="s", mount="ci", namespace="team")),
+    ({"method": "approle", "role_id": "r", "wrapping_token_file": "/run/w", "role": "app", "namespace": "/"},
+     AppRole(role_id="r", wrapping_token_file=Path("/run/w"), role="app", namespace="")),
+    ({"method": "kubernetes", "role": "app"},
+     Kubernetes(role="app", token_file=SERVICE_ACCOUNT_TOKEN, mount="kubernetes", namespace=None)),
+    ({"method": "jwt", "jwt_env": "CI_JOB_JWT"}, JWT(jwt_env="CI_JOB_JWT", mount="jwt")),
+    ({"method": "jwt", "jwt_from": "github", "audience": "vault"}, JWT(jwt_from="github", audience="vault")),
+    ({"method": "aws", "region": "eu-west-1"}, AWS(region="eu-west-1", mount="aws")),
+    ({"method": "cert", "name": "app"}, Certificate(name="app", mount="cert")), ({"method": "agent"}, Agent()),
+])  # fmt: skip
+def test_table_is_read_as_its_method(table, auth):
+    """Text, whatever it comes from."""
+    assert read_auth(SensitiveDict({name: SensitiveStr(value) for name, value in table.items()})) == auth
+
+
+def test_path_may_begin_at_home(monkeypatch):
+    """As the file of Vault's own client does."""
+    monkeypatch.setenv("HOME", "/home/app")
+    read = read_auth({"method": "token-file", "token_file": "~/.vault-token"})
+    assert read == TokenFile(token_file=Path("/home/app/.vault-token"))
+
+
+@pytest.mark.parametrize(("table", "words"), [
+    ({}, r"^auth\.method: it must be one of token, token-file, approle, kubernetes, jwt, aws, cert, agent$"),
+    ({"method": "s.canary"}, r"^auth\.method: it must be one of token, "), ({"method": ""}, r"^auth\.method: "),
+    ({"method": "kubernetes"}, r"^auth\.role: the method 'kubernetes' needs it$"),
+    ({"method": "token-file", "token": "s.canary"},
+     r"^auth\.token: the method 'token-file' has no such option; it takes token_file$"),
+    ({"method": "kubernetes", "role": "x", "jwt": "canary"},
+     r"^auth\.jwt: .* it takes role, token_file, mount, namespace$"),
+    ({"method": "agent", "mount": "x"}, r"^auth\.mount: the method 'agent' has no such option; it takes none$"),
+    ({"method": "agent", "a\nb": "x"}, r"^auth\.'a\\nb': "),
+    ({"method": "kubernetes", "role": ""}, r"^auth\.role: it is empty$"),
+    ({"method": "token-file", "token_file": "canary"}, r"^auth\.token_file: it must be an absolute path"),
+    ({"method": "token-file", "token_file": "~nobody-canary/x"}, r"^auth\.token_file: it is below a home folder"),
+    ({"method": "token-file", "token_file": "/x\0canary"}, r"^auth\.token_file: it has a NUL"),
+    ({"method": "cert", "mount": "../sys/canary"}, r"^auth\.mount: it has a segment that is '..'"),
+    ({"method": "cert", "mount": "/"}, r"^auth\.mount: "),
+    ({"method": "cert", "namespace": "a\ncanary"}, r"^auth\.namespace: "),
+    ({"method": "approle", "role_id": "canary"},
+     "takes one of secret_id, secret_id_file, wrapping_token, wrapping_token_file"),
+    ({"method": "approle", "role_id": "r", "secret_id": "canary", "role": "x"},
+     r"^auth\.role: it needs a wrapping token"),
+])  # fmt: skip
+def test_wrong_table_is_named_and_not_shown(table, words, exposed):
+    """What is allowed is said; a value may be a credential in the wrong place."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        read_auth(SensitiveDict({name: SensitiveStr(value) for name, value in table.items()}))
+    assert not exposed(caught.value, "canary")
+
+
+def test_no_method_shows_a_credential():
+    """Nor where an option that holds one is added and forgotten."""
+    auths = [
+        StaticToken("canary"), AppRole(role_id="canary", secret_id="canary"),
+        AppRole(role_id="r", wrapping_token="canary"),
+    ]  # fmt: skip
+    assert "canary" not in repr(auths)
+    assert len(METHODS) == 8
+
+
+def test_certificate_needs_one(tmp_path):
+    """The option stands beside the table."""
+    with pytest.raises(ConfigurationError, match=r"^auth\.method: the method 'cert' needs the option client_cert"):
+        open_vault(url="https://127.0.0.1:1", auth={"method": "cert"})
+
+
+def test_error_of_the_table_names_the_file(tmp_path):
+    """The file, the table, and the key in it."""
+    (tmp_path / "strongroom.toml").write_text(
+        'chain = [{ store = "vault" }]\n[stores.vault]\nurl = "http://127.0.0.1:1"\nauth = { method = "kubernetes" }\n'
+    )
+    config = discovery.load(config_file=tmp_path / "strongroom.toml")
+    with pytest.raises(
+        ConfigurationError, match=r"strongroom\.toml.*stores\.vault.*auth\.role: the method 'kubernetes' needs it"
+    ):
+        plugins.prepare(config, "vault")()
+
+
+def test_empty_token_is_not_authenticated():
+    """The message says what to check."""
+    with pytest.raises(VaultAuthenticationError, match="there is no token"):
+        read_auth({"method": "token", "token": ""})
