@@ -77,6 +77,34 @@ def test_a_value_is_exact_and_takes_the_place_of_the_parents(variables, monkeypa
     assert "SENTRY_DSN" not in given
 
 
+APPLICATION = """
+import os, strongroom
+from strongroom import discovery
+os.chdir("/")  # a relative name would lead elsewhere
+print(discovery.load().environment, strongroom.get_secret("app/flags", "list"))
+"""
+
+
+def test_the_command_has_the_configuration_that_was_chosen(called, configuration, monkeypatch):
+    """What an application reads by itself, it reads from the same file and environment, wherever it goes."""
+    monkeypatch.setenv("STRONGROOM_CONFIG", "elsewhere.toml")
+    monkeypatch.setenv("STRONGROOM_ENVIRONMENT", "other")
+    Path("conf").mkdir()
+    chosen = configuration.read_text("utf-8").replace('chain = ["memory", "env"]', "") + (
+        '[environments.prod]\nproduction = true\nchain = ["memory"]\n[environments.dev]\nchain = ["env"]\n'
+    )
+    Path("conf/app.toml").write_text(chosen, "utf-8")
+    configuration.unlink()
+    before = ("--config", "conf/app.toml", "--environment", "prod")
+    done = called("--", sys.executable, "-c", APPLICATION, before=before)
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'prod [1,"two"]\n', "")
+
+
+def test_without_a_choice_the_command_has_none(variables):
+    """It looks for its file as it would without `run`."""
+    assert not {"STRONGROOM_CONFIG", "STRONGROOM_ENVIRONMENT"} & variables().keys()
+
+
 def test_an_optional_one_that_no_store_has_stays_as_it_is_inherited(variables, monkeypatch, configuration):
     """Strongroom says nothing of it, so that it changes nothing."""
     configuration.write_text(CONFIGURATION.replace(', "env"]', "]"), "utf-8")

@@ -30,7 +30,8 @@ def run_command(invocation: Invocation, command: tuple[str, ...]) -> None:
 
     A value of Strongroom takes the place of the one that is there. Where one that is needed does not resolve, COMMAND
     is not started. It does not inherit what opens a store: the tokens in VAULT_*, BAO_* and STRONGROOM_* variables. It
-    takes the place of this process, so that signals reach it and its exit code is the exit code.
+    takes the place of this process, so that signals reach it and its exit code is the exit code. What --config and
+    --environment say, it has as STRONGROOM_CONFIG and STRONGROOM_ENVIRONMENT.
 
     Example: strongroom run -- gunicorn app:application
     """
@@ -39,7 +40,7 @@ def run_command(invocation: Invocation, command: tuple[str, ...]) -> None:
     config = invocation.load()
     answers = needs.met(config, f"{command[0]} was not started")
     schemas = {plugin.name: plugin.schema for plugin in plugins.installed()}
-    inherited = without_credentials(os.environ, config, schemas)
+    inherited = {**without_credentials(os.environ, config, schemas), **_chosen(invocation)}
     click.get_current_context().exit(_replace_process(command, environment(inherited, answers)))
 
 
@@ -53,6 +54,16 @@ def environment(inherited: Mapping[str, str], answers: Sequence[Requirement]) ->
     """
     found = {os.fsencode(answer.variable): _content(answer) for answer in answers if answer.resolution is not None}
     return {os.fsencode(name): os.fsencode(value) for name, value in inherited.items()} | found
+
+
+def _chosen(invocation: Invocation) -> dict[str, str]:
+    """The configuration that was chosen on the command line: for an application that reads its own, the same one."""
+    found: dict[str, str] = {}
+    if invocation.config_file is not None:
+        found["STRONGROOM_CONFIG"] = str(invocation.config_file.absolute())
+    if invocation.environment:
+        found["STRONGROOM_ENVIRONMENT"] = invocation.environment
+    return found
 
 
 def _content(answer: Requirement) -> bytes:
