@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -50,8 +51,8 @@ def health(session: Session, clock: Callable[[], float] = time.time) -> Health:
     """The server's own word on itself, and whether it accepts the token.
 
     Facts: `version`, `sealed` (yes, no), `standby` where it is one, `latency` of one request and `clock_skew` (both in
-    seconds; a clock that is ahead of ours is positive), and `token_ttl` (seconds left) where the token may look itself
-    up and expires.
+    seconds; a clock that is ahead of ours is positive), and `token_ttl` (seconds left) where the token expires and
+    that is known: it may look itself up, or a login gave it.
 
     Args:
         session: asks.
@@ -67,8 +68,8 @@ def health(session: Session, clock: Callable[[], float] = time.time) -> Health:
     token = member(document(reply), "data") or {}
     if reply.status != 200 and not session.token_is_good():
         return _unwell(server, VaultAuthenticationError(reason="the token is wrong, expired or revoked"))
-    checks = (*server.checks, _AUTHENTICATED, *_look_at_token(token, clock()))
-    return Health(ok=True, detail=f"open: {session.place}", facts=server.facts | _life(token), checks=checks)
+    checks = (*server.checks, _AUTHENTICATED, *_look_at_token(session, token, clock()))
+    return Health(ok=True, detail=f"open: {session.place}", facts=server.facts | _life(session, token), checks=checks)
 
 
 def with_checks(error: StrongroomError, session: Session) -> StrongroomError:
@@ -135,22 +136,24 @@ def _look_at_clock(ahead: float) -> Check:
     return Check("clock", CheckState.WARNING, words, hint)
 
 
-def _look_at_token(token: Mapping[str, Any], now: float) -> tuple[Check, ...]:
-    if not token:
-        return (Check("token life", CheckState.OK, "not known: its policies do not let it look itself up"),)
-    life, policies = _look_at_life(token, now), token.get("policies")
+def _look_at_token(session: Session, token: Mapping[str, Any], now: float) -> tuple[Check, ...]:
+    life, policies = _look_at_life(session, token, now), token.get("policies")
     if not isinstance(policies, list) or "root" not in policies:
         return (life,)
     hint = "Give the application a token whose policies allow what it needs"
     return (life, Check("token rights", CheckState.WARNING, "it is a root token, which may do everything", hint))
 
 
-def _look_at_life(token: Mapping[str, Any], now: float) -> Check:
-    ttl = _life(token).get("token_ttl")
+def _look_at_life(session: Session, token: Mapping[str, Any], now: float) -> Check:
+    ttl = _life(session, token).get("token_ttl")
     if ttl is None:
-        return Check("token life", CheckState.OK, "it does not expire")
-    renewable = token.get("renewable") is True
+        known = bool(token) or session.seconds_left is not None
+        words = "it does not expire" if known else "not known: its policies do not let it look itself up"
+        return Check("token life", CheckState.OK, words)
     left, words = float(ttl), f"{_rough(float(ttl))} left"
+    if session.is_kept:
+        return Check("token life", CheckState.OK, f"{words}, then a renewal or a login")
+    renewable = token.get("renewable") is True
     most, born = token.get("explicit_max_ttl"), token.get("creation_time")
     if renewable and isinstance(most, int) and isinstance(born, int) and most > 0:
         left = max(0.0, born + most - now)
@@ -165,10 +168,12 @@ def _look_at_life(token: Mapping[str, Any], now: float) -> Check:
     return Check("token life", CheckState.WARNING, words, hint)
 
 
-def _life(token: Mapping[str, Any]) -> dict[str, str]:
-    seconds = token.get("ttl")
-    expires = isinstance(seconds, int) and token.get("expire_time") is not None
-    return {"token_ttl": str(seconds)} if expires else {}
+def _life(session: Session, token: Mapping[str, Any]) -> dict[str, str]:
+    """The fact of what is left of the token, where it expires and that is known: by its own word, or by its login."""
+    seconds = token.get("ttl") if token.get("expire_time") is not None else None
+    if not token and (left := session.seconds_left) is not None and math.isfinite(left):
+        seconds = int(left)
+    return {"token_ttl": str(seconds)} if isinstance(seconds, int) else {}
 
 
 def _rough(seconds: float) -> str:

@@ -116,6 +116,37 @@ def test_a_token_that_ended_while_the_store_was_open(openbao, kv2):
     front.close()
 
 
+@pytest.fixture
+def role(openbao, kv2):
+    """The `auth` table of an AppRole whose tokens end in ten minutes."""
+    mount = f"approle-{kv2}"
+    policy = openbao.write_policy({f"{kv2}/data/*": ["read"]})
+    openbao.call("POST", f"sys/auth/{mount}", {"type": "approle"})
+    granted = {"token_policies": [policy], "token_ttl": "10m", "token_max_ttl": "10m", "token_no_default_policy": True}
+    openbao.call("POST", f"auth/{mount}/role/app", granted)
+    role_id = openbao.call("GET", f"auth/{mount}/role/app/role-id")["data"]["role_id"]
+    secret_id = openbao.call("POST", f"auth/{mount}/role/app/secret-id")["data"]["secret_id"]
+    return {"method": "approle", "mount": mount, "role_id": role_id, "secret_id": secret_id}
+
+
+def test_a_token_that_a_login_replaces_is_no_worry(openbao, kv2, role):
+    """However soon it ends; what is left of it is known from the login, where it may not look itself up."""
+    front = Front(open_vault(url=openbao.url, auth=role, mount=kv2), "vault")
+    health = front.probe()
+    assert health.ok
+    assert check(health, "token life").state is CheckState.OK
+    assert "login" in check(health, "token life").detail
+    assert 0 < int(health.facts["token_ttl"]) <= 600
+    front.close()
+
+
+def test_a_login_that_is_refused_says_what_the_server_answered(openbao, kv2, role):
+    """It is the credentials that want doing, and not the server."""
+    error = failure(url=openbao.url, auth={**role, "secret_id": "wrong"}, mount=kv2)
+    assert isinstance(error, VaultAuthenticationError)
+    assert states(error.checks) == {"reachable": "ok", "clock": "ok", "unsealed": "ok"}
+
+
 # --- a store that does not open ---------------------------------------------------------------------------------------
 
 
