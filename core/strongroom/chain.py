@@ -144,6 +144,7 @@ class Chain:
         take: Take | None = None,
         wanted: str = "",
         fresh: bool = False,
+        look: bool = False,
         blocking: bool = True,
     ) -> Resolution:
         """The first link's answer that counts, by each link's policy.
@@ -154,18 +155,20 @@ class Chain:
             take: wants something else of the secret, such as a URL made of its parts.
             wanted: what `take` wants, in words, for messages.
             fresh: ask the stores, whatever the caches hold.
+            look: do not ask a store in which a read makes a secret.
             blocking: False raises `link.WouldBlockError` where only I/O could answer.
 
         Raises:
             SecretNotFoundError: every link answered, and none has it.
             StoreUnavailableError: no link has it, and one could not answer: whether it exists is unknown.
             PermissionDeniedError, AuthenticationError: a link denied it, and its policy does not go on.
+            UnsupportedOperationError: `look`, and a store that makes secrets is the one that would have to answer.
         """
         path = check_path(path)
         key = None if key is None else check_key(key, path)
         with time_limit(self._timeout):
-            asked = self._asked(path, key, take or _taker(key), wanted or _named(key), fresh=fresh, blocking=blocking)
-            return self._conclude(path, key, asked)
+            how = _How(take or _taker(key), wanted or _named(key), fresh=fresh, look=look, blocking=blocking)
+            return self._conclude(path, key, self._asked(path, key, how))
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
         """What `resolve` comes to, and what every link answers, also those that it would not ask.
@@ -179,7 +182,7 @@ class Chain:
 
         path = check_path(path)
         key = None if key is None else check_key(key, path)
-        asked = list(self._asked(path, key, _taker(key), _named(key), fresh=True, blocking=True))
+        asked = list(self._asked(path, key, _How(_taker(key), _named(key), fresh=True, look=True)))
         answers = tuple(
             LinkAnswer(outcome.attempt, reading.version, reading.created, found=True, value=outcome.value)
             if (reading := outcome.reading)
@@ -190,6 +193,8 @@ class Chain:
         try:
             found = self._conclude(path, key, asked)
         except StrongroomError as error:
+            if isinstance(error, StoreError) and error.attempts and error.attempts[-1].answer is Answer.NOT_ASKED:
+                return Explanation(answers, passed_over)
             # Without the frames that it came through: it is kept, and they hold whatever they held.
             return Explanation(answers, passed_over, error=error.with_traceback(None))
         last = found.attempts[-1]
@@ -198,13 +203,11 @@ class Chain:
             answers, passed_over, next((answer for answer in answers if answer.attempt is last), default)
         )
 
-    def _asked(
-        self, path: str, key: str | None, take: Take, wanted: str, *, fresh: bool, blocking: bool
-    ) -> Iterator[tuple[Link, _Outcome]]:
+    def _asked(self, path: str, key: str | None, how: _How) -> Iterator[tuple[Link, _Outcome]]:
         """Each link that is asked for the path, and what asking it came to; asked as they are taken."""
         for link in self._links:
             if link.covers(path):
-                yield link, _ask(link, path, key, take, wanted, fresh=fresh, blocking=blocking)
+                yield link, _ask(link, path, key, how)
 
     def _conclude(self, path: str, key: str | None, asked: Iterable[tuple[Link, _Outcome]]) -> Resolution:
         """What the links' answers come to. It takes no more of them than count."""
@@ -231,7 +234,9 @@ class Chain:
             failure.attempts = tuple(attempts)
         raise failure
 
-    def resolve_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Resolution | StrongroomError]:
+    def resolve_many(
+        self, paths: Iterable[str], *, fresh: bool = False, look: bool = False
+    ) -> dict[str, Resolution | StrongroomError]:
         """What `resolve` would return or raise for each path. What a link lacks goes to the next one as one batch."""
         outcomes: dict[str, list[tuple[Link, _Outcome]]] = {}
         results: dict[str, Resolution | StrongroomError] = {}
@@ -241,14 +246,12 @@ class Chain:
                 outcomes[check_path(path)] = []
             except StrongroomError as error:
                 results[path] = error
+        how = _How(_taker(None), fresh=fresh, look=look)
         with time_limit(self._timeout):
-            open_paths = list(outcomes)
             for link in self._links:
-                started = time.monotonic()
-                answers = link.read_many((path for path in open_paths if link.covers(path)), fresh=fresh)
-                for path, answer in answers.items():
-                    outcomes[path].append((link, _outcome(link, path, answer, started, take=_taker(None))))
-                open_paths = [path for path in open_paths if not (outcomes[path] and outcomes[path][-1][1].ends)]
+                batch = [path for path, asked in outcomes.items() if link.covers(path) and _goes_on(asked)]
+                for path, outcome in _ask_many(link, batch, how):
+                    outcomes[path].append((link, outcome))
             for path, asked in outcomes.items():
                 try:
                     results[path] = self._conclude(path, None, asked)
@@ -388,6 +391,16 @@ class Chain:
                 logger.warning("Store %s has %s, but %s", link.name, path, attempt.reason)
 
 
+class _How(NamedTuple):
+    """How a read asks each link: what it wants, in words too, and as `Chain.resolve` has it."""
+
+    take: Take
+    wanted: str = ""
+    fresh: bool = False
+    look: bool = False
+    blocking: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     """What asking one link came to: a reading with the value in it, or an error, and whether the chain ends here."""
@@ -399,28 +412,56 @@ class _Outcome:
     value: Value = field(default=None, repr=False)
 
 
-def _ask(link: Link, path: str, key: str | None, take: Take, wanted: str, *, fresh: bool, blocking: bool) -> _Outcome:
+def _ask(link: Link, path: str, key: str | None, how: _How) -> _Outcome:
     started = time.monotonic()
+    if how.look and _makes_secrets(link):
+        return _not_asked(link, path)
     try:
-        answer: Reading | StrongroomError = link.read(path, key, fresh=fresh, blocking=blocking)
+        answer: Reading | StrongroomError = link.read(path, key, fresh=how.fresh, blocking=how.blocking)
     except StrongroomError as error:
         answer = error
-    return _outcome(link, path, answer, started, take=take, wanted=wanted)
+    return _outcome(link, path, answer, how, started)
 
 
-def _outcome(
-    link: Link, path: str, answer: Reading | StrongroomError, started: float, *, take: Take, wanted: str = ""
-) -> _Outcome:
+def _ask_many(link: Link, paths: Sequence[str], how: _How) -> Iterator[tuple[str, _Outcome]]:
+    started = time.monotonic()
+    if how.look and paths and _makes_secrets(link):
+        yield from ((path, _not_asked(link, path)) for path in paths)
+        return
+    for path, answer in link.read_many(paths, fresh=how.fresh).items():
+        yield path, _outcome(link, path, answer, how, started)
+
+
+def _makes_secrets(link: Link) -> bool:
+    """Whether a read of this link makes a secret; no, where it does not open: a read says why."""
+    try:
+        return link.is_dynamic()
+    except StrongroomError:
+        return False
+
+
+def _goes_on(asked: Sequence[tuple[Link, _Outcome]]) -> bool:
+    """Whether the next link is asked, after these."""
+    return not asked or not asked[-1][1].ends
+
+
+def _not_asked(link: Link, path: str) -> _Outcome:
+    reason = "a read would make a new secret"
+    error = UnsupportedOperationError(path, reason, store=link.name, hint="Read it to use it, and not to look")
+    return _Outcome(Attempt(link.name, Answer.NOT_ASKED, reason), ends=True, error=error)
+
+
+def _outcome(link: Link, path: str, answer: Reading | StrongroomError, how: _How, started: float) -> _Outcome:
     if isinstance(answer, StrongroomError):
         return _failed(answer, link, started)
     reading = answer
-    value = take(reading.data)
+    value = how.take(reading.data)
     if value is MISSING and reading.outage is not None:
         return _failed(reading.outage, link, started)  # it may be there by now
     seconds = time.monotonic() - started
     if value is MISSING:
         fails = link.policy.on_missing_key == "fail"
-        attempt = Attempt(link.name, Answer.KEY_MISSING, f"it has no {wanted}", seconds)
+        attempt = Attempt(link.name, Answer.KEY_MISSING, f"it has no {how.wanted}", seconds)
         return _Outcome(attempt, ends=fails, error=SecretNotFoundError(path) if fails else None)
     return _Outcome(
         Attempt(link.name, Answer.FOUND, _provenance(reading), seconds), ends=True, reading=reading, value=value

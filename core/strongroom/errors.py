@@ -38,6 +38,8 @@ class Answer(StrEnum):
     UNAVAILABLE = "unavailable"
     DENIED = "denied"
     FAILED = "failed"
+    NOT_ASKED = "not asked"
+    """A read would make a secret there, and was only to look."""
 
 
 class Attempt(NamedTuple):

@@ -25,6 +25,7 @@ from strongroom.model import (
 from strongroom.store import (
     BulkStore,
     CheckedStore,
+    DynamicStore,
     Health,
     Items,
     KeyedStore,
@@ -71,6 +72,7 @@ class Front:
         self._probed = store if isinstance(store, ProbedStore) else None
         self._recoverable = isinstance(store, RecoverableStore) and store.recoverable is True
         self.local = isinstance(store, LocalStore) and store.local is True
+        self.dynamic = isinstance(store, DynamicStore) and store.dynamic is True
         self._closed = False
         self._closing = threading.Lock()
 
@@ -110,6 +112,7 @@ class Front:
             "bulk": self._bulk,
             "probed": self._probed,
             "local": self.local or None,
+            "dynamic": self.dynamic or None,
         }
         return frozenset(name for name, capability in have.items() if capability is not None)
 

@@ -301,6 +301,10 @@ class Link:
         paths = self._ask(prefix or None, lambda front: list(front.walk(prefix)), limit=remaining())
         return [path for path in paths if self.covers(path)]
 
+    def is_dynamic(self) -> bool:
+        """Whether a read makes a secret. Opens the store, as `is_writable` does."""
+        return self._known().dynamic
+
     def is_writable(self) -> bool:
         """Whether the store can be changed. Opens it, so that an outage is not taken for a no."""
         return self._known().writable

@@ -277,9 +277,13 @@ class SecretsManager:
         """`preload`, off the event loop."""
         return await in_thread(self.preload, prefix, strict=strict)
 
-    def resolve(self, path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:
-        """`get_secret` with provenance: the value as it is stored, its store, its age, each link's answer."""
-        return self._chain.resolve(path, key, fresh=fresh)
+    def resolve(self, path: str, key: str | None = None, *, fresh: bool = False, look: bool = False) -> Resolution:
+        """`get_secret` with provenance: the value as it is stored, its store, its age, each link's answer.
+
+        `look`: it is not going to be used, so that no store is asked in which a read makes a secret. Where one would
+        have to answer, that is an `UnsupportedOperationError`, whose last attempt is `Answer.NOT_ASKED`.
+        """
+        return self._chain.resolve(path, key, fresh=fresh, look=look)
 
     async def aresolve(self, path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:
         """`resolve`; what is cached is answered without leaving the event loop."""

@@ -172,6 +172,8 @@ class Secret:
         version: the store's name for this version, or None where it has none.
         created: when this version was written, with a time zone, or None where the store does not say.
         metadata: the store's own labels (custom metadata, tags). Never a value.
+        ttl: for how many seconds from now on it is good, or None where it does not end. Nothing keeps it for longer, in
+            an outage neither.
     """
 
     path: str
@@ -179,6 +181,7 @@ class Secret:
     version: Version | None = None
     created: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ttl: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", protect_data(self.data))

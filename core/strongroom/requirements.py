@@ -17,6 +17,7 @@ from typing import TypeAlias
 from strongroom.chain import DEFAULT_STORE, Resolution
 from strongroom.config import SecretConfig
 from strongroom.errors import (
+    Answer,
     AuthenticationError,
     PermissionDeniedError,
     SecretNotFoundError,
@@ -44,9 +45,11 @@ class State(StrEnum):
     DENIED = "denied"
     """A store that may have it refused, which is not an absence either."""
     FAILED = "failed"
+    DYNAMIC = "dynamic"
+    """A store makes it when it is read, and it was only looked for."""
 
 
-_MET = frozenset({State.FOUND, State.DEFAULT, State.ABSENT})
+_MET = frozenset({State.FOUND, State.DEFAULT, State.ABSENT, State.DYNAMIC})
 _MENDED_BY_TIME = frozenset({State.MISSING, State.UNAVAILABLE, State.DENIED})
 
 
@@ -119,4 +122,6 @@ def _state(error: StrongroomError, secret: SecretConfig) -> State:
         return State.UNAVAILABLE
     if isinstance(error, AuthenticationError | PermissionDeniedError):
         return State.DENIED
+    if isinstance(error, StoreError) and error.attempts and error.attempts[-1].answer is Answer.NOT_ASKED:
+        return State.DYNAMIC
     return State.FAILED

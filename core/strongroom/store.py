@@ -151,6 +151,19 @@ class LocalStore(Protocol):
 
 
 @runtime_checkable
+class DynamicStore(Protocol):
+    """A store that makes a secret when it is read: a database user, a certificate. Nobody reads it just to look.
+
+    Its secrets say in `Secret.ttl` for how long they are good.
+    """
+
+    @property
+    def dynamic(self) -> bool:
+        """*Must* be True. A class attribute is enough."""
+        ...
+
+
+@runtime_checkable
 class KeyedStore(Protocol):
     """A store that knows single keys which a whole read cannot know: environment names made by a rule."""
 

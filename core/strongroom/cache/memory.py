@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -23,7 +24,10 @@ _Field: TypeAlias = "tuple[float, Callable[[bytes, bytes, bytes], bytes], bytes,
 
 
 class Snapshot(NamedTuple):
-    """What a store answered for one path. `fields` is None where it answered that there is nothing, for `reason`."""
+    """What a store answered for one path. `fields` is None where it answered that there is nothing, for `reason`.
+
+    It counts `until` then; in an outage for `max_stale` more, but never past `ends`.
+    """
 
     fetched: float
     until: float
@@ -31,6 +35,7 @@ class Snapshot(NamedTuple):
     version: Version | None = None
     created: datetime | None = None
     reason: str = ""
+    ends: float = math.inf
 
 
 class MemoryCache:
@@ -95,7 +100,7 @@ class MemoryCache:
         snapshot = self._snapshots.get(path)
         if snapshot is None or snapshot.fields is None:
             return None
-        return snapshot if self._clock() < snapshot.until + self._lifetimes.max_stale else None
+        return snapshot if self._clock() < min(snapshot.until + self._lifetimes.max_stale, snapshot.ends) else None
 
     def age(self, snapshot: Snapshot) -> float:
         """Seconds since the store answered."""
@@ -206,7 +211,8 @@ class MemoryCache:
         now = self._clock()
         fields = {key: self._sealer.seal(value, self._owner, path, key) for key, value in secret.data.items()}
         until = now + self._lifetimes.ttl * random.uniform(0.9, 1.0)  # noqa: S311  # it spreads load, it hides nothing
-        return Snapshot(now, until, fields, secret.version, secret.created)
+        ends = math.inf if secret.ttl is None else now + secret.ttl
+        return Snapshot(now, min(until, ends), fields, secret.version, secret.created, ends=ends)
 
     def _absence(self, reason: str) -> Snapshot:
         now = self._clock()

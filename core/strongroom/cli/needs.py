@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import click
 
@@ -14,8 +15,12 @@ from strongroom.model import as_text
 from strongroom.requirements import Requirement, resolve
 
 
-def ask(config: Config) -> tuple[Requirement, ...]:
+def ask(config: Config, *, look: bool = False) -> tuple[Requirement, ...]:
     """Every row of `[secrets]`, asked as a new process would ask: nothing is cached, nothing is known to be out.
+
+    Args:
+        config: the configuration.
+        look: the values are not going to be used, so that no store makes one.
 
     Raises:
         ConfigurationError: there are none, or a store of the chain is configured wrongly.
@@ -24,7 +29,7 @@ def ask(config: Config) -> tuple[Requirement, ...]:
 
     rows = _rows(config)
     with SecretsManager.from_config(config) as secrets:
-        return resolve(rows, secrets.resolve)
+        return resolve(rows, partial(secrets.resolve, look=look))
 
 
 def exit_code(answers: Sequence[Requirement]) -> ExitCode:

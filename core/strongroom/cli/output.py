@@ -68,6 +68,8 @@ _STYLES = {
     "default": "green",
     "ok": "green",
     "well": "green",
+    "dynamic": "green",
+    "not asked": "dim",
     "absent": "dim",
     "not found": "dim",
     "key missing": "yellow",

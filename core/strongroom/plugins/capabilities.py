@@ -24,7 +24,7 @@ _BY_METHODS: Mapping[str, type[object]] = {
     "bulk": BulkStore,
     "probed": ProbedStore,
 }
-_BY_ATTRIBUTE = ("recoverable", "local")
+_BY_ATTRIBUTE = ("recoverable", "local", "dynamic")
 
 
 def of_any(kinds: Sequence[type]) -> tuple[frozenset[str], frozenset[str]] | None:
