@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from strongroom.cli.root import strongroom
 FOLDER = "commands"
 LIST = "_list.md"
 STORY = "command-line.md"
-"""The page that tells of every command at length, a section each."""
+"""The page that tells of the commands at length. A section of another page may tell of one, too."""
 
 AS_IT_STANDS = "\b\n"
 """What click wraps no line of begins with this."""
@@ -25,6 +25,9 @@ AS_IT_STANDS = "\b\n"
 EXAMPLE = re.compile(r"Example(?:, (?P<where>[^:]+))?: +(?P<line>.+)")
 PIECE = re.compile(r"\[[^]]*\]\S*|\S+")
 """One argument in a usage line, such as `PATH[#KEY]` or `[KEY | KEY=@FILE...]`."""
+
+NO_ANCHOR = re.compile(r"[^\w\- ]")
+"""What a heading's anchor leaves out."""
 
 LITERAL = re.compile(r"(`[^`]+`)")
 CODE = re.compile(r"(?<![\w-])--?[a-z][\w-]*|\[secrets\]|\$?[A-Z][A-Z_]*[#=@*_][\w#=@*]*")
@@ -47,7 +50,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def write(docs: Path) -> None:
     """Writes the pages below this folder, and removes those of commands that are gone."""
     folder = docs / FOLDER
-    made = pages((docs / STORY).read_text("utf-8"))
+    made = pages({file.name: file.read_text("utf-8") for file in (docs / STORY, *sorted(docs.glob("*.md")))})
     for stale in {file.name for file in folder.glob("*.md")} - made.keys() - {"index.md"}:
         (folder / stale).unlink()
     for name, text in made.items():
@@ -56,15 +59,15 @@ def write(docs: Path) -> None:
             file.write_text(text, "utf-8")
 
 
-def pages(story: str) -> dict[str, str]:
+def pages(stories: Mapping[str, str]) -> dict[str, str]:
     """File name -> text: one for each command that is installed, plugins' too, and one that lists them.
 
     Args:
-        story: the text of the page that has a section for each command.
+        stories: file name -> text of the pages that may have a section for a command, in the order of preference.
     """
     root = context(strongroom, "strongroom", None)
     commands = {name: found for name in strongroom.list_commands(root) if (found := strongroom.get_command(root, name))}
-    made = {f"{name}.md": page(name, command, root, anchor(name, story)) for name, command in commands.items()}
+    made = {f"{name}.md": page(name, command, root, story(name, stories)) for name, command in commands.items()}
     rows = (f"- [{name}]({name}.md): {markdown(parts(command).summary)}" for name, command in commands.items())
     options = "\n".join(definitions(option_records(strongroom, root)))
     made[LIST] = "\n".join(
@@ -73,15 +76,15 @@ def pages(story: str) -> dict[str, str]:
     return made
 
 
-def page(name: str, command: click.Command, root: click.Context, section: str) -> str:
+def page(name: str, command: click.Command, root: click.Context, told: str) -> str:
     lines = [
         *described(command, context(command, name, root), level=1),
         "## Exit codes",
         "",
         *exit_codes(),
         "",
-        f"More of it, with examples that run: [The command line](../{STORY}{section}). Options that stand before the",
-        "command, such as `--environment`: [all commands](index.md#options-before-the-command).",
+        f"[More of it](../{told}), with examples that run. Options that stand before the command, such as",
+        "`--environment`: [all commands](index.md#options-before-the-command).",
         "",
     ]
     return "\n".join(lines)
@@ -165,12 +168,13 @@ def definitions(records: list[tuple[str, str]]) -> Iterator[str]:
         yield from (f"`{term}`", f": {markdown(text)}", "")
 
 
-def anchor(name: str, story: str) -> str:
-    """The section that tells of the command, alone or with others, as in `## undelete and destroy`; else nothing."""
-    for heading in re.findall(r"^## (.+)$", story, re.MULTILINE):
-        if name in re.split(r", and |, | and ", heading.replace("`", "")):
-            return "#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-    return ""
+def story(name: str, stories: Mapping[str, str]) -> str:
+    """The section that tells of the command, alone or with others, as in `## undelete and destroy`; else the page."""
+    for file, text in stories.items():
+        for heading in re.findall(r"^##+ (.+)$", text, re.MULTILINE):
+            if name in re.split(r", and |, | and ", heading.replace("`", "").replace("strongroom ", "")):
+                return f"{file}#{re.sub(NO_ANCHOR, '', heading.lower()).replace(' ', '-')}"
+    return STORY
 
 
 def markdown(text: str) -> str:

@@ -112,16 +112,17 @@ def test_the_page_of_a_command_that_is_gone_goes_too(built):
 
 
 @pytest.mark.parametrize(
-    ("heading", "anchor"),
+    ("heading", "told"),
     [
-        ("## undelete", "#undelete"),
-        ("## `history`, undelete and destroy", "#history-undelete-and-destroy"),
-        ("## x", ""),
+        ("## undelete", "versions.md#undelete"),
+        ("### `history`, undelete and destroy", "versions.md#history-undelete-and-destroy"),
+        ("## How to undelete", "command-line.md"),
     ],
 )
-def test_a_section_may_tell_of_several_commands(heading, anchor):
-    """One story for what belongs together."""
-    assert command_pages.anchor("undelete", f"# Page\n\n{heading}\n") == anchor
+def test_a_section_of_any_page_may_tell_of_several_commands(heading, told):
+    """One story for what belongs together, where it belongs."""
+    stories = {"command-line.md": "# The command line\n\n## get\n", "versions.md": f"# Versions\n\n{heading}\n"}
+    assert command_pages.story("undelete", stories) == told
 
 
 def test_the_words_of_a_help_text_are_no_markup():

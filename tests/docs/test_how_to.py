@@ -244,20 +244,21 @@ def test_the_steps_of_a_workflow_run(file, page, openbao, kv2):
     openbao.put("billing/database/connection", {"url": "postgresql://db.example/billing"}, mount=kv2)
     openbao.put("billing/deploy/cluster", {"key": "line one\nline two"}, mount=kv2)
     script = Path("script.sh")
-    script.write_text('#!/bin/sh\necho "finds $DATABASE_URL"\n')
+    script.write_text('#!/bin/sh\necho "finds $DATABASE_URL$ACTIONS_ID_TOKEN_REQUEST_TOKEN"\n')
     script.chmod(0o700)
     handed = Path("github_env")
     handed.touch(0o600)
 
     name, job = workflow["jobs"].popitem()
     variables = {**workflow.get("env", {}), **job.get("env", {}), **at_server(openbao, kv2), "GITHUB_ENV": str(handed)}
+    variables["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "?id"
     printed = ""
     for step in job["steps"]:
         if (line := step.get("run")) and not line.startswith("pip "):
             done = run(line.replace(f"./{name}.sh", "./script.sh"), **variables, **exported(handed.read_text()))
             assert (done.returncode, done.stderr) == (0, "")
             printed += done.stdout
-    assert printed.endswith("finds postgresql://db.example/billing\n")
+    assert printed.endswith("finds postgresql://db.example/billing?id\n")
     if file == "migrate.yml":
         assert {"::add-mask::postgresql://db.example/billing", "::add-mask::line one%0Aline two"} <= set(
             printed.splitlines()
