@@ -11,13 +11,14 @@ from strongroom_vault.answers import document, is_absent, malformed, member
 from strongroom_vault.contents import checked_name
 from strongroom_vault.exchange import Reply
 from strongroom_vault.health import health
+from strongroom_vault.sender import Ask
 from strongroom_vault.session import Session
 
 
 class ListingAPI(Protocol):
     """What is used of hvac's API of either version."""
 
-    def list_secrets(self, path: str, mount_point: str) -> Reply:
+    def list_secrets(self, path: str, mount_point: str) -> Ask:
         """LIST below a path."""
         ...
 
@@ -27,7 +28,7 @@ class VaultKV:
 
     Args:
         session: sends the requests, for the engine's mount.
-        api: hvac's API of this version, on that session.
+        api: makes the requests of this version.
         prefix: what every path is below, `""` or `like/this`.
     """
 
@@ -43,7 +44,7 @@ class VaultKV:
     def list_entries(self, prefix: str) -> Iterator[str]:
         """The names directly below `prefix`. A version 2 engine names deleted secrets too, until they are destroyed."""
         folder = self._full(prefix) if prefix else self._prefix.removesuffix("/")
-        reply = self._listing.list_secrets(path=folder, mount_point=self._session.mount)
+        reply = self._session.request(*self._listing.list_secrets(path=folder, mount_point=self._session.mount))
         if is_absent(reply):
             return
         keys = self._content(reply, prefix or None).get("keys")

@@ -9,21 +9,22 @@ from strongroom.model import Secret, Value
 from strongroom_vault.contents import prepared, restored
 from strongroom_vault.exchange import Reply
 from strongroom_vault.kv import ListingAPI, VaultKV
+from strongroom_vault.sender import Ask
 from strongroom_vault.session import Session
 
 
 class KV1API(ListingAPI, Protocol):
     """What is used of hvac's `KvV1`."""
 
-    def read_secret(self, path: str, mount_point: str) -> Reply:
+    def read_secret(self, path: str, mount_point: str) -> Ask:
         """GET the secret."""
         ...
 
-    def create_or_update_secret(self, path: str, secret: Mapping[str, Any], method: str, mount_point: str) -> Reply:
+    def create_or_update_secret(self, path: str, secret: Mapping[str, Any], method: str, mount_point: str) -> Ask:
         """POST or PUT the secret."""
         ...
 
-    def delete_secret(self, path: str, mount_point: str) -> Reply:
+    def delete_secret(self, path: str, mount_point: str) -> Ask:
         """DELETE the secret."""
         ...
 
@@ -33,7 +34,7 @@ class VaultKV1(VaultKV):
 
     Args:
         session: sends the requests, for the engine's mount.
-        api: hvac's API of version 1, on that session.
+        api: makes the requests of version 1.
         prefix: what every path is below, `""` or `like/this`.
     """
 
@@ -43,21 +44,25 @@ class VaultKV1(VaultKV):
 
     def read(self, path: str) -> Secret:
         """The secret at `path`."""
-        reply = self._api.read_secret(path=self._full(path), mount_point=self._session.mount)
-        return Secret(path, restored(self._content(reply, path)))
+        return self._secret(self._session.request(*self._read_ask(path)), path)
 
     def write(self, path: str, data: Mapping[str, Value]) -> None:
         """Replaces the whole secret."""
         form = prepared(path, data)
         # POST both creates and replaces. Without a method, hvac would read the secret first, to choose one.
-        self._accept(
-            self._api.create_or_update_secret(
-                path=self._full(path), secret=form, method="POST", mount_point=self._session.mount
-            ),
-            path,
+        ask = self._api.create_or_update_secret(
+            path=self._full(path), secret=form, method="POST", mount_point=self._session.mount
         )
+        self._accept(self._session.request(*ask), path)
 
     def delete(self, path: str) -> None:
         """Removes the secret for good. The server answers alike whether there was one, so that it is read first."""
         self.read(path)
-        self._accept(self._api.delete_secret(path=self._full(path), mount_point=self._session.mount), path)
+        ask = self._api.delete_secret(path=self._full(path), mount_point=self._session.mount)
+        self._accept(self._session.request(*ask), path)
+
+    def _read_ask(self, path: str) -> Ask:
+        return self._api.read_secret(path=self._full(path), mount_point=self._session.mount)
+
+    def _secret(self, reply: Reply, path: str) -> Secret:
+        return Secret(path, restored(self._content(reply, path)))

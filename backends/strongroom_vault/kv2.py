@@ -13,6 +13,7 @@ from strongroom_vault.answers import document, is_absent, malformed, member
 from strongroom_vault.contents import prepared, restored, stored_number
 from strongroom_vault.exchange import Reply
 from strongroom_vault.kv2_versions import MetadataAPI, VaultKV2Metadata, labels, moment
+from strongroom_vault.sender import Ask
 from strongroom_vault.session import Session
 
 
@@ -21,15 +22,15 @@ class KV2API(MetadataAPI, Protocol):
 
     def read_secret_version(
         self, path: str, version: int | None = None, *, mount_point: str, raise_on_deleted_version: bool
-    ) -> Reply:
+    ) -> Ask:
         """GET the secret's data."""
         ...
 
-    def create_or_update_secret(self, path: str, secret: Mapping[str, Any], cas: int | None, mount_point: str) -> Reply:
+    def create_or_update_secret(self, path: str, secret: Mapping[str, Any], cas: int | None, mount_point: str) -> Ask:
         """POST the secret's data."""
         ...
 
-    def delete_latest_version_of_secret(self, path: str, mount_point: str) -> Reply:
+    def delete_latest_version_of_secret(self, path: str, mount_point: str) -> Ask:
         """DELETE the secret's newest version."""
         ...
 
@@ -47,7 +48,7 @@ class VaultKV2(VaultKV2Metadata):
 
     Args:
         session: sends the requests, for the engine's mount.
-        api: hvac's API of version 2, on that session.
+        api: makes the requests of version 2.
         prefix: what every path is below, `""` or `like/this`.
     """
 
@@ -94,9 +95,8 @@ class VaultKV2(VaultKV2Metadata):
         """
         with suppress(PermissionDeniedError):
             self.read(path)
-        self._accept(
-            self._api.delete_latest_version_of_secret(path=self._full(path), mount_point=self._session.mount), path
-        )
+        ask = self._api.delete_latest_version_of_secret(path=self._full(path), mount_point=self._session.mount)
+        self._accept(self._session.request(*ask), path)
 
     def _secret(self, reply: Reply, path: str) -> Secret:
         """The version that a reply to a read holds."""
@@ -145,14 +145,18 @@ class VaultKV2(VaultKV2Metadata):
         return _Newest(version, live=True)
 
     def _get(self, path: str, version: int | None = None) -> Reply:
+        return self._session.request(*self._read_ask(path, version))
+
+    def _read_ask(self, path: str, version: int | None = None) -> Ask:
         return self._api.read_secret_version(
             path=self._full(path), version=version, mount_point=self._session.mount, raise_on_deleted_version=False
         )
 
     def _post(self, path: str, form: SensitiveDict, cas: int | None) -> Reply:
-        return self._api.create_or_update_secret(
+        ask = self._api.create_or_update_secret(
             path=self._full(path), secret=form, cas=cas, mount_point=self._session.mount
         )
+        return self._session.request(*ask)
 
 
 def _deleted_version(reply: Reply) -> int | None:

@@ -14,6 +14,7 @@ from strongroom.store import VersionInfo
 from strongroom_vault.answers import malformed, member
 from strongroom_vault.exchange import Reply
 from strongroom_vault.kv import ListingAPI, VaultKV
+from strongroom_vault.sender import Ask
 from strongroom_vault.session import Session
 
 _REVISION = "current_metadata_version"
@@ -23,15 +24,15 @@ _REVISION = "current_metadata_version"
 class MetadataAPI(ListingAPI, Protocol):
     """What is used of hvac's `KvV2` for this."""
 
-    def read_secret_metadata(self, path: str, mount_point: str) -> Reply:
+    def read_secret_metadata(self, path: str, mount_point: str) -> Ask:
         """GET the secret's metadata."""
         ...
 
-    def undelete_secret_versions(self, path: str, versions: list[int], mount_point: str) -> Reply:
+    def undelete_secret_versions(self, path: str, versions: list[int], mount_point: str) -> Ask:
         """POST what is to be readable again."""
         ...
 
-    def destroy_secret_versions(self, path: str, versions: list[int], mount_point: str) -> Reply:
+    def destroy_secret_versions(self, path: str, versions: list[int], mount_point: str) -> Ask:
         """POST what is to be gone."""
         ...
 
@@ -44,7 +45,7 @@ class VaultKV2Metadata(VaultKV):
 
     Args:
         session: sends the requests, for the engine's mount.
-        api: hvac's API of version 2, on that session.
+        api: makes the requests of version 2.
         prefix: what every path is below, `""` or `like/this`.
     """
 
@@ -63,22 +64,18 @@ class VaultKV2Metadata(VaultKV):
         """Makes a deleted version readable again. The time of a `delete_version_after` begins anew."""
         if self._entry(path, version).get("destroyed"):
             raise SecretNotFoundError(path, f"version {version} is destroyed")
-        self._accept(
-            self._metadata_api.undelete_secret_versions(
-                path=self._full(path), versions=[int(version)], mount_point=self._session.mount
-            ),
-            path,
+        ask = self._metadata_api.undelete_secret_versions(
+            path=self._full(path), versions=[int(version)], mount_point=self._session.mount
         )
+        self._accept(self._session.request(*ask), path)
 
     def destroy(self, path: str, version: Version) -> None:
         """Removes that version's data for good."""
         self._entry(path, version)
-        self._accept(
-            self._metadata_api.destroy_secret_versions(
-                path=self._full(path), versions=[int(version)], mount_point=self._session.mount
-            ),
-            path,
+        ask = self._metadata_api.destroy_secret_versions(
+            path=self._full(path), versions=[int(version)], mount_point=self._session.mount
         )
+        self._accept(self._session.request(*ask), path)
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
         """The secret's `custom_metadata`."""
@@ -107,7 +104,8 @@ class VaultKV2Metadata(VaultKV):
         self._accept(reply, path)
 
     def _get_metadata(self, path: str) -> Reply:
-        return self._metadata_api.read_secret_metadata(path=self._full(path), mount_point=self._session.mount)
+        ask = self._metadata_api.read_secret_metadata(path=self._full(path), mount_point=self._session.mount)
+        return self._session.request(*ask)
 
     def _entries(self, reply: Reply, path: str) -> dict[int, Mapping[str, Any]]:
         """What the reply says of each version; metadata alone, which anybody may make, is no secret."""

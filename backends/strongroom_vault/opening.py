@@ -109,8 +109,8 @@ def _open(  # noqa: PLR0917  # the options, checked and not
     )
     try:
         if find_version(session) == 2:
-            return VaultKV2(session, adapter.kv_v2(session), prefix)
-        return VaultKV1(session, adapter.kv_v1(session), prefix)
+            return VaultKV2(session, adapter.kv_v2(), prefix)
+        return VaultKV1(session, adapter.kv_v1(), prefix)
     except BaseException:
         session.close()
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from strongroom.model import SensitiveStr
 from strongroom.store import remaining, time_limit
@@ -13,6 +13,14 @@ from strongroom_vault.consistency import FORWARD, INCONSISTENT, INDEX, later
 from strongroom_vault.exchange import Reply, Request, Steps, exchange
 
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+class Ask(NamedTuple):
+    """What is asked of the server: the method, the target as `Sender` takes it, and what the body's JSON holds."""
+
+    method: str
+    target: str
+    content: Mapping[str, Any] | None = None
 
 
 class Driver(Protocol):
