@@ -4,6 +4,7 @@
 
     StrongroomError
     ├── ConfigurationError            the chain, a mapping or an option is wrong
+    │   └── MissingFileError          a file that it refers to is not there, or is empty
     ├── PluginError                   a plugin is missing, broken or registered twice
     ├── StoreError                    (.store, .path, .reason, .hint, .attempts)
     │   ├── SecretNotFoundError       a confirmed absence
@@ -90,6 +91,14 @@ class StrongroomError(Exception):
 
 class ConfigurationError(StrongroomError):
     """The chain, a mapping or an option is wrong. The message names the file, the table and the key."""
+
+
+class MissingFileError(ConfigurationError):
+    """A file that the configuration refers to is not there, or is empty.
+
+    Its name may be wrong, or something that starts beside the application has not written it yet: only time tells the
+    two apart.
+    """
 
 
 class PluginError(StrongroomError):

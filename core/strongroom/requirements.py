@@ -19,6 +19,7 @@ from strongroom.config import SecretConfig
 from strongroom.errors import (
     Answer,
     AuthenticationError,
+    MissingFileError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
@@ -78,8 +79,11 @@ class Requirement:
 
     @property
     def may_come(self) -> bool:
-        """It is not met, and may be at a later time: a secret is written, a store answers, a policy is granted."""
-        return self.state in _MENDED_BY_TIME
+        """It is not met, and may be at a later time: a secret is written, a store answers, a policy is granted.
+
+        So may a file that a store's option refers to, which is written beside the application.
+        """
+        return self.state in _MENDED_BY_TIME or isinstance(self.error, MissingFileError)
 
     @property
     def reference(self) -> str:

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.model import SensitiveStr
 
 
@@ -36,11 +36,14 @@ def read_text(file: Path, where: str, limit: int) -> SensitiveStr:
     """The text of a regular file of at most `limit` bytes of UTF-8.
 
     Raises:
-        ConfigurationError: names `where` and the file, never what is in it.
+        MissingFileError: there is no such file.
+        ConfigurationError: another reason. Either names `where` and the file, never what is in it.
     """
-    fault, content = "", b""
+    fault, content, kind = "", b"", ConfigurationError
     try:
         content, _ = read_bytes(file, limit)
+    except FileNotFoundError as error:
+        fault, kind = error.strerror or "it is not there", MissingFileError
     except (OSError, ValueError) as error:
         fault = (error.strerror if isinstance(error, OSError) else None) or "it cannot be read"
     if len(content) > limit:
@@ -52,5 +55,5 @@ def read_text(file: Path, where: str, limit: int) -> SensitiveStr:
     del content
     # Outside the `except`: a decoder's error holds the whole file.
     if fault:
-        raise ConfigurationError(f"{where}: the file {file}: {fault}")
+        raise kind(f"{where}: the file {file}: {fault}")
     return text

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from strongroom.config import Ambient, Config, Given, Rank, StoreConfig
 from strongroom.config.document import kind, suggest
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.model import SensitiveDict, SensitiveStr, protect
 from strongroom.plugins.coercion import MISMATCH, read_json, read_value
 from strongroom.plugins.options import OptionSchema, Schema
@@ -169,5 +169,5 @@ class _References:
         self.origin = f"{self._given.origin}, from the file {path}"
         text = self._read_file(path, self._given.origin).removesuffix("\n").removesuffix("\r")
         if not text:
-            raise ConfigurationError(f"{self._given.origin}: the file {path} is empty")
+            raise MissingFileError(f"{self._given.origin}: the file {path} is empty")
         return text

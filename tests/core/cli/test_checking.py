@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.cli.commands.checking import poll
 from strongroom.config import SecretConfig
-from strongroom.errors import InvalidDataError, SecretNotFoundError
+from strongroom.errors import ConfigurationError, InvalidDataError, MissingFileError, SecretNotFoundError
 from strongroom.requirements import resolve
 
 CANARY = "canary-7f3a"
@@ -252,6 +252,36 @@ def test_waiting_ends_when_the_last_one_is_there(script, openbao, server):
     assert CANARY not in out
 
 
+def test_waiting_for_the_file_of_an_option(script):
+    """A token that an agent in the next container writes is not there when the first container starts."""
+    configure(ROWS.replace('url = "canary-7f3a"', 'url = { file = "late/token" }'))
+    waiting = [script, "check", "--wait", "50s"]
+    with subprocess.Popen(waiting, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            said = process.stderr.readline()
+            assert said.startswith("strongroom: waiting: ./strongroom.toml: [stores.memory] secrets: the file ")
+            assert said.endswith("late/token: No such file or directory\n")
+            Path("late").mkdir()
+            Path("late/token").touch()
+            assert process.stderr.readline().endswith("late/token is empty\n")
+            Path("late/token").write_text(CANARY, "utf-8")
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (0, "")
+    assert "\tfound\tmemory\t" in out
+    assert CANARY not in out
+
+
+def test_a_file_that_does_not_come_is_an_error_of_the_configuration(command):
+    """Its name may be wrong. Without --wait it is said at once, and with it when the time is over."""
+    configure(ROWS.replace('url = "canary-7f3a"', 'url = { file = "late" }'))
+    at_once, later = command("check"), command("check", "--wait", "10ms")
+    assert (at_once.code, later.code, later.out) == (7, 7, b"")
+    assert later.err.endswith(at_once.err)
+    assert at_once.err.endswith("late: No such file or directory\n")
+
+
 def test_ctrl_c_ends_the_waiting(terminal, script, server):
     """Silently, and with the code of an interruption."""
     screen = terminal(script, "check", "--wait", "50s")
@@ -276,6 +306,8 @@ class Rounds:
     def ask(self):
         self.asked.append(self.now)
         error = self.errors[min(len(self.asked), len(self.errors)) - 1]
+        if isinstance(error, ConfigurationError):
+            raise error
 
         def read(path, key):
             raise error
@@ -303,6 +335,21 @@ def test_without_a_wait_there_is_one_round():
     rounds = Rounds(SecretNotFoundError("a"))
     rounds.poll(0)
     assert rounds.asked == [0]
+
+
+def test_a_file_may_come_and_nothing_else_that_is_wrong_with_the_configuration():
+    """A mistyped option will be no better in a minute."""
+    rounds = Rounds(MissingFileError("a"), None)
+    assert rounds.poll(60) == ()
+    assert rounds.asked == [0, 0.5]
+    rounds = Rounds(MissingFileError("a"), ConfigurationError("b"))
+    with pytest.raises(ConfigurationError, match="b"):
+        rounds.poll(60)
+    assert rounds.asked == [0, 0.5]
+    rounds = Rounds(MissingFileError("a"))
+    with pytest.raises(MissingFileError):
+        rounds.poll(2)
+    assert rounds.asked == [0, 0.5, 1.5, 2]
 
 
 def test_what_time_does_not_mend_is_not_waited_for():

@@ -27,6 +27,7 @@ EXPECTED = {
     errors.SecretTooLargeError: 6,
     errors.UnsupportedOperationError: 6,
     errors.ConfigurationError: 7,
+    errors.MissingFileError: 7,
     errors.PluginError: 7,
     errors.MigrationError: 8,
 }

@@ -11,6 +11,7 @@ import click
 from strongroom.cli import needs, output
 from strongroom.cli.invocation import Invocation, current
 from strongroom.config import durations
+from strongroom.errors import MissingFileError
 
 if TYPE_CHECKING:
     from strongroom.model import Value
@@ -39,7 +40,7 @@ def check_command(invocation: Invocation, wait: float, *, as_json: bool) -> None
 
     No value is shown. What no store has is missing if it is required; what a store did not answer for, or denied, is
     never taken for an absence. The exit code is 0 when the application has what it needs; else it says what is to be
-    done first.
+    done first. --wait also waits for a file that an option is read from, such as a token's.
 
     Example, in an init container: strongroom check --wait 60s
     """
@@ -67,20 +68,32 @@ def poll(
 ) -> Sequence[Requirement]:
     """The answers of the last round: all are met, or time would not mend it, or the time is over.
 
+    A file that an option of a store refers to may come too, as a token does that an agent in the next container writes.
+
     Args:
         ask: one round. It is always finished, and there is one more when the time is over.
         limit: in seconds; zero asks once.
         clock: seconds that only grow.
         sleep: waits for so many seconds.
+
+    Raises:
+        MissingFileError: such a file is not there when the time is over.
+        ConfigurationError: at once, where anything else is wrong.
     """
     end, pause, said = clock() + limit, _FIRST_PAUSE, ""
     while True:
-        answers = ask()
-        unmet = [answer for answer in answers if not answer.met]
-        left = end - clock()
-        if left <= 0 or not unmet or not all(answer.may_come for answer in unmet):
-            return answers
-        waiting = "; ".join(f"{answer.variable} is {answer.state}" for answer in unmet)
+        try:
+            answers = ask()
+        except MissingFileError as error:
+            if (left := end - clock()) <= 0:
+                raise
+            waiting = str(error)
+        else:
+            unmet = [answer for answer in answers if not answer.met]
+            left = end - clock()
+            if left <= 0 or not unmet or not all(answer.may_come for answer in unmet):
+                return answers
+            waiting = "; ".join(f"{answer.variable} is {answer.state}" for answer in unmet)
         if waiting != said:
             said = waiting
             output.say(f"waiting: {said}")
