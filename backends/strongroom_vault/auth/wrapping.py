@@ -91,8 +91,8 @@ def _check_origin(send: Send, token: SensitiveStr, mount: str, role: str | None,
     """Refuses a token that was not made by asking for a secret_id: anybody can wrap anything."""
     reply = send("POST", _LOOKUP, {"token": token}, namespace=namespace)
     _check_spent(reply)
-    path = (member(document(reply), "data") or {}).get("creation_path")
-    if not isinstance(path, str):
+    path = _field(reply, "creation_path")
+    if not path:
         raise malformed(None, "sys/wrapping/lookup")
     wanted = f"auth/{mount}/role/{role or '<role>'}/secret-id"
     # A role's name is matched without its case: AppRole keeps it in lower case.
@@ -104,10 +104,16 @@ def _check_origin(send: Send, token: SensitiveStr, mount: str, role: str | None,
 
 def _secret_id(reply: Reply) -> SensitiveStr:
     _check_spent(reply)
-    secret_id = (member(document(reply), "data") or {}).get("secret_id")
-    if not isinstance(secret_id, str) or not secret_id:
+    secret_id = _field(reply, "secret_id")
+    if not secret_id:
         raise malformed(None, "sys/wrapping/unwrap")
-    return SensitiveStr(secret_id)
+    return secret_id
+
+
+def _field(reply: Reply, name: str) -> SensitiveStr:
+    """The text of that name in the reply's data, empty where there is none or something else."""
+    value = (member(document(reply), "data") or {}).get(name)
+    return SensitiveStr(value) if isinstance(value, str) else SensitiveStr()
 
 
 def _check_spent(reply: Reply) -> None:

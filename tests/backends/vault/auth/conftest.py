@@ -11,44 +11,40 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from strongroom.store import remaining, time_limit
 from strongroom_vault.address import Address
-from strongroom_vault.exchange import Request, exchange
+from strongroom_vault.opening import open_vault
+from strongroom_vault.sender import Sender
 from strongroom_vault.transport import Transport
 
 
-class Sender:
-    """What `Auth.login` is given: each request goes out once, with no token but the one that it asks for itself."""
+class Recorder(Transport):
+    """A transport that remembers what it sent."""
+
+    def __init__(self, *args):
+        self.sent = []
+        super().__init__(*args)
+
+    def _send(self, step):
+        self.sent.append(step.request)
+        return super()._send(step)
+
+
+class RecordedSender(Sender):
+    """What a session gives to `Auth.login`, with the requests that went out as `sent`."""
 
     def __init__(self, url, context=None, namespace=None):
-        self.sent = []
-        self._addresses = (Address.parse(url),)
-        self._namespace = namespace
-        self._transport = Transport(self._addresses, context, None)
-
-    def __call__(self, method, target, content=None, *, namespace=None, token=None):
-        headers = {"X-Vault-Request": "true"}
-        if token is not None:
-            headers["X-Vault-Token"] = token
-        if within := self._namespace if namespace is None else namespace:
-            headers["X-Vault-Namespace"] = within
-        body = None if content is None else json.dumps(content).encode()
-        request = Request(method, target, headers, body, method != "GET")
-        self.sent.append(request)
-        with time_limit(remaining()):
-            return self._transport.run(exchange(request, self._addresses, remaining))
-
-    def close(self):
-        self._transport.close()
+        self._recorder = Recorder((Address.parse(url),), context, None)
+        self.sent = self._recorder.sent
+        super().__init__(self._recorder, (Address.parse(url),), namespace)
 
 
 @pytest.fixture
 def sender():
-    """A function that opens a `Sender`."""
+    """A function that opens a `RecordedSender`."""
     senders = []
 
     def open_(*args, **options):
-        senders.append(Sender(*args, **options))
+        senders.append(RecordedSender(*args, **options))
         return senders[-1]
 
     yield open_
@@ -71,6 +67,28 @@ def tell(sender, fault_server):
         return sender(fault_server.url)
 
     return open_
+
+
+@pytest.fixture
+def readable(openbao, kv2):
+    """A mount with a secret `app`, and the policy that allows to read it."""
+    openbao.put("app", {"password": "hunter2"}, mount=kv2)
+    policy = openbao.write_policy({f"{kv2}/data/*": ["read"]})
+    return SimpleNamespace(mount=kv2, policy=policy)
+
+
+@pytest.fixture
+def reads(openbao, readable):
+    """A function: whether a store with this table `auth` reads that secret."""
+
+    def read(auth, **options):
+        store = open_vault(**{"url": openbao.url, "mount": readable.mount, **options}, auth=auth)
+        try:
+            return store.read("app").data == {"password": "hunter2"}
+        finally:
+            store.close()
+
+    return read
 
 
 @pytest.fixture

@@ -7,16 +7,17 @@ import time
 
 import pytest
 
+from strongroom.errors import PermissionDeniedError
 from strongroom_vault.auth.agent import Agent
 from strongroom_vault.auth.token import TokenFile
 from strongroom_vault.loopback import find_binary
+from strongroom_vault.opening import open_vault
 
 
 @pytest.fixture
-def agent(openbao, kv2, approle, tmp_path):
+def agent(openbao, readable, approle, tmp_path):
     """An Agent with an identity of its own that may read one mount: its address, and the file of its token."""
-    policy = openbao.write_policy({f"{kv2}/data/*": ["read"]})
-    role = approle(token_policies=policy, token_ttl="300s")
+    role = approle(token_policies=["default", readable.policy], token_ttl="300s")
     (tmp_path / "role-id").write_text(role.role_id)
     (tmp_path / "secret-id").write_text(role.issue())
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -60,17 +61,31 @@ def _listens(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_requests_without_a_token_are_the_agents(agent, sender, openbao, kv2):
+def test_requests_without_a_token_are_the_agents(agent, sender, readable):
     """And what it may not read is denied."""
     url, _ = agent
-    openbao.put("app", {"password": "hunter2"}, mount=kv2)
     grant = Agent().login(None)
     assert (grant.token, grant.ours, Agent().repeatable) == (None, False, False)
     send = sender(url)
-    reply = send("GET", f"/v1/{kv2}/data/app")
+    reply = send("GET", f"/v1/{readable.mount}/data/app")
     assert json.loads(reply.body)["data"]["data"] == {"password": "hunter2"}
     assert send("GET", "/v1/secret/data/app").status == 403
     assert "X-Vault-Token" not in send.sent[0].headers
+
+
+def test_store_reads_through_it(agent, reads, accepted):
+    """It leaves the Agent's token alone when it is closed."""
+    url, sink = agent
+    assert reads({"method": "agent"}, url=url)
+    assert accepted(TokenFile(token_file=sink).login(None))
+
+
+def test_store_that_the_agent_may_not_read_is_denied(agent, openbao):
+    """Through it, as by a token of our own: the store's own error, and no login."""
+    url, _ = agent
+    openbao.put("app", {"password": "hunter2"})
+    with pytest.raises(PermissionDeniedError):
+        open_vault(url=url, auth={"method": "agent"})
 
 
 def test_its_sink_is_a_token_file(agent, accepted):

@@ -12,6 +12,7 @@ from strongroom.store import time_limit
 from strongroom_vault.auth import wrapping
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
+from strongroom_vault.opening import open_vault
 
 
 @pytest.fixture
@@ -99,6 +100,29 @@ def test_login_may_be_in_another_namespace_than_the_data(sender, openbao, approl
     assert AppRole(**options, namespace="").login(send).token
     with pytest.raises(ConfigurationError, match="in the store's namespace"):
         AppRole(**options).login(send)
+
+
+def test_store_logs_in_and_gives_its_token_back(reads, readable, approle, openbao):
+    """The login may be in another namespace than the data."""
+    role = approle(token_policies=readable.policy)
+    accessors = set(openbao.call("LIST", "auth/token/accessors")["data"]["keys"])
+    table = {"method": "approle", "role_id": role.role_id, "secret_id": role.issue(), "mount": role.mount}
+    assert reads(table)
+    assert set(openbao.call("LIST", "auth/token/accessors")["data"]["keys"]) == accessors
+
+
+def test_data_may_be_in_a_namespace_below_the_logins(openbao, approle, readable):
+    """A token of the root's that a policy lets into the namespace."""
+    openbao.call("POST", "sys/namespaces/below", {})
+    openbao.call("POST", "below/sys/mounts/kv", {"type": "kv", "options": {"version": "1"}})
+    openbao.call("POST", "below/kv/app", {"password": "hunter2"})
+    role = approle(token_policies=openbao.write_policy({"below/kv/*": ["read"]}))
+    table = {"method": "approle", "role_id": role.role_id, "secret_id": role.issue(), "mount": role.mount}
+    store = open_vault(url=openbao.url, namespace="below", mount="kv", auth={**table, "namespace": ""})
+    assert store.read("app").data == {"password": "hunter2"}
+    store.close()
+    with pytest.raises(ConfigurationError, match=f"no method answers at auth/{role.mount} in the store's namespace"):
+        open_vault(url=openbao.url, namespace="below", mount="kv", auth=table)
 
 
 # --- wrapped ----------------------------------------------------------------------------------------------------------

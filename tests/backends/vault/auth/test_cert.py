@@ -8,6 +8,7 @@ import trustme
 from strongroom.errors import ConfigurationError
 from strongroom_vault.auth.cert import Certificate
 from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.opening import open_vault
 from strongroom_vault.testing import TestVault
 from strongroom_vault.tls import TLSSettings
 
@@ -73,6 +74,20 @@ def test_login_shows_the_certificate_of_the_connection(server, sender, identity,
     assert server.call("GET", "auth/token/lookup-self", token=str(grant.token))["data"]["path"] == "auth/cert/login"
     assert (grant.ttl, grant.ours, auth.repeatable) == (50, True, True)
     assert "X-Vault-Token" not in send.sent[0].headers
+
+
+def test_store_reads_with_its_client_certificate(server, identity):
+    """The option that stands beside the table."""
+    server.put("app", {"password": "hunter2"})
+    policy = server.write_policy({"secret/data/*": ["read"]})
+    role = server.call("GET", "auth/cert/certs/app")["data"]
+    server.call("POST", "auth/cert/certs/reader", {"certificate": role["certificate"], "token_policies": policy})
+    tls = identity()
+    store = open_vault(
+        url=server.tls_url, ca_cert=tls.ca_cert, client_cert=tls.client_cert, auth={"method": "cert", "name": "reader"}
+    )
+    assert store.read("app").data == {"password": "hunter2"}
+    store.close()
 
 
 def test_strangers_certificate_is_not_accepted(server, sender, identity):

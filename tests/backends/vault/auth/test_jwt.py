@@ -49,6 +49,15 @@ def test_variable_is_read_anew_and_the_role_may_be_the_default(send, mount, issu
     assert auth.repeatable
 
 
+def test_store_reads_as_the_job(reads, readable, openbao, mount, issuer, monkeypatch):
+    """With the variable that its platform sets."""
+    openbao.call("POST", f"auth/{mount}/role/reader", {
+        "role_type": "jwt", "user_claim": "sub", "bound_audiences": ["vault"], "token_policies": [readable.policy],
+    })  # fmt: skip
+    monkeypatch.setenv("CI_JOB_JWT", issuer.sign(sub="job", aud="vault"))
+    assert reads({"method": "jwt", "role": "reader", "jwt_env": "CI_JOB_JWT", "mount": mount})
+
+
 @pytest.mark.parametrize(
     "claims", [{"aud": "another"}, {"aud": "vault", "iss": "https://evil.test"}, {"aud": "vault", "lifetime": -600}]
 )

@@ -74,6 +74,14 @@ def test_login_shows_the_token_of_the_pod(send, mount, cluster, service_account,
     assert auth.repeatable
 
 
+def test_store_reads_as_the_pod(reads, readable, openbao, mount, service_account, tmp_path):
+    """With nothing but a role's name and what the cluster mounts."""
+    role = openbao.call("GET", f"auth/{mount}/role/app")["data"]
+    openbao.call("POST", f"auth/{mount}/role/app", {**role, "token_policies": readable.policy})
+    (tmp_path / "token").write_text(service_account())
+    assert reads({"method": "kubernetes", "role": "app", "token_file": str(tmp_path / "token"), "mount": mount})
+
+
 def test_refusals_are_told_apart_from_a_missing_method(send, mount, cluster, service_account, exposed, tmp_path):
     """A review that says no, another service account, an unknown role."""
     file = tmp_path / "token"

@@ -106,3 +106,30 @@ def test_empty_token_is_not_authenticated():
     """The message says what to check."""
     with pytest.raises(VaultAuthenticationError, match="there is no token"):
         read_auth({"method": "token", "token": ""})
+
+
+def test_table_of_a_found_file_names_its_source(tmp_path, monkeypatch):
+    """What an application is given by its surroundings goes to an address of that file where the file asks for it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAULT_TOKEN", "s.ambient")
+    start = 'chain = [{ store = "vault" }]\n[stores.vault]\nurl = "http://127.0.0.1:1"\n'
+    (tmp_path / "strongroom.toml").write_text(start)
+    with pytest.raises(ConfigurationError, match=r"does not go to an address that only .* gives"):
+        plugins.prepare(discovery.load(), "vault")
+    (tmp_path / "strongroom.toml").write_text(start + 'auth = { method = "kubernetes", role = "app" }\n')
+    settings = plugins.settings(discovery.load(), "vault")
+    assert settings["auth"].value == {"method": "kubernetes", "role": "app"}
+    assert "token" not in settings
+    assert settings["auth"].secret
+
+
+def test_values_of_the_table_may_be_references(tmp_path, monkeypatch):
+    """As of any option."""
+    monkeypatch.setenv("ROLE_ID", "from-env")
+    (tmp_path / "secret-id").write_text("from-file\n")
+    (tmp_path / "strongroom.toml").write_text(
+        'chain = [{ store = "vault" }]\n[stores.vault]\nurl = "http://127.0.0.1:1"\n'
+        'auth = { method = "approle", role_id = { env = "ROLE_ID" }, secret_id = { file = "secret-id" } }\n'
+    )
+    table = plugins.settings(discovery.load(config_file=tmp_path / "strongroom.toml"), "vault")["auth"].value
+    assert read_auth(table) == AppRole(role_id="from-env", secret_id="from-file")

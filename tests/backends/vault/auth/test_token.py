@@ -30,6 +30,14 @@ def test_token_file_is_read_anew(tmp_path):
     assert auth.repeatable
 
 
+def test_store_reads_with_the_token_in_the_file(reads, readable, openbao, tmp_path):
+    """It is somebody else's, and good after the store is closed."""
+    token = openbao.issue_token({f"{readable.mount}/data/*": ["read"]})
+    (tmp_path / "token").write_text(token)
+    for _ in range(2):
+        assert reads({"method": "token-file", "token_file": str(tmp_path / "token")})
+
+
 @pytest.mark.parametrize(("content", "words"), [
     (None, "No such file"), (b"", "it is empty"), (b" \n", "it is empty"), (b"s.canary\xff", "not UTF-8"),
     (b"s.canary x", "no token has"), (b"s.canary\nX-Evil: 1", "no credential has"), (b"canary" * 20_000, "larger than"),
