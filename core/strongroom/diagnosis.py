@@ -55,9 +55,9 @@ def diagnose(store: str, ask: Callable[[], Health]) -> Health:
         health = Health(ok=False, error=error.with_traceback(None), checks=error.checks)
     seconds = time.monotonic() - started
     if not isinstance(health, Health):
-        reason = f"its probe answered {type(health).__name__}, which is no Health"
-        bug = StoreError(None, reason, store=store, hint="This is a bug in the store's plugin")
-        health = Health(ok=False, error=bug)
+        health = _bug(f"its probe answered {type(health).__name__}, which is no Health", store)
+    elif not all(map(_is_check, health.checks)):
+        health = _bug("its probe answered a Health whose checks are none", store)
     return _whole(replace(health, seconds=seconds), store)
 
 
@@ -69,6 +69,16 @@ def ask_together(questions: Mapping[str, Callable[[], Health]]) -> dict[str, Hea
     started = time.monotonic()
     asked = {name: _begun(name, ask) for name, ask in questions.items()}
     return {name: _awaited(name, answer, started) for name, answer in asked.items()}
+
+
+def _is_check(value: object) -> bool:
+    state = value.state if isinstance(value, Check) else None
+    return isinstance(state, CheckState)
+
+
+def _bug(reason: str, store: str) -> Health:
+    """For an answer that is not what it is declared to be: its author's type checker may not have been asked."""
+    return Health(ok=False, error=StoreError(None, reason, store=store, hint="This is a bug in the store's plugin"))
 
 
 def _begun(name: str, ask: Callable[[], Health]) -> Future[Health]:

@@ -85,12 +85,20 @@ def test_a_failed_check_outweighs_what_the_store_says():
     assert health.checks == (FINE, FAILED)
 
 
-def test_an_answer_that_is_no_health_is_a_bug_of_the_plugin():
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"ok": True}, "answered dict"),
+        (Health(ok=True, checks=("fine",)), "whose checks are none"),
+        (Health(ok=True, checks=(Check("unsealed", "failed"),)), "whose checks are none"),
+    ],
+)
+def test_an_answer_that_is_no_health_is_a_bug_of_the_plugin(answer, words):
     """And no crash."""
-    health = answering({"ok": True})
+    health = answering(answer)
     assert not health.ok
     assert type(health.error) is errors.StoreError
-    assert "answered dict" in health.detail
+    assert words in health.detail
 
 
 def test_all_are_asked_at_the_same_time():

@@ -109,7 +109,7 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
                 "place": _place(config, name),
                 "seconds": health.seconds,
                 "detail": health.detail,
-                "facts": dict(health.facts),
+                "facts": {name: str(fact) for name, fact in health.facts.items()},
                 "checks": [
                     {"name": check.name, "state": check.state.value, "detail": check.detail, "hint": check.hint}
                     for check in health.checks
