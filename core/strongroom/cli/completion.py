@@ -75,13 +75,7 @@ def references(ctx: click.Context, incomplete: str) -> list[str]:
 def paths(ctx: click.Context, incomplete: str) -> list[str]:
     """Paths, one folder at a time; through a folder that holds one thing it goes on."""
     with _opened(ctx) as (secrets, config):
-        found = _words(incomplete, _below(secrets, config, incomplete))
-        while len(found) == 1 and found[0].endswith("/"):
-            deeper = _words(found[0], _below(secrets, config, found[0]))
-            if not deeper:
-                break
-            found = deeper
-        return found
+        return _deepest(incomplete, lambda typed: _words(typed, _below(secrets, config, typed)))
 
 
 def folders(ctx: click.Context, incomplete: str) -> list[str]:
@@ -96,16 +90,29 @@ def keys(ctx: click.Context, incomplete: str) -> list[str]:
 
 
 def path_then_keys(ctx: click.Context, incomplete: str) -> list[str]:
-    """The words of `set`: a path, then keys."""
+    """The words of `set`: a path, then keys, and after KEY=@ the names of files."""
     before = ctx.params.get("words") or ()
+    key, mark, file = incomplete.partition("=@")
+    if mark and key:
+        return [f"{key}{mark}{name}" for name in files(file)]
+    # For bash the word that is completed begins after the @, and what is before it are words of their own: `man bash`,
+    # COMP_WORDBREAKS.
+    if mark or (before and before[-1] == "=@"):
+        return files(file if mark else incomplete)
     return _words(incomplete, _keys(ctx, str(before[0]))) if before else references(ctx, incomplete)
 
 
 def versions(ctx: click.Context, incomplete: str) -> list[str]:
     """The versions of the secret whose path stands before."""
-    path, store = str(ctx.params.get("path") or ""), ctx.params.get("store")
+    # After an option that lacks a value, click has given no word to its argument yet.
+    path, store = str(ctx.params.get("path") or next(iter(ctx.args), "")), ctx.params.get("store")
     with _opened(ctx) as (secrets, _):
         return _words(incomplete, (str(info.version) for info in secrets.versions.history(path, store=store)))
+
+
+def files(incomplete: str) -> list[str]:
+    """Names of files, as `paths` has those of secrets; hidden ones where a dot is typed."""
+    return _deepest(incomplete, _files)
 
 
 def stores(ctx: click.Context, incomplete: str) -> list[str]:
@@ -171,6 +178,28 @@ def _keys(ctx: click.Context, path: str) -> set[str]:
         with contextlib.suppress(StrongroomError):
             found |= secrets.get_secret(path).keys()
         return found
+
+
+def _deepest(incomplete: str, below: Callable[[str], list[str]]) -> list[str]:
+    """What is offered for what is typed; a folder that is alone stands for what is in it."""
+    found = below(incomplete)
+    while len(found) == 1 and found[0].endswith("/"):
+        deeper = below(found[0])
+        if not deeper:
+            break
+        found = deeper
+    return found
+
+
+def _files(typed: str) -> list[str]:
+    folder, slash, name = typed.rpartition("/")
+    above = folder + slash
+    try:
+        entries = [*os.scandir(Path(above).expanduser())]
+    except (OSError, ValueError, RuntimeError):
+        return []
+    names = (f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
+    return [above + each for each in _words(name, names) if name or not each.startswith(".")]
 
 
 def _words(incomplete: str, found: Iterable[str]) -> list[str]:

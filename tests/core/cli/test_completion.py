@@ -1,6 +1,8 @@
 """Completion on Tab: what a shell is offered, and that a failure offers nothing and says nothing."""
 
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import pexpect
 import pytest
+
+from strongroom.cli import completion
 
 CANARY = "canary-7f3a"
 SHELLS = ("bash", "zsh", "fish")
@@ -72,6 +76,12 @@ def configured() -> None:
         (("set", "database/connection", "po"), ["port"]),
         (("set", "app/config", "--store", ""), ["memory"]),
         (("delete", "services/w"), ["services/web"]),
+        (("rollback", "services/w"), ["services/web"]),
+        (("rollback", "services/web", ""), ["1"]),
+        (("destroy", "services/web", "1", ""), ["1"]),
+        (("diff", "services/web", "--versions", ""), ["1"]),
+        (("diff", "services/web", "--versions", "1", ""), ["1"]),
+        (("undelete", "services/none", ""), []),
         (("list", "s"), ["services/"]),
         (("--environment", ""), ["dev", "prod"]),
         (("--environment", "dev", "get", "da"), ["database/connection"]),
@@ -84,6 +94,59 @@ def configured() -> None:
 def test_what_is_offered(tab, shell, words, offered):
     """Paths one folder at a time, keys after a # or as the next word; never a name that a shell would run."""
     assert tab(*words, shell=shell) == offered
+
+
+@pytest.fixture
+def certificates() -> None:
+    """Files here and in folders, some under names that a shell would run."""
+    for name in ("web.crt", "web.key", ".hidden", "certs/api.crt", "certs/api.key", "only/one/it.pem", "$(id)", "a b"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(CANARY, "utf-8")
+    Path("empty").mkdir()
+
+
+@pytest.mark.usefixtures("certificates")
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("we", ["web.crt", "web.key"]),
+        ("certs/", ["certs/api.crt", "certs/api.key"]),
+        ("ce", ["certs/api.crt", "certs/api.key"]),
+        ("o", ["only/one/it.pem"]),
+        ("", ["certs/", "empty/", "only/", "web.crt", "web.key"]),
+        (".h", [".hidden"]),
+        ("em", ["empty/"]),
+        ("none/x", []),
+        ("../none\0", []),
+    ],
+)
+def test_a_file_is_offered_after_key_and_at(typed, offered):
+    """One folder at a time, and nothing that a shell would run."""
+    assert completion.files(typed) == offered
+
+
+@pytest.mark.usefixtures("certificates")
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("before", [("services/web", "a=@x"), ("services/web",), ()])
+def test_the_file_is_a_part_of_the_word(tab, shell, before):
+    """For bash of its own words: it divides them at = and @."""
+    word = "key=@web.k" if before else "services/web#key=@web.k"
+    whole = f"{word}ey"
+    if shell != "bash":
+        assert tab("set", *before, word, shell=shell) == [whole]
+        return
+    head, _, tail = word.partition("=@")
+    divided = [part for each in before for part in re.split("(=@)", each)]
+    assert tab("set", *divided, head, "=@", tail) == ["web.key"]
+    assert "web.key" in tab("set", *divided, head, "=@")
+
+
+def test_the_folder_of_the_user_is_one_too(monkeypatch):
+    """The tilde stays as it is typed: `set` reads it."""
+    monkeypatch.setenv("HOME", str(Path("home").absolute()))
+    Path("home").mkdir()
+    Path("home/web.crt").touch()
+    assert completion.files("~/w") == ["~/web.crt"]
 
 
 def test_paths_and_keys_come_from_the_server(tab, openbao, kv2, monkeypatch):
@@ -159,3 +222,35 @@ def test_in_a_real_bash_a_tab_completes_a_path_and_a_key(script):
         bash.expect_exact("6432")
     finally:
         bash.close(force=True)
+
+
+START = {
+    "bash": ("bash", "--norc", "--noprofile", "-i"),
+    "zsh": ("zsh", "-f", "-i"),
+    "fish": ("fish", "--no-config", "-i"),
+}
+LOAD = {
+    "bash": 'eval "$(strongroom completion bash)"',
+    "zsh": 'autoload -Uz compinit; compinit -D; eval "$(strongroom completion zsh)"',
+    "fish": "strongroom completion fish | source",
+}
+
+
+@pytest.mark.usefixtures("configured", "certificates")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_in_a_real_shell_a_tab_completes_a_file(shell, script, monkeypatch):
+    """Typed at a terminal, after a key of the command line that the shell then runs."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not here")
+    monkeypatch.setenv("HOME", str(Path("only").absolute()))
+    environ = {**os.environ, "PATH": f"{Path(script).parent}:{os.environ['PATH']}", "TERM": "dumb"}
+    person = pexpect.spawn(START[shell][0], list(START[shell][1:]), env=environ, encoding="utf-8", timeout=30)
+    try:
+        person.sendline(f'{LOAD[shell]}; echo loa""ded')
+        person.expect_exact("loaded")
+        person.send("echo strongroom; strongroom set services/web cert=@web.c\t")
+        person.expect_exact("cert=@web.crt")
+        person.sendline("")
+        person.expect_exact("stored cert at services/web")
+    finally:
+        person.close(force=True)
