@@ -91,6 +91,12 @@ def test_the_page_of_a_command_says_all_that_its_help_says(path, command, ctx, b
         assert words(f"{int(code)}{code.meaning}") in page
 
 
+@pytest.mark.parametrize("command", [pytest.param(found, id=path) for path, found, _ in commands()])
+def test_every_command_shows_an_example(command):
+    """What a reader of a help text looks for first."""
+    assert command_pages.parts(command).example
+
+
 def test_the_list_has_every_command_and_the_options_before_it(built):
     """What stands before the command is for every one of them."""
     index = (built / "index.html").read_text("utf-8")
