@@ -18,7 +18,7 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [README, *sorted(DOCS.glob("*.md")), *sorted((DOCS / "how-to").glob("*.md")), DOCS / "commands" / "index.md"]
 
-WITH_SERVER = {"quickstart.md", "how-to/kubernetes.md", "how-to/github-actions.md"}
+WITH_SERVER = {"quickstart.md", "vault.md", "how-to/kubernetes.md", "how-to/github-actions.md"}
 """Pages that are written for a reader with VAULT_ADDR and VAULT_TOKEN set."""
 
 FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)

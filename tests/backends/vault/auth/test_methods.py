@@ -1,5 +1,7 @@
 """The table `auth`: what it may hold, and what is said of one that is wrong."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,16 @@ from strongroom_vault.opening import open_vault
 def test_table_is_read_as_its_method(table, auth):
     """Text, whatever it comes from."""
     assert read_auth(SensitiveDict({name: SensitiveStr(value) for name, value in table.items()})) == auth
+
+
+def test_page_has_an_example_of_every_method_and_each_is_right():
+    """Those that the page itself does not run against a server, too."""
+    page = Path(__file__).parents[4] / "docs" / "vault.md"
+    blocks = re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    tables = [tomllib.loads(block)["stores"]["vault"]["auth"] for block in blocks]
+    for table in tables:
+        read_auth({name: value if isinstance(value, str) else "referred-to" for name, value in table.items()})
+    assert {table["method"] for table in tables} == METHODS.keys() - {"token"}
 
 
 def test_path_may_begin_at_home(monkeypatch):
