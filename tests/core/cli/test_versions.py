@@ -218,6 +218,22 @@ def test_what_was_destroyed_before_it_failed_is_said(command, three):
     assert [info.destroyed for info in three.versions(PATH)] == [True, False, False]
 
 
+def test_what_was_done_is_said_in_json_on_demand(command, three):
+    """One object on stdout, when it is done."""
+
+    def document(*arguments):
+        done = command(*arguments, "--json")
+        assert done.code == 0
+        return json.loads(done.out)
+
+    about = {"version": 1, "path": PATH, "store": "memory"}
+    assert document("rollback", PATH, "1") == {**about, "from_version": 1, "secret_version": 4}
+    command("delete", PATH)
+    assert document("undelete", PATH, "4") == {**about, "secret_version": 4}
+    assert document("destroy", PATH, "2", "1", "--yes") == {**about, "secret_versions": [2, 1]}
+    assert command("destroy", PATH, "9", "--yes", "--json").out == b""
+
+
 # --- what is asked ----------------------------------------------------------------------------------------------------
 
 

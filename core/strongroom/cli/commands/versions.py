@@ -28,6 +28,7 @@ _store = click.option(
     help="In this store, not in the first of the chain that can be written.",
 )
 _yes = click.option("-y", "--yes", is_flag=True, help="Do not ask, where it is production.")
+_json = click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON object.")
 
 
 def _version(word: str) -> Version:
@@ -41,8 +42,9 @@ def _version(word: str) -> Version:
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each version.")
 @current
 def history_command(invocation: Invocation, path: str, *, store: str | None, as_json: bool) -> None:
-    """Print the versions of a secret, oldest first: when each was written, and how it is now. No value is read.
+    """Print the versions of a secret, oldest first.
 
+    Of each it says when it was written, and how it is now; no value is read.
     A version is the current one, readable, deleted (undelete brings it back) or destroyed (nothing does). The last
     column says when it was deleted, or will be by itself. Versions that the store keeps no more are not there.
 
@@ -141,8 +143,11 @@ def diff_command(
 @click.argument("version", type=_version, shell_complete=completed("version"))
 @_store
 @_yes
+@_json
 @current
-def rollback_command(invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool) -> None:
+def rollback_command(
+    invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool, as_json: bool
+) -> None:
     """Write what an old version holds as a new version.
 
     Nothing is lost by it: the versions in between stay. Where somebody else writes at the same moment nothing is
@@ -157,6 +162,8 @@ def rollback_command(invocation: Invocation, path: str, version: Version, *, sto
         made = secrets.versions.rollback(path, version, store=target.store)
     numbered = "" if made is None else f", as version {made}"
     output.say(f"stored version {_shown(version)} of {shown(path)} again{numbered}")
+    if as_json:
+        output.write_document({"path": path, "store": target.store, "from_version": version, "secret_version": made})
 
 
 @click.command("undelete")
@@ -164,8 +171,11 @@ def rollback_command(invocation: Invocation, path: str, version: Version, *, sto
 @click.argument("version", type=_version, shell_complete=completed("version"))
 @_store
 @_yes
+@_json
 @current
-def undelete_command(invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool) -> None:
+def undelete_command(
+    invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool, as_json: bool
+) -> None:
     """Make a deleted version readable again.
 
     It says in which store first, and asks in production. A version that is not deleted stays as it is.
@@ -178,6 +188,8 @@ def undelete_command(invocation: Invocation, path: str, version: Version, *, sto
         ask(reasons(target, secrets.config, drops=False), yes=yes)
         secrets.versions.undelete(path, version, store=target.store)
     output.say(f"version {_shown(version)} of {shown(path)} can be read again")
+    if as_json:
+        output.write_document({"path": path, "store": target.store, "secret_version": version})
 
 
 @click.command("destroy")
@@ -185,9 +197,10 @@ def undelete_command(invocation: Invocation, path: str, version: Version, *, sto
 @click.argument("versions", nargs=-1, required=True, type=_version, shell_complete=completed("version"))
 @_store
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@_json
 @current
 def destroy_command(
-    invocation: Invocation, path: str, versions: tuple[Version, ...], *, store: str | None, yes: bool
+    invocation: Invocation, path: str, versions: tuple[Version, ...], *, store: str | None, yes: bool, as_json: bool
 ) -> None:
     """Remove the data of versions for good.
 
@@ -214,6 +227,8 @@ def destroy_command(
             output.say(f"of {what}, destroyed before it failed: {_listed(done) or 'none'}")
             raise
     output.say(f"destroyed {what} of {shown(path)}")
+    if as_json:
+        output.write_document({"path": path, "store": target.store, "secret_versions": wanted})
 
 
 def _state(info: VersionInfo, versions: Sequence[VersionInfo]) -> str:
