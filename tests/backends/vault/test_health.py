@@ -99,6 +99,7 @@ def test_a_server_that_was_sealed_while_the_store_was_open(own_openbao):
     assert not health.ok
     assert isinstance(health.error, StoreUnavailableError)
     assert health.facts["sealed"] == "yes"
+    assert "standby" not in health.facts  # which it says of itself while it is sealed
     assert states(health.checks) == {"reachable": "ok", "clock": "ok", "unsealed": "failed"}
     assert "operator unseal" in check(health, "unsealed").hint
     front.close()
@@ -181,11 +182,13 @@ def test_a_server_that_is_sealed_says_so_to_a_store_that_opens(own_openbao):
     assert states(error.checks) == {"reachable": "ok", "clock": "ok", "unsealed": "failed"}
 
 
-def test_a_server_that_is_gone_is_not_asked_again():
-    """There is nobody to say more."""
-    error = failure(url="http://127.0.0.1:1", token="t")
+def test_a_server_that_is_gone_is_not_asked_again(fault_server):
+    """There is nobody to say more, and the time is the caller's."""
+    fault_server.answers[:] = [None]
+    error = failure(url=fault_server.url, token="t")
     assert isinstance(error, VaultConnectionError)
     assert error.checks == ()
+    assert not any("sys/health" in request.target for request in fault_server.requests)
 
 
 def test_a_server_that_says_nothing_of_itself_hides_no_error(fault_server, answered):
