@@ -35,13 +35,12 @@ class AsyncTransport:
     Args:
         context: the TLS context for addresses that are https.
         server_name: the name in their certificates, where it is not the host's.
-        at_once: how many connections there may be.
     """
 
-    def __init__(self, context: ssl.SSLContext | None, server_name: str | None, *, at_once: int) -> None:
+    def __init__(self, context: ssl.SSLContext | None, server_name: str | None) -> None:
         self._server_name = server_name
         self._http = ClientSession(
-            connector=TCPConnector(ssl=context or True, limit=at_once),
+            connector=TCPConnector(ssl=context or True, limit=0),  # who runs exchanges decides how many
             cookie_jar=DummyCookieJar(),
             headers={"Accept-Encoding": "identity"},
             auto_decompress=False,

@@ -18,7 +18,7 @@ from typing import Generic, TypeAlias, TypeVar
 from strongroom.errors import StoreError, StoreUnavailableError
 from strongroom.store import remaining
 from strongroom_vault.async_transport import AsyncTransport
-from strongroom_vault.exchange import Reply, Steps
+from strongroom_vault.exchange import Reply, Start
 
 AT_ONCE = 16
 """How many exchanges are under way at a time: beyond that, one server answers no faster."""
@@ -26,13 +26,13 @@ AT_ONCE = 16
 _WINDOW = 4 * AT_ONCE
 """How many items are taken before what came of the first of them is given back."""
 
+_GRACE = 0.2
+"""How much longer than the exchanges themselves they are waited for, in seconds: each says best what it missed."""
+
 _PATIENCE = 1.0
 """How long the end of the thread is waited for, in seconds. It is a daemon, should a name never be looked up."""
 
 _K = TypeVar("_K")
-
-Start: TypeAlias = Callable[[Callable[[], float]], Steps]
-"""Makes an exchange; it is given what tells the seconds that this exchange has left."""
 
 Transports: TypeAlias = Callable[[], AsyncTransport]
 """Makes a transport, in the event loop that it is for."""
@@ -57,7 +57,7 @@ def run_many(transports: Transports, items: Iterable[tuple[_K, Start]]) -> Itera
             if not under_way:
                 return
             batch.put(taken)
-            came = batch.take(remaining())
+            came = batch.take(remaining() + _GRACE)
             under_way -= len(came)
             yield from came
     finally:

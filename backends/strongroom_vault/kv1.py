@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from strongroom.model import Secret, Value
 from strongroom_vault.contents import prepared, restored
 from strongroom_vault.exchange import Reply
-from strongroom_vault.kv import ListingAPI, VaultKV
+from strongroom_vault.kv import Item, ListingAPI, VaultKV
 from strongroom_vault.sender import Ask
 from strongroom_vault.session import Session
 
@@ -44,16 +44,12 @@ class VaultKV1(VaultKV):
 
     def read(self, path: str) -> Secret:
         """The secret at `path`."""
-        return self._secret(self._session.request(*self._read_ask(path)), path)
+        return self._secret(path, self._session.request(*self._read_ask(path)))
 
     def write(self, path: str, data: Mapping[str, Value]) -> None:
         """Replaces the whole secret."""
-        form = prepared(path, data)
-        # POST both creates and replaces. Without a method, hvac would read the secret first, to choose one.
-        ask = self._api.create_or_update_secret(
-            path=self._full(path), secret=form, method="POST", mount_point=self._session.mount
-        )
-        self._accept(self._session.request(*ask), path)
+        item = Item(path, data)
+        self._written(item, self._session.request(*self._write_ask(item)))
 
     def delete(self, path: str) -> None:
         """Removes the secret for good. The server answers alike whether there was one, so that it is read first."""
@@ -64,5 +60,17 @@ class VaultKV1(VaultKV):
     def _read_ask(self, path: str) -> Ask:
         return self._api.read_secret(path=self._full(path), mount_point=self._session.mount)
 
-    def _secret(self, reply: Reply, path: str) -> Secret:
+    def _secret(self, path: str, reply: Reply) -> Secret:
         return Secret(path, restored(self._content(reply, path)))
+
+    def _write_ask(self, item: Item) -> Ask:
+        # POST both creates and replaces. Without a method, hvac would read the secret first, to choose one.
+        return self._api.create_or_update_secret(
+            path=self._full(item.path),
+            secret=prepared(item.path, item.data),
+            method="POST",
+            mount_point=self._session.mount,
+        )
+
+    def _written(self, item: Item, reply: Reply) -> None:
+        self._accept(reply, item.path)

@@ -12,6 +12,7 @@ from strongroom.model import Secret, SensitiveDict, Value, Version
 from strongroom_vault.answers import document, is_absent, malformed, member
 from strongroom_vault.contents import prepared, restored, stored_number
 from strongroom_vault.exchange import Reply
+from strongroom_vault.kv import Item
 from strongroom_vault.kv2_versions import MetadataAPI, VaultKV2Metadata, labels, moment
 from strongroom_vault.sender import Ask
 from strongroom_vault.session import Session
@@ -58,7 +59,7 @@ class VaultKV2(VaultKV2Metadata):
 
     def read(self, path: str) -> Secret:
         """The newest version of the secret at `path`."""
-        return self._secret(self._get(path), path)
+        return self._secret(path, self._get(path))
 
     def read_version(self, path: str, version: Version) -> Secret:
         """That version of the secret at `path`. No other right is needed than to read the newest one."""
@@ -66,13 +67,12 @@ class VaultKV2(VaultKV2Metadata):
         reply = self._get(path, version) if isinstance(version, int) and version > 0 else None
         if reply is None or is_absent(reply):
             raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
-        return self._secret(reply, path)
+        return self._secret(path, reply)
 
     def write(self, path: str, data: Mapping[str, Value]) -> int:
         """Replaces the whole secret; returns its new version."""
-        form = prepared(path, data)
-        # A mount or a secret may take no write without check-and-set: then it is checked against whatever is there.
-        return self._settled(path, form, self._post(path, form, None), lambda _: True)
+        item = Item(path, data)
+        return self._written(item, self._session.request(*self._write_ask(item)))
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> int:
         """Replaces the whole secret when its newest version is `expected`; None expects none, or a deleted one.
@@ -98,7 +98,7 @@ class VaultKV2(VaultKV2Metadata):
         ask = self._api.delete_latest_version_of_secret(path=self._full(path), mount_point=self._session.mount)
         self._accept(self._session.request(*ask), path)
 
-    def _secret(self, reply: Reply, path: str) -> Secret:
+    def _secret(self, path: str, reply: Reply) -> Secret:
         """The version that a reply to a read holds."""
         if (gone := _deleted_version(reply)) is not None:
             raise SecretNotFoundError(path, f"version {gone} is deleted")
@@ -126,6 +126,9 @@ class VaultKV2(VaultKV2Metadata):
             if newest == before:
                 break
             reply = self._post(path, form, newest.version)
+        return self._new_version(path, reply)
+
+    def _new_version(self, path: str, reply: Reply) -> int:
         self._accept(reply, path)
         version = (member(document(reply), "data") or {}).get("version")
         if not isinstance(version, int):
@@ -152,11 +155,22 @@ class VaultKV2(VaultKV2Metadata):
             path=self._full(path), version=version, mount_point=self._session.mount, raise_on_deleted_version=False
         )
 
+    def _write_ask(self, item: Item) -> Ask:
+        return self._post_ask(item.path, prepared(item.path, item.data), None)
+
+    def _written(self, item: Item, reply: Reply) -> int:
+        if reply.status != 400:
+            return self._new_version(item.path, reply)
+        # A mount or a secret may take no write without check-and-set: then it is checked against whatever is there.
+        return self._settled(item.path, prepared(item.path, item.data), reply, lambda _: True)
+
     def _post(self, path: str, form: SensitiveDict, cas: int | None) -> Reply:
-        ask = self._api.create_or_update_secret(
+        return self._session.request(*self._post_ask(path, form, cas))
+
+    def _post_ask(self, path: str, form: SensitiveDict, cas: int | None) -> Ask:
+        return self._api.create_or_update_secret(
             path=self._full(path), secret=form, cas=cas, mount_point=self._session.mount
         )
-        return self._session.request(*ask)
 
 
 def _deleted_version(reply: Reply) -> int | None:

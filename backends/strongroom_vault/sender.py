@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from strongroom.errors import StoreError
 from strongroom.model import SensitiveStr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.address import Address
 from strongroom_vault.consistency import FORWARD, INCONSISTENT, INDEX, later
-from strongroom_vault.exchange import Reply, Request, Steps, exchange
+from strongroom_vault.exchange import Reply, Request, Start, Steps, exchange
 
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+_K = TypeVar("_K")
 
 
 class Ask(NamedTuple):
@@ -28,6 +33,10 @@ class Driver(Protocol):
 
     def run(self, steps: Steps) -> Reply:
         """The reply that the exchange ends with."""
+        ...
+
+    def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
+        """What many exchanges end with, in any order; a few dozen items are taken ahead of what is given back."""
         ...
 
     def close(self) -> None:
@@ -83,20 +92,51 @@ class Sender:
         Raises:
             StoreError: as `exchange` and the driver do.
         """
+        ask = Ask(method, target, content)
+        request = self._request(ask, self._namespace if namespace is None else namespace, token, idempotent=idempotent)
+        with time_limit(remaining()):
+            reply = self._driver.run(exchange(request, self._addresses, remaining))
+        self._note(ask, reply)
+        return reply
+
+    def many(
+        self, asks: Iterable[tuple[_K, Ask, SensitiveStr | None]]
+    ) -> Iterator[tuple[tuple[_K, Ask], Reply | StoreError]]:
+        """The reply to each of many requests, in any order: each with a name, and the token to send with it.
+
+        A few dozen are taken ahead of what is given back. Each may take what `remaining()` is at the start.
+
+        Raises:
+            StoreUnavailableError: nothing came within `remaining()`.
+        """
+
+        def started() -> Iterator[tuple[tuple[_K, Ask], Start]]:
+            for name, ask, token in asks:
+                request = self._request(ask, self._namespace, token)
+                yield (name, ask), partial(exchange, request, self._addresses)
+
+        for (name, ask), outcome in self._driver.run_many(started()):
+            if isinstance(outcome, Reply):
+                self._note(ask, outcome)
+            yield (name, ask), outcome
+
+    def _request(
+        self, ask: Ask, namespace: str | None, token: SensitiveStr | None, *, idempotent: bool = False
+    ) -> Request:
         headers = {"X-Vault-Request": "true"}
         if token is not None:
             headers["X-Vault-Token"] = token
-        if within := self._namespace if namespace is None else namespace:
-            headers["X-Vault-Namespace"] = within
+        if namespace:
+            headers["X-Vault-Namespace"] = namespace
         if self._index is not None:
             headers[INDEX], headers[INCONSISTENT] = self._index, FORWARD
-        changes = method in _CHANGES
-        request = Request(method, target, headers, _encoded(content), changes and not idempotent)
-        with time_limit(remaining()):
-            reply = self._driver.run(exchange(request, self._addresses, remaining))
-        if changes:
+        changes = ask.method in _CHANGES and not idempotent
+        return Request(ask.method, ask.target, headers, _encoded(ask.content), changes)
+
+    def _note(self, ask: Ask, reply: Reply) -> None:
+        """Keeps which state a change has led to."""
+        if ask.method in _CHANGES:
             self._index = later(self._index, reply.headers.get(INDEX.lower()))
-        return reply
 
     def close(self) -> None:
         """Closes the connections."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 from weakref import WeakSet
 
-from strongroom.errors import PermissionDeniedError, StrongroomError
+from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError
+from strongroom.model import SensitiveStr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.address import Address
 from strongroom_vault.answers import failure
@@ -18,7 +19,7 @@ from strongroom_vault.exchange import Reply
 from strongroom_vault.lifetime import now
 from strongroom_vault.renewal import Renewal
 from strongroom_vault.restraint import restraint_of
-from strongroom_vault.sender import Driver, Sender
+from strongroom_vault.sender import Ask, Driver, Sender
 from strongroom_vault.tokens import Held, Tokens
 from strongroom_vault.verdicts import LOOKUP, Verdicts, mount_target
 
@@ -26,6 +27,8 @@ __all__ = ["LOOKUP", "Driver", "Session", "mount_target"]
 
 _CLOSE_LIMIT = 5.0
 """How long `close` may take, in seconds: a login or a renewal may be under way, and tokens are given back."""
+
+_K = TypeVar("_K")
 
 _sessions: WeakSet[Session] = WeakSet()
 
@@ -124,12 +127,33 @@ class Session:
             return self._send(method, target, content, namespace="")
         held = self._current()
         reply = self._send(method, target, content, token=held.token)
-        if reply.status == 403 and (other := self._replacement(held, target)) is not None:
-            held = other
-            reply = self._send(method, target, content, token=held.token)
+        if reply.status == 403:
+            return self._again(held, Ask(method, target, content)) or reply
         if reply.status < 300:
             held.proved = True
         return reply
+
+    def request_many(self, asks: Iterable[tuple[_K, Ask]]) -> Iterator[tuple[_K, Reply | StoreError]]:
+        """`request` for many at a time: what each comes to, in any order. A few dozen are taken ahead.
+
+        Raises:
+            StoreUnavailableError: nothing came within `remaining()`.
+            StoreError, ConfigurationError: as `Auth.login` does.
+        """
+
+        def authorized() -> Iterator[tuple[tuple[_K, Held], Ask, SensitiveStr | None]]:
+            for name, ask in asks:
+                held = self._current()
+                yield (name, held), ask, held.token
+
+        for ((name, held), ask), outcome in self._send.many(authorized()):
+            if isinstance(outcome, Reply) and outcome.status == 403:
+                try:
+                    yield name, self._again(held, ask) or outcome
+                except StoreError as error:
+                    yield name, error
+            else:
+                yield name, outcome
 
     def failure(self, reply: Reply, path: str | None, *, changes: bool = False) -> StrongroomError:
         """The error for a reply that is not the answer to what was asked."""
@@ -162,6 +186,16 @@ class Session:
         self._watched = held
         if self._renewal.has_work(held):
             self._renewer.wake()
+
+    def _again(self, refused: Held, ask: Ask) -> Reply | None:
+        """The reply by another token than the one that was refused; None where there is no other."""
+        other = self._replacement(refused, ask.target)
+        if other is None:
+            return None
+        reply = self._send(*ask, token=other.token)
+        if reply.status < 300:
+            other.proved = True
+        return reply
 
     def _replacement(self, refused: Held, target: str) -> Held | None:
         """Another token than the one that was refused, where there is one or a login may be asked for it."""

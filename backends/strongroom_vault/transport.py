@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http.client import HTTPException, HTTPResponse
+from typing import TYPE_CHECKING, TypeVar
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -22,8 +23,13 @@ from urllib3.exceptions import (
 from strongroom.errors import StoreError
 from strongroom.store import time_limit
 from strongroom_vault.address import Address
-from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Request, Send, Steps
+from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Request, Send, Start, Steps
 from strongroom_vault.sockets import DeadlineSocket, connect
+
+if TYPE_CHECKING:
+    from strongroom_vault.async_transport import AsyncTransport
+
+_K = TypeVar("_K")
 
 _POOLED = 64
 """How many idle connections to one address are kept. More threads than this each open one of their own."""
@@ -108,7 +114,7 @@ class Transport:
         step = next(steps)
         while True:
             if self._closed.is_set():
-                raise StoreError(reason="it is closed", hint="Open a new one")
+                raise _closed()
             came = None
             if isinstance(step, Send):
                 came = self._send(step)
@@ -119,6 +125,24 @@ class Transport:
             except StopIteration as done:
                 reply: Reply = done.value
                 return reply
+
+    def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
+        """What many exchanges end with, in any order, on connections of their own: see `bulk.run_many`.
+
+        Raises:
+            StoreError: the transport is closed.
+            StoreUnavailableError: nothing came within `remaining()`.
+        """
+        from strongroom_vault import bulk  # it stands on aiohttp, which only batches pay for
+
+        if self._closed.is_set():
+            raise _closed()
+        yield from bulk.run_many(self._async_transport, items)
+
+    def _async_transport(self) -> AsyncTransport:
+        from strongroom_vault.async_transport import AsyncTransport
+
+        return AsyncTransport(self._context, self._server_name)
 
     def close(self) -> None:
         """Closes the connections, and ends the waits of exchanges that are under way."""
@@ -141,6 +165,10 @@ class Transport:
             return _fault(error)
         except OSError as error:
             return Fault(FaultKind.LOST, type(error).__name__)
+
+
+def _closed() -> StoreError:
+    return StoreError(reason="it is closed", hint="Open a new one")
 
 
 def _pool(address: Address, context: ssl.SSLContext | None, server_name: str | None) -> HTTPConnectionPool:

@@ -36,6 +36,7 @@ from strongroom.store import (
     SecretStore,
     VersionedStore,
     VersionInfo,
+    WalkableStore,
     WritableStore,
 )
 from strongroom.version_rules import as_labels, as_versions, check_labels, check_version, of_version
@@ -65,6 +66,7 @@ class Front:
         self._store = store
         self._keyed = store if isinstance(store, KeyedStore) else None
         self._listable = store if isinstance(store, ListableStore) else None
+        self._walkable = store if isinstance(store, WalkableStore) else None
         self._writable = store if isinstance(store, WritableStore) else None
         self._checked = store if isinstance(store, CheckedStore) else None
         self._versioned = store if isinstance(store, VersionedStore) else None
@@ -155,8 +157,12 @@ class Front:
         yield from self._stream(prefix or None, lambda: listable.list_entries(prefix))
 
     def walk(self, prefix: str = "") -> Iterator[str]:
-        """The path of every secret below `prefix`, depth first."""
+        """The path of every secret below `prefix`."""
         prefix = check_prefix(prefix)
+        if self._listable is not None and self._walkable is not None:
+            walkable = self._walkable
+            yield from self._stream(prefix or None, lambda: walkable.walk(prefix))
+            return
         folders = [prefix]
         while folders:
             folder = folders.pop()
@@ -191,12 +197,12 @@ class Front:
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Each path with its new version or its own error; one by one where the store has no bulk writes."""
-        hidden = map(_concealed, items)
+        items = map(_concealed, items)  # no frame keeps what the caller gave
         if self._bulk is None:
-            yield from ((path, self._outcome(self.write, path, data)) for path, data in hidden)
+            yield from ((path, self._outcome(self.write, path, data)) for path, data in items)
         else:
             yield from self._many(
-                self._bulk.write_many, hidden, lambda path, data: (check_path(path), check_data(path, data))
+                self._bulk.write_many, items, lambda path, data: (check_path(path), check_data(path, data))
             )
 
     def delete(self, path: str) -> None:

@@ -192,6 +192,18 @@ class ListableStore(Protocol):
 
 
 @runtime_checkable
+class WalkableStore(Protocol):
+    """A listable store that names all that is below a prefix with less work than folder by folder."""
+
+    def walk(self, prefix: str) -> Iterator[str]:
+        """The path of every secret below `prefix` (the empty string is the top), each once, in any order.
+
+        *Must* agree with `list_entries`, folder by folder, and raise where that would.
+        """
+        ...
+
+
+@runtime_checkable
 class WritableStore(Protocol):
     """A store that can be changed."""
 

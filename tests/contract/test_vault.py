@@ -10,7 +10,7 @@ from strongroom_vault.opening import open_vault
 class VaultContract(StoreContract):
     """What the two engines have in common. A silent server is an outage."""
 
-    capabilities = frozenset({"listable", "writable", "probed"})
+    capabilities = frozenset({"listable", "writable", "bulk", "probed"})
     cannot_hold = frozenset({"large integers"})
     version: int
     prefix = ""
