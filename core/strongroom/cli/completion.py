@@ -95,10 +95,9 @@ def path_then_keys(ctx: click.Context, incomplete: str) -> list[str]:
     key, mark, file = incomplete.partition("=@")
     if mark and key:
         return [f"{key}{mark}{name}" for name in files(file)]
-    # For bash the word that is completed begins after the @, and what is before it are words of their own: `man bash`,
-    # COMP_WORDBREAKS.
+    # In bash =@ is a word of its own (COMP_WORDBREAKS), while readline completes from the @ on (rl_special_prefixes).
     if mark or (before and before[-1] == "=@"):
-        return files(file if mark else incomplete)
+        return [f"@{name}" for name in files(file if mark else incomplete)]
     return _words(incomplete, _keys(ctx, str(before[0]))) if before else references(ctx, incomplete)
 
 

@@ -22,6 +22,7 @@ _YES = "Do not ask, where it is production or cannot be undone."
     "--json",
     "document",
     metavar="FILE",
+    type=click.Path(allow_dash=True),
     help="Set the keys of a JSON object, and answer with one; - reads it from stdin.",
 )
 @click.option(
