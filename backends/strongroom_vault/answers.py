@@ -19,8 +19,8 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.model import SensitiveDict, protect_data
-from strongroom_vault.errors import VaultAuthenticationError
-from strongroom_vault.exchange import Reply
+from strongroom_vault.errors import VaultAuthenticationError, VaultUnsureError
+from strongroom_vault.exchange import Reply, may_be_applied
 
 _UNAVAILABLE = {
     412: "it is behind the state that was asked for",
@@ -93,8 +93,9 @@ def failure(  # noqa: PLR0911  # one for each status
         return SecretTooLargeError(path, f"{place} refuses its size (HTTP 413)")
     if status in _UNAVAILABLE or status >= 500:
         words = f"{place} answered HTTP {status}: {_UNAVAILABLE.get(status, 'it failed')}"
-        unsure = changes and status >= 500 and status not in {501, 503}
-        return StoreUnavailableError(path, words + ("; the change may or may not have been made" if unsure else ""))
+        if changes and may_be_applied(reply):
+            return VaultUnsureError(path, words)
+        return StoreUnavailableError(path, words)
     if 200 <= status < 300:
         return malformed(path, place)
     return StoreError(path, f"{place} answered HTTP {status}")

@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
-from strongroom.errors import SecretTooLargeError, StoreUnavailableError
+from strongroom.errors import SecretTooLargeError, StoreError, StoreUnavailableError
 from strongroom_vault.address import Address
-from strongroom_vault.errors import VaultConnectionError
+from strongroom_vault.cluster import Cluster
+from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
 
 MAX_REPLY = 4 * 1024 * 1024
 """The longest body of a reply that is read, in bytes: four times the largest secret that a server holds by default."""
-
-RETRIES = 2
-"""How often one request is repeated, as in Vault's own client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +80,33 @@ class Wait:
 
 Steps: TypeAlias = Generator[Send | Wait, Reply | Fault | None, Reply]
 
+Start: TypeAlias = Callable[[Callable[[], float]], Steps]
+"""Begins an exchange; it is given what tells how many seconds that has left."""
+
 # The server did nothing: it is behind the state asked for (412), over a limit (429), or a standby (472, 473).
 _NOT_APPLIED = frozenset({412, 429, 472, 473})
-# 501 is a server that waits to be initialised, which no retry will do. A mount that is just being made answers 400.
-_WORTH_REPEATING = _NOT_APPLIED | {400} | (frozenset(range(500, 600)) - {501})
+# 501 is a server that waits to be initialised, which no retry will do.
+_FAILED = frozenset(range(500, 600)) - {501}
+# A node that answers so is not asked first again. One that is behind (412) is well.
+_UNWELL = _NOT_APPLIED - {412} | frozenset(range(500, 600))
+
+_LAST_CHANCE = 0.5
+_SHORTEST_PAUSE = 1.0
 
 _TLS_HINT = "Check `ca_cert`, `tls_server_name` and the client certificate of this store"
-_UNSURE = ", so that the change may or may not have been made"
+
+
+def may_be_applied(reply: Reply) -> bool:
+    """Whether a change that was answered like this may have been made all the same.
+
+    "leadership lost while committing log" is a 500, and the change may be there. A 503 in Vault's own words is a server
+    that did nothing; one of a gateway may stand for a reply that got lost. A success that is not Vault's is no word on
+    what Vault did.
+    """
+    vaults_own = reply.body.lstrip().startswith(b"{")
+    if 200 <= reply.status < 300:
+        return bool(reply.body) and not vaults_own
+    return reply.status in _FAILED and not (reply.status == 503 and vaults_own)
 
 
 def exchange(
@@ -99,13 +117,18 @@ def exchange(
 ) -> Steps:
     """Everything that one request takes, until there is a reply that means something.
 
-    A server that cannot be reached is not waited for: each address is tried once, and then the chain has its fallback.
-    A server that answers that it is busy is asked again after what it says in Retry-After, or 1.0 to 1.5 s and then
-    twice that, as Vault's Go client does (hashicorp/vault `api/client.go`, `DefaultRetryPolicy`).
+    A node that cannot be reached is passed over, and one that fails is left for the next at once: with others to ask, a
+    node gets half of the time that is left, so that one which hangs does not take all of it. Once every node was asked,
+    or when the cluster has no leader, there is a pause: what the server says in Retry-After, else 1.0 to 1.5 s and then
+    twice that, as Vault's Go client does (hashicorp/vault `api/client.go`, `DefaultRetryPolicy`). A request is sent
+    three times at most, if nothing else is configured; a redirect that is followed does not count.
+
+    A change is sent again only when the server surely did not make it. Whoever knows what was there before can settle
+    the rest (`settling`).
 
     Args:
         request: what is asked.
-        addresses: the nodes of one cluster, in the order of preference.
+        addresses: the nodes of one cluster; a `Cluster` remembers which of them is well.
         remaining: how many seconds are left, in total.
         jitter: a number from 0 to 1.
 
@@ -114,78 +137,168 @@ def exchange(
 
     Raises:
         VaultConnectionError: there was no whole reply.
-        StoreUnavailableError: a redirect that is not followed.
+        VaultUnsureError: there was no whole reply to a change that may have been made.
+        StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached.
         SecretTooLargeError: the reply is longer than `MAX_REPLY`.
     """
-    nodes, retries, hopped = list(addresses), 0, False
+    course = _Course(request, Cluster.of(addresses))
     while True:
-        left = remaining()
+        node, left = course.next(), remaining()
         if left <= 0:
-            raise VaultConnectionError(reason=f"no time is left to ask {nodes[0]}")
-        came = yield Send(request, nodes[0], left)
+            raise VaultConnectionError(reason=f"no time is left to ask {node}")
+        came = yield Send(request, node, course.share(left))
         assert came is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
-        if isinstance(came, Fault):
-            nodes = _after_fault(came, request, nodes, again=retries == 0 and remaining() > 0)
-            retries += came.kind is FaultKind.LOST
+        if (reply := course.judged(node, came)) is not None:
+            return reply
+        left = remaining()
+        if course.goes_on and left > 0:
             continue
-        if 300 <= came.status < 400:
-            nodes, hopped = [_redirected(came, request, nodes[0], addresses, hopped), *addresses], True
-            continue
-        repeatable = _NOT_APPLIED if request.changes else _WORTH_REPEATING
-        if came.status not in repeatable or retries == RETRIES:
-            return came
-        retries += 1
-        pause = _pause(came, retries, jitter)
-        if pause >= remaining():
-            return came
+        pause = None if course.goes_on or course.is_over else _pause(course.trouble, course.attempts, left, jitter)
+        if pause is None:
+            return _given_up(course.trouble)
         yield Wait(pause)
+        course.begin_anew()
 
 
-def _after_fault(fault: Fault, request: Request, nodes: list[Address], *, again: bool) -> list[Address]:
-    """The nodes that are still worth asking after a fault of the first one; raises where there is none.
+class _Course:
+    """How far one exchange has come: whom it may still ask, how often it has asked, and what its last trouble was."""
 
-    `again`: a read that was lost may be sent once more.
-    """
-    where = f"{nodes[0]}: {fault.reason}"
-    if fault.kind is FaultKind.TOO_LARGE:
-        raise SecretTooLargeError(reason=where)
+    def __init__(self, request: Request, cluster: Cluster) -> None:
+        self.attempts = 0
+        self.trouble: Reply | StoreError = StoreUnavailableError(reason="nothing was asked")
+        self.goes_on = True
+        self._request = request
+        self._cluster = cluster
+        self._nodes = list(cluster.order)  # those that can be reached, as far as is known
+        self._due = list(self._nodes)  # those of them that were not asked since the last pause
+        self._hop: Address | None = None  # where a redirect leads
+
+    @property
+    def is_over(self) -> bool:
+        """It may not, or cannot, ask again."""
+        return self.attempts > self._cluster.retries or not self._nodes
+
+    def next(self) -> Address:
+        """Whom to ask."""
+        return self._hop or self._due.pop(0)
+
+    def share(self, left: float) -> float:
+        """How long this attempt may take. A change leaves some time to find out whether it was made."""
+        if len(self._nodes) > 1 and self.attempts < self._cluster.retries:
+            return left / 2
+        return left * 3 / 4 if self._request.changes else left
+
+    def begin_anew(self) -> None:
+        """After a pause, every node may be asked again."""
+        self._due = list(self._nodes)
+
+    def judged(self, node: Address, came: Reply | Fault) -> Reply | None:
+        """The reply, where it means something; else None: then the exchange `goes_on` at once, or pauses."""
+        hopped, self._hop = self._hop is not None, None
+        if isinstance(came, Fault):
+            self._take_fault(node, came, hopped=hopped)
+        elif 300 <= came.status < 400:
+            self._take_redirect(node, came, hopped=hopped)
+        elif self._take_reply(node, came):
+            return came
+        return None
+
+    def _take_fault(self, node: Address, fault: Fault, *, hopped: bool) -> None:
+        self._cluster.failed(node)
+        self.trouble = _failure(fault, self._request, node)
+        if fault.kind is FaultKind.UNREACHABLE:
+            self._nodes.remove(node)
+            self.attempts += hopped
+        else:
+            self.attempts += 1
+            # The connection was closed just before it was used, or the node ended: either is found out at once.
+            self._due = self._due or list(self._nodes)
+        lost_leader = hopped and fault.kind is FaultKind.UNREACHABLE  # of which the others know no better
+        self.goes_on = bool(self._due) and not self.is_over and not lost_leader
+
+    def _take_redirect(self, node: Address, reply: Reply, *, hopped: bool) -> None:
+        there = _target(reply, self._request, node, self._cluster)
+        if not hopped and there in self._nodes:
+            self._due = [other for other in self._due if other != there]
+            self._hop, self.goes_on = there, True
+            return
+        why = "which redirects too" if there in self._nodes else "which cannot be reached"
+        self.trouble = StoreUnavailableError(reason=f"{node} redirects to {there}, {why}: the cluster has no leader")
+        self.attempts += 1
+        self.goes_on = False  # the others know no better
+
+    def _take_reply(self, node: Address, reply: Reply) -> bool:
+        """Whether the reply is what the exchange ends with."""
+        (self._cluster.failed if reply.status in _UNWELL else self._cluster.answered)(node)
+        if not _worth_repeating(reply, self._request):
+            return True
+        self.trouble = reply
+        self.attempts += 1
+        # A mount that is just being made, which answers 400, is not on the other nodes yet.
+        self.goes_on = bool(self._due) and reply.status != 400 and not self.is_over
+        return False
+
+
+def _worth_repeating(reply: Reply, request: Request) -> bool:
+    if reply.status in _NOT_APPLIED:
+        return True
+    if request.changes:
+        return reply.status == 503 and not may_be_applied(reply)
+    # A mount that is just being made answers 400.
+    return reply.status == 400 or reply.status in _FAILED
+
+
+def _failure(fault: Fault, request: Request, node: Address) -> StoreError:
+    """The error for a fault after which the next node may be asked; raises the others."""
+    where = f"{node}: {fault.reason}"
     if fault.kind is FaultKind.UNTRUSTED:
         raise VaultConnectionError(reason=where, hint=_TLS_HINT)
-    if fault.kind is FaultKind.LOST:
-        if request.changes:
-            raise VaultConnectionError(reason=where + _UNSURE)
-        # A connection that the server closed just before we used it looks like this; a new one is opened at once.
-        if again:
-            return [*nodes[1:], nodes[0]]
-        raise VaultConnectionError(reason=where)
-    if len(nodes) == 1:
-        raise VaultConnectionError(reason=where)
-    return nodes[1:]
+    if request.changes and fault.kind is not FaultKind.UNREACHABLE:
+        raise VaultUnsureError(reason=where)
+    if fault.kind is FaultKind.TOO_LARGE:
+        raise SecretTooLargeError(reason=where)
+    return VaultConnectionError(reason=where)
 
 
-def _redirected(reply: Reply, request: Request, here: Address, known: Sequence[Address], hopped: bool) -> Address:  # noqa: FBT001  # private
+def _given_up(trouble: Reply | StoreError) -> Reply:
+    if isinstance(trouble, Reply):
+        return trouble
+    raise trouble
+
+
+def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> Address:
     """The configured address that a redirect names; only the address is followed, never the path it gives."""
     there = Address.of_location(reply.headers.get("location", ""), here)
     where = f"{here} redirects to {there or 'nowhere'}"
-    fault = None
-    if hopped:
-        fault = "which is the second redirect"
-    elif there is None or (same := next((address for address in known if address.same_origin(there)), None)) is None:
+    hint = "Add that address to `url` if it is a node of the cluster"
+    same = next((address for address in cluster if there is not None and address.same_origin(there)), None)
+    if same is None:
         fault = "which is not one of the configured addresses"
-    elif here.scheme == "https" and there.scheme != "https":
+    elif same == here:
+        fault, hint = "which is itself", "Check that the address is Vault's own, and what stands between"
+    elif here.scheme == "https" and same.scheme != "https":
         fault = "which has no TLS"
     elif request.changes and reply.status not in {307, 308}:
         fault = f"with a status that turns a write into a read ({reply.status})"
+    elif not cluster.redirects:
+        fault, hint = "which is not followed", "Put the active node's address first in `url`, or allow redirects"
     else:
         return same
-    raise StoreUnavailableError(
-        reason=f"{where}, {fault}", hint="Add that address to `url` if it is a node of the cluster"
-    )
+    raise StoreUnavailableError(reason=f"{where}, {fault}", hint=hint)
 
 
-def _pause(reply: Reply, retries: int, jitter: Callable[[], float]) -> float:
-    """How long to wait before asking again, in seconds."""
-    asked = reply.headers.get("retry-after", "").strip()
+def _pause(trouble: Reply | StoreError, attempts: int, left: float, jitter: Callable[[], float]) -> float | None:
+    """How long to wait before asking again, in seconds; None where there is no time for that.
+
+    What the server asks for is kept to. A pause of our own is cut where that leaves time for one more attempt, since an
+    election takes two to four seconds.
+    """
+    asked = trouble.headers.get("retry-after", "").strip() if isinstance(trouble, Reply) else ""
     if asked.isascii() and asked.isdigit():
-        return float(asked)
-    return retries * (1.0 + jitter() / 2)
+        pause = float(asked)
+        return pause if pause < left else None
+    pause = max(attempts, 1) * (1.0 + jitter() / 2)
+    if pause < left:
+        return pause
+    pause = left - _LAST_CHANCE
+    return pause if pause >= _SHORTEST_PAUSE else None

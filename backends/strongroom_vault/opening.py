@@ -14,6 +14,7 @@ from strongroom_vault.auth import Auth
 from strongroom_vault.auth.cert import Certificate
 from strongroom_vault.auth.methods import check_namespace, read_auth
 from strongroom_vault.auth.token import StaticToken
+from strongroom_vault.cluster import Cluster
 from strongroom_vault.kv1 import VaultKV1
 from strongroom_vault.kv2 import VaultKV2
 from strongroom_vault.mounts import find_version
@@ -97,12 +98,12 @@ def _open(  # noqa: PLR0917  # the options, checked and not
     # They stand on hvac and urllib3, which cost more to load than all of Strongroom.
     from strongroom_vault import adapter, transport
 
-    addresses = _addresses(url)
-    encrypted = any(address.scheme == "https" for address in addresses)
+    cluster = _cluster(url)
+    encrypted = any(address.scheme == "https" for address in cluster)
     prefix, mount = _checked("prefix", prefix, check_prefix), _checked("mount", mount.strip("/"), check_path)
     session = Session(
-        transport.Transport(addresses, tls.context() if encrypted else None, tls.server_name),
-        addresses,
+        transport.Transport(cluster, tls.context() if encrypted else None, tls.server_name),
+        cluster,
         auth,
         namespace=_namespace(namespace),
         mount=mount,
@@ -125,11 +126,12 @@ def _checked(option: str, value: str, check: Callable[[str], str]) -> str:
     raise ConfigurationError(f"{option}: {reason}. Write it as segments joined by single slashes")
 
 
-def _addresses(url: str | Sequence[str]) -> tuple[Address, ...]:
-    addresses = tuple(map(Address.parse, [url] if isinstance(url, str) else url))
+def _cluster(url: str | Sequence[str]) -> Cluster:
+    urls = url.split(",") if isinstance(url, str) else url
+    addresses = [Address.parse(one.strip()) for one in urls if one.strip()]
     if not addresses:
         raise ConfigurationError("url: it names no address")
-    return addresses
+    return Cluster(addresses)
 
 
 def _auth(token: str | None, table: dict[str, str] | None, tls: TLSSettings) -> Auth:

@@ -4,10 +4,11 @@ import pytest
 
 from strongroom.errors import SecretTooLargeError, StoreUnavailableError
 from strongroom_vault.address import Address
-from strongroom_vault.errors import VaultConnectionError
+from strongroom_vault.cluster import Cluster
+from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
 from strongroom_vault.exchange import Fault, FaultKind, Reply, Request, Send, Wait, exchange
 
-ONE, TWO = Address.parse("https://one:8200"), Address.parse("https://two:8200")
+ONE, TWO, THREE = (Address.parse(f"https://{name}:8200") for name in ("one", "two", "three"))
 PLAIN = Address.parse("http://one:8200")
 READ = Request("GET", "/v1/secret/data/app", {"X-Vault-Token": "t"})
 WRITE = Request("POST", "/v1/secret/data/app", {"X-Vault-Token": "t"}, b"{}", changes=True)
@@ -18,7 +19,7 @@ class Run:
     """Runs an exchange against prepared answers, and keeps what it asked for. A wait takes its time from `left`."""
 
     def __init__(self, request, answers, *, addresses=(ONE,), left=10.0):
-        self.asked, self.waits, self.left = [], [], left
+        self.asked, self.waits, self.shares, self.left, self.reply = [], [], [], left, None
         steps = exchange(request, addresses, lambda: self.left, lambda: 0.5)
         answers = iter(answers)
         step = next(steps)
@@ -27,7 +28,11 @@ class Run:
                 if isinstance(step, Send):
                     assert step.request is request
                     self.asked.append(step.address)
-                    step = steps.send(next(answers))
+                    self.shares.append(step.timeout)
+                    answer = next(answers)
+                    if isinstance(answer, Fault) and answer.reason == "hangs":
+                        self.left -= step.timeout
+                    step = steps.send(answer)
                 else:
                     assert isinstance(step, Wait)
                     self.waits.append(step.seconds)
@@ -37,8 +42,8 @@ class Run:
             self.reply = done.value
 
 
-def status(code, **headers):
-    return Reply(code, {name.replace("_", "-"): value for name, value in headers.items()}, b"")
+def status(code, body=b"", **headers):
+    return Reply(code, {name.replace("_", "-"): value for name, value in headers.items()}, body)
 
 
 def fault(kind):
@@ -60,15 +65,17 @@ def test_a_read_is_asked_again_twice(code):
     assert Run(READ, [status(code), OK]).reply is OK
 
 
-@pytest.mark.parametrize("code", [412, 429, 472, 473])
-def test_a_write_that_was_not_applied_is_sent_again(code):
-    """These statuses say that the server did nothing."""
-    assert Run(WRITE, [status(code), OK]).reply is OK
+@pytest.mark.parametrize(("code", "body"), [
+    (412, b""), (429, b""), (472, b""), (473, b""), (503, b'{"errors":["Vault is sealed"]}'),
+])  # fmt: skip
+def test_a_write_that_was_not_applied_is_sent_again(code, body):
+    """These say that the server did nothing."""
+    assert Run(WRITE, [status(code, body), OK]).reply is OK
 
 
 @pytest.mark.parametrize("code", [400, 500, 502, 503, 504])
 def test_a_write_that_may_have_been_applied_is_not(code):
-    """ "leadership lost while committing" is a 500, and the write may be there."""
+    """ "leadership lost while committing" is a 500, and the write may be there; so it may behind a gateway's 503."""
     run = Run(WRITE, [status(code)])
     assert (run.reply.status, run.waits) == (code, [])
 
@@ -88,6 +95,12 @@ def test_a_wait_beyond_the_deadline_is_not_begun():
     """The reply comes now, so that the chain has its time for the fallback."""
     run = Run(READ, [status(429, retry_after="7")], left=3.0)
     assert (run.reply.status, run.waits) == (429, [])
+
+
+def test_a_pause_of_our_own_is_cut_to_leave_one_more_attempt():
+    """An election takes longer than a link with its three seconds would otherwise wait."""
+    assert Run(READ, [status(500)] * 3, left=3.0).waits == [1.25, 1.25]
+    assert Run(READ, [status(500)], left=1.0).waits == []
 
 
 def test_no_time_left_sends_nothing():
@@ -111,17 +124,20 @@ def test_next_node_is_asked_when_one_cannot_be_reached(request_):
         Run(request_, [fault(FaultKind.UNREACHABLE)] * 2, addresses=(ONE, TWO))
 
 
-def test_a_read_that_was_lost_is_sent_again_once():
-    """The server may have closed an idle connection just before it was used."""
-    assert Run(READ, [fault(FaultKind.LOST), OK]).reply is OK
+def test_a_read_that_was_lost_is_sent_again_at_once():
+    """The server may have closed an idle connection just before it was used. Three times are enough."""
+    run = Run(READ, [fault(FaultKind.LOST), OK])
+    assert (run.reply, run.waits) == (OK, [])
     with pytest.raises(VaultConnectionError):
-        Run(READ, [fault(FaultKind.LOST)] * 2)
+        Run(READ, [fault(FaultKind.LOST)] * 3)
 
 
 def test_a_write_that_was_lost_is_never_sent_again():
     """It may have been applied, and the message says so."""
-    with pytest.raises(VaultConnectionError, match="may or may not"):
-        Run(WRITE, [fault(FaultKind.LOST)])
+    with pytest.raises(VaultUnsureError, match="may or may not"):
+        Run(WRITE, [fault(FaultKind.LOST)], addresses=(ONE, TWO))
+    with pytest.raises(VaultUnsureError):
+        Run(WRITE, [fault(FaultKind.TOO_LARGE)])
 
 
 @pytest.mark.parametrize(("kind", "error"), [
@@ -132,6 +148,65 @@ def test_what_no_retry_mends_is_final(kind, error):
     """A certificate is not better the second time; and no other node is shown the token."""
     with pytest.raises(error):
         Run(READ, [fault(kind)], addresses=(ONE, TWO))
+
+
+# --- several nodes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [412, 429, 472, 473, 500, 502, 503, 504])
+def test_a_read_goes_to_the_next_node_at_once(code):
+    """Sealed, a standby, over its limit, broken: the next one may be well. When all were asked, there is a pause."""
+    run = Run(READ, [status(code, retry_after="7"), OK], addresses=(ONE, TWO))
+    assert (run.asked, run.waits, run.reply) == ([ONE, TWO], [], OK)
+    run = Run(READ, [status(code)] * 3, addresses=(ONE, TWO))
+    assert (run.asked, run.waits, run.reply.status) == ([ONE, TWO, ONE], [2.5], code)
+    run = Run(READ, [status(code)] * 3, addresses=(ONE, TWO, THREE))
+    assert (run.asked, run.waits) == ([ONE, TWO, THREE], [])
+
+
+def test_a_mount_that_is_being_made_is_asked_again_where_it_is():
+    """The other nodes may not know it yet, and would call it a wrong configuration."""
+    run = Run(READ, [status(400), OK], addresses=(ONE, TWO))
+    assert (run.asked, run.waits) == ([ONE, ONE], [1.25])
+
+
+def test_a_node_that_hangs_gets_half_of_the_time():
+    """Then the next one gets half of the rest, and the last one all of it."""
+    hangs = Fault(FaultKind.LOST, "hangs")
+    run = Run(READ, [hangs, hangs, OK], addresses=(ONE, TWO, THREE), left=4.0)
+    assert (run.asked, run.shares, run.reply) == ([ONE, TWO, THREE], [2.0, 1.0, 1.0], OK)
+    run = Run(READ, [Fault(FaultKind.UNREACHABLE, "hangs"), OK], addresses=(ONE, TWO), left=4.0)
+    assert run.shares == [2.0, 2.0]
+
+
+def test_a_node_of_its_own_gets_all_the_time():
+    """There is nobody else to ask. A change leaves some of it to find out whether it was made."""
+    assert Run(READ, [OK], left=4.0).shares == [4.0]
+    assert Run(WRITE, [OK], left=4.0).shares == [3.0]
+
+
+def test_the_node_that_answered_last_is_asked_first():
+    """A dead first node costs one request its attempt, and not each."""
+    cluster = Cluster((ONE, TWO, THREE))
+    assert Run(READ, [fault(FaultKind.UNREACHABLE), OK], addresses=cluster).asked == [ONE, TWO]
+    assert Run(WRITE, [OK], addresses=cluster).asked == [TWO]
+    assert Run(READ, [status(503), OK], addresses=cluster).asked == [TWO, THREE]
+    assert Run(READ, [OK], addresses=cluster).asked == [THREE]
+    assert list(cluster) == [ONE, TWO, THREE]
+
+
+def test_a_node_that_lost_a_write_is_not_asked_first_what_became_of_it():
+    """It is down or hangs, and the answer is elsewhere."""
+    cluster = Cluster((ONE, TWO))
+    with pytest.raises(VaultUnsureError):
+        Run(WRITE, [fault(FaultKind.LOST)], addresses=cluster)
+    assert Run(READ, [OK], addresses=cluster).asked == [TWO]
+
+
+def test_a_number_of_retries_can_be_configured():
+    """As VAULT_MAX_RETRIES has it."""
+    run = Run(READ, [status(503)], addresses=Cluster((ONE, TWO), retries=0))
+    assert (run.asked, run.shares) == ([ONE], [10.0])
 
 
 # --- redirects --------------------------------------------------------------------------------------------------------
@@ -145,10 +220,28 @@ def test_redirect_to_a_configured_address_is_followed(request_):
 
 
 def test_redirect_is_followed_once():
-    """Two nodes that name each other would go on for ever."""
-    hops = [status(307, location="https://two:8200/"), status(307, location="https://one:8200/")]
-    with pytest.raises(StoreUnavailableError, match="second redirect"):
-        Run(READ, hops, addresses=(ONE, TWO))
+    """Two nodes that name each other have no leader now: they are asked again later, and not for ever."""
+    to_two, to_one = (status(307, location=f"https://{name}:8200/") for name in ("two", "one"))
+    run = Run(READ, [to_two, to_one, OK], addresses=(ONE, TWO))
+    assert (run.asked, run.waits) == ([ONE, TWO, ONE], [1.25])
+    with pytest.raises(StoreUnavailableError, match="redirects too: the cluster has no leader"):
+        Run(READ, [to_two, to_one] * 3, addresses=(ONE, TWO))
+
+
+@pytest.mark.parametrize("request_", [READ, WRITE], ids=["read", "write"])
+def test_redirect_to_a_leader_that_is_gone_is_waited_out(request_):
+    """The others redirect to it until one of them is elected: they know no better, so that they are not asked."""
+    gone = status(307, location="https://one:8200/")
+    run = Run(request_, [fault(FaultKind.UNREACHABLE), gone, gone, OK], addresses=(ONE, TWO, THREE))
+    assert (run.asked, run.waits, run.reply) == ([ONE, TWO, TWO, TWO], [1.25, 2.5], OK)
+    run = Run(request_, [gone, fault(FaultKind.UNREACHABLE), OK], addresses=Cluster((TWO, ONE, THREE)))
+    assert (run.asked, run.waits, run.reply) == ([TWO, ONE, TWO], [1.25], OK)
+
+
+def test_redirects_can_be_refused_altogether():
+    """As VAULT_DISABLE_REDIRECTS has it."""
+    with pytest.raises(StoreUnavailableError, match="not followed"):
+        Run(READ, [status(307, location="https://two:8200/")], addresses=Cluster((ONE, TWO), redirects=False))
 
 
 @pytest.mark.parametrize("location", [
