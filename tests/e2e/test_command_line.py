@@ -1,0 +1,268 @@
+"""Every command in development and in production, at once on a real terminal and through pipes, on a real server.
+
+The value of the secret is of this run alone. It is looked for in what every process of the machine was started with,
+in what is printed, and in the file in which a shell keeps what was typed.
+"""
+
+import io
+import json
+import os
+import re
+import secrets
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import pexpect
+import pytest
+
+STRONGROOM = str(Path(sys.executable).parent / "strongroom")
+CANARY = f"canary-{secrets.token_hex(8)}"
+MODES = {"dev": (24, 80), "production": (40, 120)}
+"""Each with the size of its terminal: lines and columns."""
+
+CONFIGURATION = """
+[secrets]
+DB_PASSWORD = "database/connection#password"
+DB_POOL_SIZE = { at = "database/pool#size", default = 5 }
+
+[stores.vault]
+mount = "MOUNT"
+
+[environments.dev]
+chain = ["vault", "env", "dotenv"]
+
+[environments.production]
+production = true
+chain = ["vault", "env"]
+"""
+DOCUMENT = json.dumps({"password": CANARY})
+PRINT_AND_WAIT = """'printenv DB_PASSWORD; echo "token: $VAULT_TOKEN."; read line'"""
+
+PIPE, TERMINAL = "pipe", "terminal"
+BOTH = (PIPE, TERMINAL)
+
+
+class Case(NamedTuple):
+    """One command line; `{own}` in it is a name of its own for each mode and each of `BOTH`.
+
+    Attributes:
+        words: what is typed after `strongroom`.
+        shows: where it is asked to print the value.
+        refused: where it must end with code 2.
+        code: how it ends everywhere else.
+        table: on a terminal it is a table, in bold and colours.
+        piped: what stands in stdin, where that is a pipe.
+        asked: what a terminal asks, and what is typed.
+        writes: it stores the value, or it deletes one: production asks first.
+        waits_after: what is on the screen when it waits to be let go.
+    """
+
+    words: str
+    shows: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    code: int = 0
+    table: bool = False
+    piped: str = ""
+    asked: tuple[str, str] | None = None
+    writes: bool = False
+    waits_after: str = ""
+
+
+CASES = [
+    Case("get database/connection password", shows=BOTH),
+    Case("get database/connection", shows=(PIPE,), table=True),
+    Case("get database/connection --reveal", shows=BOTH, table=True),
+    Case("get --json database/connection#password", shows=BOTH),
+    Case("set written/{own} password", piped=f"{CANARY}\n", asked=("#password: ", CANARY), writes=True),
+    Case("set written/{own} password=@value.txt", writes=True),
+    Case("set written/{own} --json document.json", writes=True),
+    Case("set written/{own} --json -", piped=DOCUMENT, writes=True, refused=(TERMINAL,)),
+    Case("delete spare/{own}", writes=True),
+    Case("list --recursive database"),
+    Case("check", table=True),
+    Case(f"run -- sh -c {PRINT_AND_WAIT}", shows=BOTH, piped="\n", waits_after="token: ."),
+    *(
+        Case(f"export --format {kind}", shows=(PIPE,), refused=(TERMINAL,))
+        for kind in ("dotenv", "json", "shell", "github")
+    ),
+    Case("export --format shell --reveal", shows=BOTH),
+    Case("explain database/connection password", table=True),
+    Case("doctor", table=True),
+    Case("config show", table=True),
+    Case("config check"),
+    Case("stores", table=True),
+    Case("history database/connection", table=True),
+    Case("diff database/connection --versions 1 2", code=10, table=True),
+    Case("completion bash"),
+]
+
+
+class Place(NamedTuple):
+    """Where the commands work: the mount, and the token that they have."""
+
+    mount: str
+    token: str
+
+
+@pytest.fixture(scope="module")
+def place(openbao) -> Place:
+    """A mount with secrets, and a token that may do with it what an application and its operator do."""
+    mount = openbao.fresh_mount()
+    rules = {
+        f"{mount}/data/*": ["create", "read", "update", "patch", "delete"],
+        f"{mount}/metadata/*": ["list", "read", "update", "delete"],
+        f"{mount}/metadata": ["list"],
+        f"sys/internal/ui/mounts/{mount}": ["read"],
+        "auth/token/lookup-self": ["read"],
+        "sys/capabilities-self": ["update"],
+    }
+    for value in ("old", CANARY):
+        openbao.put("database/connection", {"password": value, "port": 5432}, mount=mount)
+    for mode in MODES:
+        for how in BOTH:
+            openbao.put(f"spare/{mode}-{how}", {"password": CANARY}, mount=mount)
+    return Place(mount, openbao.issue_token(rules))
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> str:
+    """A folder for compiled modules: a command starts as fast as an installed one."""
+    return str(tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture(params=MODES)
+def mode(request, openbao, place, compiled, monkeypatch) -> str:
+    """A folder with a configuration, files that hold the value, and a token in the environment."""
+    Path("strongroom.toml").write_text(CONFIGURATION.replace("MOUNT", place.mount), "utf-8")
+    Path("value.txt").write_text(CANARY, "utf-8")
+    Path("document.json").write_text(DOCUMENT, "utf-8")
+    Path("github").touch()
+    monkeypatch.setenv("STRONGROOM_ENVIRONMENT", request.param)
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", place.token)
+    monkeypatch.setenv("GITHUB_ENV", "github")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", compiled)
+    for name in ("NO_COLOR", "PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.delenv(name, raising=False)
+    return request.param
+
+
+def assert_in_no_argv(*canaries: str) -> None:
+    """No process of the machine was started with one of them."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            argv = file.read_text("utf-8", "replace")
+        except OSError:
+            continue  # it has ended
+        assert not any(canary in argv for canary in canaries)
+
+
+class Pipes:
+    """The command with a pipe for each of its streams, waiting for its stdin to end."""
+
+    def __init__(self, case: Case, mode: str) -> None:
+        self._case = case
+        words = shlex.split(case.words.format(own=f"{mode}-{PIPE}"))
+        yes = ["--yes"] if case.writes and mode == "production" else []
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self._process = subprocess.Popen([STRONGROOM, *words, *yes], encoding="utf-8", **streams)
+
+    def ended(self) -> tuple[int, str, str]:
+        """The exit code, stdout and stderr."""
+        out = ""
+        while self._case.waits_after not in out:
+            line = self._process.stdout.readline()
+            assert line, self._process.stderr.read()
+            out += line
+        assert_in_no_argv(CANARY, os.environ["VAULT_TOKEN"])
+        rest, err = self._process.communicate(self._case.piped, timeout=30)
+        return self._process.returncode, out + rest, err
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def on_a_terminal(case: Case, mode: str) -> tuple[int, str]:
+    """The exit code, and all that came on the screen."""
+    screen = io.StringIO()
+    words = shlex.split(case.words.format(own=f"{mode}-{TERMINAL}"))
+    with pexpect.spawn(STRONGROOM, words, dimensions=MODES[mode], timeout=30, encoding="utf-8") as child:
+        child.logfile_read = screen
+        if case.writes and mode == "production":
+            child.expect_exact("Go on? [y/N] ")
+            child.sendline("y")
+        if case.asked is not None:
+            question, answer = case.asked
+            child.expect_exact(question)
+            child.waitnoecho()
+            assert_in_no_argv(CANARY, os.environ["VAULT_TOKEN"])
+            child.sendline(answer)
+        elif case.waits_after:
+            child.expect_exact(case.waits_after)
+            assert_in_no_argv(CANARY, os.environ["VAULT_TOKEN"])
+            child.sendline()
+        elif case.piped:
+            child.sendeof()
+        child.expect(pexpect.EOF)
+    return child.exitstatus, screen.getvalue()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.words.partition("'")[0])
+def test_a_command(case, mode, place, openbao):
+    """It ends with its code, shows the value where it is asked to and nowhere else, and colours on a terminal only."""
+    with Pipes(case, mode) as pipes:
+        screen_code, screen = on_a_terminal(case, mode)
+        code, out, err = pipes.ended()
+    assert (code, screen_code) == tuple(2 if how in case.refused else case.code for how in BOTH), (err, screen)
+    assert (CANARY in out, CANARY in screen) == tuple(how in case.shows for how in BOTH)
+    assert CANARY not in err
+    assert place.token not in out + err + screen
+    assert "\x1b" not in out + err
+    assert ("\x1b[" in screen) is case.table
+    rules = re.findall("─+", screen)
+    assert bool(rules) is case.table
+    assert all(len(rule) <= MODES[mode][1] for rule in rules)
+    if case.writes and "written" in case.words:
+        for how in set(BOTH) - set(case.refused):
+            assert openbao.peek(f"written/{mode}-{how}", mount=place.mount)["password"] == CANARY
+
+
+@pytest.mark.parametrize("mode", ["production"], indirect=True)
+@pytest.mark.parametrize("words", ["set database/connection password", "delete database/connection"])
+def test_production_is_not_changed_where_nobody_can_be_asked(words, mode, place, openbao):
+    """Without a terminal and without --yes."""
+    with Pipes(Case(words, piped="another"), mode) as pipes:
+        code, out, err = pipes.ended()
+    assert (code, out) == (2, "")
+    assert "this is production: without a terminal it needs --yes" in err.lower()
+    assert openbao.peek("database/connection", mount=place.mount)["password"] == CANARY
+
+
+@pytest.mark.parametrize("mode", ["dev"], indirect=True)
+def test_what_is_typed_is_in_no_history(mode, place, openbao, monkeypatch):
+    """Of a shell that keeps what is typed at its prompt: the value is typed at another."""
+    monkeypatch.setenv("HISTFILE", "history")
+    monkeypatch.setenv("PS1", "prompt> ")
+    screen = io.StringIO()
+    with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=30, encoding="utf-8") as shell:
+        shell.logfile_read = screen
+        shell.expect_exact("prompt> ")
+        shell.sendline(f"{STRONGROOM} set typed/here password")
+        shell.expect_exact("#password: ")
+        shell.waitnoecho()
+        shell.sendline(CANARY)
+        shell.expect_exact("prompt> ")
+        shell.sendline("exit")
+        shell.expect(pexpect.EOF)
+    assert openbao.peek("typed/here", mount=place.mount) == {"password": CANARY}
+    history = Path("history").read_text("utf-8")
+    assert "set typed/here password" in history
+    assert CANARY not in history + screen.getvalue()
