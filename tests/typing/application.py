@@ -5,7 +5,8 @@ from typing import assert_type
 
 from strongroom import SecretsManager, aget_secret, get_database_url, get_secret, get_secrets, resolve, set_secret
 from strongroom.chain import Resolution
-from strongroom.model import SensitiveDict, SensitiveStr, Value
+from strongroom.model import Secret, SensitiveDict, SensitiveStr, Value
+from strongroom.store import VersionInfo
 
 
 def reading() -> None:
@@ -32,6 +33,14 @@ def with_provenance() -> None:
     assert_type(found, Resolution)
     assert_type(found.value, Value)
     assert_type(found.age, float)
+
+
+def with_versions(secrets: SecretsManager) -> None:
+    assert_type(secrets.versions.history("database/connection"), list[VersionInfo])
+    assert_type(secrets.versions.read("database/connection", 3), Secret)
+    assert_type(secrets.versions.rollback("database/connection", 3, store="vault"), int | str | None)
+    assert_type(secrets.versions.metadata("database/connection"), dict[str, str])
+    secrets.versions.set_metadata("database/connection", {"owner": 1})  # type: ignore[dict-item]
 
 
 def a_secret_is_a_str(secrets: SecretsManager) -> None:
