@@ -127,8 +127,7 @@ def _checked(option: str, value: str, check: Callable[[str], str]) -> str:
 
 
 def _cluster(url: str | Sequence[str]) -> Cluster:
-    urls = url.split(",") if isinstance(url, str) else url
-    addresses = [Address.parse(one.strip()) for one in urls if one.strip()]
+    addresses = list(map(Address.parse, [url] if isinstance(url, str) else url))
     if not addresses:
         raise ConfigurationError("url: it names no address")
     return Cluster(addresses)

@@ -66,7 +66,8 @@ class Option:
         help: one line for `strongroom stores`.
         ambient: environment variables that give it where nothing else does, the first one that is set.
         secret: its value is never shown.
-        address: it holds the URL of a service, or a list of them. In production that is https, or loopback.
+        address: it holds the URL of a service, or a list of them. In production that is https, or loopback. An option
+            that takes a list takes one text with commas between the URLs too.
         sent_to: for a credential, the option that holds the address it goes to. An ambient credential is refused where
             only a file found in the working directory gave that address.
         vouches_for: for a setting that says whom to trust at an address (authorities, a name, no verification), the

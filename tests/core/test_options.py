@@ -331,6 +331,15 @@ class TestResolution:
         }
         assert CANARY not in repr(found)
 
+    def test_addresses_are_parted_at_commas(self):
+        """The nodes of a cluster in one variable, in the file's text, and in an argument."""
+        nodes = ["https://one:8200", "https://two:8200"]
+        text = " https://one:8200 , https://two:8200,"
+        assert values(environ={"VAULT_ADDR": text})["url"] == nodes
+        assert values(f"[stores.vault]\nurl = '{text}'")["url"] == nodes
+        assert values(vault_url=text)["url"] == nodes
+        assert values(vault_url=nodes)["url"] == nodes
+
     def test_lists_and_tables_in_variables_are_json(self):
         """References in them are followed too."""
         auth = json.dumps({"method": "token", "token": {"env": "ELSEWHERE"}})
@@ -518,6 +527,12 @@ class TestProduction:
         store = f'production = true\n[stores.vault]\nurl = ["{URL}", "{url}"]'
         assert "is not https, and production" in refusal(store)
         assert values(store.removeprefix("production = true"))["url"] == [URL, url]
+
+    def test_no_address_in_the_clear_among_others_in_one_text(self):
+        """Each of them is looked at."""
+        file = "production = true\n[stores.vault]\nmount = 'kv'"
+        assert "is not https, and production" in refusal(file, environ={"VAULT_ADDR": f"{URL},http://10.0.0.1:8200"})
+        assert "no user or password" in refusal(environ={"VAULT_ADDR": f"{URL},https://me:{CANARY}@vault.example"})
 
     @pytest.mark.parametrize("url", [URL, "http://127.0.0.1:8200", "http://[::1]:8200", "http://LocalHost:8200"])
     def test_https_and_loopback_are_allowed(self, url):

@@ -99,10 +99,19 @@ def _setting(option: OptionSchema, value: object, given: Given, *, text: bool, s
     if read is MISMATCH:
         what = "this text" if text else kind(value)
         raise ConfigurationError(f"{given.origin}: the option {option.name} must be {option.words}, not {what}")
+    if option.option.address and isinstance(read, list):
+        read = [part for item in read for part in _parted(item)]
     # An address with a password in it is refused, by a check whose frames may be printed.
     secret = secret or option.option.secret or (option.option.address and _may_hold_password(read))
     shielded = _shielded(read, secret=secret)
     return Setting(shielded, given.origin, secret, given.rank, given.found, option.option.address)
+
+
+def _parted(address: object) -> list[object]:
+    """The addresses that a text holds, with commas between them: a variable such as VAULT_ADDR has no other list."""
+    if not isinstance(address, str):
+        return [address]
+    return [part for item in address.split(",") if (part := item.strip())]
 
 
 def _may_hold_password(address: object) -> bool:
