@@ -110,6 +110,8 @@ def _sign(region: str | None, server_id: str | None) -> Mapping[str, str]:
     from botocore.session import Session  # type: ignore[import-untyped]  # botocore ships no types
 
     session = Session()
+    # Older releases, and some settings, have one endpoint for many regions, for which another region signs.
+    session.set_config_variable("sts_regional_endpoints", "regional")
     region = region or session.get_config_variable("region")
     if not region:
         raise ConfigurationError("auth.region: it is not set, and neither AWS_DEFAULT_REGION nor the profile has one")

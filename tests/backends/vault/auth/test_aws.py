@@ -145,6 +145,7 @@ def test_server_id_is_signed(sts, log_in, monkeypatch):
 def test_region_is_the_sessions(sts, log_in, monkeypatch, option, variable, host):
     """Not us-east-1 for everybody: the signature is good at that region's STS alone."""
     identify(monkeypatch, sts.lasting, variable)
+    monkeypatch.setenv("AWS_STS_REGIONAL_ENDPOINTS", "legacy")
     login, _ = log_in(region=option)
     assert _text(login["iam_request_url"]) == f"https://{host}/"
     assert f"/{option or variable}/sts/aws4_request" in _json(login["iam_request_headers"])["Authorization"][0]
