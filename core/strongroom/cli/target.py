@@ -70,7 +70,10 @@ def ask(why: list[str], *, yes: bool) -> None:
         raise click.UsageError(f"{words[0].upper()}{words[1:]}: without a terminal it needs --yes")
     # Not `click.confirm`, which writes a space to stdout.
     click.echo(f"strongroom: {words}. Go on? [y/N] ", nl=False, err=True)
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):  # Ctrl-D: what comes next would stand beside the question
+        click.echo(err=True)
+    if answer.strip().lower() not in {"y", "yes"}:
         output.say("nothing was changed")
         raise click.Abort
 

@@ -1,0 +1,152 @@
+"""What all commands have in common: they say on demand what stores answered, write plain text into a pipe, and leave a
+terminal as it was.
+"""
+
+import json
+import os
+import termios
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from strongroom.cli import registry
+
+CANARY = "canary-7f3a"
+
+SECRETS = """
+chain = ["memory", "env"]
+
+[secrets]
+DB_HOST = "database/connection#host"
+DB_POOL_SIZE = { at = "database/pool#size", default = 5 }
+
+[stores.memory.secrets."database/connection"]
+host = "canary-7f3a"
+"""
+
+
+@pytest.fixture
+def rows(configured) -> None:
+    """Two rows of `[secrets]`: one that the first store has, and one that no store has."""
+    configured.write_text(SECRETS, "utf-8")
+
+
+ANSWERING = {
+    "check": ("check",),
+    "check in JSON": ("check", "--json"),
+    "config": ("config", "show"),
+    "doctor": ("doctor",),
+    "explain": ("explain", "database/connection"),
+    "export": ("export", "--format", "json"),
+    "get": ("get", "database/connection"),
+    "help": ("--help",),
+    "list": ("list", "--recursive"),
+    "set": ("set", "database/connection", "password"),
+    "delete": ("delete", "database/connection"),
+    "stores": ("stores",),
+}
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize("arguments", ANSWERING.values(), ids=ANSWERING)
+def test_into_a_pipe_goes_plain_text(command, monkeypatch, arguments):
+    """No colour, no progress and nothing else that moves a cursor, whatever else the environment asks for."""
+    for name, value in {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "TERM": "xterm-256color"}.items():
+        monkeypatch.setenv(name, value)
+    done = command(*arguments, piped=b"value")
+    assert done.code == 0
+    text = done.out.decode() + done.err
+    assert text
+    assert [character for character in text if not character.isprintable() and character not in "\n\t"] == []
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize(
+    "arguments",
+    [("check",), ("export", "--format", "json"), ("run", "--", "no-such-command")],
+    ids=lambda arguments: arguments[0],
+)
+def test_verbose_says_what_each_store_answered(command, arguments):
+    """Path by path, on stderr; what goes to stdout is the same, and no value is shown."""
+    quiet, verbose = command(*arguments), command("--verbose", *arguments)
+    assert (verbose.code, verbose.out) == (quiet.code, quiet.out)
+    for line in (
+        "database/connection: store memory: found, version 1",
+        "database/pool: store memory: not found",
+        "database/pool: store env: not found",
+    ):
+        assert f"strongroom: debug: {line}" in verbose.err
+        assert line not in quiet.err
+    assert CANARY not in verbose.err
+
+
+@pytest.mark.usefixtures("rows")
+def test_verbose_says_it_of_one_secret(command):
+    """Of a read that no store has an answer to, too."""
+    assert "debug: database/connection: store memory: found" in command("--verbose", "get", "database/connection").err
+    missing = command("--verbose", "get", "database/none", "key")
+    assert missing.code == 3
+    assert "debug: database/none: store memory: not found" in missing.err
+    assert "debug: database/none: store env: not found" in missing.err
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize("name", ["check", "config", "delete", "doctor", "explain", "get", "list", "stores"])
+def test_every_document_begins_with_its_version(command, name):
+    """While the number is the same, what a document has keeps its meaning."""
+    done = command(*ANSWERING[name], "--json")
+    document = json.loads(done.out)
+    assert (done.code, next(iter(document.items()))) == (0, ("version", 1))
+
+
+def test_there_is_a_document_of_everything_that_answers():
+    """A command that is added answers in JSON too, or stands here with what it does in its place."""
+    without = {
+        "completion",
+        "config",
+        "dev",
+        "export",
+        "run",
+    }  # scripts, a group, servers, --format json, another program
+    for name in set(registry.names()) - without:
+        assert "--json" in {text for option in registry.load(name).params for text in option.opts}, name
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    ("end", "said"), [("sendintr", "\r\n"), ("sendeof", "\r\nstrongroom: nothing was changed\r\n")]
+)
+def test_a_question_that_is_left_ends_its_line(script, end, said):
+    """So that the prompt of the shell does not stand beside it. Ctrl-C and Ctrl-D change nothing."""
+    file = Path("strongroom.toml")
+    file.write_text(f"production = true\n{file.read_text('utf-8')}", "utf-8")
+    screen = pexpect.spawn(script, ["delete", "database/connection"], encoding="utf-8", timeout=30)
+    try:
+        screen.expect_exact("Go on? [y/N] ")
+        getattr(screen, end)()
+        rest = screen.read()
+    finally:
+        screen.close(force=True)
+    assert (screen.exitstatus, rest.replace("^C", "")) == (130, said)
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("typed", ["", "canary-7f3a"])
+def test_ctrl_c_at_the_prompt_leaves_the_terminal_as_it_was(script, typed):
+    """The echo that was off is on again, the cursor is on a line of its own, and nothing is stored or shown."""
+    environ = {**os.environ, "TERM": "xterm-256color"}
+    screen = pexpect.spawn(
+        script, ["set", "database/connection", "password"], env=environ, encoding="utf-8", timeout=30
+    )
+    try:
+        before = termios.tcgetattr(screen.child_fd)
+        screen.expect_exact("Value of database/connection#password: ")
+        assert screen.waitnoecho(30)
+        screen.send(typed)
+        screen.sendintr()
+        rest = screen.read()
+        assert termios.tcgetattr(screen.child_fd) == before
+    finally:
+        screen.close(force=True)
+    assert (screen.exitstatus, rest) == (130, "\r\n")
