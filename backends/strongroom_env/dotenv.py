@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from strongroom.dotenv_file import read_dotenv
-from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
+from strongroom.dotenv_file import Dotenv, read_dotenv
+from strongroom.errors import Check, CheckState, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom.mapping import EnvironmentMapping
 from strongroom.store import Health, Option
 from strongroom_env.variables import Variables
@@ -36,8 +36,11 @@ class DotenvStore(Variables):
             StoreUnavailableError: it cannot be read for another reason.
             ConfigurationError: a line of it cannot be understood. Names the file and the line.
         """
+        return {name: value for name, value in self._read(path).values.items() if isinstance(value, str)}
+
+    def _read(self, path: str | None) -> Dotenv:
         try:
-            values = read_dotenv(self._file).values
+            return read_dotenv(self._file)
         except (FileNotFoundError, NotADirectoryError):
             raise SecretNotFoundError(path, f"there is no {self._origin}") from None
         except PermissionError:
@@ -48,15 +51,19 @@ class DotenvStore(Variables):
             raise StoreUnavailableError(
                 path, f"{self._origin}: {error.strerror}", hint="Check that it is a regular file"
             ) from None
-        return {name: value for name, value in values.items() if isinstance(value, str)}
 
     def probe(self) -> Health:
-        """Whether the file can be read now; one that is not there is well, and holds nothing."""
+        """Whether the file can be read now, and what in it is probably not meant so.
+
+        One that is not there is well, and holds nothing.
+        """
         try:
-            count = len(self.variables(None))
+            read = self._read(None)
         except SecretNotFoundError as absence:
             return Health(ok=True, detail=absence.reason)
-        return Health(ok=True, detail=f"variables in {self._origin}: {count:,}")
+        hint = f"Correct {self._origin}, which is read all the same"
+        checks = tuple(Check("tidy", CheckState.WARNING, note, hint) for note in read.notes)
+        return Health(ok=True, detail=f"variables in {self._origin}: {len(read.values):,}", checks=checks)
 
 
 def open_dotenv(

@@ -73,6 +73,22 @@ def test_local_stores_are_well_or_say_what_is_wrong_with_them(command, tmp_path)
     assert lines(done)["dotenv", ""] == ("well", "variables in .env: 1", "")
 
 
+def test_what_is_odd_in_an_env_file_is_a_warning(command):
+    """It is read all the same, so that it is no fault."""
+    configure('chain = ["dotenv"]\n')
+    Path(".env").touch(0o600)
+    Path(".env").write_text("A=canary-7f3a\nA=2\n")
+    Path(".env").chmod(0o644)
+    done = command("doctor")
+    assert done.code == 0
+    rows = [line.split("\t") for line in done.out.decode().splitlines()]
+    assert [row[:3] for row in rows] == [["dotenv", "", "well"], *[["dotenv", "tidy", "warning"]] * 2]
+    assert "line 2 sets A again" in rows[1][4]
+    assert "chmod 600" in rows[2][4]
+    assert "Correct .env" in rows[1][5]
+    assert "canary" not in done.out.decode()
+
+
 def test_an_env_file_that_cannot_be_understood_is_named(command):
     """It is a fault of the configuration, and the value that is in it is not shown."""
     configure('chain = ["dotenv"]\n')
