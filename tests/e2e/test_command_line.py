@@ -202,7 +202,7 @@ def on_a_terminal(case: Case, mode: str) -> tuple[int, str]:
         if case.asked is not None:
             question, answer = case.asked
             child.expect_exact(question)
-            child.waitnoecho()
+            assert child.waitnoecho()
             assert_in_no_argv(CANARY, os.environ["VAULT_TOKEN"])
             child.sendline(answer)
         elif case.waits_after:
@@ -257,7 +257,7 @@ def test_what_is_typed_is_in_no_history(mode, place, openbao, monkeypatch):
         shell.expect_exact("prompt> ")
         shell.sendline(f"{STRONGROOM} set typed/here password")
         shell.expect_exact("#password: ")
-        shell.waitnoecho()
+        assert shell.waitnoecho()
         shell.sendline(CANARY)
         shell.expect_exact("prompt> ")
         shell.sendline("exit")
