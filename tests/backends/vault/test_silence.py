@@ -88,7 +88,15 @@ def test_failure_shows_nothing(fault_server, answered, version, number):
         "probe": store.probe,
     }
     if version == 2:
-        operations["write_if"] = lambda: store.write_if("app", data, None)
+        operations |= {
+            "write_if": lambda: store.write_if("app", data, None),
+            "versions": lambda: store.versions("app"),
+            "read_version": lambda: store.read_version("app", 1),
+            "undelete": lambda: store.undelete("app", 1),
+            "destroy": lambda: store.destroy("app", 1),
+            "read_metadata": lambda: store.read_metadata("app"),
+            "write_metadata": lambda: store.write_metadata("app", {"owner": "billing"}),
+        }
     failed = {name: error for name, operation in operations.items() if (error := failure_of(operation)) is not None}
     assert len(failed) >= 2
     assert not {name: shown for name, error in failed.items() if (shown := exposed(error))}

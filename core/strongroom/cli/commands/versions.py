@@ -79,6 +79,7 @@ def history_command(invocation: Invocation, path: str, *, store: str | None, as_
 
 @click.command("diff")
 @_path
+# An option and no words of their own: `diff A B` would not say whether B is a version, a secret or a store.
 @click.option(
     "--versions",
     nargs=2,
