@@ -56,7 +56,7 @@ class VaultKV(ABC):
         return f"{type(self).__name__}({self._session.place}{below})"
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The names directly below `prefix`. A version 2 engine names deleted secrets too: all that it has metadata of."""
+        """The names directly below `prefix`. A version 2 engine names deleted secrets too: all with metadata."""
         yield from self._names(self._session.request(*self._list_ask(prefix)), prefix)
 
     def walk(self, prefix: str) -> Iterator[str]:
