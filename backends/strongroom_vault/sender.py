@@ -21,11 +21,15 @@ _K = TypeVar("_K")
 
 
 class Ask(NamedTuple):
-    """What is asked of the server: the method, the target as `Sender` takes it, and what the body's JSON holds."""
+    """What is asked of the server: the method, the target as `Sender` takes it, and what the body's JSON holds.
+
+    With `wrap_ttl`, such as `2m`, the answer comes in a response-wrapping token that lives for so long.
+    """
 
     method: str
     target: str
     content: Mapping[str, Any] | None = None
+    wrap_ttl: str | None = None
 
 
 class Driver(Protocol):
@@ -74,6 +78,7 @@ class Sender:
         method: str,
         target: str,
         content: Mapping[str, Any] | None = None,
+        wrap_ttl: str | None = None,
         *,
         namespace: str | None = None,
         token: SensitiveStr | None = None,
@@ -85,6 +90,7 @@ class Sender:
             method: the HTTP method; LIST is one.
             target: path and query, percent-encoded, from `/v1/` on.
             content: what the body's JSON holds.
+            wrap_ttl: as `Ask` has it.
             namespace: another than the usual one; `""` is the root.
             token: the token to send.
             idempotent: it may be sent again where it is not known whether it was done, though it is a change.
@@ -92,7 +98,7 @@ class Sender:
         Raises:
             StoreError: as `exchange` and the driver do.
         """
-        ask = Ask(method, target, content)
+        ask = Ask(method, target, content, wrap_ttl)
         request = self._request(ask, self._namespace if namespace is None else namespace, token, idempotent=idempotent)
         with time_limit(remaining()):
             reply = self._driver.run(exchange(request, self._addresses, remaining))
@@ -128,6 +134,8 @@ class Sender:
             headers["X-Vault-Token"] = token
         if namespace:
             headers["X-Vault-Namespace"] = namespace
+        if ask.wrap_ttl:
+            headers["X-Vault-Wrap-TTL"] = ask.wrap_ttl
         if self._index is not None:
             headers[INDEX], headers[INCONSISTENT] = self._index, FORWARD
         changes = ask.method in _CHANGES and not idempotent

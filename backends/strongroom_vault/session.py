@@ -106,7 +106,13 @@ class Session:
         self._watched = None
 
     def request(
-        self, method: str, target: str, content: Mapping[str, Any] | None = None, *, everywhere: bool = False
+        self,
+        method: str,
+        target: str,
+        content: Mapping[str, Any] | None = None,
+        wrap_ttl: str | None = None,
+        *,
+        everywhere: bool = False,
     ) -> Reply:
         """The reply to one request, whatever its status.
 
@@ -117,6 +123,7 @@ class Session:
             method: the HTTP method; LIST is one.
             target: path and query, percent-encoded, from `/v1/` on.
             content: what the body's JSON holds.
+            wrap_ttl: as `Ask` has it.
             everywhere: leave the namespace and the token out, for what the root tells everybody.
 
         Raises:
