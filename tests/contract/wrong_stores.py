@@ -487,6 +487,28 @@ class UndeletesTheDestroyed(Wrong):
                 super().undelete(path, version)
 
 
+class DestroysOnce(Wrong):
+    caught_by = "test_destroyed_version_is_gone"
+    caught_with = "it is destroyed already"
+
+    class Store(MemoryStore):
+        def destroy(self, path, version):
+            if self._kept(path, version).data is None:
+                raise ConflictError(path, "it is destroyed already")
+            super().destroy(path, version)
+
+
+class OldVersionForDestroyed(Wrong):
+    caught_by = "test_destroyed_newest_version_leaves_nothing_to_read"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            kept = self._history(path).kept
+            whole = [number for number, each in enumerate(kept, start=1) if each.data is not None]
+            return super().read(path) if len(whole) == len(kept) else super().read_version(path, whole[-1])
+
+
 class UsesANumberTwice(Wrong):
     caught_by = "test_destroyed_newest_version_leaves_nothing_to_read"
     caught_with = "assert 2 not in {1, 2}"
@@ -497,6 +519,25 @@ class UsesANumberTwice(Wrong):
             while kept and kept[-1].data is None:
                 kept.pop()
             return super().write(path, data)
+
+
+class LabelsMakeAVersion(Wrong):
+    caught_by = "test_labels_are_replaced_and_nothing_else"
+    caught_with = "assert 3 == 1"
+
+    class Store(MemoryStore):
+        def write_metadata(self, path, metadata):
+            super().write_metadata(path, metadata)
+            super().write(path, self.read(path).data)
+
+
+class NobodysLabelsAreNone(Wrong):
+    caught_by = "test_labels_belong_to_a_secret"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def read_metadata(self, path):
+            return super().read_metadata(path) if path in self._histories else {}
 
 
 class DeletingForgetsLabels(Wrong):
