@@ -47,6 +47,18 @@ def test_a_chain_on_this_machine_loads_no_encryption():
     assert loaded_by(statement) & HEAVY == set()
 
 
+def test_a_value_of_the_environment_costs_the_command_line_no_more_than_it_needs():
+    """Half of what `strongroom get` takes is imports: click, and importlib.metadata, which finds the plugins."""
+    statement = (
+        "import os; os.environ['DB_HOST'] = 'x '; from strongroom.cli.root import run; "
+        "run(['get', 'database/connection#host'])"
+    )
+    later = (HEAVY | {"asyncio", "difflib", "json", "tomllib"}) - {"click"}
+    loaded = loaded_by(statement)
+    assert loaded & later == set()
+    assert "strongroom_env" in loaded
+
+
 def test_importing_loads_no_backend():
     """The core reaches ours as it reaches a stranger's: through their entry points."""
     assert not {name for name in loaded_by("import strongroom, strongroom.testing") if name.startswith("strongroom_")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -347,6 +346,8 @@ def from_json(value: Any) -> Value:
 
 def to_json_text(value: Value) -> str:
     """The value as compact JSON text: what `as_text` shows of a number, a boolean or a container."""
+    import json
+
     return json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":"))
 
 
@@ -411,5 +412,7 @@ def _parsed(value: Value, wanted: type) -> object:
         exact = not isinstance(value, int) or number == value  # above 2^53 not every integer is a float
         return number if exact and isinstance(number, float) and math.isfinite(number) else None
     if wanted in {dict, list} and isinstance(value, str):
+        import json
+
         return from_json(json.loads(value))
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -90,4 +89,8 @@ class Sealer:
             broken_seal: it was sealed under another key or for another owner, or it was changed.
         """
         text = self.decrypt(sealed.nonce, sealed.ciphertext, sealed.bound).decode("utf-8", "surrogatepass")
-        return SensitiveStr(text) if sealed.is_string else from_json(json.loads(text))
+        if sealed.is_string:
+            return SensitiveStr(text)
+        import json
+
+        return from_json(json.loads(text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +37,8 @@ def write_value(value: Value, path: str, key: str) -> None:
 
 def write_json(value: Value) -> None:
     """One JSON document; bytes in it as `{"strongroom:bytes": "<base64>"}`."""
+    import json
+
     click.echo(json.dumps(to_json(value), ensure_ascii=False, indent=2).encode())
 
 
@@ -107,10 +108,13 @@ def write_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=box.SIMPLE_HEAD, caption=Text(caption) if caption else None, caption_justify="left")
+    table = Table(*columns, box=box.SIMPLE_HEAD)
     for row in rows:
         cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
         # As Text, since what a store calls a thing may look like rich's markup.
         table.add_row(*(Text(cell.text, cell.style, overflow="fold") for cell in cells))
     plain = not color or bool(os.environ.get("NO_COLOR"))
-    Console(color_system=None if plain else "auto", highlight=False).print(table)
+    console = Console(color_system=None if plain else "auto", highlight=False)
+    console.print(table)
+    if caption:  # not the table's own, which is as narrow as the table
+        console.print(Text(f"  {caption}", "dim italic"))

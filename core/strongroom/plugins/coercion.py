@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import types
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,8 @@ def members(hint: Any) -> tuple[Any, ...]:
 def read_json(text: str) -> object:
     """The list or table that the text is in JSON, in redacted types, or the text itself when it is neither."""
     if text.lstrip().startswith(("[", "{")):
+        import json
+
         try:
             return protect(json.loads(text))
         except (ValueError, RecursionError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -89,5 +88,9 @@ def _show(found: Resolution, *, reveal: bool, color: bool) -> None:
 def cell(value: Value) -> str:
     """A value as a table shows it, on one line."""
     text = value if isinstance(value, str) else to_json_text(value)
+    if text.isprintable():
+        return text
+    import json
+
     # A control character would move the cursor, or worse; the exact value is what `get PATH KEY` prints.
-    return text if text.isprintable() else json.dumps(text)
+    return json.dumps(text)
