@@ -87,6 +87,50 @@ def open_vault(
     raise failure.with_traceback(None)
 
 
+def open_session(
+    *,
+    url: str | Sequence[str],
+    token: str | None = None,
+    auth: dict[str, str] | None = None,
+    namespace: str | None = None,
+    mount: str = "secret",
+    ca_cert: Path | None = None,
+    ca_path: Path | None = None,
+    client_cert: Path | None = None,
+    client_key: Path | None = None,
+    tls_server_name: str | None = None,
+    skip_verify: bool = False,
+) -> Session:
+    """A session for the options that `open_vault` takes, whatever is at the mount. Nothing is sent yet.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+        ImportError, PluginError: as `open_vault` does.
+    """
+    try:
+        tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify)
+        return _session(url, _auth(token, auth, tls), namespace, mount, tls)
+    except StrongroomError as error:
+        failure = error
+    token = auth = None
+    failure.__context__ = failure.__cause__ = None
+    raise failure.with_traceback(None)
+
+
+def _session(url: str | Sequence[str], auth: Auth, namespace: str | None, mount: str, tls: TLSSettings) -> Session:
+    from strongroom_vault import transport
+
+    cluster = _cluster(url)
+    encrypted = any(address.scheme == "https" for address in cluster)
+    return Session(
+        transport.Transport(cluster, tls.context() if encrypted else None, tls.server_name),
+        cluster,
+        auth,
+        namespace=_namespace(namespace),
+        mount=_checked("mount", mount.strip("/"), check_path),
+    )
+
+
 def _open(  # noqa: PLR0917  # the options, checked and not
     url: str | Sequence[str],
     auth: Auth,
@@ -96,18 +140,10 @@ def _open(  # noqa: PLR0917  # the options, checked and not
     tls: TLSSettings,
 ) -> VaultKV1 | VaultKV2:
     # They stand on hvac and urllib3, which cost more to load than all of Strongroom.
-    from strongroom_vault import adapter, transport
+    from strongroom_vault import adapter
 
-    cluster = _cluster(url)
-    encrypted = any(address.scheme == "https" for address in cluster)
-    prefix, mount = _checked("prefix", prefix, check_prefix), _checked("mount", mount.strip("/"), check_path)
-    session = Session(
-        transport.Transport(cluster, tls.context() if encrypted else None, tls.server_name),
-        cluster,
-        auth,
-        namespace=_namespace(namespace),
-        mount=mount,
-    )
+    prefix = _checked("prefix", prefix, check_prefix)
+    session = _session(url, auth, namespace, mount, tls)
     try:
         if find_version(session) == 2:
             return VaultKV2(session, adapter.kv_v2(), prefix)
