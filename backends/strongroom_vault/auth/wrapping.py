@@ -96,7 +96,8 @@ def _check_origin(send: Send, token: SensitiveStr, mount: str, role: str | None,
         raise malformed(None, "sys/wrapping/lookup")
     wanted = f"auth/{mount}/role/{role or '<role>'}/secret-id"
     # A role's name is matched without its case: AppRole keeps it in lower case.
-    pattern = rf"auth/{re.escape(mount)}/role/{'[^/]+' if role is None else f'(?i:{re.escape(role)})'}/secret-id"
+    named = r"[\w.-]+" if role is None else f"(?i:{re.escape(role)})"
+    pattern = f"auth/{re.escape(mount)}/role/{named}/secret-id"
     if not re.fullmatch(pattern, path):
         reason = f"the wrapping token was made by {shown(path)}, not by {wanted}"
         raise VaultAuthenticationError(reason=reason, hint=_ALARM)

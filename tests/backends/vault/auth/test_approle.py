@@ -191,6 +191,26 @@ def test_wrapping_token_that_something_else_made_is_an_alarm(send, approle, wrap
     assert [request.target for request in send.sent] == ["/v1/sys/wrapping/lookup"]
 
 
+@pytest.mark.parametrize("role", ["app", None])
+@pytest.mark.parametrize("path", [
+    "kv/auth/approle/role/app/secret-id", "auth/approle/role/app/secret-id/lookup", "auth/approle/role/a/b/secret-id",
+    "auth/approle/role//secret-id", "auth/approle2/role/app/secret-id", "auth/approle/role/app.\n/secret-id",
+])  # fmt: skip
+def test_path_that_only_looks_like_a_secret_ids_is_an_alarm(tell, answered, path, role):
+    """An engine of somebody else's may be mounted at a name that holds the right one."""
+    send = tell(answered(200, {"data": {"creation_path": path}}))
+    with pytest.raises(VaultAuthenticationError, match="intercepted"):
+        AppRole(role_id="r", wrapping_token="s.look-alike", role=role).login(send)
+    assert len(send.sent) == 1
+
+
+def test_role_is_named_without_its_case(send, approle, wrap):
+    """The server keeps it in lower case, and says the path as it was asked."""
+    role = approle()
+    token = wrap(f"auth/{role.mount}/role/APP/secret-id")
+    assert AppRole(role_id=role.role_id, wrapping_token=token, role="app", mount=role.mount).login(send)
+
+
 def test_without_a_role_any_role_of_the_mount_will_do(send, approle, wrap, openbao):
     """And no other mount's."""
     role, other = approle(), approle()
