@@ -53,11 +53,11 @@ def config_command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 @current
 def show_command(invocation: Invocation, *, as_json: bool) -> None:
-    """Print every setting, every variable of [secrets], and every option of each store, with where it came from.
+    """Print all that is configured, each with where it came from.
 
-    A secret option is redacted, and so is every table: what is in one is known to its plugin alone. Stores that are in
-    no chain, which a migration can use, come last; what is wrong with one of them is said in its place. Nothing is
-    opened.
+    That is every setting, every variable of [secrets], and every option of each store. A secret option is redacted, and
+    so is every table: what is in one is known to its plugin alone. Stores that are in no chain, which a migration can
+    use, come last; what is wrong with one of them is said in its place. Nothing is opened.
 
     Example: strongroom --environment prod config show
     """
