@@ -129,9 +129,10 @@ class Versions:
 
 
 def _roll_back(front: Front, path: str, version: Version) -> Version | None:
-    # What is there now is read first: whoever writes from here on is in conflict with us.
+    # First what never changes. It also says, before the secret is read, whether the store keeps versions at all.
+    old = front.read_version(path, version)
     try:
         newest = front.read(path).version
     except SecretNotFoundError:
         newest = None
-    return front.write_if(path, front.read_version(path, version).data, newest)
+    return front.write_if(path, old.data, newest)

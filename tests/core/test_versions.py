@@ -112,20 +112,21 @@ def test_a_write_that_comes_between_wins_over_a_rollback(deleted):
     """Nothing of it is taken back unseen."""
 
     class Busy(RemoteStore):
-        def read_version(self, path, version):
-            self.write(path, {"own": "theirs"})
-            return super().read_version(path, version)
+        def read(self, path):
+            try:
+                return super().read(path)
+            finally:
+                self.write(path, {"own": "theirs"})
 
     busy = Busy({"app": {"own": "1"}})
+    busy.write("app", {"own": "2"})
     if deleted:
         busy.delete("app")
-        busy.write("app", {"own": "2"})
-        busy.delete("app")
-        busy.undelete("app", 1)
     with SecretsManager(chain=[busy]) as secrets:
         with pytest.raises(ConflictError):
             secrets.versions.rollback("app", 1)
-        assert secrets.get_secret("app", "own") == "theirs"
+        assert [info.version for info in busy.versions("app")] == [1, 2, 3]
+        assert busy.read_version("app", 3).data == {"own": "theirs"}
 
 
 def test_a_rollback_needs_check_and_set():
@@ -205,10 +206,12 @@ def test_a_store_without_versions_says_so():
         lambda versions: versions.metadata("app"),
         lambda versions: versions.set_metadata("app", {}),
     )
-    with SecretsManager(chain=[Older({"app": {"own": "1"}})]) as secrets:
+    older = Older({"app": {"own": "1"}})
+    with SecretsManager(chain=[older]) as secrets:
         for call in calls:
             with pytest.raises(UnsupportedOperationError, match="no versions"):
                 call(secrets.versions)
+        assert older.reads == []
         assert secrets.get_secret("app", "own") == "1"
 
 
