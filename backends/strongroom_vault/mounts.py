@@ -44,10 +44,16 @@ def _find(session: Session) -> KVVersion:
         raise _refusal(session)
     if reply.status != 200:
         raise session.failure(reply, None)
-    return _version(reply, session)
+    return version_in(reply, session)
 
 
-def _version(reply: Reply, session: Session) -> KVVersion:
+def version_in(reply: Reply, session: Session) -> KVVersion:
+    """The version that the server's answer about the session's mount says.
+
+    Raises:
+        ConfigurationError: it is about another mount, or that is not a key-value engine.
+        StoreUnavailableError: it is no such answer.
+    """
     mounted = member(document(reply), "data")
     path = None if mounted is None else mounted.get("path")
     if mounted is None or not isinstance(path, str):
