@@ -133,12 +133,8 @@ class Session:
         if everywhere:
             return self._send(method, target, content, namespace="")
         held = self._current()
-        reply = self._send(method, target, content, token=held.token)
-        if reply.status == 403:
-            return self._again(held, Ask(method, target, content)) or reply
-        if reply.status < 300:
-            held.proved = True
-        return reply
+        ask = Ask(method, target, content, wrap_ttl)
+        return self._judged(held, ask, self._send(*ask, token=held.token))
 
     def request_many(self, asks: Iterable[tuple[_K, Ask]]) -> Iterator[tuple[_K, Reply | StoreError]]:
         """`request` for many at a time: what each comes to, in any order. A few dozen are taken ahead.
@@ -154,13 +150,10 @@ class Session:
                 yield (name, held), ask, held.token
 
         for ((name, held), ask), outcome in self._send.many(authorized()):
-            if isinstance(outcome, Reply) and outcome.status == 403:
-                try:
-                    yield name, self._again(held, ask) or outcome
-                except StoreError as error:
-                    yield name, error
-            else:
-                yield name, outcome
+            try:
+                yield name, outcome if isinstance(outcome, StoreError) else self._judged(held, ask, outcome)
+            except StoreError as error:
+                yield name, error
 
     def failure(self, reply: Reply, path: str | None, *, changes: bool = False) -> StrongroomError:
         """The error for a reply that is not the answer to what was asked."""
@@ -194,14 +187,12 @@ class Session:
         if self._renewal.has_work(held):
             self._renewer.wake()
 
-    def _again(self, refused: Held, ask: Ask) -> Reply | None:
-        """The reply by another token than the one that was refused; None where there is no other."""
-        other = self._replacement(refused, ask.target)
-        if other is None:
-            return None
-        reply = self._send(*ask, token=other.token)
+    def _judged(self, held: Held, ask: Ask, reply: Reply) -> Reply:
+        """The reply; where the token was refused and there is another, the one that comes with that."""
+        if reply.status == 403 and (other := self._replacement(held, ask.target)) is not None:
+            held, reply = other, self._send(*ask, token=other.token)
         if reply.status < 300:
-            other.proved = True
+            held.proved = True
         return reply
 
     def _replacement(self, refused: Held, target: str) -> Held | None:
