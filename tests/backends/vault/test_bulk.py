@@ -1,0 +1,405 @@
+"""Many secrets at a time: what single requests would come to, in few connections, in bounded memory, and in time."""
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import logging
+import threading
+import time
+import traceback
+
+import pytest
+import trustme
+
+from strongroom import SecretsManager
+from strongroom.errors import (
+    InvalidDataError,
+    InvalidPathError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    StoreError,
+    StoreUnavailableError,
+)
+from strongroom.front import Front
+from strongroom.model import Secret
+from strongroom.store import time_limit
+from strongroom_vault.bulk import AT_ONCE
+from strongroom_vault.errors import VaultConnectionError
+from strongroom_vault.opening import open_vault
+from strongroom_vault.testing import FaultProxy, faults
+
+CANARY = "canary-9c1e-value"
+HARD_NAMES = [
+    "plain",
+    "with space",
+    "per%cent",
+    "%2e",
+    "quest?ion",
+    "ha#sh",
+    "am&p",
+    "ünïcode/🗝",
+    "plus+",
+    "a",
+    "a/b",
+    "st*r",
+]
+
+
+@pytest.fixture
+def opened(openbao):
+    """A function that opens a front on the shared server, or on a proxy before it."""
+    with contextlib.ExitStack() as stack:
+
+        def open_(mount, *, url=openbao.url, token=openbao.token, **options):
+            store = open_vault(url=url, token=token, mount=mount, **options)
+            return stack.enter_context(contextlib.closing(Front(store, "vault")))
+
+        yield open_
+
+
+@pytest.fixture(params=["kv1", "kv2"])
+def mount(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def proxy(openbao):
+    with FaultProxy(openbao.url) as between:
+        yield between
+
+
+def kinds(outcomes):
+    return {path: type(outcome) for path, outcome in outcomes}
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_reads_what_single_reads_read(opened, mount):
+    front = opened(mount, prefix="deep/er")
+    for number, name in enumerate(HARD_NAMES):
+        front.write(name, {"n": number, "t": f"text {name}", "b": b"\0\xff", "nested": {"a": [1, None]}})
+    outcomes = dict(front.read_many(HARD_NAMES))
+    assert outcomes == {name: front.read(name) for name in HARD_NAMES}
+
+
+def test_each_path_has_its_own_outcome(openbao, opened, kv2):
+    front = opened(kv2)
+    for path in ("there", "deleted", "denied/one"):
+        front.write(path, {"k": CANARY})
+    front.delete("deleted")
+    token = openbao.issue_token({f"{kv2}/data/*": ["read"], f"{kv2}/data/denied/*": ["deny"]})
+    paths = ["there", "deleted", "absent", "denied/one", "tab\there", "a//b"]
+    assert kinds(opened(kv2, token=token).read_many(paths)) == {
+        "there": Secret,
+        "deleted": SecretNotFoundError,
+        "absent": SecretNotFoundError,
+        "denied/one": PermissionDeniedError,
+        "tab\there": InvalidPathError,
+        "a//b": InvalidPathError,
+    }
+
+
+def test_a_denial_of_many_asks_about_the_token_once(openbao, opened, kv2):
+    token = openbao.issue_token({f"{kv2}/data/mine/*": ["read"]})
+    before = openbao.requests(f"sys/internal/ui/mounts/{kv2}")
+    outcomes = dict(opened(kv2, token=token).read_many([f"theirs/{n}" for n in range(50)]))
+    assert {type(outcome) for outcome in outcomes.values()} == {PermissionDeniedError}
+    assert openbao.requests(f"sys/internal/ui/mounts/{kv2}") - before <= 4
+
+
+def test_a_batch_reads_what_was_just_written(opened, kv2):
+    front = opened(kv2)
+    for number in range(5):
+        assert all(isinstance(v, int) for _, v in front.write_many((f"p{n}", {"n": number}) for n in range(40)))
+        assert {secret.data["n"] for _, secret in front.read_many(f"p{n}" for n in range(40))} == {number}
+
+
+def test_memory_is_bounded_whatever_the_length(opened, kv2):
+    """Paths are taken a few ahead of what has come, and a caller that stops taking is not read for."""
+    taken = itertools.count()
+    front, last = opened(kv2), 0
+
+    def paths():
+        nonlocal last
+        for last in taken:
+            yield f"absent/{last}"
+
+    outcomes = front.read_many(paths())
+    for given, _ in enumerate(itertools.islice(outcomes, 500)):
+        assert last - given <= 8 * AT_ONCE
+    outcomes.close()
+    stopped = last
+    assert next(taken) == stopped + 1
+
+
+def test_no_more_requests_than_connections_at_a_time(openbao, opened, kv2, proxy):
+    busy, most, lock = 0, 0, threading.Lock()
+
+    def counted(exchange):
+        nonlocal busy, most
+        with lock:
+            busy += 1
+            most = max(most, busy)
+        answer = exchange.forward()
+        with lock:
+            busy -= 1
+        exchange.send(answer)
+
+    front = opened(kv2, url=proxy.url)
+    with proxy.fault(counted):
+        assert len(list(front.read_many(f"p{n}" for n in range(100)))) == 100
+    assert 1 < most <= AT_ONCE
+
+
+def test_nothing_is_left_behind(opened, kv2):
+    front = opened(kv2)
+    list(front.read_many(["a"]))
+    before = threading.active_count()
+    assert len(list(front.read_many(f"p{n}" for n in range(200)))) == 200
+    abandoned = front.read_many(f"p{n}" for n in itertools.count())
+    next(abandoned)
+    abandoned.close()
+    gc.collect()
+    assert threading.active_count() == before
+    assert list(front.read_many([])) == []
+
+
+def test_a_caller_with_an_event_loop_is_served_too(opened, kv2):
+    front = opened(kv2)
+    front.write("a", {"k": "v"})
+
+    async def inside():
+        return list(front.read_many(["a"]))
+
+    ((path, secret),) = asyncio.run(inside())
+    assert (path, secret.data) == ("a", {"k": "v"})
+
+
+def test_two_batches_at_a_time_do_not_mix(opened, kv2):
+    front = opened(kv2)
+    list(front.write_many((f"p{n}", {"n": n}) for n in range(60)))
+    one, other = (front.read_many(f"p{n}" for n in order) for order in (range(60), reversed(range(60))))
+    for pair in zip(one, other, strict=True):
+        for path, secret in pair:
+            assert secret.data == {"n": int(path[1:])}
+
+
+def test_a_batch_speaks_tls_and_checks_it(openbao, opened, kv2, tmp_path):
+    import ssl
+
+    authority, stranger = trustme.CA(), trustme.CA()
+    for name, ca in (("ca.pem", authority), ("other.pem", stranger)):
+        ca.cert_pem.write_to_path(tmp_path / name)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("vault.test").configure_cert(context)
+    with FaultProxy(openbao.url, context=context) as proxy:
+        trusted = {"ca_cert": tmp_path / "ca.pem", "tls_server_name": "vault.test"}
+        front = opened(kv2, url=proxy.url, **trusted)
+        front.write("a", {"k": "v"})
+        assert [secret.data for _, secret in front.read_many(["a"] * 3)] == [{"k": "v"}]
+        front = opened(kv2, url=proxy.url, **trusted)
+        front._store._session._send._driver._context = ssl.create_default_context(cafile=tmp_path / "other.pem")
+        ((_, error),) = front.read_many(["a"])
+        assert isinstance(error, VaultConnectionError)
+        assert "not to be trusted" in str(error)
+        front._store._session._send._driver._context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+        front._store._session._send._driver._server_name = "another.test"
+        ((_, error),) = front.read_many(["a"])
+        assert "not to be trusted" in str(error)
+
+
+# --- when something goes wrong ----------------------------------------------------------------------------------------
+
+FAULTS = {
+    "reset": (faults.reset(), VaultConnectionError),
+    "reset within": (faults.reset_within_body(), VaultConnectionError),
+    "truncated": (faults.truncated(), VaultConnectionError),
+    "html": (faults.html(), StoreUnavailableError),
+    "wrong json": (faults.wrong_json(), StoreUnavailableError),
+    "echo": (faults.echo(502), StoreUnavailableError),
+    "redirect": (faults.redirect("http://127.0.0.1:9"), StoreUnavailableError),
+    "501": (faults.status(501), StoreUnavailableError),
+    "huge": (faults.huge(5 * faults.MIB), SecretTooLargeError),
+}
+
+
+@pytest.mark.parametrize(("fault", "kind"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_the_error_that_a_single_read_has(opened, kv2, proxy, caplog, fault, kind):
+    """One bad answer among good ones is an error of its path, and shows nothing of token or value."""
+    caplog.set_level(logging.DEBUG)
+    front = opened(kv2, url=proxy.url)
+    list(front.write_many((f"p{n}", {"k": CANARY}) for n in range(5)))
+    caplog.clear()
+    with proxy.fault(fault, when=lambda request: request.target.endswith("/p3")):
+        outcomes = dict(front.read_many(f"p{n}" for n in range(5)))
+        with pytest.raises(kind) as single:
+            front.read("p3")
+    assert kinds(outcomes.items()) == {f"p{n}": Secret for n in range(5)} | {"p3": single.type}
+    shown = "".join(traceback.TracebackException.from_exception(outcomes["p3"], capture_locals=True).format())
+    for secret in (CANARY, front._store._session._tokens.held.token):
+        assert secret not in shown + caplog.text
+
+
+def test_a_server_that_hangs_takes_the_time_once(opened, kv2, proxy):
+    front = opened(kv2, url=proxy.url)
+    began = time.monotonic()
+    with proxy.fault(faults.hang()), time_limit(0.5):
+        outcomes = dict(front.read_many(f"p{n}" for n in range(10)))
+    assert {type(outcome) for outcome in outcomes.values()} == {VaultConnectionError}
+    assert time.monotonic() - began < 3
+
+
+def test_a_drip_ends_at_the_deadline(opened, kv2, proxy):
+    front = opened(kv2, url=proxy.url)
+    front.write("a", {"k": "v" * 10_000})
+    began = time.monotonic()
+    with proxy.fault(faults.drip()), time_limit(0.5):
+        ((_, outcome),) = front.read_many(["a"])
+    assert isinstance(outcome, VaultConnectionError)
+    assert time.monotonic() - began < 3
+
+
+def test_a_server_that_dies_within_a_batch_fails_the_rest(own_openbao):
+    mount = own_openbao.fresh_mount()
+    manager = SecretsManager(chain=[open_vault(url=own_openbao.url, token=own_openbao.token, mount=mount)])
+    for n in range(20):
+        own_openbao.put(f"p{n}", {"n": n}, mount=mount)
+    paths = [f"p{n}" for n in range(20)] + [f"absent/{n}" for n in range(3000)]
+    killer = threading.Timer(0.05, own_openbao.kill)
+    killer.start()
+    batch = manager.get_secrets(paths)
+    killer.join()
+    assert all(batch[path] == {"n": int(path[1:])} for path in batch)
+    assert {type(error) for error in batch.errors.values()} <= {
+        SecretNotFoundError,
+        VaultConnectionError,
+        StoreUnavailableError,
+    }
+    batch = manager.get_secrets([f"other/{n}" for n in range(100)])
+    assert all(isinstance(error, StoreUnavailableError) for error in batch.errors.values())
+    manager.close()
+
+
+def test_a_token_that_ends_within_a_batch_is_replaced(openbao, opened, kv2):
+    """A login gives the next one, and no path is refused for it."""
+    openbao.call("POST", "sys/auth/approle-bulk", {"type": "approle"})
+    policy = openbao.write_policy({f"{kv2}/data/*": ["read", "create", "update"]})
+    openbao.call("POST", "auth/approle-bulk/role/app", {"token_policies": policy, "token_ttl": "1h"})
+    role = openbao.call("GET", "auth/approle-bulk/role/app/role-id")["data"]["role_id"]
+    secret = openbao.call("POST", "auth/approle-bulk/role/app/secret-id")["data"]["secret_id"]
+    auth = {"method": "approle", "mount": "approle-bulk", "role_id": role, "secret_id": secret}
+    front = opened(kv2, token=None, auth=auth)
+    list(front.write_many((f"p{n}", {"n": n}) for n in range(50)))
+    tokens = front._store._session._tokens
+    tokens._tried -= 60  # its login was a while ago: two of them are never close together
+    token = tokens.held.token
+    openbao.call("POST", "auth/token/revoke", {"token": token})
+    assert kinds(front.read_many(f"p{n}" for n in range(50))) == {f"p{n}": Secret for n in range(50)}
+    assert tokens.held.token != token
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_write_of_many_has_its_own_outcome(openbao, opened, mount):
+    token = openbao.issue_token(
+        {
+            f"{mount}/*": ["read", "create", "update"],
+            f"{mount}/data/denied/*": ["deny"],
+            f"{mount}/denied/*": ["deny"],
+        }
+    )
+    front = opened(mount, token=token)
+    items = [
+        ("fine", {"k": "v"}),
+        ("denied/one", {"k": CANARY}),
+        ("large", {"n": 2**60}),
+        ("huge", {"k": "x" * (2 * faults.MIB)}),
+        ("tab\there", {"k": "v"}),
+        ("fine", {"k": "w"}),
+    ]
+    outcomes = list(front.write_many(items))
+    refused = {path: type(outcome) for path, outcome in outcomes if isinstance(outcome, StoreError)}
+    assert refused == {
+        "denied/one": PermissionDeniedError,
+        "large": InvalidDataError,
+        "huge": SecretTooLargeError,
+        "tab\there": InvalidPathError,
+    }
+    assert sorted(path for path, _ in outcomes if path not in refused) == ["fine", "fine"]
+    assert front.read("fine").data in ({"k": "v"}, {"k": "w"})
+
+
+def test_many_writes_go_through_where_check_and_set_is_required(openbao, opened, kv2):
+    openbao.call("POST", f"{kv2}/config", {"cas_required": True})
+    front = opened(kv2)
+    for version in (1, 2):
+        assert dict(front.write_many((f"p{n}", {"n": version}) for n in range(20))) == {
+            f"p{n}": version for n in range(20)
+        }
+
+
+# --- listing ----------------------------------------------------------------------------------------------------------
+
+TREE = ["a", "a/b", "c/d", "c/e/f", "c/e/g h", "ünï/%2e"]
+
+
+@pytest.fixture
+def tree(opened, mount):
+    list(opened(mount).write_many((path, {"k": "v"}) for path in TREE))
+    return mount
+
+
+def test_all_names_come_in_one_request_where_the_server_scans(openbao, opened, tree, request):
+    front = opened(tree)
+    below = "metadata" if request.node.callspec.params["mount"] == "kv2" else ""
+    counted = openbao.requests(f"{tree}/{below}", operation="scan") + openbao.requests(
+        f"{tree}/{below}/", operation="scan"
+    )
+    assert sorted(front.walk()) == sorted(TREE)
+    now = openbao.requests(f"{tree}/{below}", operation="scan") + openbao.requests(f"{tree}/{below}/", operation="scan")
+    assert now - counted == 1
+    assert sorted(front.walk("c")) == ["c/d", "c/e/f", "c/e/g h"]
+    assert sorted(front.walk("c/e/")) == ["c/e/f", "c/e/g h"]
+    assert list(front.walk("none")) == []
+    assert sorted(opened(tree, prefix="c").walk()) == ["d", "e/f", "e/g h"]
+
+
+def test_a_token_that_may_only_list_finds_the_same_names(openbao, opened, tree):
+    token = openbao.issue_token({f"{tree}/*": ["read", "list"]})
+    front = opened(tree, token=token)
+    assert sorted(front.walk()) == sorted(TREE)
+    assert sorted(front.walk("c")) == ["c/d", "c/e/f", "c/e/g h"]
+    assert list(front.walk("none")) == []
+
+
+def test_a_server_without_scan_is_listed_folder_by_folder(opened, tree, proxy):
+    with proxy.fault(faults.status(405), when=lambda request: request.method == "SCAN"):
+        assert sorted(opened(tree, url=proxy.url).walk()) == sorted(TREE)
+
+
+def test_a_folder_that_is_denied_is_no_shorter_list(openbao, opened, tree):
+    token = openbao.issue_token(
+        {
+            f"{tree}/*": ["read", "list"],
+            f"{tree}/metadata/c/e/*": ["deny"],
+            f"{tree}/c/e/*": ["deny"],
+        }
+    )
+    with pytest.raises(PermissionDeniedError):
+        list(opened(tree, token=token).walk())
+
+
+def test_names_that_are_too_many_for_one_reply_come_folder_by_folder(opened, tree, proxy):
+    with proxy.fault(faults.huge(5 * faults.MIB), when=lambda request: request.method == "SCAN"):
+        assert sorted(opened(tree, url=proxy.url).walk()) == sorted(TREE)
+
+
+@pytest.mark.parametrize("document", [None, {}, {"data": None}, {"data": {"keys": None}}, {"data": {"keys": [1]}}])
+def test_a_scan_that_is_not_understood_is_an_outage(opened, tree, proxy, document):
+    proxy.inject(faults.wrong_json(document), when=lambda request: request.method == "SCAN")
+    with pytest.raises(StoreUnavailableError):
+        list(opened(tree, url=proxy.url).walk())
