@@ -71,7 +71,7 @@ def configured(
     """The configuration that a file, the process, a .env file and arguments make, without reading any of them."""
     process = environ or {}
     variables = read_variables(process)
-    file = read(text, environment=said.pop("environment", None) or variables.environment)
+    file = read(text, environment=said.get("environment") or variables.environment)
     ambient = [Ambient(process), Ambient(dotenv or {}, Rank.DOTENV, "./.env")]
     return build(Arguments(**said), variables, file, ambient)
 
@@ -232,6 +232,32 @@ class TestPrecedence:
         assert config.cache == CacheConfig(ttl=420.0, max_stale=1800.0, missing_ttl=2.0, max_entries=64)
         config = configured(file, environ=environ, environment="dev", cache_ttl=600)
         assert (config.environment, config.cache.ttl) == ("dev", 600.0)
+
+    def test_each_setting_knows_the_source_that_counts(self):
+        """In words; what nobody says has its default and is not there."""
+        environ = {"STRONGROOM_ENVIRONMENT": "prod", "STRONGROOM_CACHE_TTL": "7m", "STRONGROOM_TIMEOUT": "4s"}
+        top = 'timeout = "9s"\n[cache]\nmax_stale = "1h"\nttl = "1m"\n[environments]\ndev = {}\n[environments.prod]\n'
+        file = f'{top}production = true\nchain = ["env", {{ store = "files", timeout = 1 }}]\n'
+        origins = configured(file, environ=environ).origins
+        assert origins["environment"] == "the environment variable STRONGROOM_ENVIRONMENT"
+        assert origins["timeout"] == "the environment variable STRONGROOM_TIMEOUT"
+        assert origins["cache.ttl"] == "the environment variable STRONGROOM_CACHE_TTL"
+        assert origins["cache.max_stale"] == "app.toml: [cache] max_stale"
+        assert origins["production"] == "app.toml: [environments.prod] production"
+        assert "cache.missing_ttl" not in origins
+        config = configured(file, environ=environ, environment="prod", cache_ttl=600)
+        assert config.origins["environment"] == "the argument environment"
+        assert config.origins["cache.ttl"] == "the argument cache_ttl"
+        assert [dict(link.origins) for link in config.chain] == [
+            {"store": "app.toml: [environments.prod.chain[0]] store"},
+            {
+                "store": "app.toml: [environments.prod.chain[1]] store",
+                "timeout": "app.toml: [environments.prod.chain[1]] timeout",
+            },
+        ]
+        (link,) = configured(chain=["env"]).chain
+        assert link.origins == {"store": "the argument chain: [chain[0]] store"}
+        assert all(link.origins == {} for link in configured().chain)
 
     def test_an_empty_variable_says_nothing(self):
         """Some CI systems set what is absent to the empty string."""
