@@ -47,7 +47,7 @@ def minimums(session: nox.Session) -> None:
     """All tests with the oldest release that pyproject.toml allows of everything that a user's environment may hold."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    needs = project["dependencies"] + extras["vault"] + extras["testing"]
+    needs = project["dependencies"] + extras["aws"] + extras["vault"] + extras["testing"]
     oldest = [f"{name}=={version}" for need in needs for name, version in re.findall(r"^([\w-]+)>=([\w.]+)$", need)]
     if len(oldest) != len(needs):
         session.error("every dependency needs a lower bound, and nothing else")

@@ -44,7 +44,7 @@ def test_variable_is_read_anew_and_the_role_may_be_the_default(send, mount, issu
     with pytest.raises(VaultAuthenticationError, match="the environment variable CI_JOB_JWT: it is not set"):
         auth.login(send)
     for subject in ("job-1", "job-2"):
-        monkeypatch.setenv("CI_JOB_JWT", issuer.sign(sub=subject, aud="vault"))
+        monkeypatch.setenv("CI_JOB_JWT", f"{issuer.sign(sub=subject, aud='vault')}\n")
         assert accepted(auth.login(send))["display_name"] == f"{mount}-{subject}"
     assert auth.repeatable
 

@@ -16,7 +16,7 @@ def test_static_token_is_the_one_token_there_is():
     grant = auth.login(None)
     assert (grant.token, grant.ttl, grant.renewable, grant.ours) == ("s.configured", None, False, False)
     assert not auth.repeatable
-    assert "configured" not in f"{auth!r} {grant!r}"
+    assert "configured" not in f"{auth!r} {auth.token!r} {grant!r}"
 
 
 def test_token_file_is_read_anew(tmp_path):
