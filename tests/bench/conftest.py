@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from statistics import median
 
 import pytest
 
@@ -27,7 +28,8 @@ def _verdicts(config: pytest.Config) -> Iterator[tuple[str, bool]]:
     """Each bound in words, and whether it is exceeded.
 
     In `extra_info` of a benchmark, `bounds` is yardstick -> the most that the ratio may be, and `bounds_ms` is
-    yardstick -> the most that it may take beyond it, in milliseconds.
+    yardstick -> the most that it may take beyond it, in milliseconds. `beside` is yardstick -> what that took before
+    each round, and the most that the ratio in a round may be at the median: what else the machine does slows both.
     """
     session = getattr(config, "_benchmarksession", None)
     benchmarks = () if session is None or session.disabled else session.benchmarks
@@ -42,6 +44,9 @@ def _verdicts(config: pytest.Config) -> Iterator[tuple[str, bool]]:
         for yardstick, most in benchmark.extra_info.get("bounds_ms", {}).items():
             if yardstick in group:
                 yield _verdict(f"{benchmark.name} - {yardstick}, ms", (own - group[yardstick]) * 1000, most)
+        for yardstick, (taken, most) in benchmark.extra_info.get("beside", {}).items():
+            ratios = [mine / its for mine, its in zip(benchmark.stats.data, taken, strict=True)]
+            yield _verdict(f"{benchmark.name} / {yardstick}", median(ratios), most)
 
 
 def _verdict(what: str, measured: float, most: float) -> tuple[str, bool]:
