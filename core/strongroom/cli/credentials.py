@@ -11,6 +11,7 @@ from strongroom.plugins.options import OptionSchema, Schema
 
 _STORES = "STRONGROOM_STORES_"
 _PREFIXES = ("VAULT_", "BAO_")
+_NAMES_A_VARIABLE = "_env"  # the end of an entry's name: what it names is read when a store logs in
 _CREDENTIAL_WORDS = frozenset({"TOKEN", "SECRET", "PASSWORD"})
 
 
@@ -19,7 +20,7 @@ def without_credentials(variables: Mapping[str, str], config: Config, schemas: M
 
     These are the tokens, secret ids and passwords of Vault and OpenBao (`VAULT_TOKEN`, `BAO_SECRET_ID`); every
     `STRONGROOM_STORES_…` that is not known to be an option which may be shown; and what the credentials of a store
-    refer to with `{ env = … }`.
+    refer to with `{ env = … }`, or name in an entry such as `jwt_env`.
 
     Args:
         variables: of this process.
@@ -64,8 +65,11 @@ def _names(value: object) -> Iterator[str]:
         if value.keys() == {"env"} and isinstance(value["env"], str):
             yield str(value["env"])
         else:
-            for item in value.values():
-                yield from _names(item)
+            for name, item in value.items():
+                if isinstance(name, str) and name.endswith(_NAMES_A_VARIABLE) and isinstance(item, str):
+                    yield str(item)
+                else:
+                    yield from _names(item)
     elif isinstance(value, list):
         for item in value:
             yield from _names(item)

@@ -229,6 +229,9 @@ auth = { method = "token", token = { env = "CI_TOKEN" } }
 prefix = { env = "PREFIX" }
 [stores.other]
 plugin = "vault"
+[stores.ci]
+plugin = "vault"
+auth = { method = "jwt", jwt_env = "CI_JOB_JWT" }
 """
 PASSED = {
     "VAULT_ADDR": "https://vault.example",
@@ -251,6 +254,7 @@ DROPPED = {
     "STRONGROOM_STORES_OTHER_AUTH": '{"method": "token", "token": {"env": "OTHERS_TOKEN"}}',
     "STRONGROOM_STORES_ELSEWHERE_OPTION": CANARY,
     "CI_TOKEN": CANARY,
+    "CI_JOB_JWT": CANARY,
     "OTHERS_TOKEN": CANARY,
 }
 
