@@ -83,7 +83,7 @@ CASES = [
     Case("delete spare/{own}", writes=True),
     Case("list --recursive database"),
     Case("check", table=True),
-    Case(f"run -- sh -c {PRINT_AND_WAIT}", shows=BOTH, piped="\n", waits_after="token: ."),
+    Case(f"run -- sh -c {PRINT_AND_WAIT}", shows=BOTH, piped="\n", waits_after="token: "),
     *(
         Case(f"export --format {kind}", shows=(PIPE,), refused=(TERMINAL,))
         for kind in ("dotenv", "json", "shell", "github")
