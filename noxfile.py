@@ -104,6 +104,6 @@ def build(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
-    """What the chain and its cache cost, against the libraries they stand on."""
-    install(session, "-e", ".[dev]")
+    """What the chain and its cache cost, against the libraries they stand on and those that do the same."""
+    install(session, "-e", ".[dev]", "secretspec")
     session.run("pytest", "tests/bench", "--benchmark-enable", *session.posargs)
