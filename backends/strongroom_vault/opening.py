@@ -18,51 +18,36 @@ from strongroom_vault.cluster import Cluster
 from strongroom_vault.kv1 import VaultKV1
 from strongroom_vault.kv2 import VaultKV2
 from strongroom_vault.mounts import find_version
+from strongroom_vault.options import (
+    AuthTable,
+    CaCert,
+    CaPath,
+    ClientCert,
+    ClientKey,
+    Namespace,
+    SkipVerify,
+    TlsServerName,
+    Token,
+    Url,
+)
 from strongroom_vault.session import Session
 from strongroom_vault.tls import TLSSettings
 
 
 def open_vault(
     *,
-    url: Annotated[
-        str | list[str],
-        Option("the server's address, or the nodes of one cluster", ("BAO_ADDR", "VAULT_ADDR"), address=True),
-    ],
-    token: Annotated[
-        str | None, Option("the client token", ("BAO_TOKEN", "VAULT_TOKEN"), secret=True, sent_to="url")
-    ] = None,
-    auth: Annotated[
-        dict[str, str] | None,
-        Option('how to authenticate, such as { method = "approle", … }', secret=True, sent_to="url"),
-    ] = None,
-    namespace: Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"))] = None,
+    url: Url,
+    token: Token = None,
+    auth: AuthTable = None,
+    namespace: Namespace = None,
     mount: Annotated[str, Option("where the key-value engine is mounted")] = "secret",
     prefix: Annotated[str, Option("what every path is below")] = "",
-    ca_cert: Annotated[
-        Path | None,
-        Option("authorities to trust: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), vouches_for="url"),
-    ] = None,
-    ca_path: Annotated[
-        Path | None, Option("a folder of authorities to trust", ("BAO_CAPATH", "VAULT_CAPATH"), vouches_for="url")
-    ] = None,
-    client_cert: Annotated[
-        Path | None, Option("our certificate, a PEM file", ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"))
-    ] = None,
-    client_key: Annotated[
-        Path | None, Option("the key of client_cert, a PEM file", ("BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"))
-    ] = None,
-    tls_server_name: Annotated[
-        str | None,
-        Option(
-            "the name in the server's certificate", ("BAO_TLS_SERVER_NAME", "VAULT_TLS_SERVER_NAME"), vouches_for="url"
-        ),
-    ] = None,
-    skip_verify: Annotated[
-        bool,
-        Option(
-            "trust any certificate: never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"), vouches_for="url"
-        ),
-    ] = False,
+    ca_cert: CaCert = None,
+    ca_path: CaPath = None,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
+    tls_server_name: TlsServerName = None,
+    skip_verify: SkipVerify = False,
 ) -> VaultKV1 | VaultKV2:
     """A store on a key-value engine of HashiCorp Vault or OpenBao.
 
