@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.login import log_in
 
-_HINT = "Check that the method trusts the authority of `client_cert`, and that the certificate has not expired"
+_HINT = "Check that `url` is https, and that the method trusts the authority of `client_cert`, which has not expired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

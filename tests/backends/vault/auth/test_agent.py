@@ -1,4 +1,4 @@
-"""A real Agent beside the application: it logs in and puts its token into our requests, which have none."""
+"""A real Agent or Proxy beside the application: it logs in and puts its token into our requests, which have none."""
 
 import json
 import socket
@@ -14,8 +14,8 @@ from strongroom_vault.loopback import find_binary
 from strongroom_vault.opening import open_vault
 
 
-@pytest.fixture
-def agent(openbao, readable, approle, tmp_path):
+@pytest.fixture(params=["agent", "proxy"])
+def agent(request, openbao, readable, approle, tmp_path):
     """An Agent with an identity of its own that may read one mount: its address, and the file of its token."""
     role = approle(token_policies=["default", readable.policy], token_ttl="300s")
     (tmp_path / "role-id").write_text(role.role_id)
@@ -41,7 +41,7 @@ def agent(openbao, readable, approle, tmp_path):
           require_request_header = true
         }}
     """)
-    command = [str(find_binary()), "agent", f"-config={tmp_path}/agent.hcl", "-log-level=error"]
+    command = [str(find_binary()), request.param, f"-config={tmp_path}/agent.hcl", "-log-level=error"]
     with subprocess.Popen(
         command, env={"HOME": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:

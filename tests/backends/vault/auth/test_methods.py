@@ -146,3 +146,10 @@ def test_values_of_the_table_may_be_references(tmp_path, monkeypatch):
     )
     table = plugins.settings(discovery.load(config_file=tmp_path / "strongroom.toml"), "vault")["auth"].value
     assert read_auth(table) == AppRole(role_id="from-env", secret_id="from-file")
+
+
+def test_table_may_come_from_a_variable(monkeypatch):
+    """In JSON, over what a file says."""
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_AUTH", '{"method": "jwt", "jwt_env": "CI_JOB_JWT", "mount": "gitlab"}')
+    table = plugins.settings(discovery.load(vault_url="http://127.0.0.1:1"), "vault")["auth"].value
+    assert read_auth(table) == JWT(jwt_env="CI_JOB_JWT", mount="gitlab")
