@@ -18,7 +18,7 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.model import SensitiveDict, protect_data
+from strongroom.model import SensitiveDict
 from strongroom_vault.errors import VaultAuthenticationError, VaultUnsureError
 from strongroom_vault.exchange import Reply, may_be_applied
 
@@ -52,7 +52,7 @@ def document(reply: Reply, *, parse_int: Callable[[str], float] | None = None) -
 def member(parent: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] | None:
     """The object of that name in an object; None where there is none, or something else."""
     child = None if parent is None else parent.get(name)
-    return protect_data(child) if isinstance(child, dict) else None
+    return SensitiveDict(child) if isinstance(child, dict) else None
 
 
 def is_absent(reply: Reply) -> bool:
@@ -61,6 +61,17 @@ def is_absent(reply: Reply) -> bool:
     A namespace, mount or API path that does not exist is a 404 too, with an error or a warning in it.
     """
     return reply.status == 404 and document(reply) == {"errors": []}
+
+
+def deleted_version(reply: Reply) -> int | None:
+    """The version that a 404 says was deleted or destroyed; None where it does not say so."""
+    if reply.status != 404:
+        return None
+    metadata = member(member(document(reply), "data"), "metadata")
+    if metadata is None or not (metadata.get("deletion_time") or metadata.get("destroyed")):
+        return None
+    version = metadata.get("version")
+    return version if isinstance(version, int) else None
 
 
 def malformed(path: str | None, place: str) -> StoreUnavailableError:

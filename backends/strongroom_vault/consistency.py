@@ -10,11 +10,52 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 INDEX: Final = "X-Vault-Index"
 INCONSISTENT: Final = "X-Vault-Inconsistent"
 FORWARD: Final = "forward-active-node"
+
+_NEVER: Final = 2**62
+_active_alone: ContextVar[bool] = ContextVar("strongroom_vault_active_alone", default=False)
+
+
+@contextmanager
+def asking_the_active_node() -> Iterator[None]:
+    """What the block asks is answered by the active node, of whose state every other is a part."""
+    token = _active_alone.set(True)
+    try:
+        yield
+    finally:
+        _active_alone.reset(token)
+
+
+def required(written: str | None, seen: str | None) -> str | None:
+    """The state from which a request is to be answered, if any.
+
+    Args:
+        written: the latest state that a write of ours has left behind.
+        seen: any state of this cluster.
+
+    Returns:
+        For `asking_the_active_node`, a state that no node has reached: each standby then forwards the request, and the
+        active node answers from what it has (measured on OpenBao 2.7.2, where `X-Vault-Forward` changes nothing). The
+        states of Vault are signed and cannot be made up; its standbys forward every request, but for those of
+        Enterprise.
+    """
+    if not _active_alone.get() or seen is None:
+        return written
+    position = _position(seen)
+    if position is None or not _is_openbaos(seen):
+        return written
+    return base64.b64encode(json.dumps({"cluster": position[0], "value": str(_NEVER)}).encode()).decode()
+
+
+def _is_openbaos(state: str) -> bool:
+    return base64.b64decode(state).startswith(b"{")
 
 
 def later(known: str | None, new: str | None) -> str | None:

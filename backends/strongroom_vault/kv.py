@@ -12,6 +12,7 @@ from strongroom.model import Secret, Value, Version
 from strongroom.store import Health, Items
 from strongroom_vault.answers import document, is_absent, malformed, member
 from strongroom_vault.contents import checked_name
+from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.exchange import Reply
 from strongroom_vault.health import health
 from strongroom_vault.sender import Ask
@@ -76,8 +77,14 @@ class VaultKV(ABC):
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Each path with its new version or its own error, in any order; a dozen are written at a time."""
-        written = self._many(map(Item._make, items), self._write_ask, self._written)
-        return ((item.path, outcome) for item, outcome in written)
+        sent = self._many(map(Item._make, items), self._write_ask, lambda _, reply: reply)
+        for item, outcome in sent:
+            try:
+                if isinstance(outcome, StoreError) and not isinstance(outcome, VaultUnsureError):
+                    raise outcome
+                yield item.path, self._written(item, outcome)
+            except StoreError as error:
+                yield item.path, error
 
     def probe(self) -> Health:
         """How the server is, and whether it accepts the token."""
@@ -100,8 +107,8 @@ class VaultKV(ABC):
         """What replaces the secret."""
 
     @abstractmethod
-    def _written(self, item: Item, reply: Reply, /) -> Version | None:
-        """The new version in the reply to it, after whatever more it takes."""
+    def _written(self, item: Item, outcome: Reply | VaultUnsureError, /) -> Version | None:
+        """The new version that came of it, after whatever more it takes."""
 
     def _many(
         self, items: Iterable[_I], ask: Callable[[_I], Ask], conclude: Callable[[_I, Reply], _R]
@@ -179,7 +186,7 @@ class VaultKV(ABC):
         return content
 
     def _accept(self, reply: Reply, path: str) -> None:
-        """Raises what the reply to a write means, unless it says that it was done."""
+        """Raises what the reply to a change means, unless it says that it was done."""
         if reply.status not in {200, 204}:
             raise self._session.failure(reply, path, changes=True)
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from strongroom.model import Secret, Value
+from strongroom_vault.answers import is_absent
 from strongroom_vault.contents import prepared, restored
 from strongroom_vault.exchange import Reply
 from strongroom_vault.kv import Item, ListingAPI, VaultKV
 from strongroom_vault.sender import Ask
 from strongroom_vault.session import Session
+from strongroom_vault.settling import Outcome, confirm, same, send
 
 
 class KV1API(ListingAPI, Protocol):
@@ -44,18 +46,21 @@ class VaultKV1(VaultKV):
 
     def read(self, path: str) -> Secret:
         """The secret at `path`."""
-        return self._secret(path, self._session.request(*self._read_ask(path)))
+        return self._secret(path, self._get(path))
 
     def write(self, path: str, data: Mapping[str, Value]) -> None:
         """Replaces the whole secret."""
         item = Item(path, data)
-        self._written(item, self._session.request(*self._write_ask(item)))
+        self._written(item, send(self._session, self._write_ask(item)))
 
     def delete(self, path: str) -> None:
         """Removes the secret for good. The server answers alike whether there was one, so that it is read first."""
         self.read(path)
         ask = self._api.delete_secret(path=self._full(path), mount_point=self._session.mount)
-        self._accept(self._session.request(*ask), path)
+        confirm(send(self._session, ask), path, self._session, lambda: is_absent(self._get(path)))
+
+    def _get(self, path: str) -> Reply:
+        return self._session.request(*self._read_ask(path))
 
     def _read_ask(self, path: str) -> Ask:
         return self._api.read_secret(path=self._full(path), mount_point=self._session.mount)
@@ -72,5 +77,6 @@ class VaultKV1(VaultKV):
             mount_point=self._session.mount,
         )
 
-    def _written(self, item: Item, reply: Reply) -> None:
-        self._accept(reply, item.path)
+    def _written(self, item: Item, outcome: Outcome) -> None:
+        path, form = item.path, prepared(item.path, item.data)
+        confirm(outcome, path, self._session, lambda: same(self._content(self._get(path), path), form))

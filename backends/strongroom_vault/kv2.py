@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError
 from strongroom.model import Secret, SensitiveDict, Value, Version
-from strongroom_vault.answers import document, is_absent, malformed, member
+from strongroom_vault.answers import deleted_version, is_absent, malformed, member
 from strongroom_vault.contents import prepared, restored, stored_number
 from strongroom_vault.exchange import Reply
 from strongroom_vault.kv import Item
 from strongroom_vault.kv2_versions import MetadataAPI, VaultKV2Metadata, labels, moment
 from strongroom_vault.sender import Ask
 from strongroom_vault.session import Session
+from strongroom_vault.settling import Newest, Outcome, Write, confirm, send
 
 
 class KV2API(MetadataAPI, Protocol):
@@ -34,14 +35,6 @@ class KV2API(MetadataAPI, Protocol):
     def delete_latest_version_of_secret(self, path: str, mount_point: str) -> Ask:
         """DELETE the secret's newest version."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Newest:
-    """The newest version of a secret: 0 where there never was one. A deleted one is not live."""
-
-    version: int
-    live: bool
 
 
 class VaultKV2(VaultKV2Metadata):
@@ -72,21 +65,21 @@ class VaultKV2(VaultKV2Metadata):
     def write(self, path: str, data: Mapping[str, Value]) -> int:
         """Replaces the whole secret; returns its new version."""
         item = Item(path, data)
-        return self._written(item, self._session.request(*self._write_ask(item)))
+        return self._written(item, send(self._session, self._write_ask(item)))
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> int:
         """Replaces the whole secret when its newest version is `expected`; None expects none, or a deleted one.
 
         The server counts a deleted version as any other: where `expected` was deleted since, the write goes through.
         """
-        form = prepared(path, data)
+        write = self._begun(path, data)
         if expected is not None and not isinstance(expected, int):
             raise ConflictError(path, f"it never had a version {expected!r}")
 
-        def admits(newest: _Newest) -> bool:
+        def admits(newest: Newest) -> bool:
             return not newest.live if expected is None else newest.version == expected
 
-        return self._settled(path, form, self._post(path, form, expected or 0), admits)
+        return write.settled(write.send(expected or 0), expected or 0, admits)
 
     def delete(self, path: str) -> None:
         """Deletes the newest version. The server answers alike whether there was one, so that it is read first.
@@ -96,11 +89,11 @@ class VaultKV2(VaultKV2Metadata):
         with suppress(PermissionDeniedError):
             self.read(path)
         ask = self._api.delete_latest_version_of_secret(path=self._full(path), mount_point=self._session.mount)
-        self._accept(self._session.request(*ask), path)
+        confirm(send(self._session, ask), path, self._session, lambda: deleted_version(self._get(path)) is not None)
 
     def _secret(self, path: str, reply: Reply) -> Secret:
         """The version that a reply to a read holds."""
-        if (gone := _deleted_version(reply)) is not None:
+        if (gone := deleted_version(reply)) is not None:
             raise SecretNotFoundError(path, f"version {gone} is deleted")
         content = self._content(reply, path, stored_number)
         data, metadata = member(content, "data"), member(content, "metadata")
@@ -109,43 +102,6 @@ class VaultKV2(VaultKV2Metadata):
             raise malformed(path, self._session.place)
         created = moment(metadata.get("created_time"))
         return Secret(path, restored(data), version=version, created=created, metadata=labels(metadata))
-
-    def _settled(self, path: str, form: SensitiveDict, reply: Reply, admits: Callable[[_Newest], bool]) -> int:
-        """The version that a write made, after whatever more it takes where the server answers 400.
-
-        400 is a lost check, a mount that is not ready yet, and data that the server refuses: what is there now tells.
-        To write over a deleted version, the server wants its number. When a write that names what is there is refused,
-        and the same is there still, then it is the data.
-        """
-        newest: _Newest | None = None
-        while reply.status == 400:
-            before, newest = newest, self._newest(path)
-            if not admits(newest):
-                there = newest.version if newest.live else "deleted" if newest.version else "none"
-                raise ConflictError(path, f"its newest version is {there}, which is not the expected one")
-            if newest == before:
-                break
-            reply = self._post(path, form, newest.version)
-        return self._new_version(path, reply)
-
-    def _new_version(self, path: str, reply: Reply) -> int:
-        self._accept(reply, path)
-        version = (member(document(reply), "data") or {}).get("version")
-        if not isinstance(version, int):
-            raise malformed(path, self._session.place)
-        return version
-
-    def _newest(self, path: str) -> _Newest:
-        """What is there now, read as the secret itself: its metadata may be beyond the token's policies."""
-        reply = self._get(path)
-        if is_absent(reply):
-            return _Newest(0, live=False)
-        if (gone := _deleted_version(reply)) is not None:
-            return _Newest(gone, live=False)
-        version = (member(self._content(reply, path), "metadata") or {}).get("version")
-        if not isinstance(version, int):
-            raise malformed(path, self._session.place)
-        return _Newest(version, live=True)
 
     def _get(self, path: str, version: int | None = None) -> Reply:
         return self._session.request(*self._read_ask(path, version))
@@ -158,27 +114,17 @@ class VaultKV2(VaultKV2Metadata):
     def _write_ask(self, item: Item) -> Ask:
         return self._post_ask(item.path, prepared(item.path, item.data), None)
 
-    def _written(self, item: Item, reply: Reply) -> int:
-        if reply.status != 400:
-            return self._new_version(item.path, reply)
+    def _written(self, item: Item, outcome: Outcome) -> int:
         # A mount or a secret may take no write without check-and-set: then it is checked against whatever is there.
-        return self._settled(item.path, prepared(item.path, item.data), reply, lambda _: True)
+        return self._begun(item.path, item.data).settled(outcome, None, lambda _: True)
 
-    def _post(self, path: str, form: SensitiveDict, cas: int | None) -> Reply:
-        return self._session.request(*self._post_ask(path, form, cas))
+    def _begun(self, path: str, data: Mapping[str, Value]) -> Write:
+        form = prepared(path, data)
+        return Write(
+            self._session, path, form, partial(self._read_ask, path), lambda cas: self._post_ask(path, form, cas)
+        )
 
     def _post_ask(self, path: str, form: SensitiveDict, cas: int | None) -> Ask:
         return self._api.create_or_update_secret(
             path=self._full(path), secret=form, cas=cas, mount_point=self._session.mount
         )
-
-
-def _deleted_version(reply: Reply) -> int | None:
-    """The version that a 404 says was deleted or destroyed; None where it does not say so."""
-    if reply.status != 404:
-        return None
-    metadata = member(member(document(reply), "data"), "metadata")
-    if metadata is None or not (metadata.get("deletion_time") or metadata.get("destroyed")):
-        return None
-    version = metadata.get("version")
-    return version if isinstance(version, int) else None

@@ -11,7 +11,7 @@ from strongroom.errors import StoreError
 from strongroom.model import SensitiveStr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.address import Address
-from strongroom_vault.consistency import FORWARD, INCONSISTENT, INDEX, later
+from strongroom_vault.consistency import FORWARD, INCONSISTENT, INDEX, later, required
 from strongroom_vault.exchange import Reply, Request, Start, Steps, exchange
 
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -66,6 +66,7 @@ class Sender:
         self._addresses = addresses
         self._namespace = namespace
         self._index: str | None = None
+        self._seen: str | None = None
 
     @property
     def where(self) -> str:
@@ -136,15 +137,16 @@ class Sender:
             headers["X-Vault-Namespace"] = namespace
         if ask.wrap_ttl:
             headers["X-Vault-Wrap-TTL"] = ask.wrap_ttl
-        if self._index is not None:
-            headers[INDEX], headers[INCONSISTENT] = self._index, FORWARD
+        if (state := required(self._index, self._seen)) is not None:
+            headers[INDEX], headers[INCONSISTENT] = state, FORWARD
         changes = ask.method in _CHANGES and not idempotent
         return Request(ask.method, ask.target, headers, _encoded(ask.content), changes)
 
     def _note(self, ask: Ask, reply: Reply) -> None:
-        """Keeps which state a change has led to."""
+        """Keeps which state a change has led to, and one that names the cluster."""
+        self._seen = state = reply.headers.get(INDEX.lower()) or self._seen
         if ask.method in _CHANGES:
-            self._index = later(self._index, reply.headers.get(INDEX.lower()))
+            self._index = later(self._index, state)
 
     def close(self) -> None:
         """Closes the connections."""
