@@ -17,6 +17,9 @@ from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.exchange import Reply
 
+_LONGEST_LEASE = 1 << 53
+"""What is longer than this is no number of seconds."""
+
 
 def log_in(
     send: Send, content: Mapping[str, str | None], *, mount: str, namespace: str | None, what: str, hint: str
@@ -74,6 +77,6 @@ def _grant(reply: Reply, place: str) -> Grant:
     token, ttl = auth.get("client_token"), auth.get("lease_duration")
     if not isinstance(token, str) or not is_token(token):
         raise malformed(None, place)
-    if not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 0:
+    if not isinstance(ttl, int) or isinstance(ttl, bool) or not 0 <= ttl <= _LONGEST_LEASE:
         raise malformed(None, place)
     return Grant(SensitiveStr(token), float(ttl), renewable=auth.get("renewable") is True, ours=True)

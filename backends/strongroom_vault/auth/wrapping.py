@@ -8,6 +8,7 @@ https://developer.hashicorp.com/vault/docs/concepts/response-wrapping#response-w
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import threading
@@ -28,7 +29,7 @@ _UNWRAP = "/v1/sys/wrapping/unwrap"
 
 
 class _Unwrapped:
-    """What the wrapping tokens of this process held, by their digests.
+    """What the wrapping tokens of this process held, by what was asked of them: token, mount, role and namespace.
 
     A store that is opened once more, also in the child of a fork, needs the secret_id and cannot unwrap it once more.
     """
@@ -40,13 +41,13 @@ class _Unwrapped:
     def __repr__(self) -> str:
         return f"_Unwrapped({len(self._held)})"
 
-    def get(self, token: SensitiveStr) -> SensitiveStr | None:
-        """The secret_id that this token held, where it was unwrapped already."""
-        return self._held.get(_digest(token))
+    def get(self, asked: bytes) -> SensitiveStr | None:
+        """The secret_id that was unwrapped for this already."""
+        return self._held.get(asked)
 
-    def put(self, token: SensitiveStr, secret_id: SensitiveStr) -> None:
-        """Keeps what this token held."""
-        self._held[_digest(token)] = secret_id
+    def put(self, asked: bytes, secret_id: SensitiveStr) -> None:
+        """Keeps what was unwrapped for this."""
+        self._held[asked] = secret_id
 
     def reset(self) -> None:
         """What a fork's child must do first: whoever held the lock is not there to let it go."""
@@ -74,14 +75,15 @@ def unwrap_secret_id(
     """
     if not is_token(token):
         raise VaultAuthenticationError(reason="the wrapping token is none", hint="Deliver a new one")
+    asked = _digest(token, mount, role, namespace)
     if not _unwrapped.lock.acquire(timeout=remaining()):
         raise StoreUnavailableError(reason="no time is left to unwrap the secret_id")
     try:
-        secret_id = _unwrapped.get(token)
+        secret_id = _unwrapped.get(asked)
         if secret_id is None:
             _check_origin(send, token, mount, role, namespace)
             secret_id = _secret_id(send("POST", _UNWRAP, {}, namespace=namespace, token=token))
-            _unwrapped.put(token, secret_id)
+            _unwrapped.put(asked, secret_id)
         return secret_id
     finally:
         _unwrapped.lock.release()
@@ -125,8 +127,8 @@ def _check_spent(reply: Reply) -> None:
         raise failure(reply, None, "sys/wrapping")
 
 
-def _digest(token: SensitiveStr) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+def _digest(*asked: str | None) -> bytes:
+    return hashlib.sha256(json.dumps(asked).encode()).digest()
 
 
 if hasattr(os, "register_at_fork"):

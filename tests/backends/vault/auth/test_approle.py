@@ -224,6 +224,16 @@ def test_without_a_role_any_role_of_the_mount_will_do(send, approle, wrap, openb
         auth.login(send)
 
 
+def test_what_was_unwrapped_is_for_what_was_asked_alone(send, approle, wrap, openbao):
+    """Another role's login is not given it: the token is looked at again, and is an alarm."""
+    role = approle()
+    openbao.call("POST", f"auth/{role.mount}/role/other", {})
+    options = {"wrapping_token": wrap(f"auth/{role.mount}/role/app/secret-id"), "mount": role.mount}
+    AppRole(role_id=role.role_id, role="app", **options).login(send)
+    with pytest.raises(VaultAuthenticationError, match="intercepted"):
+        AppRole(role_id=role.role_id, role="other", **options).login(send)
+
+
 def test_many_threads_unwrap_once(send, approle, wrap):
     """The second would take the first for a thief."""
     role = approle()
@@ -273,7 +283,8 @@ def test_lock_is_not_waited_for_beyond_the_deadline(tell, answered):
 @pytest.mark.parametrize("auth", [
     None, [], {}, {"client_token": ""}, {"client_token": 7, "lease_duration": 1}, {"client_token": "s.x"},
     {"client_token": "s.x\r\nX-Evil: 1", "lease_duration": 1}, {"client_token": "s.x", "lease_duration": True},
-    {"client_token": "s.x", "lease_duration": -1}, {"client_token": "s.x", "lease_duration": "1h"},
+    {"client_token": "s.x", "lease_duration": -1}, {"client_token": "s.x", "lease_duration": 10**400},
+    {"client_token": "s.x", "lease_duration": "1h"},
 ])  # fmt: skip
 def test_what_is_no_login_is_unavailable(tell, answered, auth):
     """A proxy answered, or half of something: never a token that breaks the next request."""
