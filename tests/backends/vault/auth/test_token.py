@@ -1,13 +1,16 @@
 """A token that somebody else got."""
 
+import contextlib
 import os
 import re
+import time
 
 import pytest
 
 from strongroom.errors import ConfigurationError
 from strongroom_vault.auth.token import StaticToken, TokenFile
 from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.opening import open_vault
 
 
 def test_static_token_is_the_one_token_there_is():
@@ -36,6 +39,24 @@ def test_store_reads_with_the_token_in_the_file(reads, readable, openbao, tmp_pa
     (tmp_path / "token").write_text(token)
     for _ in range(2):
         assert reads({"method": "token-file", "token_file": str(tmp_path / "token")})
+
+
+def test_store_goes_on_with_the_token_that_replaces_a_dead_one(readable, openbao, tmp_path):
+    """Whoever keeps the file fresh need not tell anybody."""
+    file, tokens = tmp_path / "token", [openbao.issue_token({f"{readable.mount}/data/*": ["read"]}) for _ in range(2)]
+    file.write_text(tokens[0])
+    store = open_vault(url=openbao.url, mount=readable.mount, auth={"method": "token-file", "token_file": str(file)})
+    assert store.read("app").data == {"password": "hunter2"}
+    openbao.call("POST", "auth/token/revoke", {"token": tokens[0]})
+    file.write_text(tokens[1])
+    deadline, data = time.monotonic() + 20, {}
+    while not data:  # a second lies between two logins
+        assert time.monotonic() < deadline
+        with contextlib.suppress(VaultAuthenticationError):
+            data = store.read("app").data
+        time.sleep(0 if data else 0.1)
+    assert data == {"password": "hunter2"}
+    store.close()
 
 
 @pytest.mark.parametrize(("content", "words"), [
