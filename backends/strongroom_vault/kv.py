@@ -185,11 +185,6 @@ class VaultKV(ABC):
             raise malformed(path, self._session.place)
         return content
 
-    def _accept(self, reply: Reply, path: str) -> None:
-        """Raises what the reply to a change means, unless it says that it was done."""
-        if reply.status not in {200, 204}:
-            raise self._session.failure(reply, path, changes=True)
-
 
 def _below(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name

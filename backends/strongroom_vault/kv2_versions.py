@@ -16,6 +16,7 @@ from strongroom_vault.exchange import Reply
 from strongroom_vault.kv import ListingAPI, VaultKV
 from strongroom_vault.sender import Ask
 from strongroom_vault.session import Session
+from strongroom_vault.settling import confirm, send
 
 _REVISION = "current_metadata_version"
 """OpenBao counts the changes of a secret's metadata, and takes the number for a check; Vault does neither."""
@@ -62,20 +63,20 @@ class VaultKV2Metadata(VaultKV):
 
     def undelete(self, path: str, version: Version) -> None:
         """Makes a deleted version readable again. The time of a `delete_version_after` begins anew."""
-        if self._entry(path, version).get("destroyed"):
+        if self._info(path, version).destroyed:
             raise SecretNotFoundError(path, f"version {version} is destroyed")
         ask = self._metadata_api.undelete_secret_versions(
             path=self._full(path), versions=[int(version)], mount_point=self._session.mount
         )
-        self._accept(self._session.request(*ask), path)
+        confirm(send(self._session, ask), path, self._session, lambda: not self._info(path, version).deleted)
 
     def destroy(self, path: str, version: Version) -> None:
         """Removes that version's data for good."""
-        self._entry(path, version)
+        self._info(path, version)
         ask = self._metadata_api.destroy_secret_versions(
             path=self._full(path), versions=[int(version)], mount_point=self._session.mount
         )
-        self._accept(self._session.request(*ask), path)
+        confirm(send(self._session, ask), path, self._session, lambda: self._info(path, version).destroyed)
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
         """The secret's `custom_metadata`."""
@@ -95,13 +96,13 @@ class VaultKV2Metadata(VaultKV):
             content["metadata_cas"] = revision
         # hvac's `update_metadata` would set `delete_version_after` too, and what is not sent is what stays.
         target = f"/v1/{quote(self._session.mount)}/metadata/{quote(self._full(path))}"
-        reply = self._session.request("POST", target, content)
-        if reply.status == 400:
+        outcome = send(self._session, Ask("POST", target, content))
+        if isinstance(outcome, Reply) and outcome.status == 400:
             if self._revision(path) != revision:
                 raise ConflictError(path, "its metadata was changed at the same time", hint="Read it again")
             hint = "It takes 64 labels, names of 1 to 128 bytes and texts of 1 to 512, all of which print"
             raise InvalidDataError(path, f"{self._session.place} refuses these labels (HTTP 400)", hint=hint)
-        self._accept(reply, path)
+        confirm(outcome, path, self._session, lambda: self.read_metadata(path) == metadata)
 
     def _get_metadata(self, path: str) -> Reply:
         ask = self._metadata_api.read_secret_metadata(path=self._full(path), mount_point=self._session.mount)
@@ -122,11 +123,11 @@ class VaultKV2Metadata(VaultKV):
             raise SecretNotFoundError(path, "it has metadata and no version")
         return entries
 
-    def _entry(self, path: str, version: Version) -> Mapping[str, Any]:
-        entries = self._entries(self._get_metadata(path), path)
-        if not isinstance(version, int) or version not in entries:
+    def _info(self, path: str, version: Version) -> VersionInfo:
+        known = (info for info in self.versions(path) if info.version == version)
+        if (info := next(known, None)) is None:
             raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
-        return entries[version]
+        return info
 
     def _revision(self, path: str) -> int | None:
         """The number of the secret's metadata, where the server counts; raises where there is no secret."""

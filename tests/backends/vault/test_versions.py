@@ -371,3 +371,45 @@ def test_another_version_than_was_asked_for_is_refused(faulty, stored):
         front.read_version("app", 1)
     assert CANARY not in str(caught.value)
     assert front.read_version("app", 2).data == {"own": CANARY}
+
+
+# --- answers that are lost --------------------------------------------------------------------------------------------
+
+
+def entry(**state):
+    return {"created_time": "2026-01-02T03:04:05Z", "deletion_time": "", "destroyed": False, **state}
+
+
+DELETED = {"deletion_time": "2026-01-02T03:04:06Z"}
+CHANGES = {
+    "undelete": (
+        lambda front: front.undelete("app", 1),
+        {"versions": {"1": entry(**DELETED)}},
+        {"versions": {"1": entry()}},
+    ),
+    "destroy": (
+        lambda front: front.destroy("app", 1),
+        {"versions": {"1": entry()}},
+        {"versions": {"1": entry(destroyed=True)}},
+    ),
+    "labels": (
+        lambda front: front.write_metadata("app", {"owner": "billing"}),
+        {"versions": {"1": entry()}, "custom_metadata": {"owner": "nobody"}},
+        {"versions": {"1": entry()}, "custom_metadata": {"owner": "billing"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("lost", [None, 500, 502], ids=str)
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_whose_answer_was_lost_is_settled_by_looking(faulty, fault_server, answered, change, lost):
+    """It was made, or it is unknown whether it was; it is sent once."""
+    operation, before, after = CHANGES[change]
+    before, after = answered(200, {"data": before}), answered(200, {"data": after})
+    answer = None if lost is None else answered(lost, {"errors": []})
+    front = faulty(before, answer, after)
+    operation(front)
+    front = faulty(before, answer, before)
+    with pytest.raises(StoreUnavailableError, match="may or may not"):
+        operation(front)
+    assert [request.method for request in fault_server.requests].count("POST") == 2
