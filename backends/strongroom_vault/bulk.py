@@ -23,8 +23,11 @@ from strongroom_vault.exchange import Reply, Start
 AT_ONCE = 16
 """How many exchanges are under way at a time: beyond that, one server answers no faster."""
 
-_WINDOW = 4 * AT_ONCE
-"""How many items are taken before what came of the first of them is given back."""
+_WINDOW = 8 * AT_ONCE
+"""The most that are taken and not given back yet."""
+
+_GATHERED = 0.004
+"""For how many seconds what has come is gathered before the caller is woken, which costs more than a reply does."""
 
 _GRACE = 0.2
 """How much longer than the exchanges themselves they are waited for, in seconds: each says best what it missed."""
@@ -52,11 +55,12 @@ def run_many(transports: Transports, items: Iterable[tuple[_K, Start]]) -> Itera
     waiting, under_way = iter(items), 0
     try:
         while True:
-            taken = list(islice(waiting, _WINDOW - under_way))
-            under_way += len(taken)
+            if under_way <= _WINDOW // 2:
+                taken = list(islice(waiting, _WINDOW - under_way))
+                under_way += len(taken)
+                batch.put(taken)
             if not under_way:
                 return
-            batch.put(taken)
             came = batch.take(remaining() + _GRACE)
             under_way -= len(came)
             yield from came
@@ -71,6 +75,7 @@ class _Batch(Generic[_K]):
         self._transports = transports
         self._limit = limit
         self._work: asyncio.Queue[tuple[_K, Start]] = asyncio.Queue()
+        self._under_way = 0
         self._landed: list[tuple[_K, Reply | StoreError]] = []
         self._results: SimpleQueue[list[tuple[_K, Reply | StoreError]] | BaseException] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
@@ -127,18 +132,22 @@ class _Batch(Generic[_K]):
                 outcome: Reply | StoreError = await transport.run(start(self._clock()))
             except StoreError as error:
                 outcome = error
-            if not self._landed:
-                # What lands in the same turn of the loop goes to the caller together: to wake it is what costs.
-                self._loop.call_soon(self._hand_over)
             self._landed.append((name, outcome))
+            if len(self._landed) == self._under_way:
+                self._hand_over()
+            elif len(self._landed) == 1:
+                self._loop.call_later(_GATHERED, self._hand_over)
 
     def _take_in(self, items: list[tuple[_K, Start]]) -> None:
+        self._under_way += len(items)
         for item in items:
             self._work.put_nowait(item)
 
     def _hand_over(self) -> None:
         landed, self._landed = self._landed, []
-        self._results.put(landed)
+        if landed:
+            self._under_way -= len(landed)
+            self._results.put(landed)
 
     def _clock(self) -> Callable[[], float]:
         deadline = time.monotonic() + self._limit

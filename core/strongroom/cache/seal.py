@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _KEY_LENGTH = 32
 _NONCE_LENGTH = 12
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_SEALS_PER_KEY = 2**32  # NIST SP 800-38D, 8.3: the most that random 96-bit nonces allow under one key
+_SEALS_PER_KEY = 2**32  # NIST SP 800-38D, 8.3: the most under one key, however the nonces are made
 
 
 class Sealed(NamedTuple):
@@ -42,7 +43,8 @@ class Sealer:
 
     def __init__(self) -> None:
         self._key: bytes = conceal(os.urandom(_KEY_LENGTH))
-        self._left = _SEALS_PER_KEY
+        self._numbers = itertools.count(1)  # its `next` is atomic
+        self._sealed = 0
 
     @cached_property
     def _cipher(self) -> AESGCM:
@@ -68,15 +70,16 @@ class Sealer:
     @property
     def spent(self) -> bool:
         """It has sealed as often as one key may."""
-        return self._left <= 0
+        return self._sealed >= _SEALS_PER_KEY
 
     def seal(self, value: Value, *owner: str) -> Sealed:
         """The value, sealed for `owner`: the names of what it belongs to, outermost first."""
         text, kind = (value, "string") if isinstance(value, str) else (to_json_text(value), "json")
         # An unambiguous form, each name with its length: ("a", "bc") and ("ab", "c") differ.
         bound = "".join([kind, *(f" {len(name)}:{name}" for name in owner)]).encode("utf-8", "surrogatepass")
-        nonce = os.urandom(_NONCE_LENGTH)
-        self._left -= 1
+        # A count is used once for sure under a key that only this object has, and costs no system call.
+        self._sealed = number = next(self._numbers)
+        nonce = number.to_bytes(_NONCE_LENGTH, "big")
         # A store may hold a string with a lone surrogate; it is cached as exactly as any other.
         plaintext = text.encode("utf-8", "surrogatepass")
         has_text = value is not None and not isinstance(value, bytes) and not _SURROGATE.search(text)
