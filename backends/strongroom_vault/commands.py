@@ -1,0 +1,115 @@
+"""`strongroom vault`: setting a server up for an application, and the policies that the application needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Literal
+
+import click
+
+from strongroom.config import Config
+from strongroom.errors import ConfigurationError
+from strongroom_vault import audit_log, policy, targeting
+from strongroom_vault.setup.command import setup
+from strongroom_vault.targeting import Target, chosen
+
+
+@click.group()
+def vault() -> None:
+    """Set a Vault or OpenBao server up for an application, and print the policies that it needs.
+
+    Example: strongroom vault setup --dry-run
+    """
+
+
+vault.add_command(setup)
+
+
+@vault.command("policy")
+@click.option("--store", metavar="NAME", help="For this Vault store, not the first of the chain.")
+@click.option("--mount", metavar="PATH", multiple=True, help="Below this mount; of an audit log, any number of them.")
+@click.option("--kv", type=click.Choice(("1", "2")), default="2", show_default=True, help="The version of the engine.")
+@click.option(
+    "--from-audit", metavar="FILE", help="What an audit log says was used, not what [secrets] needs; - is stdin."
+)
+@click.option("--who", metavar="NAME", help="Of the audit log, what this display name or role used alone.")
+@click.pass_context
+def policy_command(
+    ctx: click.Context,
+    *,
+    store: str | None,
+    mount: tuple[str, ...],
+    kv: str,
+    from_audit: str | None,
+    who: str | None,
+) -> None:
+    """Print the least policy that the [secrets] of the chain need, or that was used.
+
+    No server is asked. It allows to read the rows of [secrets] that the chain asks its Vault store for, and nothing
+    else: no listing, no writing. --from-audit takes every request that succeeded in the log of an audit device, in the
+    JSON format, without what the policy `default` allows. Lines that are no entry are counted on stderr.
+
+    Example: strongroom vault policy | bao policy write billing -
+    """
+    if from_audit is not None:
+        if store:
+            raise click.UsageError("--from-audit is of a whole server: --store goes without it")
+        _print_used(from_audit, mount, who)
+        return
+    if who or len(mount) > 1:
+        raise click.UsageError("--who, and more than one --mount, go with --from-audit")
+    config = chosen(ctx)
+    about = targeting.place(config, store, {"mount": mount[0] if mount else None})
+    paths = sorted(_paths(config, about))
+    if not paths:
+        raise ConfigurationError(f"[secrets] has no row that the chain asks the store {about.store} for")
+    version: Literal[1, 2] = 1 if kv == "1" else 2
+    within = f", in the namespace {about.namespace}" if about.namespace else ""
+    click.echo(f"# What [secrets] needs of the store {about.store}{within}.\n")
+    click.echo(policy.to_hcl(policy.reading(paths, mount=about.mount, prefix=about.prefix, version=version)), nl=False)
+
+
+def _paths(config: Config, about: Target) -> set[str]:
+    """The paths of [secrets] that the chain may ask the store for; all of them where it is in no chain."""
+    asked = [link for link in config.chain if link.store == about.store]
+    rows = {secret.path for secret in config.secrets.values()}
+    return {path for path in rows if not asked or any(link.covers(path) for link in asked)}
+
+
+def _print_used(file: str, mounts: tuple[str, ...], who: str | None) -> None:
+    with _opened(file) as stream:
+        usage = audit_log.used(audit_log.lines_of(stream), mounts=mounts, who=who)
+    for line in _remarks(usage):
+        click.echo(f"strongroom: {line}", err=True)
+    click.echo("\n".join(_sections(usage)), nl=False)
+
+
+def _sections(usage: audit_log.Usage) -> Iterator[str]:
+    for namespace, rules in sorted(usage.rules.items()):
+        within = f" in the namespace {namespace}" if namespace else ""
+        yield f"# What was used{within}.\n\n{policy.to_hcl(rules)}"
+
+
+def _remarks(usage: audit_log.Usage) -> Iterable[str]:
+    yield f"{usage.lines:,} lines, {usage.paths:,} paths"
+    if usage.malformed:
+        yield f"{usage.malformed:,} of the lines are no entry of an audit device in the JSON format, and were left out"
+    if usage.odd:
+        yield f"{usage.odd:,} requests were for what no capability is named after, and were left out"
+    if len(usage.rules) > 1:
+        yield "there is more than one namespace: each has policies of its own, so take each part by itself"
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[IO[bytes]]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = open(file, "rb")  # noqa: PTH123, SIM115  # closed below; an error is told by its words alone
+    except OSError as error:
+        raise ConfigurationError(f"--from-audit {file}: {error.strerror or 'it cannot be read'}") from None
+    with stream:
+        yield stream

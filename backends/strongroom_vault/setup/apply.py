@@ -1,0 +1,64 @@
+"""Taking the steps, one after the other, and saying of each what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from strongroom.errors import StoreError, StrongroomError
+from strongroom.store import remaining, time_limit
+from strongroom_vault.exchange import Reply
+from strongroom_vault.session import Session
+from strongroom_vault.setup.plan import State, Step, Wanted, target
+
+_STEP = 10.0
+"""How long one step may take, in seconds."""
+
+_PAUSE = 0.05
+
+CREATED, REPLACED, REFUSED = "created", "replaced", "refused"
+
+
+def apply(session: Session, wanted: Wanted, steps: Iterable[Step]) -> Iterator[tuple[Step, str]]:
+    """Takes each step that is pending. What comes is the step, and what became of it, in a word.
+
+    Raises:
+        StoreError: the server did not take a step. Those before it are done, and the same again goes on from there.
+    """
+    for step in steps:
+        if not step.pending:
+            yield step, step.state.value
+            continue
+        with time_limit(_STEP):
+            reply = _taken(session, step)
+            if reply.status not in {200, 204}:
+                if step.optional and reply.status == 400:
+                    yield step, REFUSED
+                    continue
+                raise _failure(session, step, reply)
+            if step.starts:
+                _await_engine(session, wanted)
+        yield step, REPLACED if step.state is State.DIFFERS else CREATED
+
+
+def _taken(session: Session, step: Step) -> Reply:
+    """The reply to the last of the step's requests that had to be tried."""
+    *others, last = step.asks
+    for ask in others:
+        reply = session.request(*ask)
+        if reply.status != 400:
+            return reply
+    return session.request(*last)
+
+
+def _await_engine(session: Session, wanted: Wanted) -> None:
+    """Returns when a new engine can be used: it first turns itself into version 2, and answers 400 meanwhile."""
+    place = target(wanted.below_mount(next(iter(wanted.structure), "strongroom")))
+    while session.request("GET", place).status == 400 and remaining() > _PAUSE:
+        time.sleep(_PAUSE)
+
+
+def _failure(session: Session, step: Step, reply: Reply) -> StrongroomError:
+    if reply.status == 400:
+        return StoreError(None, f"{session.place} refused the {step.what} (HTTP 400)")
+    return session.failure(reply, None, changes=True)

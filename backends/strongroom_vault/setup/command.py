@@ -1,0 +1,192 @@
+"""`strongroom vault setup`: from the command line to the steps, and what is said of them."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from strongroom.config import durations
+from strongroom.errors import shown
+from strongroom.model import SensitiveDict, SensitiveStr
+from strongroom.store import time_limit
+from strongroom_vault import targeting
+from strongroom_vault.setup import credential, guide, wording
+from strongroom_vault.setup.apply import REFUSED, apply
+from strongroom_vault.setup.delivery import Delivery, secret_id_delivery, token_delivery
+from strongroom_vault.setup.look import check_rights, look
+from strongroom_vault.setup.options import Given
+from strongroom_vault.setup.plan import State, Step, Wanted, plan
+from strongroom_vault.targeting import Target, chosen
+
+_DIFFERENT, _PARTIAL = 10, 8
+"""Of the table of exit codes: what was compared differs; done in part."""
+
+_TIME = 120.0
+"""How long all of it may take, in seconds; each request has the usual time."""
+
+_FILE = click.Path(path_type=Path)
+_POLICIES = click.Choice((guide.APP_READ, guide.DATABASE_READ, guide.DATABASE_WRITE))
+
+
+def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
+    seconds = durations.seconds(value)
+    if seconds is None or seconds != int(seconds):
+        raise click.BadParameter(f"{value!r} is not {durations.ALLOWED}", param=parameter)
+    return int(seconds)
+
+
+@click.command("setup")
+@click.option("--store", metavar="NAME", help="Set up for this Vault store, not for the first of the chain.")
+@click.option("--url", metavar="URL", help="At this address, not the store's.")
+@click.option("--mount", metavar="PATH", help="With this mount, not the store's.")
+@click.option("--namespace", metavar="NAME", help="In this namespace, not the store's.")
+@click.option("--dry-run", is_flag=True, help="Change nothing. The exit code is 10 where something would be changed.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--policy-prefix", metavar="TEXT", default="", help="Begin the names of the policies with this.")
+@click.option(
+    "--grant", multiple=True, type=_POLICIES, help="Give the application this, not app-read and database-read."
+)
+@click.option("--audit-file", metavar="FILE", help="Have an audit device write to this file of the server's machine.")
+@click.option("--env-file", metavar="FILE", type=_FILE, help="Write the address and an application's token there.")
+@click.option(
+    "--token-ttl",
+    metavar="DURATION",
+    default="7d",
+    callback=_duration,
+    show_default=True,
+    help="How long the token lives after each renewal.",
+)
+@click.option("--approle", metavar="NAME", help="Make this AppRole for the application to log in with.")
+@click.option("--secret-id-file", metavar="FILE", type=_FILE, help="Write a secret_id of the AppRole to this file.")
+@click.option(
+    "--wrap-ttl",
+    metavar="DURATION",
+    default="10m",
+    callback=_duration,
+    show_default=True,
+    help="How long the token lives that the secret_id is wrapped in; 0 is a bare one.",
+)
+@click.option("--kubernetes-role", metavar="NAME", help="Make this Kubernetes role for the application to log in with.")
+@click.option("--service-account", metavar="NS/NAME", help="Who may use the Kubernetes role.")
+@click.option("--auth-mount", metavar="PATH", help="Where the role's method is mounted, if not under its own name.")
+@click.option("--reveal", is_flag=True, help="Print the new token or secret_id: mind who keeps the output.")
+@click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON object.")
+@click.pass_context
+def setup(ctx: click.Context, /, **options: Any) -> None:
+    """Set a server up for an application, or see what of it is not there yet.
+
+    There will be a KV version 2 engine; the guide's secret structure, without a value; the policies app-read,
+    database-read and database-write; with --env-file, a token of the application in that file; with --approle or
+    --kubernetes-role, a role that it logs in with. No secret is touched, and what is there already stays, but for a
+    policy, a role or a token that differs: then it asks.
+
+    The operator's token is in BAO_TOKEN or VAULT_TOKEN, is what the store is configured with, or is asked for. What it
+    may not do is said before anything is changed. In production it asks, too; without a terminal it needs --yes then.
+
+    Example: strongroom vault setup --env-file .env
+    """
+    given = Given(**options)
+    role = given.role()
+    config = chosen(ctx)
+    places = {"url": given.url, "mount": given.mount, "namespace": given.namespace}
+    about = _with_token(targeting.target(config, given.store, places))
+    policies = guide.policies(about.mount, about.prefix)
+    wanted = Wanted(
+        mount=about.mount,
+        prefix=about.prefix,
+        policies={f"{given.policy_prefix}{name}": texts for name, texts in policies.items()},
+        structure=guide.STRUCTURE,
+        audit_file=given.audit_file,
+        role=role,
+    )
+    from strongroom_vault.opening import open_session
+
+    with closing(open_session(**about.options)) as session, time_limit(_TIME):
+        found = look(session, wanted)
+        steps = plan(wanted, found)
+        delivery = _delivery(given, about, wanted, session)
+        handed = () if delivery is None else (delivery.step,)
+        check_rights(session, (*steps, *handed), found.denied)
+        pending = [step for step in (*steps, *handed) if step.pending]
+        report = wording.Report(about, dry_run=given.dry_run)
+        if given.dry_run:
+            for step in (*steps, *handed):
+                report.would(step)
+            report.finish(as_json=given.as_json)
+            ctx.exit(_DIFFERENT if pending else 0)
+        report.announce(pending, environment=config.environment, production=config.production)
+        _ask([*(["this is production"] if config.production and pending else []), *_replaced(pending)], yes=given.yes)
+        for step, done in apply(session, wanted, steps):
+            report.did(step, done)
+        if delivery is not None:
+            secret, words = delivery.deliver(session) if delivery.step.pending else (None, "")
+            report.handed(delivery.step, secret, words)
+        if role is not None and role.method == "approle":
+            report.role_id = credential.role_id(session, role)
+    report.finish(as_json=given.as_json, role=role, secret_id_file=given.secret_id_file, wrapped=bool(given.wrap_ttl))
+    ctx.exit(_PARTIAL if REFUSED in report.outcomes else 0)
+
+
+def _with_token(about: Target) -> Target:
+    """With the operator's token, which is asked for where nothing has it.
+
+    Raises:
+        click.UsageError: there is nobody to ask.
+    """
+    if about.token:
+        return about
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError("There is no token to set it up with: set VAULT_TOKEN")
+    token = SensitiveStr(getpass.getpass("strongroom: the operator's token: ", stream=sys.stderr))
+    return replace(about, options=SensitiveDict({**about.options, "token": token}), token="the prompt")  # noqa: S106  # in words
+
+
+def _delivery(given: Given, about: Target, wanted: Wanted, session: Any) -> Delivery | None:
+    """What the application gets, if it gets something."""
+    if given.wants_secret_id and wanted.role is not None:
+        return secret_id_delivery(given.secret_id_file, role=wanted.role, wrap_ttl=given.wrapping, session=session)
+    if not given.wants_token:
+        return None
+    return token_delivery(
+        given.env_file,
+        policies=given.policies,
+        period=given.token_ttl,
+        environment=wording.environment(about),
+        open_session=functools.partial(_session_with, about),
+    )
+
+
+def _session_with(about: Target, token: SensitiveStr) -> Any:
+    from strongroom_vault.opening import open_session
+
+    return open_session(**{**about.options, "auth": None, "token": token})
+
+
+def _replaced(pending: Sequence[Step]) -> list[str]:
+    return [f"the {step.what} is there and differs" for step in pending if step.state is State.DIFFERS]
+
+
+def _ask(why: Sequence[str], *, yes: bool) -> None:
+    """Goes on when there is no reason to ask, or when the answer is yes.
+
+    Raises:
+        click.UsageError: there is nobody to ask.
+        click.Abort: the answer is no.
+    """
+    if yes or not why:
+        return
+    words = shown(" and ".join(why))
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError(f"{words[0].upper()}{words[1:]}: without a terminal it needs --yes")
+    click.echo(f"strongroom: {words}. Go on? [y/N] ", nl=False, err=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        click.echo("strongroom: nothing was changed", err=True)
+        raise click.Abort
