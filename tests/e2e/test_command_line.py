@@ -212,7 +212,9 @@ def on_a_terminal(case: Case, mode: str) -> tuple[int, str]:
         elif case.piped:
             child.sendeof()
         child.expect(pexpect.EOF)
-    return child.exitstatus, screen.getvalue()
+        code = child.wait()
+        child.ptyproc.delayafterclose = 0  # for what ends by the close
+    return code, screen.getvalue()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.words.partition("'")[0])
@@ -262,6 +264,7 @@ def test_what_is_typed_is_in_no_history(mode, place, openbao, monkeypatch):
         shell.expect_exact("prompt> ")
         shell.sendline("exit")
         shell.expect(pexpect.EOF)
+        shell.wait()
     assert openbao.peek("typed/here", mount=place.mount) == {"password": CANARY}
     history = Path("history").read_text("utf-8")
     assert "set typed/here password" in history
