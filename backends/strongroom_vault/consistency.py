@@ -33,20 +33,21 @@ def asking_the_active_node() -> Iterator[None]:
         _active_alone.reset(token)
 
 
-def required(written: str | None, seen: str | None) -> str | None:
+def required(written: str | None, seen: str | None, *, newest: bool = False) -> str | None:
     """The state from which a request is to be answered, if any.
 
     Args:
         written: the latest state that a write of ours has left behind.
         seen: any state of this cluster.
+        newest: whether it is to be answered from the newest state that there is, as `asking_the_active_node` says too.
 
     Returns:
-        For `asking_the_active_node`, a state that no node has reached: each standby then forwards the request, and the
+        For the newest, a state that no node has reached: each standby then forwards the request, and the
         active node answers from what it has (measured on OpenBao 2.7.2, where `X-Vault-Forward` changes nothing). The
         states of Vault are signed and cannot be made up; its standbys forward every request, but for those of
         Enterprise.
     """
-    if not _active_alone.get() or seen is None:
+    if seen is None or not (newest or _active_alone.get()):
         return written
     position = _position(seen)
     if position is None or not _is_openbaos(seen):

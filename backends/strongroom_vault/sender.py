@@ -12,7 +12,8 @@ from strongroom.model import SensitiveStr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.address import Address
 from strongroom_vault.consistency import FORWARD, INCONSISTENT, INDEX, later, required
-from strongroom_vault.exchange import Reply, Request, Start, Steps, exchange
+from strongroom_vault.errors import VaultUnsureError
+from strongroom_vault.exchange import Reply, Request, Start, Steps, exchange, may_be_applied
 
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -67,6 +68,7 @@ class Sender:
         self._namespace = namespace
         self._index: str | None = None
         self._seen: str | None = None
+        self._doubted: dict[str, object] = {}  # target to a mark of the last change to it that may have been made
 
     @property
     def where(self) -> str:
@@ -99,11 +101,15 @@ class Sender:
         Raises:
             StoreError: as `exchange` and the driver do.
         """
-        ask = Ask(method, target, content, wrap_ttl)
+        ask, doubt = Ask(method, target, content, wrap_ttl), self._doubted.get(target)
         request = self._request(ask, self._namespace if namespace is None else namespace, token, idempotent=idempotent)
-        with time_limit(remaining()):
-            reply = self._driver.run(exchange(request, self._addresses, remaining))
-        self._note(ask, reply)
+        try:
+            with time_limit(remaining()):
+                reply = self._driver.run(exchange(request, self._addresses, remaining))
+        except VaultUnsureError:
+            self._doubted[target] = object()
+            raise
+        self._note(ask, reply, doubt)
         return reply
 
     def many(
@@ -124,7 +130,9 @@ class Sender:
 
         for (name, ask), outcome in self._driver.run_many(started()):
             if isinstance(outcome, Reply):
-                self._note(ask, outcome)
+                self._note(ask, outcome, None)
+            elif isinstance(outcome, VaultUnsureError):
+                self._doubted[ask.target] = object()
             yield (name, ask), outcome
 
     def _request(
@@ -137,16 +145,26 @@ class Sender:
             headers["X-Vault-Namespace"] = namespace
         if ask.wrap_ttl:
             headers["X-Vault-Wrap-TTL"] = ask.wrap_ttl
-        if (state := required(self._index, self._seen)) is not None:
+        if (state := required(self._index, self._seen, newest=ask.target in self._doubted)) is not None:
             headers[INDEX], headers[INCONSISTENT] = state, FORWARD
         changes = ask.method in _CHANGES and not idempotent
         return Request(ask.method, ask.target, headers, _encoded(ask.content), changes)
 
-    def _note(self, ask: Ask, reply: Reply) -> None:
-        """Keeps which state a change has led to, and one that names the cluster."""
-        self._seen = state = reply.headers.get(INDEX.lower()) or self._seen
+    def _note(self, ask: Ask, reply: Reply, doubt: object | None) -> None:
+        """Keeps which state a change has led to, and one that names the cluster.
+
+        After a change that may have been made, the next read of the same has to be the active node's, and what comes
+        after that not older.
+        """
+        state = reply.headers.get(INDEX.lower())
+        self._seen = state or self._seen
         if ask.method in _CHANGES:
             self._index = later(self._index, state)
+            if may_be_applied(reply):
+                self._doubted[ask.target] = object()
+        elif doubt is not None and doubt is self._doubted.get(ask.target) and reply.status in {200, 404}:
+            self._index = later(self._index, state)
+            self._doubted.pop(ask.target, None)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -1,0 +1,234 @@
+"""What an application asks of a store: six operations, one of them in two forms, each with a client of its own."""
+
+import contextlib
+import logging
+import secrets
+from typing import ClassVar
+
+from strongroom.errors import StoreError
+from strongroom.front import Front
+from strongroom_vault.address import Address
+from strongroom_vault.auth.approle import AppRole
+from strongroom_vault.lifetime import now
+from strongroom_vault.opening import open_vault
+from strongroom_vault.session import Session
+from strongroom_vault.tls import TLSSettings
+from strongroom_vault.transport import Transport
+
+CANARY = f"canary-{secrets.token_hex(8)}"
+"""The beginning of each value that is stored, and of each token and secret_id that can be given a name."""
+
+ANSWER = "the answer"
+
+
+class Operation:
+    """One operation of one client, whose secrets, token and role are its own.
+
+    Args:
+        site: the cluster, and where and how the client is to find it.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, site):
+        self.site = site
+        self.folder = f"{site.folder}/{self.name}"
+        self.path = f"{self.folder}/app"
+        self.value = self.new_value()
+        self.version = site.cluster.put(self.path, self.value)
+
+    def new_value(self):
+        return {"value": f"{CANARY}-{secrets.token_hex(4)}"}
+
+    def open(self):
+        """Everything that is needed before the fault strikes. The nodes have what the cluster was given."""
+        self.front = Front(open_vault(**self.site.options(self.name)), "vault")
+
+    def change(self):
+        """Writes what `run` is to find, by the same client."""
+
+    def run(self):
+        """What it comes to in words. Raises what the application gets, and asserts that no answer is a wrong one."""
+        raise NotImplementedError
+
+    def check(self, outcome):
+        """Asserts that what the cluster holds afterwards is what the outcome says."""
+
+    def close(self):
+        self.front.close()
+
+    def owns(self, method, target):
+        """Whether this request is what the operation is about."""
+        return f"/{self.name}/" in target
+
+
+class Read(Operation):
+    name = "read"
+
+    def change(self):
+        self.value = self.new_value()
+        self.front.write(self.path, self.value)
+
+    def run(self):
+        assert self.front.read(self.path).data == self.value
+        return ANSWER
+
+
+class Write(Operation):
+    """A write over whatever is there."""
+
+    name = "write"
+
+    def run(self):
+        self.before, self.value = self.value, self.new_value()
+        self.written = self.write()
+        return ANSWER
+
+    def write(self):
+        return self.front.write(self.path, self.value)
+
+    def check(self, outcome):
+        """An acknowledged write is there, one in doubt is or is not, and every other is not."""
+        stored = self.site.cluster.call("GET", f"secret/data/{self.path}")["data"]
+        found, version = stored["data"], stored["metadata"]["version"]
+        if outcome == ANSWER:
+            assert (found, version) == (self.value, self.written), "an acknowledged write is lost"
+        elif outcome == "VaultUnsureError":
+            assert found in (self.before, self.value)
+        else:
+            assert found == self.before, "a write that failed was made"
+        assert version <= self.version + 1, "a write was made twice"
+        self.value, self.version = found, version
+
+    def owns(self, method, target):
+        return method == "POST" and super().owns(method, target)
+
+
+class CheckedWrite(Write):
+    """A write under check-and-set."""
+
+    name = "write_if"
+
+    def write(self):
+        return self.front.write_if(self.path, self.value, self.version)
+
+
+class List(Operation):
+    name = "list"
+
+    def __init__(self, site):
+        super().__init__(site)
+        self.names = {"app"}
+
+    def change(self):
+        new = f"app-{len(self.names)}"
+        self.front.write(f"{self.folder}/{new}", self.value)
+        self.names.add(new)
+
+    def run(self):
+        assert set(self.front.list_entries(self.folder)) == self.names
+        return ANSWER
+
+
+class Bulk(Operation):
+    """A few secrets at once, all of which end alike."""
+
+    name = "bulk"
+
+    def __init__(self, site):
+        super().__init__(site)
+        self.values = {f"{self.folder}/{number}": self.new_value() for number in range(5)}
+        for path, value in self.values.items():
+            site.cluster.put(path, value)
+
+    def change(self):
+        self.values = {path: self.new_value() for path in self.values}
+        assert not [error for _, error in self.front.write_many(self.values.items()) if isinstance(error, StoreError)]
+
+    def run(self):
+        outcomes = dict(self.front.read_many(self.values))
+        assert outcomes.keys() == self.values.keys()
+        failed = {path: outcome for path, outcome in outcomes.items() if isinstance(outcome, StoreError)}
+        assert all(outcomes[path].data == self.values[path] for path in outcomes.keys() - failed.keys())
+        if failed:
+            assert len({type(error) for error in failed.values()}) == 1
+            raise next(iter(failed.values()))
+        return ANSWER
+
+
+class Login(Operation):
+    """The opening of a store that logs in."""
+
+    name = "login"
+
+    def open(self):
+        self.front = None
+        self.options = self.site.options(self.name, auth="approle")
+
+    def run(self):
+        self.close()
+        self.front = Front(open_vault(**self.options), "vault")
+        return ANSWER
+
+    def close(self):
+        if self.front is not None:
+            self.front.close()
+            self.front = None
+
+
+class Renew(Operation):
+    """What is due for a token: a renewal, which no caller waits for. It ends in words, and in a warning if it fails."""
+
+    name = "renew"
+
+    def open(self):
+        options = self.site.options(self.name, auth="approle")
+        addresses = [Address.parse(url) for url in options["url"]]
+        context = TLSSettings(options["ca_cert"]).context() if options["ca_cert"] else None
+        given = {name: value for name, value in options["auth"].items() if name != "method"}
+        self.later = 0.0
+        self.session = Session(
+            Transport(addresses, context, None),
+            addresses,
+            AppRole(**given),
+            namespace=None,
+            mount="secret",
+            clock=lambda: now() + self.later,
+        )
+        assert self.session.request("GET", f"/v1/secret/data/{self.path}").status == 200
+
+    def run(self):
+        tokens, renewal = self.session._tokens, self.session._renewal
+        held, lease = tokens.held, tokens.held.lease
+        renewal._begin(held)  # where its own thread has not come so far yet
+        self.later += max(0.0, renewal._next[1] - renewal._clock())
+        with warnings_of_this_store() as warned:
+            renewal.turn()
+        if tokens.held is not held:
+            return "a new token"
+        if held.lease is not lease and not held.lease.capped:
+            return "renewed"
+        assert warned, "a renewal failed without a word"
+        return "a warning"
+
+    def close(self):
+        self.session.close()
+
+    def owns(self, method, target):
+        return target.endswith("/auth/token/renew-self")
+
+
+@contextlib.contextmanager
+def warnings_of_this_store():
+    """What the store's logger warns of meanwhile, whatever its level."""
+    logger, found = logging.getLogger("strongroom_vault"), []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = found.append
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+
+
+OPERATIONS = {operation.name: operation for operation in (Read, Write, CheckedWrite, Login, Renew, List, Bulk)}

@@ -1,0 +1,204 @@
+"""A store on a real cluster: what it does when nodes die, hang, are sealed or step down, and what it reads then."""
+
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from strongroom.errors import ConflictError, SecretNotFoundError, StoreError, StoreUnavailableError
+from strongroom.store import time_limit
+from strongroom_vault.testing import faults
+
+GENEROUS = 20.0
+"""Seconds in which a cluster comes back on any machine. It takes two to four."""
+
+
+def put(cluster):
+    """A secret that every node has."""
+    cluster.put("here", {"k": "v"})
+    cluster.wait_for_standbys()
+
+
+def recovers(operation, limit=GENEROUS):
+    """How long it takes until the operation succeeds, each try within a link's three seconds."""
+    began = time.monotonic()
+    while True:
+        try:
+            with time_limit(3):
+                operation()
+        except StoreUnavailableError:
+            if time.monotonic() - began > limit:
+                raise
+        else:
+            return time.monotonic() - began
+
+
+def test_what_was_written_is_read_from_any_node(cluster, open_front):
+    """500 pairs of a write and a read, each at another node than the one before: none is stale."""
+    front = open_front()
+    order = front._store._session._send._addresses
+    stale = 0
+    for number in range(500):
+        order.answered(order[number % 3])
+        front.write("pair", {"n": number})
+        order.answered(order[(number + 1) % 3])
+        stale += front.read("pair").data["n"] != number
+    assert stale == 0
+
+
+def test_a_dead_leader_costs_a_read_nothing(cluster, open_front):
+    """The standbys answer from their own state, whoever is first in the list."""
+    put(cluster)
+    leader = cluster.leader()
+    front = open_front(leader.url, *(node.url for node in cluster.standbys()))
+    assert front.read("here").data == {"k": "v"}
+    cluster.kill(leader)
+    with time_limit(3):
+        assert front.read("here").data == {"k": "v"}
+
+
+def test_a_hung_leader_is_passed_over_within_a_links_time(cluster, open_front):
+    """Connections to it are accepted, and nothing answers."""
+    put(cluster)
+    leader = cluster.leader()
+    front = open_front(leader.url, *(node.url for node in cluster.standbys()))
+    assert front.read("here").data == {"k": "v"}
+    cluster.pause(leader)
+    began = time.monotonic()
+    with time_limit(3):
+        assert front.read("here").data == {"k": "v"}
+    assert time.monotonic() - began < 3.5
+
+
+@pytest.mark.parametrize("blow", ["kill", "pause", "seal"])
+def test_writes_come_back_after_the_leader_is_gone(cluster, open_front, blow):
+    """And no acknowledged write is lost, none is made twice, and no wrong value is read."""
+    front = open_front()
+    version = front.write_if("counted", {"n": 0}, _version_of(front, "counted"))
+    acknowledged = {version: 0}
+    getattr(cluster, blow)(cluster.leader())
+    for number in range(1, 6):
+        elapsed = recovers(lambda number=number: acknowledged.update(_set(front, "counted", number)))
+        assert elapsed < GENEROUS
+    cluster.heal()
+    for version, number in acknowledged.items():
+        assert cluster.call("GET", f"secret/data/counted?version={version}")["data"]["data"] == {"n": number}
+
+
+def test_a_leader_that_steps_down_is_not_noticed(cluster, open_front):
+    """A write and a read under way wait the election out, where they have the time."""
+    front = open_front()
+    version = front.write_if("stepped", {"n": 0}, _version_of(front, "stepped"))
+    cluster.step_down()
+    with time_limit(10):
+        assert front.write_if("stepped", {"n": 1}, version) == version + 1
+        assert front.read("stepped").data == {"n": 1}
+
+
+def test_without_a_quorum_reads_go_on_and_writes_say_that_they_are_unsure(cluster, open_front):
+    """Two of three are gone: what is left still answers reads."""
+    put(cluster)
+    survivor = cluster.standbys()[0]
+    front = open_front(survivor.url)
+    for node in cluster.nodes:
+        if node is not survivor:
+            cluster.kill(node)
+    with time_limit(3):
+        assert front.read("here").data == {"k": "v"}
+    with time_limit(3), pytest.raises(StoreUnavailableError):
+        front.write("here", {"k": "w"})
+
+
+def test_a_sealed_node_is_left_for_the_next(cluster, open_front):
+    """503 is known at once."""
+    put(cluster)
+    standby, other = cluster.standbys()
+    cluster.seal(standby)
+    front = open_front(standby.url, other.url)
+    with time_limit(2):
+        assert front.read("here").data == {"k": "v"}
+
+
+def test_many_writers_lose_nothing_while_the_leader_is_killed(cluster, open_front):
+    """Each counts in a secret of its own under check-and-set; what it was told is what is there."""
+    front = open_front()
+    told, stopping = {}, threading.Event()
+
+    def count(name):
+        version, number = _version_of(front, name), 0
+        while not stopping.is_set():
+            try:
+                with time_limit(3):
+                    version = front.write_if(name, {"n": number + 1}, version)
+                number += 1
+                told[name] = (version, number)
+            except StoreUnavailableError:
+                with suppress(StoreError), time_limit(3):
+                    there = front.read(name)
+                    version, number = there.version, there.data["n"]
+
+    threads = [threading.Thread(target=count, args=(f"writer-{index}",)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        while len(told) < len(threads):
+            time.sleep(0.05)
+        cluster.kill(cluster.leader())
+        before = dict(told)
+        deadline = time.monotonic() + GENEROUS
+        while any(told[name] == before[name] for name in before) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+    cluster.heal()
+    for name, (version, number) in told.items():
+        assert number > before[name][1]
+        assert cluster.call("GET", f"secret/data/{name}?version={version}")["data"]["data"] == {"n": number}
+
+
+@pytest.mark.parametrize("fault", [
+    faults.status(502), faults.status(503), faults.status(429, retry_after=9), faults.reset(), faults.truncated(),
+], ids=["502", "503", "429", "reset", "truncated"])  # fmt: skip
+def test_a_bad_node_is_left_for_the_next_at_once(cluster, proxies, open_front, fault):
+    """No pause, no second request to it, and from then on the other one is asked first."""
+    put(cluster)
+    front = open_front(*(proxy.url for proxy in proxies))
+    front.read("here")
+    proxies[0].inject(fault)
+    for proxy in proxies:
+        proxy.forget()
+    for _ in range(3):
+        with time_limit(3):
+            assert front.read("here").data == {"k": "v"}
+    assert [len(proxy.requests) for proxy in proxies] == [1, 3, 0]
+
+
+def test_a_node_to_which_no_connection_is_made_is_passed_over(cluster, proxies, open_front):
+    """Its packets are dropped, so that nothing says that it is gone."""
+    put(cluster)
+    front = open_front(*(proxy.url for proxy in proxies))
+    front.read("here")
+    proxies[0].stop_accepting()
+    with time_limit(3):
+        assert front.read("here").data == {"k": "v"}
+
+
+def _version_of(front, path):
+    try:
+        return front.read(path).version
+    except SecretNotFoundError:
+        return None
+
+
+def _set(front, path, number):
+    """Writes after whatever is there, under check-and-set, unless it is there already; the version and the number."""
+    try:
+        there = front.read(path)
+        if there.data == {"n": number}:
+            return {there.version: number}
+        return {front.write_if(path, {"n": number}, there.version): number}
+    except ConflictError as error:
+        raise AssertionError("nobody else writes") from error
