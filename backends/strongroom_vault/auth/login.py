@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError
-from strongroom.model import SensitiveStr
+from strongroom.model import SensitiveStr, protect_data
 from strongroom_vault.answers import document, failure, malformed, member
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.token import is_token
@@ -69,9 +69,7 @@ def _is_mounted(send: Send, target: str, namespace: str | None) -> bool:
 
 
 def _grant(reply: Reply, place: str) -> Grant:
-    auth = member(document(reply), "auth")
-    if auth is None:
-        raise malformed(None, place)
+    auth = protect_data(member(document(reply), "auth") or {})
     if member(auth, "mfa_requirement") is not None:
         raise ConfigurationError(f"auth: {place} asks for a second factor, which no application has")
     token, ttl = auth.get("client_token"), auth.get("lease_duration")
