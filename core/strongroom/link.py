@@ -1,4 +1,4 @@
-"""One link of the chain: a store that is opened at first use, its cache, its breaker, and its share of the time."""
+"""One link of the chain: its policy, its cache, and how secrets are read and written through both."""
 
 from __future__ import annotations
 
@@ -6,43 +6,35 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from weakref import WeakValueDictionary
 
-from strongroom.breaker import Breaker
+from strongroom.access import Access, Opener
 from strongroom.cache import MemoryCache, Snapshot
 from strongroom.cache.memory import Flight
 from strongroom.errors import (
     AuthenticationError,
     ConflictError,
-    InvalidDataError,
-    InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
-    StoreError,
     StoreUnavailableError,
     StrongroomError,
-    UnsupportedOperationError,
 )
-from strongroom.front import Front, open_front
+from strongroom.front import Front
 from strongroom.model import Secret, SensitiveDict, Version, protect_data
-from strongroom.store import Health, SecretStore, remaining, time_limit
+from strongroom.store import Health, remaining, time_limit
 
 if TYPE_CHECKING:
     from strongroom.config import CacheConfig, LinkConfig
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
-Opener: TypeAlias = Callable[[], SecretStore]
-
 _R = TypeVar("_R")
 _FIRST_PAUSE = 0.01
 _LAST_PAUSE = 0.25
-_OUTAGES_IN_A_ROW = 32
-"""After how many answers of a batch, all of them outages, the rest is not asked for: more than stores ask at a time."""
 
 
 class Reading(NamedTuple):
@@ -101,8 +93,7 @@ class Link:
     def __init__(self, config: LinkConfig, opener: Opener, cache: CacheConfig) -> None:
         self.name = config.store
         self.policy = config
-        self._opener = opener
-        self._closed = False
+        self._access = Access(self.name, opener, config.timeout)
         self._cache = MemoryCache(self.name, cache)
         self.peek = self._cache.text
         self._reset()
@@ -116,13 +107,10 @@ class Link:
         The parent's connections stay the parent's: closing them here would end its TLS sessions.
         """
         self._cache.reset()
+        self._access.reset()
         self._reset()
 
     def _reset(self) -> None:
-        self._opening = threading.Lock()
-        self._front: Front | None = None
-        self._breaker = Breaker(self.policy.timeout)
-        self._outage: StoreUnavailableError | None = None
         self._merging = threading.Lock()
         self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
 
@@ -150,17 +138,17 @@ class Link:
         Raises:
             StoreError: as the store's front does. An outage is raised when the cache has nothing for it.
         """
-        if self._front is None and not blocking:
+        if self._access.front is None and not blocking:
             raise WouldBlockError(None)
-        front = self._known(path)
+        front = self._access.known(path)
         if front.local:
             return _read_local(front, path, key)
         if not fresh and (known := self._cached(path, key, front)) is not None:
             return known
         if not blocking:
-            if self._breaker.would_admit():
+            if self._access.breaker.would_admit():
                 raise WouldBlockError(None if fresh else self._cache.flight(path))
-            outage = self._known_outage(path)
+            outage = self._access.known_outage(path)
         else:
             try:
                 return self._fetch(front, path, key, fresh=fresh)
@@ -174,8 +162,10 @@ class Link:
     def _fetch(self, front: Front, path: str, key: str | None, *, fresh: bool) -> Reading:
         try:
             if key is not None and front.keyed:
-                return Reading(SensitiveDict({key: self._ask(path, lambda opened: opened.read_key(path, key))}))
-            secret = self._cache.fetch(path, lambda: self._ask(path, lambda opened: opened.read(path)), fresh=fresh)
+                return Reading(SensitiveDict({key: self._access.ask(path, lambda opened: opened.read_key(path, key))}))
+            secret = self._cache.fetch(
+                path, lambda: self._access.ask(path, lambda opened: opened.read(path)), fresh=fresh
+            )
         except (PermissionDeniedError, AuthenticationError):
             self._cache.forget(path)  # an outage that follows must not serve what was denied last
             raise
@@ -197,7 +187,7 @@ class Link:
             flight, is_mine = self._cache.board(path, fresh=fresh)
             (mine if is_mine else others)[path] = flight
         try:
-            for path, answer in self._answers(list(mine)):
+            for path, answer in self._access.ask_each(list(mine)):
                 outcomes[path] = self._landed(path, mine.pop(path), answer, fresh=fresh)
         finally:
             for path, flight in mine.items():  # an interrupt came: those who wait for these must not hang
@@ -212,41 +202,12 @@ class Link:
     def _known_reading(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:
         """What is known of the path without asking a service; None where that has to be asked."""
         try:
-            front = self._known(path)
+            front = self._access.known(path)
             if front.local:
                 return _read_local(front, path, None)
             return None if fresh else self._cached(path, None, front)
         except StrongroomError as error:
             return self._stale_or(error, path, fresh=fresh)
-
-    def _answers(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
-        """The store's own answer for each path. When nothing but outages come, the rest is not asked for."""
-        if not paths:
-            return
-        waiting, outages = dict.fromkeys(paths), 0
-        enough = min(len(paths), _OUTAGES_IN_A_ROW)
-        failure: StrongroomError = StoreUnavailableError()
-        try:
-            if not self._breaker.admit():
-                raise self._known_outage(None)
-            answers = self._open().read_many(paths)
-            while waiting and outages < enough:
-                with time_limit(self.policy.timeout):
-                    path, answer = next(answers)
-                del waiting[path]
-                if isinstance(answer, StoreUnavailableError):
-                    failure, outages = answer, outages + 1
-                else:
-                    outages = 0
-                yield path, answer
-        except StrongroomError as error:
-            failure, outages = error, enough if isinstance(error, StoreUnavailableError) else 0
-        if outages == enough and isinstance(failure, StoreUnavailableError):
-            self._went_out(failure)
-        else:
-            self._answered()
-        for path in waiting:
-            yield path, failure.again(path) if isinstance(failure, StoreError) else failure
 
     def _landed(
         self, path: str, flight: Flight, answer: Secret | StrongroomError, *, fresh: bool
@@ -288,7 +249,7 @@ class Link:
 
     def list_entries(self, prefix: str) -> list[str]:
         """The names directly below `prefix` that this link answers for, folders ending in `/`."""
-        names = self._ask(prefix or None, lambda front: list(front.list_entries(prefix)))
+        names = self._access.ask(prefix or None, lambda front: list(front.list_entries(prefix)))
         below = f"{prefix}/" if prefix else ""
         return [
             name
@@ -298,31 +259,31 @@ class Link:
 
     def walk(self, prefix: str) -> list[str]:
         """The path of every secret below `prefix` that this link answers for. It may take all the time that is left."""
-        paths = self._ask(prefix or None, lambda front: list(front.walk(prefix)), limit=remaining())
+        paths = self._access.ask(prefix or None, lambda front: list(front.walk(prefix)), limit=remaining())
         return [path for path in paths if self.covers(path)]
 
     def is_dynamic(self) -> bool:
         """Whether a read makes a secret. Opens the store, as `is_writable` does."""
-        return self._known().dynamic
+        return self._access.known().dynamic
 
     def is_writable(self) -> bool:
         """Whether the store can be changed. Opens it, so that an outage is not taken for a no."""
-        return self._known().writable
+        return self._access.known().writable
 
     def capabilities(self) -> frozenset[str]:
         """The names of what the store can do beyond reading. Opens it, as `is_writable` does."""
-        return self._known().capabilities
+        return self._access.known().capabilities
 
     def is_listable(self) -> bool:
         """Whether the store can be listed. Opens it, so that an outage is not taken for a no."""
-        return self._known().listable
+        return self._access.known().listable
 
     def health(self) -> Health:
         """How the store is, asked past cache and breaker, and how long that took."""
         from strongroom.diagnosis import diagnose  # a read has no use for it
 
         with time_limit(self.policy.timeout):
-            return diagnose(self.name, lambda: self._open().probe())
+            return diagnose(self.name, lambda: self._access.open().probe())
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -370,7 +331,7 @@ class Link:
     def _before(self, path: str) -> Secret | None:
         """What the store holds now, past the cache."""
         try:
-            return self._ask(path, lambda front: front.read(path))
+            return self._access.ask(path, lambda front: front.read(path))
         except SecretNotFoundError:
             return None
 
@@ -383,13 +344,13 @@ class Link:
 
     def at_store(self, path: str, operation: Callable[[Front], _R], *, changes: bool) -> _R:
         """What one operation comes to on the store itself, past the cache, which forgets a secret that changes."""
-        return self._change(path, operation) if changes else self._ask(path, operation)
+        return self._change(path, operation) if changes else self._access.ask(path, operation)
 
     def _change(self, path: str, operation: Callable[[Front], _R]) -> _R:
         """A write. The cache forgets before, so that nobody joins an older read, and after, for reads in between."""
         self._cache.forget(path)
         try:
-            return self._ask(path, operation)
+            return self._access.ask(path, operation)
         finally:
             self._cache.forget(path)
 
@@ -413,71 +374,8 @@ class Link:
 
     def close(self) -> None:
         """Closes the store and forgets everything; every later call is refused."""
-        self._closed = True
+        self._access.close()
         self._cache.forget()
-        front, self._front = self._front, None
-        if front is not None:
-            front.close()
-
-    def _ask(self, path: str | None, operation: Callable[[Front], _R], *, limit: float | None = None) -> _R:
-        """The store's answer, within this link's share of the time, and not at all while it is known to be out."""
-        if not self._breaker.admit():
-            raise self._known_outage(path)
-        try:
-            with time_limit(self.policy.timeout if limit is None else limit):
-                answer = operation(self._open())
-        except StoreUnavailableError as error:
-            outage = error
-        except (InvalidPathError, InvalidDataError, UnsupportedOperationError):
-            raise  # most are refused before anything is sent, which does not say that an outage is over
-        except StrongroomError:
-            self._answered()
-            raise
-        else:
-            self._answered()
-            return answer
-        outage.path, outage.store = outage.path or path, outage.store or self.name
-        self._went_out(outage)
-        raise outage
-
-    def _went_out(self, outage: StoreUnavailableError) -> None:
-        if remaining() <= 0:
-            return  # the caller had no time left, which says nothing of the store
-        self._outage = outage.again()
-        if self._breaker.failed():
-            logger.warning("Store %s is unavailable: %s", self.name, outage.reason or outage)
-
-    def _known(self, path: str | None = None) -> Front:
-        """The store, opened if it is not. One that is open is not asked anything, which says nothing of an outage."""
-        return self._front or self._ask(path, lambda opened: opened)
-
-    def _known_outage(self, path: str | None) -> StoreUnavailableError:
-        outage = self._outage
-        return StoreUnavailableError(path, store=self.name) if outage is None else outage.again(path)
-
-    def _answered(self) -> None:
-        if self._breaker.succeeded():
-            logger.info("Store %s is available again", self.name)
-
-    def _open(self) -> Front:
-        """The store, opened by the first caller while the others wait for as long as they have."""
-        front = self._front
-        if front is None and not self._closed:
-            if not self._opening.acquire(timeout=remaining()):
-                raise StoreUnavailableError(None, "it is still being opened", store=self.name)
-            try:
-                front = self._front
-                if front is None and not self._closed:
-                    front = self._front = open_front(self._opener, self.name)
-            finally:
-                self._opening.release()
-        if self._closed or front is None:
-            # Whoever closed it while it was being opened found nothing to close.
-            self._front = None
-            if front is not None:
-                front.close()
-            raise StoreError(None, "the manager is closed", store=self.name, hint="Make a new one")
-        return front
 
 
 def _read_local(front: Front, path: str, key: str | None) -> Reading:

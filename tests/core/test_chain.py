@@ -256,7 +256,7 @@ def test_a_lower_links_entry_never_outlives_the_outage(vault: RemoteStore) -> No
     assert chain.resolve("x", "k").store == "lower"
     vault.fault = None
     vault.write("x", {"k": "upper"})
-    chain._links[0]._breaker.succeeded()
+    chain._links[0]._access.breaker.succeeded()
     assert chain.resolve("x", "k").value == "upper"
 
 
@@ -371,7 +371,7 @@ def test_an_outage_is_said_once_and_so_is_its_end(
     for _ in range(5):
         chain.resolve("only/env", "key")
     vault.fault = None
-    chain._links[0]._breaker._probe_at = 0
+    chain._links[0]._access.breaker._probe_at = 0
     for _ in range(5):
         chain.resolve("db", "url")
     assert [record.message for record in caplog.records] == [
@@ -405,11 +405,11 @@ def test_what_is_refused_before_it_is_sent_ends_no_outage(
     vault.fault = StoreUnavailableError("db", "refused")
     with pytest.raises(StoreUnavailableError):
         chain.resolve("db", "url")
-    monkeypatch.setattr(last._breaker, "admit", lambda: True)  # a probe is due
+    monkeypatch.setattr(last._access.breaker, "admit", lambda: True)  # a probe is due
     vault.fault = refusal("db", "refused here")
     with pytest.raises(refusal):
         chain.resolve("db", "url")
-    assert last._breaker.is_open
+    assert last._access.breaker.is_open
     assert "available again" not in caplog.text
 
 
@@ -424,7 +424,7 @@ def test_a_caller_without_time_says_nothing_of_the_store(vault: RemoteStore) -> 
     vault.read = read
     with pytest.raises(StoreUnavailableError):
         chain.resolve("db", "url")
-    assert not chain._links[0]._breaker.is_open
+    assert not chain._links[0]._access.breaker.is_open
 
 
 def test_a_link_gets_its_share_of_the_time_and_no_more(vault: RemoteStore) -> None:
@@ -455,7 +455,7 @@ def test_opening_is_part_of_the_first_read_and_an_outage_there_is_an_outage() ->
     chain = Chain([first, link("env", local({"db": {"url": "e"}}))])
     assert openings == []
     assert chain.resolve("db", "url").store == "env"
-    first._breaker._probe_at = 0
+    first._access.breaker._probe_at = 0
     assert chain.resolve("db", "url").store == "vault"
     assert len(openings) == 2
 
@@ -671,7 +671,7 @@ def test_a_write_that_nobody_took_is_an_error_and_goes_to_no_other_store(chain: 
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"}, replace=True)
     vault.fault = None
-    assert chain._links[1]._open().read("db").data["url"] == "from env"
+    assert chain._links[1]._access.open().read("db").data["url"] == "from env"
 
 
 def test_a_store_that_cannot_be_opened_is_not_passed_over_for_a_write() -> None:
@@ -693,7 +693,7 @@ def test_what_a_store_can_do_says_nothing_of_an_outage(
     vault.fault = StoreUnavailableError("db", "refused")
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"})
-    chain._links[0]._breaker._probe_at = 0
+    chain._links[0]._access.breaker._probe_at = 0
     assert "writable" in chain.write_target("db").capabilities
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"})
@@ -750,7 +750,7 @@ def test_no_failure_shows_a_value(vault: RemoteStore, fault: Exception, caplog: 
         shown = traceback.TracebackException(type(error), error, ours, capture_locals=True)
         text = "".join(shown.format()) + repr(error) + repr(vars(error)) + repr(error.__context__)
         assert CANARY not in text
-        chain._links[0]._breaker.succeeded()
+        chain._links[0]._access.breaker.succeeded()
     assert CANARY not in caplog.text
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from strongroom.access import Opener
 from strongroom.chain import Chain
 from strongroom.cli import output, target
 from strongroom.cli.exit_codes import ExitCode, code_of, code_of_all
 from strongroom.cli.invocation import Invocation, current
 from strongroom.errors import CheckState, StrongroomError
-from strongroom.link import Link, Opener
+from strongroom.link import Link
 
 if TYPE_CHECKING:
     from strongroom.config import Config
