@@ -75,6 +75,15 @@ class _TLSConnection(HTTPSConnection):
     def _new_conn(self) -> socket.socket:
         return _connected(self)
 
+    def connect(self) -> None:
+        """Connects, handshake included: until that is done nothing of the request has left."""
+        try:
+            super().connect()
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "timed out") from error
+        except OSError as error:  # ssl.SSLError is one
+            raise NewConnectionError(self, "failed") from error
+
 
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
@@ -210,25 +219,28 @@ def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | F
     return Reply(response.status, response.headers, content)
 
 
-def _fault(error: HTTPError) -> Fault:
+def _fault(error: HTTPError) -> Fault:  # noqa: PLR0911  # one for each kind
     """What an exception of urllib3's means for the exchange. Its own text may quote what the server said."""
     match error:
         case NameResolutionError():
             return Fault(FaultKind.UNREACHABLE, "the name has no address")
+        case NewConnectionError(__cause__=ssl.SSLEOFError() | ssl.SSLZeroReturnError()):
+            return Fault(FaultKind.UNREACHABLE, "the connection ended within the TLS handshake")
+        case NewConnectionError(__cause__=ssl.SSLError() as cause):
+            return Fault(FaultKind.UNTRUSTED, _tls_words(cause))
         case NewConnectionError(__cause__=OSError(strerror=str(words))):
             return Fault(FaultKind.UNREACHABLE, words)
         case NewConnectionError() | ConnectTimeoutError():
             return Fault(FaultKind.UNREACHABLE, "no connection in time")
-        case SSLError():
-            return Fault(FaultKind.UNTRUSTED, _tls_words(error))
+        case SSLError(args=(ssl.SSLError(reason=str(reason)) as cause, *_)) if "ALERT" in reason:
+            return Fault(FaultKind.UNTRUSTED, _tls_words(cause))  # TLS 1.3 refuses our certificate after the handshake
         case ReadTimeoutError():
             return Fault(FaultKind.LOST, "no whole reply in time")
         case _:
             return Fault(FaultKind.LOST, _BROKEN)
 
 
-def _tls_words(error: SSLError) -> str:
-    cause = error.args[0] if error.args else None
+def _tls_words(cause: ssl.SSLError) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not to be trusted: {cause.verify_message}"
     reason = getattr(cause, "reason", None)
