@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Callable
+from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, PermissionDeniedError, StrongroomError
@@ -13,6 +14,8 @@ from strongroom_vault.health import with_checks
 from strongroom_vault.session import Session, mount_target
 
 KVVersion: TypeAlias = Literal[1, 2]
+
+_R = TypeVar("_R")
 
 
 def find_version(session: Session) -> KVVersion:
@@ -28,8 +31,34 @@ def find_version(session: Session) -> KVVersion:
         PermissionDeniedError: the token has no right below the mount, or there is no mount.
         StoreUnavailableError: there was no answer.
     """
+    return _told(session, version_in)
+
+
+def check_engine(session: Session, engine: str) -> None:
+    """Returns when an engine of this type, such as `database`, is at the session's mount.
+
+    Raises:
+        ConfigurationError: there is no such namespace or mount, or another engine is there.
+        StoreError: as `find_version` does.
+    """
+
+    def check(reply: Reply, session: Session) -> None:
+        mounted = member(document(reply), "data")
+        path = None if mounted is None else mounted.get("path")
+        if mounted is None or not isinstance(path, str):
+            raise malformed(None, session.place)
+        if path.strip("/") != session.mount:
+            raise ConfigurationError(f"mount: {session.place} is below the mount '{path}': name that one")
+        if mounted.get("type") != engine:
+            raise ConfigurationError(f"mount: {session.place} is not a {engine} engine")
+
+    _told(session, check)
+
+
+def _told(session: Session, conclude: Callable[[Reply, Session], _R]) -> _R:
+    """What is concluded from the server's answer about the session's mount."""
     try:
-        return _find(session)
+        return conclude(_answer(session), session)
     except VaultConnectionError:
         raise
     except StrongroomError as error:
@@ -38,13 +67,13 @@ def find_version(session: Session) -> KVVersion:
     raise with_checks(failure, session)
 
 
-def _find(session: Session) -> KVVersion:
+def _answer(session: Session) -> Reply:
     reply = session.request("GET", mount_target(session.mount))
     if reply.status == 403:
         raise _refusal(session)
     if reply.status != 200:
         raise session.failure(reply, None)
-    return version_in(reply, session)
+    return reply
 
 
 def version_in(reply: Reply, session: Session) -> KVVersion:

