@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from strongroom.errors import (
     Answer,
     Attempt,
-    AuthenticationError,
     ConfigurationError,
     ConflictError,
-    PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
-    StoreUnavailableError,
     StrongroomError,
     UnsupportedOperationError,
 )
@@ -34,6 +29,7 @@ from strongroom.model import (
     conceal,
     protect,
 )
+from strongroom.outcome import Outcome, Take, Wanted, ask, ask_many, words
 from strongroom.store import DEFAULT_TIMEOUT, Health, time_limit
 
 if TYPE_CHECKING:
@@ -50,19 +46,7 @@ _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
 """Answers after which it is not known whether the secret exists."""
 
 
-class Missing(Enum):
-    """The type of `MISSING`."""
-
-    MISSING = "missing"
-
-
-MISSING: Final = Missing.MISSING
-"""A secret does not have what was wanted of it. Null is a value."""
-
 _R = TypeVar("_R")
-
-Take: TypeAlias = Callable[[SensitiveDict], "Value | Missing"]
-"""What is wanted of a secret: its value, or `MISSING`."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +151,7 @@ class Chain:
         path = check_path(path)
         key = None if key is None else check_key(key, path)
         with time_limit(self._timeout):
-            how = _How(take or _taker(key), wanted or _named(key), fresh=fresh, look=look, blocking=blocking)
+            how = Wanted.of(key, take, wanted, fresh=fresh, look=look, blocking=blocking)
             return self._conclude(path, key, self._asked(path, key, how))
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
@@ -182,7 +166,7 @@ class Chain:
 
         path = check_path(path)
         key = None if key is None else check_key(key, path)
-        asked = list(self._asked(path, key, _How(_taker(key), _named(key), fresh=True, look=True)))
+        asked = list(self._asked(path, key, Wanted.of(key, fresh=True, look=True)))
         answers = tuple(
             LinkAnswer(outcome.attempt, reading.version, reading.created, found=True, value=outcome.value)
             if (reading := outcome.reading)
@@ -203,13 +187,13 @@ class Chain:
             answers, passed_over, next((answer for answer in answers if answer.attempt is last), default)
         )
 
-    def _asked(self, path: str, key: str | None, how: _How) -> Iterator[tuple[Link, _Outcome]]:
+    def _asked(self, path: str, key: str | None, how: Wanted) -> Iterator[tuple[Link, Outcome]]:
         """Each link that is asked for the path, and what asking it came to; asked as they are taken."""
         for link in self._links:
             if link.covers(path):
-                yield link, _ask(link, path, key, how)
+                yield link, ask(link, path, key, how)
 
-    def _conclude(self, path: str, key: str | None, asked: Iterable[tuple[Link, _Outcome]]) -> Resolution:
+    def _conclude(self, path: str, key: str | None, asked: Iterable[tuple[Link, Outcome]]) -> Resolution:
         """What the links' answers come to. It takes no more of them than count."""
         attempts: list[Attempt] = []
         failure: StrongroomError | None = None
@@ -238,7 +222,7 @@ class Chain:
         self, paths: Iterable[str], *, fresh: bool = False, look: bool = False
     ) -> dict[str, Resolution | StrongroomError]:
         """What `resolve` would return or raise for each path. What a link lacks goes to the next one as one batch."""
-        outcomes: dict[str, list[tuple[Link, _Outcome]]] = {}
+        outcomes: dict[str, list[tuple[Link, Outcome]]] = {}
         results: dict[str, Resolution | StrongroomError] = {}
         wanted = dict.fromkeys(paths)
         for path in wanted:
@@ -246,11 +230,11 @@ class Chain:
                 outcomes[check_path(path)] = []
             except StrongroomError as error:
                 results[path] = error
-        how = _How(_taker(None), fresh=fresh, look=look)
+        how = Wanted.of(None, fresh=fresh, look=look)
         with time_limit(self._timeout):
             for link in self._links:
                 batch = [path for path, asked in outcomes.items() if link.covers(path) and _goes_on(asked)]
-                for path, outcome in _ask_many(link, batch, how):
+                for path, outcome in ask_many(link, batch, how):
                     outcomes[path].append((link, outcome))
             for path, asked in outcomes.items():
                 try:
@@ -381,9 +365,9 @@ class Chain:
 
     # --- what is said -------------------------------------------------------------------------------------------------
 
-    def _tell(self, path: str, link: Link, outcome: _Outcome) -> None:
+    def _tell(self, path: str, link: Link, outcome: Outcome) -> None:
         attempt = outcome.attempt
-        logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, _words(attempt), attempt.seconds * 1000)
+        logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, words(attempt), attempt.seconds * 1000)
         if attempt.answer is Answer.KEY_MISSING and not outcome.ends:
             warning = (link.name, path, attempt.reason)
             if warning not in self._warned and len(self._warned) < _MOST_WARNINGS:
@@ -391,128 +375,9 @@ class Chain:
                 logger.warning("Store %s has %s, but %s", link.name, path, attempt.reason)
 
 
-class _How(NamedTuple):
-    """How a read asks each link: what it wants, in words too, and as `Chain.resolve` has it."""
-
-    take: Take
-    wanted: str = ""
-    fresh: bool = False
-    look: bool = False
-    blocking: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What asking one link came to: a reading with the value in it, or an error, and whether the chain ends here."""
-
-    attempt: Attempt
-    ends: bool
-    error: StrongroomError | None = None
-    reading: Reading | None = None
-    value: Value = field(default=None, repr=False)
-
-
-def _ask(link: Link, path: str, key: str | None, how: _How) -> _Outcome:
-    started = time.monotonic()
-    if how.look and _makes_secrets(link):
-        return _not_asked(link, path)
-    try:
-        answer: Reading | StrongroomError = link.read(path, key, fresh=how.fresh, blocking=how.blocking)
-    except StrongroomError as error:
-        answer = error
-    return _outcome(link, path, answer, how, started)
-
-
-def _ask_many(link: Link, paths: Sequence[str], how: _How) -> Iterator[tuple[str, _Outcome]]:
-    started = time.monotonic()
-    if how.look and paths and _makes_secrets(link):
-        yield from ((path, _not_asked(link, path)) for path in paths)
-        return
-    for path, answer in link.read_many(paths, fresh=how.fresh).items():
-        yield path, _outcome(link, path, answer, how, started)
-
-
-def _makes_secrets(link: Link) -> bool:
-    """Whether a read of this link makes a secret; no, where it does not open: a read says why."""
-    try:
-        return link.is_dynamic()
-    except StrongroomError:
-        return False
-
-
-def _goes_on(asked: Sequence[tuple[Link, _Outcome]]) -> bool:
+def _goes_on(asked: Sequence[tuple[Link, Outcome]]) -> bool:
     """Whether the next link is asked, after these."""
     return not asked or not asked[-1][1].ends
-
-
-def _not_asked(link: Link, path: str) -> _Outcome:
-    reason = "a read would make a new secret"
-    error = UnsupportedOperationError(path, reason, store=link.name, hint="Read it to use it, and not to look")
-    return _Outcome(Attempt(link.name, Answer.NOT_ASKED, reason), ends=True, error=error)
-
-
-def _outcome(link: Link, path: str, answer: Reading | StrongroomError, how: _How, started: float) -> _Outcome:
-    if isinstance(answer, StrongroomError):
-        return _failed(answer, link, started)
-    reading = answer
-    value = how.take(reading.data)
-    if value is MISSING and reading.outage is not None:
-        return _failed(reading.outage, link, started)  # it may be there by now
-    seconds = time.monotonic() - started
-    if value is MISSING:
-        fails = link.policy.on_missing_key == "fail"
-        attempt = Attempt(link.name, Answer.KEY_MISSING, f"it has no {how.wanted}", seconds)
-        return _Outcome(attempt, ends=fails, error=SecretNotFoundError(path) if fails else None)
-    return _Outcome(
-        Attempt(link.name, Answer.FOUND, _provenance(reading), seconds), ends=True, reading=reading, value=value
-    )
-
-
-def _failed(error: StrongroomError, link: Link, started: float) -> _Outcome:
-    answer, goes_on = _judged(error, link)
-    attempt = Attempt(link.name, answer, _reason(error), time.monotonic() - started)
-    return _Outcome(attempt, ends=not goes_on, error=error)
-
-
-def _taker(key: str | None) -> Take:
-    if key is None:
-        return lambda data: data
-    return lambda data: data.get(key, MISSING)
-
-
-def _named(key: str | None) -> str:
-    """What a read of this key wants, in words."""
-    return "" if key is None else f"key {key!r}"
-
-
-def _judged(error: StrongroomError, link: Link) -> tuple[Answer, bool]:
-    """What a link's error means, and whether the next link is asked. All that is not named here ends the read."""
-    if isinstance(error, SecretNotFoundError):
-        return Answer.NOT_FOUND, True
-    if isinstance(error, StoreUnavailableError):
-        return Answer.UNAVAILABLE, link.policy.on_unavailable == "next"
-    if isinstance(error, PermissionDeniedError | AuthenticationError):
-        return Answer.DENIED, link.policy.on_denied == "next"
-    return Answer.FAILED, False
-
-
-def _reason(error: StrongroomError) -> str:
-    if not isinstance(error, StoreError):
-        return str(error)
-    return error.reason or error.summary.lower()
-
-
-def _words(attempt: Attempt) -> str:
-    return attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"
-
-
-def _provenance(reading: Reading) -> str:
-    parts = ["found"]
-    if reading.version is not None:
-        parts.append(f"version {reading.version}")
-    if reading.cached:
-        parts.append(f"{'stale' if reading.stale else 'cached'}, {reading.age:.0f} s old")
-    return ", ".join(parts)
 
 
 def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from strongroom.chain import MISSING, Missing
 from strongroom.model import SensitiveDict, SensitiveStr, Value, as_text
+from strongroom.outcome import MISSING, Missing
 
 DATABASE_PATH = "database/connection"
 WANTED = "key 'url', nor all of host, user, password and name"

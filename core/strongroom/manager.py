@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, overload
 from weakref import WeakSet
 
 from strongroom.batch import SecretBatch
-from strongroom.chain import MISSING, Chain, Resolution, WriteTarget
+from strongroom.chain import Chain, Resolution, WriteTarget
 from strongroom.database_url import DATABASE_PATH, WANTED, database_url
 from strongroom.errors import SecretNotFoundError
 from strongroom.event_loop import blocking_if_needed, in_thread
 from strongroom.link import Link
 from strongroom.model import SensitiveDict, SensitiveStr, Value, Version, as_text, conceal, convert
+from strongroom.outcome import MISSING
 from strongroom.store import Health, SecretStore
 
 ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"

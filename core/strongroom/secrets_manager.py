@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, overload
 
 from strongroom.batch import SecretBatch
-from strongroom.chain import MISSING, Resolution
+from strongroom.chain import Resolution
 from strongroom.errors import SecretNotFoundError
 from strongroom.manager import SecretsManager
 from strongroom.model import SensitiveDict, SensitiveStr, Value, Version, conceal
+from strongroom.outcome import MISSING
 from strongroom.store import Health
 
 __all__ = [

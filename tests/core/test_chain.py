@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from stores import RemoteStore
-from strongroom.chain import MISSING, Chain
+from strongroom.chain import Chain
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import (
     Answer,
@@ -33,6 +33,7 @@ from strongroom.errors import (
 from strongroom.link import Link
 from strongroom.memory import MemoryStore
 from strongroom.model import Secret, Value, Version
+from strongroom.outcome import MISSING
 from strongroom.store import SecretStore, remaining
 
 CANARY = "canary-51fd-value"

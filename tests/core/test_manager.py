@@ -28,11 +28,11 @@ from strongroom import (
     StoreUnavailableError,
     secrets_manager,
 )
-from strongroom.chain import MISSING
 from strongroom.database_url import database_url
 from strongroom.errors import UnsupportedOperationError
 from strongroom.memory import MemoryStore
 from strongroom.model import Secret, SensitiveDict, SensitiveStr, Value
+from strongroom.outcome import MISSING
 
 CANARY = "canary-77aa-value"
 TYPES = {"yes": True, "no": "off", "pi": 3.5, "null": None, "raw": b"\xff", "list": [1, "a"], "map": {"a": 1}}
