@@ -1,0 +1,1 @@
+"""Moving secrets between stores: planned, resumed, verified and undone."""

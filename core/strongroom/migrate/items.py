@@ -1,0 +1,110 @@
+"""The types of a migration: what is to become of each secret, and what became of it. Pure, and without a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from strongroom.difference import Change
+from strongroom.model import Version
+
+
+class State(StrEnum):
+    """What a migration would do with one secret."""
+
+    CREATE = "create"
+    """The target has none."""
+    CHANGE = "change"
+    """The target has it, without some of its keys. Keys that only the target has are kept."""
+    EQUAL = "equal"
+    """The target has all of it already."""
+    CONFLICT = "conflict"
+    """The target has another value for one of its keys."""
+    UNMAPPED = "unmapped"
+    """Nothing says where it belongs."""
+    IMPOSSIBLE = "impossible"
+    """It cannot be read, or the target cannot hold it; the reason says which."""
+
+
+class OnConflict(StrEnum):
+    """What becomes of a secret in conflict."""
+
+    FAIL = "fail"
+    """Nothing at all is written while the plan has one; one that is met later fails for itself."""
+    SKIP = "skip"
+    """The target's secret stays as it is."""
+    OVERWRITE = "overwrite"
+    """The source's values take the place of the target's."""
+    MERGE = "merge"
+    """The target's values stay, and keys that it lacks are added."""
+
+
+class PlannedKey(NamedTuple):
+    """One key of a planned secret: what becomes of it, and the size of the source's value in bytes, as JSON or text."""
+
+    name: str
+    change: Change
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One secret of a plan.
+
+    Attributes:
+        source: the name of the store it comes from.
+        source_path: its path there, or what the source calls it.
+        path: its path at the target; empty where nothing says where it belongs.
+        state: what is to become of it.
+        reason: why it is in conflict, unmapped or impossible: one line.
+        keys: its keys, in the order of their names, with those that only the target has.
+        source_version: the version that was read, where the source has versions.
+        target_version: the version that the target had, where it has versions; None where there was no secret.
+        cautions: what the copy will not have, or will lose with time.
+    """
+
+    source: str
+    source_path: str
+    path: str
+    state: State
+    reason: str = ""
+    keys: tuple[PlannedKey, ...] = ()
+    source_version: Version | None = None
+    target_version: Version | None = None
+    cautions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a migration would do. It holds no value and no digest, so that it can be kept and reviewed.
+
+    Attributes:
+        sources: the stores it reads, as they were named.
+        target: the store it writes, as it was named.
+        on_conflict: what becomes of secrets in conflict.
+        items: one for each secret, in the order of the sources.
+    """
+
+    sources: tuple[str, ...]
+    target: str
+    on_conflict: OnConflict
+    items: Sequence[Item] = field(default_factory=tuple)
+
+    def count(self, state: State) -> int:
+        """How many items are in that state."""
+        return sum(item.state is state for item in self.items)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Nothing may be written: something is in conflict, and that is to fail."""
+        return self.on_conflict is OnConflict.FAIL and self.count(State.CONFLICT) > 0
+
+    @property
+    def pending(self) -> list[Item]:
+        """The items that a run would write."""
+        writes = {State.CREATE, State.CHANGE}
+        if self.on_conflict in {OnConflict.OVERWRITE, OnConflict.MERGE}:
+            writes.add(State.CONFLICT)
+        return [item for item in self.items if item.state in writes]
