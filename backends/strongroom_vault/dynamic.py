@@ -135,8 +135,6 @@ class VaultDynamic:
         draw: a random number from 0 to 1.
     """
 
-    dynamic = True
-
     def __init__(
         self,
         session: Session,
@@ -172,6 +170,10 @@ class VaultDynamic:
         return health(self._session)
 
     # --- reading ------------------------------------------------------------------------------------------------------
+
+    def makes(self, path: str) -> bool:
+        """Whether it is among `paths`."""
+        return path in self._paths
 
     def read(self, path: str) -> Secret:
         """The credentials in use; others where there are none, or where these are near their end.

@@ -29,7 +29,7 @@ from strongroom.model import (
     conceal,
     protect,
 )
-from strongroom.outcome import Outcome, Take, Wanted, ask, ask_many, words
+from strongroom.outcome import Outcome, Take, Wanted, ask, ask_many, makes, words
 from strongroom.store import DEFAULT_TIMEOUT, Health, time_limit
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Resolution:
         age: seconds since the store said so.
         cached: it comes from that link's cache.
         stale: it comes from the cache, past its time, because the store is unavailable.
+        ttl: for how many seconds from now on it is good, or None where it does not end.
         attempts: the answers of the links before, and of this one.
     """
 
@@ -74,6 +75,7 @@ class Resolution:
     cached: bool
     stale: bool
     attempts: tuple[Attempt, ...]
+    ttl: float | None = None
 
 
 class WriteTarget(NamedTuple):
@@ -331,6 +333,9 @@ class Chain:
         for link in below:
             if not link.covers(path):
                 continue
+            if makes(link, path):
+                reason = f"it would hide what store {link.name} makes there"
+                raise ConflictError(path, reason, store=target.name, hint="Write it elsewhere, or pass replace=True")
             try:
                 hidden = sorted(link.read(path, fresh=True).data.keys() - merged.keys())
             except SecretNotFoundError:
@@ -392,6 +397,7 @@ def _resolution(path: str, key: str | None, value: Value, reading: Reading, atte
         cached=reading.cached,
         stale=reading.stale,
         attempts=tuple(attempts),
+        ttl=reading.ttl,
     )
 
 

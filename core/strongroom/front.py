@@ -72,9 +72,9 @@ class Front:
         self._versioned = store if isinstance(store, VersionedStore) else None
         self._bulk = store if isinstance(store, BulkStore) else None
         self._probed = store if isinstance(store, ProbedStore) else None
+        self._dynamic = store if isinstance(store, DynamicStore) else None
         self._recoverable = isinstance(store, RecoverableStore) and store.recoverable is True
         self.local = isinstance(store, LocalStore) and store.local is True
-        self.dynamic = isinstance(store, DynamicStore) and store.dynamic is True
         self._closed = False
         self._closing = threading.Lock()
 
@@ -114,7 +114,7 @@ class Front:
             "bulk": self._bulk,
             "probed": self._probed,
             "local": self.local or None,
-            "dynamic": self.dynamic or None,
+            "dynamic": self._dynamic,
         }
         return frozenset(name for name, capability in have.items() if capability is not None)
 
@@ -124,6 +124,11 @@ class Front:
         """The whole secret at `path`."""
         path = check_path(path)
         return self._answer(path, lambda: _secret(self._store.read(path), path))
+
+    def makes(self, path: str) -> bool:
+        """Whether a read of `path` would make a secret."""
+        dynamic = self._dynamic
+        return dynamic is not None and bool(self._answer(path, lambda: dynamic.makes(path)))
 
     def read_key(self, path: str, key: str) -> Value:
         """One key, from a store that knows single keys."""

@@ -38,7 +38,7 @@ _LAST_PAUSE = 0.25
 
 
 class Reading(NamedTuple):
-    """What a link knows of one secret: its data, and where the data comes from. `age` is in seconds.
+    """What a link knows of one secret: its data, and where the data comes from. `age` and `ttl` are in seconds.
 
     `outage` is why the store itself was not asked, where the data is past its time. A key that such a reading lacks is
     unknown, and not missing.
@@ -50,6 +50,7 @@ class Reading(NamedTuple):
     age: float = 0.0
     cached: bool = False
     outage: StoreUnavailableError | None = None
+    ttl: float | None = None
 
     @property
     def stale(self) -> bool:
@@ -59,7 +60,7 @@ class Reading(NamedTuple):
     @classmethod
     def of(cls, secret: Secret) -> Self:
         """What the store has just answered."""
-        return cls(protect_data(secret.data), secret.version, secret.created)
+        return cls(protect_data(secret.data), secret.version, secret.created, ttl=secret.ttl)
 
 
 class WouldBlockError(Exception):
@@ -244,8 +245,8 @@ class Link:
         data = self._cache.open(snapshot.fields or {})
         if data is None:
             return None
-        age = self._cache.age(snapshot)
-        return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage)
+        age, ttl = self._cache.age(snapshot), self._cache.ttl(snapshot)
+        return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage, ttl=ttl)
 
     def list_entries(self, prefix: str) -> list[str]:
         """The names directly below `prefix` that this link answers for, folders ending in `/`."""
@@ -262,9 +263,9 @@ class Link:
         paths = self._access.ask(prefix or None, lambda front: list(front.walk(prefix)), limit=remaining())
         return [path for path in paths if self.covers(path)]
 
-    def is_dynamic(self) -> bool:
-        """Whether a read makes a secret. Opens the store, as `is_writable` does."""
-        return self._access.known().dynamic
+    def makes(self, path: str) -> bool:
+        """Whether a read of `path` would make a secret. Opens the store, as `is_writable` does."""
+        return self._access.known(path).makes(path)
 
     def is_writable(self) -> bool:
         """Whether the store can be changed. Opens it, so that an outage is not taken for a no."""

@@ -62,6 +62,9 @@ class Wanted(NamedTuple):
         return cls(take, words or ("" if key is None else f"key {key!r}"), fresh, look, blocking)
 
 
+_FOR_WHOM = "It is made for who uses it: an application that reads it, or a command that `strongroom run` starts"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What asking one link came to: a reading with the value in it, or an error, and whether the chain ends here."""
@@ -76,7 +79,7 @@ class Outcome:
 def ask(link: Link, path: str, key: str | None, wanted: Wanted) -> Outcome:
     """What a read of one link comes to. It raises what is none of `strongroom.errors`, and `link.WouldBlockError`."""
     started = time.monotonic()
-    if wanted.look and _makes_secrets(link):
+    if wanted.look and makes(link, path):
         return _not_asked(link, path)
     try:
         answer: Reading | StrongroomError = link.read(path, key, fresh=wanted.fresh, blocking=wanted.blocking)
@@ -88,24 +91,25 @@ def ask(link: Link, path: str, key: str | None, wanted: Wanted) -> Outcome:
 def ask_many(link: Link, paths: Sequence[str], wanted: Wanted) -> Iterator[tuple[str, Outcome]]:
     """`ask` for many paths, as one batch."""
     started = time.monotonic()
-    if wanted.look and paths and _makes_secrets(link):
-        yield from ((path, _not_asked(link, path)) for path in paths)
-        return
+    if wanted.look:
+        made = [path for path in paths if makes(link, path)]
+        yield from ((path, _not_asked(link, path)) for path in made)
+        paths = [path for path in paths if path not in set(made)]
     for path, answer in link.read_many(paths, fresh=wanted.fresh).items():
         yield path, _outcome(link, path, answer, wanted, started)
 
 
-def _makes_secrets(link: Link) -> bool:
-    """Whether a read of this link makes a secret; no, where it does not open: a read says why."""
+def makes(link: Link, path: str) -> bool:
+    """Whether a read of this link would make a secret; no, where it does not open: a read says why."""
     try:
-        return link.is_dynamic()
+        return link.makes(path)
     except StrongroomError:
         return False
 
 
 def _not_asked(link: Link, path: str) -> Outcome:
     reason = "a read would make a new secret"
-    error = UnsupportedOperationError(path, reason, store=link.name, hint="Read it to use it, and not to look")
+    error = UnsupportedOperationError(path, reason, store=link.name, hint=_FOR_WHOM)
     return Outcome(Attempt(link.name, Answer.NOT_ASKED, reason), ends=True, error=error)
 
 

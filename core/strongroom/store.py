@@ -158,9 +158,11 @@ class DynamicStore(Protocol):
     Its secrets say in `Secret.ttl` for how long they are good.
     """
 
-    @property
-    def dynamic(self) -> bool:
-        """*Must* be True. A class attribute is enough."""
+    def makes(self, path: str) -> bool:
+        """Whether a read of `path` would make a secret. *Must* be True where the store cannot tell.
+
+        It *must* answer at once, without I/O; and where it is False, a read *must* make none.
+        """
         ...
 
 

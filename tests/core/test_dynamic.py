@@ -10,7 +10,13 @@ from stores import Clock, RemoteStore
 from strongroom import SecretsManager, requirements
 from strongroom.chain import Chain, Resolution
 from strongroom.config import CacheConfig, LinkConfig, SecretConfig
-from strongroom.errors import Answer, SecretNotFoundError, StoreUnavailableError, UnsupportedOperationError
+from strongroom.errors import (
+    Answer,
+    ConflictError,
+    SecretNotFoundError,
+    StoreUnavailableError,
+    UnsupportedOperationError,
+)
 from strongroom.front import Front
 from strongroom.link import Link
 from strongroom.model import Secret
@@ -18,8 +24,6 @@ from strongroom.model import Secret
 
 class Database:
     """Makes a user at each read, good for `ttl` seconds."""
-
-    dynamic = True
 
     def __init__(self, ttl: float | None = 60.0) -> None:
         self.made = 0
@@ -33,6 +37,9 @@ class Database:
             raise SecretNotFoundError(path)
         self.made += 1
         return Secret(path, {"username": f"user-{self.made}"}, ttl=self.ttl)
+
+    def makes(self, path: str) -> bool:
+        return path == "database/app"
 
     def close(self) -> None:
         pass
@@ -124,6 +131,39 @@ def test_looking_stops_where_a_secret_would_be_made() -> None:
     chain, _ = chain_of(Database(), RemoteStore({"database/app": {"username": "below"}}))
     with pytest.raises(UnsupportedOperationError):
         chain.resolve("database/app", "username", look=True)
+
+
+def test_a_path_of_which_it_makes_nothing_is_looked_for_below_it() -> None:
+    """It is sure that it has none, and nobody need ask it."""
+    database = Database()
+    chain, _ = chain_of(database, RemoteStore({"api-keys/mail": {"key": "1"}}))
+    assert chain.resolve("api-keys/mail", "key", look=True).value == "1"
+    outcomes = chain.resolve_many(["api-keys/mail", "database/app"], look=True)
+    assert isinstance(outcomes["api-keys/mail"], Resolution)
+    assert isinstance(outcomes["database/app"], UnsupportedOperationError)
+    explanation = chain.explain("api-keys/mail", "key")
+    assert [answer.attempt.answer for answer in explanation.answers] == [Answer.NOT_FOUND, Answer.FOUND]
+    assert database.made == 0
+
+
+def test_a_resolution_says_for_how_long_it_is_good() -> None:
+    """Also one from the cache, where some of it is over."""
+    chain, clock = chain_of(Database(ttl=60), RemoteStore({"api-keys/mail": {"key": "1"}}))
+    assert chain.resolve("database/app").ttl == 60
+    clock.now += 20
+    assert chain.resolve("database/app").ttl == pytest.approx(40)
+    assert chain.resolve("api-keys/mail").ttl is chain.resolve("api-keys/mail").ttl is None
+
+
+def test_a_write_asks_before_it_hides_what_is_made_below() -> None:
+    """What keys that has is not known without making one."""
+    database = Database()
+    chain, _ = chain_of(RemoteStore(), database)
+    with pytest.raises(ConflictError, match="hide what store s1 makes"):
+        chain.write("database/app", {"username": "static"})
+    chain.write("database/app", {"username": "static"}, replace=True)
+    assert chain.resolve("database/app", "username").value == "static"
+    assert database.made == 0
 
 
 def test_using_makes_one() -> None:

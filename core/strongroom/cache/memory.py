@@ -106,6 +106,10 @@ class MemoryCache:
         """Seconds since the store answered."""
         return max(0.0, self._clock() - snapshot.fetched)
 
+    def ttl(self, snapshot: Snapshot) -> float | None:
+        """For how many seconds the secret is good; None where it does not end."""
+        return max(0.0, snapshot.ends - self._clock()) if math.isfinite(snapshot.ends) else None
+
     def open(self, fields: Mapping[str, Sealed]) -> SensitiveDict | None:
         """A snapshot's fields, unsealed into a new mapping. None where a seal is broken: a miss, and no crash."""
         try:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from strongroom.store import (
     BulkStore,
     CheckedStore,
+    DynamicStore,
     KeyedStore,
     ListableStore,
     ProbedStore,
@@ -23,8 +24,9 @@ _BY_METHODS: Mapping[str, type[object]] = {
     "versioned": VersionedStore,
     "bulk": BulkStore,
     "probed": ProbedStore,
+    "dynamic": DynamicStore,
 }
-_BY_ATTRIBUTE = ("recoverable", "local", "dynamic")
+_BY_ATTRIBUTE = ("recoverable", "local")
 
 
 def of_any(kinds: Sequence[type]) -> tuple[frozenset[str], frozenset[str]] | None:
