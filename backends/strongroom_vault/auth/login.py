@@ -77,4 +77,6 @@ def _grant(reply: Reply, place: str) -> Grant:
         raise malformed(None, place)
     if not isinstance(ttl, int) or isinstance(ttl, bool) or not 0 <= ttl <= _LONGEST_LEASE:
         raise malformed(None, place)
-    return Grant(SensitiveStr(token), float(ttl), renewable=auth.get("renewable") is True, ours=True)
+    # A renewal spends one of the token's uses, where they are counted.
+    renewable = auth.get("renewable") is True and not auth.get("num_uses")
+    return Grant(SensitiveStr(token), float(ttl), renewable=renewable, ours=True)
