@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import overload
 
 from strongroom_vault.address import Address
+from strongroom_vault.limits import RateLimit
 
 RETRIES = 2
 """How often one request is repeated, as in Vault's own client."""
@@ -21,11 +22,26 @@ class Cluster(Sequence[Address]):
         addresses: the nodes; at least one.
         retries: how often one request is repeated.
         redirects: whether a redirect to another of the nodes is followed.
+        timeout: how long one request may take in total, in seconds; None for as long as its caller has.
+        headers: what every request carries besides Vault's own headers.
+        rate: gives each request its turn.
     """
 
-    def __init__(self, addresses: Sequence[Address], *, retries: int = RETRIES, redirects: bool = True) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        *,
+        retries: int = RETRIES,
+        redirects: bool = True,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        rate: RateLimit | None = None,
+    ) -> None:
         self.retries = retries
         self.redirects = redirects
+        self.timeout = timeout
+        self.headers = headers or {}
+        self.rate = rate
         self._addresses = tuple(dict.fromkeys(addresses))
         self._order = self._addresses
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeAlias
 
@@ -138,10 +138,18 @@ def exchange(
     Raises:
         VaultConnectionError: there was no whole reply.
         VaultUnsureError: there was no whole reply to a change that may have been made.
-        StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached.
+        StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached; or the
+            configured rate leaves no turn in time.
         SecretTooLargeError: the reply is longer than `MAX_REPLY`.
     """
-    course = _Course(request, Cluster.of(addresses))
+    cluster = Cluster.of(addresses)
+    remaining = _within(cluster.timeout, remaining)
+    request = replace(request, headers={**cluster.headers, **request.headers}) if cluster.headers else request
+    if cluster.rate is not None and (wait := cluster.rate.turn()) > 0:
+        if wait >= remaining():
+            raise StoreUnavailableError(reason="the option rate_limit gives this request no turn in time")
+        yield Wait(wait)
+    course = _Course(request, cluster)
     while True:
         node, left = course.next(), remaining()
         if left <= 0:
@@ -158,6 +166,12 @@ def exchange(
             return _given_up(course.trouble)
         yield Wait(pause)
         course.begin_anew()
+
+
+def _within(timeout: float | None, remaining: Callable[[], float]) -> Callable[[], float]:
+    """How much is left of a time that is at most `timeout` from now on."""
+    spare = 0.0 if timeout is None else max(0.0, remaining() - timeout)
+    return lambda: remaining() - spare
 
 
 class _Course:

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from strongroom.errors import ConfigurationError, InvalidPathError, StrongroomError
-from strongroom.model import check_path, check_prefix
+from strongroom.errors import ConfigurationError, InvalidPathError, StrongroomError, shown
+from strongroom.model import SensitiveStr, check_path, check_prefix
 from strongroom.store import Option
+from strongroom_vault import limits
 from strongroom_vault.address import Address
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.cert import Certificate
 from strongroom_vault.auth.methods import check_namespace, read_auth
 from strongroom_vault.auth.token import StaticToken
-from strongroom_vault.cluster import Cluster
+from strongroom_vault.cluster import RETRIES, Cluster
 from strongroom_vault.kv1 import VaultKV1
 from strongroom_vault.kv2 import VaultKV2
 from strongroom_vault.mounts import find_version
 from strongroom_vault.options import (
     AuthTable,
     CaCert,
+    CaCertBytes,
     CaPath,
     ClientCert,
     ClientKey,
+    ClientTimeout,
+    DisableRedirects,
+    Headers,
+    MaxRetries,
     Namespace,
+    RateLimit,
     SkipVerify,
     TlsServerName,
     Token,
@@ -32,6 +39,8 @@ from strongroom_vault.options import (
 )
 from strongroom_vault.session import Session
 from strongroom_vault.tls import TLSSettings
+
+_OWN_HEADERS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
 
 
 def open_vault(
@@ -48,6 +57,12 @@ def open_vault(
     client_key: ClientKey = None,
     tls_server_name: TlsServerName = None,
     skip_verify: SkipVerify = False,
+    ca_cert_bytes: CaCertBytes = None,
+    max_retries: MaxRetries = RETRIES,
+    disable_redirects: DisableRedirects = False,
+    client_timeout: ClientTimeout = None,
+    rate_limit: RateLimit = None,
+    headers: Headers = None,
 ) -> VaultKV1 | VaultKV2:
     """A store on a key-value engine of HashiCorp Vault or OpenBao.
 
@@ -62,12 +77,13 @@ def open_vault(
         StoreError: as a read does: `VaultConnectionError`, `VaultAuthenticationError` and their siblings.
     """
     try:
-        tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify)
-        return _open(url, _auth(token, auth, tls), namespace, mount, prefix, tls)
+        tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
+        cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
+        return _open(cluster, _auth(token, auth, tls), namespace, mount, prefix, tls)
     except StrongroomError as error:
         failure = error
     # The caller gets the error without the frames that held the token, and without the token in this one.
-    token = auth = None
+    token = auth = headers = None
     failure.__context__ = failure.__cause__ = None
     raise failure.with_traceback(None)
 
@@ -85,6 +101,12 @@ def open_session(
     client_key: Path | None = None,
     tls_server_name: str | None = None,
     skip_verify: bool = False,
+    ca_cert_bytes: str | None = None,
+    max_retries: int = RETRIES,
+    disable_redirects: bool = False,
+    client_timeout: float | str | None = None,
+    rate_limit: str | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Session:
     """A session for the options that `open_vault` takes, whatever is at the mount. Nothing is sent yet.
 
@@ -93,19 +115,19 @@ def open_session(
         ImportError, PluginError: as `open_vault` does.
     """
     try:
-        tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify)
-        return _session(url, _auth(token, auth, tls), namespace, mount, tls)
+        tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
+        cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
+        return _session(cluster, _auth(token, auth, tls), namespace, mount, tls)
     except StrongroomError as error:
         failure = error
-    token = auth = None
+    token = auth = headers = None
     failure.__context__ = failure.__cause__ = None
     raise failure.with_traceback(None)
 
 
-def _session(url: str | Sequence[str], auth: Auth, namespace: str | None, mount: str, tls: TLSSettings) -> Session:
+def _session(cluster: Cluster, auth: Auth, namespace: str | None, mount: str, tls: TLSSettings) -> Session:
     from strongroom_vault import transport
 
-    cluster = _cluster(url)
     encrypted = any(address.scheme == "https" for address in cluster)
     return Session(
         transport.Transport(cluster, tls.context() if encrypted else None, tls.server_name),
@@ -117,7 +139,7 @@ def _session(url: str | Sequence[str], auth: Auth, namespace: str | None, mount:
 
 
 def _open(  # noqa: PLR0917  # the options, checked and not
-    url: str | Sequence[str],
+    cluster: Cluster,
     auth: Auth,
     namespace: str | None,
     mount: str,
@@ -128,7 +150,7 @@ def _open(  # noqa: PLR0917  # the options, checked and not
     from strongroom_vault import adapter
 
     prefix = _checked("prefix", prefix, check_prefix)
-    session = _session(url, auth, namespace, mount, tls)
+    session = _session(cluster, auth, namespace, mount, tls)
     try:
         if find_version(session) == 2:
             return VaultKV2(session, adapter.kv_v2(), prefix)
@@ -147,11 +169,39 @@ def _checked(option: str, value: str, check: Callable[[str], str]) -> str:
     raise ConfigurationError(f"{option}: {reason}. Write it as segments joined by single slashes")
 
 
-def _cluster(url: str | Sequence[str]) -> Cluster:
+def _cluster(  # noqa: PLR0917  # the options as they were given
+    url: str | Sequence[str],
+    max_retries: int,
+    disable_redirects: bool,  # noqa: FBT001  # as above
+    client_timeout: float | str | None,
+    rate_limit: str | None,
+    headers: Mapping[str, str] | None,
+) -> Cluster:
     addresses = list(map(Address.parse, [url] if isinstance(url, str) else url))
     if not addresses:
         raise ConfigurationError("url: it names no address")
-    return Cluster(addresses)
+    if max_retries < 0:
+        raise ConfigurationError("max_retries: it must not be below zero")
+    return Cluster(
+        addresses,
+        retries=max_retries,
+        redirects=not disable_redirects,
+        timeout=None if client_timeout is None else limits.seconds(client_timeout),
+        headers=_checked_headers(headers or {}),
+        rate=None if rate_limit is None else limits.RateLimit.parse(rate_limit),
+    )
+
+
+def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers, without those that are Vault's own, and without a line end in any: no value is shown."""
+    for name, value in headers.items():
+        if name.lower().startswith("x-vault-") or name.lower() in _OWN_HEADERS:
+            raise ConfigurationError(f"headers: {shown(name)} is set by the store itself")
+        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+            raise ConfigurationError(f"headers: {shown(name)} is no name of a header")
+        if not value.isascii() or not value.isprintable():
+            raise ConfigurationError(f"headers: the value of {shown(name)} has a character that no header has")
+    return {name: SensitiveStr(value) for name, value in headers.items()}
 
 
 def _auth(token: str | None, table: dict[str, str] | None, tls: TLSSettings) -> Auth:

@@ -9,7 +9,11 @@ from strongroom.store import Option
 
 Url: TypeAlias = Annotated[
     str | list[str],
-    Option("the server's address, or the nodes of one cluster", ("BAO_ADDR", "VAULT_ADDR"), address=True),
+    Option(
+        "the server's address, or the nodes of one cluster",
+        ("BAO_AGENT_ADDR", "VAULT_AGENT_ADDR", "BAO_ADDR", "VAULT_ADDR"),
+        address=True,
+    ),
 ]
 Token: TypeAlias = Annotated[
     str | None, Option("the client token", ("BAO_TOKEN", "VAULT_TOKEN"), secret=True, sent_to="url")
@@ -22,6 +26,10 @@ Namespace: TypeAlias = Annotated[str | None, Option("the namespace", ("BAO_NAMES
 CaCert: TypeAlias = Annotated[
     Path | None,
     Option("authorities to trust: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), vouches_for="url"),
+]
+CaCertBytes: TypeAlias = Annotated[
+    str | None,
+    Option("authorities to trust, as PEM text", ("BAO_CACERT_BYTES", "VAULT_CACERT_BYTES"), vouches_for="url"),
 ]
 CaPath: TypeAlias = Annotated[
     Path | None, Option("a folder of authorities to trust", ("BAO_CAPATH", "VAULT_CAPATH"), vouches_for="url")
@@ -39,4 +47,23 @@ TlsServerName: TypeAlias = Annotated[
 SkipVerify: TypeAlias = Annotated[
     bool,
     Option("trust any certificate: never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"), vouches_for="url"),
+]
+MaxRetries: TypeAlias = Annotated[
+    int, Option("how often one request is repeated", ("BAO_MAX_RETRIES", "VAULT_MAX_RETRIES"))
+]
+DisableRedirects: TypeAlias = Annotated[
+    bool,
+    Option("follow no redirect, not even to another node", ("BAO_DISABLE_REDIRECTS", "VAULT_DISABLE_REDIRECTS")),
+]
+ClientTimeout: TypeAlias = Annotated[
+    float | str | None,
+    Option("how long one request may take, such as 5 or 90s", ("BAO_CLIENT_TIMEOUT", "VAULT_CLIENT_TIMEOUT")),
+]
+RateLimit: TypeAlias = Annotated[
+    str | None,
+    Option("requests a second, and how many at once: 10 or 10:20", ("BAO_RATE_LIMIT", "VAULT_RATE_LIMIT")),
+]
+Headers: TypeAlias = Annotated[
+    dict[str, str] | None,
+    Option("what every request carries besides", ("BAO_HEADERS", "VAULT_HEADERS"), secret=True, sent_to="url"),
 ]

@@ -21,6 +21,7 @@ class TLSSettings:
         client_key: a PEM file with the key of `client_cert`, without a passphrase.
         server_name: the name that the server's certificate has to hold, instead of the one in the URL.
         skip_verify: trust any certificate.
+        ca_cert_bytes: authorities as PEM text, where there is no `ca_cert`.
     """
 
     ca_cert: Path | None = None
@@ -29,6 +30,7 @@ class TLSSettings:
     client_key: Path | None = None
     server_name: str | None = None
     skip_verify: bool = False
+    ca_cert_bytes: str | None = None
 
     def context(self) -> ssl.SSLContext:
         """A context for connections that keep to the deadline. Without authorities of ours it trusts the system's.
@@ -40,13 +42,20 @@ class TLSSettings:
         file = None if self.ca_cert is None or self.ca_cert.is_dir() else self.ca_cert
         if folder is not None and not folder.is_dir():
             raise ConfigurationError(f"ca_path: {folder} is not a folder")
-        context = _trusting(file, folder)
+        context = self._trusting_text() if file is None and self.ca_cert_bytes else _trusting(file, folder)
         context.sslsocket_class = DeadlineTLSSocket
         if self.skip_verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         self._identify(context)
         return context
+
+    def _trusting_text(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cadata=self.ca_cert_bytes)
+        except (OSError, ValueError):  # ssl.SSLError is an OSError
+            pass
+        raise ConfigurationError("ca_cert_bytes: it holds no certificate in PEM form")
 
     def _identify(self, context: ssl.SSLContext) -> None:
         if self.client_cert is None:

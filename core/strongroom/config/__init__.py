@@ -16,7 +16,7 @@ from strongroom.store import DEFAULT_TIMEOUT
 VAULT = "vault"
 """The plugin that `vault_url` and `vault_token` configure, and the first link where no chain is configured."""
 
-VAULT_ADDRESSES = ("BAO_ADDR", "VAULT_ADDR")
+VAULT_ADDRESSES = ("BAO_AGENT_ADDR", "VAULT_AGENT_ADDR", "BAO_ADDR", "VAULT_ADDR")
 """Where no chain is configured, Vault is in it when one of these is set."""
 
 DOTENV = "dotenv"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_origin
 
 from strongroom.config import Ambient, Config, Given, Rank, StoreConfig
 from strongroom.config.document import kind, suggest
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.model import SensitiveDict, SensitiveStr, protect
-from strongroom.plugins.coercion import MISMATCH, read_json, read_value
+from strongroom.plugins.coercion import MISMATCH, members, read_json, read_value
 from strongroom.plugins.options import OptionSchema, Schema
 from strongroom.plugins.rules import check
 from strongroom.plugins.setting import Setting
@@ -46,7 +46,7 @@ def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadF
     for name, option in schema.options.items():
         if name in chosen:
             settings[name] = _given(option, chosen[name], config.ambient, read_file)
-        elif not (option.option.sent_to and _AUTH in chosen) and (found := _ambient(option, config.ambient)):
+        elif not (_is_credential(option) and _AUTH in chosen) and (found := _ambient(option, config.ambient)):
             settings[name] = found
         elif option.required:
             instead = "".join(f", or set {variable}" for variable in option.option.ambient[-1:])
@@ -58,7 +58,7 @@ def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadF
 def _chosen(store: StoreConfig, schema: Schema) -> Iterator[tuple[str, Given]]:
     """What was said; of `auth` and the credentials beside it, what the higher source says."""
     said = store.options
-    credentials = {name for name in said if schema.options[name].option.sent_to and name != _AUTH}
+    credentials = {name for name in said if _is_credential(schema.options[name])}
     auth = said[_AUTH].rank if _AUTH in said else None
     highest = max((said[name].rank for name in credentials), default=None)
     for name, given in said.items():
@@ -67,6 +67,11 @@ def _chosen(store: StoreConfig, schema: Schema) -> Iterator[tuple[str, Given]]:
         )
         if not replaced:
             yield name, given
+
+
+def _is_credential(option: OptionSchema) -> bool:
+    """Whether it is another way to log in than `auth`, which a table such as that of headers is not."""
+    return option.option.sent_to is not None and not option.takes_json
 
 
 def _ambient(option: OptionSchema, sources: Sequence[Ambient]) -> Setting | None:
@@ -99,19 +104,25 @@ def _setting(option: OptionSchema, value: object, given: Given, *, text: bool, s
     if read is MISMATCH:
         what = "this text" if text else kind(value)
         raise ConfigurationError(f"{given.origin}: the option {option.name} must be {option.words}, not {what}")
-    if option.option.address and isinstance(read, list):
-        read = [part for item in read for part in _parted(item)]
+    if option.option.address:
+        read = _parted(read, option.hint)
     # An address with a password in it is refused, by a check whose frames may be printed.
     secret = secret or option.option.secret or (option.option.address and _may_hold_password(read))
     shielded = _shielded(read, secret=secret)
     return Setting(shielded, given.origin, secret, given.rank, given.found, option.option.address)
 
 
-def _parted(address: object) -> list[object]:
+def _parted(address: object, hint: Any) -> object:
     """The addresses that a text holds, with commas between them: a variable such as VAULT_ADDR has no other list."""
-    if not isinstance(address, str):
-        return [address]
-    return [part for item in address.split(",") if (part := item.strip())]
+    if isinstance(address, list):
+        return [part for item in address for part in (_parts(item) if isinstance(item, str) else [item])]
+    if isinstance(address, str) and "," in address and any(list in {one, get_origin(one)} for one in members(hint)):
+        return _parts(address)
+    return address
+
+
+def _parts(text: str) -> list[str]:
+    return [part for item in text.split(",") if (part := item.strip())]
 
 
 def _may_hold_password(address: object) -> bool:

@@ -1,10 +1,13 @@
 """What the opener makes of its options, before anything is sent."""
 
 import builtins
+import ssl
 import sys
 import traceback
+from pathlib import Path
 
 import pytest
+import trustme
 
 from engines import open_engine
 from strongroom import discovery, plugins
@@ -27,10 +30,10 @@ def test_signature_is_a_schema():
     assert schema["url"].option.address
     assert schema["url"].required
     assert schema["token"].option.ambient == ("BAO_TOKEN", "VAULT_TOKEN")
-    assert {name for name, option in schema.items() if option.option.secret} == {"token", "auth"}
-    assert {schema[name].option.sent_to for name in ("token", "auth")} == {"url"}
+    assert {name for name, option in schema.items() if option.option.secret} == {"token", "auth", "headers"}
+    assert {schema[name].option.sent_to for name in ("token", "auth", "headers")} == {"url"}
     trust = {name for name, option in schema.items() if option.option.vouches_for == "url"}
-    assert trust == {"ca_cert", "ca_path", "tls_server_name", "skip_verify"}
+    assert trust == {"ca_cert", "ca_cert_bytes", "ca_path", "tls_server_name", "skip_verify"}
 
 
 def test_missing_sdk_names_the_extra(monkeypatch):
@@ -160,3 +163,82 @@ def test_failed_opening_closes_what_it_opened(fault_server, answered, monkeypatc
     with pytest.raises(StoreUnavailableError, match="not Vault's API"):
         open_vault(url=fault_server.url, token="s.token")
     assert len(closed) == 1
+
+
+# --- the variables of Vault's own clients -----------------------------------------------------------------------------
+
+READ = {
+    "ADDR": ("url", "https://one:8200,https://two:8200", ["https://one:8200", "https://two:8200"]),
+    "AGENT_ADDR": ("url", "http://127.0.0.1:8100", "http://127.0.0.1:8100"),
+    "TOKEN": ("token", "s.token", "s.token"),
+    "NAMESPACE": ("namespace", "team", "team"),
+    "CACERT": ("ca_cert", "/ca.pem", Path("/ca.pem")),
+    "CACERT_BYTES": ("ca_cert_bytes", "PEM", "PEM"),
+    "CAPATH": ("ca_path", "/ca", Path("/ca")),
+    "CLIENT_CERT": ("client_cert", "/c.pem", Path("/c.pem")),
+    "CLIENT_KEY": ("client_key", "/k.pem", Path("/k.pem")),
+    "TLS_SERVER_NAME": ("tls_server_name", "vault.internal", "vault.internal"),
+    "SKIP_VERIFY": ("skip_verify", "1", True),
+    "MAX_RETRIES": ("max_retries", "5", 5),
+    "DISABLE_REDIRECTS": ("disable_redirects", "true", True),
+    "CLIENT_TIMEOUT": ("client_timeout", "90s", "90s"),
+    "RATE_LIMIT": ("rate_limit", "10:20", "10:20"),
+    "HEADERS": ("headers", '{"X-Gateway": "pass"}', {"X-Gateway": "pass"}),
+}
+
+
+def resolved(monkeypatch, **variables):
+    for name, text in {"VAULT_ADDR": "http://127.0.0.1:1", **variables}.items():
+        monkeypatch.setenv(name, text)
+    return {name: setting.value for name, setting in plugins.settings(discovery.load(), "vault").items()}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_variable_of_vaults_own_clients_is_read(monkeypatch, name):
+    """Under both names, and OpenBao's goes first."""
+    option, text, value = READ[name]
+    assert resolved(monkeypatch, **{f"VAULT_{name}": text})[option] == value
+    monkeypatch.setenv(f"VAULT_{name}", "http://127.0.0.1:9" if option == "url" else "9")
+    assert resolved(monkeypatch, **{f"BAO_{name}": text})[option] == value
+
+
+def test_every_ambient_variable_is_in_the_list_above():
+    """And in the table of the page about Vault."""
+    schema = read_schema(open_vault, "vault").options
+    ambient = {name for option in schema.values() for name in option.option.ambient}
+    assert ambient == {f"{prefix}_{name}" for name in READ for prefix in ("BAO", "VAULT")}
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"client_timeout": "soon"}, "client_timeout"), ({"client_timeout": 0}, "client_timeout"),
+    ({"client_timeout": "-5s"}, "client_timeout"), ({"client_timeout": "5 hunter2"}, "client_timeout"),
+    ({"rate_limit": "hunter2"}, "rate_limit"), ({"rate_limit": "0"}, "rate_limit"),
+    ({"max_retries": -1}, "max_retries"),
+    ({"headers": {"X-Vault-Token": "hunter2"}}, "X-Vault-Token"), ({"headers": {"host": "hunter2"}}, "host"),
+    ({"headers": {"a b": "hunter2"}}, "no name"), ({"headers": {"a": "x\r\nhunter2"}}, "character"),
+    ({"url": "https://one:8200", "ca_cert_bytes": "hunter2"}, "ca_cert_bytes"),
+])  # fmt: skip
+def test_bad_setting_of_the_client_is_a_configuration_error(options, words):
+    """It names the option, and shows no value."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        opened(**options)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_headers_go_with_every_request(faulty, fault_server, stored):
+    """A gateway in front may want them; no header of Vault's own can be replaced."""
+    faulty(stored(k="v"), headers={"X-Gateway": "pass"}).read("app")
+    assert fault_server.requests[0].headers["x-gateway"] == "pass"
+    assert fault_server.requests[0].headers["x-vault-token"] == "s.token"
+
+
+def test_authorities_can_be_text(start_server, stored):
+    """As a variable holds them where there is no file."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server = start_server(context)
+    server.answers[:] = [stored(k="v")]
+    pem = authority.cert_pem.bytes().decode()
+    store = open_engine(2, url=server.url, token="t", ca_cert_bytes=pem)
+    assert store.read("app").data == {"k": "v"}
+    store.close()
