@@ -21,6 +21,7 @@ from strongroom.errors import (
 from strongroom.model import Secret, check_path
 from strongroom.store import Health, Option, remaining, time_limit
 from strongroom_vault.background import Background
+from strongroom_vault.cluster import RETRIES
 from strongroom_vault.health import health
 from strongroom_vault.leases import Credentials
 from strongroom_vault.leasing import Leasing
@@ -30,10 +31,16 @@ from strongroom_vault.opening import open_session
 from strongroom_vault.options import (
     AuthTable,
     CaCert,
+    CaCertBytes,
     CaPath,
     ClientCert,
     ClientKey,
+    ClientTimeout,
+    DisableRedirects,
+    Headers,
+    MaxRetries,
     Namespace,
+    RateLimit,
     SkipVerify,
     TlsServerName,
     Token,
@@ -66,6 +73,12 @@ def open_vault_dynamic(
     client_key: ClientKey = None,
     tls_server_name: TlsServerName = None,
     skip_verify: SkipVerify = False,
+    ca_cert_bytes: CaCertBytes = None,
+    max_retries: MaxRetries = RETRIES,
+    disable_redirects: DisableRedirects = False,
+    client_timeout: ClientTimeout = None,
+    rate_limit: RateLimit = None,
+    headers: Headers = None,
 ) -> VaultDynamic:
     """A store of the credentials that a database engine of HashiCorp Vault or OpenBao makes.
 
@@ -88,8 +101,14 @@ def open_vault_dynamic(
         client_key=client_key,
         tls_server_name=tls_server_name,
         skip_verify=skip_verify,
+        ca_cert_bytes=ca_cert_bytes,
+        max_retries=max_retries,
+        disable_redirects=disable_redirects,
+        client_timeout=client_timeout,
+        rate_limit=rate_limit,
+        headers=headers,
     )
-    del token, auth  # no frame holds them when the server's answer raises
+    del token, auth, headers  # no frame holds them when the server's answer raises
     try:
         check_engine(session, "database")
         return VaultDynamic(session, places)
