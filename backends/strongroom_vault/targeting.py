@@ -69,11 +69,14 @@ def target(config: Config, store: str | None, given: Mapping[str, str | None]) -
         ConfigurationError: there is no such store, or an option is wrong.
         PluginError: as opening the store does.
     """
-    said = {name: Given(value, f"--{name}", Rank.ARGUMENT) for name, value in given.items() if value is not None}
+    said = _said(given)
     about = _store(config, store, has_address="url" in said)
     options = {**about.options, **said}
     if any(os.environ.get(name) for name in _TOKENS):
-        options = {name: value for name, value in options.items() if name not in _CREDENTIALS}
+        # What names the very same token stays: that is how a file says that it may have it.
+        options = {
+            name: option for name, option in options.items() if name not in _CREDENTIALS or _is_operators(option.value)
+        }
     settings = plugins.settings(_with(config, replace(about, options=options)), about.name)
     values: dict[str, Any] = {name: setting.value for name, setting in settings.items()}
     url = values["url"]
@@ -98,7 +101,7 @@ def place(config: Config, store: str | None, given: Mapping[str, str | None]) ->
     Raises:
         ConfigurationError, PluginError: as `target` does.
     """
-    said = {name: Given(value, f"--{name}", Rank.ARGUMENT) for name, value in given.items() if value is not None}
+    said = _said(given)
     about = _store(config, store, has_address=True)
     options = {name: value for name, value in about.options.items() if name in _PLACES} | said
     options["url"] = Given(_NOWHERE, "", Rank.ARGUMENT)
@@ -109,6 +112,17 @@ def place(config: Config, store: str | None, given: Mapping[str, str | None]) ->
 def links(config: Config) -> list[LinkConfig]:
     """The links of the chain whose store is a Vault store."""
     return [link for link in config.chain if config.store(link.store).plugin == VAULT]
+
+
+def _said(given: Mapping[str, str | None]) -> dict[str, Given]:
+    return {name: Given(value, f"--{name}", Rank.ARGUMENT) for name, value in given.items() if value is not None}
+
+
+def _is_operators(value: object) -> bool:
+    """Whether an option stands for BAO_TOKEN or VAULT_TOKEN: it does, or its `token` does."""
+    if not isinstance(value, Mapping):
+        return False
+    return value.get("env") in _TOKENS or _is_operators(value.get("token"))
 
 
 def _store(config: Config, name: str | None, *, has_address: bool) -> StoreConfig:

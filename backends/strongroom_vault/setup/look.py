@@ -76,6 +76,7 @@ class _Look:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._denied: list[str] = []
+        self._accepted = False
 
     def found(self, wanted: Wanted) -> Found:
         mounted = self._mounted(wanted.mount)
@@ -87,21 +88,30 @@ class _Look:
         if role is not None and (method := self._method(role)) is not None:
             fields = self._read(role.path)
             configured = role.method != "kubernetes" or self._is_configured(role)
+        audit = self._audit(must=wanted.audit_file is not None)
+        # A token that is refused everything may still be a good one; one that is not refused something is one.
+        if not self._accepted and not self._session.token_is_good():
+            raise VaultAuthenticationError(reason=f"{self._session.place} does not accept the token")
         return Found(
             mounted=mounted,
             policies={name: str(data.get("policy", "")) for name, data in policies.items() if data is not None},
             structure=frozenset(path for path, data in metadata.items() if data is not None),
-            audit=self._audit(must=wanted.audit_file is not None),
+            audit=audit,
             method=method,
             role=fields,
             configured=configured if method is not None else (role is None or role.method != "kubernetes"),
             denied=tuple(self._denied),
         )
 
+    def _get(self, path: str) -> Reply:
+        reply = self._session.request("GET", path)
+        self._accepted = self._accepted or reply.status != 403
+        return reply
+
     def _mounted(self, mount: str) -> bool:
         """Whether there is an engine of version 2; any other is refused."""
         session = self._session
-        reply = session.request("GET", mount_target(mount))
+        reply = self._get(mount_target(mount))
         if reply.status == 200:
             if version_in(reply, session) == 2:
                 return True
@@ -111,8 +121,6 @@ class _Look:
             )
         if reply.status != 403:
             raise session.failure(reply, None)
-        if not session.token_is_good():
-            raise VaultAuthenticationError(reason=f"{session.place} does not accept the token")
         # The same answer for what is not there and for what the token has no right below.
         data = self._asked(f"sys/mounts/{mount}", absent=(400, 404))
         if data is None:
@@ -132,11 +140,11 @@ class _Look:
 
     def _is_configured(self, role: Role) -> bool:
         """Whether the method is; where the token may not see that, it is whoever set it up who knows."""
-        reply = self._session.request("GET", target(f"auth/{role.mount}/config"))
+        reply = self._get(target(f"auth/{role.mount}/config"))
         return not is_absent(reply)
 
     def _audit(self, *, must: bool) -> tuple[str, ...] | None:
-        reply = self._session.request("GET", target("sys/audit"))
+        reply = self._get(target("sys/audit"))
         if reply.status != 200:
             if must:
                 self._refused("sys/audit", reply)
@@ -150,7 +158,7 @@ class _Look:
 
     def _asked(self, path: str, *, absent: tuple[int, ...]) -> Mapping[str, Any] | None:
         """What is at the path; None where there is nothing, or where the token may not see it, which is remembered."""
-        reply = self._session.request("GET", target(path))
+        reply = self._get(target(path))
         if reply.status == 200:
             data = member(document(reply), "data")
             if data is None:
