@@ -350,7 +350,7 @@ class ListsTwice(Wrong):
 
 class LeavesAbsentOut(Wrong):
     caught_by = "test_many_reads_have_their_own_outcomes"
-    caught_with = "assert 101 == (101 + 1)"
+    caught_with = "{'contract/absent': <class 'strongroom.errors.StoreError'>}"
 
     class Store(MemoryStore):
         def read_many(self, paths):
