@@ -175,7 +175,8 @@ def _keys(ctx: click.Context, path: str) -> set[str]:
     with _opened(ctx) as (secrets, config):
         found = {row.key for row in config.secrets.values() if row.path == path}
         with contextlib.suppress(StrongroomError):
-            found |= secrets.get_secret(path).keys()
+            value = secrets.resolve(path, look=True).value
+            found |= value.keys() if isinstance(value, Mapping) else set()
         return found
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +15,9 @@ from strongroom.config import Config, SecretConfig
 from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.model import as_text
 from strongroom.requirements import Requirement, resolve
+
+if TYPE_CHECKING:
+    from strongroom.secrets_manager import SecretsManager
 
 
 def ask(config: Config, *, look: bool = False) -> tuple[Requirement, ...]:
@@ -25,11 +30,18 @@ def ask(config: Config, *, look: bool = False) -> tuple[Requirement, ...]:
     Raises:
         ConfigurationError: there are none, or a store of the chain is configured wrongly.
     """
+    with asked(config, look=look) as (answers, _):
+        return answers
+
+
+@contextmanager
+def asked(config: Config, *, look: bool = False) -> Iterator[tuple[tuple[Requirement, ...], SecretsManager]]:
+    """`ask`, and the manager that answered, which is open while the block runs: so is what its stores made."""
     from strongroom.secrets_manager import SecretsManager
 
     rows = _rows(config)
     with SecretsManager.from_config(config) as secrets:
-        return resolve(rows, partial(secrets.resolve, look=look))
+        yield resolve(rows, partial(secrets.resolve, look=look)), secrets
 
 
 def exit_code(answers: Sequence[Requirement]) -> ExitCode:
@@ -37,23 +49,21 @@ def exit_code(answers: Sequence[Requirement]) -> ExitCode:
     return code_of_all(answer.error for answer in answers if answer.error is not None and not answer.met)
 
 
-def met(config: Config, otherwise: str) -> tuple[Requirement, ...]:
-    """`ask` for a command that needs every row to be met.
+def require(answers: Sequence[Requirement], otherwise: str) -> None:
+    """Goes on where every row is met.
 
     Args:
-        config: the configuration.
+        answers: of every row.
         otherwise: what the command did not do, in words, where one is not met.
 
     Raises:
         click.exceptions.Exit: one is not, and which and why has been said.
     """
-    answers = ask(config)
     if unmet := [answer for answer in answers if not answer.met]:
         for answer in unmet:
             output.say(f"{answer.variable}: {answer.error}")
         output.say(f"{otherwise}: {len(unmet)} of {count(answers)} of [secrets] did not resolve")
         raise click.exceptions.Exit(exit_code(answers))
-    return answers
 
 
 def content(answer: Requirement) -> bytes:

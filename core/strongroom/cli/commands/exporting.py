@@ -13,7 +13,7 @@ import click
 
 from strongroom.cli import formats, needs, output
 from strongroom.cli.invocation import Invocation, current
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from strongroom.requirements import Requirement
@@ -44,7 +44,7 @@ def export_command(invocation: Invocation, kind: str, *, reveal: bool) -> None:
     if kind == "github":
         _hand_to_runner(invocation)
         return
-    answers = needs.met(invocation.load(), "nothing was exported")
+    answers = _lasting(invocation)
     if kind == "json":
         document = formats.as_json(answers)
         _warn_of_readers()
@@ -59,7 +59,7 @@ def _hand_to_runner(invocation: Invocation) -> None:
     name = os.environ.get("GITHUB_ENV")
     if not name:
         raise ConfigurationError("GITHUB_ENV is not set: --format github is for a step of GitHub Actions")
-    answers = needs.met(invocation.load(), "nothing was exported")
+    answers = _lasting(invocation)
     content = formats.as_github_file(answers, f"strongroom-{secrets.token_hex(16)}").encode()
     try:
         # It is the runner's: it is neither made here, nor given another mode.
@@ -70,6 +70,22 @@ def _hand_to_runner(invocation: Invocation) -> None:
         _mask(answers)
         # The last step may have left its line open. The runner passes over an empty one.
         appended.write(b"\n" * (os.fstat(file).st_size > 0) + content)
+
+
+def _lasting(invocation: Invocation) -> tuple[Requirement, ...]:
+    """The answers, each of which outlives this process: what a store makes is given back when the store is closed."""
+    from strongroom.requirements import State
+
+    answers = needs.ask(invocation.load(), look=True)
+    needs.require(answers, "nothing was exported")
+    for answer in answers:
+        if answer.state is State.DYNAMIC:
+            raise UnsupportedOperationError(
+                answer.secret.path,
+                f"{answer.variable} cannot be exported: it would end with this command",
+                hint="Start what needs it with `strongroom run`",
+            )
+    return answers
 
 
 def _mask(answers: Sequence[Requirement]) -> None:

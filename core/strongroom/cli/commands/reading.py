@@ -25,14 +25,15 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
     """Print one value, or a whole secret.
 
     A value is printed as it is, byte for byte; a number, boolean, list or object as JSON. A whole secret is one JSON
-    object when it is piped, and on a terminal a table of its keys, whose values are shown with --reveal only.
+    object when it is piped, and on a terminal a table of its keys, whose values are shown with --reveal only. What a
+    store makes at a read, such as the users of a database engine, is not printed: it would end with this command.
 
     Example: strongroom get database/connection password
     """
     # With a KEY of its own the path is taken as it stands: it may hold a # itself.
     path, key = parse_reference(path) if key is None else (path, key)
     with invocation.open() as secrets:
-        found = secrets.resolve(path, key)
+        found = secrets.resolve(path, key, look=True)  # what a store makes would end with this command
     if as_json:
         output.write_document(_described(found))
     elif key is None and not output.is_terminal():

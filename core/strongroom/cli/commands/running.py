@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from strongroom.cli import needs, output
+from strongroom.cli import keeping, needs, output, parent
 from strongroom.cli.credentials import without_credentials
 from strongroom.cli.invocation import Invocation, current
 
@@ -30,18 +30,26 @@ def run_command(invocation: Invocation, command: tuple[str, ...]) -> None:
 
     A value of Strongroom takes the place of the one that is there. Where one that is needed does not resolve, COMMAND
     is not started. It does not inherit what opens a store: the tokens in VAULT_*, BAO_* and STRONGROOM_* variables. It
-    takes the place of this process, so that signals reach it and its exit code is the exit code. What --config and
-    --environment say, it has as STRONGROOM_CONFIG and STRONGROOM_ENVIRONMENT.
+    takes the place of this process, so that signals reach it and its exit code is the exit code. Where a value ends, as
+    those of a database engine do, this process stays: it keeps them renewed, passes signals on, and gives them back
+    when COMMAND has ended. What --config and --environment say, COMMAND has as STRONGROOM_CONFIG and
+    STRONGROOM_ENVIRONMENT.
 
     Example: strongroom run -- gunicorn app:application
     """
     from strongroom import plugins
 
     config = invocation.load()
-    answers = needs.met(config, f"{command[0]} was not started")
-    schemas = {plugin.name: plugin.schema for plugin in plugins.installed()}
-    inherited = {**without_credentials(os.environ, config, schemas), **_chosen(invocation)}
-    click.get_current_context().exit(_replace_process(command, environment(inherited, answers)))
+    with needs.asked(config) as (answers, secrets):
+        needs.require(answers, f"{command[0]} was not started")
+        schemas = {plugin.name: plugin.schema for plugin in plugins.installed()}
+        inherited = {**without_credentials(os.environ, config, schemas), **_chosen(invocation)}
+        variables = environment(inherited, answers)
+        code = None
+        if ending := keeping.ending(answers):
+            with keeping.kept(ending, secrets.resolve, command[0]):
+                code = _run(parent.run, command, variables)
+    click.get_current_context().exit(_replace_process(command, variables) if code is None else code)
 
 
 def environment(inherited: Mapping[str, str], answers: Sequence[Requirement]) -> dict[bytes, bytes]:
@@ -74,6 +82,22 @@ def _content(answer: Requirement) -> bytes:
     return content
 
 
+def _run(
+    run: Callable[[tuple[str, ...], Mapping[bytes, bytes]], int],
+    command: tuple[str, ...],
+    variables: Mapping[bytes, bytes],
+) -> int:
+    """The command's exit code; where it cannot be run, which is said, a shell's exit code for that."""
+    try:
+        return run(command, variables)
+    except FileNotFoundError:
+        code, fault = NOT_THERE, f"there is no command {command[0]}"
+    except OSError as error:
+        code, fault = CANNOT_RUN, f"{command[0]} cannot be run: {error.strerror}"
+    output.say(fault)
+    return code
+
+
 def _replace_process(command: tuple[str, ...], variables: Mapping[bytes, bytes]) -> int:
     """Becomes the command. Where that fails, a shell's exit code for it."""
     sys.stdout.flush()
@@ -81,12 +105,11 @@ def _replace_process(command: tuple[str, ...], variables: Mapping[bytes, bytes])
     # Python ignores these, and what is ignored stays so in the program that takes its place.
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
     try:
-        os.execvpe(command[0], command, variables)  # noqa: S606  # running what is asked for is the point
-    except FileNotFoundError:
-        code, fault = NOT_THERE, f"there is no command {command[0]}"
-    except OSError as error:
-        code, fault = CANNOT_RUN, f"{command[0]} cannot be run: {error.strerror}"
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    output.say(fault)
-    return code
+        return _run(_become, command, variables)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _become(command: tuple[str, ...], variables: Mapping[bytes, bytes]) -> NoReturn:
+    os.execvpe(command[0], command, variables)  # noqa: S606  # running what is asked for is the point
