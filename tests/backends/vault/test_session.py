@@ -207,6 +207,16 @@ def test_short_use_of_a_given_token_asks_nothing_about_it(openbao):
     assert not renewers()
 
 
+def test_session_tells_what_it_knows_of_the_token(openbao, opened):
+    """How long it lives, and whether something is done about that; nothing of one that was given just now."""
+    session = opened(Role(openbao, token_ttl="1h"))._store._session
+    assert 3500 < session.seconds_left <= 3600
+    assert session.is_kept
+    store = open_vault(url=openbao.url, token=openbao.token)
+    assert (store._session.seconds_left, store._session.is_kept) == (None, None)
+    store.close()
+
+
 # --- logins -----------------------------------------------------------------------------------------------------------
 
 
