@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sybil.example import NotEvaluated
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 import strongroom
+from postgres import running_postgres
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -110,10 +112,16 @@ def test_the_blocks_of_a_page_run(page):
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("name", sorted(WITH_SERVER))
 def test_the_blocks_of_a_page_run_on_a_real_server(name, own_openbao, monkeypatch):
-    """As for a reader who has started one."""
+    """As for a reader who has started one, and a PostgreSQL where the page tells of one."""
     monkeypatch.setenv("VAULT_ADDR", own_openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", own_openbao.token)
-    run_page(DOCS / name)
+    page = DOCS / name
+    with running_postgres() if "PGPORT" in page.read_text("utf-8") else nullcontext() as postgres:
+        if postgres is not None:
+            monkeypatch.setenv("PGHOST", "127.0.0.1")
+            monkeypatch.setenv("PGPORT", str(postgres.port))
+            monkeypatch.setenv("PGPASSWORD", postgres.password)
+        run_page(page)
 
 
 def run_page(page: Path) -> None:
