@@ -12,6 +12,8 @@ from aiohttp import (
     ClientConnectorDNSError,
     ClientConnectorError,
     ClientError,
+    ClientHttpProxyError,
+    ClientProxyConnectionError,
     ClientResponse,
     ClientSession,
     ClientSSLError,
@@ -22,6 +24,7 @@ from aiohttp import (
 )
 from yarl import URL
 
+from strongroom_vault.address import Address
 from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Send, Steps
 
 _BROKEN = "the connection broke before the reply was whole"
@@ -35,10 +38,12 @@ class AsyncTransport:
     Args:
         context: the TLS context for addresses that are https.
         server_name: the name in their certificates, where it is not the host's.
+        proxy: an HTTP proxy that the connections go through.
     """
 
-    def __init__(self, context: ssl.SSLContext | None, server_name: str | None) -> None:
+    def __init__(self, context: ssl.SSLContext | None, server_name: str | None, proxy: Address | None = None) -> None:
         self._server_name = server_name
+        self._proxy = None if proxy is None else URL(str(proxy))
         self._http = ClientSession(
             connector=TCPConnector(ssl=context or True, limit=0),  # who runs exchanges decides how many
             cookie_jar=DummyCookieJar(),
@@ -78,6 +83,7 @@ class AsyncTransport:
                 data=request.body,
                 headers=request.headers,
                 allow_redirects=False,
+                proxy=self._proxy,
                 server_hostname=self._server_name if address.scheme == "https" else None,
                 timeout=ClientTimeout(total=step.timeout),
             ) as response:
@@ -105,6 +111,8 @@ def _fault(error: Exception) -> Fault:  # noqa: PLR0911  # one for each kind
             return Fault(FaultKind.UNTRUSTED, f"TLS failed: {words}")
         case ssl.SSLError() | ClientSSLError():
             return Fault(FaultKind.UNTRUSTED, "TLS failed")
+        case ClientProxyConnectionError() | ClientHttpProxyError():
+            return Fault(FaultKind.UNREACHABLE, "the proxy makes no connection to it")
         case ClientConnectorDNSError():
             return Fault(FaultKind.UNREACHABLE, "the name has no address")
         case ClientConnectorError(os_error=OSError(strerror=str(words))):

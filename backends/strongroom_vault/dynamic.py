@@ -40,6 +40,7 @@ from strongroom_vault.options import (
     Headers,
     MaxRetries,
     Namespace,
+    Proxy,
     RateLimit,
     SkipVerify,
     TlsServerName,
@@ -79,6 +80,7 @@ def open_vault_dynamic(
     client_timeout: ClientTimeout = None,
     rate_limit: RateLimit = None,
     headers: Headers = None,
+    proxy: Proxy = None,
 ) -> VaultDynamic:
     """A store of the credentials that a database engine of HashiCorp Vault or OpenBao makes.
 
@@ -107,6 +109,7 @@ def open_vault_dynamic(
         client_timeout=client_timeout,
         rate_limit=rate_limit,
         headers=headers,
+        proxy=proxy,
     )
     del token, auth, headers  # no frame holds them when the server's answer raises
     try:

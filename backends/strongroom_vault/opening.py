@@ -31,6 +31,7 @@ from strongroom_vault.options import (
     Headers,
     MaxRetries,
     Namespace,
+    Proxy,
     RateLimit,
     SkipVerify,
     TlsServerName,
@@ -63,6 +64,7 @@ def open_vault(
     client_timeout: ClientTimeout = None,
     rate_limit: RateLimit = None,
     headers: Headers = None,
+    proxy: Proxy = None,
 ) -> VaultKV1 | VaultKV2:
     """A store on a key-value engine of HashiCorp Vault or OpenBao.
 
@@ -79,7 +81,9 @@ def open_vault(
     try:
         tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
         cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
-        return _open(cluster, _auth(token, auth, tls), namespace, mount, prefix, tls)
+        prefix = _checked("prefix", prefix, check_prefix)
+        session = _session(cluster, _auth(token, auth, tls), namespace, mount, tls, _proxy(proxy))
+        return _open(session, prefix)
     except StrongroomError as error:
         failure = error
     # The caller gets the error without the frames that held the token, and without the token in this one.
@@ -107,6 +111,7 @@ def open_session(
     client_timeout: float | str | None = None,
     rate_limit: str | None = None,
     headers: dict[str, str] | None = None,
+    proxy: str | None = None,
 ) -> Session:
     """A session for the options that `open_vault` takes, whatever is at the mount. Nothing is sent yet.
 
@@ -117,7 +122,7 @@ def open_session(
     try:
         tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
         cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
-        return _session(cluster, _auth(token, auth, tls), namespace, mount, tls)
+        return _session(cluster, _auth(token, auth, tls), namespace, mount, tls, _proxy(proxy))
     except StrongroomError as error:
         failure = error
     token = auth = headers = None
@@ -125,12 +130,14 @@ def open_session(
     raise failure.with_traceback(None)
 
 
-def _session(cluster: Cluster, auth: Auth, namespace: str | None, mount: str, tls: TLSSettings) -> Session:
+def _session(  # noqa: PLR0917  # the options, checked and not
+    cluster: Cluster, auth: Auth, namespace: str | None, mount: str, tls: TLSSettings, proxy: Address | None
+) -> Session:
     from strongroom_vault import transport
 
     encrypted = any(address.scheme == "https" for address in cluster)
     return Session(
-        transport.Transport(cluster, tls.context() if encrypted else None, tls.server_name),
+        transport.Transport(cluster, tls.context() if encrypted else None, tls.server_name, proxy),
         cluster,
         auth,
         namespace=_namespace(namespace),
@@ -138,20 +145,11 @@ def _session(cluster: Cluster, auth: Auth, namespace: str | None, mount: str, tl
     )
 
 
-def _open(  # noqa: PLR0917  # the options, checked and not
-    cluster: Cluster,
-    auth: Auth,
-    namespace: str | None,
-    mount: str,
-    prefix: str,
-    tls: TLSSettings,
-) -> VaultKV1 | VaultKV2:
-    # They stand on hvac and urllib3, which cost more to load than all of Strongroom.
-    from strongroom_vault import adapter
-
-    prefix = _checked("prefix", prefix, check_prefix)
-    session = _session(cluster, auth, namespace, mount, tls)
+def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
     try:
+        # It stands on hvac, which costs more to load than all of Strongroom.
+        from strongroom_vault import adapter
+
         if find_version(session) == 2:
             return VaultKV2(session, adapter.kv_v2(), prefix)
         return VaultKV1(session, adapter.kv_v1(), prefix)
@@ -202,6 +200,19 @@ def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
         if not value.isascii() or not value.isprintable():
             raise ConfigurationError(f"headers: the value of {shown(name)} has a character that no header has")
     return {name: SensitiveStr(value) for name, value in headers.items()}
+
+
+def _proxy(url: str | None) -> Address | None:
+    """Where the proxy is, if there is one. Its URL is not shown where it may hold a password."""
+    if url is None:
+        return None
+    try:
+        address = Address.parse(url)
+    except ConfigurationError:
+        address = None
+    if address is not None and address.scheme == "http" and not address.base:
+        return address
+    raise ConfigurationError("proxy: it must be like http://proxy.example:3128, without a user or a password")
 
 
 def _auth(token: str | None, table: dict[str, str] | None, tls: TLSSettings) -> Auth:

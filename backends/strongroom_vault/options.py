@@ -67,3 +67,12 @@ Headers: TypeAlias = Annotated[
     dict[str, str] | None,
     Option("what every request carries besides", ("BAO_HEADERS", "VAULT_HEADERS"), secret=True, sent_to="url"),
 ]
+Proxy: TypeAlias = Annotated[
+    str | None,
+    Option(
+        "an HTTP proxy that the connections go through",
+        ("BAO_PROXY_ADDR", "VAULT_PROXY_ADDR", "BAO_HTTP_PROXY", "VAULT_HTTP_PROXY"),
+        secret=True,
+        vouches_for="url",
+    ),
+]

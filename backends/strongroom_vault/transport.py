@@ -16,9 +16,11 @@ from urllib3.exceptions import (
     HTTPError,
     NameResolutionError,
     NewConnectionError,
+    ProxyError,
     ReadTimeoutError,
     SSLError,
 )
+from urllib3.util import parse_url
 
 from strongroom.errors import StoreError
 from strongroom.store import time_limit
@@ -35,6 +37,7 @@ _POOLED = 64
 """How many idle connections to one address are kept. More threads than this each open one of their own."""
 
 _BROKEN = "the connection broke before the reply was whole"
+_NO_PROXY = "the proxy makes no connection to it"
 
 
 def _connected(connection: HTTPConnection) -> DeadlineSocket:
@@ -102,17 +105,25 @@ class Transport:
         addresses: every server that it may talk to.
         context: the TLS context for those that are https.
         server_name: the name in their certificates, where it is not the host's.
+        proxy: an HTTP proxy that the connections go through.
     """
 
-    def __init__(self, addresses: Sequence[Address], context: ssl.SSLContext | None, server_name: str | None) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        context: ssl.SSLContext | None,
+        server_name: str | None,
+        proxy: Address | None = None,
+    ) -> None:
         self._addresses = tuple(addresses)
         self._context = context
         self._server_name = server_name
+        self._proxy = proxy
         self._closed = threading.Event()
         self._pools = self._new_pools()
 
     def _new_pools(self) -> dict[Address, HTTPConnectionPool]:
-        return {address: _pool(address, self._context, self._server_name) for address in self._addresses}
+        return {address: _pool(address, self._context, self._server_name, self._proxy) for address in self._addresses}
 
     def run(self, steps: Steps) -> Reply:
         """The reply that an exchange ends with; raises what it raises.
@@ -151,7 +162,7 @@ class Transport:
     def _async_transport(self) -> AsyncTransport:
         from strongroom_vault.async_transport import AsyncTransport
 
-        return AsyncTransport(self._context, self._server_name)
+        return AsyncTransport(self._context, self._server_name, self._proxy)
 
     def close(self) -> None:
         """Closes the connections, and ends the waits of exchanges that are under way."""
@@ -166,12 +177,20 @@ class Transport:
             self._closed.set()
         self._pools = self._new_pools()
 
+    def _is_passed_on(self, step: Send) -> bool:
+        """Whether a proxy makes the request for us, as it does for what is not encrypted."""
+        return self._proxy is not None and step.address.scheme == "http"
+
     def _send(self, step: Send) -> Reply | Fault:
         try:
             with time_limit(step.timeout):
-                return _whole(self._pools[step.address], step.address.base + step.request.target, step.request)
+                place = str(step.address) if self._is_passed_on(step) else step.address.base
+                return _whole(self._pools[step.address], place + step.request.target, step.request)
         except HTTPError as error:
-            return _fault(error)
+            fault = _fault(error)
+            if fault.kind is FaultKind.UNREACHABLE and self._is_passed_on(step):
+                return Fault(FaultKind.UNREACHABLE, _NO_PROXY)
+            return fault
         except OSError as error:
             return Fault(FaultKind.LOST, type(error).__name__)
 
@@ -180,14 +199,18 @@ def _closed() -> StoreError:
     return StoreError(reason="it is closed", hint="Open a new one")
 
 
-def _pool(address: Address, context: ssl.SSLContext | None, server_name: str | None) -> HTTPConnectionPool:
+def _pool(
+    address: Address, context: ssl.SSLContext | None, server_name: str | None, proxy: Address | None
+) -> HTTPConnectionPool:
     if address.scheme == "http":
-        return _Pool(address.host, address.port, maxsize=_POOLED, timeout=None)
+        there = proxy or address
+        return _Pool(there.host, there.port, maxsize=_POOLED, timeout=None)
     return _TLSPool(
         address.host,
         address.port,
         maxsize=_POOLED,
         timeout=None,
+        _proxy=None if proxy is None else parse_url(str(proxy)),  # what urllib3's ProxyManager passes
         ssl_context=context,
         server_hostname=server_name,
     )
@@ -222,6 +245,8 @@ def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | F
 def _fault(error: HTTPError) -> Fault:  # noqa: PLR0911  # one for each kind
     """What an exception of urllib3's means for the exchange. Its own text may quote what the server said."""
     match error:
+        case ProxyError():
+            return Fault(FaultKind.UNREACHABLE, _NO_PROXY)
         case NameResolutionError():
             return Fault(FaultKind.UNREACHABLE, "the name has no address")
         case NewConnectionError(__cause__=ssl.SSLEOFError() | ssl.SSLZeroReturnError()):

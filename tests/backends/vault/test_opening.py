@@ -30,10 +30,10 @@ def test_signature_is_a_schema():
     assert schema["url"].option.address
     assert schema["url"].required
     assert schema["token"].option.ambient == ("BAO_TOKEN", "VAULT_TOKEN")
-    assert {name for name, option in schema.items() if option.option.secret} == {"token", "auth", "headers"}
+    assert {name for name, option in schema.items() if option.option.secret} == {"token", "auth", "headers", "proxy"}
     assert {schema[name].option.sent_to for name in ("token", "auth", "headers")} == {"url"}
     trust = {name for name, option in schema.items() if option.option.vouches_for == "url"}
-    assert trust == {"ca_cert", "ca_cert_bytes", "ca_path", "tls_server_name", "skip_verify"}
+    assert trust == {"ca_cert", "ca_cert_bytes", "ca_path", "tls_server_name", "skip_verify", "proxy"}
 
 
 def test_missing_sdk_names_the_extra(monkeypatch):
@@ -183,6 +183,8 @@ READ = {
     "DISABLE_REDIRECTS": ("disable_redirects", "true", True),
     "CLIENT_TIMEOUT": ("client_timeout", "90s", "90s"),
     "RATE_LIMIT": ("rate_limit", "10:20", "10:20"),
+    "HTTP_PROXY": ("proxy", "http://127.0.0.1:3128", "http://127.0.0.1:3128"),
+    "PROXY_ADDR": ("proxy", "http://127.0.0.1:3128", "http://127.0.0.1:3128"),
     "HEADERS": ("headers", '{"X-Gateway": "pass"}', {"X-Gateway": "pass"}),
 }
 
@@ -213,7 +215,7 @@ def test_every_ambient_variable_is_in_the_list_above():
     ({"client_timeout": "soon"}, "client_timeout"), ({"client_timeout": 0}, "client_timeout"),
     ({"client_timeout": "-5s"}, "client_timeout"), ({"client_timeout": "5 hunter2"}, "client_timeout"),
     ({"rate_limit": "hunter2"}, "rate_limit"), ({"rate_limit": "0"}, "rate_limit"),
-    ({"max_retries": -1}, "max_retries"),
+    ({"max_retries": -1}, "max_retries"), ({"proxy": "http://me:hunter2@proxy:3128"}, "proxy"),
     ({"headers": {"X-Vault-Token": "hunter2"}}, "X-Vault-Token"), ({"headers": {"host": "hunter2"}}, "host"),
     ({"headers": {"a b": "hunter2"}}, "no name"), ({"headers": {"a": "x\r\nhunter2"}}, "character"),
     ({"url": "https://one:8200", "ca_cert_bytes": "hunter2"}, "ca_cert_bytes"),
