@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import tempfile
 import time
@@ -25,12 +24,7 @@ IN_VAULT = "postgresql://app:kept-in-vault@db.example/app"
 IN_THE_ENVIRONMENT = "postgresql://app:kept-in-the-environment@localhost/app"
 
 _TTL = 0.5
-_POLICY = {
-    "path": {
-        "secret/data/database/*": {"capabilities": ["create", "read", "update"]},
-        "secret/metadata/database/*": {"capabilities": ["list", "read"]},
-    }
-}
+_TOKEN_TTL = 600
 
 
 def run_demo(*, plain: bool = False) -> None:
@@ -55,15 +49,21 @@ def run_demo(*, plain: bool = False) -> None:
 
 
 def _set_up(server: DevServer, console: Console) -> str:
-    """Mounts an engine, writes a policy, and returns a token that may do no more than it says."""
+    """Mounts an engine, writes the guide's policies, and returns a token that one of them allows what it may do."""
+    from strongroom_vault.setup import credential, guide
+    from strongroom_vault.setup.development import with_server
+    from strongroom_vault.setup.plan import Wanted
+
     version = server.call("GET", "sys/health")["version"]
     _heading(console, "A real server")
     console.print(f"  OpenBao {version} at {server.url}, process {server.pid}, in memory")
-    server.mount("secret")
-    server.call("PUT", "sys/policies/acl/demo", {"policy": json.dumps(_POLICY)})
-    granted = server.call("POST", "auth/token/create", {"policies": ["demo"], "ttl": "10m"})
+    policies = [guide.DATABASE_WRITE]
+    token = with_server(
+        server,
+        Wanted("secret", policies=guide.policies("secret", "")),
+        lambda session: credential.issue_token(session, policies, _TOKEN_TTL),
+    )
     console.print("  set up: KV version 2 at secret/, and a token for secret/database alone")
-    token: str = granted["auth"]["client_token"]
     return token
 
 

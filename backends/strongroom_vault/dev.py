@@ -66,8 +66,9 @@ def dev(ctx: click.Context, command: tuple[str, ...], *, demo: bool, seed: Path 
     configs = _configurations(file, options.get("environment"))
     variables = None if seed is None else _variables(seed)
     with DevServer() as server:
-        for mount in sorted({DEFAULT_MOUNT, *_mounts(configs)}):
-            server.mount(mount)
+        from strongroom_vault.setup.development import set_up
+
+        set_up(server, dict.fromkeys((DEFAULT_MOUNT, *_mounts(configs))))
         settings = redirections(configs, server.url, server.token)
         if file is not None:
             settings["STRONGROOM_CONFIG"] = str(file)
