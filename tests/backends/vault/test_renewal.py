@@ -2,6 +2,8 @@
 
 import json
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -28,11 +30,14 @@ class Server:
 
     def __init__(self, fault_server, answered):
         self.fault_server, self.answered, self.replies = fault_server, answered, {}
+        self.open = threading.Event()
+        self.open.set()
         fault_server.answers[:] = [self.answer]
 
     def answer(self, connection):
         request = self.fault_server.requests[-1]
         status, body = self.replies.get(name_of(request), (403, {"errors": ["permission denied"]}))
+        self.open.wait(10)
         connection.sendall(self.answered(status, body))
 
     @property
@@ -505,6 +510,25 @@ def test_denial_leads_to_one_login_a_minute(server, keep):
     kept.clock.time += 1
     assert kept.tokens.may_replace(held)
     assert not keep(StaticToken("s.given")).tokens.may_replace(held)
+
+
+def test_refusal_joins_the_login_that_is_under_way(server, keep):
+    """However short ago that began: the token that it brings is awaited, and no other is asked for."""
+    server.logs_in("s.one", ttl=1000)
+    kept = keep(APPROLE)
+    held = kept.tokens.current()
+    server.logs_in("s.two", ttl=1000)
+    server.open.clear()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(kept.tokens.another, held)
+        while logins(server) < 2:
+            first.done()
+        assert kept.tokens.may_replace(held)
+        second = pool.submit(kept.tokens.another, held)
+        server.open.set()
+        assert first.result(10) is second.result(10)
+    assert logins(server) == 2
+    assert kept.tokens.may_replace(held)
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
