@@ -219,6 +219,13 @@ def test_redirect_to_a_configured_address_is_followed(request_):
     assert (run.asked, run.reply) == ([ONE, TWO], OK)
 
 
+def test_where_a_redirect_led_is_asked_first():
+    """A standby that does not forward would redirect each request."""
+    cluster = Cluster((ONE, TWO, THREE))
+    assert Run(READ, [status(307, location="https://three:8200/"), OK], addresses=cluster).asked == [ONE, THREE]
+    assert Run(READ, [OK], addresses=cluster).asked == [THREE]
+
+
 def test_redirect_is_followed_once():
     """Two nodes that name each other have no leader now: they are asked again later, and not for ever."""
     to_two, to_one = (status(307, location=f"https://{name}:8200/") for name in ("two", "one"))
