@@ -1,0 +1,50 @@
+"""How long a server's certificate is good: pure, from its bytes and a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from strongroom.errors import Check, CheckState
+
+_NAME = "certificate"
+_LATEST = timedelta(days=14)
+_PART = 5
+_HINT = "Renew it, and see to what should have: nobody can connect when it is over"
+
+
+def check_certificates(certificates: Mapping[str, bytes], now: datetime) -> Check:
+    """How long the one is good that ends first.
+
+    A warning comes two weeks before, or with the last fifth of its life, where that is shorter: many are made for a
+    day, and replaced by whatever made them.
+
+    Args:
+        certificates: address -> certificate in DER form; at least one.
+        now: with a time zone.
+    """
+    from cryptography import x509
+
+    lives: list[tuple[datetime, datetime, str]] = []
+    for address, content in certificates.items():
+        try:
+            found = x509.load_der_x509_certificate(content)
+        except ValueError:
+            continue  # TLS was content with it
+        lives.append((found.not_valid_after_utc, found.not_valid_before_utc, address))
+    if not lives:
+        return Check(_NAME, CheckState.OK, "when it ends cannot be read")
+    ends, begins, address = min(lives)
+    whose = f" of {address}" if len(lives) > 1 else ""
+    if ends <= now:
+        return Check(_NAME, CheckState.WARNING, f"the one{whose} is over since {ends:%Y-%m-%d %H:%M} UTC", _HINT)
+    left = ends - now
+    words = f"good until {ends:%Y-%m-%d %H:%M} UTC{whose}, {_rough(left)} from now"
+    if left < min(_LATEST, (ends - begins) / _PART):
+        return Check(_NAME, CheckState.WARNING, words, _HINT)
+    return Check(_NAME, CheckState.OK, words)
+
+
+def _rough(left: timedelta) -> str:
+    hours = left // timedelta(hours=1)
+    return f"{hours // 24} d" if hours >= 48 else f"{hours} h"
