@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from strongroom.errors import (
@@ -19,7 +20,9 @@ from strongroom.errors import (
 )
 from strongroom.store import Health
 from strongroom_vault.answers import document, malformed, member
+from strongroom_vault.certificate import check_certificates
 from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.permitted import check_policies
 from strongroom_vault.session import LOOKUP, Session
 
 # Each state has a status of its own, and some of them would be taken for failures and asked again.
@@ -47,7 +50,7 @@ class _Server:
     fault: StoreUnavailableError | None = None
 
 
-def health(session: Session, clock: Callable[[], float] = time.time) -> Health:
+def health(session: Session, needed: Sequence[str] = (), clock: Callable[[], float] = time.time) -> Health:
     """The server's own word on itself, and whether it accepts the token.
 
     Facts: `version`, `sealed` (yes, no), `standby` where it is one, `latency` of one request and `clock_skew` (both in
@@ -56,6 +59,7 @@ def health(session: Session, clock: Callable[[], float] = time.time) -> Health:
 
     Args:
         session: asks.
+        needed: the API paths that the application reads, without `/v1/`.
         clock: seconds since the epoch, as this machine has them.
 
     Raises:
@@ -69,7 +73,12 @@ def health(session: Session, clock: Callable[[], float] = time.time) -> Health:
     if reply.status != 200 and not session.token_is_good():
         return _unwell(server, VaultAuthenticationError(reason="the token is wrong, expired or revoked"))
     checks = (*server.checks, _AUTHENTICATED, *_look_at_token(session, token, clock()))
-    return Health(ok=True, detail=f"open: {session.place}", facts=server.facts | _life(session, token), checks=checks)
+    facts, denied = server.facts | _life(session, token), None
+    if needed:
+        permitted, denied = check_policies(session, needed)
+        checks = (*checks, permitted)
+    detail = f"open: {session.place}" if denied is None else denied.reason
+    return Health(ok=denied is None, detail=detail, facts=facts, checks=checks, error=denied)
 
 
 def with_checks(error: StrongroomError, session: Session) -> StrongroomError:
@@ -116,6 +125,8 @@ def _look_at_server(session: Session, clock: Callable[[], float]) -> _Server:
         ahead = skew(told, sent, received)
         facts["clock_skew"] = f"{ahead:.1f}"
         checks.append(_look_at_clock(ahead))
+    if certificates := session.certificates:
+        checks.append(check_certificates(certificates, datetime.fromtimestamp(clock(), UTC)))
     if state.get("initialized") is not True:
         return _closed(checks, facts, "it is not initialised", "Initialise it: bao operator init")
     if sealed:

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import unquote
 
 from strongroom.errors import SecretNotFoundError, SecretTooLargeError, StoreError
 from strongroom.model import Secret, Value, Version
-from strongroom.store import Health, Items
+from strongroom.store import Health, Items, needs
 from strongroom_vault.answers import document, is_absent, malformed, member
 from strongroom_vault.contents import checked_name
 from strongroom_vault.errors import VaultUnsureError
@@ -87,8 +88,9 @@ class VaultKV(ABC):
                 yield item.path, error
 
     def probe(self) -> Health:
-        """How the server is, and whether it accepts the token."""
-        return health(self._session)
+        """How the server is, whether it accepts the token, and whether that may read what the application needs."""
+        asks = (self._read_ask(path) for path in needs())
+        return health(self._session, [unquote(ask.target.partition("?")[0]).removeprefix("/v1/") for ask in asks])
 
     def close(self) -> None:
         """Closes the connections and forgets the token."""

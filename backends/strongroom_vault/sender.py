@@ -44,6 +44,10 @@ class Driver(Protocol):
         """What many exchanges end with, in any order; a few dozen items are taken ahead of what is given back."""
         ...
 
+    def certificates(self) -> Mapping[str, bytes]:
+        """Address -> the certificate, in DER form, of each https server that it has connected to."""
+        ...
+
     def close(self) -> None:
         """Gives back the connections."""
         ...
@@ -165,6 +169,10 @@ class Sender:
         elif doubt is not None and doubt is self._doubted.get(ask.target) and reply.status in {200, 404}:
             self._index = later(self._index, state)
             self._doubted.pop(ask.target, None)
+
+    def certificates(self) -> Mapping[str, bytes]:
+        """As the driver has them."""
+        return self._driver.certificates()
 
     def close(self) -> None:
         """Closes the connections."""

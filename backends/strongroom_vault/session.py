@@ -84,6 +84,11 @@ class Session:
         return self._tokens.held
 
     @property
+    def certificates(self) -> Mapping[str, bytes]:
+        """Address -> the certificate, in DER form, of each https server that it has connected to."""
+        return self._send.certificates()
+
+    @property
     def seconds_left(self) -> float | None:
         """How long the token in use lives, in seconds: infinite for ever, None where that is not known yet."""
         held = self._tokens.held

@@ -29,6 +29,8 @@ from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Reques
 from strongroom_vault.sockets import DeadlineSocket, connect
 
 if TYPE_CHECKING:
+    from urllib3._base_connection import BaseHTTPSConnection
+
     from strongroom_vault.async_transport import AsyncTransport
 
 _K = TypeVar("_K")
@@ -86,6 +88,11 @@ class _TLSConnection(HTTPSConnection):
             raise ConnectTimeoutError(self, "timed out") from error
         except OSError as error:  # ssl.SSLError is one
             raise NewConnectionError(self, "failed") from error
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.seen(self.sock.getpeercert(binary_form=True))
+
+    def seen(self, certificate: bytes | None) -> None:
+        """The certificate of the server that it is connected to."""
 
 
 class _Pool(HTTPConnectionPool):
@@ -94,6 +101,15 @@ class _Pool(HTTPConnectionPool):
 
 class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _TLSConnection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
+    certificate: bytes | None = None
+
+    def _new_conn(self) -> BaseHTTPSConnection:
+        connection = super()._new_conn()
+        connection.seen = self._note  # type: ignore[attr-defined]  # it is one of ours
+        return connection
+
+    def _note(self, certificate: bytes | None) -> None:
+        self.certificate = certificate
 
 
 class Transport:
@@ -163,6 +179,11 @@ class Transport:
         from strongroom_vault.async_transport import AsyncTransport
 
         return AsyncTransport(self._context, self._server_name, self._proxy)
+
+    def certificates(self) -> dict[str, bytes]:
+        """Address -> the certificate, in DER form, of each https server that it has connected to."""
+        pools = {str(address): pool for address, pool in self._pools.items() if isinstance(pool, _TLSPool)}
+        return {address: pool.certificate for address, pool in pools.items() if pool.certificate}
 
     def close(self) -> None:
         """Closes the connections, and ends the waits of exchanges that are under way."""

@@ -25,7 +25,7 @@ from strongroom.errors import (
 )
 from strongroom.front import Front
 from strongroom.model import Secret, SensitiveDict, Version, protect_data
-from strongroom.store import Health, remaining, time_limit
+from strongroom.store import Health, needing, needs, remaining, time_limit
 
 if TYPE_CHECKING:
     from strongroom.config import CacheConfig, LinkConfig
@@ -283,7 +283,7 @@ class Link:
         """How the store is, asked past cache and breaker, and how long that took."""
         from strongroom.diagnosis import diagnose  # a read has no use for it
 
-        with time_limit(self.policy.timeout):
+        with time_limit(self.policy.timeout), needing(filter(self.covers, needs())):
             return diagnose(self.name, lambda: self._access.open().probe())
 
     # --- writing ------------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ DEFAULT_TIMEOUT = 10.0
 Items: TypeAlias = Iterable[tuple[str, Mapping[str, Value]]]
 
 _deadline: ContextVar[float | None] = ContextVar("strongroom_deadline", default=None)
+_needs: ContextVar[tuple[str, ...]] = ContextVar("strongroom_needs", default=())
 
 
 def remaining() -> float:
@@ -56,6 +57,24 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
     finally:
         _deadline.reset(token)
+
+
+def needs() -> tuple[str, ...]:
+    """The paths that the application reads and this store is asked for, while it is probed where that is known.
+
+    A probe *may* look whether its credentials allow to read them. It *must not* read them for it.
+    """
+    return _needs.get()
+
+
+@contextmanager
+def needing(paths: Iterable[str]) -> Iterator[None]:
+    """Tells those who are probed within the block what the application reads."""
+    token = _needs.set(tuple(paths))
+    try:
+        yield
+    finally:
+        _needs.reset(token)
 
 
 @dataclass(frozen=True)

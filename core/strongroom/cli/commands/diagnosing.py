@@ -15,6 +15,7 @@ from strongroom.cli.exit_codes import ExitCode, code_of, code_of_all
 from strongroom.cli.invocation import Invocation, current
 from strongroom.errors import CheckState, StrongroomError
 from strongroom.link import Link
+from strongroom.store import needing
 
 if TYPE_CHECKING:
     from strongroom.config import Config
@@ -63,7 +64,8 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
 def examine(config: Config) -> Mapping[str, Health]:
     """How each store of the chain is, in the chain's order, each opened for this and closed again."""
     links = [Link(link, _opener(config, link.store), config.cache) for link in config.chain]
-    with closing(Chain(links, timeout=config.timeout)) as chain:
+    paths = dict.fromkeys(secret.path for secret in config.secrets.values())
+    with closing(Chain(links, timeout=config.timeout)) as chain, needing(paths):
         return chain.health()
 
 
