@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from strongroom.cli import output, registry
+from strongroom.cli import mistakes, output, registry
 from strongroom.cli.exit_codes import ExitCode, code_of
 from strongroom.cli.invocation import Invocation, completed
 from strongroom.errors import PluginError, StrongroomError
@@ -27,6 +27,16 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return registry.load(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not (ctx.resilient_parsing or name.startswith("-")) and self.get_command(ctx, name) is None:
+            near = mistakes.nearest(name, registry.names())
+            meant = f". Did you mean {near!r}?" if near else ""
+            raise click.UsageError(f"No such command {name!r}{meant}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -100,8 +110,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = strongroom.main(list(arguments), prog_name="strongroom", standalone_mode=False)
     except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else "strongroom"
-        output.say(f"{error.format_message().rstrip('.')}. Try '{where} --help'")
+        if mistakes.is_help(error):
+            click.echo(error.format_message(), err=True)
+        else:
+            output.say(mistakes.explained(error))
         return ExitCode.USAGE
     except click.ClickException as error:  # a plugin's own, with words and a code of its choice
         output.say(error.format_message())

@@ -41,12 +41,15 @@ class Options(NamedTuple):
     fault: str = ""
 
 
-@click.group("config")
-def config_command() -> None:
+@click.group("config", invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
+@click.pass_context
+def config_command(ctx: click.Context) -> None:
     """Show or check the configuration that the application would have here.
 
     Example: strongroom config check
     """
+    if ctx.invoked_subcommand is None:
+        raise click.UsageError(ctx.get_help(), ctx)  # as a click of 8.2 does by itself
 
 
 @config_command.command("show")

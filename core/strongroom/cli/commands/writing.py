@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from strongroom.cli import output, values
+from strongroom.cli import mistakes, output, values
 from strongroom.cli.invocation import Invocation, completed, current
 from strongroom.cli.target import announce, ask, reasons
 from strongroom.errors import shown
@@ -56,6 +56,7 @@ def set_command(
 
     Example: strongroom set services/web cert=@web.crt key=@web.key
     """
+    mistakes.check_options(click.get_current_context(), words)
     wanted = values.parse_words(words) if document is None else values.parse_path(words)
     if document not in {None, "-"}:
         data = values.read_document(values.read_file(str(document), "the document of --json"))

@@ -1,0 +1,55 @@
+"""What is said of a command line that is wrong: one line, with what to type in its place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import click
+
+
+def explained(error: click.UsageError) -> str:
+    """What is wrong, and where the help is.
+
+    An option of `strongroom` itself that stands behind a command's name is not called unknown.
+    """
+    context = error.ctx
+    if isinstance(error, click.NoSuchOption) and context is not None and (place := _place(context, error.option_name)):
+        command = context.command_path.removeprefix(f"{context.find_root().command_path} ")
+        words = f"{error.option_name} stands before the command: strongroom {place} {command} …"
+    else:
+        words = " ".join(error.format_message().split())  # click puts choices on lines of their own
+    end = "" if words.endswith(("?", "?)", "…")) else "."
+    return f"{words.removesuffix('.')}{end} Try '{context.command_path if context else 'strongroom'} --help'"
+
+
+def is_help(error: click.UsageError) -> bool:
+    """Whether this is no message but the help text: click's answer to a group without the name of a command."""
+    return error.ctx is not None and error.message == error.ctx.get_help()
+
+
+def check_options(context: click.Context, words: Sequence[str]) -> None:
+    """For a command that takes unknown options as words.
+
+    Raises:
+        click.NoSuchOption: one is an option of `strongroom` itself. No other word is repeated.
+    """
+    for word in words:
+        name = word.partition("=")[0]
+        if _place(context, name):
+            raise click.NoSuchOption(name, ctx=context)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was meant, if one is near."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, list(names), n=1)), None)
+
+
+def _place(context: click.Context, name: str) -> str:
+    """An option of `strongroom` itself as it is typed; nothing where it has none of that name."""
+    root = context.find_root()
+    for option in root.command.params:
+        if context is not root and name in option.opts:
+            return name if getattr(option, "is_flag", False) else f"{name} {option.make_metavar(root)}"
+    return ""
