@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import click
 
+from strongroom.errors import InvalidDataError
 from strongroom.model import Value, as_text, to_json
 
 DOCUMENT_VERSION = 1
@@ -25,21 +26,40 @@ def say(message: str) -> None:
     click.echo(f"strongroom: {' '.join(message.splitlines())}", err=True)
 
 
+def write(content: bytes, *, newline: bool = True) -> None:
+    """Exactly these bytes, to stdout.
+
+    Raises:
+        click.ClickException: they cannot be written, as on a full disk.
+    """
+    fault = ""
+    try:
+        click.echo(content, nl=newline)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        fault = error.strerror or type(error).__name__
+    if fault:
+        raise click.ClickException(f"The output cannot be written to stdout: {fault}")
+
+
 def write_value(value: Value, path: str, key: str) -> None:
     """The exact bytes of a value, and a newline on a terminal only.
 
     Raises:
         InvalidDataError: the value is null, which has no bytes.
     """
+    if value is None:
+        raise InvalidDataError(path, f"key {key!r} holds null, which has no bytes", hint="Ask for it with --json")
     content = value if isinstance(value, bytes) else as_text(value, path, key).encode()
-    click.echo(bytes(content), nl=is_terminal())
+    write(bytes(content), newline=is_terminal())
 
 
 def write_json(value: Value) -> None:
     """One JSON document; bytes in it as `{"strongroom:bytes": "<base64>"}`."""
     import json
 
-    click.echo(json.dumps(to_json(value), ensure_ascii=False, indent=2).encode())
+    write(json.dumps(to_json(value), ensure_ascii=False, indent=2).encode())
 
 
 def write_document(fields: Mapping[str, Value]) -> None:
@@ -54,7 +74,7 @@ def write_document(fields: Mapping[str, Value]) -> None:
 def write_lines(lines: Iterable[str]) -> None:
     """One result a line."""
     for line in lines:
-        click.echo(line.encode())
+        write(line.encode())
 
 
 class Cell(NamedTuple):
@@ -104,17 +124,20 @@ def write_table(
         color: False is plain text, and so is a variable NO_COLOR that is not empty: https://no-color.org
     """
     from rich import box
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.table import Table
     from rich.text import Text
 
+    plain = not color or bool(os.environ.get("NO_COLOR"))
+    console = Console(color_system=None if plain else "auto", highlight=False)
     table = Table(*columns, box=box.SIMPLE_HEAD)
     for row in rows:
         cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
         # As Text, since what a store calls a thing may look like rich's markup.
         table.add_row(*(Text(cell.text, cell.style, overflow="fold") for cell in cells))
-    plain = not color or bool(os.environ.get("NO_COLOR"))
-    console = Console(color_system=None if plain else "auto", highlight=False)
+    # A name is kept whole where that leaves half of the line to what is said of it.
+    name = console.measure(Group(*table.columns[0].cells)).maximum
+    table.columns[0].no_wrap = name <= console.width // 2
     console.print(table)
     if caption:  # not the table's own, which is as narrow as the table
         console.print(Text(f"  {caption}", "dim italic"))

@@ -98,6 +98,74 @@ def test_a_wrong_command_line_is_one_line(command, arguments):
     assert "--help'" in done.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said", "helped"),
+    [
+        (("lst",), "No such command 'lst'. Did you mean 'list'?", ""),
+        (("xyzzy",), "No such command 'xyzzy'.", ""),
+        (("get", "a", "--jsn"), "No such option '--jsn'. Did you mean '--json'?", " get"),
+        (
+            ("get", "a", "--environment", "prod"),
+            "--environment stands before the command: strongroom --environment NAME get …",
+            " get",
+        ),
+        (
+            ("config", "show", "--verbose"),
+            "--verbose stands before the command: strongroom --verbose config show …",
+            " config show",
+        ),
+        (
+            ("set", "a", "b", "--config=canary-7f3a"),
+            "--config stands before the command: strongroom --config FILE set …",
+            " set",
+        ),
+        (("export",), "Missing option '--format'. Choose from: dotenv, json, github, shell.", " export"),
+    ],
+)
+def test_a_wrong_command_line_says_what_to_type(command, arguments, said, helped):
+    """The nearest name, the place of an option, the choices: on one line."""
+    assert command(*arguments) == (2, b"", f"strongroom: {said} Try 'strongroom{helped} --help'\n")
+
+
+def test_a_group_without_the_name_of_a_command_is_a_usage_error_with_its_help(command):
+    """As `strongroom` alone is: many lines, and none on stdout."""
+    done = command("config")
+    assert (done.code, done.out) == (2, b"")
+    assert done.err.startswith("Usage: strongroom config [OPTIONS] COMMAND [ARGS]...\n\n")
+    assert "\n  show " in done.err
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    "arguments", [("get", "odd/values"), ("get", "odd/values#list"), ("list",), ("stores",), ("completion", "bash")]
+)
+def test_output_that_cannot_be_written_is_a_failure(script, arguments):
+    """A full disk is no success, and no bug."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([script, *arguments], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+    said = "strongroom: The output cannot be written to stdout: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said.encode())
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("get odd/values#text >&-", 0, ""),
+        ("set odd/values text <&-", 2, "strongroom: stdin is empty; --empty stores an empty value. Try "),
+        ("get odd/values#none 2>&-", 3, ""),
+        ("get odd/values#text <&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_a_standard_stream_may_be_closed(script, line, code, said):
+    """As under a daemon: it leads nowhere, and is no bug."""
+    shell = ["sh", "-c", f"exec {script} {line}"]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert bool(done.stderr) is bool(said)
+
+
 def test_no_command_is_a_usage_error_with_the_help_on_stderr(command):
     """A script that loses its command must not go on."""
     done = command()

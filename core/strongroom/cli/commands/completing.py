@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from strongroom.cli import completion
+from strongroom.cli import completion, output
 
 
 @click.command("completion")
@@ -21,4 +21,4 @@ def completion_command(ctx: click.Context, shell: str) -> None:
     in ~/.zshrc:               eval "$(strongroom completion zsh)"
     in fish/config.fish:       strongroom completion fish | source
     """  # noqa: D301  # click's mark for lines that are not wrapped
-    click.echo(completion.script(ctx.find_root().command, shell), nl=False)
+    output.write(completion.script(ctx.find_root().command, shell).encode(), newline=False)

@@ -52,7 +52,7 @@ def export_command(invocation: Invocation, kind: str, *, reveal: bool) -> None:
         return
     text = formats.as_dotenv(answers) if kind == "dotenv" else formats.as_shell(answers)
     _warn_of_readers()
-    click.echo(text.encode(), nl=False)
+    output.write(text.encode(), newline=False)
 
 
 def _hand_to_runner(invocation: Invocation) -> None:
@@ -90,8 +90,7 @@ def _lasting(invocation: Invocation) -> tuple[Requirement, ...]:
 
 def _mask(answers: Sequence[Requirement]) -> None:
     """Before anything else: the runner reads the lines as they come."""
-    click.echo(formats.as_github_masks(answers).encode(), nl=False)
-    sys.stdout.flush()
+    output.write(formats.as_github_masks(answers).encode(), newline=False)
 
 
 def _warn_of_readers() -> None:
