@@ -51,9 +51,9 @@ def history_command(invocation: Invocation, path: str, *, store: str | None, as_
     Example: strongroom history database/connection
     """
     with invocation.open() as secrets:
-        target = secrets.write_target(path, store=store)
-        versions = secrets.versions.history(path, store=target.store)
-        labels = secrets.versions.metadata(path, store=target.store) if as_json or output.is_terminal() else {}
+        store = store or secrets.write_target(path).store
+        versions = secrets.versions.history(path, store=store)
+        labels = secrets.versions.metadata(path, store=store) if as_json or output.is_terminal() else {}
     rows = [
         (str(info.version), _time(info.created), _state(info, versions), _time(info.deleted_at)) for info in versions
     ]
@@ -67,10 +67,10 @@ def history_command(invocation: Invocation, path: str, *, store: str | None, as_
             }
             for info in versions
         ]
-        output.write_document({"path": path, "store": target.store, "labels": labels, "versions": described})
+        output.write_document({"path": path, "store": store, "labels": labels, "versions": described})
     elif output.is_terminal():
         labelled = "".join(f", {name}={label}" for name, label in labels.items())
-        caption = f"{shown(path)} from {target.store}{labelled}"
+        caption = f"{shown(path)} from {store}{labelled}"
         columns = ("version", "written", "state", "deleted")
         output.write_table(columns, rows, caption=caption, color=not invocation.no_color)
     else:
@@ -112,15 +112,15 @@ def diff_command(
     from strongroom.difference import Change, changes
 
     with invocation.open() as secrets:
-        target = secrets.write_target(path, store=store)
-        old, new = (secrets.versions.read(path, version, store=target.store) for version in versions)
+        store = store or secrets.write_target(path).store
+        old, new = (secrets.versions.read(path, version, store=store) for version in versions)
     found = changes(old.data, new.data)
     different = any(change is not Change.SAME for change in found.values())
     if as_json:
         output.write_document(
             {
                 "path": path,
-                "store": target.store,
+                "store": store,
                 "old_version": old.version,
                 "new_version": new.version,
                 "different": different,
@@ -132,7 +132,7 @@ def diff_command(
         rows = [_row(key, change, old, new, reveal=reveal) for key, change in found.items()]
         if output.is_terminal():
             hint = "" if reveal else "; --reveal shows the values"
-            caption = f"{shown(path)} from {target.store}, version {old.version} to {new.version}{hint}"
+            caption = f"{shown(path)} from {store}, version {old.version} to {new.version}{hint}"
             output.write_table(columns, rows, caption=caption, color=not invocation.no_color)
         else:
             output.write_lines("\t".join(row) for row in rows)
@@ -224,9 +224,12 @@ def destroy_command(
             for version in wanted:
                 secrets.versions.destroy(path, version, store=target.store)
                 done.append(version)
-        except StrongroomError:
-            output.say(f"of {what}, destroyed before it failed: {_listed(done) or 'none'}")
-            raise
+        except StrongroomError as error:
+            if not done:
+                raise
+            output.say(f"of {what}, destroyed before it failed: {_listed(done)}")
+            output.say(str(error))
+            click.get_current_context().exit(ExitCode.PARTIAL)
     output.say(f"destroyed {what} of {shown(path)}")
     if as_json:
         output.write_document({"path": path, "store": target.store, "secret_versions": wanted})
