@@ -109,8 +109,12 @@ def _fault(error: Exception) -> Fault:  # noqa: PLR0911  # one for each kind
             return Fault(FaultKind.UNTRUSTED, f"its certificate is not to be trusted: {words}")
         case ClientSSLError(os_error=ssl.SSLError(reason=str(words))):
             return Fault(FaultKind.UNTRUSTED, f"TLS failed: {words}")
-        case ssl.SSLError() | ClientSSLError():
+        case ClientSSLError():
             return Fault(FaultKind.UNTRUSTED, "TLS failed")
+        case ssl.SSLError(reason=str(words)) if "ALERT" in words:
+            return Fault(
+                FaultKind.UNTRUSTED, f"TLS failed: {words}"
+            )  # TLS 1.3 refuses our certificate after the handshake
         case ClientProxyConnectionError() | ClientHttpProxyError():
             return Fault(FaultKind.UNREACHABLE, "the proxy makes no connection to it")
         case ClientConnectorDNSError():

@@ -1,8 +1,11 @@
 """A store on a real cluster: what it does when nodes die, hang, are sealed or step down, and what it reads then."""
 
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -184,6 +187,38 @@ def test_a_node_to_which_no_connection_is_made_is_passed_over(cluster, proxies, 
     proxies[0].stop_accepting()
     with time_limit(3):
         assert front.read("here").data == {"k": "v"}
+
+
+def test_no_node_outlives_the_process_that_started_it(tmp_path):
+    """However that process ends: here it is killed, and no handler of ours runs."""
+    script = """if True:
+        import sys
+        from pathlib import Path
+        from strongroom_vault.testing import TestCluster
+        cluster = TestCluster(folder=Path(sys.argv[1]))
+        cluster.start()
+        print(*(node.pid for node in cluster.nodes), flush=True)
+        sys.stdin.read()
+    """
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as starter:
+        pids = starter.stdout.readline().split()
+        assert len(pids) == 3
+        starter.kill()
+        starter.wait()
+    deadline = time.monotonic() + GENEROUS
+    while any(_runs(int(pid)) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _runs(pid):
+    """Whether there is such a process, and it is more than a zombie which init has yet to collect."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def _version_of(front, path):
