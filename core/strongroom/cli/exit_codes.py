@@ -44,7 +44,7 @@ class ExitCode(IntEnum):
     IMPOSSIBLE = 6, "it cannot be done: a conflict, a bad path or value, too large, or not supported"
     CONFIGURATION = 7, "the configuration or a plugin is wrong"
     PARTIAL = 8, "done in part"
-    DIFFERENT = 10, "what was compared differs"
+    DIFFERENT = 10, "what was compared differs, or changes are pending"
     INTERRUPTED = 130, "interrupted"
     CLOSED_PIPE = 141, "the reader of the output went away"
 

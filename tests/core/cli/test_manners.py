@@ -159,3 +159,19 @@ def test_ctrl_c_at_the_prompt_leaves_the_terminal_as_it_was(script, typed):
     finally:
         screen.close(force=True)
     assert (screen.exitstatus, rest) == (130, "\r\n")
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(("length", "whole"), [(30, True), (60, False)])
+def test_a_name_in_a_table_is_kept_whole_while_half_of_the_line_is_left(script, length, whole):
+    """It is typed again elsewhere. A longer one is folded, and nothing of it is lost."""
+    file, name = Path("strongroom.toml"), f"X{'LONG' * length}"[:length]
+    file.write_text(f'{file.read_text("utf-8")}\n[secrets]\n{name} = "a/rather/long/path/to/a/secret#key"\n', "utf-8")
+    screen, code = pexpect.run(
+        f"{script} --no-color config show", encoding="utf-8", dimensions=(24, 80), withexitstatus=1
+    )
+    assert code == 0
+    assert (f"secrets.{name} " in screen) is whole
+    first = [line[:40].split(" ")[2] for line in screen.splitlines() if line.startswith("  ")]
+    assert f"secrets.{name}" in "".join(first)
+    assert all(len(line) <= 80 for line in screen.splitlines())

@@ -206,7 +206,8 @@ def destroy_command(
     """Remove the data of versions for good.
 
     It says in which store and asks, always; without a terminal it needs --yes. Where one of the versions does not
-    exist, none is destroyed. To take a secret away so that it can come back, delete it.
+    exist, none is destroyed; where it fails midway, it says which were, with exit code 8. To take a secret away so that
+    it can come back, delete it.
 
     Example: strongroom destroy database/connection 1 2
     """
