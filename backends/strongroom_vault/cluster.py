@@ -80,3 +80,8 @@ class Cluster(Sequence[Address]):
         """This node is not well: it is asked last from now on."""
         if self._order[-1] != node:
             self._order = (*(other for other in self._order if other != node), node)
+
+    def unlock(self) -> None:
+        """What a fork's child must do first."""
+        if self.rate is not None:
+            self.rate.unlock()

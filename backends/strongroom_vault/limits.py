@@ -69,3 +69,7 @@ class RateLimit:
             due = max(self._due, now)
             self._due = due + self._interval
             return max(0.0, due - self._ahead - now)
+
+    def unlock(self) -> None:
+        """What a fork's child must do first: a thread that it does not have may hold the lock."""
+        self._lock = threading.Lock()

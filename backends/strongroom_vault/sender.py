@@ -11,6 +11,7 @@ from strongroom.errors import StoreError
 from strongroom.model import SensitiveStr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.address import Address
+from strongroom_vault.cluster import Cluster
 from strongroom_vault.consistency import FORWARD, INCONSISTENT, INDEX, later, required
 from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.exchange import Reply, Request, Start, Steps, exchange, may_be_applied
@@ -68,7 +69,7 @@ class Sender:
 
     def __init__(self, driver: Driver, addresses: Sequence[Address], namespace: str | None) -> None:
         self._driver = driver
-        self._addresses = addresses
+        self._cluster = Cluster.of(addresses)
         self._namespace = namespace
         self._index: str | None = None
         self._seen: str | None = None
@@ -78,7 +79,7 @@ class Sender:
     def where(self) -> str:
         """Namespace and address, in words."""
         within = f"in namespace '{self._namespace}' " if self._namespace else ""
-        return f"{within}at {', '.join(map(str, self._addresses))}"
+        return f"{within}at {', '.join(map(str, self._cluster))}"
 
     def __call__(
         self,
@@ -109,7 +110,7 @@ class Sender:
         request = self._request(ask, self._namespace if namespace is None else namespace, token, idempotent=idempotent)
         try:
             with time_limit(remaining()):
-                reply = self._driver.run(exchange(request, self._addresses, remaining))
+                reply = self._driver.run(exchange(request, self._cluster, remaining))
         except VaultUnsureError:
             self._doubted[target] = object()
             raise
@@ -130,7 +131,7 @@ class Sender:
         def started() -> Iterator[tuple[tuple[_K, Ask], Start]]:
             for name, ask, token in asks:
                 request = self._request(ask, self._namespace, token)
-                yield (name, ask), partial(exchange, request, self._addresses)
+                yield (name, ask), partial(exchange, request, self._cluster)
 
         for (name, ask), outcome in self._driver.run_many(started()):
             if isinstance(outcome, Reply):
@@ -181,6 +182,7 @@ class Sender:
     def reset(self) -> None:
         """Drops the connections without a word to the server."""
         self._driver.reset()
+        self._cluster.unlock()
 
 
 def _encoded(content: Mapping[str, Any] | None) -> bytes | None:
