@@ -102,6 +102,20 @@ def build(session: nox.Session) -> None:
     session.run(f"{alone}/bin/strongroom", "stores", external=True)
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """What each operation comes to under each fault of a real cluster, and one minute of the soak."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", "tests/faults", "tests/soak", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Ten minutes in which many threads read, while the leader of a real cluster is killed again and again."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", "-s", "tests/soak", *session.posargs, env={"SOAK_SECONDS": "600"})
+
+
 @nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
     """What the chain and its cache cost, against the libraries they stand on and those that do the same."""

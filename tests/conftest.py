@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +15,21 @@ _AMBIENT = re.compile(
     re.IGNORECASE,
 )
 
+_LONG = {Path(__file__).parent / name for name in ("faults", "soak")}
+
 
 def pytest_sessionstart() -> None:
     """Ctrl-C and a hang-up end what the tests start, also where the tests were started to ignore them (`nohup … &`)."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out what takes minutes, unless its folder is named, as `nox -s faults` and `nox -s soak` do."""
+    named = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
+    left_out = collection_path in _LONG and not any(path.is_relative_to(collection_path) for path in named)
+    return True if left_out else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
