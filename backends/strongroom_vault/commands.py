@@ -18,7 +18,7 @@ from strongroom_vault.targeting import Target, chosen
 
 @click.group()
 def vault() -> None:
-    """Set a Vault or OpenBao server up for an application, and print the policies that it needs.
+    """Set a Vault or OpenBao server up for an application, and print its policies.
 
     Example: strongroom vault setup --dry-run
     """
@@ -93,11 +93,11 @@ def _sections(usage: audit_log.Usage) -> Iterator[str]:
 
 
 def _remarks(usage: audit_log.Usage) -> Iterable[str]:
-    yield f"{usage.lines:,} lines, {usage.paths:,} paths"
+    yield f"lines read: {usage.lines:,}; paths used: {usage.paths:,}"
     if usage.malformed:
-        yield f"{usage.malformed:,} of the lines are no entry of an audit device in the JSON format, and were left out"
+        yield f"lines left out, since they are no entry of an audit device in the JSON format: {usage.malformed:,}"
     if usage.odd:
-        yield f"{usage.odd:,} requests were for what no capability is named after, and were left out"
+        yield f"requests left out, since no capability is named after what they were for: {usage.odd:,}"
     if len(usage.rules) > 1:
         yield "there is more than one namespace: each has policies of its own, so take each part by itself"
 

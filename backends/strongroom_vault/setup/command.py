@@ -83,7 +83,7 @@ def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
 def setup(ctx: click.Context, /, **options: Any) -> None:
     """Set a server up for an application, or see what of it is not there yet.
 
-    There will be a KV version 2 engine; the guide's secret structure, without a value; the policies app-read,
+    There will be a KV version 2 engine; the places of the usual secrets, without a value; the policies app-read,
     database-read and database-write; with --env-file, a token of the application in that file; with --approle or
     --kubernetes-role, a role that it logs in with. No secret is touched, and what is there already stays, but for a
     policy, a role or a token that differs: then it asks.

@@ -228,7 +228,7 @@ def test_what_is_no_entry_is_counted_and_left_out(print_policy):
     done = print_policy("--from-audit", "audit.log")
     assert done.code == 0
     assert done.out.count("path ") == 1
-    assert "6 of the lines" in done.err
+    assert "JSON format: 6" in done.err
     assert print_policy("--from-audit", "nowhere").code == 7
 
 
