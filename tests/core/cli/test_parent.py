@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pexpect
 import pytest
@@ -109,6 +110,27 @@ def test_on_a_terminal_the_command_has_the_keyboard_and_ctrl_c_once():
     assert screen.exitstatus == 0
 
 
+@pytest.mark.parametrize(("foreground", "passed"), [(True, []), (False, [signal.SIGINT, signal.SIGQUIT])])
+def test_what_the_terminal_sends_to_all_is_not_passed_on(monkeypatch, foreground, passed):
+    """The command has it already. Without a terminal, or behind one, it comes from somebody who knows us alone."""
+    monkeypatch.setattr(parent, "_is_in_foreground", lambda: foreground)
+    child = SimpleNamespace(got=[])
+    child.signal = child.got.append
+    with parent._passed_on(child):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGQUIT)
+        signal.raise_signal(signal.SIGTERM)
+    assert child.got == [*passed, signal.SIGTERM]
+
+
+def test_who_is_in_the_foreground_of_a_terminal():
+    """A process on one is; one without any is not."""
+    asks = [sys.executable, "-c", "from strongroom.cli import parent; print(parent._is_in_foreground())"]
+    assert pexpect.run(" ".join((asks[0], "-c", f"'{asks[2]}'")), timeout=60).strip() == b"True"
+    alone = subprocess.run(asks, capture_output=True, check=True, start_new_session=True, timeout=60)
+    assert alone.stdout.strip() == b"False"
+
+
 def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on():
     """The shell is told that its job stopped, since the parent stops with the command."""
     shell = pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=60, encoding="utf-8", echo=False)
@@ -133,7 +155,9 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on():
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
-FOUND = Resolution("database/app", "password", "canary-1", "db", None, 0.0, cached=False, stale=False, attempts=(), ttl=0.0)
+FOUND = Resolution(
+    "database/app", "password", "canary-1", "db", None, 0.0, cached=False, stale=False, attempts=(), ttl=0.0
+)
 ROW = Requirement("DB_PASSWORD", SecretConfig("database/app", "password"), State.FOUND, FOUND)
 LASTING = replace(ROW, variable="API_KEY", resolution=replace(FOUND, ttl=None))
 
