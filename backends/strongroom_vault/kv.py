@@ -12,7 +12,7 @@ from strongroom.errors import SecretNotFoundError, SecretTooLargeError, StoreErr
 from strongroom.model import Secret, Value, Version
 from strongroom.store import Health, Items, needs
 from strongroom_vault.answers import document, is_absent, malformed, member
-from strongroom_vault.contents import checked_name
+from strongroom_vault.contents import checked_name, prepared
 from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.exchange import Reply
 from strongroom_vault.health import health
@@ -86,6 +86,11 @@ class VaultKV(ABC):
                 yield item.path, self._written(item, outcome)
             except StoreError as error:
                 yield item.path, error
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Nothing, where the engine takes this name and holds this data exactly. Nothing is sent."""
+        self._full(path)
+        prepared(path, data)
 
     def probe(self) -> Health:
         """How the server is, whether it accepts the token, and whether that may read what the application needs."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError
+from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.model import Secret, SensitiveDict, Value, Version
+from strongroom.store import CheckedItems
 from strongroom_vault.answers import deleted_version, is_absent, malformed, member
 from strongroom_vault.contents import prepared, restored, stored_number
+from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.exchange import Reply
 from strongroom_vault.kv import Item
 from strongroom_vault.kv2_versions import MetadataAPI, VaultKV2Metadata, labels, moment
@@ -35,6 +37,14 @@ class KV2API(MetadataAPI, Protocol):
     def delete_latest_version_of_secret(self, path: str, mount_point: str) -> Ask:
         """DELETE the secret's newest version."""
         ...
+
+
+class _CheckedItem(NamedTuple):
+    """What is to be written, where the newest version is the expected one."""
+
+    path: str
+    data: Mapping[str, Value]
+    expected: Version | None
 
 
 class VaultKV2(VaultKV2Metadata):
@@ -72,14 +82,19 @@ class VaultKV2(VaultKV2Metadata):
 
         The server counts a deleted version as any other: where `expected` was deleted since, the write goes through.
         """
-        write = self._begun(path, data)
-        if expected is not None and not isinstance(expected, int):
-            raise ConflictError(path, f"it never had a version {expected!r}")
+        item = _CheckedItem(path, data, expected)
+        return self._written_if(item, send(self._session, self._write_if_ask(item)))
 
-        def admits(newest: Newest) -> bool:
-            return not newest.live if expected is None else newest.version == expected
-
-        return write.settled(write.send(expected or 0), expected or 0, admits)
+    def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """`write_if` for each; a dozen are written at a time."""
+        sent = self._many(map(_CheckedItem._make, items), self._write_if_ask, lambda _, reply: reply)
+        for item, outcome in sent:
+            try:
+                if isinstance(outcome, StoreError) and not isinstance(outcome, VaultUnsureError):
+                    raise outcome
+                yield item.path, self._written_if(item, outcome)
+            except StoreError as error:
+                yield item.path, error
 
     def delete(self, path: str) -> None:
         """Deletes the newest version. The server answers alike whether there was one, so that it is read first.
@@ -117,6 +132,17 @@ class VaultKV2(VaultKV2Metadata):
     def _written(self, item: Item, outcome: Outcome) -> int:
         # A mount or a secret may take no write without check-and-set: then it is checked against whatever is there.
         return self._begun(item.path, item.data).settled(outcome, None, lambda _: True)
+
+    def _write_if_ask(self, item: _CheckedItem) -> Ask:
+        if item.expected is not None and not isinstance(item.expected, int):
+            raise ConflictError(item.path, f"it never had a version {item.expected!r}")
+        return self._post_ask(item.path, prepared(item.path, item.data), item.expected or 0)
+
+    def _written_if(self, item: _CheckedItem, outcome: Outcome) -> int:
+        def admits(newest: Newest) -> bool:
+            return not newest.live if item.expected is None else newest.version == item.expected
+
+        return self._begun(item.path, item.data).settled(outcome, int(item.expected or 0), admits)
 
     def _begun(self, path: str, data: Mapping[str, Value]) -> Write:
         form = prepared(path, data)

@@ -23,7 +23,10 @@ from strongroom.model import (
     protect,
 )
 from strongroom.store import (
+    BulkCheckedStore,
     BulkStore,
+    CautionedStore,
+    CheckedItems,
     CheckedStore,
     DynamicStore,
     Health,
@@ -36,6 +39,7 @@ from strongroom.store import (
     SecretStore,
     VersionedStore,
     VersionInfo,
+    VettingStore,
     WalkableStore,
     WritableStore,
 )
@@ -71,6 +75,9 @@ class Front:
         self._checked = store if isinstance(store, CheckedStore) else None
         self._versioned = store if isinstance(store, VersionedStore) else None
         self._bulk = store if isinstance(store, BulkStore) else None
+        self._bulk_checked = store if isinstance(store, BulkCheckedStore) else None
+        self._vetting = store if isinstance(store, VettingStore) else None
+        self._cautioned = store if isinstance(store, CautionedStore) else None
         self._probed = store if isinstance(store, ProbedStore) else None
         self._dynamic = store if isinstance(store, DynamicStore) else None
         self._recoverable = isinstance(store, RecoverableStore) and store.recoverable is True
@@ -97,6 +104,11 @@ class Front:
     def checked(self) -> bool:
         """The store has check-and-set."""
         return self._checked is not None
+
+    @property
+    def bulk_checked(self) -> bool:
+        """The store has check-and-set for many at once."""
+        return self._bulk_checked is not None
 
     def __repr__(self) -> str:
         return f"Front({self.name!r}, {type(self._store).__name__})"
@@ -209,6 +221,32 @@ class Front:
             yield from self._many(
                 self._bulk.write_many, items, lambda path, data: (check_path(path), check_data(path, data))
             )
+
+    def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Each path with what `write_if` comes to; one by one where the store has no bulk check-and-set."""
+        checked = map(_concealed_checked, items)
+        if self._bulk_checked is None:
+            yield from ((item[0], self._outcome(self.write_if, *item)) for item in checked)
+        else:
+            yield from self._many(
+                self._bulk_checked.write_many_if,
+                checked,
+                lambda path, data, expected: (check_path(path), check_data(path, data), expected),
+            )
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Raises what a write of it would raise, as far as can be known without writing."""
+        data = conceal(data)
+        data, path = check_data(path, data), check_path(path)
+        vetting = self._vetting
+        if vetting is not None:
+            self._answer(path, lambda: vetting.vet(path, data))
+
+    def cautions(self, path: str) -> tuple[str, ...]:
+        """What a copy of the secret would lack, in words."""
+        path = check_path(path)
+        cautioned = self._cautioned
+        return () if cautioned is None else self._answer(path, lambda: tuple(map(str, cautioned.cautions(path))))
 
     def delete(self, path: str) -> None:
         """Removes the secret."""
@@ -345,6 +383,13 @@ def _value(answer: Value) -> Value:
 def _concealed(item: tuple[str, Mapping[str, Value]]) -> tuple[str, Mapping[str, Value]]:
     path, data = item
     return path, conceal(data)
+
+
+def _concealed_checked(
+    item: tuple[str, Mapping[str, Value], Version | None],
+) -> tuple[str, Mapping[str, Value], Version | None]:
+    path, data, expected = item
+    return path, conceal(data), expected
 
 
 def open_front(opener: Callable[[], SecretStore], name: str) -> Front:

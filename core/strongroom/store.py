@@ -34,6 +34,7 @@ DEFAULT_TIMEOUT = 10.0
 """How long one call may take in total, in seconds, where nothing else is configured."""
 
 Items: TypeAlias = Iterable[tuple[str, Mapping[str, Value]]]
+CheckedItems: TypeAlias = Iterable[tuple[str, Mapping[str, Value], "Version | None"]]
 
 _deadline: ContextVar[float | None] = ContextVar("strongroom_deadline", default=None)
 _needs: ContextVar[tuple[str, ...]] = ContextVar("strongroom_needs", default=())
@@ -91,6 +92,8 @@ class Option:
             only a file found in the working directory gave that address.
         vouches_for: for a setting that says whom to trust at an address (authorities, a name, no verification), the
             option that holds the address. A credential is as ambient to it as it is to the address.
+        location: the LOCATION of `PLUGIN:LOCATION` on a command line gives it. Where several options say so, each but
+            the last one, in their order, takes one segment of it up to a slash.
     """
 
     help: str = ""
@@ -99,6 +102,7 @@ class Option:
     address: bool = False
     sent_to: str | None = None
     vouches_for: str | None = None
+    location: bool = False
 
 
 @dataclass(frozen=True)
@@ -322,6 +326,37 @@ class BulkStore(Protocol):
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Each path with its new version or its own error, in any order."""
+        ...
+
+
+@runtime_checkable
+class BulkCheckedStore(Protocol):
+    """A store with check-and-set that writes many at once faster than one by one, in bounded memory."""
+
+    def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """What `write_if` comes to for each path, data and expected version: the new version or its own error."""
+        ...
+
+
+@runtime_checkable
+class VettingStore(Protocol):
+    """A writable store that can say, without writing, why it would refuse: for the plan of a migration."""
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Nothing, where a write would go through as far as can be known.
+
+        Raises:
+            InvalidPathError, InvalidDataError, SecretTooLargeError, ConflictError: what a write would raise.
+        """
+        ...
+
+
+@runtime_checkable
+class CautionedStore(Protocol):
+    """A store whose service does more for a secret than keep it, which a copy of it would lack."""
+
+    def cautions(self, path: str) -> Sequence[str]:
+        """What a copy would not have, or would lose with time: a rotation, a key of one's own, replicas; in words."""
         ...
 
 

@@ -10,11 +10,14 @@ is in a message or a log. `strongroom.testing.ImporterContract` and `ExporterCon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from strongroom.errors import StrongroomError
-from strongroom.model import Secret, Value, Version
+from strongroom.model import Secret, Version
+from strongroom.store import CautionedStore, VettingStore
+
+__all__ = ["CautionedStore", "Exporter", "Failure", "Importer", "Outcome", "VettingStore"]
 
 
 class Failure(NamedTuple):
@@ -70,26 +73,4 @@ class Exporter(Protocol):
 
     def close(self) -> None:
         """Gives back what it holds. *Must* be harmless when called twice."""
-        ...
-
-
-@runtime_checkable
-class VettingStore(Protocol):
-    """A writable store that can say, without writing, why it would refuse: for the plan of a migration."""
-
-    def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Nothing, where a write would go through as far as can be known.
-
-        Raises:
-            InvalidPathError, InvalidDataError, SecretTooLargeError, ConflictError: what a write would raise.
-        """
-        ...
-
-
-@runtime_checkable
-class CautionedStore(Protocol):
-    """A store whose service does more for a secret than keep it, which a copy of it would lack."""
-
-    def cautions(self, path: str) -> Sequence[str]:
-        """What a copy would not have, or would lose with time: a rotation, a key of one's own, replicas; in words."""
         ...
