@@ -1,0 +1,1 @@
+"""AWS Secrets Manager and the Parameter Store of Systems Manager, as stores of Strongroom."""

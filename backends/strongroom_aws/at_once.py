@@ -1,0 +1,38 @@
+"""Several calls at a time, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from itertools import islice
+from typing import TypeVar
+
+from strongroom_aws.service import AT_ONCE
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+def at_once(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[tuple[_T, _R]]:
+    """Each item with what the operation makes of it, in their order; `2 * AT_ONCE` items are taken ahead.
+
+    The operation has the time of the call that takes the next result, and answers within it.
+    """
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="aws") as pool:
+        under_way: deque[tuple[_T, Future[_R]]] = deque()
+        for item in items:
+            under_way.append((item, pool.submit(copy_context().run, operation, item)))
+            if len(under_way) >= 2 * AT_ONCE:
+                first, future = under_way.popleft()
+                yield first, future.result()
+        for first, future in under_way:
+            yield first, future.result()
+
+
+def in_groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """The items in lists of `size`, each item once in its list; the last one may be shorter."""
+    rest = iter(items)
+    while group := list(islice(rest, size)):
+        yield list(dict.fromkeys(group))

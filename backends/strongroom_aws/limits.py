@@ -1,0 +1,94 @@
+"""What AWS takes as a name, a value and a tag: checked before a call, since a reply would come too late. Pure.
+
+Sources: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
+https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html and
+https://docs.aws.amazon.com/general/latest/gr/ssm.html.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
+from strongroom_aws.folding import size_of
+
+MAX_SECRET = 65_536
+"""The largest secret of Secrets Manager, in bytes."""
+
+MAX_STANDARD = 4_096
+"""The largest standard parameter, in bytes."""
+
+MAX_ADVANCED = 8_192
+"""The largest advanced parameter, in bytes."""
+
+_MAX_SECRET_NAME = 512
+_MAX_PARAMETER_NAME = 1_011
+_MAX_LEVELS = 15
+_SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]+")
+_PARAMETER_NAME = re.compile(r"[A-Za-z0-9/_.-]+")
+
+_MAX_TAGS = 50
+_MAX_TAG_NAME = 128
+_MAX_TAG_TEXT = 256
+_TAG = re.compile(r"[\w\s.:/=+@-]*")
+RESERVED = "aws:"
+"""How the names of AWS's own tags begin."""
+
+
+def check_secret_name(name: str, path: str) -> str:
+    """The name, when Secrets Manager takes it.
+
+    Raises:
+        InvalidPathError: names the rule that it breaks.
+    """
+    if not _SECRET_NAME.fullmatch(name):
+        raise InvalidPathError(path, "Secrets Manager takes letters, digits and /_+=.@- in a name, and no other")
+    if len(name) > _MAX_SECRET_NAME:
+        raise InvalidPathError(path, f"{len(name):,} characters with the prefix, the most is {_MAX_SECRET_NAME}")
+    return name
+
+
+def check_parameter_name(name: str, path: str) -> str:
+    """The name, which begins with a slash, when Parameter Store takes it.
+
+    Raises:
+        InvalidPathError: names the rule that it breaks.
+    """
+    if not _PARAMETER_NAME.fullmatch(name):
+        raise InvalidPathError(path, "Parameter Store takes letters, digits and _.-/ in a name, and no other")
+    if len(name) > _MAX_PARAMETER_NAME:
+        raise InvalidPathError(path, f"{len(name):,} characters with the prefix, the most is {_MAX_PARAMETER_NAME:,}")
+    if name.count("/") > _MAX_LEVELS:
+        raise InvalidPathError(path, f"{name.count('/')} levels with the prefix, the most is {_MAX_LEVELS}")
+    if name[1:].lower().startswith(("aws", "ssm")):
+        raise InvalidPathError(path, "Parameter Store keeps names that begin with aws or ssm to itself")
+    return name
+
+
+def check_size(content: str | bytes, most: int, path: str, what: str) -> None:
+    """Refuses what is larger than AWS takes.
+
+    Raises:
+        SecretTooLargeError: says how large it is, in bytes.
+    """
+    if (size := size_of(content)) > most:
+        raise SecretTooLargeError(path, f"{what} takes {size:,} bytes, the most is {most:,}")
+
+
+def check_tags(tags: Mapping[str, str], path: str) -> Mapping[str, str]:
+    """The tags, when AWS takes them.
+
+    Raises:
+        InvalidDataError: names the tag and the rule, never what the tag says.
+    """
+    if len(tags) > _MAX_TAGS:
+        raise InvalidDataError(path, f"{len(tags)} labels, AWS takes {_MAX_TAGS} tags")
+    for name, text in tags.items():
+        if not name or len(name) > _MAX_TAG_NAME or not _TAG.fullmatch(name) or name.lower().startswith(RESERVED):
+            rule = f"AWS takes 1 to {_MAX_TAG_NAME} letters, digits, spaces and _.:/=+-@, and keeps aws: to itself"
+            raise InvalidDataError(path, f"label {name!r} cannot be the name of a tag: {rule}")
+        if len(text) > _MAX_TAG_TEXT or not _TAG.fullmatch(text):
+            rule = f"AWS takes up to {_MAX_TAG_TEXT} letters, digits, spaces and _.:/=+-@"
+            raise InvalidDataError(path, f"what label {name!r} says cannot be the text of a tag: {rule}")
+    return tags

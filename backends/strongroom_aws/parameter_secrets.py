@@ -1,0 +1,196 @@
+"""Parameter Store with one parameter for each secret: its keys as JSON, or one text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError
+from strongroom.model import Secret, SensitiveStr, Value, Version
+from strongroom.store import Items, VersionInfo
+from strongroom_aws.at_once import at_once, in_groups
+from strongroom_aws.failures import malformed
+from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
+from strongroom_aws.names import is_path
+from strongroom_aws.parameters import PAGE, Parameter, Parameters, check_parameter, parameter, parameters_in
+from strongroom_aws.secrets_manager import FoldOption
+from strongroom_aws.service import Service
+from strongroom_aws.tags import Tags
+
+_PAGE_OF_HISTORY = 50
+
+
+class ParameterSecrets(Parameters):
+    """Secrets in Parameter Store, each in one parameter, so that a write is seen whole or not at all.
+
+    A version is Parameter Store's number of it. A delete takes all versions with it.
+
+    Args:
+        service: reaches Systems Manager.
+        prefix: what every path is below, `""` or `like/this`.
+        kms_key: what is written is encrypted with; None for the key that the parameter has, or `alias/aws/ssm`.
+        tags: which tags are labels.
+        how: how a secret of the single key `value` is written.
+    """
+
+    def __init__(self, service: Service, prefix: str, kms_key: str | None, tags: Tags, how: FoldOption) -> None:
+        super().__init__(service, prefix, kms_key)
+        self._tags = tags
+        self._fold = how
+
+    def read(self, path: str) -> Secret:
+        """The newest version of the parameter."""
+        return self._secret(path, self._get(path, self._name(path)))
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Each path with its secret or its own error, ten a request; one by one where one of them is denied."""
+        for _, outcomes in at_once(self._read_group, in_groups(paths, PAGE)):
+            yield from outcomes
+
+    def walk(self, prefix: str) -> Iterator[str]:
+        """The path of every secret below `prefix`, ten a request."""
+        start = len(self._folder(""))
+        for found in self._in_folder(self._folder(prefix), prefix or None, deep=True, decrypted=False):
+            if is_path(path := found.name[start:]):
+                yield path
+
+    def write(self, path: str, data: Mapping[str, Value]) -> Version:
+        """Writes the parameter, as a SecureString.
+
+        Raises:
+            SecretTooLargeError: more than 8 KiB in the form in which it would be stored.
+        """
+        return self.write_labelled(path, data, {})
+
+    def write_labelled(self, path: str, data: Mapping[str, Value], labels: Mapping[str, str]) -> Version:
+        """`write`, in the form that the labels name (`strongroom:fold`), with all of them as tags."""
+        name = self._name(path)
+        self._tags.of(labels, path)
+        text = self._text(path, data, labels)
+        check_parameter(text, path, "as Parameter Store would hold it, it")
+        version = self._put(path, name, text, self._standing(path, "Name", name).get(name))
+        if labels:
+            self.write_metadata(path, labels)
+        return version
+
+    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Each path with its new version or its own error, some at a time."""
+
+        def write(item: tuple[str, Mapping[str, Value]]) -> Version | StoreError:
+            try:
+                return self.write(*item)
+            except StoreError as error:
+                return error
+
+        for (path, _), outcome in at_once(write, items):
+            yield path, outcome
+
+    def delete(self, path: str) -> None:
+        """Removes the parameter for good, with all its versions."""
+        self._service.call("delete_parameter", path, changes=True, Name=self._name(path))
+
+    # --- history and labels -------------------------------------------------------------------------------------------
+
+    def versions(self, path: str) -> Sequence[VersionInfo]:
+        """Each version that Parameter Store still knows, oldest first: it keeps a hundred."""
+        asked: dict[str, Any] = {"Name": self._name(path), "WithDecryption": False}
+        found: list[Parameter] = []
+        while True:
+            page = self._service.call("get_parameter_history", path, MaxResults=_PAGE_OF_HISTORY, **asked)
+            found += parameters_in(page, path)
+            if not (token := page.get("NextToken")):
+                found.sort(key=lambda one: one.version)
+                return [VersionInfo(one.version, one.modified) for one in found]
+            asked["NextToken"] = token
+
+    def read_version(self, path: str, version: Version) -> Secret:
+        """The version with this number or label.
+
+        Raises:
+            SecretNotFoundError: there is no such version.
+        """
+        return self._secret(path, self._get(path, f"{self._name(path)}:{version}"), version)
+
+    def read_metadata(self, path: str) -> Mapping[str, str]:
+        """The parameter's tags, without AWS's own."""
+        name = self._name(path)
+        try:
+            page = self._service.call("list_tags_for_resource", path, ResourceType="Parameter", ResourceId=name)
+        except StoreError as error:
+            failure = error
+        else:
+            return self._tags.labels(page.get("TagList", ()), path)
+        raise self._absent(failure, path).with_traceback(None)
+
+    def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
+        """Makes these the tags, without touching AWS's own, nor those that `tag_prefix` leaves out."""
+        change = self._tags.change(self.read_metadata(path), metadata, path)
+        about = {"ResourceType": "Parameter", "ResourceId": self._name(path)}
+        if change.put:
+            self._service.call("add_tags_to_resource", path, changes=True, Tags=change.put, **about)
+        if change.remove:
+            self._service.call("remove_tags_from_resource", path, changes=True, TagKeys=change.remove, **about)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _get(self, path: str, selector: str) -> Parameter:
+        answer = self._service.call("get_parameter", path, Name=selector, WithDecryption=True)
+        return parameter(answer.get("Parameter"), path)
+
+    def _secret(self, path: str, found: Parameter, version: Version | None = None) -> Secret:
+        if found.name != self._name(path):
+            raise malformed(path)
+        form, data = unfold(found.value)
+        return Secret(path, data, found.version if version is None else version, found.modified, labels_of(form))
+
+    def _absent(self, error: StoreError, path: str) -> StoreError:
+        """Of tags, AWS says InvalidResourceId where there is no parameter."""
+        return SecretNotFoundError(path) if getattr(error, "code", "") == "InvalidResourceId" else error
+
+    def _read_group(self, paths: Sequence[str]) -> list[tuple[str, Secret | StoreError]]:
+        names: dict[str, str] = {}
+        outcomes: list[tuple[str, Secret | StoreError]] = []
+        for path in paths:
+            try:
+                names[self._name(path)] = path
+            except StoreError as error:
+                outcomes.append((path, error))
+        if not names:
+            return outcomes
+        try:
+            answer = self._service.call("get_parameters", None, Names=list(names), WithDecryption=True)
+            found = {one.name: one for one in parameters_in(answer, None)}
+            absent = set(answer.get("InvalidParameters", ()))
+        except PermissionDeniedError:
+            return outcomes + [(path, self._outcome(path)) for path in names.values()]
+        except StoreError as error:
+            return outcomes + [(path, error.again(path)) for path in names.values()]
+        for name, path in names.items():
+            if name in found:
+                outcomes.append((path, self._secret(path, found[name])))
+            else:
+                outcomes.append((path, SecretNotFoundError(path) if name in absent else self._outcome(path)))
+        return outcomes
+
+    def _outcome(self, path: str) -> Secret | StoreError:
+        try:
+            return self.read(path)
+        except StoreError as error:
+            return error
+
+    def _text(self, path: str, data: Mapping[str, Value], labels: Mapping[str, str]) -> SensitiveStr:
+        """What the parameter is to hold: no binary, and nothing with a reference to another parameter."""
+        text = fold(data, form_in(labels) or self._form(path, data))
+        if isinstance(text, bytes) or "{{" in text:
+            return without_references(str(fold(data, None)))
+        return text
+
+    def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
+        if set(data) != {VALUE} or not isinstance(data[VALUE], str) or self._fold == "json":
+            return None
+        if self._fold == "plain":
+            return Form.TEXT
+        try:
+            return form_in(self.read(path).metadata)
+        except SecretNotFoundError:
+            return None

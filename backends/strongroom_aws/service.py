@@ -1,0 +1,208 @@
+"""One AWS service, called through boto3 within the time that a call has, in silence, and with our errors."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from strongroom.errors import StoreUnavailableError, StrongroomError
+from strongroom.model import conceal, protect
+from strongroom.store import remaining
+from strongroom_aws.failures import meaning, misconfigured
+from strongroom_aws.quiet import mute, quiet
+
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 10.0
+"""How long botocore waits for a connection and between two bytes, in seconds: a call that was given up ends by then."""
+
+AT_ONCE = 8
+"""How many calls of a batch are under way at a time."""
+
+_UNSURE = "so that the change may or may not have been made"
+_LOOK = "Read the secret before you write it again"
+
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class Access:
+    """How AWS is reached. What is None is found as boto3 finds it: AWS_* variables, ~/.aws, the machine's own role.
+
+    Attributes:
+        region: the region's name.
+        profile: the profile of ~/.aws/config.
+        endpoint_url: the service's address, for one that is not AWS's own.
+    """
+
+    region: str | None = None
+    profile: str | None = None
+    endpoint_url: str | None = None
+
+
+@dataclass
+class _Clients:
+    """The clients of one process: sockets and locks are of no use to its children."""
+
+    process: int = field(default_factory=os.getpid)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    made: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+class Service:
+    """A service of AWS, with a boto3 client for each process that calls it.
+
+    Requests are repeated as botocore's adaptive mode does: AWS_MAX_ATTEMPTS and the profile say how often.
+
+    Args:
+        name: boto3's name for it.
+        access: how it is reached.
+    """
+
+    def __init__(self, name: str, access: Access) -> None:
+        self.name = name
+        self._access = access
+        self._clients = _Clients()
+
+    def __repr__(self) -> str:
+        return f"Service({self.name})"
+
+    @property
+    def region(self) -> str:
+        """The region that the client is for; empty where there is none yet."""
+        client = self._clients.made.get(self.name)
+        return str(client.meta.region_name) if client is not None else ""
+
+    def open(self) -> None:
+        """Makes the client, without a request to the service.
+
+        Raises:
+            ConfigurationError: there is no region, no such profile, or the like.
+        """
+        _in_time(None, "", lambda: self._client(self.name))
+
+    def call(
+        self,
+        operation: str,
+        path: str | None,
+        /,
+        *,
+        service: str | None = None,
+        changes: bool = False,
+        **parameters: Any,
+    ) -> Mapping[str, Any]:
+        """What AWS answers to an operation, under a `repr` that shows nothing.
+
+        botocore's timeouts are for each wait on a socket, and neither finding credentials nor looking up a name has
+        one: so each call runs in a thread of its own, which is left to itself when the time is over. It sends nothing
+        any more from then on.
+
+        Args:
+            operation: the method of boto3's client.
+            path: the secret that it is about, for the error.
+            service: another service's name, which is reached where boto3 finds it.
+            changes: it changes something, so that a lost answer leaves that in doubt.
+            parameters: of the operation.
+        """
+        doubt = _UNSURE if changes else ""
+
+        def send() -> Mapping[str, Any]:
+            answer = getattr(self._client(service or self.name), operation)(**parameters)
+            return conceal(protect(answer))  # type: ignore[no-any-return]  # a mapping stays one
+
+        return _in_time(path, doubt, send)
+
+    def close(self) -> None:
+        """Closes the connections of this process."""
+        with self._mine().lock:
+            made, self._clients.made = self._clients.made, {}
+        for client in made.values():
+            client.close()
+
+    def _mine(self) -> _Clients:
+        if self._clients.process != os.getpid():
+            self._clients = _Clients()
+        return self._clients
+
+    def _client(self, name: str) -> Any:  # boto3 ships no types
+        clients = self._mine()
+        client = clients.made.get(name)
+        if client is None:
+            with clients.lock:  # making a client is not safe in several threads at once
+                client = clients.made.get(name)
+                if client is None:
+                    client = clients.made[name] = self._make(name)
+        return client
+
+    def _make(self, name: str) -> Any:
+        import boto3  # type: ignore[import-untyped]  # boto3 ships no types
+        from botocore.config import Config  # type: ignore[import-untyped]  # botocore ships no types
+
+        config = Config(
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=READ_TIMEOUT,
+            retries={"mode": "adaptive"},
+            max_pool_connections=2 * AT_ONCE,
+            user_agent_extra="strongroom",
+        )
+        session = boto3.session.Session(profile_name=self._access.profile, region_name=self._access.region)
+        endpoint_url = self._access.endpoint_url if name == self.name else None
+        try:
+            client = session.client(name, config=config, endpoint_url=endpoint_url)
+        except ValueError as error:  # an endpoint that is no URL
+            kind = type(error).__name__
+        else:
+            client.meta.events.register("before-send", _send_in_time)
+            mute()
+            return client
+        raise misconfigured(kind)
+
+
+def _send_in_time(**_: object) -> None:
+    """Before each request and each repetition: nobody waits any more, and a late write would undo a later one."""
+    if remaining() <= 0:
+        raise StoreUnavailableError(reason="no time is left")
+
+
+def _in_time(path: str | None, doubt: str, operation: Callable[[], _R]) -> _R:
+    """The operation's result, or its failure as one of our errors, within `remaining()`."""
+    outcome: Future[_R] = Future()
+    context = copy_context()
+
+    def run() -> None:
+        try:
+            with quiet():
+                outcome.set_result(operation())
+        except Exception as error:  # noqa: BLE001  # its frames hold values; it is raised anew where it is waited for
+            outcome.set_exception(_failure(error, path, doubt))
+
+    limit = remaining()
+    if limit > 0:
+        # A daemon, so that one that hangs keeps nobody from leaving.
+        threading.Thread(target=context.run, args=(run,), name="aws", daemon=True).start()
+    try:
+        return outcome.result(timeout=limit)
+    except TimeoutError:
+        failure: StrongroomError = _late(path, doubt if limit > 0 else "")
+    except StrongroomError as error:
+        failure = error
+    raise failure.with_traceback(None)
+
+
+def _failure(error: Exception, path: str | None, doubt: str) -> StrongroomError:
+    failure = meaning(error, path)
+    if isinstance(failure, StoreUnavailableError) and doubt:
+        failure.reason, failure.hint = f"{failure.reason}, {doubt}", _LOOK
+    failure.__cause__ = failure.__context__ = None
+    return failure.with_traceback(None)
+
+
+def _late(path: str | None, doubt: str) -> StoreUnavailableError:
+    reason = "AWS did not answer in time"
+    return (
+        StoreUnavailableError(path, f"{reason}, {doubt}", hint=_LOOK) if doubt else StoreUnavailableError(path, reason)
+    )
