@@ -503,7 +503,7 @@ def call():
 def test_commands_that_look_make_no_lease(engine, call, capsys):
     """By the server's own audit: not one request. Beside it, what is not made is shown as ever."""
     assert call("check") == 0
-    assert "APP_PASSWORD\tdatabase/app#password\trequired\tdynamic" in capsys.readouterr().out
+    assert "APP_PASSWORD\tdatabase/app#password\trequired\tdynamic\tdb\t" in capsys.readouterr().out
     assert call("explain", "database/app#password") == 0
     assert "not asked" in capsys.readouterr().out
     assert call("explain", "api/mail#key") == 0

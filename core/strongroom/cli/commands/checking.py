@@ -11,7 +11,7 @@ import click
 from strongroom.cli import needs, output
 from strongroom.cli.invocation import Invocation, current
 from strongroom.config import durations
-from strongroom.errors import MissingFileError
+from strongroom.errors import MissingFileError, StoreError
 
 if TYPE_CHECKING:
     from strongroom.model import Value
@@ -138,7 +138,9 @@ def _need(answer: Requirement) -> str:
 
 
 def _store(answer: Requirement) -> str:
-    """The store that has it; none does where the default stands in."""
+    """The store that has it, or would make it; none does where the default stands in."""
+    if answer.state == "dynamic" and isinstance(answer.error, StoreError):
+        return answer.error.store or ""
     return answer.resolution.store if answer.resolution and answer.state == "found" else ""
 
 
@@ -150,6 +152,8 @@ def _words(answer: Requirement) -> str:
     """For a person: where it is from; where that is a fault, what each store said, a line each."""
     if not answer.met:
         return "\n".join((answer.state, *answer.reasons))
+    if answer.state == "dynamic":
+        return f"{_store(answer)}, made when it is read"
     if answer.resolution is None or not (store := _store(answer)):
         return f"{answer.state}, in no store"
     return store if answer.resolution.version is None else f"{store}, version {answer.resolution.version}"
