@@ -18,7 +18,17 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 ROOT = Path(__file__).parent
 
 # What the tests of the core and of the environment stores need, beyond Strongroom without extras.
-CORE_TEST_TOOLS = ["hypothesis", "pexpect", "pydantic", "pytest", "pytest-benchmark", "pytest-timeout"]
+CORE_TEST_TOOLS = [
+    "hypothesis",
+    "pexpect",
+    "pydantic",
+    "pyrage",
+    "pytest",
+    "pytest-benchmark",
+    "pytest-timeout",
+    "pyyaml",
+]
+BRINGING = ["age", "aws", "testing", "vault", "yaml"]  # the extras that bring more than others of ours
 CORE_TESTS = ["tests/core", "tests/backends/env"]
 
 
@@ -47,7 +57,7 @@ def minimums(session: nox.Session) -> None:
     """All tests with the oldest release that pyproject.toml allows of everything that a user's environment may hold."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    needs = project["dependencies"] + extras["aws"] + extras["vault"] + extras["testing"]
+    needs = project["dependencies"] + [need for name in BRINGING for need in extras[name]]
     oldest = [f"{name}=={version}" for need in needs for name, version in re.findall(r"^([\w-]+)>=([\w.]+)$", need)]
     if len(oldest) != len(needs):
         session.error("every dependency needs a lower bound, and nothing else")

@@ -149,6 +149,10 @@ class EnvironmentMapping:
         path = f"{_SERVICES}{match[1].lower()}"
         return (path, _SERVICE_KEY) if self.keys(path).get(_SERVICE_KEY) == variable else None
 
+    def rows(self) -> Mapping[str, tuple[str, str]]:
+        """Every row of the table, variable to path and key, without what the pattern adds."""
+        return MappingProxyType(self._places)
+
     def present(self, variables: Iterable[str]) -> Iterator[tuple[str, str, str]]:
         """Path, key and variable of each of these names that the table knows."""
         for variable in variables:

@@ -1,8 +1,9 @@
 """Plugins: which are installed, what they take, and opening the one that is configured.
 
 A plugin is an entry point of the group `strongroom.stores`: a callable with keyword-only, type-hinted options that
-returns a store. Entry points are looked at before anything of a plugin runs, so that a name which two distributions
-claim is refused, and not the luck of the search path.
+returns a store. Those of `strongroom.importers` and `strongroom.exporters` are the same for what a migration reads and
+writes. Entry points are looked at before anything of a plugin runs, so that a name which two distributions claim is
+refused, and not the luck of the search path.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STORES = "strongroom.stores"
+IMPORTERS = "strongroom.importers"
+EXPORTERS = "strongroom.exporters"
 COMMANDS = "strongroom.commands"
 
 MAX_REFERENCE_SIZE = 1 << 16
@@ -58,12 +61,29 @@ def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
             a dependency is missing, or that what it returned is no store.
         ConfigurationError: as `resolution.resolve` does; when called, also what the plugin finds wrong with an option.
     """
+    opener = prepare_any(config, store, STORES)
+
+    def open_store() -> SecretStore:
+        opened = opener()
+        if not isinstance(opened, SecretStore):
+            raise broken(config.store(store).plugin, opened, "store")
+        return opened
+
+    return open_store
+
+
+def prepare_any(config: Config, store: str, group: str) -> Callable[[], object]:
+    """`prepare` for the plugin of that name in any group. What it returns may give anything: the caller looks at it.
+
+    Raises:
+        PluginError, ConfigurationError: as `prepare` does.
+    """
     about = config.store(store)
-    opener = _load(STORES, about)
+    opener = _load(group, about)
     schema = read_schema(opener, about.plugin)
     resolve(about, schema, config, _read_file)
 
-    def open_store() -> SecretStore:
+    def open_plugin() -> object:
         given: dict[str, object] = {} if schema.mapping is None else {schema.mapping: config.mapping}
         given |= {name: setting.value for name, setting in resolve(about, schema, config, _read_file).items()}
         fault = wrong = ""
@@ -72,7 +92,7 @@ def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
         try:
             opened = opener(**given)
         except ImportError as error:
-            fault = missing(entry_point(STORES, about), error)
+            fault = missing(entry_point(group, about), error)
         except ConfigurationError as error:
             wrong, checks = f"{about.origin}: {error}", error.checks  # the plugin knows the option, and not whose it is
         if fault:
@@ -81,13 +101,19 @@ def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
             failure = ConfigurationError(wrong)
             failure.checks = checks
             raise failure
-        if not isinstance(opened, SecretStore):
-            raise PluginError(
-                f"The plugin {about.plugin} is broken: it returned {type(opened).__name__}, which is no store"
-            )
         return opened
 
-    return open_store
+    return open_plugin
+
+
+def broken(plugin: str, opened: object, wanted: str) -> PluginError:
+    """That a plugin returned something else than what its group is for."""
+    return PluginError(f"The plugin {plugin} is broken: it returned {type(opened).__name__}, which is no {wanted}")
+
+
+def offers(group: str, plugin: str) -> bool:
+    """Whether something installed has a plugin of that name in the group."""
+    return plugin in by_name(group)
 
 
 def settings(config: Config, store: str) -> Mapping[str, Setting]:

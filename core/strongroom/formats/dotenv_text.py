@@ -1,0 +1,50 @@
+"""Writing one line of a `.env` file so that it reads back as it was. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from strongroom.dotenv_file import parse_dotenv
+from strongroom.errors import ConfigurationError
+from strongroom.model import SensitiveStr
+
+_BARE = re.compile(r"[A-Za-z0-9_./:@%+,=-]+")
+"""What no reader of a `.env` file takes for anything but itself."""
+
+_EXPANDED = re.compile(r"[$`]")
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\r": "\\r", "\n": "\\n"}
+
+
+def dotenv_line(name: str, value: str) -> SensitiveStr | None:
+    """`NAME=value` and a line end, or None where no line holds the value.
+
+    Of the ways to quote it, the first one is taken that python-dotenv reads exactly (without interpolation). They come
+    in this order: bare; between single quotes as it is; between double quotes without anything that a shell expands.
+    A shell and Docker Compose read these three as python-dotenv does. What is left is exact in python-dotenv alone: a
+    single quote or a last backslash together with a dollar or a backtick, and a carriage return.
+    """
+    candidates = [value] if _BARE.fullmatch(value) else []
+    if "'" not in value:
+        candidates.append(f"'{value}'")
+    if not _EXPANDED.search(value):
+        candidates.append(_double(value, '\\"'))
+    candidates.append("'" + value.replace("\\", r"\\").replace("'", r"\'") + "'")
+    candidates.append(_double(value, '\\"\r\n'))
+    for quoted in candidates:
+        line = SensitiveStr(f"{name}={quoted}\n")
+        if _reads_as(line, name, value):
+            return line
+    return None
+
+
+def _double(value: str, escaped: str) -> str:
+    for character in escaped:
+        value = value.replace(character, _ESCAPES[character])
+    return f'"{value}"'
+
+
+def _reads_as(line: str, name: str, value: str) -> bool:
+    try:
+        return parse_dotenv(line).values == {name: value}
+    except ConfigurationError:
+        return False
