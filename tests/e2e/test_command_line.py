@@ -1,5 +1,7 @@
 """Every command in development and in production, at once on a real terminal and through pipes, on a real server.
 
+Production talks to it through TLS, with a certificate of an authority that only the environment names.
+
 The value of the secret is of this run alone. It is looked for in what every process of the machine was started with,
 in what is printed, and in the file in which a shell keeps what was typed.
 """
@@ -10,13 +12,18 @@ import os
 import re
 import secrets
 import shlex
+import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import pexpect
 import pytest
+import trustme
+
+from strongroom_vault.testing import FaultProxy
 
 STRONGROOM = str(Path(sys.executable).parent / "strongroom")
 CANARY = f"canary-{secrets.token_hex(8)}"
@@ -56,7 +63,8 @@ class Case(NamedTuple):
         table: on a terminal it is a table, in bold and colours.
         piped: what stands in stdin, where that is a pipe.
         asked: what a terminal asks, and what is typed.
-        writes: it stores the value, or it deletes one: production asks first.
+        writes: it changes a secret: production asks first.
+        final: it cannot be undone: it asks in development too.
         waits_after: what is on the screen when it waits to be let go.
     """
 
@@ -68,7 +76,12 @@ class Case(NamedTuple):
     piped: str = ""
     asked: tuple[str, str] | None = None
     writes: bool = False
+    final: bool = False
     waits_after: str = ""
+
+    def asks(self, mode: str) -> bool:
+        """Whether somebody has to say yes first."""
+        return self.final or (self.writes and mode == "production")
 
 
 CASES = [
@@ -81,6 +94,9 @@ CASES = [
     Case("set written/{own} --json document.json", writes=True),
     Case("set written/{own} --json -", piped=DOCUMENT, writes=True, refused=(TERMINAL,)),
     Case("delete spare/{own}", writes=True),
+    Case("rollback kept/{own} 1", writes=True),
+    Case("undelete kept/{own} 2", writes=True),
+    Case("destroy kept/{own} 3", writes=True, final=True),
     Case("list --recursive database"),
     Case("check", table=True),
     Case(f"run -- sh -c {PRINT_AND_WAIT}", shows=BOTH, piped="\n", waits_after="token: "),
@@ -115,6 +131,8 @@ def place(openbao) -> Place:
         f"{mount}/data/*": ["create", "read", "update", "patch", "delete"],
         f"{mount}/metadata/*": ["list", "read", "update", "delete"],
         f"{mount}/metadata": ["list"],
+        f"{mount}/undelete/*": ["update"],
+        f"{mount}/destroy/*": ["update"],
         f"sys/internal/ui/mounts/{mount}": ["read"],
         "auth/token/lookup-self": ["read"],
         "sys/capabilities-self": ["update"],
@@ -123,7 +141,11 @@ def place(openbao) -> Place:
         openbao.put("database/connection", {"password": value, "port": 5432}, mount=mount)
     for mode in MODES:
         for how in BOTH:
-            openbao.put(f"spare/{mode}-{how}", {"password": CANARY}, mount=mount)
+            own = f"{mode}-{how}"
+            openbao.put(f"spare/{own}", {"password": CANARY}, mount=mount)
+            for value in (CANARY, "deleted", "newest"):
+                openbao.put(f"kept/{own}", {"password": value}, mount=mount)
+            openbao.call("POST", f"{mount}/delete/kept/{own}", {"versions": [2]})
     return Place(mount, openbao.issue_token(rules))
 
 
@@ -133,15 +155,32 @@ def compiled(tmp_path_factory) -> str:
     return str(tmp_path_factory.mktemp("compiled"))
 
 
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """It is trusted where it is named, and nowhere else."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def addresses(openbao, authority) -> Iterator[dict[str, str]]:
+    """Where the server is reached in each mode."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with FaultProxy(openbao.url, context=context) as proxy:
+        yield {"dev": openbao.url, "production": proxy.url}
+
+
 @pytest.fixture(params=MODES)
-def mode(request, openbao, place, compiled, monkeypatch) -> str:
+def mode(request, authority, addresses, place, compiled, monkeypatch) -> str:
     """A folder with a configuration, files that hold the value, and a token in the environment."""
     Path("strongroom.toml").write_text(CONFIGURATION.replace("MOUNT", place.mount), "utf-8")
     Path("value.txt").write_text(CANARY, "utf-8")
     Path("document.json").write_text(DOCUMENT, "utf-8")
     Path("github").touch()
+    authority.cert_pem.write_to_path("authority.pem")
     monkeypatch.setenv("STRONGROOM_ENVIRONMENT", request.param)
-    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_ADDR", addresses[request.param])
+    monkeypatch.setenv("VAULT_CACERT", "authority.pem")
     monkeypatch.setenv("VAULT_TOKEN", place.token)
     monkeypatch.setenv("GITHUB_ENV", "github")
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -167,7 +206,7 @@ class Pipes:
     def __init__(self, case: Case, mode: str) -> None:
         self._case = case
         words = shlex.split(case.words.format(own=f"{mode}-{PIPE}"))
-        yes = ["--yes"] if case.writes and mode == "production" else []
+        yes = ["--yes"] if case.asks(mode) else []
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self._process = subprocess.Popen([STRONGROOM, *words, *yes], encoding="utf-8", **streams)
 
@@ -196,7 +235,7 @@ def on_a_terminal(case: Case, mode: str) -> tuple[int, str]:
     words = shlex.split(case.words.format(own=f"{mode}-{TERMINAL}"))
     with pexpect.spawn(STRONGROOM, words, dimensions=MODES[mode], timeout=30, encoding="utf-8") as child:
         child.logfile_read = screen
-        if case.writes and mode == "production":
+        if case.asks(mode):
             child.expect_exact("Go on? [y/N] ")
             child.sendline("y")
         if case.asked is not None:
@@ -232,9 +271,35 @@ def test_a_command(case, mode, place, openbao):
     rules = re.findall("─+", screen)
     assert bool(rules) is case.table
     assert all(len(rule) <= MODES[mode][1] for rule in rules)
-    if case.writes and "written" in case.words:
+    if case.writes and not case.words.startswith("delete"):
+        _, path, *_ = case.words.split()
         for how in set(BOTH) - set(case.refused):
-            assert openbao.peek(f"written/{mode}-{how}", mount=place.mount)["password"] == CANARY
+            assert openbao.peek(path.format(own=f"{mode}-{how}"), mount=place.mount)["password"] == CANARY
+
+
+def test_what_was_rolled_back_undeleted_and_destroyed(place, openbao):
+    """Of four versions of each secret: by the commands above, in this order."""
+    for mode in MODES:
+        for how in BOTH:
+            known = openbao.call("GET", f"{place.mount}/metadata/kept/{mode}-{how}")["data"]["versions"]
+            assert [version["destroyed"] for version in known.values()] == [False, False, True, False]
+            assert [bool(version["deletion_time"]) for version in known.values()] == [False] * 4
+
+
+@pytest.mark.parametrize("mode", ["production"], indirect=True)
+def test_production_talks_to_an_authority_that_it_trusts(mode, addresses, monkeypatch):
+    """It says which option would name one; and it talks through nothing but TLS to what is not on loopback."""
+    monkeypatch.delenv("VAULT_CACERT")
+    with Pipes(Case("get database/connection password"), mode) as pipes:
+        code, out, err = pipes.ended()
+    assert (code, out) == (5, "")
+    assert "certificate is not to be trusted" in err
+    assert "Check `ca_cert`" in err
+    monkeypatch.setenv("VAULT_ADDR", "http://vault.example:8200")
+    with Pipes(Case("get database/connection password"), mode) as pipes:
+        code, out, err = pipes.ended()
+    assert (code, out) == (7, "")
+    assert "VAULT_ADDR: http://vault.example is not https" in err
 
 
 @pytest.mark.parametrize("mode", ["production"], indirect=True)
