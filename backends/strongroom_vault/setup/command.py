@@ -16,10 +16,11 @@ import click
 from strongroom.config import durations
 from strongroom.errors import shown
 from strongroom.model import SensitiveDict, SensitiveStr
-from strongroom.store import time_limit
 from strongroom_vault import targeting
+from strongroom_vault.session import Session
 from strongroom_vault.setup import credential, guide, wording
 from strongroom_vault.setup.apply import REFUSED, apply
+from strongroom_vault.setup.connecting import connect
 from strongroom_vault.setup.delivery import Delivery, secret_id_delivery, token_delivery
 from strongroom_vault.setup.look import check_rights, look
 from strongroom_vault.setup.options import Given
@@ -28,9 +29,6 @@ from strongroom_vault.targeting import Target, chosen
 
 _DIFFERENT, _PARTIAL = 10, 8
 """Of the table of exit codes: what was compared differs; done in part."""
-
-_TIME = 120.0
-"""How long all of it may take, in seconds; each request has the usual time."""
 
 _FILE = click.Path(path_type=Path)
 _POLICIES = click.Choice((guide.APP_READ, guide.DATABASE_READ, guide.DATABASE_WRITE))
@@ -107,14 +105,12 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
         audit_file=given.audit_file,
         role=role,
     )
-    from strongroom_vault.opening import open_session
-
-    with closing(open_session(**about.options)) as session, time_limit(_TIME):
+    with closing(connect(**about.options)) as session:
         found = look(session, wanted)
         steps = plan(wanted, found)
         delivery = _delivery(given, about, wanted, session)
         handed = () if delivery is None else (delivery.step,)
-        check_rights(session, (*steps, *handed), found.denied)
+        check_rights(session, (*steps, *handed), found.denied, origin=about.token)
         pending = [step for step in (*steps, *handed) if step.pending]
         report = wording.Report(about, dry_run=given.dry_run)
         if given.dry_run:
@@ -149,7 +145,7 @@ def _with_token(about: Target) -> Target:
     return replace(about, options=SensitiveDict({**about.options, "token": token}), token="the prompt")  # noqa: S106  # in words
 
 
-def _delivery(given: Given, about: Target, wanted: Wanted, session: Any) -> Delivery | None:
+def _delivery(given: Given, about: Target, wanted: Wanted, session: Session) -> Delivery | None:
     """What the application gets, if it gets something."""
     if given.wants_secret_id and wanted.role is not None:
         return secret_id_delivery(given.secret_id_file, role=wanted.role, wrap_ttl=given.wrapping, session=session)
@@ -164,10 +160,8 @@ def _delivery(given: Given, about: Target, wanted: Wanted, session: Any) -> Deli
     )
 
 
-def _session_with(about: Target, token: SensitiveStr) -> Any:
-    from strongroom_vault.opening import open_session
-
-    return open_session(**{**about.options, "auth": None, "token": token})
+def _session_with(about: Target, token: SensitiveStr) -> Session:
+    return connect(**{**about.options, "auth": None, "token": token})
 
 
 def _replaced(pending: Sequence[Step]) -> list[str]:

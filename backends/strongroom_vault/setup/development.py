@@ -6,23 +6,22 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import TypeVar
 
-from strongroom.store import time_limit
-from strongroom_vault.opening import open_session
 from strongroom_vault.server import DevServer
 from strongroom_vault.session import Session
 from strongroom_vault.setup import guide
 from strongroom_vault.setup.apply import apply
+from strongroom_vault.setup.connecting import connect
 from strongroom_vault.setup.look import look
 from strongroom_vault.setup.plan import Wanted, plan
 
 _R = TypeVar("_R")
-_TIME = 60.0
 
 
 def set_up(server: DevServer, mounts: Iterable[str]) -> None:
     """Mounts a KV version 2 engine at each of these, and writes the guide's policies for the first.
 
     Raises:
+        PluginError: as `connect` does.
         StoreError: the server does not take it.
     """
     first, *others = mounts
@@ -34,9 +33,10 @@ def with_server(server: DevServer, wanted: Wanted, then: Callable[[Session], _R]
     """Gives the server what is wanted, and returns what is done then in the same session.
 
     Raises:
+        PluginError: as `connect` does.
         StoreError: the server does not take it.
     """
-    with closing(open_session(url=server.url, token=server.token, mount=wanted.mount)) as session, time_limit(_TIME):
+    with closing(connect(url=server.url, token=server.token, mount=wanted.mount)) as session:
         for _ in apply(session, wanted, plan(wanted, look(session, wanted))):
             pass
         return then(session)

@@ -28,13 +28,14 @@ def look(session: Session, wanted: Wanted) -> Found:
     return _Look(session).found(wanted)
 
 
-def check_rights(session: Session, steps: Iterable[Step], denied: Iterable[str]) -> None:
+def check_rights(session: Session, steps: Iterable[Step], denied: Iterable[str], *, origin: str) -> None:
     """Refuses steps that the token may not all take, before the first of them is taken.
 
     Args:
         session: asks.
         steps: what is to be done.
         denied: API paths that it may not even look at.
+        origin: where the token comes from, in words.
 
     Raises:
         PermissionDeniedError: names what the token must be allowed.
@@ -50,7 +51,7 @@ def check_rights(session: Session, steps: Iterable[Step], denied: Iterable[str])
         listed = [f"{' and '.join(sorted(names))} on {path}" for path, names in sorted(lacking.items())]
         more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
         reason = f"the token may not do all of this, and nothing was done: it lacks {', '.join(listed[:_SHOWN])}{more}"
-        raise PermissionDeniedError(reason=reason, hint="Use a token whose policies allow it, in VAULT_TOKEN")
+        raise PermissionDeniedError(reason=reason, hint=f"Put one that may into VAULT_TOKEN; this one is from {origin}")
 
 
 def _lacking(session: Session, rights: Mapping[str, frozenset[str]]) -> dict[str, Iterable[str]]:

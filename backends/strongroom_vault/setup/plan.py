@@ -213,7 +213,9 @@ def _role(wanted: Wanted, found: Found) -> Iterator[Step]:
         yield Step(f"configuration of auth/{role.mount}/", State.LEFT, hint)
     what = f"{role.method} role {role.name}"
     if found.role is None:
-        yield _step(what, role.path, State.MISSING, role.fields, {"create"})
+        step = _step(what, role.path, State.MISSING, role.fields, {"create"})
+        told = {f"{role.path}/role-id": frozenset({"read"})} if role.method == "approle" else {}
+        yield replace(step, rights={**step.rights, **told})
         return
     there = found.role
     others = [name for name, value in role.fields.items() if _ordered(there.get(name)) != _ordered(value)]

@@ -75,8 +75,8 @@ class Report:
         self._steps.append((step, outcome))
         if outcome == "refused":
             _say(
-                f"refused: {step.what}: this server takes no such audit device through its API (HTTP 400); OpenBao has "
-                'them in its configuration: audit "file" "…" { options = { file_path = … } }'
+                f"refused: {step.what} (HTTP 400): the server may not be able to write there, or takes no audit device "
+                'through its API, as OpenBao, whose configuration has them: audit "file" "main" { options = { … } }'
             )
         else:
             _say(f"{outcome}: {step.what}{f': {step.detail}' if step.state is State.LEFT else ''}")
