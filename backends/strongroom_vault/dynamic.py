@@ -212,7 +212,11 @@ class VaultDynamic:
             raise SecretNotFoundError(path, "it is not among the `paths` of the store")
         if (held := self._held(role)) is not None:
             return self._secret(path, held)
-        if not role.lock.acquire(timeout=remaining()):
+        # While another thread asks for others, what still lives is good enough for the rest.
+        living = self._living(role)
+        if not role.lock.acquire(timeout=remaining() if living is None else 0):
+            if living is not None:
+                return self._secret(path, living)
             raise StoreUnavailableError(path, "the request for credentials that is under way takes too long")
         try:
             return self._secret(path, self._held(role) or self._other(path, role))
@@ -226,19 +230,25 @@ class VaultDynamic:
             self._renewer.wake()
         return Secret(path, held.data, ttl=max(0.0, held.serves_until - at))
 
+    def _living(self, role: _Role) -> Credentials | None:
+        """What is in use and lets in, as far as is known."""
+        held = role.held
+        good = held is not None and held.token is self._session.held and self._clock() < held.ends
+        return held if good else None
+
     def _held(self, role: _Role) -> Credentials | None:
         """What is in use, while reads are answered with it."""
-        held = role.held
-        good = held is not None and held.token is self._session.held and self._clock() < held.serves_until
-        return held if good else None
+        held = self._living(role)
+        return held if held is not None and self._clock() < held.serves_until else None
 
     def _other(self, path: str, role: _Role) -> Credentials:
         """What the engine makes now; what is in use, where that lives and no other can be had."""
         try:
-            made = self._leasing.make(path, role.place)
+            with time_limit(remaining() if self._living(role) is None else remaining() / 2):
+                made = self._leasing.make(path, role.place)
         except StoreUnavailableError as error:
-            held, at = role.held, self._clock()
-            if held is None or at >= held.ends:
+            held, at = self._living(role), self._clock()
+            if held is None:
                 raise
             reason = error.reason or error.summary
         else:

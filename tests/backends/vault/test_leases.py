@@ -1,13 +1,16 @@
 """When credentials are renewed, replaced and let go, with a clock that tests move and a server that answers as told."""
 
 import logging
+import threading
+import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
 from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableError
-from strongroom.store import time_limit
+from strongroom.store import remaining, time_limit
 from strongroom_vault.address import Address
 from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.dynamic import VaultDynamic
@@ -23,6 +26,8 @@ class Server:
 
     def __init__(self, fault_server, answered):
         self.fault_server, self.answered, self.replies, self.made = fault_server, answered, {}, 0
+        self.open = threading.Event()
+        self.open.set()
         fault_server.answers[:] = [self.answer]
         self.makes()
 
@@ -32,6 +37,7 @@ class Server:
         if name == "app" and isinstance(body, dict) and "username" in body.get("data", {}):
             self.made += 1
             body["data"]["username"] = f"user-{self.made}"
+        self.open.wait(30)
         connection.sendall(self.answered(status, body))
 
     @property
@@ -173,6 +179,33 @@ def test_where_no_others_can_be_had_the_old_ones_serve_to_their_end(server, open
         opened.store.read(PATH)
     server.makes()
     assert user(opened) == "user-2"
+
+
+def test_while_one_thread_asks_for_others_the_rest_go_on_with_what_lives(server, opened):
+    """Nobody waits for an engine that takes its time, and no cache keeps what is near its end."""
+    user(opened)
+    opened.clock.time += 86
+    server.open.clear()
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(user, opened)
+        while server.asked != ["app", "app"]:
+            time.sleep(0.01)
+        secret = opened.store.read(PATH)
+        assert (secret.data["username"], secret.ttl) == ("user-1", 0)
+        server.open.set()
+        assert asking.result(30) == "user-2"
+    assert user(opened) == "user-2"
+
+
+def test_an_engine_that_hangs_leaves_time_for_what_lives(server, opened):
+    """Half of what the read may take."""
+    user(opened)
+    opened.clock.time += 86
+    server.open.clear()
+    with time_limit(1.0):
+        assert user(opened) == "user-1"
+        assert remaining() > 0
+    server.open.set()
 
 
 def test_renewals_that_fail_end_with_the_lease_and_are_never_a_hot_loop(server, opened):
