@@ -119,6 +119,20 @@ def stores(ctx: click.Context, incomplete: str) -> list[str]:
     return _words(incomplete, (link.store for link in _config(ctx).chain))
 
 
+def plugins(_: click.Context, incomplete: str) -> list[str]:
+    """The names of the store plugins that are installed."""
+    from strongroom import plugins
+
+    return _words(incomplete, (plugin.name for plugin in plugins.installed()))
+
+
+def command(ctx: click.Context, incomplete: str) -> list[str]:
+    """The words of `run`: a program that the shell would find, then the names of files."""
+    if ctx.params.get("command") or "/" in incomplete or not incomplete:
+        return files(incomplete)
+    return _words(incomplete, _programs())
+
+
 def environments(ctx: click.Context, incomplete: str) -> list[str]:
     """The environments of the configuration file."""
     from strongroom import discovery
@@ -135,6 +149,8 @@ KINDS: Mapping[str, Callable[[click.Context, str], list[str]]] = {
     "path, then keys": path_then_keys,
     "version": versions,
     "store": stores,
+    "plugin": plugins,
+    "command": command,
     "environment": environments,
 }
 
@@ -200,6 +216,13 @@ def _files(typed: str) -> list[str]:
         return []
     names = (f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
     return [above + each for each in _words(name, names) if name or not each.startswith(".")]
+
+
+def _programs() -> Iterator[str]:
+    """What stands in the folders of PATH and may be run."""
+    for folder in filter(None, os.environ.get("PATH", "").split(os.pathsep)):
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries if entry.is_file() and os.access(entry.path, os.X_OK))
 
 
 def _words(incomplete: str, found: Iterable[str]) -> list[str]:

@@ -52,9 +52,13 @@ def tab(script):
 
 
 @pytest.fixture
-def configured() -> None:
-    """`./strongroom.toml` with secrets in memory, some under names that a shell would run."""
+def configured(monkeypatch) -> None:
+    """`./strongroom.toml` with secrets in memory, some under names that a shell would run, and programs in PATH."""
     Path("strongroom.toml").write_text(MEMORY, "utf-8")
+    Path("bin").mkdir()
+    for name, permission in {"strongroom-a": 0o755, "strongroom-b": 0o755, "strongroom-c": 0o644}.items():
+        (Path("bin") / name).touch(permission)
+    monkeypatch.setenv("PATH", f"{Path('bin').absolute()}{os.pathsep}/none{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.mark.usefixtures("configured")
@@ -85,6 +89,11 @@ def configured() -> None:
         (("list", "s"), ["services/"]),
         (("--environment", ""), ["dev", "prod"]),
         (("--environment", "dev", "get", "da"), ["database/connection"]),
+        (("stores", "me"), ["memory"]),
+        (("run", "--", "strongroom-"), ["strongroom-a", "strongroom-b"]),
+        (("run", "strongroom-"), ["strongroom-a", "strongroom-b"]),
+        (("run", "--", "strongroom-a", "strongroom.t"), ["strongroom.toml"]),
+        (("run", "--", "bin/strongroom-c"), ["bin/strongroom-c"]),
         (("get", "nothing/like/this"), []),
         (("get", "../"), []),
         (("get", "a//"), []),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strongroom.cli import output
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.invocation import Invocation, completed, current
 from strongroom.plugins import capabilities
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("stores")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completed("plugin"))
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each plugin.")
 @current
 def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ import click
 
 from strongroom.cli import keeping, needs, output, parent
 from strongroom.cli.credentials import without_credentials
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.invocation import Invocation, completed, current
 
 if TYPE_CHECKING:
     from strongroom.requirements import Requirement
@@ -23,7 +23,14 @@ NOT_THERE = 127
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
+@click.argument(
+    "command",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="COMMAND...",
+    shell_complete=completed("command"),
+)
 @current
 def run_command(invocation: Invocation, command: tuple[str, ...]) -> None:
     """Run COMMAND with the variables of [secrets] in its environment.
