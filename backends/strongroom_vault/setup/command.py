@@ -74,6 +74,7 @@ def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
 )
 @click.option("--kubernetes-role", metavar="NAME", help="Make this Kubernetes role for the application to log in with.")
 @click.option("--service-account", metavar="NS/NAME", help="Who may use the Kubernetes role.")
+@click.option("--audience", metavar="NAME", help="Whom the service account's tokens have to be for.")
 @click.option("--auth-mount", metavar="PATH", help="Where the role's method is mounted, if not under its own name.")
 @click.option("--reveal", is_flag=True, help="Print the new token or secret_id: mind who keeps the output.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON object.")

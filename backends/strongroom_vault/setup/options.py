@@ -37,6 +37,7 @@ class Given:
     wrap_ttl: int
     kubernetes_role: str | None
     service_account: str | None
+    audience: str | None
     auth_mount: str | None
     reveal: bool
     as_json: bool
@@ -78,6 +79,7 @@ class Given:
             if not (namespace and account):
                 raise click.UsageError("--service-account is NAMESPACE/NAME")
             fields |= {"bound_service_account_names": [account], "bound_service_account_namespaces": [namespace]}
+            fields |= {"audience": self.audience} if self.audience else {}
         _check_name("the name of the role", name, segments=1)
         _check_name("--auth-mount", mount)
         return Role(method, mount, name, fields)
@@ -89,6 +91,7 @@ class Given:
         for wrong, words in (
             (self.approle and self.kubernetes_role, "--approle and --kubernetes-role are two ways to log in: give one"),
             (bool(self.kubernetes_role) != bool(self.service_account), "--kubernetes-role needs --service-account"),
+            (self.audience and not self.kubernetes_role, "--audience goes with --kubernetes-role"),
             (self.secret_id_file and not self.approle, "--secret-id-file goes with --approle"),
             (self.auth_mount and not role, "--auth-mount goes with --approle or --kubernetes-role"),
             (self.env_file and role, "--env-file is for a token: what a role needs is printed"),

@@ -230,6 +230,7 @@ def test_what_is_no_entry_is_counted_and_left_out(print_policy):
     assert done.out.count("path ") == 1
     assert "JSON format: 6" in done.err
     assert print_policy("--from-audit", "nowhere").code == 7
+    assert print_policy("--from-audit", "-", piped=f"{good}\n").out == done.out
 
 
 def test_who_and_where_narrow_it():

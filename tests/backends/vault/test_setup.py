@@ -491,6 +491,9 @@ def test_a_role_of_kubernetes_is_bound_to_one_service_account(server, setup):
     assert "auth/kubernetes-eu1/config" in done.err
     assert 'auth = { method = "kubernetes", mount = "kubernetes-eu1", role = "billing" }' in done.out
     assert setup(*arguments, "--dry-run").code == 0
+    assert "audience is None, not vault" in setup(*arguments, "--audience", "vault", "--dry-run").err
+    assert setup(*arguments, "--audience", "vault", "--yes").code == 0
+    assert server.call("GET", "auth/kubernetes-eu1/role/billing")["data"]["audience"] == "vault"
     assert setup("--approle", "x", "--auth-mount", "kubernetes-eu1").code == 7
 
 
@@ -501,6 +504,7 @@ def test_a_role_of_kubernetes_is_bound_to_one_service_account(server, setup):
         ("--kubernetes-role", "b"),
         ("--kubernetes-role", "b", "--service-account", "app"),
         ("--secret-id-file", "f"),
+        ("--approle", "a", "--audience", "vault"),
         ("--auth-mount", "m"),
         ("--approle", "../../sys/mounts"),
         ("--approle", "a", "--env-file", ".env"),
