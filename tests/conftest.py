@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aws import Moto
 from strongroom_vault.testing import TestVault
 
 _AMBIENT = re.compile(
@@ -73,3 +74,11 @@ def kv2(openbao) -> str:
 def kv1(openbao) -> str:
     """The name of an empty KV version 1 mount on the shared server."""
     return openbao.fresh_mount(version=1)
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Moto]:
+    """The AWS that all tests share, without checks of signatures and policies. Use names of your own."""
+    server = Moto()
+    yield server
+    server.close()

@@ -1,0 +1,74 @@
+"""moto as a server on loopback, in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import boto3
+
+_PROGRAM = Path(__file__).parent / "backends" / "aws" / "server.py"
+REGION = "eu-west-1"
+
+
+CREDENTIALS = {"aws_access_key_id": "AKIDCANARY", "aws_secret_access_key": "canary-secret-key"}
+
+
+def found_here(monkeypatch):
+    """What boto3 finds: these credentials and this region, and none of a machine in the cloud."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    for name, text in CREDENTIALS.items():
+        monkeypatch.setenv(name.upper(), text)
+
+
+class Moto:
+    """A moto server in a process of its own.
+
+    Args:
+        checked: after how many requests it checks signatures and policies; None for never.
+    """
+
+    def __init__(self, checked: int | None = None) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        environment = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
+        if checked is not None:
+            environment["INITIAL_NO_AUTH_ACTION_COUNT"] = str(checked)
+        self.url = f"http://127.0.0.1:{port}"
+        self._process = subprocess.Popen(
+            [sys.executable, str(_PROGRAM), str(port)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while not self._answers():
+            assert self._process.poll() is None, "moto ended before it answered"
+            assert time.monotonic() < deadline, "moto did not answer within a minute"
+            time.sleep(0.05)
+
+    def client(self, service, **options):
+        """A client of boto3's, for what a test does without Strongroom."""
+        given = {"endpoint_url": self.url, "region_name": REGION, **CREDENTIALS, **options}
+        return boto3.client(service, **given)
+
+    def use(self, monkeypatch):
+        """Makes it the AWS that boto3 finds, and nothing of this machine's."""
+        monkeypatch.setenv("AWS_ENDPOINT_URL", self.url)
+        found_here(monkeypatch)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/moto-api/", timeout=5) as answer:
+            return answer.status == 200
+        return False
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait(30)

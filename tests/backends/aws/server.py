@@ -1,0 +1,26 @@
+"""moto as a server, made to refuse what AWS refuses and moto lets pass: `python server.py PORT`."""
+
+import functools
+import sys
+
+from moto import server
+from moto.secretsmanager.exceptions import InvalidRequestException
+from moto.secretsmanager.models import SecretsManagerBackend
+
+
+def refuse_while_scheduled(operation):
+    """Of a secret that is scheduled for deletion, AWS changes neither the value nor the tags."""
+
+    @functools.wraps(operation)
+    def checked(self, secret_id, *arguments, **options):
+        if self._is_valid_identifier(secret_id) and self.secrets[secret_id].is_deleted():
+            raise InvalidRequestException("it was marked for deletion")
+        return operation(self, secret_id, *arguments, **options)
+
+    return checked
+
+
+SecretsManagerBackend.put_secret_value = refuse_while_scheduled(SecretsManagerBackend.put_secret_value)
+
+if __name__ == "__main__":
+    server.main(["-H", "127.0.0.1", "-p", sys.argv[1]])
