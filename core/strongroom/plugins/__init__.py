@@ -116,14 +116,23 @@ def offers(group: str, plugin: str) -> bool:
     return plugin in by_name(group)
 
 
-def settings(config: Config, store: str) -> Mapping[str, Setting]:
+def settings(config: Config, store: str, group: str = STORES) -> Mapping[str, Setting]:
     """The options of a store as they are resolved now, each with its origin in words.
 
     Raises:
         PluginError, ConfigurationError: as `prepare` does.
     """
+    return resolve(config.store(store), schema(config, store, group), config, _read_file)
+
+
+def schema(config: Config, store: str, group: str = STORES) -> Schema:
+    """What the plugin of a store takes.
+
+    Raises:
+        PluginError: as `prepare` does.
+    """
     about = config.store(store)
-    return resolve(about, read_schema(_load(STORES, about), about.plugin), config, _read_file)
+    return read_schema(_load(group, about), about.plugin)
 
 
 def installed() -> list[Plugin]:
