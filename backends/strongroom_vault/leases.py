@@ -12,6 +12,9 @@ from strongroom.model import SensitiveDict
 from strongroom_vault.lifetime import Lease, Step, after_failure, next_step, renewed
 from strongroom_vault.tokens import Held
 
+_ROUNDING = 0.5
+"""The server tells what is left of a lease to the nearest second, which may be so much later than its end, in seconds."""
+
 
 @dataclass(slots=True, eq=False)
 class Credentials:
@@ -34,12 +37,13 @@ class Credentials:
     _renew_after: float = -math.inf
     _replacements_failed: int = 0
     _replace_after: float = -math.inf
+    _rounded: float = 0.0
 
     @property
     def ends(self) -> float:
-        """When the server lets it in no more."""
+        """When the server lets it in no more, or somewhat before that."""
         token = None if self.token is None else self.token.lease
-        return min(self.life.ends, math.inf if token is None else token.ends)
+        return min(self.life.ends - self._rounded, math.inf if token is None else token.ends)
 
     @property
     def serves_until(self) -> float:
@@ -68,7 +72,7 @@ class Credentials:
     def renewed(self, began: float, ttl: float, draw: float, *, renewable: bool) -> None:
         """A renewal has brought so many seconds, as `lifetime.renewed` has it."""
         self.life = renewed(self.life, began, ttl, draw, renewable=renewable)
-        self._renewals_failed, self._renew_after = 0, -math.inf
+        self._renewals_failed, self._renew_after, self._rounded = 0, -math.inf, _ROUNDING
 
     def not_renewed(self, now: float) -> None:
         """A renewal failed: it is tried again while there is time, and a read before that gets others."""

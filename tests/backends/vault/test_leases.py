@@ -239,6 +239,18 @@ def test_a_lease_that_cannot_be_renewed_is_replaced_early(server, opened):
     assert user(opened) == "user-2"
 
 
+def test_the_last_second_may_be_half_of_one(server, opened):
+    """What is left of a lease comes rounded: nothing is served that may be over."""
+    server.makes(ttl=2)
+    user(opened)
+    server.renews(ttl=2)
+    opened.clock.time += 1.5
+    opened.turn()
+    assert opened.store.read(PATH).ttl == 1.5
+    opened.clock.time += 1.5
+    assert user(opened) == "user-2"
+
+
 def test_a_lease_of_no_time_is_given_and_not_kept(server, opened):
     """Each read gets others."""
     server.makes(ttl=0)
