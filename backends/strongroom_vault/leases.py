@@ -13,7 +13,7 @@ from strongroom_vault.lifetime import Lease, Step, after_failure, next_step, ren
 from strongroom_vault.tokens import Held
 
 _ROUNDING = 0.5
-"""The server tells what is left of a lease to the nearest second, which may be so much later than its end, in seconds."""
+"""The server tells what is left of a lease to the nearest second: so many seconds later than its end at most."""
 
 
 @dataclass(slots=True, eq=False)
