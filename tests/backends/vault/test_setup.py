@@ -159,6 +159,23 @@ def test_without_a_chain_an_address_is_enough(server, setup, monkeypatch):
     assert done.out == f"VAULT_ADDR={server.url}\n"
 
 
+def test_a_package_that_is_missing_is_named_with_what_brings_it(setup, monkeypatch):
+    """The command is there without the extra, since the store's plugin is."""
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
+    monkeypatch.setenv("VAULT_TOKEN", "t")
+    monkeypatch.setitem(sys.modules, "strongroom_vault.transport", None)
+    done = setup()
+    assert done.code == 7
+    assert "strongroom[vault]" in done.err
+
+
+def test_a_server_that_is_gone_is_an_outage(setup, monkeypatch):
+    """5: worth trying again."""
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
+    monkeypatch.setenv("VAULT_TOKEN", "t")
+    assert setup().code == 5
+
+
 # --- what is there stays ----------------------------------------------------------------------------------------------
 
 
@@ -201,6 +218,9 @@ def test_a_mount_of_version_1_is_refused(server, setup):
     assert setup("--mount", "transit", "--url", server.url).code == 0
     server.call("POST", "sys/mounts/totp", {"type": "totp"})
     assert setup("--mount", "totp").code == 7
+    below = setup("--mount", "secret/below")
+    assert below.code == 7
+    assert "below the mount 'secret/'" in below.err
 
 
 def test_a_policy_of_the_same_name_is_replaced_by_a_yes_alone(server, setup):
@@ -273,6 +293,19 @@ def test_the_token_reads_what_the_guide_reads_and_lists_it(server, setup):
     store.close()
     scans = [path for operation, path in audited(server) if operation == "scan"]
     assert scans == ["secret/metadata/database/"]
+
+
+def test_the_env_file_is_all_that_an_application_needs(server, setup, command, monkeypatch):
+    """As in the guide's quick start: set up, then ask. Nothing of it is in the process."""
+    assert setup("--env-file", ".env").code == 0
+    server.put("database/connection", {"url": "postgres://"})
+    monkeypatch.delenv("VAULT_ADDR")
+    monkeypatch.delenv("VAULT_TOKEN")
+    assert command("get", "database/connection", "url").out == "postgres://"
+    assert command("list", "api-keys").out.split() == ["anthropic", "google", "openai"]
+    done = setup("--mount", "other", "--yes")
+    assert done.code == 4
+    assert "VAULT_TOKEN in ./.env" in done.err
 
 
 def test_an_application_that_rotates_the_database_is_granted_it(server, setup):
@@ -571,6 +604,31 @@ def test_an_operator_needs_no_more_than_this(server, setup, monkeypatch):
     monkeypatch.setenv("VAULT_TOKEN", server.issue_token(OPERATOR))
     assert setup("--env-file", ".env").code == 0
     assert setup("--env-file", ".env", "--dry-run").code == 0
+
+
+ROLES = {
+    "sys/auth/approle": ["read", "update", "sudo"],
+    "auth/approle/role/myapp": ["read", "create", "update"],
+    "auth/approle/role/myapp/role-id": ["read"],
+    "auth/approle/role/myapp/secret-id": ["update"],
+}
+"""What it takes besides for an AppRole."""
+
+
+def test_an_operator_of_an_approle_needs_no_more_than_this(server, setup, monkeypatch):
+    """What reads the role_id is asked about before the role is made, too."""
+    rules = {path: names for path, names in OPERATOR.items() if not path.startswith("auth/")}
+    arguments = ("--approle", "myapp", "--secret-id-file", "wrapped")
+    for lacking in ROLES:
+        some = {path: names for path, names in ROLES.items() if path != lacking}
+        monkeypatch.setenv("VAULT_TOKEN", server.issue_token(rules | some))
+        with unchanged(server):
+            done = setup(*arguments)
+        assert done.code == 4
+        assert lacking in done.err
+    monkeypatch.setenv("VAULT_TOKEN", server.issue_token(rules | ROLES))
+    assert setup(*arguments).code == 0
+    assert setup(*arguments, "--dry-run").code == 0
 
 
 @pytest.mark.parametrize("lacking", sorted(OPERATOR))
