@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from strongroom import errors
+from strongroom.cli import root
 from strongroom.cli.exit_codes import CODES, ExitCode, code_of
 from strongroom.cli.invocation import Invocation
+from strongroom.cli.main import main
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
 
 EXPECTED = {
@@ -187,6 +189,14 @@ def test_an_interruption_is_silent(command, monkeypatch):
     failing(monkeypatch, KeyboardInterrupt())
     done = command("get", "a/b")
     assert (done.code, done.out, done.err.strip()) == (130, b"", "")
+
+
+def test_an_interruption_while_modules_are_imported_is_silent_too(monkeypatch, capsys):
+    """No traceback of an import shows that somebody was quick."""
+    monkeypatch.setattr(root, "run", lambda _: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SystemExit) as ended:
+        main(["get", "a/b"])
+    assert (ended.value.code, capsys.readouterr()) == (130, ("", ""))
 
 
 @pytest.mark.usefixtures("configured")

@@ -1,0 +1,144 @@
+"""Each code of the one table, of the installed command in a process of its own, on a real server."""
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from strongroom.cli.exit_codes import ExitCode
+from strongroom_vault.testing import FaultProxy, faults
+
+STRONGROOM = str(Path(sys.executable).parent / "strongroom")
+
+CONFIGURATION = """
+chain = ["vault"]
+
+[secrets]
+DB_PASSWORD = "database/connection#password"
+
+[stores.vault]
+mount = "MOUNT"
+"""
+
+TEAPOT, DENIED, GONE = faults.status(418), faults.status(403), faults.reset()
+
+
+@pytest.fixture(scope="module")
+def proxy(openbao):
+    """What stands between, and fails where it is asked to."""
+    with FaultProxy(openbao.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def server(openbao, proxy, kv2, monkeypatch):
+    """Two versions of one secret, a token that may do all below the mount, and the configuration of both."""
+    for value in ("old", "new"):
+        openbao.put("database/connection", {"password": value}, mount=kv2)
+    everything = ["create", "read", "update", "patch", "delete", "list"]
+    rules = {f"{kv2}/*": everything, f"sys/internal/ui/mounts/{kv2}": ["read"]}
+    Path("strongroom.toml").write_text(CONFIGURATION.replace("MOUNT", kv2), "utf-8")
+    Path("wrong.toml").write_text("chain = 1\n", "utf-8")
+    monkeypatch.setenv("VAULT_ADDR", proxy.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.issue_token(rules))
+    yield proxy
+    proxy.heal()
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (0, "get database/connection password"),
+        (0, "diff database/connection --versions 1 1"),
+        (1, "get database/connection password > /dev/full"),
+        (2, "get"),
+        (2, "destroy database/connection 1 < /dev/null"),
+        (3, "get database/none password"),
+        (3, "get database/connection none"),
+        (3, "rollback database/connection 9"),
+        (6, "get database//connection"),
+        (6, "history database/connection --store env"),
+        (7, "--config wrong.toml get database/connection"),
+        (7, "set database/connection password --store none"),
+        (10, "diff database/connection --versions 1 2"),
+        (42, "run -- sh -c 'exit 42'"),
+        (126, "run -- ./strongroom.toml"),
+        (127, "run -- no-such-program"),
+        (128 + signal.SIGTERM, "run -- sh -c 'kill -TERM $$'"),
+    ],
+)
+def test_a_code(code, line):
+    """What happened decides on it, whatever the command is."""
+    Path("strongroom.toml").write_text(Path("strongroom.toml").read_text("utf-8").replace('"]', '", "env"]'), "utf-8")
+    done = subprocess.run(["sh", "-c", f"{STRONGROOM} {line}"], stdout=subprocess.PIPE, check=False, timeout=60)
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize(
+    ("code", "fault", "line"),
+    [
+        (1, TEAPOT, "get database/connection password"),
+        (4, DENIED, "get database/connection password"),
+        (5, GONE, "get database/connection password"),
+        (5, GONE, "list"),
+        (4, DENIED, "list"),
+        (1, TEAPOT, "check"),
+        (5, GONE, "check"),
+        (4, DENIED, "run -- true"),
+        (5, GONE, "run -- true"),
+        (4, DENIED, "export --format json"),
+        (1, TEAPOT, "doctor"),
+        (4, DENIED, "doctor"),
+        (5, GONE, "doctor"),
+        (4, DENIED, "explain database/connection"),
+        (4, DENIED, "history database/connection"),
+        (4, DENIED, "delete database/connection --yes"),
+    ],
+)
+def test_what_the_server_answers_decides_on_the_code(server, code, fault, line):
+    """In the same way for each command."""
+    with server.fault(fault):
+        done = subprocess.run([STRONGROOM, *line.split()], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert done.stderr
+
+
+def test_done_in_part(server):
+    """Where the second of three versions cannot be destroyed, the first one is."""
+    asked = itertools.count()
+    with server.fault(TEAPOT, when=lambda request: "/destroy/" in request.target and next(asked) > 0):
+        destroy = [STRONGROOM, "destroy", "database/connection", "1", "2", "--yes"]
+        done = subprocess.run(destroy, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (8, "")
+    assert "of versions 1 and 2, destroyed before it failed: 1\n" in done.stderr
+
+
+def test_a_reader_that_goes_away_and_an_interruption(server):
+    """As a shell has it: 128 and the number of the signal."""
+    process = subprocess.Popen([STRONGROOM, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(60)) == (b"", 128 + signal.SIGPIPE)
+    process.stderr.close()
+    server.requests.clear()
+    with server.fault(faults.hang()):
+        process = subprocess.Popen([STRONGROOM, "list"], stderr=subprocess.PIPE)
+        while not server.requests:
+            os.sched_yield()
+        process.send_signal(signal.SIGINT)
+        with contextlib.closing(process.stderr):
+            assert (process.stderr.read().strip(), process.wait(60)) == (b"", 128 + signal.SIGINT)
+
+
+def test_every_code_of_the_table_is_one_of_these(request):
+    """One that is added is shown here."""
+    shown = {8, 128 + signal.SIGPIPE, 128 + signal.SIGINT}
+    for function in (test_a_code, test_what_the_server_answers_decides_on_the_code):
+        marks = (mark for mark in function.pytestmark if mark.name == "parametrize" and "code" in mark.args[0])
+        shown |= {code for mark in marks for code, *_ in mark.args[1]}
+    assert {int(code) for code in ExitCode} <= shown
