@@ -123,11 +123,12 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
         _ask([*(["this is production"] if config.production and pending else []), *_replaced(pending)], yes=given.yes)
         for step, done in apply(session, wanted, steps):
             report.did(step, done)
+        if role is not None and role.method == "approle":
+            report.role_id = credential.role_id(session, role)
+        # Last, so that nothing can fail between what is made and its taker.
         if delivery is not None:
             secret, words = delivery.deliver(session) if delivery.step.pending else (None, "")
             report.handed(delivery.step, secret, words)
-        if role is not None and role.method == "approle":
-            report.role_id = credential.role_id(session, role)
     report.finish(as_json=given.as_json, role=role, secret_id_file=given.secret_id_file, wrapped=bool(given.wrap_ttl))
     ctx.exit(_PARTIAL if REFUSED in report.outcomes else 0)
 
