@@ -10,8 +10,23 @@ from strongroom.formats.opening import open_csv, open_dotenv, open_json, open_ku
 from strongroom.mapping import EnvironmentMapping
 from strongroom.testing import CASES, TYPED, StoreContract
 
-PARTS = "contract/app contract/apple contract/ap contract/other contract contract/app/below top".split()
-KEYS = "user password port name host own turn copy old number inner key two sub".split()
+PARTS = ("contract/app", "contract/apple", "contract/ap", "contract/other", "contract", "contract/app/below", "top")
+KEYS = (
+    "user",
+    "password",
+    "port",
+    "name",
+    "host",
+    "own",
+    "turn",
+    "copy",
+    "old",
+    "number",
+    "inner",
+    "key",
+    "two",
+    "sub",
+)
 
 
 class FileContract(StoreContract):

@@ -46,22 +46,21 @@ class FolderLock:
         temporary = f".{name}.{secrets.token_hex(8)}.tmp"
         descriptor = os.open(temporary, _CREATE, MODE, dir_fd=self._folder)
         try:
-            try:
-                if before is not None:
-                    os.fchmod(descriptor, before.st_mode & MODE)
-                    if before.st_uid != os.geteuid():
-                        os.fchown(descriptor, before.st_uid, before.st_gid)
-                with os.fdopen(descriptor, "wb", closefd=False) as stream:
-                    stream.write(content)
-                os.fsync(descriptor)
-                after = os.fstat(descriptor)
-            finally:
-                os.close(descriptor)
+            if before is not None:
+                os.fchmod(descriptor, before.st_mode & MODE)
+                if before.st_uid != os.geteuid():
+                    os.fchown(descriptor, before.st_uid, before.st_gid)
+            with os.fdopen(descriptor, "wb", closefd=False) as stream:
+                stream.write(content)
+            os.fsync(descriptor)
             os.rename(temporary, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            after = os.fstat(descriptor)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=self._folder)
             raise
+        finally:
+            os.close(descriptor)
         os.fsync(self._folder)
         return after
 

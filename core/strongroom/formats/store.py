@@ -218,7 +218,7 @@ class FileStore:
             )
         except OSError as error:
             failure = StoreUnavailableError(
-                path, f"{self._file}: {error.strerror or 'it cannot be written'}", hint="Nothing was written"
+                path, f"{self._file}: {error.strerror or 'it cannot be written'}", hint="Check its disk and folder"
             )
         if failure is not None:
             raise failure
