@@ -111,14 +111,15 @@ class EnvironmentMapping:
             raise ConfigurationError(f"[secrets] {variable}: {error}") from None
         other = self._places.get(variable, place)
         if other != place:
+            advice = "it is built in: use another name" if variable in TABLE else "rename one of the two"
             raise ConfigurationError(
-                f"[secrets] {variable}: one variable for two places, {path}#{key} and {'#'.join(other)}: "
-                "rename one of the two"
+                f"[secrets] {variable}: one variable for two places, {path}#{key} and {'#'.join(other)}: {advice}"
             )
         keys = self._by_path.setdefault(path, {})
-        if keys.get(key, variable) != variable:
+        if (named := keys.get(key, variable)) != variable:
+            advice = "it is built in: use that name, or another path" if named in TABLE else "keep one of the two"
             raise ConfigurationError(
-                f"[secrets] {variable}: two variables for {path}#{key}, the other is {keys[key]}: keep one of the two"
+                f"[secrets] {variable}: two variables for {path}#{key}, the other is {named}: {advice}"
             )
         self._places[variable] = place
         keys[key] = variable

@@ -97,9 +97,15 @@ class TestConflicts:
     @pytest.mark.parametrize(
         ("secrets", "words"),
         [
-            ({"DATABASE_URL": ("app/db", "url")}, ("DATABASE_URL", "app/db#url", "database/connection#url")),
-            ({"PGHOST": ("database/connection", "host")}, ("PGHOST", "DB_HOST", "database/connection#host")),
-            ({"A": ("x", "y"), "B": ("x", "y")}, ("A", "B", "x#y")),
+            (
+                {"DATABASE_URL": ("app/db", "url")},
+                ("DATABASE_URL", "app/db#url", "database/connection#url: it is built in: use another name"),
+            ),
+            (
+                {"PGHOST": ("database/connection", "host")},
+                ("PGHOST", "database/connection#host", "DB_HOST: it is built in: use that name"),
+            ),
+            ({"A": ("x", "y"), "B": ("x", "y")}, ("A", "B", "x#y", "keep one of the two")),
             ({"MY-NAME": ("x", "y")}, ("'MY-NAME'",)),
             ({"1ST": ("x", "y")}, ("'1ST'",)),
             ({"": ("x", "y")}, ("''",)),
