@@ -1,0 +1,68 @@
+"""Every field that a command prints with `--json` is named where the documentation tells of that command."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.cli.root import run
+
+PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
+
+CONFIGURATION = """
+chain = ["memory", "env"]
+
+[secrets]
+DB_PORT = "database/connection#port"
+
+[stores.memory.secrets."database/connection"]
+host = "db.example"
+port = 5432
+"""
+
+COMMANDS = [
+    ("get", "get --json database/connection"),
+    ("get", "get --json database/connection#port"),
+    ("set", "set database/connection --json document.json"),
+    ("delete", "delete database/connection --json"),
+    ("history", "history database/connection --json"),
+    ("diff", "diff database/connection --versions 1 1 --json --reveal"),
+    ("rollback", "rollback database/connection 1 --json"),
+    ("undelete and destroy", "undelete database/connection 1 --json"),
+    ("undelete and destroy", "destroy database/connection 1 --json --yes"),
+    ("list", "list --json"),
+    ("check", "check --json"),
+    ("explain", "explain --json database/connection port"),
+    ("doctor", "doctor --json"),
+    ("config", "config show --json"),
+    ("config", "config check --json"),
+    ("stores", "stores --json"),
+]
+
+BY_NAME = {"data", "labels", "facts", "settings", "secrets", "stores", "options"}
+"""Fields whose objects are by name, a user's or a store's, where they are no arrays."""
+
+
+def fields(value: object) -> Iterator[str]:
+    """The fields of a document, at every depth."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield name
+            yield from fields(list(item.values()) if name in BY_NAME and isinstance(item, dict) else item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from fields(item)
+
+
+@pytest.mark.parametrize(("section", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
+def test_every_field_is_documented(section, line, capsysbinary):
+    """A document that grows is described anew."""
+    Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
+    Path("document.json").write_text('{"password": "hunter2"}', "utf-8")
+    assert run(line.split()) == 0
+    text = PAGE.read_text("utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    printed = set(fields(json.loads(capsysbinary.readouterr().out)))
+    assert "version" in printed
+    assert printed - set(re.findall(r"`(\w+)`", text)) == set()
