@@ -25,7 +25,7 @@ context of any of these ever holds a secret's value, a token, or the body of a r
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 _SHOWN_LENGTH = 120
 
@@ -106,7 +106,15 @@ class PluginError(StrongroomError):
 
 
 class MigrationError(StrongroomError):
-    """A migration was not completed. The message says what was and what was not done."""
+    """A migration was not completed. The message says what was and what was not done.
+
+    Attributes:
+        report: a `strongroom.migrate.Report` of each secret; None where nothing was begun.
+    """
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class StoreError(StrongroomError):

@@ -1,4 +1,4 @@
-"""The types of a migration: what is to become of each secret, and what became of it. Pure, and without a value."""
+"""The types of a plan: what is to become of each secret. Pure, and without a value."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class OnConflict(StrEnum):
 
 
 class PlannedKey(NamedTuple):
-    """One key of a planned secret: what becomes of it, and the size of the source's value in bytes, as JSON or text."""
+    """One key of a planned secret: what becomes of it, and the size of the source's value in bytes, as JSON or text.
+
+    Of a key that only the target has, which is kept, the size is 0: it is none of the source's.
+    """
 
     name: str
     change: Change
@@ -81,12 +84,14 @@ class Plan:
     """What a migration would do. It holds no value and no digest, so that it can be kept and reviewed.
 
     Attributes:
+        id: a name of its own, by which this machine remembers what the secrets were when it was made.
         sources: the stores it reads, as they were named.
         target: the store it writes, as it was named.
         on_conflict: what becomes of secrets in conflict.
         items: one for each secret, in the order of the sources.
     """
 
+    id: str
     sources: tuple[str, ...]
     target: str
     on_conflict: OnConflict
@@ -99,12 +104,15 @@ class Plan:
     @property
     def is_blocked(self) -> bool:
         """Nothing may be written: something is in conflict, and that is to fail."""
-        return self.on_conflict is OnConflict.FAIL and self.count(State.CONFLICT) > 0
+        return self.on_conflict is OnConflict.FAIL and any(item.state is State.CONFLICT for item in self.items)
+
+    def writes(self, item: Item) -> bool:
+        """Whether a run would write that item."""
+        if item.state is State.CONFLICT:
+            return self.on_conflict in {OnConflict.OVERWRITE, OnConflict.MERGE}
+        return item.state in {State.CREATE, State.CHANGE}
 
     @property
     def pending(self) -> list[Item]:
         """The items that a run would write."""
-        writes = {State.CREATE, State.CHANGE}
-        if self.on_conflict in {OnConflict.OVERWRITE, OnConflict.MERGE}:
-            writes.add(State.CONFLICT)
-        return [item for item in self.items if item.state in writes]
+        return [item for item in self.items if self.writes(item)]

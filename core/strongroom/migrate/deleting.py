@@ -1,0 +1,148 @@
+"""Deleting at the source what a migration has brought to the target: what is verified, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from strongroom.config import Config
+from strongroom.errors import MigrationError, SecretNotFoundError, StoreError, StrongroomError, shown
+from strongroom.front import Front
+from strongroom.migrate.comparing import covers
+from strongroom.migrate.endpoints import Endpoint, Endpoints
+from strongroom.migrate.items import Plan, State
+from strongroom.migrate.parallel import OutageWatch, in_threads, read_each
+from strongroom.migrate.report import Action, ItemState, OnProgress, Report
+from strongroom.migrate.results import Results
+from strongroom.migrate.runs import Home
+from strongroom.migrate.sources import Source
+from strongroom.model import Secret
+
+_GROUP = 128
+
+
+def delete_source(
+    run: str | None = None,
+    *,
+    config: Config | None = None,
+    stores: Mapping[str, Endpoint] | None = None,
+    home: Path | None = None,
+    progress: OnProgress | None = None,
+) -> Report:
+    """Deletes at the source each secret of a run that the target has, whole, at this moment.
+
+    Both ends are read just before. A secret is deleted when the target has every key of it with the same value; every
+    other one stays, and is reported. The first one is deleted alone, and the target read again: where it is gone there
+    too, source and target are one place, it is written back, and nothing more is deleted.
+
+    Args:
+        run: its name; None is the last one.
+        config: as `apply` has it.
+        stores: as `apply` has it.
+        home: as `apply` has it.
+        progress: as `apply` has it.
+
+    Raises:
+        MigrationError: there is no such run, another one writes to its target, or source and target are one place; or
+            not everything was deleted: `report` says what was.
+        UnsupportedOperationError: a source cannot be written.
+        ConfigurationError, PluginError, StoreError: a store cannot be opened.
+    """
+    opened = Home(home)
+    found = opened.find(run)
+    plan = opened.plan_of(found)
+    with (
+        Endpoints(config, stores) as ends,
+        opened.lock(ends.identity(plan.target), plan.target),
+        closing(opened.journal_of(found)) as journal,
+    ):
+        chosen = [
+            index
+            for index, item in enumerate(plan.items)
+            if item.state is State.EQUAL or (index in journal.entries and journal.entries[index].done)
+        ]
+        results = Results(Action.DELETE_SOURCE, found.name, plan, len(chosen), progress)
+        for index in set(range(len(plan.items))) - set(chosen):
+            results.settle(index, ItemState.SKIPPED, "it was not migrated")
+        deleter = _Deleter(plan, ends.target(plan.target), results)
+        stopped: StrongroomError | None = None
+        try:
+            for name in plan.sources:
+                indices = [index for index in chosen if plan.items[index].source == name]
+                for start, end in _parts(len(indices)):
+                    deleter.run(ends.source(name), indices[start:end])
+        except StrongroomError as error:
+            stopped = error
+        return results.report(stopped)
+
+
+class _Deleter:
+    def __init__(self, plan: Plan, target: Front, results: Results) -> None:
+        self._plan = plan
+        self._target = target
+        self._results = results
+
+    def run(self, source: Source, indices: list[int]) -> None:
+        """Deletes what the target has of these.
+
+        Raises:
+            StoreUnavailableError: a store is out as a whole.
+            MigrationError: source and target are one place.
+        """
+        items, watch = self._plan.items, OutageWatch()
+        there = dict(read_each(self._target, [items[index].path for index in indices]))
+        here = dict(source.read_again([items[index].source_path for index in indices]))
+        safe: list[int] = []
+        for index in indices:
+            mine, its = here[items[index].source_path], there[items[index].path]
+            watch.saw(mine)
+            watch.saw(its)
+            if isinstance(mine, SecretNotFoundError):
+                self._results.put(index, ItemState.SKIPPED, "the source has none any more")
+            elif isinstance(mine, StrongroomError):
+                self._results.fail(index, mine)
+            elif isinstance(its, StrongroomError):
+                self._results.fail(index, its)
+            elif not covers(its.data, mine.data):
+                self._results.put(index, ItemState.CONFLICT, "the target does not hold what the source holds now")
+            else:
+                safe.append(index)
+        for index, failure in in_threads(lambda index: (index, _delete(source, items[index].source_path)), safe):
+            watch.saw(failure)
+            if failure is not None:
+                self._results.fail(index, failure)
+            else:
+                self._results.put(index, ItemState.DONE)
+        if len(indices) == 1 and safe:
+            self._check_apart(indices[0], there[items[indices[0]].path])
+
+    def _check_apart(self, index: int, before: Secret | StoreError) -> None:
+        """Whether the target still has what has just been deleted at the source."""
+        path = self._plan.items[index].path
+        try:
+            self._target.read(path)
+        except SecretNotFoundError:
+            gone = isinstance(before, Secret)
+        else:
+            gone = False
+        if gone and isinstance(before, Secret):
+            self._target.write(path, before.data)
+            self._results.put(index, ItemState.FAILED, "source and target are one place; it was written back")
+            raise MigrationError(f"Source and target are one place: {shown(path)} was written back, nothing is deleted")
+
+
+def _parts(count: int) -> list[tuple[int, int]]:
+    """The first alone, the rest in groups."""
+    starts = [0, *range(1, count, _GROUP)]
+    return [(start, end) for start, end in zip(starts, [*starts[1:], count], strict=True) if start < end]
+
+
+def _delete(source: Source, path: str) -> StoreError | None:
+    try:
+        source.delete(path)
+    except SecretNotFoundError:
+        pass  # that is what was wanted
+    except StoreError as error:
+        return error
+    return None

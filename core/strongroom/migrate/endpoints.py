@@ -1,0 +1,138 @@
+"""Opening what a migration reads and writes, by the name that it has on a command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
+
+from strongroom import plugins
+from strongroom.config import Config
+from strongroom.errors import StoreError, StrongroomError
+from strongroom.front import Front
+from strongroom.migrate.ends import prepare_source, prepare_target
+from strongroom.migrate.sources import ImporterSource, Source, StoreSource
+from strongroom.migrate.spec import parse_spec, placed
+from strongroom.migrate.spi import Exporter, Importer
+from strongroom.migrate.targets import check_target, from_exporter
+from strongroom.store import SecretStore
+
+Endpoint: TypeAlias = SecretStore | Front | Importer | Exporter
+"""What can stand for a name in place of a store of the configuration. Who gives it closes it."""
+
+_T = TypeVar("_T", bound="Importer | Exporter | SecretStore")
+
+
+class Endpoints:
+    """The sources and the target of one migration, each opened at most once, and closed together.
+
+    Args:
+        config: the configuration; None loads it at first use, as `SecretsManager` does.
+        given: stores that are open already, by the names that they are asked for.
+    """
+
+    def __init__(self, config: Config | None, given: Mapping[str, Endpoint] | None) -> None:
+        self._config = config
+        self._given = given or {}
+        self._sources: dict[str, Source] = {}
+        self._targets: dict[str, Front] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def source(self, name: str) -> Source:
+        """The source of that name, which may be an importer.
+
+        Raises:
+            ConfigurationError, PluginError: there is no such store, or its options are wrong.
+            UnsupportedOperationError: it cannot be listed, or makes secrets when it is read.
+            StoreError: it could not be opened.
+        """
+        if name not in self._sources:
+            opened: object = self._given.get(name)
+            if opened is None:
+                opened = self._opened(prepare_source(self._placed(name, plugins.IMPORTERS), name), name)
+            if isinstance(opened, Front | SecretStore):
+                self._sources[name] = StoreSource(_front(opened, name))
+            elif isinstance(opened, Importer):
+                self._sources[name] = ImporterSource(opened, name)
+            else:
+                raise plugins.broken(name, opened, "importer and no store")
+        return self._sources[name]
+
+    def target(self, name: str) -> Front:
+        """The target of that name.
+
+        Raises:
+            ConfigurationError, PluginError: there is no such store, or its options are wrong.
+            UnsupportedOperationError: it cannot be written.
+            StoreError: it could not be opened.
+        """
+        if name not in self._targets:
+            opened: object = self._given.get(name)
+            if opened is None:
+                opened = self._opened(prepare_target(self._placed(name, plugins.EXPORTERS), name), name)
+            if isinstance(opened, Front | SecretStore):
+                self._targets[name] = check_target(_front(opened, name))
+            elif isinstance(opened, Exporter):
+                self._targets[name] = check_target(Front(from_exporter(opened, name), name))
+            else:
+                raise plugins.broken(name, opened, "exporter and no store")
+        return self._targets[name]
+
+    def identity(self, name: str) -> str:
+        """What tells one target from another: alike for two names of one place, as far as its options say."""
+        if name in self._given:
+            return _digest({"given": name})
+        config = self._placed(name, plugins.EXPORTERS)
+        plugin, group = config.store(name).plugin, plugins.STORES
+        if plugins.offers(plugins.EXPORTERS, plugin):
+            group = plugins.EXPORTERS
+        options = plugins.schema(config, name, group).options
+        values: dict[str, object] = {option: about.default for option, about in options.items()}
+        values |= {option: setting.value for option, setting in plugins.settings(config, name, group).items()}
+        place = {option: str(value) for option, value in values.items() if not options[option].option.secret}
+        return _digest({"plugin": plugin, "place": place})
+
+    def _placed(self, name: str, group: str) -> Config:
+        """The configuration with the store that the name means, under that whole name."""
+        if self._config is None:
+            from strongroom.discovery import load
+
+            self._config = load()
+        spec = parse_spec(name)
+        plugin = self._config.store(spec.name).plugin
+        if not plugins.offers(group, plugin):
+            group = plugins.STORES
+        return placed(self._config, spec, plugins.schema(self._config, spec.name, group))
+
+    def _opened(self, opener: Callable[[], _T], name: str) -> _T:
+        try:
+            opened = opener()
+        except StrongroomError as error:
+            if isinstance(error, StoreError):
+                error.store = error.store or name
+            raise
+        except Exception as error:  # noqa: BLE001  # a stranger's plugin runs here
+            kind = type(error).__name__
+        else:
+            self._stack.callback(opened.close)
+            return opened
+        raise StoreError(None, f"it raised {kind}", store=name, hint="This is a bug in the store's plugin")
+
+
+def _front(store: Front | SecretStore, name: str) -> Front:
+    return store if isinstance(store, Front) else Front(store, name)
+
+
+def _digest(place: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(place, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,171 @@
+"""What a run was about to do and what it did: JSON lines on disk before and after each write. No value is in it.
+
+A line is what a secret was and is to be, as digests under this machine's key. `intent` stands there before the write is
+sent, `done` after the store said that it holds it. So a run that was killed at any point leaves three kinds of secrets:
+without an intent, which were not touched; done; and in between, which only the target can tell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strongroom.errors import MigrationError
+from strongroom.migrate.private_files import open_private, sync_folder
+from strongroom.model import Version
+
+FORMAT = "strongroom-migration-journal"
+FORMAT_VERSION = 1
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is known of one secret that a run was about to write.
+
+    Attributes:
+        digest: of what was to be written.
+        before: of what the target held; None where there was nothing.
+        before_version: the version of that, where the target has versions.
+        backup: where in the backup that is kept, where it is.
+        done: the target said that it holds it.
+        version: the version that it made, where the target has versions.
+    """
+
+    digest: bytes
+    before: bytes | None
+    before_version: Version | None
+    backup: int | None
+    done: bool = False
+    version: Version | None = None
+
+
+class Journal:
+    """The journal of one run. Lines gather until `sync` has them on disk.
+
+    Args:
+        file: where it is; it is made where it is not there. A last line that is torn was never on disk for sure, and is
+            dropped.
+        run: the run's name, which the first line says.
+
+    Attributes:
+        entries: what it says of each item, by its place in the plan, as it was when it was opened.
+
+    Raises:
+        MigrationError: it cannot be read or written, is of a later format, or of another run.
+    """
+
+    def __init__(self, file: Path, run: str) -> None:
+        self._file = file
+        self._lines: list[str] = []
+        self._broken = False
+        self.entries: dict[int, Entry] = {}
+        try:
+            self._descriptor = open_private(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        except OSError as error:
+            fault = error.strerror or "it cannot be opened"
+        else:
+            self._begin(run)
+            return
+        raise MigrationError(f"{file}: {fault}; nothing was written")
+
+    def close(self) -> None:
+        """Closes the file. What was not synced is lost, as after a kill."""
+        os.close(self._descriptor)
+
+    def intend(self, index: int, entry: Entry) -> None:
+        """The item is about to be written."""
+        self._lines.append(
+            json.dumps(
+                {
+                    "t": "intent",
+                    "i": index,
+                    "d": entry.digest.hex(),
+                    "b": None if entry.before is None else entry.before.hex(),
+                    "v": entry.before_version,
+                    "k": entry.backup,
+                }
+            )
+        )
+
+    def done(self, index: int, version: Version | None) -> None:
+        """The target holds the item."""
+        self._lines.append(json.dumps({"t": "done", "i": index, "v": version}))
+
+    def undone(self, index: int) -> None:
+        """The target holds what it held before the run."""
+        self._lines.append(json.dumps({"t": "undone", "i": index}))
+
+    def sync(self) -> None:
+        """Returns when every line is on disk.
+
+        Raises:
+            MigrationError: they cannot be written. What they say is not to be done then.
+        """
+        if not self._lines:
+            return
+        fault = "an earlier line could not be written"
+        if not self._broken:
+            content = "".join(f"{line}\n" for line in self._lines).encode()
+            try:
+                self._write(content)
+            except OSError as error:
+                self._broken = True  # half a line may stand at its end now
+                fault = error.strerror or "it cannot be written"
+            else:
+                self._lines.clear()
+                return
+        raise MigrationError(f"The journal {self._file}: {fault}; no more was written. Make room and resume")
+
+    def _write(self, content: bytes) -> None:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        os.fsync(self._descriptor)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def _begin(self, run: str) -> None:
+        with self._file.open("rb") as stream:
+            size, number = 0, 0
+            for number, line in enumerate(stream, start=1):
+                if not line.endswith(b"\n"):
+                    break
+                self._take(line, number, run)
+                size += len(line)
+        if size == 0:
+            self._lines.append(json.dumps({"t": FORMAT, "version": FORMAT_VERSION, "run": run}))
+        os.ftruncate(self._descriptor, size)
+        self.sync()
+        if size == 0:
+            sync_folder(self._file.parent)
+
+    def _take(self, line: bytes, number: int, run: str) -> None:
+        """Takes a line in."""
+        try:
+            said = json.loads(line)
+            known = self._understood(said) if number > 1 else _is_first(said, run)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            known = False
+        if not known:
+            raise MigrationError(f"{self._file}, line {number}: it is no line that this release's journal has")
+
+    def _understood(self, said: Mapping[str, Any]) -> bool:
+        index, kind = said["i"], said["t"]
+        if kind == "intent":
+            before = None if said["b"] is None else bytes.fromhex(said["b"])
+            self.entries[index] = Entry(bytes.fromhex(said["d"]), before, said["v"], said["k"])
+        elif kind == "done":
+            self.entries[index].done, self.entries[index].version = True, said["v"]
+        elif kind == "undone":
+            self.entries.pop(index, None)
+        else:
+            return False
+        return True
+
+
+def _is_first(said: Mapping[str, Any], run: str) -> bool:
+    return bool(said["t"] == FORMAT and said["version"] == FORMAT_VERSION and said["run"] == run)

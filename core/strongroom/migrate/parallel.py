@@ -1,0 +1,87 @@
+"""Many calls of one store at a time: by its own bulk operations, else in a few threads. In bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+from strongroom.errors import StoreError, StoreUnavailableError
+from strongroom.front import Front
+from strongroom.model import Secret, Value, Version
+
+_THREADS = 8
+_OUTAGES_IN_A_ROW = 32
+"""After how many answers that are all outages a store is out as a whole: more than are under way at a time."""
+
+_I = TypeVar("_I")
+_R = TypeVar("_R")
+
+
+class Write(NamedTuple):
+    """What is to be written: whole, and where the store has check-and-set, after that version; None is after none."""
+
+    path: str
+    data: Mapping[str, Value]
+    expected: Version | None
+
+
+def read_each(front: Front, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+    """Each path with its secret or its own error, in any order."""
+    if front.local or "bulk" in front.capabilities:
+        return front.read_many(paths)
+    return in_threads(lambda path: (path, _outcome(lambda: front.read(path))), paths)
+
+
+def write_each(front: Front, writes: Iterable[Write]) -> Iterator[tuple[str, Version | StoreError | None]]:
+    """Each path with its new version or its own error, in any order; under check-and-set where the store has it."""
+    if front.checked:
+        if front.local or front.bulk_checked:
+            return front.write_many_if(writes)
+        return in_threads(lambda w: (w.path, _outcome(lambda: front.write_if(w.path, w.data, w.expected))), writes)
+    if front.local or "bulk" in front.capabilities:
+        return front.write_many((write.path, write.data) for write in writes)
+    return in_threads(lambda w: (w.path, _outcome(lambda: front.write(w.path, w.data))), writes)
+
+
+def _outcome(operation: Callable[[], _R]) -> _R | StoreError:
+    try:
+        return operation()
+    except StoreError as error:
+        return error
+
+
+def in_threads(function: Callable[[_I], _R], items: Iterable[_I]) -> Iterator[_R]:
+    """The function's results, in the order of the items, of which few are taken ahead."""
+    waiting: deque[Future[_R]] = deque()
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="strongroom migrate")
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= 2 * _THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class OutageWatch:
+    """Tells the outage of a store from that of a secret: a batch is not carried on against a store that is out."""
+
+    def __init__(self) -> None:
+        self._outages = 0
+
+    def saw(self, outcome: object) -> None:
+        """Takes note of an answer.
+
+        Raises:
+            StoreUnavailableError: it is one of many in a row.
+        """
+        if not isinstance(outcome, StoreUnavailableError):
+            self._outages = 0
+            return
+        self._outages += 1
+        if self._outages >= _OUTAGES_IN_A_ROW:
+            raise outcome.again()

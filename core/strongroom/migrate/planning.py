@@ -1,0 +1,234 @@
+"""Planning a migration: what is to become of each secret, found by reading both ends. Nothing is written."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from strongroom.config import Config
+from strongroom.errors import (
+    ConfigurationError,
+    MigrationError,
+    SecretNotFoundError,
+    StoreError,
+    StrongroomError,
+    shown,
+)
+from strongroom.front import Front
+from strongroom.migrate.comparing import planned_keys, state_of
+from strongroom.migrate.digests import Digester, Remembered
+from strongroom.migrate.endpoints import Endpoint, Endpoints
+from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, State
+from strongroom.migrate.pace import Pace
+from strongroom.migrate.parallel import OutageWatch, read_each
+from strongroom.migrate.report import OnProgress
+from strongroom.migrate.runs import Home
+from strongroom.migrate.selection import Selection
+from strongroom.migrate.sources import Source
+from strongroom.migrate.spi import Failure
+from strongroom.model import Secret, check_path
+
+logger = logging.getLogger("strongroom.migrate")
+
+_EVERYTHING = Selection()
+
+
+def plan(
+    sources: str | Sequence[str],
+    target: str,
+    *,
+    selection: Selection = _EVERYTHING,
+    on_conflict: OnConflict = OnConflict.FAIL,
+    config: Config | None = None,
+    stores: Mapping[str, Endpoint] | None = None,
+    home: Path | None = None,
+    progress: OnProgress | None = None,
+) -> Plan:
+    """What a migration would do with each secret. It writes to no store.
+
+    The plan holds names and sizes, never a value or a digest. What the secrets were is remembered on this machine, as
+    digests under a key of its own, so that `apply` notices any change since; where that cannot be kept, versions, names
+    and sizes are what it goes by.
+
+    Args:
+        sources: the stores to read, each `NAME` or `PLUGIN:LOCATION`, in the order of the plan.
+        target: the store to write.
+        selection: which secrets are taken, and where each belongs.
+        on_conflict: what becomes of a secret for which the target has another value.
+        config: the configuration; None loads it as `SecretsManager` does.
+        stores: stores that are open already, by the names that `sources` and `target` have for them.
+        home: where migrations are remembered; by default the user's state folder.
+        progress: is told how far it is.
+
+    Raises:
+        ConfigurationError, PluginError: a store is not configured, or wrongly so.
+        UnsupportedOperationError: a source cannot be listed, or the target cannot be written.
+        StoreError: a source cannot be listed to its end, or a store as a whole gives no answer. A single secret that
+            cannot be read is an item of the plan.
+    """
+    names = (sources,) if isinstance(sources, str) else tuple(sources)
+    if not names or len(set(names)) != len(names):
+        raise ConfigurationError("A migration has at least one source, and each once")
+    identifier = secrets.token_hex(8)
+    with Endpoints(config, stores) as ends, ExitStack() as stack:
+        front = ends.target(target)
+        opened = [ends.source(name) for name in names]
+        memory = _memory(home, identifier)
+        if memory is not None:
+            stack.callback(memory.kept.close)
+        planner = _Planner(front, selection, memory, Pace("plan", None, progress))
+        for source in opened:
+            planner.add(source)
+        items = planner.finished(names)
+    return Plan(identifier, names, target, on_conflict, items)
+
+
+class _Memory(NamedTuple):
+    digester: Digester
+    kept: Remembered
+
+
+def _memory(home: Path | None, identifier: str) -> _Memory | None:
+    """Where the digests of a plan are kept, if they can be: a plan is made where nothing can be written, too."""
+    try:
+        opened = Home(home)
+        kept = opened.remembered(identifier, new=True)
+        if kept is not None:
+            return _Memory(opened.digester(), kept)
+    except MigrationError as error:
+        logger.warning("What the secrets are now is not remembered: %s", error)
+    return None
+
+
+class _Planner:
+    """Makes the items, source by source.
+
+    Args:
+        target: the store that would be written.
+        selection: where each secret belongs.
+        memory: keeps the digests.
+        pace: is told of each secret.
+    """
+
+    def __init__(self, target: Front, selection: Selection, memory: _Memory | None, pace: Pace) -> None:
+        self.items: list[Item] = []
+        self._target = target
+        self._selection = selection
+        self._memory = memory
+        self._pace = pace
+        self._claims: dict[str, int] = {}
+        self._waiting: dict[str, tuple[int, Secret]] = {}
+        self._keys: dict[tuple[PlannedKey, ...], tuple[PlannedKey, ...]] = {}
+
+    def add(self, source: Source) -> None:
+        """Adds the items of one source. Both ends are read as they answer, so that few secrets are held at a time."""
+        watch = OutageWatch()
+        for path, outcome in read_each(self._target, self._asked(source)):
+            if (found := self._waiting.pop(path, None)) is None:
+                continue
+            watch.saw(outcome)
+            index, secret = found
+            if self.items[index].state is not State.IMPOSSIBLE:
+                self.items[index] = self._compared(source, index, secret, outcome)
+            self._pace.step()
+
+    def finished(self, sources: Sequence[str]) -> tuple[Item, ...]:
+        """The items, in the order of the sources and of their paths, whatever the order in which stores answered."""
+        rank = {name: number for number, name in enumerate(sources)}
+        items = self.items
+        order = sorted(range(len(items)), key=lambda index: (rank[items[index].source], items[index].source_path))
+        if self._memory is not None:
+            try:
+                self._memory.kept.reorder(order)
+            except OSError as error:
+                logger.warning("What the secrets are now is not remembered: %s", error.strerror)
+        return tuple(items[index] for index in order)
+
+    def _asked(self, source: Source) -> Iterator[str]:
+        """The paths at the target of what the source has; what cannot be compared becomes an item at once."""
+        watch = OutageWatch()
+        for found in source.items(self._selection):
+            if isinstance(found, Failure):
+                watch.saw(found.error)
+                state = State.UNMAPPED if found.unmapped else State.IMPOSSIBLE
+                self.items.append(Item(source.name, found.name, "", state, _words(found.error)))
+                self._pace.step()
+                continue
+            watch.saw(found)
+            path, index = self._selection.target_path(found.path), len(self.items)
+            self.items.append(Item(source.name, found.path, path, State.CREATE, source_version=found.version))
+            if (fault := _fault(path)) or (fault := self._claimed(path, index)):
+                self._refuse(index, fault)
+                self._pace.step()
+                continue
+            self._waiting[path] = index, found
+            yield path
+
+    def _claimed(self, path: str, index: int) -> str:
+        """Why the path cannot be this item's: another one has it, which then cannot have it either."""
+        first = self._claims.setdefault(path, index)
+        if first == index:
+            return ""
+        one, other = self.items[first], self.items[index]
+        fault = f"two sources for one target: {_called(one)} and {_called(other)}"
+        self._refuse(first, fault)
+        return fault
+
+    def _refuse(self, index: int, fault: str) -> None:
+        self.items[index] = replace(self.items[index], state=State.IMPOSSIBLE, reason=fault)
+
+    def _compared(self, source: Source, index: int, secret: Secret, outcome: Secret | StoreError) -> Item:
+        item = self.items[index]
+        if isinstance(outcome, Secret):
+            there: Secret | None = outcome
+        elif isinstance(outcome, SecretNotFoundError):
+            there = None
+        else:
+            return replace(item, state=State.IMPOSSIBLE, reason=f"the target cannot be read: {_words(outcome)}")
+        keys = planned_keys(secret, there)
+        item = replace(
+            item,
+            state=state_of(secret, there),
+            keys=self._keys.setdefault(keys, keys),
+            target_version=None if there is None else there.version,
+        )
+        if self._memory is not None:
+            digest = self._memory.digester.digest
+            try:
+                self._memory.kept.put(index, digest(secret.data), None if there is None else digest(there.data))
+            except OSError as error:
+                logger.warning("What the secrets are now is not remembered: %s", error.strerror)
+                self._memory = None
+        try:
+            if item.state is not State.EQUAL:
+                self._target.vet(item.path, {**({} if there is None else there.data), **secret.data})
+            item = replace(item, cautions=source.cautions(item.source_path))
+        except StoreError as error:
+            return replace(item, state=State.IMPOSSIBLE, reason=_words(error))
+        if item.state is State.CONFLICT:
+            return replace(item, reason="the target has another value for a key of it")
+        return item
+
+
+def _fault(path: str) -> str:
+    try:
+        check_path(path)
+    except StoreError as error:
+        return _words(error)
+    return ""
+
+
+def _called(item: Item) -> str:
+    return f"{shown(item.source_path)} of {shown(item.source)}"
+
+
+def _words(error: StrongroomError) -> str:
+    """The error in one line, without the path and the store, which the item names."""
+    if not isinstance(error, StoreError):
+        return str(error)
+    return f"{error.summary[0].lower()}{error.summary[1:]}{f': {error.reason}' if error.reason else ''}"

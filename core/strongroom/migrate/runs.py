@@ -1,0 +1,185 @@
+"""Where migrations keep what they remember, and which there were.
+
+::
+
+    migrations/             0700, below the user's state folder
+      key                   the random key of every digest
+      plans/ID              what the secrets were when a plan was made: digests
+      locks/TARGET          held by who writes to that target
+      RUN/plan.json         the plan that a run carries out
+      RUN/journal           what it was about to do, and what it did
+      RUN/finished          is there when all of it is done
+      RUN/backup, RUN/backup.key    what it overwrote, encrypted
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from strongroom.errors import MigrationError, shown
+from strongroom.migrate.digests import Digester, Remembered
+from strongroom.migrate.items import Plan
+from strongroom.migrate.journal import Journal
+from strongroom.migrate.plan_document import dump_plan, parse_plan
+from strongroom.migrate.private_files import private_folder, random_key, read_private, write_private
+
+_FINISHED = "finished"
+_NAME = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One migration that was begun.
+
+    Attributes:
+        name: what `resume`, `verify`, `undo` and `delete_source` call it.
+        started: when it began, in UTC.
+        finished: everything that was to be done was done; else `resume` goes on with the rest.
+        folder: where it keeps what it remembers.
+    """
+
+    name: str
+    started: datetime
+    finished: bool
+    folder: Path
+
+
+def default_home() -> Path:
+    """The folder of all migrations of this user."""
+    from platformdirs import user_state_path
+
+    return user_state_path("strongroom") / "migrations"
+
+
+def runs(home: Path | None = None) -> list[Run]:
+    """The migrations that were begun here, oldest first.
+
+    Args:
+        home: the folder of all migrations; by default that of this user.
+    """
+    home = home or default_home()
+    names = sorted(entry.name for entry in home.iterdir() if _NAME.fullmatch(entry.name)) if home.is_dir() else []
+    return [_run(home, name) for name in names if (home / name / "plan.json").is_file()]
+
+
+class Home:
+    """The folder of all migrations.
+
+    Args:
+        folder: None is that of this user.
+
+    Raises:
+        MigrationError: it cannot be made, or is open to others.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = private_folder(folder or default_home())
+
+    def digester(self) -> Digester:
+        """What makes the digests."""
+        return Digester(random_key(self.folder / "key"))
+
+    def remembered(self, plan_id: str, *, new: bool) -> Remembered | None:
+        """What the secrets of a plan were; None where the plan was made elsewhere, or nothing can be kept."""
+        file = private_folder(self.folder / "plans") / plan_id
+        try:
+            return Remembered(file) if new or file.exists() else None
+        except OSError:
+            return None
+
+    @contextmanager
+    def lock(self, identity: str, target: str) -> Iterator[None]:
+        """The right to write to that target, for one run at a time.
+
+        Raises:
+            MigrationError: another run has it.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(private_folder(self.folder / "locks") / identity, mode=0o600)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            busy = True
+        else:
+            busy = False
+        if busy:
+            raise MigrationError(f"Another migration is writing to {shown(target)} now: wait until it is through")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def begin(self, plan: Plan) -> Run:
+        """A new run of that plan.
+
+        Raises:
+            MigrationError: it cannot be kept on disk.
+        """
+        now = datetime.now(UTC)
+        name = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+        folder = private_folder(self.folder / name)
+        try:
+            write_private(folder / "plan.json", dump_plan(plan).encode())
+        except OSError as error:
+            fault = error.strerror or "it cannot be written"
+        else:
+            return _run(self.folder, name)
+        raise MigrationError(f"{folder / 'plan.json'}: {fault}; nothing was written")
+
+    def finish(self, run: Run) -> None:
+        """Everything of the run is done."""
+        with suppress(OSError):  # then `resume` finds nothing to do, and says so
+            write_private(run.folder / _FINISHED, b"")
+
+    def find(self, name: str | None, *, unfinished: bool = False) -> Run:
+        """The run of that name; None is the last one, or the last that is not finished.
+
+        Raises:
+            MigrationError: there is none.
+        """
+        known = runs(self.folder)
+        if name is None:
+            known = [run for run in known if not (unfinished and run.finished)]
+            if not known:
+                raise MigrationError(f"There is no migration {'to go on with' if unfinished else ''} in {self.folder}")
+            return known[-1]
+        for run in known:
+            if run.name == name:
+                return run
+        raise MigrationError(f"There is no migration {shown(name)} in {self.folder}")
+
+    def plan_of(self, run: Run) -> Plan:
+        """The plan that a run carries out.
+
+        Raises:
+            MigrationError: it cannot be read.
+            ConfigurationError: it is none.
+        """
+        file = run.folder / "plan.json"
+        try:
+            text = read_private(file)
+        except OSError as error:
+            fault = error.strerror or "it cannot be read"
+        else:
+            return parse_plan(text, str(file))
+        raise MigrationError(f"{file}: {fault}")
+
+    def journal_of(self, run: Run) -> Journal:
+        """The journal of a run, which is made where there is none.
+
+        Raises:
+            MigrationError: it cannot be read, or is of a later format.
+        """
+        return Journal(run.folder / "journal", run.name)
+
+
+def _run(home: Path, name: str) -> Run:
+    started = datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+    return Run(name, started, (home / name / _FINISHED).exists(), home / name)

@@ -1,0 +1,147 @@
+"""What a migration reads: a store that can be listed, or an importer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from strongroom.errors import SecretNotFoundError, StoreError, StrongroomError, UnsupportedOperationError
+from strongroom.front import Front
+from strongroom.migrate.parallel import read_each
+from strongroom.migrate.selection import Selection
+from strongroom.migrate.spi import Failure, Importer
+from strongroom.model import Secret, check_data, check_path
+
+_R = TypeVar("_R")
+
+_HINT = "This is a bug in the importer's plugin"
+
+
+class Source(Protocol):
+    """A source of secrets."""
+
+    name: str
+
+    def items(self, selection: Selection) -> Iterator[Secret | Failure]:
+        """Every secret that the selection takes, in bounded memory."""
+        ...
+
+    def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
+        """Each of these paths as it is now, in any order."""
+        ...
+
+    def cautions(self, path: str) -> tuple[str, ...]:
+        """What a copy of the secret would lack."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Removes the secret from the source."""
+        ...
+
+
+class StoreSource:
+    """A store as a source. What is listed and confirmed to be absent, such as a deleted secret, is none of its items.
+
+    Args:
+        front: the store.
+
+    Raises:
+        UnsupportedOperationError: it cannot be listed, or makes secrets when it is read.
+    """
+
+    def __init__(self, front: Front) -> None:
+        if "dynamic" in front.capabilities:
+            reason = "a read makes a new secret there, so that nothing is to be migrated"
+            raise UnsupportedOperationError(None, reason, store=front.name)
+        if not front.listable:
+            raise UnsupportedOperationError(
+                None, "it has no listing, so that nobody knows what it holds", store=front.name
+            )
+        self.name = front.name
+        self._front = front
+
+    def items(self, selection: Selection) -> Iterator[Secret | Failure]:
+        """Every secret that the selection takes, as it comes."""
+        paths = filter(selection.takes, self._front.walk(selection.from_prefix))
+        for path, outcome in read_each(self._front, paths):
+            if isinstance(outcome, Secret):
+                yield outcome
+            elif not isinstance(outcome, SecretNotFoundError):
+                yield Failure(path, outcome)
+
+    def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
+        """Each of these paths as it is now, in any order."""
+        return read_each(self._front, paths)
+
+    def cautions(self, path: str) -> tuple[str, ...]:
+        """What a copy of the secret would lack."""
+        return self._front.cautions(path)
+
+    def delete(self, path: str) -> None:
+        """Removes the secret."""
+        self._front.delete(path)
+
+
+class ImporterSource:
+    """An importer as a source. It is read as a whole, again each time.
+
+    Args:
+        importer: gives the secrets.
+        name: the name it has for this migration.
+    """
+
+    def __init__(self, importer: Importer, name: str) -> None:
+        self.name = name
+        self._importer = importer
+
+    def items(self, selection: Selection) -> Iterator[Secret | Failure]:
+        """Every secret that the selection takes, and every failure."""
+        for item in self._items():
+            if isinstance(item, Failure) or selection.takes(item.path):
+                yield item
+
+    def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
+        """Each of these paths as it is now: found by reading all."""
+        wanted = dict.fromkeys(paths)
+        for item in self._items():
+            name = item.name if isinstance(item, Failure) else item.path
+            if name in wanted:
+                del wanted[name]
+                yield name, item.error if isinstance(item, Failure) else item
+        for path in wanted:
+            yield path, SecretNotFoundError(path, store=self.name)
+
+    def cautions(self, path: str) -> tuple[str, ...]:
+        """None are known."""
+        del path
+        return ()
+
+    def delete(self, path: str) -> None:
+        """Is not for importers."""
+        raise UnsupportedOperationError(path, "it can only be read", store=self.name)
+
+    def _items(self) -> Iterator[Secret | Failure]:
+        """The importer's items, checked; whatever else it raises is an error of this source."""
+        items = iter(self._call(lambda: iter(self._importer.items())))
+        while (item := self._call(lambda: next(items, None))) is not None:
+            yield _checked(item, self.name) if isinstance(item, Secret) else item
+
+    def _call(self, operation: Callable[[], _R]) -> _R:
+        try:
+            return operation()
+        except StrongroomError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a stranger's importer runs here
+            kind = type(error).__name__
+        raise StoreError(None, f"it raised {kind}", store=self.name, hint=_HINT)
+
+
+def _checked(secret: Secret, source: str) -> Secret | Failure:
+    """The secret, when it could be in a store."""
+    try:
+        check_path(secret.path)
+        check_data(secret.path, secret.data)
+    except StoreError as error:
+        error.store = error.store or source
+        return Failure(secret.path, error)
+    return secret

@@ -1,0 +1,202 @@
+"""Carrying out a plan: each write is in the journal before it is sent, and again once the target holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError
+from strongroom.front import Front
+from strongroom.migrate.backup import Backup
+from strongroom.migrate.comparing import SOURCE_CHANGED, Do, decide, source_changed, target_changed
+from strongroom.migrate.digests import Digester, Remembered
+from strongroom.migrate.items import Plan, State
+from strongroom.migrate.journal import Entry, Journal
+from strongroom.migrate.pace import Rate
+from strongroom.migrate.parallel import OutageWatch, Write, read_each, write_each
+from strongroom.migrate.report import ItemState
+from strongroom.migrate.results import Results
+from strongroom.migrate.sources import Source
+from strongroom.model import Secret, Version
+
+_T = TypeVar("_T")
+
+_GROUP = 256
+"""How many writes share one wait for the disk."""
+
+_GROUP_UNCHECKED = 32
+"""The same without check-and-set: what was read of the target is to be young when it is replaced."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a run remembers.
+
+    Attributes:
+        journal: what it does.
+        backup: what it overwrites.
+        digester: makes the digests in the journal.
+        remembered: what the secrets were when the plan was made, if this machine knows.
+    """
+
+    journal: Journal
+    backup: Backup
+    digester: Digester
+    remembered: Remembered | None
+
+
+class Transfer:
+    """Writes what a plan says.
+
+    Args:
+        plan: the plan.
+        source: opens a source.
+        target: the store to write.
+        memory: what the run remembers; an item that its journal knows already goes on from there.
+        results: are told of each item.
+        rate: holds the writes to a rate.
+    """
+
+    def __init__(  # noqa: PLR0917  # each is one thing that a transfer needs
+        self,
+        plan: Plan,
+        source: Callable[[str], Source],
+        target: Front,
+        memory: Memory,
+        results: Results,
+        rate: Rate,
+    ) -> None:
+        self._plan = plan
+        self._source = source
+        self._target = target
+        self._memory = memory
+        self._results = results
+        self._rate = rate
+        self._size = rate.at_once(_GROUP if target.checked else _GROUP_UNCHECKED)
+        self._begun = {index: entry for index, entry in memory.journal.entries.items() if not entry.done}
+        self._under_way: dict[str, int] = {}
+        self._lost: list[int] = []
+
+    def run(self, name: str, indices: Sequence[int]) -> None:
+        """Writes the items of one source. What becomes of each is in the results.
+
+        Raises:
+            MigrationError: the journal or the backup cannot be written. Nothing is sent after that.
+            StrongroomError: the source as a whole cannot be read.
+            StoreUnavailableError: a store is out as a whole.
+        """
+        source = self._source(name)
+        self._write(source, indices, again=False)
+        lost, self._lost = self._lost, []
+        if lost:  # somebody wrote at the same time: what is there now decides, once more
+            self._write(source, lost, again=True)
+        self._memory.journal.sync()
+
+    def _write(self, source: Source, indices: Sequence[int], *, again: bool) -> None:
+        watch = OutageWatch()
+        with closing(_closable(write_each(self._target, self._writes(source, indices, again=again)))) as outcomes:
+            for path, outcome in outcomes:
+                if (index := self._under_way.pop(path, None)) is None:
+                    continue
+                if isinstance(outcome, ConflictError) and not again:
+                    self._lost.append(index)
+                elif isinstance(outcome, ConflictError):
+                    self._results.put(index, ItemState.CONFLICT, outcome.reason, error=outcome)
+                elif isinstance(outcome, StrongroomError):
+                    self._results.fail(index, outcome)
+                else:
+                    self._done(index, outcome)
+                watch.saw(outcome)
+
+    def _writes(self, source: Source, indices: Sequence[int], *, again: bool) -> Iterator[Write]:
+        """What is to be written, group by group, each group after its intents are on disk."""
+        at = {self._plan.items[index].source_path: index for index in indices}
+        group: list[tuple[int, Secret]] = []
+        watch = OutageWatch()
+        for path, outcome in source.read_again(list(at)):
+            index = at.pop(path)
+            watch.saw(outcome)
+            if isinstance(outcome, StrongroomError):
+                self._results.fail(index, outcome)
+                continue
+            group.append((index, outcome))
+            if len(group) >= self._size:
+                yield from self._prepared(group, again=again)
+                group = []
+        yield from self._prepared(group, again=again)
+
+    def _prepared(self, group: list[tuple[int, Secret]], *, again: bool) -> list[Write]:
+        there = self._there(group, again=again)
+        writes: list[Write] = []
+        for index, secret in group:
+            current = there.get(index)
+            if isinstance(current, StrongroomError):
+                self._results.fail(index, current)
+            elif (write := self._decided(index, secret, current)) is not None:
+                writes.append(write)
+        self._memory.backup.sync()
+        self._memory.journal.sync()
+        self._rate.wait(len(writes))
+        return writes
+
+    def _there(self, group: list[tuple[int, Secret]], *, again: bool) -> dict[int, Secret | StrongroomError]:
+        """What the target holds, of those for which a write under check-and-set would not tell by itself."""
+        items = self._plan.items
+        asked = {
+            items[index].path: index
+            for index, _ in group
+            if again or not self._target.checked or index in self._begun or items[index].state is not State.CREATE
+        }
+        found: dict[int, Secret | StrongroomError] = {}
+        watch = OutageWatch()
+        for path, outcome in read_each(self._target, list(asked)):
+            watch.saw(outcome)
+            if not isinstance(outcome, SecretNotFoundError):
+                found[asked[path]] = outcome
+        return found
+
+    def _decided(self, index: int, secret: Secret, current: Secret | None) -> Write | None:
+        """The write that an item comes to, with its intent in the journal; None where its result is known instead."""
+        item, digest = self._plan.items[index], self._memory.digester.digest
+        source_digest, target_digest = (None, None)
+        if self._memory.remembered is not None:
+            source_digest, target_digest = self._memory.remembered.get(index)
+        there = None if current is None else digest(current.data)
+        changed = False
+        if (begun := self._begun.get(index)) is not None:
+            if current is not None and there == begun.digest and _is_newer(current.version, begun.before_version):
+                self._done(index, current.version)  # the write that nobody saw the end of
+                return None
+            changed = there != begun.before
+        if source_changed(item, secret, same=None if source_digest is None else source_digest == digest(secret.data)):
+            self._results.put(index, ItemState.CONFLICT, SOURCE_CHANGED)
+            return None
+        if begun is None:
+            same = None if target_digest is None or there is None else target_digest == there
+            changed = target_changed(item, secret, current, same=same)
+        decision = decide(secret, current, self._plan.on_conflict, changed=changed)
+        if decision.do is not Do.WRITE:
+            state = ItemState.SKIPPED if decision.do is Do.LEAVE else ItemState.CONFLICT
+            self._results.put(index, state, decision.reason)
+            return None
+        place = None
+        if current is not None:
+            place = self._memory.backup.put(item.path, current.data)
+        before = None if current is None else current.version
+        self._memory.journal.intend(index, Entry(digest(decision.data), there, before, place))
+        self._under_way[item.path] = index
+        return Write(item.path, decision.data, before)
+
+    def _done(self, index: int, version: Version | None) -> None:
+        self._memory.journal.done(index, version)
+        self._results.put(index, ItemState.DONE, version=version)
+
+
+def _is_newer(version: Version | None, before: Version | None) -> bool:
+    return version is None or version != before
+
+
+def _closable(outcomes: Iterator[_T]) -> Generator[_T, None, None]:
+    yield from outcomes

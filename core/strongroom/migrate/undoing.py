@@ -1,0 +1,183 @@
+"""Undoing a migration: the target gets back what it held before, wherever it still holds what the run wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from strongroom.config import Config
+from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
+from strongroom.front import Front
+from strongroom.migrate.backup import Backup
+from strongroom.migrate.digests import Digester
+from strongroom.migrate.endpoints import Endpoint, Endpoints
+from strongroom.migrate.items import Plan
+from strongroom.migrate.journal import Entry, Journal
+from strongroom.migrate.parallel import OutageWatch, Write, in_threads, read_each, write_each
+from strongroom.migrate.report import Action, ItemState, OnProgress, Report
+from strongroom.migrate.results import Results
+from strongroom.migrate.runs import Home
+from strongroom.model import Secret, Value, Version
+
+_GROUP = 128
+_LATER_CHANGE = "the target was changed after the migration"
+
+
+def undo(
+    run: str | None = None,
+    *,
+    config: Config | None = None,
+    stores: Mapping[str, Endpoint] | None = None,
+    home: Path | None = None,
+    progress: OnProgress | None = None,
+) -> Report:
+    """Gives the target back what it held before a run, the last secret first.
+
+    Only what still is as the run wrote it is touched: by its version where the target has versions, and by its data. A
+    secret that the run made is deleted; one that it changed gets its old data, from the version that the target kept,
+    else from the run's encrypted backup. A later change is left alone and reported. Where the target has no
+    check-and-set, and for every deletion, a change in the moment between reading and writing would be lost. To undo
+    what broke off, undo again.
+
+    Args:
+        run: its name; None is the last one.
+        config: as `apply` has it.
+        stores: as `apply` has it.
+        home: as `apply` has it.
+        progress: as `apply` has it.
+
+    Raises:
+        MigrationError: there is no such run, or another one writes to the target; or not everything was undone:
+            `report` says what was.
+        ConfigurationError, PluginError, StoreError: the target cannot be opened.
+    """
+    opened = Home(home)
+    found = opened.find(run)
+    plan = opened.plan_of(found)
+    with (
+        Endpoints(config, stores) as ends,
+        opened.lock(ends.identity(plan.target), plan.target),
+        closing(opened.journal_of(found)) as journal,
+        closing(Backup(found.folder, found.name)) as backup,
+    ):
+        results = Results(Action.UNDO, found.name, plan, len(journal.entries), progress)
+        for index in range(len(plan.items)):
+            if index not in journal.entries:
+                results.settle(index, ItemState.SKIPPED, "it was not written, or is undone")
+        undoer = _Undoer(plan, ends.target(plan.target), journal, backup, opened.digester(), results)
+        stopped: StrongroomError | None = None
+        try:
+            undoer.run()
+        except StrongroomError as error:
+            stopped = error
+        return results.report(stopped)
+
+
+class _Undoer:
+    def __init__(  # noqa: PLR0917  # each is one thing that undoing needs
+        self, plan: Plan, target: Front, journal: Journal, backup: Backup, digester: Digester, results: Results
+    ) -> None:
+        self._plan = plan
+        self._target = target
+        self._journal = journal
+        self._backup = backup
+        self._digester = digester
+        self._results = results
+        self._watch = OutageWatch()
+
+    def run(self) -> None:
+        """Undoes every item of the journal, the last one first.
+
+        Raises:
+            MigrationError: the journal cannot be written.
+            StoreUnavailableError: the target is out as a whole.
+        """
+        indices = sorted(self._journal.entries, reverse=True)
+        for start in range(0, len(indices), _GROUP):
+            self._undo(indices[start : start + _GROUP])
+            self._journal.sync()
+
+    def _undo(self, indices: list[int]) -> None:
+        at = {self._plan.items[index].path: index for index in indices}
+        there: dict[int, Secret | StoreError] = {}
+        for path, outcome in read_each(self._target, list(at)):
+            self._watch.saw(outcome)
+            there[at[path]] = outcome
+        deletions: list[str] = []
+        writes: list[Write] = []
+        for index in indices:
+            current = there[index]
+            if isinstance(current, StoreError) and not isinstance(current, SecretNotFoundError):
+                self._results.fail(index, current)
+                continue
+            step = self._step(index, current if isinstance(current, Secret) else None)
+            if isinstance(step, Write):
+                writes.append(step)
+            elif step is not None:
+                deletions.append(step)
+        for path, made in write_each(self._target, writes):
+            self._settle(at[path], made)
+        for path, failure in in_threads(self._delete, deletions):
+            self._settle(at[path], failure)
+
+    def _step(self, index: int, current: Secret | None) -> Write | str | None:
+        """What undoes an item: a write, or the path to delete; None where its result is known."""
+        entry, path = self._journal.entries[index], self._plan.items[index].path
+        digest = None if current is None else self._digester.digest(current.data)
+        if current is not None and digest == entry.digest and _is_ours(current.version, entry):
+            if entry.before is None:
+                return path
+            try:
+                return Write(path, self._before(path, entry), current.version)
+            except StrongroomError as error:
+                self._results.fail(index, error)
+                return None
+        if digest == entry.before:  # never written, or undone by a run that broke off
+            self._journal.undone(index)
+            self._results.put(index, ItemState.SKIPPED, "the target holds what it held before")
+        elif current is None:
+            self._results.put(index, ItemState.CONFLICT, f"{_LATER_CHANGE}: it was deleted")
+        else:
+            self._results.put(index, ItemState.CONFLICT, _LATER_CHANGE)
+        return None
+
+    def _before(self, path: str, entry: Entry) -> Mapping[str, Value]:
+        """What the secret held before: the target's own old version, where it still is what it was; else the backup."""
+        if "versioned" in self._target.capabilities and entry.before_version is not None:
+            try:
+                kept = self._target.read_version(path, entry.before_version)
+            except StoreError:
+                pass  # pruned, destroyed or denied: the backup has it
+            else:
+                if self._digester.digest(kept.data) == entry.before:
+                    return kept.data
+        if entry.backup is None:
+            raise MigrationError("what the target held before is not kept any more")
+        return self._backup.get(entry.backup, path)
+
+    def _delete(self, path: str) -> tuple[str, StoreError | None]:
+        try:
+            self._target.delete(path)
+        except SecretNotFoundError:
+            pass  # that is what was wanted
+        except StoreError as error:
+            return path, error
+        return path, None
+
+    def _settle(self, index: int, outcome: Version | StoreError | None) -> None:
+        if isinstance(outcome, ConflictError):
+            self._results.put(index, ItemState.CONFLICT, _LATER_CHANGE, error=outcome)
+        elif isinstance(outcome, StoreError):
+            self._results.fail(index, outcome)
+        else:
+            self._journal.undone(index)
+            self._results.put(index, ItemState.DONE, version=outcome)
+        self._watch.saw(outcome)
+
+
+def _is_ours(version: Version | None, entry: Entry) -> bool:
+    """Whether this is the version that the run made. Of a write whose end nobody saw, it is any but the one before."""
+    if version is None:
+        return True
+    return version == entry.version if entry.done else version != entry.before_version

@@ -1,0 +1,142 @@
+"""Verifying a migration: the target is read back and compared with the source, or with what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from strongroom.config import Config
+from strongroom.errors import SecretNotFoundError, StrongroomError
+from strongroom.front import Front
+from strongroom.migrate.comparing import HAS_ALL, covers, differing
+from strongroom.migrate.digests import Digester
+from strongroom.migrate.endpoints import Endpoint, Endpoints
+from strongroom.migrate.items import Item, OnConflict, Plan, State
+from strongroom.migrate.journal import Entry
+from strongroom.migrate.parallel import OutageWatch, read_each
+from strongroom.migrate.report import Action, ItemState, OnProgress, Report
+from strongroom.migrate.results import Results
+from strongroom.migrate.runs import Home
+from strongroom.migrate.sources import Source
+from strongroom.model import Secret
+
+
+def verify(
+    run: str | None = None,
+    *,
+    config: Config | None = None,
+    stores: Mapping[str, Endpoint] | None = None,
+    home: Path | None = None,
+    progress: OnProgress | None = None,
+) -> Report:
+    """Reads what a run wrote back from the target, and compares it with the source as it is now.
+
+    The stores themselves are asked, past every cache. A secret is verified when the target has every key that the
+    source has, with the same value. Where the source cannot be read any more, and where a conflict was merged, it is
+    verified when the target holds what was written, by the digests in the journal.
+
+    Args:
+        run: its name; None is the last one.
+        config: as `apply` has it.
+        stores: as `apply` has it.
+        home: as `apply` has it.
+        progress: as `apply` has it.
+
+    Raises:
+        MigrationError: there is no such run; or something is not verified: `report` says what, and why.
+        ConfigurationError, PluginError, StoreError: a store cannot be opened.
+    """
+    opened = Home(home)
+    found = opened.find(run)
+    plan = opened.plan_of(found)
+    with Endpoints(config, stores) as ends, closing(opened.journal_of(found)) as journal:
+        checked = [index for index, item in enumerate(plan.items) if plan.writes(item) or item.state is State.EQUAL]
+        results = Results(Action.VERIFY, found.name, plan, len(checked), progress)
+        for index, item in enumerate(plan.items):
+            if item.state is State.IMPOSSIBLE:
+                results.settle(index, ItemState.FAILED, item.reason)
+            elif not (plan.writes(item) or item.state is State.EQUAL):
+                results.settle(index, ItemState.SKIPPED, item.reason)
+        verifier = Verifier(plan, ends.target(plan.target), opened.digester(), journal.entries, results)
+        stopped: StrongroomError | None = None
+        try:
+            for name in plan.sources:
+                indices = [index for index in checked if plan.items[index].source == name]
+                if indices:
+                    verifier.run(ends.source(name), indices)
+        except StrongroomError as error:
+            stopped = error
+        return results.report(stopped)
+
+
+class Verifier:
+    """Compares what is at the target.
+
+    Args:
+        plan: the plan.
+        target: the store that was written.
+        digester: makes the digests in the journal.
+        entries: what the journal says.
+        results: are told of each item.
+    """
+
+    def __init__(
+        self, plan: Plan, target: Front, digester: Digester, entries: Mapping[int, Entry], results: Results
+    ) -> None:
+        self._plan = plan
+        self._target = target
+        self._digester = digester
+        self._entries = entries
+        self._results = results
+        self._waiting: dict[str, tuple[int, Secret | StrongroomError]] = {}
+
+    def run(self, source: Source, indices: list[int]) -> None:
+        """Verifies the items of one source. Both ends are read as they answer.
+
+        Raises:
+            StoreUnavailableError: a store is out as a whole.
+            StrongroomError: the source as a whole cannot be read.
+        """
+        watch = OutageWatch()
+        for path, outcome in read_each(self._target, self._asked(source, indices)):
+            if (found := self._waiting.pop(path, None)) is not None:
+                watch.saw(outcome)
+                index, secret = found
+                self._results.put(index, *self._verdict(index, secret, outcome), error=_error(outcome))
+
+    def _asked(self, source: Source, indices: list[int]) -> Iterator[str]:
+        at = {self._plan.items[index].source_path: index for index in indices}
+        for source_path, outcome in source.read_again(list(at)):
+            index = at[source_path]
+            path = self._plan.items[index].path
+            self._waiting[path] = index, outcome
+            yield path
+
+    def _verdict(  # noqa: PLR0911  # one for each thing that can be said
+        self, index: int, source: Secret | StrongroomError, target: Secret | StrongroomError
+    ) -> tuple[ItemState, str]:
+        item, entry = self._plan.items[index], self._entries.get(index)
+        if isinstance(target, SecretNotFoundError):
+            return ItemState.FAILED, "the target has none" if entry else "it was not written"
+        if isinstance(target, StrongroomError):
+            return ItemState.FAILED, str(target)
+        as_written = entry is not None and self._digester.digest(target.data) == entry.digest
+        if isinstance(source, StrongroomError):
+            if as_written:
+                return ItemState.DONE, "the source cannot be read any more; the target holds what was written"
+            return ItemState.FAILED, f"the source cannot be read: {source}"
+        if covers(target.data, source.data):
+            return ItemState.DONE, "" if entry else HAS_ALL
+        if self._kept_on_purpose(item) and not set(source.data) - set(target.data):
+            return ItemState.DONE, "it was merged: the target keeps its own values"
+        keys = ", ".join(differing(target.data, source.data))
+        since = "the source was changed since" if as_written else "the target is not what the source is"
+        return ItemState.FAILED, f"{since}: {keys}"
+
+    def _kept_on_purpose(self, item: Item) -> bool:
+        return item.state is State.CONFLICT and self._plan.on_conflict is OnConflict.MERGE
+
+
+def _error(outcome: Secret | StrongroomError) -> StrongroomError | None:
+    return outcome if isinstance(outcome, StrongroomError) else None
