@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,9 @@ import psycopg
 from strongroom_vault.loopback import free_port
 
 _NOBODY = 65534  # the server refuses to run as root, which a container's tests may be
+
+_GUARDED = '"$0" "$@" <&- & read ends; kill -QUIT $!; wait $!'
+"""Runs a server until its stdin is closed, which the end of the process that started it does, whatever ends that."""
 
 
 class Postgres:
@@ -53,17 +55,22 @@ class Postgres:
         """Starts it, and returns when it takes connections."""
         settings = ("listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", "fsync=off")
         options = [word for setting in settings for word in ("-c", setting)]
+        command = [self._binary("postgres"), "-D", str(self._data), *options]
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._binary("postgres"), "-D", str(self._data), *options], user=self._user, cwd=self._home, stderr=log
+                ["/bin/sh", "-c", _GUARDED, *command],
+                user=self._user,
+                cwd=self._home,
+                stdin=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
             )
         self._run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-t", "0", patience=30)
 
     def stop(self) -> None:
         """Ends it at once; its data stays."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(30)
+            self._process.communicate(timeout=30)
             self._process = None
 
     def connect(self, user: str, password: str) -> psycopg.Connection:
