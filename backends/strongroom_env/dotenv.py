@@ -67,7 +67,7 @@ class DotenvStore(Variables):
 
 
 def open_dotenv(
-    *, mapping: EnvironmentMapping, file: Annotated[Path, Option("the file to read")] = Path(".env")
+    *, mapping: EnvironmentMapping, file: Annotated[Path, Option("the file to read", location=True)] = Path(".env")
 ) -> DotenvStore:
     """A .env file.
 

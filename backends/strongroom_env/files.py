@@ -133,7 +133,7 @@ def _refuse_loop(entry: Entry, found: Found, prefix: str) -> None:
 
 def open_files(
     *,
-    root: Annotated[Path, Option("the folder that holds the secrets, such as /run/secrets")],
+    root: Annotated[Path, Option("the folder that holds the secrets, such as /run/secrets", location=True)],
     strip_newline: Annotated[bool, Option("leave one line end at the end of each text out")] = False,
 ) -> FilesStore:
     """A folder of files, such as the secrets that Docker or Kubernetes mounts.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.formats.encryption import Encryption
 from strongroom.formats.store import MAX_SIZE, FileStore
 from strongroom.mapping import EnvironmentMapping
 from strongroom.store import Option
 
-_File = Annotated[Path, Option("the file; it need not be there before it is written to")]
+_File = Annotated[Path, Option("the file; it need not be there before it is written to", location=True)]
 _Recipients = Annotated[
     list[str] | None, Option("age recipients, such as age1…, to whom it is encrypted when it is written")
 ]
@@ -71,3 +73,21 @@ def open_dotenv(
     from strongroom.formats.dotenv_codec import DotenvCodec
 
     return FileStore(file, DotenvCodec(mapping), Encryption(encrypt_to or (), identity))
+
+
+def _source(opener: Callable[..., FileStore]) -> Callable[..., FileStore]:
+    """The opener, for a file that is there: a source that is not is no empty one, but a mistake in its name."""
+
+    @wraps(opener)
+    def open_source(*, file: Path, **options: Any) -> FileStore:
+        if not file.exists():
+            raise MissingFileError(f"There is no {file}")
+        return opener(file=file, **options)
+
+    return open_source
+
+
+import_json = _source(open_json)
+import_yaml = _source(open_yaml)
+import_csv = _source(open_csv)
+import_kubernetes = _source(open_kubernetes)

@@ -210,7 +210,7 @@ def open_env(
 def open_dotenv(
     *,
     mapping: EnvironmentMapping,
-    file: Annotated[Path, Option("the file to read")] = Path(".env"),
+    file: Annotated[Path, Option("the file to read", location=True)] = Path(".env"),
     mapping_file: _MappingFile = None,
     keep_empty: _KeepEmpty = False,
 ) -> VariablesImporter:

@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pyrage
 import pytest
 
+from strongroom.config import Given, Rank, StoreConfig
+from strongroom.discovery import load
 from strongroom.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -26,8 +29,10 @@ from strongroom.errors import (
 )
 from strongroom.formats import atomic_file, store
 from strongroom.formats.opening import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
+from strongroom.formats.store import FileStore
 from strongroom.front import Front
 from strongroom.mapping import EnvironmentMapping
+from strongroom.migrate import ends
 from strongroom.store import time_limit
 
 
@@ -419,3 +424,19 @@ def test_the_traceback_of_a_refusal_shows_no_value(file):
     assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None
     assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("plugin", ["json", "yaml", "csv", "kubernetes"])
+def test_a_source_that_is_not_there_is_a_mistake(tmp_path, plugin):
+    """Where a target is made. A migration of nothing would look as if it were done."""
+    config = load(chain=[{"store": "memory"}], folder=tmp_path)
+    given = Given(str(tmp_path / "none"), "a test", Rank.ARGUMENT)
+    config = replace(config, stores={"file": StoreConfig("file", plugin, "The store file", {"file": given})})
+    with pytest.raises(ConfigurationError, match="The store file: There is no"):
+        ends.prepare_source(config, "file")()
+    target = ends.prepare_target(config, "file")()
+    assert isinstance(target, FileStore)
+    target.write("a", {"k": "v"})
+    source = ends.prepare_source(config, "file")()
+    assert isinstance(source, FileStore)
+    assert source.read("a").data == {"k": "v"}
