@@ -31,7 +31,8 @@ def explain_command(invocation: Invocation, path: str, key: str | None, *, as_js
     """Say what every store of the chain answers, and which answer is served.
 
     Stores after the one that is served are asked too: whether their value is the same is said, and never the value.
-    They are asked now, while a running process may hold a cached value. The exit code is the one of `get`.
+    They are asked now, while a running process may hold a cached value; one that makes a secret when it is read is not
+    asked. The exit code is the one of `get`, and 0 where such a store has the path.
 
     Example: strongroom explain database/connection password
     """
