@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -72,3 +73,13 @@ class Moto:
     def close(self) -> None:
         self._process.kill()
         self._process.wait(30)
+
+
+def operation_of(request):
+    """The operation that a request is for."""
+    return request.headers.get("x-amz-target", "").rpartition(".")[2]
+
+
+def body_of(request):
+    """The operation's parameters."""
+    return json.loads(request.body)

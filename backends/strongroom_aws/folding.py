@@ -77,7 +77,7 @@ def fold(data: Mapping[str, Value], form: Form | None) -> SensitiveStr | bytes:
     """
     value = data[VALUE] if set(data) == {VALUE} else None
     if form is Form.BINARY and isinstance(value, bytes) and value:
-        return bytes(value) if type(value) is bytes else value
+        return value
     if form is Form.TEXT and isinstance(value, str) and value and unfold(value)[0] is Form.TEXT:
         return SensitiveStr(value)
     return as_json({key: to_json(item) for key, item in data.items()})

@@ -336,7 +336,7 @@ class SecretsManagerStore:
         """The id of the new version."""
         for _ in range(3):  # each step may find that somebody else has just made, deleted or restored the secret
             try:
-                return self._written(path, self._call("put_secret_value", path, changes=True, **version))
+                return _written(path, self._call("put_secret_value", path, changes=True, **version), version)
             except SecretNotFoundError as error:
                 is_pending = bool(error.reason)
             if is_pending:
@@ -345,7 +345,7 @@ class SecretsManagerStore:
                 self._call("restore_secret", path, changes=True)
                 continue
             try:
-                return self._written(path, self._create(path, name, version, tags))
+                return _written(path, self._create(path, name, version, tags), version)
             except RefusedError as error:
                 failure = error
             if failure.code != "ResourceExistsException":
@@ -363,11 +363,13 @@ class SecretsManagerStore:
             more["KmsKeyId"] = self._habits.kms_key
         return self._service.call("create_secret", path, changes=True, Name=name, **version, **more)
 
-    def _written(self, path: str, answer: Mapping[str, Any]) -> str:
-        version = answer.get("VersionId")
-        if not isinstance(version, str):
-            raise malformed(path)
-        return str(version)
+
+def _written(path: str, answer: Mapping[str, Any], version: Mapping[str, Any]) -> str:
+    """The id of the version that was written, which is the token that went with it."""
+    written = answer.get("VersionId")
+    if written != version["ClientRequestToken"]:
+        raise malformed(path)
+    return str(written)
 
 
 def _may_be_scheduled(error: StoreError) -> bool:

@@ -1,10 +1,10 @@
 """Stores on moto, through a proxy that counts requests and can answer in moto's place."""
 
-import json
 import uuid
 
 import pytest
 
+from aws import operation_of
 from strongroom_aws.opening import open_parameter_store, open_secrets_manager
 from strongroom_vault.testing.faults import reply
 from strongroom_vault.testing.proxy import FaultProxy
@@ -51,14 +51,6 @@ class AWS:
 
     def fault(self, operation, fault, *, times=None):
         self.proxy.inject(fault, times=times, when=lambda request: operation in {"*", operation_of(request)})
-
-
-def operation_of(request):
-    return request.headers.get("x-amz-target", "").rpartition(".")[2]
-
-
-def body_of(request):
-    return json.loads(request.body)
 
 
 @pytest.fixture

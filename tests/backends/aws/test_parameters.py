@@ -1,0 +1,248 @@
+"""Parameter Store: a parameter for each key or for each secret, always encrypted, with the key that it has."""
+
+import json
+
+import pytest
+
+from aws import body_of, operation_of
+from strongroom.errors import (
+    ConfigurationError,
+    InvalidDataError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+)
+from strongroom.front import Front
+from strongroom.model import Secret
+from strongroom.store import VersionedStore
+from strongroom_aws.folding import FOLD
+
+
+def put(aws, name, value, **options):
+    aws.ssm.put_parameter(**{"Name": f"/{aws.name(name)}", "Value": value, "Type": "SecureString", **options})
+
+
+def held(aws):
+    """What Parameter Store holds below the test's prefix: name -> value."""
+    pages = aws.ssm.get_paginator("get_parameters_by_path").paginate(
+        Path=f"/{aws.prefix}", Recursive=True, WithDecryption=True
+    )
+    start = len(aws.prefix) + 2
+    return {one["Name"][start:]: one["Value"] for page in pages for one in page["Parameters"]}
+
+
+def described(aws, name):
+    [one] = aws.ssm.describe_parameters(ParameterFilters=[{"Key": "Name", "Values": [f"/{aws.name(name)}"]}])[
+        "Parameters"
+    ]
+    return one
+
+
+# --- a parameter for each key -----------------------------------------------------------------------------------------
+
+
+def test_what_other_tools_write_is_read_and_the_other_way_round(aws):
+    """`/PREFIX/service/key`, as chamber and most people have it, of any type."""
+    put(aws, "billing/db/password", "hunter2")
+    put(aws, "billing/db/host", "db.internal", Type="String")
+    put(aws, "billing/db/replicas", "a,b", Type="StringList")
+    put(aws, "billing/key", "k")
+    store = aws.open_parameters()
+    assert dict(store.read("billing/db").data) == {"password": "hunter2", "host": "db.internal", "replicas": "a,b"}
+    assert dict(store.read("billing").data) == {"key": "k"}
+    assert sorted(store.walk("")) == ["billing", "billing/db"]
+    assert sorted(store.walk("billing")) == ["billing/db"]
+    assert sorted(store.list_entries("")) == ["billing", "billing/"]
+    store.write("billing/db", {"password": "new", "host": "db2"})
+    assert held(aws) == {"billing/db/password": "new", "billing/db/host": "db2", "billing/key": "k"}
+    assert described(aws, "billing/db/password")["Type"] == "SecureString"
+
+
+def test_what_is_no_text_is_wrapped(aws):
+    """So that its type comes back; text is never wrapped where it need not be."""
+    store = aws.open_parameters()
+    store.write("app", {"port": 5432, "text": "5432", "empty": "", "no": None, "reference": "{{ssm:x}}"})
+    assert held(aws)["app/port"] == '{"strongroom:value":5432}'
+    assert held(aws)["app/text"] == "5432"
+    assert "{{" not in held(aws)["app/reference"]
+    assert dict(store.read("app").data) == {
+        "port": 5432, "text": "5432", "empty": "", "no": None, "reference": "{{ssm:x}}",
+    }  # fmt: skip
+
+
+def test_parameter_in_no_folder_is_a_secret_of_one_key(aws):
+    """Under `value`, as in the store of files; a write puts it below the secret's path, and removes it."""
+    put(aws, "token", "t")
+    store = aws.open_parameters()
+    assert dict(store.read("token").data) == {"value": "t"}
+    assert list(store.walk("")) == ["token"]
+    put(aws, "token/value", "u")
+    with pytest.raises(InvalidDataError, match="are both its key 'value'"):
+        store.read("token")
+    store.write("token", {"value": "v"})
+    assert held(aws) == {"token/value": "v"}
+    put(aws, "token", "t")
+    store.delete("token")
+    assert held(aws) == {}
+
+
+def test_parameter_in_no_folder_is_that_of_its_own_name_alone(aws):
+    """`a/b` is the key `b` of `a`, and no secret."""
+    put(aws, "a/b", "v")
+    with pytest.raises(SecretNotFoundError, match=f"directly below /{aws.prefix}/a/b"):
+        aws.open_parameters().read("a/b")
+
+
+@pytest.mark.parametrize("count", [10, 11, 25])
+def test_secret_of_more_keys_than_a_page_is_read_and_deleted_whole(aws, count):
+    store = aws.open_parameters()
+    data = {f"key{number}": str(number) for number in range(count)}
+    store.write("app", data)
+    assert dict(store.read("app").data) == data
+    aws.forget()
+    store.delete("app")
+    assert aws.asked.count("DeleteParameters") == -(-count // 10)
+    assert held(aws) == {}
+
+
+def test_empty_page_with_more_to_come_is_not_the_end(aws):
+    """Parameter Store gives such pages."""
+    store = aws.open_parameters()
+    store.write("app", {"k": "v"})
+    pages = [{"Parameters": [], "NextToken": "0"}, {"Parameters": [], "NextToken": "10"}]  # the last is given first
+    for page in pages:
+        aws.answer("GetParametersByPath", 200, page, times=1)
+    assert list(store.walk("")) == ["app"]
+    for page in pages:
+        aws.answer("GetParametersByPath", 200, page, times=1)
+    assert dict(store.read("app").data) == {"k": "v"}
+
+
+def test_write_that_fails_half_way_says_so(aws):
+    """And removes nothing."""
+    store = aws.open_parameters()
+    store.write("app", {"old": "v"})
+    aws.refuse("PutParameter", "AccessDeniedException", times=1)
+    with pytest.raises(PermissionDeniedError, match="1 of its 3 keys were not written"):
+        store.write("app", {"a": "1", "b": "2", "c": "3"})
+    assert held(aws).keys() > {"app/old"}
+
+
+def test_delete_that_leaves_something_says_so(aws):
+    store = aws.open_parameters()
+    store.write("app", {"a": "1", "b": "2"})
+    aws.answer("DeleteParameters", 200, {"DeletedParameters": [f"/{aws.name('app/a')}"], "InvalidParameters": []})
+    with pytest.raises(StoreError, match="1 of its parameters were not deleted"):
+        store.delete("app")
+
+
+# --- a parameter for each secret --------------------------------------------------------------------------------------
+
+
+def test_plain_parameter_is_one_key_and_stays_plain(aws):
+    put(aws, "token", "hunter2")
+    store = aws.open_parameters("secrets")
+    secret = store.read("token")
+    assert (dict(secret.data), secret.metadata) == ({"value": "hunter2"}, {FOLD: "text"})
+    store.write("token", {"value": "hunter3"})
+    assert held(aws) == {"token": "hunter3"}
+    store.write("token", {"value": "{{ssm:x}}"})
+    assert json.loads(held(aws)["token"]) == {"value": "{{ssm:x}}"}
+    assert "{{" not in held(aws)["token"]
+    assert dict(store.read("token").data) == {"value": "{{ssm:x}}"}
+    aws.open_parameters("secrets", fold="plain").write("token", {"value": "v"})
+    assert held(aws) == {"token": "v"}
+    aws.open_parameters("secrets", fold="json").write("token", {"value": "v"})
+    assert held(aws) == {"token": '{"value":"v"}'}
+
+
+def test_history_has_numbers_and_labels(aws):
+    """Versions can be read by either. A delete takes them all, so that the store does not claim to keep them."""
+    store = aws.open_parameters("secrets")
+    numbers = [store.write("app", {"k": str(number)}) for number in range(3)]
+    assert numbers == [1, 2, 3]
+    assert [info.version for info in store.versions("app")] == numbers
+    assert dict(store.read_version("app", 2).data) == {"k": "1"}
+    aws.ssm.label_parameter_version(Name=f"/{aws.name('app')}", ParameterVersion=1, Labels=["stable"])
+    assert dict(store.read_version("app", "stable").data) == {"k": "0"}
+    for absent in (7, "unknown"):
+        with pytest.raises(SecretNotFoundError):
+            store.read_version("app", absent)
+    with pytest.raises(SecretNotFoundError):
+        store.versions("absent")
+    assert not isinstance(store, VersionedStore)
+
+
+def test_tags_are_labels(aws):
+    store = aws.open_parameters("secrets", tag_prefix="sr/")
+    put(aws, "app", "v", Tags=[{"Key": "cost", "Value": "1"}])
+    store.write_metadata("app", {"owner": "billing", "tier": "1"})
+    store.write_metadata("app", {"owner": "payments"})
+    assert store.read_metadata("app") == {"owner": "payments"}
+    tags = aws.ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=f"/{aws.name('app')}")["TagList"]
+    assert {tag["Key"]: tag["Value"] for tag in tags} == {"cost": "1", "sr/owner": "payments"}
+    for operation in (store.read_metadata, lambda path: store.write_metadata(path, {"a": "b"})):
+        with pytest.raises(SecretNotFoundError):
+            operation("absent")
+    store.write_labelled("other", {"value": "v"}, {FOLD: "text", "owner": "billing"})
+    assert held(aws)["other"] == "v"
+    assert store.read_metadata("other") == {FOLD: "text", "owner": "billing"}
+
+
+def test_batch_takes_ten_a_request(aws):
+    """One that is denied among them fails the whole request, so that they are read one by one."""
+    store = aws.open_parameters("secrets")
+    paths = [f"app{number}" for number in range(20)]
+    assert all(version == 1 for _, version in store.write_many((path, {"k": path}) for path in paths))
+    aws.forget()
+    outcomes = dict(Front(store, "aws").read_many([*paths, "absent"]))
+    assert aws.asked == ["GetParameters"] * 3
+    assert isinstance(outcomes.pop("absent"), SecretNotFoundError)
+    assert all(dict(outcomes[path].data) == {"k": path} for path in paths)
+    aws.refuse("GetParameters", "AccessDeniedException")
+    outcomes = dict(store.read_many(["app1", "absent"]))
+    assert isinstance(outcomes["app1"], Secret)
+    assert isinstance(outcomes["absent"], SecretNotFoundError)
+    aws.refuse("GetParameters", "ThrottlingException")
+    assert isinstance(dict(store.read_many(["app1"]))["app1"], StoreUnavailableError)
+
+
+# --- keys and tiers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("layout", "name"), [("keys", "app/k"), ("secrets", "app")])
+def test_parameter_keeps_its_key_and_its_tier(aws, layout, name):
+    """A write without a key would take the account's, and an advanced parameter cannot become a standard one."""
+    put(aws, name, "v", KeyId="alias/theirs", Tier="Advanced")
+    aws.open_parameters(layout).write("app", {"k": "new"})
+    assert (described(aws, name)["KeyId"], described(aws, name)["Tier"]) == ("alias/theirs", "Advanced")
+    aws.open_parameters(layout, kms_key="alias/ours").write("app", {"k": "newer"})
+    assert described(aws, name)["KeyId"] == "alias/ours"
+
+
+@pytest.mark.parametrize("layout", ["keys", "secrets"])
+def test_key_that_may_not_be_looked_at_is_not_guessed(aws, layout):
+    aws.refuse("DescribeParameters", "AccessDeniedException")
+    with pytest.raises(PermissionDeniedError, match="`kms_key`"):
+        aws.open_parameters(layout).write("app", {"k": "v"})
+    assert held(aws) == {}
+    aws.open_parameters(layout, kms_key="alias/aws/ssm").write("app", {"k": "v"})
+    assert len(held(aws)) == 1
+
+
+@pytest.mark.parametrize("layout", ["keys", "secrets"])
+def test_every_write_is_encrypted(aws, layout):
+    """Over a plain String too."""
+    name = "app/k" if layout == "keys" else "app"
+    put(aws, name, "v", Type="String")
+    aws.open_parameters(layout).write("app", {"k": "new"})
+    sent = [body_of(request) for request in aws.proxy.requests if operation_of(request) == "PutParameter"]
+    assert {request["Type"] for request in sent} == {"SecureString"}
+    assert described(aws, name)["Type"] == "SecureString"
+
+
+def test_layout_of_keys_has_no_options_of_the_other(aws):
+    for options in ({"fold": "plain"}, {"tag_prefix": "x"}):
+        with pytest.raises(ConfigurationError, match="layout"):
+            aws.open_parameters("keys", **options)
