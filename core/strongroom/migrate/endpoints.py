@@ -15,9 +15,9 @@ from strongroom.errors import StoreError, StrongroomError
 from strongroom.front import Front
 from strongroom.migrate.ends import prepare_source, prepare_target
 from strongroom.migrate.sources import ImporterSource, Source, StoreSource
-from strongroom.migrate.spec import parse_spec, placed
+from strongroom.migrate.spec import named, parse_spec, placed
 from strongroom.migrate.spi import Exporter, Importer
-from strongroom.migrate.targets import check_target, from_exporter
+from strongroom.migrate.targets import ExporterStore, check_target
 from strongroom.store import SecretStore
 
 Endpoint: TypeAlias = SecretStore | Front | Importer | Exporter
@@ -84,7 +84,7 @@ class Endpoints:
             if isinstance(opened, Front | SecretStore):
                 self._targets[name] = check_target(_front(opened, name))
             elif isinstance(opened, Exporter):
-                self._targets[name] = check_target(Front(from_exporter(opened, name), name))
+                self._targets[name] = check_target(Front(ExporterStore(opened), name))
             else:
                 raise plugins.broken(name, opened, "exporter and no store")
         return self._targets[name]
@@ -110,10 +110,10 @@ class Endpoints:
 
             self._config = load()
         spec = parse_spec(name)
-        plugin = self._config.store(spec.name).plugin
+        plugin = named(self._config, spec).plugin
         if not plugins.offers(group, plugin):
             group = plugins.STORES
-        return placed(self._config, spec, plugins.schema(self._config, spec.name, group))
+        return placed(self._config, spec, plugins.schema(self._config, plugin, group))
 
     def _opened(self, opener: Callable[[], _T], name: str) -> _T:
         try:

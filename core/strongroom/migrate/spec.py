@@ -10,6 +10,9 @@ from strongroom.config import Config, Given, Rank, StoreConfig
 from strongroom.errors import ConfigurationError, shown
 from strongroom.plugins.options import Schema
 
+_SHORT: Mapping[str, str] = {"k8s": "kubernetes"}
+"""Names that a command line has for plugins beside their own."""
+
 
 class Spec(NamedTuple):
     """A store as somebody names it.
@@ -39,6 +42,13 @@ def parse_spec(text: str) -> Spec:
     return Spec(text, name, location if colon else None)
 
 
+def named(config: Config, spec: Spec) -> StoreConfig:
+    """The store that is named: of the configuration, else the plugin without options."""
+    if spec.name in config.stores:
+        return config.stores[spec.name]
+    return StoreConfig.bare(_SHORT.get(spec.name, spec.name))
+
+
 def placed(config: Config, spec: Spec, schema: Schema) -> Config:
     """The configuration with one more store, named as the whole spec is: the named one, at that location.
 
@@ -48,7 +58,7 @@ def placed(config: Config, spec: Spec, schema: Schema) -> Config:
     Raises:
         ConfigurationError: the plugin takes no location.
     """
-    about = config.store(spec.name)
+    about = named(config, spec)
     options: dict[str, Given] = dict(about.options)
     if spec.location is not None:
         origin = f"The store {shown(spec.text)}"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from strongroom.errors import UnsupportedOperationError
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NoReturn
+
+from strongroom.errors import SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.front import Front
 from strongroom.migrate.spi import Exporter
-from strongroom.store import SecretStore
+from strongroom.model import Secret, Value, Version
+from strongroom.store import Items
+
+_UNREADABLE = "an exporter cannot be read back"
 
 
 def check_target(front: Front) -> Front:
@@ -19,11 +25,44 @@ def check_target(front: Front) -> Front:
     return front
 
 
-def from_exporter(exporter: Exporter, name: str) -> SecretStore:
-    """An exporter as a store that knows what this run wrote, and nothing of what was there before.
+class ExporterStore:
+    """An exporter as a target. It cannot be read: to a plan everything is new, and nothing is verified or undone.
 
-    Raises:
-        UnsupportedOperationError: not supported yet.
+    Args:
+        exporter: writes the secrets.
     """
-    del exporter
-    raise UnsupportedOperationError(None, "it is an exporter, which cannot be read back", store=name)
+
+    def __init__(self, exporter: Exporter) -> None:
+        self._exporter = exporter
+
+    def read(self, path: str) -> NoReturn:
+        """Has nothing to give."""
+        raise SecretNotFoundError(path, _UNREADABLE)
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Has nothing to give."""
+        for path in paths:
+            yield path, SecretNotFoundError(path, _UNREADABLE)
+
+    def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
+        """Writes one secret."""
+        outcome = next(self.write_many([(path, data)]), (path, StoreError(path, "the exporter said nothing of it")))[1]
+        if isinstance(outcome, StoreError):
+            raise outcome
+        return outcome
+
+    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Writes them all in one go of the exporter."""
+        for outcome in self._exporter.write(Secret(path, data) for path, data in items):
+            error = outcome.error
+            if error is not None and not isinstance(error, StoreError):
+                error = StoreError(outcome.path, str(error))
+            yield outcome.path, outcome.version if error is None else error
+
+    def delete(self, path: str) -> NoReturn:
+        """Is not for exporters."""
+        raise UnsupportedOperationError(path, "an exporter deletes nothing")
+
+    def close(self) -> None:
+        """Closes the exporter."""
+        self._exporter.close()

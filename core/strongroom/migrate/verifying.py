@@ -118,7 +118,7 @@ class Verifier:
     ) -> tuple[ItemState, str]:
         item, entry = self._plan.items[index], self._entries.get(index)
         if isinstance(target, SecretNotFoundError):
-            return ItemState.FAILED, "the target has none" if entry else "it was not written"
+            return ItemState.FAILED, f"the target has none: {target.reason}" if entry else "it was not written"
         if isinstance(target, StrongroomError):
             return ItemState.FAILED, str(target)
         as_written = entry is not None and self._digester.digest(target.data) == entry.digest
