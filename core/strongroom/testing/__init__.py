@@ -1,4 +1,4 @@
-"""What tests need: the contract for those who write a store, `override` for those who use one.
+"""What tests need: the contracts for those who write a store, an importer or an exporter, `override` for applications.
 
 Nothing here is imported before it is asked for: `override` works without pytest, and an application's test run that
 needs neither pays for neither.
@@ -12,10 +12,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from strongroom.testing.cases import CANARY, CASES, TYPED, Case
     from strongroom.testing.contract import StoreContract
+    from strongroom.testing.migrating import ExporterContract, ImporterContract
     from strongroom.testing.overriding import Failure, Slow, override
     from strongroom.testing.silence import silent_server
 
-__all__ = ["CANARY", "CASES", "TYPED", "Case", "Failure", "Slow", "StoreContract", "override", "silent_server"]
+__all__ = [
+    "CANARY",
+    "CASES",
+    "TYPED",
+    "Case",
+    "ExporterContract",
+    "Failure",
+    "ImporterContract",
+    "Slow",
+    "StoreContract",
+    "override",
+    "silent_server",
+]
 
 # No name here is a module's too: importing the module would put it in the place of the name.
 _HOME = {
@@ -23,7 +36,9 @@ _HOME = {
     "CASES": "cases",
     "TYPED": "cases",
     "Case": "cases",
+    "ExporterContract": "migrating",
     "Failure": "overriding",
+    "ImporterContract": "migrating",
     "Slow": "overriding",
     "StoreContract": "contract",
     "override": "overriding",
@@ -34,13 +49,13 @@ _HOME = {
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "StoreContract":
+    if name.endswith("Contract"):
         try:
             import pytest
         except ModuleNotFoundError:
-            needs = 'StoreContract needs pytest, which is not installed: pip install "strongroom[testing]"'
+            needs = f'{name} needs pytest, which is not installed: pip install "strongroom[testing]"'
             raise ModuleNotFoundError(needs, name="pytest") from None
-        parts = ("basis", "reading", "writing", "history", "failing")
+        parts = ("basis", "reading", "writing", "history", "failing", "migrating")
         pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
     found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     return found

@@ -33,7 +33,20 @@ def secret_data(**more: Value) -> dict[str, Value]:
     return {"user": f"{CANARY}-user", "password": f"{CANARY}-password", **more}
 
 
-class Basis:
+class Quiet:
+    """What holds for every test of a contract."""
+
+    @pytest.fixture(autouse=True)
+    def _quiet_log(self, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+        """No record of any logger, at any level, shows a value."""
+        caplog.set_level(logging.DEBUG)
+        yield
+        records = [*caplog.get_records("setup"), *caplog.get_records("call")]
+        telling = {record.name for record in records if CANARY in f"{record.getMessage()} {vars(record)}"}
+        assert not telling, f"a value is in the log of {', '.join(sorted(telling))}"
+
+
+class Basis(Quiet):
     """The declarations and fixtures by which a store meets its contract.
 
     A subclass overrides `store`, or, where Strongroom cannot write, `holding`; and `denied` and `unreachable`, or says
@@ -98,15 +111,6 @@ class Basis:
         yield open_
         for front in fronts:
             front.close()
-
-    @pytest.fixture(autouse=True)
-    def _quiet_log(self, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-        """No record of any logger, at any level, shows a value."""
-        caplog.set_level(logging.DEBUG)
-        yield
-        records = [*caplog.get_records("setup"), *caplog.get_records("call")]
-        telling = {record.name for record in records if CANARY in f"{record.getMessage()} {vars(record)}"}
-        assert not telling, f"a value is in the log of {', '.join(sorted(telling))}"
 
 
 @contextmanager
