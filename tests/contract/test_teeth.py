@@ -1,4 +1,4 @@
-"""The contract bites: each store that is wrong on purpose fails the test that is there for its fault."""
+"""The contracts bite: whatever is wrong on purpose fails the test that is there for its fault."""
 
 import subprocess
 import sys
@@ -7,17 +7,18 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from contract.wrong_stores import WRONG
+from contract import wrong_migrating, wrong_stores
 
 HERE = Path(__file__).parent
+WRONG = [*wrong_stores.WRONG, *wrong_migrating.WRONG]
 
 
 @pytest.fixture(scope="module")
 def caught(tmp_path_factory) -> dict[tuple[str, str], list[str]]:
-    """What a run of the contract says of each wrong store: (class, test) -> the messages of its failures."""
+    """What a run of the contracts says of each wrong class: (class, test) -> the messages of its failures."""
     folder = tmp_path_factory.mktemp("teeth")
-    names = ", ".join(contract.__name__ for contract in WRONG)
-    (folder / "test_wrong.py").write_text(f"from contract.wrong_stores import {names}\n")
+    imports = [f"from {contract.__module__} import {contract.__name__}\n" for contract in WRONG]
+    (folder / "test_wrong.py").write_text("".join(imports))
     (folder / "pytest.ini").write_text(f"[pytest]\npython_classes = *\npythonpath = {HERE.parent}\n")
     tests = [f"test_wrong.py::{contract.__name__}::{contract.caught_by}" for contract in WRONG]
     report = folder / "report.xml"
