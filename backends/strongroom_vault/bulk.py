@@ -1,19 +1,17 @@
-"""Many exchanges at a time: one thread with an event loop for as long as a batch runs, in bounded memory.
+"""Many exchanges at a time, in bounded memory, on an event loop of their own that runs while the caller waits.
 
-The thread is the batch's own, so that it serves callers with and without an event loop. The caller's items are taken,
-and what came of them is given back, in the caller's thread.
+The loop runs in the caller's thread: with another one, each of the two would keep the interpreter from the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from queue import Empty, SimpleQueue
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from strongroom.errors import StoreError, StoreUnavailableError
 from strongroom.store import remaining
@@ -26,16 +24,14 @@ AT_ONCE = 16
 _WINDOW = 8 * AT_ONCE
 """The most that are taken and not given back yet."""
 
-_GATHERED = 0.004
-"""For how many seconds what has come is gathered before the caller is woken, which costs more than a reply does."""
+_ENOUGH = AT_ONCE // 2
+"""When that many have ended they are given back: the server is busy with the others meanwhile."""
 
 _GRACE = 0.2
 """How much longer than the exchanges themselves they are waited for, in seconds: each says best what it missed."""
 
-_PATIENCE = 1.0
-"""How long the end of the thread is waited for, in seconds. It is a daemon, should a name never be looked up."""
-
 _K = TypeVar("_K")
+_R = TypeVar("_R")
 
 Transports: TypeAlias = Callable[[], AsyncTransport]
 """Makes a transport, in the event loop that it is for."""
@@ -51,9 +47,8 @@ def run_many(transports: Transports, items: Iterable[tuple[_K, Start]]) -> Itera
     Raises:
         StoreUnavailableError: nothing came within `remaining()`.
     """
-    batch = _Batch[_K](transports, remaining())
     waiting, under_way = iter(items), 0
-    try:
+    with contextlib.closing(_Batch[_K](transports, remaining())) as batch:
         while True:
             if under_way <= _WINDOW // 2:
                 taken = list(islice(waiting, _WINDOW - under_way))
@@ -64,66 +59,78 @@ def run_many(transports: Transports, items: Iterable[tuple[_K, Start]]) -> Itera
             came = batch.take(remaining() + _GRACE)
             under_way -= len(came)
             yield from came
-    finally:
-        batch.stop()
 
 
 class _Batch(Generic[_K]):
-    """The thread, and what goes to it and comes from it."""
+    """The event loop with its workers; it runs within `take` and `close`."""
 
     def __init__(self, transports: Transports, limit: float) -> None:
-        self._transports = transports
         self._limit = limit
-        self._work: asyncio.Queue[tuple[_K, Start]] = asyncio.Queue()
         self._under_way = 0
         self._landed: list[tuple[_K, Reply | StoreError]] = []
-        self._results: SimpleQueue[list[tuple[_K, Reply | StoreError]] | BaseException] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._serve, name="vault bulk", daemon=True)
-        self._thread.start()
+        self._arrival = asyncio.Event()
+        self._work: asyncio.Queue[tuple[_K, Start]] = asyncio.Queue()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._transport: AsyncTransport | None = None
+        try:
+            self._run(self._open(transports))
+        except BaseException:
+            self._loop.close()
+            raise
 
     def put(self, items: list[tuple[_K, Start]]) -> None:
-        """Hands items to the thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed after a failure, which `take` raises
-            self._loop.call_soon_threadsafe(self._take_in, items)
+        """Lets the workers take these."""
+        self._under_way += len(items)
+        for item in items:
+            self._work.put_nowait(item)
 
     def take(self, limit: float) -> list[tuple[_K, Reply | StoreError]]:
-        """What has come since the last call, at least one."""
+        """What has ended since the last call, at least one."""
+        self._run(self._arrived(limit))
+        landed, self._landed = self._landed, []
+        self._under_way -= len(landed)
+        return landed
+
+    def close(self) -> None:
+        """Gives up what is under way, and closes the connections."""
         try:
-            came = self._results.get(timeout=limit)
-        except Empty:
-            came = StoreUnavailableError(reason="the batch took all the time")
-        if isinstance(came, BaseException):
-            raise came
-        return came
-
-    def stop(self) -> None:
-        """Ends the thread. What is still under way is given up."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(_PATIENCE)
-
-    # --- in the thread ------------------------------------------------------------------------------------------------
-
-    def _serve(self) -> None:
-        try:
-            self._loop.run_until_complete(self._run())
-        except BaseException as error:  # noqa: BLE001  # it is raised in the caller's thread
-            self._results.put(error)
+            self._run(self._shut())
         finally:
             self._loop.close()
 
-    async def _run(self) -> None:
-        async with self._transports() as transport:
-            tasks: set[asyncio.Task[object]] = {asyncio.create_task(self._worker(transport)) for _ in range(AT_ONCE)}
-            tasks.add(asyncio.create_task(self._stopping.wait()))
-            done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-            for task in done:
-                task.result()  # raises where a worker failed
+    def _run(self, steps: Coroutine[Any, Any, _R]) -> _R:
+        """The loop, until these steps are done; in a thread where the caller's has a loop that is running already."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._loop.run_until_complete(steps)
+        with ThreadPoolExecutor(1) as aside:
+            return aside.submit(self._loop.run_until_complete, steps).result()
+
+    # --- in the loop --------------------------------------------------------------------------------------------------
+
+    async def _open(self, transports: Transports) -> None:
+        self._transport = await transports().__aenter__()
+        self._workers = {asyncio.create_task(self._worker(self._transport)) for _ in range(AT_ONCE)}
+
+    async def _shut(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        if self._transport is not None:
+            await self._transport.__aexit__(None, None, None)
+
+    async def _arrived(self, limit: float) -> None:
+        self._arrival.clear()
+        self._look()
+        waiting: asyncio.Task[object] = asyncio.create_task(self._arrival.wait())
+        done, _ = await asyncio.wait({waiting, *self._workers}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        for task in done - {waiting}:
+            task.result()  # a worker ends by a failure of its own only
+        if not self._landed:
+            raise StoreUnavailableError(reason="the batch took all the time")
 
     async def _worker(self, transport: AsyncTransport) -> None:
         while True:
@@ -133,21 +140,12 @@ class _Batch(Generic[_K]):
             except StoreError as error:
                 outcome = error
             self._landed.append((name, outcome))
-            if len(self._landed) == self._under_way:
-                self._hand_over()
-            elif len(self._landed) == 1:
-                self._loop.call_later(_GATHERED, self._hand_over)
+            self._look()
 
-    def _take_in(self, items: list[tuple[_K, Start]]) -> None:
-        self._under_way += len(items)
-        for item in items:
-            self._work.put_nowait(item)
-
-    def _hand_over(self) -> None:
-        landed, self._landed = self._landed, []
-        if landed:
-            self._under_way -= len(landed)
-            self._results.put(landed)
+    def _look(self) -> None:
+        """Ends the wait where enough has come, or all."""
+        if len(self._landed) >= min(_ENOUGH, self._under_way):
+            self._arrival.set()
 
     def _clock(self) -> Callable[[], float]:
         deadline = time.monotonic() + self._limit
