@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from strongroom.migrate.private_files import open_private
@@ -31,29 +31,32 @@ class Digester:
 
     def digest(self, data: Mapping[str, Value]) -> bytes:
         """The digest of a secret's data, 32 bytes."""
-        return hmac.digest(self._key, b"".join(_parts(data)), "sha256")
+        parts: list[bytes] = []
+        _add(data, parts)
+        return hmac.digest(self._key, b"".join(parts), "sha256")
 
 
-def _parts(value: Value) -> Iterator[bytes]:
-    """The value in an unambiguous form: each part has its type and its length before it."""
-    if value is None or isinstance(value, bool):
-        yield b"n" if value is None else b"t" if value else b"f"
-    elif isinstance(value, str | bytes):
-        content = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-        yield b"%s%d:" % (b"s" if isinstance(value, str) else b"b", len(content))
-        yield content
+def _add(value: Value, parts: list[bytes]) -> None:
+    """Adds the value in an unambiguous form: each part has its type and its length before it."""
+    if isinstance(value, str):
+        content = value.encode("utf-8", "surrogatepass")
+        parts += (b"s%d:" % len(content), content)
+    elif value is None or isinstance(value, bool):
+        parts.append(b"n" if value is None else b"t" if value else b"f")
+    elif isinstance(value, bytes):
+        parts += (b"b%d:" % len(value), value)
     elif isinstance(value, int | float):
         whole = int(value) if isinstance(value, int) or value.is_integer() else None
-        yield f"#{float(value).hex() if whole is None else format(whole, 'x')};".encode()
+        parts.append(f"#{float(value).hex() if whole is None else format(whole, 'x')};".encode())
     elif isinstance(value, Mapping):
-        yield b"m%d:" % len(value)
+        parts.append(b"m%d:" % len(value))
         for name in sorted(value):
-            yield from _parts(name)
-            yield from _parts(value[name])
+            _add(name, parts)
+            _add(value[name], parts)
     else:
-        yield b"l%d:" % len(value)
+        parts.append(b"l%d:" % len(value))
         for item in value:
-            yield from _parts(item)
+            _add(item, parts)
 
 
 class Remembered:

@@ -163,14 +163,14 @@ class Transfer:
         source_digest, target_digest = (None, None)
         if self._memory.remembered is not None:
             source_digest, target_digest = self._memory.remembered.get(index)
-        there = None if current is None else digest(current.data)
+        mine, there = digest(secret.data), None if current is None else digest(current.data)
         changed = False
         if (begun := self._begun.get(index)) is not None:
             if current is not None and there == begun.digest and _is_newer(current.version, begun.before_version):
                 self._done(index, current.version)  # the write that nobody saw the end of
                 return None
             changed = there != begun.before
-        if source_changed(item, secret, same=None if source_digest is None else source_digest == digest(secret.data)):
+        if source_changed(item, secret, same=None if source_digest is None else source_digest == mine):
             self._results.put(index, ItemState.CONFLICT, SOURCE_CHANGED)
             return None
         if begun is None:
@@ -185,7 +185,9 @@ class Transfer:
         if current is not None:
             place = self._memory.backup.put(item.path, current.data)
         before = None if current is None else current.version
-        self._memory.journal.intend(index, Entry(digest(decision.data), there, before, place))
+        self._memory.journal.intend(
+            index, Entry(mine if current is None else digest(decision.data), there, before, place)
+        )
         self._under_way[item.path] = index
         return Write(item.path, decision.data, before)
 

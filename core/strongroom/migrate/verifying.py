@@ -121,9 +121,8 @@ class Verifier:
             return ItemState.FAILED, f"the target has none: {target.reason}" if entry else "it was not written"
         if isinstance(target, StrongroomError):
             return ItemState.FAILED, str(target)
-        as_written = entry is not None and self._digester.digest(target.data) == entry.digest
         if isinstance(source, StrongroomError):
-            if as_written:
+            if self._is_as_written(entry, target):
                 return ItemState.DONE, "the source cannot be read any more; the target holds what was written"
             return ItemState.FAILED, f"the source cannot be read: {source}"
         if covers(target.data, source.data):
@@ -131,8 +130,12 @@ class Verifier:
         if self._kept_on_purpose(item) and not set(source.data) - set(target.data):
             return ItemState.DONE, "it was merged: the target keeps its own values"
         keys = ", ".join(differing(target.data, source.data))
-        since = "the source was changed since" if as_written else "the target is not what the source is"
+        written = self._is_as_written(entry, target)
+        since = "the source was changed since" if written else "the target is not what the source is"
         return ItemState.FAILED, f"{since}: {keys}"
+
+    def _is_as_written(self, entry: Entry | None, target: Secret) -> bool:
+        return entry is not None and self._digester.digest(target.data) == entry.digest
 
     def _kept_on_purpose(self, item: Item) -> bool:
         return item.state is State.CONFLICT and self._plan.on_conflict is OnConflict.MERGE
