@@ -23,7 +23,7 @@ def is_terminal() -> bool:
 
 def say(message: str) -> None:
     """One line for the person at the keyboard, on stderr, so that it never mixes with a result."""
-    click.echo(f"strongroom: {' '.join(message.splitlines())}", err=True)
+    click.echo(f"strongroom: {_plain(' '.join(message.splitlines()))}", err=True)
 
 
 def write(content: bytes, *, newline: bool = True) -> None:
@@ -134,10 +134,18 @@ def write_table(
     for row in rows:
         cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
         # As Text, since what a store calls a thing may look like rich's markup.
-        table.add_row(*(Text(cell.text, cell.style, overflow="fold") for cell in cells))
+        table.add_row(*(Text(_plain(cell.text), cell.style, overflow="fold") for cell in cells))
     # A name is kept whole where that leaves half of the line to what is said of it.
     name = console.measure(Group(*table.columns[0].cells)).maximum
     table.columns[0].no_wrap = name <= console.width // 2
     console.print(table)
     if caption:  # not the table's own, which is as narrow as the table
-        console.print(Text(f"  {caption}", "dim italic"))
+        console.print(Text(f"  {_plain(caption)}", "dim italic"))
+
+
+def _plain(text: str) -> str:
+    """The text without what moves a cursor or colours a screen, whoever wrote it; a new line stays one."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else character.encode("unicode_escape").decode()
+        for character in text
+    )

@@ -64,6 +64,12 @@ def test_an_error_is_one_line_and_its_code(command, monkeypatch, kind, code):
     assert done == (code, b"", f"strongroom: {str(error).replace(chr(10), ' ')}\n")
 
 
+def test_a_message_does_nothing_to_a_terminal(command, monkeypatch):
+    """Whoever wrote what is in it."""
+    failing(monkeypatch, StrongroomError("a \x1b[2Jclean screen\r\nand a bell\a"))
+    assert command("get", "a/b").err == "strongroom: a \\x1b[2Jclean screen and a bell\\x07\n"
+
+
 def test_a_backends_own_error_has_the_code_of_its_parent():
     """The table need not know it."""
     assert code_of(BackendsOwnError("a")) is ExitCode.UNAVAILABLE

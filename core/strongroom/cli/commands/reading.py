@@ -62,7 +62,7 @@ def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_jso
     if as_json:
         output.write_document({"prefix": prefix, "recursive": recursive, "names": names})
     else:
-        output.write_lines(names)
+        output.write_lines(map(cell, names) if output.is_terminal() else names)
 
 
 def _described(found: Resolution) -> dict[str, Value]:
@@ -80,7 +80,7 @@ def _described(found: Resolution) -> dict[str, Value]:
 
 def _show(found: Resolution, *, reveal: bool, color: bool) -> None:
     data = found.value if isinstance(found.value, Mapping) else {}
-    rows = [(key, cell(value) if reveal else REDACTED) for key, value in data.items()]
+    rows = [(cell(key), cell(value) if reveal else REDACTED) for key, value in data.items()]
     version = "" if found.version is None else f", version {found.version}"
     hint = "" if reveal else "; --reveal shows the values"
     output.write_table(("key", "value"), rows, caption=f"{found.path} from {found.store}{version}{hint}", color=color)
