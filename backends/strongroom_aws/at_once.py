@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import islice
 from typing import TypeVar
 
+from strongroom.errors import StoreError
+from strongroom.model import Value, Version
+from strongroom.store import Items
 from strongroom_aws.service import AT_ONCE
 
 _T = TypeVar("_T")
@@ -36,3 +39,18 @@ def in_groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     rest = iter(items)
     while group := list(islice(rest, size)):
         yield list(dict.fromkeys(group))
+
+
+def write_each(
+    write: Callable[[str, Mapping[str, Value]], Version], items: Items
+) -> Iterator[tuple[str, Version | StoreError | None]]:
+    """Each item's path with its new version or its own error."""
+
+    def outcome_of(item: tuple[str, Mapping[str, Value]]) -> Version | StoreError:
+        try:
+            return write(*item)
+        except StoreError as error:
+            return error
+
+    for (path, _), outcome in at_once(outcome_of, items):
+        yield path, outcome

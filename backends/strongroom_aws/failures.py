@@ -185,7 +185,10 @@ def meaning(error: Exception, path: str | None) -> StrongroomError:
     if isinstance(error, exceptions.ClientError):
         response: Any = error.response
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return of_code(code_of(error), status if isinstance(status, int) else 0, path)
+        failure = of_code(code_of(error), status if isinstance(status, int) else 0, path)
+        if isinstance(failure, PermissionDeniedError):
+            failure.reason = f"{error.operation_name}: {failure.reason}"
+        return failure
     kind = type(error).__name__
     if isinstance(error, parsers.ResponseParserError):
         return malformed(path)

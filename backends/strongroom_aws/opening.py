@@ -9,6 +9,7 @@ from strongroom.model import check_prefix
 from strongroom.store import Option
 from strongroom_aws.parameter_keys import ParameterKeys
 from strongroom_aws.parameter_secrets import ParameterSecrets
+from strongroom_aws.secret_versions import VersionedSecretsManagerStore
 from strongroom_aws.secrets_manager import Habits, SecretsManagerStore
 from strongroom_aws.service import Access, Service
 from strongroom_aws.tags import Tags
@@ -40,7 +41,7 @@ def open_secrets_manager(
     recovery_days: Annotated[int, Option("for how many days a deleted secret can be restored, 7 to 30")] = 30,
     force_delete: Annotated[bool, Option("a deleted secret is gone at once, with all its versions")] = False,
     restore: Annotated[bool, Option("a write to a deleted secret restores it first, its old versions too")] = False,
-) -> SecretsManagerStore:
+) -> SecretsManagerStore | VersionedSecretsManagerStore:
     """Secrets in AWS Secrets Manager.
 
     Who we are is what boto3 finds: variables, a profile, SSO, a web identity, the role of a pod, a task or an instance.
@@ -53,7 +54,9 @@ def open_secrets_manager(
         raise ConfigurationError(f"recovery_days: {recovery_days} is not from {_SHORTEST_WINDOW} to {_LONGEST_WINDOW}")
     habits = Habits(fold=fold, kms_key=kms_key, recovery_days=recovery_days, force_delete=force_delete, restore=restore)
     service = _service("secretsmanager", region, profile, endpoint_url)
-    return SecretsManagerStore(service, _prefix(prefix), Tags(tag_prefix), habits)
+    # What is deleted by force is gone for good: whoever does it is asked first, as where there are no versions.
+    kind = SecretsManagerStore if force_delete else VersionedSecretsManagerStore
+    return kind(service, _prefix(prefix), Tags(tag_prefix), habits)
 
 
 def open_parameter_store(

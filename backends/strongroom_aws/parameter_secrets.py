@@ -8,7 +8,7 @@ from typing import Any
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.model import Secret, SensitiveStr, Value, Version
 from strongroom.store import Items, VersionInfo
-from strongroom_aws.at_once import at_once, in_groups
+from strongroom_aws.at_once import at_once, in_groups, write_each
 from strongroom_aws.failures import malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
 from strongroom_aws.names import is_path
@@ -75,15 +75,7 @@ class ParameterSecrets(Parameters):
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Each path with its new version or its own error, some at a time."""
-
-        def write(item: tuple[str, Mapping[str, Value]]) -> Version | StoreError:
-            try:
-                return self.write(*item)
-            except StoreError as error:
-                return error
-
-        for (path, _), outcome in at_once(write, items):
-            yield path, outcome
+        return write_each(self.write, items)
 
     def delete(self, path: str) -> None:
         """Removes the parameter for good, with all its versions."""

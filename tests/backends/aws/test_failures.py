@@ -63,7 +63,7 @@ def test_throttled_request_is_repeated(aws):
     aws.forget()
     assert dict(store.read("app").data) == {"k": "v"}
     assert aws.asked == ["GetSecretValue"] * 3
-    assert store._service._clients.made["secretsmanager"].meta.config.retries["mode"] == "adaptive"
+    assert store._requests.service._clients.made["secretsmanager"].meta.config.retries["mode"] == "adaptive"
 
 
 def test_number_of_attempts_is_boto3s(aws, monkeypatch):
@@ -166,8 +166,8 @@ def test_region_and_profile_are_boto3s(aws, monkeypatch, tmp_path):
     config = tmp_path / "config"
     config.write_text("[profile eu]\nregion = eu-north-1\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    assert open_secrets_manager(region="us-east-2")._service.region == "us-east-2"
+    assert open_secrets_manager(region="us-east-2")._requests.service.region == "us-east-2"
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    assert open_secrets_manager(profile="eu")._service.region == "eu-north-1"
+    assert open_secrets_manager(profile="eu")._requests.service.region == "eu-north-1"
     monkeypatch.setenv("AWS_PROFILE", "eu")
     assert open_parameter_store()._service.region == "eu-north-1"

@@ -15,16 +15,16 @@ def test_child_of_a_fork_makes_its_own_client(aws):
     store = aws.open_secrets()
     store.write("app", {"k": "v"})
     store.read("app")
-    before = store._service._clients
+    before = store._requests.service._clients
     child = os.fork()
     if child == 0:
         fine = False
         try:
-            fine = dict(store.read("app").data) == {"k": "v"} and store._service._clients is not before
+            fine = dict(store.read("app").data) == {"k": "v"} and store._requests.service._clients is not before
         finally:
             os._exit(0 if fine else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert store._service._clients is before
+    assert store._requests.service._clients is before
     assert dict(store.read("app").data) == {"k": "v"}
 
 

@@ -16,7 +16,6 @@ from strongroom.errors import (
 )
 from strongroom.front import Front
 from strongroom.model import Secret
-from strongroom.store import RecoverableStore, VersionedStore
 from strongroom_aws.folding import FOLD
 from strongroom_aws.opening import open_secrets_manager
 
@@ -111,7 +110,7 @@ def test_delete_can_be_taken_back(aws):
         store.undelete(f"app{days}", version)
         assert store.read(f"app{days}").version == version
         store.write(f"app{days}", {"k": "w"})
-        store._service.call("delete_secret", None, SecretId=aws.name(f"app{days}"), ForceDeleteWithoutRecovery=True)
+        aws.secrets.delete_secret(SecretId=aws.name(f"app{days}"), ForceDeleteWithoutRecovery=True)
 
 
 @pytest.mark.parametrize("days", [0, 6, 31])
@@ -146,7 +145,7 @@ def test_force_delete_is_final_and_needs_something_to_delete(aws):
         with pytest.raises(SecretNotFoundError):
             store.delete(absent)
     with pytest.raises(SecretNotFoundError):
-        store.versions("app")
+        aws.open_secrets().versions("app")
     aws.open_secrets().write("later", {"k": "v"})
     aws.open_secrets().delete("later")
     with pytest.raises(SecretNotFoundError, match="scheduled for deletion"):
@@ -350,12 +349,11 @@ def test_history_is_oldest_first_and_whole(aws):
     assert all(info.created.tzinfo is not None for info in versions)
 
 
-def test_capabilities_are_those_of_aws(aws):
-    """It keeps what is deleted, so that nobody need be asked before; it has no check-and-set."""
-    store = aws.open_secrets()
-    assert isinstance(store, VersionedStore)
-    assert not isinstance(store, RecoverableStore)
-    assert not Front(store, "aws").checked
+def test_who_deletes_for_good_is_asked_first(aws):
+    """Where AWS keeps what is deleted nobody need be; with `force_delete` there are no versions to count on."""
+    assert "versioned" in Front(aws.open_secrets(), "aws").capabilities
+    forced = Front(aws.open_secrets(force_delete=True), "aws").capabilities
+    assert not forced & {"versioned", "recoverable"}
 
 
 def test_tags_of_others_are_left_alone(aws):
@@ -404,4 +402,4 @@ def test_threads_share_one_client(aws):
     for thread in threads:
         thread.join(60)
     assert wrong == []
-    assert len(store._service._clients.made) == 1
+    assert len(store._requests.service._clients.made) == 1
