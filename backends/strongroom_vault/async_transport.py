@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
 
 from aiohttp import (
     ClientConnectorCertificateError,
@@ -14,6 +15,7 @@ from aiohttp import (
     ClientError,
     ClientHttpProxyError,
     ClientProxyConnectionError,
+    ClientRequest,
     ClientResponse,
     ClientSession,
     ClientSSLError,
@@ -26,6 +28,32 @@ from yarl import URL
 
 from strongroom_vault.address import Address
 from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Send, Steps
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+
+class _Connector(TCPConnector):
+    """Ends connections that hang before the event loop ends: TLS would wait for the other side's goodbye."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        super().__init__(ssl=context or True, limit=0)  # who runs exchanges decides how many
+        self._made: WeakSet[asyncio.Transport] = WeakSet()
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109  # aiohttp's signature
+        """As the base class does."""
+        connection = await super().connect(req, traces, timeout)
+        if connection.transport is not None:
+            self._made.add(connection.transport)
+        return connection
+
+    def abort(self) -> None:
+        """Ends those at once that are being closed and are not yet."""
+        for transport in list(self._made):
+            if transport.is_closing():
+                transport.abort()
+
 
 _BROKEN = "the connection broke before the reply was whole"
 
@@ -44,12 +72,16 @@ class AsyncTransport:
     def __init__(self, context: ssl.SSLContext | None, server_name: str | None, proxy: Address | None = None) -> None:
         self._server_name = server_name
         self._proxy = None if proxy is None else URL(str(proxy))
+        self._connector = _Connector(context)
         self._http = ClientSession(
-            connector=TCPConnector(ssl=context or True, limit=0),  # who runs exchanges decides how many
+            connector=self._connector,
             cookie_jar=DummyCookieJar(),
             headers={"Accept-Encoding": "identity"},
             auto_decompress=False,
         )
+        # The exchange alone decides what is sent again; aiohttp would do so once by itself, and says nothing of it. Its
+        # own test client turns this off in the same way.
+        self._http._retry_connection = False  # noqa: SLF001
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,7 +89,9 @@ class AsyncTransport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._connector.abort()
         await self._http.close()
+        await asyncio.sleep(0)
 
     async def run(self, steps: Steps) -> Reply:
         """The reply that an exchange ends with; raises what it raises."""
