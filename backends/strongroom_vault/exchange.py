@@ -118,10 +118,11 @@ def exchange(
     """Everything that one request takes, until there is a reply that means something.
 
     A node that cannot be reached is passed over, and one that fails is left for the next at once: with others to ask, a
-    node gets half of the time that is left, so that one which hangs does not take all of it. Once every node was asked,
-    or when the cluster has no leader, there is a pause: what the server says in Retry-After, else 1.0 to 1.5 s and then
-    twice that, as Vault's Go client does (hashicorp/vault `api/client.go`, `DefaultRetryPolicy`). A request is sent
-    three times at most, if nothing else is configured; a redirect that is followed does not count.
+    node gets half of the time that is left, so that one which hangs does not take all of it. Before the last attempt,
+    once every node was asked, or when the cluster has no leader, there is a pause: what the server says in Retry-After
+    and 1.0 to 1.5 s, else just these, and then twice that, as Vault's Go client does (hashicorp/vault `api/client.go`,
+    `DefaultRetryPolicy`). A request is sent three times at most, if nothing else is configured; a redirect that is
+    followed does not count.
 
     A change is sent again only when the server surely did not make it. Whoever knows what was there before can settle
     the rest (`settling`).
@@ -185,6 +186,7 @@ class _Course:
         self._cluster = cluster
         self._nodes = list(cluster.order)  # those that can be reached, as far as is known
         self._due = list(self._nodes)  # those of them that were not asked since the last pause
+        self._first: list[Address] = []  # those of them that are due first after the next pause
         self._hop: Address | None = None  # where a redirect leads
 
     @property
@@ -204,7 +206,7 @@ class _Course:
 
     def begin_anew(self) -> None:
         """After a pause, every node may be asked again."""
-        self._due = list(self._nodes)
+        self._due, self._first = [*self._first, *(node for node in self._nodes if node not in self._first)], []
 
     def judged(self, node: Address, came: Reply | Fault) -> Reply | None:
         """The reply, where it means something; else None: then the exchange `goes_on` at once, or pauses."""
@@ -248,8 +250,12 @@ class _Course:
             return True
         self.trouble = reply
         self.attempts += 1
+        # The last attempt is kept for after a pause: a limit or an election is over for no node before it is for all.
+        kept = self.attempts == self._cluster.retries > 1
         # A mount that is just being made, which answers 400, is not on the other nodes yet.
-        self.goes_on = bool(self._due) and reply.status != 400 and not self.is_over
+        self.goes_on = bool(self._due) and reply.status != 400 and not kept and not self.is_over
+        if kept and reply.status != 400:
+            self._first = self._due if _retry_after(reply) is None else [node]
         return False
 
 
@@ -258,8 +264,8 @@ def _worth_repeating(reply: Reply, request: Request) -> bool:
         return True
     if request.changes:
         return reply.status == 503 and not may_be_applied(reply)
-    # A mount that is just being made answers 400.
-    return reply.status == 400 or reply.status in _FAILED
+    # A mount that is just being made answers 400, and so does a login or a renewal that is refused.
+    return (reply.status == 400 and request.method != "POST") or reply.status in _FAILED
 
 
 def _failure(fault: Fault, request: Request, node: Address) -> StoreError:
@@ -304,15 +310,20 @@ def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> 
 def _pause(trouble: Reply | StoreError, attempts: int, left: float, jitter: Callable[[], float]) -> float | None:
     """How long to wait before asking again, in seconds; None where there is no time for that.
 
-    What the server asks for is kept to. A pause of our own is cut where that leaves time for one more attempt, since an
-    election takes two to four seconds.
+    What the server asks for is kept to, and a second more: it rounds down, to 0 for the last second of a rate limit
+    (measured on OpenBao 2.7.2). All else is cut where that leaves time for one more attempt, since an election takes
+    two to four seconds.
     """
-    asked = trouble.headers.get("retry-after", "").strip() if isinstance(trouble, Reply) else ""
-    if asked.isascii() and asked.isdigit():
-        pause = float(asked)
-        return pause if pause < left else None
-    pause = max(attempts, 1) * (1.0 + jitter() / 2)
+    asked = _retry_after(trouble) if isinstance(trouble, Reply) else None
+    own = 1.0 + jitter() / 2
+    least, pause = (_SHORTEST_PAUSE, max(attempts, 1) * own) if asked is None else (asked, asked + own)
     if pause < left:
         return pause
     pause = left - _LAST_CHANCE
-    return pause if pause >= _SHORTEST_PAUSE else None
+    return pause if pause >= least else None
+
+
+def _retry_after(reply: Reply) -> float | None:
+    """The seconds of Retry-After; None where there is none, or another form of it, which Vault does not send."""
+    said = reply.headers.get("retry-after", "").strip()
+    return float(said) if said.isascii() and said.isdigit() else None

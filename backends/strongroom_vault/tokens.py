@@ -167,21 +167,26 @@ class Tokens:
         return twin(outcome) if isinstance(outcome, StrongroomError) else outcome
 
     def _log_in(self, flight: _Flight, held: Held | None) -> Held | StrongroomError | None:
-        """Logs in, for all who wait for the flight. What went wrong comes without the frames that had credentials."""
+        """Logs in, for all who wait for the flight. What went wrong comes without the frames that had credentials.
+
+        That the time of who logs in was over is for that one alone.
+        """
         outcome: Held | StrongroomError | None = None
+        failure: StrongroomError | None = None
         began = self._tried = self._clock()
         try:
             outcome = self._taken(self._auth.login(self._send), began, held)
             self._restraint.succeeded()
         except StrongroomError as error:
+            failure = _plain(error)
             if not isinstance(error, StoreUnavailableError) or remaining() > 0:
-                outcome = _plain(error)
-                self._restraint.failed(outcome)
+                outcome = failure
+                self._restraint.failed(failure)
         finally:
             with self._lock:
                 self._flight = None
             flight.set_result(outcome)
-        return outcome
+        return outcome or failure
 
     def _taken(self, grant: Grant, began: float, held: Held | None) -> Held:
         """What a login gave becomes the token in use."""

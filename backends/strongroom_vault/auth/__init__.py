@@ -38,6 +38,7 @@ class Send(Protocol):
         *,
         namespace: str | None = None,
         token: SensitiveStr | None = None,
+        idempotent: bool = False,
     ) -> Reply:
         """The reply, whatever its status.
 
@@ -47,6 +48,7 @@ class Send(Protocol):
             content: what the body's JSON holds.
             namespace: where the method is mounted; None for where the data is, `""` for the root.
             token: sent where the request needs one: a wrapping token, to be unwrapped or looked up.
+            idempotent: it may be sent again where it is not known whether it was done.
         """
         ...
 

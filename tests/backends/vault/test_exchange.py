@@ -81,8 +81,16 @@ def test_a_write_that_may_have_been_applied_is_not(code):
 
 
 def test_retry_after_is_honoured():
-    """The server says when; its word outranks our own pause."""
-    assert Run(READ, [status(429, retry_after="7"), OK]).waits == [7.0]
+    """The server says when, and rounds it down, so that our own pause comes on top."""
+    assert Run(READ, [status(429, retry_after="7"), OK]).waits == [8.25]
+    assert Run(READ, [status(429, retry_after="0"), OK]).waits == [1.25]
+
+
+def test_retry_after_is_honoured_at_the_node_that_said_so():
+    """The others have limits of their own. One attempt is kept for it."""
+    limited = status(429, retry_after="2")
+    run = Run(READ, [limited, limited, OK], addresses=(ONE, TWO, THREE))
+    assert (run.asked, run.waits, run.reply) == ([ONE, TWO, TWO], [3.25], OK)
 
 
 @pytest.mark.parametrize("header", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "soon", "٣"])
@@ -155,19 +163,25 @@ def test_what_no_retry_mends_is_final(kind, error):
 
 @pytest.mark.parametrize("code", [412, 429, 472, 473, 500, 502, 503, 504])
 def test_a_read_goes_to_the_next_node_at_once(code):
-    """Sealed, a standby, over its limit, broken: the next one may be well. When all were asked, there is a pause."""
+    """Sealed, a standby, over its limit, broken: the next one may be well. Before the last attempt comes a pause."""
     run = Run(READ, [status(code, retry_after="7"), OK], addresses=(ONE, TWO))
     assert (run.asked, run.waits, run.reply) == ([ONE, TWO], [], OK)
     run = Run(READ, [status(code)] * 3, addresses=(ONE, TWO))
     assert (run.asked, run.waits, run.reply.status) == ([ONE, TWO, ONE], [2.5], code)
     run = Run(READ, [status(code)] * 3, addresses=(ONE, TWO, THREE))
-    assert (run.asked, run.waits) == ([ONE, TWO, THREE], [])
+    assert (run.asked, run.waits) == ([ONE, TWO, THREE], [2.5])
 
 
 def test_a_mount_that_is_being_made_is_asked_again_where_it_is():
     """The other nodes may not know it yet, and would call it a wrong configuration."""
     run = Run(READ, [status(400), OK], addresses=(ONE, TWO))
     assert (run.asked, run.waits) == ([ONE, ONE], [1.25])
+
+
+def test_a_refused_login_is_not_sent_again():
+    """It is a POST that may be sent again where its answer was lost. A refusal is an answer."""
+    run = Run(Request("POST", "/v1/auth/approle/login", {}), [status(400)], addresses=(ONE, TWO))
+    assert (run.asked, run.reply.status) == ([ONE], 400)
 
 
 def test_a_node_that_hangs_gets_half_of_the_time():
