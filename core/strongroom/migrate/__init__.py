@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from strongroom.migrate.applying import apply, resume
     from strongroom.migrate.deleting import delete_source
-    from strongroom.migrate.html_report import html_report
+    from strongroom.migrate.home import Run, runs
     from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, State
+    from strongroom.migrate.page import html_report
     from strongroom.migrate.plan_document import dump_plan, parse_plan
     from strongroom.migrate.planning import plan
     from strongroom.migrate.report import Action, ItemResult, ItemState, OnProgress, Progress, Report
-    from strongroom.migrate.runs import Run, runs
     from strongroom.migrate.selection import Selection
     from strongroom.migrate.undoing import undo
     from strongroom.migrate.verifying import verify
@@ -43,17 +43,17 @@ _MODULES = {
     "PlannedKey": "items",
     "Progress": "report",
     "Report": "report",
-    "Run": "runs",
+    "Run": "home",
     "Selection": "selection",
     "State": "items",
     "apply": "applying",
     "delete_source": "deleting",
     "dump_plan": "plan_document",
-    "html_report": "html_report",
+    "html_report": "page",
     "parse_plan": "plan_document",
     "plan": "planning",
     "resume": "applying",
-    "runs": "runs",
+    "runs": "home",
     "undo": "undoing",
     "verify": "verifying",
 }

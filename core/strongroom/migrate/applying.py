@@ -11,11 +11,11 @@ from strongroom.errors import MigrationError, StrongroomError
 from strongroom.migrate.backup import Backup
 from strongroom.migrate.comparing import HAS_ALL
 from strongroom.migrate.endpoints import Endpoint, Endpoints
+from strongroom.migrate.home import Home, Run
 from strongroom.migrate.items import Item, Plan, State
 from strongroom.migrate.pace import Rate
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
-from strongroom.migrate.runs import Home, Run
 from strongroom.migrate.transfer import Memory, Transfer
 
 

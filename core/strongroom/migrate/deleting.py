@@ -11,11 +11,11 @@ from strongroom.errors import MigrationError, SecretNotFoundError, StoreError, S
 from strongroom.front import Front
 from strongroom.migrate.comparing import covers
 from strongroom.migrate.endpoints import Endpoint, Endpoints
+from strongroom.migrate.home import Home
 from strongroom.migrate.items import Plan, State
 from strongroom.migrate.parallel import OutageWatch, in_threads, read_each
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
-from strongroom.migrate.runs import Home
 from strongroom.migrate.sources import Source
 from strongroom.model import Secret
 

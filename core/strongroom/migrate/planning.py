@@ -23,11 +23,11 @@ from strongroom.front import Front
 from strongroom.migrate.comparing import planned_keys, state_of
 from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.endpoints import Endpoint, Endpoints
+from strongroom.migrate.home import Home
 from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, State
 from strongroom.migrate.pace import Pace
 from strongroom.migrate.parallel import OutageWatch, read_each
 from strongroom.migrate.report import OnProgress
-from strongroom.migrate.runs import Home
 from strongroom.migrate.selection import Selection
 from strongroom.migrate.sources import Source
 from strongroom.migrate.spi import Failure

@@ -12,12 +12,12 @@ from strongroom.front import Front
 from strongroom.migrate.backup import Backup
 from strongroom.migrate.digests import Digester
 from strongroom.migrate.endpoints import Endpoint, Endpoints
+from strongroom.migrate.home import Home
 from strongroom.migrate.items import Plan
 from strongroom.migrate.journal import Entry, Journal
 from strongroom.migrate.parallel import OutageWatch, Write, in_threads, read_each, write_each
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
-from strongroom.migrate.runs import Home
 from strongroom.model import Secret, Value, Version
 
 _GROUP = 128

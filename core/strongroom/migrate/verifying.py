@@ -12,12 +12,12 @@ from strongroom.front import Front
 from strongroom.migrate.comparing import HAS_ALL, covers, differing
 from strongroom.migrate.digests import Digester
 from strongroom.migrate.endpoints import Endpoint, Endpoints
+from strongroom.migrate.home import Home
 from strongroom.migrate.items import Item, OnConflict, Plan, State
 from strongroom.migrate.journal import Entry
 from strongroom.migrate.parallel import OutageWatch, read_each
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
-from strongroom.migrate.runs import Home
 from strongroom.migrate.sources import Source
 from strongroom.model import Secret
 

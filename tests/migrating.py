@@ -1,0 +1,97 @@
+"""What the tests of migrations share: hard values, and a migration in a process of its own that can be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from strongroom.model import Value
+
+HARD: dict[str, dict[str, Value]] = {
+    "plain": {"password": "correct horse"},
+    "empty": {"text": "", "list": [], "table": {}},
+    "nul": {"text": "a\0b", "bytes": b"\0"},
+    "long": {"below": "x" * (2**16 - 1), "at": "y" * 2**16, "above": "z" * (2**16 + 1)},
+    "bytes": {"key": bytes(range(256)), "not-utf-8": b"\xff\xfe\x80"},
+    "look-alike": {"wrapped": {"strongroom:bytes": "AAAA"}, "twice": {"strongroom:bytes": {"strongroom:bytes": "x"}}},
+    "nested": {"json": {"a": [1, {"b": None}], "c": {"d": [[], {}]}}, "text": '{"a": 1}'},
+    "numbers": {"float": 0.1, "negative": -1.5e-7, "whole": 5432, "largest": 2**53, "zero": 0},
+    "words": {"true": True, "false": False, "null": None, "text-true": "true", "text-null": "null"},
+    "unicode/ünïcode 🗝": {"emoji": "🗝️ ключ", "combining": "e\u0301", "composed": "\u00e9", "line": "a\u2028b"},
+    "with space": {"key with space": " leading and trailing "},
+    "%2e/percent": {"%2e%2e": "%00"},
+    "lines": {"pem": "-----BEGIN X-----\nabc\r\n\tdef\n", "quotes": "\"'`$\\"},
+    "a": {"k": "above"},
+    "a/b": {"k": "below"},
+}
+
+_DRIVER = """
+import json, os, signal, sys
+from pathlib import Path
+from strongroom.migrate import apply, journal, parse_plan, transfer
+
+plan, home, at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+transfer._GROUP = transfer._GROUP_UNCHECKED = 5
+write, count = journal.Journal._write, 0
+
+def boundary():
+    global count
+    count += 1
+    if count == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def dying(self, content):
+    boundary()
+    if count + 1 == at:
+        os.write(self._descriptor, content[: len(content) // 2])
+    boundary()
+    write(self, content)
+    boundary()
+
+journal.Journal._write = dying
+print("begun", flush=True)
+apply(parse_plan(plan.read_bytes()), home=home)
+print("through", count, flush=True)
+"""
+"""Before each write to the journal, with half of it written, and after it, the process may be killed."""
+
+
+class KillableApply:
+    """`apply` in another process.
+
+    Args:
+        plan: the file of the plan.
+        home: where migrations are remembered.
+        at: the boundary of the journal at which it is killed; 0 is none.
+        environ: variables beside those of this process.
+    """
+
+    def __init__(self, plan: Path, home: Path, at: int, environ: dict[str, str]) -> None:
+        command = [sys.executable, "-c", _DRIVER, str(plan), str(home), str(at)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environ})
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "begun\n"
+
+    def wait(self, timeout: float = 60) -> int:
+        """Its exit code."""
+        self._process.communicate(timeout=timeout)
+        return self._process.returncode
+
+    def kill_after(self, seconds: float) -> int:
+        """Kills it then, if it still runs; its exit code."""
+        try:
+            self._process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+        return self._process.returncode
+
+
+def holding(file: Path) -> dict[str, Any]:
+    """What a JSON file holds."""
+    loaded: dict[str, Any] = json.loads(file.read_text())
+    return loaded
