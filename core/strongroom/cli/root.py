@@ -140,11 +140,27 @@ def _say_where(error: Exception) -> None:
 
 
 class _StderrHandler(logging.Handler):
+    """A line for each record; a warning that is given again, as in each round of `check --wait`, is said once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: set[str] = set()
+
     def emit(self, record: logging.LogRecord) -> None:
-        output.say(f"{record.levelname.lower()}: {record.getMessage()}")
+        message = f"{record.levelname.lower()}: {record.getMessage()}"
+        if record.levelno < logging.WARNING:
+            output.say(message)
+        elif message not in self._said:
+            self._said.add(message)
+            output.say(message)
+
+    def begin(self, level: int) -> None:
+        """From here on this level and those above it, with nothing said yet."""
+        self.setLevel(level)
+        self._said.clear()
 
 
-_log_handler = _StderrHandler(logging.WARNING)
+_log_handler = _StderrHandler()
 
 
 def _is_verbose() -> bool:
@@ -157,7 +173,7 @@ def _start_logging(*, verbose: bool) -> None:
     The libraries beneath them stay at warnings: what they log at DEBUG may hold a reply's body.
     """
     level = logging.DEBUG if verbose else logging.WARNING
-    _log_handler.setLevel(level)
+    _log_handler.begin(level)
     logging.getLogger().addHandler(_log_handler)
     for package in registry.packages() if verbose else ():
         logging.getLogger(package).setLevel(level)

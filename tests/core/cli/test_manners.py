@@ -175,3 +175,15 @@ def test_a_name_in_a_table_is_kept_whole_while_half_of_the_line_is_left(script, 
     first = [line[:40].split(" ")[2] for line in screen.splitlines() if line.startswith("  ")]
     assert f"secrets.{name}" in "".join(first)
     assert all(len(line) <= 80 for line in screen.splitlines())
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_warning_that_is_given_again_is_said_once(command, monkeypatch):
+    """As in each round of --wait; and again by the next command."""
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:9")
+    monkeypatch.setenv("VAULT_TOKEN", CANARY)
+    Path("strongroom.toml").write_text(SECRETS.replace('"memory"', '"vault"'), "utf-8")
+    for _ in range(2):
+        done = command("check", "--wait", "0.6s")
+        assert done.code == 5
+        assert done.err.count("warning: Store vault is unavailable") == 1
