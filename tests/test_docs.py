@@ -23,6 +23,9 @@ PAGES = [README, *sorted(DOCS.glob("*.md")), *sorted((DOCS / "how-to").glob("*.m
 WITH_SERVER = {"quickstart.md", "vault.md", "how-to/kubernetes.md", "how-to/github-actions.md"}
 """Pages that are written for a reader with VAULT_ADDR and VAULT_TOKEN set."""
 
+WITH_AWS = {"aws.md"}
+"""Pages that are written for a reader with credentials of AWS."""
+
 FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)
 RUN = {"python", "toml", "ini", "console"}
 VALIDATED = {"yaml"}
@@ -103,7 +106,7 @@ def test_every_block_is_of_a_kind_that_is_checked(page):
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", [page for page in PAGES if name_of(page) not in WITH_SERVER], ids=name_of)
+@pytest.mark.parametrize("page", [page for page in PAGES if name_of(page) not in WITH_SERVER | WITH_AWS], ids=name_of)
 def test_the_blocks_of_a_page_run(page):
     """In the order of the page, in one namespace."""
     run_page(page)
@@ -122,6 +125,14 @@ def test_the_blocks_of_a_page_run_on_a_real_server(name, own_openbao, monkeypatc
             monkeypatch.setenv("PGPORT", str(postgres.port))
             monkeypatch.setenv("PGPASSWORD", postgres.password)
         run_page(page)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("name", sorted(WITH_AWS))
+def test_the_blocks_of_a_page_run_on_aws(name, moto, monkeypatch):
+    """As for a reader whose boto3 finds an account."""
+    moto.use(monkeypatch)
+    run_page(DOCS / name)
 
 
 def run_page(page: Path) -> None:

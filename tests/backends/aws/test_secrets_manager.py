@@ -310,6 +310,13 @@ def test_listing_leaves_out_what_is_beside_the_prefix_or_no_path(aws):
     assert sorted(store.list_entries("")) == ["a", "b/"]
 
 
+def test_listing_leaves_out_what_the_filter_lets_through(aws):
+    """Whatever AWS takes for a match."""
+    names = [aws.name("app/a"), aws.name("apple/b"), "elsewhere", aws.name("APP/c"), aws.name("app")]
+    aws.answer("ListSecrets", 200, {"SecretList": [{"Name": name} for name in names]})
+    assert list(aws.open_secrets().walk("app")) == ["app/a"]
+
+
 def test_store_without_a_prefix_sees_all(aws):
     store = open_secrets_manager()
     store.write(aws.name("app"), {"k": "v"})
