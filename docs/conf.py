@@ -17,6 +17,7 @@ exclude_patterns = [
     "_build",
     "examples",
     "commands/_list.md",
+    "_faults.md",
 ]  # an example's own pages, such as what its test run leaves, are not ours
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
