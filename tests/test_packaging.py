@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = {"strongroom": "core", "strongroom_env": "backends", "strongroom_vault": "backends"}
+PACKAGES = {
+    "strongroom": "core",
+    "strongroom_aws": "backends",
+    "strongroom_env": "backends",
+    "strongroom_vault": "backends",
+}
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ class Service:
         return client
 
     def _make(self, name: str) -> Any:
-        import boto3  # type: ignore[import-untyped]  # boto3 ships no types
+        from boto3.session import Session  # type: ignore[import-untyped]  # boto3 ships no types
         from botocore.config import Config  # type: ignore[import-untyped]  # botocore ships no types
 
         config = Config(
@@ -149,7 +149,7 @@ class Service:
             max_pool_connections=2 * AT_ONCE,
             user_agent_extra="strongroom",
         )
-        session = boto3.session.Session(profile_name=self._access.profile, region_name=self._access.region)
+        session = Session(profile_name=self._access.profile, region_name=self._access.region)
         endpoint_url = self._access.endpoint_url if name == self.name else None
         try:
             client = session.client(name, config=config, endpoint_url=endpoint_url)
