@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from strongroom.model import Value
 
@@ -32,9 +29,9 @@ HARD: dict[str, dict[str, Value]] = {
 _DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
-from strongroom.migrate import apply, journal, parse_plan, transfer
+from strongroom.migrate import apply, journal, parse_plan, resume, transfer
 
-plan, home, at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+plan, home, at = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 transfer._GROUP = transfer._GROUP_UNCHECKED = 5
 write, count = journal.Journal._write, 0
 
@@ -54,25 +51,27 @@ def dying(self, content):
 
 journal.Journal._write = dying
 print("begun", flush=True)
-apply(parse_plan(plan.read_bytes()), home=home)
+if plan:
+    apply(parse_plan(Path(plan).read_bytes()), home=home)
+else:
+    resume(home=home)
 print("through", count, flush=True)
 """
 """Before each write to the journal, with half of it written, and after it, the process may be killed."""
 
 
-class KillableApply:
-    """`apply` in another process.
+class Killable:
+    """`apply`, or `resume`, in another process.
 
     Args:
-        plan: the file of the plan.
+        plan: the file of the plan; None resumes the last run.
         home: where migrations are remembered.
         at: the boundary of the journal at which it is killed; 0 is none.
-        environ: variables beside those of this process.
     """
 
-    def __init__(self, plan: Path, home: Path, at: int, environ: dict[str, str]) -> None:
-        command = [sys.executable, "-c", _DRIVER, str(plan), str(home), str(at)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environ})
+    def __init__(self, plan: Path | None, home: Path, at: int = 0) -> None:
+        command = [sys.executable, "-c", _DRIVER, str(plan or ""), str(home), str(at)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "begun\n"
 
@@ -89,9 +88,3 @@ class KillableApply:
             self._process.kill()
             self._process.communicate()
         return self._process.returncode
-
-
-def holding(file: Path) -> dict[str, Any]:
-    """What a JSON file holds."""
-    loaded: dict[str, Any] = json.loads(file.read_text())
-    return loaded

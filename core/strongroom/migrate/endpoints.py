@@ -62,7 +62,7 @@ class Endpoints:
             if opened is None:
                 opened = self._opened(prepare_source(self._placed(name, plugins.IMPORTERS), name), name)
             if isinstance(opened, Front | SecretStore):
-                self._sources[name] = StoreSource(_front(opened, name))
+                self._sources[name] = StoreSource(_front(opened, name), name)
             elif isinstance(opened, Importer):
                 self._sources[name] = ImporterSource(opened, name)
             else:

@@ -44,12 +44,13 @@ class StoreSource:
 
     Args:
         front: the store.
+        name: the name it has for this migration.
 
     Raises:
         UnsupportedOperationError: it cannot be listed, or makes secrets when it is read.
     """
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, name: str) -> None:
         if "dynamic" in front.capabilities:
             reason = "a read makes a new secret there, so that nothing is to be migrated"
             raise UnsupportedOperationError(None, reason, store=front.name)
@@ -57,7 +58,7 @@ class StoreSource:
             raise UnsupportedOperationError(
                 None, "it has no listing, so that nobody knows what it holds", store=front.name
             )
-        self.name = front.name
+        self.name = name
         self._front = front
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
