@@ -22,6 +22,9 @@ class Codec(Protocol):
     name: str
     """The format's name, as people write it."""
 
+    keeps_more: bool
+    """Whether a file of it holds more than secrets, which a rewrite keeps."""
+
     def decode(self, content: bytes) -> dict[str, SensitiveDict]:
         """What the content holds.
 

@@ -23,6 +23,7 @@ class CsvCodec:
     """The format `csv`. It holds every value: `type` is text, base64 or json, and a column that may be left out."""
 
     name = "CSV"
+    keeps_more = False
 
     def __init__(self, largest_field: int) -> None:
         self._largest_field = largest_field

@@ -25,6 +25,7 @@ class DotenvCodec:
     """
 
     name = "a .env file"
+    keeps_more = True
 
     def __init__(self, mapping: EnvironmentMapping) -> None:
         self._mapping = mapping

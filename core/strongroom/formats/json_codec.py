@@ -20,6 +20,7 @@ class JsonCodec:
     """The format `json`. It holds every value."""
 
     name = "JSON"
+    keeps_more = False
 
     def decode(self, content: bytes) -> dict[str, SensitiveDict]:
         """What the text says. A name that stands twice in one object is an error, and so is a number like NaN."""

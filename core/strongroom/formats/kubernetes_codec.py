@@ -51,6 +51,7 @@ class KubernetesCodec:
     """
 
     name = "a Kubernetes manifest"
+    keeps_more = True
 
     def __init__(self, namespace: str | None = None) -> None:
         self._namespace = namespace

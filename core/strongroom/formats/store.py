@@ -44,7 +44,8 @@ class _Snapshot(NamedTuple):
 class FileStore:
     """The secrets of one file.
 
-    What was read is kept in memory for as long as the file is the same one, so that many single reads parse it once.
+    What was read or written is kept in memory for as long as the file is the same one, by its size and its times, so that
+    many single reads and writes parse it once.
     Whoever writes reads, changes and replaces the file whole, under a lock of its folder; another program's edit in
     between those is overwritten where that program takes no such lock.
 
@@ -224,34 +225,39 @@ class FileStore:
             raise failure
 
     def _replace(self, path: str | None, folder: FolderLock, change: Callable[[_Secrets], None]) -> None:
-        before, secrets = self._now(path)
+        before, old = self._now(path)
+        secrets = dict(old)
         change(secrets)
         content = self._codec.encode(secrets, before)
-        if not same(self._codec.decode(content), secrets):
-            raise StoreError(path, f"{self._codec.name} would not read back as it was written; nothing was written")
+        self._check(path, content, secrets, old)
         content = self._encryption.encrypt(content)
         if len(content) > MAX_SIZE:
             raise SecretTooLargeError(path, f"{self._file} would have more than {MAX_SIZE:,} bytes")
         written = folder.replace(self._file.name, content)
-        # Where it cannot be decrypted again, what is in it is known to nobody but us.
-        blind = self._encryption.encrypts and not self._encryption.decrypts
-        self._snapshot = _Snapshot(_stamp(written), settled=True, secrets=secrets) if blind else None
+        self._snapshot = _Snapshot(_stamp(written), settled=True, secrets=secrets)
+
+    def _check(self, path: str | None, content: bytes, secrets: _Secrets, old: _Secrets) -> None:
+        """Reads back what is to be written: all of it, or what changed, where secrets do not touch one another."""
+        changed = secrets
+        if not self._codec.keeps_more:
+            changed = {name: data for name, data in secrets.items() if old.get(name) is not data}
+            content = self._codec.encode(changed, b"")
+        if not same(self._codec.decode(content), changed):
+            raise StoreError(path, f"{self._codec.name} would not read back as it was written; nothing was written")
 
     def _now(self, path: str | None) -> tuple[bytes, _Secrets]:
-        """What the file holds, in plain bytes and as secrets that may be changed."""
-        if (kept := self._kept()) is not None and self._encryption.encrypts and not self._encryption.decrypts:
-            return b"", dict(kept)
+        """What the file holds, in plain bytes and as secrets."""
+        kept = self._kept()
+        if kept is not None and self._encryption.encrypts and not self._encryption.decrypts:
+            return b"", kept  # what is in it is known to nobody but us
         try:
             content, _ = self._content(path)
         except SecretNotFoundError:
             return b"", {}
         if is_encrypted(content) and not self._encryption.encrypts:
-            raise StoreError(
-                path,
-                f"{self._file} is encrypted, and would be written in plain",
-                hint="Name its recipients with the option encrypt_to",
-            )
-        secrets = self._decoded(path, content)
+            reason = f"{self._file} is encrypted, and would be written in plain"
+            raise StoreError(path, reason, hint="Name its recipients with the option encrypt_to")
+        secrets = self._decoded(path, content) if kept is None else kept
         return self._encryption.decrypt(content), secrets
 
 

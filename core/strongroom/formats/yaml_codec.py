@@ -15,6 +15,7 @@ class YamlCodec:
     """The format `yaml`. It holds every value. A rewrite drops the comments of whoever wrote the file before."""
 
     name = "YAML"
+    keeps_more = False
 
     def decode(self, content: bytes) -> dict[str, SensitiveDict]:
         """What the one document says; an empty one holds nothing."""

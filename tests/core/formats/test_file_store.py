@@ -440,3 +440,32 @@ def test_a_source_that_is_not_there_is_a_mistake(tmp_path, plugin):
     source = ends.prepare_source(config, "file")()
     assert isinstance(source, FileStore)
     assert source.read("a").data == {"k": "v"}
+
+
+def test_writes_in_steps_parse_the_file_once(file):
+    """As a migration writes: a few secrets at a time, each time into the whole file."""
+    json_store = open_json(file=file)
+    parsed = []
+    decode = json_store._codec.decode
+    json_store._codec.decode = lambda content: parsed.append(len(content)) or decode(content)
+    for step in range(20):
+        list(json_store.write_many((f"a/{step}/{n}", {"k": "v" * 100}) for n in range(10)))
+        json_store.read(f"a/{step}/0")
+    assert sum(parsed) < 2 * file.stat().st_size
+    assert len(list(opened(file).walk())) == 200
+
+
+def test_what_another_wrote_between_two_writes_stays(file):
+    """Its file is read again, and not what this store remembers."""
+    first, second = opened(file), opened(file)
+    first.write("a", {"k": "v"})
+    second.write("b", {"k": "w"})
+    first.write("c", {"k": "x"})
+    file.write_text(file.read_text().replace('"x"', '"by hand"'))
+    second.write("d", {"k": "y"})
+    assert {path: opened(file).read(path).data["k"] for path in "abcd"} == {
+        "a": "v",
+        "b": "w",
+        "c": "by hand",
+        "d": "y",
+    }
