@@ -238,7 +238,7 @@ def test_a_target_that_goes_away_ends_the_run_and_resuming_goes_on(vault, kv2, m
         assert report.count(ItemState.PENDING) > 0
         proxy.heal()
         assert resume(stores=stores, home=home).ok
-    assert verify(stores=stores, home=home).count(ItemState.DONE) == 600
+        assert verify(stores=stores, home=home).count(ItemState.DONE) == 600
     assert Counter(len(mount(kv2).versions(f"s{number:03}")) for number in range(600)) == {1: 600}
 
 
@@ -271,7 +271,7 @@ def test_a_concurrent_writer_is_a_conflict_and_not_overwritten(vault, mount, hom
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_undo_never_takes_a_later_change_away(vault, mount, home, version):
-    """Of what the run wrote only what still is as it was written goes back: created ones away, changed ones to before."""
+    """Only what still is as the run wrote it goes back: what it made goes away, what it changed is as it was."""
     target = mount(vault.fresh_mount(version=version))
     source = MemoryStore()
     for path in ("new", "changed", "later-new", "later-changed"):
@@ -383,14 +383,8 @@ def test_deleting_at_the_source_takes_only_what_is_verified(vault, kv2, mount, h
     assert states["a"] is states["d"] is ItemState.DONE
     assert states["b"] is ItemState.CONFLICT
     assert states["c"] is ItemState.FAILED
-    assert [
-        isinstance(secret, Secret) for _, secret in sorted(source.read_many(["a", "b", "c", "d"]), key=lambda p: p[0])
-    ] == [
-        False,
-        True,
-        True,
-        False,
-    ]
+    left = {path for path, secret in source.read_many(["a", "b", "c", "d"]) if isinstance(secret, Secret)}
+    assert left == {"b", "c"}
 
 
 def test_deleting_at_the_source_stops_where_it_is_the_target(vault, kv2, mount, home):

@@ -1,4 +1,4 @@
-"""A migration that is killed at any point: resuming makes the target what an unbroken run makes it, version for version."""
+"""A migration that is killed at any point: resuming makes the target what an unbroken run makes it, to the version."""
 
 from __future__ import annotations
 
