@@ -44,10 +44,9 @@ class _Snapshot(NamedTuple):
 class FileStore:
     """The secrets of one file.
 
-    What was read or written is kept in memory for as long as the file is the same one, by its size and its times, so that
-    many single reads and writes parse it once.
-    Whoever writes reads, changes and replaces the file whole, under a lock of its folder; another program's edit in
-    between those is overwritten where that program takes no such lock.
+    What was read or written is kept in memory for as long as the file is the same one, by its size and its times: many
+    single reads and writes parse it once. Whoever writes reads, changes and replaces the file whole, under a lock of
+    its folder; another program's edit in between those is overwritten where that program takes no such lock.
 
     Args:
         file: the file. It need not be there: then it holds nothing, and the first write makes it.
