@@ -8,7 +8,20 @@ import pytest
 
 import strongroom
 
-HEAVY = {"hvac", "requests", "urllib3", "boto3", "botocore", "stevedore", "click", "rich", "dotenv", "cryptography"}
+HEAVY = {
+    "hvac",
+    "requests",
+    "urllib3",
+    "boto3",
+    "botocore",
+    "stevedore",
+    "click",
+    "rich",
+    "dotenv",
+    "cryptography",
+    "yaml",
+    "pyrage",
+}
 
 
 def loaded_by(statement: str) -> set[str]:
