@@ -47,7 +47,7 @@ def install(tmp_path, monkeypatch):
 
     def install(distribution, group, points):
         site = tmp_path / distribution  # one each: what is found on a search path is remembered
-        info = site / f"{distribution}-1.0.dist-info"
+        info = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
         info.mkdir(parents=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
         lines = "\n".join(f"{name} = {value}" for name, value in points.items())
