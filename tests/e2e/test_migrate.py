@@ -410,7 +410,7 @@ def test_nothing_on_disk_shows_a_value(vault, kv2, mount, home, caplog):
     report = apply(made, stores=stores, home=home)
     texts = [dump_plan(made), json.dumps(report.to_json()), html_report(report), repr(made), repr(report), caplog.text]
     files = [path for path in home.rglob("*") if path.is_file()]
-    assert {"key", "journal", "plan.json", "backup", "backup.key"} <= {file.name for file in files}
+    assert {"key", "journal", "plan", "backup", "backup.key"} <= {file.name for file in files}
     texts += [file.read_bytes().decode("latin-1") for file in files]
     assert not [text for text in texts if CANARY in text]
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}

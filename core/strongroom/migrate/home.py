@@ -6,7 +6,7 @@
       key                   the random key of every digest
       plans/ID              what the secrets were when a plan was made: digests
       locks/TARGET          held by who writes to that target
-      RUN/plan.json         the plan that a run carries out
+      RUN/plan              the plan that a run carries out
       RUN/journal           what it was about to do, and what it did
       RUN/finished          is there when all of it is done
       RUN/backup, RUN/backup.key    what it overwrote, encrypted
@@ -26,9 +26,10 @@ from strongroom.errors import MigrationError, shown
 from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.items import Plan
 from strongroom.migrate.journal import Journal
-from strongroom.migrate.plan_document import dump_plan, parse_plan
-from strongroom.migrate.private_files import private_folder, random_key, read_private, write_private
+from strongroom.migrate.plan_document import parse_lines, plan_lines
+from strongroom.migrate.private_files import private_folder, private_lines, random_key, write_private
 
+_PLAN = "plan"
 _FINISHED = "finished"
 _NAME = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
 
@@ -65,7 +66,7 @@ def runs(home: Path | None = None) -> list[Run]:
     """
     home = home or default_home()
     names = sorted(entry.name for entry in home.iterdir() if _NAME.fullmatch(entry.name)) if home.is_dir() else []
-    return [_run(home, name) for name in names if (home / name / "plan.json").is_file()]
+    return [_run(home, name) for name in names if (home / name / _PLAN).is_file()]
 
 
 class Home:
@@ -126,17 +127,17 @@ class Home:
         name = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         folder = private_folder(self.folder / name)
         try:
-            write_private(folder / "plan.json", dump_plan(plan).encode())
+            write_private(folder / _PLAN, plan_lines(plan))
         except OSError as error:
             fault = error.strerror or "it cannot be written"
         else:
             return _run(self.folder, name)
-        raise MigrationError(f"{folder / 'plan.json'}: {fault}; nothing was written")
+        raise MigrationError(f"{folder / _PLAN}: {fault}; nothing was written")
 
     def finish(self, run: Run) -> None:
         """Everything of the run is done."""
         with suppress(OSError):  # then `resume` finds nothing to do, and says so
-            write_private(run.folder / _FINISHED, b"")
+            write_private(run.folder / _FINISHED, [])
 
     def find(self, name: str | None, *, unfinished: bool = False) -> Run:
         """The run of that name; None is the last one, or the last that is not finished.
@@ -162,13 +163,12 @@ class Home:
             MigrationError: it cannot be read.
             ConfigurationError: it is none.
         """
-        file = run.folder / "plan.json"
+        file = run.folder / _PLAN
         try:
-            text = read_private(file)
+            with private_lines(file) as lines:
+                return parse_lines(lines, str(file))
         except OSError as error:
             fault = error.strerror or "it cannot be read"
-        else:
-            return parse_plan(text, str(file))
         raise MigrationError(f"{file}: {fault}")
 
     def journal_of(self, run: Run) -> Journal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ FORMAT = "strongroom-migration-plan"
 FORMAT_VERSION = 1
 
 _E = TypeVar("_E", bound=StrEnum)
+_T = TypeVar("_T")
 
 _PLAN = ("format", "version", "id", "sources", "target", "on_conflict", "items")
 _ITEM = (
@@ -36,16 +37,8 @@ def dump_plan(plan: Plan) -> str:
 
     Each item is on a line of its own, so that a review shows what changed between two plans.
     """
-    head = {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "id": plan.id,
-        "sources": list(plan.sources),
-        "target": plan.target,
-        "on_conflict": plan.on_conflict.value,
-    }
     lines = ",\n  ".join(json.dumps(_item(item), ensure_ascii=False) for item in plan.items)
-    start = json.dumps(head, ensure_ascii=False, indent=1).removesuffix("\n}")
+    start = json.dumps(_head(plan), ensure_ascii=False, indent=1).removesuffix("\n}")
     return f'{start},\n "items": [\n  {lines}\n ]\n}}\n' if lines else f'{start},\n "items": []\n}}\n'
 
 
@@ -59,52 +52,114 @@ def parse_plan(text: str | bytes, where: str = "The plan") -> Plan:
     Raises:
         ConfigurationError: it is none, is of a later format, or has been changed into something that is none.
     """
+    reader = _Reader(where)
     try:
-        document = json.loads(text)
+        # An item is made as soon as it is read: as tables, all of them take several times the memory.
+        document = json.loads(text, object_hook=reader.made)
     except (ValueError, RecursionError):
         document = None
-    table = _Table(document, where, None)
-    if table.value.get("format") != FORMAT:
-        raise ConfigurationError(f"{where}: it is no plan of a migration")
-    if table.value.get("version") != FORMAT_VERSION:
-        raise ConfigurationError(
-            f"{where}: it is of format version {table.value.get('version')!r}, this release reads {FORMAT_VERSION}"
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ConfigurationError(f"{where}: it is no plan of a migration, or not JSON")
+    return reader.plan(document, document.get("items"))
+
+
+def plan_lines(plan: Plan) -> Iterator[bytes]:
+    """The plan as JSON lines, one for each item: what a run keeps, and reads in bounded memory."""
+    yield f"{json.dumps({**_head(plan), 'items': len(plan.items)})}\n".encode()
+    for item in plan.items:
+        yield f"{json.dumps(_item(item))}\n".encode()
+
+
+def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
+    """The plan that `plan_lines` wrote.
+
+    Raises:
+        ConfigurationError: it is none, or not all of it.
+    """
+    reader = _Reader(where)
+    head: object = None
+    items: list[object] = []
+    try:
+        for line in lines:
+            if head is None:
+                head = json.loads(line)
+            else:
+                items.append(json.loads(line, object_hook=reader.made))
+    except (ValueError, RecursionError):
+        head = None
+    if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("items") != len(items):
+        raise ConfigurationError(f"{where}: it is no plan of a migration, or not all of one")
+    return reader.plan(head, items)
+
+
+class _Reader:
+    """Makes the parts of a plan out of what JSON has for them."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._count = 0
+        self._shared: dict[object, Any] = {}
+
+    def made(self, value: dict[str, Any]) -> object:
+        """The key or the item that the table is; any other table as it is."""
+        if value.keys() == set(_KEY):
+            key = _Table(value, f"{self._where}, item {self._count + 1}", _KEY)
+            return self._share(PlannedKey(key.text("name"), key.one_of("change", Change), key.number("size")))
+        if value.keys() == set(_ITEM):
+            self._count += 1
+            return self._item(_Table(value, f"{self._where}, item {self._count}", _ITEM))
+        return value
+
+    def plan(self, head: dict[str, Any], items: object) -> Plan:
+        """The plan of this head and these items."""
+        if head.get("version") != FORMAT_VERSION:
+            version = head.get("version")
+            raise ConfigurationError(
+                f"{self._where}: it is of format version {version!r}, and this release reads {FORMAT_VERSION}"
+            )
+        table = _Table(head, self._where, _PLAN)
+        if not isinstance(items, list):
+            raise table.fault("items")
+        if not (identifier := table.text("id")).isalnum() or not identifier.isascii():
+            raise table.fault("id")  # it becomes the name of a file
+        sources = table.texts("sources")
+        for number, item in enumerate(items, start=1):
+            if not isinstance(item, Item) or item.source not in sources:
+                raise ConfigurationError(f"{self._where}, item {number}: it is no item of this plan")
+        return Plan(identifier, sources, table.text("target"), table.one_of("on_conflict", OnConflict), tuple(items))
+
+    def _item(self, table: _Table) -> Item:
+        keys = table.value["keys"]
+        if not isinstance(keys, list) or not all(isinstance(key, PlannedKey) for key in keys):
+            raise table.fault("keys")
+        source_path, path = table.text("source_path"), table.text("path")
+        return Item(
+            source=self._share(table.text("source")),
+            source_path=source_path,
+            path=source_path if path == source_path else path,
+            state=table.one_of("state", State),
+            reason=self._share(table.text("reason")),
+            keys=self._share(tuple(keys)),
+            source_version=table.version("source_version"),
+            target_version=table.version("target_version"),
+            cautions=self._share(table.texts("cautions")),
         )
-    table.only(_PLAN)
-    items = table.value["items"]
-    if not isinstance(items, list):
-        raise table.fault("items")
-    identifier = table.text("id")
-    if not identifier.isalnum() or not identifier.isascii():
-        raise table.fault("id")  # it becomes the name of a file
-    plan = Plan(
-        identifier,
-        table.texts("sources"),
-        table.text("target"),
-        table.one_of("on_conflict", OnConflict),
-        tuple(_read_item(item, f"{where}, item {number}") for number, item in enumerate(items, start=1)),
-    )
-    for number, item in enumerate(plan.items, start=1):
-        if item.source not in plan.sources:
-            raise ConfigurationError(f"{where}, item {number}: its source is none of the plan's")
-    return plan
+
+    def _share(self, value: _T) -> _T:
+        """The first of equal values, so that a large plan holds each once."""
+        shared: _T = self._shared.setdefault(value, value)
+        return shared
 
 
 class _Table:
     """A JSON object that is read strictly."""
 
-    def __init__(self, value: object, where: str, names: tuple[str, ...] | None) -> None:
-        if not isinstance(value, dict):
-            raise ConfigurationError(f"{where}: it is no plan of a migration, or not JSON")
-        self.value: Mapping[str, Any] = value
+    def __init__(self, value: Mapping[str, Any], where: str, names: tuple[str, ...]) -> None:
+        self.value = value
         self._where = where
-        if names is not None:
-            self.only(names)
-
-    def only(self, names: tuple[str, ...]) -> None:
-        if set(self.value) != set(names):
-            odd = ", ".join(sorted(map(repr, set(self.value) ^ set(names))))
-            raise ConfigurationError(f"{self._where}: it lacks, or has and should not, {odd}")
+        if value.keys() != set(names):
+            odd = ", ".join(sorted(map(repr, value.keys() ^ set(names))))
+            raise ConfigurationError(f"{where}: it lacks, or has and should not, {odd}")
 
     def fault(self, name: str) -> ConfigurationError:
         return ConfigurationError(f"{self._where}: {name} is not what a plan has there")
@@ -140,25 +195,17 @@ class _Table:
             raise self.fault(name) from None
 
 
+def _head(plan: Plan) -> dict[str, object]:
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "id": plan.id,
+        "sources": list(plan.sources),
+        "target": plan.target,
+        "on_conflict": plan.on_conflict.value,
+    }
+
+
 def _item(item: Item) -> dict[str, object]:
     keys = [{"name": key.name, "change": key.change.value, "size": key.size} for key in item.keys]
     return {name: keys if name == "keys" else getattr(item, name) for name in _ITEM}
-
-
-def _read_item(value: object, where: str) -> Item:
-    table = _Table(value, where, _ITEM)
-    keys = table.value["keys"]
-    if not isinstance(keys, list):
-        raise table.fault("keys")
-    read = [_Table(key, where, _KEY) for key in keys]
-    return Item(
-        source=table.text("source"),
-        source_path=table.text("source_path"),
-        path=table.text("path"),
-        state=table.one_of("state", State),
-        reason=table.text("reason"),
-        keys=tuple(PlannedKey(key.text("name"), key.one_of("change", Change), key.number("size")) for key in read),
-        source_version=table.version("source_version"),
-        target_version=table.version("target_version"),
-        cautions=table.texts("cautions"),
-    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from strongroom.errors import MigrationError
@@ -49,14 +50,25 @@ def read_private(file: Path) -> bytes:
         return stream.read()
 
 
-def write_private(file: Path, content: bytes) -> None:
-    """Makes a new file with that content, on disk when it returns.
+@contextmanager
+def private_lines(file: Path) -> Iterator[Iterable[bytes]]:
+    """The lines of a file of ours, one by one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with os.fdopen(open_private(file, os.O_RDONLY), "rb") as stream:
+        yield stream
+
+
+def write_private(file: Path, content: Iterable[bytes]) -> None:
+    """Makes a new file with that content, piece by piece; it is on disk when this returns.
 
     Raises:
         OSError: it is there already, or cannot be written.
     """
     with os.fdopen(open_private(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as stream:
-        stream.write(content)
+        stream.writelines(content)
         stream.flush()
         os.fsync(stream.fileno())
     sync_folder(file.parent)
@@ -81,7 +93,7 @@ def random_key(file: Path) -> bytes:
     try:
         if not file.exists():
             temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-            write_private(temporary, secrets.token_bytes(KEY_SIZE))
+            write_private(temporary, [secrets.token_bytes(KEY_SIZE)])
             try:
                 with suppress(FileExistsError):  # somebody else's came first, and counts
                     os.link(temporary, file)
