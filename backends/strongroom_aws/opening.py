@@ -19,7 +19,7 @@ Profile: TypeAlias = Annotated[str | None, Option("the profile of ~/.aws/config;
 EndpointUrl: TypeAlias = Annotated[
     str | None, Option("the service's address, where it is not AWS's own; else AWS_ENDPOINT_URL", address=True)
 ]
-Prefix: TypeAlias = Annotated[str, Option("what every path is below")]
+Prefix: TypeAlias = Annotated[str, Option("what every path is below", location=True)]
 TagPrefix: TypeAlias = Annotated[str, Option("only tags whose name begins with this are labels")]
 Fold: TypeAlias = Annotated[
     Literal["keep", "plain", "json"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StoreError
 from strongroom.model import Secret, SensitiveDict, SensitiveStr, Value
@@ -58,9 +58,7 @@ class ParameterKeys(Parameters):
             InvalidPathError: a key cannot be the last part of a parameter's name.
             SecretTooLargeError: a value takes more than 8 KiB.
         """
-        texts = {self._key_name(path, key): wrap(value) for key, value in data.items()}
-        for name, text in texts.items():
-            check_parameter(text, path, f"key {name.rpartition('/')[2]!r}")
+        texts = self._texts(path, data)
         standing = self._standing(path, "Path", self._name(path))
 
         def put(item: tuple[str, SensitiveStr]) -> StoreError | None:
@@ -78,6 +76,14 @@ class ParameterKeys(Parameters):
             raise failure.with_traceback(None)
         self._delete(path, [name for name in self._names(path) if name not in texts])
 
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Whether every name and every size will do."""
+        self._texts(path, data)
+
+    def cautions(self, path: str) -> Sequence[str]:
+        """KMS keys and policies, where its parameters have them."""
+        return self._cautions(path, "Path", self._name(path))
+
     def delete(self, path: str) -> None:
         """Removes every parameter of the secret for good, ten a request."""
         if not (names := self._names(path)):
@@ -85,6 +91,13 @@ class ParameterKeys(Parameters):
         self._delete(path, names)
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _texts(self, path: str, data: Mapping[str, Value]) -> dict[str, SensitiveStr]:
+        """What each parameter is to hold, by its name."""
+        texts = {self._key_name(path, key): wrap(value) for key, value in data.items()}
+        for name, text in texts.items():
+            check_parameter(text, path, f"key {name.rpartition('/')[2]!r}")
+        return texts
 
     def _absent(self, path: str) -> SecretNotFoundError:
         return SecretNotFoundError(path, f"no parameter is directly below {self._name(path)}")

@@ -67,7 +67,6 @@ class ParameterSecrets(Parameters):
         name = self._name(path)
         self._tags.of(labels, path)
         text = self._text(path, data, labels)
-        check_parameter(text, path, "as Parameter Store would hold it, it")
         version = self._put(path, name, text, self._standing(path, "Name", name).get(name))
         if labels:
             self.write_metadata(path, labels)
@@ -76,6 +75,15 @@ class ParameterSecrets(Parameters):
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Each path with its new version or its own error, some at a time."""
         return write_each(self.write, items)
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Whether the name and the size will do."""
+        self._name(path)
+        self._text(path, data, {})
+
+    def cautions(self, path: str) -> Sequence[str]:
+        """A KMS key and policies, where the parameter has them."""
+        return self._cautions(path, "Name", self._name(path))
 
     def delete(self, path: str) -> None:
         """Removes the parameter for good, with all its versions."""
@@ -174,7 +182,8 @@ class ParameterSecrets(Parameters):
         """What the parameter is to hold: no binary, and nothing with a reference to another parameter."""
         text = fold(data, form_in(labels) or self._form(path, data))
         if isinstance(text, bytes) or "{{" in text:
-            return without_references(str(fold(data, None)))
+            text = without_references(str(fold(data, None)))
+        check_parameter(text, path, "as Parameter Store would hold it, it")
         return text
 
     def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:

@@ -20,6 +20,7 @@ PAGE = 10
 """How many parameters Parameter Store gives, takes or deletes in one request."""
 
 _DESCRIBED = 50
+_OWN_KEY = "alias/aws/ssm"
 
 
 class Parameter(NamedTuple):
@@ -32,10 +33,11 @@ class Parameter(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What a parameter is beside its value, which a write is to leave as it is."""
+    """What a parameter is beside its value: a write leaves its key and tier as they are, and a copy lacks the rest."""
 
     kms_key: str | None
     tier: str
+    has_policies: bool
 
 
 class Parameters(ABC):
@@ -105,7 +107,8 @@ class Parameters(ABC):
         while True:
             page = self._service.call("describe_parameters", path, MaxResults=_DESCRIBED, **asked)
             for entry in _listed(page, path):
-                found[str(entry.get("Name"))] = Standing(entry.get("KeyId"), str(entry.get("Tier", "Standard")))
+                tier, policies = str(entry.get("Tier", "Standard")), bool(entry.get("Policies"))
+                found[str(entry.get("Name"))] = Standing(entry.get("KeyId"), tier, policies)
             if not (token := page.get("NextToken")):
                 return found
             asked["NextToken"] = token
@@ -123,6 +126,19 @@ class Parameters(ABC):
             "option `kms_key`, `alias/aws/ssm` for the account's own"
         )
         raise failure.with_traceback(None)
+
+    def _cautions(self, path: str, key: str, value: str) -> list[str]:
+        """What a copy would lack of what AWS does for the parameters."""
+        try:
+            found = self._described(path, key, value).values()
+        except PermissionDeniedError:
+            return ["whether it has a KMS key or policies of its own is not known: DescribeParameters is denied"]
+        cautions = []
+        if any(standing.kms_key not in {None, "", _OWN_KEY} for standing in found):
+            cautions.append("its KMS key is not carried")
+        if any(standing.has_policies for standing in found):
+            cautions.append("its parameter policies are not carried, and may let it expire")
+        return cautions
 
     def _put(self, path: str, name: str, text: str, standing: Standing | None) -> int:
         """Writes one parameter, always encrypted; returns its version."""

@@ -13,9 +13,10 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreError,
 )
-from strongroom.model import Secret, Value, Version
+from strongroom.model import Secret, SensitiveStr, Value, Version
 from strongroom.store import Health, Items
 from strongroom_aws.at_once import at_once, in_groups, write_each
+from strongroom_aws.cautions import cautions_of
 from strongroom_aws.failures import RefusedError, malformed, of_code
 from strongroom_aws.folding import VALUE, Form, fold, form_in
 from strongroom_aws.health import health
@@ -139,8 +140,7 @@ class SecretsManagerStore:
         """`write`, in the form that the labels name (`strongroom:fold`), with all of them as tags on a new secret."""
         name = self._requests.name(path)
         tags = self._tags.of(labels, path)
-        content = fold(data, form_in(labels) or self._form(path, data))
-        check_size(content, MAX_SECRET, path, "as Secrets Manager would hold it, it")
+        content = self._content(path, data, labels)
         field = "SecretString" if isinstance(content, str) else "SecretBinary"
         # The token is the version's id. botocore repeats a request whose answer was lost: the same token, one version.
         return self._put(path, name, {field: content, "ClientRequestToken": str(uuid.uuid4())}, tags)
@@ -148,6 +148,23 @@ class SecretsManagerStore:
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Each path with its new version or its own error, some at a time."""
         return write_each(self.write, items)
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Whether the name and the size will do, and that the secret is not scheduled for deletion."""
+        self._requests.name(path)
+        self._content(path, data, {})
+        if self._habits.restore:
+            return
+        try:
+            described = self._requests.describe(path)
+        except (SecretNotFoundError, PermissionDeniedError):
+            return  # there is none, or it is not for us to know
+        if described.get("DeletedDate"):
+            raise _going(path)
+
+    def cautions(self, path: str) -> Sequence[str]:
+        """A rotation, an owning service, a KMS key, replicas and a resource policy, where it has them."""
+        return cautions_of(self._requests, path)
 
     def delete(self, path: str) -> None:
         """Schedules the secret for deletion; with the option `force_delete` it is gone at once."""
@@ -196,6 +213,12 @@ class SecretsManagerStore:
 
     # --- what a write takes -------------------------------------------------------------------------------------------
 
+    def _content(self, path: str, data: Mapping[str, Value], labels: Mapping[str, str]) -> SensitiveStr | bytes:
+        """What AWS is to hold."""
+        content = fold(data, form_in(labels) or self._form(path, data))
+        check_size(content, MAX_SECRET, path, "as Secrets Manager would hold it, it")
+        return content
+
     def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
         """The form in which to write the single key `value`."""
         if set(data) != {VALUE} or not isinstance(value := data[VALUE], str | bytes) or self._habits.fold == "json":
@@ -234,8 +257,7 @@ class SecretsManagerStore:
                 raise failure.with_traceback(None)
         else:
             raise ConflictError(path, "it was made and deleted meanwhile", hint="Write it again")
-        hint = "Bring it back with `undelete`, or let writes do so with the option `restore`"
-        raise ConflictError(path, "it is scheduled for deletion", hint=hint)
+        raise _going(path)
 
     def _create(
         self, path: str, name: str, version: Mapping[str, Any], tags: list[dict[str, str]]
@@ -244,6 +266,11 @@ class SecretsManagerStore:
         if self._habits.kms_key is not None:
             more["KmsKeyId"] = self._habits.kms_key
         return self._requests.service.call("create_secret", path, changes=True, Name=name, **version, **more)
+
+
+def _going(path: str) -> ConflictError:
+    hint = "Bring it back with `undelete`, or let writes do so with the option `restore`"
+    return ConflictError(path, "it is scheduled for deletion", hint=hint)
 
 
 def _written(path: str, answer: Mapping[str, Any], version: Mapping[str, Any]) -> str:

@@ -1,0 +1,137 @@
+"""AWS as the source and the target of migrations: exact there and back, and the plan says what AWS would refuse."""
+
+import json
+
+import pytest
+
+from strongroom.difference import same
+from strongroom.errors import ConflictError, InvalidPathError, SecretTooLargeError
+from strongroom.front import Front
+from strongroom.memory import MemoryStore
+from strongroom.migrate import State, apply, plan, verify
+from strongroom.testing import CASES
+from strongroom_vault.opening import open_vault
+
+HARD = {case.name: case for case in CASES if case.path == "contract/case" and case.name != "64 KiB"}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def moved(source, target, tmp_path):
+    """Plans, applies and verifies; what the target's paths then hold."""
+    ends = {"source": source, "target": target}
+    planned = plan("source", "target", stores=ends, home=tmp_path / "home")
+    assert {item.state for item in planned.items} == {State.CREATE}, [item.reason for item in planned.items]
+    run = apply(planned, stores=ends, home=tmp_path / "home").run
+    report = verify(run, stores=ends, home=tmp_path / "home")
+    assert report is not None
+    return {path: target.read(path).data for path in target.walk()}
+
+
+@pytest.mark.parametrize("kind", ["secretsmanager", "ssm secrets", "ssm keys"])
+def test_there_and_back_is_identical(aws, openbao, tmp_path, kind):
+    """Vault → AWS → Vault, types included."""
+    skipped = {"large integers"} | ({"keys with marks"} if kind == "ssm keys" else set())
+    held = {f"hard/{number}": dict(case.data) for number, case in enumerate(HARD.values()) if case.name not in skipped}
+    if kind == "ssm keys":
+        held = {path: data for path, data in held.items() if all(key.isascii() and key.isalnum() for key in data)}
+    mounts = [openbao.fresh_mount(version=2) for _ in range(2)]
+    first, last = (Front(open_vault(url=openbao.url, token=openbao.token, mount=mount), "vault") for mount in mounts)
+    for path, data in held.items():
+        first.write(path, data)
+    store = aws.open_secrets() if kind == "secretsmanager" else aws.open_parameters(kind.split()[1])
+    there = Front(store, "aws")
+    assert len(moved(first, there, tmp_path / "there")) == len(held)
+    back = moved(there, last, tmp_path / "back")
+    assert back.keys() == held.keys()
+    assert not [path for path, data in held.items() if not same(back[path], data)]
+    for front in (first, last, there):
+        front.close()
+
+
+def test_location_is_the_prefix(aws):
+    """`aws-secretsmanager:PREFIX` and `aws-ssm:/PREFIX` on a command line."""
+    aws.secrets.create_secret(Name=aws.name("app"), SecretString="hunter2")
+    aws.ssm.put_parameter(Name=f"/{aws.name('db/password')}", Value="p", Type="SecureString")
+    stores = {"memory": MemoryStore()}
+    planned = plan([f"aws-secretsmanager:{aws.prefix}", f"aws-ssm:/{aws.prefix}"], "memory", stores=stores)
+    assert sorted(item.path for item in planned.items) == ["app", "db"]
+    assert {item.state for item in planned.items} == {State.CREATE}
+
+
+def test_plan_says_what_aws_would_refuse(aws):
+    """Too large, an illegal name, scheduled for deletion: known without a write."""
+    target = aws.open_secrets()
+    target.write("going", {"k": "v"})
+    target.delete("going")
+    source = MemoryStore()
+    for path, data in {
+        "going": {"k": "v"},
+        "large": {"k": "x" * 65_536},
+        "two words": {"k": "v"},
+        "fine": {"k": "v"},
+    }.items():
+        source.write(path, data)
+    aws.forget()
+    planned = plan("memory", "aws", stores={"memory": source, "aws": target})
+    states = {item.path: item.state for item in planned.items}
+    assert states.pop("fine") is State.CREATE
+    assert set(states.values()) == {State.IMPOSSIBLE}
+    assert not [name for name in aws.asked if name.startswith(("Put", "Create", "Restore"))]
+    for path, data, kind in (
+        ("going", {"k": "v"}, ConflictError),
+        ("large", {"k": "x" * 65_536}, SecretTooLargeError),
+        ("two words", {"k": "v"}, InvalidPathError),
+    ):
+        with pytest.raises(kind):
+            target.vet(path, data)
+    aws.open_secrets(restore=True).vet("going", {"k": "v"})
+    aws.refuse("DescribeSecret", "AccessDeniedException")
+    target.vet("going", {"k": "v"})
+
+
+@pytest.mark.parametrize("layout", ["keys", "secrets"])
+def test_plan_says_what_parameter_store_would_refuse(aws, layout):
+    target = aws.open_parameters(layout)
+    aws.forget()
+    for path, data, kind in (
+        ("app", {"k": "x" * 8_193}, SecretTooLargeError),
+        ("two words", {"k": "v"}, InvalidPathError),
+    ):
+        with pytest.raises(kind):
+            target.vet(path, data)
+    target.vet("app", {"k": "v"})
+    assert aws.asked == []
+
+
+def test_what_a_copy_would_lack_is_told(aws):
+    """Rotation and an owning service, which make a copy stale; key, replicas and policy, which are not carried."""
+    store = aws.open_secrets()
+    store.write("plain", {"k": "v"})
+    assert store.cautions("plain") == []
+    aws.secrets.create_secret(Name=aws.name("app"), SecretString="{}", KmsKeyId="alias/theirs")
+    policy = {"Version": "2012-10-17", "Statement": []}
+    aws.secrets.put_resource_policy(SecretId=aws.name("app"), ResourcePolicy=json.dumps(policy))
+    assert store.cautions("app") == ["its KMS key is not carried", "its resource policy is not carried"]
+    described = {"RotationEnabled": True, "OwningService": "rds", "ReplicationStatus": [{"Region": "eu-west-2"}]}
+    aws.answer("DescribeSecret", 200, described)
+    aws.refuse("GetResourcePolicy", "AccessDeniedException")
+    words = " ".join(store.cautions("plain"))
+    for word in ("rotates", "rds owns it", "replicas", "GetResourcePolicy is denied"):
+        assert word in words
+    aws.refuse("DescribeSecret", "AccessDeniedException")
+    assert store.cautions("plain") == ["whether AWS rotates or replicates it is not known: DescribeSecret is denied"]
+
+
+@pytest.mark.parametrize(("layout", "name"), [("keys", "app/k"), ("secrets", "app")])
+def test_what_a_copy_of_a_parameter_would_lack_is_told(aws, layout, name):
+    store = aws.open_parameters(layout)
+    store.write("plain", {"k": "v"})
+    assert store.cautions("plain") == []
+    aws.ssm.put_parameter(Name=f"/{aws.name(name)}", Value="v", Type="SecureString", KeyId="alias/theirs")
+    assert store.cautions("app") == ["its KMS key is not carried"]
+    aws.refuse("DescribeParameters", "AccessDeniedException")
+    assert "DescribeParameters is denied" in store.cautions("app")[0]
