@@ -99,6 +99,15 @@ _STYLES = {
     "missing": "red",
     "denied": "red",
     "failed": "red",
+    "create": "green",
+    "change": "green",
+    "equal": "dim",
+    "unmapped": "yellow",
+    "conflict": "red",
+    "impossible": "red",
+    "done": "green",
+    "skipped": "dim",
+    "pending": "yellow",
 }
 
 
@@ -106,7 +115,8 @@ def state(name: str, text: str | None = None) -> Cell:
     """A cell that shows how something is, in the colour of it.
 
     Args:
-        name: of a `requirements.State`, an `errors.Answer` or an `errors.CheckState`, or `well`.
+        name: of a `requirements.State`, an `errors.Answer` or an `errors.CheckState`, or `well`; of a migration's
+            `State` or `ItemState`.
         text: what the cell says; by default the state's name.
     """
     return Cell(name if text is None else text, _STYLES.get(name, ""))

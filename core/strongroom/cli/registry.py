@@ -23,6 +23,8 @@ BUILT_IN = {
     "get": ("strongroom.cli.commands.reading", "get_command"),
     "history": ("strongroom.cli.commands.versions", "history_command"),
     "list": ("strongroom.cli.commands.reading", "list_command"),
+    "mapping": ("strongroom.cli.commands.mapping", "mapping_command"),
+    "migrate": ("strongroom.cli.commands.migrating", "migrate_command"),
     "rollback": ("strongroom.cli.commands.versions", "rollback_command"),
     "run": ("strongroom.cli.commands.running", "run_command"),
     "set": ("strongroom.cli.commands.writing", "set_command"),

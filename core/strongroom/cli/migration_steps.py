@@ -1,0 +1,130 @@
+"""One step of a migration on the command line: shown while it runs, and reported when it is through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from strongroom.cli import output, progress, report_view
+from strongroom.cli.exit_codes import ExitCode
+from strongroom.cli.target import ask
+from strongroom.errors import MigrationError
+
+if TYPE_CHECKING:
+    from strongroom.migrate import ItemResult, OnProgress, Report
+
+_T = TypeVar("_T")
+
+
+def step(run: Callable[[OnProgress | None], Report], *, color: bool) -> Report:
+    """The report of a step, also of one that was not done whole. It is kept beside the run's journal.
+
+    Ctrl-C ends it, and what goes on from there is said.
+    """
+
+    def done() -> Report:
+        with progress.bar(color=color) as tell:
+            try:
+                return run(tell)
+            except MigrationError as error:
+                found: Any = error.report
+                if found is None:
+                    raise
+                report: Report = found
+            return report
+
+    try:
+        report = attempt(done)
+    except KeyboardInterrupt:
+        output.say("it broke off: `strongroom migrate resume` goes on with what was being written")
+        raise
+    _keep(report)
+    return report
+
+
+def attempt(operation: Callable[[], _T]) -> _T:
+    """What it returns; where it could not even be begun, that is said, and is not "done in part"."""
+    try:
+        return operation()
+    except MigrationError as error:
+        failure = str(error)
+    output.say(failure)
+    raise click.exceptions.Exit(ExitCode.IMPOSSIBLE)
+
+
+def finish(
+    report: Report,
+    *,
+    color: bool,
+    as_json: bool = False,
+    page: Path | None = None,
+    plan: Mapping[str, Any] | None = None,
+    ended: ExitCode | None = None,
+) -> NoReturn:
+    """Says what became of each secret, and what can be done next, and ends with the exit code of it.
+
+    Args:
+        report: what was done.
+        color: whether the terminal's table has colours.
+        as_json: print a document, and no table.
+        page: the file of the HTML page, if one is wanted.
+        plan: the plan for the document, where it was made in the same go.
+        ended: the exit code, where it is not the report's.
+    """
+    from strongroom.migrate import Action, ItemState
+
+    if page is not None:
+        report_view.write_page(page, report)
+    if as_json:
+        output.write_document({**({} if plan is None else {"plan": plan}), **document(report)})
+    else:
+        report_view.write(report, color=color)
+    report_view.name_faults(report, listed=not as_json and output.is_terminal())
+    output.say(f"migration {report.run}: {report.summary}")
+    writes = report.action is Action.APPLY or plan is not None
+    if writes and not report.ok:
+        output.say(f"`strongroom migrate resume {report.run}` goes on with it, once the cause is mended")
+    if writes and report.count(ItemState.DONE):
+        output.say(f"`strongroom migrate undo {report.run}` gives the target back what it held before")
+    raise click.exceptions.Exit(report_view.exit_code(report) if ended is None else ended)
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The report for `--json`, whose document has a version of its own."""
+    return {name: value for name, value in report.to_json().items() if name not in {"format", "version"}}
+
+
+def verified(applied: Report, checked: Report) -> Report:
+    """The report of both steps: what could not be written says so, and everything else what verifying found."""
+    from strongroom.migrate import ItemState
+
+    def both(written: ItemResult, found: ItemResult) -> ItemResult:
+        if written.state in {ItemState.DONE, ItemState.SKIPPED}:
+            return found._replace(version=written.version, reason=found.reason or written.reason)
+        return written
+
+    results = tuple(map(both, applied.results, checked.results))
+    return replace(checked, started=applied.started, results=results, stopped=applied.stopped or checked.stopped)
+
+
+def confirm(why: list[str], *, production: bool, yes: bool) -> None:
+    """Asks, where there is a reason to.
+
+    Raises:
+        click.UsageError: there is nobody to ask.
+        click.Abort: the answer is no.
+    """
+    ask([*(["this is production"] if production else []), *why], yes=yes)
+
+
+def _keep(report: Report) -> None:
+    from strongroom.migrate import runs
+    from strongroom.migrate.kept_reports import keep_report
+
+    for run in runs():
+        if run.name == report.run:
+            keep_report(run, report)
