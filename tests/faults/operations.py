@@ -49,9 +49,20 @@ class Operation:
         self.front = Front(open_vault(**self.options), "vault")
 
     @property
+    def session(self):
+        """What sends the client's requests; None for a client that has not logged in."""
+        return self.front and self.front._store._session
+
+    @property
     def token(self):
         """The token in use; None for a client that has not logged in."""
-        return self.front and self.front._store._session._tokens.held.token
+        return self.session and self.session._tokens.held.token
+
+    def ask_first(self, url):
+        """From now on the client asks this node first, as if that had answered last."""
+        cluster = self.session._send._cluster if self.session else ()
+        for address in [address for address in cluster if str(address) == url]:
+            cluster.answered(address)
 
     def change(self):
         """Writes what `run` is to find, by the same client."""
@@ -199,6 +210,7 @@ class Renew(Operation):
 
     name = "renew"
     auth = "approle"
+    session = None
 
     def open(self):
         options = self.options
@@ -232,10 +244,6 @@ class Renew(Operation):
             return RENEWED
         assert warned, "a renewal failed without a word"
         return WARNED
-
-    @property
-    def token(self):
-        return self.session._tokens.held.token
 
     def close(self):
         self.session.close()

@@ -242,7 +242,9 @@ def rate_limit(retry_after):
 @contextlib.contextmanager
 def standby_behind(site, operations):
     """Clients ask a standby: ten times, what they have just written is what they read."""
+    standby = site.cluster.standbys()[0]
     for operation in operations:
+        operation.ask_first(standby.url)
         for _ in range(10):
             operation.change()
             operation.run()
@@ -345,6 +347,7 @@ class Cell:
         said: all that its error shows.
         kinds: the names of the error's classes.
         attempts: how often one of its requests was made.
+        wrong: what was wrong with an answer, or with what the cluster holds afterwards.
         recovered: after how many seconds there was an answer again, from when that could be; None where there was none.
     """
 
@@ -354,7 +357,15 @@ class Cell:
     said: str = field(repr=False)
     kinds: tuple = field(default=(), repr=False)
     attempts: int = 0
+    wrong: str = ""
     recovered: float | None = None
+
+    def check(self):
+        """Looks whether the cluster holds what it should."""
+        try:
+            self.operation.check()
+        except AssertionError as error:
+            self.wrong = str(error)
 
     @property
     def name(self):
@@ -397,6 +408,8 @@ def attempt(operation, deadline):
     try:
         with time_limit(deadline):
             outcome = operation.run()
+    except AssertionError as error:
+        return Cell(operation, "a wrong answer", time.monotonic() - began, "", wrong=str(error))
     except StrongroomError as error:
         took, said = time.monotonic() - began, shown(error)
         outcome, *kinds = (kind.__name__ for kind in type(error).__mro__)
@@ -448,12 +461,12 @@ def carry_out(row, site, requests):
                     cell.recovered = cell.took if cell.answered else None
                 list(threads.map(partial(recover, since=since), cells))
         site.cluster.heal()
-        for operation in operations:
-            operation.check()
+        for cell in cells:
+            cell.check()
         if not row.lasts and not row.survived:
             list(threads.map(partial(recover, since=time.monotonic()), cells))
-            for operation in operations:
-                operation.check()
+            for cell in cells:
+                cell.check()
         canaries |= {one.token for one in operations if one.token is not None}
     return Ran(row, {cell.name: cell for cell in cells}, "\n".join(log), canaries, back.result() if back else 0.0)
 
@@ -507,6 +520,7 @@ def test_cell(ran, found, name):
     """The right answer or the right error, in time, in few attempts, with no secret in it; and then answers again."""
     row, cell = ran.row, ran.cells[name]
     found[row.fault] = ran
+    assert not cell.wrong
     assert row.admits(cell)
     assert cell.took <= row.deadline + LATE
     assert cell.attempts <= row.attempts
