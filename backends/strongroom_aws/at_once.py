@@ -23,8 +23,9 @@ def at_once(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[tupl
 
     The operation has the time of the call that takes the next result, and answers within it.
     """
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="aws") as pool:
-        under_way: deque[tuple[_T, Future[_R]]] = deque()
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="aws")
+    under_way: deque[tuple[_T, Future[_R]]] = deque()
+    try:
         for item in items:
             under_way.append((item, pool.submit(copy_context().run, operation, item)))
             if len(under_way) >= 2 * AT_ONCE:
@@ -32,6 +33,8 @@ def at_once(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[tupl
                 yield first, future.result()
         for first, future in under_way:
             yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops taking results wants no more of them made
 
 
 def in_groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

@@ -198,6 +198,14 @@ def meaning(error: Exception, path: str | None) -> StrongroomError:
     return StoreError(path, f"the AWS SDK raised {kind}", hint="This is a bug in the store's plugin")
 
 
+def may_have_been_done(error: Exception) -> bool:
+    """Whether a request that ended so may have reached AWS: not where there was no connection, or AWS throttled it."""
+    from botocore import exceptions
+
+    unsent = (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError, exceptions.ProxyConnectionError)
+    return not isinstance(error, unsent) and code_of(error) not in _THROTTLED
+
+
 def misconfigured(kind: str) -> ConfigurationError:
     """The error of settings that boto3 cannot make a client of."""
     return ConfigurationError(

@@ -1,8 +1,13 @@
-"""Paths and what AWS calls them, and the folders that names with slashes make. Pure."""
+"""Paths and what AWS calls them, and the folders that names with slashes make."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
+
+from strongroom.errors import shown
+
+logger = logging.getLogger(__name__)
 
 
 def below(prefix: str, path: str) -> str:
@@ -22,5 +27,8 @@ def entries(paths: Iterable[str], folder: str) -> Iterator[str]:
 
 
 def is_path(name: str) -> bool:
-    """Whether segments joined by single slashes, which AWS does not ask for, make the name a path."""
-    return not {"", ".", ".."} & set(name.split("/"))
+    """Whether segments joined by single slashes, which AWS does not ask for, make the name a path; warns if not."""
+    if {"", ".", ".."} & set(name.split("/")):
+        logger.warning("%s is left out: it has a name at AWS that is no path", shown(name))
+        return False
+    return True

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from strongroom.errors import StoreUnavailableError, StrongroomError
-from strongroom.model import conceal, protect
-from strongroom.store import remaining
-from strongroom_aws.failures import meaning, misconfigured
+from strongroom.model import protect_data
+from strongroom.store import remaining, time_limit
+from strongroom_aws.failures import may_have_been_done, meaning, misconfigured
 from strongroom_aws.quiet import mute, quiet
 
 CONNECT_TIMEOUT = 5.0
@@ -112,14 +112,14 @@ class Service:
 
         def send() -> Mapping[str, Any]:
             answer = getattr(self._client(service or self.name), operation)(**parameters)
-            return conceal(protect(answer))  # type: ignore[no-any-return]  # a mapping stays one
+            return protect_data(answer)
 
         return _in_time(path, doubt, send)
 
     def close(self) -> None:
         """Closes the connections of this process."""
-        with self._mine().lock:
-            made, self._clients.made = self._clients.made, {}
+        clients = self._mine()
+        made, clients.made = clients.made, {}  # not under the lock, which a hung search for credentials may hold
         for client in made.values():
             client.close()
 
@@ -171,16 +171,15 @@ def _send_in_time(**_: object) -> None:
 def _in_time(path: str | None, doubt: str, operation: Callable[[], _R]) -> _R:
     """The operation's result, or its failure as one of our errors, within `remaining()`."""
     outcome: Future[_R] = Future()
-    context = copy_context()
+    context, limit = copy_context(), remaining()
 
     def run() -> None:
         try:
-            with quiet():
+            with quiet(), time_limit(limit):
                 outcome.set_result(operation())
         except Exception as error:  # noqa: BLE001  # its frames hold values; it is raised anew where it is waited for
             outcome.set_exception(_failure(error, path, doubt))
 
-    limit = remaining()
     if limit > 0:
         # A daemon, so that one that hangs keeps nobody from leaving.
         threading.Thread(target=context.run, args=(run,), name="aws", daemon=True).start()
@@ -195,14 +194,14 @@ def _in_time(path: str | None, doubt: str, operation: Callable[[], _R]) -> _R:
 
 def _failure(error: Exception, path: str | None, doubt: str) -> StrongroomError:
     failure = meaning(error, path)
-    if isinstance(failure, StoreUnavailableError) and doubt:
+    if doubt and isinstance(failure, StoreUnavailableError) and may_have_been_done(error):
         failure.reason, failure.hint = f"{failure.reason}, {doubt}", _LOOK
     failure.__cause__ = failure.__context__ = None
     return failure.with_traceback(None)
 
 
 def _late(path: str | None, doubt: str) -> StoreUnavailableError:
-    reason = "AWS did not answer in time"
-    return (
-        StoreUnavailableError(path, f"{reason}, {doubt}", hint=_LOOK) if doubt else StoreUnavailableError(path, reason)
-    )
+    failure = StoreUnavailableError(path, "AWS did not answer in time")
+    if doubt:
+        failure.reason, failure.hint = f"{failure.reason}, {doubt}", _LOOK
+    return failure

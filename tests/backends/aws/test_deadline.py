@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -100,8 +101,25 @@ def test_change_whose_answer_is_late_is_in_doubt(aws):
     assert "may or may not" not in str(caught.value)
 
 
-def test_change_that_was_given_up_is_not_sent_again(aws):
-    """A repetition that nobody waits for any more could undo what somebody else wrote meanwhile."""
+def test_change_that_never_got_there_is_in_no_doubt(aws, monkeypatch):
+    """Throttled, or without a connection."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    aws.refuse("PutSecretValue", "ThrottlingException")
+    for store in (aws.open_secrets(), open_secrets_manager(endpoint_url="http://127.0.0.1:1")):
+        with pytest.raises(StoreUnavailableError) as caught:
+            store.write("app", {"k": "v"})
+        assert "may or may not" not in str(caught.value)
+    aws.fault("PutSecretValue", faults.reset(forward=True))
+    with pytest.raises(StoreUnavailableError, match="may or may not have been made"):
+        aws.open_secrets().write("app", {"k": "v"})
+
+
+@pytest.mark.parametrize("limit", [LIMIT, None])
+def test_change_that_was_given_up_is_not_sent_again(aws, monkeypatch, limit):
+    """A repetition that nobody waits for any more could undo what somebody else wrote meanwhile.
+
+    Neither in the time of a call that is limited, nor in the time that one has where nothing limits it.
+    """
     store = aws.open_parameters("secrets", kms_key="alias/aws/ssm")
     store.write("app", {"k": "first"})
     threads = set(threading.enumerate())
@@ -113,7 +131,8 @@ def test_change_that_was_given_up_is_not_sent_again(aws):
     given_up = threading.Event()
     aws.fault("PutParameter", late)
     aws.forget()
-    with time_limit(LIMIT), pytest.raises(StoreUnavailableError):
+    monkeypatch.setattr("strongroom.store.DEFAULT_TIMEOUT", LIMIT)
+    with time_limit(limit) if limit else nullcontext(), pytest.raises(StoreUnavailableError):
         store.write("app", {"k": "ours"})
     given_up.set()
     for thread in set(threading.enumerate()) - threads:

@@ -301,12 +301,13 @@ def test_empty_page_with_more_to_come_is_not_the_end(aws):
     assert list(store.walk("")) == ["first", "app"]
 
 
-def test_listing_leaves_out_what_is_beside_the_prefix_or_no_path(aws):
-    """AWS's filter is one of words' beginnings, and its names take double slashes."""
+def test_listing_leaves_out_what_is_beside_the_prefix_or_no_path(aws, caplog):
+    """AWS's names take double slashes: what is left out for that is warned of."""
     store = aws.open_secrets(prefix=f"{aws.prefix}/p")
     for name in ("p/a", "p/b/c", "px/d", "p//e", "p/f/", "P/g"):
         aws.secrets.create_secret(Name=aws.name(name), SecretString="v")
     assert sorted(store.walk("")) == ["a", "b/c"]
+    assert sorted(record.getMessage().split(" ")[0] for record in caplog.records) == ["/e", "f/"]
     assert sorted(store.list_entries("")) == ["a", "b/"]
 
 
@@ -410,3 +411,13 @@ def test_threads_share_one_client(aws):
         thread.join(60)
     assert wrong == []
     assert len(store._requests.service._clients.made) == 1
+
+
+def test_batch_that_is_given_up_asks_no_more(aws):
+    """Whoever stops taking results waits for what is under way, and for nothing else."""
+    store = aws.open_secrets()
+    aws.forget()
+    outcomes = store.read_many(f"app{number}" for number in range(10_000))
+    next(outcomes)
+    outcomes.close()
+    assert aws.asked.count("BatchGetSecretValue") <= 17
