@@ -1,0 +1,427 @@
+"""Applying, resuming, verifying, undoing: policies, changes on the way, and who may run when."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+
+import pytest
+
+from stores import Clock
+from strongroom.errors import MigrationError, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
+from strongroom.memory import MemoryStore
+from strongroom.migrate import (
+    Action,
+    ItemResult,
+    ItemState,
+    OnConflict,
+    Report,
+    State,
+    apply,
+    html_report,
+    plan,
+    resume,
+    runs,
+    undo,
+    verify,
+)
+from strongroom.migrate.pace import Pace, Rate
+from strongroom.migrate.spi import Outcome
+from strongroom.model import Secret
+
+SOURCE = {"new": {"k": 1}, "less": {"k": 1, "more": 2}, "equal": {"k": 1}, "other": {"k": 1, "more": 2}}
+TARGET = {"less": {"k": 1, "own": 3}, "equal": {"k": 1, "own": 3}, "other": {"k": 9, "own": 3}}
+
+
+class Unchecked(MemoryStore):
+    """A store of versions without check-and-set."""
+
+    write_if = None
+
+
+class Bare:
+    """A store with neither versions nor check-and-set nor bulk operations, far away."""
+
+    def __init__(self):
+        self.inner = MemoryStore()
+        self.list_entries, self.delete = self.inner.list_entries, self.inner.delete
+
+    def read(self, path):
+        return Secret(path, self.inner.read(path).data)
+
+    def write(self, path, data):
+        self.inner.write(path, data)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "migrations"
+
+
+@pytest.fixture(params=[MemoryStore, Bare])
+def stores(request):
+    made = {"s": MemoryStore(), "t": request.param()}
+    for name, secrets in (("s", SOURCE), ("t", TARGET)):
+        for path, data in secrets.items():
+            made[name].write(path, data)
+    return made
+
+
+def held(store):
+    return {path: dict(store.read(path).data) for path in sorted(store.list_entries(""))}
+
+
+def states(report):
+    return {result.path: result.state for result in report.results}
+
+
+def failed(function, *arguments, **options):
+    """The report of what was not done to its end."""
+    with pytest.raises(MigrationError) as caught:
+        function(*arguments, **options)
+    return caught.value.report
+
+
+# --- policies ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_with_a_conflict_writes_nothing(stores, home):
+    made = plan("s", "t", stores=stores, home=home)
+    with pytest.raises(MigrationError, match="1 secret in conflict, and nothing was written") as caught:
+        apply(made, stores=stores, home=home)
+    assert caught.value.report is None
+    assert held(stores["t"]) == TARGET
+    assert runs(home) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "other"),
+    [
+        (OnConflict.SKIP, {"k": 9, "own": 3}),
+        (OnConflict.OVERWRITE, {"k": 1, "more": 2, "own": 3}),
+        (OnConflict.MERGE, {"k": 9, "more": 2, "own": 3}),
+    ],
+)
+def test_a_policy_says_what_becomes_of_a_conflict(stores, home, policy, other):
+    """Keys that only the target has are kept by all of them; and all of it can be undone."""
+    made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
+    report = apply(made, stores=stores, home=home)
+    assert held(stores["t"]) == {
+        "new": {"k": 1},
+        "less": {"k": 1, "more": 2, "own": 3},
+        "equal": {"k": 1, "own": 3},
+        "other": other,
+    }
+    skipped = {"equal", "other"} if policy is OnConflict.SKIP else {"equal"}
+    assert {path for path, state in states(report).items() if state is ItemState.SKIPPED} == skipped
+    assert verify(stores=stores, home=home).ok
+    assert undo(stores=stores, home=home).ok
+    assert held(stores["t"]) == TARGET
+
+
+def test_an_equal_secret_is_not_written(home):
+    stores = {"s": MemoryStore(), "t": MemoryStore()}
+    for store in stores.values():
+        store.write("a", {"k": 1})
+    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    assert len(stores["t"].versions("a")) == 1
+
+
+# --- changes on the way -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_source_changed_since_the_plan_is_noticed(stores, home, remembered, tmp_path):
+    """Here by its digest, elsewhere by its version."""
+    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home)
+    stores["s"].write("new", {"k": 2})
+    report = failed(apply, made, stores=stores, home=home if remembered else tmp_path / "other")
+    assert states(report)["new"] is ItemState.CONFLICT
+    assert states(report)["less"] is ItemState.DONE
+    assert "new" not in held(stores["t"])
+
+
+def test_a_source_without_versions_is_noticed_by_digest_here_and_by_size_elsewhere(home, tmp_path):
+    stores = {"s": Bare(), "t": MemoryStore()}
+    for path in ("size", "value"):
+        stores["s"].write(path, {"k": "four"})
+    made = plan("s", "t", stores=stores, home=home)
+    stores["s"].write("size", {"k": "fives"})
+    stores["s"].write("value", {"k": "five"})
+    here = failed(apply, made, stores=stores, home=home)
+    assert states(here) == {"size": ItemState.CONFLICT, "value": ItemState.CONFLICT}
+    elsewhere = failed(apply, made, stores=stores, home=tmp_path / "other")
+    assert states(elsewhere) == {"size": ItemState.CONFLICT, "value": ItemState.DONE}
+
+
+def test_a_source_that_is_gone_fails_for_itself(stores, home):
+    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home)
+    stores["s"].delete("new")
+    report = failed(apply, made, stores=stores, home=home)
+    assert states(report)["new"] is ItemState.FAILED
+    assert isinstance(report.faults[0].error, SecretNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("policy", "ends"),
+    [(OnConflict.SKIP, {"k": 1, "own": 4}), (OnConflict.OVERWRITE, {"k": 1, "more": 2, "own": 4})],
+)
+def test_a_target_changed_since_the_plan_is_a_conflict_of_that_secret(stores, home, policy, ends):
+    made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
+    stores["t"].write("less", {"k": 1, "own": 4})
+    apply(made, stores=stores, home=home)
+    assert held(stores["t"])["less"] == ends
+
+
+class Raced(MemoryStore):
+    """Somebody else writes just before each first write."""
+
+    def __init__(self):
+        super().__init__()
+        self.raced = set()
+
+    def write_if(self, path, data, expected):
+        if path not in self.raced:
+            self.raced.add(path)
+            super().write(path, {"theirs": path})
+        return super().write_if(path, data, expected)
+
+    def write_many_if(self, items):
+        raise NotImplementedError
+
+
+Raced.write_many_if = None  # type: ignore[assignment]  # one by one
+
+
+@pytest.mark.parametrize("policy", [OnConflict.FAIL, OnConflict.MERGE])
+def test_a_writer_between_reading_and_writing_is_never_overwritten(home, policy):
+    stores = {"s": MemoryStore(), "t": Raced()}
+    stores["s"].write("a", {"k": 1})
+    made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
+    if policy is OnConflict.FAIL:
+        assert states(failed(apply, made, stores=stores, home=home)) == {"a": ItemState.CONFLICT}
+        assert held(stores["t"]) == {"a": {"theirs": "a"}}
+    else:
+        assert apply(made, stores=stores, home=home).ok
+        assert held(stores["t"]) == {"a": {"theirs": "a", "k": 1}}
+        assert undo(stores=stores, home=home).ok
+        assert held(stores["t"]) == {"a": {"theirs": "a"}}
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+class Failing(MemoryStore):
+    """Refuses some paths; once `out_at` writes were made, it is out."""
+
+    def __init__(self, denied=(), out_at=None):
+        super().__init__()
+        self.denied, self.out_at, self.count = set(denied), out_at, 0
+
+    def write(self, path, data):
+        if self.out_at is not None and self.count >= self.out_at:
+            raise StoreUnavailableError(path, "refused")
+        if path in self.denied:
+            raise PermissionDeniedError(path)
+        self.count += 1
+        return super().write(path, data)
+
+
+@pytest.mark.parametrize("k", [0, 1, 7, 49])
+def test_a_target_that_goes_out_at_item_k_is_left_alone_and_resuming_does_the_rest(home, k):
+    stores = {"s": MemoryStore(), "t": Failing(out_at=k)}
+    for number in range(50):
+        stores["s"].write(f"s{number:02}", {"n": number})
+    report = failed(apply, plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    assert report.count(ItemState.DONE) == k
+    assert bool(report.stopped) is (k < 20)
+    stores["t"].out_at = None
+    assert resume(stores=stores, home=home).count(ItemState.DONE) == 50
+    assert {len(stores["t"].versions(f"s{number:02}")) for number in range(50)} == {1}
+    assert [run.finished for run in runs(home)] == [True]
+    with pytest.raises(MigrationError, match="no migration to go on with"):
+        resume(stores=stores, home=home)
+
+
+def test_one_that_is_denied_ends_nothing(home):
+    stores = {"s": MemoryStore(), "t": Failing(denied=["b"])}
+    for path in "abc":
+        stores["s"].write(path, {"k": 1})
+    report = failed(apply, plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    assert states(report) == {"a": ItemState.DONE, "b": ItemState.FAILED, "c": ItemState.DONE}
+    assert states(failed(verify, stores=stores, home=home))["b"] is ItemState.FAILED
+
+
+def test_a_second_run_at_the_same_time_is_refused(home):
+    """For the same target; and when the first is through, it may."""
+    stores = {"s": MemoryStore(), "t": MemoryStore(), "u": MemoryStore()}
+    stores["s"].write("a", {"k": 1})
+    made = {name: plan("s", name, stores=stores, home=home) for name in ("t", "u")}
+    entered, leave, answers = threading.Event(), threading.Event(), []
+
+    def progress(_):
+        entered.set()
+        assert leave.wait(30)
+
+    first = threading.Thread(
+        target=lambda: answers.append(apply(made["t"], stores=stores, home=home, progress=progress))
+    )
+    first.start()
+    assert entered.wait(30)
+    try:
+        for function in (apply, lambda _, **options: resume(**options), lambda _, **options: undo(**options)):
+            with pytest.raises(MigrationError, match="Another migration is writing to t now"):
+                function(made["t"], stores=stores, home=home)
+        assert apply(made["u"], stores=stores, home=home).ok
+    finally:
+        leave.set()
+        first.join(30)
+    assert answers[0].ok
+
+
+def test_a_stranger_that_breaks_is_an_error_of_its_store(home):
+    class Broken:
+        def items(self):
+            raise RuntimeError("canary-77")
+
+        def close(self):
+            pass
+
+    with pytest.raises(Exception, match="it raised RuntimeError") as caught:
+        plan("s", "t", stores={"s": Broken(), "t": MemoryStore()}, home=home)
+    assert "canary-77" not in str(caught.value)
+
+
+# --- verifying --------------------------------------------------------------------------------------------------------
+
+
+def test_verifying_names_what_is_not_as_it_should_be(stores, home):
+    apply(plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, home=home), stores=stores, home=home)
+    stores["t"].write("new", {"k": "changed"})
+    stores["t"].delete("less")
+    stores["s"].write("other", {"k": 7})
+    stores["t"].write("equal", {"k": 1, "own": "later"})
+    reasons = {result.path: result.reason for result in failed(verify, stores=stores, home=home).faults}
+    assert reasons.keys() == {"new", "less", "other"}
+    assert reasons["new"] == "the target is not what the source is: k"
+    assert reasons["less"].startswith("the target has none")
+    assert reasons["other"] == "the source was changed since: k"
+
+
+def test_what_the_source_has_no_more_is_verified_by_what_was_written(stores, home):
+    apply(plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, home=home), stores=stores, home=home)
+    stores["s"].delete("new")
+    stores["s"].delete("less")
+    stores["t"].write("less", {"k": 1, "more": 3, "own": 3})
+    assert {result.path for result in failed(verify, stores=stores, home=home).faults} == {"less"}
+
+
+# --- an exporter ------------------------------------------------------------------------------------------------------
+
+
+def test_an_exporter_is_a_target(home):
+    class Exporter:
+        def __init__(self):
+            self.written = {}
+
+        def write(self, secrets):
+            for secret in secrets:
+                if secret.path == "bad":
+                    yield Outcome(secret.path, error=PermissionDeniedError(secret.path))
+                else:
+                    self.written[secret.path] = dict(secret.data)
+                    yield Outcome(secret.path)
+
+        def close(self):
+            pass
+
+    stores = {"s": MemoryStore(), "e": Exporter()}
+    for path in ("a", "bad", "c"):
+        stores["s"].write(path, {"k": 1})
+    report = failed(apply, plan("s", "e", stores=stores, home=home), stores=stores, home=home)
+    assert states(report) == {"a": ItemState.DONE, "bad": ItemState.FAILED, "c": ItemState.DONE}
+    assert stores["e"].written == {"a": {"k": 1}, "c": {"k": 1}}
+    assert "cannot be read back" in failed(verify, stores=stores, home=home).faults[0].reason
+
+
+# --- pace -------------------------------------------------------------------------------------------------------------
+
+
+def test_progress_says_how_much_is_done_and_how_long_the_rest_takes():
+    clock, said = Clock(), []
+    pace = Pace("apply", 4, said.append, clock)
+    for _ in range(4):
+        clock.now += 2
+        pace.step()
+    assert [(progress.done, progress.total, progress.seconds_left) for progress in said] == [
+        (1, 4, 6.0),
+        (2, 4, 4.0),
+        (3, 4, 2.0),
+        (4, 4, 0.0),
+    ]
+
+
+def test_a_rate_is_held_on_the_average():
+    clock = Clock()
+    started = clock.now
+
+    def sleep(seconds):
+        clock.now += seconds
+
+    rate = Rate(5, clock, sleep)
+    assert rate.at_once(256) == 5
+    for _ in range(10):
+        rate.wait(5)
+    assert clock.now - started == pytest.approx(9)
+    assert Rate(None).at_once(256) == 256
+    assert Rate(0.5).at_once(256) == 1
+    with pytest.raises(ValueError, match="rate"):
+        Rate(0)
+
+
+def test_progress_comes_to_its_end_with_each_action(stores, home):
+    said = []
+    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home, progress=said.append)
+    apply(made, stores=stores, home=home, progress=said.append)
+    verify(stores=stores, home=home, progress=said.append)
+    undo(stores=stores, home=home, progress=said.append)
+    last = {progress.action: (progress.done, progress.total) for progress in said}
+    assert last["apply"] == (2, 2)
+    assert last["verify"] == (3, 3)
+    assert last["undo"] == (2, 2)
+
+
+# --- reports ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_as_json(stores, home):
+    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home)
+    document = json.loads(json.dumps(apply(made, stores=stores, home=home).to_json()))
+    assert document["counts"] == {"done": 2, "skipped": 2, "conflict": 0, "failed": 0, "pending": 0}
+    assert (document["format"], document["version"], document["ok"]) == ("strongroom-migration-report", 1, True)
+    assert [item["path"] for item in document["items"]] == [item.path for item in made.items]
+
+
+def test_a_page_escapes_everything_and_loads_nothing(stores, home):
+    evil = "<script>alert('x')</script>"
+    result = ItemResult(evil, evil, evil, ItemState.FAILED, evil, evil)
+    now = apply(plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home), stores=stores, home=home).started
+    page = html_report(Report(Action.APPLY, evil, (evil,), evil, now, now, (result,), evil))
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert not re.search(r"\b(src|href)=|url\(|@import", page)
+
+
+def test_states_are_counted(stores, home):
+    made = plan("s", "t", stores=stores, home=home)
+    assert {state: made.count(state) for state in State if made.count(state)} == {
+        State.CREATE: 1,
+        State.CHANGE: 1,
+        State.EQUAL: 1,
+        State.CONFLICT: 1,
+    }
+    assert [item.path for item in made.pending] == ["less", "new"]

@@ -1,0 +1,279 @@
+"""Planning: what is to become of each secret, which goes where, and the plan as a document."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strongroom.difference import Change
+from strongroom.errors import (
+    ConfigurationError,
+    InvalidPathError,
+    PermissionDeniedError,
+    SecretTooLargeError,
+    StoreUnavailableError,
+    UnsupportedOperationError,
+)
+from strongroom.memory import MemoryStore
+from strongroom.migrate import Item, OnConflict, Plan, PlannedKey, Selection, State, dump_plan, parse_plan, plan
+from strongroom.migrate.plan_document import parse_lines, plan_lines
+from strongroom.migrate.spi import Failure
+from strongroom.model import Secret
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "migrations"
+
+
+def memory(secrets=None):
+    store = MemoryStore()
+    for path, data in (secrets or {}).items():
+        store.write(path, data)
+    return store
+
+
+class Faulty(MemoryStore):
+    """Answers the reads of some paths with an error."""
+
+    def __init__(self, errors):
+        super().__init__()
+        self.errors = errors
+
+    def read(self, path):
+        if path in self.errors:
+            raise self.errors[path](path)
+        return super().read(path)
+
+
+def states(made):
+    return {item.source_path: item.state for item in made.items}
+
+
+def test_each_secret_has_its_state(home):
+    source = memory(
+        {
+            "new": {"a": 1},
+            "less": {"a": 1, "b": 2},
+            "equal": {"a": 1, "b": [True, None]},
+            "more": {"a": 1},
+            "other": {"a": 1, "b": 2},
+            "type": {"a": "1"},
+            "number": {"a": 1.0},
+        }
+    )
+    target = memory(
+        {
+            "less": {"a": 1},
+            "equal": {"a": 1, "b": [True, None]},
+            "more": {"a": 1, "own": 2},
+            "other": {"a": 2},
+            "type": {"a": 1},
+            "number": {"a": 1},
+        }
+    )
+    made = plan("s", "t", stores={"s": source, "t": target}, home=home)
+    assert states(made) == {
+        "new": State.CREATE,
+        "less": State.CHANGE,
+        "equal": State.EQUAL,
+        "more": State.EQUAL,
+        "other": State.CONFLICT,
+        "type": State.CONFLICT,
+        "number": State.EQUAL,
+    }
+    assert made.is_blocked
+
+
+def test_an_item_names_keys_and_sizes_and_versions(home):
+    source = memory({"s": {"text": "ü", "bytes": b"\0\1\2", "number": 12, "same": None}})
+    target = memory({"s": {"same": None, "own": "long value"}})
+    (item,) = plan("s", "t", stores={"s": source, "t": target}, home=home).items
+    assert item.keys == (
+        PlannedKey("bytes", Change.ADDED, 3),
+        PlannedKey("number", Change.ADDED, 2),
+        PlannedKey("own", Change.REMOVED, 0),
+        PlannedKey("same", Change.SAME, 4),
+        PlannedKey("text", Change.ADDED, 2),
+    )
+    assert (item.source_version, item.target_version) == (1, 1)
+
+
+def test_two_sources_for_one_target_are_impossible_and_both_named(home):
+    stores = {"a": memory({"x": {"k": 1}, "y": {"k": 1}}), "b": memory({"x": {"k": 1}}), "t": memory()}
+    made = plan(["a", "b"], "t", stores=stores, home=home)
+    assert [(item.source, item.state) for item in made.items] == [
+        ("a", State.IMPOSSIBLE),
+        ("a", State.CREATE),
+        ("b", State.IMPOSSIBLE),
+    ]
+    assert {item.reason for item in made.items if item.reason} == {"two sources for one target: x of a and x of b"}
+
+
+@pytest.mark.parametrize("error", [PermissionDeniedError, StoreUnavailableError])
+def test_what_cannot_be_read_is_impossible_and_never_created(home, error):
+    """At either end: denied and out of reach are no absence."""
+    source, target = Faulty({"hidden": error}), Faulty({"there": error})
+    for path in ("hidden", "there", "fine"):
+        source.write(path, {"k": 1})
+    made = plan("s", "t", stores={"s": source, "t": target}, home=home)
+    assert states(made) == {"hidden": State.IMPOSSIBLE, "there": State.IMPOSSIBLE, "fine": State.CREATE}
+    assert all(item.reason for item in made.items if item.state is State.IMPOSSIBLE)
+
+
+def test_a_store_that_is_out_as_a_whole_ends_the_plan(home):
+    paths = [f"s{number:03}" for number in range(100)]
+    source = memory({path: {"k": 1} for path in paths})
+    target = Faulty(dict.fromkeys(paths, StoreUnavailableError))
+    with pytest.raises(StoreUnavailableError):
+        plan("s", "t", stores={"s": source, "t": target}, home=home)
+
+
+def test_what_the_target_refuses_and_what_a_copy_lacks_is_said(home):
+    class Vetting(MemoryStore):
+        def vet(self, path, data):
+            if path == "large":
+                raise SecretTooLargeError(path, "5 bytes, the most is 4")
+
+    class Cautioned(MemoryStore):
+        def cautions(self, path):
+            return ["it rotates"] if path == "rotated" else []
+
+    source = Cautioned()
+    for path in ("large", "rotated"):
+        source.write(path, {"k": 1})
+    made = plan("s", "t", stores={"s": source, "t": Vetting()}, home=home)
+    large, rotated = made.items
+    assert (large.state, large.reason) == (State.IMPOSSIBLE, "secret too large: 5 bytes, the most is 4")
+    assert rotated.cautions == ("it rotates",)
+
+
+def test_an_importer_is_a_source_and_unmapped_is_no_error(home):
+    class Importer:
+        def items(self):
+            yield Secret("b", {"k": 1})
+            yield Failure("STRAY", ConfigurationError("no row names it"), unmapped=True)
+            yield Failure("BROKEN", ConfigurationError("it is broken"))
+
+        def close(self):
+            pass
+
+    made = plan("i", "t", stores={"i": Importer(), "t": memory()}, home=home)
+    assert states(made) == {"b": State.CREATE, "STRAY": State.UNMAPPED, "BROKEN": State.IMPOSSIBLE}
+
+
+def test_a_source_that_cannot_be_listed_and_a_target_that_cannot_be_written_are_refused(home):
+    class Bare:
+        def read(self, path):
+            raise AssertionError
+
+        def close(self):
+            pass
+
+    with pytest.raises(UnsupportedOperationError, match="no listing"):
+        plan("b", "m", stores={"b": Bare(), "m": memory()}, home=home)
+    with pytest.raises(UnsupportedOperationError, match="cannot be written"):
+        plan("m", "b", stores={"b": Bare(), "m": memory()}, home=home)
+
+
+def test_a_plan_is_made_where_nothing_can_be_remembered(home, caplog):
+    """In CI, say: versions, names and sizes are what `apply` goes by then."""
+    home.mkdir(mode=0o755)
+    caplog.set_level(logging.WARNING)
+    made = plan("s", "t", stores={"s": memory({"a": {"k": 1}}), "t": memory()}, home=home)
+    assert states(made) == {"a": State.CREATE}
+    assert "not remembered" in caplog.text
+
+
+# --- selection --------------------------------------------------------------------------------------------------------
+
+
+def test_a_selection_says_what_is_taken_and_where_it_goes(home):
+    source = memory({path: {"k": 1} for path in ("app/a", "app/b/c", "app/old/d", "app/odd", "apple/e", "f")})
+    selection = Selection("app", "team/x", include=("app/*",), exclude=("*/old/*",), rename={"app/odd": "even"})
+    made = plan("s", "t", selection=selection, stores={"s": source, "t": memory()}, home=home)
+    assert {item.source_path: item.path for item in made.items} == {
+        "app/a": "team/x/a",
+        "app/b/c": "team/x/b/c",
+        "app/odd": "even",
+    }
+
+
+def test_a_prefix_is_checked_like_a_path():
+    with pytest.raises(InvalidPathError):
+        Selection(from_prefix="a//b")
+
+
+# --- the document -----------------------------------------------------------------------------------------------------
+
+texts = st.text(max_size=8)
+versions = st.none() | st.integers(0) | texts
+items = st.builds(
+    Item,
+    st.sampled_from(["s", "other"]),
+    texts,
+    texts,
+    st.sampled_from(State),
+    texts,
+    st.lists(st.builds(PlannedKey, texts, st.sampled_from(Change), st.integers(0)), max_size=3).map(tuple),
+    versions,
+    versions,
+    st.lists(texts, max_size=2).map(tuple),
+)
+plans = st.builds(
+    Plan,
+    st.just("0123abcd"),
+    st.just(("s", "other")),
+    texts,
+    st.sampled_from(OnConflict),
+    st.lists(items, max_size=4).map(tuple),
+)
+
+
+@given(plans)
+def test_a_plan_survives_its_document(made):
+    assert parse_plan(dump_plan(made)) == made
+    assert parse_lines(list(plan_lines(made)), "plan") == made
+
+
+def document(**changes):
+    made = Plan("ab", ("s",), "t", OnConflict.FAIL, (Item("s", "a", "a", State.CREATE),))
+    return {**json.loads(dump_plan(made)), **changes}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ([], "no plan"),
+        ({"format": "x"}, "no plan"),
+        (document(version=2), "format version 2"),
+        (document(extra=1), "extra"),
+        (document(id="../x"), "id"),
+        (document(on_conflict="maybe"), "on_conflict"),
+        (document(sources=["other"]), "item 1"),
+        (document(sources="s"), "sources"),
+        (document(items={}), "items"),
+        (document(items=[{}]), "item 1"),
+        (document(items=[{**document()["items"][0], "state": "maybe"}]), "item 1: state"),
+        (document(items=[{**document()["items"][0], "target_version": True}]), "item 1: target_version"),
+        (document(items=[{**document()["items"][0], "keys": [{"name": "k"}]}]), "item 1: keys"),
+        (document(items=[{**document()["items"][0], "value": "x"}]), "item 1"),
+    ],
+)
+def test_what_is_no_plan_is_refused_and_said_where(changed, said):
+    with pytest.raises(ConfigurationError, match=said):
+        parse_plan(json.dumps(changed), "plan.json")
+
+
+def test_a_plan_cut_short_is_refused():
+    made = Plan(
+        "ab", ("s",), "t", OnConflict.FAIL, (Item("s", "a", "a", State.CREATE), Item("s", "b", "b", State.CREATE))
+    )
+    with pytest.raises(ConfigurationError, match="not all of one"):
+        parse_lines(list(plan_lines(made))[:-1], "plan")
+    with pytest.raises(ConfigurationError, match="not JSON"):
+        parse_plan(dump_plan(made)[:-5])
