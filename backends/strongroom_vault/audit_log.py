@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 from strongroom.errors import ConfigurationError
 from strongroom_vault.policy import CAPABILITIES
@@ -91,8 +91,13 @@ def _entry(line: bytes) -> Mapping[str, Any] | None:
     if not isinstance(entry, dict) or not isinstance(request := entry.get("request"), dict):
         return None
     path, operation = request.get("path"), request.get("operation")
-    known = isinstance(entry.get("type"), str) and isinstance(path, str) and isinstance(operation, str)
+    known = isinstance(entry.get("type"), str) and _is_text(path) and isinstance(operation, str)
     return entry if known else None
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether it is a string that can be written: JSON has a form for halves of characters."""
+    return isinstance(value, str) and value.encode(errors="replace").decode() == value
 
 
 def _count(usage: Usage, entry: Mapping[str, Any], mounts: Collection[str], who: str | None) -> None:
@@ -102,7 +107,8 @@ def _count(usage: Usage, entry: Mapping[str, Any], mounts: Collection[str], who:
         return
     if not _member(auth, "policy_results").get("allowed") or _BY_DEFAULT.fullmatch(path):
         return
-    if who is not None and who not in {auth.get("display_name"), _member(auth, "metadata").get("role_name")}:
+    # A tuple, since a log may have there what no set can hold.
+    if who is not None and who not in (auth.get("display_name"), _member(auth, "metadata").get("role_name")):
         return
     if mounts and not any(path.startswith(f"{mount.strip('/')}/") for mount in mounts):
         return
@@ -110,7 +116,7 @@ def _count(usage: Usage, entry: Mapping[str, Any], mounts: Collection[str], who:
         usage.odd += 1
         return
     namespace = _member(request, "namespace").get("path")
-    rules = usage.rules.setdefault(namespace.strip("/") if isinstance(namespace, str) else "", {})
+    rules = usage.rules.setdefault(namespace.strip("/") if _is_text(namespace) else "", {})
     if path not in rules and usage.paths >= MAX_PATHS:
         raise ConfigurationError(
             f"--from-audit: more than {MAX_PATHS:,} different paths were used: name a --mount, or --who used them"

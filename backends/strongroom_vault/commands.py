@@ -10,7 +10,7 @@ from typing import IO, Literal
 import click
 
 from strongroom.config import Config
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, shown
 from strongroom_vault import audit_log, policy, targeting
 from strongroom_vault.setup.command import setup
 from strongroom_vault.targeting import Target, chosen
@@ -66,8 +66,8 @@ def policy_command(
     if not paths:
         raise ConfigurationError(f"[secrets] has no row that the chain asks the store {about.store} for")
     version: Literal[1, 2] = 1 if kv == "1" else 2
-    within = f", in the namespace {about.namespace}" if about.namespace else ""
-    click.echo(f"# What [secrets] needs of the store {about.store}{within}.\n")
+    within = f", in the namespace {shown(about.namespace)}" if about.namespace else ""
+    click.echo(f"# What [secrets] needs of the store {shown(about.store)}{within}.\n")
     click.echo(policy.to_hcl(policy.reading(paths, mount=about.mount, prefix=about.prefix, version=version)), nl=False)
 
 
@@ -88,7 +88,7 @@ def _print_used(file: str, mounts: tuple[str, ...], who: str | None) -> None:
 
 def _sections(usage: audit_log.Usage) -> Iterator[str]:
     for namespace, rules in sorted(usage.rules.items()):
-        within = f" in the namespace {namespace}" if namespace else ""
+        within = f" in the namespace {shown(namespace)}" if namespace else ""
         yield f"# What was used{within}.\n\n{policy.to_hcl(rules)}"
 
 

@@ -53,11 +53,22 @@ def same(one: str, other: str) -> bool:
 def _block(path: str, capabilities: Collection[str], *, exact: bool) -> str:
     if _TEMPLATE in path:
         raise InvalidPathError(path, "no policy can name it: two braces begin a template there")
-    # HCL takes JSON's escapes, and begins an interpolation at a brace after a dollar.
-    quoted = json.dumps(path, ensure_ascii=False).replace("${", r"\u0024{")
     listed = ", ".join(f'"{name}"' for name in CAPABILITIES if name in capabilities)
     wider = f"# {note}\n" if exact and (note := _wider(path)) else ""
-    return f"{wider}path {quoted} {{\n  capabilities = [{listed}]\n}}\n"
+    return f"{wider}path {_quoted(path)} {{\n  capabilities = [{listed}]\n}}\n"
+
+
+def _quoted(path: str) -> str:
+    """The path as a string of HCL, without a character that moves the cursor of a terminal.
+
+    HCL takes JSON's escapes, and begins an interpolation at a brace after a dollar.
+    """
+    quoted = json.dumps(path, ensure_ascii=False).replace("${", r"\u0024{")
+    return "".join(each if each.isprintable() else _escape(ord(each)) for each in quoted)
+
+
+def _escape(code: int) -> str:
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def _wider(path: str) -> str:

@@ -66,7 +66,20 @@ def test_rules_are_written_in_the_order_of_their_paths():
 
 
 @pytest.mark.parametrize(
-    "name", ['quo"te', "back\\slash", "dollar${brace", "${", "žluť 🔑", "a#b//c", "per%20cent", "a+b"]
+    "name",
+    [
+        'quo"te',
+        "back\\slash",
+        "dollar${brace",
+        "${",
+        "žluť 🔑",
+        "a#b//c",
+        "per%20cent",
+        "a+b",
+        "c1\x9b31m",
+        "bidi\u202e",
+        "tag\U000e0041",
+    ],
 )
 def test_an_odd_path_is_the_same_to_the_server(openbao, kv2, name):
     """The policy allows it, and nothing that looks like it."""
@@ -231,6 +244,28 @@ def test_what_is_no_entry_is_counted_and_left_out(print_policy):
     assert "JSON format: 6" in done.err
     assert print_policy("--from-audit", "nowhere").code == 7
     assert print_policy("--from-audit", "-", piped=f"{good}\n").out == done.out
+
+
+def test_an_odd_line_is_no_line_of_the_policy(print_policy):
+    """What a log has in it is quoted, in comments too: it may come from somebody else. It moves no cursor either."""
+    namespace = {"path": 'x\npath "*" {\n  capabilities = ["sudo"]\n}\n'}
+    log = lines(
+        entry("kv/data/a", request={"operation": "read", "path": "kv/data/a", "namespace": namespace}),
+        entry('kv/data/"] }\npath "+/*" {\x9b2J\u202e'),
+        entry("kv/data/half\ud800"),
+        entry("kv/data/b", auth={"display_name": [], "metadata": {"role_name": {}}, "policy_results": {"allowed": {}}}),
+        entry("kv/data/c", auth={"display_name": [], "metadata": {"role_name": {}}, "policy_results": {"allowed": 1}}),
+    )
+    Path("odd.log").write_bytes(b"".join(log))
+    done = print_policy("--from-audit", "odd.log")
+    assert done.code == 0
+    assert [line for line in done.out.splitlines() if line.startswith("path ")] == [
+        'path "kv/data/\\"] }\\npath \\"+/*\\" {\\u009b2J\\u202e" {',
+        'path "kv/data/c" {',
+        'path "kv/data/a" {',
+    ]
+    assert "no entry of an audit device in the JSON format: 1" in done.err
+    assert print_policy("--from-audit", "odd.log", "--who", "app").code == 0
 
 
 def test_who_and_where_narrow_it():
