@@ -181,7 +181,8 @@ class Tokens:
             failure = _plain(error)
             if not isinstance(error, StoreUnavailableError) or remaining() > 0:
                 outcome = failure
-                self._restraint.failed(failure)
+                if not self._closed:  # else that broke it off, which says nothing of the credentials
+                    self._restraint.failed(failure)
         finally:
             with self._lock:
                 self._flight = None

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from strongroom.errors import StoreUnavailableError
+from strongroom.errors import StoreError, StoreUnavailableError
 from strongroom.model import SensitiveStr
+from strongroom.store import time_limit
 from strongroom_vault.address import Address
 from strongroom_vault.auth import Grant
 from strongroom_vault.auth.approle import AppRole
@@ -435,6 +436,22 @@ def test_outage_is_remembered_for_less(server, keep):
     server.logs_in()
     kept.clock.time += 1
     assert kept.tokens.current().token == "s.one"
+
+
+def test_login_that_a_close_breaks_off_holds_nobody_back(server, keep):
+    """It says nothing of the credentials, with which another store of this process may log in at once."""
+
+    def login(_):
+        with time_limit(0.01):  # it waits no longer for this login
+            kept.tokens.close()
+        return Grant(SensitiveStr("s.late"), 100.0, ours=True)
+
+    kept = keep(SimpleNamespace(repeatable=True, login=login))
+    with pytest.raises(StoreError, match="closed"):
+        kept.tokens.current()
+    assert [request.headers["x-vault-token"] for request in server.fault_server.requests] == ["s.late"]
+    assert server.asked == ["revoke-self"]
+    assert kept.tokens.held_back_until <= kept.clock.time
 
 
 def test_error_is_each_callers_own(server, keep):
