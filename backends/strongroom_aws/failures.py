@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from strongroom.errors import (
     AuthenticationError,
     ConfigurationError,
+    ConflictError,
     InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
@@ -102,6 +103,8 @@ _NAME = frozenset({"HierarchyLevelLimitExceededException", "ParameterPatternMism
 
 _FULL = frozenset({"LimitExceededException", "ParameterLimitExceeded"})
 
+_TYPED = frozenset({"HierarchyTypeMismatchException"})
+
 _MARKED = frozenset({"ParameterMaxVersionLimitExceeded"})
 
 
@@ -143,6 +146,7 @@ _KINDS: tuple[tuple[frozenset[str], type[StoreError], str, str], ...] = (
     (_BROKEN, StoreUnavailableError, "AWS failed ({code})", "Try again"),
     (_NAME, InvalidPathError, "AWS does not take this name ({code})", ""),
     (_FULL, StoreError, "AWS has no room for it ({code})", "Delete what is of no use, or have the quota raised"),
+    (_TYPED, ConflictError, "AWS does not change a parameter's type", "Delete the parameter, and write it again"),
     (_MARKED, StoreError, "it has 100 versions, and the oldest has a label", "Move that label to a newer version"),
 )
 """Codes with what they mean: an error, its reason, and what to do."""

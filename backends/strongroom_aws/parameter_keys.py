@@ -10,7 +10,7 @@ from strongroom_aws.at_once import at_once, in_groups
 from strongroom_aws.folding import VALUE, unwrap, wrap
 from strongroom_aws.limits import check_parameter_name
 from strongroom_aws.names import is_path
-from strongroom_aws.parameters import PAGE, Parameter, Parameters, check_parameter, parameters_in
+from strongroom_aws.parameters import PAGE, Parameter, Parameters, check_parameter, check_secure, parameters_in
 
 
 class ParameterKeys(Parameters):
@@ -60,6 +60,8 @@ class ParameterKeys(Parameters):
         """
         texts = self._texts(path, data)
         standing = self._standing(path, "Path", self._name(path))
+        for name in texts:
+            check_secure(name, standing.get(name), path)
 
         def put(item: tuple[str, SensitiveStr]) -> StoreError | None:
             name, text = item

@@ -12,7 +12,15 @@ from strongroom_aws.at_once import at_once, in_groups, write_each
 from strongroom_aws.failures import malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
 from strongroom_aws.names import is_path
-from strongroom_aws.parameters import PAGE, Parameter, Parameters, check_parameter, parameter, parameters_in
+from strongroom_aws.parameters import (
+    PAGE,
+    Parameter,
+    Parameters,
+    check_parameter,
+    check_secure,
+    parameter,
+    parameters_in,
+)
 from strongroom_aws.secrets_manager import FoldOption
 from strongroom_aws.service import Service
 from strongroom_aws.tags import Tags
@@ -67,7 +75,9 @@ class ParameterSecrets(Parameters):
         name = self._name(path)
         self._tags.of(labels, path)
         text = self._text(path, data, labels)
-        version = self._put(path, name, text, self._standing(path, "Name", name).get(name))
+        standing = self._standing(path, "Name", name).get(name)
+        check_secure(name, standing, path)
+        version = self._put(path, name, text, standing)
         if labels:
             self.write_metadata(path, labels)
         return version

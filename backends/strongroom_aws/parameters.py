@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from strongroom.errors import PermissionDeniedError
+from strongroom.errors import ConflictError, PermissionDeniedError
 from strongroom.store import Health
 from strongroom_aws.failures import malformed
 from strongroom_aws.folding import size_of
@@ -38,6 +38,7 @@ class Standing(NamedTuple):
     kms_key: str | None
     tier: str
     has_policies: bool
+    is_secure: bool
 
 
 class Parameters(ABC):
@@ -108,7 +109,9 @@ class Parameters(ABC):
             page = self._service.call("describe_parameters", path, MaxResults=_DESCRIBED, **asked)
             for entry in _listed(page, path):
                 tier, policies = str(entry.get("Tier", "Standard")), bool(entry.get("Policies"))
-                found[str(entry.get("Name"))] = Standing(entry.get("KeyId"), tier, policies)
+                found[str(entry.get("Name"))] = Standing(
+                    entry.get("KeyId"), tier, policies, entry.get("Type") == "SecureString"
+                )
             if not (token := page.get("NextToken")):
                 return found
             asked["NextToken"] = token
@@ -152,6 +155,17 @@ class Parameters(ABC):
         if not isinstance(version, int):
             raise malformed(path)
         return version
+
+
+def check_secure(name: str, standing: Standing | None, path: str) -> None:
+    """Refuses to overwrite what is not encrypted: AWS changes no parameter's type, and to delete it first is no write.
+
+    Raises:
+        ConflictError: it is a String or a StringList.
+    """
+    if standing is not None and not standing.is_secure:
+        hint = "Delete it, and write it again"
+        raise ConflictError(path, f"{name} is no SecureString, and AWS does not make one of it", hint=hint)
 
 
 def check_parameter(text: str, path: str, what: str) -> None:

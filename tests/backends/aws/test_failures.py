@@ -8,6 +8,7 @@ import pytest
 from strongroom.errors import (
     AuthenticationError,
     ConfigurationError,
+    ConflictError,
     InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
@@ -36,6 +37,7 @@ CODES = [
     ("ValidationException", 400, StoreError, "ValidationException"),
     ("LimitExceededException", 400, StoreError, "quota"),
     ("ParameterMaxVersionLimitExceeded", 400, StoreError, "100 versions"),
+    ("HierarchyTypeMismatchException", 400, ConflictError, "Delete the parameter"),
     ("HierarchyLevelLimitExceededException", 400, InvalidPathError, "does not take this name"),
 ]
 

@@ -7,6 +7,7 @@ import pytest
 from aws import body_of, operation_of
 from strongroom.errors import (
     ConfigurationError,
+    ConflictError,
     InvalidDataError,
     PermissionDeniedError,
     SecretNotFoundError,
@@ -45,7 +46,7 @@ def described(aws, name):
 def test_what_other_tools_write_is_read_and_the_other_way_round(aws):
     """`/PREFIX/service/key`, as chamber and most people have it, of any type."""
     put(aws, "billing/db/password", "hunter2")
-    put(aws, "billing/db/host", "db.internal", Type="String")
+    put(aws, "billing/db/host", "db.internal")
     put(aws, "billing/db/replicas", "a,b", Type="StringList")
     put(aws, "billing/key", "k")
     store = aws.open_parameters()
@@ -233,13 +234,21 @@ def test_key_that_may_not_be_looked_at_is_not_guessed(aws, layout):
 
 @pytest.mark.parametrize("layout", ["keys", "secrets"])
 def test_every_write_is_encrypted(aws, layout):
-    """Over a plain String too."""
+    """What is plain is read, and not written: AWS changes no parameter's type, and nothing is deleted to write it."""
     name = "app/k" if layout == "keys" else "app"
-    put(aws, name, "v", Type="String")
-    aws.open_parameters(layout).write("app", {"k": "new"})
+    store = aws.open_parameters(layout)
+    store.write("app", {"k": "new"})
     sent = [body_of(request) for request in aws.proxy.requests if operation_of(request) == "PutParameter"]
     assert {request["Type"] for request in sent} == {"SecureString"}
-    assert described(aws, name)["Type"] == "SecureString"
+    store.delete("app")
+    put(aws, name, '{"k":"plain"}', Type="String")
+    assert list(store.read("app").data) == ["k"]
+    aws.forget()
+    with pytest.raises(ConflictError, match=f"/{aws.name(name)} is no SecureString"):
+        store.write("app", {"k": "new"})
+    assert "PutParameter" not in aws.asked
+    assert "DeleteParameter" not in aws.asked
+    assert held(aws) == {name: '{"k":"plain"}'}
 
 
 def test_layout_of_keys_has_no_options_of_the_other(aws):
