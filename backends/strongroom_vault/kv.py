@@ -158,7 +158,7 @@ class VaultKV(ABC):
                 if isinstance(names, StoreError):
                     raise names
                 for name in names:
-                    if name.endswith("/"):
+                    if name.endswith("/") and name != "/":
                         folders.append(_below(folder, name[:-1]))
                     else:
                         yield _below(folder, name)

@@ -398,6 +398,15 @@ def test_names_that_are_too_many_for_one_reply_come_folder_by_folder(opened, tre
         assert sorted(opened(tree, url=proxy.url).walk()) == sorted(TREE)
 
 
+@pytest.mark.parametrize("mount", ["kv2"], indirect=True)
+def test_a_name_that_names_nothing_is_given_as_it_is_and_not_looked_into(opened, tree, proxy):
+    """A server of long ago may have one: below a folder without a name there would be another, without an end."""
+    proxy.inject(faults.status(405), when=lambda request: request.method == "SCAN")
+    proxy.inject(faults.wrong_json({"data": {"keys": ["/", "", "a"]}}), when=lambda request: request.method == "LIST")
+    front = opened(tree, url=proxy.url)
+    assert sorted(itertools.islice(front.walk("c"), 100)) == ["c/", "c//", "c/a"]
+
+
 @pytest.mark.parametrize("document", [None, {}, {"data": None}, {"data": {"keys": None}}, {"data": {"keys": [1]}}])
 def test_a_scan_that_is_not_understood_is_an_outage(opened, tree, proxy, document):
     proxy.inject(faults.wrong_json(document), when=lambda request: request.method == "SCAN")
