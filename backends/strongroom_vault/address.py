@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeGuard
 from urllib.parse import SplitResult, quote, urlsplit
 
 from strongroom.errors import ConfigurationError
@@ -28,12 +29,13 @@ class Address:
                 not shown where it may hold a password.
         """
         parts = _split(url)
-        if parts is None or parts.scheme not in _PORTS or not parts.hostname:
+        host = None if parts is None else parts.hostname
+        if parts is None or parts.scheme not in _PORTS or not _is_host(host):
             raise ConfigurationError("url: a Vault address is like https://vault.example:8200")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-            raise ConfigurationError(f"url: the address of {parts.hostname} has a user, a query or a fragment")
+            raise ConfigurationError(f"url: the address of {host} has a user, a query or a fragment")
         base = quote(parts.path.rstrip("/"), safe="/%")
-        return cls(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], base)
+        return cls(parts.scheme, host, parts.port or _PORTS[parts.scheme], base)
 
     @classmethod
     def of_location(cls, location: str, here: Address) -> Address | None:
@@ -57,7 +59,17 @@ class Address:
         return f"{self.scheme}://{host}:{self.port}{self.base}"
 
 
+def _is_host(name: str | None) -> TypeGuard[str]:
+    """Whether it can be looked up: an empty or overlong label raises there, and no error of a lookup's kind."""
+    try:
+        return bool(name and name.encode("idna"))
+    except UnicodeError:
+        return False
+
+
 def _split(url: str) -> SplitResult | None:
+    if not url.isprintable():
+        return None  # `urlsplit` would drop a line end, and whoever shows or keeps the URL as it is would not
     try:
         parts = urlsplit(url)
         _ = parts.port  # a port that is not a number is only found out here

@@ -41,7 +41,9 @@ from strongroom_vault.options import (
 from strongroom_vault.session import Session
 from strongroom_vault.tls import TLSSettings
 
-_OWN_HEADERS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
+_OWN_HEADERS = frozenset({
+    "host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding",
+})  # fmt: skip
 
 
 def open_vault(

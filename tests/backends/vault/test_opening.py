@@ -40,10 +40,10 @@ def test_missing_sdk_names_the_extra(monkeypatch):
     """One line that says what to install."""
     real = builtins.__import__
 
-    def without_hvac(name, *rest):
+    def without_hvac(name, *rest, **more):
         if name.startswith("hvac"):
             raise ModuleNotFoundError("No module named 'hvac'", name="hvac")
-        return real(name, *rest)
+        return real(name, *rest, **more)
 
     monkeypatch.delitem(sys.modules, "strongroom_vault.adapter", raising=False)
     monkeypatch.delattr("strongroom_vault.adapter", raising=False)
@@ -57,6 +57,7 @@ def test_missing_sdk_names_the_extra(monkeypatch):
 @pytest.mark.parametrize("url", [
     "", "vault:8200", "ftp://vault", "http://", "https://user:hunter2@vault", "https://vault?token=hunter2",
     "https://vault#hunter2", "https://vault:hunter2", "https://[", [], ["http://one", "nonsense"],
+    "https://vault..example", f"https://{'v' * 64}.example", "https://vault/a\nVAULT_TOKEN=hunter2",
 ])  # fmt: skip
 def test_bad_address_is_a_configuration_error(url):
     """It may hold a password, which is not shown."""
@@ -217,6 +218,7 @@ def test_every_ambient_variable_is_in_the_list_above():
     ({"rate_limit": "hunter2"}, "rate_limit"), ({"rate_limit": "0"}, "rate_limit"),
     ({"max_retries": -1}, "max_retries"), ({"proxy": "http://me:hunter2@proxy:3128"}, "proxy"),
     ({"headers": {"X-Vault-Token": "hunter2"}}, "X-Vault-Token"), ({"headers": {"host": "hunter2"}}, "host"),
+    ({"headers": {"Accept-Encoding": "gzip, hunter2"}}, "Accept-Encoding"),
     ({"headers": {"a b": "hunter2"}}, "no name"), ({"headers": {"a": "x\r\nhunter2"}}, "character"),
     ({"url": "https://one:8200", "ca_cert_bytes": "hunter2"}, "ca_cert_bytes"),
 ])  # fmt: skip
