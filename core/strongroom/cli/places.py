@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,11 @@ from strongroom.cli.target import described
 from strongroom.errors import shown
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from strongroom.config import Config
+    from strongroom.front import Front
+    from strongroom.migrate.spi import Failure
 
 _MAPPING_FILE = "mapping_file"
 """The option of the importers of variables."""
@@ -49,6 +54,39 @@ def placed_at(config: Config, name: str, group: str) -> tuple[Config, str]:
     plugin = named(config, spec).plugin
     group = group if plugins.offers(group, plugin) else plugins.STORES
     return placed(config, spec, plugins.schema(config, plugin, group)), group
+
+
+def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[Front, Sequence[Failure]]:
+    """The store to read, closed with the stack; variables as the secrets that they are folded into.
+
+    Returns:
+        It, and what it has and no rule says the place of.
+
+    Raises:
+        ConfigurationError, PluginError: there is no such store, or its options are wrong.
+        StoreError: it could not be opened, or read.
+    """
+    from strongroom import plugins
+    from strongroom.front import open_front
+    from strongroom.migrate.ends import prepare_source
+    from strongroom.migrate.imported import ImportedStore
+    from strongroom.store import SecretStore
+
+    config, _ = placed_at(config, name, plugins.IMPORTERS)
+    opener = prepare_source(config, name)
+    unmapped: list[Failure] = []
+
+    def open_store() -> SecretStore:
+        opened = opener()
+        if isinstance(opened, SecretStore):
+            return opened
+        store = ImportedStore(opened)
+        unmapped.extend(store.unmapped)
+        return store
+
+    front = open_front(open_store, name)
+    stack.callback(front.close)
+    return front, unmapped
 
 
 def listed(names: tuple[str, ...]) -> str:

@@ -1,10 +1,10 @@
-"""`strongroom history`, `diff`, `rollback`, `undelete` and `destroy`."""
+"""`strongroom history`, `rollback`, `undelete` and `destroy`, and what `diff` says of versions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -31,7 +31,7 @@ _yes = click.option("-y", "--yes", is_flag=True, help="Do not ask, where it is p
 _json = click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON object.")
 
 
-def _version(word: str) -> Version:
+def as_version(word: str) -> Version:
     """A store's name for a version as it is typed: a number in Vault, some text in another store."""
     return int(word) if word.isascii() and word.isdigit() else word
 
@@ -77,38 +77,16 @@ def history_command(invocation: Invocation, path: str, *, store: str | None, as_
         output.write_lines("\t".join(row) for row in rows)
 
 
-@click.command("diff")
-@_path
-# An option and no words of their own: `diff A B` would not say whether B is a version, a secret or a store.
-@click.option(
-    "--versions",
-    nargs=2,
-    type=_version,
-    metavar="OLD NEW",
-    required=True,
-    shell_complete=completed("version"),
-    help="Compare these two versions of the secret.",
-)
-@_store
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each key.")
-@click.option("--reveal", is_flag=True, help="Show the values too.")
-@current
-def diff_command(
+def compare_versions(
     invocation: Invocation,
     path: str,
-    *,
     versions: tuple[Version, Version],
+    *,
     store: str | None,
     as_json: bool,
     reveal: bool,
-) -> None:
-    """Compare two versions of a secret, key by key.
-
-    Each key is added, removed, changed or the same; beside it stands the type of its value, and with --reveal the value
-    in either version. Types count: the number 5432 is not the text 5432. The exit code is 10 where anything differs.
-
-    Example: strongroom diff database/connection --versions 3 5
-    """
+) -> NoReturn:
+    """Prints what became of each key from one version of a secret to another, and ends with DIFFERENT or DONE."""
     from strongroom.difference import Change, changes
 
     with invocation.open() as secrets:
@@ -136,12 +114,12 @@ def diff_command(
             output.write_table(columns, rows, caption=caption, color=not invocation.no_color)
         else:
             output.write_lines("\t".join(row) for row in rows)
-    click.get_current_context().exit(ExitCode.DIFFERENT if different else ExitCode.DONE)
+    raise click.exceptions.Exit(ExitCode.DIFFERENT if different else ExitCode.DONE)
 
 
 @click.command("rollback")
 @_path
-@click.argument("version", type=_version, shell_complete=completed("version"))
+@click.argument("version", type=as_version, shell_complete=completed("version"))
 @_store
 @_yes
 @_json
@@ -169,7 +147,7 @@ def rollback_command(
 
 @click.command("undelete")
 @_path
-@click.argument("version", type=_version, shell_complete=completed("version"))
+@click.argument("version", type=as_version, shell_complete=completed("version"))
 @_store
 @_yes
 @_json
@@ -195,7 +173,7 @@ def undelete_command(
 
 @click.command("destroy")
 @_path
-@click.argument("versions", nargs=-1, required=True, type=_version, shell_complete=completed("version"))
+@click.argument("versions", nargs=-1, required=True, type=as_version, shell_complete=completed("version"))
 @_store
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @_json
