@@ -150,6 +150,42 @@ def test_every_name_that_is_a_path_is_its_own(open_front, kv2, path):
     assert name in set(front.list_entries(folder))
 
 
+@pytest.mark.parametrize("path", [
+    "../../sys/mounts", "app/../../../sys/mounts", "..", "app//db", "/app/db", "app/db/", "./app", "app\\db",
+    "app/\x00",
+])  # fmt: skip
+def test_no_path_leads_out_of_the_mount_or_to_another_paths_secret(faulty, fault_server, stored, path):
+    """To hvac each of these is another request's path. Here nothing is sent for any of them, in a batch neither."""
+    front = faulty(stored(k="v"))
+    with pytest.raises(InvalidPathError):
+        front.read(path)
+    with pytest.raises(InvalidPathError):
+        front.write(path, {"k": "v"})
+    with pytest.raises(InvalidPathError):
+        front.write_if(path, {"k": "v"}, 1)
+    for operation in (front.delete, front.versions, front.read_metadata):
+        with pytest.raises(InvalidPathError):
+            operation(path)
+    for operation in (front.list_entries, front.walk):
+        with pytest.raises(InvalidPathError):
+            list(operation(f"{path}/"))
+    assert [type(outcome) for _, outcome in front.read_many([path])] == [InvalidPathError]
+    assert [type(outcome) for _, outcome in front.write_many([(path, {"k": "v"})])] == [InvalidPathError]
+    assert fault_server.requests == []
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_the_server_writes_otherwise_is_the_same_number(openbao, open_front, version):
+    """OpenBao gives 1.0 back as 1 and -0.0 as 0 or -0. True stays what it is, and half a character is refused."""
+    front = open_front(openbao.fresh_mount(version=version))
+    front.write("app", {"one": 1.0, "zero": -0.0, "yes": True, "deep": [1.0, {"two": 2.0}]})
+    data = front.read("app").data
+    assert dict(data) == {"one": 1, "zero": 0, "yes": True, "deep": [1, {"two": 2}]}
+    assert data["yes"] is True
+    with pytest.raises(InvalidDataError):
+        front.write("app", {"half": "\ud800"})
+
+
 @pytest.mark.parametrize("path", ["a\u00a0b", "zero\u200bwidth", "\ufeffmark"])
 def test_name_that_the_server_refuses_is_an_invalid_path(open_front, kv2, path):
     """It answers 400 to what does not print; nothing is sent."""
