@@ -113,6 +113,21 @@ def test_what_is_encoded_is_decoded(codec, secrets):
     assert same(codec.decode(codec.encode(taken, b"")), taken)
 
 
+legal_keys = st.from_regex(r"[-._a-zA-Z0-9]{1,8}", fullmatch=True).filter(lambda key: key not in {".", ".."})
+legal = st.dictionaries(paths, st.dictionaries(legal_keys, scalars, min_size=1, max_size=3), min_size=1, max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(secrets=legal)
+@example(secrets={"a/b": {"text": "x", "bytes": b"x", "odd": b"\xff", "empty": b"", "number": 1, "null": None}})
+def test_manifests_hold_every_type(secrets):
+    """Though all that Kubernetes knows is bytes."""
+    codec = KubernetesCodec()
+    taken = held(codec, secrets)
+    assert taken.keys() == secrets.keys()
+    assert same(codec.decode(codec.encode(taken, b"")), taken)
+
+
 @pytest.mark.parametrize("codec", CODECS[:3], ids=lambda codec: codec.name)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_formats_with_types_hold_every_hard_input(codec, case):
