@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from strongroom.cli import migration_steps, output, places, plan_view, progress
+from strongroom.cli import migration_steps, output, places, plan_view, progress, report_view
 from strongroom.cli.commands.migration_runs import RUN_COMMANDS
+from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, current
 from strongroom.errors import ConfigurationError, shown
 
@@ -134,11 +135,15 @@ def _migrate(ctx: click.Context, invocation: Invocation, config: Config, made: P
     why = f"this writes {count:,} secret{'s' if count > 1 else ''} to {shown(made.target)}"
     migration_steps.confirm([why], production=config.production, yes=given["yes"])
     report = migration_steps.step(lambda tell: apply(made, rate=rate, config=config, progress=tell), color=color)
+    code = report_view.exit_code(report)
     if not report.stopped:
         checked = migration_steps.step(lambda tell: verify(report.run, config=config, progress=tell), color=color)
         report = migration_steps.verified(report, checked)
+    if code is ExitCode.DONE and not report.ok:
+        code = ExitCode.PARTIAL
     shown_plan = plan_view.document(made)
-    migration_steps.finish(report, color=color, as_json=as_json, page=given["page"], plan=shown_plan)
+    page: Path | None = given["page"]
+    migration_steps.finish(report, color=color, as_json=as_json, page=page, plan=shown_plan, ended=code)
 
 
 @migrate_command.command("plan")
