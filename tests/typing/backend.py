@@ -1,9 +1,10 @@
 """What the author of a store sees: each protocol is met by a class that knows nothing of it. Nothing here runs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from strongroom import Secret, SecretNotFoundError, SecretsManager
+from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
 from strongroom.model import Value, Version
 from strongroom.store import (
     CheckedStore,
@@ -55,5 +56,20 @@ writable: WritableStore = Full()
 checked: CheckedStore = Full()
 probed: ProbedStore = Full()
 local: LocalStore = Full()
+
+
+class Both:
+    def items(self) -> Iterator[Secret | Failure]:
+        yield Secret("a", {"key": "value"})
+        yield Failure("b", SecretNotFoundError("b"), unmapped=True)
+
+    def write(self, secrets: Iterable[Secret]) -> Iterator[Outcome]:
+        return (Outcome(secret.path) for secret in secrets)
+
+    def close(self) -> None: ...
+
+
+importer: Importer = Both()
+exporter: Exporter = Both()
 
 SecretsManager(chain=[ReadOnly(), Full()])

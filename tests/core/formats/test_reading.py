@@ -2,7 +2,7 @@
 
 import pytest
 
-from strongroom.errors import InvalidDataError, InvalidPathError
+from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
 from strongroom.formats.csv_codec import CsvCodec
 from strongroom.formats.dotenv_codec import DotenvCodec
 from strongroom.formats.json_codec import JsonCodec
@@ -257,6 +257,14 @@ def test_a_key_that_kubernetes_does_not_take_is_refused(key):
     """With path and key, before anything is written."""
     with pytest.raises(InvalidPathError, match=r"a/b .*Kubernetes takes letters"):
         KubernetesCodec().vet("a/b", {key: "v"})
+
+
+def test_a_secret_of_more_than_a_mebibyte_is_refused():
+    """Of all its values together, as the cluster counts."""
+    codec = KubernetesCodec()
+    codec.vet("a/b", {"one": "x" * (1 << 19), "two": b"y" * (1 << 19)})
+    with pytest.raises(SecretTooLargeError, match=r"a/b .*1,048,577 bytes"):
+        codec.vet("a/b", {"one": "x" * (1 << 19), "two": b"y" * (1 << 19), "three": "z"})
 
 
 def test_paths_that_look_alike_have_names_of_their_own():
