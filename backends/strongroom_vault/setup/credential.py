@@ -82,6 +82,14 @@ def issue_secret_id(session: Session, role: Role, wrap_ttl: str | None) -> Sensi
     return _field(session, reply, "wrap_info", "token") if wrap_ttl else _field(session, reply, "data", "secret_id")
 
 
+def destroy_secret_id(session: Session, role: Role, made: SensitiveStr, *, wrapped: bool) -> None:
+    """Ends a secret_id that nobody has got, as far as the token may: `issue_secret_id` has just made it."""
+    if wrapped:
+        reply = session.request("POST", target("sys/wrapping/unwrap"), {"token": made})
+        made = _field(session, reply, "data", "secret_id")
+    session.request("POST", target(f"{role.path}/secret-id/destroy"), {"secret_id": made})
+
+
 def is_usable(session: Session, role: Role, delivered: SensitiveStr) -> bool:
     """Whether what was delivered is still good: a wrapping token that nobody has opened, or a secret_id of the role."""
     reply = session.request("POST", target("sys/wrapping/lookup"), {"token": delivered})

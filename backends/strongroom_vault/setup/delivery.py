@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,7 +68,8 @@ class TokenDelivery:
                 failure, narrowed = error, False
             if failure is not None:
                 # Nobody has it: it would live on for nothing.
-                session.request("POST", target("auth/token/revoke"), {"token": token})
+                with suppress(StrongroomError):  # what is told is why the file could not be written
+                    session.request("POST", target("auth/token/revoke"), {"token": token})
                 raise failure.with_traceback(None)
         others = ", and now only its owner can read it" if narrowed else ""
         return None, f"wrote {', '.join([*self.environment, TOKEN])} to {self.file}{others}"
@@ -131,12 +132,21 @@ class SecretIdDelivery:
     step: Step
 
     def deliver(self, session: Session) -> tuple[SensitiveStr | None, str]:
-        """Makes the secret_id when the file can be written, and writes it."""
+        """Makes the secret_id when the file can be written, and writes it; one that could not be is destroyed."""
         kind = "a wrapped secret_id" if self.wrap_ttl else "a secret_id"
         if self.file is None:
             return credential.issue_secret_id(session, self.role, self.wrap_ttl), f"made {kind}"
         with PrivateFile(self.file, "--secret-id-file") as place:
-            place.put(SensitiveStr(f"{credential.issue_secret_id(session, self.role, self.wrap_ttl)}\n"))
+            made = credential.issue_secret_id(session, self.role, self.wrap_ttl)
+            failure: StrongroomError | None = None
+            try:
+                place.put(SensitiveStr(f"{made}\n"))
+            except StrongroomError as error:
+                failure = error
+            if failure is not None:
+                with suppress(StrongroomError):  # what is told is why the file could not be written
+                    credential.destroy_secret_id(session, self.role, made, wrapped=self.wrap_ttl is not None)
+                raise failure.with_traceback(None)
         return None, f"wrote {kind} to {self.file}"
 
 

@@ -15,7 +15,7 @@ import pytest
 import strongroom_vault
 from called import Caller
 from strongroom import SecretsManager
-from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError
+from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom_vault.opening import open_vault
 from strongroom_vault.setup import env_file, guide
 from strongroom_vault.setup.plan import Found, Role, State, Wanted, plan
@@ -403,6 +403,24 @@ def test_a_token_that_could_not_be_written_is_revoked(server, setup, monkeypatch
     assert done.code == 7
     assert server.call("LIST", "auth/token/accessors")["data"]["keys"] == before
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("wrapping", ["0", "10m"])
+def test_a_secret_id_that_could_not_be_written_is_destroyed(server, setup, monkeypatch, wrapping):
+    """Nobody has it, and it would be good for logins; also what a wrapping token holds."""
+    assert setup("--approle", "myapp").code == 0
+    made = []
+
+    def fail(self, text):
+        made.append(str(text).strip())
+        raise ConfigurationError("--secret-id-file f: No space left on device")
+
+    monkeypatch.setattr(PrivateFile, "put", fail)
+    done = setup("--approle", "myapp", "--secret-id-file", "f", "--wrap-ttl", wrapping)
+    assert done.code == 7
+    assert made[0] not in done.out + done.err
+    with pytest.raises(StoreError, match="404"):
+        server.call("LIST", "auth/approle/role/myapp/secret-id")
 
 
 # --- secrets are for their taker --------------------------------------------------------------------------------------
