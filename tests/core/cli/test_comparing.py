@@ -86,8 +86,13 @@ def test_the_document_has_states_and_changes(command):
     assert document["secrets"][0] == {
         "path": "app/config",
         "state": "different",
-        "keys": {"k": "same", "n": "changed", "new": "added", "old": "removed"},
-        "labels": {},
+        "keys": [
+            {"key": "k", "change": "same"},
+            {"key": "n", "change": "changed"},
+            {"key": "new", "change": "added"},
+            {"key": "old", "change": "removed"},
+        ],
+        "labels": [],
         "versions": None,
         "error": None,
     }

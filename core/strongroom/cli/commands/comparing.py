@@ -146,8 +146,8 @@ def _described(each: Difference) -> dict[str, Value]:
     return {
         "path": each.path,
         "state": each.state.name.lower(),
-        "keys": {name: change.value for name, change in each.keys.items()},
-        "labels": {name: change.value for name, change in each.labels.items()},
+        "keys": [{"key": name, "change": change.value} for name, change in each.keys.items()],
+        "labels": [{"label": name, "change": change.value} for name, change in each.labels.items()],
         "versions": None if each.history is None else list(each.history),
         "error": None if each.error is None else str(each.error),
     }
