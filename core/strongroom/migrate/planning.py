@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ from strongroom.model import Secret, check_path
 logger = logging.getLogger("strongroom.migrate")
 
 _EVERYTHING = Selection()
+
+_MOST_LISTED = 20_000
 
 
 def plan(
@@ -82,10 +85,27 @@ def plan(
         if memory is not None:
             stack.callback(memory.kept.close)
         planner = _Planner(front, selection, memory, Pace("plan", None, progress))
+        planner.expect(_listed(front, selection))
         for source in opened:
             planner.add(source)
         items = planner.finished(names)
     return Plan(identifier, names, target, on_conflict, items)
+
+
+def _listed(target: Front, selection: Selection) -> frozenset[str] | None:
+    """What the target has, where one listing tells it: most secrets of a first migration are not there yet.
+
+    A store lists all that it has, or raises: what exists and may not be read is on the list. Only with check-and-set,
+    where the write itself refuses what came since. None where it cannot be listed, or has more than are worth holding.
+    """
+    if target.local or not (target.checked and target.listable):
+        return None
+    prefix = "" if selection.rename else selection.to_prefix
+    try:
+        found = list(islice(target.walk(prefix), _MOST_LISTED + 1))
+    except StoreError:
+        return None
+    return frozenset(found) if len(found) <= _MOST_LISTED else None
 
 
 class _Memory(NamedTuple):
@@ -123,7 +143,12 @@ class _Planner:
         self._pace = pace
         self._claims: dict[str, int] = {}
         self._waiting: dict[str, tuple[int, Secret]] = {}
+        self._there: frozenset[str] | None = None
         self._keys: dict[tuple[PlannedKey, ...], tuple[PlannedKey, ...]] = {}
+
+    def expect(self, there: frozenset[str] | None) -> None:
+        """Takes every path that is not among these for absent at the target, without a read; None knows nothing."""
+        self._there = there
 
     def add(self, source: Source) -> None:
         """Adds the items of one source. Both ends are read as they answer, so that few secrets are held at a time."""
@@ -164,6 +189,10 @@ class _Planner:
             self.items.append(Item(source.name, found.path, path, State.CREATE, source_version=found.version))
             if (fault := _fault(path)) or (fault := self._claimed(path, index)):
                 self._refuse(index, fault)
+                self._pace.step()
+                continue
+            if self._there is not None and path not in self._there:
+                self.items[index] = self._compared(source, index, found, SecretNotFoundError(path))
                 self._pace.step()
                 continue
             self._waiting[path] = index, found
