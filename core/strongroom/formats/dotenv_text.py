@@ -20,8 +20,11 @@ def dotenv_line(name: str, value: str) -> SensitiveStr | None:
 
     Of the ways to quote it, the first one is taken that python-dotenv reads exactly (without interpolation). They come
     in this order: bare; between single quotes as it is; between double quotes without anything that a shell expands.
-    A shell and Docker Compose read these three as python-dotenv does. What is left is exact in python-dotenv alone: a
-    single quote or a last backslash together with a dollar or a backtick, and a carriage return.
+    A shell reads these three as python-dotenv does. So does Docker Compose, but for values between double quotes that
+    begin or end with one, or end with a backslash:
+    https://github.com/compose-spec/compose-go/blob/042173482969cd44087fbc45b1f2f48d01b2d9c8/dotenv/parser.go#L128
+    What is left is exact in python-dotenv alone: a single quote or a last backslash together with a dollar or a
+    backtick, and a carriage return.
     """
     candidates = [value] if _BARE.fullmatch(value) else []
     if "'" not in value:
