@@ -126,6 +126,13 @@ def soak(session: nox.Session) -> None:
     session.run("pytest", "-s", "tests/soak", *session.posargs, env={"SOAK_SECONDS": "600"})
 
 
+@nox.session
+def kills(session: nox.Session) -> None:
+    """Migrations that are killed at every boundary of their journal, and at two hundred random points."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", "tests/e2e/test_migrate_killed.py", *session.posargs, env={"TEST_MIGRATION_KILLS": "200"})
+
+
 @nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
     """What the chain and its cache cost, against the libraries they stand on and those that do the same."""

@@ -17,7 +17,7 @@ from strongroom_vault.opening import open_vault
 COUNT = 20
 BOUNDARIES = 18
 SECRETS = {f"app/s{number:02}": {"user": f"u{number}", "port": number} for number in range(COUNT)}
-RANDOM_KILLS = int(os.environ.get("TEST_MIGRATION_KILLS", "20"))
+RANDOM_KILLS = int(os.environ.get("TEST_MIGRATION_KILLS", "10"))
 
 
 @pytest.fixture(params=["kv2", "kv1"])

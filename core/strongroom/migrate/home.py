@@ -149,7 +149,8 @@ class Home:
         if name is None:
             known = [run for run in known if not (unfinished and run.finished)]
             if not known:
-                raise MigrationError(f"There is no migration {'to go on with' if unfinished else ''} in {self.folder}")
+                what = "no migration to go on with" if unfinished else "no migration"
+                raise MigrationError(f"There is {what} in {self.folder}")
             return known[-1]
         for run in known:
             if run.name == name:
