@@ -23,7 +23,8 @@ from strongroom_vault.answers import document, malformed, member
 from strongroom_vault.certificate import check_certificates
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.permitted import check_policies
-from strongroom_vault.session import LOOKUP, Session
+from strongroom_vault.session import Session
+from strongroom_vault.verdicts import LOOKUP
 
 # Each state has a status of its own, and some of them would be taken for failures and asked again.
 _HEALTH = (

@@ -11,7 +11,8 @@ from strongroom_vault.answers import document, is_absent, malformed, member
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.exchange import Reply
 from strongroom_vault.health import with_checks
-from strongroom_vault.session import Session, mount_target
+from strongroom_vault.session import Session
+from strongroom_vault.verdicts import mount_target
 
 KVVersion: TypeAlias = Literal[1, 2]
 

@@ -21,9 +21,7 @@ from strongroom_vault.renewal import Renewal
 from strongroom_vault.restraint import restraint_of
 from strongroom_vault.sender import Ask, Driver, Sender
 from strongroom_vault.tokens import Held, Tokens
-from strongroom_vault.verdicts import LOOKUP, Verdicts, mount_target
-
-__all__ = ["LOOKUP", "Driver", "Session", "mount_target"]
+from strongroom_vault.verdicts import Verdicts
 
 _CLOSE_LIMIT = 5.0
 """How long `close` may take, in seconds: a login or a renewal may be under way, and tokens are given back."""

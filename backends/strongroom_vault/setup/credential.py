@@ -10,8 +10,9 @@ from strongroom.model import SensitiveStr
 from strongroom_vault.answers import document, malformed, member
 from strongroom_vault.exchange import Reply
 from strongroom_vault.sender import Ask
-from strongroom_vault.session import LOOKUP, Session
+from strongroom_vault.session import Session
 from strongroom_vault.setup.plan import Role, target
+from strongroom_vault.verdicts import LOOKUP
 
 ORPHAN = "auth/token/create-orphan"
 _ALWAYS = {"default"}

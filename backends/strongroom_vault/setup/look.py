@@ -10,8 +10,9 @@ from strongroom_vault.answers import document, is_absent, malformed, member
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.exchange import Reply
 from strongroom_vault.mounts import version_in
-from strongroom_vault.session import Session, mount_target
+from strongroom_vault.session import Session
 from strongroom_vault.setup.plan import Found, Role, Step, Wanted, target
+from strongroom_vault.verdicts import mount_target
 
 _CAPABILITIES = "sys/capabilities-self"
 _SHOWN = 6
