@@ -71,6 +71,11 @@ class Rate:
         self._sleep = sleep
         self._free = clock()
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a rate."""
+        return self._rate is not None
+
     def at_once(self, most: int) -> int:
         """How many writes may go together."""
         return most if self._rate is None else max(1, min(most, int(self._rate)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError
@@ -95,8 +96,13 @@ class Transfer:
         self._memory.journal.sync()
 
     def _write(self, source: Source, indices: Sequence[int], *, again: bool) -> None:
-        watch = OutageWatch()
-        with closing(_closable(write_each(self._target, self._writes(source, indices, again=again)))) as outcomes:
+        groups, watch = self._groups(source, indices, again=again), OutageWatch()
+        # A batch looks ahead, and would send at once what waits for the rate: then each group is a batch of its own.
+        for batch in groups if self._rate.is_limited else (chain.from_iterable(groups),):
+            self._send(batch, watch, again=again)
+
+    def _send(self, writes: Iterable[Write], watch: OutageWatch, *, again: bool) -> None:
+        with closing(_closable(write_each(self._target, writes))) as outcomes:
             for path, outcome in outcomes:
                 if (index := self._under_way.pop(path, None)) is None:
                     continue
@@ -110,7 +116,7 @@ class Transfer:
                     self._done(index, outcome)
                 watch.saw(outcome)
 
-    def _writes(self, source: Source, indices: Sequence[int], *, again: bool) -> Iterator[Write]:
+    def _groups(self, source: Source, indices: Sequence[int], *, again: bool) -> Iterator[list[Write]]:
         """What is to be written, group by group, each group after its intents are on disk."""
         at = {self._plan.items[index].source_path: index for index in indices}
         group: list[tuple[int, Secret]] = []
@@ -123,9 +129,9 @@ class Transfer:
                 continue
             group.append((index, outcome))
             if len(group) >= self._size:
-                yield from self._prepared(group, again=again)
+                yield self._prepared(group, again=again)
                 group = []
-        yield from self._prepared(group, again=again)
+        yield self._prepared(group, again=again)
 
     def _prepared(self, group: list[tuple[int, Secret]], *, again: bool) -> list[Write]:
         there = self._there(group, again=again)
