@@ -126,6 +126,18 @@ def plugins(_: click.Context, incomplete: str) -> list[str]:
     return _words(incomplete, (plugin.name for plugin in plugins.installed()))
 
 
+def ends(ctx: click.Context, incomplete: str) -> list[str]:
+    """What a migration can read or write: the stores of the configuration, and the plugins."""
+    return sorted({*_words(incomplete, _config(ctx).stores), *plugins(ctx, incomplete)})
+
+
+def migrations(_: click.Context, incomplete: str) -> list[str]:
+    """The migrations that were begun on this machine."""
+    from strongroom.migrate import runs
+
+    return _words(incomplete, (run.name for run in runs()))
+
+
 def command(ctx: click.Context, incomplete: str) -> list[str]:
     """The words of `run`: a program that the shell would find, then the names of files."""
     if ctx.params.get("command") or "/" in incomplete or not incomplete:
@@ -150,6 +162,8 @@ KINDS: Mapping[str, Callable[[click.Context, str], list[str]]] = {
     "version": versions,
     "store": stores,
     "plugin": plugins,
+    "end": ends,
+    "migration": migrations,
     "command": command,
     "environment": environments,
 }

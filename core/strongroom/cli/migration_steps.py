@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-def step(run: Callable[[OnProgress | None], Report], *, color: bool) -> Report:
+def step(run: Callable[[OnProgress | None], Report], *, color: bool, again: str = "") -> Report:
     """The report of a step, also of one that was not done whole. It is kept beside the run's journal.
 
-    Ctrl-C ends it, and what goes on from there is said.
+    Args:
+        run: does it, and tells of the progress.
+        color: whether the bar has colours.
+        again: the command that goes on after Ctrl-C; nothing where there is nothing to go on with.
     """
 
     def done() -> Report:
@@ -40,7 +43,8 @@ def step(run: Callable[[OnProgress | None], Report], *, color: bool) -> Report:
     try:
         report = attempt(done)
     except KeyboardInterrupt:
-        output.say("it broke off: `strongroom migrate resume` goes on with what was being written")
+        if again:
+            output.say(f"it broke off: `strongroom migrate {again}` goes on from there")
         raise
     _keep(report)
     return report

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -366,6 +367,65 @@ def test_on_a_terminal_it_shows_the_plan_and_asks(terminal, script, answer, code
     ended, rest = screen.ended()
     assert (ended, CANARY in rest) == (code, False)
     assert Path("out.json").exists() is (code == 0)
+
+
+class Slow:
+    """A migration of twenty secrets to a real server, three a second."""
+
+    def __init__(self, command, vault):
+        self._command = command
+        to = ("--from", "json:old.json", "--to", vault)
+        self.arguments = ("--no-color", "migrate", *to, "--rate", "3", "--yes")
+        self.again = ("migrate", *to, "--yes")
+        self._compared = ("diff", "json:old.json", vault)
+
+    def written(self):
+        """How many secrets the target has, and whether these are all."""
+        done = self._command(*self._compared)
+        states = [line.split("\t")[0] for line in done.out.decode().splitlines()]
+        assert set(states) <= {"same", "only first"}
+        return states.count("same"), done.code == 0
+
+
+@pytest.fixture
+def slow(command, openbao, kv2, monkeypatch):
+    """A migration that can be broken off."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    write("old.json", json.dumps({f"s/{number}": {"k": CANARY} for number in range(20)}))
+    return Slow(command, f"vault:{kv2}")
+
+
+def test_ctrl_c_breaks_off_and_resume_goes_on(terminal, script, command, slow):
+    """The bar says how long it will take."""
+    screen = terminal(script, *slow.arguments)
+    screen.waits_for("s left")
+    screen.interrupts()
+    screen.waits_for("strongroom: it broke off: `strongroom migrate resume` goes on from there")
+    assert screen.ended()[0] == 130
+    count, whole = slow.written()
+    assert (0 < count < 20, whole) == (True, False)
+    assert command("migrate", "report").code == 1
+    assert command("migrate", "resume").code == 0
+    assert slow.written() == (20, True)
+
+
+def test_a_killed_migration_is_resumed(script, command, slow, openbao, kv2):
+    """Nothing is lost or written twice; and while it ran, a second one was refused."""
+    with subprocess.Popen((script, *slow.arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while not slow.written()[0]:
+                assert process.poll() is None
+            busy = command(*slow.again)
+        finally:
+            process.kill()
+    assert (busy.code, "Another migration is writing to vault:" in busy.err) == (6, True)
+    assert not slow.written()[1]
+    assert command("migrate", "resume").code == 0
+    assert slow.written() == (20, True)
+    assert command("migrate", "verify").code == 0
+    for number in range(20):
+        assert openbao.call("GET", f"{kv2}/metadata/s/{number}")["data"]["current_version"] == 1
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])

@@ -15,8 +15,15 @@ from strongroom.errors import shown
 
 @click.command("copy")
 @click.argument("path", shell_complete=completed("path"))
-@click.option("--from", "source", metavar="STORE", required=True, help="Read it here: NAME, or PLUGIN:LOCATION.")
-@click.option("--to", "target", metavar="STORE", required=True, help="Write it there.")
+@click.option(
+    "--from",
+    "source",
+    metavar="STORE",
+    required=True,
+    shell_complete=completed("end"),
+    help="Read it here: NAME, or PLUGIN:LOCATION.",
+)
+@click.option("--to", "target", metavar="STORE", required=True, shell_complete=completed("end"), help="Write it there.")
 @click.option("--as", "new_path", metavar="PATH", help="Give it another path there.")
 @click.option("--versions", is_flag=True, help="Bring its history too, where both keep versions.")
 @click.option(

@@ -12,7 +12,7 @@ import click
 from strongroom.cli import migration_steps, output, places, plan_view, progress, report_view
 from strongroom.cli.commands.migration_runs import RUN_COMMANDS
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.invocation import Invocation, completed, current
 from strongroom.errors import ConfigurationError, shown
 
 if TYPE_CHECKING:
@@ -30,10 +30,19 @@ _planned = (
         "sources",
         metavar="STORE",
         multiple=True,
+        shell_complete=completed("end"),
         help="Read this store: NAME, or PLUGIN:LOCATION such as dotenv:.env. Repeat it for more.",
     ),
     click.option("--env-file", "env_files", metavar="FILE", multiple=True, help="The same as --from dotenv:FILE."),
-    click.option("--to", "target", metavar="STORE", default="vault", help="Write to this store.", show_default=True),
+    click.option(
+        "--to",
+        "target",
+        metavar="STORE",
+        default="vault",
+        show_default=True,
+        shell_complete=completed("end"),
+        help="Write to this store.",
+    ),
     click.option(
         "--mapping-file", metavar="FILE", type=_FILE, help="Says where each variable goes; with no --from, read env."
     ),
@@ -131,10 +140,15 @@ def _migrate(ctx: click.Context, invocation: Invocation, config: Config, made: P
         if not as_json:
             plan_view.write(made, color=color)
         output.say(plan_view.summary(made))
+    else:
+        for line in plan_view.cautions(made.items):
+            output.say(line)
     count = len(made.pending)
     why = f"this writes {count:,} secret{'s' if count > 1 else ''} to {shown(made.target)}"
     migration_steps.confirm([why], production=config.production, yes=given["yes"])
-    report = migration_steps.step(lambda tell: apply(made, rate=rate, config=config, progress=tell), color=color)
+    report = migration_steps.step(
+        lambda tell: apply(made, rate=rate, config=config, progress=tell), color=color, again="resume"
+    )
     code = report_view.exit_code(report)
     if not report.stopped:
         checked = migration_steps.step(lambda tell: verify(report.run, config=config, progress=tell), color=color)
@@ -209,7 +223,9 @@ def apply_command(
         _show(made, as_json=as_json, color=color)
         raise click.exceptions.Exit(plan_view.exit_code(made))
     migration_steps.confirm([], production=config.production, yes=yes)
-    report = migration_steps.step(lambda tell: apply(made, rate=rate, config=config, progress=tell), color=color)
+    report = migration_steps.step(
+        lambda tell: apply(made, rate=rate, config=config, progress=tell), color=color, again="resume"
+    )
     migration_steps.finish(report, color=color, as_json=as_json, page=page)
 
 

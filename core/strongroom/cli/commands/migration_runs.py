@@ -9,7 +9,7 @@ import click
 
 from strongroom.cli import migration_steps, output, places
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.invocation import Invocation, completed, current
 
 if TYPE_CHECKING:
     from strongroom.config import Config
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path)
 
-_run = click.argument("run", required=False)
+_run = click.argument("run", required=False, shell_complete=completed("migration"))
 _mapping = click.option(
     "--mapping-file", metavar="FILE", type=_FILE, help="The mapping file of the plan, if it had one."
 )
@@ -58,7 +58,9 @@ def resume_command(
     config = places.with_mapping(invocation.load(), plan.sources, mapping_file)
     _announce(config, f"going on with migration {found.name} from {places.listed(plan.sources)} to", plan)
     migration_steps.confirm([], production=config.production, yes=yes)
-    report = migration_steps.step(lambda tell: resume(found.name, rate=rate, config=config, progress=tell), color=color)
+    report = migration_steps.step(
+        lambda tell: resume(found.name, rate=rate, config=config, progress=tell), color=color, again="resume"
+    )
     migration_steps.finish(report, color=color, as_json=as_json, page=page)
 
 
@@ -110,7 +112,9 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
     _announce(config, f"undoing migration {found.name} at", plan)
     why = ["what the migration wrote is taken back"]
     migration_steps.confirm(why, production=config.production, yes=yes)
-    report = migration_steps.step(lambda tell: undo(found.name, config=config, progress=tell), color=color)
+    report = migration_steps.step(
+        lambda tell: undo(found.name, config=config, progress=tell), color=color, again="undo"
+    )
     migration_steps.finish(report, color=color, as_json=as_json, page=page)
 
 
@@ -140,7 +144,9 @@ def delete_source_command(
     output.say(f"deleting what migration {found.name} brought to {places.listed((plan.target,))} from {sources}")
     why = ["what is deleted at the source may be gone for good"]
     migration_steps.confirm(why, production=config.production, yes=yes)
-    report = migration_steps.step(lambda tell: delete_source(found.name, config=config, progress=tell), color=color)
+    report = migration_steps.step(
+        lambda tell: delete_source(found.name, config=config, progress=tell), color=color, again="delete-source"
+    )
     migration_steps.finish(report, color=color, as_json=as_json, page=page)
 
 
