@@ -14,6 +14,7 @@ import trustme
 
 from strongroom import SecretsManager
 from strongroom.errors import (
+    ConflictError,
     InvalidDataError,
     InvalidPathError,
     PermissionDeniedError,
@@ -412,3 +413,41 @@ def test_a_scan_that_is_not_understood_is_an_outage(opened, tree, proxy, documen
     proxy.inject(faults.wrong_json(document), when=lambda request: request.method == "SCAN")
     with pytest.raises(StoreUnavailableError):
         list(opened(tree, url=proxy.url).walk())
+
+
+# --- check-and-set ----------------------------------------------------------------------------------------------------
+
+
+def test_many_are_written_under_check_and_set(opened, kv2):
+    """Each is written when its newest version is the expected one, a deleted one counts as none, and others stay."""
+    front = opened(kv2)
+    for path in ("first", "second", "deleted", "changed"):
+        front.write(path, {"k": "old"})
+    front.write("changed", {"k": "theirs"})
+    front.delete("deleted")
+    asked = [
+        ("new", None),
+        ("first", 1),
+        ("second", None),
+        ("deleted", None),
+        ("changed", 1),
+        ("odd", "v1"),
+        ("tab\there", None),
+        *((f"many{n}", None) for n in range(100)),
+    ]
+    outcomes = dict(front.write_many_if((path, {"k": CANARY}, expected) for path, expected in asked))
+    assert outcomes.keys() == {path for path, _ in asked}
+    assert (outcomes["new"], outcomes["first"], outcomes["deleted"]) == (1, 2, 2)
+    assert {type(outcomes[path]) for path in ("second", "changed", "odd")} == {ConflictError}
+    assert type(outcomes["tab\there"]) is InvalidPathError
+    assert {outcomes[f"many{n}"] for n in range(100)} == {1}
+    assert front.read("changed").data == {"k": "theirs"}
+    assert front.read("second").data == {"k": "old"}
+
+
+def test_a_write_under_check_and_set_whose_answer_is_lost_is_made_once(opened, kv2, proxy):
+    front = opened(kv2, url=proxy.url)
+    with proxy.fault(faults.reset(forward=True), times=10, when=lambda request: request.method == "POST"):
+        outcomes = dict(front.write_many_if((f"p{n}", {"k": CANARY}, None) for n in range(40)))
+    assert set(outcomes.values()) == {1}
+    assert {len(opened(kv2).versions(f"p{n}")) for n in range(40)} == {1}
