@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from strongroom.cli import output
 from strongroom.cli.exit_codes import ExitCode, code_of_all
 from strongroom.errors import ConfigurationError, SecretNotFoundError, shown
 
 if TYPE_CHECKING:
     from strongroom.migrate import Item, ItemResult, Report
+
+_PAGE = b"<!doctype html>"
 
 
 def exit_code(report: Report) -> ExitCode:
@@ -55,6 +59,28 @@ def name_faults(report: Report, *, listed: bool) -> None:
 def reason(item: ItemResult | Item) -> str:
     """Why an item is as it is, without the name that stands beside it."""
     return item.reason.removeprefix(f"{item.source_path}: ")
+
+
+def page_option(context: click.Context, _: click.Parameter, file: Path | None) -> Path | None:
+    """The file of a page, as an option gives it: what is there is replaced when it is a page, and no file of secrets.
+
+    Raises:
+        click.BadParameter: it is something else, or cannot be read.
+    """
+    if file is None or context.resilient_parsing:
+        return file
+    fault = ""
+    try:
+        with file.open("rb") as stream:
+            if stream.read(len(_PAGE)).lower() != _PAGE:
+                fault = "it is there already, and is no HTML page: it is not replaced"
+    except FileNotFoundError:
+        return file
+    except OSError as error:
+        fault = error.strerror or type(error).__name__
+    if fault:
+        raise click.BadParameter(f"{shown(str(file))}: {fault}")
+    return file
 
 
 def write_page(file: Path, report: Report) -> None:

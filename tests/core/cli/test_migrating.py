@@ -234,6 +234,18 @@ def test_what_is_written_and_not_verified_is_done_in_part(command, monkeypatch):
     assert (done.code, "verify: b: failed: " in done.err) == (8, True)
 
 
+def test_a_page_replaces_a_page_and_nothing_else(command):
+    """Before anything is done."""
+    for step in (TO_JSON, ("migrate", "undo")):
+        done = command(*step, "--yes", "--report", "new.json")
+        assert (done.code, "is no HTML page: it is not replaced" in done.err) == (2, True)
+    assert not Path("out.json").exists()
+    assert held("new.json")["b"] == {"k": CANARY}
+    assert command(*TO_JSON, "--yes", "--report", "page.html").code == 0
+    for _ in range(2):
+        assert command("migrate", "verify", "--report", "page.html").code == 0
+
+
 # --- step by step -----------------------------------------------------------------------------------------------------
 
 
@@ -477,6 +489,8 @@ def test_secrets_that_are_forbidden_are_named_and_the_rest_is_done(command, open
     monkeypatch.setenv("VAULT_TOKEN", token)
     done = command("migrate", "--from", "json:old.json", "--to", f"vault:{kv2}", "--yes")
     assert done.code == 8
-    assert all(f"shut/{n}: failed: " in done.err for n in "12")
+    named = [line for line in done.err.splitlines() if ": failed: " in line]
+    assert [line.split(": ")[2] for line in named] == ["shut/1", "shut/2"]
+    assert all("Permission denied" in line for line in named)
     assert "done 2, failed 2" in done.err
     assert CANARY not in done.out.decode() + done.err

@@ -61,7 +61,14 @@ _planned = (
 _rate = click.option(
     "--rate", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Write at most N secrets a second."
 )
-_page = click.option("--report", "page", metavar="FILE", type=_FILE, help="Write the report as an HTML page, too.")
+_page = click.option(
+    "--report",
+    "page",
+    metavar="FILE",
+    type=_FILE,
+    callback=report_view.page_option,
+    help="Write the report as an HTML page, too.",
+)
 _yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 _json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")
 _mapping = click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli import migration_steps, output, places
+from strongroom.cli import migration_steps, output, places, report_view
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, completed, current
 
@@ -21,7 +21,14 @@ _run = click.argument("run", required=False, shell_complete=completed("migration
 _mapping = click.option(
     "--mapping-file", metavar="FILE", type=_FILE, help="The mapping file of the plan, if it had one."
 )
-_page = click.option("--report", "page", metavar="FILE", type=_FILE, help="Write the report as an HTML page, too.")
+_page = click.option(
+    "--report",
+    "page",
+    metavar="FILE",
+    type=_FILE,
+    callback=report_view.page_option,
+    help="Write the report as an HTML page, too.",
+)
 _yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 _json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")
 
@@ -154,7 +161,14 @@ def delete_source_command(
 @_run
 @click.option("--list", "listing", is_flag=True, help="List the migrations that were begun here, oldest first.")
 @_json
-@click.option("--html", "page", metavar="FILE", type=_FILE, help="Write it as an HTML page, too.")
+@click.option(
+    "--html",
+    "page",
+    metavar="FILE",
+    type=_FILE,
+    callback=report_view.page_option,
+    help="Write it as an HTML page, too.",
+)
 @current
 def report_command(invocation: Invocation, run: str | None, *, listing: bool, as_json: bool, page: Path | None) -> None:
     """Print the last report of a migration again.
