@@ -10,7 +10,7 @@ import pytest
 
 from migrating import Killable
 from strongroom.front import Front
-from strongroom.migrate import OnConflict, dump_plan, plan, resume, runs, undo, verify
+from strongroom.migrate import ItemState, OnConflict, dump_plan, plan, resume, runs, undo, verify
 from strongroom.model import Secret
 from strongroom_vault.opening import open_vault
 
@@ -65,10 +65,12 @@ def check_undone(target):
 
 def go_on(home):
     """Resumes what was begun, if anything was."""
-    if runs(home):
-        assert resume(runs(home)[-1].name, home=home).ok
-        return True
-    return False
+    if not runs(home):
+        return False
+    report = resume(runs(home)[-1].name, home=home)
+    assert report.ok
+    assert report.count(ItemState.DONE) == COUNT - 1  # one is equal from the beginning
+    return True
 
 
 @pytest.mark.parametrize("boundary", range(1, BOUNDARIES + 1))

@@ -60,10 +60,9 @@ def apply(
     with Endpoints(config, stores) as ends:
         opened = Home(home)
         with opened.lock(ends.identity(plan.target), plan.target):
-            target = ends.target(plan.target)
+            ends.target(plan.target)  # before the run is begun: what cannot be opened leaves none behind
             for name in dict.fromkeys(item.source for item in plan.pending):
                 ends.source(name)
-            del target
             return _carry_out(opened, opened.begin(plan), plan, ends, rate, progress)
 
 

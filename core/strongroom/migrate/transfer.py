@@ -172,7 +172,7 @@ class Transfer:
         mine, there = digest(secret.data), None if current is None else digest(current.data)
         changed = False
         if (begun := self._begun.get(index)) is not None:
-            if current is not None and there == begun.digest and _is_newer(current.version, begun.before_version):
+            if current is not None and there == begun.digest:
                 self._done(index, current.version)  # the write that nobody saw the end of
                 return None
             changed = there != begun.before
@@ -200,10 +200,6 @@ class Transfer:
     def _done(self, index: int, version: Version | None) -> None:
         self._memory.journal.done(index, version)
         self._results.put(index, ItemState.DONE, version=version)
-
-
-def _is_newer(version: Version | None, before: Version | None) -> bool:
-    return version is None or version != before
 
 
 def _closable(outcomes: Iterator[_T]) -> Generator[_T, None, None]:
