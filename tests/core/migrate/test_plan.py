@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stores import RemoteStore
 from strongroom.difference import Change
 from strongroom.errors import (
     ConfigurationError,
@@ -277,3 +278,45 @@ def test_a_plan_cut_short_is_refused():
         parse_lines(list(plan_lines(made))[:-1], "plan")
     with pytest.raises(ConfigurationError, match="not JSON"):
         parse_plan(dump_plan(made)[:-5])
+
+
+# --- what is read of the target ---------------------------------------------------------------------------------------
+
+
+class Remote(RemoteStore):
+    """A store far away, some of whose secrets may not be read, though all are listed."""
+
+    denied = frozenset({"hidden"})
+
+    def read(self, path):
+        if path in self.denied:
+            raise PermissionDeniedError(path)
+        return super().read(path)
+
+
+def test_only_what_the_target_lists_is_read_there(home):
+    """What exists and may not be read is on the list, and is still never created."""
+    source = memory({path: {"k": 1} for path in ("new", "hidden", "there")})
+    target = Remote({"hidden": {"k": 2}, "there": {"k": 1}, "own": {"k": 3}})
+    made = plan("s", "t", stores={"s": source, "t": target}, home=home)
+    assert states(made) == {"new": State.CREATE, "hidden": State.IMPOSSIBLE, "there": State.EQUAL}
+    assert target.reads == ["there"]
+
+
+def test_without_check_and_set_or_a_listing_everything_is_read(home):
+    """An old list would be the last word there."""
+
+    class Unchecked(Remote):
+        write_if = None  # type: ignore[assignment]
+
+    class Unlisted(Remote):
+        def list_entries(self, prefix):
+            raise PermissionDeniedError(prefix or None)
+
+    source = memory({path: {"k": 1} for path in ("new", "there")})
+    for kind in (Unchecked, Unlisted):
+        target = kind({"there": {"k": 1}})
+        made = plan("s", "t", stores={"s": source, "t": target}, home=home)
+        assert states(made) == {"new": State.CREATE, "there": State.EQUAL}
+        assert "there" in target.reads
+        assert len(target.reads) == 2
