@@ -42,6 +42,8 @@ def boundary():
         os.kill(os.getpid(), signal.SIGKILL)
 
 def dying(self, content):
+    if count == 0:
+        print("begun", flush=True)
     boundary()
     if count + 1 == at:
         os.write(self._descriptor, content[: len(content) // 2])
@@ -50,7 +52,6 @@ def dying(self, content):
     boundary()
 
 journal.Journal._write = dying
-print("begun", flush=True)
 if plan:
     apply(parse_plan(Path(plan).read_bytes()), home=home)
 else:

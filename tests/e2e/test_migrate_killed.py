@@ -94,7 +94,7 @@ def test_there_is_no_other_boundary(target, planned, tmp_path):
 @pytest.mark.parametrize("seed", range(RANDOM_KILLS))
 def test_killed_at_a_random_point(target, planned, tmp_path, seed):
     home = tmp_path / "home"
-    Killable(planned, home, 0).kill_after(random.Random(seed).uniform(0.0, 0.5))
+    Killable(planned, home, 0).kill_after(random.Random(seed).uniform(0.0, 0.15))
     if go_on(home):
         check_target(target)
 
