@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import selectors
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +31,9 @@ _ENOUGH = AT_ONCE // 2
 
 _GRACE = 0.2
 """How much longer than the exchanges themselves they are waited for, in seconds: each says best what it missed."""
+
+_PATIENCE = 1.0
+"""How long the end of connections is waited for, in seconds."""
 
 _K = TypeVar("_K")
 _R = TypeVar("_R")
@@ -66,9 +71,11 @@ class _Batch(Generic[_K]):
 
     def __init__(self, transports: Transports, limit: float) -> None:
         self._limit = limit
+        self._process = os.getpid()
         self._under_way = 0
         self._landed: list[tuple[_K, Reply | StoreError]] = []
-        self._loop = asyncio.new_event_loop()
+        # An epoll would be one with a fork's child: what that takes out of its loop would be missing in this one.
+        self._loop = asyncio.SelectorEventLoop(selectors.PollSelector())
         self._arrival = asyncio.Event()
         self._work: asyncio.Queue[tuple[_K, Start]] = asyncio.Queue()
         self._workers: set[asyncio.Task[None]] = set()
@@ -93,7 +100,10 @@ class _Batch(Generic[_K]):
         return landed
 
     def close(self) -> None:
-        """Gives up what is under way, and closes the connections."""
+        """Gives up what is under way, and closes the connections; in a fork's child only its own ends of them."""
+        if self._process != os.getpid():
+            self._loop.close()
+            return
         try:
             self._run(self._shut())
         finally:
@@ -115,11 +125,13 @@ class _Batch(Generic[_K]):
         self._workers = {asyncio.create_task(self._worker(self._transport)) for _ in range(AT_ONCE)}
 
     async def _shut(self) -> None:
-        for worker in self._workers:
+        ending: set[asyncio.Task[None]] = set(self._workers)
+        for worker in ending:
             worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
         if self._transport is not None:
-            await self._transport.__aexit__(None, None, None)
+            ending.add(asyncio.create_task(self._transport.__aexit__(None, None, None)))
+        if ending:
+            await asyncio.wait(ending, timeout=_PATIENCE)
 
     async def _arrived(self, limit: float) -> None:
         self._arrival.clear()

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import itertools
 import logging
+import os
 import threading
 import time
 import traceback
@@ -166,6 +167,43 @@ def test_nothing_is_left_behind(opened, kv2):
     gc.collect()
     assert threading.active_count() == before
     assert list(front.read_many([])) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_within_a_batch_leaves_it_to_the_parent(opened, kv2):
+    """Whatever the child does with its copy, the parent's goes on and ends."""
+    front = opened(kv2)
+    list(front.write_many((f"p{n}", {"n": n}) for n in range(200)))
+    outcomes = front.read_many(f"p{n}" for n in range(200))
+    next(outcomes)
+    child = os.fork()
+    if child == 0:
+        outcomes.close()
+        gc.collect()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len([secret for _, secret in outcomes if isinstance(secret, Secret)]) == 199
+
+
+def test_a_batch_that_is_dropped_within_another_ends(opened, kv2):
+    """As the garbage collector does it: in the middle of whatever runs."""
+    front = opened(kv2)
+    dropped = front.read_many(f"p{n}" for n in itertools.count())
+    next(dropped)
+
+    def paths():
+        yield "a"
+        dropped.close()
+        yield "b"
+
+    assert len(list(front.read_many(paths()))) == 2
+
+    async def inside():
+        another = front.read_many(f"p{n}" for n in itertools.count())
+        next(another)
+        another.close()
+
+    asyncio.run(inside())
 
 
 def test_a_caller_with_an_event_loop_is_served_too(opened, kv2):
