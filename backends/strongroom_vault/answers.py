@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from strongroom.errors import (
@@ -43,7 +44,7 @@ def document(reply: Reply, *, parse_int: Callable[[str], float] | None = None) -
         parse_int: what to make of an integer's digits.
     """
     try:
-        parsed = json.loads(reply.body, parse_int=parse_int, parse_constant=_no_constant)
+        parsed = _decoder(parse_int).decode(reply.body.decode())
     except (ValueError, RecursionError):
         return None
     return SensitiveDict(parsed) if isinstance(parsed, dict) else None
@@ -110,6 +111,12 @@ def failure(  # noqa: PLR0911  # one for each status
     if 200 <= status < 300:
         return malformed(path, place)
     return StoreError(path, f"{place} answered HTTP {status}")
+
+
+@cache
+def _decoder(parse_int: Callable[[str], float] | None) -> json.JSONDecoder:
+    """Made once for each way to read integers: `json.loads` would make one for each reply."""
+    return json.JSONDecoder(parse_int=parse_int, parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> float:
