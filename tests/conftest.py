@@ -16,7 +16,8 @@ _AMBIENT = re.compile(
     re.IGNORECASE,
 )
 
-_LONG = {Path(__file__).parent / name for name in ("faults", "soak")}
+_TESTS = Path(__file__).parent
+_LONG = {_TESTS / name for name in ("bench/test_migrate.py", "faults", "soak")}
 
 
 def pytest_sessionstart() -> None:
@@ -27,10 +28,13 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves out what takes minutes, unless its folder is named, as `nox -s faults` and `nox -s soak` do."""
+    """Leaves out what takes minutes, unless it or its folder is named, as the sessions of noxfile.py do."""
     named = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
-    left_out = collection_path in _LONG and not any(path.is_relative_to(collection_path) for path in named)
-    return True if left_out else None
+    asked = any(
+        path.is_relative_to(collection_path) or (_TESTS in path.parents and collection_path.is_relative_to(path))
+        for path in named
+    )
+    return True if collection_path in _LONG and not asked else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
