@@ -20,6 +20,7 @@ from strongroom_vault.testing.faults import Exchange, Fault, Received
 _UPSTREAM_TIMEOUT = 60.0
 _BACKLOG = 128
 _CONNECT_PROBE = 0.2
+_PARKED = 30.0
 _NOT_PASSED_ON = frozenset({"connection", "content-length", "transfer-encoding"})
 
 
@@ -57,6 +58,7 @@ class FaultProxy:
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._accepting = threading.Event()
+        self._parked = threading.Event()
         self._crowd: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         self.requests: list[Received] = []
@@ -125,17 +127,22 @@ class FaultProxy:
 
         As Linux has it: once the queue of a listening socket is full, the kernel drops what else comes.
         """
+        self._parked.clear()
         self._accepting.clear()
+        self._join_queue()  # wakes the thread that accepts, which then sees that it must not
+        if not self._parked.wait(_PARKED):
+            raise RuntimeError("the thread that accepts connections did not stop")
         self._listener.listen(0)
+        self._join_queue()  # a queue of the length 0 has room for one
         self.cut()
-        for _ in range(_BACKLOG):
-            sock = socket.socket()
-            self._crowd.append(sock)
-            sock.settimeout(_CONNECT_PROBE)
-            try:
-                sock.connect(self._listener.getsockname())
-            except TimeoutError:
-                return
+
+    def _join_queue(self) -> None:
+        """Makes a connection that nobody may ever accept; there is no room for it where the queue is full already."""
+        sock = socket.socket()
+        self._crowd.append(sock)
+        sock.settimeout(_CONNECT_PROBE)
+        with contextlib.suppress(TimeoutError):
+            sock.connect(self._listener.getsockname())
 
     def forget(self) -> None:
         """Empties `requests`."""
@@ -164,9 +171,13 @@ class FaultProxy:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            with self._lock:
+                self._open.add(connection)
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             self._run(partial(self._serve, connection))
-            self._accepting.wait()
+            if not self._accepting.is_set():
+                self._parked.set()
+                self._accepting.wait()
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, http.client.HTTPException), connection, self._tracked(connection):
