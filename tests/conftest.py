@@ -21,10 +21,10 @@ _LONG = {_TESTS / name for name in ("bench/test_migrate.py", "faults", "soak")}
 
 
 def pytest_sessionstart() -> None:
-    """Ctrl-C and a hang-up end what the tests start, also where the tests were started to ignore them (`nohup … &`)."""
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    """A terminal's signals end what the tests start, also where the tests were started to ignore them (`nohup … &`)."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, handler)
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
