@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 
 from strongroom.errors import SecretNotFoundError
-from strongroom.mapping import EnvironmentMapping
+from strongroom.mapping import EnvironmentMapping, variable_value
 from strongroom.model import Secret, Value, protect
 
 logger = logging.getLogger("strongroom_env")
@@ -105,16 +104,7 @@ class Variables(ABC):
             if first:
                 logger.warning("%s in %s is skipped: it holds a Kubernetes service link", name, self._origin)
             return None
-        return protect(_exact(value))
-
-
-def _exact(value: str) -> Value:
-    """The text, or the bytes where they are not text: Python shows such bytes of the environment as lone surrogates."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(value)
-    return value
+        return protect(variable_value(value))
 
 
 def _is_service_link(name: str, value: str) -> bool:

@@ -11,12 +11,13 @@ Two kinds of rule give a name:
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from strongroom.errors import ConfigurationError, InvalidPathError
-from strongroom.model import check_key, check_path
+from strongroom.model import Value, check_key, check_path
 
 TABLE: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -179,6 +180,15 @@ class EnvironmentMapping:
             return None
         variable = _upper(name)
         return None if self.is_reserved(variable) or self.locate(variable) is not None else variable
+
+
+def variable_value(value: str) -> Value:
+    """The value of a variable: text, or bytes where they are no text, which Python shows as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(value)
+    return value
 
 
 def _upper(name: str) -> str:

@@ -25,7 +25,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.formats.json_codec import read_json
-from strongroom.mapping import EnvironmentMapping
+from strongroom.mapping import EnvironmentMapping, variable_value
 from strongroom.migrate.mapping_export import read_mapping
 from strongroom.migrate.mapping_file import MappingFile, Place
 from strongroom.migrate.spi import Failure
@@ -163,7 +163,7 @@ def _disputed(offers: Sequence[_Offer]) -> bool:
 def _keys(place: Place, name: str, value: str) -> SensitiveDict:
     """The keys that a variable gives to a secret: one, or those of the JSON object that its value is."""
     if place.key is not None:
-        return SensitiveDict({place.key: protect(_exact(value))})
+        return SensitiveDict({place.key: protect(variable_value(value))})
     fault = ""
     try:
         tree = read_json(value)
@@ -174,15 +174,6 @@ def _keys(place: Place, name: str, value: str) -> SensitiveDict:
         fault = error.reason
     value = ""
     raise InvalidDataError(place.path, f"{name} cannot be split: {fault}")
-
-
-def _exact(value: str) -> Value:
-    """The text, or the bytes where they are not text: Python shows such bytes of the environment as lone surrogates."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(value)
-    return value
 
 
 def _unmapped(name: str, why: str) -> Failure:
