@@ -64,8 +64,9 @@ class Case(NamedTuple):
         piped: what stands in stdin, where that is a pipe.
         asked: what a terminal asks, and what is typed.
         writes: it changes a secret: production asks first.
-        final: it cannot be undone: it asks in development too.
+        final: it asks in development too, as what cannot be undone does.
         waits_after: what is on the screen when it waits to be let go.
+        at: the path that it writes the value to.
     """
 
     words: str
@@ -78,6 +79,7 @@ class Case(NamedTuple):
     writes: bool = False
     final: bool = False
     waits_after: str = ""
+    at: str = ""
 
     def asks(self, mode: str) -> bool:
         """Whether somebody has to say yes first."""
@@ -89,14 +91,30 @@ CASES = [
     Case("get database/connection", shows=(PIPE,), table=True),
     Case("get database/connection --reveal", shows=BOTH, table=True),
     Case("get --json database/connection#password", shows=BOTH),
-    Case("set written/{own} password", piped=f"{CANARY}\n", asked=("#password: ", CANARY), writes=True),
-    Case("set written/{own} password=@value.txt", writes=True),
-    Case("set written/{own} --json document.json", writes=True),
-    Case("set written/{own} --json -", piped=DOCUMENT, writes=True, refused=(TERMINAL,)),
+    Case(
+        "set written/{own} password",
+        piped=f"{CANARY}\n",
+        asked=("#password: ", CANARY),
+        writes=True,
+        at="written/{own}",
+    ),
+    Case("set written/{own} password=@value.txt", writes=True, at="written/{own}"),
+    Case("set written/{own} --json document.json", writes=True, at="written/{own}"),
+    Case("set written/{own} --json -", piped=DOCUMENT, writes=True, refused=(TERMINAL,), at="written/{own}"),
     Case("delete spare/{own}", writes=True),
-    Case("rollback kept/{own} 1", writes=True),
-    Case("undelete kept/{own} 2", writes=True),
-    Case("destroy kept/{own} 3", writes=True, final=True),
+    Case("rollback kept/{own} 1", writes=True, at="kept/{own}"),
+    Case("undelete kept/{own} 2", writes=True, at="kept/{own}"),
+    Case("destroy kept/{own} 3", writes=True, final=True, at="kept/{own}"),
+    Case("copy database/connection --from vault --to vault --as copied/{own}", writes=True, at="copied/{own}"),
+    Case(
+        "migrate --from json:source.json --to vault --to-prefix moved/{own}",
+        writes=True,
+        final=True,
+        table=True,
+        at="moved/{own}/app",
+    ),
+    Case("migrate plan --from json:source.json --to vault --to-prefix planned/{own}", code=10, table=True),
+    Case("mapping export mapping-{own}.toml"),
     Case("list --recursive database"),
     Case("check", table=True),
     Case(f"run -- sh -c {PRINT_AND_WAIT}", shows=BOTH, piped="\n", waits_after="token: "),
@@ -112,6 +130,8 @@ CASES = [
     Case("stores", table=True),
     Case("history database/connection", table=True),
     Case("diff database/connection --versions 1 2", code=10, table=True),
+    Case("diff vault json:source.json --prefix database", code=10, table=True),
+    Case("vault policy"),
     Case("completion bash"),
 ]
 
@@ -176,6 +196,8 @@ def mode(request, authority, addresses, place, compiled, monkeypatch) -> str:
     Path("strongroom.toml").write_text(CONFIGURATION.replace("MOUNT", place.mount), "utf-8")
     Path("value.txt").write_text(CANARY, "utf-8")
     Path("document.json").write_text(DOCUMENT, "utf-8")
+    Path("source.json").touch(0o600)
+    Path("source.json").write_text(f'{{"app": {DOCUMENT}}}', "utf-8")
     Path("github").touch()
     authority.cert_pem.write_to_path("authority.pem")
     monkeypatch.setenv("STRONGROOM_ENVIRONMENT", request.param)
@@ -208,7 +230,8 @@ class Pipes:
         words = shlex.split(case.words.format(own=f"{mode}-{PIPE}"))
         yes = ["--yes"] if case.asks(mode) else []
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self._process = subprocess.Popen([STRONGROOM, *words, *yes], encoding="utf-8", **streams)
+        environ = {**os.environ, "XDG_STATE_HOME": str(Path("pipes").absolute())}  # two migrations do not write at once
+        self._process = subprocess.Popen([STRONGROOM, *words, *yes], env=environ, encoding="utf-8", **streams)
 
     def ended(self) -> tuple[int, str, str]:
         """The exit code, stdout and stderr."""
@@ -271,10 +294,9 @@ def test_a_command(case, mode, place, openbao):
     rules = re.findall("─+", screen)
     assert bool(rules) is case.table
     assert all(len(rule) <= MODES[mode][1] for rule in rules)
-    if case.writes and not case.words.startswith("delete"):
-        _, path, *_ = case.words.split()
+    if case.at:
         for how in set(BOTH) - set(case.refused):
-            assert openbao.peek(path.format(own=f"{mode}-{how}"), mount=place.mount)["password"] == CANARY
+            assert openbao.peek(case.at.format(own=f"{mode}-{how}"), mount=place.mount)["password"] == CANARY
 
 
 def test_what_was_rolled_back_undeleted_and_destroyed(place, openbao):

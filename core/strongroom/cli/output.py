@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import click
@@ -134,23 +135,57 @@ def write_table(
         color: False is plain text, and so is a variable NO_COLOR that is not empty: https://no-color.org
     """
     from rich import box
-    from rich.console import Console, Group
+    from rich.console import Console, ConsoleOptions, Group
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
+
+    class Folding:
+        """A cell's text, whose long words are folded when the width of the column is known."""
+
+        def __init__(self, text: str, style: str) -> None:
+            self._text, self._style = text, style
+
+        def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+            return Measurement.get(console, options, Text(self._text))
+
+        def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[Text]:
+            text = re.sub(r"\S+", lambda word: "\n".join(folded(word[0], options.max_width)), self._text)
+            # As Text, since what a store calls a thing may look like rich's markup.
+            yield Text(text, self._style, overflow="fold")
 
     plain = not color or bool(os.environ.get("NO_COLOR"))
     console = Console(color_system=None if plain else "auto", highlight=False)
     table = Table(*columns, box=box.SIMPLE_HEAD)
     for row in rows:
         cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
-        # As Text, since what a store calls a thing may look like rich's markup.
-        table.add_row(*(Text(_plain(cell.text), cell.style, overflow="fold") for cell in cells))
+        table.add_row(*(Folding(_plain(cell.text), cell.style) for cell in cells))
     # A name is kept whole where that leaves half of the line to what is said of it.
     name = console.measure(Group(*table.columns[0].cells)).maximum
     table.columns[0].no_wrap = name <= console.width // 2
     console.print(table)
     if caption:  # not the table's own, which is as narrow as the table
         console.print(Text(f"  {_plain(caption)}", "dim italic"))
+
+
+_BREAKS = (r"(?<=/)|(?=#)", r"(?<=[._:,=-])|(?=\[)")
+"""Where a word may be folded: between the folders and the key of a path; where that is not enough, within a name."""
+
+
+def folded(word: str, width: int, breaks: Sequence[str] = _BREAKS) -> list[str]:
+    """The word as lines of at most that width; a part that has no place to fold it is left whole."""
+    from rich.cells import cell_len
+
+    if not breaks or cell_len(word) <= width:
+        return [word]
+    lines = [""]
+    for part in re.split(breaks[0], word):
+        for piece in folded(part, width, breaks[1:]):
+            if cell_len(lines[-1] + piece) <= width:
+                lines[-1] += piece
+            else:
+                lines.append(piece)
+    return [line for line in lines if line]
 
 
 def _plain(text: str) -> str:

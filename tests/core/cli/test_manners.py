@@ -12,7 +12,7 @@ import click
 import pexpect
 import pytest
 
-from strongroom.cli import registry
+from strongroom.cli import output, registry
 
 CANARY = "canary-7f3a"
 
@@ -175,6 +175,35 @@ def test_a_name_in_a_table_is_kept_whole_while_half_of_the_line_is_left(script, 
     first = [line[:40].split(" ")[2] for line in screen.splitlines() if line.startswith("  ")]
     assert f"secrets.{name}" in "".join(first)
     assert all(len(line) <= 80 for line in screen.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("word", "width", "lines"),
+    [
+        ("database/connection#password", 28, ["database/connection#password"]),
+        ("database/connection#password", 27, ["database/connection", "#password"]),
+        ("database/connection#password", 17, ["database/", "connection", "#password"]),
+        ("database/pool#size", 17, ["database/pool", "#size"]),
+        ("http://127.0.0.1:27347", 16, ["http://", "127.0.0.1:27347"]),
+        ("[environments.dev.chain[2]]", 19, ["[environments.dev.", "chain[2]]"]),
+        ("a/PAYMENTS_PROVIDER_API_KEY", 19, ["a/", "PAYMENTS_PROVIDER_", "API_KEY"]),
+        ("LONG" * 8, 16, ["LONG" * 8]),
+        ("žluť/kůň/中文中文", 8, ["žluť/", "kůň/", "中文中文"]),
+    ],
+)
+def test_a_word_that_is_longer_than_its_column_is_folded_between_its_parts(word, width, lines):
+    """A path before and after its folders, and only what is longer yet within a name."""
+    assert output.folded(word, width) == lines
+
+
+def test_a_reference_is_folded_between_its_parts(script):
+    """On a screen of 80 columns, where the variable's name is kept whole."""
+    configuration = 'chain = ["env"]\n[secrets]\nPAYMENTS_PROVIDER_API_KEY = "billing/payments/provider#api_key"\n'
+    Path("strongroom.toml").write_text(configuration, "utf-8")
+    screen, code = pexpect.run(f"{script} --no-color check", encoding="utf-8", dimensions=(24, 80), withexitstatus=1)
+    assert code == 3
+    column = [line[30:50].strip() for line in screen.splitlines() if line.startswith("  ")]
+    assert [part for part in column if part] == ["secret", "billing/payments/", "provider#api_key"]
 
 
 @pytest.mark.usefixtures("rows")
