@@ -15,7 +15,7 @@ from strongroom.cli.target import ask
 from strongroom.errors import MigrationError
 
 if TYPE_CHECKING:
-    from strongroom.migrate import ItemResult, OnProgress, Report
+    from strongroom.migrate import ItemResult, OnProgress, Report, Run
 
 _T = TypeVar("_T")
 
@@ -91,7 +91,11 @@ def finish(
     output.say(f"migration {report.run}: {report.summary}")
     writes = report.action is Action.APPLY or plan is not None
     if writes and not report.ok:
-        output.say(f"`strongroom migrate resume {report.run}` goes on with it, once the cause is mended")
+        run = _run(report)
+        if run is not None and run.finished:  # the rest is impossible, or was changed after it was written
+            output.say("nothing is left to resume: plan again once the cause is mended")
+        else:
+            output.say(f"`strongroom migrate resume {report.run}` goes on with it, once the cause is mended")
     if writes and report.count(ItemState.DONE):
         output.say(f"`strongroom migrate undo {report.run}` gives the target back what it held before")
     raise click.exceptions.Exit(report_view.exit_code(report) if ended is None else ended)
@@ -126,9 +130,14 @@ def confirm(why: list[str], *, production: bool, yes: bool) -> None:
 
 
 def _keep(report: Report) -> None:
-    from strongroom.migrate import runs
     from strongroom.migrate.kept_reports import keep_report
 
-    for run in runs():
-        if run.name == report.run:
-            keep_report(run, report)
+    if (run := _run(report)) is not None:
+        keep_report(run, report)
+
+
+def _run(report: Report) -> Run | None:
+    """The run that the report is about, as it is now."""
+    from strongroom.migrate import runs
+
+    return next((run for run in runs() if run.name == report.run), None)

@@ -75,7 +75,9 @@ def resume(
     home: Path | None = None,
     progress: OnProgress | None = None,
 ) -> Report:
-    """Goes on with a run that is not finished: with what broke off, and with what failed.
+    """Goes on with a run that is not finished: with what broke off, and with what failed or was in conflict.
+
+    A run whose plan has only what is impossible left is finished: nothing of that is ever written by it.
 
     What the journal says is done is not touched. A write of which nobody saw the end is looked for at the target: where
     it is, it counts, and it is never written twice.
@@ -129,9 +131,9 @@ def _carry_out(  # noqa: PLR0917  # what apply and resume have in common
             stopped = error
         finally:
             _keep(memory)
-        report = results.report(stopped)
-        home.finish(run)
-        return report
+        if stopped is None and results.is_through(index for indices in by_source.values() for index in indices):
+            home.finish(run)
+        return results.report(stopped)
 
 
 def _keep(memory: Memory) -> None:

@@ -8,7 +8,7 @@
       locks/TARGET          held by who writes to that target
       RUN/plan              the plan that a run carries out
       RUN/journal           what it was about to do, and what it did
-      RUN/finished          is there when all of it is done
+      RUN/finished          is there when all that the plan would write is written
       RUN/backup, RUN/backup.key    what it overwrote, encrypted
 """
 
@@ -41,7 +41,8 @@ class Run:
     Attributes:
         name: what `resume`, `verify`, `undo` and `delete_source` call it.
         started: when it began, in UTC.
-        finished: everything that was to be done was done; else `resume` goes on with the rest.
+        finished: everything that the plan would write was written; else `resume` goes on with the rest. What the plan
+            calls impossible is none of it.
         folder: where it keeps what it remembers.
     """
 
@@ -135,7 +136,7 @@ class Home:
         raise MigrationError(f"{folder / _PLAN}: {fault}; nothing was written")
 
     def finish(self, run: Run) -> None:
-        """Everything of the run is done."""
+        """Everything that the run would write is written."""
         with suppress(OSError):  # then `resume` finds nothing to do, and says so
             write_private(run.folder / _FINISHED, [])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from strongroom.errors import MigrationError, StoreError, StrongroomError
@@ -50,6 +51,10 @@ class Results:
     def fail(self, index: int, error: StrongroomError) -> None:
         """Says that an item could not be done."""
         self.put(index, ItemState.FAILED, str(error), error=error)
+
+    def is_through(self, indices: Iterable[int]) -> bool:
+        """Whether nothing is left to be done for any of these items."""
+        return all(self._results[index].state in {ItemState.DONE, ItemState.SKIPPED} for index in indices)
 
     def report(self, stopped: StrongroomError | None = None) -> Report:
         """The report.

@@ -166,6 +166,10 @@ def test_what_is_done_in_part_is_named(command):
     named = [line for line in done.err.splitlines() if "database/connection" in line]
     assert len(named) == 2
     assert all("failed: two sources for one target" in line for line in named)
+    assert "nothing is left to resume: plan again once the cause is mended" in done.err
+    assert "migrate resume" not in done.err
+    done = command("migrate", "resume")
+    assert (done.code, "no migration to go on with" in done.err) == (6, True)
 
 
 def test_nothing_but_the_impossible_is_impossible(command):

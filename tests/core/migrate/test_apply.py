@@ -9,7 +9,13 @@ import threading
 import pytest
 
 from stores import Clock
-from strongroom.errors import MigrationError, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
+from strongroom.errors import (
+    MigrationError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    StoreUnavailableError,
+)
 from strongroom.memory import MemoryStore
 from strongroom.migrate import (
     Action,
@@ -17,6 +23,7 @@ from strongroom.migrate import (
     ItemState,
     OnConflict,
     Report,
+    Selection,
     State,
     apply,
     html_report,
@@ -254,6 +261,48 @@ def test_one_that_is_denied_ends_nothing(home):
     report = failed(apply, plan("s", "t", stores=stores, home=home), stores=stores, home=home)
     assert states(report) == {"a": ItemState.DONE, "b": ItemState.FAILED, "c": ItemState.DONE}
     assert states(failed(verify, stores=stores, home=home))["b"] is ItemState.FAILED
+
+
+class Small(Failing):
+    """Holds no secret of the path `large`."""
+
+    def vet(self, path, data):
+        if path == "large":
+            raise SecretTooLargeError(path, "5 bytes, the most is 4")
+
+
+def test_what_is_impossible_keeps_no_run_unfinished(home):
+    """Nothing that resuming could write is left: it goes on with the run before, or says that there is none."""
+    stores = {"s": MemoryStore(), "t": Small(denied=["b"])}
+    for path in ("a", "large"):
+        stores["s"].write(path, {"k": 1})
+    report = failed(apply, plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    assert states(report) == {"a": ItemState.DONE, "large": ItemState.FAILED}
+    assert [run.finished for run in runs(home)] == [True]
+    with pytest.raises(MigrationError, match="no migration to go on with"):
+        resume(stores=stores, home=home)
+    stores["s"].write("b", {"k": 1})
+    denied = failed(apply, plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    stores["s"].write("c", {"k": 1})
+    failed(apply, plan("s", "t", selection=Selection(exclude=("b",)), stores=stores, home=home), stores=stores, home=home)
+    assert [run.finished for run in runs(home)] == [True, False, True]
+    stores["t"].denied.clear()
+    resumed = failed(resume, stores=stores, home=home)
+    assert resumed.run == denied.run
+    assert states(resumed) == {"a": ItemState.SKIPPED, "b": ItemState.DONE, "large": ItemState.FAILED}
+    assert [run.finished for run in runs(home)] == [True] * 3
+
+
+def test_a_run_with_a_conflict_is_resumed(home):
+    """What was in the way of one secret may be mended."""
+    stores = {"s": MemoryStore(), "t": MemoryStore()}
+    stores["s"].write("a", {"k": 1})
+    made = plan("s", "t", stores=stores, home=home)
+    stores["t"].write("a", {"k": 2})
+    failed(apply, made, stores=stores, home=home)
+    stores["t"].delete("a")
+    assert [run.finished for run in runs(home)] == [False]
+    assert resume(stores=stores, home=home).ok
 
 
 def test_a_second_run_at_the_same_time_is_refused(home):
