@@ -37,7 +37,7 @@ def delete_source(
     too, source and target are one place, it is written back, and nothing more is deleted.
 
     Args:
-        run: its name; None is the last one.
+        run: its name; None is the last one that had something to write.
         config: as `apply` has it.
         stores: as `apply` has it.
         home: as `apply` has it.

@@ -25,11 +25,12 @@ from pathlib import Path
 from strongroom.errors import MigrationError, shown
 from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.items import Plan
-from strongroom.migrate.journal import Journal
+from strongroom.migrate.journal import Journal, has_written
 from strongroom.migrate.plan_document import parse_lines, plan_lines
 from strongroom.migrate.private_files import private_folder, private_lines, random_key, write_private
 
 _PLAN = "plan"
+_JOURNAL = "journal"
 _FINISHED = "finished"
 _NAME = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
 
@@ -143,6 +144,10 @@ class Home:
     def find(self, name: str | None, *, unfinished: bool = False) -> Run:
         """The run of that name; None is the last one, or the last that is not finished.
 
+        A run that is finished and wrote nothing, as of a plan that was carried out before, is the last one only where
+        there is no other: it has nothing to undo, and its journal has nothing of what the run before it wrote. One that
+        was undone counts: to undo again must not take an earlier one back.
+
         Raises:
             MigrationError: there is none.
         """
@@ -152,7 +157,8 @@ class Home:
             if not known:
                 what = "no migration to go on with" if unfinished else "no migration"
                 raise MigrationError(f"There is {what} in {self.folder}")
-            return known[-1]
+            wrote = (run for run in reversed(known) if not run.finished or has_written(run.folder / _JOURNAL))
+            return next(wrote, known[-1])
         for run in known:
             if run.name == name:
                 return run
@@ -179,7 +185,7 @@ class Home:
         Raises:
             MigrationError: it cannot be read, or is of a later format.
         """
-        return Journal(run.folder / "journal", run.name)
+        return Journal(run.folder / _JOURNAL, run.name)
 
 
 def _run(home: Path, name: str) -> Run:

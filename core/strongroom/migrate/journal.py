@@ -1,8 +1,9 @@
 """What a run was about to do and what it did: JSON lines on disk before and after each write. No value is in it.
 
 A line is what a secret was and is to be, as digests under this machine's key. `intent` stands there before the write is
-sent, `done` after the store said that it holds it. So a run that was killed at any point leaves three kinds of secrets:
-without an intent, which were not touched; done; and in between, which only the target can tell.
+sent, `done` after the store said that it holds it, or `refused` where it holds another writer's. So a run that was
+killed at any point leaves three kinds of secrets: without an intent, which were not touched; done; and in between,
+which only the target can tell.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from strongroom.errors import MigrationError
-from strongroom.migrate.private_files import open_private, sync_folder
+from strongroom.migrate.private_files import open_private, private_lines, sync_folder
 from strongroom.model import Version
 
 FORMAT = "strongroom-migration-journal"
@@ -95,6 +97,10 @@ class Journal:
         """The target holds the item."""
         self._lines.append(json.dumps({"t": "done", "i": index, "v": version}))
 
+    def refused(self, index: int) -> None:
+        """The target did not take the item, since it holds another's: the run has written none."""
+        self._lines.append(json.dumps({"t": "refused", "i": index}))
+
     def undone(self, index: int) -> None:
         """The target holds what it held before the run."""
         self._lines.append(json.dumps({"t": "undone", "i": index}))
@@ -160,11 +166,31 @@ class Journal:
             self.entries[index] = Entry(bytes.fromhex(said["d"]), before, said["v"], said["k"])
         elif kind == "done":
             self.entries[index].done, self.entries[index].version = True, said["v"]
-        elif kind == "undone":
+        elif kind in {"undone", "refused"}:
             self.entries.pop(index, None)
         else:
             return False
         return True
+
+
+def has_written(file: Path) -> bool:
+    """Whether the run with this journal wrote something, undone or not, or may have."""
+    begun: set[int] = set()
+    try:
+        with private_lines(file) as lines:
+            for line in islice(lines, 1, None):
+                said = json.loads(line)
+                if said["t"] == "done":
+                    return True
+                if said["t"] == "intent":
+                    begun.add(said["i"])
+                elif said["t"] == "refused":
+                    begun.discard(said["i"])
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):  # whoever opens it says what is wrong with it
+        return True
+    return bool(begun)
 
 
 def _is_first(said: Mapping[str, Any], run: str) -> bool:

@@ -106,10 +106,12 @@ class Transfer:
             for path, outcome in outcomes:
                 if (index := self._under_way.pop(path, None)) is None:
                     continue
-                if isinstance(outcome, ConflictError) and not again:
-                    self._lost.append(index)
-                elif isinstance(outcome, ConflictError):
-                    self._results.put(index, ItemState.CONFLICT, outcome.reason, error=outcome)
+                if isinstance(outcome, ConflictError):
+                    self._memory.journal.refused(index)  # what is there is not ours, even where it is the same
+                    if not again:
+                        self._lost.append(index)
+                    else:
+                        self._results.put(index, ItemState.CONFLICT, outcome.reason, error=outcome)
                 elif isinstance(outcome, StrongroomError):
                     self._results.fail(index, outcome)
                 else:

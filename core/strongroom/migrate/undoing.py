@@ -41,7 +41,7 @@ def undo(
     what broke off, undo again.
 
     Args:
-        run: its name; None is the last one.
+        run: its name; None is the last one that had something to write.
         config: as `apply` has it.
         stores: as `apply` has it.
         home: as `apply` has it.

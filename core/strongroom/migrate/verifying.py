@@ -37,7 +37,7 @@ def verify(
     verified when the target holds what was written, by the digests in the journal.
 
     Args:
-        run: its name; None is the last one.
+        run: its name; None is the last one that had something to write.
         config: as `apply` has it.
         stores: as `apply` has it.
         home: as `apply` has it.

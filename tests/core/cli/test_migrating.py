@@ -265,6 +265,19 @@ def test_a_plan_is_a_file_that_apply_carries_out(command):
     assert command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json").code == 0
 
 
+def test_a_plan_that_is_applied_twice_is_undone_once(command):
+    """The second time there is nothing to write, and what is undone is what was written."""
+    command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o", "plan.json")
+    first = run_of(command("migrate", "apply", "plan.json"))
+    again = command("migrate", "apply", "plan.json")
+    assert (again.code, run_of(again) == first, "migrate undo" in again.err) == (0, False, False)
+    for step, code in (("verify", 0), ("undo", 0)):
+        done = command("migrate", step, *(("--yes",) if step == "undo" else ()))
+        assert (done.code, run_of(done)) == (code, first)
+    assert held("out.json") == {}
+    assert run_of(command("migrate", "undo", "--yes")) == first
+
+
 def test_a_plan_replaces_a_plan_and_nothing_else(command):
     """A file of secrets may have been named by mistake."""
     plan = ("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o")

@@ -204,6 +204,26 @@ class Raced(MemoryStore):
 Raced.write_many_if = None  # type: ignore[assignment]  # one by one
 
 
+def test_what_another_wrote_first_is_not_undone_though_it_is_the_same(home):
+    """The run has written none of it."""
+
+    class Twin(MemoryStore):
+        """Somebody else writes the same just before."""
+
+        write_many_if = None
+
+        def write_if(self, path, data, expected):
+            super().write(path, data)
+            return super().write_if(path, data, expected)
+
+    stores = {"s": MemoryStore(), "t": Twin()}
+    stores["s"].write("a", {"k": 1})
+    report = apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    assert states(report) == {"a": ItemState.SKIPPED}
+    assert undo(report.run, stores=stores, home=home).count(ItemState.SKIPPED) == 1
+    assert held(stores["t"]) == {"a": {"k": 1}}
+
+
 @pytest.mark.parametrize("policy", [OnConflict.FAIL, OnConflict.MERGE])
 def test_a_writer_between_reading_and_writing_is_never_overwritten(home, policy):
     stores = {"s": MemoryStore(), "t": Raced()}
@@ -220,6 +240,47 @@ def test_a_writer_between_reading_and_writing_is_never_overwritten(home, policy)
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_found_nothing_to_write_is_not_the_last_one(home):
+    """The same plan again: undoing, verifying and deleting are about the run that wrote, unless the other is named."""
+    stores = {"s": MemoryStore(), "t": MemoryStore()}
+    for path in ("a", "b"):
+        stores["s"].write(path, {"k": 1})
+    made = plan("s", "t", stores=stores, home=home)
+    first = apply(made, stores=stores, home=home).run
+    again = apply(made, stores=stores, home=home)
+    assert states(again) == {"a": ItemState.SKIPPED, "b": ItemState.SKIPPED}
+    assert verify(stores=stores, home=home).run == first
+    assert verify(again.run, stores=stores, home=home).run == again.run
+    assert undo(again.run, stores=stores, home=home).count(ItemState.SKIPPED) == 2
+    undone = undo(stores=stores, home=home)
+    assert (undone.run, undone.count(ItemState.DONE)) == (first, 2)
+    assert held(stores["t"]) == {}
+
+
+def test_undoing_twice_takes_no_earlier_run_back(home):
+    """The last run that wrote is the last one, undone or not."""
+    stores = {"s": MemoryStore(), "t": MemoryStore()}
+    for path in ("a", "b"):
+        stores["s"].write(path, {"k": 1})
+        last = apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home).run
+    for count in (1, 0):
+        undone = undo(stores=stores, home=home)
+        assert (undone.run, undone.count(ItemState.DONE)) == (last, count)
+    assert held(stores["t"]) == {"a": {"k": 1}}
+
+
+def test_a_run_that_could_not_write_yet_is_the_last_one(home):
+    """It is not finished: verifying says that it is not done, and does not praise the one before."""
+    stores = {"s": MemoryStore(), "t": MemoryStore()}
+    stores["s"].write("a", {"k": 1})
+    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    stores["s"].write("b", {"k": 1})
+    made = plan("s", "t", stores=stores, home=home)
+    stores["s"].delete("b")
+    run = failed(apply, made, stores=stores, home=home).run
+    assert failed(verify, stores=stores, home=home).run == run
 
 
 class Failing(MemoryStore):
@@ -284,7 +345,8 @@ def test_what_is_impossible_keeps_no_run_unfinished(home):
     stores["s"].write("b", {"k": 1})
     denied = failed(apply, plan("s", "t", stores=stores, home=home), stores=stores, home=home)
     stores["s"].write("c", {"k": 1})
-    failed(apply, plan("s", "t", selection=Selection(exclude=("b",)), stores=stores, home=home), stores=stores, home=home)
+    without = plan("s", "t", selection=Selection(exclude=("b",)), stores=stores, home=home)
+    failed(apply, without, stores=stores, home=home)
     assert [run.finished for run in runs(home)] == [True, False, True]
     stores["t"].denied.clear()
     resumed = failed(resume, stores=stores, home=home)
