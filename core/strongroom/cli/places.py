@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from strongroom.front import Front
     from strongroom.migrate.spi import Failure
 
-_MAPPING_FILE = "mapping_file"
-"""The option of the importers of variables."""
-
 
 def target_in_words(config: Config, name: str) -> str:
     """The store that is written to: its addresses and its place there, and the environment.
@@ -106,6 +103,7 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
         return config
     from strongroom import plugins
     from strongroom.config import Given, Rank
+    from strongroom.migrate.planned_mapping import MAPPING_FILE
     from strongroom.migrate.spec import named, parse_spec
 
     stores = dict(config.stores)
@@ -113,9 +111,9 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
         name, about = spec.name, named(config, spec)
         if not plugins.offers(plugins.IMPORTERS, about.plugin):
             continue
-        if _MAPPING_FILE in plugins.schema(config, about.plugin, plugins.IMPORTERS).options:
-            given = Given(str(file), "--mapping-file", Rank.ARGUMENT)
-            stores[name] = replace(about, options={**about.options, _MAPPING_FILE: given})
+        if MAPPING_FILE in plugins.schema(config, about.plugin, plugins.IMPORTERS).options:
+            given = Given(str(file.absolute()), "--mapping-file", Rank.ARGUMENT)
+            stores[name] = replace(about, options={**about.options, MAPPING_FILE: given})
     if stores == dict(config.stores):
         raise click.UsageError("--mapping-file is for variables: none of the sources, such as env or dotenv, takes one")
     return replace(config, stores=stores)

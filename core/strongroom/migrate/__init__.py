@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from strongroom.migrate.applying import apply, resume
     from strongroom.migrate.deleting import delete_source
     from strongroom.migrate.home import Run, runs
-    from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, State
+    from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
     from strongroom.migrate.page import html_report
     from strongroom.migrate.plan_document import dump_plan, parse_plan
     from strongroom.migrate.planning import plan
@@ -41,6 +41,7 @@ _MODULES = {
     "OnProgress": "report",
     "Plan": "items",
     "PlannedKey": "items",
+    "PlannedMapping": "items",
     "Progress": "report",
     "Report": "report",
     "Run": "home",
@@ -67,6 +68,7 @@ __all__ = [
     "OnProgress",
     "Plan",
     "PlannedKey",
+    "PlannedMapping",
     "Progress",
     "Report",
     "Run",

@@ -57,7 +57,7 @@ def apply(
             f"The plan has {count:,} secret{'s' if count > 1 else ''} in conflict, and nothing was written. "
             "Plan again with another policy for conflicts, or resolve them at the target"
         )
-    with Endpoints(config, stores) as ends:
+    with Endpoints(config, stores, plan.mapping) as ends:
         opened = Home(home)
         with opened.lock(ends.identity(plan.target), plan.target):
             ends.target(plan.target)  # before the run is begun: what cannot be opened leaves none behind
@@ -97,7 +97,7 @@ def resume(
     opened = Home(home)
     found = opened.find(run, unfinished=True)
     plan = opened.plan_of(found)
-    with Endpoints(config, stores) as ends, opened.lock(ends.identity(plan.target), plan.target):
+    with Endpoints(config, stores, plan.mapping) as ends, opened.lock(ends.identity(plan.target), plan.target):
         return _carry_out(opened, found, plan, ends, rate, progress)
 
 

@@ -53,7 +53,7 @@ def delete_source(
     found = opened.find(run)
     plan = opened.plan_of(found)
     with (
-        Endpoints(config, stores) as ends,
+        Endpoints(config, stores, plan.mapping) as ends,
         opened.lock(ends.identity(plan.target), plan.target),
         closing(opened.journal_of(found)) as journal,
     ):

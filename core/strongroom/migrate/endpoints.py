@@ -14,6 +14,8 @@ from strongroom.config import Config
 from strongroom.errors import StoreError, StrongroomError
 from strongroom.front import Front
 from strongroom.migrate.ends import prepare_source, prepare_target
+from strongroom.migrate.items import PlannedMapping
+from strongroom.migrate.planned_mapping import MAPPING_FILE, with_mapping
 from strongroom.migrate.sources import ImporterSource, Source, StoreSource
 from strongroom.migrate.spec import named, parse_spec, placed
 from strongroom.migrate.spi import Exporter, Importer
@@ -32,11 +34,22 @@ class Endpoints:
     Args:
         config: the configuration; None loads it at first use, as `SecretsManager` does.
         given: stores that are open already, by the names that they are asked for.
+        mapping: the mapping file that sources of variables are read with.
+
+    Attributes:
+        mapped: a source is read with the mapping file.
     """
 
-    def __init__(self, config: Config | None, given: Mapping[str, Endpoint] | None) -> None:
+    def __init__(
+        self,
+        config: Config | None,
+        given: Mapping[str, Endpoint] | None,
+        mapping: PlannedMapping | None = None,
+    ) -> None:
+        self.mapped = False
         self._config = config
         self._given = given or {}
+        self._mapping = mapping
         self._sources: dict[str, Source] = {}
         self._targets: dict[str, Front] = {}
         self._stack = ExitStack()
@@ -53,7 +66,8 @@ class Endpoints:
         """The source of that name, which may be an importer.
 
         Raises:
-            ConfigurationError, PluginError: there is no such store, or its options are wrong.
+            ConfigurationError, PluginError: there is no such store, its options are wrong, or the mapping file is not
+                what it was.
             UnsupportedOperationError: it cannot be listed, or makes secrets when it is read.
             StoreError: it could not be opened.
         """
@@ -113,7 +127,12 @@ class Endpoints:
         plugin = named(self._config, spec).plugin
         if not plugins.offers(group, plugin):
             group = plugins.STORES
-        return placed(self._config, spec, plugins.schema(self._config, plugin, group))
+        schema = plugins.schema(self._config, plugin, group)
+        config = placed(self._config, spec, schema)
+        if self._mapping is None or group != plugins.IMPORTERS or MAPPING_FILE not in schema.options:
+            return config
+        self.mapped = True
+        return with_mapping(config, name, self._mapping)
 
     def _opened(self, opener: Callable[[], _T], name: str) -> _T:
         try:

@@ -79,9 +79,19 @@ class Item:
     cautions: tuple[str, ...] = ()
 
 
+class PlannedMapping(NamedTuple):
+    """The mapping file that a plan was made with: where it is, absolute, and the SHA-256 of its text, in hexadecimal.
+
+    A mapping holds names alone, so that its digest tells nothing of a secret.
+    """
+
+    file: str
+    digest: str
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a migration would do. It holds no value and no digest, so that it can be kept and reviewed.
+    """What a migration would do. It holds no value and no digest of one, so that it can be kept and reviewed.
 
     Attributes:
         id: a name of its own, by which this machine remembers what the secrets were when it was made.
@@ -89,6 +99,7 @@ class Plan:
         target: the store it writes, as it was named.
         on_conflict: what becomes of secrets in conflict.
         items: one for each secret, in the order of the sources.
+        mapping: the mapping file that its sources of variables were read with, where one was given for the plan.
     """
 
     id: str
@@ -96,6 +107,7 @@ class Plan:
     target: str
     on_conflict: OnConflict
     items: Sequence[Item] = field(default_factory=tuple)
+    mapping: PlannedMapping | None = None
 
     def count(self, state: State) -> int:
         """How many items are in that state."""

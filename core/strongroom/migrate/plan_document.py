@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from strongroom.difference import Change
 from strongroom.errors import ConfigurationError
-from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, State
+from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
 
 FORMAT = "strongroom-migration-plan"
 FORMAT_VERSION = 1
@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 _E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")
 
-_PLAN = ("format", "version", "id", "sources", "target", "on_conflict", "items")
+_PLAN = ("format", "version", "id", "sources", "target", "on_conflict", "mapping", "items")
 _ITEM = (
     "source",
     "source_path",
@@ -30,10 +30,11 @@ _ITEM = (
     "cautions",
 )
 _KEY = ("name", "change", "size")
+_MAPPING = PlannedMapping._fields
 
 
 def dump_plan(plan: Plan) -> str:
-    """The plan as JSON text. It holds no value and no digest.
+    """The plan as JSON text. It holds no value and no digest of one.
 
     Each item is on a line of its own, so that a review shows what changed between two plans.
     """
@@ -126,7 +127,17 @@ class _Reader:
         for number, item in enumerate(items, start=1):
             if not isinstance(item, Item) or item.source not in sources:
                 raise ConfigurationError(f"{self._where}, item {number}: it is no item of this plan")
-        return Plan(identifier, sources, table.text("target"), table.one_of("on_conflict", OnConflict), tuple(items))
+        policy, mapping = table.one_of("on_conflict", OnConflict), self._mapping(table)
+        return Plan(identifier, sources, table.text("target"), policy, tuple(items), mapping)
+
+    def _mapping(self, head: _Table) -> PlannedMapping | None:
+        value = head.value["mapping"]
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise head.fault("mapping")
+        table = _Table(value, f"{self._where}, mapping", _MAPPING)
+        return PlannedMapping(table.text("file"), table.text("digest"))
 
     def _item(self, table: _Table) -> Item:
         keys = table.value["keys"]
@@ -203,6 +214,7 @@ def _head(plan: Plan) -> dict[str, object]:
         "sources": list(plan.sources),
         "target": plan.target,
         "on_conflict": plan.on_conflict.value,
+        "mapping": None if plan.mapping is None else plan.mapping._asdict(),
     }
 
 

@@ -28,6 +28,7 @@ from strongroom.migrate.home import Home
 from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, State
 from strongroom.migrate.pace import Pace
 from strongroom.migrate.parallel import OutageWatch, read_each
+from strongroom.migrate.planned_mapping import planned_mapping
 from strongroom.migrate.report import OnProgress
 from strongroom.migrate.selection import Selection
 from strongroom.migrate.sources import Source
@@ -47,6 +48,7 @@ def plan(
     *,
     selection: Selection = _EVERYTHING,
     on_conflict: OnConflict = OnConflict.FAIL,
+    mapping_file: Path | None = None,
     config: Config | None = None,
     stores: Mapping[str, Endpoint] | None = None,
     home: Path | None = None,
@@ -54,22 +56,24 @@ def plan(
 ) -> Plan:
     """What a migration would do with each secret. It writes to no store.
 
-    The plan holds names and sizes, never a value or a digest. What the secrets were is remembered on this machine, as
-    digests under a key of its own, so that `apply` notices any change since; where that cannot be kept, versions, names
-    and sizes are what it goes by.
+    The plan holds names and sizes, never a value or a digest of one. What the secrets were is remembered on this
+    machine, as digests under a key of its own, so that `apply` notices any change since; where that cannot be kept,
+    versions, names and sizes are what it goes by.
 
     Args:
         sources: the stores to read, each `NAME` or `PLUGIN:LOCATION`, in the order of the plan.
         target: the store to write.
         selection: which secrets are taken, and where each belongs.
         on_conflict: what becomes of a secret for which the target has another value.
+        mapping_file: says where each variable goes, to the sources that are variables. The plan names it, and it is to
+            stay as it is until the plan is carried out.
         config: the configuration; None loads it as `SecretsManager` does.
         stores: stores that are open already, by the names that `sources` and `target` have for them.
         home: where migrations are remembered; by default the user's state folder.
         progress: is told how far it is.
 
     Raises:
-        ConfigurationError, PluginError: a store is not configured, or wrongly so.
+        ConfigurationError, PluginError: a store is not configured, or wrongly so; or no source takes the mapping file.
         UnsupportedOperationError: a source cannot be listed, or the target cannot be written.
         StoreError: a source cannot be listed to its end, or a store as a whole gives no answer. A single secret that
             cannot be read is an item of the plan.
@@ -78,9 +82,12 @@ def plan(
     if not names or len(set(names)) != len(names):
         raise ConfigurationError("A migration has at least one source, and each once")
     identifier = secrets.token_hex(8)
-    with Endpoints(config, stores) as ends, ExitStack() as stack:
+    mapping = None if mapping_file is None else planned_mapping(mapping_file)
+    with Endpoints(config, stores, mapping) as ends, ExitStack() as stack:
         front = ends.target(target)
         opened = [ends.source(name) for name in names]
+        if mapping is not None and not ends.mapped:
+            raise ConfigurationError(f"{shown(mapping.file)}: none of the sources takes a mapping, as variables do")
         memory = _memory(home, identifier)
         if memory is not None:
             stack.callback(memory.kept.close)
@@ -89,7 +96,7 @@ def plan(
         for source in opened:
             planner.add(source)
         items = planner.finished(names)
-    return Plan(identifier, names, target, on_conflict, items)
+    return Plan(identifier, names, target, on_conflict, items, mapping)
 
 
 def _listed(target: Front, selection: Selection) -> frozenset[str] | None:

@@ -50,7 +50,7 @@ def verify(
     opened = Home(home)
     found = opened.find(run)
     plan = opened.plan_of(found)
-    with Endpoints(config, stores) as ends, closing(opened.journal_of(found)) as journal:
+    with Endpoints(config, stores, plan.mapping) as ends, closing(opened.journal_of(found)) as journal:
         checked = [index for index, item in enumerate(plan.items) if plan.writes(item) or item.state is State.EQUAL]
         results = Results(Action.VERIFY, found.name, plan, len(checked), progress)
         for index, item in enumerate(plan.items):

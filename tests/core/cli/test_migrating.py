@@ -265,6 +265,51 @@ def test_a_plan_is_a_file_that_apply_carries_out(command):
     assert command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json").code == 0
 
 
+MAPPING = {"DATABASE_URL": "renamed/database#dsn", "LEGACY": {"to": "legacy/parts", "split": "json"}}
+
+
+@pytest.fixture
+def mapped(command):
+    """A plan that was made with a mapping file, of which apply, resume and verify are not told again."""
+    write(".env", f'DATABASE_URL=postgres://{CANARY}\nLEGACY=\'{{"one": "{CANARY}", "two": 2}}\'\n')
+    write("m.json", json.dumps({"version": 1, "variables": MAPPING}))
+    options = ("--env-file", ".env", "--to", "json:out.json", "--mapping-file", "m.json", "-o", "plan.json")
+    assert command("migrate", "plan", *options).code == 10
+    assert held("plan.json")["mapping"].keys() == {"file", "digest"}
+    return {"renamed/database": {"dsn": f"postgres://{CANARY}"}, "legacy/parts": {"one": CANARY, "two": 2}}
+
+
+def test_a_plan_remembers_its_mapping_file(command, mapped, monkeypatch):
+    """Renamed and split variables arrive and are verified; also where what is in the middle is another folder's."""
+    real = FileStore.write_many
+    monkeypatch.setattr(
+        FileStore, "write_many", lambda _, items: ((path, StoreUnavailableError(path)) for path, _ in list(items))
+    )
+    assert command("migrate", "apply", "plan.json").code == 5
+    monkeypatch.setattr(FileStore, "write_many", real)
+    assert command("migrate", "resume").code == 0
+    assert held("out.json") == mapped
+    assert command("migrate", "verify").code == 0
+    assert command("migrate", "undo", "--yes").code == 0
+    assert command("migrate", "apply", "plan.json").code == 0
+    assert held("out.json") == mapped
+
+
+def test_a_mapping_file_that_was_changed_since_the_plan_is_noticed(command, mapped):
+    """Nothing is written, and the one that the plan was made with can be named in its place."""
+    Path("m.json").rename("moved.json")
+    done = command("migrate", "apply", "plan.json")
+    assert (done.code, "m.json: it is not there any more. Name it with --mapping-file" in done.err) == (7, True)
+    write("m.json", json.dumps({"version": 1, "variables": {"LEGACY": "a#b"}}))
+    for arguments in ((), ("--mapping-file", "m.json")):
+        done = command("migrate", "apply", "plan.json", *arguments)
+        assert (done.code, "m.json: it was changed since the plan was made" in done.err) == (7, True)
+    assert not Path("out.json").exists()
+    assert command("migrate", "report").code == 6
+    assert command("migrate", "apply", "plan.json", "--mapping-file", "moved.json").code == 0
+    assert held("out.json") == mapped
+
+
 def test_a_plan_that_is_applied_twice_is_undone_once(command):
     """The second time there is nothing to write, and what is undone is what was written."""
     command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o", "plan.json")

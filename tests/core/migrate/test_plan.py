@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stores import RemoteStore
+from strongroom.config import Config
 from strongroom.difference import Change
 from strongroom.errors import (
     ConfigurationError,
@@ -20,7 +22,20 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.memory import MemoryStore
-from strongroom.migrate import Item, OnConflict, Plan, PlannedKey, Selection, State, dump_plan, parse_plan, plan
+from strongroom.migrate import (
+    Item,
+    OnConflict,
+    Plan,
+    PlannedKey,
+    PlannedMapping,
+    Selection,
+    State,
+    apply,
+    dump_plan,
+    parse_plan,
+    plan,
+    verify,
+)
 from strongroom.migrate.plan_document import parse_lines, plan_lines
 from strongroom.migrate.spi import Failure
 from strongroom.model import Secret
@@ -190,6 +205,22 @@ def test_a_plan_is_made_where_nothing_can_be_remembered(home, caplog):
     assert "not remembered" in caplog.text
 
 
+def test_a_mapping_file_is_of_the_plan(home, tmp_path, monkeypatch):
+    """As a library too: whoever carries the plan out does not give the file again."""
+    (tmp_path / ".env").write_text("A_NAME=v\n")
+    (tmp_path / "m.toml").write_text('version = 1\n[variables]\nA_NAME = "x/y#z"\n')
+    monkeypatch.chdir(tmp_path)
+    stores = {"t": memory()}
+    made = plan("dotenv:.env", "t", mapping_file=Path("m.toml"), config=Config(), stores=stores, home=home)
+    assert made.mapping is not None
+    assert made.mapping.file == str(tmp_path / "m.toml")
+    apply(parse_plan(dump_plan(made)), config=Config(), stores=stores, home=home)
+    assert stores["t"].read("x/y").data == {"z": "v"}
+    assert verify(config=Config(), stores=stores, home=home).ok
+    with pytest.raises(ConfigurationError, match="none of the sources takes a mapping"):
+        plan("s", "t", mapping_file=Path("m.toml"), stores={"s": memory(), "t": memory()}, home=home)
+
+
 # --- selection --------------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +263,7 @@ plans = st.builds(
     texts,
     st.sampled_from(OnConflict),
     st.lists(items, max_size=4).map(tuple),
+    st.none() | st.builds(PlannedMapping, texts, texts),
 )
 
 
@@ -258,6 +290,9 @@ def document(**changes):
         (document(sources=["other"]), "item 1"),
         (document(sources="s"), "sources"),
         (document(items={}), "items"),
+        (document(mapping="m.json"), "mapping"),
+        (document(mapping={"file": "m.json"}), "mapping"),
+        (document(mapping={"file": 1, "digest": ""}), "file"),
         (document(items=[{}]), "item 1"),
         (document(items=[{**document()["items"][0], "state": "maybe"}]), "item 1: state"),
         (document(items=[{**document()["items"][0], "target_version": True}]), "item 1: target_version"),

@@ -72,7 +72,7 @@ _page = click.option(
 _yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 _json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")
 _mapping = click.option(
-    "--mapping-file", metavar="FILE", type=_FILE, help="The mapping file of the plan, if it had one."
+    "--mapping-file", metavar="FILE", type=_FILE, help="Where the plan's mapping file is now, if it had one."
 )
 
 
@@ -254,7 +254,15 @@ def _plan(config: Config, given: dict[str, Any], *, color: bool, what: str) -> t
     output.say(f"{what} from {places.listed(sources)} to {places.target_in_words(config, target)}")
     with progress.bar(color=color) as tell:
         policy = OnConflict(given["on_conflict"])
-        made = plan(sources, target, selection=selection, on_conflict=policy, config=config, progress=tell)
+        made = plan(
+            sources,
+            target,
+            selection=selection,
+            on_conflict=policy,
+            mapping_file=mapping_file,
+            config=config,
+            progress=tell,
+        )
     return made, config
 
 

@@ -19,7 +19,7 @@ _FILE = click.Path(path_type=Path)
 
 _run = click.argument("run", required=False, shell_complete=completed("migration"))
 _mapping = click.option(
-    "--mapping-file", metavar="FILE", type=_FILE, help="The mapping file of the plan, if it had one."
+    "--mapping-file", metavar="FILE", type=_FILE, help="Where the plan's mapping file is now, if it had one."
 )
 _page = click.option(
     "--report",
