@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strongroom.difference import same
 from strongroom.errors import StoreError
 from strongroom.model import check_data
-from strongroom_aws.folding import VALUE, Form, fold, unfold, unwrap, wrap
+from strongroom_aws.folding import VALUE, Form, fold, unfold, unwrap, without_references, wrap
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 LEAVES = (
@@ -108,6 +108,20 @@ def test_a_parameter_of_one_key_comes_back_exactly(value):
 @given(TEXT | st.sampled_from(["", "{{", '{"strongroom:value":1}', '{"strongroom:value":', "a\x00b", "{{{{ x }}}}"]))
 def test_a_parameter_of_text_comes_back_exactly(text):
     assert unwrap(wrap(text)) == text
+
+
+BRACES = st.lists(st.sampled_from(["{", "}", "{{", "\\", '"', "u007b", "ssm:x"]), max_size=12).map("".join)
+
+
+@given(st.dictionaries(BRACES.filter(bool), BRACES | st.lists(BRACES) | st.dictionaries(BRACES, BRACES), min_size=1))
+def test_a_parameter_of_a_secret_with_references_comes_back_exactly(data):
+    """What Parameter Store would refuse is escaped as JSON escapes it, in keys and values: the same to every reader."""
+    if (data := storable(data)) is not None:
+        plain = fold(data, None)
+        text = without_references(plain)
+        assert "{{" not in text
+        assert json.loads(text) == json.loads(plain)
+        assert same(unfold(text)[1], data)
 
 
 def test_text_is_a_parameter_as_it_is():

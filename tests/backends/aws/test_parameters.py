@@ -158,6 +158,19 @@ def test_plain_parameter_is_one_key_and_stays_plain(aws):
     assert held(aws) == {"token": '{"value":"v"}'}
 
 
+@pytest.mark.parametrize("layout", ["keys", "secrets"])
+def test_a_reference_is_never_sent_and_comes_back_exactly(aws, layout):
+    """AWS refuses a value that refers to another parameter, which moto does not: it is escaped in JSON."""
+    references = ["{{ssm:x}}", "{{ a }} and {{b}}", "{{{", "\\{{", '{"strongroom:value":"{{x}}"}', '{"a":"{{x}}"}']
+    store = aws.open_parameters(layout)
+    for number, text in enumerate(references):
+        for name, data in {"one": {"value": text}, "more": {"k": text, "n": [text]}}.items():
+            store.write(f"{name}/{number}", data)
+            assert dict(store.read(f"{name}/{number}").data) == data
+    assert not [text for text in held(aws).values() if "{{" in text]
+    assert not [request for request in aws.proxy.requests if b"{{" in request.body]
+
+
 def test_history_has_numbers_and_labels(aws):
     """Versions can be read by either. A delete takes them all, so that the store does not claim to keep them."""
     store = aws.open_parameters("secrets")
