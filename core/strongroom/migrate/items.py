@@ -61,7 +61,8 @@ class Item:
         source_path: its path there, or what the source calls it.
         path: its path at the target; empty where nothing says where it belongs.
         state: what is to become of it.
-        reason: why it is in conflict, unmapped or impossible: one line.
+        reason: why it is in conflict, unmapped or impossible, or why it could not be checked whether the target takes
+            it and what a copy lacks: one line.
         keys: its keys, in the order of their names, with those that only the target has.
         source_version: the version that was read, where the source has versions.
         target_version: the version that the target had, where it has versions; None where there was no secret.

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-from strongroom.errors import StoreError, StoreUnavailableError
+from strongroom.errors import AuthenticationError, StoreError, StoreUnavailableError
 from strongroom.front import Front
 from strongroom.model import Secret, Value, Version
 
 _THREADS = 8
+OUTAGES = (StoreUnavailableError, AuthenticationError)
+"""What says nothing of a secret: the store does not answer, or does not know us any more."""
+
 _OUTAGES_IN_A_ROW = 32
 """After how many answers that are all outages a store is out as a whole: more than are under way at a time."""
 
@@ -77,9 +80,9 @@ class OutageWatch:
         """Takes note of an answer.
 
         Raises:
-            StoreUnavailableError: it is one of many in a row.
+            StoreUnavailableError, AuthenticationError: it is one of many in a row.
         """
-        if not isinstance(outcome, StoreUnavailableError):
+        if not isinstance(outcome, OUTAGES):
             self._outages = 0
             return
         self._outages += 1

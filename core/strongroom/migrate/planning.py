@@ -27,7 +27,7 @@ from strongroom.migrate.endpoints import Endpoint, Endpoints
 from strongroom.migrate.home import Home
 from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, State
 from strongroom.migrate.pace import Pace
-from strongroom.migrate.parallel import OutageWatch, read_each
+from strongroom.migrate.parallel import OUTAGES, OutageWatch, read_each
 from strongroom.migrate.planned_mapping import planned_mapping
 from strongroom.migrate.report import OnProgress
 from strongroom.migrate.selection import Selection
@@ -151,6 +151,7 @@ class _Planner:
         self._claims: dict[str, int] = {}
         self._waiting: dict[str, tuple[int, Secret]] = {}
         self._there: frozenset[str] | None = None
+        self._checks = OutageWatch()
         self._keys: dict[tuple[PlannedKey, ...], tuple[PlannedKey, ...]] = {}
 
     def expect(self, there: frozenset[str] | None) -> None:
@@ -240,15 +241,18 @@ class _Planner:
             except OSError as error:
                 logger.warning("What the secrets are now is not remembered: %s", error.strerror)
                 self._memory = None
+        reasons = ["the target has another value for a key of it"] if item.state is State.CONFLICT else []
         try:
             if item.state is not State.EQUAL:
                 self._target.vet(item.path, {**({} if there is None else there.data), **secret.data})
             item = replace(item, cautions=source.cautions(item.source_path))
+            self._checks.saw(item)
+        except OUTAGES as error:
+            self._checks.saw(error)  # which ends the plan where it is one of many in a row
+            reasons.append(f"it could not be checked: {_words(error)}")
         except StoreError as error:
             return replace(item, state=State.IMPOSSIBLE, reason=_words(error))
-        if item.state is State.CONFLICT:
-            return replace(item, reason="the target has another value for a key of it")
-        return item
+        return replace(item, reason="; ".join(reasons))
 
 
 def _fault(path: str) -> str:

@@ -14,6 +14,7 @@ from stores import RemoteStore
 from strongroom.config import Config
 from strongroom.difference import Change
 from strongroom.errors import (
+    AuthenticationError,
     ConfigurationError,
     InvalidPathError,
     PermissionDeniedError,
@@ -141,12 +142,60 @@ def test_what_cannot_be_read_is_impossible_and_never_created(home, error):
     assert all(item.reason for item in made.items if item.state is State.IMPOSSIBLE)
 
 
-def test_a_store_that_is_out_as_a_whole_ends_the_plan(home):
+@pytest.mark.parametrize("error", [StoreUnavailableError, AuthenticationError])
+def test_a_store_that_is_out_as_a_whole_ends_the_plan(home, error):
     paths = [f"s{number:03}" for number in range(100)]
     source = memory({path: {"k": 1} for path in paths})
-    target = Faulty(dict.fromkeys(paths, StoreUnavailableError))
-    with pytest.raises(StoreUnavailableError):
+    target = Faulty(dict.fromkeys(paths, error))
+    with pytest.raises(error):
         plan("s", "t", stores={"s": source, "t": target}, home=home)
+
+
+class Unsure(MemoryStore):
+    """Answers what is asked of these paths beside reading with an error."""
+
+    def __init__(self, error, paths, calls=("vet", "cautions")):
+        super().__init__()
+        self.error, self.paths, self.calls = error, paths, calls
+
+    def vet(self, path, data):
+        if path in self.paths and "vet" in self.calls:
+            raise self.error(path, "refused")
+
+    def cautions(self, path):
+        if path in self.paths and "cautions" in self.calls:
+            raise self.error(path, "refused")
+        return []
+
+
+@pytest.mark.parametrize("call", ["vet", "cautions"])
+@pytest.mark.parametrize("error", [StoreUnavailableError, AuthenticationError])
+def test_what_could_not_be_checked_is_not_impossible(home, error, call):
+    """An outage says nothing of the secret: it is planned, and the plan says that nobody knows."""
+    stores = {"s": Unsure(error, {"a", "b"}, [call]), "t": Unsure(error, {"a", "b"}, [call])}
+    for path in ("a", "b", "c"):
+        stores["s"].write(path, {"k": 1})
+    stores["t"].write("b", {"k": 2})
+    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, home=home)
+    assert states(made) == {"a": State.CREATE, "b": State.CONFLICT, "c": State.CREATE}
+    a, b, c = made.items
+    assert a.reason.startswith("it could not be checked: ")
+    assert b.reason.startswith("the target has another value for a key of it; it could not be checked: ")
+    assert "refused" in a.reason
+    assert c.reason == ""
+    assert len(made.pending) == 3
+
+
+@pytest.mark.parametrize("call", ["vet", "cautions"])
+@pytest.mark.parametrize("error", [StoreUnavailableError, AuthenticationError])
+def test_a_store_that_checks_nothing_any_more_ends_the_plan(home, error, call):
+    """Reads that still come, from a batch or a listing, do not hide that it is out."""
+    paths = [f"s{number:03}" for number in range(100)]
+    stores = {"s": Unsure(error, paths, [call]), "t": Unsure(error, paths, [call])}
+    for path in paths:
+        stores["s"].write(path, {"k": 1})
+    with pytest.raises(error):
+        plan("s", "t", stores=stores, home=home)
 
 
 def test_what_the_target_refuses_and_what_a_copy_lacks_is_said(home):
