@@ -90,6 +90,7 @@ _FAILED = frozenset(range(500, 600)) - {501}
 # A node that answers so is not asked first again. One that is behind (412) is well.
 _UNWELL = _NOT_APPLIED - {412} | frozenset(range(500, 600))
 
+_OWN_API = "/v1/sys/"
 _LAST_CHANCE = 0.5
 _SHORTEST_PAUSE = 1.0
 
@@ -264,8 +265,9 @@ def _worth_repeating(reply: Reply, request: Request) -> bool:
         return True
     if request.changes:
         return reply.status == 503 and not may_be_applied(reply)
-    # A mount that is just being made answers 400, and so does a login or a renewal that is refused.
-    return (reply.status == 400 and request.method != "POST") or reply.status in _FAILED
+    # A mount that is just being made answers 400; so do a login or a renewal that is refused, and the server's own API.
+    starting = reply.status == 400 and request.method != "POST" and not request.target.startswith(_OWN_API)
+    return starting or reply.status in _FAILED
 
 
 def _failure(fault: Fault, request: Request, node: Address) -> StoreError:

@@ -178,6 +178,12 @@ def test_a_mount_that_is_being_made_is_asked_again_where_it_is():
     assert (run.asked, run.waits) == ([ONE, ONE], [1.25])
 
 
+def test_what_the_server_refuses_of_its_own_api_is_not_asked_again():
+    """It is no mount that may be starting: 400 is how it says that there is no such mount."""
+    run = Run(Request("GET", "/v1/sys/mounts/secret", {}), [status(400)], addresses=(ONE, TWO))
+    assert (run.asked, run.reply.status) == ([ONE], 400)
+
+
 def test_a_refused_login_is_not_sent_again():
     """It is a POST that may be sent again where its answer was lost. A refusal is an answer."""
     run = Run(Request("POST", "/v1/auth/approle/login", {}), [status(400)], addresses=(ONE, TWO))
