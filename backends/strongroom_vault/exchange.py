@@ -123,7 +123,8 @@ def exchange(
     once every node was asked, or when the cluster has no leader, there is a pause: what the server says in Retry-After
     and 1.0 to 1.5 s, else just these, and then twice that, as Vault's Go client does (hashicorp/vault `api/client.go`,
     `DefaultRetryPolicy`). A request is sent three times at most, if nothing else is configured; a redirect that is
-    followed does not count.
+    followed does not count. A node whose redirect leads to none of the addresses is one that cannot answer now: a
+    leader that has just stepped down does that for some tenths of a second (measured on OpenBao 2.7.2).
 
     A change is sent again only when the server surely did not make it. Whoever knows what was there before can settle
     the rest (`settling`).
@@ -235,6 +236,10 @@ class _Course:
 
     def _take_redirect(self, node: Address, reply: Reply, *, hopped: bool) -> None:
         there = _target(reply, self._request, node, self._cluster)
+        if isinstance(there, StoreError):
+            self._cluster.failed(node)
+            self._try_others(there)
+            return
         if not hopped and there in self._nodes:
             self._due = [other for other in self._due if other != there]
             self._hop, self.goes_on = there, True
@@ -249,15 +254,23 @@ class _Course:
         (self._cluster.failed if reply.status in _UNWELL else self._cluster.answered)(node)
         if not _worth_repeating(reply, self._request):
             return True
-        self.trouble = reply
+        # A mount that is just being made, which answers 400, is not on the other nodes yet.
+        if reply.status == 400:
+            self.trouble, self.goes_on = reply, False
+            self.attempts += 1
+        else:
+            self._try_others(reply, None if _retry_after(reply) is None else node)
+        return False
+
+    def _try_others(self, trouble: Reply | StoreError, again: Address | None = None) -> None:
+        """The nodes that are still due are asked at once; after a pause they are first, or the one to ask `again`."""
+        self.trouble = trouble
         self.attempts += 1
         # The last attempt is kept for after a pause: a limit or an election is over for no node before it is for all.
         kept = self.attempts == self._cluster.retries > 1
-        # A mount that is just being made, which answers 400, is not on the other nodes yet.
-        self.goes_on = bool(self._due) and reply.status != 400 and not kept and not self.is_over
-        if kept and reply.status != 400:
-            self._first = self._due if _retry_after(reply) is None else [node]
-        return False
+        self.goes_on = bool(self._due) and not kept and not self.is_over
+        if kept:
+            self._first = self._due if again is None else [again]
 
 
 def _worth_repeating(reply: Reply, request: Request) -> bool:
@@ -288,8 +301,12 @@ def _given_up(trouble: Reply | StoreError) -> Reply:
     raise trouble
 
 
-def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> Address:
-    """The configured address that a redirect names; only the address is followed, never the path it gives."""
+def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> Address | StoreError:
+    """The configured address that a redirect names; only the address is followed, never the path it gives.
+
+    Where a standby's own redirect (307) names another address, the error for that, since it may answer soon; raises the
+    others.
+    """
     there = Address.of_location(reply.headers.get("location", ""), here)
     where = f"{here} redirects to {there or 'nowhere'}"
     hint = "Add that address to `url` if it is a node of the cluster"
@@ -306,7 +323,10 @@ def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> 
         fault, hint = "which is not followed", "Put the active node's address first in `url`, or allow redirects"
     else:
         return same
-    raise StoreUnavailableError(reason=f"{where}, {fault}", hint=hint)
+    error = StoreUnavailableError(reason=f"{where}, {fault}", hint=hint)
+    if there is not None and same is None and reply.status == 307:
+        return error
+    raise error
 
 
 def _pause(trouble: Reply | StoreError, attempts: int, left: float, jitter: Callable[[], float]) -> float | None:

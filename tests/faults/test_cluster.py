@@ -99,18 +99,38 @@ def test_a_leader_that_steps_down_is_not_noticed(cluster, open_front):
         assert front.read("stepped").data == {"n": 1}
 
 
-def test_without_a_quorum_reads_go_on_and_writes_say_that_they_are_unsure(cluster, open_front):
-    """Two of three are gone: what is left still answers reads."""
+@pytest.mark.parametrize("addresses", ["the survivor's alone", "all, the survivor's first"])
+def test_without_a_quorum_reads_go_on_and_writes_say_that_they_are_unsure(cluster, open_front, addresses):
+    """Two of three are gone: what is left still answers reads, though not while it finds out that it does not lead."""
     put(cluster)
     survivor = cluster.standbys()[0]
-    front = open_front(survivor.url)
-    for node in cluster.nodes:
-        if node is not survivor:
-            cluster.kill(node)
-    with time_limit(3):
-        assert front.read("here").data == {"k": "v"}
+    lost = [node for node in cluster.nodes if node is not survivor]
+    front = open_front(survivor.url, *([] if "alone" in addresses else [node.url for node in lost]))
+    for node in lost:
+        cluster.kill(node)
+    assert recovers(lambda: front.read("here")) < GENEROUS
+    assert front.read("here").data == {"k": "v"}
     with time_limit(3), pytest.raises(StoreUnavailableError):
         front.write("here", {"k": "w"})
+
+
+def test_a_leader_that_has_just_lost_its_office_is_asked_again(cluster, open_front):
+    """For about a second it redirects each request to the next leader, which is no configured address, or gone."""
+    put(cluster)
+    deposed = cluster.leader()
+    front = open_front(deposed.url)
+    assert front.read("here").data == {"k": "v"}
+    cluster.pause(deposed)
+    others = [node for node in cluster.nodes if node is not deposed]
+    chosen = cluster.leader()
+    cluster.resume(deposed)
+    deadline = time.monotonic() + GENEROUS
+    while deposed.leader_url() != chosen.url:
+        assert time.monotonic() < deadline
+    for node in others:
+        cluster.kill(node)
+    with time_limit(3):
+        assert front.read("here").data == {"k": "v"}
 
 
 def test_a_sealed_node_is_left_for_the_next(cluster, open_front):

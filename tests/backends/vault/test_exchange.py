@@ -278,7 +278,35 @@ def test_redirects_can_be_refused_altogether():
 def test_redirect_elsewhere_is_refused(location):
     """The token does not follow to an address that nobody configured."""
     with pytest.raises(StoreUnavailableError, match="redirects to"):
-        Run(READ, [status(307, location=location)])
+        Run(READ, [status(307, location=location)] * 3)
+
+
+@pytest.mark.parametrize("request_", [READ, WRITE], ids=["read", "write"])
+def test_node_that_redirects_elsewhere_cannot_answer_now(request_):
+    """A leader that has just stepped down names the next one for a moment; then it answers, or another node does."""
+    away = status(307, location="https://new:8200/v1/secret/data/app")
+    run = Run(request_, [away, OK])
+    assert (run.asked, run.waits, run.reply) == ([ONE, ONE], [1.25], OK)
+    cluster = Cluster((ONE, TWO))
+    run = Run(request_, [away, OK], addresses=cluster)
+    assert (run.asked, run.waits, run.reply) == ([ONE, TWO], [], OK)
+    assert cluster.order == (TWO, ONE)
+    with pytest.raises(StoreUnavailableError, match="https://new:8200, which is not one of the configured addresses"):
+        Run(request_, [away] * 3)
+
+
+def test_redirect_elsewhere_where_a_redirect_led_is_waited_out():
+    """It is followed once, and to a configured address alone."""
+    to_two, away = status(307, location="https://two:8200/"), status(307, location="https://new:8200/")
+    run = Run(READ, [to_two, away, OK], addresses=(ONE, TWO))
+    assert (run.asked, run.waits, run.reply) == ([ONE, TWO, ONE], [1.25], OK)
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 308])
+def test_redirect_elsewhere_that_is_no_standbys_is_final(code):
+    """A standby answers 307. Others are a proxy's, which will do the same again."""
+    with pytest.raises(StoreUnavailableError, match="not one of the configured addresses"):
+        Run(READ, [status(code, location="https://sso/login")])
 
 
 def test_redirect_never_leaves_tls():
