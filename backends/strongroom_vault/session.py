@@ -209,7 +209,10 @@ class Session:
         current = self._tokens.held
         if current is not None and current is not refused:
             return current
-        if not self._tokens.may_replace(refused) or self._verdicts.is_good(refused, target):
+        if not self._tokens.may_replace(refused):
+            return None
+        # One that is over by now needs no verdict, and the last one may be from before.
+        if not self._tokens.is_over(refused) and self._verdicts.is_good(refused, target):
             return None
         other = self._tokens.another(refused)
         if other is refused:

@@ -113,7 +113,7 @@ class Tokens:
             StoreError: it is closed.
         """
         held = self._held
-        return self.another(held) if held is None or self._is_over(held) else held
+        return self.another(held) if held is None or self.is_over(held) else held
 
     def may_replace(self, held: Held) -> bool:
         """Whether a refusal of this token may lead to a login: at most once a minute where it may be a mere denial."""
@@ -123,9 +123,9 @@ class Tokens:
             if self._held is not held or self._flight is not None:
                 return True  # by a login that somebody else has made, or is making
         since = self._clock() - (self._tried or held.since)
-        return since >= (_DEAD_LOGIN if held.proved else _DENIED_LOGIN) or self._is_over(held)
+        return since >= (_DEAD_LOGIN if held.proved else _DENIED_LOGIN) or self.is_over(held)
 
-    def _is_over(self, held: Held) -> bool:
+    def is_over(self, held: Held) -> bool:
         """Whether it has expired, and a login may give another."""
         lease = held.lease
         return lease is not None and lease.repeatable and self._clock() >= lease.ends

@@ -254,6 +254,27 @@ def test_revoked_token_is_replaced_within_the_read(openbao, opened):
     assert role.logins == 2
 
 
+def test_token_that_ends_while_a_read_is_on_its_way_is_replaced(openbao, opened, monkeypatch):
+    """Also where it was found to be good just before, since its renewal was refused: what it refuses now is its end."""
+    monkeypatch.setattr(renewal.Renewal, "has_work", staticmethod(lambda held: False))
+    role = Role(openbao, token_ttl="2s", token_no_default_policy=True)
+    front = opened(role)
+    session = front._store._session
+    send = session._send
+
+    def late(*arguments, **options):
+        session._send = send  # this one alone
+        time.sleep(session.seconds_left + 0.3)
+        return send(*arguments, **options)
+
+    time.sleep(session.seconds_left - 0.4)
+    with pytest.raises(PermissionDeniedError):
+        front.read("others/app")  # asks about the token, which is good
+    session._send = late
+    assert front.read("mine/app").data["k"] == "v"
+    assert role.logins == 2
+
+
 def test_token_with_counted_uses_is_replaced_when_they_are_spent(openbao, opened):
     """The reads go on, with a login at most each second."""
     role = Role(openbao, token_ttl="1h", token_num_uses=3)
