@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
@@ -72,6 +72,11 @@ class VersionedSecretsManagerStore(SecretsManagerStore):
     def read_metadata(self, path: str) -> Mapping[str, str]:
         """The secret's tags, without AWS's own."""
         return self._tags.labels(self._requests.describe(path).get("Tags", ()), path)
+
+    def walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """`walk` with the tags, which AWS lists too: it says that they may be some minutes old there."""
+        for path, entry in self._listed(prefix):
+            yield path, self._tags.labels(entry.get("Tags", ()), path)
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Makes these the tags, without touching AWS's own, nor those that `tag_prefix` leaves out."""

@@ -99,6 +99,10 @@ class SecretsManagerStore:
 
     def walk(self, prefix: str) -> Iterator[str]:
         """The path of every secret below `prefix`, a hundred a request. A name that is no path cannot be one."""
+        return (path for path, _ in self._listed(prefix))
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The path of every secret below `prefix`, with what AWS lists of it."""
         folder = below(self._requests.prefix, prefix)
         start = f"{check_secret_name(folder, prefix)}/" if folder else ""
         asked: dict[str, Any] = {"Filters": [{"Key": "name", "Values": [start]}]} if start else {}
@@ -110,7 +114,7 @@ class SecretsManagerStore:
                 if not isinstance(name, str):
                     raise malformed(prefix or None)
                 if name.startswith(start) and is_path(name[skipped:]):
-                    yield str(name[skipped:])
+                    yield str(name[skipped:]), entry
             if not (token := page.get("NextToken")):
                 return
             asked["NextToken"] = token

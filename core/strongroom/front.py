@@ -32,6 +32,7 @@ from strongroom.store import (
     Health,
     Items,
     KeyedStore,
+    LabelledStore,
     ListableStore,
     LocalStore,
     ProbedStore,
@@ -74,6 +75,7 @@ class Front:
         self._writable = store if isinstance(store, WritableStore) else None
         self._checked = store if isinstance(store, CheckedStore) else None
         self._versioned = store if isinstance(store, VersionedStore) else None
+        self._labelled = store if isinstance(store, LabelledStore) else None
         self._bulk = store if isinstance(store, BulkStore) else None
         self._bulk_checked = store if isinstance(store, BulkCheckedStore) else None
         self._vetting = store if isinstance(store, VettingStore) else None
@@ -189,6 +191,18 @@ class Front:
                     folders.append(path.removesuffix("/"))
                 else:
                     yield path
+
+    def walk_labels(self, prefix: str = "") -> Iterator[tuple[str, Mapping[str, str]]]:
+        """`walk`, with those labels of each secret that a read does not bring."""
+        labelled = self._labelled
+        if labelled is None:
+            none: Mapping[str, str] = {}
+            yield from ((path, none) for path in self.walk(prefix))
+            return
+        prefix = check_prefix(prefix)
+        yield from self._stream(
+            prefix or None, lambda: ((path, as_labels(labels)) for path, labels in labelled.walk_labels(prefix))
+        )
 
     def probe(self) -> Health:
         """How the store is; a store that cannot say is well as long as it is open."""

@@ -304,6 +304,19 @@ class VersionedStore(Protocol):
 
 
 @runtime_checkable
+class LabelledStore(Protocol):
+    """A versioned store whose reads bring no labels, and that tells them of many secrets at a time."""
+
+    def walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """The path of every secret below `prefix`, each once, in any order, with what `read_metadata` says of it.
+
+        *Must* name what a listing names. A label that was set or removed just now *may* be told as it was, and where
+        labels are denied there *may* be none.
+        """
+        ...
+
+
+@runtime_checkable
 class RecoverableStore(Protocol):
     """A store whose service keeps what is overwritten or deleted, so that its operator can bring it back.
 
