@@ -338,6 +338,100 @@ def test_apply_undo_apply(vault, mount, home, version):
     assert undo(stores=stores, home=home).count(ItemState.SKIPPED) == 2
 
 
+LABELS = {"owner": f"{CANARY}-team", "tier": "1"}
+
+
+def test_labels_go_along_and_back(vault, kv2, mount, home):
+    """Beside those of the target; over a deleted secret, which has its labels still; and where only labels lack."""
+    source, target = mount(vault.fresh_mount()), mount(kv2)
+    for path in ("deleted", "equal", "less", "new"):
+        source.write(path, {"k": CANARY, "n": 1})
+        source.write_metadata(path, LABELS)
+    before = {"deleted": {"own": "kept"}, "equal": {"tier": "theirs"}, "less": {"own": "kept"}}
+    for path, data in {"deleted": {"x": 1}, "equal": {"k": CANARY, "n": 1}, "less": {"n": 1}}.items():
+        target.write(path, data)
+        target.write_metadata(path, before[path])
+    target.delete("deleted")
+    made = plan(source.name, target.name, home=home)
+    assert {item.path: item.labels for item in made.items} == {
+        "deleted": ("owner", "tier"),
+        "equal": ("owner",),
+        "less": ("owner", "tier"),
+        "new": ("owner", "tier"),
+    }
+    for _ in range(2):
+        assert apply(made, home=home).count(ItemState.DONE) == 4
+        held = {path: target.read_metadata(path) for path in ("deleted", "equal", "less", "new")}
+        assert held == {path: {**LABELS, **before.get(path, {})} for path in held}
+        assert len(target.versions("equal")) == 1
+        assert verify(home=home).count(ItemState.DONE) == 4
+        assert undo(home=home).count(ItemState.DONE) == 4
+        assert {path: target.read_metadata(path) for path in held} == {path: before.get(path, {}) for path in held}
+        assert target.read("less").data == {"n": 1}
+    assert not [file for file in home.rglob("*") if file.is_file() and CANARY.encode() in file.read_bytes()]
+
+
+def test_a_migration_without_labels_asks_nothing_about_them(vault, kv2, mount, home):
+    """And one with labels only of the secrets that have some."""
+    source = mount(vault.fresh_mount())
+    for number in range(40):
+        source.write(f"s{number:02}", {"k": CANARY})
+    with FaultProxy(vault.url) as proxy:
+        stores = {
+            "source": mount(source.name.removeprefix("vault:"), url=proxy.url),
+            "target": mount(kv2, url=proxy.url),
+        }
+
+        def asked():
+            """The secrets whose metadata were read or written; `list` reads none."""
+            lines = [request.target.partition("?")[0] for request in proxy.requests if request.method != "LIST"]
+            return {line.rpartition("/")[2] for line in lines if "/metadata/" in line and not line.endswith("/")}
+
+        for labelled in ((), ("s07", "s08")):
+            for path in labelled:
+                source.write_metadata(path, LABELS)
+            proxy.requests.clear()
+            apply(plan("source", "target", stores=stores, home=home), stores=stores, home=home)
+            assert verify(stores=stores, home=home).ok
+            assert asked() == set(labelled)
+
+
+def test_labels_that_the_token_may_not_touch_fail_nothing(vault, kv2, mount, home):
+    """Neither may it read them at the target; with the right, another migration brings them."""
+    source = mount(vault.fresh_mount())
+    source.write("s", {"k": CANARY})
+    source.write_metadata("s", LABELS)
+    token = vault.issue_token({f"{kv2}/data/*": ["create", "read", "update"]})
+    stores = {"source": source, "target": mount(kv2, token=token)}
+    report = apply(plan("source", "target", stores=stores, home=home), stores=stores, home=home)
+    assert report.results[0].reason.startswith("its labels are not carried: ")
+    assert verify(stores=stores, home=home).ok
+    assert mount(kv2).read_metadata("s") == {}
+    stores["target"] = mount(kv2)
+    later = plan("source", "target", stores=stores, home=home)
+    assert later.items[0].state is State.CHANGE
+    assert apply(later, stores=stores, home=home).ok
+    assert mount(kv2).read_metadata("s") == LABELS
+    assert len(mount(kv2).versions("s")) == 1
+
+
+def test_labels_that_the_target_refuses_fail_their_secret_alone(vault, kv2, mount, home):
+    """Its data are there, once; with labels that it takes, resuming ends it."""
+    source, target = MemoryStore(), mount(kv2)
+    for path, labels in {"bad": {"owner": "x" * 513}, "good": LABELS}.items():
+        source.write(path, {"k": CANARY})
+        source.write_metadata(path, labels)
+    stores = {"source": source, "target": target}
+    made = plan("source", "target", stores=stores, home=home)
+    with pytest.raises(MigrationError, match="done 1, failed 1") as caught:
+        apply(made, stores=stores, home=home)
+    assert "its data are written, and its labels are not: " in caught.value.report.results[0].reason
+    source.write_metadata("bad", {"owner": "short"})
+    assert resume(stores=stores, home=home).ok
+    assert target.read_metadata("bad") == {"owner": "short"}
+    assert len(target.versions("bad")) == 1
+
+
 def test_a_full_disk_stops_the_run_before_it_writes(vault, kv2, mount, home, tmp_path):
     """What cannot be in the journal is not sent; with room again, resuming does the rest."""
     source = MemoryStore()

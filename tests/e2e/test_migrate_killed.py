@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 
@@ -15,8 +14,12 @@ from strongroom.model import Secret
 from strongroom_vault.opening import open_vault
 
 COUNT = 20
-BOUNDARIES = 18
+BOUNDARIES = {"kv2": 30, "kv1": 18}
+"""Labels have lines of their own in the journal, and version 1 has no labels."""
 SECRETS = {f"app/s{number:02}": {"user": f"u{number}", "port": number} for number in range(COUNT)}
+LABELS = {path: {"owner": f"team-{path}", "tier": "1"} for path in SECRETS if path not in {"app/s01", "app/s08"}}
+"""Of what is made, of what is changed, and of what gets nothing else; so many that each group of writes has some."""
+LABELLED_BEFORE = {"app/s03": {"own": "kept"}, "app/s06": {"owner": "another"}}
 RANDOM_KILLS = int(os.environ.get("TEST_MIGRATION_KILLS", "10"))
 
 
@@ -31,29 +34,38 @@ def target(request, openbao, tmp_path, monkeypatch):
         front.write(path, {"user": SECRETS[path]["user"], "own": "kept"})
     front.write("app/s05", SECRETS["app/s05"])
     front.write("app/s06", {"user": "another"})
+    if "versioned" in front.capabilities:
+        for path, labels in LABELLED_BEFORE.items():
+            front.write_metadata(path, labels)
     yield front
     front.close()
 
 
 @pytest.fixture
-def planned(target, tmp_path):
-    """The file of a plan that overwrites, and the folder of migrations."""
-    source = tmp_path / "source.json"
-    source.write_text(json.dumps(SECRETS))
-    made = plan(f"json:{source}", target.name, on_conflict=OnConflict.OVERWRITE, home=tmp_path / "home")
+def planned(openbao, target, tmp_path):
+    """The file of a plan that overwrites, from a mount with labels; and the folder of migrations."""
+    mount = openbao.fresh_mount(version=2)
+    source = Front(open_vault(url=openbao.url, token=openbao.token, mount=mount), "source")
+    for path, data in SECRETS.items():
+        source.write(path, data)
+    for path, labels in LABELS.items():
+        source.write_metadata(path, labels)
+    source.close()
+    made = plan(f"vault:{mount}", target.name, on_conflict=OnConflict.OVERWRITE, home=tmp_path / "home")
     file = tmp_path / "plan.json"
     file.write_text(dump_plan(made))
     return file
 
 
 def check_target(target):
-    """The target is what an unbroken run makes it: no secret more or less, and no version more."""
+    """The target is what an unbroken run makes it: no secret more or less, no version more, and the labels."""
     assert sorted(target.walk()) == sorted(SECRETS)
     for path, data in SECRETS.items():
         changed = path in {"app/s03", "app/s04", "app/s17"}
         assert target.read(path).data == ({**data, "own": "kept"} if changed else data)
         if "versioned" in target.capabilities:
             assert len(target.versions(path)) == (2 if changed or path == "app/s06" else 1), path
+            assert target.read_metadata(path) == {**LABELLED_BEFORE.get(path, {}), **LABELS.get(path, {})}, path
 
 
 def check_undone(target):
@@ -61,33 +73,42 @@ def check_undone(target):
     assert there == ["app/s03", "app/s04", "app/s05", "app/s06", "app/s17"]
     assert target.read("app/s06").data == {"user": "another"}
     assert target.read("app/s17").data == {"user": "u17", "own": "kept"}
+    if "versioned" in target.capabilities:  # what is deleted has its labels still, where there are any
+        labels = {path: target.read_metadata(path) for path in SECRETS}
+        assert {path: found for path, found in labels.items() if found} == LABELLED_BEFORE
 
 
-def go_on(home):
+def go_on(target, home):
     """Resumes what was begun, if anything was."""
     if not runs(home):
         return False
     report = resume(runs(home)[-1].name, home=home)
     assert report.ok
-    assert report.count(ItemState.DONE) == COUNT - 1  # one is equal from the beginning
+    equal = "versioned" not in target.capabilities  # one has all data from the beginning, and gets labels alone
+    assert report.count(ItemState.DONE) == COUNT - equal
     return True
 
 
-@pytest.mark.parametrize("boundary", range(1, BOUNDARIES + 1))
+@pytest.mark.parametrize(
+    ("target", "boundary"),
+    [(kind, boundary) for kind, count in BOUNDARIES.items() for boundary in range(1, count + 1)],
+    indirect=["target"],
+)
 def test_killed_at_a_boundary_of_the_journal(target, planned, tmp_path, boundary):
     """Before a group of lines is written, with half of it written, and once it is on disk."""
     home = tmp_path / "home"
     assert Killable(planned, home, boundary).wait() == -9
-    assert go_on(home)
+    assert go_on(target, home)
     check_target(target)
     assert verify(home=home).ok
     assert undo(home=home).ok
     check_undone(target)
 
 
-def test_there_is_no_other_boundary(target, planned, tmp_path):
+@pytest.mark.parametrize(("target", "count"), BOUNDARIES.items(), indirect=["target"])
+def test_there_is_no_other_boundary(target, planned, tmp_path, count):
     """The numbers above are all that there are, so that none is left out."""
-    assert Killable(planned, tmp_path / "home", BOUNDARIES + 1).wait() == 0
+    assert Killable(planned, tmp_path / "home", count + 1).wait() == 0
     check_target(target)
 
 
@@ -95,7 +116,7 @@ def test_there_is_no_other_boundary(target, planned, tmp_path):
 def test_killed_at_a_random_point(target, planned, tmp_path, seed):
     home = tmp_path / "home"
     Killable(planned, home, 0).kill_after(random.Random(seed).uniform(0.0, 0.15))
-    if go_on(home):
+    if go_on(target, home):
         check_target(target)
 
 
@@ -105,5 +126,5 @@ def test_killed_again_while_resuming_is_no_different(target, planned, tmp_path):
     assert Killable(planned, home, 8).wait() == -9
     for boundary in (2, 3, 5):
         assert Killable(None, home, boundary).wait() == -9
-    assert go_on(home)
+    assert go_on(target, home)
     check_target(target)

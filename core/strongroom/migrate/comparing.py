@@ -19,7 +19,10 @@ class Do(Enum):
     """What becomes of a secret."""
 
     WRITE = "write"
+    KEEP = "keep"
+    """Its data stay as they are; it may get labels."""
     LEAVE = "leave"
+    """Nothing of it is touched."""
     CONFLICT = "conflict"
 
 
@@ -114,7 +117,7 @@ def decide(source: Secret, target: Secret | None, on_conflict: OnConflict, *, ch
     there: Mapping[str, Value] = {} if target is None else target.data
     found = set(changes(there, source.data).values())
     if target is not None and not found & {Change.ADDED, Change.CHANGED}:
-        return Decision(Do.LEAVE, HAS_ALL)
+        return Decision(Do.KEEP, HAS_ALL)
     conflict = TARGET_CHANGED if changed else ""
     if Change.CHANGED in found:
         conflict = conflict or "the target has another value for a key of it"
@@ -122,6 +125,6 @@ def decide(source: Secret, target: Secret | None, on_conflict: OnConflict, *, ch
         return Decision(Do.CONFLICT if on_conflict is OnConflict.FAIL else Do.LEAVE, conflict)
     if on_conflict is OnConflict.MERGE:
         if target is not None and Change.ADDED not in found:
-            return Decision(Do.LEAVE, "the target has all of its keys, and keeps its values")
+            return Decision(Do.KEEP, "the target has all of its keys, and keeps its values")
         return Decision(Do.WRITE, data=protect_data({**source.data, **there}))
     return Decision(Do.WRITE, data=protect_data({**there, **source.data}))

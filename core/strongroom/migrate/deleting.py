@@ -13,10 +13,11 @@ from strongroom.migrate.comparing import covers
 from strongroom.migrate.endpoints import Endpoint, Endpoints
 from strongroom.migrate.home import Home
 from strongroom.migrate.items import Plan, State
+from strongroom.migrate.labels import lacking
 from strongroom.migrate.parallel import OutageWatch, in_threads, read_each
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
-from strongroom.migrate.sources import Source
+from strongroom.migrate.sources import Source, labels_of
 from strongroom.model import Secret
 
 _GROUP = 128
@@ -32,9 +33,10 @@ def delete_source(
 ) -> Report:
     """Deletes at the source each secret of a run that the target has, whole, at this moment.
 
-    Both ends are read just before. A secret is deleted when the target has every key of it with the same value; every
-    other one stays, and is reported. The first one is deleted alone, and the target read again: where it is gone there
-    too, source and target are one place, it is written back, and nothing more is deleted.
+    Both ends are read just before. A secret is deleted when the target has every key of it with the same value, and the
+    labels that were to be carried; every other one stays, and is reported. The first one is deleted alone, and the
+    target read again: where it is gone there too, source and target are one place, it is written back, and nothing more
+    is deleted.
 
     Args:
         run: its name; None is the last one that had something to write.
@@ -106,7 +108,7 @@ class _Deleter:
                 self._results.fail(index, its)
             elif not covers(its.data, mine.data):
                 self._results.put(index, ItemState.CONFLICT, "the target does not hold what the source holds now")
-            else:
+            elif self._has_labels(source, index, mine, its):
                 safe.append(index)
         for index, failure in in_threads(lambda index: (index, _delete(source, items[index].source_path)), safe):
             watch.saw(failure)
@@ -116,6 +118,19 @@ class _Deleter:
                 self._results.put(index, ItemState.DONE)
         if len(indices) == 1 and safe:
             self._check_apart(indices[0], there[items[indices[0]].path])
+
+    def _has_labels(self, source: Source, index: int, mine: Secret, its: Secret) -> bool:
+        """Whether the target has what was to be carried of the labels; its result is known where it has not."""
+        names = self._plan.items[index].labels
+        try:
+            missing = lacking(source.labels(mine), labels_of(self._target, its), names) if names else []
+        except StoreError as error:
+            self._results.fail(index, error)
+            return False
+        if missing:
+            reason = f"the target does not have the source's labels: {', '.join(map(shown, missing))}"
+            self._results.put(index, ItemState.CONFLICT, reason)
+        return not missing
 
     def _check_apart(self, index: int, before: Secret | StoreError) -> None:
         """Whether the target still has what has just been deleted at the source."""

@@ -9,7 +9,6 @@ from itertools import islice
 
 from strongroom.difference import Change, changes, same
 from strongroom.errors import (
-    PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
     StrongroomError,
@@ -18,11 +17,10 @@ from strongroom.errors import (
 from strongroom.front import Front
 from strongroom.migrate.parallel import OutageWatch, in_threads, read_each
 from strongroom.migrate.selection import Selection
-from strongroom.model import Secret, Value
+from strongroom.migrate.sources import known_labels
+from strongroom.model import Secret
 
 _BATCH = 256
-_OURS = "strongroom:"
-"""Labels that begin so say how a store keeps a secret, and nothing of the secret."""
 
 
 class Drift(StrEnum):
@@ -116,7 +114,7 @@ class _Comparison:
     def _compared_labels(self, ours: Secret, theirs: Secret) -> dict[str, Change]:
         if not self._labels:
             return {}
-        left, right = (labels_of(front, each) for front, each in zip(self._fronts, (ours, theirs), strict=True))
+        left, right = (known_labels(front, each) for front, each in zip(self._fronts, (ours, theirs), strict=True))
         return changes(left, right)
 
     def _compared_history(self, path: str) -> tuple[int, int] | None:
@@ -124,20 +122,6 @@ class _Comparison:
         left, right = (readable_versions(front, path) for front in self._fronts)
         alike = len(left) == len(right) and all(same(a.data, b.data) for a, b in zip(left, right, strict=True))
         return None if alike else (len(left), len(right))
-
-
-def labels_of(front: Front, secret: Secret) -> dict[str, Value]:
-    """The secret's labels, but for those that say how a store keeps it.
-
-    Those that came with the secret, else what the store says when it is asked. Where that is denied, there are none.
-    """
-    labels: Mapping[str, str] = secret.metadata
-    if not labels:
-        try:
-            labels = front.read_metadata(secret.path)
-        except PermissionDeniedError:  # a right of its own, which whoever may read a secret need not have
-            labels = {}
-    return {name: text for name, text in labels.items() if not name.startswith(_OURS)}
 
 
 def readable_versions(front: Front, path: str) -> list[Secret]:

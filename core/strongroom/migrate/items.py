@@ -17,7 +17,7 @@ class State(StrEnum):
     CREATE = "create"
     """The target has none."""
     CHANGE = "change"
-    """The target has it, without some of its keys. Keys that only the target has are kept."""
+    """The target has it, without some of its keys or labels. Those that only the target has are kept."""
     EQUAL = "equal"
     """The target has all of it already."""
     CONFLICT = "conflict"
@@ -67,6 +67,7 @@ class Item:
         source_version: the version that was read, where the source has versions.
         target_version: the version that the target had, where it has versions; None where there was no secret.
         cautions: what the copy will not have, or will lose with time.
+        labels: the names of its labels that the target is to get.
     """
 
     source: str
@@ -78,6 +79,7 @@ class Item:
     source_version: Version | None = None
     target_version: Version | None = None
     cautions: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 class PlannedMapping(NamedTuple):

@@ -1,9 +1,9 @@
 """What a run was about to do and what it did: JSON lines on disk before and after each write. No value is in it.
 
 A line is what a secret was and is to be, as digests under this machine's key. `intent` stands there before the write is
-sent, `done` after the store said that it holds it, or `refused` where it holds another writer's. So a run that was
-killed at any point leaves three kinds of secrets: without an intent, which were not touched; done; and in between,
-which only the target can tell.
+sent, `done` after the store said that it holds it, or `refused` where it holds another writer's. Where labels go along,
+`labels` stands before they are written, with `done` after it. So a run that was killed at any point leaves three kinds
+of secrets: without an intent, which were not touched; done; and in between, which only the target can tell.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Entry:
         backup: where in the backup that is kept, where it is.
         done: the target said that it holds it.
         version: the version that it made, where the target has versions.
+        labels: where in the backup that is kept what the run makes of its labels; None where it wrote none.
     """
 
     digest: bytes
@@ -43,6 +44,7 @@ class Entry:
     backup: int | None
     done: bool = False
     version: Version | None = None
+    labels: int | None = None
 
 
 class Journal:
@@ -92,6 +94,10 @@ class Journal:
                 }
             )
         )
+
+    def label(self, index: int, place: int | None) -> None:
+        """The item's labels are about to be written; the backup has there what is made of them. None takes it back."""
+        self._lines.append(json.dumps({"t": "labels", "i": index, "k": place}))
 
     def done(self, index: int, version: Version | None) -> None:
         """The target holds the item."""
@@ -163,7 +169,11 @@ class Journal:
         index, kind = said["i"], said["t"]
         if kind == "intent":
             before = None if said["b"] is None else bytes.fromhex(said["b"])
-            self.entries[index] = Entry(bytes.fromhex(said["d"]), before, said["v"], said["k"])
+            earlier = self.entries.get(index)
+            labels = None if earlier is None else earlier.labels
+            self.entries[index] = Entry(bytes.fromhex(said["d"]), before, said["v"], said["k"], labels=labels)
+        elif kind == "labels":
+            self.entries[index].labels = said["k"]
         elif kind == "done":
             self.entries[index].done, self.entries[index].version = True, said["v"]
         elif kind in {"undone", "refused"}:

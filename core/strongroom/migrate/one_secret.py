@@ -9,8 +9,9 @@ from strongroom.difference import Change, changes
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, shown
 from strongroom.front import Front
 from strongroom.migrate.comparing import Do, decide
-from strongroom.migrate.drift import labels_of, readable_versions
+from strongroom.migrate.drift import readable_versions
 from strongroom.migrate.items import OnConflict
+from strongroom.migrate.sources import known_labels
 from strongroom.model import Secret, Value, Version
 
 
@@ -123,13 +124,13 @@ class Copy:
         if not labels or "versioned" not in self._target.capabilities:
             return ()
         before = self._target.read_metadata(self._to)
-        after = {**before, **{name: str(text) for name, text in labels.items()}}
+        after = {**before, **labels}
         if after != before:
             self._target.write_metadata(self._to, after)
         return tuple(labels)
 
-    def _labels(self) -> dict[str, Value]:
-        return labels_of(self._source, self._secret) if "versioned" in self._source.capabilities else {}
+    def _labels(self) -> dict[str, str]:
+        return known_labels(self._source, self._secret) if "versioned" in self._source.capabilities else {}
 
     def _lost(self) -> list[str]:
         lost: list[str] = []

@@ -28,6 +28,7 @@ _ITEM = (
     "source_version",
     "target_version",
     "cautions",
+    "labels",
 )
 _KEY = ("name", "change", "size")
 _MAPPING = PlannedMapping._fields
@@ -154,6 +155,7 @@ class _Reader:
             source_version=table.version("source_version"),
             target_version=table.version("target_version"),
             cautions=self._share(table.texts("cautions")),
+            labels=self._share(table.texts("labels")),
         )
 
     def _share(self, value: _T) -> _T:

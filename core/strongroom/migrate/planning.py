@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
@@ -26,12 +26,13 @@ from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.endpoints import Endpoint, Endpoints
 from strongroom.migrate.home import Home
 from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, State
+from strongroom.migrate.labels import lacking, own, to_write
 from strongroom.migrate.pace import Pace
 from strongroom.migrate.parallel import OUTAGES, OutageWatch, read_each
 from strongroom.migrate.planned_mapping import planned_mapping
 from strongroom.migrate.report import OnProgress
 from strongroom.migrate.selection import Selection
-from strongroom.migrate.sources import Source
+from strongroom.migrate.sources import Source, labels_of
 from strongroom.migrate.spi import Failure
 from strongroom.model import Secret, check_path
 
@@ -91,7 +92,7 @@ def plan(
         memory = _memory(home, identifier)
         if memory is not None:
             stack.callback(memory.kept.close)
-        planner = _Planner(front, selection, memory, Pace("plan", None, progress))
+        planner = _Planner(front, selection, on_conflict, memory, Pace("plan", None, progress))
         planner.expect(_listed(front, selection))
         for source in opened:
             planner.add(source)
@@ -138,14 +139,19 @@ class _Planner:
     Args:
         target: the store that would be written.
         selection: where each secret belongs.
+        on_conflict: what becomes of those in conflict.
         memory: keeps the digests.
         pace: is told of each secret.
     """
 
-    def __init__(self, target: Front, selection: Selection, memory: _Memory | None, pace: Pace) -> None:
+    def __init__(
+        self, target: Front, selection: Selection, on_conflict: OnConflict, memory: _Memory | None, pace: Pace
+    ) -> None:
         self.items: list[Item] = []
         self._target = target
+        self._has_labels = "versioned" in target.capabilities
         self._selection = selection
+        self._on_conflict = on_conflict
         self._memory = memory
         self._pace = pace
         self._claims: dict[str, int] = {}
@@ -242,17 +248,43 @@ class _Planner:
                 logger.warning("What the secrets are now is not remembered: %s", error.strerror)
                 self._memory = None
         reasons = ["the target has another value for a key of it"] if item.state is State.CONFLICT else []
+        writes_data = item.state is not State.EQUAL
+        if labels := own(secret.metadata):
+            item = self._labelled(item, labels, there)
         try:
-            if item.state is not State.EQUAL:
+            if writes_data:
                 self._target.vet(item.path, {**({} if there is None else there.data), **secret.data})
-            item = replace(item, cautions=source.cautions(item.source_path))
+            item = replace(item, cautions=(*source.cautions(item.source_path), *item.cautions))
             self._checks.saw(item)
         except OUTAGES as error:
             self._checks.saw(error)  # which ends the plan where it is one of many in a row
             reasons.append(f"it could not be checked: {_words(error)}")
         except StoreError as error:
-            return replace(item, state=State.IMPOSSIBLE, reason=_words(error))
+            return replace(item, state=State.IMPOSSIBLE, reason=_words(error), labels=())
         return replace(item, reason="; ".join(reasons))
+
+    def _labelled(self, item: Item, labels: dict[str, str], there: Secret | None) -> Item:
+        """The item with the labels that it is to get: where its data are all there, it is changed by them alone."""
+        if item.state is State.CONFLICT and self._on_conflict is OnConflict.SKIP:
+            return item
+        if not self._has_labels:
+            return _cautioned(item, "labels, of which the target has none", labels)
+        held: dict[str, str] = {}
+        if there is not None:
+            try:
+                held = labels_of(self._target, there)
+            except StoreError as error:  # whoever writes them asks again
+                self._checks.saw(error)
+        names = tuple(to_write(labels, held, self._on_conflict))
+        if others := [name for name in lacking(labels, held, labels) if name not in names]:
+            item = _cautioned(item, "labels, of which the target's own stay", others)
+        if names and item.state is State.EQUAL:
+            item = replace(item, state=State.CHANGE)
+        return replace(item, labels=names)
+
+
+def _cautioned(item: Item, what: str, labels: Iterable[str]) -> Item:
+    return replace(item, cautions=(*item.cautions, f"{what}: {', '.join(map(shown, labels))}"))
 
 
 def _fault(path: str) -> str:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from strongroom.errors import SecretNotFoundError, StoreError, StrongroomError, UnsupportedOperationError
+from strongroom.errors import (
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StrongroomError,
+    UnsupportedOperationError,
+)
 from strongroom.front import Front
+from strongroom.migrate.labels import own
 from strongroom.migrate.parallel import read_each
 from strongroom.migrate.selection import Selection
 from strongroom.migrate.spi import Failure, Importer
 from strongroom.model import Secret, check_data, check_path
+from strongroom.version_rules import check_labels
 
 _R = TypeVar("_R")
 
@@ -23,11 +32,15 @@ class Source(Protocol):
     name: str
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
-        """Every secret that the selection takes, in bounded memory."""
+        """Every secret that the selection takes, with its labels, in bounded memory."""
         ...
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
-        """Each of these paths as it is now, in any order."""
+        """Each of these paths as it is now, in any order. Its labels may have to be asked for."""
+        ...
+
+    def labels(self, secret: Secret) -> dict[str, str]:
+        """The labels of a secret that was read again."""
         ...
 
     def cautions(self, path: str) -> tuple[str, ...]:
@@ -63,16 +76,21 @@ class StoreSource:
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
         """Every secret that the selection takes, as it comes."""
-        paths = filter(selection.takes, self._front.walk(selection.from_prefix))
-        for path, outcome in read_each(self._front, paths):
+        labels: dict[str, Mapping[str, str]] = {}
+        for path, outcome in read_each(self._front, self._taken(selection, labels)):
+            listed = labels.pop(path, None)
             if isinstance(outcome, Secret):
-                yield outcome
+                yield replace(outcome, metadata={**outcome.metadata, **listed}) if listed else outcome
             elif not isinstance(outcome, SecretNotFoundError):
                 yield Failure(path, outcome)
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
         """Each of these paths as it is now, in any order."""
         return read_each(self._front, paths)
+
+    def labels(self, secret: Secret) -> dict[str, str]:
+        """The secret's labels."""
+        return labels_of(self._front, secret)
 
     def cautions(self, path: str) -> tuple[str, ...]:
         """What a copy of the secret would lack."""
@@ -81,6 +99,14 @@ class StoreSource:
     def delete(self, path: str) -> None:
         """Removes the secret."""
         self._front.delete(path)
+
+    def _taken(self, selection: Selection, labels: dict[str, Mapping[str, str]]) -> Iterator[str]:
+        """The paths that the selection takes; what the listing says of their labels is put aside."""
+        for path, listed in self._front.walk_labels(selection.from_prefix):
+            if selection.takes(path):
+                if listed:
+                    labels[path] = listed
+                yield path
 
 
 class ImporterSource:
@@ -112,6 +138,10 @@ class ImporterSource:
         for path in wanted:
             yield path, SecretNotFoundError(path, store=self.name)
 
+    def labels(self, secret: Secret) -> dict[str, str]:
+        """Those that came with the secret."""
+        return own(secret.metadata)
+
     def cautions(self, path: str) -> tuple[str, ...]:
         """None are known."""
         del path
@@ -142,7 +172,26 @@ def _checked(secret: Secret, source: str) -> Secret | Failure:
     try:
         check_path(secret.path)
         check_data(secret.path, secret.data)
+        check_labels(secret.path, secret.metadata)
     except StoreError as error:
         error.store = error.store or source
         return Failure(secret.path, error)
     return secret
+
+
+def labels_of(front: Front, secret: Secret) -> dict[str, str]:
+    """The labels that came with a secret of this store, else what the store says when it is asked.
+
+    Raises:
+        StoreError: it does not say.
+    """
+    came = own(secret.metadata)
+    return came if came or "versioned" not in front.capabilities else own(front.read_metadata(secret.path))
+
+
+def known_labels(front: Front, secret: Secret) -> dict[str, str]:
+    """`labels_of`, and none where they are denied: a right of its own, which who may read a secret need not have."""
+    try:
+        return labels_of(front, secret)
+    except PermissionDeniedError:
+        return {}

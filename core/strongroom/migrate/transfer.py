@@ -6,15 +6,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError
+from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StrongroomError
 from strongroom.front import Front
 from strongroom.migrate.backup import Backup
 from strongroom.migrate.comparing import SOURCE_CHANGED, Do, decide, source_changed, target_changed
 from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.items import Plan, State
 from strongroom.migrate.journal import Entry, Journal
+from strongroom.migrate.labelling import Labeller
 from strongroom.migrate.pace import Rate
 from strongroom.migrate.parallel import OutageWatch, Write, read_each, write_each
 from strongroom.migrate.report import ItemState
@@ -28,7 +29,16 @@ _GROUP = 256
 """How many writes share one wait for the disk."""
 
 _GROUP_UNCHECKED = 32
-"""The same without check-and-set: what was read of the target is to be young when it is replaced."""
+"""The same without check-and-set: what was read of the target is to be young when it is replaced. So it is where labels
+are written after each group, while all else waits."""
+
+
+class _Held(NamedTuple):
+    """An item whose data the target has, with the secret of the source and the version that it made."""
+
+    item: int
+    secret: Secret
+    version: Version | None
 
 
 @dataclass(frozen=True)
@@ -75,10 +85,13 @@ class Transfer:
         self._memory = memory
         self._results = results
         self._rate = rate
-        self._size = rate.at_once(_GROUP if target.checked else _GROUP_UNCHECKED)
+        self._labels = any(item.labels for item in plan.items)
+        self._size = rate.at_once(_GROUP if target.checked and not self._labels else _GROUP_UNCHECKED)
         self._begun = {index: entry for index, entry in memory.journal.entries.items() if not entry.done}
-        self._under_way: dict[str, int] = {}
+        self._under_way: dict[str, tuple[int, Secret]] = {}
         self._lost: list[int] = []
+        self._unlabelled: list[_Held] = []
+        self._labeller = Labeller(plan, target, memory.journal, memory.backup)
 
     def run(self, name: str, indices: Sequence[int]) -> None:
         """Writes the items of one source. What becomes of each is in the results.
@@ -98,14 +111,18 @@ class Transfer:
     def _write(self, source: Source, indices: Sequence[int], *, again: bool) -> None:
         groups, watch = self._groups(source, indices, again=again), OutageWatch()
         # A batch looks ahead, and would send at once what waits for the rate: then each group is a batch of its own.
-        for batch in groups if self._rate.is_limited else (chain.from_iterable(groups),):
+        # Labels follow a group: within a batch, what is under way would run out of time meanwhile.
+        for batch in groups if self._rate.is_limited or self._labels else (chain.from_iterable(groups),):
             self._send(batch, watch, again=again)
+            if self._unlabelled:
+                self._carry_labels(source, watch)
 
     def _send(self, writes: Iterable[Write], watch: OutageWatch, *, again: bool) -> None:
         with closing(_closable(write_each(self._target, writes))) as outcomes:
             for path, outcome in outcomes:
-                if (index := self._under_way.pop(path, None)) is None:
+                if (sent := self._under_way.pop(path, None)) is None:
                     continue
+                index, secret = sent
                 if isinstance(outcome, ConflictError):
                     self._memory.journal.refused(index)  # what is there is not ours, even where it is the same
                     if not again:
@@ -115,7 +132,7 @@ class Transfer:
                 elif isinstance(outcome, StrongroomError):
                     self._results.fail(index, outcome)
                 else:
-                    self._done(index, outcome)
+                    self._held(_Held(index, secret, outcome))
                 watch.saw(outcome)
 
     def _groups(self, source: Source, indices: Sequence[int], *, again: bool) -> Iterator[list[Write]]:
@@ -175,7 +192,7 @@ class Transfer:
         changed = False
         if (begun := self._begun.get(index)) is not None:
             if current is not None and there == begun.digest:
-                self._done(index, current.version)  # the write that nobody saw the end of
+                self._held(_Held(index, secret, current.version))  # the write that nobody saw the end of
                 return None
             changed = there != begun.before
         if source_changed(item, secret, same=None if source_digest is None else source_digest == mine):
@@ -185,23 +202,48 @@ class Transfer:
             same = None if target_digest is None or there is None else target_digest == there
             changed = target_changed(item, secret, current, same=same)
         decision = decide(secret, current, self._plan.on_conflict, changed=changed)
+        before = None if current is None else current.version
+        if decision.do is Do.KEEP and item.labels:
+            self._memory.journal.intend(index, Entry(there or mine, there, before, None))
+            self._held(_Held(index, secret, before))
+            return None
         if decision.do is not Do.WRITE:
-            state = ItemState.SKIPPED if decision.do is Do.LEAVE else ItemState.CONFLICT
+            state = ItemState.CONFLICT if decision.do is Do.CONFLICT else ItemState.SKIPPED
             self._results.put(index, state, decision.reason)
             return None
         place = None
         if current is not None:
             place = self._memory.backup.put(item.path, current.data)
-        before = None if current is None else current.version
         self._memory.journal.intend(
             index, Entry(mine if current is None else digest(decision.data), there, before, place)
         )
-        self._under_way[item.path] = index
+        self._under_way[item.path] = index, secret
         return Write(item.path, decision.data, before)
 
-    def _done(self, index: int, version: Version | None) -> None:
+    def _held(self, held: _Held) -> None:
+        """The target has the item's data; it is done, unless labels are to follow."""
+        if self._plan.items[held.item].labels:
+            self._unlabelled.append(held)
+        else:
+            self._done(held.item, held.version)
+
+    def _carry_labels(self, source: Source, watch: OutageWatch) -> None:
+        waiting = {held.item: held for held in self._unlabelled}
+        self._unlabelled.clear()
+        for index, failure in self._labeller.carry(source, [held[:2] for held in waiting.values()]):
+            watch.saw(failure)
+            version = waiting[index].version
+            if failure is None:
+                self._done(index, version)
+            elif isinstance(failure, PermissionDeniedError):  # a right of its own, which no migration needs
+                self._done(index, version, f"its labels are not carried: {failure}")
+            else:
+                reason = f"its data are written, and its labels are not: {failure}"
+                self._results.put(index, ItemState.FAILED, reason, error=failure)
+
+    def _done(self, index: int, version: Version | None, reason: str = "") -> None:
         self._memory.journal.done(index, version)
-        self._results.put(index, ItemState.DONE, version=version)
+        self._results.put(index, ItemState.DONE, reason, version=version)
 
 
 def _closable(outcomes: Iterator[_T]) -> Generator[_T, None, None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from strongroom.config import Config
 from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
@@ -15,6 +16,8 @@ from strongroom.migrate.endpoints import Endpoint, Endpoints
 from strongroom.migrate.home import Home
 from strongroom.migrate.items import Plan
 from strongroom.migrate.journal import Entry, Journal
+from strongroom.migrate.labelling import give_back
+from strongroom.migrate.labels import Record, record_of
 from strongroom.migrate.parallel import OutageWatch, Write, in_threads, read_each, write_each
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
@@ -36,9 +39,10 @@ def undo(
 
     Only what still is as the run wrote it is touched: by its version where the target has versions, and by its data. A
     secret that the run made is deleted; one that it changed gets its old data, from the version that the target kept,
-    else from the run's encrypted backup. A later change is left alone and reported. Where the target has no
-    check-and-set, and for every deletion, a change in the moment between reading and writing would be lost. To undo
-    what broke off, undo again.
+    else from the run's encrypted backup. Its labels come first: those that the run wrote are as they were. A later
+    change, of data or of such a label, is left alone and reported, with all of the secret. Where the target has no
+    check-and-set, for labels and for every deletion, a change in the moment between reading and writing would be lost.
+    To undo what broke off, undo again.
 
     Args:
         run: its name; None is the last one that had something to write.
@@ -74,6 +78,22 @@ def undo(
         return results.report(stopped)
 
 
+class _Step(NamedTuple):
+    """What undoes an item.
+
+    Attributes:
+        path: the secret.
+        labels: what the run made of its labels, where it made anything of them.
+        write: what it held before.
+        deletes: it is deleted.
+    """
+
+    path: str
+    labels: Record | None
+    write: Write | None = None
+    deletes: bool = False
+
+
 class _Undoer:
     def __init__(  # noqa: PLR0917  # each is one thing that undoing needs
         self, plan: Plan, target: Front, journal: Journal, backup: Backup, digester: Digester, results: Results
@@ -104,43 +124,58 @@ class _Undoer:
         for path, outcome in read_each(self._target, list(at)):
             self._watch.saw(outcome)
             there[at[path]] = outcome
-        deletions: list[str] = []
-        writes: list[Write] = []
+        steps: dict[int, _Step] = {}
         for index in indices:
             current = there[index]
             if isinstance(current, StoreError) and not isinstance(current, SecretNotFoundError):
                 self._results.fail(index, current)
-                continue
-            step = self._step(index, current if isinstance(current, Secret) else None)
-            if isinstance(step, Write):
-                writes.append(step)
-            elif step is not None:
-                deletions.append(step)
-        for path, made in write_each(self._target, writes):
+            elif (step := self._step(index, current if isinstance(current, Secret) else None)) is not None:
+                steps[index] = step
+        self._give_labels_back(steps)
+        for path, made in write_each(self._target, [step.write for step in steps.values() if step.write is not None]):
             self._settle(at[path], made)
-        for path, failure in in_threads(self._delete, deletions):
+        for path, failure in in_threads(self._delete, [step.path for step in steps.values() if step.deletes]):
             self._settle(at[path], failure)
+        for index, step in steps.items():
+            if step.write is None and not step.deletes:
+                self._journal.undone(index)
+                if step.labels is None:
+                    self._results.put(index, ItemState.SKIPPED, "the target holds what it held before")
+                else:
+                    self._results.put(index, ItemState.DONE)
 
-    def _step(self, index: int, current: Secret | None) -> Write | str | None:
-        """What undoes an item: a write, or the path to delete; None where its result is known."""
+    def _step(self, index: int, current: Secret | None) -> _Step | None:
+        """What undoes an item; None where its result is known."""
         entry, path = self._journal.entries[index], self._plan.items[index].path
         digest = None if current is None else self._digester.digest(current.data)
-        if current is not None and digest == entry.digest and _is_ours(current.version, entry):
-            if entry.before is None:
-                return path
-            try:
-                return Write(path, self._before(path, entry), current.version)
-            except StrongroomError as error:
-                self._results.fail(index, error)
-                return None
+        try:
+            labels = None if entry.labels is None else record_of(self._backup.get(entry.labels, path))
+            if current is not None and entry.digest == entry.before:  # its labels alone were written
+                return _Step(path, labels)
+            if current is not None and digest == entry.digest and _is_ours(current.version, entry):
+                if entry.before is None:
+                    return _Step(path, labels, deletes=True)
+                return _Step(path, labels, Write(path, self._before(path, entry), current.version))
+        except StrongroomError as error:
+            self._results.fail(index, error)
+            return None
         if digest == entry.before:  # never written, or undone by a run that broke off
-            self._journal.undone(index)
-            self._results.put(index, ItemState.SKIPPED, "the target holds what it held before")
-        elif current is None:
-            self._results.put(index, ItemState.CONFLICT, f"{_LATER_CHANGE}: it was deleted")
-        else:
-            self._results.put(index, ItemState.CONFLICT, _LATER_CHANGE)
+            return _Step(path, labels)
+        gone = ": it was deleted" if current is None else ""
+        self._results.put(index, ItemState.CONFLICT, f"{_LATER_CHANGE}{gone}")
         return None
+
+    def _give_labels_back(self, steps: dict[int, _Step]) -> None:
+        """Before the data: a service may take no label of what is deleted. What cannot be done is a step no more."""
+        given = [(index, step.path, step.labels) for index, step in steps.items() if step.labels is not None]
+        for index, failure in in_threads(lambda each: (each[0], give_back(self._target, *each[1:])), given):
+            self._watch.saw(failure)
+            if failure is not None:
+                del steps[index]
+            if isinstance(failure, ConflictError):
+                self._results.put(index, ItemState.CONFLICT, failure.reason, error=failure)
+            elif failure is not None:
+                self._results.fail(index, failure)
 
     def _before(self, path: str, entry: Entry) -> Mapping[str, Value]:
         """What the secret held before: the target's own old version, where it still is what it was; else the backup."""

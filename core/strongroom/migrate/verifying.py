@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from strongroom.config import Config
-from strongroom.errors import SecretNotFoundError, StrongroomError
+from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
 from strongroom.front import Front
 from strongroom.migrate.comparing import HAS_ALL, covers, differing
 from strongroom.migrate.digests import Digester
@@ -15,10 +15,11 @@ from strongroom.migrate.endpoints import Endpoint, Endpoints
 from strongroom.migrate.home import Home
 from strongroom.migrate.items import Item, OnConflict, Plan, State
 from strongroom.migrate.journal import Entry
+from strongroom.migrate.labels import lacking
 from strongroom.migrate.parallel import OutageWatch, read_each
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
-from strongroom.migrate.sources import Source
+from strongroom.migrate.sources import Source, labels_of
 from strongroom.model import Secret
 
 
@@ -33,8 +34,8 @@ def verify(
     """Reads what a run wrote back from the target, and compares it with the source as it is now.
 
     The stores themselves are asked, past every cache. A secret is verified when the target has every key that the
-    source has, with the same value. Where the source cannot be read any more, and where a conflict was merged, it is
-    verified when the target holds what was written, by the digests in the journal.
+    source has, with the same value, and the labels that were carried. Where the source cannot be read any more, and
+    where a conflict was merged, it is verified when the target holds what was written, by the digests in the journal.
 
     Args:
         run: its name; None is the last one that had something to write.
@@ -103,7 +104,10 @@ class Verifier:
             if (found := self._waiting.pop(path, None)) is not None:
                 watch.saw(outcome)
                 index, secret = found
-                self._results.put(index, *self._verdict(index, secret, outcome), error=_error(outcome))
+                state, reason = self._verdict(index, secret, outcome)
+                if state is ItemState.DONE and isinstance(secret, Secret) and isinstance(outcome, Secret):
+                    state, reason = self._with_labels(source, index, secret, outcome, reason)
+                self._results.put(index, state, reason, error=_error(outcome))
 
     def _asked(self, source: Source, indices: list[int]) -> Iterator[str]:
         at = {self._plan.items[index].source_path: index for index in indices}
@@ -133,6 +137,22 @@ class Verifier:
         written = self._is_as_written(entry, target)
         since = "the source was changed since" if written else "the target is not what the source is"
         return ItemState.FAILED, f"{since}: {keys}"
+
+    def _with_labels(self, source: Source, index: int, mine: Secret, its: Secret, reason: str) -> tuple[ItemState, str]:
+        """The verdict on a secret whose data are right. Denied labels fail nothing, as when they are carried."""
+        item, entry = self._plan.items[index], self._entries.get(index)
+        if not item.labels:
+            return ItemState.DONE, reason
+        denied = "its labels were not carried" if entry and entry.done and entry.labels is None else ""
+        try:
+            missing = lacking(source.labels(mine), labels_of(self._target, its), item.labels)
+        except PermissionDeniedError as error:
+            return ItemState.DONE, denied or f"its labels are not known: {error}"
+        except StoreError as error:
+            return ItemState.FAILED, f"its labels cannot be read: {error}"
+        if not missing or denied:
+            return ItemState.DONE, denied if missing else reason
+        return ItemState.FAILED, f"the target does not have the source's labels: {', '.join(map(shown, missing))}"
 
     def _is_as_written(self, entry: Entry | None, target: Secret) -> bool:
         return entry is not None and self._digester.digest(target.data) == entry.digest

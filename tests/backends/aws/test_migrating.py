@@ -8,7 +8,7 @@ from strongroom.difference import same
 from strongroom.errors import ConflictError, InvalidPathError, SecretTooLargeError
 from strongroom.front import Front
 from strongroom.memory import MemoryStore
-from strongroom.migrate import State, apply, plan, verify
+from strongroom.migrate import State, apply, plan, undo, verify
 from strongroom.testing import CASES
 from strongroom_vault.opening import open_vault
 
@@ -50,6 +50,72 @@ def test_there_and_back_is_identical(aws, openbao, tmp_path, kind):
     assert not [path for path, data in held.items() if not same(back[path], data)]
     for front in (first, last, there):
         front.close()
+
+
+def test_labels_go_there_and_back_as_tags(aws, openbao, tmp_path):
+    """Vault → AWS → Vault: also of a secret that is one text, whose form is a label of ours."""
+    mounts = [openbao.fresh_mount(version=2) for _ in range(2)]
+    first, last = (Front(open_vault(url=openbao.url, token=openbao.token, mount=mount), "vault") for mount in mounts)
+    there = Front(aws.open_secrets(restore=True, fold="plain"), "aws")
+    held = {"one": {"value": "text"}, "several": {"a": 1, "b": 2}, "without": {"k": 1}}
+    labels = {"one": {"owner": "billing", "empty": "x y"}, "several": {"owner": "Zahlungen"}, "without": {}}
+    for path, data in held.items():
+        first.write(path, data)
+        first.write_metadata(path, labels[path])
+    aws.secrets.create_secret(Name=aws.name("several"), SecretString='{"a": 1}', Tags=[{"Key": "own", "Value": "kept"}])
+    for source, target, name in ((first, there, "there"), (there, last, "back")):
+        ends, home = {"source": source, "target": target}, tmp_path / name
+        made = plan("source", "target", stores=ends, home=home)
+        own = {"own": "kept"} if target is there else {}
+        for again in (True, False):
+            assert apply(made, stores=ends, home=home).ok
+            carried = {path: dict(target.read_metadata(path)) for path in held}
+            assert carried == {**labels, "several": {"own": "kept", "owner": "Zahlungen"}}
+            assert verify(stores=ends, home=home).ok
+            if again:
+                assert undo(stores=ends, home=home).ok
+                assert (target.read_metadata("several"), target.read_metadata("one")) == (own, {})
+    for front in (first, last, there):
+        front.close()
+
+
+def test_tags_are_listed_and_asked_for_only_where_there_are_some(aws, tmp_path):
+    """A secret without tags takes no request more than before there were labels in migrations."""
+    store, target = aws.open_secrets(), MemoryStore()
+    for number in range(3):
+        store.write(f"s{number}", {"k": number})
+    ends = {"source": store, "target": target}
+
+    def moved_with():
+        aws.forget()
+        made = plan("source", "target", stores=ends, home=tmp_path)
+        planned = list(aws.asked)
+        aws.forget()
+        apply(made, stores=ends, home=tmp_path)
+        return planned, list(aws.asked)
+
+    planned, applied = moved_with()
+    assert planned.count("ListSecrets") == 1
+    assert planned.count("DescribeSecret") == 3  # what a copy would lack
+    assert applied == ["BatchGetSecretValue"]
+    store.write_metadata("s1", {"owner": "billing"})
+    planned, applied = moved_with()
+    assert (planned.count("ListSecrets"), planned.count("DescribeSecret")) == (1, 3)
+    assert applied == ["BatchGetSecretValue", "DescribeSecret"]
+    assert target.read_metadata("s1") == {"owner": "billing"}
+
+
+def test_denied_tags_fail_nothing(aws, tmp_path):
+    source, target = MemoryStore(), aws.open_secrets()
+    source.write("a", {"k": 1})
+    source.write_metadata("a", {"owner": "billing"})
+    ends = {"source": source, "target": target}
+    made = plan("source", "target", stores=ends, home=tmp_path)
+    aws.refuse("TagResource", "AccessDeniedException")
+    report = apply(made, stores=ends, home=tmp_path)
+    assert "its labels are not carried" in report.results[0].reason
+    assert verify(stores=ends, home=tmp_path).ok
+    assert target.read_metadata("a") == {}
 
 
 def test_location_is_the_prefix(aws):

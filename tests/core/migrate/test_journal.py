@@ -52,6 +52,14 @@ def test_what_was_synced_is_there_again(file):
     assert entries(file) == {0: ENTRY, 1: Entry(b"e" * 32, None, None, None, done=True, version="v7")}
 
 
+def test_what_was_made_of_labels_is_kept_when_the_item_is_begun_anew(file):
+    """The data may have to be written again, after somebody else's; the labels were written by this run already."""
+    written(file, lambda journal: (journal.intend(0, ENTRY), journal.label(0, 40), journal.intend(0, ENTRY)))
+    assert entries(file)[0].labels == 40
+    written(file, lambda journal: journal.label(0, None))
+    assert entries(file)[0].labels is None
+
+
 def test_every_length_of_a_torn_end_is_survived(file):
     """A kill cuts a write anywhere: what is whole counts, and what is written next stands on a line of its own."""
     content = written(file, lambda journal: (journal.intend(0, ENTRY), journal.done(0, 4)))

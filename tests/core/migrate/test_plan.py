@@ -304,6 +304,7 @@ items = st.builds(
     versions,
     versions,
     st.lists(texts, max_size=2).map(tuple),
+    st.lists(texts, max_size=2).map(tuple),
 )
 plans = st.builds(
     Plan,
@@ -347,6 +348,7 @@ def document(**changes):
         (document(items=[{**document()["items"][0], "target_version": True}]), "item 1: target_version"),
         (document(items=[{**document()["items"][0], "keys": [{"name": "k"}]}]), "item 1: keys"),
         (document(items=[{**document()["items"][0], "value": "x"}]), "item 1"),
+        (document(items=[{**document()["items"][0], "labels": {"owner": "x"}}]), "item 1: labels"),
     ],
 )
 def test_what_is_no_plan_is_refused_and_said_where(changed, said):
