@@ -107,6 +107,7 @@ def _described(item: Item, *, writes: bool) -> Mapping[str, Value]:
         "source_version": item.source_version,
         "target_version": item.target_version,
         "cautions": list(item.cautions),
+        "labels": list(item.labels),
     }
 
 
@@ -115,12 +116,12 @@ def _row(item: Item, *, several: bool) -> Iterator[Cell | str]:
     yield output.state(item.state.value)
     if several:
         yield shown(item.source) + f"\n{shown(item.source_path)}" * (item.path not in {"", item.source_path})
-    keys = _keys(item)
+    keys = "\n".join(filter(None, (_keys(item), f"labels: {_labels(item)}" * bool(item.labels))))
     yield keys if keys and item.state is State.CONFLICT else "\n".join(filter(None, (reason(item), keys)))
 
 
 def _fields(item: Item) -> tuple[str, ...]:
-    """One line: state, path at the target, source, path there, keys, reason and cautions."""
+    """One line: state, path at the target, source, path there, keys, reason, cautions and labels."""
     keys = ", ".join(f"{shown(key.name)} {_sized(key)}{key.change.value}" for key in item.keys)
     return (
         item.state.value,
@@ -130,7 +131,12 @@ def _fields(item: Item) -> tuple[str, ...]:
         keys,
         _line(reason(item)),
         _line("; ".join(item.cautions)),
+        _labels(item),
     )
+
+
+def _labels(item: Item) -> str:
+    return ", ".join(map(shown, item.labels))
 
 
 def _sized(key: PlannedKey) -> str:

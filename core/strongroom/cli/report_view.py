@@ -39,11 +39,12 @@ def exit_code(report: Report) -> ExitCode:
 def write(report: Report, *, color: bool) -> None:
     """What became of each secret, on stdout: on a terminal of those that are to be known, else a line for each."""
     from strongroom.migrate import ItemState
+    from strongroom.migrate.comparing import HAS_ALL
 
     if not output.is_terminal():
         output.write_lines("\t".join(_fields(report, result)) for result in report.results)
         return
-    told = [result for result in report.results if result.state is not ItemState.DONE]
+    told = [one for one in report.results if one.state is not ItemState.DONE or one.reason not in {"", HAS_ALL}]
     if told:
         columns = ("path", report.action.value, "why")
         output.write_table(columns, (_row(result) for result in told), color=color)

@@ -517,6 +517,35 @@ def test_the_table_is_as_wide_as_the_terminal(terminal, script, monkeypatch, col
     assert CANARY not in shown
 
 
+def test_labels_are_named_and_what_they_say_is_never_shown(terminal, script, command, openbao, kv2, monkeypatch):
+    """In the table, on the line and in the document; and where the target has none, that is said."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    openbao.call("POST", f"{kv2}/data/a", {"data": {"k": CANARY}})
+    openbao.call("POST", f"{kv2}/metadata/a", {"custom_metadata": {"owner": CANARY, "tier": CANARY}})
+    to = ("--from", f"vault:{kv2}", "--to", f"vault:{openbao.fresh_mount()}")
+    line = command("migrate", "plan", *to).out.decode().rstrip("\n")
+    assert line.split("\t") == ["create", "a", f"vault:{kv2}", "a", "k 11B added", "", "", "owner, tier"]
+    assert json.loads(command("migrate", "plan", *to, "--json").out)["items"][0]["labels"] == ["owner", "tier"]
+    none = command("migrate", "plan", "--from", f"vault:{kv2}", "--to", "json:out.json").out.decode().split("\t")
+    assert none[6:] == ["labels, of which the target has none: owner, tier", "\n"]
+    code, shown = terminal(script, "--no-color", "migrate", "plan", *to).ended()
+    assert (code, "labels: owner, tier" in shown, CANARY in shown) == (10, True, False)
+
+
+def test_labels_that_were_denied_are_told_on_a_terminal(terminal, script, openbao, kv2, monkeypatch):
+    """The secret is done, and its copy lacks something: that is in the table, and is no failure."""
+    target = openbao.fresh_mount()
+    openbao.call("POST", f"{kv2}/data/a", {"data": {"k": CANARY}})
+    openbao.call("POST", f"{kv2}/metadata/a", {"custom_metadata": {"owner": CANARY}})
+    may = {f"{kv2}/*": ["read", "list"], f"{target}/data/*": ["create", "read", "update"]}
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.issue_token(may))
+    screen = terminal(script, "--no-color", "migrate", "--from", f"vault:{kv2}", "--to", f"vault:{target}", "--yes")
+    code, shown = screen.ended()
+    assert (code, "its labels were not carried" in " ".join(shown.split())) == (0, True)
+
+
 def test_the_guides_words_work_on_a_real_server(command, openbao, kv2, monkeypatch):
     """To Vault by default: the mapping is exported, edited and used; and undone again."""
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
