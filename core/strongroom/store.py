@@ -295,7 +295,11 @@ class VersionedStore(Protocol):
         ...
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
-        """The secret's own labels. They belong to all its versions, and stay when it is deleted."""
+        """The secret's own labels. They belong to all its versions, and stay when it is deleted.
+
+        They *must* come with `read`, as the secret's metadata, too; where that would take a request more for each
+        secret, the store *may* be a `LabelledStore` instead.
+        """
         ...
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:

@@ -114,6 +114,15 @@ class History(Basis):
         assert dict(front.read_metadata(PATH)) == {}
 
     @needs("versioned")
+    def test_labels_come_with_the_secret_or_with_the_list(self, opened: Opened) -> None:
+        """A migration finds them without asking for each secret. The list with labels names what the list names."""
+        front = opened({PATH: secret_data(), "contract/other": secret_data()})
+        front.write_metadata(PATH, {"owner": "billing"})
+        listed = dict(front.walk_labels()) if front.listable else {PATH: {}}
+        assert not front.listable or sorted(listed) == sorted(front.walk())
+        assert {**front.read(PATH).metadata, **listed[PATH]}["owner"] == "billing"
+
+    @needs("versioned")
     def test_labels_belong_to_a_secret(self, opened: Opened) -> None:
         """They stay when it is deleted; where there never was one there are none, and labels make none."""
         front = opened({PATH: secret_data()})

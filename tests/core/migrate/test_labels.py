@@ -203,6 +203,8 @@ def test_a_conflict_that_is_skipped_gets_no_labels_and_one_that_is_merged_does(s
     made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
     apply(made, stores=stores, home=home)
     carried = {} if policy is OnConflict.SKIP else LABELS
+    (item,) = (item for item in made.items if item.path == "equal")
+    assert item.labels == tuple(carried)
     assert labels(stores["t"], "equal") == {**carried, "own": "kept"}
     assert stores["t"].read("equal").data == {"k": 9, "more": 9}
     assert verify(stores=stores, home=home).ok
@@ -217,6 +219,31 @@ def test_a_target_without_labels_is_said_and_nothing_is_tried(home):
     assert made.items[0].labels == ()
     assert apply(made, stores=stores, home=home).ok
     assert plan("s", "t", stores=stores, home=home).items[0].state is State.EQUAL
+
+
+def test_what_the_plan_does_not_name_is_not_carried(stores, home):
+    """A label that the source got since waits for the next plan; one that it lost is not to be had."""
+    made = plan("s", "t", stores=stores, home=home)
+    MemoryStore.write_metadata(stores["s"], "new", {"tier": "2", "later": "x"})
+    apply(made, stores=stores, home=home)
+    assert labels(stores["t"], "new") == {"tier": "2"}
+    assert verify(stores=stores, home=home).ok
+
+
+def test_labels_follow_each_group_of_writes(home):
+    """They do not wait for the last secret: what a run that breaks off has done is done whole."""
+    stores = {"s": MemoryStore(), "t": Labelled()}
+    for number in range(100):
+        stores["s"].write(f"s{number:02}", {"k": number})
+        stores["s"].write_metadata(f"s{number:02}", LABELS)
+    made = plan("s", "t", stores=stores, home=home)
+    written = []
+    stores["t"].write_if = lambda path, data, expected: (
+        written.append(len(stores["t"].asked)) or MemoryStore.write_if(stores["t"], path, data, expected)
+    )
+    assert apply(made, stores=stores, home=home).ok
+    assert written[0] == 0
+    assert written[-1] > 100
 
 
 def test_an_importers_labels_go_along(home):
