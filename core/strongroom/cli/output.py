@@ -149,7 +149,7 @@ def write_table(
         def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
             return Measurement.get(console, options, Text(self._text))
 
-        def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[Text]:
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
             text = re.sub(r"\S+", lambda word: "\n".join(folded(word[0], options.max_width)), self._text)
             # As Text, since what a store calls a thing may look like rich's markup.
             yield Text(text, self._style, overflow="fold")
