@@ -128,7 +128,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def kills(session: nox.Session) -> None:
-    """Migrations that are killed at every boundary of their journal, and at two hundred random points."""
+    """Migrations and their undoing, killed at every boundary of the journal, and at two hundred random points each."""
     install(session, "-e", ".[dev]")
     session.run("pytest", "tests/e2e/test_migrate_killed.py", *session.posargs, env={"TEST_MIGRATION_KILLS": "200"})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 from strongroom.model import Value
 
@@ -29,10 +30,10 @@ HARD: dict[str, dict[str, Value]] = {
 _DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
-from strongroom.migrate import apply, journal, parse_plan, resume, transfer
+from strongroom.migrate import apply, journal, parse_plan, resume, transfer, undo, undoing
 
-plan, home, at = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-transfer._GROUP = transfer._GROUP_UNCHECKED = 5
+step, plan, home, at = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+transfer._GROUP = transfer._GROUP_UNCHECKED = undoing._GROUP = 5
 write, count = journal.Journal._write, 0
 
 def boundary():
@@ -42,7 +43,7 @@ def boundary():
         os.kill(os.getpid(), signal.SIGKILL)
 
 def dying(self, content):
-    if count == 0:
+    if count == 0 and step != "undo":
         print("begun", flush=True)
     boundary()
     if count + 1 == at:
@@ -51,27 +52,42 @@ def dying(self, content):
     write(self, content)
     boundary()
 
+begun = False
+
+def first_step(self, *arguments):
+    global begun
+    if not begun:
+        begun = True
+        print("begun", flush=True)  # the target was read, and is written next
+    return undo_step(self, *arguments)
+
 journal.Journal._write = dying
-if plan:
+undo_step, undoing._Undoer._step = undoing._Undoer._step, first_step
+if step == "apply":
     apply(parse_plan(Path(plan).read_bytes()), home=home)
-else:
+elif step == "resume":
     resume(home=home)
+else:
+    undo(home=home)
 print("through", count, flush=True)
 """
 """Before each write to the journal, with half of it written, and after it, the process may be killed."""
 
 
 class Killable:
-    """`apply`, or `resume`, in another process.
+    """`apply` of a plan, or `resume` or `undo` of the last run, in another process.
 
     Args:
-        plan: the file of the plan; None resumes the last run.
+        step: which of them.
         home: where migrations are remembered.
         at: the boundary of the journal at which it is killed; 0 is none.
+        plan: the file of the plan.
     """
 
-    def __init__(self, plan: Path | None, home: Path, at: int = 0) -> None:
-        command = [sys.executable, "-c", _DRIVER, str(plan or ""), str(home), str(at)]
+    def __init__(
+        self, step: Literal["apply", "resume", "undo"], home: Path, at: int = 0, plan: Path | str = ""
+    ) -> None:
+        command = [sys.executable, "-c", _DRIVER, step, str(plan), str(home), str(at)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "begun\n"

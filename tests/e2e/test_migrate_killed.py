@@ -1,4 +1,4 @@
-"""A migration that is killed at any point: resuming makes the target what an unbroken run makes it, to the version."""
+"""A migration, or undoing it, killed at any point: going on makes the target what an unbroken run makes it, exactly."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 
 from migrating import Killable
 from strongroom.front import Front
-from strongroom.migrate import ItemState, OnConflict, dump_plan, plan, resume, runs, undo, verify
+from strongroom.migrate import ItemState, OnConflict, apply, dump_plan, parse_plan, plan, resume, runs, undo, verify
 from strongroom.model import Secret
 from strongroom_vault.opening import open_vault
 
 COUNT = 20
 BOUNDARIES = {"kv2": 30, "kv1": 18}
 """Labels have lines of their own in the journal, and version 1 has no labels."""
+UNDO_BOUNDARIES = 12
 SECRETS = {f"app/s{number:02}": {"user": f"u{number}", "port": number} for number in range(COUNT)}
 LABELS = {path: {"owner": f"team-{path}", "tier": "1"} for path in SECRETS if path not in {"app/s01", "app/s08"}}
 """Of what is made, of what is changed, and of what gets nothing else; so many that each group of writes has some."""
@@ -68,14 +69,35 @@ def check_target(target):
             assert target.read_metadata(path) == {**LABELLED_BEFORE.get(path, {}), **LABELS.get(path, {})}, path
 
 
+@pytest.fixture
+def applied(planned, tmp_path):
+    """The folder of migrations, after the plan was carried out."""
+    assert apply(parse_plan(planned.read_bytes()), home=tmp_path / "home").ok
+    return tmp_path / "home"
+
+
 def check_undone(target):
+    """The target holds what it held before, each secret that was changed as one version more, and none twice."""
     there = sorted(path for path, outcome in target.read_many(list(target.walk())) if isinstance(outcome, Secret))
     assert there == ["app/s03", "app/s04", "app/s05", "app/s06", "app/s17"]
     assert target.read("app/s06").data == {"user": "another"}
-    assert target.read("app/s17").data == {"user": "u17", "own": "kept"}
+    for path in ("app/s03", "app/s04", "app/s17"):
+        assert target.read(path).data == {"user": SECRETS[path]["user"], "own": "kept"}
+    assert target.read("app/s05").data == SECRETS["app/s05"]
     if "versioned" in target.capabilities:  # what is deleted has its labels still, where there are any
         labels = {path: target.read_metadata(path) for path in SECRETS}
         assert {path: found for path, found in labels.items() if found} == LABELLED_BEFORE
+        changed = {"app/s03", "app/s04", "app/s06", "app/s17"}
+        versions = {path: len(target.versions(path)) for path in SECRETS}
+        assert versions == {path: 3 if path in changed else 1 for path in SECRETS}
+
+
+def undo_again(target, home):
+    """Undoes what is left, and finds nothing to undo after that."""
+    assert undo(home=home).ok
+    check_undone(target)
+    assert undo(home=home).count(ItemState.SKIPPED) == COUNT
+    check_undone(target)
 
 
 def go_on(target, home):
@@ -97,7 +119,7 @@ def go_on(target, home):
 def test_killed_at_a_boundary_of_the_journal(target, planned, tmp_path, boundary):
     """Before a group of lines is written, with half of it written, and once it is on disk."""
     home = tmp_path / "home"
-    assert Killable(planned, home, boundary).wait() == -9
+    assert Killable("apply", home, boundary, planned).wait() == -9
     assert go_on(target, home)
     check_target(target)
     assert verify(home=home).ok
@@ -108,14 +130,14 @@ def test_killed_at_a_boundary_of_the_journal(target, planned, tmp_path, boundary
 @pytest.mark.parametrize(("target", "count"), BOUNDARIES.items(), indirect=["target"])
 def test_there_is_no_other_boundary(target, planned, tmp_path, count):
     """The numbers above are all that there are, so that none is left out."""
-    assert Killable(planned, tmp_path / "home", count + 1).wait() == 0
+    assert Killable("apply", tmp_path / "home", count + 1, planned).wait() == 0
     check_target(target)
 
 
 @pytest.mark.parametrize("seed", range(RANDOM_KILLS))
 def test_killed_at_a_random_point(target, planned, tmp_path, seed):
     home = tmp_path / "home"
-    Killable(planned, home, 0).kill_after(random.Random(seed).uniform(0.0, 0.15))
+    Killable("apply", home, plan=planned).kill_after(random.Random(seed).uniform(0.0, 0.15))
     if go_on(target, home):
         check_target(target)
 
@@ -123,8 +145,38 @@ def test_killed_at_a_random_point(target, planned, tmp_path, seed):
 def test_killed_again_while_resuming_is_no_different(target, planned, tmp_path):
     """Each kill leaves what the next resume needs: here none of four comes to its end."""
     home = tmp_path / "home"
-    assert Killable(planned, home, 8).wait() == -9
+    assert Killable("apply", home, 8, planned).wait() == -9
     for boundary in (2, 3, 5):
-        assert Killable(None, home, boundary).wait() == -9
+        assert Killable("resume", home, boundary).wait() == -9
     assert go_on(target, home)
     check_target(target)
+
+
+@pytest.mark.parametrize("boundary", range(1, UNDO_BOUNDARIES + 1))
+def test_undoing_killed_at_a_boundary_of_the_journal(target, applied, boundary):
+    """What it gave back is in the journal or is seen at the target: undoing again does the rest, and only that."""
+    assert Killable("undo", applied, boundary).wait() == -9
+    undo_again(target, applied)
+
+
+def test_undoing_has_no_other_boundary(target, applied):
+    """The numbers above are all that there are, so that none is left out."""
+    assert Killable("undo", applied, UNDO_BOUNDARIES + 1).wait() == 0
+    check_undone(target)
+
+
+@pytest.mark.parametrize("seed", range(RANDOM_KILLS))
+def test_undoing_killed_at_a_random_point(target, applied, seed):
+    Killable("undo", applied).kill_after(random.Random(seed).uniform(0.0, 0.15))
+    undo_again(target, applied)
+
+
+def test_undoing_killed_again_and_again_is_no_different(target, applied):
+    """And the plan can be carried out once more, as after an unbroken undo."""
+    for boundary in (1, 2, 3, 5, 1):
+        assert Killable("undo", applied, boundary).wait() == -9
+    undo_again(target, applied)
+    assert resume(runs(applied)[-1].name, home=applied).ok
+    assert {path: target.read(path).data for path in ("app/s00", "app/s06")} == {
+        path: SECRETS[path] for path in ("app/s00", "app/s06")
+    }
