@@ -9,6 +9,7 @@ import resource
 import stat
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -461,6 +462,78 @@ def test_a_full_disk_stops_the_run_before_it_writes(vault, kv2, mount, home, tmp
     assert len(list(mount(kv2).walk())) < 600
     assert resume(stores=stores, home=home).ok
     assert Counter(len(mount(kv2).versions(f"s{number:03}")) for number in range(600)) == {1: 600}
+
+
+PLACES = """
+[stores.mine]
+plugin = "vault"
+url = ["http://vault.example:8200/"]
+mount = "kv/"
+prefix = "app"
+namespace = "team"
+max_retries = 7
+auth = { method = "token", token = { env = "CI_TOKEN" } }
+
+[stores.elsewhere]
+plugin = "vault"
+url = "http://other.example:8200"
+mount = "kv"
+prefix = "app"
+
+[stores.file]
+plugin = "json"
+file = "sub/../out.json"
+encrypt_to = ["age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"]
+
+[stores.parameters]
+plugin = "aws-ssm"
+prefix = "/app"
+kms_key = "alias/mine"
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        (("vault:kv/app", "mine"), True),
+        (("vault:kv/app", "mine:kv/app"), True),
+        (("json:out.json", "json:./out.json", "file"), True),
+        (("aws-ssm:/app", "aws-ssm:app", "parameters"), True),
+        (("vault:kv/app", "vault:kv/other"), False),
+        (("vault:kv/app", "vault:kv2/app"), False),
+        (("vault:kv/app", "elsewhere"), False),
+        (("json:out.json", "json:other.json"), False),
+        (("json:out.json", "yaml:out.json"), False),
+        (("aws-ssm:/app", "aws-secretsmanager:app"), False),
+    ],
+)
+def test_names_of_one_place_are_one_target(names, alike, monkeypatch):
+    """Whatever else differs: retries, a login, a key to encrypt with. Another prefix of a mount is another target."""
+    Path("strongroom.toml").write_text(PLACES)
+    Path("sub").mkdir()
+    monkeypatch.setenv("VAULT_ADDR", "http://vault.example:8200")
+    monkeypatch.setenv("CI_TOKEN", CANARY)
+    with Endpoints(None, None) as ends:
+        assert len({ends.identity(name) for name in names}) == (1 if alike else len(names))
+
+
+def test_two_names_of_one_place_exclude_each_other(vault, kv2, home):
+    """One run at a time, whatever each calls the target; another prefix is free meanwhile."""
+    options = f'plugin = "vault"\nmount = "{kv2}"\nprefix = "app"\nmax_retries = 1\n'
+    Path("strongroom.toml").write_text(f"[stores.mine]\n{options}")
+    stores = {"source": MemoryStore()}
+    stores["source"].write("s", {"k": CANARY})
+    made = {name: plan("source", name, stores=stores, home=home) for name in (f"vault:{kv2}/app", f"vault:{kv2}/b")}
+    mine = plan("source", "mine", stores=stores, home=home)
+    outcomes = []
+
+    def progress(_):
+        with pytest.raises(MigrationError, match="Another migration is writing to mine now"):
+            apply(mine, stores=stores, home=home)
+        outcomes.append(apply(made[f"vault:{kv2}/b"], stores=stores, home=home).ok)
+
+    assert apply(made[f"vault:{kv2}/app"], stores=stores, home=home, progress=progress).ok
+    assert outcomes == [True]
 
 
 def test_deleting_at_the_source_takes_only_what_is_verified(vault, kv2, mount, home):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
@@ -104,7 +106,13 @@ class Endpoints:
         return self._targets[name]
 
     def identity(self, name: str) -> str:
-        """What tells one target from another: alike for two names of one place, as far as its options say."""
+        """What tells one target from another: alike for two names of one place, as far as its options say.
+
+        A place is an address and a location. Every other option may differ between two names of one place, such as a
+        timeout or a login; so it is left out, also where it does tell places apart, such as a region of AWS: who waits
+        without need loses less than who writes at the same time. A plugin whose options have neither is told apart by
+        all of them.
+        """
         if name in self._given:
             return _digest({"given": name})
         config = self._placed(name, plugins.EXPORTERS)
@@ -114,7 +122,9 @@ class Endpoints:
         options = plugins.schema(config, name, group).options
         values: dict[str, object] = {option: about.default for option, about in options.items()}
         values |= {option: setting.value for option, setting in plugins.settings(config, name, group).items()}
-        place = {option: str(value) for option, value in values.items() if not options[option].option.secret}
+        placing = {option for option, about in options.items() if about.option.address or about.option.location}
+        public = {option for option, about in options.items() if not about.option.secret}
+        place = {option: _normal(value) for option, value in values.items() if option in (placing or public)}
         return _digest({"plugin": plugin, "place": place})
 
     def _placed(self, name: str, group: str) -> Config:
@@ -151,6 +161,13 @@ class Endpoints:
 
 def _front(store: Front | SecretStore, name: str) -> Front:
     return store if isinstance(store, Front) else Front(store, name)
+
+
+def _normal(value: object) -> list[str]:
+    """An option in the form that every way to write it has."""
+    if isinstance(value, Path):
+        return [os.path.realpath(value)]
+    return [str(item).strip("/") for item in (value if isinstance(value, list) else [value])]
 
 
 def _digest(place: Mapping[str, object]) -> str:
