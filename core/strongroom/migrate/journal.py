@@ -190,12 +190,14 @@ def has_written(file: Path) -> bool:
         with private_lines(file) as lines:
             for line in islice(lines, 1, None):
                 said = json.loads(line)
-                if said["t"] == "done":
+                index, kind = said["i"], said["t"]
+                if kind == "done" and index in begun:
                     return True
-                if said["t"] == "intent":
-                    begun.add(said["i"])
-                elif said["t"] == "refused":
-                    begun.discard(said["i"])
+                # Where labels are looked at alone, the data are to be what they were.
+                if (kind == "intent" and said["d"] != said["b"]) or (kind == "labels" and said["k"] is not None):
+                    begun.add(index)
+                elif kind == "refused":
+                    begun.discard(index)
     except FileNotFoundError:
         return False
     except (OSError, ValueError, KeyError, TypeError):  # whoever opens it says what is wrong with it

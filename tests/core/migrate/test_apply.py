@@ -259,6 +259,20 @@ def test_a_run_that_found_nothing_to_write_is_not_the_last_one(home):
     assert held(stores["t"]) == {}
 
 
+def test_a_run_that_found_the_labels_there_is_not_the_last_one(home):
+    """Nor does it count that it looked at them."""
+    stores = {"s": MemoryStore(), "t": MemoryStore()}
+    stores["s"].write("a", {"k": 1})
+    stores["s"].write_metadata("a", {"owner": "team"})
+    made = plan("s", "t", stores=stores, home=home)
+    first = apply(made, stores=stores, home=home).run
+    assert apply(made, stores=stores, home=home).run != first
+    assert undo(stores=stores, home=home).run == first
+    stores["t"].write("a", {"k": 1})
+    labelled = apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home).run
+    assert undo(stores=stores, home=home).run == labelled
+
+
 def test_undoing_twice_takes_no_earlier_run_back(home):
     """The last run that wrote is the last one, undone or not."""
     stores = {"s": MemoryStore(), "t": MemoryStore()}
