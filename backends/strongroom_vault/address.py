@@ -54,9 +54,13 @@ class Address:
         """Whether both are one server's: scheme, host and port, without the path."""
         return (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port)
 
+    @property
+    def authority(self) -> str:
+        """Host and port, as a URL has them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.base}"
+        return f"{self.scheme}://{self.authority}{self.base}"
 
 
 def _is_host(name: str | None) -> TypeGuard[str]:

@@ -27,10 +27,11 @@ from aiohttp import (
 from yarl import URL
 
 from strongroom_vault.address import Address
-from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Send, Steps
+from strongroom_vault.alarm import Alarm
+from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Request, Send, Steps
 
 if TYPE_CHECKING:
-    from aiohttp.connector import Connection
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.tracing import Trace
 
 
@@ -41,12 +42,17 @@ class _Connector(TCPConnector):
         super().__init__(ssl=context or True, limit=0)  # who runs exchanges decides how many
         self._made: WeakSet[asyncio.Transport] = WeakSet()
 
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109  # aiohttp's signature
-        """As the base class does."""
-        connection = await super().connect(req, traces, timeout)
-        if connection.transport is not None:
-            self._made.add(connection.transport)
-        return connection
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109  # aiohttp's signature
+    ) -> ResponseHandler:
+        """As the base class does. `connect` is for each request, and this for each connection."""
+        protocol = await super()._create_connection(req, traces, timeout)
+        if protocol.transport is not None:
+            self._made.add(protocol.transport)
+        return protocol
 
     def abort(self) -> None:
         """Ends those at once that are being closed and are not yet."""
@@ -54,6 +60,9 @@ class _Connector(TCPConnector):
             if transport.is_closing():
                 transport.abort()
 
+
+_UNTIMED = ClientTimeout(total=None)
+"""The exchange's own time limit is kept by the alarm; aiohttp's would be two more timers."""
 
 _BROKEN = "the connection broke before the reply was whole"
 
@@ -73,6 +82,7 @@ class AsyncTransport:
         self._server_name = server_name
         self._proxy = None if proxy is None else URL(str(proxy))
         self._connector = _Connector(context)
+        self._alarm = Alarm()
         self._http = ClientSession(
             connector=self._connector,
             cookie_jar=DummyCookieJar(),
@@ -109,27 +119,40 @@ class AsyncTransport:
                 return reply
 
     async def _send(self, step: Send) -> Reply | Fault:
-        request, address = step.request, step.address
         try:
-            async with self._http.request(
-                request.method,
-                URL(f"{address}{request.target}", encoded=True),
-                data=request.body,
-                headers=request.headers,
-                allow_redirects=False,
-                proxy=self._proxy,
-                server_hostname=self._server_name if address.scheme == "https" else None,
-                timeout=ClientTimeout(total=step.timeout),
-            ) as response:
-                return await _whole(response)
+            with self._alarm.after(step.timeout):
+                return await self._answer(step.request, step.address)
         except (ClientError, OSError, TimeoutError) as error:
             return _fault(error)
+
+    async def _answer(self, request: Request, address: Address) -> Reply | Fault:
+        response = await self._http.request(
+            request.method,
+            _url(address, request.target),
+            data=request.body,
+            headers=request.headers,
+            allow_redirects=False,
+            proxy=self._proxy,
+            server_hostname=self._server_name if address.scheme == "https" else None,
+            timeout=_UNTIMED,
+        )
+        try:
+            return await _whole(response)
+        finally:
+            response.release()  # one that was not read to its end closes the connection, which is of no more use
+
+
+def _url(address: Address, target: str) -> URL:
+    """Where a request goes, of parts that are known: to take a URL apart is most of the work of making one."""
+    path, _, query = target.partition("?")
+    return URL.build(
+        scheme=address.scheme, authority=address.authority, path=address.base + path, query_string=query, encoded=True
+    )
 
 
 async def _whole(response: ClientResponse) -> Reply | Fault:
     body = bytearray()
-    # Leaving the block of a response that was not read to its end closes the connection, which is of no more use.
-    async for part in response.content.iter_any():
+    while part := await response.content.readany():
         body += part
         if len(body) > MAX_REPLY:
             return Fault(FaultKind.TOO_LARGE, f"a reply of more than {MAX_REPLY:,} bytes")
