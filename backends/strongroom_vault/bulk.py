@@ -23,7 +23,7 @@ from strongroom_vault.exchange import Reply, Start
 AT_ONCE = 16
 """How many exchanges are under way at a time: beyond that, one server answers no faster."""
 
-_WINDOW = 8 * AT_ONCE
+_WINDOW = 4 * AT_ONCE
 """The most that are taken and not given back yet."""
 
 _ENOUGH = AT_ONCE // 2
@@ -55,10 +55,10 @@ def run_many(transports: Transports, items: Iterable[tuple[_K, Start]]) -> Itera
     waiting, under_way = iter(items), 0
     with contextlib.closing(_Batch[_K](transports, remaining())) as batch:
         while True:
-            if under_way <= _WINDOW // 2:
-                taken = list(islice(waiting, _WINDOW - under_way))
-                under_way += len(taken)
-                batch.put(taken)
+            # A few at a time: the server would have nothing left to do while many are made.
+            taken = list(islice(waiting, min(_WINDOW - under_way, AT_ONCE)))
+            under_way += len(taken)
+            batch.put(taken)
             if not under_way:
                 return
             came = batch.take(remaining() + _GRACE)
