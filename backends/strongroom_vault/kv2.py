@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +18,7 @@ from strongroom_vault.kv import Item
 from strongroom_vault.kv2_versions import MetadataAPI, VaultKV2Metadata, labels, moment
 from strongroom_vault.sender import Ask
 from strongroom_vault.session import Session
-from strongroom_vault.settling import Newest, Outcome, Write, confirm, send
+from strongroom_vault.settling import Newest, Outcome, Write, confirm, send, version_made
 
 
 class KV2API(MetadataAPI, Protocol):
@@ -131,7 +131,7 @@ class VaultKV2(VaultKV2Metadata):
 
     def _written(self, item: Item, outcome: Outcome) -> int:
         # A mount or a secret may take no write without check-and-set: then it is checked against whatever is there.
-        return self._begun(item.path, item.data).settled(outcome, None, lambda _: True)
+        return self._settled(item, outcome, None, lambda _: True)
 
     def _write_if_ask(self, item: _CheckedItem) -> Ask:
         if item.expected is not None and not isinstance(item.expected, int):
@@ -142,13 +142,18 @@ class VaultKV2(VaultKV2Metadata):
         def admits(newest: Newest) -> bool:
             return not newest.live if item.expected is None else newest.version == item.expected
 
-        return self._begun(item.path, item.data).settled(outcome, int(item.expected or 0), admits)
+        return self._settled(item, outcome, int(item.expected or 0), admits)
 
-    def _begun(self, path: str, data: Mapping[str, Value]) -> Write:
-        form = prepared(path, data)
-        return Write(
+    def _settled(
+        self, item: Item | _CheckedItem, outcome: Outcome, follows: int | None, admits: Callable[[Newest], bool]
+    ) -> int:
+        if (version := version_made(outcome)) is not None:
+            return version  # nearly always: what more it may take is not prepared for it
+        path, form = item.path, prepared(item.path, item.data)
+        write = Write(
             self._session, path, form, partial(self._read_ask, path), lambda cas: self._post_ask(path, form, cas)
         )
+        return write.settled(outcome, follows, admits)
 
     def _post_ask(self, path: str, form: SensitiveDict, cas: int | None) -> Ask:
         return self._api.create_or_update_secret(

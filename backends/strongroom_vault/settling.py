@@ -43,6 +43,14 @@ def send(session: Session, ask: Ask) -> Outcome:
         return doubt
 
 
+def version_made(outcome: Outcome) -> int | None:
+    """The version in the reply to a write that was done; None where it is not known yet what became of it."""
+    if not isinstance(outcome, Reply) or outcome.status != 200:
+        return None
+    version = (member(document(outcome), "data") or {}).get("version")
+    return version if isinstance(version, int) else None
+
+
 def confirm(outcome: Outcome, path: str, session: Session, holds: Callable[[], bool]) -> None:
     """Returns when a change was made, by the server's word or by what is there now.
 
@@ -112,7 +120,7 @@ class Write:
         doubt: VaultUnsureError | None = None
         doubted, before, doubts = follows, None, 0
         while True:
-            if isinstance(outcome, Reply) and (version := _version(outcome)) is not None:
+            if (version := version_made(outcome)) is not None:
                 return version
             error = _refusal(outcome, self._path, self._session)
             if isinstance(error, VaultUnsureError):
@@ -202,12 +210,6 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     return one == other
-
-
-def _version(reply: Reply) -> int | None:
-    """The version in the reply to a write that was done."""
-    version = (member(document(reply), "data") or {}).get("version") if reply.status == 200 else None
-    return version if isinstance(version, int) else None
 
 
 def _refusal(outcome: Outcome, path: str, session: Session) -> StrongroomError:

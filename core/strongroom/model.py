@@ -299,6 +299,8 @@ def _fault(value: object, depth: int) -> str | None:  # noqa: PLR0911  # one for
 
 def is_value(value: object) -> bool:
     """Whether it is a `Value`, all the way down: what a store may answer with, exact or not."""
+    if type(value) in _AS_THEY_ARE:
+        return True
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and is_value(item) for key, item in value.items())
     if isinstance(value, list | tuple):
