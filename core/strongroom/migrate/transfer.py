@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
-from typing import NamedTuple, TypeVar
+from enum import Enum
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StrongroomError
 from strongroom.front import Front
@@ -39,6 +40,15 @@ class _Held(NamedTuple):
     item: int
     secret: Secret
     version: Version | None
+
+
+class _Mark(Enum):
+    ON_DISK = "the intents of all writes so far are on disk"
+
+
+_ON_DISK: Final = _Mark.ON_DISK
+_Step: TypeAlias = "Write | Literal[_Mark.ON_DISK] | None"
+"""A write that is prepared, that all so far may be sent, or some other work."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +119,10 @@ class Transfer:
         self._memory.journal.sync()
 
     def _write(self, source: Source, indices: Sequence[int], *, again: bool) -> None:
-        groups, watch = self._groups(source, indices, again=again), OutageWatch()
+        steps, watch = self._steps(source, indices, again=again), OutageWatch()
         # A batch looks ahead, and would send at once what waits for the rate: then each group is a batch of its own.
         # Labels follow a group: within a batch, what is under way would run out of time meanwhile.
-        for batch in groups if self._rate.is_limited or self._labels else (chain.from_iterable(groups),):
+        for batch in _groups(steps) if self._rate.is_limited or self._labels else (_evenly(steps),):
             self._send(batch, watch, again=again)
             if self._unlabelled:
                 self._carry_labels(source, watch)
@@ -135,12 +145,13 @@ class Transfer:
                     self._held(_Held(index, secret, outcome))
                 watch.saw(outcome)
 
-    def _groups(self, source: Source, indices: Sequence[int], *, again: bool) -> Iterator[list[Write]]:
-        """What is to be written, group by group, each group after its intents are on disk."""
+    def _steps(self, source: Source, indices: Sequence[int], *, again: bool) -> Iterator[_Step]:
+        """All that it takes until each write may be sent, in small steps."""
         at = {self._plan.items[index].source_path: index for index in indices}
         group: list[tuple[int, Secret]] = []
         watch = OutageWatch()
         for path, outcome in source.read_again(list(at)):
+            yield None
             index = at.pop(path)
             watch.saw(outcome)
             if isinstance(outcome, StrongroomError):
@@ -148,23 +159,24 @@ class Transfer:
                 continue
             group.append((index, outcome))
             if len(group) >= self._size:
-                yield self._prepared(group, again=again)
+                yield from self._prepared(group, again=again)
                 group = []
-        yield self._prepared(group, again=again)
+        yield from self._prepared(group, again=again)
 
-    def _prepared(self, group: list[tuple[int, Secret]], *, again: bool) -> list[Write]:
-        there = self._there(group, again=again)
-        writes: list[Write] = []
+    def _prepared(self, group: list[tuple[int, Secret]], *, again: bool) -> Iterator[_Step]:
+        there, count = self._there(group, again=again), 0
         for index, secret in group:
             current = there.get(index)
             if isinstance(current, StrongroomError):
                 self._results.fail(index, current)
-            elif (write := self._decided(index, secret, current)) is not None:
-                writes.append(write)
+            else:
+                write = self._decided(index, secret, current)
+                count += write is not None
+                yield write
         self._memory.backup.sync()
         self._memory.journal.sync()
-        self._rate.wait(len(writes))
-        return writes
+        self._rate.wait(count)
+        yield _ON_DISK
 
     def _there(self, group: list[tuple[int, Secret]], *, again: bool) -> dict[int, Secret | StrongroomError]:
         """What the target holds, of those for which a write under check-and-set would not tell by itself."""
@@ -244,6 +256,36 @@ class Transfer:
     def _done(self, index: int, version: Version | None, reason: str = "") -> None:
         self._memory.journal.done(index, version)
         self._results.put(index, ItemState.DONE, reason, version=version)
+
+
+def _groups(steps: Iterable[_Step]) -> Iterator[list[Write]]:
+    """The writes of each group, once it is on disk."""
+    group: list[Write] = []
+    for step in steps:
+        if step is _ON_DISK:
+            yield group
+            group = []
+        elif step is not None:
+            group.append(step)
+
+
+def _evenly(steps: Iterable[_Step]) -> Iterator[Write]:
+    """Each write, once its group is on disk. With each that is taken two steps are made towards the next group.
+
+    Whoever takes them sends nothing meanwhile, so that a group made at once would leave the target without work. Two
+    are what a write takes: it is read at the source, and prepared.
+    """
+    safe: deque[Write] = deque()
+    group: list[Write] = []
+    for number, step in enumerate(steps):
+        if step is _ON_DISK:
+            yield from safe
+            safe, group = deque(group), []
+        elif step is not None:
+            group.append(step)
+        if safe and number % 2:
+            yield safe.popleft()
+    yield from safe
 
 
 def _closable(outcomes: Iterator[_T]) -> Generator[_T, None, None]:
