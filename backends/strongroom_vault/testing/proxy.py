@@ -127,6 +127,8 @@ class FaultProxy:
 
         As Linux has it: once the queue of a listening socket is full, the kernel drops what else comes.
         """
+        if not self._accepting.is_set():
+            return
         self._parked.clear()
         self._accepting.clear()
         self._join_queue()  # wakes the thread that accepts, which then sees that it must not
