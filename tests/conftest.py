@@ -12,7 +12,7 @@ from aws import Moto
 from strongroom_vault.testing import TestVault
 
 _AMBIENT = re.compile(
-    r"(VAULT|BAO|STRONGROOM|AWS|DB|JWT|REDIS)_.*|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY",
+    r"(VAULT|BAO|STRONGROOM|AWS|DB|JWT|REDIS)_.*|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY|PYTHON.*",
     re.IGNORECASE,
 )
 
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory):
-    """Nothing of the developer's machine reaches a test: no variable that Strongroom reads, no ./.env, no home."""
+    """Nothing of the developer's machine reaches a test: no variable of Strongroom's or Python's, no .env, no home."""
     for name in list(os.environ):
         if _AMBIENT.fullmatch(name):
             monkeypatch.delenv(name)

@@ -18,13 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     gc.set_threshold(50_000)
     _open_what_is_closed()
     try:
-        from strongroom.cli import root
+        from strongroom.cli import output, root
 
         if "_STRONGROOM_COMPLETE" in os.environ:  # `completion.VARIABLE`, which a shell sets on Tab
             from strongroom.cli import completion
 
             completion.answer(root.strongroom)
         code = root.run(sys.argv[1:] if arguments is None else arguments)
+        output.finish()
     except KeyboardInterrupt:  # while modules are imported: Ctrl-C is no traceback then either
         code = 130
     gc.freeze()  # nor does the interpreter look for any as it ends

@@ -44,6 +44,18 @@ def write(content: bytes, *, newline: bool = True) -> None:
         raise click.ClickException(f"The output cannot be written to stdout: {fault}")
 
 
+def finish() -> None:
+    """Writes what stdout still holds, or drops it where it cannot be written, as after a failure of that kind.
+
+    Python tries it once more when it ends, and would add a complaint and an exit code of its own:
+    https://docs.python.org/3/library/signal.html#note-on-sigpipe.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def write_value(value: Value, path: str, key: str) -> None:
     """The exact bytes of a value, and a newline on a terminal only.
 

@@ -155,6 +155,14 @@ def test_output_that_cannot_be_written_is_a_failure(script, arguments):
     assert (done.returncode, done.stderr) == (1, said.encode())
 
 
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("get", "--help")])
+def test_a_help_text_that_cannot_be_written_is_a_failure_of_the_table_too(script, arguments):
+    """And not Python's own, which is 120 and has lines of its own."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([script, *arguments], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+
+
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize(
     ("line", "code", "said"),
