@@ -1,7 +1,8 @@
 """What AWS takes as a name, a value and a tag: checked before a call, since a reply would come too late. Pure.
 
 Sources: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
-https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html and
+https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html,
+https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_LabelParameterVersion.html and
 https://docs.aws.amazon.com/general/latest/gr/ssm.html.
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
+from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError
+from strongroom.model import Version
 from strongroom_aws.folding import size_of
 
 MAX_SECRET = 65_536
@@ -27,6 +29,7 @@ _MAX_PARAMETER_NAME = 1_011
 _MAX_LEVELS = 15
 _SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]+")
 _PARAMETER_NAME = re.compile(r"[A-Za-z0-9/_.-]+")
+_PARAMETER_VERSION = re.compile(r"[1-9][0-9]{0,17}|(?!(?i:aws|ssm)|[0-9])[A-Za-z0-9_.-]{1,100}")
 
 _MAX_TAGS = 50
 _MAX_TAG_NAME = 128
@@ -64,6 +67,18 @@ def check_parameter_name(name: str, path: str) -> str:
     if name[1:].lower().startswith(("aws", "ssm")):
         raise InvalidPathError(path, "Parameter Store keeps names that begin with aws or ssm to itself")
     return name
+
+
+def check_parameter_version(version: Version, path: str) -> Version:
+    """The version, when it is a number or a label that a parameter's version could have.
+
+    Raises:
+        SecretNotFoundError: it is neither.
+    """
+    named = str(version)
+    if not _PARAMETER_VERSION.fullmatch(named) or (isinstance(version, int) and version < 1):
+        raise SecretNotFoundError(path, "there is no version of that name, which is neither a number nor a label")
+    return version
 
 
 def check_size(content: str | bytes, most: int, path: str, what: str) -> None:

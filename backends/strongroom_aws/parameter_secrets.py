@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError
+from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.model import Secret, SensitiveStr, Value, Version
 from strongroom.store import Items, VersionInfo
 from strongroom_aws.at_once import at_once, in_groups, write_each
-from strongroom_aws.failures import malformed
+from strongroom_aws.failures import RefusedError, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
+from strongroom_aws.limits import check_parameter_version
 from strongroom_aws.names import is_path
 from strongroom_aws.parameters import (
     PAGE,
@@ -31,7 +33,8 @@ _PAGE_OF_HISTORY = 50
 class ParameterSecrets(Parameters):
     """Secrets in Parameter Store, each in one parameter, so that a write is seen whole or not at all.
 
-    A version is Parameter Store's number of it. A delete takes all versions with it.
+    A version is Parameter Store's number of it, and can be read by its label too; none can be destroyed. A delete takes
+    all versions with it, so that there is nothing to undelete.
 
     Args:
         service: reaches Systems Manager.
@@ -40,6 +43,8 @@ class ParameterSecrets(Parameters):
         tags: which tags are labels.
         how: how a secret of the single key `value` is written.
     """
+
+    final_deletes = True
 
     def __init__(self, service: Service, prefix: str, kms_key: str | None, tags: Tags, how: FoldOption) -> None:
         super().__init__(service, prefix, kms_key)
@@ -104,42 +109,60 @@ class ParameterSecrets(Parameters):
     def versions(self, path: str) -> Sequence[VersionInfo]:
         """Each version that Parameter Store still knows, oldest first: it keeps a hundred."""
         asked: dict[str, Any] = {"Name": self._name(path), "WithDecryption": False}
-        found: list[Parameter] = []
+        found: dict[int, datetime | None] = {}
         while True:
             page = self._service.call("get_parameter_history", path, MaxResults=_PAGE_OF_HISTORY, **asked)
-            found += parameters_in(page, path)
+            found.update((one.version, one.modified) for one in parameters_in(page, path))
             if not (token := page.get("NextToken")):
-                found.sort(key=lambda one: one.version)
-                return [VersionInfo(one.version, one.modified) for one in found]
+                return [VersionInfo(number, found[number]) for number in sorted(found)]
             asked["NextToken"] = token
 
     def read_version(self, path: str, version: Version) -> Secret:
-        """The version with this number or label.
+        """The version with this number or with this label of Parameter Store's.
 
         Raises:
             SecretNotFoundError: there is no such version.
         """
-        return self._secret(path, self._get(path, f"{self._name(path)}:{version}"), version)
+        selector = f"{self._name(path)}:{check_parameter_version(version, path)}"
+        found = self._get(path, selector)
+        if isinstance(version, int) and found.version != version:
+            raise malformed(path)
+        return self._secret(path, found, version)
+
+    def undelete(self, path: str, version: Version) -> None:
+        """Nothing: a version that is there is not deleted, and what was deleted is gone with all its versions.
+
+        Raises:
+            SecretNotFoundError: there is no such version.
+        """
+        self._require(path, version)
+
+    def destroy(self, path: str, version: Version) -> None:
+        """Refused: Parameter Store drops old versions by itself, and none when it is asked to.
+
+        Raises:
+            SecretNotFoundError: there is no such version.
+            UnsupportedOperationError: there is.
+        """
+        self._require(path, version)
+        hint = "Delete the whole secret, with all its versions"
+        raise UnsupportedOperationError(path, "Parameter Store destroys no single version", hint=hint)
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
-        """The parameter's tags, without AWS's own."""
-        name = self._name(path)
-        try:
-            page = self._service.call("list_tags_for_resource", path, ResourceType="Parameter", ResourceId=name)
-        except StoreError as error:
-            failure = error
-        else:
-            return self._tags.labels(page.get("TagList", ()), path)
-        raise self._absent(failure, path).with_traceback(None)
+        """The parameter's tags, without AWS's own. Reads go without them: this is a request for each parameter."""
+        return self._tags.labels(self._tagging("list_tags_for_resource", path).get("TagList", ()), path)
+
+    def walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """`walk` with the tags, for which each parameter takes a request more, some at a time."""
+        yield from at_once(self._allowed_labels, self.walk(prefix))
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Makes these the tags, without touching AWS's own, nor those that `tag_prefix` leaves out."""
         change = self._tags.change(self.read_metadata(path), metadata, path)
-        about = {"ResourceType": "Parameter", "ResourceId": self._name(path)}
         if change.put:
-            self._service.call("add_tags_to_resource", path, changes=True, Tags=change.put, **about)
+            self._tagging("add_tags_to_resource", path, changes=True, Tags=change.put)
         if change.remove:
-            self._service.call("remove_tags_from_resource", path, changes=True, TagKeys=change.remove, **about)
+            self._tagging("remove_tags_from_resource", path, changes=True, TagKeys=change.remove)
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -153,9 +176,28 @@ class ParameterSecrets(Parameters):
         form, data = unfold(found.value)
         return Secret(path, data, found.version if version is None else version, found.modified, labels_of(form))
 
-    def _absent(self, error: StoreError, path: str) -> StoreError:
-        """Of tags, AWS says InvalidResourceId where there is no parameter."""
-        return SecretNotFoundError(path) if getattr(error, "code", "") == "InvalidResourceId" else error
+    def _allowed_labels(self, path: str) -> Mapping[str, str]:
+        """`read_metadata`, or none where it is denied, or where the parameter is gone by now."""
+        try:
+            return self.read_metadata(path)
+        except (PermissionDeniedError, SecretNotFoundError):
+            return {}
+
+    def _require(self, path: str, version: Version) -> None:
+        """That there is such a version."""
+        if all(info.version != version for info in self.versions(path)):
+            raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
+
+    def _tagging(self, operation: str, path: str, *, changes: bool = False, **parameters: Any) -> Mapping[str, Any]:
+        """An operation on the parameter's tags, of which AWS says InvalidResourceId where there is no parameter."""
+        about = {"ResourceType": "Parameter", "ResourceId": self._name(path)}
+        try:
+            return self._service.call(operation, path, changes=changes, **about, **parameters)
+        except StoreError as error:
+            failure = error
+        if isinstance(failure, RefusedError) and failure.code == "InvalidResourceId":
+            failure = SecretNotFoundError(path)
+        raise failure.with_traceback(None)
 
     def _read_group(self, paths: Sequence[str]) -> list[tuple[str, Secret | StoreError]]:
         names: dict[str, str] = {}

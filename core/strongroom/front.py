@@ -29,6 +29,7 @@ from strongroom.store import (
     CheckedItems,
     CheckedStore,
     DynamicStore,
+    FinalDeletesStore,
     Health,
     Items,
     KeyedStore,
@@ -82,6 +83,7 @@ class Front:
         self._cautioned = store if isinstance(store, CautionedStore) else None
         self._probed = store if isinstance(store, ProbedStore) else None
         self._dynamic = store if isinstance(store, DynamicStore) else None
+        self._final_deletes = isinstance(store, FinalDeletesStore) and store.final_deletes is True
         self._recoverable = isinstance(store, RecoverableStore) and store.recoverable is True
         self.local = isinstance(store, LocalStore) and store.local is True
         self._closed = False
@@ -124,6 +126,7 @@ class Front:
             "writable": self._writable,
             "checked": self._checked,
             "versioned": self._versioned,
+            "final_deletes": self._final_deletes or None,
             "recoverable": self._recoverable or None,
             "bulk": self._bulk,
             "probed": self._probed,

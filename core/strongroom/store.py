@@ -268,7 +268,10 @@ class VersionedStore(Protocol):
     """
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
-        """What is known of each version, oldest first; the deleted and the destroyed ones *must* be among them."""
+        """What is known of each version, oldest first; the deleted and the destroyed ones *must* be among them.
+
+        Those that went with a delete of a `FinalDeletesStore` are not.
+        """
         ...
 
     def read_version(self, path: str, version: Version) -> Secret:
@@ -317,6 +320,20 @@ class LabelledStore(Protocol):
         *Must* name what a listing names. A label that was set or removed just now *may* be told as it was, and where
         labels are denied there *may* be none.
         """
+        ...
+
+
+@runtime_checkable
+class FinalDeletesStore(Protocol):
+    """A versioned store that keeps what is overwritten, and nothing of what is deleted: somebody is asked before that.
+
+    A delete takes all versions and the labels along, as if there never had been a secret. What is written there
+    afterwards begins anew, and *may* have the names of earlier versions.
+    """
+
+    @property
+    def final_deletes(self) -> bool:
+        """*Must* be True. A class attribute is enough."""
         ...
 
 

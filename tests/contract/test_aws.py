@@ -51,6 +51,18 @@ class AWSContract(StoreContract):
             yield self.open(endpoint_url=f"http://{host}:{port}")
 
 
+def destroys_nothing(opened):
+    """A version is refused to be destroyed, and stays; so does the secret."""
+    front = opened({PATH: secret_data(own="0")})
+    front.write(PATH, secret_data(own="1"))
+    oldest, newest = (info.version for info in front.versions(PATH))
+    for version in (oldest, newest):
+        with fails(UnsupportedOperationError):
+            front.destroy(PATH, version)
+    assert front.read_version(PATH, oldest).data["own"] == "0"
+    holds(front, "1", newest)
+
+
 NAMES = {"path with a space", "path with marks", "path that is escaped already", "unicode path"}
 
 
@@ -76,14 +88,7 @@ class TestSecretsManager(AWSContract):
 
     def test_destroyed_version_is_gone(self, opened):
         """AWS destroys no version: it is refused, and never said to be done."""
-        front = opened({PATH: secret_data(own="0")})
-        front.write(PATH, secret_data(own="1"))
-        oldest, newest = (info.version for info in front.versions(PATH))
-        for version in (oldest, newest):
-            with fails(UnsupportedOperationError):
-                front.destroy(PATH, version)
-        assert front.read_version(PATH, oldest).data["own"] == "0"
-        holds(front, "1", newest)
+        destroys_nothing(opened)
 
     def test_destroyed_newest_version_leaves_nothing_to_read(self, opened):
         """Nor of a deleted secret, which stays as it is."""
@@ -97,15 +102,19 @@ class TestSecretsManager(AWSContract):
 
 
 class TestParameterSecrets(AWSContract):
-    """One parameter is one secret, in JSON."""
+    """One parameter is one secret, in JSON. It is deleted with all its versions, and none of them alone."""
 
-    capabilities = frozenset({"listable", "writable", "bulk", "probed"})
+    capabilities = frozenset({"listable", "writable", "versioned", "final_deletes", "bulk", "probed"})
     cannot_hold = NAMES | {"64 KiB"}
     page_size = 10
 
     @staticmethod
     def open(**options):
         return open_parameter_store(layout="secrets", **options)
+
+    def test_destroyed_version_is_gone(self, opened):
+        """AWS destroys no version: it is refused, and never said to be done."""
+        destroys_nothing(opened)
 
 
 class TestParameterKeys(AWSContract):

@@ -13,3 +13,19 @@ class TestMemory(StoreContract):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return open_memory()
+
+
+class FinalDeletes(MemoryStore):
+    final_deletes = True
+
+    def delete(self, path: str) -> None:
+        super().delete(path)
+        del self._histories[path]
+
+
+class TestFinalDeletes(TestMemory):
+    capabilities = TestMemory.capabilities | {"final_deletes"}
+
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return FinalDeletes()

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -519,6 +519,34 @@ class UsesANumberTwice(Wrong):
             while kept and kept[-1].data is None:
                 kept.pop()
             return super().write(path, data)
+
+
+class KeepsVersionsOfTheDeleted(Wrong):
+    capabilities = MEMORY | {"final_deletes"}
+    caught_by = "test_final_delete_takes_everything_along"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        final_deletes = True
+
+
+class KeepsLabelsOfTheDeleted(Wrong):
+    capabilities = MEMORY | {"final_deletes"}
+    caught_by = "test_final_delete_takes_everything_along"
+    caught_with = "== {}"
+
+    class Store(MemoryStore):
+        final_deletes = True
+        left: Mapping[str, str] = {}
+
+        def delete(self, path):
+            super().delete(path)
+            self.left = self._histories.pop(path).labels
+
+        def write(self, path, data):
+            version = super().write(path, data)
+            self.write_metadata(path, {**self.read_metadata(path), **self.left})
+            return version
 
 
 class LabelsMakeAVersion(Wrong):

@@ -21,6 +21,7 @@ from strongroom.errors import (
 from strongroom.front import Front, open_front
 from strongroom.memory import MemoryStore, open_memory
 from strongroom.model import Secret, SensitiveDict, SensitiveStr
+from strongroom.plugins.capabilities import of_any
 
 CANARY = "canary-value-81c3"
 DATA = {"user": "u", "password": CANARY}
@@ -191,6 +192,15 @@ def test_capabilities_are_asked_once():
     assert (front.listable, front.writable, front.checked, front.keyed) == (True, True, True, False)
     assert Front(ReadOnly(), "s").capabilities == frozenset()
     assert Front(KeyedRecorder(), "s").keyed
+
+
+@pytest.mark.parametrize("name", ["final_deletes", "recoverable", "local"])
+def test_capability_that_is_an_attribute_is_one_when_it_is_true(name):
+    """As a class says it, which is all that a list of plugins looks at."""
+    for says, has in ((True, {name}), (False, set()), ("yes", set())):
+        kind = type("Store", (ReadOnly,), {name: says})
+        assert Front(kind(), "s").capabilities == has
+        assert of_any([kind]) == (has, set())
 
 
 @pytest.mark.parametrize("operation", [name for name in PATH_OPERATIONS if name != "read"])

@@ -42,16 +42,19 @@ def place(settings: Mapping[str, Setting]) -> str:
     return ", ".join(_about(settings))
 
 
-def reasons(target: WriteTarget, config: Config, *, drops: bool) -> list[str]:
+def reasons(target: WriteTarget, config: Config, *, drops: bool = False, deletes: bool = False) -> list[str]:
     """Why somebody must say yes first; nothing where nobody need be asked.
 
     Args:
         target: the store.
         config: the configuration, for what is production.
         drops: the write takes keys away, so that it cannot be undone in a store without versions.
+        deletes: the whole secret goes, which a store may keep no version of although it keeps what is overwritten.
     """
     found = ["this is production"] if config.production else []
-    if drops and not target.capabilities & {"versioned", "recoverable"}:
+    if deletes and "final_deletes" in target.capabilities:
+        found.append(f"store {shown(target.store)} deletes all versions with it, so that it cannot be undone")
+    elif (drops or deletes) and not target.capabilities & {"versioned", "recoverable"}:
         found.append(f"store {shown(target.store)} keeps no versions, so that it cannot be undone")
     return found
 

@@ -26,7 +26,7 @@ _BY_METHODS: Mapping[str, type[object]] = {
     "probed": ProbedStore,
     "dynamic": DynamicStore,
 }
-_BY_ATTRIBUTE = ("recoverable", "local")
+_BY_ATTRIBUTE = ("final_deletes", "recoverable", "local")
 
 
 def of_any(kinds: Sequence[type]) -> tuple[frozenset[str], frozenset[str]] | None:

@@ -54,7 +54,8 @@ class Basis(Quiet):
     """
 
     capabilities: ClassVar[AbstractSet[str]] = frozenset()
-    """What the store can do beyond reading: of keyed, listable, writable, checked, versioned, bulk, probed, local."""
+    """What the store can do beyond reading: of keyed, listable, writable, checked, versioned, final_deletes, bulk,
+    probed, local."""
 
     cannot_hold: ClassVar[AbstractSet[str]] = frozenset()
     """The names of the hard inputs (`strongroom.testing.cases.CASES`) that the store refuses; all others survive."""
@@ -140,16 +141,19 @@ def _printed(error: BaseException) -> str:
     return "".join(printed.format())
 
 
-def needs(capability: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The test holds for a store that has the capability; one that has it not refuses its operations instead."""
+def needs(capability: str, *, unless: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The test holds for a store that has the capability; one that has it not refuses its operations instead.
+
+    Of one that has `unless` too, another test says what holds.
+    """
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(test)
         def run(self: Basis, opened: Opened, **fixtures: object) -> None:
-            if capability in self.capabilities:
-                test(self, opened, **fixtures)
-            else:
+            if capability not in self.capabilities:
                 refuses(opened(), capability)
+            elif unless not in self.capabilities:
+                test(self, opened, **fixtures)
 
         return run
 

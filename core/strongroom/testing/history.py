@@ -34,7 +34,7 @@ class History(Basis):
             front.versions("contract/absent")
         assert len(front.versions(PATH)) == 1
 
-    @needs("versioned")
+    @needs("versioned", unless="final_deletes")
     def test_deleted_version_can_be_undeleted(self, opened: Opened) -> None:
         """A deleted newest version is an absence, and no older one takes its place, until it is undeleted."""
         front = opened({PATH: secret_data(own="0")})
@@ -52,7 +52,7 @@ class History(Basis):
         holds(front, "1", newest.version)
         assert not any(info.deleted for info in front.versions(PATH))
 
-    @needs("versioned")
+    @needs("versioned", unless="final_deletes")
     def test_history_names_what_is_deleted(self, opened: Opened) -> None:
         """A deleted version stays in the history, and stays deleted, when the secret is written again."""
         front = opened({PATH: secret_data(own="0")})
@@ -83,7 +83,7 @@ class History(Basis):
             front.read_version(PATH, oldest)
         assert not any(info.deleted for info in front.versions(PATH))
 
-    @needs("versioned")
+    @needs("versioned", unless="final_deletes")
     def test_destroyed_newest_version_leaves_nothing_to_read(self, opened: Opened) -> None:
         """No older version takes the place of a destroyed one, deleted before or not, and no later one its name."""
         front = opened({PATH: secret_data(own="0")})
@@ -122,7 +122,7 @@ class History(Basis):
         assert not front.listable or sorted(listed) == sorted(front.walk())
         assert {**front.read(PATH).metadata, **listed[PATH]}["owner"] == "billing"
 
-    @needs("versioned")
+    @needs("versioned", unless="final_deletes")
     def test_labels_belong_to_a_secret(self, opened: Opened) -> None:
         """They stay when it is deleted; where there never was one there are none, and labels make none."""
         front = opened({PATH: secret_data()})
@@ -136,3 +136,29 @@ class History(Basis):
         for absent in (front.read_metadata, front.versions, front.read):
             with fails(SecretNotFoundError):
                 absent("contract/absent")
+
+    @needs("final_deletes")
+    def test_final_delete_takes_everything_along(self, opened: Opened) -> None:
+        """All versions and all labels: there is nothing to undelete, and what is written then begins anew."""
+        front = opened({PATH: secret_data(own="0")})
+        front.write(PATH, secret_data(own="1"))
+        front.write_metadata(PATH, {"owner": "billing"})
+        known = [info.version for info in front.versions(PATH)]
+        front.undelete(PATH, known[-1])
+        holds(front, "1", known[-1])
+        front.delete(PATH)
+        for path in (PATH, "contract/absent"):
+            for absent in (front.read, front.versions, front.read_metadata):
+                with fails(SecretNotFoundError):
+                    absent(path)
+            with fails(SecretNotFoundError):
+                front.write_metadata(path, {"owner": "nobody"})
+            for version in known:
+                for operation in (front.read_version, front.undelete, front.destroy):
+                    with fails(SecretNotFoundError):
+                        operation(path, version)
+        front.write(PATH, secret_data(own="2"))
+        [info] = front.versions(PATH)
+        assert not info.deleted
+        holds(front, "2", info.version)
+        assert dict(front.read_metadata(PATH)) == {}

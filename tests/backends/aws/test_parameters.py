@@ -13,10 +13,12 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreError,
     StoreUnavailableError,
+    UnsupportedOperationError,
 )
 from strongroom.front import Front
 from strongroom.model import Secret
-from strongroom.store import VersionedStore
+from strongroom.secrets_manager import SecretsManager
+from strongroom.store import time_limit
 from strongroom_aws.folding import FOLD
 
 
@@ -172,20 +174,123 @@ def test_a_reference_is_never_sent_and_comes_back_exactly(aws, layout):
 
 
 def test_history_has_numbers_and_labels(aws):
-    """Versions can be read by either. A delete takes them all, so that the store does not claim to keep them."""
+    """Versions can be read by either, and are named by their numbers."""
     store = aws.open_parameters("secrets")
     numbers = [store.write("app", {"k": str(number)}) for number in range(3)]
     assert numbers == [1, 2, 3]
     assert [info.version for info in store.versions("app")] == numbers
-    assert dict(store.read_version("app", 2).data) == {"k": "1"}
+    front = Front(store, "aws")
+    assert dict(front.read_version("app", 2).data) == {"k": "1"}
     aws.ssm.label_parameter_version(Name=f"/{aws.name('app')}", ParameterVersion=1, Labels=["stable"])
-    assert dict(store.read_version("app", "stable").data) == {"k": "0"}
+    assert dict(front.read_version("app", "stable").data) == {"k": "0"}
+    aws.ssm.label_parameter_version(Name=f"/{aws.name('app')}", ParameterVersion=3, Labels=["stable"])
+    assert dict(front.read_version("app", "stable").data) == {"k": "2"}
     for absent in (7, "unknown"):
         with pytest.raises(SecretNotFoundError):
-            store.read_version("app", absent)
-    with pytest.raises(SecretNotFoundError):
-        store.versions("absent")
-    assert not isinstance(store, VersionedStore)
+            front.read_version("app", absent)
+    for operation in (store.versions, lambda path: store.read_version(path, 1)):
+        with pytest.raises(SecretNotFoundError):
+            operation("absent")
+
+
+def test_history_is_oldest_first_and_whole(aws):
+    """On pages of fifty, some of them empty, each version with the time of its own, and no value decrypted for it."""
+    store = aws.open_parameters("secrets")
+    for number in range(60):
+        put(aws, "app", f"canary-{number}", Overwrite=True)
+    versions = store.versions("app")
+    assert [info.version for info in versions] == list(range(1, 61))
+    assert aws.asked == ["GetParameterHistory"] * 2
+    assert not any(body_of(request)["WithDecryption"] for request in aws.proxy.requests)
+    assert "canary" not in repr(versions)
+
+    def page(*numbers, **more):
+        entries = [{"Name": "a", "Value": "v", "Version": n, "LastModifiedDate": 1_000 + n} for n in numbers]
+        aws.answer("GetParameterHistory", 200, {"Parameters": entries, **more}, times=1)
+
+    page(2, 1)  # the last is given first
+    page(NextToken="2")
+    page(4, 3, NextToken="1")
+    versions = store.versions("app")
+    assert [(info.version, info.created.timestamp()) for info in versions] == [(n, 1_000 + n) for n in (1, 2, 3, 4)]
+    assert all(info.created.tzinfo is not None and not info.deleted for info in versions)
+
+
+@pytest.mark.parametrize("kind", ["SecureString", "String", "StringList"])
+def test_version_is_folded_as_the_newest_is(aws, kind):
+    """Text and JSON, of every type."""
+    put(aws, "app", '{"a":1}', Type=kind)
+    put(aws, "app", "a,b", Type=kind, Overwrite=True)
+    store = aws.open_parameters("secrets")
+    first, second = (store.read_version("app", info.version) for info in store.versions("app"))
+    assert (dict(first.data), first.metadata, first.version) == ({"a": 1}, {}, 1)
+    assert (dict(second.data), second.metadata, second.version) == ({"value": "a,b"}, {FOLD: "text"}, 2)
+    assert first.created.tzinfo is not None
+    assert second == store.read("app")
+
+
+@pytest.mark.parametrize("absent", [0, -1, 10**18, "", "1:2", "2x", "a b", "a/b", "x" * 101, "aws-x", "SSMx", "١"])
+def test_what_names_no_version_is_not_sent(aws, absent):
+    """It would be a part of the parameter's name, which AWS reads in its own way."""
+    store = aws.open_parameters("secrets")
+    store.write("app", {"k": "v"})
+    aws.forget()
+    with pytest.raises(SecretNotFoundError, match="no version"):
+        store.read_version("app", absent)
+    assert aws.asked == []
+
+
+def test_another_version_than_was_asked_for_is_no_answer(aws):
+    store = aws.open_parameters("secrets")
+    entry = {"Name": f"/{aws.name('app')}", "Value": "canary", "Version": 1}
+    aws.answer("GetParameter", 200, {"Parameter": entry})
+    assert store.read_version("app", 1).version == 1
+    with pytest.raises(StoreUnavailableError) as caught:
+        store.read_version("app", 2)
+    assert "canary" not in str(caught.value)
+
+
+def test_nothing_is_there_to_undelete_or_to_destroy(aws):
+    """Parameter Store deletes versions all at once, and none alone; nor has it a check for a rollback."""
+    store = aws.open_parameters("secrets")
+    front = Front(store, "aws")
+    for number in range(2):
+        front.write("app", {"k": f"canary-{number}"})
+    front.undelete("app", 1)
+    with pytest.raises(UnsupportedOperationError, match="destroys no single version") as caught:
+        front.destroy("app", 1)
+    assert "canary" not in f"{caught.value!r} {caught.value}"
+    for operation in (front.undelete, front.destroy):
+        with pytest.raises(SecretNotFoundError, match="no version 3"):
+            operation("app", 3)
+    with SecretsManager(chain=[("aws", store)]) as secrets, pytest.raises(UnsupportedOperationError):
+        secrets.versions.rollback("app", 1)
+    assert [dict(store.read_version("app", number).data) for number in (1, 2)] == [
+        {"k": "canary-0"},
+        {"k": "canary-1"},
+    ]
+
+
+def test_delete_takes_all_versions_and_labels(aws):
+    """So that whoever deletes is asked first, which a store that keeps versions need not do."""
+    store = aws.open_parameters("secrets")
+    assert Front(store, "aws").capabilities >= {"versioned", "final_deletes"}
+    assert not Front(aws.open_parameters(), "aws").capabilities & {"versioned", "final_deletes"}
+    store.write("app", {"k": "v"})
+    store.write("app", {"k": "w"})
+    store.write_metadata("app", {"owner": "billing"})
+    store.delete("app")
+    for operation in (store.versions, store.read_metadata, lambda path: store.undelete(path, 2)):
+        with pytest.raises(SecretNotFoundError):
+            operation("app")
+    store.write("app", {"k": "x"})
+    assert [info.version for info in store.versions("app")] == [1]
+    assert store.read_metadata("app") == {}
+
+
+def tags_of(aws, name):
+    tags = aws.ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=f"/{aws.name(name)}")["TagList"]
+    return {tag["Key"]: tag["Value"] for tag in tags}
 
 
 def test_tags_are_labels(aws):
@@ -194,14 +299,87 @@ def test_tags_are_labels(aws):
     store.write_metadata("app", {"owner": "billing", "tier": "1"})
     store.write_metadata("app", {"owner": "payments"})
     assert store.read_metadata("app") == {"owner": "payments"}
-    tags = aws.ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=f"/{aws.name('app')}")["TagList"]
-    assert {tag["Key"]: tag["Value"] for tag in tags} == {"cost": "1", "sr/owner": "payments"}
+    assert tags_of(aws, "app") == {"cost": "1", "sr/owner": "payments"}
     for operation in (store.read_metadata, lambda path: store.write_metadata(path, {"a": "b"})):
         with pytest.raises(SecretNotFoundError):
             operation("absent")
     store.write_labelled("other", {"value": "v"}, {FOLD: "text", "owner": "billing"})
     assert held(aws)["other"] == "v"
     assert store.read_metadata("other") == {FOLD: "text", "owner": "billing"}
+
+
+def test_tags_of_aws_are_left_alone(aws):
+    """And what is as it is to be takes no request that changes something."""
+    store = aws.open_parameters("secrets")
+    store.write("app", {"k": "v"})
+    aws.answer(
+        "ListTagsForResource", 200, {"TagList": [{"Key": "aws:stack", "Value": "s"}, {"Key": "a", "Value": "1"}]}
+    )
+    assert store.read_metadata("app") == {"a": "1"}
+    aws.forget()
+    store.write_metadata("app", {"a": "1"})
+    assert aws.asked == ["ListTagsForResource"]
+    store.write_metadata("app", {})
+    [removed] = [body_of(one) for one in aws.proxy.requests if operation_of(one) == "RemoveTagsFromResource"]
+    assert removed["TagKeys"] == ["a"]
+    assert "AddTagsToResource" not in aws.asked
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"owner": "canary!"},
+        {"owner": "canary" * 50},
+        {"o#": "canary"},
+        {"aws:x": "canary"},
+        {f"n{number}": "canary" for number in range(51)},
+    ],
+)
+def test_tags_have_the_limits_that_aws_sets(aws, labels):
+    """Those of Secrets Manager: found before anything is changed, and told without what the label says."""
+    store = aws.open_parameters("secrets")
+    store.write("app", {"k": "v"})
+    with pytest.raises(InvalidDataError) as caught:
+        store.write_metadata("app", labels)
+    assert "canary" not in f"{caught.value!r} {caught.value}"
+    assert "AddTagsToResource" not in aws.asked
+
+
+def test_tags_of_what_is_deleted_meanwhile_are_an_absence(aws):
+    store = aws.open_parameters("secrets")
+    store.write("app", {"k": "v"})
+    aws.refuse("AddTagsToResource", "InvalidResourceId")
+    with pytest.raises(SecretNotFoundError):
+        store.write_metadata("app", {"a": "b"})
+
+
+def test_plain_reads_ask_for_no_tags(aws):
+    """Only ListTagsForResource tells them, of one parameter a request."""
+    store = aws.open_parameters("secrets")
+    store.write("app", {"k": "v"})
+    store.write_metadata("app", {"owner": "billing"})
+    aws.forget()
+    assert store.read("app").metadata == {}
+    assert [secret.metadata for _, secret in store.read_many(["app"])] == [{}]
+    assert store.read_version("app", 1).metadata == {}
+    assert "ListTagsForResource" not in aws.asked
+
+
+def test_list_with_labels_goes_without_those_that_are_denied(aws):
+    """And without those of what was deleted meanwhile; whatever else happens is no absence of labels."""
+    store = aws.open_parameters("secrets")
+    for path in ("app", "more/deep"):
+        store.write(path, {"k": "v"})
+        store.write_metadata(path, {"owner": "billing"})
+    labels = {"app": {"owner": "billing"}, "more/deep": {"owner": "billing"}}
+    assert dict(store.walk_labels("")) == labels
+    assert dict(store.walk_labels("more")) == {"more/deep": {"owner": "billing"}}
+    for code in ("AccessDeniedException", "InvalidResourceId"):
+        aws.refuse("ListTagsForResource", code, times=2)
+        assert dict(store.walk_labels("")) == {path: {} for path in labels}
+    aws.refuse("ListTagsForResource", "InternalServerError", status=500)
+    with time_limit(2), pytest.raises(StoreUnavailableError):
+        list(store.walk_labels(""))
 
 
 def test_batch_takes_ten_a_request(aws):

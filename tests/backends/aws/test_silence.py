@@ -79,6 +79,13 @@ def operations(aws):
         "read keys": lambda: keys.read("app"),
         "write keys": lambda: keys.write("app", text),
         "read parameters": lambda: list(parameters.read_many(["app"])),
+        "versions of a parameter": lambda: parameters.versions("app"),
+        "version of a parameter": lambda: parameters.read_version("app", 1),
+        "labelled version of a parameter": lambda: parameters.read_version("app", "stable"),
+        "undelete parameter": lambda: parameters.undelete("app", 1),
+        "destroy parameter": lambda: parameters.destroy("app", 1),
+        "tags of a parameter": lambda: parameters.read_metadata("app"),
+        "tag parameter": lambda: parameters.write_metadata("app", {"owner": "billing"}),
     }
 
 
@@ -134,6 +141,8 @@ def test_success_shows_nothing(aws):
     """A store, a secret and a health say nothing either."""
     ours = operations(aws)
     for name in ("write", "read", "write keys", "read keys", "probe", "read_many"):
+        assert not seen_in(repr(ours[name]()))
+    for name in ("write parameter", "version of a parameter", "versions of a parameter", "tag parameter"):
         assert not seen_in(repr(ours[name]()))
     store = aws.open_secrets()
     secret = store.read("app")

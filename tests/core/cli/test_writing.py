@@ -262,6 +262,19 @@ def test_in_production_a_write_without_a_terminal_needs_yes(command, kept, argum
     assert arguments[0] == "delete" or kept.read("a").data.keys() == {"old", "b"}
 
 
+def test_a_delete_that_takes_all_versions_needs_yes(command, kept):
+    """Also where the store keeps what is overwritten, which is why taking keys away needs none."""
+    kept.final_deletes = True
+    kept.write("a", {"old": "value"})
+    assert command("set", "a", "b", "--replace", piped=b"new").code == 0
+    refused = command("delete", "a")
+    assert (refused.code, refused.out) == (2, b"")
+    assert "Store memory deletes all versions with it, so that it cannot be undone: without" in refused.err
+    assert kept.read("a").data == {"b": "new"}
+    assert command("delete", "a", "--yes").code == 0
+    assert command("get", "a").code == 3
+
+
 @pytest.fixture
 def vault(openbao, kv1, kv2, monkeypatch):
     """The chain is one key-value mount of the real server; sets which of its two engines."""

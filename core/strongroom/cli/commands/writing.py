@@ -104,7 +104,7 @@ def delete_command(invocation: Invocation, path: str, *, store: str | None, yes:
     with invocation.open() as secrets:
         target = secrets.write_target(path, store=store)
         announce(secrets, target, f"deleting {shown(path)} from")
-        ask(reasons(target, secrets.config, drops=True), yes=yes)
+        ask(reasons(target, secrets.config, deletes=True), yes=yes)
         secrets.delete_secret(path, store=target.store)
     output.say(f"deleted {shown(path)} from store {shown(target.store)}")
     if as_json:
