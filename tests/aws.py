@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -13,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import boto3
+import botocore.session
 
 _PROGRAM = Path(__file__).parent / "backends" / "aws" / "server.py"
 REGION = "eu-west-1"
@@ -21,8 +23,15 @@ REGION = "eu-west-1"
 CREDENTIALS = {"aws_access_key_id": "AKIDCANARY", "aws_secret_access_key": "canary-secret-key"}
 
 
+_read_once = functools.cache(botocore.session.create_loader)
+
+
 def found_here(monkeypatch):
-    """What boto3 finds: these credentials and this region, and none of a machine in the cloud."""
+    """What boto3 finds: these credentials and this region, and none of a machine in the cloud.
+
+    What describes AWS's services is read once for all tests: that is most of the time that a client takes to make.
+    """
+    monkeypatch.setattr(botocore.session, "create_loader", _read_once)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     for name, text in CREDENTIALS.items():
