@@ -205,17 +205,17 @@ class Gunicorn:
 def test_gunicorn(tmp_path, preload, workers):
     """Over several lifetimes and a reload: no failed request, no hot loop, and no token left at the end."""
     with TestVault(audit=tmp_path / "audit.log") as server:
-        options = approle(server, token_ttl="2s", token_max_ttl="6s")
+        options = approle(server, token_ttl="2s", token_max_ttl="4s")
         gunicorn = Gunicorn(tmp_path, options, workers, preload)
         try:
             gunicorn.wait()
             began, processes = time.monotonic(), set()
             reloaded = False
-            while time.monotonic() - began < 8:
+            while time.monotonic() - began < 6:
                 status, body = gunicorn.get()
                 assert (status, body.split()[0]) == (200, "v"), gunicorn.output.read_text()
                 processes.add(body.split()[1])
-                if not reloaded and time.monotonic() - began > 4:
+                if not reloaded and time.monotonic() - began > 3:
                     reloaded = True
                     gunicorn.process.send_signal(signal.SIGHUP)
                 time.sleep(0.02)
