@@ -156,6 +156,10 @@ class ParameterSecrets(Parameters):
         """`walk` with the tags, for which each parameter takes a request more, some at a time."""
         yield from at_once(self._allowed_labels, self.walk(prefix))
 
+    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
+        """Whether they would do as tags."""
+        self._tags.of(labels, path)
+
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Makes these the tags, without touching AWS's own, nor those that `tag_prefix` leaves out."""
         change = self._tags.change(self.read_metadata(path), metadata, path)

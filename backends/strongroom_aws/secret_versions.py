@@ -78,6 +78,10 @@ class VersionedSecretsManagerStore(SecretsManagerStore):
         for path, entry in self._listed(prefix):
             yield path, self._tags.labels(entry.get("Tags", ()), path)
 
+    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
+        """Whether they would do as tags."""
+        self._tags.of(labels, path)
+
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Makes these the tags, without touching AWS's own, nor those that `tag_prefix` leaves out."""
         change = self._tags.change(self.read_metadata(path), metadata, path)

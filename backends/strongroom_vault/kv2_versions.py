@@ -22,6 +22,10 @@ _REVISION = "current_metadata_version"
 """OpenBao counts the changes of a secret's metadata, and takes the number for a check; Vault does neither."""
 
 
+_MOST_LABELS, _LONGEST_NAME, _LONGEST_TEXT = 64, 128, 512
+"""What custom metadata may be: how many labels, and how many bytes in a name and in what it says."""
+
+
 class MetadataAPI(ListingAPI, Protocol):
     """What is used of hvac's `KvV2` for this."""
 
@@ -84,12 +88,18 @@ class VaultKV2Metadata(VaultKV):
         self._entries(reply, path)
         return labels(self._content(reply, path))
 
+    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
+        """Whether they are within the engine's limits."""
+        check_custom_metadata(labels, path)
+
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Replaces the secret's `custom_metadata`. All its other settings stay as they are.
 
         Raises:
+            InvalidDataError: the engine takes no such labels.
             ConflictError: on OpenBao, its metadata was changed at the same time.
         """
+        check_custom_metadata(metadata, path)
         revision = self._revision(path)
         content: dict[str, Any] = {"custom_metadata": dict(metadata)}
         if revision is not None:
@@ -100,8 +110,7 @@ class VaultKV2Metadata(VaultKV):
         if isinstance(outcome, Reply) and outcome.status == 400:
             if self._revision(path) != revision:
                 raise ConflictError(path, "its metadata was changed at the same time", hint="Read it again")
-            hint = "It takes 64 labels, names of 1 to 128 bytes and texts of 1 to 512, all of which print"
-            raise InvalidDataError(path, f"{self._session.place} refuses these labels (HTTP 400)", hint=hint)
+            raise InvalidDataError(path, f"{self._session.place} refuses these labels (HTTP 400)")
         confirm(outcome, path, self._session, lambda: self.read_metadata(path) == metadata)
 
     def _get_metadata(self, path: str) -> Reply:
@@ -140,6 +149,29 @@ class VaultKV2Metadata(VaultKV):
 def labels(content: Mapping[str, Any]) -> dict[str, str]:
     """The `custom_metadata` in a secret's metadata."""
     return {name: str(label) for name, label in (member(content, "custom_metadata") or {}).items()}
+
+
+def check_custom_metadata(labels: Mapping[str, str], path: str) -> None:
+    """Refuses what the engine does not take, as it says no more than that it does not.
+
+    See https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#custom_metadata.
+
+    Raises:
+        InvalidDataError: names the label and the rule, never what the label says.
+    """
+    if len(labels) > _MOST_LABELS:
+        raise InvalidDataError(path, f"{len(labels)} labels, the engine takes {_MOST_LABELS}")
+    for name, text in labels.items():
+        if not _prints(name, _LONGEST_NAME):
+            rule = f"the engine takes 1 to {_LONGEST_NAME} bytes, all of which print"
+            raise InvalidDataError(path, f"label {name!r} cannot be the name of a label: {rule}")
+        if not _prints(text, _LONGEST_TEXT):
+            rule = f"the engine takes 1 to {_LONGEST_TEXT} bytes, all of which print"
+            raise InvalidDataError(path, f"what label {name!r} says is not within its limits: {rule}")
+
+
+def _prints(text: str, most: int) -> bool:
+    return text.isprintable() and 0 < len(text.encode()) <= most
 
 
 def moment(text: object) -> datetime | None:

@@ -34,6 +34,7 @@ from strongroom.store import (
     Items,
     KeyedStore,
     LabelledStore,
+    LabelVettingStore,
     ListableStore,
     LocalStore,
     ProbedStore,
@@ -80,6 +81,7 @@ class Front:
         self._bulk = store if isinstance(store, BulkStore) else None
         self._bulk_checked = store if isinstance(store, BulkCheckedStore) else None
         self._vetting = store if isinstance(store, VettingStore) else None
+        self._label_vetting = store if isinstance(store, LabelVettingStore) else None
         self._cautioned = store if isinstance(store, CautionedStore) else None
         self._probed = store if isinstance(store, ProbedStore) else None
         self._dynamic = store if isinstance(store, DynamicStore) else None
@@ -258,6 +260,14 @@ class Front:
         vetting = self._vetting
         if vetting is not None:
             self._answer(path, lambda: vetting.vet(path, data))
+
+    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
+        """Raises what `write_metadata` would raise for these, as far as can be known without writing."""
+        path = check_path(path)
+        labels = check_labels(path, labels)
+        vetting = self._label_vetting
+        if vetting is not None:
+            self._answer(path, lambda: vetting.vet_labels(path, labels))
 
     def cautions(self, path: str) -> tuple[str, ...]:
         """What a copy of the secret would lack, in words."""

@@ -386,6 +386,19 @@ class VettingStore(Protocol):
 
 
 @runtime_checkable
+class LabelVettingStore(Protocol):
+    """A versioned store that can say, without writing, which labels it would refuse: for the plan of a migration."""
+
+    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
+        """Nothing, where these could be all of the secret's labels, as far as can be known.
+
+        Raises:
+            InvalidDataError: what `write_metadata` would raise.
+        """
+        ...
+
+
+@runtime_checkable
 class CautionedStore(Protocol):
     """A store whose service does more for a secret than keep it, which a copy of it would lack."""
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from strongroom.config import Config
 from strongroom.errors import (
     ConfigurationError,
+    InvalidDataError,
     MigrationError,
     SecretNotFoundError,
     StoreError,
@@ -26,7 +27,7 @@ from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.endpoints import Endpoint, Endpoints
 from strongroom.migrate.home import Home
 from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, State
-from strongroom.migrate.labels import lacking, own, to_write
+from strongroom.migrate.labels import Record, lacking, own, to_write
 from strongroom.migrate.pace import Pace
 from strongroom.migrate.parallel import OUTAGES, OutageWatch, read_each
 from strongroom.migrate.planned_mapping import planned_mapping
@@ -275,12 +276,29 @@ class _Planner:
                 held = labels_of(self._target, there)
             except StoreError as error:  # whoever writes them asks again
                 self._checks.saw(error)
-        names = tuple(to_write(labels, held, self._on_conflict))
-        if others := [name for name in lacking(labels, held, labels) if name not in names]:
+        wanted = to_write(labels, held, self._on_conflict)
+        if others := [name for name in lacking(labels, held, labels) if name not in wanted]:
             item = _cautioned(item, "labels, of which the target's own stay", others)
+        names = self._taken(item.path, held, wanted)
+        if refused := [name for name in wanted if name not in names]:
+            item = _cautioned(item, "labels, which the target does not take", refused)
         if names and item.state is State.EQUAL:
             item = replace(item, state=State.CHANGE)
         return replace(item, labels=names)
+
+    def _taken(self, path: str, held: Mapping[str, str], wanted: Record) -> tuple[str, ...]:
+        """The names of the labels that the target would take beside those that it has."""
+        names: list[str] = []
+        labels = dict(held)
+        for name, written in wanted.items():
+            beside = {**labels, name: written.after}
+            try:
+                self._target.vet_labels(path, beside)
+            except InvalidDataError:
+                continue
+            names.append(name)
+            labels = beside
+        return tuple(names)
 
 
 def _cautioned(item: Item, what: str, labels: Iterable[str]) -> Item:

@@ -85,6 +85,20 @@ def test_labels_go_there_and_back_as_tags(aws, openbao, tmp_path, kind):
         front.close()
 
 
+@pytest.mark.parametrize("kind", ["secretsmanager", "ssm secrets"])
+def test_labels_that_are_no_tags_are_said_in_the_plan(aws, tmp_path, kind):
+    """And stay behind; what can be a tag goes along."""
+    source = MemoryStore()
+    source.write("app", {"k": 1})
+    source.write_metadata("app", {"owner": "billing", "note": "(old)", "aws:x": "1", "n#": "1"})
+    target = aws.open_secrets() if kind == "secretsmanager" else aws.open_parameters("secrets")
+    ends = {"source": source, "target": target}
+    made = plan("source", "target", stores=ends, home=tmp_path)
+    assert made.items[0].cautions[-1] == "labels, which the target does not take: note, aws:x, n#"
+    assert apply(made, stores=ends, home=tmp_path).ok
+    assert target.read_metadata("app") == {"owner": "billing"}
+
+
 def test_tags_are_listed_and_asked_for_only_where_there_are_some(aws, tmp_path):
     """A secret without tags takes no request more than before there were labels in migrations."""
     store, target = aws.open_secrets(), MemoryStore()

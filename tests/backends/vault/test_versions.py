@@ -14,6 +14,7 @@ from strongroom.errors import (
     InvalidDataError,
     PermissionDeniedError,
     SecretNotFoundError,
+    StoreError,
     StoreUnavailableError,
 )
 from strongroom.front import Front
@@ -220,18 +221,46 @@ def test_one_of_many_writers_of_labels_wins(front):
     assert front.read_metadata("app")["writer"] in written
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [{"a": ""}, {"a": "x" * 513}, {"n" * 129: "x"}, {"a": "two\nlines"}, {f"n{number}": "x" for number in range(65)}],
-    ids=["empty", "long", "long name", "lines", "many"],
-)
-def test_labels_that_the_server_refuses_are_invalid_data(front, labels):
-    """In words that say what it takes; those that are there stay."""
+REFUSED = {
+    "empty": {"a": ""},
+    "long": {"a": "x" * 513},
+    "long in bytes": {"a": "ž" * 257},
+    "long name": {"n" * 129: "x"},
+    "lines": {"a": "two\nlines"},
+    "space of another kind": {"a": "x\u00a0y"},
+    "format": {"a": "x\u200by"},
+    "private": {"a": "\ue000"},
+    "name that does not print": {"a\u00a0b": "x"},
+    "many": {f"n{number}": "x" for number in range(65)},
+}
+TAKEN = {
+    "longest": {"n" * 128: "x" * 512},
+    "longest in bytes": {"ž" * 64: "ž" * 256},
+    "most": {f"n{number}": "x" for number in range(64)},
+    "of every kind": {"a b/ž": "emoji 😀 (+) «x» 漢字 e\u0301"},
+}
+
+
+@pytest.mark.parametrize("labels", REFUSED.values(), ids=REFUSED)
+def test_labels_that_the_server_refuses_are_invalid_data(front, openbao, kv2, labels):
+    """Found before they are sent, in words that say what it takes; those that are there stay."""
     writes(front, 1)
     front.write_metadata("app", {"owner": "billing"})
-    with pytest.raises(InvalidDataError, match="64 labels"):
-        front.write_metadata("app", labels)
+    for operation in (front.vet_labels, front.write_metadata):
+        with pytest.raises(InvalidDataError, match=r"takes|limits") as caught:
+            operation("app", labels)
+        assert "HTTP" not in str(caught.value)
+    with pytest.raises(StoreError, match="HTTP 400"):
+        openbao.call("POST", f"{kv2}/metadata/app", {"custom_metadata": labels})
     assert front.read_metadata("app") == {"owner": "billing"}
+
+
+@pytest.mark.parametrize("labels", TAKEN.values(), ids=TAKEN)
+def test_labels_at_the_limits_of_the_server_are_taken(front, labels):
+    writes(front, 1)
+    front.vet_labels("app", labels)
+    front.write_metadata("app", labels)
+    assert front.read_metadata("app") == labels
 
 
 @pytest.mark.parametrize("path", ["a b/ž", "a?b#c%d&e", "..a/b"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.errors import MigrationError, PermissionDeniedError, StoreUnavailableError
+from strongroom.errors import InvalidDataError, MigrationError, PermissionDeniedError, StoreUnavailableError
 from strongroom.memory import MemoryStore
 from strongroom.migrate import (
     ItemState,
@@ -219,6 +219,39 @@ def test_a_target_without_labels_is_said_and_nothing_is_tried(home):
     assert made.items[0].labels == ()
     assert apply(made, stores=stores, home=home).ok
     assert plan("s", "t", stores=stores, home=home).items[0].state is State.EQUAL
+
+
+class Choosy(Labelled):
+    """A target that takes two labels, of which none is called `tier`."""
+
+    def vet_labels(self, path, labels):
+        if len(labels) > 2 or "tier" in labels:
+            raise InvalidDataError(path, "no")
+
+    def write_metadata(self, path, metadata):
+        self.vet_labels(path, metadata)
+        super().write_metadata(path, metadata)
+
+
+def test_labels_that_the_target_would_refuse_are_said_and_stay_behind(home):
+    """The data and the other labels go along, in one go that is done whole."""
+    stores = {"s": Labelled(), "t": Choosy()}
+    stores["t"].write("kept", {"k": 0})
+    MemoryStore.write_metadata(stores["t"], "kept", {"own": "kept"})
+    for path in ("new", "kept"):
+        stores["s"].write(path, {"k": 0})
+        MemoryStore.write_metadata(stores["s"], path, {"owner": "billing", "team": "a", **LABELS})
+    made = plan("s", "t", stores=stores, home=home)
+    assert {item.path: (item.labels, item.cautions) for item in made.items} == {
+        "new": (("owner", "team"), ("labels, which the target does not take: tier",)),
+        "kept": (("owner",), ("labels, which the target does not take: team, tier",)),
+    }
+    assert apply(made, stores=stores, home=home).ok
+    assert verify(stores=stores, home=home).ok
+    assert (labels(stores["t"], "new"), labels(stores["t"], "kept")) == (
+        {"owner": LABELS["owner"], "team": "a"},
+        {"own": "kept", "owner": LABELS["owner"]},
+    )
 
 
 def test_what_the_plan_does_not_name_is_not_carried(stores, home):
