@@ -21,7 +21,7 @@ SECRETS = {f"app/s{number:02}": {"user": f"u{number}", "port": number} for numbe
 LABELS = {path: {"owner": f"team-{path}", "tier": "1"} for path in SECRETS if path not in {"app/s01", "app/s08"}}
 """Of what is made, of what is changed, and of what gets nothing else; so many that each group of writes has some."""
 LABELLED_BEFORE = {"app/s03": {"own": "kept"}, "app/s06": {"owner": "another"}}
-RANDOM_KILLS = int(os.environ.get("TEST_MIGRATION_KILLS", "10"))
+RANDOM_KILLS = int(os.environ.get("TEST_MIGRATION_KILLS", "3"))
 
 
 @pytest.fixture(params=["kv2", "kv1"])

@@ -86,7 +86,7 @@ def test_failed_login_shows_nothing(tell, echo, auth, status, exposed):
     """The server says all that it was told, in each place that it has."""
     assert not [canary for canary in CANARIES if canary in repr(auth)]
     send = tell(echo(status))
-    with time_limit(2), pytest.raises(StrongroomError) as caught:
+    with time_limit(0.5), pytest.raises(StrongroomError) as caught:
         auth.login(send)
     assert not exposed(caught.value, *CANARIES)
     assert send.sent
@@ -96,7 +96,7 @@ def test_broken_reply_shows_nothing(tell, answered, auth, exposed):
     """Nor one that is cut off, or is no HTTP."""
     for answer in (None, b"HTTP/1.1 canary-token\r\n\r\n", answered(200, b'{"auth": {"client_token": "canary-token"')):
         send = tell(answer)
-        with time_limit(2), pytest.raises(StrongroomError) as caught:
+        with time_limit(0.5), pytest.raises(StrongroomError) as caught:
             auth.login(send)
         assert not exposed(caught.value, *CANARIES)
 
@@ -111,7 +111,7 @@ def test_store_that_cannot_log_in_shows_nothing(fault_server, echo, status, expo
         {"method": "kubernetes", "role": "app", "token_file": str(tmp_path / "jwt")},
     ):
         fault_server.answers[:] = [echo(status)]
-        with time_limit(2), pytest.raises(StrongroomError) as caught:
+        with time_limit(0.5), pytest.raises(StrongroomError) as caught:
             open_vault(url=fault_server.url, auth=table)
         assert not exposed(caught.value, *CANARIES)
 
