@@ -10,6 +10,7 @@ import contextlib
 import os
 import selectors
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -26,7 +27,7 @@ AT_ONCE = 16
 _WINDOW = 4 * AT_ONCE
 """The most that are taken and not given back yet."""
 
-_ENOUGH = AT_ONCE // 2
+_ENOUGH = 3
 """When that many have ended they are given back: the server is busy with the others meanwhile."""
 
 _GRACE = 0.2
@@ -67,7 +68,7 @@ def run_many(transports: Transports, items: Iterable[tuple[_K, Start]]) -> Itera
 
 
 class _Batch(Generic[_K]):
-    """The event loop with its workers; it runs within `take` and `close`."""
+    """The event loop with its workers; it runs within `take` and `close`. A worker ends when there is no more work."""
 
     def __init__(self, transports: Transports, limit: float) -> None:
         self._limit = limit
@@ -77,11 +78,11 @@ class _Batch(Generic[_K]):
         # An epoll would be one with a fork's child: what that takes out of its loop would be missing in this one.
         self._loop = asyncio.SelectorEventLoop(selectors.PollSelector())
         self._arrival = asyncio.Event()
-        self._work: asyncio.Queue[tuple[_K, Start]] = asyncio.Queue()
+        self._work: deque[tuple[_K, Start]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._transport: AsyncTransport | None = None
+        self._fault: BaseException | None = None
         try:
-            self._run(self._open(transports))
+            self._transport = self._run(self._opened(transports))
         except BaseException:
             self._loop.close()
             raise
@@ -89,8 +90,7 @@ class _Batch(Generic[_K]):
     def put(self, items: list[tuple[_K, Start]]) -> None:
         """Lets the workers take these."""
         self._under_way += len(items)
-        for item in items:
-            self._work.put_nowait(item)
+        self._work.extend(items)
 
     def take(self, limit: float) -> list[tuple[_K, Reply | StoreError]]:
         """What has ended since the last call, at least one."""
@@ -120,39 +120,47 @@ class _Batch(Generic[_K]):
 
     # --- in the loop --------------------------------------------------------------------------------------------------
 
-    async def _open(self, transports: Transports) -> None:
-        self._transport = await transports().__aenter__()
-        self._workers = {asyncio.create_task(self._worker(self._transport)) for _ in range(AT_ONCE)}
+    async def _opened(self, transports: Transports) -> AsyncTransport:
+        return await transports().__aenter__()
 
     async def _shut(self) -> None:
         ending: set[asyncio.Task[None]] = set(self._workers)
         for worker in ending:
             worker.cancel()
-        if self._transport is not None:
-            ending.add(asyncio.create_task(self._transport.__aexit__(None, None, None)))
-        if ending:
-            await asyncio.wait(ending, timeout=_PATIENCE)
+        ending.add(asyncio.create_task(self._transport.__aexit__(None, None, None)))
+        await asyncio.wait(ending, timeout=_PATIENCE)
 
     async def _arrived(self, limit: float) -> None:
         self._arrival.clear()
         self._look()
-        waiting: asyncio.Task[object] = asyncio.create_task(self._arrival.wait())
-        done, _ = await asyncio.wait({waiting, *self._workers}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        for task in done - {waiting}:
-            task.result()  # a worker ends by a failure of its own only
+        for _ in range(min(AT_ONCE - len(self._workers), len(self._work))):
+            worker = asyncio.create_task(self._worker())
+            self._workers.add(worker)
+            worker.add_done_callback(self._ended)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._arrival.wait()
+        if self._fault is not None:
+            raise self._fault
         if not self._landed:
             raise StoreUnavailableError(reason="the batch took all the time")
 
-    async def _worker(self, transport: AsyncTransport) -> None:
-        while True:
-            name, start = await self._work.get()
+    async def _worker(self) -> None:
+        while self._work:
+            name, start = self._work.popleft()
             try:
-                outcome: Reply | StoreError = await transport.run(start(self._clock()))
+                outcome: Reply | StoreError = await self._transport.run(start(self._clock()))
             except StoreError as error:
                 outcome = error
             self._landed.append((name, outcome))
             self._look()
+
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        """Takes note of a failure of its own: what an exchange comes to is none."""
+        self._workers.discard(worker)
+        if not worker.cancelled() and (fault := worker.exception()) is not None:
+            self._fault = fault
+            self._arrival.set()
 
     def _look(self) -> None:
         """Ends the wait where enough has come, or all."""
