@@ -1,5 +1,8 @@
 """The one object through which every store is used: checks, capabilities, redaction and the closed guard, once."""
 
+# A capability is a protocol: asked for, and never made.
+# mypy: disable-error-code="type-abstract"
+
 from __future__ import annotations
 
 import logging
@@ -29,16 +32,13 @@ from strongroom.store import (
     CheckedItems,
     CheckedStore,
     DynamicStore,
-    FinalDeletesStore,
     Health,
     Items,
     KeyedStore,
     LabelledStore,
     LabelVettingStore,
     ListableStore,
-    LocalStore,
     ProbedStore,
-    RecoverableStore,
     SecretStore,
     VersionedStore,
     VersionInfo,
@@ -52,6 +52,7 @@ logger = logging.getLogger("strongroom.secrets_manager")
 
 _R = TypeVar("_R")
 _C = TypeVar("_C")
+_Capability = TypeVar("_Capability")
 _PLUGIN_BUG = "This is a bug in the store's plugin"
 
 
@@ -71,23 +72,23 @@ class Front:
     def __init__(self, store: SecretStore, name: str) -> None:
         self.name = name
         self._store = store
-        self._keyed = store if isinstance(store, KeyedStore) else None
-        self._listable = store if isinstance(store, ListableStore) else None
-        self._walkable = store if isinstance(store, WalkableStore) else None
-        self._writable = store if isinstance(store, WritableStore) else None
-        self._checked = store if isinstance(store, CheckedStore) else None
-        self._versioned = store if isinstance(store, VersionedStore) else None
-        self._labelled = store if isinstance(store, LabelledStore) else None
-        self._bulk = store if isinstance(store, BulkStore) else None
-        self._bulk_checked = store if isinstance(store, BulkCheckedStore) else None
-        self._vetting = store if isinstance(store, VettingStore) else None
-        self._label_vetting = store if isinstance(store, LabelVettingStore) else None
-        self._cautioned = store if isinstance(store, CautionedStore) else None
-        self._probed = store if isinstance(store, ProbedStore) else None
-        self._dynamic = store if isinstance(store, DynamicStore) else None
-        self._final_deletes = isinstance(store, FinalDeletesStore) and store.final_deletes is True
-        self._recoverable = isinstance(store, RecoverableStore) and store.recoverable is True
-        self.local = isinstance(store, LocalStore) and store.local is True
+        self._keyed = _capable(store, KeyedStore)
+        self._listable = _capable(store, ListableStore)
+        self._walkable = _capable(store, WalkableStore)
+        self._writable = _capable(store, WritableStore)
+        self._checked = _capable(store, CheckedStore)
+        self._versioned = _capable(store, VersionedStore)
+        self._labelled = _capable(store, LabelledStore)
+        self._bulk = _capable(store, BulkStore)
+        self._bulk_checked = _capable(store, BulkCheckedStore)
+        self._vetting = _capable(store, VettingStore)
+        self._label_vetting = _capable(store, LabelVettingStore)
+        self._cautioned = _capable(store, CautionedStore)
+        self._probed = _capable(store, ProbedStore)
+        self._dynamic = _capable(store, DynamicStore)
+        self._final_deletes = getattr(store, "final_deletes", None) is True
+        self._recoverable = getattr(store, "recoverable", None) is True
+        self.local = getattr(store, "local", None) is True
         self._closed = False
         self._closing = threading.Lock()
 
@@ -390,6 +391,14 @@ class Front:
             return operation(*arguments)
         except StoreError as error:
             return error
+
+
+def _capable(store: SecretStore, capability: type[_Capability]) -> _Capability | None:
+    """The store as one that has the capability; None where it has not.
+
+    A check in place would narrow the type of `store` itself, and checkers keep every combination of what it may be.
+    """
+    return store if isinstance(store, capability) else None
 
 
 def _secret(answer: object, path: str) -> Secret:
