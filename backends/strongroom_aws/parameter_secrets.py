@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -73,19 +73,11 @@ class ParameterSecrets(Parameters):
         Raises:
             SecretTooLargeError: more than 8 KiB in the form in which it would be stored.
         """
-        return self.write_labelled(path, data, {})
+        return self._write(path, data, lambda: self._form(path, data))
 
-    def write_labelled(self, path: str, data: Mapping[str, Value], labels: Mapping[str, str]) -> Version:
-        """`write`, in the form that the labels name (`strongroom:fold`), with all of them as tags."""
-        name = self._name(path)
-        self._tags.of(labels, path)
-        text = self._text(path, data, labels)
-        standing = self._standing(path, "Name", name).get(name)
-        check_secure(name, standing, path)
-        version = self._put(path, name, text, standing)
-        if labels:
-            self.write_metadata(path, labels)
-        return version
+    def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version:
+        """`write`, in the form that `strongroom:fold` names; where none does, JSON."""
+        return self._write(path, data, lambda: form_in(form))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Each path with its new version or its own error, some at a time."""
@@ -94,7 +86,7 @@ class ParameterSecrets(Parameters):
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Whether the name and the size will do."""
         self._name(path)
-        self._text(path, data, {})
+        _text(path, data, self._form(path, data))
 
     def cautions(self, path: str) -> Sequence[str]:
         """A KMS key and policies, where the parameter has them."""
@@ -234,13 +226,12 @@ class ParameterSecrets(Parameters):
         except StoreError as error:
             return error
 
-    def _text(self, path: str, data: Mapping[str, Value], labels: Mapping[str, str]) -> SensitiveStr:
-        """What the parameter is to hold: no binary, and nothing with a reference to another parameter."""
-        text = fold(data, form_in(labels) or self._form(path, data))
-        if isinstance(text, bytes) or "{{" in text:
-            text = without_references(str(fold(data, None)))
-        check_parameter(text, path, "as Parameter Store would hold it, it")
-        return text
+    def _write(self, path: str, data: Mapping[str, Value], form: Callable[[], Form | None]) -> Version:
+        name = self._name(path)
+        text = _text(path, data, form())
+        standing = self._standing(path, "Name", name).get(name)
+        check_secure(name, standing, path)
+        return self._put(path, name, text, standing)
 
     def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
         if set(data) != {VALUE} or not isinstance(data[VALUE], str) or self._fold == "json":
@@ -251,3 +242,12 @@ class ParameterSecrets(Parameters):
             return form_in(self.read(path).metadata)
         except SecretNotFoundError:
             return None
+
+
+def _text(path: str, data: Mapping[str, Value], form: Form | None) -> SensitiveStr:
+    """What the parameter is to hold: no binary, and nothing with a reference to another parameter."""
+    text = fold(data, form)
+    if isinstance(text, bytes) or "{{" in text:
+        text = without_references(str(fold(data, None)))
+    check_parameter(text, path, "as Parameter Store would hold it, it")
+    return text

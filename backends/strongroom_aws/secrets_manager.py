@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -138,16 +138,11 @@ class SecretsManagerStore:
             ConflictError: it is scheduled for deletion, and the option `restore` is off.
             SecretTooLargeError: more than 65,536 bytes in the form in which it would be stored.
         """
-        return self.write_labelled(path, data, {})
+        return self._write(path, data, lambda: self._form(path, data))
 
-    def write_labelled(self, path: str, data: Mapping[str, Value], labels: Mapping[str, str]) -> Version:
-        """`write`, in the form that the labels name (`strongroom:fold`), with all of them as tags on a new secret."""
-        name = self._requests.name(path)
-        tags = self._tags.of(labels, path)
-        content = self._content(path, data, labels)
-        field = "SecretString" if isinstance(content, str) else "SecretBinary"
-        # The token is the version's id. botocore repeats a request whose answer was lost: the same token, one version.
-        return self._put(path, name, {field: content, "ClientRequestToken": str(uuid.uuid4())}, tags)
+    def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version:
+        """`write`, in the form that `strongroom:fold` names; where none does, JSON."""
+        return self._write(path, data, lambda: form_in(form))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Each path with its new version or its own error, some at a time."""
@@ -156,7 +151,7 @@ class SecretsManagerStore:
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Whether the name and the size will do, and that the secret is not scheduled for deletion."""
         self._requests.name(path)
-        self._content(path, data, {})
+        _content(path, data, self._form(path, data))
         if self._habits.restore:
             return
         try:
@@ -217,11 +212,12 @@ class SecretsManagerStore:
 
     # --- what a write takes -------------------------------------------------------------------------------------------
 
-    def _content(self, path: str, data: Mapping[str, Value], labels: Mapping[str, str]) -> SensitiveStr | bytes:
-        """What AWS is to hold."""
-        content = fold(data, form_in(labels) or self._form(path, data))
-        check_size(content, MAX_SECRET, path, "as Secrets Manager would hold it, it")
-        return content
+    def _write(self, path: str, data: Mapping[str, Value], form: Callable[[], Form | None]) -> Version:
+        name = self._requests.name(path)
+        content = _content(path, data, form())
+        field = "SecretString" if isinstance(content, str) else "SecretBinary"
+        # The token is the version's id. botocore repeats a request whose answer was lost: the same token, one version.
+        return self._put(path, name, {field: content, "ClientRequestToken": str(uuid.uuid4())})
 
     def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
         """The form in which to write the single key `value`."""
@@ -241,7 +237,7 @@ class SecretsManagerStore:
         )
         raise failure.with_traceback(None)
 
-    def _put(self, path: str, name: str, version: Mapping[str, Any], tags: list[dict[str, str]]) -> str:
+    def _put(self, path: str, name: str, version: Mapping[str, Any]) -> str:
         """The id of the new version."""
         for _ in range(3):  # each step may find that somebody else has just made, deleted or restored the secret
             try:
@@ -254,7 +250,7 @@ class SecretsManagerStore:
                 self._requests.call("restore_secret", path, changes=True)
                 continue
             try:
-                return _written(path, self._create(path, name, version, tags), version)
+                return _written(path, self._create(path, name, version), version)
             except RefusedError as error:
                 failure = error
             if failure.code != "ResourceExistsException":
@@ -263,13 +259,16 @@ class SecretsManagerStore:
             raise ConflictError(path, "it was made and deleted meanwhile", hint="Write it again")
         raise _going(path)
 
-    def _create(
-        self, path: str, name: str, version: Mapping[str, Any], tags: list[dict[str, str]]
-    ) -> Mapping[str, Any]:
-        more: dict[str, Any] = {"Tags": tags} if tags else {}
-        if self._habits.kms_key is not None:
-            more["KmsKeyId"] = self._habits.kms_key
+    def _create(self, path: str, name: str, version: Mapping[str, Any]) -> Mapping[str, Any]:
+        more = {} if self._habits.kms_key is None else {"KmsKeyId": self._habits.kms_key}
         return self._requests.service.call("create_secret", path, changes=True, Name=name, **version, **more)
+
+
+def _content(path: str, data: Mapping[str, Value], form: Form | None) -> SensitiveStr | bytes:
+    """What AWS is to hold."""
+    content = fold(data, form)
+    check_size(content, MAX_SECRET, path, "as Secrets Manager would hold it, it")
+    return content
 
 
 def _going(path: str) -> ConflictError:

@@ -32,6 +32,7 @@ from strongroom.store import (
     CheckedItems,
     CheckedStore,
     DynamicStore,
+    FormedStore,
     Health,
     Items,
     KeyedStore,
@@ -81,6 +82,7 @@ class Front:
         self._labelled = _capable(store, LabelledStore)
         self._bulk = _capable(store, BulkStore)
         self._bulk_checked = _capable(store, BulkCheckedStore)
+        self._formed = _capable(store, FormedStore)
         self._vetting = _capable(store, VettingStore)
         self._label_vetting = _capable(store, LabelVettingStore)
         self._cautioned = _capable(store, CautionedStore)
@@ -111,6 +113,11 @@ class Front:
     def checked(self) -> bool:
         """The store has check-and-set."""
         return self._checked is not None
+
+    @property
+    def formed(self) -> bool:
+        """The store can hold the same data in more than one form."""
+        return self._formed is not None
 
     @property
     def bulk_checked(self) -> bool:
@@ -224,6 +231,13 @@ class Front:
         data, path = check_data(path, data), check_path(path)
         writable = self._writable or self._unsupported("writing", path)
         return self._answer(path, lambda: writable.write(path, data))
+
+    def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
+        """Replaces the whole secret, in the form that these labels name."""
+        data = conceal(data)
+        data, path = check_data(path, data), check_path(path)
+        formed = self._formed or self._unsupported("forms", path)
+        return self._answer(path, lambda: formed.write_formed(path, data, form))
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
         """Replaces the whole secret when its newest version is `expected`; None expects none."""

@@ -386,6 +386,23 @@ class VettingStore(Protocol):
 
 
 @runtime_checkable
+class FormedStore(Protocol):
+    """A writable store whose service can hold the same data in more than one form, such as plain text and JSON.
+
+    A read tells the form in labels that begin with `strongroom:`. A store that has labels keeps them for it, so that a
+    secret that is migrated there and back has the form that it had. Where a store has check-and-set, too, that goes
+    before: its forms are left to it.
+    """
+
+    def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
+        """`write`, in exactly the form that such labels name: none of them is one, too. It keeps none as a label.
+
+        It *may* take another form where that one could not be read back as the same data.
+        """
+        ...
+
+
+@runtime_checkable
 class LabelVettingStore(Protocol):
     """A versioned store that can say, without writing, which labels it would refuse: for the plan of a migration."""
 

@@ -15,6 +15,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.front import Front
+from strongroom.migrate.labels import own
 from strongroom.migrate.parallel import OutageWatch, in_threads, read_each
 from strongroom.migrate.selection import Selection
 from strongroom.migrate.sources import known_labels
@@ -114,7 +115,8 @@ class _Comparison:
     def _compared_labels(self, ours: Secret, theirs: Secret) -> dict[str, Change]:
         if not self._labels:
             return {}
-        left, right = (known_labels(front, each) for front, each in zip(self._fronts, (ours, theirs), strict=True))
+        both = zip(self._fronts, (ours, theirs), strict=True)
+        left, right = (own(known_labels(front, each)) for front, each in both)
         return changes(left, right)
 
     def _compared_history(self, path: str) -> tuple[int, int] | None:

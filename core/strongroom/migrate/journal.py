@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class Entry:
         done: the target said that it holds it.
         version: the version that it made, where the target has versions.
         labels: where in the backup that is kept what the run makes of its labels; None where it wrote none.
+        form: the form that the source had it in, which a target without labels cannot keep.
+        before_form: the form that the target had it in.
     """
 
     digest: bytes
@@ -45,6 +47,8 @@ class Entry:
     done: bool = False
     version: Version | None = None
     labels: int | None = None
+    form: Mapping[str, str] = field(default_factory=dict)
+    before_form: Mapping[str, str] = field(default_factory=dict)
 
 
 class Journal:
@@ -82,18 +86,16 @@ class Journal:
 
     def intend(self, index: int, entry: Entry) -> None:
         """The item is about to be written."""
-        self._lines.append(
-            json.dumps(
-                {
-                    "t": "intent",
-                    "i": index,
-                    "d": entry.digest.hex(),
-                    "b": None if entry.before is None else entry.before.hex(),
-                    "v": entry.before_version,
-                    "k": entry.backup,
-                }
-            )
-        )
+        line = {
+            "t": "intent",
+            "i": index,
+            "d": entry.digest.hex(),
+            "b": None if entry.before is None else entry.before.hex(),
+            "v": entry.before_version,
+            "k": entry.backup,
+        }
+        forms = {"f": entry.form, "g": entry.before_form}
+        self._lines.append(json.dumps({**line, **{name: dict(form) for name, form in forms.items() if form}}))
 
     def label(self, index: int, place: int | None) -> None:
         """The item's labels are about to be written; the backup has there what is made of them. None takes it back."""
@@ -171,7 +173,9 @@ class Journal:
             before = None if said["b"] is None else bytes.fromhex(said["b"])
             earlier = self.entries.get(index)
             labels = None if earlier is None else earlier.labels
-            self.entries[index] = Entry(bytes.fromhex(said["d"]), before, said["v"], said["k"], labels=labels)
+            entry = Entry(bytes.fromhex(said["d"]), before, said["v"], said["k"], labels=labels)
+            entry.form, entry.before_form = said.get("f", {}), said.get("g", {})
+            self.entries[index] = entry
         elif kind == "labels":
             self.entries[index].labels = said["k"]
         elif kind == "done":

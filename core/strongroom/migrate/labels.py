@@ -9,7 +9,7 @@ from strongroom.migrate.items import OnConflict
 from strongroom.model import Value
 
 _OURS = "strongroom:"
-"""Labels that begin so say how a store keeps a secret, and nothing of the secret."""
+"""Labels that begin so say in which form a store keeps a secret (`FormedStore`), and nothing of the secret."""
 
 
 class Written(NamedTuple):
@@ -31,6 +31,16 @@ Record: TypeAlias = Mapping[str, Written]
 def own(labels: Mapping[str, str]) -> dict[str, str]:
     """Those that say something of the secret, and not of how a store keeps it."""
     return {name: str(text) for name, text in labels.items() if not name.startswith(_OURS)}
+
+
+def form_of(labels: Mapping[str, str]) -> dict[str, str]:
+    """Those that say in which form a store keeps it."""
+    return {name: str(text) for name, text in labels.items() if name.startswith(_OURS)}
+
+
+def carried(labels: Mapping[str, str], *, formed: bool) -> dict[str, str]:
+    """Those that the target is to keep: where it has no forms of its own, also the form that the secret had."""
+    return own(labels) if formed else dict(labels)
 
 
 def to_write(source: Mapping[str, str], target: Mapping[str, str], on_conflict: OnConflict) -> dict[str, Written]:

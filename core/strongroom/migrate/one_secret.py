@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from strongroom.difference import Change, changes
@@ -11,8 +10,10 @@ from strongroom.front import Front
 from strongroom.migrate.comparing import Do, decide
 from strongroom.migrate.drift import readable_versions
 from strongroom.migrate.items import OnConflict
+from strongroom.migrate.labels import carried, form_of
+from strongroom.migrate.parallel import Write, write_one
 from strongroom.migrate.sources import known_labels
-from strongroom.model import Secret, Value, Version
+from strongroom.model import Secret, Version
 
 
 class Copied(NamedTuple):
@@ -95,7 +96,7 @@ class Copy:
             if self._decision.do is Do.WRITE:
                 for secret in self._versions:
                     data = self._decision.data if len(self._versions) == 1 else secret.data
-                    version = self._write(data, version)
+                    version = self._write(Write(self._to, data, version, self._form(secret)))
                     written += 1
             labels = self._write_labels()
         except StrongroomError as error:
@@ -113,10 +114,14 @@ class Copy:
             failure,
         )
 
-    def _write(self, data: Mapping[str, Value], expected: Version | None) -> Version | None:
+    def _form(self, secret: Secret) -> dict[str, str] | None:
+        """The form for what the target does not have yet."""
+        return form_of(secret.metadata) or None if self._there is None else None
+
+    def _write(self, write: Write) -> Version | None:
         if self._target.checked:
-            return self._target.write_if(self._to, data, expected)
-        return self._target.write(self._to, data)
+            return self._target.write_if(*write[:3])
+        return write_one(self._target, write)
 
     def _write_labels(self) -> tuple[str, ...]:
         """The source's labels beside those that the target has."""
@@ -130,7 +135,7 @@ class Copy:
         return tuple(labels)
 
     def _labels(self) -> dict[str, str]:
-        return known_labels(self._source, self._secret) if "versioned" in self._source.capabilities else {}
+        return carried(known_labels(self._source, self._secret), formed=self._target.formed)
 
     def _lost(self) -> list[str]:
         lost: list[str] = []

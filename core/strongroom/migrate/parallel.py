@@ -23,11 +23,15 @@ _R = TypeVar("_R")
 
 
 class Write(NamedTuple):
-    """What is to be written: whole, and where the store has check-and-set, after that version; None is after none."""
+    """What is to be written: whole, and where the store has check-and-set, after that version; None is after none.
+
+    Where the store has forms, it is written in this one; None leaves it to the store.
+    """
 
     path: str
     data: Mapping[str, Value]
     expected: Version | None
+    form: Mapping[str, str] | None = None
 
 
 def read_each(front: Front, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
@@ -41,11 +45,18 @@ def write_each(front: Front, writes: Iterable[Write]) -> Iterator[tuple[str, Ver
     """Each path with its new version or its own error, in any order; under check-and-set where the store has it."""
     if front.checked:
         if front.local or front.bulk_checked:
-            return front.write_many_if(writes)
+            return front.write_many_if(write[:3] for write in writes)
         return in_threads(lambda w: (w.path, _outcome(lambda: front.write_if(w.path, w.data, w.expected))), writes)
-    if front.local or "bulk" in front.capabilities:
+    if not front.formed and (front.local or "bulk" in front.capabilities):
         return front.write_many((write.path, write.data) for write in writes)
-    return in_threads(lambda w: (w.path, _outcome(lambda: front.write(w.path, w.data))), writes)
+    return in_threads(lambda w: (w.path, _outcome(lambda: write_one(front, w))), writes)
+
+
+def write_one(front: Front, write: Write) -> Version | None:
+    """The new version of a write, without check-and-set."""
+    if write.form is None or not front.formed:
+        return front.write(write.path, write.data)
+    return front.write_formed(write.path, write.data, write.form)
 
 
 def _outcome(operation: Callable[[], _R]) -> _R | StoreError:

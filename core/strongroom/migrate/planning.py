@@ -27,7 +27,7 @@ from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.endpoints import Endpoint, Endpoints
 from strongroom.migrate.home import Home
 from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, State
-from strongroom.migrate.labels import Record, lacking, own, to_write
+from strongroom.migrate.labels import Record, carried, lacking, to_write
 from strongroom.migrate.pace import Pace
 from strongroom.migrate.parallel import OUTAGES, OutageWatch, read_each
 from strongroom.migrate.planned_mapping import planned_mapping
@@ -250,7 +250,7 @@ class _Planner:
                 self._memory = None
         reasons = ["the target has another value for a key of it"] if item.state is State.CONFLICT else []
         writes_data = item.state is not State.EQUAL
-        if labels := own(secret.metadata):
+        if labels := carried(secret.metadata, formed=self._target.formed):
             item = self._labelled(item, labels, there)
         try:
             if writes_data:

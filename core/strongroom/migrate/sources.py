@@ -140,7 +140,7 @@ class ImporterSource:
 
     def labels(self, secret: Secret) -> dict[str, str]:
         """Those that came with the secret."""
-        return own(secret.metadata)
+        return dict(secret.metadata)
 
     def cautions(self, path: str) -> tuple[str, ...]:
         """None are known."""
@@ -185,8 +185,10 @@ def labels_of(front: Front, secret: Secret) -> dict[str, str]:
     Raises:
         StoreError: it does not say.
     """
-    came = own(secret.metadata)
-    return came if came or "versioned" not in front.capabilities else own(front.read_metadata(secret.path))
+    came = dict(secret.metadata)
+    if own(came) or "versioned" not in front.capabilities:
+        return came
+    return {**came, **front.read_metadata(secret.path)}
 
 
 def known_labels(front: Front, secret: Secret) -> dict[str, str]:

@@ -17,6 +17,7 @@ from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.items import Plan, State
 from strongroom.migrate.journal import Entry, Journal
 from strongroom.migrate.labelling import Labeller
+from strongroom.migrate.labels import form_of
 from strongroom.migrate.pace import Rate
 from strongroom.migrate.parallel import OutageWatch, Write, read_each, write_each
 from strongroom.migrate.report import ItemState
@@ -226,11 +227,13 @@ class Transfer:
         place = None
         if current is not None:
             place = self._memory.backup.put(item.path, current.data)
-        self._memory.journal.intend(
-            index, Entry(mine if current is None else digest(decision.data), there, before, place)
-        )
+        form = form_of(secret.metadata)
+        entry = Entry(mine if current is None else digest(decision.data), there, before, place, form=form)
+        if current is not None:
+            entry.before_form = form_of(current.metadata)
+        self._memory.journal.intend(index, entry)
         self._under_way[item.path] = index, secret
-        return Write(item.path, decision.data, before)
+        return Write(item.path, decision.data, before, form if form and current is None else None)
 
     def _held(self, held: _Held) -> None:
         """The target has the item's data; it is done, unless labels are to follow."""

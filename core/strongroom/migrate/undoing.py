@@ -155,7 +155,7 @@ class _Undoer:
             if current is not None and digest == entry.digest and _is_ours(current.version, entry):
                 if entry.before is None:
                     return _Step(path, labels, deletes=True)
-                return _Step(path, labels, Write(path, self._before(path, entry), current.version))
+                return _Step(path, labels, Write(path, self._before(path, entry), current.version, entry.before_form))
         except StrongroomError as error:
             self._results.fail(index, error)
             return None

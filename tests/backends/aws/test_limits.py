@@ -129,5 +129,5 @@ def test_label_that_is_no_tag(aws, labels):
             opened.write_metadata("app", labels)
         assert "a,b" not in str(caught.value)
         with pytest.raises(InvalidDataError):
-            opened.write_labelled("new", {"k": "v"}, labels)
+            opened.vet_labels("new", labels)
         assert not [name for name in aws.asked if name.startswith(("Tag", "Untag", "Add", "Put", "Create"))]

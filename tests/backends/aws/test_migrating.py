@@ -10,6 +10,7 @@ from strongroom.front import Front
 from strongroom.memory import MemoryStore
 from strongroom.migrate import State, apply, plan, undo, verify
 from strongroom.testing import CASES
+from strongroom_aws.folding import FOLD
 from strongroom_vault.opening import open_vault
 
 HARD = {case.name: case for case in CASES if case.path == "contract/case" and case.name != "64 KiB"}
@@ -71,10 +72,12 @@ def test_labels_go_there_and_back_as_tags(aws, openbao, tmp_path, kind):
         ends, home = {"source": source, "target": target}, tmp_path / name
         made = plan("source", "target", stores=ends, home=home)
         own = {"own": "kept"} if target is there else {}
+        form = {FOLD: "text"} if target is last else {}
         for again in (True, False):
             assert apply(made, stores=ends, home=home).ok
             carried = {path: dict(target.read_metadata(path)) for path in held}
-            assert carried == {**labels, "several": {"own": "kept", "owner": "Zahlungen"}}
+            several = {"own": "kept", "owner": "Zahlungen"}
+            assert carried == {**labels, "one": {**labels["one"], **form}, "several": several}
             assert verify(stores=ends, home=home).ok
             if again:
                 assert undo(stores=ends, home=home).ok
@@ -83,6 +86,51 @@ def test_labels_go_there_and_back_as_tags(aws, openbao, tmp_path, kind):
                     target.read("one")
     for front in (first, last, there):
         front.close()
+
+
+def contents(aws, kind, prefix, names):
+    """What AWS itself says that it holds under these names: text, or binary."""
+    found = {}
+    for name in names:
+        whole = f"{aws.prefix}/{prefix}/{name}"
+        if kind == "secretsmanager":
+            answer = aws.secrets.get_secret_value(SecretId=whole)
+            found[name] = answer.get("SecretString", answer.get("SecretBinary"))
+        else:
+            found[name] = aws.ssm.get_parameter(Name=f"/{whole}", WithDecryption=True)["Parameter"]["Value"]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["secretsmanager", "ssm secrets"])
+def test_what_others_wrote_comes_back_as_they_wrote_it(aws, openbao, kv2, tmp_path, kind):
+    """AWS → Vault → AWS: text is text, a binary a binary, and JSON of one key stays JSON. So it is when undone."""
+    opener, layout = aws.open_parameters, {"layout": "secrets"}
+    if kind == "secretsmanager":
+        opener, layout = aws.open_secrets, {}
+    first, last = (Front(opener(prefix=f"{aws.prefix}/{name}", **layout), "aws") for name in ("first", "last"))
+    held = {"text": "hunter2", "json": '{"value":"v"}', "keys": '{"a":1}', "odd": '{"a":1,"a":2}'}
+    for name, text in held.items():
+        if kind == "secretsmanager":
+            aws.secrets.create_secret(Name=f"{aws.prefix}/first/{name}", SecretString=text)
+        else:
+            aws.ssm.put_parameter(Name=f"/{aws.prefix}/first/{name}", Value=text, Type="SecureString")
+    if kind == "secretsmanager":
+        held["binary"] = b"\x00\xff"
+        aws.secrets.create_secret(Name=f"{aws.prefix}/first/binary", SecretBinary=held["binary"])
+    vault = Front(open_vault(url=openbao.url, token=openbao.token, mount=kv2), "vault")
+    for source, target, name in ((first, vault, "there"), (vault, last, "back")):
+        moved(source, target, tmp_path / name)
+    assert contents(aws, kind, "first", held) == contents(aws, kind, "last", held) == held
+    assert {path: dict(last.read_metadata(path)) for path in held} == {path: {} for path in held}
+    ends, home = {"source": MemoryStore(), "target": last}, tmp_path / "other"
+    for path in held:
+        ends["source"].write(path, {"another": 1})
+    made = plan("source", "target", stores=ends, home=home)
+    assert apply(made, stores=ends, home=home).ok
+    assert contents(aws, kind, "last", held) != held
+    assert undo(stores=ends, home=home).ok
+    assert contents(aws, kind, "last", held) == held
+    vault.close()
 
 
 @pytest.mark.parametrize("kind", ["secretsmanager", "ssm secrets"])

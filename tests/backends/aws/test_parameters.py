@@ -303,9 +303,16 @@ def test_tags_are_labels(aws):
     for operation in (store.read_metadata, lambda path: store.write_metadata(path, {"a": "b"})):
         with pytest.raises(SecretNotFoundError):
             operation("absent")
-    store.write_labelled("other", {"value": "v"}, {FOLD: "text", "owner": "billing"})
-    assert held(aws)["other"] == "v"
-    assert store.read_metadata("other") == {FOLD: "text", "owner": "billing"}
+
+
+def test_form_that_is_known_goes_before_every_option(aws):
+    """And before the one that the parameter has. It is no tag."""
+    for fold in ("keep", "plain", "json"):
+        store = aws.open_parameters("secrets", fold=fold)
+        for form, content in (({FOLD: "text"}, "v"), ({}, '{"value":"v"}'), ({FOLD: "text"}, "v")):
+            store.write_formed("app", {"value": "v"}, form)
+            assert held(aws)["app"] == content
+        assert store.read_metadata("app") == {}
 
 
 def test_tags_of_aws_are_left_alone(aws):

@@ -70,13 +70,16 @@ def test_new_secret_is_json_unless_told_otherwise(aws):
     assert stored(aws) == '{"value":"v"}'
 
 
-def test_form_goes_along_with_the_metadata(aws):
-    """What was plain at AWS and went elsewhere, with its metadata, comes back plain, and with its tags."""
-    store = aws.open_secrets()
-    store.write_labelled("app", {"value": "v"}, {FOLD: "text", "owner": "billing"})
-    assert stored(aws) == "v"
-    assert store.read_metadata("app") == {FOLD: "text", "owner": "billing"}
-    assert dict(store.read("app").data) == {"value": "v"}
+def test_form_that_is_known_goes_before_every_option(aws):
+    """And before the one that the secret has. It is no tag."""
+    for fold in ("keep", "plain", "json"):
+        store = aws.open_secrets(fold=fold)
+        for form, content in (({FOLD: "text"}, "v"), ({}, '{"value":"v"}'), ({FOLD: "text"}, "v")):
+            store.write_formed("app", {"value": "v"}, form)
+            assert stored(aws) == content
+        assert store.read_metadata("app") == {}
+        store.write_formed("app", {"value": "v", "k": 1}, {FOLD: "text"})
+        assert dict(store.read("app").data) == {"value": "v", "k": 1}
 
 
 def test_form_that_may_not_be_looked_at_is_not_guessed(aws):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -21,9 +22,11 @@ from strongroom.migrate import (
     parse_plan,
     plan,
     resume,
+    runs,
     undo,
     verify,
 )
+from strongroom.migrate.home import Home
 from strongroom.migrate.labels import Written, after, given_back, kept, record_of, to_write
 from strongroom.model import Secret
 
@@ -53,10 +56,13 @@ class Labelled(MemoryStore):
 
 
 class Apart(Labelled):
-    """One whose reads bring no labels: its listing has them."""
+    """One whose reads bring no labels: its listing has them. It has forms, too."""
 
     def read(self, path):
         return replace(super().read(path), metadata={"strongroom:fold": "text"})
+
+    def write_formed(self, path, data, form):
+        return self.write(path, data)
 
     def walk_labels(self, prefix):
         for path in self.list_entries(prefix):
@@ -164,13 +170,67 @@ def test_nothing_is_asked_where_there_are_no_labels(stores, home):
     assert stores["s"].asked == stores["t"].asked == []
 
 
-def test_labels_of_ours_stay_where_they_are(home):
-    """They say how a store keeps a secret."""
-    stores = {"s": MemoryStore(), "t": MemoryStore()}
-    stores["s"].write("a", {"k": 1})
-    stores["s"].write_metadata("a", {"strongroom:fold": "text"})
+FORM = {"strongroom:fold": "text"}
+
+
+class Formed(Bare):
+    """A store with two forms, which is told and tells which."""
+
+    def __init__(self):
+        super().__init__()
+        self.forms = {}
+        del self.write
+
+    def read(self, path):
+        return Secret(path, self.inner.read(path).data, metadata=self.forms.get(path, {}))
+
+    def write(self, path, data):
+        self.write_formed(path, data, self.forms.get(path, {}) if path in self.inner.list_entries("") else {})
+
+    def write_formed(self, path, data, form):
+        self.inner.write(path, data)
+        self.forms[path] = dict(form)
+
+
+def test_a_form_is_kept_as_a_label_where_the_target_has_none_of_its_own(home):
+    """And given back to a store that has."""
+    stores = {"first": Formed(), "between": MemoryStore(), "last": Formed()}
+    stores["first"].write_formed("text", {"value": CANARY}, FORM)
+    stores["first"].write_formed("keys", {"value": CANARY}, {})
+    made = plan("first", "between", stores=stores, home=home / "there")
+    assert {item.path: item.labels for item in made.items} == {"text": tuple(FORM), "keys": ()}
+    assert apply(made, stores=stores, home=home / "there").ok
+    assert verify(stores=stores, home=home / "there").ok
+    assert labels(stores["between"], "text") == FORM
+    made = plan("between", "last", stores=stores, home=home / "back")
+    assert {item.path: (item.labels, item.cautions) for item in made.items} == {"text": ((), ()), "keys": ((), ())}
+    assert apply(made, stores=stores, home=home / "back").ok
+    assert stores["last"].forms == {"text": FORM, "keys": {}}
+
+
+@pytest.mark.parametrize(("before", "after"), [(FORM, {}), ({}, FORM)])
+def test_undoing_gives_the_form_back(home, before, after):
+    """Also where somebody else's write changed it in between, as long as the data are what was written."""
+    stores = {"s": MemoryStore(), "t": Formed()}
+    stores["s"].write("a", {"value": "new"})
+    stores["t"].write_formed("a", {"value": "old"}, before)
+    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, home=home)
+    assert apply(made, stores=stores, home=home).ok
+    assert stores["t"].forms["a"] == before  # a secret keeps the form that it has
+    stores["t"].forms["a"] = after
+    assert undo(stores=stores, home=home).ok
+    assert (dict(stores["t"].read("a").data), stores["t"].forms["a"]) == ({"value": "old"}, before)
+
+
+def test_a_form_that_no_label_keeps_is_in_the_journal(home):
+    """Where the target has no labels, which is said, or denies them."""
+    stores = {"s": Formed(), "t": Bare()}
+    stores["s"].write_formed("a", {"value": CANARY}, FORM)
     made = plan("s", "t", stores=stores, home=home)
-    assert (made.items[0].labels, made.items[0].cautions) == ((), ())
+    assert made.items[0].cautions == ("labels, of which the target has none: strongroom:fold",)
+    assert apply(made, stores=stores, home=home).ok
+    with closing(Home(home).journal_of(runs(home)[-1])) as journal:
+        assert journal.entries[0].form == FORM
 
 
 @pytest.mark.parametrize(
