@@ -54,9 +54,9 @@ def open_secrets_manager(
         raise ConfigurationError(f"recovery_days: {recovery_days} is not from {_SHORTEST_WINDOW} to {_LONGEST_WINDOW}")
     habits = Habits(fold=fold, kms_key=kms_key, recovery_days=recovery_days, force_delete=force_delete, restore=restore)
     service = _service("secretsmanager", region, profile, endpoint_url)
-    # What is deleted by force is gone for good: whoever does it is asked first, as where there are no versions.
-    kind = SecretsManagerStore if force_delete else VersionedSecretsManagerStore
-    return kind(service, _prefix(prefix), Tags(tag_prefix), habits)
+    if force_delete:  # what is deleted is gone for good: whoever does it is asked first, as where there are no versions
+        return SecretsManagerStore(service, _prefix(prefix), habits)
+    return VersionedSecretsManagerStore(service, _prefix(prefix), habits, Tags(tag_prefix))
 
 
 def open_parameter_store(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from strongroom.store import Items, VersionInfo
 from strongroom_aws.at_once import at_once, in_groups, write_each
 from strongroom_aws.failures import RefusedError, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
+from strongroom_aws.known_versions import known_version
 from strongroom_aws.limits import check_parameter_version
 from strongroom_aws.names import is_path
 from strongroom_aws.parameters import (
@@ -73,11 +74,11 @@ class ParameterSecrets(Parameters):
         Raises:
             SecretTooLargeError: more than 8 KiB in the form in which it would be stored.
         """
-        return self._write(path, data, lambda: self._form(path, data))
+        return self._write(path, data, self._form(path, data))
 
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version:
         """`write`, in the form that `strongroom:fold` names; where none does, JSON."""
-        return self._write(path, data, lambda: form_in(form))
+        return self._write(path, data, form_in(form))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Each path with its new version or its own error, some at a time."""
@@ -127,7 +128,7 @@ class ParameterSecrets(Parameters):
         Raises:
             SecretNotFoundError: there is no such version.
         """
-        self._require(path, version)
+        known_version(self.versions(path), version, path)
 
     def destroy(self, path: str, version: Version) -> None:
         """Refused: Parameter Store drops old versions by itself, and none when it is asked to.
@@ -136,7 +137,7 @@ class ParameterSecrets(Parameters):
             SecretNotFoundError: there is no such version.
             UnsupportedOperationError: there is.
         """
-        self._require(path, version)
+        known_version(self.versions(path), version, path)
         hint = "Delete the whole secret, with all its versions"
         raise UnsupportedOperationError(path, "Parameter Store destroys no single version", hint=hint)
 
@@ -178,11 +179,6 @@ class ParameterSecrets(Parameters):
             return self.read_metadata(path)
         except (PermissionDeniedError, SecretNotFoundError):
             return {}
-
-    def _require(self, path: str, version: Version) -> None:
-        """That there is such a version."""
-        if all(info.version != version for info in self.versions(path)):
-            raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
 
     def _tagging(self, operation: str, path: str, *, changes: bool = False, **parameters: Any) -> Mapping[str, Any]:
         """An operation on the parameter's tags, of which AWS says InvalidResourceId where there is no parameter."""
@@ -226,9 +222,9 @@ class ParameterSecrets(Parameters):
         except StoreError as error:
             return error
 
-    def _write(self, path: str, data: Mapping[str, Value], form: Callable[[], Form | None]) -> Version:
+    def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         name = self._name(path)
-        text = _text(path, data, form())
+        text = _text(path, data, form)
         standing = self._standing(path, "Name", name).get(name)
         check_secure(name, standing, path)
         return self._put(path, name, text, standing)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
+from strongroom.errors import UnsupportedOperationError
 from strongroom.model import Secret, Version
 from strongroom.store import VersionInfo
+from strongroom_aws.known_versions import known_version
 from strongroom_aws.secret_requests import listed, moment
-from strongroom_aws.secrets_manager import PAGE, SecretsManagerStore
+from strongroom_aws.secrets_manager import PAGE, Habits, SecretsManagerStore
+from strongroom_aws.service import Service
+from strongroom_aws.tags import Tags
 
 _SHORTEST_ID = 32
 _AGE = {"AWSPENDING": 3, "AWSCURRENT": 2, "AWSPREVIOUS": 1}
@@ -20,7 +23,17 @@ class VersionedSecretsManagerStore(SecretsManagerStore):
 
     A version can be read by its id or by its staging label, and none can be destroyed. A delete schedules the whole
     secret for deletion, and `undelete` restores all of it.
+
+    Args:
+        service: reaches Secrets Manager.
+        prefix: what every path is below, `""` or `like/this`.
+        habits: how it writes and deletes.
+        tags: which tags are labels.
     """
+
+    def __init__(self, service: Service, prefix: str, habits: Habits, tags: Tags) -> None:
+        super().__init__(service, prefix, habits)
+        self._tags = tags
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
         """Each version that Secrets Manager still knows, oldest first. All are deleted while the secret is."""
@@ -51,10 +64,7 @@ class VersionedSecretsManagerStore(SecretsManagerStore):
 
     def undelete(self, path: str, version: Version) -> None:
         """Restores the secret, with all its versions."""
-        known = self.versions(path)
-        if (found := next((info for info in known if info.version == version), None)) is None:
-            raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
-        if found.deleted:
+        if known_version(self.versions(path), version, path).deleted:
             self._requests.call("restore_secret", path, changes=True)
 
     def destroy(self, path: str, version: Version) -> None:
@@ -64,8 +74,7 @@ class VersionedSecretsManagerStore(SecretsManagerStore):
             SecretNotFoundError: there is no such version.
             UnsupportedOperationError: there is.
         """
-        if all(info.version != version for info in self.versions(path)):
-            raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
+        known_version(self.versions(path), version, path)
         hint = "Delete the whole secret, with `force_delete` where no version may be brought back"
         raise UnsupportedOperationError(path, "Secrets Manager destroys no single version", hint=hint)
 

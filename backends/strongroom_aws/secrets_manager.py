@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +24,6 @@ from strongroom_aws.limits import MAX_SECRET, check_secret_name, check_size
 from strongroom_aws.names import below, entries, is_path
 from strongroom_aws.secret_requests import SecretRequests, listed, may_be_scheduled
 from strongroom_aws.service import Service
-from strongroom_aws.tags import Tags
 
 BATCH = 20
 """How many secrets one BatchGetSecretValue takes."""
@@ -63,13 +62,11 @@ class SecretsManagerStore:
     Args:
         service: reaches Secrets Manager.
         prefix: what every path is below, `""` or `like/this`.
-        tags: which tags are labels.
         habits: how it writes and deletes.
     """
 
-    def __init__(self, service: Service, prefix: str, tags: Tags, habits: Habits) -> None:
+    def __init__(self, service: Service, prefix: str, habits: Habits) -> None:
         self._requests = SecretRequests(service, prefix)
-        self._tags = tags
         self._habits = habits
 
     def __repr__(self) -> str:
@@ -138,11 +135,11 @@ class SecretsManagerStore:
             ConflictError: it is scheduled for deletion, and the option `restore` is off.
             SecretTooLargeError: more than 65,536 bytes in the form in which it would be stored.
         """
-        return self._write(path, data, lambda: self._form(path, data))
+        return self._write(path, data, self._form(path, data))
 
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version:
         """`write`, in the form that `strongroom:fold` names; where none does, JSON."""
-        return self._write(path, data, lambda: form_in(form))
+        return self._write(path, data, form_in(form))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Each path with its new version or its own error, some at a time."""
@@ -212,9 +209,9 @@ class SecretsManagerStore:
 
     # --- what a write takes -------------------------------------------------------------------------------------------
 
-    def _write(self, path: str, data: Mapping[str, Value], form: Callable[[], Form | None]) -> Version:
+    def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         name = self._requests.name(path)
-        content = _content(path, data, form())
+        content = _content(path, data, form)
         field = "SecretString" if isinstance(content, str) else "SecretBinary"
         # The token is the version's id. botocore repeats a request whose answer was lost: the same token, one version.
         return self._put(path, name, {field: content, "ClientRequestToken": str(uuid.uuid4())})

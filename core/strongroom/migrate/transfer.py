@@ -228,9 +228,9 @@ class Transfer:
         if current is not None:
             place = self._memory.backup.put(item.path, current.data)
         form = form_of(secret.metadata)
-        entry = Entry(mine if current is None else digest(decision.data), there, before, place, form=form)
-        if current is not None:
-            entry.before_form = form_of(current.metadata)
+        before_form = {} if current is None else form_of(current.metadata)
+        to_be = mine if current is None else digest(decision.data)
+        entry = Entry(to_be, there, before, place, form=form, before_form=before_form)
         self._memory.journal.intend(index, entry)
         self._under_way[item.path] = index, secret
         return Write(item.path, decision.data, before, form if form and current is None else None)
