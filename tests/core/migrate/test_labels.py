@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.errors import InvalidDataError, MigrationError, PermissionDeniedError, StoreUnavailableError
+from strongroom.front import Front
 from strongroom.memory import MemoryStore
 from strongroom.migrate import (
     ItemState,
@@ -28,6 +29,7 @@ from strongroom.migrate import (
 )
 from strongroom.migrate.home import Home
 from strongroom.migrate.labels import Written, after, given_back, kept, record_of, to_write
+from strongroom.migrate.one_secret import Copy
 from strongroom.model import Secret
 
 CANARY = "canary-4c1f"
@@ -220,6 +222,24 @@ def test_undoing_gives_the_form_back(home, before, after):
     stores["t"].forms["a"] = after
     assert undo(stores=stores, home=home).ok
     assert (dict(stores["t"].read("a").data), stores["t"].forms["a"]) == ({"value": "old"}, before)
+
+
+def test_one_secret_that_is_copied_has_its_form_there_and_back():
+    """As a label in between; a secret that is there keeps its own."""
+    first, between, last = Front(Formed(), "first"), Front(MemoryStore(), "between"), Formed()
+    first.write_formed("text", {"value": CANARY}, FORM)
+    last.write_formed("there", {"value": "old"}, {})
+    copied = [
+        Copy(source, "text", target, to, on_conflict=OnConflict.OVERWRITE, history=False).make()
+        for source, target, to in (
+            (first, between, "text"),
+            (between, Front(last, "last"), "new"),
+            (between, Front(last, "last"), "there"),
+        )
+    ]
+    assert [each.labels for each in copied] == [tuple(FORM), (), ()]
+    assert last.forms == {"new": FORM, "there": {}}
+    assert last.read("there").data == {"value": CANARY}
 
 
 def test_a_form_that_no_label_keeps_is_in_the_journal(home):
