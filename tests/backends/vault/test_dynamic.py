@@ -573,8 +573,8 @@ def test_run_keeps_them_while_its_command_runs_and_revokes_them_then(engine):
                 time.sleep(0.1)
             assert engine.made() == 1
             process.terminate()
-            out, err = process.communicate(timeout=60)
-            assert (process.returncode, out, err) == (5, "", "")
+            assert process.wait(timeout=60) == 5  # before its input is closed: Python that ends at that heeds no signal
+            assert process.communicate() == ("", "")
         finally:
             process.kill()
     wait_until(lambda: user not in engine.postgres.users())
