@@ -92,6 +92,7 @@ class Copy:
         written = 0
         failure: StrongroomError | None = None
         labels: tuple[str, ...] = ()
+        dropped = 0
         try:
             if self._decision.do is Do.WRITE:
                 for secret in self._versions:
@@ -99,6 +100,7 @@ class Copy:
                     version = self._write(Write(self._to, data, version, self._form(secret)))
                     written += 1
             labels = self._write_labels()
+            dropped = self._dropped(written)
         except StrongroomError as error:
             if not written:
                 raise
@@ -110,7 +112,7 @@ class Copy:
             version,
             written,
             labels,
-            tuple(self._lost()),
+            tuple(self._lost(written, dropped)),
             failure,
         )
 
@@ -137,13 +139,19 @@ class Copy:
     def _labels(self) -> dict[str, str]:
         return carried(known_labels(self._source, self._secret), formed=self._target.formed)
 
-    def _lost(self) -> list[str]:
+    def _lost(self, written: int, dropped: int) -> list[str]:
         lost: list[str] = []
         if "versioned" not in self._target.capabilities and (labels := self._labels()):
             lost.append(f"labels, of which the target has none: {', '.join(labels)}")
         if self._gone:
             lost.append(f"{self._gone} version{'s' * (self._gone > 1)}, deleted or destroyed at the source")
+        if dropped:
+            lost.append(f"{dropped} version{'s' * (dropped > 1)}, the oldest: the target keeps {written - dropped}")
         return lost
+
+    def _dropped(self, written: int) -> int:
+        """How many the target has let go again of a history that is longer than it keeps."""
+        return written - len(self._target.versions(self._to)) if len(self._versions) > 1 else 0
 
 
 def _read(front: Front, path: str) -> Secret | None:

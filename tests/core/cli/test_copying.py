@@ -145,6 +145,19 @@ def test_the_history_comes_along_on_demand(command, two):
     assert len(right.versions(PATH)) == 3
 
 
+def test_a_history_that_is_longer_than_the_target_keeps_is_said(command, openbao, kv2, monkeypatch):
+    """The server lets the oldest go without a word."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    for number in range(4):
+        openbao.put(PATH, {"k": f"{CANARY}-{number}"}, mount=kv2)
+    other = openbao.fresh_mount(version=2)
+    openbao.call("POST", f"{other}/config", {"max_versions": 3})
+    done = command("copy", PATH, "--from", f"vault:{kv2}", "--to", f"vault:{other}", "--versions")
+    assert done.code == 0
+    assert "not copied: 1 version, the oldest: the target keeps 3" in done.err
+
+
 def test_a_history_that_breaks_off_is_done_in_part(command, two, monkeypatch):
     """And says so."""
     left, right = two
