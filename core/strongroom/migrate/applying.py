@@ -60,9 +60,8 @@ def apply(
     with Endpoints(config, stores, plan.mapping) as ends:
         opened = Home(home)
         with opened.lock(ends.identity(plan.target), plan.target):
-            ends.target(plan.target)  # before the run is begun: what cannot be opened leaves none behind
-            for name in dict.fromkeys(item.source for item in plan.pending):
-                ends.source(name)
+            # Before the run is begun: what cannot be opened leaves none behind.
+            ends.open(dict.fromkeys(item.source for item in plan.pending), plan.target)
             return _carry_out(opened, opened.begin(plan), plan, ends, rate, progress)
 
 
@@ -115,6 +114,7 @@ def _carry_out(  # noqa: PLR0917  # what apply and resume have in common
         for index, item in enumerate(plan.items):
             if plan.writes(item) and not (index in entries and entries[index].done):
                 by_source.setdefault(item.source, []).append(index)
+        target = ends.open(by_source, plan.target)
         results = Results(Action.APPLY, run.name, plan, sum(map(len, by_source.values())), progress)
         for index, item in enumerate(plan.items):
             if not plan.writes(item):
@@ -124,7 +124,7 @@ def _carry_out(  # noqa: PLR0917  # what apply and resume have in common
         memory = Memory(journal, backup, home.digester(), remembered)
         stopped: StrongroomError | None = None
         try:
-            transfer = Transfer(plan, ends.source, ends.target(plan.target), memory, results, Rate(rate))
+            transfer = Transfer(plan, ends.source, target, memory, results, Rate(rate))
             for name, indices in by_source.items():
                 transfer.run(name, indices)
         except StrongroomError as error:

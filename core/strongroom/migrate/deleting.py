@@ -64,10 +64,11 @@ def delete_source(
             for index, item in enumerate(plan.items)
             if item.state is State.EQUAL or (index in journal.entries and journal.entries[index].done)
         ]
+        target = ends.open(dict.fromkeys(plan.items[index].source for index in chosen), plan.target)
         results = Results(Action.DELETE_SOURCE, found.name, plan, len(chosen), progress)
         for index in set(range(len(plan.items))) - set(chosen):
             results.settle(index, ItemState.SKIPPED, "it was not migrated")
-        deleter = _Deleter(plan, ends.target(plan.target), results)
+        deleter = _Deleter(plan, target, results)
         stopped: StrongroomError | None = None
         try:
             for name in plan.sources:

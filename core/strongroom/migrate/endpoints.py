@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -63,6 +63,16 @@ class Endpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def open(self, sources: Iterable[str], target: str) -> Front:
+        """The target, after each of these sources is open, too: what cannot be opened is known before the first step.
+
+        Raises:
+            StrongroomError: as `source` and `target` do.
+        """
+        for name in sources:
+            self.source(name)
+        return self.target(target)
 
     def source(self, name: str) -> Source:
         """The source of that name, which may be an importer.

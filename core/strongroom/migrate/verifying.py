@@ -53,13 +53,14 @@ def verify(
     plan = opened.plan_of(found)
     with Endpoints(config, stores, plan.mapping) as ends, closing(opened.journal_of(found)) as journal:
         checked = [index for index, item in enumerate(plan.items) if plan.writes(item) or item.state is State.EQUAL]
+        target = ends.open(dict.fromkeys(plan.items[index].source for index in checked), plan.target)
         results = Results(Action.VERIFY, found.name, plan, len(checked), progress)
         for index, item in enumerate(plan.items):
             if item.state is State.IMPOSSIBLE:
                 results.settle(index, ItemState.FAILED, item.reason)
             elif not (plan.writes(item) or item.state is State.EQUAL):
                 results.settle(index, ItemState.SKIPPED, item.reason)
-        verifier = Verifier(plan, ends.target(plan.target), opened.digester(), journal.entries, results)
+        verifier = Verifier(plan, target, opened.digester(), journal.entries, results)
         stopped: StrongroomError | None = None
         try:
             for name in plan.sources:

@@ -310,6 +310,20 @@ def test_a_mapping_file_that_was_changed_since_the_plan_is_noticed(command, mapp
     assert held("out.json") == mapped
 
 
+@pytest.mark.parametrize("step", ["resume", "verify", "delete-source"])
+def test_every_step_notices_a_mapping_file_that_was_changed(command, mapped, monkeypatch, step):
+    """As a fault of the configuration, before anything is done."""
+    with monkeypatch.context() as broken:
+        if step == "resume":
+            out = StoreUnavailableError("a")
+            broken.setattr(FileStore, "write_many", lambda _, items: ((path, out) for path, _ in list(items)))
+        assert command("migrate", "apply", "plan.json").code == (5 if step == "resume" else 0)
+    write("m.json", json.dumps({"version": 1, "variables": {"LEGACY": "a#b"}}))
+    done = command("migrate", step, *(() if step == "verify" else ("--yes",)))
+    assert (done.code, "m.json: it was changed since the plan was made" in done.err) == (7, True)
+    assert CANARY in Path(".env").read_text("utf-8")
+
+
 def test_a_plan_that_is_applied_twice_is_undone_once(command):
     """The second time there is nothing to write, and what is undone is what was written."""
     command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o", "plan.json")
