@@ -29,6 +29,7 @@ from strongroom_aws.service import Service
 from strongroom_aws.tags import Tags
 
 _PAGE_OF_HISTORY = 50
+_KEPT = 100
 
 
 class ParameterSecrets(Parameters):
@@ -121,6 +122,11 @@ class ParameterSecrets(Parameters):
         if isinstance(version, int) and found.version != version:
             raise malformed(path)
         return self._secret(path, found, version)
+
+    def kept_versions(self, path: str) -> int:
+        """A hundred. See https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html."""
+        self._get(path, self._name(path))
+        return _KEPT
 
     def undelete(self, path: str, version: Version) -> None:
         """Nothing: a version that is there is not deleted, and what was deleted is gone with all its versions.

@@ -26,8 +26,19 @@ _MOST_LABELS, _LONGEST_NAME, _LONGEST_TEXT = 64, 128, 512
 """What custom metadata may be: how many labels, and how many bytes in a name and in what it says."""
 
 
+_KEPT_BY_DEFAULT = 10
+"""How many versions an engine keeps where nothing else is set."""
+
+_NEVER = (None, "", "0s")
+"""A `delete_version_after` that deletes nothing."""
+
+
 class MetadataAPI(ListingAPI, Protocol):
     """What is used of hvac's `KvV2` for this."""
+
+    def read_configuration(self, mount_point: str) -> Ask:
+        """GET the engine's settings."""
+        ...
 
     def read_secret_metadata(self, path: str, mount_point: str) -> Ask:
         """GET the secret's metadata."""
@@ -64,6 +75,20 @@ class VaultKV2Metadata(VaultKV):
         now = now_of(reply)
         entries = self._entries(reply, path)
         return [_described(number, entries[number], now) for number in sorted(entries)]
+
+    def kept_versions(self, path: str) -> int:
+        """What the secret or the engine says, whichever is more; one where either has versions deleted after a time.
+
+        It needs the right to read `<mount>/config` too.
+        """
+        secret = self._get_metadata(path)
+        self._entries(secret, path)
+        engine = self._session.request(*self._metadata_api.read_configuration(mount_point=self._session.mount))
+        settings = [self._content(reply, path) for reply in (secret, engine)]
+        if any(each.get("delete_version_after") not in _NEVER for each in settings):
+            return 1
+        most = [each.get("max_versions") for each in settings]
+        return max((number for number in most if isinstance(number, int)), default=0) or _KEPT_BY_DEFAULT
 
     def undelete(self, path: str, version: Version) -> None:
         """Makes a deleted version readable again. The time of a `delete_version_after` begins anew."""

@@ -47,7 +47,7 @@ from strongroom.store import (
     WalkableStore,
     WritableStore,
 )
-from strongroom.version_rules import as_labels, as_versions, check_labels, check_version, of_version
+from strongroom.version_rules import as_count, as_labels, as_versions, check_labels, check_version, of_version
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -308,6 +308,11 @@ class Front:
         path, versioned = check_path(path), self._history(path)
         version = check_version(path, version)
         return self._answer(path, lambda: of_version(_secret(versioned.read_version(path, version), path), version))
+
+    def kept_versions(self, path: str) -> int:
+        """How many versions of the secret are sure to stay; one where the store keeps none."""
+        path, versioned = check_path(path), self._versioned
+        return 1 if versioned is None else self._answer(path, lambda: as_count(versioned.kept_versions(path)))
 
     def undelete(self, path: str, version: Version) -> None:
         """Makes a deleted version readable again."""

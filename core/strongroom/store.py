@@ -282,6 +282,13 @@ class VersionedStore(Protocol):
         """
         ...
 
+    def kept_versions(self, path: str) -> int:
+        """How many versions of the secret are sure to stay, the newest among them, when more are written.
+
+        At least 1. It *may* be fewer than are kept, as where a version is dropped after a time, and *must not* be more.
+        """
+        ...
+
     def undelete(self, path: str, version: Version) -> None:
         """Makes a deleted version readable again. *Must* be harmless for one that is not deleted.
 

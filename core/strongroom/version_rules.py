@@ -55,6 +55,13 @@ def as_versions(answer: object) -> list[VersionInfo]:
     raise TypeError
 
 
+def as_count(answer: object) -> int:
+    """What a store answered when it was asked how many versions it keeps."""
+    if isinstance(answer, int) and not isinstance(answer, bool) and answer > 0:
+        return answer
+    raise TypeError
+
+
 def as_labels(answer: object) -> dict[str, str]:
     """What a store answered when it was asked for labels."""
     if isinstance(answer, Mapping) and all(isinstance(part, str) for label in answer.items() for part in label):

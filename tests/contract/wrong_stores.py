@@ -394,6 +394,18 @@ class NewestUnderAnotherName(Wrong):
             return replace(self.read(path), version=version)
 
 
+class KeepsFewerThanItSays(Wrong):
+    caught_by = "test_as_many_versions_stay_as_it_says"
+    caught_with = "version 1 is destroyed"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            version = super().write(path, data)
+            if version > 10:
+                self.destroy(path, version - 10)
+            return version
+
+
 class DestroysNothing(Wrong):
     caught_by = "test_destroyed_version_is_gone"
     caught_with = "DID NOT RAISE SecretNotFoundError"

@@ -303,6 +303,9 @@ def test_labels_are_copied():
         ("read_version", Secret("app", {"own": CANARY})),
         ("read_metadata", {"a": 1}),
         ("read_metadata", None),
+        ("kept_versions", None),
+        ("kept_versions", 0),
+        ("kept_versions", True),
     ],
 )
 def test_an_answer_that_is_none_is_the_plugins_fault(store, method, answer):

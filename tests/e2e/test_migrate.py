@@ -322,6 +322,27 @@ def test_undo_finds_what_the_target_did_not_keep_in_the_backup(vault, kv2, mount
     assert target.read("s").data == {"own": "before", "bytes": b"\0\xff", "n": 1.5}
 
 
+@pytest.mark.parametrize(("keeps", "state"), [(1, State.IMPOSSIBLE), (2, State.CHANGE)])
+def test_without_a_backup_nothing_is_overwritten_that_the_server_would_not_keep(vault, kv2, mount, home, keeps, state):
+    """What it keeps is undone from there, and no copy of it is on this machine."""
+    vault.call("POST", f"{kv2}/config", {"max_versions": keeps})
+    target, source = mount(kv2), MemoryStore()
+    for path in ("s", "new"):
+        source.write(path, {"k": 1})
+    target.write("s", {"own": CANARY})
+    stores = {"source": source, "target": target}
+    made = plan("source", "target", backup=False, stores=stores, home=home)
+    assert {item.path: item.state for item in made.items} == {"new": State.CREATE, "s": state}
+    if state is State.CHANGE:
+        assert apply(made, stores=stores, home=home).count(ItemState.DONE) == 2
+        assert undo(stores=stores, home=home).count(ItemState.DONE) == 2
+        assert not list(home.rglob("backup*"))
+    else:
+        with pytest.raises(MigrationError, match="s: too few versions kept to undo it"):
+            apply(made, stores=stores, home=home)
+    assert target.read("s").data == {"own": CANARY}
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_apply_undo_apply(vault, mount, home, version):
     """The same plan goes a second time: what undo restored is what it was made of."""

@@ -59,7 +59,8 @@ def summary(plan: Plan) -> str:
         for state in State
         if plan.count(state)
     ]
-    return f"plan: {', '.join(counts) or 'no secrets'}{'' if plan.pending else '; there is nothing to write'}"
+    backup = "" if plan.backup else ", without a backup"
+    return f"plan: {', '.join(counts) or 'no secrets'}{backup if plan.pending else '; there is nothing to write'}"
 
 
 def cautions(items: Iterable[Item]) -> Iterator[str]:
@@ -80,6 +81,7 @@ def document(plan: Plan) -> dict[str, Value]:
         "sources": list(plan.sources),
         "target": plan.target,
         "on_conflict": plan.on_conflict.value,
+        "backup": plan.backup,
         "blocked": plan.is_blocked,
         "counts": {state.value: plan.count(state) for state in State},
         "items": [_described(item, writes=plan.writes(item)) for item in plan.items],

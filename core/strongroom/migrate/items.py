@@ -25,7 +25,7 @@ class State(StrEnum):
     UNMAPPED = "unmapped"
     """Nothing says where it belongs."""
     IMPOSSIBLE = "impossible"
-    """It cannot be read, or the target cannot hold it; the reason says which."""
+    """It cannot be read, the target cannot hold it, or it could not be undone; the reason says which."""
 
 
 class OnConflict(StrEnum):
@@ -39,6 +39,12 @@ class OnConflict(StrEnum):
     """The source's values take the place of the target's."""
     MERGE = "merge"
     """The target's values stay, and keys that it lacks are added."""
+
+    def writes(self, state: State) -> bool:
+        """Whether a run with this policy would write a secret in that state."""
+        if state is State.CONFLICT:
+            return self in {OnConflict.OVERWRITE, OnConflict.MERGE}
+        return state in {State.CREATE, State.CHANGE}
 
 
 class PlannedKey(NamedTuple):
@@ -103,6 +109,7 @@ class Plan:
         on_conflict: what becomes of secrets in conflict.
         items: one for each secret, in the order of the sources.
         mapping: the mapping file that its sources of variables were read with, where one was given for the plan.
+        backup: whether a run keeps what it overwrites, encrypted, on its machine.
     """
 
     id: str
@@ -111,6 +118,7 @@ class Plan:
     on_conflict: OnConflict
     items: Sequence[Item] = field(default_factory=tuple)
     mapping: PlannedMapping | None = None
+    backup: bool = True
 
     def count(self, state: State) -> int:
         """How many items are in that state."""
@@ -123,9 +131,7 @@ class Plan:
 
     def writes(self, item: Item) -> bool:
         """Whether a run would write that item."""
-        if item.state is State.CONFLICT:
-            return self.on_conflict in {OnConflict.OVERWRITE, OnConflict.MERGE}
-        return item.state in {State.CREATE, State.CHANGE}
+        return self.on_conflict.writes(item.state)
 
     @property
     def pending(self) -> list[Item]:

@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 _E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")
 
-_PLAN = ("format", "version", "id", "sources", "target", "on_conflict", "mapping", "items")
+_PLAN = ("format", "version", "id", "sources", "target", "on_conflict", "mapping", "backup", "items")
 _ITEM = (
     "source",
     "source_path",
@@ -129,7 +129,7 @@ class _Reader:
             if not isinstance(item, Item) or item.source not in sources:
                 raise ConfigurationError(f"{self._where}, item {number}: it is no item of this plan")
         policy, mapping = table.one_of("on_conflict", OnConflict), self._mapping(table)
-        return Plan(identifier, sources, table.text("target"), policy, tuple(items), mapping)
+        return Plan(identifier, sources, table.text("target"), policy, tuple(items), mapping, table.flag("backup"))
 
     def _mapping(self, head: _Table) -> PlannedMapping | None:
         value = head.value["mapping"]
@@ -195,6 +195,12 @@ class _Table:
             raise self.fault(name)
         return value
 
+    def flag(self, name: str) -> bool:
+        value = self.value[name]
+        if not isinstance(value, bool):
+            raise self.fault(name)
+        return value
+
     def version(self, name: str) -> int | str | None:
         value = self.value[name]
         if isinstance(value, bool) or not isinstance(value, int | str | None):
@@ -217,6 +223,7 @@ def _head(plan: Plan) -> dict[str, object]:
         "target": plan.target,
         "on_conflict": plan.on_conflict.value,
         "mapping": None if plan.mapping is None else plan.mapping._asdict(),
+        "backup": plan.backup,
     }
 
 

@@ -51,6 +51,7 @@ def plan(
     selection: Selection = _EVERYTHING,
     on_conflict: OnConflict = OnConflict.FAIL,
     mapping_file: Path | None = None,
+    backup: bool = True,
     config: Config | None = None,
     stores: Mapping[str, Endpoint] | None = None,
     home: Path | None = None,
@@ -69,6 +70,8 @@ def plan(
         on_conflict: what becomes of a secret for which the target has another value.
         mapping_file: says where each variable goes, to the sources that are variables. The plan names it, and it is to
             stay as it is until the plan is carried out.
+        backup: `apply` keeps what it overwrites, encrypted, on its machine. Without it a secret is impossible where the
+            target keeps too few versions to undo what would be overwritten.
         config: the configuration; None loads it as `SecretsManager` does.
         stores: stores that are open already, by the names that `sources` and `target` have for them.
         home: where migrations are remembered; by default the user's state folder.
@@ -93,12 +96,13 @@ def plan(
         memory = _memory(home, identifier)
         if memory is not None:
             stack.callback(memory.kept.close)
-        planner = _Planner(front, selection, on_conflict, memory, Pace("plan", None, progress))
+        pace = Pace("plan", None, progress)
+        planner = _Planner(front, selection, on_conflict, memory, pace, backup=backup)
         planner.expect(_listed(front, selection))
         for source in opened:
             planner.add(source)
         items = planner.finished(names)
-    return Plan(identifier, names, target, on_conflict, items, mapping)
+    return Plan(identifier, names, target, on_conflict, items, mapping, backup)
 
 
 def _listed(target: Front, selection: Selection) -> frozenset[str] | None:
@@ -143,10 +147,18 @@ class _Planner:
         on_conflict: what becomes of those in conflict.
         memory: keeps the digests.
         pace: is told of each secret.
+        backup: a run would keep what it overwrites.
     """
 
     def __init__(
-        self, target: Front, selection: Selection, on_conflict: OnConflict, memory: _Memory | None, pace: Pace
+        self,
+        target: Front,
+        selection: Selection,
+        on_conflict: OnConflict,
+        memory: _Memory | None,
+        pace: Pace,
+        *,
+        backup: bool,
     ) -> None:
         self.items: list[Item] = []
         self._target = target
@@ -155,6 +167,7 @@ class _Planner:
         self._on_conflict = on_conflict
         self._memory = memory
         self._pace = pace
+        self._backup = backup
         self._claims: dict[str, int] = {}
         self._waiting: dict[str, tuple[int, Secret]] = {}
         self._there: frozenset[str] | None = None
@@ -262,7 +275,20 @@ class _Planner:
             reasons.append(f"it could not be checked: {_words(error)}")
         except StoreError as error:
             return replace(item, state=State.IMPOSSIBLE, reason=_words(error), labels=())
+        if there is not None and writes_data and not self._backup and (fault := self._irrevocable(item)):
+            return replace(item, state=State.IMPOSSIBLE, reason=fault, labels=())
         return replace(item, reason="; ".join(reasons))
+
+    def _irrevocable(self, item: Item) -> str:
+        """Why nothing would be left of what the target holds, once the item is written; empty where that is sure."""
+        if not self._on_conflict.writes(item.state):
+            return ""
+        try:
+            kept = self._target.kept_versions(item.path)
+        except StoreError as error:
+            self._checks.saw(error)
+            return f"without a backup it could not be undone: how many versions are kept is unknown: {_words(error)}"
+        return "" if kept > 1 else "too few versions kept to undo it, and there is to be no backup"
 
     def _labelled(self, item: Item, labels: dict[str, str], there: Secret | None) -> Item:
         """The item with the labels that it is to get: where its data are all there, it is changed by them alone."""

@@ -225,7 +225,7 @@ class Transfer:
             self._results.put(index, state, decision.reason)
             return None
         place = None
-        if current is not None:
+        if current is not None and self._plan.backup:
             place = self._memory.backup.put(item.path, current.data)
         form = form_of(secret.metadata)
         before_form = {} if current is None else form_of(current.metadata)

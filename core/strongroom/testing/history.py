@@ -5,6 +5,8 @@ from __future__ import annotations
 from strongroom.errors import SecretNotFoundError
 from strongroom.testing.basis import PATH, Basis, Opened, fails, holds, needs, secret_data
 
+_TRIED = 12
+
 
 class History(Basis):
     """Keeps, undeletes and destroys versions."""
@@ -33,6 +35,18 @@ class History(Basis):
         with fails(SecretNotFoundError):
             front.versions("contract/absent")
         assert len(front.versions(PATH)) == 1
+
+    @needs("versioned")
+    def test_as_many_versions_stay_as_it_says(self, opened: Opened) -> None:
+        """A dozen at the most are tried. Of a path that was never there it says nothing."""
+        front = opened({PATH: secret_data(own="0")})
+        oldest, kept = front.read(PATH).version, front.kept_versions(PATH)
+        assert oldest is not None
+        for number in range(1, min(kept, _TRIED)):
+            front.write(PATH, secret_data(own=str(number)))
+        assert front.read_version(PATH, oldest).data["own"] == "0"
+        with fails(SecretNotFoundError):
+            front.kept_versions("contract/absent")
 
     @needs("versioned", unless="final_deletes")
     def test_deleted_version_can_be_undeleted(self, opened: Opened) -> None:

@@ -146,6 +146,32 @@ def test_pruned_versions_are_not_there(front, metadata):
             operation("app", 1)
 
 
+@pytest.mark.parametrize(
+    ("engine", "secret", "kept"), [(0, 0, 10), (5, 0, 5), (5, 1, 5), (1, 5, 5), (0, 1, 1), (1, 0, 1)]
+)
+def test_as_many_versions_stay_as_the_engine_or_the_secret_says(openbao, front, kv2, metadata, engine, secret, kept):
+    """Whichever is more; ten where neither says anything. The server, asked after twelve writes, has as many."""
+    openbao.call("POST", f"{kv2}/config", {"max_versions": engine})
+    metadata(max_versions=secret)
+    writes(front, 12)
+    assert front.kept_versions("app") == kept == len(front.versions("app"))
+
+
+@pytest.mark.parametrize("where", ["config", "metadata/app"])
+def test_versions_that_are_deleted_after_a_time_are_not_sure_to_stay(openbao, front, kv2, where):
+    openbao.call("POST", f"{kv2}/{where}", {"delete_version_after": "1h"})
+    writes(front, 1)
+    assert front.kept_versions("app") == 1
+
+
+def test_who_may_not_read_the_engines_settings_is_not_told_how_many_versions_stay(front, open_front, kv2):
+    """No number is guessed: a secret would be overwritten that cannot be given back."""
+    writes(front, 1)
+    narrow = open_front(kv2, {f"{kv2}/metadata/*": ["read"], f"{kv2}/data/*": ["read"]})
+    with pytest.raises(PermissionDeniedError):
+        narrow.kept_versions("app")
+
+
 def test_version_zero_is_not_the_newest(front):
     """The server takes it for that."""
     writes(front, 2)

@@ -409,6 +409,19 @@ def test_undo_gives_back_what_was_there(command):
     assert held("new.json")["a"]["k"] == f"{CANARY}-a"
 
 
+def test_without_a_backup_a_file_is_not_overwritten(command):
+    """It keeps no versions: what it has stays, and what is new is written. The plan says how it was made."""
+    options = ("--from", "json:old.json", "--to", "json:new.json", "--on-conflict", "overwrite", "--no-backup")
+    done = command("migrate", "plan", *options, "-o", "plan.json")
+    assert done.code == 6
+    assert "too few versions kept to undo it, and there is to be no backup" in done.out.decode()
+    assert "plan: create 1, equal 1, impossible 1, without a backup" in done.err
+    before = held("new.json")
+    assert command("migrate", "apply", "plan.json").code == 8
+    assert held("new.json") == {**before, "c/d": {"k": CANARY}}
+    assert json.loads(command("migrate", *options, "--dry-run", "--json").out)["backup"] is False
+
+
 def test_delete_source_deletes_what_the_target_has(command):
     """And leaves what was changed since."""
     assert command("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes").code == 0

@@ -130,6 +130,22 @@ def test_a_policy_says_what_becomes_of_a_conflict(stores, home, policy, other):
     assert held(stores["t"]) == TARGET
 
 
+def test_without_a_backup_the_targets_own_versions_undo_it(home):
+    """Nothing of what was overwritten is on this machine. Where the target let it go since, that is said."""
+    stores = {"s": MemoryStore(), "t": MemoryStore()}
+    for name, value in (("s", 1), ("t", 2)):
+        for path in ("kept", "gone"):
+            stores[name].write(path, {"k": value})
+    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, backup=False, stores=stores, home=home)
+    assert apply(made, stores=stores, home=home).ok
+    assert not list(home.rglob("backup*"))
+    stores["t"].destroy("gone", 1)
+    report = failed(undo, stores=stores, home=home)
+    assert states(report) == {"kept": ItemState.DONE, "gone": ItemState.FAILED}
+    assert "what the target held before is not kept any more" in str(report.results)
+    assert held(stores["t"]) == {"kept": {"k": 2}, "gone": {"k": 1}}
+
+
 def test_an_equal_secret_is_not_written(home):
     stores = {"s": MemoryStore(), "t": MemoryStore()}
     for store in stores.values():

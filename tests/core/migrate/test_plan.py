@@ -198,6 +198,62 @@ def test_a_store_that_checks_nothing_any_more_ends_the_plan(home, error, call):
         plan("s", "t", stores=stores, home=home)
 
 
+class Keeping(MemoryStore):
+    """Keeps so many versions of each secret, or raises what it cannot tell for."""
+
+    def __init__(self, kept):
+        super().__init__()
+        self.kept = kept
+
+    def kept_versions(self, path):
+        if isinstance(self.kept, int):
+            return self.kept
+        raise self.kept(path)
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [
+        (1, "too few versions kept to undo it, and there is to be no backup"),
+        (2, ""),
+        (PermissionDeniedError, "how many versions are kept is unknown"),
+        (StoreUnavailableError, "how many versions are kept is unknown"),
+    ],
+)
+def test_without_a_backup_what_could_not_be_undone_is_impossible(home, kept, reason):
+    """What would be overwritten; what is created is undone by deleting it, and the rest is not written."""
+    source, target = memory({path: {"k": 1} for path in ("new", "less", "equal", "other")}), Keeping(kept)
+    for path, data in (("less", {"own": 1}), ("equal", {"k": 1}), ("other", {"k": 2})):
+        target.write(path, data)
+    stores = {"s": source, "t": target}
+    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, backup=False, stores=stores, home=home)
+    over = {"less": State.IMPOSSIBLE, "other": State.IMPOSSIBLE}
+    assert states(made) == {
+        "new": State.CREATE,
+        "equal": State.EQUAL,
+        **(over if reason else {"less": State.CHANGE, "other": State.CONFLICT}),
+    }
+    assert all(reason in item.reason for item in made.items if item.path in over)
+    assert not made.backup
+
+
+@pytest.mark.parametrize("policy", [OnConflict.FAIL, OnConflict.SKIP])
+def test_without_a_backup_a_conflict_that_stays_is_one(home, policy):
+    """It is not overwritten, so that there is nothing to undo."""
+    source, target = memory({"other": {"k": 1}}), Keeping(1)
+    target.write("other", {"k": 2})
+    made = plan("s", "t", on_conflict=policy, backup=False, stores={"s": source, "t": target}, home=home)
+    assert states(made) == {"other": State.CONFLICT}
+
+
+def test_a_store_without_versions_keeps_too_few(home):
+    stores = {"s": memory({"a": {"k": 1}}), "t": RemoteStore()}
+    stores["t"].write("a", {"own": 1})
+    stores["t"].kept_versions = stores["t"].versions = None
+    made = plan("s", "t", backup=False, stores=stores, home=home)
+    assert states(made) == {"a": State.IMPOSSIBLE}
+
+
 def test_what_the_target_refuses_and_what_a_copy_lacks_is_said(home):
     class Vetting(MemoryStore):
         def vet(self, path, data):
@@ -314,6 +370,7 @@ plans = st.builds(
     st.sampled_from(OnConflict),
     st.lists(items, max_size=4).map(tuple),
     st.none() | st.builds(PlannedMapping, texts, texts),
+    st.booleans(),
 )
 
 
@@ -340,6 +397,7 @@ def document(**changes):
         (document(sources=["other"]), "item 1"),
         (document(sources="s"), "sources"),
         (document(items={}), "items"),
+        (document(backup="no"), "backup"),
         (document(mapping="m.json"), "mapping"),
         (document(mapping={"file": "m.json"}), "mapping"),
         (document(mapping={"file": 1, "digest": ""}), "file"),

@@ -53,6 +53,11 @@ _planned = (
         show_default=True,
         help="What becomes of a secret for which the target has another value.",
     ),
+    click.option(
+        "--no-backup",
+        is_flag=True,
+        help="Keep no copy of what is overwritten; what the target could not give back is left alone.",
+    ),
     click.option("--from-prefix", metavar="PREFIX", default="", help="Take only what is below, without this prefix."),
     click.option("--to-prefix", metavar="PREFIX", default="", help="Put everything below this prefix."),
     click.option("--include", metavar="GLOB", multiple=True, help="Take only paths of this shell pattern."),
@@ -260,6 +265,7 @@ def _plan(config: Config, given: dict[str, Any], *, color: bool, what: str) -> t
             selection=selection,
             on_conflict=policy,
             mapping_file=mapping_file,
+            backup=not given["no_backup"],
             config=config,
             progress=tell,
         )
