@@ -375,7 +375,10 @@ class BulkCheckedStore(Protocol):
     """A store with check-and-set that writes many at once faster than one by one, in bounded memory."""
 
     def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """What `write_if` comes to for each path, data and expected version: the new version or its own error."""
+        """What `write_if` comes to for each path, data and expected version: the new version or its own error.
+
+        Each item *must* be compared for itself: a conflict of one is no reason to leave out or to write another.
+        """
         ...
 
 
@@ -384,7 +387,9 @@ class VettingStore(Protocol):
     """A writable store that can say, without writing, why it would refuse: for the plan of a migration."""
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Nothing, where a write would go through as far as can be known.
+        """Nothing, where a write would go through as far as can be known. It *must not* write.
+
+        A write *must* refuse what this refuses, and *may* refuse more.
 
         Raises:
             InvalidPathError, InvalidDataError, SecretTooLargeError, ConflictError: what a write would raise.
@@ -402,9 +407,10 @@ class FormedStore(Protocol):
     """
 
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
-        """`write`, in exactly the form that such labels name: none of them is one, too. It keeps none as a label.
+        """`write`, in exactly the form that such labels name: none of them is one, too.
 
-        It *may* take another form where that one could not be read back as the same data.
+        It *must not* keep one as a label. It *may* take another form where that one could not be read back as the same
+        data, and *must* where it knows no such form.
         """
         ...
 
@@ -414,7 +420,9 @@ class LabelVettingStore(Protocol):
     """A versioned store that can say, without writing, which labels it would refuse: for the plan of a migration."""
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
-        """Nothing, where these could be all of the secret's labels, as far as can be known.
+        """Nothing, where these could be all of the secret's labels, as far as can be known. It *must not* write.
+
+        `write_metadata` *must* refuse what this refuses, and *may* refuse more.
 
         Raises:
             InvalidDataError: what `write_metadata` would raise.

@@ -376,6 +376,76 @@ class LosesTheLastOfTheBatch(Wrong):
                 yield path, self.write(path, data) if number < 100 else 1
 
 
+class ComparesOneOfMany(Wrong):
+    caught_by = "test_many_checked_writes_have_their_own_outcomes"
+    caught_with = "At index 0 diff: <class 'int'>"
+
+    class Store(MemoryStore):
+        def write_many_if(self, items):
+            for number, (path, data, expected) in enumerate(items):
+                yield path, self.write_if(path, data, expected) if number == 0 else self.write(path, data)
+
+
+class RefusesBeforehandOnly(Wrong):
+    caught_by = "test_vetting_writes_nothing_and_refuses_what_a_write_refuses"
+    caught_with = "DID NOT RAISE InvalidDataError"
+
+    class Store(MemoryStore):
+        def vet(self, path, data):
+            if "" in data.values():
+                raise InvalidDataError(path, "an empty value")
+
+
+class VetsByWriting(Wrong):
+    caught_by = "test_vetting_writes_nothing_and_refuses_what_a_write_refuses"
+    caught_with = "DID NOT RAISE any of (SecretNotFoundError, InvalidPathError)"
+
+    class Store(MemoryStore):
+        def vet(self, path, data):
+            self.write(path, data)
+
+
+class RefusesLabelsBeforehandOnly(Wrong):
+    caught_by = "test_vetting_labels_writes_none_and_refuses_what_a_write_refuses"
+    caught_with = "DID NOT RAISE InvalidDataError"
+
+    class Store(MemoryStore):
+        def vet_labels(self, path, labels):
+            if "" in labels.values():
+                raise InvalidDataError(path, "an empty label")
+
+
+class KeepsTheForm(Wrong):
+    caught_by = "test_secret_written_in_a_form_is_the_same_secret"
+    caught_with = "strongroom:form"
+
+    class Store(MemoryStore):
+        def write_formed(self, path, data, form):
+            version = self.write(path, data)
+            self.write_metadata(path, form)
+            return version
+
+
+class WritesAnotherForm(Wrong):
+    caught_by = "test_secret_written_in_a_form_is_the_same_secret"
+    caught_with = "assert {}"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            version = super().write(path, data)
+            self.forms = {path: {"strongroom:form": "text"} if len(data) == 1 else {}}
+            return version
+
+        def write_formed(self, path, data, form):
+            version = self.write(path, data)
+            self.forms = {}
+            return version
+
+        def read(self, path):
+            secret = super().read(path)
+            return replace(secret, metadata={**secret.metadata, **self.forms.get(path, {})})
+
+
 class NewestForEveryVersion(Wrong):
     caught_by = "test_versions_are_kept_oldest_first"
     caught_with = "it raised LookupError"

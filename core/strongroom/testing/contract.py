@@ -5,10 +5,11 @@ from __future__ import annotations
 from strongroom.testing.failing import Failing
 from strongroom.testing.history import History
 from strongroom.testing.reading import Reading
+from strongroom.testing.target import Target
 from strongroom.testing.writing import Writing
 
 
-class StoreContract(Reading, Writing, History, Failing):
+class StoreContract(Reading, Writing, Target, History, Failing):
     """Checks each sentence of `strongroom.store` that says *must*.
 
     Subclass it in a test module, declare what your store can do, and give it a store::
