@@ -256,16 +256,10 @@ def test_a_concurrent_writer_is_a_conflict_and_not_overwritten(vault, mount, hom
     made = plan("source", "target", stores=stores, home=home, on_conflict=policy)
     target.write("new", {"k": "theirs"})
     target.write("kept", {"own": "2"})
-    if policy is OnConflict.OVERWRITE:
-        assert apply(made, stores=stores, home=home).count(ItemState.DONE) == 3
-        assert target.read("new").data == {"k": CANARY}
-        assert target.read("kept").data == {"k": CANARY, "own": "2"}
-        assert undo(stores=stores, home=home).ok
-    else:
-        with pytest.raises(MigrationError) as caught:
-            apply(made, stores=stores, home=home)
-        states = {result.path: result.state for result in caught.value.report.results}
-        assert states == {"new": ItemState.CONFLICT, "kept": ItemState.CONFLICT, "other": ItemState.DONE}
+    with pytest.raises(MigrationError) as caught:
+        apply(made, stores=stores, home=home)
+    states = {result.path: result.state for result in caught.value.report.results}
+    assert states == {"new": ItemState.CONFLICT, "kept": ItemState.CONFLICT, "other": ItemState.DONE}
     assert target.read("new").data == {"k": "theirs"}
     assert target.read("kept").data == {"own": "2"}
 

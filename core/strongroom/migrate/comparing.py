@@ -123,6 +123,8 @@ def decide(source: Secret, target: Secret | None, on_conflict: OnConflict, *, ch
         conflict = conflict or "the target has another value for a key of it"
     if conflict and on_conflict in {OnConflict.FAIL, OnConflict.SKIP}:
         return Decision(Do.CONFLICT if on_conflict is OnConflict.FAIL else Do.LEAVE, conflict)
+    if changed and on_conflict is OnConflict.OVERWRITE:  # nobody was shown what would be lost
+        return Decision(Do.CONFLICT, TARGET_CHANGED)
     if on_conflict is OnConflict.MERGE:
         if target is not None and Change.ADDED not in found:
             return Decision(Do.KEEP, "the target has all of its keys, and keeps its values")

@@ -36,7 +36,7 @@ class OnConflict(StrEnum):
     SKIP = "skip"
     """The target's secret stays as it is."""
     OVERWRITE = "overwrite"
-    """The source's values take the place of the target's."""
+    """The source's values take the place of those that the plan found at the target."""
     MERGE = "merge"
     """The target's values stay, and keys that it lacks are added."""
 

@@ -190,14 +190,26 @@ def test_a_source_that_is_gone_fails_for_itself(stores, home):
 
 
 @pytest.mark.parametrize(
-    ("policy", "ends"),
-    [(OnConflict.SKIP, {"k": 1, "own": 4}), (OnConflict.OVERWRITE, {"k": 1, "more": 2, "own": 4})],
+    ("policy", "state"), [(OnConflict.SKIP, ItemState.SKIPPED), (OnConflict.OVERWRITE, ItemState.CONFLICT)]
 )
-def test_a_target_changed_since_the_plan_is_a_conflict_of_that_secret(stores, home, policy, ends):
+def test_a_target_changed_since_the_plan_is_left_alone(stores, home, policy, state):
+    """Also where conflicts are overwritten: what the plan showed is what may be lost, and the others go on."""
     made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
     stores["t"].write("less", {"k": 1, "own": 4})
+    if state is ItemState.SKIPPED:
+        report = apply(made, stores=stores, home=home)
+    else:
+        report = failed(apply, made, stores=stores, home=home)
+    assert (states(report)["less"], states(report)["new"]) == (state, ItemState.DONE)
+    assert held(stores["t"])["less"] == {"k": 1, "own": 4}
+
+
+def test_a_target_changed_since_the_plan_is_merged(stores, home):
+    """Nothing of it is lost by that."""
+    made = plan("s", "t", on_conflict=OnConflict.MERGE, stores=stores, home=home)
+    stores["t"].write("less", {"k": 1, "own": 4})
     apply(made, stores=stores, home=home)
-    assert held(stores["t"])["less"] == ends
+    assert held(stores["t"])["less"] == {"k": 1, "own": 4, "more": 2}
 
 
 class Raced(MemoryStore):
