@@ -136,6 +136,7 @@ class Transfer:
                 index, secret = sent
                 if isinstance(outcome, ConflictError):
                     self._memory.journal.refused(index)  # what is there is not ours, even where it is the same
+                    self._begun.pop(index, None)
                     if not again:
                         self._lost.append(index)
                     else:

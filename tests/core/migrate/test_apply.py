@@ -252,6 +252,35 @@ def test_what_another_wrote_first_is_not_undone_though_it_is_the_same(home):
     assert held(stores["t"]) == {"a": {"k": 1}}
 
 
+def test_what_arrives_while_a_killed_run_is_resumed_is_not_taken_for_its_own(home):
+    """Nobody can tell whose it is: it stays when the run is undone, and every other secret is undone."""
+
+    class Killed(MemoryStore):
+        """Is killed at the first write; later somebody else writes the same between reading and writing."""
+
+        write_many_if = None
+        writes = 0
+
+        def write_if(self, path, data, expected):
+            self.writes += 1
+            if self.writes == 1:
+                raise KeyboardInterrupt
+            if path == "a" and self.writes == 2:
+                super().write(path, data)
+            return super().write_if(path, data, expected)
+
+    stores = {"s": MemoryStore(), "t": Killed()}
+    for path in ("a", "b"):
+        stores["s"].write(path, {"k": 1})
+    made = plan("s", "t", stores=stores, home=home)
+    with pytest.raises(KeyboardInterrupt):
+        apply(made, stores=stores, home=home)
+    assert states(resume(stores=stores, home=home)) == {"a": ItemState.SKIPPED, "b": ItemState.DONE}
+    assert verify(stores=stores, home=home).ok
+    assert undo(stores=stores, home=home).ok
+    assert held(stores["t"]) == {"a": {"k": 1}}
+
+
 @pytest.mark.parametrize("policy", [OnConflict.FAIL, OnConflict.MERGE])
 def test_a_writer_between_reading_and_writing_is_never_overwritten(home, policy):
     stores = {"s": MemoryStore(), "t": Raced()}
