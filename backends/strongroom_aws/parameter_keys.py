@@ -22,6 +22,8 @@ class ParameterKeys(Parameters):
     A parameter that is in no folder below the prefix is a secret with the single key `value`.
     """
 
+    piecewise = True
+
     def read(self, path: str) -> Secret:
         """All keys of the secret, decrypted.
 

@@ -91,6 +91,7 @@ class Front:
         self._final_deletes = getattr(store, "final_deletes", None) is True
         self._recoverable = getattr(store, "recoverable", None) is True
         self.local = getattr(store, "local", None) is True
+        self.piecewise = getattr(store, "piecewise", None) is True
         self._closed = False
         self._closing = threading.Lock()
 

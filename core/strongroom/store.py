@@ -345,6 +345,19 @@ class FinalDeletesStore(Protocol):
 
 
 @runtime_checkable
+class PiecewiseStore(Protocol):
+    """A writable store that writes one secret in several steps.
+
+    A write that breaks off leaves each key as it was or as it was to be, and no other. Whoever has begun it knows that.
+    """
+
+    @property
+    def piecewise(self) -> bool:
+        """*Must* be True. A class attribute is enough."""
+        ...
+
+
+@runtime_checkable
 class RecoverableStore(Protocol):
     """A store whose service keeps what is overwritten or deleted, so that its operator can bring it back.
 

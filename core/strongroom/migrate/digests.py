@@ -35,6 +35,10 @@ class Digester:
         _add(data, parts)
         return hmac.digest(self._key, b"".join(parts), "sha256")
 
+    def each(self, data: Mapping[str, Value]) -> dict[str, bytes]:
+        """The digest of each key with its value."""
+        return {key: self.digest({key: value}) for key, value in data.items()}
+
 
 def _add(value: Value, parts: list[bytes]) -> None:
     """Adds the value in an unambiguous form: each part has its type and its length before it."""

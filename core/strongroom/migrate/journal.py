@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from strongroom.errors import MigrationError
 from strongroom.migrate.private_files import open_private, private_lines, sync_folder
@@ -22,6 +22,10 @@ from strongroom.model import Version
 
 FORMAT = "strongroom-migration-journal"
 FORMAT_VERSION = 1
+
+
+Part: TypeAlias = tuple[bytes | None, bytes | None]
+"""The digest of a key before a write and after it; None where there is no such key."""
 
 
 @dataclass(slots=True)
@@ -38,6 +42,7 @@ class Entry:
         labels: where in the backup that is kept what the run makes of its labels; None where it wrote none.
         form: the form that the source had it in, which a target without labels cannot keep.
         before_form: the form that the target had it in.
+        parts: of each key, where the target writes them one by one: the digests of what it held, and was to hold.
     """
 
     digest: bytes
@@ -49,6 +54,12 @@ class Entry:
     labels: int | None = None
     form: Mapping[str, str] = field(default_factory=dict)
     before_form: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+    def is_half(self, there: Mapping[str, bytes]) -> bool:
+        """Whether a write that broke off, of the run or of its undoing, left these: the digests of each key."""
+        keys = there.keys() | self.parts.keys()
+        return bool(self.parts) and all(there.get(key) in self.parts.get(key, ()) for key in keys)
 
 
 class Journal:
@@ -90,12 +101,13 @@ class Journal:
             "t": "intent",
             "i": index,
             "d": entry.digest.hex(),
-            "b": None if entry.before is None else entry.before.hex(),
+            "b": _hex(entry.before),
             "v": entry.before_version,
             "k": entry.backup,
         }
-        forms = {"f": entry.form, "g": entry.before_form}
-        self._lines.append(json.dumps({**line, **{name: dict(form) for name, form in forms.items() if form}}))
+        parts = {key: [_hex(digest) for digest in part] for key, part in entry.parts.items()}
+        more = {"f": dict(entry.form), "g": dict(entry.before_form), "p": parts}
+        self._lines.append(json.dumps({**line, **{name: value for name, value in more.items() if value}}))
 
     def label(self, index: int, place: int | None) -> None:
         """The item's labels are about to be written; the backup has there what is made of them. None takes it back."""
@@ -170,11 +182,12 @@ class Journal:
     def _understood(self, said: Mapping[str, Any]) -> bool:
         index, kind = said["i"], said["t"]
         if kind == "intent":
-            before = None if said["b"] is None else bytes.fromhex(said["b"])
+            before = _bytes(said["b"])
             earlier = self.entries.get(index)
             labels = None if earlier is None else earlier.labels
             entry = Entry(bytes.fromhex(said["d"]), before, said["v"], said["k"], labels=labels)
             entry.form, entry.before_form = said.get("f", {}), said.get("g", {})
+            entry.parts = {key: (_bytes(old), _bytes(new)) for key, (old, new) in said.get("p", {}).items()}
             self.entries[index] = entry
         elif kind == "labels":
             self.entries[index].labels = said["k"]
@@ -185,6 +198,14 @@ class Journal:
         else:
             return False
         return True
+
+
+def _hex(digest: bytes | None) -> str | None:
+    return None if digest is None else digest.hex()
+
+
+def _bytes(digest: str | None) -> bytes | None:
+    return None if digest is None else bytes.fromhex(digest)
 
 
 def has_written(file: Path) -> bool:

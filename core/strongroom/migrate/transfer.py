@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +15,7 @@ from strongroom.migrate.backup import Backup
 from strongroom.migrate.comparing import SOURCE_CHANGED, Do, decide, source_changed, target_changed
 from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.items import Plan, State
-from strongroom.migrate.journal import Entry, Journal
+from strongroom.migrate.journal import Entry, Journal, Part
 from strongroom.migrate.labelling import Labeller
 from strongroom.migrate.labels import form_of
 from strongroom.migrate.pace import Rate
@@ -23,7 +23,7 @@ from strongroom.migrate.parallel import OutageWatch, Write, read_each, write_eac
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.results import Results
 from strongroom.migrate.sources import Source
-from strongroom.model import Secret, Version
+from strongroom.model import Secret, Value, Version
 
 _T = TypeVar("_T")
 
@@ -212,6 +212,8 @@ class Transfer:
         if source_changed(item, secret, same=None if source_digest is None else source_digest == mine):
             self._results.put(index, ItemState.CONFLICT, SOURCE_CHANGED)
             return None
+        if begun is not None and current is not None and begun.is_half(self._memory.digester.each(current.data)):
+            return self._write_again(index, secret, current, begun)
         if begun is None:
             same = None if target_digest is None or there is None else target_digest == there
             changed = target_changed(item, secret, current, same=same)
@@ -225,16 +227,41 @@ class Transfer:
             state = ItemState.CONFLICT if decision.do is Do.CONFLICT else ItemState.SKIPPED
             self._results.put(index, state, decision.reason)
             return None
-        place = None
-        if current is not None and self._plan.backup:
-            place = self._memory.backup.put(item.path, current.data)
-        form = form_of(secret.metadata)
-        before_form = {} if current is None else form_of(current.metadata)
-        to_be = mine if current is None else digest(decision.data)
-        entry = Entry(to_be, there, before, place, form=form, before_form=before_form)
+        return self._intended(index, secret, current, decision.data, mine)
+
+    def _intended(
+        self, index: int, secret: Secret, current: Secret | None, data: Mapping[str, Value], mine: bytes
+    ) -> Write:
+        """The write of these data, with its intent in the journal."""
+        path = self._plan.items[index].path
+        if current is None:
+            entry = Entry(mine, None, None, None, form=form_of(secret.metadata))
+        else:
+            entry = self._overwriting(path, secret, current, data)
+        if self._target.piecewise:
+            entry.parts = self._parts({} if current is None else current.data, data)
         self._memory.journal.intend(index, entry)
-        self._under_way[item.path] = index, secret
-        return Write(item.path, decision.data, before, form if form and current is None else None)
+        self._under_way[path] = index, secret
+        return Write(path, data, entry.before_version, entry.form or None if current is None else None)
+
+    def _overwriting(self, path: str, secret: Secret, current: Secret, data: Mapping[str, Value]) -> Entry:
+        """What the journal says of a write over what is there; that is in the backup then, where one is made."""
+        digest = self._memory.digester.digest
+        place = self._memory.backup.put(path, current.data) if self._plan.backup else None
+        entry = Entry(digest(data), digest(current.data), current.version, place, form=form_of(secret.metadata))
+        entry.before_form = form_of(current.metadata)
+        return entry
+
+    def _write_again(self, index: int, secret: Secret, current: Secret, begun: Entry) -> Write:
+        """The write of a secret of which some keys are written: what it held before is what it was found to be then."""
+        path = self._plan.items[index].path
+        self._memory.journal.intend(index, begun)
+        self._under_way[path] = index, secret
+        return Write(path, decide(secret, current, self._plan.on_conflict, changed=False).data, None)
+
+    def _parts(self, before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, Part]:
+        old, new = self._memory.digester.each(before), self._memory.digester.each(after)
+        return {key: (old.get(key), new.get(key)) for key in {**old, **new}}
 
     def _held(self, held: _Held) -> None:
         """The target has the item's data; it is done, unless labels are to follow."""

@@ -152,7 +152,10 @@ class _Undoer:
             labels = None if entry.labels is None else record_of(self._backup.get(entry.labels, path))
             if current is not None and entry.digest == entry.before:  # its labels alone were written
                 return _Step(path, labels)
-            if current is not None and digest == entry.digest and _is_ours(current.version, entry):
+            if current is not None and (
+                (digest == entry.digest and _is_ours(current.version, entry))
+                or (digest != entry.before and entry.is_half(self._digester.each(current.data)))
+            ):
                 if entry.before is None:
                     return _Step(path, labels, deletes=True)
                 return _Step(path, labels, Write(path, self._before(path, entry), current.version, entry.before_form))

@@ -4,14 +4,16 @@ import json
 
 import pytest
 
+from aws import body_of, operation_of
 from strongroom.difference import same
-from strongroom.errors import ConflictError, InvalidPathError, SecretNotFoundError, SecretTooLargeError
+from strongroom.errors import ConflictError, InvalidPathError, MigrationError, SecretNotFoundError, SecretTooLargeError
 from strongroom.front import Front
 from strongroom.memory import MemoryStore
-from strongroom.migrate import State, apply, plan, undo, verify
+from strongroom.migrate import OnConflict, State, apply, plan, resume, undo, verify
 from strongroom.testing import CASES
 from strongroom_aws.folding import FOLD
 from strongroom_vault.opening import open_vault
+from strongroom_vault.testing.faults import reply
 
 HARD = {case.name: case for case in CASES if case.path == "contract/case" and case.name != "64 KiB"}
 
@@ -51,6 +53,31 @@ def test_there_and_back_is_identical(aws, openbao, tmp_path, kind):
     assert not [path for path, data in held.items() if not same(back[path], data)]
     for front in (first, last, there):
         front.close()
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_parameters_that_are_half_written_are_resumed_and_undone(aws, tmp_path, goes_on):
+    """One key of three was refused, of a secret that was there and of a new one."""
+    ends = {"source": MemoryStore(), "target": Front(aws.open_parameters(), "aws")}
+    for path in ("new", "there"):
+        ends["source"].write(path, {"a": "1", "b": "2", "c": "3"})
+    ends["target"].write("there", {"a": "0", "own": "5"})
+    options = {"stores": ends, "home": tmp_path / "home"}
+    made = plan("source", "target", on_conflict=OnConflict.OVERWRITE, **options)
+    refused = reply(400, {"__type": "AccessDeniedException"}, ["Content-Type: application/x-amz-json-1.1"])
+    last = lambda request: operation_of(request) == "PutParameter" and body_of(request)["Name"].endswith("/b")  # noqa: E731
+    aws.proxy.inject(lambda exchange: exchange.send(refused), when=last)
+    with pytest.raises(MigrationError, match="failed 2"):
+        apply(made, **options)
+    aws.proxy.heal()
+    assert ends["target"].read("new").data == {"a": "1", "c": "3"}
+    if goes_on:
+        assert resume(**options).ok
+        assert ends["target"].read("there").data == {"a": "1", "b": "2", "c": "3", "own": "5"}
+    assert undo(**options).ok
+    assert ends["target"].read("there").data == {"a": "0", "own": "5"}
+    with pytest.raises(SecretNotFoundError):
+        ends["target"].read("new")
 
 
 @pytest.mark.parametrize("kind", ["secretsmanager", "ssm secrets"])

@@ -386,6 +386,69 @@ def test_a_target_that_goes_out_at_item_k_is_left_alone_and_resuming_does_the_re
         resume(stores=stores, home=home)
 
 
+class Piecewise(Bare):
+    """Writes key by key; of a write that is refused, every second key was written."""
+
+    piecewise = True
+    refuses = False
+
+    def write(self, path, data):
+        held = dict(self.inner.read(path).data) if path in self.inner.list_entries("") else {}
+        wanted = {key: data.get(key) for key in {**held, **data}}
+        for number, key in enumerate(sorted(wanted)):
+            if not (self.refuses and number % 2):
+                held = {name: value for name, value in held.items() if name != key}
+                held |= {key: data[key]} if key in data else {}
+        self.inner.write(path, held)
+        if self.refuses:
+            raise PermissionDeniedError(path)
+
+
+@pytest.mark.parametrize("policy", [OnConflict.OVERWRITE, OnConflict.MERGE])
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_what_is_half_written_is_resumed_and_undone(home, policy, goes_on):
+    """Of a secret that is written key by key, whatever keys it has by then; undoing may break off there, too."""
+    stores = {"s": MemoryStore(), "t": Piecewise()}
+    data = {"a": 1, "b": 2, "c": 3, "d": 4}
+    before = {"more": {"a": 0, "c": 3, "own": 5}}
+    for path in ("new", "more"):
+        stores["s"].write(path, data)
+    stores["t"].write("more", before["more"])
+    made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
+    stores["t"].refuses = True
+    report = failed(apply, made, stores=stores, home=home)
+    assert set(states(report).values()) == {ItemState.FAILED}
+    assert held(stores["t"])["new"] not in ({}, data)
+    stores["t"].refuses = False
+    if goes_on:
+        assert states(resume(stores=stores, home=home)) == {"new": ItemState.DONE, "more": ItemState.DONE}
+        assert verify(stores=stores, home=home).ok
+        kept = {"a": 0} if policy is OnConflict.MERGE else {}
+        assert held(stores["t"]) == {"new": data, "more": {**data, "own": 5, **kept}}
+        stores["t"].refuses = True
+        failed(undo, stores=stores, home=home)
+        stores["t"].refuses = False
+    assert undo(stores=stores, home=home).ok
+    assert held(stores["t"]) == before
+
+
+def test_what_another_wrote_into_what_is_half_written_stays(home):
+    """A key of which the run knows nothing, or another value of one."""
+    stores = {"s": MemoryStore(), "t": Piecewise()}
+    for path in ("key", "value"):
+        stores["s"].write(path, {"a": 1, "b": 2, "c": 3})
+    made = plan("s", "t", stores=stores, home=home)
+    stores["t"].refuses = True
+    failed(apply, made, stores=stores, home=home)
+    stores["t"].refuses = False
+    theirs = {"key": {"a": 1, "theirs": 9}, "value": {"a": 9}}
+    for path, data in theirs.items():
+        stores["t"].write(path, data)
+    for step in (resume, undo):
+        assert set(states(failed(step, stores=stores, home=home)).values()) == {ItemState.CONFLICT}
+    assert held(stores["t"]) == theirs
+
+
 def test_one_that_is_denied_ends_nothing(home):
     stores = {"s": MemoryStore(), "t": Failing(denied=["b"])}
     for path in "abc":
