@@ -13,7 +13,7 @@ from typing import Self, TypeAlias, TypeVar
 
 from strongroom import plugins
 from strongroom.config import Config
-from strongroom.errors import StoreError, StrongroomError
+from strongroom.errors import StoreError, StrongroomError, UnsupportedOperationError
 from strongroom.front import Front
 from strongroom.migrate.ends import prepare_source, prepare_target
 from strongroom.migrate.items import PlannedMapping
@@ -54,6 +54,7 @@ class Endpoints:
         self._mapping = mapping
         self._sources: dict[str, Source] = {}
         self._targets: dict[str, Front] = {}
+        self._exporters: set[str] = set()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -95,6 +96,19 @@ class Endpoints:
                 raise plugins.broken(name, opened, "importer and no store")
         return self._sources[name]
 
+    def restorable(self, name: str) -> Front:
+        """The target of that name, where what was written there can be looked at, and taken back.
+
+        Raises:
+            UnsupportedOperationError: it is an exporter.
+            StrongroomError: as `target` does.
+        """
+        front = self.target(name)
+        if name in self._exporters:
+            reason = "an exporter cannot be read back, and nothing that it wrote be undone"
+            raise UnsupportedOperationError(None, reason, store=name)
+        return front
+
     def target(self, name: str) -> Front:
         """The target of that name.
 
@@ -111,6 +125,7 @@ class Endpoints:
                 self._targets[name] = check_target(_front(opened, name))
             elif isinstance(opened, Exporter):
                 self._targets[name] = check_target(Front(ExporterStore(opened), name))
+                self._exporters.add(name)
             else:
                 raise plugins.broken(name, opened, "exporter and no store")
         return self._targets[name]

@@ -54,6 +54,7 @@ def undo(
     Raises:
         MigrationError: there is no such run, or another one writes to the target; or not everything was undone:
             `report` says what was.
+        UnsupportedOperationError: the target is an exporter.
         ConfigurationError, PluginError, StoreError: the target cannot be opened.
     """
     opened = Home(home)
@@ -69,7 +70,7 @@ def undo(
         for index in range(len(plan.items)):
             if index not in journal.entries:
                 results.settle(index, ItemState.SKIPPED, "it was not written, or is undone")
-        undoer = _Undoer(plan, ends.target(plan.target), journal, backup, opened.digester(), results)
+        undoer = _Undoer(plan, ends.restorable(plan.target), journal, backup, opened.digester(), results)
         stopped: StrongroomError | None = None
         try:
             undoer.run()

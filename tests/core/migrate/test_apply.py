@@ -15,6 +15,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     SecretTooLargeError,
     StoreUnavailableError,
+    UnsupportedOperationError,
 )
 from strongroom.memory import MemoryStore
 from strongroom.migrate import (
@@ -591,6 +592,9 @@ def test_an_exporter_is_a_target(home):
     assert states(report) == {"a": ItemState.DONE, "bad": ItemState.FAILED, "c": ItemState.DONE}
     assert stores["e"].written == {"a": {"k": 1}, "c": {"k": 1}}
     assert "cannot be read back" in failed(verify, stores=stores, home=home).faults[0].reason
+    with pytest.raises(UnsupportedOperationError, match="nothing that it wrote be undone"):
+        undo(stores=stores, home=home)
+    assert stores["e"].written == {"a": {"k": 1}, "c": {"k": 1}}
 
 
 # --- pace -------------------------------------------------------------------------------------------------------------
