@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing, suppress
+from functools import cache
 from pathlib import Path
 
 from strongroom.config import Config
@@ -121,7 +122,7 @@ def _carry_out(  # noqa: PLR0917  # what apply and resume have in common
                 results.settle(index, *_known(item))
             elif index in entries and entries[index].done:
                 results.settle(index, ItemState.DONE, version=entries[index].version)
-        memory = Memory(journal, backup, home.digester(), remembered)
+        memory = Memory(journal, backup, home.digester(), remembered, cache(lambda: home.undone_of(plan.id)))
         stopped: StrongroomError | None = None
         try:
             transfer = Transfer(plan, ends.source, target, memory, results, Rate(rate))

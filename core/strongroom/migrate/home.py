@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from pathlib import Path
 from strongroom.errors import MigrationError, shown
 from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.items import Plan
-from strongroom.migrate.journal import Journal, has_written
+from strongroom.migrate.journal import Journal, has_written, steps_in
 from strongroom.migrate.plan_document import parse_lines, plan_lines
 from strongroom.migrate.private_files import private_folder, private_lines, random_key, write_private
 
@@ -178,6 +179,25 @@ class Home:
         except OSError as error:
             fault = error.strerror or "it cannot be read"
         raise MigrationError(f"{file}: {fault}")
+
+    def undone_of(self, plan_id: str) -> frozenset[int]:
+        """The items of a plan that were undone by the last run of it that has written them."""
+        undone: set[int] = set()
+        for run in runs(self.folder):
+            for kind, index in steps_in(run.folder / _JOURNAL) if self._carries_out(run, plan_id) else ():
+                if kind == "undone":
+                    undone.add(index)
+                elif kind == "done":
+                    undone.discard(index)
+        return frozenset(undone)
+
+    @staticmethod
+    def _carries_out(run: Run, plan_id: str) -> bool:
+        try:
+            with private_lines(run.folder / _PLAN) as lines:
+                return bool(json.loads(next(iter(lines)))["id"] == plan_id)
+        except (OSError, ValueError, KeyError, TypeError, StopIteration):  # whoever opens it says what is wrong with it
+            return False
 
     def journal_of(self, run: Run) -> Journal:
         """The journal of a run, which is made where there is none.

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -228,6 +229,14 @@ def has_written(file: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError):  # whoever opens it says what is wrong with it
         return True
     return bool(begun)
+
+
+def steps_in(file: Path) -> Iterator[tuple[str, int]]:
+    """The kind of each line of a journal, and the item that it is about."""
+    with suppress(OSError, ValueError, KeyError, TypeError), private_lines(file) as lines:
+        for line in islice(lines, 1, None):
+            said = json.loads(line)
+            yield said["t"], said["i"]
 
 
 def _is_first(said: Mapping[str, Any], run: str) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
-from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StrongroomError
+from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.front import Front
 from strongroom.migrate.backup import Backup
 from strongroom.migrate.comparing import SOURCE_CHANGED, Do, decide, source_changed, target_changed
@@ -61,12 +61,14 @@ class Memory:
         backup: what it overwrites.
         digester: makes the digests in the journal.
         remembered: what the secrets were when the plan was made, if this machine knows.
+        undone: tells the items that an earlier run of the plan wrote, and that were undone.
     """
 
     journal: Journal
     backup: Backup
     digester: Digester
     remembered: Remembered | None
+    undone: Callable[[], frozenset[int]]
 
 
 class Transfer:
@@ -100,7 +102,7 @@ class Transfer:
         self._size = rate.at_once(_GROUP if target.checked and not self._labels else _GROUP_UNCHECKED)
         self._begun = {index: entry for index, entry in memory.journal.entries.items() if not entry.done}
         self._under_way: dict[str, tuple[int, Secret]] = {}
-        self._lost: list[int] = []
+        self._lost: dict[int, bytes] = {}
         self._unlabelled: list[_Held] = []
         self._labeller = Labeller(plan, target, memory.journal, memory.backup)
 
@@ -114,9 +116,11 @@ class Transfer:
         """
         source = self._source(name)
         self._write(source, indices, again=False)
-        lost, self._lost = self._lost, []
+        lost, self._lost = self._lost, {}
+        for index, digest in lost.items():
+            self._bring_back(index, digest)
         if lost:  # somebody wrote at the same time: what is there now decides, once more
-            self._write(source, lost, again=True)
+            self._write(source, list(lost), again=True)
         self._memory.journal.sync()
 
     def _write(self, source: Source, indices: Sequence[int], *, again: bool) -> None:
@@ -138,7 +142,7 @@ class Transfer:
                     self._memory.journal.refused(index)  # what is there is not ours, even where it is the same
                     self._begun.pop(index, None)
                     if not again:
-                        self._lost.append(index)
+                        self._lost[index] = self._memory.digester.digest(secret.data)
                     else:
                         self._results.put(index, ItemState.CONFLICT, outcome.reason, error=outcome)
                 elif isinstance(outcome, StrongroomError):
@@ -146,6 +150,22 @@ class Transfer:
                 else:
                     self._held(_Held(index, secret, outcome))
                 watch.saw(outcome)
+
+    def _bring_back(self, index: int, digest: bytes) -> None:
+        """Brings a secret back that the plan's undoing deleted, where its service keeps it and takes no new one.
+
+        It counts as begun: what the target holds then decides.
+        """
+        if "versioned" not in self._target.capabilities or index not in self._memory.undone():
+            return
+        path = self._plan.items[index].path
+        with suppress(StoreError):  # then the second write says what is the matter
+            newest = self._target.versions(path)[-1]
+            if newest.deleted:
+                self._begun[index] = Entry(digest, None, None, None)
+                self._memory.journal.intend(index, self._begun[index])
+                self._memory.journal.sync()
+                self._target.undelete(path, newest.version)
 
     def _steps(self, source: Source, indices: Sequence[int], *, again: bool) -> Iterator[_Step]:
         """All that it takes until each write may be sent, in small steps."""

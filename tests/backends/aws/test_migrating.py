@@ -9,7 +9,7 @@ from strongroom.difference import same
 from strongroom.errors import ConflictError, InvalidPathError, MigrationError, SecretNotFoundError, SecretTooLargeError
 from strongroom.front import Front
 from strongroom.memory import MemoryStore
-from strongroom.migrate import OnConflict, State, apply, plan, resume, undo, verify
+from strongroom.migrate import ItemState, OnConflict, State, apply, plan, resume, undo, verify
 from strongroom.testing import CASES
 from strongroom_aws.folding import FOLD
 from strongroom_vault.opening import open_vault
@@ -53,6 +53,31 @@ def test_there_and_back_is_identical(aws, openbao, tmp_path, kind):
     assert not [path for path, data in held.items() if not same(back[path], data)]
     for front in (first, last, there):
         front.close()
+
+
+def test_what_was_undone_is_applied_again(aws, tmp_path):
+    """A deleted secret is kept for some days, and refuses to be made anew: it is brought back, and undone once more."""
+    ends = {"source": MemoryStore(), "target": Front(aws.open_secrets(), "aws")}
+    for path in ("new", "theirs"):
+        ends["source"].write(path, {"a": "1"})
+    options = {"stores": ends, "home": tmp_path / "home"}
+    made = plan("source", "target", **options)
+    apply(made, **options)
+    for _ in range(2):
+        assert undo(**options).count(ItemState.DONE) == 2
+        assert apply(made, **options).count(ItemState.DONE) == 2
+        assert verify(**options).ok
+        assert {path: ends["target"].read(path).data for path in ("new", "theirs")} == {
+            "new": {"a": "1"},
+            "theirs": {"a": "1"},
+        }
+    undo(**options)
+    aws.secrets.restore_secret(SecretId=aws.name("theirs"))
+    aws.secrets.put_secret_value(SecretId=aws.name("theirs"), SecretString='{"a": "theirs"}')
+    aws.secrets.delete_secret(SecretId=aws.name("theirs"))
+    with pytest.raises(MigrationError, match="conflict 1"):
+        apply(made, **options)
+    assert ends["target"].read("new").data == {"a": "1"}
 
 
 @pytest.mark.parametrize("goes_on", [True, False])
