@@ -1,13 +1,12 @@
-"""Paths and what AWS calls them, and the folders that names with slashes make."""
+"""Paths and what AWS calls them, and the folders that names with slashes make.
+
+AWS does not ask for segments joined by single slashes. A name that is no path is listed all the same: a read of it is
+refused, so that whoever reads all of a listing hears of it.
+"""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
-
-from strongroom.errors import shown
-
-logger = logging.getLogger(__name__)
 
 
 def below(prefix: str, path: str) -> str:
@@ -24,11 +23,3 @@ def entries(paths: Iterable[str], folder: str) -> Iterator[str]:
         if (entry := name + slash) not in seen:
             seen.add(entry)
             yield entry
-
-
-def is_path(name: str) -> bool:
-    """Whether segments joined by single slashes, which AWS does not ask for, make the name a path; warns if not."""
-    if {"", ".", ".."} & set(name.split("/")):
-        logger.warning("%s is left out: it has a name at AWS that is no path", shown(name))
-        return False
-    return True

@@ -9,7 +9,6 @@ from strongroom.model import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom_aws.at_once import at_once, in_groups
 from strongroom_aws.folding import VALUE, unwrap, wrap
 from strongroom_aws.limits import check_parameter_name
-from strongroom_aws.names import is_path
 from strongroom_aws.parameters import PAGE, Parameter, Parameters, check_parameter, check_secure, parameters_in
 
 
@@ -49,7 +48,7 @@ class ParameterKeys(Parameters):
             folder, _, key = found.name[start:].rpartition("/")
             path = folder or key
             # What is directly in the folder that is asked for is that secret's own key.
-            if path not in seen and path != prefix and is_path(path):
+            if path not in seen and path != prefix:
                 seen.add(path)
                 yield path
 

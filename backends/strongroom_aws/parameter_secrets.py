@@ -14,7 +14,6 @@ from strongroom_aws.failures import RefusedError, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
 from strongroom_aws.known_versions import known_version
 from strongroom_aws.limits import check_parameter_version
-from strongroom_aws.names import is_path
 from strongroom_aws.parameters import (
     PAGE,
     Parameter,
@@ -66,8 +65,7 @@ class ParameterSecrets(Parameters):
         """The path of every secret below `prefix`, ten a request."""
         start = len(self._folder(""))
         for found in self._in_folder(self._folder(prefix), prefix or None, deep=True, decrypted=False):
-            if is_path(path := found.name[start:]):
-                yield path
+            yield found.name[start:]
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version:
         """Writes the parameter, as a SecureString.

@@ -21,7 +21,7 @@ from strongroom_aws.failures import RefusedError, malformed, of_code
 from strongroom_aws.folding import VALUE, Form, fold, form_in
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_SECRET, check_secret_name, check_size
-from strongroom_aws.names import below, entries, is_path
+from strongroom_aws.names import below, entries
 from strongroom_aws.secret_requests import SecretRequests, listed, may_be_scheduled
 from strongroom_aws.service import Service
 
@@ -95,7 +95,7 @@ class SecretsManagerStore:
         yield from entries(self.walk(prefix), prefix)
 
     def walk(self, prefix: str) -> Iterator[str]:
-        """The path of every secret below `prefix`, a hundred a request. A name that is no path cannot be one."""
+        """The path of every secret below `prefix`, a hundred a request; also a name that is no path."""
         return (path for path, _ in self._listed(prefix))
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -110,7 +110,7 @@ class SecretsManagerStore:
                 name = entry.get("Name")
                 if not isinstance(name, str):
                     raise malformed(prefix or None)
-                if name.startswith(start) and is_path(name[skipped:]):
+                if name.startswith(start):
                     yield str(name[skipped:]), entry
             if not (token := page.get("NextToken")):
                 return

@@ -9,7 +9,9 @@ from strongroom.difference import same
 from strongroom.errors import ConflictError, InvalidPathError, MigrationError, SecretNotFoundError, SecretTooLargeError
 from strongroom.front import Front
 from strongroom.memory import MemoryStore
-from strongroom.migrate import ItemState, OnConflict, State, apply, plan, resume, undo, verify
+from strongroom.migrate import ItemState, OnConflict, Selection, State, apply, plan, resume, undo, verify
+from strongroom.migrate.drift import Drift, drift
+from strongroom.secrets_manager import SecretsManager
 from strongroom.testing import CASES
 from strongroom_aws.folding import FOLD
 from strongroom_vault.opening import open_vault
@@ -277,6 +279,27 @@ def test_plan_says_what_aws_would_refuse(aws):
     aws.open_secrets(restore=True).vet("going", {"k": "v"})
     aws.refuse("DescribeSecret", "AccessDeniedException")
     target.vet("going", {"k": "v"})
+
+
+def test_name_that_is_no_path_is_in_the_plan(aws, tmp_path):
+    """It cannot go along, which is said: nothing stays behind without a word. The others go."""
+    source = Front(aws.open_secrets(), "aws")
+    odd = ["/app/db", "app//db", "app/db/", "app/../db"]
+    for path in [*odd, "app/db"]:
+        aws.secrets.create_secret(Name=aws.name(path), SecretString='{"k":"v"}')
+    ends = {"source": source, "target": Front(MemoryStore(), "memory")}
+    planned = plan("source", "target", stores=ends, home=tmp_path)
+    states = {item.source_path: item.state for item in planned.items}
+    assert states == {**dict.fromkeys(odd, State.IMPOSSIBLE), "app/db": State.CREATE}
+    assert all(item.reason for item in planned.items if item.source_path in odd)
+    with pytest.raises(MigrationError) as caught:
+        apply(planned, stores=ends, home=tmp_path)
+    assert caught.value.report.count(ItemState.FAILED) == len(odd)
+    differences = {one.path: one.state for one in drift(source, ends["target"], Selection())}
+    assert differences == {**dict.fromkeys(odd, Drift.UNKNOWN), "app/db": Drift.SAME}
+    with SecretsManager(chain=[aws.open_secrets()]) as secrets:
+        batch = secrets.preload()
+        assert (list(batch), set(batch.errors)) == (["app/db"], set(odd))
 
 
 @pytest.mark.parametrize("layout", ["keys", "secrets"])

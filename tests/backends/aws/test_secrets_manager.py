@@ -9,6 +9,7 @@ from aws import body_of
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
+    InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
@@ -304,14 +305,21 @@ def test_empty_page_with_more_to_come_is_not_the_end(aws):
     assert list(store.walk("")) == ["first", "app"]
 
 
-def test_listing_leaves_out_what_is_beside_the_prefix_or_no_path(aws, caplog):
-    """AWS's names take double slashes: what is left out for that is warned of."""
+def test_listing_leaves_out_what_is_beside_the_prefix_alone(aws):
+    """AWS's names take slashes anywhere: one that is no path cannot be read, and is listed as it is."""
     store = aws.open_secrets(prefix=f"{aws.prefix}/p")
-    for name in ("p/a", "p/b/c", "px/d", "p//e", "p/f/", "P/g"):
+    for name in ("p/a", "p/b/c", "px/d", "p//e", "p/f/", "p/", "P/g"):
         aws.secrets.create_secret(Name=aws.name(name), SecretString="v")
-    assert sorted(store.walk("")) == ["a", "b/c"]
-    assert sorted(record.getMessage().split(" ")[0] for record in caplog.records) == ["/e", "f/"]
-    assert sorted(store.list_entries("")) == ["a", "b/"]
+    front = Front(store, "aws")
+    assert sorted(front.walk()) == sorted(path for path, _ in front.walk_labels()) == ["", "/e", "a", "b/c", "f/"]
+    assert sorted(front.list_entries()) == ["", "/", "a", "b/", "f/"]
+    assert {type(path) for path in front.walk()} == {str}  # as a message shows it
+    outcomes = dict(front.read_many(front.walk()))
+    refused = {path for path, outcome in outcomes.items() if isinstance(outcome, InvalidPathError)}
+    assert (len(outcomes), refused) == (5, {"", "/e", "f/"})
+    for path in refused:
+        with pytest.raises(InvalidPathError):
+            front.read(path)
 
 
 def test_listing_leaves_out_what_the_filter_lets_through(aws):
