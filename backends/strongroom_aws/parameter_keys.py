@@ -18,7 +18,8 @@ class ParameterKeys(Parameters):
     Other tools read and write the same parameters. A write is a request for each key, and a delete takes ten at a time:
     a reader may see some keys new and some old meanwhile.
 
-    A parameter that is in no folder below the prefix is a secret with the single key `value`.
+    A parameter that is in no folder below the prefix is the key `value` of the secret of its name, and is written where
+    it is.
     """
 
     piecewise = True
@@ -55,12 +56,18 @@ class ParameterKeys(Parameters):
     def write(self, path: str, data: Mapping[str, Value]) -> None:
         """Writes a parameter for each key, as a SecureString, then removes those of keys that are no more.
 
+        The key `value` is written to the parameter that is in no folder, where there is one.
+
         Raises:
             InvalidPathError: a key cannot be the last part of a parameter's name.
             SecretTooLargeError: a value takes more than 8 KiB.
         """
         texts = self._texts(path, data)
+        flat = self._flat(path, decrypted=False)
         standing = self._standing(path, "Path", self._name(path))
+        if flat is not None and VALUE in data:
+            texts[flat.name] = texts.pop(self._key_name(path, VALUE))
+            standing |= self._standing(path, "Name", flat.name)
         for name in texts:
             check_secure(name, standing.get(name), path)
 
@@ -77,7 +84,7 @@ class ParameterKeys(Parameters):
             failure = failures[0]
             failure.reason += f"; {len(failures)} of its {len(texts)} keys were not written, and the others were"
             raise failure.with_traceback(None)
-        self._delete(path, [name for name in self._names(path) if name not in texts])
+        self._delete(path, [name for name in self._names(path, flat) if name not in texts])
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Whether every name and every size will do."""
@@ -85,11 +92,14 @@ class ParameterKeys(Parameters):
 
     def cautions(self, path: str) -> Sequence[str]:
         """KMS keys and policies, where its parameters have them."""
-        return self._cautions(path, "Path", self._name(path))
+        found = self._cautions(path, "Path", self._name(path))
+        if "/" not in path:
+            found += self._cautions(path, "Name", self._name(path))
+        return list(dict.fromkeys(found))
 
     def delete(self, path: str) -> None:
         """Removes every parameter of the secret for good, ten a request."""
-        if not (names := self._names(path)):
+        if not (names := self._names(path, self._flat(path, decrypted=False))):
             raise self._absent(path)
         self._delete(path, names)
 
@@ -124,9 +134,8 @@ class ParameterKeys(Parameters):
         answer = self._service.call("get_parameters", path, Names=[self._name(path)], WithDecryption=decrypted)
         return next(iter(parameters_in(answer, path)), None)
 
-    def _names(self, path: str) -> list[str]:
-        """The name of every parameter of the secret."""
-        flat = self._flat(path, decrypted=False)
+    def _names(self, path: str, flat: Parameter | None) -> list[str]:
+        """The name of every parameter of the secret, of which `flat` is in no folder."""
         names = [parameter.name for parameter in self._keys(path, decrypted=False).values()]
         return names if flat is None else [*names, flat.name]
 

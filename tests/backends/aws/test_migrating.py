@@ -335,7 +335,27 @@ def test_what_a_copy_would_lack_is_told(aws):
     assert store.cautions("plain") == ["whether AWS rotates or replicates it is not known: DescribeSecret is denied"]
 
 
-@pytest.mark.parametrize(("layout", "name"), [("keys", "app/k"), ("secrets", "app")])
+@pytest.mark.parametrize("more", [{}, {"more": "m"}])
+def test_parameter_in_no_folder_stays_where_it_is(aws, tmp_path, more):
+    """With its history and whoever else reads it there: when it is overwritten, and when that is undone."""
+    name = f"/{aws.name('token')}"
+    aws.ssm.put_parameter(Name=name, Value="old", Type="SecureString", KeyId="alias/theirs")
+    ends = {"source": MemoryStore(), "target": aws.open_parameters()}
+    ends["source"].write("token", {"value": "new", **more})
+    made = plan("source", "target", stores=ends, home=tmp_path, on_conflict=OnConflict.OVERWRITE)
+    for action, value in (
+        (lambda: apply(made, stores=ends, home=tmp_path), "new"),
+        (lambda: undo(stores=ends, home=tmp_path), "old"),
+    ):
+        assert action().ok
+        found = aws.ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]
+        assert (found["Value"], dict(ends["target"].read("token").data).get("value")) == (value, value)
+        [described] = aws.ssm.describe_parameters(ParameterFilters=[{"Key": "Name", "Values": [name]}])["Parameters"]
+        assert described["KeyId"] == "alias/theirs"
+    assert dict(ends["target"].read("token").data) == {"value": "old"}
+
+
+@pytest.mark.parametrize(("layout", "name"), [("keys", "app/k"), ("keys", "app"), ("secrets", "app")])
 def test_what_a_copy_of_a_parameter_would_lack_is_told(aws, layout, name):
     store = aws.open_parameters(layout)
     store.write("plain", {"k": "v"})

@@ -75,7 +75,7 @@ def test_what_is_no_text_is_wrapped(aws):
 
 
 def test_parameter_in_no_folder_is_a_secret_of_one_key(aws):
-    """Under `value`, as in the store of files; a write puts it below the secret's path, and removes it."""
+    """Under `value`, as in the store of files; a write of that key is one to this parameter."""
     put(aws, "token", "t")
     store = aws.open_parameters()
     assert dict(store.read("token").data) == {"value": "t"}
@@ -83,6 +83,14 @@ def test_parameter_in_no_folder_is_a_secret_of_one_key(aws):
     put(aws, "token/value", "u")
     with pytest.raises(InvalidDataError, match="are both its key 'value'"):
         store.read("token")
+    store.write("token", {"value": "v"})
+    assert held(aws) == {"token": "v"}
+    store.write("token", {"value": 1, "more": "m"})
+    assert held(aws) == {"token": '{"strongroom:value":1}', "token/more": "m"}
+    assert dict(store.read("token").data) == {"value": 1, "more": "m"}
+    assert list(store.walk("")) == ["token"]
+    store.write("token", {"more": "m"})
+    assert held(aws) == {"token/more": "m"}
     store.write("token", {"value": "v"})
     assert held(aws) == {"token/value": "v"}
     put(aws, "token", "t")
@@ -410,14 +418,17 @@ def test_batch_takes_ten_a_request(aws):
 # --- keys and tiers ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("layout", "name"), [("keys", "app/k"), ("secrets", "app")])
-def test_parameter_keeps_its_key_and_its_tier(aws, layout, name):
+@pytest.mark.parametrize(
+    ("layout", "name", "key"), [("keys", "app/k", "k"), ("keys", "app", "value"), ("secrets", "app", "k")]
+)
+def test_parameter_keeps_its_key_and_its_tier(aws, layout, name, key):
     """A write without a key would take the account's, and an advanced parameter cannot become a standard one."""
     put(aws, name, "v", KeyId="alias/theirs", Tier="Advanced")
-    aws.open_parameters(layout).write("app", {"k": "new"})
+    aws.open_parameters(layout).write("app", {key: "new"})
     assert (described(aws, name)["KeyId"], described(aws, name)["Tier"]) == ("alias/theirs", "Advanced")
-    aws.open_parameters(layout, kms_key="alias/ours").write("app", {"k": "newer"})
+    aws.open_parameters(layout, kms_key="alias/ours").write("app", {key: "newer"})
     assert described(aws, name)["KeyId"] == "alias/ours"
+    assert list(held(aws)) == [name]
 
 
 @pytest.mark.parametrize("layout", ["keys", "secrets"])
