@@ -271,7 +271,7 @@ def test_nothing_is_there_to_undelete_or_to_destroy(aws):
     for operation in (front.undelete, front.destroy):
         with pytest.raises(SecretNotFoundError, match="no version 3"):
             operation("app", 3)
-    with SecretsManager(chain=[("aws", store)]) as secrets, pytest.raises(UnsupportedOperationError):
+    with SecretsManager(chain=[store]) as secrets, pytest.raises(UnsupportedOperationError):
         secrets.versions.rollback("app", 1)
     assert [dict(store.read_version("app", number).data) for number in (1, 2)] == [
         {"k": "canary-0"},
