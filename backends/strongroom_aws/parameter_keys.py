@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StoreError
 from strongroom.model import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom_aws.at_once import at_once, in_groups
 from strongroom_aws.folding import VALUE, unwrap, wrap
 from strongroom_aws.limits import check_parameter_name
-from strongroom_aws.parameters import PAGE, Parameter, Parameters, check_parameter, check_secure, parameters_in
+from strongroom_aws.parameters import (
+    PAGE,
+    Parameter,
+    Parameters,
+    Standing,
+    check_parameter,
+    check_secure,
+    parameters_in,
+)
+
+
+class _Change(NamedTuple):
+    """What a write comes to.
+
+    Attributes:
+        texts: what each parameter is to hold, by its name.
+        standing: what those that are there are beside their values.
+        flat: the parameter of the secret that is in no folder.
+    """
+
+    texts: dict[str, SensitiveStr]
+    standing: dict[str, Standing]
+    flat: Parameter | None
 
 
 class ParameterKeys(Parameters):
@@ -61,15 +84,9 @@ class ParameterKeys(Parameters):
         Raises:
             InvalidPathError: a key cannot be the last part of a parameter's name.
             SecretTooLargeError: a value takes more than 8 KiB.
+            ConflictError: a parameter that it would overwrite is no SecureString.
         """
-        texts = self._texts(path, data)
-        flat = self._flat(path, decrypted=False)
-        standing = self._standing(path, "Path", self._name(path))
-        if flat is not None and VALUE in data:
-            texts[flat.name] = texts.pop(self._key_name(path, VALUE))
-            standing |= self._standing(path, "Name", flat.name)
-        for name in texts:
-            check_secure(name, standing.get(name), path)
+        texts, standing, flat = self._change(path, data)
 
         def put(item: tuple[str, SensitiveStr]) -> StoreError | None:
             name, text = item
@@ -87,8 +104,8 @@ class ParameterKeys(Parameters):
         self._delete(path, [name for name in self._names(path, flat) if name not in texts])
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Whether every name and every size will do."""
-        self._texts(path, data)
+        """Whether every name and every size will do, and that no parameter is there that is no SecureString."""
+        self._change(path, data)
 
     def cautions(self, path: str) -> Sequence[str]:
         """KMS keys and policies, where its parameters have them."""
@@ -104,6 +121,18 @@ class ParameterKeys(Parameters):
         self._delete(path, names)
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _change(self, path: str, data: Mapping[str, Value]) -> _Change:
+        """What a write comes to, when Parameter Store takes it."""
+        texts = self._texts(path, data)
+        flat = self._flat(path, decrypted=False)
+        standing = self._standing(path, "Path", self._name(path))
+        if flat is not None and VALUE in data:
+            texts[flat.name] = texts.pop(self._key_name(path, VALUE))
+            standing |= self._standing(path, "Name", flat.name)
+        for name in texts:
+            check_secure(name, standing.get(name), path)
+        return _Change(texts, standing, flat)
 
     def _texts(self, path: str, data: Mapping[str, Value]) -> dict[str, SensitiveStr]:
         """What each parameter is to hold, by its name."""

@@ -18,6 +18,7 @@ from strongroom_aws.parameters import (
     PAGE,
     Parameter,
     Parameters,
+    Standing,
     check_parameter,
     check_secure,
     parameter,
@@ -72,6 +73,7 @@ class ParameterSecrets(Parameters):
 
         Raises:
             SecretTooLargeError: more than 8 KiB in the form in which it would be stored.
+            ConflictError: the parameter is there and is no SecureString.
         """
         return self._write(path, data, self._form(path, data))
 
@@ -84,9 +86,10 @@ class ParameterSecrets(Parameters):
         return write_each(self.write, items)
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Whether the name and the size will do."""
+        """Whether the name and the size will do, and that no parameter is there that is no SecureString."""
         self._name(path)
         _text(path, data, self._form(path, data))
+        self._overwritten(path)
 
     def cautions(self, path: str) -> Sequence[str]:
         """A KMS key and policies, where the parameter has them."""
@@ -229,9 +232,14 @@ class ParameterSecrets(Parameters):
     def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         name = self._name(path)
         text = _text(path, data, form)
+        return self._put(path, name, text, self._overwritten(path))
+
+    def _overwritten(self, path: str) -> Standing | None:
+        """What the parameter that is there is beside its value, when it can be overwritten."""
+        name = self._name(path)
         standing = self._standing(path, "Name", name).get(name)
         check_secure(name, standing, path)
-        return self._put(path, name, text, standing)
+        return standing
 
     def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
         if set(data) != {VALUE} or not isinstance(data[VALUE], str) or self._fold == "json":

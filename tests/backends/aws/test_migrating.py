@@ -6,7 +6,14 @@ import pytest
 
 from aws import body_of, operation_of
 from strongroom.difference import same
-from strongroom.errors import ConflictError, InvalidPathError, MigrationError, SecretNotFoundError, SecretTooLargeError
+from strongroom.errors import (
+    ConflictError,
+    InvalidPathError,
+    MigrationError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+)
 from strongroom.front import Front
 from strongroom.memory import MemoryStore
 from strongroom.migrate import ItemState, OnConflict, Selection, State, apply, plan, resume, undo, verify
@@ -312,8 +319,32 @@ def test_plan_says_what_parameter_store_would_refuse(aws, layout):
     ):
         with pytest.raises(kind):
             target.vet(path, data)
-    target.vet("app", {"k": "v"})
     assert aws.asked == []
+    target.vet("app", {"k": "v"})
+    assert not [name for name in aws.asked if name.startswith(("Put", "Delete"))]
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "key"), [("keys", "app/k", "k"), ("keys", "app", "value"), ("secrets", "app", "k")]
+)
+def test_plan_says_what_is_no_secure_string(aws, tmp_path, layout, name, key):
+    """Known before anything is written; also of a parameter to which a write would give the text that it has."""
+    aws.ssm.put_parameter(Name=f"/{aws.name(name)}", Value="v", Type="String")
+    target = aws.open_parameters(layout)
+    ends = {"source": MemoryStore(), "target": target}
+    for data in ({key: "w"}, {"more": "m"}):
+        ends["source"].write("app", data)
+        [item] = plan("source", "target", stores=ends, home=tmp_path, on_conflict=OnConflict.OVERWRITE).items
+        assert item.state is State.IMPOSSIBLE
+        assert f"/{aws.name(name)} is no SecureString" in item.reason
+    assert not [name for name in aws.asked if name.startswith(("Put", "Delete"))]
+    ends["source"].write("app", dict(target.read("app").data))
+    [item] = plan("source", "target", stores=ends, home=tmp_path).items
+    assert item.state is State.EQUAL
+    aws.refuse("DescribeParameters", "AccessDeniedException")
+    aws.open_parameters(layout, kms_key="alias/ours").vet("app", {key: "w"})
+    with pytest.raises(PermissionDeniedError, match="`kms_key`"):
+        target.vet("app", {key: "w"})
 
 
 def test_what_a_copy_would_lack_is_told(aws):
