@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from aws import Moto
 from strongroom_vault.testing import TestVault
@@ -18,6 +19,11 @@ _AMBIENT = re.compile(
 
 _TESTS = Path(__file__).parent
 _LONG = {_TESTS / name for name in ("bench/test_migrate.py", "faults", "soak")}
+
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_sessionstart() -> None:
