@@ -138,6 +138,9 @@ class SensitiveDict(dict[str, "Value"]):
         return dict, (dict(self),)
 
 
+SENSITIVE = (SensitiveStr, _SensitiveBytes, _SensitiveList, SensitiveDict)
+"""The types whose `repr` is redacted."""
+
 _AS_THEY_ARE = frozenset({SensitiveStr, int, float, bool, type(None)})
 
 
