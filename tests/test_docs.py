@@ -2,6 +2,8 @@
 
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -20,7 +22,10 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [README, *sorted(DOCS.glob("*.md")), *sorted((DOCS / "how-to").glob("*.md")), DOCS / "commands" / "index.md"]
 
-WITH_SERVER = {"quickstart.md", "vault.md", "how-to/kubernetes.md", "how-to/github-actions.md"}
+QUICKSTART = "quickstart.md"
+"""The page that starts its server itself, by the first of its blocks that is shown."""
+
+WITH_SERVER = {"vault.md", "how-to/kubernetes.md", "how-to/github-actions.md"}
 """Pages that are written for a reader with VAULT_ADDR and VAULT_TOKEN set."""
 
 WITH_AWS = {"aws.md"}
@@ -106,7 +111,9 @@ def test_every_block_is_of_a_kind_that_is_checked(page):
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", [page for page in PAGES if name_of(page) not in WITH_SERVER | WITH_AWS], ids=name_of)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if name_of(page) not in {QUICKSTART, *WITH_SERVER, *WITH_AWS}], ids=name_of
+)
 def test_the_blocks_of_a_page_run(page):
     """In the order of the page, in one namespace."""
     run_page(page)
@@ -125,6 +132,23 @@ def test_the_blocks_of_a_page_run_on_a_real_server(name, own_openbao, monkeypatc
             monkeypatch.setenv("PGPORT", str(postgres.port))
             monkeypatch.setenv("PGPASSWORD", postgres.password)
         run_page(page)
+
+
+@pytest.mark.usefixtures("reader")
+def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(monkeypatch):
+    """The page shows every line that `strongroom dev` prints for a shell, and what follows runs with all of them."""
+    page = DOCS / QUICKSTART
+    [shown] = re.findall(r"^```text\n\$ strongroom dev\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    with subprocess.Popen(["strongroom", "dev"], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            for line in shown.splitlines():
+                printed = server.stdout.readline().rstrip("\n")
+                assert re.fullmatch(".*".join(map(re.escape, line.split("…"))), printed)
+                monkeypatch.setenv(*shlex.split(printed)[1].split("=", 1))
+            run_page(page)
+        finally:
+            server.send_signal(signal.SIGINT)
+        assert not server.stdout.read(), "it prints more than the page shows"
 
 
 @pytest.mark.usefixtures("reader")
