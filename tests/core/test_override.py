@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,26 @@ def test_contents_answer_and_nothing_else_does(monkeypatch):
             get_secret("auth/jwt", "secret")
         with pytest.raises(SecretNotFoundError):
             get_secret("database/connection", "password")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        '[secrets]\nJWT_SECRET_KEY = { at = "auth/jwt#secret", default = "from the file" }\n',
+        "[environments.dev]\nchain = ['env']\n[environments.prod]\nproduction = true\nchain = ['env']\n",
+        "this is not TOML",
+    ],
+    ids=["defaults", "environments", "broken"],
+)
+def test_configuration_of_the_folder_answers_nothing(monkeypatch, file):
+    """No default of it is served, none of its environments has to be selected, and no variable counts either."""
+    Path("strongroom.toml").write_text(file, "utf-8")
+    monkeypatch.setenv("STRONGROOM_TIMEOUT", "no number")
+    with override({"app": {"key": "v"}, "late": Slow(0.01, {"key": "w"})}) as manager:
+        assert [get_secret("app", "key"), get_secret("late", "key")] == ["v", "w"]
+        assert manager.resolve("app").store == "override"
+        with pytest.raises(SecretNotFoundError):
+            get_secret("auth/jwt", "secret")
 
 
 def test_what_was_set_is_seen_and_then_gone():

@@ -9,6 +9,7 @@ from enum import Enum
 from types import TracebackType
 from typing import TypeAlias
 
+from strongroom.config import Config, LinkConfig
 from strongroom.errors import InvalidDataError, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom.memory import MemoryStore
 from strongroom.model import Secret, Value, check_data, parse_reference
@@ -81,12 +82,12 @@ class override:  # noqa: N801  # it is used as a function, like those of context
                 held.setdefault(path, {}).update(check_data(path, data))  # type: ignore[arg-type]  # it checks
         if twice := held.keys() & (failures.keys() | slow.keys()):
             raise InvalidDataError(min(twice), "it cannot both be held and go wrong or be slow")
-        self._stores: list[SecretStore] = [OverrideStore(held, failures)]
+        self._stores: dict[str, SecretStore] = {"override": OverrideStore(held, failures)}
         if slow:
-            self._stores.append(SlowStore(slow))
+            self._stores["slow"] = SlowStore(slow)
 
     def __enter__(self) -> SecretsManager:
-        self._manager = SecretsManager(chain=self._stores)
+        self._manager = _manager(self._stores)
         self._before = configure(self._manager)
         return self._manager
 
@@ -95,6 +96,13 @@ class override:  # noqa: N801  # it is used as a function, like those of context
     ) -> None:
         configure(self._before)
         self._manager.close()
+
+
+def _manager(stores: Mapping[str, SecretStore]) -> SecretsManager:
+    """A manager of these stores alone: `SecretsManager(chain=…)` would read the configuration that applies here."""
+    manager = SecretsManager.__new__(SecretsManager)
+    manager._build(Config(chain=tuple(map(LinkConfig, stores))), stores)  # noqa: SLF001  # as its constructors do
+    return manager
 
 
 class OverrideStore(MemoryStore):
