@@ -80,6 +80,23 @@ def test_what_was_set_is_seen_and_then_gone():
         get_secret("app")
 
 
+def test_one_override_is_used_again_and_within_itself():
+    """Each block begins with the contents, whatever another one has written, and ends by itself."""
+    contents = {"app": {"key": "v"}}
+    ready = override({**contents, "late": Slow(0.01, contents["app"])})
+    contents["app"]["key"] = "changed after it was made"
+    for _ in range(2):
+        with ready as outer:
+            set_secret("app", {"key": "written", "more": "w"})
+            with ready as inner:
+                assert get_secret("app") == get_secret("late") == {"key": "v"}
+            assert get_secret("app", "key") == "written"
+        for manager in (outer, inner):
+            with pytest.raises(strongroom.StoreError):
+                manager.get_secret("app")
+    assert strongroom.configure(None) is None
+
+
 def test_blocks_nest_and_restore_even_after_an_error():
     """Each end restores the manager that was there before, and the block's own is closed."""
     outside = strongroom.SecretsManager(chain=[open_memory(secrets={"app": {"key": "outside"}})])

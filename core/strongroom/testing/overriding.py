@@ -53,9 +53,10 @@ class override:  # noqa: N801  # it is used as a function, like those of context
         with override({"database/connection": Failure.UNAVAILABLE}), pytest.raises(StoreUnavailableError):
             ...
 
-    The block gets the manager that answers. What the code under test sets or deletes is seen by its later reads. The
-    default manager is one for the process, so two blocks can stand inside one another and not side by side in threads;
-    within a block any thread or task may read. A `SecretsManager` that the code makes for itself is not overridden.
+    The block gets the manager that answers. What the code under test sets or deletes is seen by its later reads and by
+    no other block: each begins with `contents`, also where one object is used for several. The default manager is one
+    for the process, so two blocks can stand inside one another and not side by side in threads; within a block any
+    thread or task may read. A `SecretsManager` that the code makes for itself is not overridden.
 
     Args:
         contents: path -> data, `PATH#KEY` -> value, path -> `Failure` or `Slow`. Every other path is missing.
@@ -65,37 +66,39 @@ class override:  # noqa: N801  # it is used as a function, like those of context
     """
 
     def __init__(self, contents: Mapping[str, Ordered]) -> None:
-        held: dict[str, dict[str, Value]] = {}
-        slow: dict[str, Slow] = {}
-        failures: dict[str, Failure] = {}
+        self._held: dict[str, dict[str, Value]] = {}
+        self._slow: dict[str, Slow] = {}
+        self._failures: dict[str, Failure] = {}
+        self._blocks: list[tuple[SecretsManager, SecretsManager | None]] = []
         for reference, ordered in contents.items():
             path, key = parse_reference(reference)
             if isinstance(ordered, Failure | Slow):
                 if key is not None:
                     raise InvalidDataError(path, "what goes wrong goes wrong for a whole secret, not for one key")
                 if isinstance(ordered, Failure):
-                    failures[path] = ordered
+                    self._failures[path] = ordered
                 else:
-                    slow[path] = Slow(ordered.seconds, check_data(path, ordered.data))
+                    self._slow[path] = Slow(ordered.seconds, check_data(path, ordered.data))
             else:
                 data: object = ordered if key is None else {key: ordered}
-                held.setdefault(path, {}).update(check_data(path, data))  # type: ignore[arg-type]  # it checks
-        if twice := held.keys() & (failures.keys() | slow.keys()):
+                self._held.setdefault(path, {}).update(check_data(path, data))  # type: ignore[arg-type]  # it checks
+        if twice := self._held.keys() & (self._failures.keys() | self._slow.keys()):
             raise InvalidDataError(min(twice), "it cannot both be held and go wrong or be slow")
-        self._stores: dict[str, SecretStore] = {"override": OverrideStore(held, failures)}
-        if slow:
-            self._stores["slow"] = SlowStore(slow)
 
     def __enter__(self) -> SecretsManager:
-        self._manager = _manager(self._stores)
-        self._before = configure(self._manager)
-        return self._manager
+        stores: dict[str, SecretStore] = {"override": OverrideStore(self._held, self._failures)}
+        if self._slow:
+            stores["slow"] = SlowStore(self._slow)
+        manager = _manager(stores)
+        self._blocks.append((manager, configure(manager)))
+        return manager
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        configure(self._before)
-        self._manager.close()
+        manager, before = self._blocks.pop()
+        configure(before)
+        manager.close()
 
 
 def _manager(stores: Mapping[str, SecretStore]) -> SecretsManager:
