@@ -22,6 +22,7 @@ from strongroom import (
     list_secrets,
     set_secret,
 )
+from strongroom.errors import UnsupportedOperationError
 from strongroom.memory import open_memory
 from strongroom.store import time_limit
 from strongroom.testing import Failure, Slow, override
@@ -192,6 +193,23 @@ def test_slower_than_the_call_is_unavailable():
         with pytest.raises(StoreUnavailableError, match="takes 60 s"):
             get_secret("app", "key")
         assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: set_secret("app", {"key": "new"}),
+        lambda: set_secret("app", {"key": "new"}, replace=True),
+        lambda: strongroom.delete_secret("app"),
+    ],
+    ids=["set", "replace", "delete"],
+)
+def test_slow_can_not_be_changed(change):
+    """A write would take no time at all, and what it wrote neither."""
+    with override({"app": Slow(0.01, {"key": "late"})}):
+        with pytest.raises(UnsupportedOperationError, match="it is slow, and cannot be"):
+            change()
+        assert get_secret("app", "key") == "late"
 
 
 def test_threads_of_the_block_read_it():

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
 from typing import TypeAlias
 
 from strongroom.config import Config, LinkConfig
-from strongroom.errors import InvalidDataError, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
+from strongroom.errors import (
+    InvalidDataError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreUnavailableError,
+    UnsupportedOperationError,
+)
 from strongroom.memory import MemoryStore
 from strongroom.model import Secret, Value, check_data, parse_reference
 from strongroom.secrets_manager import SecretsManager, configure
@@ -33,7 +39,7 @@ class Failure(Enum):
 class Slow:
     """A secret that is found after `seconds`, or is unavailable when the call has less time than that.
 
-    It can be read and listed, not set.
+    It can be read and listed, not set or deleted.
     """
 
     seconds: float
@@ -86,7 +92,7 @@ class override:  # noqa: N801  # it is used as a function, like those of context
             raise InvalidDataError(min(twice), "it cannot both be held and go wrong or be slow")
 
     def __enter__(self) -> SecretsManager:
-        stores: dict[str, SecretStore] = {"override": OverrideStore(self._held, self._failures)}
+        stores: dict[str, SecretStore] = {"override": OverrideStore(self._held, self._failures, self._slow)}
         if self._slow:
             stores["slow"] = SlowStore(self._slow)
         manager = _manager(stores)
@@ -111,9 +117,12 @@ def _manager(stores: Mapping[str, SecretStore]) -> SecretsManager:
 class OverrideStore(MemoryStore):
     """A store in memory where some paths go wrong. They are neither seen nor written."""
 
-    def __init__(self, held: Mapping[str, Mapping[str, Value]], failures: Mapping[str, Failure]) -> None:
+    def __init__(
+        self, held: Mapping[str, Mapping[str, Value]], failures: Mapping[str, Failure], slow: Collection[str]
+    ) -> None:
         super().__init__()
         self._failures = failures
+        self._slow = slow
         for path, data in held.items():
             super().write(path, data)
 
@@ -131,13 +140,18 @@ class OverrideStore(MemoryStore):
 
     def write(self, path: str, data: Mapping[str, Value]) -> int:
         """Writes, where nothing else was ordered. What is missing can be written, and is there from then on."""
-        self._obey(path)
+        self._obey_change(path)
         return super().write(path, data)
 
     def delete(self, path: str) -> None:
         """Deletes, where nothing else was ordered."""
-        self._obey(path)
+        self._obey_change(path)
         super().delete(path)
+
+    def _obey_change(self, path: str) -> None:
+        self._obey(path)
+        if path in self._slow:  # here it would be found at once from then on
+            raise UnsupportedOperationError(path, "it is slow, and cannot be set or deleted")
 
     def _obey(self, path: str) -> None:
         match self._failures.get(path):
