@@ -125,6 +125,7 @@ class TestDotenv(FileContract):
             *((f"contract/thread-{number}", key) for number in range(8) for key in KEYS),
             *((path, key) for path in ("contract/one", "contract/two", "contract/sub/a") for key in KEYS),
             *((path, key) for path in ("contract/sub/b/c", "contractor") for key in KEYS),
+            *((path, key) for path in ("contract/su", "contract/subway", "contract/sub-2/x") for key in KEYS),
             *((case.path, key) for case in CASES for key in case.data),
         }
         return {"mapping": EnvironmentMapping({f"V{n}": place for n, place in enumerate(sorted(places))})}

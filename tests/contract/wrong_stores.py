@@ -338,6 +338,33 @@ class ListsByTheStartOfTheName(Wrong):
             return iter({name.partition("/")[0] for name in names})
 
 
+class WalksByTheStartOfTheName(Wrong):
+    caught_by = "test_walk_stays_below_its_folder"
+    caught_with = "contract/sub-2/x"
+
+    class Store(MemoryStore):
+        def walk(self, prefix):
+            return (path for path in self._histories if path.startswith(prefix))
+
+
+class WalksToTheFolderItself(Wrong):
+    caught_by = "test_nothing_below_lists_nothing"
+    caught_with = "assert ['contract/app'] == []"
+
+    class Store(MemoryStore):
+        def walk(self, prefix):
+            return (path for path in self._histories if f"{path}/".startswith(f"{prefix}/"))
+
+
+class WalksLabelsByTheStartOfTheName(Wrong):
+    caught_by = "test_walk_stays_below_its_folder"
+    caught_with = "contract/sub-2/x"
+
+    class Store(MemoryStore):
+        def walk_labels(self, prefix):
+            return ((path, {}) for path in self._histories if path.startswith(prefix))
+
+
 class ListsTwice(Wrong):
     caught_by = "test_list_names_what_is_directly_below"
     caught_with = "'contract/' != 'contractor'"

@@ -130,7 +130,14 @@ class Reading(Basis):
         assert sorted(front.list_entries("contract/")) == ["one", "sub/", "two"]
         assert sorted(front.list_entries("contract/sub")) == ["a", "b/"]
         assert sorted(front.walk()) == sorted([*contents, "contractor"])
-        assert sorted(front.walk("contract/sub")) == ["contract/sub/a", "contract/sub/b/c"]
+
+    @needs("listable")
+    def test_walk_stays_below_its_folder(self, opened: Opened) -> None:
+        """What only begins as the folder does is not below it, for `walk` and for `walk_labels`."""
+        below = ["contract/sub/a", "contract/sub/b/c"]
+        front = opened(dict.fromkeys([*below, "contract/subway", "contract/sub-2/x", "contract/su"], secret_data()))
+        assert sorted(front.walk("contract/sub")) == below
+        assert sorted(path for path, _ in front.walk_labels("contract/sub")) == below
 
     @needs("listable")
     def test_nothing_below_lists_nothing(self, opened: Opened) -> None:
@@ -139,6 +146,8 @@ class Reading(Basis):
         assert list(front.list_entries(PATH)) == []
         assert list(front.list_entries("absent/folder")) == []
         assert list(front.list_entries("contract/ap")) == []
+        assert list(front.walk(PATH)) == []
+        assert list(front.walk("contract/ap")) == []
 
     @needs("listable")
     def test_empty_store_lists_nothing(self, opened: Opened) -> None:
