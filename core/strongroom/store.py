@@ -191,7 +191,10 @@ class DynamicStore(Protocol):
 
 @runtime_checkable
 class KeyedStore(Protocol):
-    """A store that knows single keys which a whole read cannot know: environment names made by a rule."""
+    """A store that knows single keys which a whole read cannot know: environment names made by a rule.
+
+    A single key is not cached: a store that asks a service for it is asked at each read.
+    """
 
     def read_key(self, path: str, key: str) -> Value:
         """The value at exactly this path and key.

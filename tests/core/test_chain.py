@@ -353,6 +353,13 @@ def test_a_keyed_store_that_is_cached_whole_is_not_asked_for_what_it_said() -> N
     assert store.reads == ["db"]
 
 
+def test_a_single_key_that_no_cached_whole_has_is_asked_for_each_time() -> None:
+    store = Derived({"db": {"url": "u"}})
+    chain = Chain([link("vault", store)])
+    assert [chain.resolve("db", "url").cached for _ in range(2)] == [False, False]
+    assert store.reads == ["db", "db"]
+
+
 def test_forgetting_makes_the_next_read_fresh(chain: Chain, vault: RemoteStore) -> None:
     chain.resolve("db", "url")
     vault.write("db", {"url": "changed"})

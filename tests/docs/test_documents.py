@@ -1,4 +1,4 @@
-"""Every field that a command prints with `--json` is named where the documentation tells of that command."""
+"""What a page must name: every field that a command prints with `--json`, every capability that a store may have."""
 
 import json
 import re
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from strongroom import store
 from strongroom.cli.root import run
 
-PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "command-line.md"
 
 CONFIGURATION = """
 chain = ["memory", "env"]
@@ -72,3 +74,10 @@ def test_every_field_is_documented(section, line, capsysbinary):
     printed = set(fields(json.loads(capsysbinary.readouterr().out)))
     assert "version" in printed
     assert printed - set(re.findall(r"`(\w+)`", text)) == set()
+
+
+def test_every_capability_is_in_the_table_for_authors():
+    """A protocol of `strongroom.store` that the page does not name would be known to us alone."""
+    protocols = {name for name in vars(store) if name.endswith("Store")}
+    table = re.findall(r"^\| `(\w+)` \|", (DOCS / "write-a-backend.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(table) == sorted(protocols - {"SecretStore"})
