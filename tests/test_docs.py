@@ -56,7 +56,7 @@ def write_file(example: Example) -> None:
         raise NotEvaluated
     file = Path(named[1])
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch(0o600)
+    file.touch(0o644)  # as an editor makes it
     file.write_text(example.parsed, "utf-8")
 
 
