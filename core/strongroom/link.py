@@ -263,8 +263,10 @@ class Link:
         paths = self._access.ask(prefix or None, lambda front: list(front.walk(prefix)), limit=remaining())
         return [path for path in paths if self.covers(path)]
 
-    def makes(self, path: str) -> bool:
-        """Whether a read of `path` would make a secret. Opens the store, as `is_writable` does."""
+    def makes(self, path: str, *, blocking: bool = True) -> bool:
+        """Whether a read of `path` would make a secret. Opens the store, as `is_writable` does, where it may block."""
+        if self._access.front is None and not blocking:
+            raise WouldBlockError(None)
         return self._access.known(path).makes(path)
 
     def is_writable(self) -> bool:

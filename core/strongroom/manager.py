@@ -286,10 +286,13 @@ class SecretsManager:
         """
         return self._chain.resolve(path, key, fresh=fresh, look=look)
 
-    async def aresolve(self, path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:
+    async def aresolve(
+        self, path: str, key: str | None = None, *, fresh: bool = False, look: bool = False
+    ) -> Resolution:
         """`resolve`; what is cached is answered without leaving the event loop."""
         return await blocking_if_needed(
-            lambda blocking: self._chain.resolve(path, key, fresh=fresh, blocking=blocking), self._config.timeout
+            lambda blocking: self._chain.resolve(path, key, fresh=fresh, look=look, blocking=blocking),
+            self._config.timeout,
         )
 
     def explain(self, path: str, key: str | None = None) -> Explanation:

@@ -79,7 +79,7 @@ class Outcome:
 def ask(link: Link, path: str, key: str | None, wanted: Wanted) -> Outcome:
     """What a read of one link comes to. It raises what is none of `strongroom.errors`, and `link.WouldBlockError`."""
     started = time.monotonic()
-    if wanted.look and makes(link, path):
+    if wanted.look and makes(link, path, blocking=wanted.blocking):
         return _not_asked(link, path)
     try:
         answer: Reading | StrongroomError = link.read(path, key, fresh=wanted.fresh, blocking=wanted.blocking)
@@ -99,10 +99,10 @@ def ask_many(link: Link, paths: Sequence[str], wanted: Wanted) -> Iterator[tuple
         yield path, _outcome(link, path, answer, wanted, started)
 
 
-def makes(link: Link, path: str) -> bool:
+def makes(link: Link, path: str, *, blocking: bool = True) -> bool:
     """Whether a read of this link would make a secret; no, where it does not open: a read says why."""
     try:
-        return link.makes(path)
+        return link.makes(path, blocking=blocking)
     except StrongroomError:
         return False
 

@@ -177,14 +177,14 @@ async def apreload(prefix: str = "", *, strict: bool = False) -> SecretBatch:
     return await _manager().apreload(prefix, strict=strict)
 
 
-def resolve(path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:
+def resolve(path: str, key: str | None = None, *, fresh: bool = False, look: bool = False) -> Resolution:
     """A secret with its provenance: `SecretsManager.resolve` on the default manager."""
-    return _manager().resolve(path, key, fresh=fresh)
+    return _manager().resolve(path, key, fresh=fresh, look=look)
 
 
-async def aresolve(path: str, key: str | None = None, *, fresh: bool = False) -> Resolution:
+async def aresolve(path: str, key: str | None = None, *, fresh: bool = False, look: bool = False) -> Resolution:
     """`SecretsManager.aresolve` on the default manager."""
-    return await _manager().aresolve(path, key, fresh=fresh)
+    return await _manager().aresolve(path, key, fresh=fresh, look=look)
 
 
 def invalidate(path: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 import pytest
@@ -18,7 +19,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.front import Front
-from strongroom.link import Link
+from strongroom.link import Link, WouldBlockError
 from strongroom.model import Secret
 
 
@@ -114,6 +115,17 @@ def test_looking_makes_nothing() -> None:
     assert isinstance(outcomes["database/app"], UnsupportedOperationError)
     assert isinstance(outcomes["a"], Resolution)
     assert database.made == 0
+
+
+def test_looking_opens_no_store_on_the_event_loop() -> None:
+    database = Database()
+    opened: list[Database] = []
+    chain = Chain([Link(LinkConfig("db"), lambda: opened.append(database) or database, CacheConfig())])  # type: ignore[func-returns-value]
+    with pytest.raises(WouldBlockError):
+        chain.resolve("database/app", "username", look=True, blocking=False)
+    assert not opened
+    with SecretsManager(chain=[database]) as manager, pytest.raises(UnsupportedOperationError, match="would make"):
+        asyncio.run(manager.aresolve("database/app", "username", look=True))
 
 
 def test_what_a_link_before_it_has_can_be_looked_at() -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -257,6 +258,24 @@ def test_the_async_twins_answer_alike(store: RemoteStore) -> None:
             await manager.aget_secret("auth/jwt", "secret")
 
     asyncio.run(use())
+
+
+def test_the_async_twins_and_the_functions_take_the_same() -> None:
+    """Every method that asks a store, but for what commands alone use."""
+    methods = {name for name in vars(SecretsManager) if not name.startswith("_")}
+    twins = {name for name in methods if f"a{name}" in methods}
+    assert methods - twins - {f"a{name}" for name in twins} == {
+        "config", "from_config", "invalidate", "versions", "write_target",
+    }  # fmt: skip
+
+    def parameters(call: Callable[..., object]) -> list[str]:
+        return [str(parameter) for name, parameter in signature(call).parameters.items() if name != "self"]
+
+    for name in twins:
+        taken = parameters(getattr(SecretsManager, name))
+        assert parameters(getattr(SecretsManager, f"a{name}")) == taken
+        for function in {name, f"a{name}"} & set(strongroom.__all__):
+            assert parameters(getattr(strongroom, function)) == taken
 
 
 def test_what_is_cached_is_answered_on_the_event_loop(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> None:
