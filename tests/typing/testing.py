@@ -7,7 +7,7 @@ import pytest
 from strongroom import Secret, SecretsManager
 from strongroom.memory import MemoryStore
 from strongroom.store import SecretStore
-from strongroom.testing import TYPED, Failure, Slow, StoreContract, override, silent_server
+from strongroom.testing import TYPED, Failure, Ordered, Slow, StoreContract, override, silent_server
 from strongroom.testing.basis import Contents, Holding
 
 
@@ -47,5 +47,7 @@ def an_application_overrides() -> None:
         assert_type(manager, SecretsManager)
     with silent_server() as (host, port):
         assert_type(f"http://{host}:{port}", str)
+    contents: dict[str, Ordered] = {"a": {"key": "v"}, "b#key": 5, "c": Failure.DENIED, "d": Slow(0.5, {"key": "v"})}
+    override(contents)
     override({"a": object()})  # type: ignore[dict-item]
     Slow(0.5)  # type: ignore[call-arg]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from strongroom.testing.cases import CANARY, CASES, TYPED, Case
     from strongroom.testing.contract import StoreContract
     from strongroom.testing.migrating import ExporterContract, ImporterContract
-    from strongroom.testing.overriding import Failure, Slow, override
+    from strongroom.testing.overriding import Failure, Ordered, Slow, override
     from strongroom.testing.silence import silent_server
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "ExporterContract",
     "Failure",
     "ImporterContract",
+    "Ordered",
     "Slow",
     "StoreContract",
     "override",
@@ -39,6 +40,7 @@ _HOME = {
     "ExporterContract": "migrating",
     "Failure": "overriding",
     "ImporterContract": "migrating",
+    "Ordered": "overriding",
     "Slow": "overriding",
     "StoreContract": "contract",
     "override": "overriding",

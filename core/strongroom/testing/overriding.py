@@ -47,6 +47,7 @@ class Slow:
 
 
 Ordered: TypeAlias = "Value | Failure | Slow"
+"""What is ordered for one path or reference: the type of the values of `override`'s contents."""
 
 
 class override:  # noqa: N801  # it is used as a function, like those of contextlib
