@@ -79,13 +79,15 @@ class VaultKV2Metadata(VaultKV):
     def kept_versions(self, path: str) -> int:
         """What the secret or the engine says, whichever is more; one where either has versions deleted after a time.
 
-        It needs the right to read `<mount>/config` too.
+        One, too, where the newest version has a time of deletion: it got that when it was written, whatever the
+        settings say by now. It needs the right to read `<mount>/config` too.
         """
         secret = self._get_metadata(path)
-        self._entries(secret, path)
+        entries = self._entries(secret, path)
         engine = self._session.request(*self._metadata_api.read_configuration(mount_point=self._session.mount))
         settings = [self._content(reply, path) for reply in (secret, engine)]
-        if any(each.get("delete_version_after") not in _NEVER for each in settings):
+        due = moment(entries[max(entries)].get("deletion_time")) is not None
+        if due or any(each.get("delete_version_after") not in _NEVER for each in settings):
             return 1
         most = [each.get("max_versions") for each in settings]
         return max((number for number in most if isinstance(number, int)), default=0) or _KEPT_BY_DEFAULT

@@ -164,6 +164,16 @@ def test_versions_that_are_deleted_after_a_time_are_not_sure_to_stay(openbao, fr
     assert front.kept_versions("app") == 1
 
 
+def test_a_newest_version_that_is_due_to_be_deleted_is_not_sure_to_stay(front, metadata):
+    """It got its time when it was written: that nothing is deleted after a time any more leaves it as it is."""
+    metadata(delete_version_after="1h")
+    writes(front, 1)
+    metadata(delete_version_after="0s")
+    assert front.kept_versions("app") == 1
+    writes(front, 1)
+    assert front.kept_versions("app") == 10
+
+
 def test_who_may_not_read_the_engines_settings_is_not_told_how_many_versions_stay(front, open_front, kv2):
     """No number is guessed: a secret would be overwritten that cannot be given back."""
     writes(front, 1)
