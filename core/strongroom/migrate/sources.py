@@ -25,6 +25,9 @@ _R = TypeVar("_R")
 
 _HINT = "This is a bug in the importer's plugin"
 
+_END = object()
+"""Comes after the last item: whatever an importer gives is none, `None` too."""
+
 
 class Source(Protocol):
     """A source of secrets."""
@@ -153,9 +156,15 @@ class ImporterSource:
 
     def _items(self) -> Iterator[Secret | Failure]:
         """The importer's items, checked; whatever else it raises is an error of this source."""
-        items = iter(self._call(lambda: iter(self._importer.items())))
-        while (item := self._call(lambda: next(items, None))) is not None:
-            yield _checked(item, self.name) if isinstance(item, Secret) else item
+        items: Iterator[object] = self._call(lambda: iter(self._importer.items()))
+        while (item := self._call(lambda: next(items, _END))) is not _END:
+            if isinstance(item, Secret):
+                yield _checked(item, self.name)
+            elif isinstance(item, Failure):
+                yield item
+            else:
+                reason = f"it gave {type(item).__name__}, which is neither a Secret nor a Failure"
+                raise StoreError(None, reason, store=self.name, hint=_HINT)
 
     def _call(self, operation: Callable[[], _R]) -> _R:
         try:

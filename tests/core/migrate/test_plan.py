@@ -19,6 +19,7 @@ from strongroom.errors import (
     InvalidPathError,
     PermissionDeniedError,
     SecretTooLargeError,
+    StoreError,
     StoreUnavailableError,
     UnsupportedOperationError,
 )
@@ -285,6 +286,25 @@ def test_an_importer_is_a_source_and_unmapped_is_no_error(home):
 
     made = plan("i", "t", stores={"i": Importer(), "t": memory()}, home=home)
     assert states(made) == {"b": State.CREATE, "STRAY": State.UNMAPPED, "BROKEN": State.IMPOSSIBLE}
+
+
+@pytest.mark.parametrize("wrong", [None, "canary-77", {"k": "canary-77"}])
+def test_what_an_importer_gives_beside_secrets_is_its_own_error_and_no_end(home, wrong):
+    """Else what follows would be dropped without a word, or the target be blamed."""
+
+    class Importer:
+        def items(self):
+            yield Secret("a", {"k": 1})
+            yield wrong
+            yield Secret("b", {"k": 1})
+
+        def close(self):
+            pass
+
+    with pytest.raises(StoreError, match="neither a Secret nor a Failure") as caught:
+        plan("i", "t", stores={"i": Importer(), "t": memory()}, home=home)
+    assert caught.value.store == "i"
+    assert "canary-77" not in str(caught.value)
 
 
 def test_a_source_that_cannot_be_listed_and_a_target_that_cannot_be_written_are_refused(home):
