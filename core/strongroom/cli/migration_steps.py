@@ -20,6 +20,24 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
+def rate_option(ctx: click.Context, parameter: click.Parameter, rate: float | None) -> float | None:
+    """The callback of the option `--rate`.
+
+    Raises:
+        click.BadParameter: no run could be held to it.
+    """
+    del ctx, parameter
+    if rate is None:
+        return None
+    from strongroom.migrate.pace import check_rate
+
+    try:
+        return check_rate(rate)
+    except ValueError as error:
+        fault = str(error)
+    raise click.BadParameter(fault)
+
+
 def step(run: Callable[[OnProgress | None], Report], *, color: bool, again: str = "") -> Report:
     """The report of a step, also of one that was not done whole. It is kept beside the run's journal.
 

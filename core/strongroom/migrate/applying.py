@@ -38,7 +38,7 @@ def apply(
 
     Args:
         plan: what `plan` or `parse_plan` returned.
-        rate: the most writes a second; None is as many as the target takes.
+        rate: the most writes a second, at least one a day; None is as many as the target takes.
         config: the configuration; None loads it as `SecretsManager` does.
         stores: stores that are open already, by the names that the plan has for them.
         home: where migrations are remembered; by default the user's state folder.
@@ -51,7 +51,9 @@ def apply(
         MigrationError: the plan has a conflict that is to fail, another run writes to the target, or the journal cannot
             be written: then nothing was written, or no more. Else not everything was done; `report` says what was.
         ConfigurationError, PluginError, StoreError: a store cannot be opened. Nothing was written.
+        ValueError: the rate is none.
     """
+    pace = Rate(rate)
     if plan.is_blocked:
         count = plan.count(State.CONFLICT)
         raise MigrationError(
@@ -63,7 +65,7 @@ def apply(
         with opened.lock(ends.identity(plan.target), plan.target):
             # Before the run is begun: what cannot be opened leaves none behind.
             ends.open(dict.fromkeys(item.source for item in plan.pending), plan.target)
-            return _carry_out(opened, opened.begin(plan), plan, ends, rate, progress)
+            return _carry_out(opened, opened.begin(plan), plan, ends, pace, progress)
 
 
 def resume(
@@ -92,17 +94,18 @@ def resume(
 
     Raises:
         MigrationError: there is no such run; and as `apply` does.
-        ConfigurationError, PluginError, StoreError: as `apply` does.
+        ConfigurationError, PluginError, StoreError, ValueError: as `apply` does.
     """
+    pace = Rate(rate)
     opened = Home(home)
     found = opened.find(run, unfinished=True)
     plan = opened.plan_of(found)
     with Endpoints(config, stores, plan.mapping) as ends, opened.lock(ends.identity(plan.target), plan.target):
-        return _carry_out(opened, found, plan, ends, rate, progress)
+        return _carry_out(opened, found, plan, ends, pace, progress)
 
 
 def _carry_out(  # noqa: PLR0917  # what apply and resume have in common
-    home: Home, run: Run, plan: Plan, ends: Endpoints, rate: float | None, progress: OnProgress | None
+    home: Home, run: Run, plan: Plan, ends: Endpoints, pace: Rate, progress: OnProgress | None
 ) -> Report:
     with ExitStack() as stack:
         journal = stack.enter_context(closing(home.journal_of(run)))
@@ -125,7 +128,7 @@ def _carry_out(  # noqa: PLR0917  # what apply and resume have in common
         memory = Memory(journal, backup, home.digester(), remembered, cache(lambda: home.undone_of(plan.id)))
         stopped: StrongroomError | None = None
         try:
-            transfer = Transfer(plan, ends.source, target, memory, results, Rate(rate))
+            transfer = Transfer(plan, ends.source, target, memory, results, pace)
             for name, indices in by_source.items():
                 transfer.run(name, indices)
         except StrongroomError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,9 @@ from strongroom.migrate.report import OnProgress, Progress
 
 _EVERY = 0.1
 """The progress is told no more often than so many seconds apart, but for the last of it."""
+
+_SLOWEST = 1 / 86_400
+"""The least rate, in writes a second: one a day."""
 
 
 class Pace:
@@ -56,6 +60,9 @@ class Rate:
         rate: how many; None is as many as there come.
         clock: seconds that only go forward.
         sleep: waits for so many seconds.
+
+    Raises:
+        ValueError: as `check_rate` does.
     """
 
     def __init__(
@@ -64,9 +71,7 @@ class Rate:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        if rate is not None and rate <= 0:
-            raise ValueError("rate is a number of writes a second, above zero")
-        self._rate = rate
+        self._rate = None if rate is None else check_rate(rate)
         self._clock = clock
         self._sleep = sleep
         self._free = clock()
@@ -89,3 +94,14 @@ class Rate:
             self._sleep(self._free - now)
             now = self._free
         self._free = max(now, self._free) + count / self._rate
+
+
+def check_rate(rate: float) -> float:
+    """The rate, where a run can be held to it.
+
+    Raises:
+        ValueError: it is not finite, or less than one write a day.
+    """
+    if not math.isfinite(rate) or rate < _SLOWEST:
+        raise ValueError("a rate is a number of writes a second, at least one a day")
+    return rate

@@ -131,6 +131,9 @@ def test_without_a_terminal_it_needs_yes(command):
         (("--from", "json:old.json", "--mapping-file", "m.json", "--dry-run"), "--mapping-file is for variables"),
         (("--export-mapping", "m.json", "--to", "env"), "leave --to out"),
         (("--from", "json:old.json", "--rate", "0", "--yes"), "'--rate'"),
+        (("--from", "json:old.json", "--rate", "nan", "--yes"), "'--rate': a rate is a number of writes a second"),
+        (("resume", "--rate", "inf"), "'--rate': a rate is a number of writes a second"),
+        (("apply", "old.json", "--rate", "1e-300"), "'--rate': a rate is a number of writes a second"),
         (("--from", "json:old.json", "--on-conflict", "ignore"), "'--on-conflict'"),
     ],
 )

@@ -628,8 +628,14 @@ def test_a_rate_is_held_on_the_average():
     assert clock.now - started == pytest.approx(9)
     assert Rate(None).at_once(256) == 256
     assert Rate(0.5).at_once(256) == 1
-    with pytest.raises(ValueError, match="rate"):
-        Rate(0)
+
+
+@pytest.mark.parametrize("rate", [0, -1, 1e-300, float("nan"), float("inf")])
+def test_a_rate_that_no_run_can_be_held_to_is_refused_before_one_is_begun(stores, home, rate):
+    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home)
+    with pytest.raises(ValueError, match="a rate is a number of writes a second, at least one a day"):
+        apply(made, rate=rate, stores=stores, home=home)
+    assert not runs(home)
 
 
 def test_progress_comes_to_its_end_with_each_action(stores, home):

@@ -64,7 +64,11 @@ _planned = (
     click.option("--exclude", metavar="GLOB", multiple=True, help="Leave paths of this shell pattern out."),
 )
 _rate = click.option(
-    "--rate", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Write at most N secrets a second."
+    "--rate",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=migration_steps.rate_option,
+    help="Write at most N secrets a second.",
 )
 _page = click.option(
     "--report",

@@ -36,7 +36,13 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer with one JS
 @click.command("resume")
 @_run
 @_mapping
-@click.option("--rate", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Write at most N a second.")
+@click.option(
+    "--rate",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=migration_steps.rate_option,
+    help="Write at most N a second.",
+)
 @_yes
 @_json
 @_page
