@@ -39,6 +39,9 @@ Read: TypeAlias = Callable[[], Mapping[str, str]]
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
 
 
+_RESERVED = "it is reserved for what opens a store, and is never migrated"
+
+
 class VariablesImporter:
     """Variables, folded into secrets.
 
@@ -82,9 +85,7 @@ class VariablesImporter:
         failures: list[Failure] = []
         for name, value in self._read().items():
             place = self._place(name, value)
-            failure = place if isinstance(place, Failure) else fold.add(name, place, value)
-            if failure is not None:
-                failures.append(failure)
+            failures += [place] if isinstance(place, Failure) else fold.add(name, place, value)
         yield from fold.secrets()
         yield from failures
         yield from fold.disputes()
@@ -92,7 +93,7 @@ class VariablesImporter:
     def _place(self, name: str, value: str) -> Place | Failure:
         """Where a variable goes, or why it goes nowhere."""
         if self._mapping.is_reserved(name):
-            return _unmapped(name, "it is reserved for what opens a store, and is never migrated")
+            return _unmapped(name, _RESERVED)
         try:
             place = self._located(name)
         except StoreError as error:
@@ -127,16 +128,19 @@ class _Fold:
     def __init__(self) -> None:
         self._offers: dict[str, dict[str, list[_Offer]]] = {}
 
-    def add(self, name: str, place: Place, value: str) -> Failure | None:
-        """Puts the variable's value into its place; returns why it cannot be there."""
+    def add(self, name: str, place: Place, value: str) -> list[Failure]:
+        """Puts the variable's value into its place; returns what of it cannot be there, and why."""
         try:
             data = check_data(place.path, _keys(place, name, value))
         except StoreError as error:
-            return Failure(name, error.with_traceback(None))
+            return [Failure(name, error.with_traceback(None))]
+        # Only where the value's own names are keys: a key that the operator's rule names is no variable.
+        reserved = [key for key in data if place.key is None and EnvironmentMapping.is_reserved(key)]
         keys = self._offers.setdefault(place.path, {})
         for key, item in data.items():
-            keys.setdefault(key, []).append(_Offer(name, item))
-        return None
+            if key not in reserved:
+                keys.setdefault(key, []).append(_Offer(name, item))
+        return [_unmapped(f"{name}#{key}", _RESERVED) for key in reserved]
 
     def secrets(self) -> Iterator[Secret]:
         """What was folded, without the keys that are in dispute."""

@@ -130,6 +130,17 @@ def test_a_value_is_split_into_keys():
     assert failures == {}
 
 
+def test_what_opens_a_store_is_not_taken_out_of_a_value_that_is_split():
+    """It is listed as the variable's key, and the other keys go on."""
+    file = '{"version": 1, "variables": {"CONF": {"to": "app", "split": "json"}, "B": {"to": "b", "split": "json"}}}'
+    variables = {"CONF": f'{{"VAULT_TOKEN": "{SECRET}", "a": 1, "aws_secret_access_key": "{SECRET}"}}'}
+    secrets, failures = taken({**variables, "B": f'{{"BAO_TOKEN": "{SECRET}"}}'}, file)
+    assert secrets == {"app": {"a": 1}}
+    assert failures.keys() == {"CONF#VAULT_TOKEN", "CONF#aws_secret_access_key", "B#BAO_TOKEN"}
+    assert all(failure.unmapped for failure in failures.values())
+    assert all("is never migrated" in str(failure.error) for failure in failures.values())
+
+
 @pytest.mark.parametrize("value", ["hunter2-9c", '["hunter2-9c"]', "{}", '{"k": "hunter2-9c", "k": 1}', '{"": "x"}'])
 def test_what_cannot_be_split_is_an_error_of_its_own(value):
     """The others go on."""
