@@ -86,6 +86,14 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[Front, Seq
     return front, unmapped
 
 
+encrypt_to_option = click.option(
+    "--encrypt-to",
+    metavar="RECIPIENT",
+    multiple=True,
+    help="Encrypt the file that is written to this age recipient. Repeat it for more.",
+)
+
+
 def listed(names: tuple[str, ...]) -> str:
     """The names of stores, in one phrase."""
     *most, last = map(shown, names)

@@ -59,8 +59,10 @@ def summary(plan: Plan) -> str:
         for state in State
         if plan.count(state)
     ]
-    backup = "" if plan.backup else ", without a backup"
-    return f"plan: {', '.join(counts) or 'no secrets'}{backup if plan.pending else '; there is nothing to write'}"
+    manner = "" if plan.backup else ", without a backup"
+    if count := len(plan.encrypt_to):
+        manner += f", encrypted to {count:,} recipient{'s' if count > 1 else ''}"
+    return f"plan: {', '.join(counts) or 'no secrets'}{manner if plan.pending else '; there is nothing to write'}"
 
 
 def cautions(items: Iterable[Item]) -> Iterator[str]:
@@ -82,6 +84,7 @@ def document(plan: Plan) -> dict[str, Value]:
         "target": plan.target,
         "on_conflict": plan.on_conflict.value,
         "backup": plan.backup,
+        "encrypt_to": list(plan.encrypt_to),
         "blocked": plan.is_blocked,
         "counts": {state.value: plan.count(state) for state in State},
         "items": [_described(item, writes=plan.writes(item)) for item in plan.items],

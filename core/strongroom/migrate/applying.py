@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import cache
 from pathlib import Path
@@ -60,7 +60,7 @@ def apply(
             f"The plan has {count:,} secret{'s' if count > 1 else ''} in conflict, and nothing was written. "
             "Plan again with another policy for conflicts, or resolve them at the target"
         )
-    with Endpoints(config, stores, plan.mapping) as ends:
+    with Endpoints(config, stores, plan.mapping, plan.encrypt_to) as ends:
         opened = Home(home)
         with opened.lock(ends.identity(plan.target), plan.target):
             # Before the run is begun: what cannot be opened leaves none behind.
@@ -72,6 +72,7 @@ def resume(
     run: str | None = None,
     *,
     rate: float | None = None,
+    encrypt_to: Sequence[str] = (),
     config: Config | None = None,
     stores: Mapping[str, Endpoint] | None = None,
     home: Path | None = None,
@@ -87,6 +88,7 @@ def resume(
     Args:
         run: its name; None is the last one that is not finished.
         rate: as `apply` has it.
+        encrypt_to: recipients in place of those of the plan, for this time.
         config: as `apply` has it.
         stores: as `apply` has it.
         home: as `apply` has it.
@@ -100,7 +102,10 @@ def resume(
     opened = Home(home)
     found = opened.find(run, unfinished=True)
     plan = opened.plan_of(found)
-    with Endpoints(config, stores, plan.mapping) as ends, opened.lock(ends.identity(plan.target), plan.target):
+    with (
+        Endpoints(config, stores, plan.mapping, encrypt_to or plan.encrypt_to) as ends,
+        opened.lock(ends.identity(plan.target), plan.target),
+    ):
         return _carry_out(opened, found, plan, ends, pace, progress)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +13,12 @@ from typing import Self, TypeAlias, TypeVar
 
 from strongroom import plugins
 from strongroom.config import Config
-from strongroom.errors import StoreError, StrongroomError, UnsupportedOperationError
+from strongroom.errors import ConfigurationError, StoreError, StrongroomError, UnsupportedOperationError, shown
 from strongroom.front import Front
 from strongroom.migrate.ends import prepare_source, prepare_target
 from strongroom.migrate.items import PlannedMapping
 from strongroom.migrate.planned_mapping import MAPPING_FILE, with_mapping
+from strongroom.migrate.recipients import with_recipients
 from strongroom.migrate.sources import ImporterSource, Source, StoreSource
 from strongroom.migrate.spec import named, parse_spec, placed
 from strongroom.migrate.spi import Exporter, Importer
@@ -37,6 +38,7 @@ class Endpoints:
         config: the configuration; None loads it at first use, as `SecretsManager` does.
         given: stores that are open already, by the names that they are asked for.
         mapping: the mapping file that sources of variables are read with.
+        encrypt_to: to whom the file is encrypted that the target is; by default as the configuration has it.
 
     Attributes:
         mapped: a source is read with the mapping file.
@@ -47,11 +49,13 @@ class Endpoints:
         config: Config | None,
         given: Mapping[str, Endpoint] | None,
         mapping: PlannedMapping | None = None,
+        encrypt_to: Sequence[str] = (),
     ) -> None:
         self.mapped = False
         self._config = config
         self._given = given or {}
         self._mapping = mapping
+        self._encrypt_to = encrypt_to
         self._sources: dict[str, Source] = {}
         self._targets: dict[str, Front] = {}
         self._exporters: set[str] = set()
@@ -113,14 +117,18 @@ class Endpoints:
         """The target of that name.
 
         Raises:
-            ConfigurationError, PluginError: there is no such store, or its options are wrong.
+            ConfigurationError, PluginError: there is no such store, its options are wrong, or it is to be encrypted and
+                cannot.
             UnsupportedOperationError: it cannot be written.
             StoreError: it could not be opened.
         """
         if name not in self._targets:
             opened: object = self._given.get(name)
             if opened is None:
-                opened = self._opened(prepare_target(self._placed(name, plugins.EXPORTERS), name), name)
+                config = with_recipients(self._placed(name, plugins.EXPORTERS), name, self._encrypt_to)
+                opened = self._opened(prepare_target(config, name), name)
+            elif self._encrypt_to:
+                raise ConfigurationError(f"The store {shown(name)}: it is open already, and takes no recipients now")
             if isinstance(opened, Front | SecretStore):
                 self._targets[name] = check_target(_front(opened, name))
             elif isinstance(opened, Exporter):

@@ -110,6 +110,7 @@ class Plan:
         items: one for each secret, in the order of the sources.
         mapping: the mapping file that its sources of variables were read with, where one was given for the plan.
         backup: whether a run keeps what it overwrites, encrypted, on its machine.
+        encrypt_to: the age recipients to whom the target, a file, is encrypted; none leaves it as it is configured.
     """
 
     id: str
@@ -119,6 +120,7 @@ class Plan:
     items: Sequence[Item] = field(default_factory=tuple)
     mapping: PlannedMapping | None = None
     backup: bool = True
+    encrypt_to: tuple[str, ...] = ()
 
     def count(self, state: State) -> int:
         """How many items are in that state."""

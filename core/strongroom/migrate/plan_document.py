@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 _E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")
 
-_PLAN = ("format", "version", "id", "sources", "target", "on_conflict", "mapping", "backup", "items")
+_PLAN = ("format", "version", "id", "sources", "target", "on_conflict", "mapping", "backup", "encrypt_to", "items")
 _ITEM = (
     "source",
     "source_path",
@@ -129,7 +129,16 @@ class _Reader:
             if not isinstance(item, Item) or item.source not in sources:
                 raise ConfigurationError(f"{self._where}, item {number}: it is no item of this plan")
         policy, mapping = table.one_of("on_conflict", OnConflict), self._mapping(table)
-        return Plan(identifier, sources, table.text("target"), policy, tuple(items), mapping, table.flag("backup"))
+        return Plan(
+            identifier,
+            sources,
+            table.text("target"),
+            policy,
+            tuple(items),
+            mapping,
+            table.flag("backup"),
+            table.texts("encrypt_to"),
+        )
 
     def _mapping(self, head: _Table) -> PlannedMapping | None:
         value = head.value["mapping"]
@@ -224,6 +233,7 @@ def _head(plan: Plan) -> dict[str, object]:
         "on_conflict": plan.on_conflict.value,
         "mapping": None if plan.mapping is None else plan.mapping._asdict(),
         "backup": plan.backup,
+        "encrypt_to": list(plan.encrypt_to),
     }
 
 

@@ -52,6 +52,7 @@ def plan(
     on_conflict: OnConflict = OnConflict.FAIL,
     mapping_file: Path | None = None,
     backup: bool = True,
+    encrypt_to: Sequence[str] = (),
     config: Config | None = None,
     stores: Mapping[str, Endpoint] | None = None,
     home: Path | None = None,
@@ -72,13 +73,16 @@ def plan(
             stay as it is until the plan is carried out.
         backup: `apply` keeps what it overwrites, encrypted, on its machine. Without it a secret is impossible where the
             target keeps too few versions to undo what would be overwritten.
+        encrypt_to: the age recipients to whom the target is encrypted, which is a file. The plan names them, so that no
+            step writes in plain; none leaves it as it is configured.
         config: the configuration; None loads it as `SecretsManager` does.
         stores: stores that are open already, by the names that `sources` and `target` have for them.
         home: where migrations are remembered; by default the user's state folder.
         progress: is told how far it is.
 
     Raises:
-        ConfigurationError, PluginError: a store is not configured, or wrongly so; or no source takes the mapping file.
+        ConfigurationError, PluginError: a store is not configured, or wrongly so; no source takes the mapping file; or
+            the target takes no recipients.
         UnsupportedOperationError: a source cannot be listed, or the target cannot be written.
         StoreError: a source cannot be listed to its end, or a store as a whole gives no answer. A single secret that
             cannot be read is an item of the plan.
@@ -88,7 +92,7 @@ def plan(
         raise ConfigurationError("A migration has at least one source, and each once")
     identifier = secrets.token_hex(8)
     mapping = None if mapping_file is None else planned_mapping(mapping_file)
-    with Endpoints(config, stores, mapping) as ends, ExitStack() as stack:
+    with Endpoints(config, stores, mapping, encrypt_to) as ends, ExitStack() as stack:
         front = ends.target(target)
         opened = [ends.source(name) for name in names]
         if mapping is not None and not ends.mapped:
@@ -102,7 +106,7 @@ def plan(
         for source in opened:
             planner.add(source)
         items = planner.finished(names)
-    return Plan(identifier, names, target, on_conflict, items, mapping, backup)
+    return Plan(identifier, names, target, on_conflict, items, mapping, backup, tuple(encrypt_to))
 
 
 def _listed(target: Front, selection: Selection) -> frozenset[str] | None:

@@ -61,7 +61,7 @@ def undo(
     found = opened.find(run)
     plan = opened.plan_of(found)
     with (
-        Endpoints(config, stores) as ends,
+        Endpoints(config, stores, encrypt_to=plan.encrypt_to) as ends,
         opened.lock(ends.identity(plan.target), plan.target),
         closing(opened.journal_of(found)) as journal,
         closing(Backup(found.folder, found.name)) as backup,

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyrage
 import pytest
 
 from strongroom.cli import places
@@ -188,3 +189,10 @@ def test_a_secret_goes_through_a_file_to_a_real_server_and_keeps_its_labels(comm
     done = command("copy", "app/copy", "--from", vault, "--to", "json:c.json", "--as", PATH)
     assert (done.code, "not copied: labels, of which the target has none: owner" in done.err) == (0, True)
     assert held("c.json") == held("a.json")
+
+
+def test_a_copy_is_encrypted_to_recipients_of_the_command_line(command):
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    done = command("copy", PATH, "--from", "json:a.json", "--to", "json:sealed.json", "--encrypt-to", recipient)
+    assert done.code == 0
+    assert Path("sealed.json").read_bytes().startswith(b"age-encryption.org/v1\n")

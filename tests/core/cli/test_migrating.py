@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pyrage
 import pytest
 
 from strongroom import migrate
@@ -142,6 +143,71 @@ def test_a_wrong_command_line_says_what_to_type(command, arguments, said):
     done = command("migrate", *arguments)
     assert (done.code, done.out) == (2, b"")
     assert said in done.err
+
+
+@pytest.fixture
+def recipient():
+    """A recipient of age, and a store of the configuration that reads what is encrypted to it."""
+    identity = pyrage.x25519.Identity.generate()
+    write("key.txt", str(identity))
+    write("strongroom.toml", '[stores.sealed]\nplugin = "json"\nfile = "sealed.json"\nidentity = "key.txt"\n')
+    return str(identity.to_public())
+
+
+def is_sealed():
+    return Path("sealed.json").read_bytes().startswith(b"age-encryption.org/v1\n")
+
+
+def test_a_file_is_encrypted_to_recipients_of_the_command_line(command, recipient):
+    done = command("migrate", "--from", "json:old.json", "--to", "sealed", "--encrypt-to", recipient, "--yes")
+    assert (done.code, is_sealed()) == (0, True)
+    assert command("diff", "json:old.json", "sealed").code == 0
+    assert command("migrate", "undo", "--yes").code == 0
+    assert is_sealed()
+
+
+@pytest.mark.parametrize("step", ["plan", "apply"])
+def test_what_broke_off_before_the_file_was_written_goes_on_encrypted(command, recipient, monkeypatch, step):
+    """Whoever goes on need not name the recipients: they are no secret, and the run has them."""
+    named = ("--encrypt-to", recipient)
+    planned, applied = (named, ()) if step == "plan" else ((), named)
+    command("migrate", "plan", "--from", "json:old.json", "--to", "sealed", *planned, "-o", "plan.json")
+
+    def fail(*_):
+        raise StoreUnavailableError(None, "the disk is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(FileStore, "_change", fail)
+        assert command("migrate", "apply", "plan.json", *applied).code == 5
+    assert not Path("sealed.json").exists()
+    assert command("migrate", "resume").code == 0
+    assert is_sealed()
+    assert command("migrate", "verify").code == 0
+
+
+def test_resuming_takes_recipients_of_its_own(command, recipient):
+    write("old.json", json.dumps({"a": {"k": 1}}))
+    command("migrate", "plan", "--from", "json:old.json", "--to", "sealed", "-o", "plan.json")
+    write("old.json", json.dumps({"a": {"k": 2}}))
+    assert command("migrate", "apply", "plan.json").code == 6
+    write("old.json", json.dumps({"a": {"k": 1}}))
+    assert command("migrate", "resume", "--encrypt-to", recipient).code == 0
+    assert is_sealed()
+
+
+@pytest.mark.parametrize(
+    ("target", "named", "said"),
+    [
+        ("memory", "", "memory encrypts to no recipients, as files do: leave --encrypt-to out"),
+        ("json:sealed.json", "AGE-SECRET-KEY-1", "not an age recipient"),
+    ],
+)
+def test_recipients_are_refused_where_nothing_can_be_encrypted_to_them(command, recipient, target, named, said):
+    for words in (("migrate", "--yes"), ("migrate", "plan"), ("copy", "a")):
+        done = command(*words, "--from", "json:old.json", "--to", target, "--encrypt-to", named or recipient)
+        assert (done.code, done.out) == (7, b"")
+        assert said in done.err
+    assert not Path("sealed.json").exists()
 
 
 @pytest.mark.parametrize(

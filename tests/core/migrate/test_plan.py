@@ -307,6 +307,13 @@ def test_what_an_importer_gives_beside_secrets_is_its_own_error_and_no_end(home,
     assert "canary-77" not in str(caught.value)
 
 
+def test_a_target_that_is_open_already_takes_no_recipients(home):
+    """It would write in plain."""
+    stores = {"s": memory({"a": {"k": 1}}), "t": memory()}
+    with pytest.raises(ConfigurationError, match="it is open already, and takes no recipients now"):
+        plan("s", "t", encrypt_to=["age1…"], stores=stores, home=home)
+
+
 def test_a_source_that_cannot_be_listed_and_a_target_that_cannot_be_written_are_refused(home):
     class Bare:
         def read(self, path):
@@ -391,6 +398,7 @@ plans = st.builds(
     st.lists(items, max_size=4).map(tuple),
     st.none() | st.builds(PlannedMapping, texts, texts),
     st.booleans(),
+    st.lists(texts, max_size=2).map(tuple),
 )
 
 

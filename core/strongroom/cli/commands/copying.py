@@ -33,6 +33,7 @@ from strongroom.errors import shown
     show_default=True,
     help="What becomes of it where the target has another value.",
 )
+@places.encrypt_to_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask, where it is production or cannot be undone.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON object.")
 @current
@@ -45,6 +46,7 @@ def copy_command(
     new_path: str | None,
     versions: bool,
     on_conflict: str,
+    encrypt_to: tuple[str, ...],
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -67,7 +69,7 @@ def copy_command(
     output.say(f"copying {shown(path)} from {shown(source)}{renamed} to {where}")
     with ExitStack() as stack:
         reader, _ = places.open_reader(config, source, stack)
-        writer = stack.enter_context(Endpoints(config, None)).target(target)
+        writer = stack.enter_context(Endpoints(config, None, encrypt_to=encrypt_to)).target(target)
         copy = Copy(reader, path, writer, to, on_conflict=OnConflict(on_conflict), history=versions)
         why = reasons(WriteTarget(target, writer.capabilities), config, drops=copy.overwrites)
         ask(why, yes=yes)

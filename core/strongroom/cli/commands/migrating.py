@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,6 +59,7 @@ _planned = (
         is_flag=True,
         help="Keep no copy of what is overwritten; what the target could not give back is left alone.",
     ),
+    places.encrypt_to_option,
     click.option("--from-prefix", metavar="PREFIX", default="", help="Take only what is below, without this prefix."),
     click.option("--to-prefix", metavar="PREFIX", default="", help="Put everything below this prefix."),
     click.option("--include", metavar="GLOB", multiple=True, help="Take only paths of this shell pattern."),
@@ -206,6 +208,7 @@ def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool,
 @migrate_command.command("apply")
 @click.argument("file", type=_FILE)
 @_mapping
+@places.encrypt_to_option
 @_with(_rate, _yes, _json, _page)
 @current
 def apply_command(
@@ -213,6 +216,7 @@ def apply_command(
     file: Path,
     *,
     mapping_file: Path | None,
+    encrypt_to: tuple[str, ...],
     rate: float | None,
     yes: bool,
     as_json: bool,
@@ -232,6 +236,8 @@ def apply_command(
         made = parse_plan(file.read_bytes(), shown(str(file)))
     except OSError as error:
         raise ConfigurationError(f"The plan {shown(str(file))}: {error.strerror}") from None
+    if encrypt_to:  # which the run is to remember
+        made = replace(made, encrypt_to=encrypt_to)
     color = not invocation.no_color
     config = places.with_mapping(invocation.load(), made.sources, mapping_file)
     output.say(f"migrating from {places.listed(made.sources)} to {places.target_in_words(config, made.target)}")
@@ -270,6 +276,7 @@ def _plan(config: Config, given: dict[str, Any], *, color: bool, what: str) -> t
             on_conflict=policy,
             mapping_file=mapping_file,
             backup=not given["no_backup"],
+            encrypt_to=given["encrypt_to"],
             config=config,
             progress=tell,
         )

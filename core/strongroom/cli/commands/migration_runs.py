@@ -36,6 +36,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer with one JS
 @click.command("resume")
 @_run
 @_mapping
+@places.encrypt_to_option
 @click.option(
     "--rate",
     metavar="N",
@@ -52,6 +53,7 @@ def resume_command(
     run: str | None,
     *,
     mapping_file: Path | None,
+    encrypt_to: tuple[str, ...],
     rate: float | None,
     yes: bool,
     as_json: bool,
@@ -72,7 +74,9 @@ def resume_command(
     _announce(config, f"going on with migration {found.name} from {places.listed(plan.sources)} to", plan)
     migration_steps.confirm([], production=config.production, yes=yes)
     report = migration_steps.step(
-        lambda tell: resume(found.name, rate=rate, config=config, progress=tell), color=color, again="resume"
+        lambda tell: resume(found.name, rate=rate, encrypt_to=encrypt_to, config=config, progress=tell),
+        color=color,
+        again="resume",
     )
     migration_steps.finish(report, color=color, as_json=as_json, page=page)
 
