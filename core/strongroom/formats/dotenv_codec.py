@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from strongroom.dotenv_file import parse_dotenv
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
 from strongroom.formats.codec import Contents, as_text
-from strongroom.formats.dotenv_text import dotenv_line
+from strongroom.formats.dotenv_text import comment_of, dotenv_line
 from strongroom.mapping import EnvironmentMapping
 from strongroom.model import SensitiveDict, SensitiveStr, Value
 
@@ -53,7 +53,7 @@ class DotenvCodec:
             elif name in wanted and name not in written:
                 written.add(name)
                 same = wanted[name] == values[name]
-                lines.append(binding.original.string if same else _replaced(binding, wanted[name]))
+                lines.append(binding.original.string if same else _replaced(binding, values[name], wanted[name]))
         lines.reverse()
         if lines and not lines[-1].endswith("\n"):
             lines[-1] += "\n"
@@ -98,12 +98,20 @@ def _bindings(text: str) -> Iterator[Binding]:
     return parse_stream(io.StringIO(text, newline=None))
 
 
-def _replaced(binding: Binding, value: Value) -> str:
-    """The new line, below the blank lines that stood above the old one, and exported where that was."""
+def _replaced(binding: Binding, before: str, value: Value) -> str:
+    """The new line, below the blank lines that stood above the old one, exported where that was, with its comment.
+
+    The comment goes above the line where no quoting would keep it apart from the value.
+    """
     old = binding.original.string
     blank = old[: len(old) - len(old.lstrip())]
     export = "export " if old.lstrip().startswith("export ") else ""
-    return f"{blank}{export}{_line(str(binding.key), value)}"
+    name = str(binding.key)
+    comment = comment_of(old, name, before)
+    beside = f" {comment}" if comment.startswith("#") else comment
+    if (line := dotenv_line(name, str(value), beside)) is not None:
+        return f"{blank}{export}{line}"
+    return f"{blank}{comment.lstrip()}\n{export}{_line(name, value)}"
 
 
 def _line(name: str, value: Value) -> str:

@@ -11,12 +11,13 @@ from strongroom.model import SensitiveStr
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,=-]+")
 """What no reader of a `.env` file takes for anything but itself."""
 
+_COMMENT = re.compile(r"[^\S\r\n]*#")
 _EXPANDED = re.compile(r"[$`]")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\r": "\\r", "\n": "\\n"}
 
 
-def dotenv_line(name: str, value: str) -> SensitiveStr | None:
-    """`NAME=value` and a line end, or None where no line holds the value.
+def dotenv_line(name: str, value: str, comment: str = "") -> SensitiveStr | None:
+    """`NAME=value`, the comment and a line end, or None where no line holds the value, or not before that comment.
 
     Of the ways to quote it, the first one is taken that python-dotenv reads exactly (without interpolation). They come
     in this order: bare; between single quotes as it is; between double quotes without anything that a shell expands.
@@ -34,10 +35,21 @@ def dotenv_line(name: str, value: str) -> SensitiveStr | None:
     candidates.append("'" + value.replace("\\", r"\\").replace("'", r"\'") + "'")
     candidates.append(_double(value, '\\"\r\n'))
     for quoted in candidates:
-        line = SensitiveStr(f"{name}={quoted}\n")
+        line = SensitiveStr(f"{name}={quoted}{comment}\n")
         if _reads_as(line, name, value):
             return line
     return None
+
+
+def comment_of(line: str, name: str, value: str) -> SensitiveStr:
+    """The comment at the end of the line that says NAME=value, with the blanks before it; empty where there is none.
+
+    It begins where what stands before it says the same: so it is no part of a value, however that is quoted.
+    """
+    for found in _COMMENT.finditer(line):
+        if _reads_as(line[: found.start()], name, value):
+            return SensitiveStr(line[found.start() :].rstrip("\r\n"))
+    return SensitiveStr("")
 
 
 def _double(value: str, escaped: str) -> str:

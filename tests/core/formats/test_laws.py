@@ -214,6 +214,19 @@ def test_a_dotenv_file_holds_text_or_refuses_it(variables, before):
 
 
 @settings(max_examples=200, deadline=None)
+@given(before=texts, value=texts, comment=st.sampled_from(["# it's", '  # "x', "\t#\\", "# '#' `x` $HOME"]))
+@example(before="a", value="a\\", comment=" # it's '")
+def test_a_comment_stays_whatever_stands_before_it(before, value, comment):
+    """On its line, or above it where that would read otherwise."""
+    codec = DotenvCodec(MAPPING)
+    line = None if before == value or not before else dotenv_line("DB_HOST", before, comment)
+    assume(line is not None and value and dotenv_line("DB_HOST", value))
+    after = codec.encode({"database/connection": {"host": value}}, line.encode())
+    assert same(codec.decode(after), {"database/connection": {"host": value}})
+    assert comment.strip() in after.decode()
+
+
+@settings(max_examples=200, deadline=None)
 @given(value=texts)
 @example(value="a'b")
 def test_any_text_without_nul_has_a_line(value):

@@ -303,6 +303,25 @@ def test_a_dotenv_file_keeps_what_is_not_its_secrets():
 
 
 @pytest.mark.parametrize(
+    ("line", "value", "after"),
+    [
+        ("DB_HOST=one  # note", "two", "DB_HOST=two  # note\n"),
+        ("\n\nexport DB_HOST='one # two'# note # more\n", "a b", "\n\nexport DB_HOST='a b' # note # more\n"),
+        ("DB_HOST=one#two\t# it's", "two", "DB_HOST=two\t# it's\n"),
+        ('DB_HOST="one\n# two" # note\n', "two\n# 3", "DB_HOST='two\n# 3' # note\n"),
+        ("DB_HOST=one#two\n", "two", "DB_HOST=two\n"),
+        ("DB_HOST=one # it's\n", "a$'b", "DB_HOST='a$\\'b' # it's\n"),
+    ],
+)
+def test_the_comment_at_the_end_of_a_rewritten_line_stays(line, value, after):
+    """What is no comment but a part of the old value goes with it."""
+    codec = DotenvCodec(EnvironmentMapping())
+    written = codec.encode({"database/connection": {"host": value}}, line.encode())
+    assert written.decode() == after
+    assert codec.decode(written) == {"database/connection": {"host": value}}
+
+
+@pytest.mark.parametrize(
     ("path", "data", "says"),
     [
         ("app/config", {"key": "v"}, "Invalid path: app/config (no variable stands for key 'key'). Add a row to"),
