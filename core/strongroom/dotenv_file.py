@@ -39,10 +39,12 @@ class Dotenv(NamedTuple):
     Attributes:
         values: each name with its value, as `SensitiveStr`; of duplicates, the last. A name without `=` has no value.
         notes: what its author probably did not mean, each a line of words with a line number, and never a value.
+        bare: the lines that have a name without `=`. Its name may be a piece of a value, and is kept nowhere.
     """
 
     values: SensitiveDict
     notes: tuple[str, ...]
+    bare: tuple[int, ...] = ()
 
     def get(self, name: str) -> SensitiveStr:
         """The value of a name; the empty string where it is not set, as an empty variable counts as missing."""
@@ -109,6 +111,7 @@ def _parsed(text: str) -> Dotenv | _Mistake:
     values: dict[str, SensitiveStr] = {}
     lines: dict[str, int] = {}
     notes: list[str] = []
+    bare: list[int] = []
     for binding in parse_stream(io.StringIO(text.removeprefix("\ufeff"), newline=None)):
         line = _first_line(binding)
         if binding.error:
@@ -119,6 +122,7 @@ def _parsed(text: str) -> Dotenv | _Mistake:
         if binding.value is None:
             # Not shown either: it may be a line of a key that was pasted without quotes.
             notes.append(f"line {line} has a name without a value: it counts as not set")
+            bare.append(line)
             continue
         if binding.key in lines:
             name = binding.key if _NAME.fullmatch(binding.key) else "a name"
@@ -127,7 +131,7 @@ def _parsed(text: str) -> Dotenv | _Mistake:
             notes.append(f"the value that starts at line {line} runs over another NAME=: is a quote left open?")
         lines[binding.key] = line
         values[binding.key] = SensitiveStr(binding.value)
-    return Dotenv(SensitiveDict(values), tuple(notes))
+    return Dotenv(SensitiveDict(values), tuple(notes), tuple(bare))
 
 
 def _without_mistake(found: Dotenv | _Mistake, file: str | Path) -> Dotenv:

@@ -29,11 +29,11 @@ from strongroom.mapping import EnvironmentMapping, variable_value
 from strongroom.migrate.mapping_export import read_mapping
 from strongroom.migrate.mapping_file import MappingFile, Place
 from strongroom.migrate.spi import Failure
-from strongroom.model import Secret, SensitiveDict, SensitiveStr, Value, check_data, from_json, protect
+from strongroom.model import Secret, SensitiveDict, Value, check_data, from_json, protect
 from strongroom.store import Option
 
-Read: TypeAlias = Callable[[], Mapping[str, str]]
-"""Gives all variables as they are now."""
+Read: TypeAlias = Callable[[], Mapping[str, str | None]]
+"""Gives all variables as they are now; None for what has no value, under the name that it is listed by."""
 
 # As in the environment's store: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
@@ -84,6 +84,9 @@ class VariablesImporter:
         fold = _Fold()
         failures: list[Failure] = []
         for name, value in self._read().items():
+            if value is None:
+                failures.append(_unmapped(name, "it has a name without a value, which counts as not set"))
+                continue
             place = self._place(name, value)
             failures += [place] if isinstance(place, Failure) else fold.add(name, place, value)
         yield from fold.secrets()
@@ -219,8 +222,10 @@ def open_dotenv(
     return VariablesImporter(lambda: read_variables(place), str(file), mapping, rules, keep_empty=keep_empty)
 
 
-def read_variables(file: Path) -> Mapping[str, str]:
-    """The variables of a `.env` file; one without `=` has no value, and is empty.
+def read_variables(file: Path) -> Mapping[str, str | None]:
+    """The variables of a `.env` file, and None for each line that has a name without `=`, under the line's number.
+
+    Not under that name: it may be a line of a key that was pasted without quotes, and a plan shows it to others.
 
     Raises:
         MissingFileError: there is no such file: as a source that is no empty one, but a mistake.
@@ -229,7 +234,7 @@ def read_variables(file: Path) -> Mapping[str, str]:
     """
     failure: StrongroomError
     try:
-        values = read_dotenv(file).values
+        found = read_dotenv(file)
     except (FileNotFoundError, NotADirectoryError):
         failure = MissingFileError(f"There is no {file}")
     except PermissionError:
@@ -237,5 +242,6 @@ def read_variables(file: Path) -> Mapping[str, str]:
     except OSError as error:
         failure = StoreUnavailableError(None, f"{file}: {error.strerror}", hint="Check that it is a regular file")
     else:
-        return {name: SensitiveStr(value) for name, value in values.items() if isinstance(value, str)}
+        named: dict[str, str | None] = {name: found.get(name) for name in found.values}
+        return named | dict.fromkeys(f"line {line}" for line in found.bare)
     raise failure

@@ -196,6 +196,18 @@ def test_a_dotenv_file_is_read_as_it_stands(tmp_path):
     assert [item.name for item in items if isinstance(item, Failure)] == ["OTHER"]
 
 
+def test_a_line_without_a_value_is_listed_by_its_number(tmp_path):
+    """By no name: it may be a piece of a value."""
+    file = tmp_path / ".env"
+    file.touch(0o600)
+    file.write_text(f"DB_HOST=h\nDB_USER\n\n{SECRET.partition('-')[0]}\nDB_PORT=\n")
+    first, *others = open_dotenv(mapping=EnvironmentMapping(), file=file).items()
+    assert isinstance(first, Secret)
+    assert first.data == {"host": "h"}
+    assert [(item.name, item.unmapped) for item in others] == [("DB_PORT", True), ("line 2", True), ("line 4", True)]
+    assert SECRET.partition("-")[0] not in repr(others)
+
+
 def test_a_file_that_is_not_there_is_no_empty_source(tmp_path):
     """A mistake in its name would be a migration of nothing."""
     with pytest.raises(MissingFileError, match="There is no"):
