@@ -12,7 +12,7 @@ import click
 from strongroom.cli import output, progress, report_view
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.target import ask
-from strongroom.errors import MigrationError
+from strongroom.errors import MigrationError, SecretNotFoundError
 
 if TYPE_CHECKING:
     from strongroom.migrate import ItemResult, OnProgress, Report, Run
@@ -110,10 +110,12 @@ def finish(
     writes = report.action is Action.APPLY or plan is not None
     if writes and not report.ok:
         run = _run(report)
-        if run is not None and run.finished:  # the rest is impossible, or was changed after it was written
-            output.say("nothing is left to resume: plan again once the cause is mended")
-        else:
+        if run is None or not run.finished:
             output.say(f"`strongroom migrate resume {report.run}` goes on with it, once the cause is mended")
+        elif any(map(_is_unread, report.faults)):
+            output.say(f"`strongroom migrate verify {report.run}` compares what was written, once the cause is mended")
+        else:  # the rest is impossible, or was changed after it was written
+            output.say("nothing is left to resume: plan again once the cause is mended")
     if writes and report.count(ItemState.DONE):
         output.say(f"`strongroom migrate undo {report.run}` gives the target back what it held before")
     raise click.exceptions.Exit(report_view.exit_code(report) if ended is None else ended)
@@ -152,6 +154,11 @@ def _keep(report: Report) -> None:
 
     if (run := _run(report)) is not None:
         keep_report(run, report)
+
+
+def _is_unread(result: ItemResult) -> bool:
+    """Whether the target did not say what it holds: what was written may well be there."""
+    return result.error is not None and not isinstance(result.error, SecretNotFoundError)
 
 
 def _run(report: Report) -> Run | None:

@@ -185,6 +185,18 @@ def test_what_broke_off_before_the_file_was_written_goes_on_encrypted(command, r
     assert command("migrate", "verify").code == 0
 
 
+def test_what_nobody_here_can_read_back_is_written_and_can_be_verified_later(command, recipient):
+    """A name of a plugin has the options of the store of that name."""
+    options = ("--from", "json:old.json", "--to", "json:sealed.json", "--encrypt-to", recipient, "--yes")
+    done = command("migrate", *options)
+    assert (done.code, is_sealed()) == (8, True)
+    assert "it is encrypted with age). Name the file of your identity with the option identity" in done.err
+    assert f"`strongroom migrate verify {run_of(done)}` compares what was written, once the cause is" in done.err
+    assert "plan again" not in done.err
+    write("strongroom.toml", '[stores.json]\nplugin = "json"\nidentity = "key.txt"\n')
+    assert command("migrate", "verify").code == 0
+
+
 def test_resuming_takes_recipients_of_its_own(command, recipient):
     write("old.json", json.dumps({"a": {"k": 1}}))
     command("migrate", "plan", "--from", "json:old.json", "--to", "sealed", "-o", "plan.json")
