@@ -9,6 +9,7 @@ from itertools import islice
 
 from strongroom.difference import Change, changes, same
 from strongroom.errors import (
+    InvalidPathError,
     SecretNotFoundError,
     StoreError,
     StrongroomError,
@@ -73,17 +74,24 @@ def drift(first: Front, second: Front, selection: Selection, *, history: bool = 
         for front in (first, second):
             if "versioned" not in front.capabilities:
                 raise UnsupportedOperationError(None, "it has no versions", store=front.name)
-    listed = {path for front in (first, second) for path in front.walk(selection.from_prefix)}
-    paths = iter(sorted(filter(selection.takes, listed)))
+    listed = [set(filter(selection.takes, front.walk(selection.from_prefix))) for front in (first, second)]
+    paths = iter(sorted(set.union(*listed)))
     watches = OutageWatch(), OutageWatch()
     while batch := list(islice(paths, _BATCH)):
         ours, theirs = dict(read_each(first, batch)), dict(read_each(second, batch))
         for path in batch:
-            watches[0].saw(ours[path])
-            watches[1].saw(theirs[path])
+            for answers, names, watch in zip((ours, theirs), listed, watches, strict=True):
+                watch.saw(answers[path])
+                if path not in names:
+                    answers[path] = _absent_where_illegal(answers[path])
         comparison = _Comparison(first, second, history=history)
         found = in_threads(lambda path: comparison.of(path, ours[path], theirs[path]), batch)  # noqa: B023  # used up here
         yield from (each for each in found if each is not None)
+
+
+def _absent_where_illegal(answer: Secret | StoreError) -> Secret | StoreError:
+    """The answer of a store that does not list the path: what it can have no secret at is absent there."""
+    return SecretNotFoundError(answer.path, answer.reason) if isinstance(answer, InvalidPathError) else answer
 
 
 class _Comparison:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import PermissionDeniedError, StoreUnavailableError
+from strongroom.errors import InvalidPathError, PermissionDeniedError, StoreUnavailableError
 from strongroom.front import Front
 from strongroom.memory import MemoryStore
 from strongroom.migrate import Selection
@@ -174,6 +174,22 @@ def test_history_is_compared_on_demand(two):
     assert compared(two).state is Drift.SAME
     found = compared(two, history=True)
     assert (found.state, found.history) == (Drift.DIFFERENT, (1, 2))
+
+
+@pytest.mark.parametrize(("listed", "state"), [(False, Drift.ONLY_FIRST), (True, Drift.UNKNOWN)])
+def test_a_name_that_a_store_cannot_have_is_absent_there(two, monkeypatch, listed, state):
+    """Unless the store lists it all the same: then nobody knows."""
+    if not listed:
+        two[1].delete("a")
+    error = InvalidPathError("a", "no name here is so short")
+
+    def refuse(path):
+        raise error
+
+    monkeypatch.setattr(two[1], "read", refuse)
+    monkeypatch.setattr(two[1], "read_many", lambda paths: ((path, error) for path in paths))
+    found = compared(two)
+    assert (found.state, found.error) == (state, error if listed else None)
 
 
 @pytest.mark.parametrize("error", [PermissionDeniedError, StoreUnavailableError])
