@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from strongroom.cli import keyboard
 from strongroom.errors import shown
 from strongroom.model import (
     SensitiveDict,
@@ -157,8 +158,13 @@ def read_document(content: bytes) -> SensitiveDict:
 
 
 def read_typed(path: str, key: str) -> Value:
-    """What is typed, without echo."""
-    return SensitiveStr(click.prompt(f"Value of {path}#{key}", hide_input=True, err=True))
+    """One line that is typed, without echo.
+
+    Raises:
+        click.UsageError: more than one line was pasted.
+        click.Abort: nothing was typed.
+    """
+    return SensitiveStr(keyboard.read_line(f"Value of {path}#{key}: ").decode())
 
 
 def read_piped(*, empty: bool) -> Value:

@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -90,6 +91,7 @@ class Terminal:
             program, stdin=keyboard, stdout=keyboard, stderr=keyboard, start_new_session=True
         )
         os.close(keyboard)
+        self._keyboard = screen
         self._screen = fdspawn(screen, timeout=30, encoding="utf-8")
 
     def waits_for(self, text: str) -> None:
@@ -100,9 +102,22 @@ class Terminal:
         """A line at the keyboard."""
         self._screen.sendline(text)
 
+    def presses(self, keys: bytes) -> None:
+        """These keys and no others; a paste is many at once."""
+        while keys:
+            keys = keys[os.write(self._keyboard, keys) :]
+
+    def echoes(self) -> bool:
+        """Whether it shows what is typed."""
+        return bool(termios.tcgetattr(self._keyboard)[3] & termios.ECHO)
+
     def interrupts(self) -> None:
         """Ctrl-C."""
-        self._process.send_signal(signal.SIGINT)
+        self.gets(signal.SIGINT)
+
+    def gets(self, number: signal.Signals) -> None:
+        """A signal for the process."""
+        self._process.send_signal(number)
 
     def ended(self) -> tuple[int, str]:
         """The exit code, and what came on the screen since the last `waits_for`."""

@@ -158,7 +158,7 @@ def test_ctrl_c_at_the_prompt_leaves_the_terminal_as_it_was(script, typed):
         assert termios.tcgetattr(screen.child_fd) == before
     finally:
         screen.close(force=True)
-    assert (screen.exitstatus, rest) == (130, "\r\n")
+    assert (screen.exitstatus, rest) == (130, "\x1b[?2004h\x1b[?2004l\r\n")  # and pastes are marked no more
 
 
 @pytest.mark.usefixtures("configured")
