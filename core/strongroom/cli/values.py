@@ -158,13 +158,13 @@ def read_document(content: bytes) -> SensitiveDict:
 
 
 def read_typed(path: str, key: str) -> Value:
-    """One line that is typed, without echo.
+    """One line that is typed, without echo: as text where it is UTF-8, else as bytes.
 
     Raises:
         click.UsageError: more than one line was pasted.
         click.Abort: nothing was typed.
     """
-    return SensitiveStr(keyboard.read_line(f"Value of {path}#{key}: ").decode())
+    return text_or_bytes(keyboard.read_line(f"Value of {path}#{key}: "))
 
 
 def read_piped(*, empty: bool) -> Value:

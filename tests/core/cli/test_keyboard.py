@@ -87,8 +87,10 @@ def test_a_marked_paste_may_take_its_time(prompt):
         (b"not this\x15this\r", "this"),
         (b"a\x16\x7f\x16\x16\r", "a\x7f\x16"),  # Ctrl-V takes the next key as it is
         (b"ended\x04", "ended"),
+        (b"caf\xe9\r", b"caf\xe9"),  # as a terminal in Latin-1 sends it: bytes, as from a pipe
+        (b"caf\xe9\x7f\xe8\r", b"caf\xe8"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_what_is_typed_is_stored_exactly(prompt, keys, value):
     """With the keys that edit a line everywhere, and without the limit of the terminal's own lines."""
