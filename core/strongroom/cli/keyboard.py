@@ -40,15 +40,24 @@ def read_line(prompt: str) -> bytes:
             the others, show them and keep them in its history.
         click.Abort: there is none: Ctrl-D, or the terminal is gone.
     """
-    line = _read(prompt).rstrip(b"\n")
+    line = _read(prompt, lines=False).rstrip(b"\n")
     if b"\n" in line:
         raise click.UsageError("More than one line was pasted: name the file (KEY=@FILE), or pipe it in")
     return line
 
 
-def _read(prompt: str) -> bytes:
+def read_lines(prompt: str) -> bytes:
+    """All until Ctrl-D.
+
+    Raises:
+        click.Abort: there is nothing, or the terminal is gone.
+    """
+    return _read(prompt, lines=True)
+
+
+def _read(prompt: str, *, lines: bool) -> bytes:
     terminal = sys.stdin.fileno()
-    typed = _Typed(_keys(terminal))
+    typed = _Typed(_keys(terminal), lines=lines)
     with _hidden(terminal, prompt, typed):
         while not typed.over or select.select([terminal], [], [], PAUSE)[0]:
             content = b""
@@ -63,13 +72,17 @@ def _read(prompt: str) -> bytes:
 class _Typed:
     """What was typed so far, made of the bytes that a terminal sends. Pure.
 
+    Args:
+        keys: the names of those that edit it.
+        lines: a newline is not the end.
+
     Attributes:
         text: the bytes, with every newline.
         over: the end was typed; what comes yet is added as it is.
     """
 
-    def __init__(self, keys: Mapping[int, str]) -> None:
-        self._keys = keys
+    def __init__(self, keys: Mapping[int, str], *, lines: bool) -> None:
+        self._keys, self._lines = keys, lines
         self.begin()
 
     def begin(self) -> None:
@@ -97,17 +110,19 @@ class _Typed:
         elif key == "VEOF":
             if not self.text:
                 raise click.Abort
-            self._add(ord("\n"))
+            self.text += b"" if self._lines else b"\n"
+            self.over = True
         elif not key:
             self._add(byte)
 
     def _add(self, byte: int) -> None:
         self.text.append(byte)
         mark = _END_OF_PASTE if self._in_paste else _PASTE
-        if self.text.endswith(mark):
+        if is_mark := self.text.endswith(mark):
             del self.text[-len(mark) :]
             self._in_paste = not self._in_paste
-        self.over = b"\n" in self.text and not self._in_paste
+        if (is_mark or byte == ord("\n")) and not (self._lines or self._in_paste):
+            self.over = b"\n" in self.text
 
 
 def _keys(terminal: int) -> dict[int, str]:

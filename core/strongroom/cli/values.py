@@ -167,6 +167,15 @@ def read_typed(path: str, key: str) -> Value:
     return text_or_bytes(keyboard.read_line(f"Value of {path}#{key}: "))
 
 
+def read_typed_document(path: str) -> bytes:
+    """What is typed until Ctrl-D, without echo, for `read_document`.
+
+    Raises:
+        click.Abort: nothing was typed.
+    """
+    return keyboard.read_lines(f"Document of {path}, then Ctrl-D: ")
+
+
 def read_piped(*, empty: bool) -> Value:
     """All of stdin, less one newline at its end where it is text.
 

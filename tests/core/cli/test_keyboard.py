@@ -18,9 +18,9 @@ from strongroom.memory import MemoryStore
 store = MemoryStore()
 store.close = lambda: None
 Invocation.open = lambda _: SecretsManager(chain=[store])
-code = run(["set", "a", "b", *sys.argv[2:]])
+code = run(["set", *(sys.argv[2:] or ["a", "b"])])
 data = store.read("a").data if list(store.list_entries("")) else {}
-print("stored", "what was meant" if data == {"b": eval(sys.argv[1])} else len(data))
+print("stored", "what was meant" if data == eval(sys.argv[1]) else len(data))
 sys.exit(code)
 """
 
@@ -30,8 +30,8 @@ def prompt(terminal, monkeypatch):
     """The prompt of `strongroom set`, in a process that says at its end whether a value like this was stored."""
     monkeypatch.setenv("TERM", "xterm")
 
-    def start(value: object, *options: str):
-        screen = terminal(sys.executable, "-c", PROGRAM, repr(value), *options)
+    def start(value: object):
+        screen = terminal(sys.executable, "-c", PROGRAM, repr({"b": value}))
         screen.waits_for("Value of a#b: ")
         return screen
 
@@ -100,6 +100,20 @@ def test_what_is_typed_is_stored_exactly(prompt, keys, value):
     assert (code, "stored what was meant" in rest) == (0, True)
 
 
+@pytest.mark.parametrize("marks", [(b"", b""), MARKED])
+def test_a_document_is_typed_without_echo_too(terminal, marks, monkeypatch):
+    """Until Ctrl-D, and longer than the terminal's own lines: its values are as secret as one alone."""
+    monkeypatch.setenv("TERM", "xterm")
+    value = "canary" * 2000
+    screen = terminal(sys.executable, "-c", PROGRAM, repr({"b": value}), "a", "--json", "-")
+    screen.waits_for("Document of a, then Ctrl-D: ")
+    assert not screen.echoes()
+    screen.presses(marks[0] + f'{{"b":\r"{value}"\r}}\r'.encode() + marks[1] + b"\x04")
+    code, rest = screen.ended()
+    assert (code, "stored what was meant" in rest, "canary" in rest) == (0, True, False)
+    assert screen.echoes()
+
+
 def test_ctrl_d_instead_of_a_value_changes_nothing(prompt):
     """As Ctrl-C."""
     screen = prompt(None)
@@ -122,8 +136,10 @@ def test_a_signal_at_the_prompt_leaves_the_terminal_as_it_was(prompt, number):
 
 def test_a_stop_at_the_prompt_shows_what_is_typed_meanwhile_and_nothing_after_it():
     """Ctrl-Z and `fg`: the value is asked for again, and what was typed before is dropped, as any terminal does."""
-    shell = 'set -m; "$0" -c "$1" "\'new\'"; echo stopped; read -r _; fg >/dev/null'
-    screen = pexpect.spawn("bash", ["-c", shell, sys.executable, PROGRAM], encoding="utf-8", timeout=30)
+    shell = 'set -m; "$0" -c "$1" "$2"; echo stopped; read -r _; fg >/dev/null'
+    screen = pexpect.spawn(
+        "bash", ["-c", shell, sys.executable, PROGRAM, repr({"b": "new"})], encoding="utf-8", timeout=30
+    )
     try:
         screen.expect_exact("Value of a#b: ")
         screen.send("old\x1a")

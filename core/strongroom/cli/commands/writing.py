@@ -67,10 +67,11 @@ def set_command(
         what = _listed(wanted.keys or list(data)) or "keys from stdin"
         announce(secrets, target, f"writing {what} at {shown(wanted.path)} to")
         ask(reasons(target, secrets.config, drops=replace), yes=yes)
+        typed = sys.stdin.isatty()
         if document == "-":
-            data = values.read_document(sys.stdin.buffer.read())
+            content = values.read_typed_document(wanted.path) if typed else sys.stdin.buffer.read()
+            data = values.read_document(content)
         elif wanted.key is not None:
-            typed = sys.stdin.isatty()
             value = values.read_typed(wanted.path, wanted.key) if typed else values.read_piped(empty=empty)
             data = SensitiveDict({wanted.key: value})
         version = secrets.set_secret(wanted.path, check_data(wanted.path, data), store=target.store, replace=replace)
