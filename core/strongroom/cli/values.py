@@ -92,16 +92,18 @@ def parse_path(words: Sequence[str]) -> Wanted:
     return Wanted(check_path(words[0]))
 
 
-def read_files(files: Mapping[str, str]) -> SensitiveDict:
+def read_files(files: Mapping[str, str], *, empty: bool) -> SensitiveDict:
     """The exact content of each file under its key: as text where it is UTF-8, else as bytes.
 
     Raises:
-        click.UsageError: one cannot be read. The message names the key and not the file, which may be a value that
-            begins with @.
+        click.UsageError: one cannot be read, or is empty, and that is not meant. The message names the key and not the
+            file, which may be a value that begins with @.
     """
-    return SensitiveDict(
-        {key: text_or_bytes(read_file(name, f"the file of {shown(key)}")) for key, name in files.items()}
-    )
+    data = SensitiveDict()
+    for key, name in files.items():
+        what = f"the file of {shown(key)}"
+        data[key] = _meant(text_or_bytes(read_file(name, what)), what, empty=empty)
+    return data
 
 
 def read_file(name: str, what: str) -> bytes:
@@ -157,14 +159,14 @@ def read_document(content: bytes) -> SensitiveDict:
     return document
 
 
-def read_typed(path: str, key: str) -> Value:
+def read_typed(path: str, key: str, *, empty: bool) -> Value:
     """One line that is typed, without echo: as text where it is UTF-8, else as bytes.
 
     Raises:
-        click.UsageError: more than one line was pasted.
-        click.Abort: nothing was typed.
+        click.UsageError: more than one line was pasted; or it is empty, and that is not meant.
+        click.Abort: Ctrl-D.
     """
-    return text_or_bytes(keyboard.read_line(f"Value of {path}#{key}: "))
+    return _meant(text_or_bytes(keyboard.read_line(f"Value of {path}#{key}: ")), "what was typed", empty=empty)
 
 
 def read_typed_document(path: str) -> bytes:
@@ -182,11 +184,9 @@ def read_piped(*, empty: bool) -> Value:
     Raises:
         click.UsageError: it is empty, and that is not meant.
     """
-    content = sys.stdin.buffer.read()
-    if not content and not empty:
-        raise click.UsageError("stdin is empty; --empty stores an empty value")
-    text = text_or_bytes(content)
-    return SensitiveStr(text.removesuffix("\n")) if isinstance(text, str) else text
+    value = text_or_bytes(sys.stdin.buffer.read())
+    # The newline goes first: `echo "$UNSET"` prints one.
+    return _meant(SensitiveStr(value.removesuffix("\n")) if isinstance(value, str) else value, "stdin", empty=empty)
 
 
 def text_or_bytes(content: bytes) -> Value:
@@ -195,6 +195,12 @@ def text_or_bytes(content: bytes) -> Value:
         return SensitiveStr(content.decode())
     except UnicodeDecodeError:
         return protect(content)
+
+
+def _meant(value: Value, what: str, *, empty: bool) -> Value:
+    if not value and not empty:
+        raise click.UsageError(f"{what[0].upper()}{what[1:]} is empty; --empty stores an empty value")
+    return value
 
 
 class _RepeatedKeyError(Exception):

@@ -168,7 +168,7 @@ def test_a_help_text_that_cannot_be_written_is_a_failure_of_the_table_too(script
     ("line", "code", "said"),
     [
         ("get odd/values#text >&-", 0, ""),
-        ("set odd/values text <&-", 2, "strongroom: stdin is empty; --empty stores an empty value. Try "),
+        ("set odd/values text <&-", 2, "strongroom: Stdin is empty; --empty stores an empty value. Try "),
         ("get odd/values#none 2>&-", 3, ""),
         ("get odd/values#text <&- >&- 2>&-", 0, ""),
     ],

@@ -30,8 +30,8 @@ def prompt(terminal, monkeypatch):
     """The prompt of `strongroom set`, in a process that says at its end whether a value like this was stored."""
     monkeypatch.setenv("TERM", "xterm")
 
-    def start(value: object):
-        screen = terminal(sys.executable, "-c", PROGRAM, repr({"b": value}))
+    def start(value: object, *words: str):
+        screen = terminal(sys.executable, "-c", PROGRAM, repr({"b": value}), *words)
         screen.waits_for("Value of a#b: ")
         return screen
 
@@ -112,6 +112,19 @@ def test_a_document_is_typed_without_echo_too(terminal, marks, monkeypatch):
     code, rest = screen.ended()
     assert (code, "stored what was meant" in rest, "canary" in rest) == (0, True, False)
     assert screen.echoes()
+
+
+def test_an_empty_line_is_refused_unless_it_is_meant(prompt):
+    """As an empty stdin is."""
+    screen = prompt("")
+    screen.presses(b"\r")
+    screen.waits_for("What was typed is empty; --empty stores an empty value")
+    code, rest = screen.ended()
+    assert (code, "stored 0" in rest) == (2, True)
+    screen = prompt("", "a", "b", "--empty")
+    screen.presses(b"\r")
+    code, rest = screen.ended()
+    assert (code, "stored what was meant" in rest) == (0, True)
 
 
 def test_ctrl_d_instead_of_a_value_changes_nothing(prompt):

@@ -80,14 +80,27 @@ def test_a_missing_word_is_a_usage_error(command, kept, words):
     assert list(kept.list_entries("")) == []
 
 
-def test_an_empty_stdin_is_refused_unless_it_is_meant(command, kept):
-    """The program that should have printed the value has probably failed."""
-    refused = command("set", "a", "b")
+@pytest.mark.parametrize("piped", [b"", b"\n"])
+def test_an_empty_stdin_is_refused_unless_it_is_meant(command, kept, piped):
+    """The program that should have printed the value has probably failed; `echo "$UNSET"` prints a newline."""
+    refused = command("set", "a", "b", piped=piped)
     assert refused.code == 2
-    assert "stdin is empty" in refused.err
+    assert "Stdin is empty; --empty stores an empty value" in refused.err
     assert list(kept.list_entries("")) == []
-    assert command("set", "a", "b", "--empty").code == 0
+    assert command("set", "a", "b", "--empty", piped=piped).code == 0
     assert kept.read("a").data == {"b": ""}
+
+
+def test_an_empty_file_is_refused_unless_it_is_meant(command, kept):
+    """As one that was never written; nothing is stored of the other files either. A newline in a file is a value."""
+    Path("empty").touch()
+    Path("newline").write_bytes(b"\n")
+    refused = command("set", "a", "b=@newline", "c=@empty")
+    assert refused.code == 2
+    assert "The file of c is empty; --empty stores an empty value" in refused.err
+    assert list(kept.list_entries("")) == []
+    assert command("set", "a", "b=@newline", "c=@empty", "--empty").code == 0
+    assert kept.read("a").data == {"b": "\n", "c": ""}
 
 
 @pytest.mark.parametrize(("path", "key"), [("../x", "k"), ("a//b", "k"), ("a", "new\nline")])

@@ -32,7 +32,7 @@ _YES = "Do not ask, where it is production or cannot be undone."
     help="Write to this store, not to the first of the chain that can be written.",
 )
 @click.option("--replace", is_flag=True, help="Drop the secret's other keys; without it they are kept.")
-@click.option("--empty", is_flag=True, help="Store an empty value, where stdin is empty.")
+@click.option("--empty", is_flag=True, help="Store an empty value, which is refused else.")
 @click.option("-y", "--yes", is_flag=True, help=_YES)
 @current
 def set_command(
@@ -61,7 +61,7 @@ def set_command(
     if document not in {None, "-"}:
         data = values.read_document(values.read_file(str(document), "the document of --json"))
     else:
-        data = values.read_files(wanted.files)
+        data = values.read_files(wanted.files, empty=empty)
     with invocation.open() as secrets:
         target = secrets.write_target(wanted.path, store=store)
         what = _listed(wanted.keys or list(data)) or "keys from stdin"
@@ -72,7 +72,7 @@ def set_command(
             content = values.read_typed_document(wanted.path) if typed else sys.stdin.buffer.read()
             data = values.read_document(content)
         elif wanted.key is not None:
-            value = values.read_typed(wanted.path, wanted.key) if typed else values.read_piped(empty=empty)
+            value = values.read_typed(wanted.path, wanted.key, empty=empty) if typed else values.read_piped(empty=empty)
             data = SensitiveDict({wanted.key: value})
         version = secrets.set_secret(wanted.path, check_data(wanted.path, data), store=target.store, replace=replace)
     numbered = "" if version is None else f", version {version}"
