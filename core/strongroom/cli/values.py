@@ -25,7 +25,7 @@ from strongroom.model import (
 from strongroom.small_file import read_bytes
 
 MAX_SIZE = 32 << 20
-"""The largest file that is read, in bytes: what Vault takes in one request by default."""
+"""The most that is read of a file or of stdin, in bytes: what Vault takes in one request by default."""
 
 _ENVELOPE = frozenset({"version", "path", "key", "store", "secret_version"})
 """What `get --json` prints beside the values: its other fields may become more."""
@@ -117,11 +117,9 @@ def read_file(name: str, what: str) -> bytes:
         content, _ = read_bytes(Path(name).expanduser(), MAX_SIZE)
     except (OSError, ValueError, RuntimeError) as error:
         fault = (error.strerror if isinstance(error, OSError) else None) or "it cannot be read"
-    if len(content) > MAX_SIZE:
-        fault = f"it is larger than {MAX_SIZE:,} bytes"
     if fault:
         raise click.UsageError(f"{what[0].upper()}{what[1:]}: {fault}")
-    return content
+    return _limited(content, what)
 
 
 def read_document(content: bytes) -> SensitiveDict:
@@ -178,13 +176,22 @@ def read_typed_document(path: str) -> bytes:
     return keyboard.read_lines(f"Document of {path}, then Ctrl-D: ")
 
 
+def read_stdin() -> bytes:
+    """All of stdin.
+
+    Raises:
+        click.UsageError: there is more of it than a file may have.
+    """
+    return _limited(sys.stdin.buffer.read(MAX_SIZE + 1), "stdin")
+
+
 def read_piped(*, empty: bool) -> Value:
     """All of stdin, less one newline at its end where it is text.
 
     Raises:
-        click.UsageError: it is empty, and that is not meant.
+        click.UsageError: it is too large; or it is empty, and that is not meant.
     """
-    value = text_or_bytes(sys.stdin.buffer.read())
+    value = text_or_bytes(read_stdin())
     # The newline goes first: `echo "$UNSET"` prints one.
     return _meant(SensitiveStr(value.removesuffix("\n")) if isinstance(value, str) else value, "stdin", empty=empty)
 
@@ -195,6 +202,12 @@ def text_or_bytes(content: bytes) -> Value:
         return SensitiveStr(content.decode())
     except UnicodeDecodeError:
         return protect(content)
+
+
+def _limited(content: bytes, what: str) -> bytes:
+    if len(content) > MAX_SIZE:
+        raise click.UsageError(f"{what[0].upper()}{what[1:]}: it is larger than {MAX_SIZE:,} bytes")
+    return content
 
 
 def _meant(value: Value, what: str, *, empty: bool) -> Value:

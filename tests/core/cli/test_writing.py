@@ -1,6 +1,7 @@
 """`strongroom set`: where a value may come from, and where it may never stand."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,6 +102,16 @@ def test_an_empty_file_is_refused_unless_it_is_meant(command, kept):
     assert list(kept.list_entries("")) == []
     assert command("set", "a", "b=@newline", "c=@empty", "--empty").code == 0
     assert kept.read("a").data == {"b": "\n", "c": ""}
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("words", [("a", "b"), ("a", "--json", "-")])
+def test_stdin_has_the_limit_of_a_file(script, words):
+    """A wrong redirection must not take the machine's memory."""
+    endless = 'ulimit -v 1000000; exec "$0" set "$@" </dev/zero'
+    done = subprocess.run(["sh", "-c", endless, script, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Stdin: it is larger than 33,554,432 bytes" in done.stderr
 
 
 @pytest.mark.parametrize(("path", "key"), [("../x", "k"), ("a//b", "k"), ("a", "new\nline")])

@@ -69,7 +69,7 @@ def set_command(
         ask(reasons(target, secrets.config, drops=replace), yes=yes)
         typed = sys.stdin.isatty()
         if document == "-":
-            content = values.read_typed_document(wanted.path) if typed else sys.stdin.buffer.read()
+            content = values.read_typed_document(wanted.path) if typed else values.read_stdin()
             data = values.read_document(content)
         elif wanted.key is not None:
             value = values.read_typed(wanted.path, wanted.key, empty=empty) if typed else values.read_piped(empty=empty)
