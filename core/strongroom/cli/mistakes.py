@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import click
 
@@ -27,16 +27,19 @@ def is_help(error: click.UsageError) -> bool:
     return error.ctx is not None and error.message == error.ctx.get_help()
 
 
-def check_options(context: click.Context, words: Sequence[str]) -> None:
-    """For a command that takes unknown options as words.
+def unknown_option(error: click.NoSuchOption, otherwise: str) -> click.UsageError:
+    """What is said of an option that a command does not have, where it may be a value in the wrong place.
 
-    Raises:
-        click.NoSuchOption: one is an option of `strongroom` itself. No other word is repeated.
+    Args:
+        error: what click says of it, which shows it.
+        otherwise: the words, where it is no option of `strongroom` itself, and near to none of the command's.
     """
-    for word in words:
-        name = word.partition("=")[0]
-        if _place(context, name):
-            raise click.NoSuchOption(name, ctx=context)
+    context, name = error.ctx, error.option_name
+    if context is None or _place(context, name):
+        return error
+    options = (each for each in context.command.get_params(context) if isinstance(each, click.Option))
+    near = nearest(name, (spelling for option in options for spelling in option.opts))
+    return click.UsageError(f"No such option. Did you mean {near!r}?" if near else otherwise, context)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

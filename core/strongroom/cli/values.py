@@ -35,6 +35,9 @@ _HOW = (
     "`strongroom set PATH KEY=@FILE`"
 )
 
+MISPLACED = f"A value does not belong on the command line: {_HOW}"
+"""What is said where a value seems to stand there."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -64,15 +67,15 @@ def parse_words(words: Sequence[str]) -> Wanted:
             the wrong place.
         InvalidPathError: the path or a key is impossible.
     """
-    if any(word.startswith("-") for word in words):
-        raise click.UsageError(f"A value does not belong on the command line: {_HOW}")
+    if "-" in words[1:]:  # stdin, as other programs have it
+        raise click.UsageError(MISPLACED)
     words = _divided(words)
     if len(words) > 1 and all("=@" in word for word in words[1:]):
         return Wanted(check_path(words[0]), files=_files(words[0], words[1:]))
     # A path may hold an equals sign, and so may a key; but in a key it is nearly always a value that was put there.
     suspect = words[-1].rpartition("#")[2] if len(words) == 1 else "".join(words[1:])
     if "=" in suspect or any("=" in word.partition("#")[2] for word in words[:1]):
-        raise click.UsageError(f"A value does not belong on the command line: {_HOW}")
+        raise click.UsageError(MISPLACED)
     if len(words) not in {1, 2}:
         raise click.UsageError(f"It takes PATH and KEY, or PATH#KEY, and nothing more: {_HOW}")
     path, key = parse_reference(words[0]) if len(words) == 1 else words
@@ -85,9 +88,9 @@ def parse_path(words: Sequence[str]) -> Wanted:
     """PATH alone, for a document that has the keys.
 
     Raises:
-        click.UsageError: there is more or less than one word, or an option that does not exist.
+        click.UsageError: there is more or less than one word.
     """
-    if len(words) != 1 or words[0].startswith("-"):
+    if len(words) != 1:
         raise click.UsageError("With --json it takes PATH alone: the document has the keys and the values")
     return Wanted(check_path(words[0]))
 
@@ -239,7 +242,7 @@ def _files(path: str, words: Sequence[str]) -> dict[str, str]:
     for word in words:
         key, _, file = word.partition("=@")
         if "=" in key:
-            raise click.UsageError(f"A value does not belong on the command line: {_HOW}")
+            raise click.UsageError(MISPLACED)
         if check_key(key, path) in files:
             raise click.UsageError(f"The key {shown(key)} is given twice")
         files[key] = file

@@ -59,6 +59,9 @@ def test_a_store_is_named_or_refused(command, kept):
         ("app/config", "password", f"-{CANARY}"),
         ("app/config", f"-p{CANARY}"),
         ("app/config", "password", f"--value={CANARY}"),
+        ("app/config", "password", "-"),
+        ("app/config", "-"),
+        ("--", "app/config", "password", f"-{CANARY}"),
         ("app/config", "password", "--value", CANARY),
         ("app/config", "tls=@tls.pem", f"password={CANARY}"),
         ("app/config", f"password={CANARY}=@tls.pem"),
@@ -72,6 +75,29 @@ def test_a_value_on_the_command_line_is_refused_and_not_repeated(command, kept, 
     assert "pipe it in: `… | strongroom set PATH KEY`" in done.err
     assert CANARY not in done.err
     assert list(kept.list_entries("")) == []
+
+
+@pytest.mark.parametrize("option", ["--yess", "--emty", "--jsn=-"])
+def test_a_mistyped_option_is_no_value(command, kept, option):
+    """What was meant is named; what was typed is not repeated, to be sure."""
+    done = command("set", "a", "b", option, piped=b"x")
+    assert (done.code, done.out) == (2, b"")
+    assert done.err.startswith("strongroom: No such option. Did you mean '--")
+    assert option not in done.err
+    assert list(kept.list_entries("")) == []
+
+
+def test_a_path_and_a_key_may_begin_with_a_hyphen(command, kept):
+    """Behind `--`, as with any command."""
+    Path("file").write_bytes(b"1")
+    assert command("set", "--", "-a/x", "k", piped=b"1").code == 0
+    assert command("set", "--yes", "--", "b", "-k", piped=b"1").code == 0
+    assert command("set", "--", "-c#-k", piped=b"1").code == 0
+    assert command("set", "--", "-d", "-k=@file").code == 0
+    assert command("set", "--json", "-", "--", "-e", piped=b'{"-k": "1"}').code == 0
+    assert {path: kept.read(path).data for path in ("-a/x", "b", "-c", "-d", "-e")} == {
+        "-a/x": {"k": "1"}, "b": {"-k": "1"}, "-c": {"-k": "1"}, "-d": {"-k": "1"}, "-e": {"-k": "1"},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [(), ("app/config",), ("--store", "memory")])

@@ -15,8 +15,17 @@ from strongroom.model import SensitiveDict, check_data
 _YES = "Do not ask, where it is production or cannot be undone."
 
 
-# Unknown options are taken as words, since click would repeat in its message what may be a value.
-@click.command("set", context_settings={"ignore_unknown_options": True})
+class _SetCommand(click.Command):
+    """An unknown option is not repeated as click would do it: it may be a value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise mistakes.unknown_option(error, values.MISPLACED) from None
+
+
+@click.command("set", cls=_SetCommand)
 @click.argument("words", nargs=-1, metavar="PATH [KEY | KEY=@FILE...]", shell_complete=completed("path, then keys"))
 @click.option(
     "--json",
@@ -56,7 +65,6 @@ def set_command(
 
     Example: strongroom set services/web cert=@web.crt key=@web.key
     """
-    mistakes.check_options(click.get_current_context(), words)
     wanted = values.parse_words(words) if document is None else values.parse_path(words)
     if document not in {None, "-"}:
         data = values.read_document(values.read_file(str(document), "the document of --json"))
