@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -20,6 +21,21 @@ def explained(error: click.UsageError) -> str:
         words = " ".join(error.format_message().split())  # click puts choices on lines of their own
     end = "" if words.endswith(("?", "?)", "…")) else "."
     return f"{words.removesuffix('.')}{end} Try '{context.command_path if context else 'strongroom'} --help'"
+
+
+@contextmanager
+def placed(context: click.Context) -> Iterator[None]:
+    """In the context of a group: a mistake that click tells without one, as an option that lacks its value, is given
+    that of the group's command, whose help says more.
+    """
+    try:
+        yield
+    except click.UsageError as error:
+        group, name = context.command, context.invoked_subcommand
+        if error.ctx is None and isinstance(group, click.Group) and name is not None:
+            command = group.get_command(context, name)
+            error.ctx = None if command is None else click.Context(command, context, name)
+        raise
 
 
 def is_help(error: click.UsageError) -> bool:

@@ -59,7 +59,7 @@ class _Commands(click.Group):
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _closed_pipe_is_an_end():
+        with _closed_pipe_is_an_end(), mistakes.placed(ctx):
             result = super().invoke(ctx)
             sys.stdout.flush()
         return result

@@ -127,6 +127,10 @@ def test_a_wrong_command_line_is_one_line(command, arguments):
             "--config stands before the command: strongroom --config FILE set …",
             " set",
         ),
+        (("set", "a", "b", "--store"), "Option '--store' requires an argument.", " set"),
+        (("get", "a", "--json=x"), "Option '--json' does not take a value.", " get"),
+        (("mapping", "export", "--env-file"), "Option '--env-file' requires an argument.", " mapping"),
+        (("--config",), "Option '--config' requires an argument.", ""),
         (("export",), "Missing option '--format'. Choose from: dotenv, json, github, shell.", " export"),
     ],
 )
