@@ -12,15 +12,19 @@ from strongroom.plugins.options import OptionSchema, Schema
 _STORES = "STRONGROOM_STORES_"
 _PREFIXES = ("VAULT_", "BAO_")
 _NAMES_A_VARIABLE = "_env"  # the end of an entry's name: what it names is read when a store logs in
-_CREDENTIAL_WORDS = frozenset({"TOKEN", "SECRET", "PASSWORD"})
+_CREDENTIAL_WORDS = frozenset(
+    {"TOKEN", "TOKENS", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASSPHRASE"}
+    | {"CREDENTIAL", "CREDENTIALS", "JWT", "UNSEAL"}
+)
 
 
 def without_credentials(variables: Mapping[str, str], config: Config, schemas: Mapping[str, Schema]) -> dict[str, str]:
     """The variables less those that hold what a store is opened with.
 
-    These are the tokens, secret ids and passwords of Vault and OpenBao (`VAULT_TOKEN`, `BAO_SECRET_ID`); every
-    `STRONGROOM_STORES_…` that is not known to be an option which may be shown; and what the credentials of a store
-    refer to with `{ env = … }`, or name in an entry such as `jwt_env`.
+    These are the tokens, secret ids and passwords of Vault and OpenBao (`VAULT_TOKEN`, `BAO_SECRET_ID`); what gives
+    any plugin an option that is never shown (`VAULT_HEADERS`); every `STRONGROOM_STORES_…` that is not known to be an
+    option which may be shown; and what the credentials of a store refer to with `{ env = … }`, or name in an entry such
+    as `jwt_env`.
 
     Args:
         variables: of this process.
@@ -33,17 +37,25 @@ def without_credentials(variables: Mapping[str, str], config: Config, schemas: M
         for option, schema in _options(schemas, store.plugin).items()
         if not schema.option.secret
     }
-    referred = set(_referred(config, schemas))
+    secret = {*_referred(config, schemas), *_ambient(schemas)}
     return {
         name: value
         for name, value in variables.items()
-        if not (_is_vaults(name) or name in referred or (name.startswith(_STORES) and name not in shown))
+        if not (_is_vaults(name) or name in secret or (name.startswith(_STORES) and name not in shown))
     }
 
 
 def _is_vaults(name: str) -> bool:
     name = name.upper()
     return name.startswith(_PREFIXES) and not _CREDENTIAL_WORDS.isdisjoint(name.split("_"))
+
+
+def _ambient(schemas: Mapping[str, Schema]) -> Iterator[str]:
+    """The variables that give a secret option of a plugin by themselves, whether a store of it is configured or not."""
+    for schema in schemas.values():
+        for about in schema.options.values():
+            if about.option.secret:
+                yield from about.option.ambient
 
 
 def _referred(config: Config, schemas: Mapping[str, Schema]) -> Iterator[str]:

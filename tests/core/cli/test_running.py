@@ -250,6 +250,14 @@ DROPPED = {
     "VAULT_SECRET_ID": CANARY,
     "BAO_TOKEN_FILE": CANARY,
     "vault_token": CANARY,
+    "VAULT_HEADERS": CANARY,
+    "BAO_HTTP_PROXY": CANARY,
+    "VAULT_TOKENS": CANARY,
+    "BAO_PASSWD": CANARY,
+    "VAULT_CREDENTIALS": CANARY,
+    "BAO_JWT": CANARY,
+    "VAULT_UNSEAL_KEY": CANARY,
+    "VAULT_CLIENT_CERT_PASSPHRASE": CANARY,
     "STRONGROOM_STORES_VAULT_TOKEN": CANARY,
     "STRONGROOM_STORES_OTHER_AUTH": '{"method": "token", "token": {"env": "OTHERS_TOKEN"}}',
     "STRONGROOM_STORES_ELSEWHERE_OPTION": CANARY,
@@ -274,7 +282,9 @@ def test_where_no_schema_is_known_every_option_may_be_a_credential(configuration
     config = discovery.load(environ={})
     kept = without_credentials(PASSED | DROPPED, config, {})
     assert kept.keys() == {name for name in PASSED if not re.match("STRONGROOM_STORES_|PREFIX", name)} | {
-        "OTHERS_TOKEN"
+        "OTHERS_TOKEN",
+        "VAULT_HEADERS",
+        "BAO_HTTP_PROXY",
     }
 
 
