@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from strongroom.cli import streams
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and ends the process with its exit code.
@@ -16,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # What a command imports stays until it ends, and most commands end at once. Looking for garbage after each 700 new
     # objects, which is Python's default, is a tenth of a `get`.
     gc.set_threshold(50_000)
-    _open_what_is_closed()
+    streams.prepare()
     try:
         from strongroom.cli import output, root
 
@@ -30,14 +32,3 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = 130
     gc.freeze()  # nor does the interpreter look for any as it ends
     sys.exit(code)
-
-
-def _open_what_is_closed() -> None:
-    """A standard stream that was closed before we began leads nowhere, as in any program of Go's.
-
-    Python has None in its place, and the next file or connection would get its number.
-    """
-    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
-        if getattr(sys, name) is None:
-            file = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is the closed stream's
-            setattr(sys, name, os.fdopen(file, mode, encoding="utf-8"))

@@ -1,5 +1,6 @@
 """The exit code of every failure, and what a failure looks like."""
 
+import contextlib
 import inspect
 import os
 import signal
@@ -165,6 +166,53 @@ def test_a_help_text_that_cannot_be_written_is_a_failure_of_the_table_too(script
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([script, *arguments], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+
+
+WITH_A_WARNING = """
+chain = ["memory", "dotenv"]
+[secrets]
+TEXT = "odd/values#text"
+[stores.memory.secrets."odd/values"]
+text = "no newline"
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "out"),
+    [
+        (("--verbose", "get", "odd/values#text"), 0, b"no newline"),
+        (("get", "odd/values#none"), 3, b""),
+        (("get",), 2, b""),
+        ((), 2, b""),
+        (("config",), 2, b""),
+        (("run", "--", "sh", "-c", "printf $TEXT"), 0, b"no"),
+        (("run", "--", "no-such-command"), 127, b""),
+    ],
+)
+@pytest.mark.parametrize("fault", ["full", "closed", "stuck"])
+def test_a_message_that_cannot_be_written_changes_nothing(script, configured, arguments, code, out, fault):
+    """stderr is advice, and no result: on a full disk, without a reader, or with one that is too slow."""
+    configured.write_text(WITH_A_WARNING, "utf-8")
+    Path(".env").write_text("A=1\n", "utf-8")
+    Path(".env").chmod(0o644)
+    reading, stderr = os.pipe()
+    if fault == "full":
+        os.close(stderr)
+        stderr = os.open("/dev/full", os.O_WRONLY)
+    elif fault == "closed":
+        os.close(reading)
+    else:
+        os.set_blocking(stderr, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(stderr, b"x" * 4096)
+    try:
+        done = subprocess.run([script, *arguments], stdout=subprocess.PIPE, stderr=stderr, check=False, timeout=60)
+    finally:
+        os.close(stderr)
+        if fault != "closed":
+            os.close(reading)
+    assert (done.returncode, done.stdout) == (code, out)
 
 
 @pytest.mark.usefixtures("configured")

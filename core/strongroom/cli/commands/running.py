@@ -109,14 +109,14 @@ def _replace_process(command: tuple[str, ...], variables: Mapping[bytes, bytes])
     """Becomes the command. Where that fails, a shell's exit code for it."""
     sys.stdout.flush()
     sys.stderr.flush()
-    # Python ignores these, and what is ignored stays so in the program that takes its place.
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
-    try:
-        return _run(_become, command, variables)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return _run(_become, command, variables)
 
 
 def _become(command: tuple[str, ...], variables: Mapping[bytes, bytes]) -> NoReturn:
-    os.execvpe(command[0], command, variables)  # noqa: S606  # running what is asked for is the point
+    # Python ignores these, and what is ignored stays so in the program that takes its place.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
+    try:
+        os.execvpe(command[0], command, variables)  # noqa: S606  # running what is asked for is the point
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
