@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 CANNOT_RUN = 126
 NOT_THERE = 127
 """What a shell's exit code is for a command that cannot be run, and for one that is not there."""
+
+_LOCALES = {"C.UTF-8", "C.utf8", "UTF-8"}
+"""What Python puts into LC_CTYPE where it finds no locale but C: https://peps.python.org/pep-0538/"""
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -50,7 +54,7 @@ def run_command(invocation: Invocation, command: tuple[str, ...]) -> None:
     with needs.asked(config) as (answers, secrets):
         needs.require(answers, f"{command[0]} was not started")
         schemas = {plugin.name: plugin.schema for plugin in plugins.installed()}
-        inherited = {**without_credentials(os.environ, config, schemas), **_chosen(invocation)}
+        inherited = {**without_credentials(_given(), config, schemas), **_chosen(invocation)}
         variables = environment(inherited, answers)
         code = None
         if ending := keeping.ending(answers):
@@ -69,6 +73,21 @@ def environment(inherited: Mapping[str, str], answers: Sequence[Requirement]) ->
     """
     found = {os.fsencode(answer.variable): _content(answer) for answer in answers if answer.resolution is not None}
     return {os.fsencode(name): os.fsencode(value) for name, value in inherited.items()} | found
+
+
+def _given() -> dict[str, str]:
+    """The variables of this process as it was given them: its LC_CTYPE may be Python's, and would be the command's."""
+    variables = dict(os.environ)
+    if variables.get("LC_CTYPE") in _LOCALES:
+        try:
+            lines = Path("/proc/self/environ").read_bytes().split(b"\0")
+        except OSError:  # no Linux: it does no harm, and may be meant
+            return variables
+        del variables["LC_CTYPE"]
+        for name, _, value in (line.partition(b"=") for line in lines):
+            if name == b"LC_CTYPE":
+                variables["LC_CTYPE"] = os.fsdecode(value)
+    return variables
 
 
 def _chosen(invocation: Invocation) -> dict[str, str]:
