@@ -148,9 +148,10 @@ def _inherited(configs: Sequence[Config]) -> dict[str, str]:
 
 def _configuration_file(given: Path | None) -> Path | None:
     """The file that applies, by its whole path: the command may change its folder, and must not find another one."""
-    named = given or os.environ.get("STRONGROOM_CONFIG")
-    path = Path(named).expanduser() if named else Path(discovery.FILE_NAME)
-    return path.absolute() if named or path.exists() else None
+    named = os.environ.get("STRONGROOM_CONFIG")
+    given = given or (discovery.named_file(named) if named else None)
+    path = given or Path(discovery.FILE_NAME)
+    return path.absolute() if given or path.exists() else None
 
 
 def _configurations(file: Path | None, selected: str | None) -> list[Config]:

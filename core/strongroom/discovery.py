@@ -81,8 +81,21 @@ def environments(config_file: Path) -> tuple[str, ...]:
     return tuple(map(str, table)) if isinstance(table, Mapping) else ()
 
 
+def named_file(name: str) -> Path:
+    """The file that STRONGROOM_CONFIG names.
+
+    Raises:
+        ConfigurationError: it is below the home folder of a user who is not known.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        pass
+    raise ConfigurationError(f"The environment variable STRONGROOM_CONFIG: the home folder of {name} is not known")
+
+
 def _file(config_file: Path | None, environment: str | None, variables: Variables, folder: Path) -> FileConfig:
-    named = config_file or (Path(variables.config).expanduser() if variables.config else None)
+    named = config_file or (named_file(variables.config) if variables.config else None)
     path = named or folder / FILE_NAME
     selected = environment or variables.environment
     # A link that leads nowhere was put there by somebody: it is an error, and not the same as no file.
@@ -100,7 +113,7 @@ def _document(path: Path, source: str) -> SensitiveDict:
     fault = ""
     try:
         return protect_data(tomllib.loads(str(text)))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and that of a number of too many digits
         position = _POSITION.search(str(error))
         fault = position[1] if position else "somewhere"
     # Outside the `except`, and without the parser's words: either may hold what stands in the file.

@@ -136,6 +136,7 @@ class TestUnreadableFiles:
             (f"a = 1\ntoken = {CANARY}".encode(), "strongroom.toml, line 2, column 9: it is not TOML"),
             (f'token = """{CANARY}'.encode(), "strongroom.toml, end of document: it is not TOML"),
             (b"a = " + b"[" * 5000, "strongroom.toml, somewhere: it is not TOML"),
+            (b"a = " + b"9" * 5000, "strongroom.toml, somewhere: it is not TOML"),
             (f'token = "{CANARY}\xff"'.encode("latin-1"), "strongroom.toml: it is not UTF-8"),
             (f'# {CANARY}\n"'.encode() + b"#" * (1 << 20), "strongroom.toml: it is larger than 1,048,576 bytes"),
         ],
@@ -149,6 +150,11 @@ class TestUnreadableFiles:
         """A configuration that was asked for is never left out in silence."""
         monkeypatch.setenv("STRONGROOM_CONFIG", "/nowhere/at-all.toml")
         assert "the file /nowhere/at-all.toml: No such file or directory" in refusal()
+
+    def test_a_file_below_a_home_that_nobody_has(self, monkeypatch):
+        """A user who is not known here."""
+        monkeypatch.setenv("STRONGROOM_CONFIG", "~nobody-of-that-name/app.toml")
+        assert "STRONGROOM_CONFIG: the home folder of ~nobody-of-that-name/app.toml is not known" in refusal()
 
     def test_a_file_that_is_none(self, folder):
         """A folder, and a pipe that nobody writes to."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import click
 
+from strongroom.cli import streams
 from strongroom.errors import InvalidDataError
 from strongroom.model import Value, as_text, to_json
 
@@ -31,17 +32,10 @@ def write(content: bytes, *, newline: bool = True) -> None:
     """Exactly these bytes, to stdout.
 
     Raises:
-        click.ClickException: they cannot be written, as on a full disk.
+        UnwritableError: they cannot be written, as on a full disk.
     """
-    fault = ""
-    try:
+    with streams.writing_results():
         click.echo(content, nl=newline)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        fault = error.strerror or type(error).__name__
-    if fault:
-        raise click.ClickException(f"The output cannot be written to stdout: {fault}")
 
 
 def finish() -> None:

@@ -15,6 +15,7 @@ import click
 from strongroom.cli import mistakes, output, registry
 from strongroom.cli.exit_codes import ExitCode, code_of
 from strongroom.cli.invocation import Invocation, completed
+from strongroom.cli.streams import UnwritableError
 from strongroom.errors import PluginError, StrongroomError
 
 
@@ -120,12 +121,15 @@ def run(arguments: Sequence[str]) -> int:
         output.say(str(error))
         _say_where(error)
         return code_of(error)
+    except UnwritableError as error:
+        output.say(f"The output cannot be written to stdout: {error.strerror}")
     except Exception as error:  # noqa: BLE001  # a bug; its message may hold anything, so only its kind is shown
         hint = "" if _is_verbose() else "; strongroom --verbose says where"
         output.say(f"Unexpected failure: {type(error).__name__}{hint}")
         _say_where(error)
-        return ExitCode.UNEXPECTED
-    return result if isinstance(result, int) else ExitCode.DONE
+    else:
+        return result if isinstance(result, int) else ExitCode.DONE
+    return ExitCode.UNEXPECTED
 
 
 def _say_where(error: Exception) -> None:

@@ -1,18 +1,60 @@
-"""The standard streams as every command has them: each is open, and no message on stderr can fail."""
+"""The standard streams as every command has them: each is open, and what is wrong with one is a failure in words.
+
+Nothing of stderr is a failure.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 
 
 def prepare() -> None:
     """Sets the streams of this process up, before anything is written."""
     _open_what_is_closed()
-    own = sys.__stderr__
-    if own is not None and sys.stderr is own:  # nobody has put another in its place
-        sys.stderr = _Advice(own.buffer, own.encoding, own.errors, line_buffering=True)
+    # Where somebody has put another in the place of the process's own, it stays.
+    if (out := sys.__stdout__) is not None and sys.stdout is out:
+        sys.stdout = _Results(
+            out.buffer, out.encoding, out.errors, line_buffering=out.line_buffering, write_through=out.write_through
+        )
+    if (err := sys.__stderr__) is not None and sys.stderr is err:
+        sys.stderr = _Advice(err.buffer, err.encoding, err.errors, line_buffering=True, write_through=err.write_through)
+
+
+class UnwritableError(OSError):
+    """A result cannot be written, as on a full disk."""
+
+
+@contextlib.contextmanager
+def writing_results() -> Iterator[None]:
+    """Tells a failure to write results from that of any other file. That their reader went away is none.
+
+    Raises:
+        UnwritableError: they cannot be written.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnwritableError(error.errno, error.strerror) from None
+
+
+class _Results(io.TextIOWrapper):
+    """A stream that fails as `writing_results` does, whoever writes to it."""
+
+    def write(self, text: str, /) -> int:
+        """Writes the text."""
+        with writing_results():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Writes what is held."""
+        with writing_results():
+            super().flush()
 
 
 class _Advice(io.TextIOWrapper):

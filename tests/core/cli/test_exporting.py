@@ -283,6 +283,16 @@ def test_without_the_runners_file_there_is_no_step(command, runner, monkeypatch)
     assert not Path(f"{runner}-none").exists()
 
 
+def test_a_runners_file_that_is_full_is_a_failure_in_words(command, runner, monkeypatch):
+    """It is no bug, and nobody may take the variables for handed on."""
+    monkeypatch.setenv("GITHUB_ENV", "/dev/full")
+    done = command("export", "--format", "github")
+    assert (done.code, done.err) == (
+        7,
+        "strongroom: GITHUB_ENV: /dev/full cannot be written: No space left on device\n",
+    )
+
+
 def test_a_terminal_shows_no_value_unless_it_is_told_to(terminal, script):
     """Somebody may look over a shoulder."""
     code, screen = terminal(script, "export", "--format", "shell").ended()

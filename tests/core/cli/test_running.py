@@ -179,6 +179,7 @@ def test_without_a_secrets_table_nothing_is_started(called, configuration):
         (["sh", "-c", "kill -TERM $$"], -signal.SIGTERM),
         (["--", "/nonexistent/command"], 127),
         (["no-such-command"], 127),
+        ([""], 127),
         (["/"], 126),
         ([], 2),
     ],

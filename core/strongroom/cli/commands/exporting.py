@@ -61,15 +61,19 @@ def _hand_to_runner(invocation: Invocation) -> None:
         raise ConfigurationError("GITHUB_ENV is not set: --format github is for a step of GitHub Actions")
     answers = _lasting(invocation)
     content = formats.as_github_file(answers, f"strongroom-{secrets.token_hex(16)}").encode()
+    _append(name, b"")  # where that fails, nothing is printed
+    _mask(answers)
+    _append(name, content)
+
+
+def _append(name: str, content: bytes) -> None:
+    """To the file, which is the runner's: it is neither made here, nor given another mode."""
     try:
-        # It is the runner's: it is neither made here, nor given another mode.
-        file = os.open(name, os.O_WRONLY | os.O_APPEND)
+        with os.fdopen(os.open(name, os.O_WRONLY | os.O_APPEND), "wb") as file:
+            # The last step may have left its line open. The runner passes over an empty one.
+            file.write(b"\n" * (os.fstat(file.fileno()).st_size > 0) + content if content else b"")
     except OSError as error:
         raise ConfigurationError(f"GITHUB_ENV: {name} cannot be written: {error.strerror}") from None
-    with os.fdopen(file, "wb") as appended:
-        _mask(answers)
-        # The last step may have left its line open. The runner passes over an empty one.
-        appended.write(b"\n" * (os.fstat(file).st_size > 0) + content)
 
 
 def _lasting(invocation: Invocation) -> tuple[Requirement, ...]:

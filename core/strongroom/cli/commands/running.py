@@ -114,6 +114,9 @@ def _run(
     variables: Mapping[bytes, bytes],
 ) -> int:
     """The command's exit code; where it cannot be run, which is said, a shell's exit code for that."""
+    if not command[0]:  # the folders of PATH would be what is run
+        output.say("there is no command ''")
+        return NOT_THERE
     try:
         return run(command, variables)
     except FileNotFoundError:
