@@ -11,6 +11,9 @@ import os
 import sys
 from collections.abc import Iterator
 
+_STRICT = ("strict", "surrogateescape")
+"""How Python fails at a character that the terminal's encoding lacks, where nobody chose: a table shows its number."""
+
 
 def prepare() -> None:
     """Sets the streams of this process up, before anything is written."""
@@ -18,7 +21,11 @@ def prepare() -> None:
     # Where somebody has put another in the place of the process's own, it stays.
     if (out := sys.__stdout__) is not None and sys.stdout is out:
         sys.stdout = _Results(
-            out.buffer, out.encoding, out.errors, line_buffering=out.line_buffering, write_through=out.write_through
+            out.buffer,
+            out.encoding,
+            "backslashreplace" if out.errors in _STRICT else out.errors,
+            line_buffering=out.line_buffering,
+            write_through=out.write_through,
         )
     if (err := sys.__stderr__) is not None and sys.stderr is err:
         sys.stderr = _Advice(err.buffer, err.encoding, err.errors, line_buffering=True, write_through=err.write_through)

@@ -206,6 +206,19 @@ def test_a_reference_is_folded_between_its_parts(script):
     assert [part for part in column if part] == ["secret", "billing/payments/", "provider#api_key"]
 
 
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("ascii", r"\u017elu\u0165 \U0001f511"), ("latin-1:strict", r"\u017elu\u0165 "), ("ascii:replace", "?lu? ?")],
+)
+def test_a_terminal_that_lacks_a_character_shows_its_number(script, monkeypatch, encoding, shown):
+    """Unless its user chose something else. A value into a pipe is exact, whatever the terminal can show."""
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    screen, code = pexpect.run(f"{script} get odd/values --reveal", encoding="latin-1", withexitstatus=1)
+    assert code == 0
+    assert shown in screen
+
+
 @pytest.mark.usefixtures("rows")
 def test_a_warning_that_is_given_again_is_said_once(command, monkeypatch):
     """As in each round of --wait; and again by the next command."""
