@@ -102,6 +102,20 @@ class TestPrepare:
         opener()
         assert len(opened) == 2
 
+    @pytest.mark.parametrize(
+        ("plugin", "options"), [("dotenv", {}), ("files", {"root": "r"}), ("json", {"file": "x.json"})]
+    )
+    def test_a_working_directory_that_is_gone_is_no_bug_of_the_plugin(self, tmp_path, monkeypatch, plugin, options):
+        """A relative path leads nowhere then; a whole one leads where it did."""
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        monkeypatch.chdir(gone)
+        openers = [prepare(plugin, **options), prepare(plugin, **dict.fromkeys(options or ["file"], tmp_path / "x"))]
+        gone.rmdir()
+        with pytest.raises(ConfigurationError, match=f"The store {plugin}: the working directory is gone: "):
+            openers[0]()
+        openers[1]().close()
+
     def test_its_options_are_checked_before_anything_is_opened(self, search_path):
         """A wrong configuration stops the application when it starts, and not at its first read."""
         search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": CORP})

@@ -9,7 +9,8 @@ refused, and not the luck of the search path.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from strongroom.config import Config, StoreConfig
 from strongroom.errors import Check, ConfigurationError, PluginError
@@ -19,9 +20,6 @@ from strongroom.plugins.resolution import resolve
 from strongroom.plugins.setting import Setting
 from strongroom.small_file import read_text
 from strongroom.store import SecretStore
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STORES = "strongroom.stores"
 IMPORTERS = "strongroom.importers"
@@ -93,6 +91,10 @@ def prepare_any(config: Config, store: str, group: str) -> Callable[[], object]:
             opened = opener(**given)
         except ImportError as error:
             fault = missing(entry_point(group, about), error)
+        except FileNotFoundError:
+            if not _is_working_directory_gone():
+                raise
+            wrong = f"{about.origin}: the working directory is gone: start in one that is there, or give whole paths"
         except ConfigurationError as error:
             wrong, checks = f"{about.origin}: {error}", error.checks  # the plugin knows the option, and not whose it is
         if fault:
@@ -157,6 +159,14 @@ def commands() -> Mapping[str, Callable[[], object]]:
         return lambda: _load(COMMANDS, StoreConfig.bare(name))
 
     return {name: loader(name) for name in sorted(by_name(COMMANDS))}
+
+
+def _is_working_directory_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _read_file(file: Path, where: str) -> str:
