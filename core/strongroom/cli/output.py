@@ -84,6 +84,16 @@ def write_lines(lines: Iterable[str]) -> None:
         write(line.encode())
 
 
+def write_rows(rows: Iterable[Sequence[str]]) -> None:
+    """One row a line, with a tab between its fields."""
+    write_lines("\t".join(map(one_line, row)) for row in rows)
+
+
+def one_line(text: str) -> str:
+    """One field of one line, whatever a store says: nothing in it moves the cursor or begins another field."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 class Cell(NamedTuple):
     """A cell of a table with a style of rich's. Its words say everything: the style is for the eye."""
 

@@ -63,6 +63,22 @@ def test_into_a_pipe_goes_plain_text(command, monkeypatch, arguments):
     assert [character for character in text if not character.isprintable() and character not in "\n\t"] == []
 
 
+ODD = """
+chain = ["dotenv"]
+stores.dotenv.file = "we\\tird\\nna\\u001bme.env"
+secrets.DB_HOST = "database/connection#host"
+"""
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("explain", "database/connection"), ("doctor",)], ids=str)
+def test_a_row_in_a_pipe_is_one_line_whatever_is_in_it(command, configured, arguments):
+    """A name of a file may hold a tab and a new line, which would begin a field or a row of their own."""
+    configured.write_text(ODD, "utf-8")
+    found = command(*arguments).out.decode().splitlines()
+    assert [line.count("\t") for line in found] == [5]
+    assert "we ird na me.env" in found[0]
+
+
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize(
     "arguments",

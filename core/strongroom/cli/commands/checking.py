@@ -53,7 +53,7 @@ def check_command(invocation: Invocation, wait: float, *, as_json: bool) -> None
         rows = [(answer.variable, answer.reference, _need(answer), _cell(answer)) for answer in answers]
         output.write_table(("variable", "secret", "need", "answer"), rows, color=not invocation.no_color)
     else:
-        output.write_lines("\t".join(_fields(answer)) for answer in answers)
+        output.write_rows(map(_fields, answers))
     if unmet:
         output.say(f"{len(unmet)} of {needs.count(answers)} did not resolve: {_names(unmet)}")
     click.get_current_context().exit(needs.exit_code(answers))

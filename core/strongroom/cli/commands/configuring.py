@@ -71,7 +71,7 @@ def show_command(invocation: Invocation, *, as_json: bool) -> None:
     elif output.is_terminal():
         output.write_table(("setting", "value", "from"), _rows(config, stores), color=not invocation.no_color)
     else:
-        output.write_lines("\t".join(row) for row in _rows(config, stores))
+        output.write_rows(_rows(config, stores))
 
 
 @config_command.command("check")

@@ -54,7 +54,7 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
         rows = map(_cells, _rows(config, found))
         output.write_table(("store, check", "state", "took", ""), rows, color=not invocation.no_color)
     else:
-        output.write_lines("\t".join(row) for row in _rows(config, found))
+        output.write_rows(_rows(config, found))
     if unwell := [name for name, health in found.items() if not health.ok]:
         stores = f"{len(found)} store{'' if len(found) == 1 else 's'}"
         output.say(f"{len(unwell)} of {stores} {'is' if len(unwell) == 1 else 'are'} not well: {', '.join(unwell)}")
@@ -89,9 +89,9 @@ def _rows(config: Config, found: Mapping[str, Health]) -> Iterator[tuple[str, ..
     for name, health in found.items():
         took = f"{health.seconds * 1000:.1f} ms"
         about = _place(config, name) or (health.detail if health.ok else "")
-        yield tuple(map(_line, (name, "", _state(health), took, about, "")))
+        yield tuple(map(output.one_line, (name, "", _state(health), took, about, "")))
         for check in health.checks:
-            yield tuple(map(_line, (name, check.name, check.state, "", check.detail, check.hint)))
+            yield tuple(map(output.one_line, (name, check.name, check.state, "", check.detail, check.hint)))
 
 
 def _cells(row: tuple[str, ...]) -> tuple[str | output.Cell, ...]:
@@ -135,8 +135,3 @@ def _place(config: Config, store: str) -> str:
         return target.place(plugins.settings(config, store))
     except StrongroomError:
         return ""
-
-
-def _line(text: str) -> str:
-    """One field of one line, whatever a store says: nothing in it moves the cursor or begins another field."""
-    return "".join(character if character.isprintable() else " " for character in text)

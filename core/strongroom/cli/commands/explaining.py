@@ -49,7 +49,7 @@ def explain_command(invocation: Invocation, path: str, key: str | None, *, as_js
             columns = ("store", "answer", "took", "version", "written", "value")
             output.write_table(columns, rows, color=not invocation.no_color)
         else:
-            output.write_lines("\t".join(cell.text for cell in row) for row in rows)
+            output.write_rows([cell.text for cell in row] for row in rows)
     if cache.ttl > 0:
         output.say(_caution(cache))
     if explanation.error is not None:

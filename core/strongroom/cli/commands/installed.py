@@ -44,7 +44,7 @@ def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -
     if output.is_terminal():
         output.write_table(("plugin, option", "type", ""), rows, color=not invocation.no_color)
     else:
-        output.write_lines("\t".join(row) for row in rows)
+        output.write_rows(rows)
 
 
 def _described(plugin: Plugin) -> dict[str, Any]:

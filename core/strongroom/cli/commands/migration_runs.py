@@ -255,4 +255,4 @@ def _list(*, as_json: bool, color: bool) -> None:
     if output.is_terminal():
         output.write_table(("migration", "begun", "state", "from", "to"), rows, color=color)
     else:
-        output.write_lines("\t".join(row) for row in rows)
+        output.write_rows(rows)

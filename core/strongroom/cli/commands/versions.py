@@ -74,7 +74,7 @@ def history_command(invocation: Invocation, path: str, *, store: str | None, as_
         columns = ("version", "written", "state", "deleted")
         output.write_table(columns, rows, caption=caption, color=not invocation.no_color)
     else:
-        output.write_lines("\t".join(row) for row in rows)
+        output.write_rows(rows)
 
 
 def compare_versions(
@@ -113,7 +113,7 @@ def compare_versions(
             caption = f"{shown(path)} from {store}, version {old.version} to {new.version}{hint}"
             output.write_table(columns, rows, caption=caption, color=not invocation.no_color)
         else:
-            output.write_lines("\t".join(row) for row in rows)
+            output.write_rows(rows)
     raise click.exceptions.Exit(ExitCode.DIFFERENT if different else ExitCode.DONE)
 
 
