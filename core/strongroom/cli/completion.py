@@ -65,11 +65,11 @@ def script(cli: click.Command, shell: str) -> str:
 
 
 def references(ctx: click.Context, incomplete: str) -> list[str]:
-    """PATH, and after a # the keys of that secret."""
+    """PATH, and after a # the keys of that secret. What holds a # itself would be read as another reference."""
     path, mark, _ = incomplete.rpartition("#")
     if not mark:
-        return paths(ctx, incomplete)
-    return _words(incomplete, (f"{path}#{key}" for key in _keys(ctx, path)))
+        return [found for found in paths(ctx, incomplete) if "#" not in found]
+    return _words(incomplete, (f"{path}#{key}" for key in _keys(ctx, path) if "#" not in key))
 
 
 def paths(ctx: click.Context, incomplete: str) -> list[str]:

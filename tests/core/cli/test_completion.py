@@ -27,6 +27,8 @@ secrets.DSN = "monitoring/sentry#dsn"
 "database/connection" = { host = "canary-7f3a", port = 5432 }
 "database/$(touch pwned)" = { a = "canary-7f3a" }
 "lone/some/secret" = { a = "canary-7f3a" }
+"odd" = { "a#b" = "canary-7f3a", ash = "canary-7f3a" }
+"odd#ash" = { key = "canary-7f3a" }
 "services/web" = { a = "canary-7f3a" }
 "services/api" = { a = "canary-7f3a" }
 """
@@ -69,13 +71,18 @@ def configured(monkeypatch) -> None:
         (("del",), ["delete"]),
         (("get", "--rev"), ["--reveal"]),
         (("get", "da"), ["database/connection"]),
-        (("get", ""), ["app/", "database/", "lone/", "monitoring/", "services/"]),
+        (("get", ""), ["app/", "database/", "lone/", "monitoring/", "odd", "services/"]),
         (("get", "lo"), ["lone/some/secret"]),
         (("get", "services/"), ["services/api", "services/web"]),
         (("get", "app/config#"), ["app/config#--yes", "app/config#password"]),
         (("get", "app/config", ""), ["password"]),
         (("get", "database/connection#h"), ["database/connection#host"]),
         (("get", "monitoring/"), ["monitoring/sentry"]),
+        (("get", "od"), ["odd"]),
+        (("get", "odd#"), ["odd#ash"]),
+        (("get", "odd", ""), ["a#b", "ash"]),
+        (("get", "odd#ash", ""), ["key"]),
+        (("delete", "odd#"), ["odd#ash"]),
         (("get", "monitoring/sentry#"), ["monitoring/sentry#dsn"]),
         (("set", "database/connection", "po"), ["port"]),
         (("set", "app/config", "--store", ""), ["memory"]),
