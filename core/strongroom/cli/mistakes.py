@@ -1,24 +1,24 @@
-"""What is said of a command line that is wrong: one line, with what to type in its place. Pure."""
+"""What is said of a command line that is wrong: one line, with what to type in its place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
+
+from strongroom.errors import PluginError
 
 
 def explained(error: click.UsageError) -> str:
     """What is wrong, and where the help is.
 
-    An option of `strongroom` itself that stands behind a command's name is not called unknown.
+    An option of `strongroom` itself that stands behind a command's name is not called unknown, nor is one of a command
+    that stands before its name.
     """
     context = error.ctx
-    if isinstance(error, click.NoSuchOption) and context is not None and (place := _place(context, error.option_name)):
-        command = context.command_path.removeprefix(f"{context.find_root().command_path} ")
-        words = f"{error.option_name} stands before the command: strongroom {place} {command} …"
-    else:
-        words = " ".join(error.format_message().split())  # click puts choices on lines of their own
+    misplaced = _misplaced(error.option_name, context) if isinstance(error, click.NoSuchOption) and context else ""
+    words = misplaced or " ".join(error.format_message().split())  # click puts choices on lines of their own
     end = "" if words.endswith(("?", "?)", "…")) else "."
     return f"{words.removesuffix('.')}{end} Try '{context.command_path if context else 'strongroom'} --help'"
 
@@ -63,6 +63,29 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name, list(names), n=1)), None)
+
+
+def _misplaced(name: str, context: click.Context) -> str:
+    """Where an option that is not known here stands; nothing where it stands nowhere."""
+    if place := _place(context, name):
+        command = context.command_path.removeprefix(f"{context.find_root().command_path} ")
+        return f"{name} stands before the command: strongroom {place} {command} …"
+    if isinstance(context.command, click.Group) and name in _options(context.command, context):
+        return f"{name} stands behind the command: {context.command_path} COMMAND {name} …"
+    return ""
+
+
+def _options(group: click.Group, context: click.Context) -> Iterator[str]:
+    """The options of the group's commands, all the way down, less those of a plugin that cannot be loaded."""
+    for name in group.list_commands(context):
+        try:
+            command = group.get_command(context, name)
+        except PluginError:
+            continue
+        if command is not None:
+            yield from (text for option in command.params for text in option.opts if text.startswith("-"))
+        if isinstance(command, click.Group):
+            yield from _options(command, context)
 
 
 def _place(context: click.Context, name: str) -> str:

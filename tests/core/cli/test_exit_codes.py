@@ -132,6 +132,14 @@ def test_a_wrong_command_line_is_one_line(command, arguments):
         (("get", "a", "--json=x"), "Option '--json' does not take a value.", " get"),
         (("mapping", "export", "--env-file"), "Option '--env-file' requires an argument.", " mapping"),
         (("--config",), "Option '--config' requires an argument.", ""),
+        (("--json", "get", "a"), "--json stands behind the command: strongroom COMMAND --json …", ""),
+        (("--store=canary-7f3a", "set"), "--store stands behind the command: strongroom COMMAND --store …", ""),
+        (
+            ("config", "--json", "show"),
+            "--json stands behind the command: strongroom config COMMAND --json …",
+            " config",
+        ),
+        (("--no-colour",), "No such option '--no-colour'. Did you mean '--no-color'?", ""),
         (("export",), "Missing option '--format'. Choose from: dotenv, json, github, shell.", " export"),
     ],
 )
