@@ -24,6 +24,9 @@ DOTENV_NAME = ".env"
 MAX_FILE_SIZE = 1 << 20
 """The largest configuration file that is read, in bytes."""
 
+_REPEATED = re.compile(r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) ")
+"""How the parser's message begins where a table or a key is given again."""
+
 _POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 
 
@@ -111,14 +114,17 @@ def _document(path: Path, source: str) -> SensitiveDict:
 
     text = read_text(path, "The configuration", MAX_FILE_SIZE)
     fault = ""
+    reason = "it is not TOML"
     try:
         return protect_data(tomllib.loads(str(text)))
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and that of a number of too many digits
         position = _POSITION.search(str(error))
         fault = position[1] if position else "somewhere"
+        if _REPEATED.match(str(error)):
+            reason = "a table or a key stands there for the second time"
     # Outside the `except`, and without the parser's words: either may hold what stands in the file.
     del text
-    raise ConfigurationError(f"{source}, {fault}: it is not TOML")
+    raise ConfigurationError(f"{source}, {fault}: {reason}")
 
 
 def _dotenv(file: Path) -> list[Ambient]:

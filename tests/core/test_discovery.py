@@ -136,6 +136,13 @@ class TestUnreadableFiles:
             (f"a = 1\ntoken = {CANARY}".encode(), "strongroom.toml, line 2, column 9: it is not TOML"),
             (f'token = """{CANARY}'.encode(), "strongroom.toml, end of document: it is not TOML"),
             (b"a = " + b"[" * 5000, "strongroom.toml, somewhere: it is not TOML"),
+            (
+                b"[a]\nb = 1\n[a]\n",
+                "strongroom.toml, line 3, column 3: a table or a key stands",
+            ),
+            (f'a = "x"\na = "{CANARY}"'.encode(), "a table or a key stands there for the second time"),
+            (f'[a]\nb.c = 1\n[a.b]\nd = "{CANARY}"'.encode(), "a table or a key stands there for the second time"),
+            (f'a = {{b = 1, b = "{CANARY}"}}'.encode(), "a table or a key stands there for the second time"),
             (b"a = " + b"9" * 5000, "strongroom.toml, somewhere: it is not TOML"),
             (f'token = "{CANARY}\xff"'.encode("latin-1"), "strongroom.toml: it is not UTF-8"),
             (f'# {CANARY}\n"'.encode() + b"#" * (1 << 20), "strongroom.toml: it is larger than 1,048,576 bytes"),
