@@ -29,6 +29,7 @@ from yarl import URL
 from strongroom_vault.address import Address
 from strongroom_vault.alarm import Alarm
 from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Request, Send, Steps
+from strongroom_vault.tls import tls_fault
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -164,14 +165,10 @@ def _fault(error: Exception) -> Fault:  # noqa: PLR0911  # one for each kind
     match error:
         case ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError(verify_message=words)):
             return Fault(FaultKind.UNTRUSTED, f"its certificate is not to be trusted: {words}")
-        case ClientSSLError(os_error=ssl.SSLError(reason=str(words))):
-            return Fault(FaultKind.UNTRUSTED, f"TLS failed: {words}")
-        case ClientSSLError():
-            return Fault(FaultKind.UNTRUSTED, "TLS failed")
+        case ClientSSLError(os_error=cause):
+            return tls_fault(cause)
         case ssl.SSLError(reason=str(words)) if "ALERT" in words:
-            return Fault(
-                FaultKind.UNTRUSTED, f"TLS failed: {words}"
-            )  # TLS 1.3 refuses our certificate after the handshake
+            return tls_fault(error)  # TLS 1.3 refuses our certificate after the handshake
         case ClientProxyConnectionError() | ClientHttpProxyError():
             return Fault(FaultKind.UNREACHABLE, "the proxy makes no connection to it")
         case ClientConnectorDNSError():

@@ -51,6 +51,7 @@ class FaultKind(Enum):
     UNREACHABLE = "the request never left"
     LOST = "the request may have arrived"
     UNTRUSTED = "TLS failed"
+    NO_TLS = "the server does not speak TLS"
     TOO_LARGE = "the reply is longer than MAX_REPLY"
 
 
@@ -94,7 +95,10 @@ _OWN_API = "/v1/sys/"
 _LAST_CHANCE = 0.5
 _SHORTEST_PAUSE = 1.0
 
-_TLS_HINT = "Check `ca_cert`, `tls_server_name` and the client certificate of this store"
+_TLS_HINTS = {
+    FaultKind.UNTRUSTED: "Check `ca_cert`, `tls_server_name` and the client certificate of this store",
+    FaultKind.NO_TLS: "Where the server is meant to speak plain HTTP, its address begins with http://",
+}
 
 
 def may_be_applied(reply: Reply) -> bool:
@@ -286,8 +290,8 @@ def _worth_repeating(reply: Reply, request: Request) -> bool:
 def _failure(fault: Fault, request: Request, node: Address) -> StoreError:
     """The error for a fault after which the next node may be asked; raises the others."""
     where = f"{node}: {fault.reason}"
-    if fault.kind is FaultKind.UNTRUSTED:
-        raise VaultConnectionError(reason=where, hint=_TLS_HINT)
+    if (hint := _TLS_HINTS.get(fault.kind)) is not None:
+        raise VaultConnectionError(reason=where, hint=hint)
     if request.changes and fault.kind is not FaultKind.UNREACHABLE:
         raise VaultUnsureError(reason=where)
     if fault.kind is FaultKind.TOO_LARGE:

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strongroom.errors import ConfigurationError
+from strongroom_vault.exchange import Fault, FaultKind
 from strongroom_vault.sockets import DeadlineTLSSocket
+
+_NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
+"""What the versions of OpenSSL call an answer in plain HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,16 @@ def _trusting(file: Path | None, folder: Path | None) -> ssl.SSLContext:
     except OSError as error:  # ssl.SSLError is one
         fault = _words(error, "no certificate in PEM form")
     raise ConfigurationError(f"ca_cert: {file}: {fault}")
+
+
+def tls_fault(cause: Exception) -> Fault:
+    """Why a handshake failed; nothing in the words is the other side's."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Fault(FaultKind.UNTRUSTED, f"its certificate is not to be trusted: {cause.verify_message}")
+    reason = getattr(cause, "reason", None)
+    if reason in _NO_TLS:
+        return Fault(FaultKind.NO_TLS, "it does not speak TLS")
+    return Fault(FaultKind.UNTRUSTED, f"TLS failed: {reason}" if isinstance(reason, str) else "TLS failed")
 
 
 def _words(error: Exception, otherwise: str) -> str:

@@ -27,6 +27,7 @@ from strongroom.store import time_limit
 from strongroom_vault.address import Address
 from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Request, Send, Start, Steps
 from strongroom_vault.sockets import DeadlineSocket, connect
+from strongroom_vault.tls import tls_fault
 
 if TYPE_CHECKING:
     from urllib3._base_connection import BaseHTTPSConnection
@@ -273,21 +274,14 @@ def _fault(error: HTTPError) -> Fault:  # noqa: PLR0911  # one for each kind
         case NewConnectionError(__cause__=ssl.SSLEOFError() | ssl.SSLZeroReturnError()):
             return Fault(FaultKind.UNREACHABLE, "the connection ended within the TLS handshake")
         case NewConnectionError(__cause__=ssl.SSLError() as cause):
-            return Fault(FaultKind.UNTRUSTED, _tls_words(cause))
+            return tls_fault(cause)
         case NewConnectionError(__cause__=OSError(strerror=str(words))):
             return Fault(FaultKind.UNREACHABLE, words)
         case NewConnectionError() | ConnectTimeoutError():
             return Fault(FaultKind.UNREACHABLE, "no connection in time")
         case SSLError(args=(ssl.SSLError(reason=str(reason)) as cause, *_)) if "ALERT" in reason:
-            return Fault(FaultKind.UNTRUSTED, _tls_words(cause))  # TLS 1.3 refuses our certificate after the handshake
+            return tls_fault(cause)  # TLS 1.3 refuses our certificate after the handshake
         case ReadTimeoutError():
             return Fault(FaultKind.LOST, "no whole reply in time")
         case _:
             return Fault(FaultKind.LOST, _BROKEN)
-
-
-def _tls_words(cause: ssl.SSLError) -> str:
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not to be trusted: {cause.verify_message}"
-    reason = getattr(cause, "reason", None)
-    return f"TLS failed: {reason}" if isinstance(reason, str) else "TLS failed"

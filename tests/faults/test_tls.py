@@ -77,6 +77,14 @@ def test_an_authority_that_is_not_trusted_is_not_asked_again(secure_front, secur
     assert secure_proxy.requests == []
 
 
+def test_a_server_of_plain_http_is_told_from_one_that_is_not_trusted(openbao):
+    """No certificate of ours would help."""
+    url = openbao.url.replace("http://", "https://")
+    with pytest.raises(VaultConnectionError, match=r"it does not speak TLS.*its address begins with http://") as caught:
+        open_vault(url=url, token=openbao.token)
+    assert "ca_cert" not in str(caught.value)
+
+
 def test_a_connection_that_breaks_after_the_write_left_is_a_doubt(openbao, secure_front, secure_proxy):
     """And no failure of TLS, which would be no doubt."""
     before = openbao.put("tls/lost", {"k": "v"})

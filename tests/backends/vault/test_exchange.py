@@ -150,6 +150,7 @@ def test_a_write_that_was_lost_is_never_sent_again():
 
 @pytest.mark.parametrize(("kind", "error"), [
     (FaultKind.UNTRUSTED, VaultConnectionError),
+    (FaultKind.NO_TLS, VaultConnectionError),
     (FaultKind.TOO_LARGE, SecretTooLargeError),
 ])  # fmt: skip
 def test_what_no_retry_mends_is_final(kind, error):
