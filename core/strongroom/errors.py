@@ -188,7 +188,7 @@ class PermissionDeniedError(StoreError):
     """The credentials are good, and may not do this with this path."""
 
     summary = "Permission denied"
-    default_hint = "Grant access to this path, or name the paths of this link with `paths` in its chain entry"
+    default_hint = "Grant access to this path"
 
 
 class StoreUnavailableError(StoreError):

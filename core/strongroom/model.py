@@ -223,7 +223,7 @@ def check_prefix(prefix: str) -> str:
     Raises:
         InvalidPathError: as `check_path` does.
     """
-    return check_path(prefix.removesuffix("/")) if prefix else prefix
+    return check_path(prefix.removesuffix("/") or prefix) if prefix else prefix
 
 
 def check_key(key: str, path: str | None = None) -> str:

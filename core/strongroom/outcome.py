@@ -65,6 +65,10 @@ class Wanted(NamedTuple):
 _FOR_WHOM = "It is made for who uses it: an application that reads it, or a command that `strongroom run` starts"
 
 
+_LEAVE_OUT = ", or name the paths of this link with `paths` in its chain entry"
+"""What helps a read besides, whose path another link may be for; a write goes to one store."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What asking one link came to: a reading with the value in it, or an error, and whether the chain ends here."""
@@ -132,6 +136,8 @@ def _outcome(link: Link, path: str, answer: Reading | StrongroomError, wanted: W
 
 def _failed(error: StrongroomError, link: Link, started: float) -> Outcome:
     answer, goes_on = _judged(error, link)
+    if isinstance(error, PermissionDeniedError) and error.hint == PermissionDeniedError.default_hint:
+        error.hint += _LEAVE_OUT
     attempt = Attempt(link.name, answer, _reason(error), time.monotonic() - started)
     return Outcome(attempt, ends=not goes_on, error=error)
 

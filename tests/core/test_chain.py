@@ -155,6 +155,17 @@ def test_a_denial_ends_the_read(chain: Chain, vault: RemoteStore, error: type[St
     assert [attempt.store for attempt in caught.value.attempts] == ["vault"]
 
 
+def test_a_denied_read_alone_is_told_of_the_paths_of_its_link(chain: Chain, vault: RemoteStore) -> None:
+    """A write goes to one store: to take a path from it changes nothing."""
+    vault.fault = PermissionDeniedError("db")
+    with pytest.raises(PermissionDeniedError, match="Grant access to this path, or name the paths of this link"):
+        chain.resolve("db", "url")
+    for operation in (lambda: chain.write("db", {"a": "b"}, replace=True), lambda: chain.write("db", {"a": "b"})):
+        vault.fault = PermissionDeniedError("db")
+        with pytest.raises(PermissionDeniedError, match=r"Grant access to this path$"):
+            operation()
+
+
 @pytest.mark.parametrize("error", [PermissionDeniedError, AuthenticationError])
 def test_a_denial_can_go_on_but_never_becomes_an_absence(vault: RemoteStore, error: type[StoreError]) -> None:
     vault.fault = error("db", "no policy")

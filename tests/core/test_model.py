@@ -241,6 +241,13 @@ def test_segments_and_single_slashes_are_a_path(path):
         assert check_prefix(path) == check_prefix(path + "/") == path
 
 
+def test_a_slash_alone_is_no_folder_and_is_named():
+    """The top is the empty string; what was typed is what the message says."""
+    assert check_prefix("") == ""
+    with pytest.raises(InvalidPathError, match=r"^Invalid path: / \(it has a leading"):
+        check_prefix("/")
+
+
 @given(st.text())
 def test_a_path_is_refused_or_is_itself(path):
     """There is no third outcome: nothing is normalised, so two paths never name one secret."""
