@@ -150,6 +150,8 @@ def write_table(
         caption: a line below it.
         color: False is plain text, and so is a variable NO_COLOR that is not empty: https://no-color.org
     """
+    from shutil import get_terminal_size
+
     from rich import box
     from rich.console import Console, ConsoleOptions, Group
     from rich.measure import Measurement
@@ -171,7 +173,9 @@ def write_table(
             yield Text(text, self._style, overflow="fold")
 
     plain = not color or bool(os.environ.get("NO_COLOR"))
-    console = Console(color_system=None if plain else "auto", highlight=False)
+    # Rich by itself takes a COLUMNS of 0, which says nothing, for a width in which nothing is shown.
+    width = get_terminal_size().columns
+    console = Console(color_system=None if plain else "auto", highlight=False, width=width)
     table = Table(*columns, box=box.SIMPLE_HEAD)
     for row in rows:
         cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)

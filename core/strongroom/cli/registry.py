@@ -33,6 +33,9 @@ BUILT_IN = {
     "undelete": ("strongroom.cli.commands.versions", "undelete_command"),
 }
 
+_LONGEST = 100
+"""The longest summary of a command, in characters."""
+
 
 def names() -> list[str]:
     """The name of every command, installed plugins' among them."""
@@ -54,7 +57,17 @@ def load(name: str) -> click.Command | None:
         return None
     if not isinstance(command, click.Command):
         raise PluginError(f"The plugin {name} is broken: it is {type(command).__name__}, which is no click command")
+    _summarize(command)
     return command
+
+
+def _summarize(command: click.Command) -> None:
+    """Gives a command, and each below it, the whole summary for a list of commands: click cuts it to the width."""
+    if command.short_help is None:
+        command.short_help = command.get_short_help_str(_LONGEST)
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _summarize(each)
 
 
 def packages() -> set[str]:

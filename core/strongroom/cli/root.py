@@ -47,7 +47,7 @@ class _Commands(click.Group):
             command = registry.load(name)
         except PluginError as error:
             return str(error)
-        return command.get_short_help_str(limit=100) if command else ""
+        return command.get_short_help_str() if command else ""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):
@@ -94,7 +94,10 @@ _FILE = click.Path(path_type=Path)
 def strongroom(
     ctx: click.Context, config_file: Path | None, environment: str | None, *, verbose: bool, no_color: bool
 ) -> None:
-    """Secrets from a chain of stores."""
+    """Secrets from a chain of stores.
+
+    Example: strongroom get database/connection password
+    """
     ctx.obj = Invocation(config_file, environment, verbose, no_color)
     _start_logging(verbose=verbose)
     if ctx.invoked_subcommand is None:

@@ -138,6 +138,13 @@ def commands() -> Iterator[tuple[str, click.Command]]:
             yield name, command
 
 
+def test_every_summary_of_a_command_is_whole(command):
+    """Also of those below another one, and of a plugin's."""
+    helps = [command(*name.split(), "--help").out.decode() for name in ("", "config", "mapping", "migrate", "vault")]
+    assert [text for text in helps if "..." in text.partition("Commands:")[2]] == []
+    assert all("Commands:" in text and "Example: strongroom " in " ".join(text.split()) for text in helps)
+
+
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize(
     ("end", "said"), [("sendintr", "\r\n"), ("sendeof", "\r\nstrongroom: nothing was changed\r\n")]
@@ -191,6 +198,15 @@ def test_a_name_in_a_table_is_kept_whole_while_half_of_the_line_is_left(script, 
     first = [line[:40].split(" ")[2] for line in screen.splitlines() if line.startswith("  ")]
     assert f"secrets.{name}" in "".join(first)
     assert all(len(line) <= 80 for line in screen.splitlines())
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_width_of_zero_says_nothing(script, monkeypatch):
+    """As some terminals have it: a table in no column at all would show nothing."""
+    monkeypatch.setenv("COLUMNS", "0")
+    screen = pexpect.run(f"{script} --no-color get odd/values", encoding="utf-8", dimensions=(24, 80))
+    assert "unicode" in screen
+    assert max(map(len, screen.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
