@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from strongroom.config import Config
-from strongroom.errors import MigrationError, SecretNotFoundError, StoreError, StrongroomError, shown
+from strongroom.errors import (
+    MigrationError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StrongroomError,
+    UnsupportedOperationError,
+    shown,
+)
 from strongroom.front import Front
 from strongroom.migrate.comparing import covers
 from strongroom.migrate.endpoints import Endpoint, Endpoints
 from strongroom.migrate.home import Home
 from strongroom.migrate.items import Plan, State
+from strongroom.migrate.journal import Journal
 from strongroom.migrate.labels import lacking
 from strongroom.migrate.parallel import OutageWatch, in_threads, read_each
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
@@ -21,6 +30,8 @@ from strongroom.migrate.sources import Source, labels_of
 from strongroom.model import Secret
 
 _GROUP = 128
+_REFUSALS = (PermissionDeniedError, UnsupportedOperationError)
+"""After these the source surely has what it had."""
 
 
 def delete_source(
@@ -36,7 +47,7 @@ def delete_source(
     Both ends are read just before. A secret is deleted when the target has every key of it with the same value, and the
     labels that were to be carried; every other one stays, and is reported. The first one is deleted alone, and the
     target read again: where it is gone there too, source and target are one place, it is written back, and nothing more
-    is deleted.
+    is deleted. Each deletion is in the journal before it is sent: `undo` leaves that secret alone.
 
     Args:
         run: its name; None is the last one that had something to write.
@@ -68,7 +79,7 @@ def delete_source(
         results = Results(Action.DELETE_SOURCE, found.name, plan, len(chosen), progress)
         for index in set(range(len(plan.items))) - set(chosen):
             results.settle(index, ItemState.SKIPPED, "it was not migrated")
-        deleter = _Deleter(plan, target, results)
+        deleter = _Deleter(plan, target, journal, results)
         stopped: StrongroomError | None = None
         try:
             for name in plan.sources:
@@ -77,13 +88,17 @@ def delete_source(
                     deleter.run(ends.source(name), indices[start:end])
         except StrongroomError as error:
             stopped = error
+        finally:
+            with suppress(MigrationError):  # then more counts as deleted than is
+                journal.sync()
         return results.report(stopped)
 
 
 class _Deleter:
-    def __init__(self, plan: Plan, target: Front, results: Results) -> None:
+    def __init__(self, plan: Plan, target: Front, journal: Journal, results: Results) -> None:
         self._plan = plan
         self._target = target
+        self._journal = journal
         self._results = results
 
     def run(self, source: Source, indices: list[int]) -> None:
@@ -91,12 +106,20 @@ class _Deleter:
 
         Raises:
             StoreUnavailableError: a store is out as a whole.
-            MigrationError: source and target are one place.
+            MigrationError: source and target are one place, or the journal cannot be written.
         """
-        items, watch = self._plan.items, OutageWatch()
+        watch = OutageWatch()
+        safe = self._safe(source, indices, watch)
+        self._delete(source, list(safe), watch)
+        if len(indices) == 1 and safe:
+            self._check_apart(indices[0], safe[indices[0]])
+
+    def _safe(self, source: Source, indices: list[int], watch: OutageWatch) -> dict[int, Secret]:
+        """Those that the target has whole, as it has them; the result of every other one is known."""
+        items = self._plan.items
         there = dict(read_each(self._target, [items[index].path for index in indices]))
         here = dict(source.read_again([items[index].source_path for index in indices]))
-        safe: list[int] = []
+        safe: dict[int, Secret] = {}
         for index in indices:
             mine, its = here[items[index].source_path], there[items[index].path]
             watch.saw(mine)
@@ -110,15 +133,24 @@ class _Deleter:
             elif not covers(its.data, mine.data):
                 self._results.put(index, ItemState.CONFLICT, "the target does not hold what the source holds now")
             elif self._has_labels(source, index, mine, its):
-                safe.append(index)
-        for index, failure in in_threads(lambda index: (index, _delete(source, items[index].source_path)), safe):
+                safe[index] = its
+        return safe
+
+    def _delete(self, source: Source, indices: list[int], watch: OutageWatch) -> None:
+        """Deletes these, each of which is in the journal before."""
+        noted = [index for index in indices if index in self._journal.entries]  # the others were there: nothing to undo
+        for index in noted:
+            self._journal.source_deleted(index)
+        self._journal.sync()
+        paths = [(index, self._plan.items[index].source_path) for index in indices]
+        for index, failure in in_threads(lambda each: (each[0], _delete(source, each[1])), paths):
+            if isinstance(failure, _REFUSALS) and index in noted:
+                self._journal.source_kept(index)
             watch.saw(failure)
             if failure is not None:
                 self._results.fail(index, failure)
             else:
                 self._results.put(index, ItemState.DONE)
-        if len(indices) == 1 and safe:
-            self._check_apart(indices[0], there[items[indices[0]].path])
 
     def _has_labels(self, source: Source, index: int, mine: Secret, its: Secret) -> bool:
         """Whether the target has what was to be carried of the labels; its result is known where it has not."""
@@ -133,19 +165,18 @@ class _Deleter:
             self._results.put(index, ItemState.CONFLICT, reason)
         return not missing
 
-    def _check_apart(self, index: int, before: Secret | StoreError) -> None:
+    def _check_apart(self, index: int, before: Secret) -> None:
         """Whether the target still has what has just been deleted at the source."""
         path = self._plan.items[index].path
         try:
             self._target.read(path)
         except SecretNotFoundError:
-            gone = isinstance(before, Secret)
+            pass
         else:
-            gone = False
-        if gone and isinstance(before, Secret):
-            self._target.write(path, before.data)
-            self._results.put(index, ItemState.FAILED, "source and target are one place; it was written back")
-            raise MigrationError(f"Source and target are one place: {shown(path)} was written back, nothing is deleted")
+            return
+        self._target.write(path, before.data)
+        self._results.put(index, ItemState.FAILED, "source and target are one place; it was written back")
+        raise MigrationError(f"Source and target are one place: {shown(path)} was written back, nothing is deleted")
 
 
 def _parts(count: int) -> list[tuple[int, int]]:

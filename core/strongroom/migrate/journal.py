@@ -2,7 +2,8 @@
 
 A line is what a secret was and is to be, as digests under this machine's key. `intent` stands there before the write is
 sent, `done` after the store said that it holds it, or `refused` where it holds another writer's. Where labels go along,
-`labels` stands before they are written, with `done` after it. So a run that was killed at any point leaves three kinds
+`labels` stands before they are written, with `done` after it; `source-deleted` stands before a secret is deleted at its
+source, and `source-kept` where it was not. So a run that was killed at any point leaves three kinds
 of secrets: without an intent, which were not touched; done; and in between, which only the target can tell.
 """
 
@@ -44,6 +45,7 @@ class Entry:
         form: the form that the source had it in, which a target without labels cannot keep.
         before_form: the form that the target had it in.
         parts: of each key, where the target writes them one by one: the digests of what it held, and was to hold.
+        source_deleted: it was deleted at its source since, or may have been: the target may have the only copy.
     """
 
     digest: bytes
@@ -56,6 +58,7 @@ class Entry:
     form: Mapping[str, str] = field(default_factory=dict)
     before_form: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
+    source_deleted: bool = False
 
     def is_half(self, there: Mapping[str, bytes]) -> bool:
         """Whether a write that broke off, of the run or of its undoing, left these: the digests of each key."""
@@ -126,6 +129,14 @@ class Journal:
         """The target holds what it held before the run."""
         self._lines.append(json.dumps({"t": "undone", "i": index}))
 
+    def source_deleted(self, index: int) -> None:
+        """The item, which is done, is about to be deleted at its source."""
+        self._lines.append(json.dumps({"t": "source-deleted", "i": index}))
+
+    def source_kept(self, index: int) -> None:
+        """The source refused to delete the item: it has it as before."""
+        self._lines.append(json.dumps({"t": "source-kept", "i": index}))
+
     def sync(self) -> None:
         """Returns when every line is on disk.
 
@@ -194,6 +205,8 @@ class Journal:
             self.entries[index].labels = said["k"]
         elif kind == "done":
             self.entries[index].done, self.entries[index].version = True, said["v"]
+        elif kind in {"source-deleted", "source-kept"}:
+            self.entries[index].source_deleted = kind == "source-deleted"
         elif kind in {"undone", "refused"}:
             self.entries.pop(index, None)
         else:

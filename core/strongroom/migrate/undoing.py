@@ -25,6 +25,7 @@ from strongroom.model import Secret, Value, Version
 
 _GROUP = 128
 _LATER_CHANGE = "the target was changed after the migration"
+_ONLY_COPY = "its source was deleted after the migration: the target may have the only copy"
 
 
 def undo(
@@ -40,9 +41,9 @@ def undo(
     Only what still is as the run wrote it is touched: by its version where the target has versions, and by its data. A
     secret that the run made is deleted; one that it changed gets its old data, from the version that the target kept,
     else from the run's encrypted backup. Its labels come first: those that the run wrote are as they were. A later
-    change, of data or of such a label, is left alone and reported, with all of the secret. Where the target has no
-    check-and-set, for labels and for every deletion, a change in the moment between reading and writing would be lost.
-    To undo what broke off, undo again.
+    change, of data or of such a label, is left alone and reported, with all of the secret. So is what was deleted at
+    its source since. Where the target has no check-and-set, for labels and for every deletion, a change in the moment
+    between reading and writing would be lost. To undo what broke off, undo again.
 
     Args:
         run: its name; None is the last one that had something to write.
@@ -114,7 +115,11 @@ class _Undoer:
             MigrationError: the journal cannot be written.
             StoreUnavailableError: the target is out as a whole.
         """
-        indices = sorted(self._journal.entries, reverse=True)
+        entries = self._journal.entries
+        for index in entries:
+            if entries[index].source_deleted:
+                self._results.put(index, ItemState.CONFLICT, _ONLY_COPY)
+        indices = sorted((index for index in entries if not entries[index].source_deleted), reverse=True)
         for start in range(0, len(indices), _GROUP):
             self._undo(indices[start : start + _GROUP])
             self._journal.sync()
