@@ -581,6 +581,20 @@ def test_deleting_at_the_source_stops_where_it_is_the_target(vault, kv2, mount, 
     assert {front.read(f"app/s{number}").data["k"] for number in range(5)} == {CANARY}
 
 
+def test_deleting_at_the_source_refuses_one_place(vault, mount, home):
+    """KV version 1 would give nothing back; and the first secret may be none that shows it."""
+    name = vault.fresh_mount(version=1)
+    front, stores = mount(name), {"more": MemoryStore()}
+    for path in ("a", "b", "c"):
+        front.write(path, {"k": CANARY})
+    stores["more"].write("z", {"k": CANARY})
+    apply(plan([f"vault:{name}", "more"], f"vault:{name}/", stores=stores, home=home), stores=stores, home=home)
+    front.delete("a")
+    with pytest.raises(MigrationError, match="are one place: nothing was deleted"):
+        delete_source(stores=stores, home=home)
+    assert [front.read(path).data["k"] for path in ("b", "c", "z")] == [CANARY] * 3
+
+
 def test_nothing_on_disk_shows_a_value(vault, kv2, mount, home, caplog):
     """Files are 0600 in folders of 0700, and neither they nor the plan, the report and the page hold a value."""
     caplog.set_level("DEBUG")

@@ -45,9 +45,10 @@ def delete_source(
     """Deletes at the source each secret of a run that the target has, whole, at this moment.
 
     Both ends are read just before. A secret is deleted when the target has every key of it with the same value, and the
-    labels that were to be carried; every other one stays, and is reported. The first one is deleted alone, and the
-    target read again: where it is gone there too, source and target are one place, it is written back, and nothing more
-    is deleted. Each deletion is in the journal before it is sent: `undo` leaves that secret alone.
+    labels that were to be carried; every other one stays, and is reported. Nothing is deleted where source and target
+    are configured as one place. They may be one all the same: so of each source one secret is deleted alone, and the
+    target read again. Where it is gone there too, it is given back, and nothing more is deleted. Each deletion is in
+    the journal before it is sent: `undo` leaves that secret alone.
 
     Args:
         run: its name; None is the last one that had something to write.
@@ -75,17 +76,21 @@ def delete_source(
             for index, item in enumerate(plan.items)
             if item.state is State.EQUAL or (index in journal.entries and journal.entries[index].done)
         ]
-        target = ends.open(dict.fromkeys(plan.items[index].source for index in chosen), plan.target)
+        sources = dict.fromkeys(plan.items[index].source for index in chosen)
+        target = ends.open(sources, plan.target)
+        for name in sources:
+            if ends.are_one(name, plan.target):
+                raise MigrationError(f"{shown(name)} and {shown(plan.target)} are one place: nothing was deleted")
         results = Results(Action.DELETE_SOURCE, found.name, plan, len(chosen), progress)
         for index in set(range(len(plan.items))) - set(chosen):
             results.settle(index, ItemState.SKIPPED, "it was not migrated")
-        deleter = _Deleter(plan, target, journal, results)
         stopped: StrongroomError | None = None
         try:
-            for name in plan.sources:
+            for name in sources:
                 indices = [index for index in chosen if plan.items[index].source == name]
-                for start, end in _parts(len(indices)):
-                    deleter.run(ends.source(name), indices[start:end])
+                deleter = _Deleter(plan, ends.source(name), target, journal, results)
+                for start in range(0, len(indices), _GROUP):
+                    deleter.run(indices[start : start + _GROUP])
         except StrongroomError as error:
             stopped = error
         finally:
@@ -95,35 +100,43 @@ def delete_source(
 
 
 class _Deleter:
-    def __init__(self, plan: Plan, target: Front, journal: Journal, results: Results) -> None:
+    """Deletes at one source."""
+
+    def __init__(self, plan: Plan, source: Source, target: Front, journal: Journal, results: Results) -> None:
         self._plan = plan
+        self._source = source
         self._target = target
         self._journal = journal
         self._results = results
+        self._apart = False
+        self._watch = OutageWatch()
 
-    def run(self, source: Source, indices: list[int]) -> None:
-        """Deletes what the target has of these.
+    def run(self, indices: list[int]) -> None:
+        """Deletes what the target has of these: one by one until one has shown that the target does not lose it too.
 
         Raises:
             StoreUnavailableError: a store is out as a whole.
             MigrationError: source and target are one place, or the journal cannot be written.
         """
-        watch = OutageWatch()
-        safe = self._safe(source, indices, watch)
-        self._delete(source, list(safe), watch)
-        if len(indices) == 1 and safe:
-            self._check_apart(indices[0], safe[indices[0]])
+        safe = self._safe(indices)
+        while safe and not self._apart:
+            index = next(iter(safe))
+            before = safe.pop(index)
+            if self._delete([index]):
+                self._check_apart(index, before)
+                self._apart = True
+        self._delete(list(safe))
 
-    def _safe(self, source: Source, indices: list[int], watch: OutageWatch) -> dict[int, Secret]:
+    def _safe(self, indices: list[int]) -> dict[int, Secret]:
         """Those that the target has whole, as it has them; the result of every other one is known."""
         items = self._plan.items
         there = dict(read_each(self._target, [items[index].path for index in indices]))
-        here = dict(source.read_again([items[index].source_path for index in indices]))
+        here = dict(self._source.read_again([items[index].source_path for index in indices]))
         safe: dict[int, Secret] = {}
         for index in indices:
             mine, its = here[items[index].source_path], there[items[index].path]
-            watch.saw(mine)
-            watch.saw(its)
+            self._watch.saw(mine)
+            self._watch.saw(its)
             if isinstance(mine, SecretNotFoundError):
                 self._results.put(index, ItemState.SKIPPED, "the source has none any more")
             elif isinstance(mine, StrongroomError):
@@ -132,31 +145,34 @@ class _Deleter:
                 self._results.fail(index, its)
             elif not covers(its.data, mine.data):
                 self._results.put(index, ItemState.CONFLICT, "the target does not hold what the source holds now")
-            elif self._has_labels(source, index, mine, its):
+            elif self._has_labels(index, mine, its):
                 safe[index] = its
         return safe
 
-    def _delete(self, source: Source, indices: list[int], watch: OutageWatch) -> None:
-        """Deletes these, each of which is in the journal before."""
+    def _delete(self, indices: list[int]) -> list[int]:
+        """Deletes these, each of which is in the journal before; those that are deleted."""
+        deleted: list[int] = []
         noted = [index for index in indices if index in self._journal.entries]  # the others were there: nothing to undo
         for index in noted:
             self._journal.source_deleted(index)
         self._journal.sync()
         paths = [(index, self._plan.items[index].source_path) for index in indices]
-        for index, failure in in_threads(lambda each: (each[0], _delete(source, each[1])), paths):
+        for index, failure in in_threads(lambda each: (each[0], _delete(self._source, each[1])), paths):
             if isinstance(failure, _REFUSALS) and index in noted:
                 self._journal.source_kept(index)
-            watch.saw(failure)
+            self._watch.saw(failure)
             if failure is not None:
                 self._results.fail(index, failure)
             else:
                 self._results.put(index, ItemState.DONE)
+                deleted.append(index)
+        return deleted
 
-    def _has_labels(self, source: Source, index: int, mine: Secret, its: Secret) -> bool:
+    def _has_labels(self, index: int, mine: Secret, its: Secret) -> bool:
         """Whether the target has what was to be carried of the labels; its result is known where it has not."""
         names = self._plan.items[index].labels
         try:
-            missing = lacking(source.labels(mine), labels_of(self._target, its), names) if names else []
+            missing = lacking(self._source.labels(mine), labels_of(self._target, its), names) if names else []
         except StoreError as error:
             self._results.fail(index, error)
             return False
@@ -177,12 +193,6 @@ class _Deleter:
         self._target.write(path, before.data)
         self._results.put(index, ItemState.FAILED, "source and target are one place; it was written back")
         raise MigrationError(f"Source and target are one place: {shown(path)} was written back, nothing is deleted")
-
-
-def _parts(count: int) -> list[tuple[int, int]]:
-    """The first alone, the rest in groups."""
-    starts = [0, *range(1, count, _GROUP)]
-    return [(start, end) for start, end in zip(starts, [*starts[1:], count], strict=True) if start < end]
 
 
 def _delete(source: Source, path: str) -> StoreError | None:

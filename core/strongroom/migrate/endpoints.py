@@ -23,6 +23,7 @@ from strongroom.migrate.sources import ImporterSource, Source, StoreSource
 from strongroom.migrate.spec import named, parse_spec, placed
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.migrate.targets import ExporterStore, check_target
+from strongroom.plugins.options import Schema
 from strongroom.store import SecretStore
 
 Endpoint: TypeAlias = SecretStore | Front | Importer | Exporter
@@ -138,27 +139,49 @@ class Endpoints:
                 raise plugins.broken(name, opened, "exporter and no store")
         return self._targets[name]
 
-    def identity(self, name: str) -> str:
-        """What tells one target from another: alike for two names of one place, as far as its options say.
+    def identity(self, name: str, group: str = plugins.EXPORTERS) -> str:
+        """What tells one place from another: alike for two names of one place, as far as its options say.
 
         A place is an address and a location. Every other option may differ between two names of one place, such as a
         timeout or a login; so it is left out, also where it does tell places apart, such as a region of AWS: who waits
         without need loses less than who writes at the same time. A plugin whose options have neither is told apart by
         all of them.
+
+        Args:
+            name: the store's.
+            group: of the plugin that is preferred: `plugins.EXPORTERS` for a target, `plugins.IMPORTERS` for a source.
         """
         if name in self._given:
             return _digest({"given": name})
-        config = self._placed(name, plugins.EXPORTERS)
-        plugin, group = config.store(name).plugin, plugins.STORES
-        if plugins.offers(plugins.EXPORTERS, plugin):
-            group = plugins.EXPORTERS
-        options = plugins.schema(config, name, group).options
-        values: dict[str, object] = {option: about.default for option, about in options.items()}
-        values |= {option: setting.value for option, setting in plugins.settings(config, name, group).items()}
+        plugin, schema, values = self._options(name, group)
+        options = schema.options
         placing = {option for option, about in options.items() if about.option.address or about.option.location}
         public = {option for option, about in options.items() if not about.option.secret}
-        place = {option: _normal(value) for option, value in values.items() if option in (placing or public)}
+        place = {option: values[option] for option in placing or public}
         return _digest({"plugin": plugin, "place": place})
+
+    def are_one(self, source: str, target: str) -> bool:
+        """Whether a source and a target are one place for sure: no option that both have tells them apart.
+
+        Where one does, such as a login, a namespace or a region, they may be one place all the same.
+        """
+        given = self._given.get(source), self._given.get(target)
+        if given != (None, None):
+            return given[0] is given[1]
+        mine, its = self._options(source, plugins.IMPORTERS)[2], self._options(target, plugins.EXPORTERS)[2]
+        alike = self.identity(source, plugins.IMPORTERS) == self.identity(target)
+        return alike and all(mine[option] == its[option] for option in mine.keys() & its.keys())
+
+    def _options(self, name: str, group: str) -> tuple[str, Schema, dict[str, list[str]]]:
+        """The plugin of a store, its options, and what each is set to, in the form that every way to write it has."""
+        config = self._placed(name, group)
+        plugin = config.store(name).plugin
+        if not plugins.offers(group, plugin):
+            group = plugins.STORES
+        schema = plugins.schema(config, name, group)
+        values: dict[str, object] = {option: about.default for option, about in schema.options.items()}
+        values |= {option: setting.value for option, setting in plugins.settings(config, name, group).items()}
+        return plugin, schema, {option: _normal(value) for option, value in values.items()}
 
     def _placed(self, name: str, group: str) -> Config:
         """The configuration with the store that the name means, under that whole name."""

@@ -7,6 +7,7 @@ import pytest
 from strongroom.errors import MigrationError, PermissionDeniedError, StoreUnavailableError
 from strongroom.memory import MemoryStore
 from strongroom.migrate import ItemState, OnConflict, apply, delete_source, plan, undo
+from strongroom.model import Secret
 
 
 @pytest.fixture
@@ -83,3 +84,79 @@ def test_a_deletion_is_in_the_journal_before_it_is_sent(home):
     stores["s"].delete = delete
     delete_source(stores=stores, home=home)
     assert seen == ['{"t": "source-deleted", "i": 0}']
+
+
+# --- where source and target are one place ----------------------------------------------------------------------------
+
+
+class Final(MemoryStore):
+    """A store that keeps no versions; two of them may be one place."""
+
+    read_version = undelete = destroy = versions = kept_versions = read_metadata = write_metadata = None
+
+    def __init__(self, place=None):
+        super().__init__()
+        if place is not None:
+            self._histories = place._histories
+
+
+@pytest.mark.parametrize("gone", ["deleted", "changed"])
+def test_one_place_is_noticed_by_the_first_that_is_deleted(home, gone):
+    """Also where those before it were not: of all that is there, nothing is lost."""
+    target = Final()
+    stores = {"s": Final(target), "more": Final(), "t": target}
+    for path in ("a", "b", "c", "d"):
+        target.write(path, {"k": 1})
+    stores["more"].write("z", {"k": 1})
+    apply(plan(["s", "more"], "t", stores=stores, home=home), stores=stores, home=home)
+    if gone == "deleted":
+        target.delete("a")
+    else:
+        stores["s"].read = lambda path: Final.read(target, path) if path != "a" else Secret("a", {"k": 2})
+    report = failed(delete_source, stores=stores, home=home)
+    assert states(report)["b"] is ItemState.FAILED
+    assert {path: state for path, state in states(report).items() if path in "cd"} == dict.fromkeys("cd", "pending")
+    assert [target.read(path).data for path in "bcd"] == [{"k": 1}] * 3
+    assert stores["more"].read("z").data == {"k": 1}
+
+
+def test_each_source_is_looked_at_for_itself(home):
+    """That the first one is another place says nothing of the second."""
+    target = Final()
+    stores = {"s": Final(), "t": target, "same": Final(target)}
+    for path in ("a", "b"):
+        target.write(path, {"k": 1})
+        stores["s"].write(f"s-{path}", {"k": 1})
+    apply(plan(["s", "same"], "t", stores=stores, home=home), stores=stores, home=home)
+    report = failed(delete_source, stores=stores, home=home)
+    assert [target.read(path).data for path in ("a", "b", "s-a", "s-b")] == [{"k": 1}] * 4
+    assert {path: str(state) for path, state in states(report).items()} == {
+        "s-a": "done",
+        "s-b": "done",
+        "a": "failed",
+        "b": "pending",
+    }
+
+
+def test_one_place_by_its_options_is_refused_before_anything_is_deleted(home, tmp_path, monkeypatch):
+    """Whatever it is called."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.json").touch(0o600)
+    (tmp_path / "one.json").write_text('{"a": {"k": 1}, "b": {"k": 1}}')
+    stores = {"more": MemoryStore()}
+    stores["more"].write("z", {"k": 1})
+    apply(plan(["json:./one.json", "more"], "json:one.json", stores=stores, home=home), stores=stores, home=home)
+    with pytest.raises(MigrationError, match=r"json:\./one.json and json:one.json are one place: nothing was deleted"):
+        delete_source(stores=stores, home=home)
+    assert stores["more"].read("z").data == {"k": 1}
+
+
+def test_one_store_under_two_names_is_refused_before_anything_is_deleted(home):
+    store, more = MemoryStore(), MemoryStore()
+    stores = {"s": store, "t": store, "more": more}
+    store.write("a", {"k": 1})
+    more.write("z", {"k": 1})
+    apply(plan(["s", "more"], "t", stores=stores, home=home), stores=stores, home=home)
+    with pytest.raises(MigrationError, match="s and t are one place: nothing was deleted"):
+        delete_source(stores=stores, home=home)
+    assert len(store.versions("a")) == 1
