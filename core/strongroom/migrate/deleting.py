@@ -22,8 +22,8 @@ from strongroom.migrate.endpoints import Endpoint, Endpoints
 from strongroom.migrate.home import Home
 from strongroom.migrate.items import Plan, State
 from strongroom.migrate.journal import Journal
-from strongroom.migrate.labels import lacking
-from strongroom.migrate.parallel import OutageWatch, in_threads, read_each
+from strongroom.migrate.labels import form_of, lacking
+from strongroom.migrate.parallel import OutageWatch, Write, in_threads, read_each, write_one
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
 from strongroom.migrate.sources import Source, labels_of
@@ -182,17 +182,33 @@ class _Deleter:
         return not missing
 
     def _check_apart(self, index: int, before: Secret) -> None:
-        """Whether the target still has what has just been deleted at the source."""
-        path = self._plan.items[index].path
+        """Whether the target still has what has just been deleted at the source; else it is given back."""
+        self._results.settle(index, ItemState.FAILED, "it was deleted, and the target could not be read after that")
         try:
-            self._target.read(path)
+            self._target.read(before.path)
         except SecretNotFoundError:
             pass
         else:
+            self._results.settle(index, ItemState.DONE)
             return
-        self._target.write(path, before.data)
-        self._results.put(index, ItemState.FAILED, "source and target are one place; it was written back")
-        raise MigrationError(f"Source and target are one place: {shown(path)} was written back, nothing is deleted")
+        one_place = "source and target are one place"
+        self._results.settle(index, ItemState.FAILED, f"{one_place}: it was deleted, and is not given back")
+        _give_back(self._target, before)
+        if index in self._journal.entries:
+            self._journal.source_kept(index)
+        self._results.settle(index, ItemState.FAILED, f"{one_place}: it was given back")
+        raise MigrationError(
+            f"Source and target are one place: {shown(before.path)} was given back, nothing is deleted"
+        )
+
+
+def _give_back(target: Front, secret: Secret) -> None:
+    """Gives the target what was deleted there: that version, where the target still has it, else the same data."""
+    if "versioned" in target.capabilities and secret.version is not None:
+        with suppress(StoreError):  # destroyed, gone with the secret, or denied: it is written
+            target.undelete(secret.path, secret.version)
+            return
+    write_one(target, Write(secret.path, secret.data, None, form_of(secret.metadata)))
 
 
 def _delete(source: Source, path: str) -> StoreError | None:

@@ -16,7 +16,7 @@ from strongroom.errors import (
 )
 from strongroom.front import Front
 from strongroom.memory import MemoryStore
-from strongroom.migrate import ItemState, OnConflict, Selection, State, apply, plan, resume, undo, verify
+from strongroom.migrate import ItemState, OnConflict, Selection, State, apply, delete_source, plan, resume, undo, verify
 from strongroom.migrate.drift import Drift, drift
 from strongroom.secrets_manager import SecretsManager
 from strongroom.testing import CASES
@@ -395,3 +395,18 @@ def test_what_a_copy_of_a_parameter_would_lack_is_told(aws, layout, name):
     assert store.cautions("app") == ["its KMS key is not carried"]
     aws.refuse("DescribeParameters", "AccessDeniedException")
     assert "DescribeParameters is denied" in store.cautions("app")[0]
+
+
+def test_deleting_at_a_source_that_is_the_target_gives_back_what_it_deleted(aws, tmp_path):
+    """Scheduled for deletion, it would take no write: it is restored, with its versions."""
+    store, other = aws.open_secrets(), aws.open_secrets()
+    ends = {"source": Front(store, "source"), "target": Front(other, "target")}
+    for number in (1, 2):
+        ends["source"].write("app/one-place", {"k": number})
+    before = ends["target"].versions("app/one-place")
+    planned = plan("source", "target", stores=ends, home=tmp_path / "home")
+    apply(planned, stores=ends, home=tmp_path / "home")
+    with pytest.raises(MigrationError, match="are one place"):
+        delete_source(stores=ends, home=tmp_path / "home")
+    assert ends["target"].read("app/one-place").data == {"k": 2}
+    assert ends["target"].versions("app/one-place") == before

@@ -160,3 +160,37 @@ def test_one_store_under_two_names_is_refused_before_anything_is_deleted(home):
     with pytest.raises(MigrationError, match="s and t are one place: nothing was deleted"):
         delete_source(stores=stores, home=home)
     assert len(store.versions("a")) == 1
+
+
+class Same(MemoryStore):
+    """A second store of one place."""
+
+    def __init__(self, place):
+        super().__init__()
+        self._histories = place._histories
+
+
+def test_what_is_given_back_is_the_version_that_was_deleted(home):
+    """Where the target has versions, none is made: its history is as it was."""
+    target = MemoryStore()
+    stores = {"s": Same(target), "t": target}
+    for number in (1, 2):
+        target.write("a", {"k": number})
+    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    report = failed(delete_source, stores=stores, home=home)
+    assert "it was given back" in report.results[0].reason
+    assert [version.deleted for version in target.versions("a")] == [False, False]
+    assert target.read("a").data == {"k": 2}
+
+
+def test_what_cannot_be_given_back_is_never_told_as_done(home):
+    """The report says that it is lost, and why."""
+    target = Final()
+    stores = {"s": Final(target), "t": target}
+    target.write("a", {"k": 1})
+    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    target.write = lambda *_: (_ for _ in ()).throw(PermissionDeniedError("a"))
+    report = failed(delete_source, stores=stores, home=home)
+    assert states(report) == {"a": ItemState.FAILED}
+    assert "it was deleted, and is not given back" in report.results[0].reason
+    assert "denied" in report.stopped.lower()
