@@ -15,6 +15,7 @@ from strongroom.migrate.endpoints import Endpoint, Endpoints
 from strongroom.migrate.home import Home, Run
 from strongroom.migrate.items import Item, Plan, State
 from strongroom.migrate.pace import Rate
+from strongroom.migrate.places import check_places, places_of
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
 from strongroom.migrate.transfer import Memory, Transfer
@@ -65,7 +66,7 @@ def apply(
         with opened.lock(ends.identity(plan.target), plan.target):
             # Before the run is begun: what cannot be opened leaves none behind.
             ends.open(dict.fromkeys(item.source for item in plan.pending), plan.target)
-            return _carry_out(opened, opened.begin(plan), plan, ends, pace, progress)
+            return _carry_out(opened, opened.begin(plan, places_of(ends, plan)), plan, ends, pace, progress)
 
 
 def resume(
@@ -95,18 +96,17 @@ def resume(
         progress: as `apply` has it.
 
     Raises:
-        MigrationError: there is no such run; and as `apply` does.
+        MigrationError: there is no such run, or a store is not where it was when it was begun; and as `apply` does.
         ConfigurationError, PluginError, StoreError, ValueError: as `apply` does.
     """
     pace = Rate(rate)
     opened = Home(home)
     found = opened.find(run, unfinished=True)
     plan = opened.plan_of(found)
-    with (
-        Endpoints(config, stores, plan.mapping, encrypt_to or plan.encrypt_to) as ends,
-        opened.lock(ends.identity(plan.target), plan.target),
-    ):
-        return _carry_out(opened, found, plan, ends, pace, progress)
+    with Endpoints(config, stores, plan.mapping, encrypt_to or plan.encrypt_to) as ends:
+        check_places(opened.places_of(found), ends, plan)
+        with opened.lock(ends.identity(plan.target), plan.target):
+            return _carry_out(opened, found, plan, ends, pace, progress)
 
 
 def _carry_out(  # noqa: PLR0917  # what apply and resume have in common

@@ -24,6 +24,7 @@ from strongroom.migrate.items import Plan, State
 from strongroom.migrate.journal import Journal
 from strongroom.migrate.labels import form_of, lacking
 from strongroom.migrate.parallel import OutageWatch, Write, in_threads, read_each, write_one
+from strongroom.migrate.places import check_places
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
 from strongroom.migrate.sources import Source, labels_of
@@ -58,8 +59,8 @@ def delete_source(
         progress: as `apply` has it.
 
     Raises:
-        MigrationError: there is no such run, another one writes to its target, or source and target are one place; or
-            not everything was deleted: `report` says what was.
+        MigrationError: there is no such run, another one writes to its target, a store is not where it was when the run
+            was begun, or source and target are one place; or not everything was deleted: `report` says what was.
         UnsupportedOperationError: a source cannot be written.
         ConfigurationError, PluginError, StoreError: a store cannot be opened.
     """
@@ -71,6 +72,7 @@ def delete_source(
         opened.lock(ends.identity(plan.target), plan.target),
         closing(opened.journal_of(found)) as journal,
     ):
+        check_places(opened.places_of(found), ends, plan)
         chosen = [
             index
             for index, item in enumerate(plan.items)

@@ -145,7 +145,7 @@ class Endpoints:
         A place is an address and a location. Every other option may differ between two names of one place, such as a
         timeout or a login; so it is left out, also where it does tell places apart, such as a region of AWS: who waits
         without need loses less than who writes at the same time. A plugin whose options have neither is told apart by
-        all of them.
+        all of them but the mapping file, which may be moved.
 
         Args:
             name: the store's.
@@ -156,9 +156,13 @@ class Endpoints:
         plugin, schema, values = self._options(name, group)
         options = schema.options
         placing = {option for option, about in options.items() if about.option.address or about.option.location}
-        public = {option for option, about in options.items() if not about.option.secret}
+        public = {option for option, about in options.items() if not about.option.secret and option != MAPPING_FILE}
         place = {option: values[option] for option in placing or public}
         return _digest({"plugin": plugin, "place": place})
+
+    def place(self, name: str, group: str = plugins.EXPORTERS) -> str | None:
+        """`identity`; None where the store was given, which may be anywhere."""
+        return None if name in self._given else self.identity(name, group)
 
     def are_one(self, source: str, target: str) -> bool:
         """Whether a source and a target are one place for sure: no option that both have tells them apart.

@@ -7,6 +7,7 @@
       plans/ID              what the secrets were when a plan was made: digests
       locks/TARGET          held by who writes to that target
       RUN/plan              the plan that a run carries out
+      RUN/places            where its stores were
       RUN/journal           what it was about to do, and what it did
       RUN/finished          is there when all that the plan would write is written
       RUN/backup, RUN/backup.key    what it overwrote, encrypted
@@ -27,10 +28,12 @@ from strongroom.errors import MigrationError, shown
 from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.items import Plan
 from strongroom.migrate.journal import Journal, has_written, steps_in
+from strongroom.migrate.places import Places
 from strongroom.migrate.plan_document import parse_lines, plan_lines
-from strongroom.migrate.private_files import private_folder, private_lines, random_key, write_private
+from strongroom.migrate.private_files import private_folder, private_lines, random_key, read_private, write_private
 
 _PLAN = "plan"
+_PLACES = "places"
 _JOURNAL = "journal"
 _FINISHED = "finished"
 _NAME = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
@@ -120,8 +123,8 @@ class Home:
         finally:
             lock.release()
 
-    def begin(self, plan: Plan) -> Run:
-        """A new run of that plan.
+    def begin(self, plan: Plan, places: Places) -> Run:
+        """A new run of that plan, with its stores at these places.
 
         Raises:
             MigrationError: it cannot be kept on disk.
@@ -130,6 +133,7 @@ class Home:
         name = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         folder = private_folder(self.folder / name)
         try:
+            write_private(folder / _PLACES, [json.dumps(places._asdict()).encode()])
             write_private(folder / _PLAN, plan_lines(plan))
         except OSError as error:
             fault = error.strerror or "it cannot be written"
@@ -198,6 +202,21 @@ class Home:
                 return bool(json.loads(next(iter(lines)))["id"] == plan_id)
         except (OSError, ValueError, KeyError, TypeError, StopIteration):  # whoever opens it says what is wrong with it
             return False
+
+    def places_of(self, run: Run) -> Places:
+        """Where the stores of a run were when it was begun.
+
+        Raises:
+            MigrationError: it cannot be read.
+        """
+        file = run.folder / _PLACES
+        try:
+            return Places(**json.loads(read_private(file)))
+        except OSError as error:
+            fault = error.strerror or "it cannot be read"
+        except (ValueError, TypeError):
+            fault = "it does not say where the stores were"
+        raise MigrationError(f"{file}: {fault}")
 
     def journal_of(self, run: Run) -> Journal:
         """The journal of a run, which is made where there is none.

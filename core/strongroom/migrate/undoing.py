@@ -19,6 +19,7 @@ from strongroom.migrate.journal import Entry, Journal
 from strongroom.migrate.labelling import give_back
 from strongroom.migrate.labels import Record, record_of
 from strongroom.migrate.parallel import OutageWatch, Write, in_threads, read_each, write_each
+from strongroom.migrate.places import check_target_place
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
 from strongroom.model import Secret, Value, Version
@@ -53,8 +54,8 @@ def undo(
         progress: as `apply` has it.
 
     Raises:
-        MigrationError: there is no such run, or another one writes to the target; or not everything was undone:
-            `report` says what was.
+        MigrationError: there is no such run, another one writes to the target, or the target is not where it was when
+            the run was begun; or not everything was undone: `report` says what was.
         UnsupportedOperationError: the target is an exporter.
         ConfigurationError, PluginError, StoreError: the target cannot be opened.
     """
@@ -67,6 +68,7 @@ def undo(
         closing(opened.journal_of(found)) as journal,
         closing(Backup(found.folder, found.name)) as backup,
     ):
+        check_target_place(opened.places_of(found), ends, plan)
         results = Results(Action.UNDO, found.name, plan, len(journal.entries), progress)
         for index in range(len(plan.items)):
             if index not in journal.entries:

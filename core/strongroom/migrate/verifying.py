@@ -17,6 +17,7 @@ from strongroom.migrate.items import Item, OnConflict, Plan, State
 from strongroom.migrate.journal import Entry
 from strongroom.migrate.labels import lacking
 from strongroom.migrate.parallel import OutageWatch, read_each
+from strongroom.migrate.places import check_places
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.results import Results
 from strongroom.migrate.sources import Source, labels_of
@@ -45,13 +46,15 @@ def verify(
         progress: as `apply` has it.
 
     Raises:
-        MigrationError: there is no such run; or something is not verified: `report` says what, and why.
+        MigrationError: there is no such run, or a store is not where it was when it was begun; or something is not
+            verified: `report` says what, and why.
         ConfigurationError, PluginError, StoreError: a store cannot be opened.
     """
     opened = Home(home)
     found = opened.find(run)
     plan = opened.plan_of(found)
     with Endpoints(config, stores, plan.mapping) as ends, closing(opened.journal_of(found)) as journal:
+        check_places(opened.places_of(found), ends, plan)
         checked = [index for index, item in enumerate(plan.items) if plan.writes(item) or item.state is State.EQUAL]
         target = ends.open(dict.fromkeys(plan.items[index].source for index in checked), plan.target)
         results = Results(Action.VERIFY, found.name, plan, len(checked), progress)

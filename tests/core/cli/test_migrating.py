@@ -523,6 +523,35 @@ def test_a_migration_that_never_was_is_none(command, step):
         assert "There is no migration" in done.err
 
 
+@pytest.mark.parametrize("step", ["resume", "verify", "undo", "delete-source"])
+def test_a_migration_is_bound_to_its_places(command, monkeypatch, step):
+    """In another folder the same names are other files, which hold something else: nothing is concluded from that."""
+    begun = Path.cwd()
+    run = run_of(command("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes"))
+    there = begun / "there"
+    there.mkdir()
+    monkeypatch.chdir(there)
+    arguments = ("migrate", step, run, *(("--yes",) if step != "verify" else ()))
+    done = command(*arguments)
+    assert (done.code, done.out) == (6, b"")
+    assert f"json:out.json is another place now than for the migration, which was begun in {begun}" in done.err
+    assert not (there / "out.json").exists()
+    monkeypatch.chdir(begun)
+    assert command(*arguments).code == 0
+
+
+def test_a_migration_is_bound_to_what_the_configuration_said_of_its_stores(command):
+    """The source too; what is not asked for the source needs none of it."""
+    write("strongroom.toml", '[stores.mine]\nplugin = "json"\nfile = "old.json"\n')
+    assert command("migrate", "--from", "mine", "--to", "json:out.json", "--yes").code == 0
+    write("strongroom.toml", '[stores.mine]\nplugin = "json"\nfile = "new.json"\n')
+    for step in (("verify",), ("delete-source", "--yes")):
+        done = command("migrate", *step)
+        assert (done.code, "mine is another place now than for the migration" in done.err) == (6, True)
+    assert command("migrate", "undo", "--yes").code == 0
+    assert held("out.json") == {}
+
+
 def test_production_asks(command):
     """Also where the plan was reviewed."""
     write("strongroom.toml", 'production = true\nchain = ["env"]\n')
