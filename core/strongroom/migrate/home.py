@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,7 +31,14 @@ from strongroom.migrate.items import Plan
 from strongroom.migrate.journal import Journal, has_written, steps_in
 from strongroom.migrate.places import Places
 from strongroom.migrate.plan_document import parse_lines, plan_lines
-from strongroom.migrate.private_files import private_folder, private_lines, random_key, read_private, write_private
+from strongroom.migrate.private_files import (
+    private_folder,
+    private_lines,
+    random_key,
+    read_private,
+    sync_folder,
+    write_private,
+)
 
 _PLAN = "plan"
 _PLACES = "places"
@@ -134,9 +142,13 @@ class Home:
         folder = private_folder(self.folder / name)
         try:
             write_private(folder / _PLACES, [json.dumps(places._asdict()).encode()])
-            write_private(folder / _PLAN, plan_lines(plan))
+            unfinished = folder / f".{_PLAN}"
+            write_private(unfinished, plan_lines(plan))
+            unfinished.rename(folder / _PLAN)  # what has a plan is a run, so that it has all of it
+            sync_folder(folder)
         except OSError as error:
             fault = error.strerror or "it cannot be written"
+            shutil.rmtree(folder, ignore_errors=True)
         else:
             return _run(self.folder, name)
         raise MigrationError(f"{folder / _PLAN}: {fault}; nothing was written")

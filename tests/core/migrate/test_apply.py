@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
+import os
 import re
+import resource
 import threading
 
 import pytest
@@ -35,6 +39,7 @@ from strongroom.migrate import (
     verify,
 )
 from strongroom.migrate.pace import Pace, Rate
+from strongroom.migrate.plan_document import plan_lines
 from strongroom.migrate.spi import Outcome
 from strongroom.model import Secret
 
@@ -329,6 +334,45 @@ def test_a_run_that_found_the_labels_there_is_not_the_last_one(home):
     stores["t"].write("a", {"k": 1})
     labelled = apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home).run
     assert undo(stores=stores, home=home).run == labelled
+
+
+@pytest.mark.parametrize("limit", [50, 20_000])
+def test_a_run_that_cannot_be_kept_is_none(home, limit):
+    """A full disk: nothing is written, and the run before it is the last one still."""
+    stores = {"s": MemoryStore(), "t": MemoryStore()}
+    stores["s"].write("a", {"k": 1})
+    last = apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home).run
+    for number in range(300):
+        stores["s"].write(f"s{number:03}", {"k": 1})
+    made = plan("s", "t", stores=stores, home=home)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(MigrationError, match=os.strerror(errno.EFBIG)):
+            apply(made, stores=stores, home=home)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert [run.name for run in runs(home)] == [last] == [entry.name for entry in home.glob("2*")]
+    assert verify(stores=stores, home=home).run == last
+
+
+def test_a_run_that_was_killed_while_its_plan_was_kept_is_none(home, monkeypatch):
+    """The one before it is undone."""
+    stores = {"s": MemoryStore(), "t": MemoryStore()}
+    stores["s"].write("a", {"k": 1})
+    last = apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home).run
+    stores["s"].write("b", {"k": 1})
+
+    def killed(made):
+        yield from itertools.islice(plan_lines(made), 1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("strongroom.migrate.home.plan_lines", killed)
+    with pytest.raises(KeyboardInterrupt):
+        apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    assert len(list(home.glob("2*"))) == 2
+    assert [run.name for run in runs(home)] == [last]
+    assert undo(stores=stores, home=home).run == last
 
 
 def test_undoing_twice_takes_no_earlier_run_back(home):
