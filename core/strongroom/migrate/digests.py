@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from strongroom.migrate.private_files import open_private
@@ -12,6 +13,7 @@ from strongroom.model import Value
 
 SIZE = 32
 _NONE = bytes(SIZE)
+_RECORD = 3 * SIZE
 
 
 class Digester:
@@ -39,6 +41,10 @@ class Digester:
         """The digest of each key with its value."""
         return {key: self.digest({key: value}) for key, value in data.items()}
 
+    def name(self, source: str, path: str) -> bytes:
+        """A name of 32 bytes for the secret that a source has at a path."""
+        return self.digest({"source": source, "path": path})
+
 
 def _add(value: Value, parts: list[bytes]) -> None:
     """Adds the value in an unambiguous form: each part has its type and its length before it."""
@@ -64,7 +70,7 @@ def _add(value: Value, parts: list[bytes]) -> None:
 
 
 class Remembered:
-    """What the secrets of a plan were when it was made: two digests for each item, in a file of fixed places.
+    """What the secrets of a plan were when it was made: the name of each and two digests, in a file of fixed places.
 
     Args:
         file: the file.
@@ -77,22 +83,35 @@ class Remembered:
         """Closes the file."""
         os.close(self._descriptor)
 
-    def put(self, index: int, source: bytes, target: bytes | None) -> None:
+    def put(self, index: int, name: bytes, source: bytes, target: bytes | None) -> None:
         """Keeps the digests of what an item was at the source and at the target.
 
         Raises:
             OSError: they cannot be kept.
         """
-        os.pwrite(self._descriptor, source + (target or _NONE), index * 2 * SIZE)
+        os.pwrite(self._descriptor, name + source + (target or _NONE), index * _RECORD)
 
     def reorder(self, order: Sequence[int]) -> None:
         """Puts what stands at each of these places at the place that it has in the list."""
-        records = [os.pread(self._descriptor, 2 * SIZE, index * 2 * SIZE).ljust(2 * SIZE, b"\0") for index in order]
-        os.pwrite(self._descriptor, b"".join(records), 0)
+        os.pwrite(self._descriptor, b"".join(map(self._record, order)), 0)
 
-    def get(self, index: int) -> tuple[bytes | None, bytes | None]:
-        """The digests of an item, where they were kept."""
-        record = os.pread(self._descriptor, 2 * SIZE, index * 2 * SIZE)
-        source, target = record[:SIZE], record[SIZE:]
-        known = len(record) == 2 * SIZE and source != _NONE
-        return (source, target if target != _NONE else None) if known else (None, None)
+    def get(self, index: int, name: bytes) -> tuple[bytes | None, bytes | None]:
+        """The digests of the item of that name, where they were kept: at its place in the plan, or at another one.
+
+        It has another place where somebody took items out of the plan.
+        """
+        record = self._record(index)
+        if record[:SIZE] != name:
+            record = self._record(self._places.get(name, -1))
+        source, target = record[SIZE : 2 * SIZE], record[2 * SIZE :]
+        return (None, None) if source == _NONE else (source, None if target == _NONE else target)
+
+    @cached_property
+    def _places(self) -> Mapping[bytes, int]:
+        count = -(-os.fstat(self._descriptor).st_size // _RECORD)
+        return {self._record(index)[:SIZE]: index for index in range(count)}
+
+    def _record(self, index: int) -> bytes:
+        """What stands at a place; nothing but zeros where nothing does."""
+        found = os.pread(self._descriptor, _RECORD, index * _RECORD) if index >= 0 else b""
+        return found if len(found) == _RECORD else bytes(_RECORD)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from strongroom.difference import Change
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, shown
 from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
 
 FORMAT = "strongroom-migration-plan"
@@ -129,7 +129,7 @@ class _Reader:
             if not isinstance(item, Item) or item.source not in sources:
                 raise ConfigurationError(f"{self._where}, item {number}: it is no item of this plan")
         policy, mapping = table.one_of("on_conflict", OnConflict), self._mapping(table)
-        return Plan(
+        plan = Plan(
             identifier,
             sources,
             table.text("target"),
@@ -139,6 +139,22 @@ class _Reader:
             table.flag("backup"),
             table.texts("encrypt_to"),
         )
+        self._check_once(plan)
+        return plan
+
+    def _check_once(self, plan: Plan) -> None:
+        """Whether no two items have one secret at the source, or at the target, of those that are compared there."""
+        paths: set[str] = set()
+        source_paths: dict[str, set[str]] = {name: set() for name in plan.sources}
+        for number, item in enumerate(plan.items, start=1):
+            if not (plan.writes(item) or item.state is State.EQUAL):
+                continue
+            for known, path in ((paths, item.path), (source_paths[item.source], item.source_path)):
+                if path in known:
+                    raise ConfigurationError(
+                        f"{self._where}, item {number}: {shown(path)} is of an item before it, too"
+                    )
+                known.add(path)
 
     def _mapping(self, head: _Table) -> PlannedMapping | None:
         value = head.value["mapping"]

@@ -259,9 +259,9 @@ class _Planner:
             target_version=None if there is None else there.version,
         )
         if self._memory is not None:
-            digest = self._memory.digester.digest
+            digest, name = self._memory.digester.digest, self._memory.digester.name(item.source, item.source_path)
             try:
-                self._memory.kept.put(index, digest(secret.data), None if there is None else digest(there.data))
+                self._memory.kept.put(index, name, digest(secret.data), None if there is None else digest(there.data))
             except OSError as error:
                 logger.warning("What the secrets are now is not remembered: %s", error.strerror)
                 self._memory = None

@@ -221,7 +221,8 @@ class Transfer:
         item, digest = self._plan.items[index], self._memory.digester.digest
         source_digest, target_digest = (None, None)
         if self._memory.remembered is not None:
-            source_digest, target_digest = self._memory.remembered.get(index)
+            name = self._memory.digester.name(item.source, item.source_path)
+            source_digest, target_digest = self._memory.remembered.get(index, name)
         mine, there = digest(secret.data), None if current is None else digest(current.data)
         changed = False
         if (begun := self._begun.get(index)) is not None:

@@ -346,6 +346,18 @@ def test_a_plan_is_a_file_that_apply_carries_out(command):
     assert command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json").code == 0
 
 
+def test_items_may_be_taken_out_of_a_plan(command):
+    """The others are still known by what they were; one that was changed since is noticed, too."""
+    command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o", "plan.json")
+    document = held("plan.json")
+    write("plan.json", json.dumps({**document, "items": document["items"][1:]}))
+    write("old.json", json.dumps({**held("old.json"), "b": {"k": CANARY.swapcase()}}))
+    done = command("migrate", "apply", "plan.json")
+    assert (done.code, "apply: b: conflict: the source was changed since the plan" in done.err) == (8, True)
+    assert held("out.json") == {"c/d": {"k": CANARY}}
+    write("old.json", json.dumps({**held("old.json"), "b": {"k": CANARY}}))
+
+
 MAPPING = {"DATABASE_URL": "renamed/database#dsn", "LEGACY": {"to": "legacy/parts", "split": "json"}}
 
 

@@ -151,15 +151,17 @@ def test_numbers_count_by_value_and_types_count(left, right, one):
 
 
 def test_what_is_remembered_can_be_put_in_another_order(tmp_path):
+    """And is found by its name, where the plan has it at another place than it had."""
     kept = Remembered(tmp_path / "plan")
+    names = [bytes([index + 201]) * 32 for index in range(4)]
     for index in (0, 2, 3):
-        kept.put(index, bytes([index + 1]) * 32, None if index == 2 else bytes([index + 101]) * 32)
+        kept.put(index, names[index], bytes([index + 1]) * 32, None if index == 2 else bytes([index + 101]) * 32)
     kept.reorder([3, 1, 0, 2])
-    assert kept.get(0) == (b"\x04" * 32, b"\x68" * 32)
-    assert kept.get(1) == (None, None)
-    assert kept.get(2) == (b"\x01" * 32, b"\x65" * 32)
-    assert kept.get(3) == (b"\x03" * 32, None)
-    assert kept.get(9) == (None, None)
+    for places in ((0, 1, 2, 3), (3, 2, 1, 0), (9, 9, 9, 9)):
+        assert kept.get(places[0], names[3]) == (b"\x04" * 32, b"\x68" * 32)
+        assert kept.get(places[1], names[1]) == (None, None)
+        assert kept.get(places[2], names[0]) == (b"\x01" * 32, b"\x65" * 32)
+        assert kept.get(places[3], names[2]) == (b"\x03" * 32, None)
     kept.close()
 
 

@@ -395,7 +395,9 @@ plans = st.builds(
     st.just(("s", "other")),
     texts,
     st.sampled_from(OnConflict),
-    st.lists(items, max_size=4).map(tuple),
+    st.lists(items, max_size=4, unique_by=(lambda item: item.path, lambda item: (item.source, item.source_path))).map(
+        tuple
+    ),
     st.none() | st.builds(PlannedMapping, texts, texts),
     st.booleans(),
     st.lists(texts, max_size=2).map(tuple),
@@ -440,6 +442,20 @@ def document(**changes):
 def test_what_is_no_plan_is_refused_and_said_where(changed, said):
     with pytest.raises(ConfigurationError, match=said):
         parse_plan(json.dumps(changed), "plan.json")
+
+
+@pytest.mark.parametrize("state", [State.CREATE, State.CHANGE, State.EQUAL])
+@pytest.mark.parametrize("other", [("s", "a", "b"), ("s", "b", "a"), ("o", "a", "a"), ("s", "a", "a")])
+def test_a_plan_has_each_secret_once(state, other):
+    """At the source and at the target: of two, one would be lost. What is only listed may be there twice."""
+    first = Item("s", "a", "a", State.CREATE)
+    for last in (Item(*other, state), Item(*other, State.IMPOSSIBLE)):
+        made = Plan("ab", ("s", "o"), "t", OnConflict.FAIL, (first, last))
+        if last.state is State.IMPOSSIBLE:
+            assert parse_plan(dump_plan(made)) == made
+        else:
+            with pytest.raises(ConfigurationError, match=r"plan.json, item 2: .* is of an item before it, too"):
+                parse_plan(dump_plan(made), "plan.json")
 
 
 def test_a_plan_cut_short_is_refused():
