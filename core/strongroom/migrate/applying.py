@@ -87,7 +87,7 @@ def resume(
     it is, it counts, and it is never written twice.
 
     Args:
-        run: its name; None is the last one that is not finished.
+        run: its name; None is the last one that is not finished, and was not undone.
         rate: as `apply` has it.
         encrypt_to: recipients in place of those of the plan, for this time.
         config: as `apply` has it.

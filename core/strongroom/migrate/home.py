@@ -28,7 +28,7 @@ from pathlib import Path
 from strongroom.errors import MigrationError, shown
 from strongroom.migrate.digests import Digester, Remembered
 from strongroom.migrate.items import Plan
-from strongroom.migrate.journal import Journal, has_written, steps_in
+from strongroom.migrate.journal import Journal, has_written, steps_in, was_undone
 from strongroom.migrate.places import Places
 from strongroom.migrate.plan_document import parse_lines, plan_lines
 from strongroom.migrate.private_files import (
@@ -163,14 +163,15 @@ class Home:
 
         A run that is finished and wrote nothing, as of a plan that was carried out before, is the last one only where
         there is no other: it has nothing to undo, and its journal has nothing of what the run before it wrote. One that
-        was undone counts: to undo again must not take an earlier one back.
+        was undone counts: to undo again must not take an earlier one back; but `resume` is to name it.
 
         Raises:
             MigrationError: there is none.
         """
         known = runs(self.folder)
         if name is None:
-            known = [run for run in known if not (unfinished and run.finished)]
+            if unfinished:
+                known = [run for run in known if not (run.finished or was_undone(run.folder / _JOURNAL))]
             if not known:
                 what = "no migration to go on with" if unfinished else "no migration"
                 raise MigrationError(f"There is {what} in {self.folder}")

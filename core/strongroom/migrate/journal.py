@@ -252,5 +252,13 @@ def steps_in(file: Path) -> Iterator[tuple[str, int]]:
             yield said["t"], said["i"]
 
 
+def was_undone(file: Path) -> bool:
+    """Whether anything of the run with this journal was undone, and nothing was begun since."""
+    undone = False
+    for kind, _ in steps_in(file):
+        undone = kind == "undone" or (undone and kind != "intent")
+    return undone
+
+
 def _is_first(said: Mapping[str, Any], run: str) -> bool:
     return bool(said["t"] == FORMAT and said["version"] == FORMAT_VERSION and said["run"] == run)

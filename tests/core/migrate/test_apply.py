@@ -387,6 +387,25 @@ def test_undoing_twice_takes_no_earlier_run_back(home):
     assert held(stores["t"]) == {"a": {"k": 1}}
 
 
+def test_what_was_undone_is_resumed_by_name_alone(home):
+    """By default it would be written again, which nobody asked for. Gone on with, it is the last one again."""
+    stores = {"s": MemoryStore(), "t": MemoryStore()}
+    stores["s"].write("a", {"k": 1})
+    made = plan("s", "t", stores=stores, home=home)
+    stores["t"].write("a", {"k": 2})
+    earlier = failed(apply, made, stores=stores, home=home).run
+    for path in ("b", "c", "d"):
+        stores["s"].write(path, {"k": 1})
+    made = plan("s", "t", selection=Selection(exclude=("a",)), stores=stores, home=home)
+    stores["t"].write("c", {"k": 2})
+    run = failed(apply, made, stores=stores, home=home).run
+    assert undo(stores=stores, home=home).run == run
+    assert failed(resume, stores=stores, home=home).run == earlier
+    assert held(stores["t"]) == {"a": {"k": 2}, "c": {"k": 2}}
+    assert states(failed(resume, run, stores=stores, home=home)) == {"b": "done", "c": "conflict", "d": "done"}
+    assert failed(resume, stores=stores, home=home).run == run
+
+
 def test_a_run_that_could_not_write_yet_is_the_last_one(home):
     """It is not finished: verifying says that it is not done, and does not praise the one before."""
     stores = {"s": MemoryStore(), "t": MemoryStore()}

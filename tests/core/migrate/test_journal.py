@@ -14,7 +14,7 @@ from strongroom.difference import same
 from strongroom.errors import MigrationError
 from strongroom.migrate.backup import Backup
 from strongroom.migrate.digests import Digester, Remembered
-from strongroom.migrate.journal import Entry, Journal
+from strongroom.migrate.journal import Entry, Journal, was_undone
 from strongroom.migrate.private_files import private_folder, random_key
 
 ENTRY = Entry(b"d" * 32, b"b" * 32, 3, 17)
@@ -58,6 +58,22 @@ def test_what_was_made_of_labels_is_kept_when_the_item_is_begun_anew(file):
     assert entries(file)[0].labels == 40
     written(file, lambda journal: journal.label(0, None))
     assert entries(file)[0].labels is None
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"t": "und'])
+def test_a_run_was_undone_while_nothing_was_begun_since(file, torn):
+    """A line that is torn is none."""
+    assert not was_undone(file)
+    steps = (
+        (lambda journal: (journal.intend(0, ENTRY), journal.intend(1, ENTRY), journal.done(0, 1)), False),
+        (lambda journal: journal.undone(1), True),
+        (lambda journal: journal.source_deleted(0), True),
+        (lambda journal: journal.intend(1, ENTRY), False),
+        (lambda journal: journal.undone(1), True),
+    )
+    for lines, undone in steps:
+        file.write_bytes(written(file, lines) + torn)
+        assert was_undone(file) is undone
 
 
 def test_every_length_of_a_torn_end_is_survived(file):

@@ -61,8 +61,8 @@ def resume_command(
 ) -> None:
     """Go on with a migration that broke off or failed in part.
 
-    By default with the last one that is not finished. What the journal says is done is not touched, and no secret is
-    written twice. In production it asks.
+    By default with the last one that is neither finished nor undone. What the journal says is done is not touched, and
+    no secret is written twice. In production it asks.
 
     Example: strongroom migrate resume
     """
