@@ -197,15 +197,17 @@ class Home:
             fault = error.strerror or "it cannot be read"
         raise MigrationError(f"{file}: {fault}")
 
-    def undone_of(self, plan_id: str) -> frozenset[int]:
-        """The items of a plan that were undone by the last run of it that has written them."""
-        undone: set[int] = set()
+    def undone_of(self, plan_id: str) -> frozenset[str]:
+        """The paths of a plan's target of which the last run that wrote them was undone."""
+        undone: set[str] = set()
         for run in runs(self.folder):
-            for kind, index in steps_in(run.folder / _JOURNAL) if self._carries_out(run, plan_id) else ():
-                if kind == "undone":
-                    undone.add(index)
-                elif kind == "done":
-                    undone.discard(index)
+            if self._carries_out(run, plan_id):
+                items = self.plan_of(run).items  # a plan may have lost some of them since, by hand
+                for kind, index in steps_in(run.folder / _JOURNAL):
+                    if kind == "undone":
+                        undone.add(items[index].path)
+                    elif kind == "done":
+                        undone.discard(items[index].path)
         return frozenset(undone)
 
     @staticmethod

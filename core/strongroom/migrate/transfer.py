@@ -61,14 +61,14 @@ class Memory:
         backup: what it overwrites.
         digester: makes the digests in the journal.
         remembered: what the secrets were when the plan was made, if this machine knows.
-        undone: tells the items that an earlier run of the plan wrote, and that were undone.
+        undone: tells the paths that an earlier run of the plan wrote, and that were undone.
     """
 
     journal: Journal
     backup: Backup
     digester: Digester
     remembered: Remembered | None
-    undone: Callable[[], frozenset[int]]
+    undone: Callable[[], frozenset[str]]
 
 
 class Transfer:
@@ -156,9 +156,9 @@ class Transfer:
 
         It counts as begun: what the target holds then decides.
         """
-        if "versioned" not in self._target.capabilities or index not in self._memory.undone():
-            return
         path = self._plan.items[index].path
+        if "versioned" not in self._target.capabilities or path not in self._memory.undone():
+            return
         with suppress(StoreError):  # then the second write says what is the matter
             newest = self._target.versions(path)[-1]
             if newest.deleted:
