@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypeVar, cast, overload
 
 from strongroom.errors import InvalidDataError, InvalidPathError
 
@@ -75,10 +75,22 @@ class SensitiveStr(str):
 
 
 class _SensitiveBytes(bytes):
+    """Real `bytes` that no form of text shows: bytes have none but their `repr`. Slices stay sensitive."""
+
     __slots__ = ()
 
     def __repr__(self) -> str:
         return f"SensitiveBytes(b'{REDACTED}')"
+
+    __str__ = __repr__
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> _SensitiveBytes: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> int | _SensitiveBytes:
+        part = bytes.__getitem__(self, index)
+        return part if isinstance(part, int) else _SensitiveBytes(part)
 
     def __copy__(self) -> _SensitiveBytes:
         return self

@@ -81,6 +81,41 @@ def test_sensitive_text_is_not_shown(made):
     assert "*" in shown
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        repr,
+        str,
+        ascii,
+        format,
+        lambda b: f"{b}",
+        lambda b: "%s" % b,  # noqa: UP031  # what logging does
+        lambda b: repr(b[:20]),
+        lambda b: str(b[1:]),
+        lambda b: f"{b[::2]!r}",
+        lambda b: repr([b[3:]]),
+    ],
+)
+def test_sensitive_bytes_are_not_shown(made):
+    """Text made of them is their `repr`, which shows nothing of the whole or of a part."""
+    shown = made(protect(CANARY.encode()))
+    assert CANARY[:6] not in shown
+    assert CANARY[3:] not in shown
+    assert "*" in shown
+
+
+def test_sensitive_bytes_are_bytes():
+    """They equal, hash, join, decode and give their numbers as the bytes that they are."""
+    sensitive = protect(b"bytes")
+    assert sensitive == b"bytes"
+    assert hash(sensitive) == hash(b"bytes")
+    assert sensitive[0] == ord("b")
+    assert sensitive[1:] == b"ytes"
+    assert list(sensitive) == list(b"bytes")
+    assert b"%s" % sensitive == b"".join([sensitive]) == b"bytes"
+    assert sensitive.decode() == "bytes"
+
+
 def test_sensitive_text_is_a_string():
     """It equals, hashes, joins, encodes and serialises as the text that it is."""
     sensitive = SensitiveStr("text")
@@ -140,7 +175,9 @@ def test_containers_are_not_shown(made):
     assert "4711" not in shown
 
 
-@pytest.mark.parametrize("value", [CONTAINERS, CONTAINERS["list"], CONTAINERS["text"], Secret("a", CONTAINERS)])
+@pytest.mark.parametrize(
+    "value", [CONTAINERS, *(CONTAINERS[key] for key in ("list", "text", "bytes")), Secret("a", CONTAINERS)]
+)
 def test_rich_shows_nothing(value):
     """rich's pretty printer, which also draws tracebacks with locals, goes past `repr` for containers."""
     from rich.pretty import pretty_repr
