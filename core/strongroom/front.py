@@ -348,6 +348,12 @@ class Front:
             self._store.close()
         except Exception as error:  # noqa: BLE001  # a store that fails to close has nothing left to lose
             logger.warning("Closing store %s failed: %s", self.name, type(error).__name__)
+            return
+        except BaseException as error:  # noqa: BLE001  # as in `_answer`
+            interrupt = _bare(error)
+        else:
+            return
+        raise interrupt
 
     # --- the boundary -------------------------------------------------------------------------------------------------
 
@@ -362,11 +368,14 @@ class Front:
             raise StoreError(path, "it is closed", store=self.name, hint="Open a new one")
 
     def _answer(self, path: str | None, operation: Callable[[], _R]) -> _R:
-        """The operation's result. Its failure is raised outside the `except`, so that no context holds a value."""
+        """The operation's result. Its failure is raised outside the `except`, so that no context holds a value.
+
+        So is Ctrl-C, or what else a signal's handler raises in the midst of it: as itself, without the store's frames.
+        """
         self._guard(path)
         try:
             return operation()
-        except Exception as error:  # noqa: BLE001  # this is the boundary that turns stray exceptions into the tree
+        except BaseException as error:  # noqa: BLE001  # this is the boundary that turns stray exceptions into the tree
             failure = _translated(error, path, self.name)
         del operation
         raise failure
@@ -452,13 +461,13 @@ def open_front(opener: Callable[[], SecretStore], name: str) -> Front:
     """Opens a store behind its front. A failure to open leaves as the store's own failures do."""
     try:
         return Front(opener(), name)
-    except Exception as error:  # noqa: BLE001  # as in `_answer`
+    except BaseException as error:  # noqa: BLE001  # as in `_answer`
         failure = _translated(error, None, name)
     raise failure
 
 
-def _translated(error: Exception, path: str | None, store: str) -> StrongroomError:
-    """The error of our tree that stands for what a store raised, without the frames it came through."""
+def _translated(error: BaseException, path: str | None, store: str) -> BaseException:
+    """The error of our tree that stands for what a store raised, or the interrupt itself, without their frames."""
     kind = type(error).__name__
     if logger.isEnabledFor(logging.DEBUG):
         last = traceback.extract_tb(error.__traceback__)[-1]
@@ -467,8 +476,15 @@ def _translated(error: Exception, path: str | None, store: str) -> StrongroomErr
         if isinstance(error, StoreError):
             error.store = error.store or store
             error.path = path if error.path is None else error.path
-        error.__cause__ = error.__context__ = None
-        return error.with_traceback(None)
+        return _bare(error)
+    if not isinstance(error, Exception):
+        return _bare(error)
     if isinstance(error, ConnectionError | TimeoutError):
         return StoreUnavailableError(path, kind, store=store)
     return StoreError(path, f"it raised {kind}", store=store, hint=_PLUGIN_BUG)
+
+
+def _bare(error: BaseException) -> BaseException:
+    """The error itself, without the frames that it came through and what it was raised from: both may hold values."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -309,6 +309,50 @@ def test_interrupt_is_nobodys_error():
         Front(ReadOnly(KeyboardInterrupt()), "s").read("a")
 
 
+class Interrupted(MemoryStore):
+    """A signal's handler raises in the midst of everything, while a value is in a variable and in the context."""
+
+    def __init__(self, interrupt):
+        super().__init__()
+        self.interrupt = interrupt
+
+    def _hold(self, *_):
+        plain = f"{CANARY} in a variable"
+        try:
+            int(plain)
+        except ValueError:
+            raise self.interrupt from None
+
+    read = write = write_if = delete = list_entries = probe = close = _hold
+
+
+INTERRUPTED = {
+    "open": lambda store: open_front(store.close, "s"),
+    "read": lambda store: Front(store, "s").read("a"),
+    "write": lambda store: Front(store, "s").write("a", DATA),
+    "write_if": lambda store: Front(store, "s").write_if("a", DATA, None),
+    "delete": lambda store: Front(store, "s").delete("a"),
+    "list_entries": lambda store: list(Front(store, "s").list_entries()),
+    "read_many": lambda store: list(Front(store, "s").read_many(["a"])),
+    "probe": lambda store: Front(store, "s").probe(),
+    "close": lambda store: Front(store, "s").close(),
+}
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("operation", INTERRUPTED)
+def test_interrupt_brings_no_value_along(operation, kind):
+    """It leaves as itself, without the frames, cause and context that it had in the store."""
+    interrupt = kind("stop")
+    with pytest.raises(kind) as caught:
+        INTERRUPTED[operation](Interrupted(interrupt))
+    assert caught.value is interrupt
+    assert interrupt.args == ("stop",)
+    assert interrupt.__cause__ is None
+    assert interrupt.__context__ is None
+    assert CANARY not in everywhere(interrupt)
+
+
 class Breaks(MemoryStore):
     """Fails in the middle of everything, with the value in a variable, in the message and in the context."""
 
