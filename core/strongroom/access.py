@@ -27,6 +27,8 @@ Opener: TypeAlias = Callable[[], SecretStore]
 _R = TypeVar("_R")
 _OUTAGES_IN_A_ROW = 32
 """After how many answers of a batch, all of them outages, the rest is not asked for: more than stores ask at a time."""
+_TELLING = 0.5
+"""After how many seconds silence says something of a store: with less, it was the caller that had no time."""
 
 
 class Access:
@@ -67,8 +69,10 @@ class Access:
         """The store's answer, within its share of the time, and not at all while it is known to be out."""
         if not self.breaker.admit():
             raise self.known_outage(path)
+        limit = self._timeout if limit is None else limit
+        given = min(limit, remaining())
         try:
-            with time_limit(self._timeout if limit is None else limit):
+            with time_limit(limit):
                 answer = operation(self.open())
         except StoreUnavailableError as error:
             outage = error
@@ -81,7 +85,7 @@ class Access:
             self._answered()
             return answer
         outage.path, outage.store = outage.path or path, outage.store or self._name
-        self._went_out(outage)
+        self._went_out(outage, given)
         raise outage
 
     def ask_each(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
@@ -91,7 +95,7 @@ class Access:
         """
         if not paths:
             return
-        waiting, outages = dict.fromkeys(paths), 0
+        waiting, outages, given = dict.fromkeys(paths), 0, min(self._timeout, remaining())
         enough = min(len(paths), _OUTAGES_IN_A_ROW)
         failure: StrongroomError = StoreUnavailableError()
         try:
@@ -99,6 +103,7 @@ class Access:
                 raise self.known_outage(None)
             answers = self.open().read_many(paths)
             while waiting and outages < enough:
+                given = max(given if outages else 0.0, min(self._timeout, remaining()))
                 with time_limit(self._timeout):
                     path, answer = next(answers)
                 del waiting[path]
@@ -110,7 +115,7 @@ class Access:
         except StrongroomError as error:
             failure, outages = error, enough if isinstance(error, StoreUnavailableError) else 0
         if outages == enough and isinstance(failure, StoreUnavailableError):
-            self._went_out(failure)
+            self._went_out(failure, given)
         else:
             self._answered()
         for path in waiting:
@@ -145,9 +150,10 @@ class Access:
             raise StoreError(None, "the manager is closed", store=self._name, hint="Make a new one")
         return front
 
-    def _went_out(self, outage: StoreUnavailableError) -> None:
-        if remaining() <= 0:
-            return  # the caller had no time left, which says nothing of the store
+    def _went_out(self, outage: StoreUnavailableError, given: float) -> None:
+        """Notes an outage of a store that had `given` seconds for its answer."""
+        if remaining() <= 0 and given < min(self._timeout, _TELLING):
+            return
         self._outage = outage.again()
         if self.breaker.failed():
             logger.warning("Store %s is unavailable: %s", self._name, outage.reason or outage)

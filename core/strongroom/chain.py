@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -30,7 +31,7 @@ from strongroom.model import (
     protect,
 )
 from strongroom.outcome import Outcome, Take, Wanted, ask, ask_many, makes, words
-from strongroom.store import DEFAULT_TIMEOUT, Health, time_limit
+from strongroom.store import DEFAULT_TIMEOUT, Health, remaining, time_limit
 
 if TYPE_CHECKING:
     from strongroom.explanation import Explanation
@@ -42,6 +43,9 @@ DEFAULT_STORE = "default"
 """The store that a `Resolution` names where a default of `[secrets]` answered."""
 
 _MOST_WARNINGS = 1000
+_SHARE = 0.6
+"""How much of the time that is left one link may take while another one follows."""
+_ITS_OWN_TIME: AbstractContextManager[None] = nullcontext()
 _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
 """Answers after which it is not known whether the secret exists."""
 
@@ -168,7 +172,8 @@ class Chain:
 
         path = check_path(path)
         key = None if key is None else check_key(key, path)
-        asked = list(self._asked(path, key, Wanted.of(key, fresh=True, look=True)))
+        how = Wanted.of(key, fresh=True, look=True)
+        asked = [(link, ask(link, path, key, how)) for link in self._links if link.covers(path)]
         answers = tuple(
             LinkAnswer(outcome.attempt, reading.version, reading.created, found=True, value=outcome.value)
             if (reading := outcome.reading)
@@ -193,7 +198,18 @@ class Chain:
         """Each link that is asked for the path, and what asking it came to; asked as they are taken."""
         for link in self._links:
             if link.covers(path):
-                yield link, ask(link, path, key, how)
+                with self._share(link, [path]):
+                    outcome = ask(link, path, key, how)
+                yield link, outcome
+
+    def _share(self, link: Link, paths: Sequence[str]) -> AbstractContextManager[None]:
+        """Leaves some of the call's time to the link that follows: a store that hangs takes all that it is given."""
+        share = remaining() * _SHARE
+        if share >= link.policy.timeout:
+            return _ITS_OWN_TIME
+        below = self._links[self._links.index(link) + 1 :]
+        is_followed = any(follower.covers(path) for follower in below for path in paths)
+        return time_limit(share) if is_followed else _ITS_OWN_TIME
 
     def _conclude(self, path: str, key: str | None, asked: Iterable[tuple[Link, Outcome]]) -> Resolution:
         """What the links' answers come to. It takes no more of them than count."""
@@ -236,8 +252,9 @@ class Chain:
         with time_limit(self._timeout):
             for link in self._links:
                 batch = [path for path, asked in outcomes.items() if link.covers(path) and _goes_on(asked)]
-                for path, outcome in ask_many(link, batch, how):
-                    outcomes[path].append((link, outcome))
+                with self._share(link, batch):
+                    for path, outcome in ask_many(link, batch, how):
+                        outcomes[path].append((link, outcome))
             for path, asked in outcomes.items():
                 try:
                     results[path] = self._conclude(path, None, asked)

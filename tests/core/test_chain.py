@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from stores import RemoteStore
-from strongroom.chain import Chain
+from strongroom.chain import Chain, Resolution
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import (
     Answer,
@@ -444,6 +444,99 @@ def test_a_caller_without_time_says_nothing_of_the_store(vault: RemoteStore) -> 
     with pytest.raises(StoreUnavailableError):
         chain.resolve("db", "url")
     assert not chain._links[0]._access.breaker.is_open
+
+
+class Hanging(RemoteStore):
+    """Says nothing for as long as it may while `hangs` is set, alone or asked for many."""
+
+    hangs = True
+
+    def read(self, path: str) -> Secret:
+        if self.hangs:
+            time.sleep(remaining())
+            raise StoreUnavailableError(path, "no reply")
+        return super().read(path)
+
+
+class Timed(RemoteStore):
+    """Keeps how long it was given, and has no answer when that is nothing."""
+
+    def __init__(self, secrets: Mapping[str, Mapping[str, Value]]) -> None:
+        super().__init__(secrets)
+        self.given: list[float] = []
+
+    def read(self, path: str) -> Secret:
+        self.given.append(remaining())
+        if remaining() <= 0:
+            raise StoreUnavailableError(path, "no time")
+        return super().read(path)
+
+
+@pytest.mark.parametrize("timeout", [3.0, 10.0], ids=["as its own", "above the call's"])
+def test_a_store_that_hangs_leaves_time_for_the_next_however_short_the_call(timeout: float) -> None:
+    """Whatever its own `timeout` is, alone or in a batch; where nobody follows, it has all of the time."""
+    following = Timed({"db": {"url": "from the second"}, "app": {"k": "v"}})
+    links = [link("hangs", Hanging(), timeout=timeout), link("second", following, paths=["db", "app"])]
+    chain = Chain(links, timeout=1.0)
+    assert chain.resolve("db", "url").store == "second"
+    chain.reset()
+    batch = chain.resolve_many(["db", "app"])
+    assert {path: found.store for path, found in batch.items() if isinstance(found, Resolution)} == {
+        "db": "second",
+        "app": "second",
+    }
+    assert all(0 < given <= 0.4 for given in following.given)
+    chain.reset()
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("nobody/else", "k")
+    assert time.monotonic() - started > 0.9
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_an_outage_is_known_of_a_store_that_hangs_for_the_whole_of_a_short_call(
+    many: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call that may take no longer than the link itself ends with the link's time: it is an outage all the same."""
+    store = Hanging({"db": {"url": "v"}, "app": {"k": "v"}})
+    store.hangs = False
+    chain = Chain([link("vault", store, cache=CacheConfig(ttl=1e-9, missing_ttl=1e-9))], timeout=0.8)
+    chain.resolve("db", "url")
+    store.hangs = True
+    if many:
+        chain.resolve_many(["db", "app"])
+    else:
+        chain.resolve("db", "url")
+    assert chain._links[0]._access.breaker.is_open
+    started = time.monotonic()
+    assert chain.resolve("db", "url").stale
+    assert time.monotonic() - started < 0.3
+    assert [record.message for record in caplog.records] == ["Store vault is unavailable: no reply"]
+
+
+def test_a_batch_that_the_call_has_no_time_for_says_nothing_of_the_store() -> None:
+    """Its store answers to the end; the last of the batch get what is left, which is no time to judge it by."""
+
+    class Steady(RemoteStore):
+        def read(self, path: str) -> Secret:
+            if remaining() < 0.25:
+                time.sleep(remaining())
+                raise StoreUnavailableError(path, "no reply")
+            time.sleep(0.25)
+            return super().read(path)
+
+    names = [f"s{number}" for number in range(40)]
+    chain = Chain([link("vault", Steady({name: {"k": "v"} for name in names}))], timeout=0.6)
+    batch = chain.resolve_many(names)
+    assert [name for name in names if isinstance(batch[name], Resolution)] == ["s0", "s1"]
+    assert not chain._links[0]._access.breaker.is_open
+
+
+def test_an_explanation_gives_each_store_its_own_time() -> None:
+    store = Timed({"db": {"url": "v"}})
+    chain = Chain([link("vault", store, timeout=20.0), link("env", local({}))], timeout=1.0)
+    assert chain.explain("db", "url").served is not None
+    assert 19 < store.given[0] <= 20
 
 
 def test_a_link_gets_its_share_of_the_time_and_no_more(vault: RemoteStore) -> None:
