@@ -12,7 +12,7 @@ from strongroom.batch import SecretBatch
 from strongroom.chain import Chain, Resolution, WriteTarget
 from strongroom.database_url import DATABASE_PATH, WANTED, database_url
 from strongroom.errors import SecretNotFoundError
-from strongroom.event_loop import blocking_if_needed, in_thread
+from strongroom.event_loop import Threads
 from strongroom.link import Link
 from strongroom.model import SensitiveDict, SensitiveStr, Value, Version, as_text, conceal, convert
 from strongroom.outcome import MISSING
@@ -107,6 +107,7 @@ class SecretsManager:
         defaults = {(s.path, s.key): s.default for s in config.secrets.values() if s.default is not None}
         self._chain = Chain(links, timeout=config.timeout, defaults=defaults)
         self._peek = self._chain.peek
+        self._threads = Threads(config.timeout)
         self._config = config
         _managers.add(self)
 
@@ -204,8 +205,8 @@ class SecretsManager:
         """`get_secret`; what is cached is answered without leaving the event loop."""
         if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
             return text
-        return await blocking_if_needed(
-            lambda blocking: self._get(path, key, as_, default, fresh=fresh, blocking=blocking), self._config.timeout
+        return await self._threads.run_if_needed(
+            lambda blocking: self._get(path, key, as_, default, fresh=fresh, blocking=blocking)
         )
 
     def _get(
@@ -253,7 +254,7 @@ class SecretsManager:
 
     async def aget_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
         """`get_secrets`, off the event loop."""
-        return await in_thread(self.get_secrets, paths, strict=strict, fresh=fresh)
+        return await self._threads.run(self.get_secrets, paths, strict=strict, fresh=fresh)
 
     def preload(self, prefix: str = "", *, strict: bool = False) -> SecretBatch:
         """Reads every secret below `prefix` in one go, so that the cache answers for them from now on.
@@ -276,7 +277,7 @@ class SecretsManager:
 
     async def apreload(self, prefix: str = "", *, strict: bool = False) -> SecretBatch:
         """`preload`, off the event loop."""
-        return await in_thread(self.preload, prefix, strict=strict)
+        return await self._threads.run_unlimited(self.preload, prefix, strict=strict)
 
     def resolve(self, path: str, key: str | None = None, *, fresh: bool = False, look: bool = False) -> Resolution:
         """`get_secret` with provenance: the value as it is stored, its store, its age, each link's answer.
@@ -290,9 +291,8 @@ class SecretsManager:
         self, path: str, key: str | None = None, *, fresh: bool = False, look: bool = False
     ) -> Resolution:
         """`resolve`; what is cached is answered without leaving the event loop."""
-        return await blocking_if_needed(
-            lambda blocking: self._chain.resolve(path, key, fresh=fresh, look=look, blocking=blocking),
-            self._config.timeout,
+        return await self._threads.run_if_needed(
+            lambda blocking: self._chain.resolve(path, key, fresh=fresh, look=look, blocking=blocking)
         )
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
@@ -307,7 +307,7 @@ class SecretsManager:
 
     async def aexplain(self, path: str, key: str | None = None) -> Explanation:
         """`explain`, off the event loop."""
-        return await in_thread(self.explain, path, key)
+        return await self._threads.run_unlimited(self.explain, path, key)
 
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """The names directly below `prefix`, folders ending in `/`; `recursive` gives every path below it.
@@ -319,7 +319,7 @@ class SecretsManager:
 
     async def alist_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """`list_secrets`, off the event loop."""
-        return await in_thread(self.list_secrets, prefix, recursive=recursive)
+        return await self._threads.run(self.list_secrets, prefix, recursive=recursive)
 
     def get_database_url(self, *, scheme: str = "postgresql") -> SensitiveStr:
         """The `url` of `database/connection`; else one of its host, port, user, password and name, each quoted.
@@ -333,9 +333,7 @@ class SecretsManager:
 
     async def aget_database_url(self, *, scheme: str = "postgresql") -> SensitiveStr:
         """`get_database_url`; what is cached is answered without leaving the event loop."""
-        return await blocking_if_needed(
-            lambda blocking: self._database_url(scheme, blocking=blocking), self._config.timeout
-        )
+        return await self._threads.run_if_needed(lambda blocking: self._database_url(scheme, blocking=blocking))
 
     def _database_url(self, scheme: str, *, blocking: bool) -> SensitiveStr:
         resolution = self._chain.resolve(
@@ -390,7 +388,7 @@ class SecretsManager:
     ) -> Version | None:
         """`set_secret`, off the event loop."""
         data = conceal(data)
-        return await in_thread(self.set_secret, path, data, store=store, replace=replace)
+        return await self._threads.run(self.set_secret, path, data, store=store, replace=replace)
 
     def delete_secret(self, path: str, *, store: str | None = None) -> None:
         """Removes the secret from one store, by default the first that can be written.
@@ -402,7 +400,7 @@ class SecretsManager:
 
     async def adelete_secret(self, path: str, *, store: str | None = None) -> None:
         """`delete_secret`, off the event loop."""
-        await in_thread(self.delete_secret, path, store=store)
+        await self._threads.run(self.delete_secret, path, store=store)
 
     def write_target(self, path: str, *, store: str | None = None) -> WriteTarget:
         """The store that `set_secret` and `delete_secret` would change, and what it can do. It changes nothing.
@@ -418,7 +416,7 @@ class SecretsManager:
         """What was overwritten or deleted in the store that writes go to, its labels, and how it comes back."""
         from strongroom.versions import Versions
 
-        return Versions(self._chain)
+        return Versions(self._chain, self._threads)
 
     # --- looking after it ---------------------------------------------------------------------------------------------
 
@@ -432,18 +430,20 @@ class SecretsManager:
 
     async def ahealth(self) -> dict[str, Health]:
         """`health`, off the event loop."""
-        return await in_thread(self.health)
+        return await self._threads.run(self.health)
 
     def close(self) -> None:
         """Closes every store and forgets everything; every later call is refused."""
         self._chain.close()
+        self._threads.close()
 
     async def aclose(self) -> None:
         """`close`, off the event loop."""
-        await in_thread(self.close)
+        await self._threads.run_unlimited(self.close)
 
     def _after_fork(self) -> None:
         self._chain.reset()
+        self._threads.reset()
 
 
 def _named(chain: Sequence[ChainEntry]) -> dict[str, SecretStore]:

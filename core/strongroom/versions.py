@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from strongroom.errors import SecretNotFoundError
-from strongroom.event_loop import in_thread
 from strongroom.model import Secret, Version
 from strongroom.store import VersionInfo
 
 if TYPE_CHECKING:
     from strongroom.chain import Chain
+    from strongroom.event_loop import Threads
     from strongroom.front import Front
 
 
@@ -34,8 +34,9 @@ class Versions:
     chain has no store of that name, and `SecretNotFoundError` where the store never had the secret or that version.
     """
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, threads: Threads) -> None:
         self._chain = chain
+        self._threads = threads
 
     def __repr__(self) -> str:
         return f"Versions({self._chain!r})"
@@ -101,31 +102,31 @@ class Versions:
 
     async def ahistory(self, path: str, *, store: str | None = None) -> list[VersionInfo]:
         """`history`, off the event loop."""
-        return await in_thread(self.history, path, store=store)
+        return await self._threads.run(self.history, path, store=store)
 
     async def aread(self, path: str, version: Version, *, store: str | None = None) -> Secret:
         """`read`, off the event loop."""
-        return await in_thread(self.read, path, version, store=store)
+        return await self._threads.run(self.read, path, version, store=store)
 
     async def arollback(self, path: str, version: Version, *, store: str | None = None) -> Version | None:
         """`rollback`, off the event loop."""
-        return await in_thread(self.rollback, path, version, store=store)
+        return await self._threads.run(self.rollback, path, version, store=store)
 
     async def aundelete(self, path: str, version: Version, *, store: str | None = None) -> None:
         """`undelete`, off the event loop."""
-        await in_thread(self.undelete, path, version, store=store)
+        await self._threads.run(self.undelete, path, version, store=store)
 
     async def adestroy(self, path: str, version: Version, *, store: str | None = None) -> None:
         """`destroy`, off the event loop."""
-        await in_thread(self.destroy, path, version, store=store)
+        await self._threads.run(self.destroy, path, version, store=store)
 
     async def ametadata(self, path: str, *, store: str | None = None) -> dict[str, str]:
         """`metadata`, off the event loop."""
-        return await in_thread(self.metadata, path, store=store)
+        return await self._threads.run(self.metadata, path, store=store)
 
     async def aset_metadata(self, path: str, metadata: Mapping[str, str], *, store: str | None = None) -> None:
         """`set_metadata`, off the event loop."""
-        await in_thread(self.set_metadata, path, metadata, store=store)
+        await self._threads.run(self.set_metadata, path, metadata, store=store)
 
 
 def _roll_back(front: Front, path: str, version: Version) -> Version | None:

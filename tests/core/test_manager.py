@@ -31,9 +31,11 @@ from strongroom import (
 )
 from strongroom.database_url import database_url
 from strongroom.errors import UnsupportedOperationError
+from strongroom.event_loop import Threads
 from strongroom.memory import MemoryStore
 from strongroom.model import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.outcome import MISSING
+from strongroom.store import remaining
 
 CANARY = "canary-77aa-value"
 TYPES = {"yes": True, "no": "off", "pi": 3.5, "null": None, "raw": b"\xff", "list": [1, "a"], "map": {"a": 1}}
@@ -288,7 +290,7 @@ def test_what_is_cached_is_answered_on_the_event_loop(manager: SecretsManager, m
     async def use() -> None:
         await manager.aget_secret("types", "pi")
         await manager.aget_secret("local/only", "key")
-        monkeypatch.setattr(asyncio, "to_thread", no_thread)
+        monkeypatch.setattr(Threads, "_begin", no_thread)
         assert await manager.aget_secret("types", "pi") == "3.5"
         assert await manager.aget_secret("types", "pi", as_=float) == 3.5
         assert (await manager.aget_secret("types"))["pi"] == 3.5
@@ -310,7 +312,7 @@ def test_an_outage_is_answered_on_the_event_loop_too(
     manager.get_secret("local/only", "key")
     cache = manager._chain._links[0]._cache
     cache._snapshots["types"] = cache._snapshots["types"]._replace(until=time.monotonic())
-    monkeypatch.setattr(asyncio, "to_thread", None)
+    monkeypatch.setattr(Threads, "_begin", None)
     assert asyncio.run(manager.aresolve("types", "pi")).stale
     assert asyncio.run(manager.aget_secret("local/only", "key")) == "local"
 
@@ -338,7 +340,7 @@ def test_a_task_waits_for_another_readers_flight_without_a_thread(
     assert store.entered.acquire(timeout=10)
 
     async def use() -> None:
-        monkeypatch.setattr(asyncio, "to_thread", None)
+        monkeypatch.setattr(Threads, "_begin", None)
         tasks = [asyncio.create_task(manager.aget_secret("auth/jwt", "secret")) for _ in range(20)]
         await asyncio.sleep(0)
         tasks[0].cancel()
@@ -381,6 +383,60 @@ def test_a_task_that_was_cancelled_does_not_complain_of_the_read_it_left(
     asyncio.run(use())
     gc.collect()
     assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_a_call_that_waits_for_a_thread_ends_with_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred reads at a time of a store that hangs, two of each path: each has the one limit, and no more."""
+    monkeypatch.setenv("STRONGROOM_TIMEOUT", "0.4")
+
+    class Hanging(RemoteStore):
+        def read(self, path: str) -> Secret:
+            if path == "a":
+                raise SecretNotFoundError(path)
+            time.sleep(remaining())
+            raise StoreUnavailableError(path, "no reply")
+
+    async def taken(manager: SecretsManager, path: str) -> float:
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailableError):
+            await manager.aget_secret(path, "key")
+        return time.monotonic() - started
+
+    async def use() -> list[float]:
+        async with SecretsManager(chain=[Hanging()]) as manager:
+            manager.get_secret("a", "key", default=None)  # opens the store
+            return await asyncio.gather(*(taken(manager, f"a/{number % 50}") for number in range(100)))
+
+    assert max(asyncio.run(use())) < 0.8
+
+
+def test_the_applications_own_threads_are_left_to_it(store: RemoteStore) -> None:
+    """However many calls wait for a store."""
+    store.gate.clear()
+
+    async def use() -> None:
+        async with SecretsManager(chain=[store]) as manager:
+            reads = [asyncio.create_task(manager.aget_secret("types", fresh=True)) for _ in range(60)]
+            writes = [asyncio.create_task(manager.aset_secret("auth/jwt", {"k": number})) for number in range(60)]
+            await asyncio.sleep(0)
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 5) == "done"
+            store.gate.set()
+            await asyncio.gather(*reads, *writes)
+
+    asyncio.run(use())
+
+
+def test_a_closed_manager_leaves_no_thread_behind(store: RemoteStore) -> None:
+    async def use() -> None:
+        async with SecretsManager(chain=[store]) as manager:
+            await asyncio.gather(*(manager.aget_secret("types", fresh=True) for _ in range(5)))
+            assert any(thread.name.startswith("strongroom") for thread in threading.enumerate())
+
+    asyncio.run(use())
+    for thread in threading.enumerate():
+        if thread.name.startswith("strongroom"):
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
