@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from strongroom.errors import InvalidDataError
 from strongroom.model import SensitiveDict, SensitiveStr, Value, as_text
 from strongroom.outcome import MISSING, Missing
 
@@ -13,6 +14,9 @@ def database_url(data: SensitiveDict, scheme: str) -> SensitiveStr | Missing:
     """The `url` of the secret; else `scheme://user:password@host[:port]/name`, each part quoted.
 
     A part that is null or empty counts as missing. `MISSING` where neither is whole.
+
+    Raises:
+        InvalidDataError: the host has a port in it, or the port is no number.
     """
     from urllib.parse import quote
 
@@ -21,10 +25,31 @@ def database_url(data: SensitiveDict, scheme: str) -> SensitiveStr | Missing:
     host, user, password, name = (_part(data, key) for key in ("host", "user", "password", "name"))
     if not (host and user and password and name):
         return MISSING
-    address = f"[{host}]" if ":" in host and not host.startswith("[") else host
     port = _part(data, "port")
+    if port and not (port.isascii() and port.isdecimal()):
+        raise InvalidDataError(DATABASE_PATH, "key 'port' does not hold a number")
+    address = ",".join(_address(SensitiveStr(part)) for part in host.split(","))
     where = f"{address}:{port}" if port else address
     return SensitiveStr(f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{where}/{quote(name, safe='')}")
+
+
+def _address(host: SensitiveStr) -> str:
+    """A host as it stands in a URL: a name, an address, or the folder of a socket, which PostgreSQL takes quoted.
+
+    Several, with commas between them, are such parts one by one.
+    """
+    from urllib.parse import quote
+
+    if ":" not in host or host.startswith("/"):
+        return quote(host, safe="")
+    from ipaddress import IPv6Address
+
+    try:
+        return f"[{quote(str(IPv6Address(host.removeprefix('[').removesuffix(']'))), safe=':')}]"
+    except ValueError:
+        hint = "Give the port as key 'port', or the whole as key 'url'"
+        refusal = InvalidDataError(DATABASE_PATH, "key 'host' holds more than a host", hint=hint)
+    raise refusal
 
 
 def _part(data: SensitiveDict, key: str) -> SensitiveStr | None:

@@ -225,6 +225,38 @@ def test_a_composed_url_gives_back_its_parts(user: str, password: str, name: str
     assert unquote(split.path[1:]) == name
 
 
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("db.internal", "db.internal"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("::1", "[::1]"),
+        ("[::1]", "[::1]"),
+        ("fe80::1%eth0", "[fe80::1%25eth0]"),
+        ("/var/run/postgresql", "%2Fvar%2Frun%2Fpostgresql"),
+        ("/cloudsql/project:region:instance", "%2Fcloudsql%2Fproject%3Aregion%3Ainstance"),
+        ("one,two", "one,two"),
+        ("h@elsewhere", "h%40elsewhere"),
+        ("h/elsewhere?x#y", "h%2Felsewhere%3Fx%23y"),
+    ],
+)
+def test_the_host_of_a_url_stays_the_host(host: str, address: str) -> None:
+    """A socket's folder is quoted, an address of version 6 bracketed, and nothing in it is another part of the URL."""
+    parts: dict[str, Value] = {"host": host, "port": 5432, "user": "u", "password": "p", "name": "n"}
+    assert database_url(SensitiveDict(parts), "postgresql") == f"postgresql://u:p@{address}:5432/n"
+
+
+@pytest.mark.parametrize(
+    ("key", "part"),
+    [("host", "db:5433"), ("host", "[::1]:5433"), ("port", "5432/x"), ("port", "tcp://10.0.0.1:5432"), ("port", 54.3)],
+)
+def test_a_part_that_is_not_what_its_name_says_makes_no_url(key: str, part: Value) -> None:
+    parts: dict[str, Value] = {"host": "h", "port": 1, "user": "u", "password": "p", "name": "n", key: part}
+    with pytest.raises(InvalidDataError, match=f"key '{key}'") as caught:
+        database_url(SensitiveDict(parts), "postgresql")
+    assert str(part) not in str(caught.value)
+
+
 @pytest.mark.parametrize("missing", ["host", "user", "password", "name"])
 @pytest.mark.parametrize("how", ["absent", "empty", "null"])
 def test_a_part_that_is_missing_makes_no_url(missing: str, how: str) -> None:
