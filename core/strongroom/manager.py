@@ -104,8 +104,8 @@ class SecretsManager:
 
     def _build(self, config: Config, stores: Mapping[str, SecretStore]) -> None:
         links = [Link(link, _opener(config, link.store, stores), config.cache) for link in config.chain]
-        defaults = {(s.path, s.key): s.default for s in config.secrets.values() if s.default is not None}
-        self._chain = Chain(links, timeout=config.timeout, defaults=defaults)
+        self._defaults = {(s.path, s.key): s.default for s in config.secrets.values() if s.default is not None}
+        self._chain = Chain(links, timeout=config.timeout, defaults=self._defaults)
         self._peek = self._chain.peek
         self._threads = Threads(config.timeout)
         self._config = config
@@ -324,7 +324,8 @@ class SecretsManager:
     def get_database_url(self, *, scheme: str = "postgresql") -> SensitiveStr:
         """The `url` of `database/connection`; else one of its host, port, user, password and name, each quoted.
 
-        All of it comes from one store: parts of two never mix.
+        All of it comes from one store: parts of two never mix. Where no store has it, the default that `[secrets]` has
+        for `database/connection#url` answers.
 
         Args:
             scheme: of a URL that is composed.
@@ -336,10 +337,15 @@ class SecretsManager:
         return await self._threads.run_if_needed(lambda blocking: self._database_url(scheme, blocking=blocking))
 
     def _database_url(self, scheme: str, *, blocking: bool) -> SensitiveStr:
-        resolution = self._chain.resolve(
-            DATABASE_PATH, take=lambda data: database_url(data, scheme), wanted=WANTED, blocking=blocking
-        )
-        return as_text(resolution.value, DATABASE_PATH, "url")
+        try:
+            url = self._chain.resolve(
+                DATABASE_PATH, take=lambda data: database_url(data, scheme), wanted=WANTED, blocking=blocking
+            ).value
+        except SecretNotFoundError:
+            if (DATABASE_PATH, "url") not in self._defaults:
+                raise
+            url = self._defaults[DATABASE_PATH, "url"]
+        return as_text(url, DATABASE_PATH, "url")
 
     def get_api_key(self, service: str) -> SensitiveStr:
         """The `key` of `api-keys/<service>`."""

@@ -29,9 +29,12 @@ from strongroom import (
     StoreUnavailableError,
     secrets_manager,
 )
+from strongroom.chain import Chain
+from strongroom.config import CacheConfig, LinkConfig
 from strongroom.database_url import database_url
 from strongroom.errors import UnsupportedOperationError
 from strongroom.event_loop import Threads
+from strongroom.link import Link
 from strongroom.memory import MemoryStore
 from strongroom.model import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.outcome import MISSING
@@ -613,6 +616,30 @@ def test_a_configured_default_answers_an_absence(tmp_path: Path) -> None:
     with SecretsManager.from_config(str(file)) as manager:
         assert manager.get_secret("app/pool", "size", as_=int) == 5
         assert manager.resolve("app/pool", "size").store == "default"
+
+
+def test_a_configured_default_is_the_databases_url_where_no_store_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an absence only: an outage is none, and the parts that a store has come first."""
+    file = tmp_path / "strongroom.toml"
+    row = 'DATABASE_URL = { at = "database/connection#url", default = "sqlite:///dev.db" }'
+    file.write_text(f'chain = ["env"]\n[secrets]\n{row}\n')
+    with SecretsManager.from_config(file) as manager:
+        assert manager.get_database_url() == "sqlite:///dev.db"
+        assert asyncio.run(manager.aget_database_url()) == "sqlite:///dev.db"
+        for name in ("HOST", "USER", "PASSWORD", "NAME"):
+            monkeypatch.setenv(f"DB_{name}", "x")
+        assert manager.get_database_url() == "postgresql://x:x@x/x"
+
+    class Out(MemoryStore):
+        def read(self, path: str) -> Secret:
+            raise StoreUnavailableError(path)
+
+    with SecretsManager.from_config(file) as manager:
+        manager._chain = Chain([Link(LinkConfig("out"), Out, CacheConfig())], defaults=manager._defaults)
+        with pytest.raises(StoreUnavailableError):
+            manager.get_database_url()
 
 
 def test_open_stores_are_named_after_their_class() -> None:
