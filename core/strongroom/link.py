@@ -87,6 +87,7 @@ class Link:
         cache: how long its cache counts.
 
     Attributes:
+        missing_ttl: for how many seconds what its store does not have counts as missing.
         peek: path and key -> the field as text, when the cache holds it and it is current; else None. It is the cache's
             own method, since a busy application calls little else.
     """
@@ -94,6 +95,7 @@ class Link:
     def __init__(self, config: LinkConfig, opener: Opener, cache: CacheConfig) -> None:
         self.name = config.store
         self.policy = config
+        self.missing_ttl = cache.missing_ttl
         self._access = Access(self.name, opener, config.timeout)
         self._cache = MemoryCache(self.name, cache)
         self.peek = self._cache.text

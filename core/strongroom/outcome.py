@@ -86,10 +86,19 @@ def ask(link: Link, path: str, key: str | None, wanted: Wanted) -> Outcome:
     if wanted.look and makes(link, path, blocking=wanted.blocking):
         return _not_asked(link, path)
     try:
-        answer: Reading | StrongroomError = link.read(path, key, fresh=wanted.fresh, blocking=wanted.blocking)
+        reading = link.read(path, key, fresh=wanted.fresh, blocking=wanted.blocking)
+        if _may_have_it_by_now(link, reading, wanted):
+            reading = link.read(path, key, fresh=True, blocking=wanted.blocking)
+        answer: Reading | StrongroomError = reading
     except StrongroomError as error:
         answer = error
     return _outcome(link, path, answer, wanted, started)
+
+
+def _may_have_it_by_now(link: Link, reading: Reading, wanted: Wanted) -> bool:
+    """Whether what is wanted was missing so long ago that it counts no more. Of a single key the cache knows."""
+    long_ago = reading.cached and not reading.stale and reading.age >= link.missing_ttl
+    return long_ago and wanted.take(reading.data) is MISSING
 
 
 def ask_many(link: Link, paths: Sequence[str], wanted: Wanted) -> Iterator[tuple[str, Outcome]]:

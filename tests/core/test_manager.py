@@ -228,6 +228,26 @@ def test_a_composed_url_gives_back_its_parts(user: str, password: str, name: str
     assert unquote(split.path[1:]) == name
 
 
+def test_a_url_that_was_missing_is_looked_for_again_when_an_absence_counts_no_more(
+    store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secret itself is known for longer: what counts is that the URL was missing of it."""
+    monkeypatch.setenv("STRONGROOM_CACHE_MISSING_TTL", "0.2")
+    MemoryStore.write(store, "database/connection", {"host": "h"})
+    with SecretsManager(chain=[store]) as manager:
+        for _ in range(3):
+            with pytest.raises(SecretNotFoundError):
+                manager.get_database_url()
+        assert store.reads == ["database/connection"]
+        MemoryStore.write(store, "database/connection", {"host": "h", "url": "sqlite://"})
+        time.sleep(0.25)
+        assert asyncio.run(manager.aget_database_url()) == "sqlite://"
+        assert manager.get_database_url() == "sqlite://"
+        time.sleep(0.25)
+        assert manager.get_database_url() == "sqlite://"
+        assert store.reads == ["database/connection"] * 2
+
+
 @pytest.mark.parametrize(
     ("host", "address"),
     [
