@@ -288,7 +288,8 @@ class Chain:
 
         Raises:
             ConflictError: others kept writing, or the write would hide keys that only a lower link has.
-            UnsupportedOperationError: no link of the chain can be written.
+            UnsupportedOperationError: no link of the chain can be written, or the one that is named is not asked for
+                this path.
         """
         data = conceal(data)
         data, path = check_data(path, data), check_path(path)
@@ -336,6 +337,8 @@ class Chain:
         if store is not None:
             for link in self._links:
                 if link.name == store:
+                    if not link.covers(path):
+                        raise UnsupportedOperationError(path, "its `paths` do not cover this path", store=store)
                     return link
             names = ", ".join(link.name for link in self._links)
             raise ConfigurationError(f"no store {store!r} in the chain: it has {names}")

@@ -384,6 +384,7 @@ class SecretsManager:
         Raises:
             ConflictError: others kept writing, or the new secret would hide keys that only a lower store has.
             InvalidPathError, InvalidDataError, SecretTooLargeError: it could not be stored exactly.
+            UnsupportedOperationError: no store of the chain can be written, or that one is not read for this path.
             StoreError: nobody took the write, or whether the store took it is unknown.
         """
         data = conceal(data)
@@ -413,7 +414,7 @@ class SecretsManager:
 
         Raises:
             ConfigurationError: the chain has no store of that name.
-            UnsupportedOperationError: no store of the chain, or not that one, can be written.
+            UnsupportedOperationError: no store of the chain, or not that one, can be written, or is read for this path.
         """
         return self._chain.write_target(path, store=store)
 

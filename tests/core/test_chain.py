@@ -819,6 +819,24 @@ def test_a_write_goes_to_the_store_that_is_named(chain: Chain, vault: RemoteStor
         chain.write("db", {"url": "x"}, store="nowhere")
 
 
+def test_a_store_that_is_named_is_not_changed_where_it_is_not_read(vault: RemoteStore) -> None:
+    """What its link is not asked for would be set, and then not be found."""
+    chain = Chain([link("vault", vault, paths=["app/*"]), link("env", local({}))])
+    changes: list[Callable[[], object]] = [
+        lambda: chain.write("db", {"k": "v"}, store="vault"),
+        lambda: chain.write("db", {"k": "v"}, store="vault", replace=True),
+        lambda: chain.delete("db", store="vault"),
+        lambda: chain.write_target("db", store="vault"),
+        lambda: chain.at_target("db", "vault", lambda front: front.versions("db")),
+    ]
+    for change in changes:
+        with pytest.raises(UnsupportedOperationError, match="`paths` do not cover") as caught:
+            change()
+        assert (caught.value.store, caught.value.path) == ("vault", "db")
+    assert vault.reads == []
+    assert chain.write("app/x", {"k": "v"}, store="vault") == 1
+
+
 def test_a_deletion_shows_the_lower_link_at_once(chain: Chain) -> None:
     chain.resolve("db", "url")
     chain.delete("db")
