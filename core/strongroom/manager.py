@@ -64,8 +64,8 @@ class SecretsManager:
         chain: Sequence[ChainEntry] | None = None,
         environment: str | None = None,
     ) -> None:
-        # From here on no frame holds the token in a type whose repr would show it.
-        vault_token = None if vault_token is None else SensitiveStr(vault_token)
+        # From here on no frame holds the token, or a password in an address, in a type whose repr would show it.
+        vault_url, vault_token = conceal(vault_url), conceal(vault_token)
         from strongroom import discovery
 
         stores = _named(chain or ())

@@ -687,6 +687,15 @@ def test_a_mistake_in_an_argument_shows_no_token() -> None:
     assert CANARY not in shown(caught.value)
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_a_mistake_in_an_address_shows_no_password(many: bool) -> None:
+    """It is refused, and stands in no frame."""
+    address = f"http://user:{CANARY}@vault.internal"
+    with pytest.raises(ConfigurationError) as caught:
+        SecretsManager(vault_url=[address, "https://vault.internal"] if many else address, vault_token="t")
+    assert CANARY not in shown(caught.value)
+
+
 def shown(error: BaseException) -> str:
     """The error with its traceback and the locals of every frame that is not this file's."""
     frame = error.__traceback__

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -156,6 +157,17 @@ def test_failures_are_of_writes_and_lists_too(failure, error):
             list_secrets("folder")
         with pytest.raises(error):
             set_secret("folder/app", {"key": "v"})
+
+
+def test_what_is_refused_is_shown_in_no_frame():
+    """A test that prints its locals may hold a real value."""
+    late = Slow(1, {"key": "canary-93e1"})
+    contents = {"late": late, "app": {"key": "canary-93e1", "odd": object()}, "other#key": "canary-93e1"}
+    with pytest.raises(InvalidDataError) as caught:
+        override(contents)
+    below = caught.value.__traceback__.tb_next
+    report = traceback.TracebackException(InvalidDataError, caught.value, below, capture_locals=True)
+    assert "canary-93e1" not in "".join(report.format())
 
 
 def test_missing_can_be_written():

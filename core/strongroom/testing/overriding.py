@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
 from typing import TypeAlias
@@ -18,7 +18,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.memory import MemoryStore
-from strongroom.model import Secret, Value, check_data, parse_reference
+from strongroom.model import Secret, Value, check_data, conceal, parse_reference
 from strongroom.secrets_manager import SecretsManager, configure
 from strongroom.store import SecretStore, remaining
 
@@ -43,7 +43,7 @@ class Slow:
     """
 
     seconds: float
-    data: Mapping[str, Value]
+    data: Mapping[str, Value] = field(repr=False)
 
 
 Ordered: TypeAlias = "Value | Failure | Slow"
@@ -73,6 +73,7 @@ class override:  # noqa: N801  # it is used as a function, like those of context
     """
 
     def __init__(self, contents: Mapping[str, Ordered]) -> None:
+        contents = conceal({reference: conceal(ordered) for reference, ordered in contents.items()})
         self._held: dict[str, dict[str, Value]] = {}
         self._slow: dict[str, Slow] = {}
         self._failures: dict[str, Failure] = {}
