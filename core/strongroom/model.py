@@ -423,13 +423,41 @@ def _parsed(value: Value, wanted: type) -> object:
         word = value.strip().lower()
         return True if word in _TRUE else False if word in _FALSE else None
     if wanted is int:
-        return int(value) if isinstance(value, str) or (isinstance(value, float) and value.is_integer()) else value
+        value = int(_decimal(value)) if isinstance(value, str) else value
+        return int(value) if isinstance(value, float) and value.is_integer() else value
     if wanted is float:
-        number = float(value) if isinstance(value, str | int) and not isinstance(value, bool) else value
+        value = _number(value) if isinstance(value, str) else value
+        number = float(value) if isinstance(value, int) and not isinstance(value, bool) else value
         exact = not isinstance(value, int) or number == value  # above 2^53 not every integer is a float
         return number if exact and isinstance(number, float) and math.isfinite(number) else None
     if wanted in {dict, list} and isinstance(value, str):
         import json
 
-        return from_json(json.loads(value))
+        return from_json(json.loads(value, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite))
     return value
+
+
+def _number(text: str) -> int | float:
+    """Text as an integer where it is one: as a float it might be rounded."""
+    text = _decimal(text)
+    return float(text) if any(mark in text for mark in ".eEnN") else int(text)
+
+
+def _decimal(text: str) -> str:
+    """The text itself, where it is no number to Python alone, which takes 1_000 and the digits of every script."""
+    if "_" in text or not text.isascii():
+        raise ValueError
+    return text
+
+
+def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON text in which every name stands once: of two values one would be dropped."""
+    if len(found := dict(items)) < len(items):
+        raise ValueError
+    return found
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError
+    return number
