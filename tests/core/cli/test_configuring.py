@@ -134,6 +134,23 @@ def test_what_is_wrong_with_a_store_of_no_chain_is_no_failure(command, monkeypat
 
 
 @pytest.mark.usefixtures("configured")
+def test_what_is_wrong_with_a_store_of_the_chain_hides_nothing_else(command, monkeypatch):
+    """It is when something is wrong that somebody looks. The fault is in the store's place and on stderr: code 7."""
+    monkeypatch.delenv("APP_TOKEN")
+    done = command("config", "show")
+    rows = {name: rest for name, *rest in (line.split("\t") for line in done.out.decode().splitlines())}
+    assert done.code == 7
+    assert "APP_TOKEN is not set" in rows["stores.vault"][1]
+    assert done.err == f"strongroom: {rows['stores.vault'][1]}\n"
+    assert rows["stores.memory.secrets"][0] == "**********"
+    assert rows["timeout"] == ["10.0", "the default"]
+    done = command("config", "show", "--json")
+    stores = json.loads(done.out)["stores"]
+    assert (done.code, stores["vault"]["in_chain"], stores["vault"]["fault"]) == (7, True, rows["stores.vault"][1])
+    assert stores["memory"]["fault"] is None
+
+
+@pytest.mark.usefixtures("configured")
 def test_a_variable_is_named_where_it_counts(command, monkeypatch):
     """Over the file; an option of the command line over both."""
     monkeypatch.setenv("STRONGROOM_ENVIRONMENT", "dev")
@@ -176,9 +193,9 @@ def test_a_right_configuration_is_checked_in_silence(command):
 def test_what_is_wrong_is_one_line_and_code_7(command, configured, right, wrong, named):
     """It names what is wrong, and shows no credential."""
     configured.write_text(FILE.replace(right, wrong), "utf-8")
+    assert command("config", "check").out == b""
     for done in (command("config", "check"), command("config", "show")):
-        assert (done.code, done.out) == (7, b"")
-        assert done.err.count("\n") == 1
+        assert (done.code, done.err.count("\n")) == (7, 1)
         assert named in done.err
         assert CANARY not in done.err
     done = command("config", "check", "--json")

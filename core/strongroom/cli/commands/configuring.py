@@ -38,7 +38,7 @@ class Options(NamedTuple):
     """The options of a store, or why they cannot be resolved."""
 
     settings: Mapping[str, Setting]
-    fault: str = ""
+    fault: StrongroomError | None = None
 
 
 @click.group("config", invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
@@ -60,7 +60,8 @@ def show_command(invocation: Invocation, *, as_json: bool) -> None:
 
     That is every setting, every variable of [secrets], and every option of each store. A secret option is redacted, and
     so is every table: what is in one is known to its plugin alone. Stores that are in no chain, which a migration can
-    use, come last; what is wrong with one of them is said in its place. Nothing is opened.
+    use, come last. What is wrong with a store is said in its place: exit code 7 where it is in the chain. Nothing is
+    opened.
 
     Example: strongroom --environment prod config show
     """
@@ -71,7 +72,12 @@ def show_command(invocation: Invocation, *, as_json: bool) -> None:
     elif output.is_terminal():
         output.write_table(("setting", "value", "from"), _rows(config, stores), color=not invocation.no_color)
     else:
-        output.write_rows(_rows(config, stores))
+        output.write_lines("\t".join(row) for row in _rows(config, stores))
+    # A store of no chain is no fault here: the application may well lack what only a migration needs.
+    faults = [fault for link in config.chain if (fault := stores[link.store].fault)]
+    for fault in faults:
+        output.say(str(fault))
+    click.get_current_context().exit(code_of_all(faults))
 
 
 @config_command.command("check")
@@ -140,27 +146,18 @@ def _faults(invocation: Invocation) -> list[StrongroomError]:
 
 
 def _stores(config: Config) -> dict[str, Options]:
-    """The options of each store: those that a source gives, then the plugin's own defaults. Those of the chain first.
+    """Each store with those options that a source gives, then the plugin's defaults. Those of the chain first."""
+    chain = [link.store for link in config.chain]
+    others = [name for name, store in config.stores.items() if name not in chain and store != StoreConfig.bare(name)]
+    return {name: _options(config, name) for name in (*chain, *others)}
 
-    Raises:
-        PluginError, ConfigurationError: a store of the chain is configured wrongly.
-    """
-    schemas = {plugin.name: plugin.schema.options for plugin in plugins.installed()}
-    found: dict[str, Options] = {}
-    for link in config.chain:
-        given = plugins.settings(config, link.store)
-        found[link.store] = Options({**given, **_defaults(schemas[config.store(link.store).plugin], given)})
-    for name, store in config.stores.items():
-        if name in found or store == StoreConfig.bare(name):
-            continue
-        try:
-            given = plugins.settings(config, name)
-        except (ConfigurationError, PluginError) as error:
-            # The application that is configured here may well lack what only a migration needs.
-            found[name] = Options({}, str(error))
-        else:
-            found[name] = Options({**given, **_defaults(schemas[store.plugin], given)})
-    return found
+
+def _options(config: Config, store: str) -> Options:
+    try:
+        given = plugins.settings(config, store)
+    except (ConfigurationError, PluginError) as error:
+        return Options({}, error)
+    return Options({**given, **_defaults(plugins.schema(config, store).options, given)})
 
 
 def _origin(store: StoreConfig) -> str:
@@ -188,7 +185,7 @@ def _rows(config: Config, stores: Mapping[str, Options]) -> Iterator[tuple[str, 
         about = config.store(store)
         yield f"stores.{store}.plugin", about.plugin, _origin(about)
         if options.fault:
-            yield f"stores.{store}", "", options.fault
+            yield f"stores.{store}", "", str(options.fault)
         for name, option in options.settings.items():
             yield f"stores.{store}.{name}", _text(_shown(option)), option.origin
 
@@ -230,7 +227,7 @@ def _described(config: Config, stores: Mapping[str, Options]) -> dict[str, Value
                 "plugin": config.store(store).plugin,
                 "origin": _origin(config.store(store)),
                 "in_chain": store in chain,
-                "fault": options.fault or None,
+                "fault": None if options.fault is None else str(options.fault),
                 "options": {
                     name: {
                         "value": _shown(option),
