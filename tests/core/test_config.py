@@ -180,6 +180,10 @@ class TestFile:
             ("[secrets]\nX_URL = { at = 'a#b', requird = true }", ["[secrets.X_URL] requird: unknown", '"required"?']),
             ("[secrets]\nX_URL = { at = 'a#b', default = nan }", ["[secrets.X_URL] default: must be"]),
             ("[secrets]\nX_URL = { at = 'a#b', default = 2020-01-01 }", ["[secrets.X_URL] default: must be"]),
+            (
+                "[secrets]\nX_URL = { at = 'a#b', default = 1, required = true }",
+                ["app.toml: [secrets.X_URL] required: must not be true beside `default`"],
+            ),
             ("[secrets]\nVAULT_TOKEN = 'a#b'", ["app.toml: [secrets] VAULT_TOKEN", "reserved"]),
             ("[secrets]\nONE = 'a#b'\nTWO = 'a#b'", ["app.toml: [secrets] TWO", "two variables for a#b"]),
         ],

@@ -177,6 +177,8 @@ def _secrets(table: Table) -> Iterator[tuple[str, SecretConfig]]:
             if reference is None:
                 row.fail("at", 'is missing: it says where the secret is, as "PATH#KEY"')
             default, required = _default(row), row.flag("required")
+            if required and default is not None:
+                row.fail("required", "must not be true beside `default`, which stands in where there is no such secret")
             row.close()
             path, key = _place(reference, table, variable)
             required = default is None if required is None else required
