@@ -14,8 +14,10 @@ from strongroom_aws.secrets_manager import Habits, SecretsManagerStore
 from strongroom_aws.service import Access, Service
 from strongroom_aws.tags import Tags
 
-Region: TypeAlias = Annotated[str | None, Option("the region; else that of AWS_DEFAULT_REGION or of the profile")]
-Profile: TypeAlias = Annotated[str | None, Option("the profile of ~/.aws/config; else AWS_PROFILE")]
+Region: TypeAlias = Annotated[
+    str | None, Option("the region; else that of the profile", ("AWS_DEFAULT_REGION",), place=True)
+]
+Profile: TypeAlias = Annotated[str | None, Option("the profile of ~/.aws/config; else AWS_PROFILE", place=True)]
 EndpointUrl: TypeAlias = Annotated[
     str | None, Option("the service's address, where it is not AWS's own; else AWS_ENDPOINT_URL", address=True)
 ]

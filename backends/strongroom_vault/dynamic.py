@@ -67,7 +67,7 @@ def open_vault_dynamic(
     token: Token = None,
     auth: AuthTable = None,
     namespace: Namespace = None,
-    mount: Annotated[str, Option("where the database engine is mounted")] = "database",
+    mount: Annotated[str, Option("where the database engine is mounted", place=True)] = "database",
     ca_cert: CaCert = None,
     ca_path: CaPath = None,
     client_cert: ClientCert = None,

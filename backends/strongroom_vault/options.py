@@ -22,7 +22,7 @@ AuthTable: TypeAlias = Annotated[
     dict[str, str] | None,
     Option('how to authenticate, such as { method = "approle", … }', secret=True, sent_to="url"),
 ]
-Namespace: TypeAlias = Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"))]
+Namespace: TypeAlias = Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"), place=True)]
 CaCert: TypeAlias = Annotated[
     Path | None,
     Option("authorities to trust: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), vouches_for="url"),

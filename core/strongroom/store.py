@@ -94,6 +94,8 @@ class Option:
             option that holds the address. A credential is as ambient to it as it is to the address.
         location: the LOCATION of `PLUGIN:LOCATION` on a command line gives it. Where several options say so, each but
             the last one, in their order, takes one segment of it up to a slash.
+        place: it says where the store's secrets are, as an address and a location do, such as a namespace or a region:
+            a write names it first.
     """
 
     help: str = ""
@@ -103,6 +105,7 @@ class Option:
     sent_to: str | None = None
     vouches_for: str | None = None
     location: bool = False
+    place: bool = False
 
 
 @dataclass(frozen=True)

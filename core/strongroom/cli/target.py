@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from strongroom.plugins.setting import Setting
     from strongroom.secrets_manager import SecretsManager
 
-_PLACES = ("namespace", "mount", "prefix")
-"""The options that say where on a server a store's secrets are."""
-
 
 def announce(secrets: SecretsManager, target: WriteTarget, what: str) -> None:
     """One line on stderr: what is about to be done, and to which store, at which address."""
@@ -31,14 +28,16 @@ def announce(secrets: SecretsManager, target: WriteTarget, what: str) -> None:
 
 def described(target: WriteTarget, config: Config, settings: Mapping[str, Setting]) -> str:
     """The target in words: the store, its addresses and its place there, and the environment."""
-    about = place(settings)
+    _, _, location = target.store.partition(":")
+    # What stands in the name of the store is not said again.
+    about = place({name: setting for name, setting in settings.items() if str(setting.value) != location})
     store = f"store {shown(target.store)}{f' ({about})' if about else ''}"
     named = f", environment {shown(config.environment)}" if config.environment else ""
     return f"{store}{named}{', production' if config.production else ''}"
 
 
 def place(settings: Mapping[str, Setting]) -> str:
-    """Where the secrets of a store with these options are, in words: its addresses, namespace, mount and prefix."""
+    """Where the secrets of a store with these options are, in words: its addresses, and each option that is a place."""
     return ", ".join(_about(settings))
 
 
@@ -88,5 +87,5 @@ def _about(settings: Mapping[str, Setting]) -> Iterator[str]:
         if setting.address:
             urls = setting.value if isinstance(setting.value, list) else [setting.value]
             yield " and ".join(shown(str(url)) for url in urls)
-        elif name in _PLACES:
+        elif setting.place:
             yield f"{name} {shown(str(setting.value))}"

@@ -45,7 +45,7 @@ def open_kubernetes(
     *,
     file: _File,
     namespace: Annotated[
-        str | None, Option("the namespace of the Secrets; left out, all are read, and none is written")
+        str | None, Option("the namespace of the Secrets; left out, all are read, and none is written", place=True)
     ] = None,
     encrypt_to: _Recipients = None,
     identity: _Identity = None,

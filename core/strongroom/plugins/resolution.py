@@ -107,9 +107,11 @@ def _setting(option: OptionSchema, value: object, given: Given, *, text: bool, s
     if option.option.address:
         read = _parted(read, option.hint)
     # An address with a password in it is refused, by a check whose frames may be printed.
-    secret = secret or option.option.secret or (option.option.address and _may_hold_password(read))
+    about = option.option
+    secret = secret or about.secret or (about.address and _may_hold_password(read))
     shielded = _shielded(read, secret=secret)
-    return Setting(shielded, given.origin, secret, given.rank, given.found, option.option.address)
+    place = about.place or about.location
+    return Setting(shielded, given.origin, secret, given.rank, given.found, about.address, place)
 
 
 def _parted(address: object, hint: Any) -> object:

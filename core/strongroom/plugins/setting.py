@@ -18,6 +18,7 @@ class Setting(NamedTuple):
         rank: the source's place in the order of precedence.
         found: the file that gave it, where that was found in the working directory and nobody named it.
         address: whether it holds the URL of a service, or a list of them.
+        place: whether it says where the store's secrets are, in another way than by an address.
     """
 
     value: object
@@ -26,6 +27,7 @@ class Setting(NamedTuple):
     rank: Rank
     found: str = ""
     address: bool = False
+    place: bool = False
 
     def __repr__(self) -> str:
         return f"Setting({REDACTED if self.secret else repr(self.value)}, origin={self.origin!r})"

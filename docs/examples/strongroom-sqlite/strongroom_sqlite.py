@@ -109,7 +109,9 @@ def _replace(database: sqlite3.Connection, path: str, data: Mapping[str, Value])
     return int(version)
 
 
-def open_sqlite(*, file: Annotated[Path, Option(help="the database; it is made when it is missing")]) -> SQLiteStore:
+def open_sqlite(
+    *, file: Annotated[Path, Option(help="the database; it is made when it is missing", place=True)]
+) -> SQLiteStore:
     """A store in an SQLite file."""
     try:
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite itself would let others read it

@@ -346,6 +346,28 @@ def test_a_write_says_the_server_and_the_place_on_it(command, vault, openbao, kv
     assert openbao.token not in done.err
 
 
+def test_a_write_says_the_file(command):
+    """Of a store that is one."""
+    Path("strongroom.toml").write_text('chain = ["json"]\n[stores.json]\nfile = "kept.json"\n', "utf-8")
+    done = command("set", "a", "b", piped=b"c")
+    assert done.err.splitlines()[0] == f"strongroom: writing b at a to store json (file {Path('kept.json').absolute()})"
+
+
+@pytest.mark.parametrize("plugin", ["aws-secretsmanager", "aws-ssm"])
+def test_a_write_says_the_region(command, moto, monkeypatch, plugin):
+    """Also where the surroundings say it: one account has secrets of one name in many."""
+    moto.use(monkeypatch)
+    Path("strongroom.toml").write_text(f'chain = ["{plugin}"]\n[stores.{plugin}]\nprefix = "billing"\n', "utf-8")
+    done = command("set", "a", "b", piped=b"c")
+    assert (done.code, done.err.splitlines()[0]) == (
+        0,
+        f"strongroom: writing b at a to store {plugin} (region eu-west-1, prefix billing)",
+    )
+    monkeypatch.setenv("STRONGROOM_STORES_" + plugin.replace("-", "_").upper() + "_REGION", "eu-central-1")
+    done = command("set", "a", "b", piped=b"c")
+    assert "region eu-central-1, prefix billing" in done.err
+
+
 def test_what_a_store_without_versions_cannot_undo_needs_yes(command, vault):
     """KV version 1 has none, version 2 has."""
     for version, needs_yes in ((1, True), (2, False)):
