@@ -52,8 +52,7 @@ def open_secrets_manager(
         ConfigurationError: an option is wrong, or boto3 finds no region or no such profile.
         ImportError: boto3 is not installed. Strongroom names the extra that brings it.
     """
-    if not _SHORTEST_WINDOW <= recovery_days <= _LONGEST_WINDOW:
-        raise ConfigurationError(f"recovery_days: {recovery_days} is not from {_SHORTEST_WINDOW} to {_LONGEST_WINDOW}")
+    check_secrets_manager(recovery_days=recovery_days)
     habits = Habits(fold=fold, kms_key=kms_key, recovery_days=recovery_days, force_delete=force_delete, restore=restore)
     service = _service("secretsmanager", region, profile, endpoint_url)
     if force_delete:  # what is deleted is gone for good: whoever does it is asked first, as where there are no versions
@@ -85,13 +84,32 @@ def open_parameter_store(
         ConfigurationError: an option is wrong, or boto3 finds no region or no such profile.
         ImportError: boto3 is not installed. Strongroom names the extra that brings it.
     """
+    check_parameter_store(layout=layout, tag_prefix=tag_prefix, fold=fold)
     below = _prefix(prefix.removeprefix("/"))
-    if layout == "keys" and (tag_prefix or fold != "keep"):
-        raise ConfigurationError("layout: 'keys' has neither `tag_prefix` nor `fold`, which are for 'secrets'")
     service = _service("ssm", region, profile, endpoint_url)
     if layout == "keys":
         return ParameterKeys(service, below, kms_key)
     return ParameterSecrets(service, below, kms_key, Tags(tag_prefix), fold)
+
+
+def check_secrets_manager(*, prefix: str = "", recovery_days: int = _LONGEST_WINDOW, **_: object) -> None:
+    """Looks for what is wrong with the options of `open_secrets_manager`. What boto3 would find is not looked for.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+    """
+    _prefix(prefix)
+    if not _SHORTEST_WINDOW <= recovery_days <= _LONGEST_WINDOW:
+        raise ConfigurationError(f"recovery_days: {recovery_days} is not from {_SHORTEST_WINDOW} to {_LONGEST_WINDOW}")
+
+
+def check_parameter_store(
+    *, prefix: str = "", layout: str = "keys", tag_prefix: str = "", fold: str = "keep", **_: object
+) -> None:
+    """As `check_secrets_manager`, for `open_parameter_store`."""
+    _prefix(prefix.removeprefix("/"))
+    if layout == "keys" and (tag_prefix or fold != "keep"):
+        raise ConfigurationError("layout: 'keys' has neither `tag_prefix` nor `fold`, which are for 'secrets'")
 
 
 def _service(name: str, region: str | None, profile: str | None, endpoint_url: str | None) -> Service:

@@ -8,7 +8,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 from weakref import WeakSet
 
 from strongroom.errors import (
@@ -27,7 +27,7 @@ from strongroom_vault.leases import Credentials
 from strongroom_vault.leasing import Leasing
 from strongroom_vault.lifetime import LEAST_PAUSE, now
 from strongroom_vault.mounts import check_engine
-from strongroom_vault.opening import open_session
+from strongroom_vault.opening import check_vault, open_session
 from strongroom_vault.options import (
     AuthTable,
     CaCert,
@@ -118,6 +118,12 @@ def open_vault_dynamic(
     except BaseException:
         session.close()
         raise
+
+
+def check_vault_dynamic(*, paths: Mapping[str, str], **options: Any) -> None:  # those of `open_vault_dynamic`
+    """As `check_vault` does."""
+    _places(paths)
+    check_vault(**options)
 
 
 def _places(paths: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from strongroom.errors import ConfigurationError, InvalidPathError, StrongroomError, shown
 from strongroom.model import SensitiveStr, check_path, check_prefix
@@ -92,6 +92,17 @@ def open_vault(
     token = auth = headers = None
     failure.__context__ = failure.__cause__ = None
     raise failure.with_traceback(None)
+
+
+def check_vault(*, prefix: str = "", token: str | None = None, **options: Any) -> None:  # those of `open_vault`
+    """Looks for what is wrong with the options of `open_vault`. Nothing is sent, and the lack of a token is no fault.
+
+    Raises:
+        ConfigurationError, ImportError, PluginError: as `open_vault` does without asking the server.
+    """
+    _checked("prefix", prefix, check_prefix)
+    # Who checks may well have no token, which the application gets where it runs.
+    open_session(token=token or "none", **options).close()
 
 
 def open_session(

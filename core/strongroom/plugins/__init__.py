@@ -2,8 +2,9 @@
 
 A plugin is an entry point of the group `strongroom.stores`: a callable with keyword-only, type-hinted options that
 returns a store. Those of `strongroom.importers` and `strongroom.exporters` are the same for what a migration reads and
-writes. Entry points are looked at before anything of a plugin runs, so that a name which two distributions claim is
-refused, and not the luck of the search path.
+writes; one of `strongroom.checks` looks for what is wrong with the options of the store of its name, and opens nothing.
+Entry points are looked at before anything of a plugin runs, so that a name which two distributions claim is refused,
+and not the luck of the search path.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ STORES = "strongroom.stores"
 IMPORTERS = "strongroom.importers"
 EXPORTERS = "strongroom.exporters"
 COMMANDS = "strongroom.commands"
+CHECKS = "strongroom.checks"
 
 MAX_REFERENCE_SIZE = 1 << 16
 """The largest file that `{ file = … }` reads, in bytes."""
@@ -84,28 +86,22 @@ def prepare_any(config: Config, store: str, group: str) -> Callable[[], object]:
     def open_plugin() -> object:
         given: dict[str, object] = {} if schema.mapping is None else {schema.mapping: config.mapping}
         given |= {name: setting.value for name, setting in resolve(about, schema, config, _read_file).items()}
-        fault = wrong = ""
-        checks: tuple[Check, ...] = ()
-        opened: object = None
-        try:
-            opened = opener(**given)
-        except ImportError as error:
-            fault = missing(entry_point(group, about), error)
-        except FileNotFoundError:
-            if not _is_working_directory_gone():
-                raise
-            wrong = f"{about.origin}: the working directory is gone: start in one that is there, or give whole paths"
-        except ConfigurationError as error:
-            wrong, checks = f"{about.origin}: {error}", error.checks  # the plugin knows the option, and not whose it is
-        if fault:
-            raise PluginError(fault)
-        if wrong:
-            failure = ConfigurationError(wrong)
-            failure.checks = checks
-            raise failure
-        return opened
+        return _called(opener, group, about, given)
 
     return open_plugin
+
+
+def check(config: Config, store: str) -> None:
+    """Looks for what is wrong with the options of a store, as far as that can be known without opening it.
+
+    Raises:
+        PluginError: as `prepare` does, also that a dependency is missing.
+        ConfigurationError: as `prepare` does, or the plugin's own check in `strongroom.checks`, where it has one.
+    """
+    about = config.store(store)
+    given = {name: setting.value for name, setting in settings(config, store).items()}
+    if offers(CHECKS, about.plugin):
+        _called(_load(CHECKS, about), CHECKS, about, given)
 
 
 def broken(plugin: str, opened: object, wanted: str) -> PluginError:
@@ -171,6 +167,26 @@ def _is_working_directory_gone() -> bool:
 
 def _read_file(file: Path, where: str) -> str:
     return read_text(file, where, MAX_REFERENCE_SIZE)
+
+
+def _called(opener: Opener, group: str, about: StoreConfig, given: Mapping[str, object]) -> object:
+    """What the plugin's opener or check returns for these options; a ConfigurationError names the store."""
+    fault = wrong = ""
+    checks: tuple[Check, ...] = ()
+    opened: object = None
+    try:
+        opened = opener(**given)
+    except ImportError as error:
+        fault = missing(entry_point(group, about), error)
+    except ConfigurationError as error:
+        wrong, checks = f"{about.origin}: {error}", error.checks  # the plugin knows the option, and not whose it is
+    if fault:
+        raise PluginError(fault)
+    if wrong:
+        failure = ConfigurationError(wrong)
+        failure.checks = checks
+        raise failure
+    return opened
 
 
 def _load(group: str, about: StoreConfig) -> Opener:

@@ -74,6 +74,7 @@ def _fault(address: str, production: bool) -> str | None:  # noqa: FBT001  # the
     try:
         parts = urlsplit(address)
         host = parts.hostname
+        _ = parts.port  # one that is no port is only found out here
     except ValueError:
         return "must be a URL such as https://vault.example:8200"
     if not parts.scheme or not host:

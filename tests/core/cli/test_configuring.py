@@ -205,6 +205,41 @@ def test_what_is_wrong_is_one_line_and_code_7(command, configured, right, wrong,
     assert [f"strongroom: {fault}\n" for fault in document["faults"]] == [done.err]
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ('url = "ftp://vault.example"', "url: a Vault address is like"),
+        ('url = "http://vault.example:99999"', "must be a URL"),
+        ('auth = { method = "tokn" }', "auth.method: it must be one of"),
+        ('auth = { method = "token-file", token_file = "here" }', "auth.token_file: it must be an absolute path"),
+        ('auth = { method = "token-file", path = "/here" }', "auth.path: the method 'token-file' has no such option"),
+        ('auth = { method = "cert" }', "client_cert"),
+        ('mount = "../x"', "mount: "),
+        ('prefix = "a//b"', "prefix: "),
+        ("max_retries = -1", "max_retries: it must not be below zero"),
+        ('plugin = "vault-dynamic"\npaths = {}', "paths: it names no path"),
+        ('plugin = "vault-dynamic"\npaths = { a = "b" }\nmount = "../x"', "mount: "),
+        ('plugin = "aws-secretsmanager"\nrecovery_days = 3', "recovery_days: 3 is not from"),
+        ('plugin = "aws-ssm"\ntag_prefix = "a"', "layout: "),
+        ('plugin = "aws-ssm"\nprefix = "//a"', "prefix: "),
+    ],
+)
+def test_what_a_plugin_would_refuse_is_found_without_opening_it(command, options, named):
+    """What the type of an option does not say, its plugin says; there is no server, no token and no region."""
+    url = "" if "url" in options or "aws" in options else 'url = "http://127.0.0.1:1"\n'
+    Path("strongroom.toml").write_text(f'chain = ["vault"]\n[stores.vault]\n{url}{options}\n', "utf-8")
+    done = command("config", "check")
+    assert (done.code, done.err.count("\n")) == (7, 1)
+    assert named in done.err
+    assert done.err.startswith("strongroom: ./strongroom.toml: [stores.vault]")
+
+
+def test_a_store_without_a_token_is_no_fault(command):
+    """Its application gets one where it runs."""
+    Path("strongroom.toml").write_text('chain = ["vault"]\n[stores.vault]\nurl = "http://127.0.0.1:1"\n', "utf-8")
+    assert command("config", "check") == (0, b"", "")
+
+
 def test_each_store_that_is_wrong_has_its_line(command, configured):
     """One is not hidden by the other."""
     configured.write_text(

@@ -139,8 +139,8 @@ def _faults(invocation: Invocation) -> list[StrongroomError]:
     found: list[StrongroomError] = []
     for link in config.chain:
         try:
-            plugins.settings(config, link.store)
-        except (ConfigurationError, PluginError) as error:
+            plugins.check(config, link.store)
+        except StrongroomError as error:
             found.append(error)
     return found
 
