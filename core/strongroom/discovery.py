@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from strongroom.config import Ambient, Config, Rank
@@ -74,6 +74,23 @@ def load(
     return build(arguments, variables, file, ambient)
 
 
+def load_others(*, config_file: Path | None = None, environment: str | None = None) -> Iterator[Config]:
+    """What the file says for each environment that `load` would not select, and no other source.
+
+    Raises:
+        ConfigurationError: the file is wrong.
+    """
+    variables = read_variables(os.environ)
+    path, source, found = _place(config_file, variables, Path())
+    document: Mapping[str, object] = _document(path, source) if os.path.lexists(path) else {}
+    selected = environment or variables.environment or document.get("environment")
+    named = document.get("environments")
+    for name in named if isinstance(named, Mapping) else ():
+        if name != selected:
+            file = read_file(document, source, environment=str(name), found=found, folder=path.parent.absolute())
+            yield build(Arguments(), Variables(), file, ())
+
+
 def environments(config_file: Path) -> tuple[str, ...]:
     """The names of the file's environments, as `load` would find them.
 
@@ -98,15 +115,19 @@ def named_file(name: str) -> Path:
 
 
 def _file(config_file: Path | None, environment: str | None, variables: Variables, folder: Path) -> FileConfig:
-    named = config_file or (named_file(variables.config) if variables.config else None)
-    path = named or folder / FILE_NAME
+    path, source, found = _place(config_file, variables, folder)
     selected = environment or variables.environment
     # A link that leads nowhere was put there by somebody: it is an error, and not the same as no file.
-    if named is None and not os.path.lexists(path):
-        return read_file({}, f"./{FILE_NAME}", environment=selected)
-    source = str(path) if named else f"./{FILE_NAME}"
+    if found and not os.path.lexists(path):
+        return read_file({}, source, environment=selected)
     document = _document(path, source)
-    return read_file(document, source, environment=selected, found=named is None, folder=path.parent.absolute())
+    return read_file(document, source, environment=selected, found=found, folder=path.parent.absolute())
+
+
+def _place(config_file: Path | None, variables: Variables, folder: Path) -> tuple[Path, str, bool]:
+    """The file, its name for messages, and whether nobody named it, so that it is looked for in the folder."""
+    named = config_file or (Path(variables.config).expanduser() if variables.config else None)
+    return (named, str(named), False) if named else (folder / FILE_NAME, f"./{FILE_NAME}", True)
 
 
 def _document(path: Path, source: str) -> SensitiveDict:

@@ -156,7 +156,9 @@ class TestMissing:
     def test_a_plugin_that_is_not_installed(self):
         """What is installed is listed, and a near miss is named."""
         message = refusal("memroy")
-        assert message.startswith('The store memroy: there is no plugin memroy; did you mean "memory"?')
+        assert message.startswith(
+            'the argument chain: [chain[0]] store memroy: there is no plugin memroy; did you mean "memory"?'
+        )
         assert "vault" in message
 
     def test_a_plugin_of_the_file_is_named_with_its_table(self):

@@ -43,6 +43,12 @@ class Invocation(NamedTuple):
 
         return discovery.load(config_file=self.config_file, environment=self.environment)
 
+    def load_others(self) -> list[Config]:
+        """What the file says for each of its other environments."""
+        from strongroom import discovery
+
+        return list(discovery.load_others(config_file=self.config_file, environment=self.environment))
+
 
 def completed(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
     """For `shell_complete=`: what completes a word of this kind, one of `completion.KINDS`, imported on Tab only."""

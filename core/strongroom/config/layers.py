@@ -123,7 +123,11 @@ def _chain(
 def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig) -> dict[str, StoreConfig]:
     """Every store that is configured, is in the chain, or needs no table, with its variables laid over it."""
     stores = dict(file.stores)
-    for name in (*(link.store for link in chain), VAULT, *FALLBACKS):
+    for link in chain:
+        bare = StoreConfig.bare(link.store)
+        where = link.origins.get("store")
+        stores.setdefault(link.store, replace(bare, origin=f"{where} {link.store}") if where else bare)
+    for name in (VAULT, *FALLBACKS):
         stores.setdefault(name, StoreConfig.bare(name))
     # A variable for a store that another environment has is no mistake, and changes nothing here.
     for name, options in variables.options({*stores, *file.other_stores}).items():

@@ -17,7 +17,7 @@ from strongroom.config import Config, StoreConfig
 from strongroom.errors import Check, ConfigurationError, PluginError
 from strongroom.plugins.distributions import by_name, described, entry_point, missing
 from strongroom.plugins.options import Schema, read_schema
-from strongroom.plugins.resolution import resolve
+from strongroom.plugins.resolution import check_written, resolve
 from strongroom.plugins.setting import Setting
 from strongroom.small_file import read_text
 from strongroom.store import SecretStore
@@ -167,6 +167,16 @@ def _is_working_directory_gone() -> bool:
 
 def _read_file(file: Path, where: str) -> str:
     return read_text(file, where, MAX_REFERENCE_SIZE)
+
+
+def check_elsewhere(config: Config, store: str) -> None:
+    """Looks for what is wrong with the options of a store as they are written, for surroundings that are not these.
+
+    Raises:
+        PluginError: the plugin is not installed, is claimed by two distributions, or is broken.
+        ConfigurationError: as `resolution.check_written` does.
+    """
+    check_written(config.store(store), schema(config, store), production=config.production)
 
 
 def _called(opener: Opener, group: str, about: StoreConfig, given: Mapping[str, object]) -> object:

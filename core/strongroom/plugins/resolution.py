@@ -36,11 +36,7 @@ def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadF
             not allowed; or an ambient credential would go to an address that only a file found in the working
             directory gave.
     """
-    for name, given in store.options.items():
-        if name not in schema.options:
-            raise ConfigurationError(
-                f"{given.origin}: the plugin {store.plugin} has no option {name}; {suggest(name, schema.options)}"
-            )
+    _check_known(store, schema)
     chosen = dict(_chosen(store, schema))
     settings: dict[str, Setting] = {}
     for name, option in schema.options.items():
@@ -53,6 +49,28 @@ def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadF
             raise ConfigurationError(f"{store.origin}: the option {name} is missing: it is {option.words}{instead}")
     check(store, schema, settings, production=config.production)
     return settings
+
+
+def check_written(store: StoreConfig, schema: Schema, *, production: bool) -> None:
+    """Looks for what is wrong with the options as they are written, wherever they will be used.
+
+    No reference is followed, and what the surroundings may give there is not missing.
+
+    Raises:
+        ConfigurationError: an option is unknown or of a wrong type, or an address is not allowed.
+    """
+    _check_known(store, schema)
+    written = {name: given for name, given in store.options.items() if not _has_reference(given.value)}
+    settings = {name: _setting(schema.options[name], given.value, given, text=False) for name, given in written.items()}
+    check(store, schema, settings, production=production)
+
+
+def _check_known(store: StoreConfig, schema: Schema) -> None:
+    for name, given in store.options.items():
+        if name not in schema.options:
+            raise ConfigurationError(
+                f"{given.origin}: the plugin {store.plugin} has no option {name}; {suggest(name, schema.options)}"
+            )
 
 
 def _chosen(store: StoreConfig, schema: Schema) -> Iterator[tuple[str, Given]]:
@@ -154,6 +172,12 @@ def _reference(value: object) -> tuple[str, str] | None:
         if what in {"env", "file"} and isinstance(name, str) and name:
             return what, str(name)
     return None
+
+
+def _has_reference(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return _reference(value) is not None or any(map(_has_reference, value.values()))
+    return isinstance(value, list) and any(map(_has_reference, value))
 
 
 class _References:

@@ -28,7 +28,7 @@ def check(store: StoreConfig, schema: Schema, settings: Mapping[str, Setting], *
             for other, trust in settings.items():
                 if trust.value and schema.options[other].option.vouches_for == option.sent_to:
                     _check_ambient(store, name, setting, trust, f"whomever {other} of {{}} trusts")
-    if production and store.plugin == DOTENV:
+    if production and store.plugin == DOTENV and ("file" in settings or "file" not in store.options):
         _check_dotenv(store, settings.get("file"))
 
 

@@ -240,6 +240,45 @@ def test_a_store_without_a_token_is_no_fault(command):
     assert command("config", "check") == (0, b"", "")
 
 
+@pytest.mark.parametrize(
+    ("prod", "named"),
+    [
+        (
+            'chain = ["nope", "env"]',
+            "./strongroom.toml: [environments.prod.chain[0]] store nope: there is no plugin nope",
+        ),
+        ('chain = ["vault"]\n[environments.prod.stores.vault]\ntokn = "x"', "[environments.prod.stores.vault] tokn"),
+        ('chain = ["vault"]\n[environments.prod.stores.vault]\nurl = 5', "[environments.prod.stores.vault] url"),
+        ('chain = ["vault"]\n[environments.prod.stores.vault]\nurl = "http://vault.example"', "is not https"),
+        ('chain = ["dotenv"]', "production reads no ./.env"),
+        ('[environments.prod.stores.vault]\nprefix = "{enviroment}"', "has a placeholder in braces"),
+    ],
+)
+def test_the_environments_that_are_not_selected_are_checked(command, prod, named):
+    """A mistake in production's table shows in development, where its variables and files are not."""
+    text = f'environment = "dev"\n[environments.dev]\nchain = ["env"]\n[environments.prod]\nproduction = true\n{prod}\n'
+    file = Path("strongroom.toml")
+    file.write_text(text, "utf-8")
+    done = command("config", "check")
+    assert (done.code, done.err.count("\n")) == (7, 1)
+    assert named in done.err
+    file.write_text(
+        text.replace(
+            prod,
+            """chain = ["vault", { store = "files" }, "dotenv"]
+[environments.prod.stores.vault]
+url = { env = "NOT_HERE" }
+auth = { method = "token", token = { file = "/not/here" } }
+[environments.prod.stores.files]
+root = "/not/here"
+[environments.prod.stores.dotenv]
+file = { env = "NOT_HERE" }
+""",
+        )
+    )
+    assert command("config", "check") == (0, b"", "")
+
+
 def test_each_store_that_is_wrong_has_its_line(command, configured):
     """One is not hidden by the other."""
     configured.write_text(

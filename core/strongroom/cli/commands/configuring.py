@@ -86,6 +86,8 @@ def show_command(invocation: Invocation, *, as_json: bool) -> None:
 def check_command(invocation: Invocation, *, as_json: bool) -> None:
     """Check the configuration and the options of every store of the chain, without opening one.
 
+    So are the chains of the environments that are not selected, as far as they do not depend on where they are used.
+
     It prints nothing where all is well, else a line for each fault that names the file, the table and the key: exit
     code 7.
 
@@ -133,16 +135,18 @@ def settings(config: Config) -> dict[str, Stated]:
 def _faults(invocation: Invocation) -> list[StrongroomError]:
     """What is wrong: with what is read first, since nothing else is known then, or with the stores, one each."""
     try:
-        config = invocation.load()
+        config, others = invocation.load(), invocation.load_others()
     except ConfigurationError as error:
         return [error]
-    found: list[StrongroomError] = []
-    for link in config.chain:
+    checks = [(plugins.check, config, link.store) for link in config.chain]
+    checks += [(plugins.check_elsewhere, other, link.store) for other in others for link in other.chain]
+    found: dict[str, StrongroomError] = {}
+    for check, configuration, store in checks:
         try:
-            plugins.check(config, link.store)
+            check(configuration, store)
         except StrongroomError as error:
-            found.append(error)
-    return found
+            found.setdefault(str(error), error)  # what several environments share is wrong once
+    return list(found.values())
 
 
 def _stores(config: Config) -> dict[str, Options]:
