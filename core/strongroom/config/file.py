@@ -10,7 +10,7 @@ from typing import NamedTuple
 from strongroom.config import LinkConfig, Rank, SecretConfig, StoreConfig
 from strongroom.config.chain import NAME, NAME_RULE, read_chain
 from strongroom.config.document import Table, kind, shown_key, suggest
-from strongroom.config.stores import OptionReader, read_store
+from strongroom.config.stores import OptionReader, has_placeholder, read_store
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
 from strongroom.model import Value, check_data, check_key, check_path, parse_reference
 
@@ -34,6 +34,7 @@ class FileConfig:
         chain: the links, or None where the file has no chain.
         other_stores: the stores that have a table in some environment.
         source: the file's name, for messages.
+        heeds_environment: whether it has environments, or `{environment}` in its stores.
         origins: setting to where in the file it is, as `Config.origins` has it.
     """
 
@@ -46,6 +47,7 @@ class FileConfig:
     chain: tuple[LinkConfig, ...] | None = None
     other_stores: frozenset[str] = frozenset()
     source: str = ""
+    heeds_environment: bool = False
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -96,6 +98,7 @@ def read_file(
         chain=_chain(base, level),
         other_stores=frozenset(name for other in environments.values() for name in other.stores),
         source=source,
+        heeds_environment=bool(environments) or has_placeholder(document.get("stores")),
         origins={**base.origins, **(level.origins if level else {})},
     )
 

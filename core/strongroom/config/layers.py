@@ -72,8 +72,15 @@ def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient:
         ambient: the process's own variables, then those of `./.env`; production has only the first.
 
     Raises:
-        ConfigurationError: names the source and what is wrong with it.
+        ConfigurationError: names the source and what is wrong with it; or an environment is selected that changes
+            nothing.
     """
+    # A chain in code is no file's, and what it is in each environment is the code's to say.
+    if file.environment and not file.heeds_environment and arguments.chain is None:
+        raise ConfigurationError(
+            f"The environment {file.environment} is selected, and {file.source} is not there, or has neither "
+            "environments nor {environment}"
+        )
     chain = _chain(arguments, variables, file, ambient)
     stores = _stores(chain, variables, file)
     if said := arguments.options():

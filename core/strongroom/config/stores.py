@@ -17,6 +17,15 @@ _PLACEHOLDER = "{environment}"
 _ANY_PLACEHOLDER = re.compile(r"\{[A-Za-z_]+\}")
 
 
+def has_placeholder(value: object) -> bool:
+    """Whether `{environment}` stands in it, all the way down."""
+    if isinstance(value, Mapping):
+        return any(map(has_placeholder, value.values()))
+    if isinstance(value, list):
+        return any(map(has_placeholder, value))
+    return isinstance(value, str) and _PLACEHOLDER in value
+
+
 class OptionReader(NamedTuple):
     """How the options of a store are read from this file.
 
