@@ -126,7 +126,7 @@ def _file(config_file: Path | None, environment: str | None, variables: Variable
 
 def _place(config_file: Path | None, variables: Variables, folder: Path) -> tuple[Path, str, bool]:
     """The file, its name for messages, and whether nobody named it, so that it is looked for in the folder."""
-    named = config_file or (Path(variables.config).expanduser() if variables.config else None)
+    named = config_file or (named_file(variables.config) if variables.config else None)
     return (named, str(named), False) if named else (folder / FILE_NAME, f"./{FILE_NAME}", True)
 
 

@@ -280,7 +280,9 @@ def check_data(path: str, data: Mapping[str, Value]) -> SensitiveDict:
         InvalidDataError: names the key, never the value: a type that is not a `Value`, a number that is not finite, a
             lone surrogate, a key that is not a string, or more than `MAX_DEPTH` levels.
     """
-    kind, data = type(data).__name__, conceal(data)
+    # Of ours, which redact, the name of the class that was given is the base's.
+    kind = next(base.__name__ for base in type(data).__mro__ if base.__module__ != __name__)
+    data = conceal(data)
     if not isinstance(data, Mapping):
         raise InvalidDataError(path, f"a secret is a mapping of keys to values, not {kind}")
     if not data:
@@ -396,7 +398,11 @@ def convert(value: Value, wanted: type[_T], path: str, key: str) -> _T:
 
     Raises:
         InvalidDataError: the stored value is not of that type. The message does not show it.
+        TypeError: `wanted` is no class.
     """
+    if not isinstance(wanted, type):
+        value = None
+        raise TypeError("as_ is one of str, bytes, int, float, bool, dict, list and object")
     if wanted is object:
         return cast("_T", value)
     converted = _converted(value, wanted, path, key)

@@ -136,6 +136,20 @@ def test_as_without_a_key_is_a_mistake_of_the_caller(manager: SecretsManager) ->
         wrong.get_secret("types", as_=int)
 
 
+@pytest.mark.parametrize("wanted", ["int", list[str]])
+def test_as_something_that_is_no_class_is_a_mistake_of_the_caller(manager: SecretsManager, wanted: Any) -> None:
+    """The message says what there is."""
+    with pytest.raises(TypeError, match="as_ is one of str, bytes, int"):
+        manager.get_secret("types", "list", as_=wanted)
+
+
+def test_a_value_in_the_place_of_a_secret_is_told_by_the_name_that_its_writer_knows(manager: SecretsManager) -> None:
+    """Not by that of the class which hides it."""
+    wrong: Any = manager
+    with pytest.raises(InvalidDataError, match=r"not str\)$"):
+        wrong.set_secret("types", "canary")
+
+
 def test_a_default_answers_a_confirmed_absence_only(manager: SecretsManager, store: RemoteStore) -> None:
     assert manager.get_secret("nowhere", "key", default=None) is None
     assert manager.get_secret("nowhere", default="x") == "x"

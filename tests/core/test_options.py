@@ -42,6 +42,7 @@ def opener(
     trust_all: Annotated[bool, Option(ambient=("VAULT_SKIP_VERIFY",), vouches_for="url")] = False,
     kv: Literal["auto", 1, 2] = "auto",
     labels: dict[str, str] | None = None,
+    groups: dict[str, dict[str, str]] | None = None,
     mapping: EnvironmentMapping,
 ) -> object:
     """Takes an option of every type."""
@@ -119,6 +120,7 @@ class TestSchema:
             "trust_all": "true or false",
             "kv": 'one of "auto", 1, 2',
             "labels": "a table of strings",
+            "groups": "a table of tables",
         }
         assert [name for name, option in SCHEMA.options.items() if option.required] == ["url"]
         assert SCHEMA.options["retries"].default == 2
@@ -366,6 +368,7 @@ class TestResolution:
             (f"retries = '{CANARY}'", ["[stores.vault] retries: the option retries must be an integer, not a string"]),
             ("verify = 5", ["the option verify must be true or false or a file's path, not an integer"]),
             (f"kv = '{CANARY}'", ['must be one of "auto", 1, 2']),
+            (f"groups = {{ a = '{CANARY}' }}", ["the option groups must be a table of tables, not a table"]),
             (f"labels = {{ a = 5, b = '{CANARY}' }}", ["the option labels must be a table of strings, not a table"]),
             ("mapping = 'x'", ["has no option mapping"]),
             ("token = { env = 'UNSET' }", ["[stores.vault] token: the environment variable UNSET is not set"]),

@@ -112,7 +112,7 @@ class TestPrepare:
         monkeypatch.chdir(gone)
         openers = [prepare(plugin, **options), prepare(plugin, **dict.fromkeys(options or ["file"], tmp_path / "x"))]
         gone.rmdir()
-        with pytest.raises(ConfigurationError, match=f"The store {plugin}: the working directory is gone: "):
+        with pytest.raises(ConfigurationError, match=f"store {plugin}: the working directory is gone: "):
             openers[0]()
         openers[1]().close()
 

@@ -9,11 +9,13 @@ and not the luck of the search path.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from strongroom.config import Config, StoreConfig
+from strongroom.config import Config, Rank, StoreConfig
 from strongroom.errors import Check, ConfigurationError, PluginError
 from strongroom.plugins.distributions import by_name, described, entry_point, missing
 from strongroom.plugins.options import Schema, read_schema
@@ -84,9 +86,8 @@ def prepare_any(config: Config, store: str, group: str) -> Callable[[], object]:
     resolve(about, schema, config, _read_file)
 
     def open_plugin() -> object:
-        given: dict[str, object] = {} if schema.mapping is None else {schema.mapping: config.mapping}
-        given |= {name: setting.value for name, setting in resolve(about, schema, config, _read_file).items()}
-        return _called(opener, group, about, given)
+        mapping = {} if schema.mapping is None else {schema.mapping: config.mapping}
+        return _called(partial(opener, **mapping), group, about, resolve(about, schema, config, _read_file))
 
     return open_plugin
 
@@ -99,7 +100,7 @@ def check(config: Config, store: str) -> None:
         ConfigurationError: as `prepare` does, or the plugin's own check in `strongroom.checks`, where it has one.
     """
     about = config.store(store)
-    given = {name: setting.value for name, setting in settings(config, store).items()}
+    given = settings(config, store)
     if offers(CHECKS, about.plugin):
         _called(_load(CHECKS, about), CHECKS, about, given)
 
@@ -179,17 +180,21 @@ def check_elsewhere(config: Config, store: str) -> None:
     check_written(config.store(store), schema(config, store), production=config.production)
 
 
-def _called(opener: Opener, group: str, about: StoreConfig, given: Mapping[str, object]) -> object:
-    """What the plugin's opener or check returns for these options; a ConfigurationError names the store."""
+def _called(opener: Opener, group: str, about: StoreConfig, given: Mapping[str, Setting]) -> object:
+    """What the plugin's opener or check returns for these options; a ConfigurationError names where they come from."""
     fault = wrong = ""
     checks: tuple[Check, ...] = ()
     opened: object = None
     try:
-        opened = opener(**given)
+        opened = opener(**{name: setting.value for name, setting in given.items()})
     except ImportError as error:
         fault = missing(entry_point(group, about), error)
+    except FileNotFoundError:
+        if not _is_working_directory_gone():
+            raise
+        wrong = f"{about.origin}: the working directory is gone: start in one that is there, or give whole paths"
     except ConfigurationError as error:
-        wrong, checks = f"{about.origin}: {error}", error.checks  # the plugin knows the option, and not whose it is
+        wrong, checks = f"{_origin(str(error), about, given)}: {error}", error.checks
     if fault:
         raise PluginError(fault)
     if wrong:
@@ -197,6 +202,14 @@ def _called(opener: Opener, group: str, about: StoreConfig, given: Mapping[str, 
         failure.checks = checks
         raise failure
     return opened
+
+
+def _origin(fault: str, about: StoreConfig, given: Mapping[str, Setting]) -> str:
+    """Where the option comes from that a plugin's words begin with: the plugin knows that, and not whose it is."""
+    setting = given.get(re.split("[.:]", fault, maxsplit=1)[0])
+    if setting is None or setting.rank in {Rank.FILE, Rank.FILE_ENVIRONMENT}:
+        return about.origin
+    return setting.origin
 
 
 def _load(group: str, about: StoreConfig) -> Opener:

@@ -21,7 +21,15 @@ _SCALARS: Mapping[object, str] = {
     Path: "a file's path",
     type(None): "nothing",
 }
-_PLURALS: Mapping[object, str] = {str: "strings", int: "integers", float: "numbers", bool: "booleans", Path: "paths"}
+_PLURALS: Mapping[object, str] = {
+    str: "strings",
+    int: "integers",
+    float: "numbers",
+    bool: "booleans",
+    Path: "paths",
+    dict: "tables",
+    list: "lists",
+}
 
 
 class OptionSchema(NamedTuple):
@@ -136,6 +144,7 @@ def _words(hint: Any) -> str:
         return "one of " + ", ".join(f'"{item}"' if isinstance(item, str) else str(item) for item in get_args(hint))
     for container, words in ((list, "a list"), (dict, "a table")):
         if container in {hint, get_origin(hint)}:
-            of = _PLURALS.get((get_args(hint) or (None,))[-1])
+            item = (get_args(hint) or (None,))[-1]
+            of = _PLURALS.get(get_origin(item) or item)
             return f"{words} of {of}" if of else words
     return " or ".join(_words(member) for member in members(hint) if member is not type(None))

@@ -234,6 +234,17 @@ def test_what_a_plugin_would_refuse_is_found_without_opening_it(command, options
     assert done.err.startswith("strongroom: ./strongroom.toml: [stores.vault]")
 
 
+def test_a_variable_is_blamed_for_what_it_says(command, monkeypatch):
+    """The file is right, and says so."""
+    Path("strongroom.toml").write_text('chain = ["vault"]\n[stores.vault]\nurl = "http://127.0.0.1:1"\n', "utf-8")
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_AUTH", '{"method": "tokn"}')
+    for arguments in (("config", "check"), ("get", "a", "b")):
+        done = command(*arguments)
+        assert done.code == 7
+        assert "the environment variable STRONGROOM_STORES_VAULT_AUTH: auth.method: it must be one of" in done.err
+        assert "strongroom.toml" not in done.err
+
+
 def test_a_store_without_a_token_is_no_fault(command):
     """Its application gets one where it runs."""
     Path("strongroom.toml").write_text('chain = ["vault"]\n[stores.vault]\nurl = "http://127.0.0.1:1"\n', "utf-8")

@@ -73,7 +73,7 @@ def test_stores_lists_each_plugin_with_its_options(command):
     plugin, abilities, option = done.out.decode().splitlines()
     assert plugin.split("\t")[0] == "memory"
     assert plugin.split("\t")[2].startswith("strongroom ")
-    assert option.split("\t")[:2] == ["  secrets", "a table"]
+    assert option.split("\t")[:2] == ["  secrets", "a table of tables"]
     assert abilities.split("\t")[:2] == ["", "can be"]
     assert {"writable", "versioned"} <= set(abilities.split("\t")[2].split(", "))
 

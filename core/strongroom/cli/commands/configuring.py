@@ -72,7 +72,7 @@ def show_command(invocation: Invocation, *, as_json: bool) -> None:
     elif output.is_terminal():
         output.write_table(("setting", "value", "from"), _rows(config, stores), color=not invocation.no_color)
     else:
-        output.write_lines("\t".join(row) for row in _rows(config, stores))
+        output.write_rows(_rows(config, stores))
     # A store of no chain is no fault here: the application may well lack what only a migration needs.
     faults = [fault for link in config.chain if (fault := stores[link.store].fault)]
     for fault in faults:
