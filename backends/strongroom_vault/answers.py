@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.model import SensitiveDict
+from strongroom_vault.contents import TOO_DEEP
 from strongroom_vault.errors import VaultAuthenticationError, VaultUnsureError
 from strongroom_vault.exchange import Reply, may_be_applied
 
@@ -42,12 +44,17 @@ def document(reply: Reply, *, parse_int: Callable[[str], float] | None = None) -
     Args:
         reply: what came.
         parse_int: what to make of an integer's digits.
+
+    Raises:
+        InvalidDataError: it is nested too deeply to be read, as a secret may be that the server took.
     """
     try:
-        parsed = _decoder(parse_int).decode(reply.body.decode())
-    except (ValueError, RecursionError):
+        with suppress(RecursionError):
+            parsed = _decoder(parse_int).decode(reply.body.decode())
+            return SensitiveDict(parsed) if isinstance(parsed, dict) else None
+    except ValueError:
         return None
-    return SensitiveDict(parsed) if isinstance(parsed, dict) else None
+    raise InvalidDataError(reason=TOO_DEEP)
 
 
 def member(parent: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] | None:
@@ -73,6 +80,20 @@ def deleted_version(reply: Reply) -> int | None:
         return None
     version = metadata.get("version")
     return version if isinstance(version, int) else None
+
+
+def version_in(content: Mapping[str, Any] | None) -> tuple[int, Mapping[str, Any], Mapping[str, Any]] | None:
+    """Number, data and metadata of the version that is the `data` of a reply; None where that is something else.
+
+    A client may write `null` for the data, which the server gives back: a secret without a key, as `{}` is.
+    """
+    data, metadata = member(content, "data"), member(content, "metadata")
+    if content is not None and content.get("data", False) is None:
+        data = SensitiveDict()
+    version = None if metadata is None else metadata.get("version")
+    if data is None or metadata is None or not isinstance(version, int):
+        return None
+    return version, data, metadata
 
 
 def malformed(path: str | None, place: str) -> StoreUnavailableError:

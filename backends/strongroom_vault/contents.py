@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
@@ -18,6 +19,9 @@ MAX_SIZE = 1024 * 1024 - 512
 Raft refuses an entry above 1 MiB with HTTP 500. Measured on OpenBao 2.7.2, the data of a version 2 secret can be
 1,048,357 bytes, the rest being its metadata and encryption; the length of the path does not count.
 """
+
+TOO_DEEP = "it is nested too deeply to be read"
+"""Why data is invalid that the server took from somebody else."""
 
 # The server escapes these for HTML: `<` takes six bytes as \u003c, and each line separator six instead of three.
 _ESCAPED = {"<": 5, ">": 5, "&": 5, "\u2028": 3, "\u2029": 3}
@@ -52,8 +56,14 @@ def prepared(path: str, data: Mapping[str, Value]) -> SensitiveDict:
 
 
 def restored(form: Mapping[str, Any]) -> SensitiveDict:
-    """The data that `prepared` made this of. Each key is for itself: no key's name makes a secret anything else."""
-    return SensitiveDict((key, from_json(value)) for key, value in form.items())
+    """The data that `prepared` made this of. Each key is for itself: no key's name makes a secret anything else.
+
+    Raises:
+        InvalidDataError: it is nested too deeply to be read, as a secret may that somebody else wrote.
+    """
+    with suppress(RecursionError):
+        return SensitiveDict((key, from_json(value)) for key, value in form.items())
+    raise InvalidDataError(reason=TOO_DEEP)
 
 
 def stored_number(digits: str) -> float:

@@ -7,10 +7,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError
+from strongroom.errors import ConflictError, InvalidDataError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.model import Secret, SensitiveDict, Value, Version
 from strongroom.store import CheckedItems
-from strongroom_vault.answers import deleted_version, is_absent, malformed, member
+from strongroom_vault.answers import deleted_version, is_absent, malformed, version_in
 from strongroom_vault.contents import prepared, restored, stored_number
 from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.exchange import Reply
@@ -100,8 +100,9 @@ class VaultKV2(VaultKV2Metadata):
         """Deletes the newest version. The server answers alike whether there was one, so that it is read first.
 
         Where the token may delete and not read, it is deleted all the same, and one that is not there without a word.
+        So is one whose data cannot be read.
         """
-        with suppress(PermissionDeniedError):
+        with suppress(PermissionDeniedError, InvalidDataError):
             self.read(path)
         ask = self._api.delete_latest_version_of_secret(path=self._full(path), mount_point=self._session.mount)
         confirm(send(self._session, ask), path, self._session, lambda: deleted_version(self._get(path)) is not None)
@@ -110,11 +111,10 @@ class VaultKV2(VaultKV2Metadata):
         """The version that a reply to a read holds."""
         if (gone := deleted_version(reply)) is not None:
             raise SecretNotFoundError(path, f"version {gone} is deleted")
-        content = self._content(reply, path, stored_number)
-        data, metadata = member(content, "data"), member(content, "metadata")
-        version = None if metadata is None else metadata.get("version")
-        if data is None or metadata is None or not isinstance(version, int):
+        found = version_in(self._content(reply, path, stored_number))
+        if found is None:
             raise malformed(path, self._session.place)
+        version, data, metadata = found
         created = moment(metadata.get("created_time"))
         return Secret(path, restored(data), version=version, created=created, metadata=labels(metadata))
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from strongroom.errors import ConflictError, StrongroomError
 from strongroom.model import SensitiveDict
-from strongroom_vault.answers import deleted_version, document, is_absent, malformed, member
+from strongroom_vault.answers import deleted_version, document, is_absent, malformed, member, version_in
 from strongroom_vault.consistency import asking_the_active_node
 from strongroom_vault.contents import stored_number
 from strongroom_vault.errors import VaultUnsureError
@@ -170,11 +170,10 @@ class Write:
             return Newest(gone, live=False)
         if reply.status != 200:
             raise self._session.failure(reply, self._path)
-        content = member(document(reply, parse_int=stored_number), "data")
-        version, form = (member(content, "metadata") or {}).get("version"), member(content, "data")
-        if not isinstance(version, int) or form is None:
+        found = version_in(member(document(reply, parse_int=stored_number), "data"))
+        if found is None:
             raise malformed(self._path, self._session.place)
-        return Newest(version, live=True, form=form)
+        return Newest(found[0], live=True, form=found[1])
 
     def _made(self, newest: Newest, doubted: int | None, doubt: VaultUnsureError) -> int | None:
         """The version that a write in doubt made; None where it made none yet. Raises the doubt where nobody knows."""
@@ -196,9 +195,10 @@ class Write:
         try:
             with asking_the_active_node():
                 reply = self._session.request(*self._read_ask(version))
+                found = version_in(member(document(reply, parse_int=stored_number), "data"))
         except StrongroomError:
             return None
-        return member(member(document(reply, parse_int=stored_number), "data"), "data")
+        return None if found is None else found[1]
 
 
 def same(one: object, other: object) -> bool:

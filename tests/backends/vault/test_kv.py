@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from strongroom.errors import (
     SecretTooLargeError,
 )
 from strongroom.front import Front
+from strongroom.model import Secret
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.opening import open_vault
 
@@ -113,6 +115,40 @@ def test_version_that_is_not_this_stores_is_a_conflict(open_front, kv2):
         front.write_if("app", {"k": "v"}, "a-uuid")
     with pytest.raises(SecretNotFoundError):
         front.read("app")
+
+
+def test_secret_that_somebody_wrote_as_null_is_one_without_a_key(openbao, open_front, kv2):
+    """The engine takes it. It says nothing against the store, and can be written over, rolled back and deleted."""
+    front = open_front(kv2)
+    front.write("app", {"k": "1"})
+    openbao.call("POST", f"{kv2}/data/app", {"data": None})
+    assert [front.read("app").data, dict(front.read_many(["app"]))["app"].data] == [{}, {}]
+    assert front.write_if("app", dict(front.read_version("app", 1).data), 2) == 3
+    openbao.call("POST", f"{kv2}/data/app", {"data": None})
+    openbao.call("POST", f"{kv2}/metadata/app", {"cas_required": True})
+    assert front.write("app", {"k": "2"}) == 5
+    openbao.call("POST", f"{kv2}/data/app", {"data": None, "options": {"cas": 5}})
+    front.delete("app")
+    with pytest.raises(SecretNotFoundError):
+        front.read("app")
+
+
+@pytest.mark.parametrize("levels", [600, 5000])
+def test_secret_that_is_nested_too_deeply_is_invalid_data_and_no_outage(own_openbao, levels):
+    """The engine takes it. It can be written over and deleted, and the rest of a batch is read."""
+    front = Front(open_vault(url=own_openbao.url, token=own_openbao.token), "vault")
+    front.write("app", {"k": "v"})
+    body = b'{"data":{"k":' + b"[" * levels + b"]" * levels + b"}}"
+    for undo in (lambda: front.delete("deep"), lambda: front.write("deep", {"k": "v"})):
+        headers = {"X-Vault-Token": own_openbao.token}
+        url = f"{own_openbao.url}/v1/secret/data/deep"
+        assert urllib3.request("POST", url, body=body, headers=headers).status == 200
+        with pytest.raises(InvalidDataError, match=r"deep .*nested too deeply"):
+            front.read("deep")
+        outcomes = dict(front.read_many(["deep", "app"]))
+        assert {path: type(outcome) for path, outcome in outcomes.items()} == {"deep": InvalidDataError, "app": Secret}
+        undo()
+    front.close()
 
 
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, {"deep": [1, {"er": 10**30}]}])
