@@ -33,6 +33,9 @@ _ENOUGH = 3
 _GRACE = 0.2
 """How much longer than the exchanges themselves they are waited for, in seconds: each says best what it missed."""
 
+_FRESH = 0.1
+"""How long after the call for what has ended another exchange may begin within it, in seconds."""
+
 _PATIENCE = 1.0
 """How long the end of connections is waited for, in seconds."""
 
@@ -44,7 +47,9 @@ Transports: TypeAlias = Callable[[], AsyncTransport]
 
 
 def run_many(transports: Transports, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
-    """What each item's exchange ends with, in any order. Each may take what `remaining()` is at the start.
+    """What each item's exchange ends with, in any order. Each may take what `remaining()` is when it begins.
+
+    Where that comes to an end over what is given back, so does the batch: what was not asked for by then is not.
 
     Args:
         transports: makes the transport that they run on.
@@ -54,24 +59,25 @@ def run_many(transports: Transports, items: Iterable[tuple[_K, Start]]) -> Itera
         StoreUnavailableError: nothing came within `remaining()`.
     """
     waiting, under_way = iter(items), 0
-    with contextlib.closing(_Batch[_K](transports, remaining())) as batch:
+    with contextlib.closing(_Batch[_K](transports)) as batch:
         while True:
             # A few at a time: the server would have nothing left to do while many are made.
-            taken = list(islice(waiting, min(_WINDOW - under_way, AT_ONCE)))
+            taken = list(islice(waiting, min(_WINDOW - under_way, AT_ONCE))) if remaining() > 0 else []
             under_way += len(taken)
             batch.put(taken)
             if not under_way:
-                return
-            came = batch.take(remaining() + _GRACE)
+                break
+            came = batch.take(remaining())
             under_way -= len(came)
             yield from came
+    yield from ((name, StoreUnavailableError(reason="the batch took all the time")) for name, _ in waiting)
 
 
 class _Batch(Generic[_K]):
     """The event loop with its workers; it runs within `take` and `close`. A worker ends when there is no more work."""
 
-    def __init__(self, transports: Transports, limit: float) -> None:
-        self._limit = limit
+    def __init__(self, transports: Transports) -> None:
+        self._began = self._ends = 0.0
         self._process = os.getpid()
         self._under_way = 0
         self._landed: list[tuple[_K, Reply | StoreError]] = []
@@ -93,7 +99,9 @@ class _Batch(Generic[_K]):
         self._work.extend(items)
 
     def take(self, limit: float) -> list[tuple[_K, Reply | StoreError]]:
-        """What has ended since the last call, at least one."""
+        """What has ended since the last call, at least one. What begins within it ends within `limit`."""
+        self._began = time.monotonic()
+        self._ends = self._began + limit
         self._run(self._arrived(limit))
         landed, self._landed = self._landed, []
         self._under_way -= len(landed)
@@ -138,7 +146,7 @@ class _Batch(Generic[_K]):
             self._workers.add(worker)
             worker.add_done_callback(self._ended)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit + _GRACE):
                 await self._arrival.wait()
         if self._fault is not None:
             raise self._fault
@@ -146,10 +154,11 @@ class _Batch(Generic[_K]):
             raise StoreUnavailableError(reason="the batch took all the time")
 
     async def _worker(self) -> None:
-        while self._work:
+        # One that began late within a call would have less than the whole time: it begins within the next.
+        while self._work and not self._is_late:
             name, start = self._work.popleft()
             try:
-                outcome: Reply | StoreError = await self._transport.run(start(self._clock()))
+                outcome: Reply | StoreError = await self._transport.run(start(_until(self._ends)))
             except StoreError as error:
                 outcome = error
             self._landed.append((name, outcome))
@@ -163,10 +172,14 @@ class _Batch(Generic[_K]):
             self._arrival.set()
 
     def _look(self) -> None:
-        """Ends the wait where enough has come, or all."""
-        if len(self._landed) >= min(_ENOUGH, self._under_way):
+        """Ends the wait where enough has come, or all, or anything late."""
+        if len(self._landed) >= min(1 if self._is_late else _ENOUGH, self._under_way):
             self._arrival.set()
 
-    def _clock(self) -> Callable[[], float]:
-        deadline = time.monotonic() + self._limit
-        return lambda: max(0.0, deadline - time.monotonic())
+    @property
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._began > _FRESH
+
+
+def _until(deadline: float) -> Callable[[], float]:
+    return lambda: max(0.0, deadline - time.monotonic())

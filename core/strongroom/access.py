@@ -91,30 +91,28 @@ class Access:
     def ask_each(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
         """The store's own answer to a read of each path, as one batch. Each answer has the whole `timeout`.
 
-        When nothing but outages come, the rest is not asked for.
+        When nothing but outages come, or the call's own time is over, the rest is not asked for.
         """
         if not paths:
             return
         waiting, outages, given = dict.fromkeys(paths), 0, min(self._timeout, remaining())
         enough = min(len(paths), _OUTAGES_IN_A_ROW)
-        failure: StrongroomError = StoreUnavailableError()
+        late = StoreUnavailableError(reason="the batch took all the time")
+        failure: StrongroomError = late
         try:
             if not self.breaker.admit():
                 raise self.known_outage(None)
             answers = self.open().read_many(paths)
-            while waiting and outages < enough:
+            while waiting and outages < enough and remaining() > 0:
                 given = max(given if outages else 0.0, min(self._timeout, remaining()))
                 with time_limit(self._timeout):
                     path, answer = next(answers)
                 del waiting[path]
-                if isinstance(answer, StoreUnavailableError):
-                    failure, outages = answer, outages + 1
-                else:
-                    outages = 0
+                failure, outages = (answer, outages + 1) if isinstance(answer, StoreUnavailableError) else (late, 0)
                 yield path, answer
         except StrongroomError as error:
             failure, outages = error, enough if isinstance(error, StoreUnavailableError) else 0
-        if outages == enough and isinstance(failure, StoreUnavailableError):
+        if isinstance(failure, StoreUnavailableError) and (outages == enough or (outages and remaining() <= 0)):
             self._went_out(failure, given)
         else:
             self._answered()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -240,6 +241,22 @@ def test_each_answer_has_the_links_time(first: BulkRemote) -> None:
     Chain([link("first", store, timeout=2.0)]).resolve_many(["a", "b"])
     assert len(limits) == 2
     assert all(1.0 < limit <= 2.0 for limit in limits)
+
+
+def test_all_answers_have_the_calls_time(first: BulkRemote) -> None:
+    """What was not answered by then is an error of its path, and says nothing against the store."""
+
+    class Slow(BulkRemote):
+        def _outcome(self, path: str) -> Secret | StoreError:
+            time.sleep(0.02)
+            return super()._outcome(path)
+
+    slow = link("first", Slow({"last": {"k": "v"}}))
+    outcomes = Chain([slow], timeout=0.2).resolve_many([f"p{n}" for n in range(1000)])
+    assert [type(error) for error in outcomes.values()].count(StoreUnavailableError) > 900
+    assert type(outcomes["p0"]) is SecretNotFoundError
+    assert "took all the time" in str(outcomes["p999"])
+    assert Chain([slow]).resolve("last").value == {"k": "v"}
 
 
 def test_a_batch_that_breaks_off_fails_the_rest(first: BulkRemote) -> None:

@@ -14,6 +14,8 @@ import pytest
 import trustme
 
 from strongroom import SecretsManager
+from strongroom.chain import Chain
+from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
@@ -25,10 +27,11 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.front import Front
+from strongroom.link import Link
 from strongroom.model import Secret
 from strongroom.store import time_limit
 from strongroom_vault.bulk import AT_ONCE
-from strongroom_vault.errors import VaultConnectionError
+from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
 from strongroom_vault.opening import open_vault
 from strongroom_vault.testing import FaultProxy, faults
 
@@ -290,6 +293,50 @@ def test_a_server_that_hangs_takes_the_time_once(opened, kv2, proxy):
         outcomes = dict(front.read_many(f"p{n}" for n in range(10)))
     assert {type(outcome) for outcome in outcomes.values()} == {VaultConnectionError}
     assert time.monotonic() - began < 3
+
+
+def test_a_slow_server_does_not_make_a_batch_longer_than_its_deadline(openbao, opened, kv2, proxy):
+    """What was answered by then is given, the rest is not asked for, and a write is in doubt where it was under way."""
+    front = opened(kv2, url=proxy.url)
+    front.write("a", {"k": "v"})
+    folders = [f"f{n}/a" for n in range(200)]
+    assert set(dict(opened(kv2).write_many((path, {"k": "v"}) for path in folders)).values()) == {1}
+    listing = opened(kv2, url=proxy.url, token=openbao.issue_token({f"{kv2}/metadata/*": ["list"]}))
+    with proxy.fault(faults.delay(0.1)):
+        for batch in (
+            lambda: front.read_many(f"p{n}" for n in range(300)),
+            lambda: front.write_many((f"p{n}", {"k": "v"}) for n in range(300)),
+        ):
+            began = time.monotonic()
+            with time_limit(0.7):
+                outcomes = dict(batch())
+            assert time.monotonic() - began < 0.7 + 0.5
+            assert len(outcomes) == 300
+            errors = [outcome for outcome in outcomes.values() if isinstance(outcome, StoreUnavailableError)]
+            assert 100 < len(errors) < 300
+            written = {path for path, outcome in outcomes.items() if isinstance(outcome, int)}
+        began = time.monotonic()
+        with time_limit(0.7), pytest.raises(StoreUnavailableError):
+            list(listing.walk())
+        assert time.monotonic() - began < 0.7 + 0.5
+    unsure = {path for path, outcome in outcomes.items() if isinstance(outcome, VaultUnsureError)}
+    there = {path for path in opened(kv2).list_entries() if path.startswith("p")}
+    assert written <= there <= written | unsure
+
+
+@pytest.mark.parametrize(("each", "whole", "late"), [(1, 10, False), (5, 0.5, True)])
+def test_each_answer_has_the_links_time_and_all_have_the_calls(openbao, kv2, proxy, each, whole, late):
+    """Thirteen rounds of sixteen take two seconds and more."""
+    store = open_vault(url=proxy.url, token=openbao.token, mount=kv2)
+    link = Link(LinkConfig("vault", timeout=each), lambda: store, CacheConfig())
+    began = time.monotonic()
+    with proxy.fault(faults.delay(0.15)):
+        outcomes = Chain([link], timeout=whole).resolve_many(f"p{n}" for n in range(200))
+    assert time.monotonic() - began < whole + 0.5
+    assert len(outcomes) == 200
+    assert any(isinstance(outcome, SecretNotFoundError) for outcome in outcomes.values())
+    assert any(isinstance(outcome, StoreUnavailableError) for outcome in outcomes.values()) is late
+    link.close()
 
 
 def test_a_drip_ends_at_the_deadline(opened, kv2, proxy):
