@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from strongroom.errors import (
     ConfigurationError,
@@ -71,7 +71,14 @@ def is_absent(reply: Reply) -> bool:
     return reply.status == 404 and document(reply) == {"errors": []}
 
 
-def deleted_version(reply: Reply) -> int | None:
+class Gone(NamedTuple):
+    """A version whose data cannot be read any more: destroyed for good, or deleted."""
+
+    version: int
+    destroyed: bool
+
+
+def version_gone(reply: Reply) -> Gone | None:
     """The version that a 404 says was deleted or destroyed; None where it does not say so."""
     if reply.status != 404:
         return None
@@ -79,7 +86,7 @@ def deleted_version(reply: Reply) -> int | None:
     if metadata is None or not (metadata.get("deletion_time") or metadata.get("destroyed")):
         return None
     version = metadata.get("version")
-    return version if isinstance(version, int) else None
+    return Gone(version, metadata.get("destroyed") is True) if isinstance(version, int) else None
 
 
 def version_in(content: Mapping[str, Any] | None) -> tuple[int, Mapping[str, Any], Mapping[str, Any]] | None:

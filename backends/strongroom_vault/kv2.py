@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from strongroom.errors import ConflictError, InvalidDataError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.model import Secret, SensitiveDict, Value, Version
 from strongroom.store import CheckedItems
-from strongroom_vault.answers import deleted_version, is_absent, malformed, version_in
+from strongroom_vault.answers import is_absent, malformed, version_gone, version_in
 from strongroom_vault.contents import prepared, restored, stored_number
 from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.exchange import Reply
@@ -105,12 +105,12 @@ class VaultKV2(VaultKV2Metadata):
         with suppress(PermissionDeniedError, InvalidDataError):
             self.read(path)
         ask = self._api.delete_latest_version_of_secret(path=self._full(path), mount_point=self._session.mount)
-        confirm(send(self._session, ask), path, self._session, lambda: deleted_version(self._get(path)) is not None)
+        confirm(send(self._session, ask), path, self._session, lambda: version_gone(self._get(path)) is not None)
 
     def _secret(self, path: str, reply: Reply) -> Secret:
         """The version that a reply to a read holds."""
-        if (gone := deleted_version(reply)) is not None:
-            raise SecretNotFoundError(path, f"version {gone} is deleted")
+        if (gone := version_gone(reply)) is not None:
+            raise SecretNotFoundError(path, f"version {gone.version} is {'destroyed' if gone.destroyed else 'deleted'}")
         found = version_in(self._content(reply, path, stored_number))
         if found is None:
             raise malformed(path, self._session.place)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from strongroom.errors import ConflictError, StrongroomError
 from strongroom.model import SensitiveDict
-from strongroom_vault.answers import deleted_version, document, is_absent, malformed, member, version_in
+from strongroom_vault.answers import document, is_absent, malformed, member, version_gone, version_in
 from strongroom_vault.consistency import asking_the_active_node
 from strongroom_vault.contents import stored_number
 from strongroom_vault.errors import VaultUnsureError
@@ -166,8 +166,8 @@ class Write:
         reply = self._session.request(*self._read_ask(None))
         if is_absent(reply):
             return Newest(0, live=False)
-        if (gone := deleted_version(reply)) is not None:
-            return Newest(gone, live=False)
+        if (gone := version_gone(reply)) is not None:
+            return Newest(gone.version, live=False)
         if reply.status != 200:
             raise self._session.failure(reply, self._path)
         found = version_in(member(document(reply, parse_int=stored_number), "data"))

@@ -182,6 +182,20 @@ def test_who_may_not_read_the_engines_settings_is_not_told_how_many_versions_sta
         narrow.kept_versions("app")
 
 
+def test_version_that_is_destroyed_is_not_called_deleted(front):
+    """A deleted one comes back by `undelete`, and a destroyed one never."""
+    writes(front, 3)
+    front.destroy("app", 1)
+    front.delete("app")
+    with pytest.raises(SecretNotFoundError, match="version 1 is destroyed"):
+        front.read_version("app", 1)
+    with pytest.raises(SecretNotFoundError, match="version 3 is deleted"):
+        front.read("app")
+    front.destroy("app", 3)
+    with pytest.raises(SecretNotFoundError, match="version 3 is destroyed"):
+        front.read("app")
+
+
 def test_version_zero_is_not_the_newest(front):
     """The server takes it for that."""
     writes(front, 2)
