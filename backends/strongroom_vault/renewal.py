@@ -20,9 +20,9 @@ logger = logging.getLogger("strongroom_vault")
 
 RENEW = "/v1/auth/token/renew-self"
 
-_FIRST_LOOK = 5.0
-"""A token whose life is not known is looked up so many seconds after its first use: what ends sooner need not know,
-and a lookup spends one of its uses, where they are counted."""
+_FIRST_LOOK = 1.0
+"""A token whose life is not known is looked up so many seconds after its first use: its lease may be of a few. A
+process that ends sooner need not know, and a lookup spends one of the token's uses, where they are counted."""
 
 _STEP_LIMIT = 5.0
 """How long one step may take, in seconds."""
