@@ -28,7 +28,7 @@ from yarl import URL
 
 from strongroom_vault.address import Address
 from strongroom_vault.alarm import Alarm
-from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Request, Send, Steps
+from strongroom_vault.exchange import Fault, FaultKind, Reply, Request, Send, Steps
 from strongroom_vault.tls import tls_fault
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class AsyncTransport:
             timeout=_UNTIMED,
         )
         try:
-            return await _whole(response)
+            return await _whole(response, request.longest_reply)
         finally:
             response.release()  # one that was not read to its end closes the connection, which is of no more use
 
@@ -151,12 +151,12 @@ def _url(address: Address, target: str) -> URL:
     )
 
 
-async def _whole(response: ClientResponse) -> Reply | Fault:
+async def _whole(response: ClientResponse, longest: int) -> Reply | Fault:
     body = bytearray()
     while part := await response.content.readany():
         body += part
-        if len(body) > MAX_REPLY:
-            return Fault(FaultKind.TOO_LARGE, f"a reply of more than {MAX_REPLY:,} bytes")
+        if len(body) > longest:
+            return Fault(FaultKind.TOO_LARGE, f"a reply of more than {longest:,} bytes")
     return Reply(response.status, response.headers, bytes(body))
 
 

@@ -20,6 +20,9 @@ from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
 MAX_REPLY = 4 * 1024 * 1024
 """The longest body of a reply that is read, in bytes: four times the largest secret that a server holds by default."""
 
+MAX_LISTING = 32 * 1024 * 1024
+"""The same of a reply to LIST and SCAN, which is all of a folder, or all below it: some 300,000 long names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -35,10 +38,15 @@ class Request:
     body: bytes | None = field(default=None, repr=False)
     changes: bool = False
 
+    @property
+    def longest_reply(self) -> int:
+        """The longest body of a reply that is read, in bytes."""
+        return MAX_LISTING if self.method in {"LIST", "SCAN"} else MAX_REPLY
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole reply: header names in lower case, at most `MAX_REPLY` bytes of body."""
+    """A whole reply: header names in lower case, at most `Request.longest_reply` bytes of body."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -52,7 +60,7 @@ class FaultKind(Enum):
     LOST = "the request may have arrived"
     UNTRUSTED = "TLS failed"
     NO_TLS = "the server does not speak TLS"
-    TOO_LARGE = "the reply is longer than MAX_REPLY"
+    TOO_LARGE = "the reply is longer than is read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +155,7 @@ def exchange(
         VaultUnsureError: there was no whole reply to a change that may have been made.
         StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached; or the
             configured rate leaves no turn in time.
-        SecretTooLargeError: the reply is longer than `MAX_REPLY`.
+        SecretTooLargeError: the reply is longer than `Request.longest_reply`.
     """
     cluster = Cluster.of(addresses)
     remaining = _within(cluster.timeout, remaining)

@@ -25,7 +25,7 @@ from urllib3.util import parse_url
 from strongroom.errors import StoreError
 from strongroom.store import time_limit
 from strongroom_vault.address import Address
-from strongroom_vault.exchange import MAX_REPLY, Fault, FaultKind, Reply, Request, Send, Start, Steps
+from strongroom_vault.exchange import Fault, FaultKind, Reply, Request, Send, Start, Steps
 from strongroom_vault.sockets import DeadlineSocket, connect
 from strongroom_vault.tls import tls_fault
 
@@ -251,14 +251,15 @@ def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | F
         preload_content=False,
         decode_content=False,
     )
-    content = response.read(MAX_REPLY + 1)
-    too_large = len(content) > MAX_REPLY
+    longest = request.longest_reply
+    content = response.read(longest + 1)
+    too_large = len(content) > longest
     # A read of at most so many bytes ends without a word where the body is shorter than the server announced.
     if too_large or response.length_remaining:
         response.close()  # the connection is of no more use
     response.release_conn()
     if too_large:
-        return Fault(FaultKind.TOO_LARGE, f"a reply of more than {MAX_REPLY:,} bytes")
+        return Fault(FaultKind.TOO_LARGE, f"a reply of more than {longest:,} bytes")
     if response.length_remaining:
         return Fault(FaultKind.LOST, _BROKEN)
     return Reply(response.status, response.headers, content)

@@ -481,8 +481,22 @@ def test_a_folder_that_is_denied_is_no_shorter_list(openbao, opened, tree):
 
 
 def test_names_that_are_too_many_for_one_reply_come_folder_by_folder(opened, tree, proxy):
-    with proxy.fault(faults.huge(5 * faults.MIB), when=lambda request: request.method == "SCAN"):
+    with proxy.fault(faults.huge(40 * faults.MIB), when=lambda request: request.method == "SCAN"):
         assert sorted(opened(tree, url=proxy.url).walk()) == sorted(TREE)
+
+
+@pytest.mark.parametrize("mount", ["kv2"], indirect=True)
+@pytest.mark.parametrize("scans", [True, False])
+def test_a_folder_of_more_names_than_a_secret_is_long_is_listed(opened, tree, proxy, scans):
+    """Forty thousand long names are in one reply of four megabytes and more."""
+    names = [f"{'n' * 110}-{number:06d}" for number in range(40_000)]
+    if not scans:
+        proxy.inject(faults.status(405), when=lambda request: request.method == "SCAN")
+    listed = faults.wrong_json({"data": {"keys": names}})
+    proxy.inject(listed, when=lambda request: request.method in {"LIST", "SCAN"})
+    front = opened(tree, url=proxy.url)
+    assert list(front.walk()) == names
+    assert list(front.list_entries()) == names
 
 
 @pytest.mark.parametrize("mount", ["kv2"], indirect=True)
