@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -24,11 +25,13 @@ from aiohttp import (
     DummyCookieJar,
     TCPConnector,
 )
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from strongroom_vault.address import Address
 from strongroom_vault.alarm import Alarm
 from strongroom_vault.exchange import Fault, FaultKind, Reply, Request, Send, Steps
+from strongroom_vault.sockets import look_up
 from strongroom_vault.tls import tls_fault
 
 if TYPE_CHECKING:
@@ -36,11 +39,38 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
 
+class _Resolver(AbstractResolver):
+    """Looks names up as the other driver does: a process ends no sooner than a lookup that hangs in aiohttp's own."""
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002  # aiohttp's signature
+    ) -> list[ResolveResult]:
+        """The host's addresses, of every family."""
+        numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host,
+                host=socket.getnameinfo(address, numeric)[0],  # with the scope that an IPv6 address may have
+                port=port,
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in await asyncio.wrap_future(look_up(host, port))
+        ]
+
+    async def close(self) -> None:
+        """Nothing: whoever waits for an address is cancelled by the connector."""
+
+
 class _Connector(TCPConnector):
     """Ends connections that hang before the event loop ends: TLS would wait for the other side's goodbye."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
-        super().__init__(ssl=context or True, limit=0)  # who runs exchanges decides how many
+        super().__init__(ssl=context or True, limit=0, resolver=_Resolver())  # who runs exchanges decides how many
         self._made: WeakSet[asyncio.Transport] = WeakSet()
 
     async def _create_connection(

@@ -18,7 +18,8 @@ from strongroom.store import remaining
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-_Found: TypeAlias = "Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]]"
+Found: TypeAlias = "Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]]"
+"""What `getaddrinfo` found."""
 
 
 def _left() -> float:
@@ -84,19 +85,26 @@ def connect(host: str, port: int) -> DeadlineSocket:
     raise failure or socket.gaierror(socket.EAI_NONAME, "the name has no address")
 
 
-def _resolve(host: str, port: int) -> _Found:
-    """The host's addresses. A name is looked up in a thread, since `getaddrinfo` itself knows no deadline."""
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        pass
-    found: Future[_Found] = Future()
+def look_up(host: str, port: int) -> Future[Found]:
+    """The host's addresses, to come from a thread: `getaddrinfo` itself knows no deadline.
 
-    def look_up() -> None:
+    Nobody waits for the thread, as the end of a process does for those of executors.
+    """
+    found: Future[Found] = Future()
+    found.set_running_or_notify_cancel()  # so that who gives it up cannot cancel it
+
+    def resolve() -> None:
         try:
             found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             found.set_exception(error if isinstance(error, OSError) else socket.gaierror("the name is not valid"))
 
-    threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
-    return found.result(timeout=_left())
+    threading.Thread(target=resolve, name=f"look up {host}", daemon=True).start()
+    return found
+
+
+def _resolve(host: str, port: int) -> Found:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return look_up(host, port).result(timeout=_left())

@@ -6,6 +6,7 @@ import gc
 import itertools
 import logging
 import os
+import socket
 import threading
 import time
 import traceback
@@ -322,6 +323,29 @@ def test_a_slow_server_does_not_make_a_batch_longer_than_its_deadline(openbao, o
     unsure = {path for path, outcome in outcomes.items() if isinstance(outcome, VaultUnsureError)}
     there = {path for path in opened(kv2).list_entries() if path.startswith("p")}
     assert written <= there <= written | unsure
+
+
+def test_a_lookup_that_hangs_holds_up_neither_a_batch_nor_the_end_of_the_process(opened, openbao, kv2, monkeypatch):
+    """A name that has been an address so far. Python waits for every thread at its end that is no daemon."""
+    resolve, hangs, over = socket.getaddrinfo, False, threading.Event()
+
+    def lookup(host, *rest, **more):
+        if host != "vault.test" or more.get("flags"):
+            return resolve(host, *rest, **more)
+        if hangs:
+            over.wait(30)
+        return resolve("127.0.0.1", *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    front = opened(kv2, url=openbao.url.replace("127.0.0.1", "vault.test"))
+    assert kinds(front.read_many(["a"])) == {"a": SecretNotFoundError}
+    hangs, began = True, time.monotonic()
+    with time_limit(0.5):
+        assert kinds(front.read_many(["a"])) == {"a": VaultConnectionError}
+    assert time.monotonic() - began < 1
+    assert [thread.daemon for thread in threading.enumerate() if "vault.test" in thread.name] == [True]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("asyncio")]
+    over.set()
 
 
 @pytest.mark.parametrize(("each", "whole", "late"), [(1, 10, False), (5, 0.5, True)])
