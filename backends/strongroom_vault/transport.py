@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 _K = TypeVar("_K")
 
-_POOLED = 64
-"""How many idle connections to one address are kept. More threads than this each open one of their own."""
+_UNLIMITED = 0
+"""How many idle connections to one address are kept: as many as were in use at a time. Of a lower number, urllib3
+would warn in the application's log, once for each connection."""
 
 _BROKEN = "the connection broke before the reply was whole"
 _NO_PROXY = "the proxy makes no connection to it"
@@ -226,11 +227,11 @@ def _pool(
 ) -> HTTPConnectionPool:
     if address.scheme == "http":
         there = proxy or address
-        return _Pool(there.host, there.port, maxsize=_POOLED, timeout=None)
+        return _Pool(there.host, there.port, maxsize=_UNLIMITED, timeout=None)
     return _TLSPool(
         address.host,
         address.port,
-        maxsize=_POOLED,
+        maxsize=_UNLIMITED,
         timeout=None,
         _proxy=None if proxy is None else parse_url(str(proxy)),  # what urllib3's ProxyManager passes
         ssl_context=context,

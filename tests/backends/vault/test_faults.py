@@ -1,8 +1,10 @@
 """What a store makes of a server that does not do what it should."""
 
 import gc
+import logging
 import socket
 import ssl
+import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -281,6 +283,23 @@ def test_busy_server_is_an_outage_and_not_waited_for_beyond_the_deadline(faulty,
     """With less time than the first pause takes, the answer comes at once."""
     with time_limit(0.9), pytest.raises(StoreUnavailableError, match=f"HTTP {status}"):
         faulty(answered(status, {"errors": ["hunter2"]})).read("app")
+
+
+def test_many_threads_fill_no_log_and_keep_their_connections(faulty, fault_server, stored, caplog):
+    """urllib3 warns of each connection that is one too many to be kept."""
+    threads, together = 100, threading.Barrier(100)
+
+    def slowly(connection):
+        time.sleep(0.5)  # until every thread has asked
+        connection.sendall(stored(k="v"))
+
+    front = faulty(slowly)
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(2):
+            read = [pool.submit(lambda: (together.wait(10), front.read("app"))) for _ in range(threads)]
+            assert all(done.result()[1].data == {"k": "v"} for done in read)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(fault_server._connections) < threads * 1.5
 
 
 def test_rate_limit_is_waited_for(faulty, fault_server, answered, stored):
