@@ -21,7 +21,7 @@ from strongroom_vault.renewal import Renewal
 from strongroom_vault.restraint import restraint_of
 from strongroom_vault.sender import Ask, Driver, Sender
 from strongroom_vault.tokens import Held, Tokens
-from strongroom_vault.verdicts import Verdicts
+from strongroom_vault.verdicts import Verdicts, spends_a_use
 
 _CLOSE_LIMIT = 5.0
 """How long `close` may take, in seconds: a login or a renewal may be under way, and tokens are given back."""
@@ -140,8 +140,8 @@ class Session:
         """
         if everywhere:
             return self._send(method, target, content, namespace="")
-        held = self._current()
         ask = Ask(method, target, content, wrap_ttl)
+        held = self._current(ask)
         return self._judged(held, ask, self._send(*ask, token=held.token))
 
     def request_many(self, asks: Iterable[tuple[_K, Ask]]) -> Iterator[tuple[_K, Reply | StoreError]]:
@@ -154,7 +154,7 @@ class Session:
 
         def authorized() -> Iterator[tuple[tuple[_K, Held], Ask, SensitiveStr | None]]:
             for name, ask in asks:
-                held = self._current()
+                held = self._current(ask)
                 yield (name, held), ask, held.token
 
         for ((name, held), ask), outcome in self._send.many(authorized()):
@@ -183,10 +183,11 @@ class Session:
             StoreUnavailableError: there was no answer.
         """
         # A token that is over is judged as it is: another one's verdict would be no answer.
-        return self._verdicts.is_good(self._tokens.held or self._current(), refused or "")
+        return self._verdicts.is_good(self._tokens.held or self._tokens.current(counted=False), refused or "")
 
-    def _current(self) -> Held:
-        held = self._tokens.current()
+    def _current(self, ask: Ask) -> Held:
+        """The token to send this with."""
+        held = self._tokens.current(counted=spends_a_use(ask.target))
         if held is not self._watched:
             self._watch(held)
         return held
@@ -198,27 +199,24 @@ class Session:
 
     def _judged(self, held: Held, ask: Ask, reply: Reply) -> Reply:
         """The reply; where the token was refused and there is another, the one that comes with that."""
-        if reply.status == 403 and (other := self._replacement(held, ask.target)) is not None:
-            held, reply = other, self._send(*ask, token=other.token)
+        if reply.status == 403 and self._is_replaced(held, ask.target):
+            held = self._current(ask)
+            reply = self._send(*ask, token=held.token)
         if reply.status < 300:
             held.proved = True
         return reply
 
-    def _replacement(self, refused: Held, target: str) -> Held | None:
-        """Another token than the one that was refused, where there is one or a login may be asked for it."""
+    def _is_replaced(self, refused: Held, target: str) -> bool:
+        """Whether there is another token than the one that was refused, from a login where that may give one."""
         current = self._tokens.held
         if current is not None and current is not refused:
-            return current
+            return True
         if not self._tokens.may_replace(refused):
-            return None
+            return False
         # One that is over by now needs no verdict, and the last one may be from before.
         if not self._tokens.is_over(refused) and self._verdicts.is_good(refused, target):
-            return None
-        other = self._tokens.another(refused)
-        if other is refused:
-            return None
-        self._watch(other)
-        return other
+            return False
+        return self._tokens.another(refused) is not refused
 
 
 def _reset_in_child() -> None:

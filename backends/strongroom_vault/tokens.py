@@ -43,6 +43,7 @@ class Held:
         since: when it was asked for.
         lease: its life, as far as it is known; renewals replace it.
         proved: the server has accepted it.
+        uses: for how many more requests it is good; None where they are not counted.
     """
 
     token: SensitiveStr | None = field(repr=False)
@@ -50,6 +51,7 @@ class Held:
     since: float
     lease: Lease | None
     proved: bool = False
+    uses: int | None = None
 
 
 _Flight: TypeAlias = "Future[Held | StrongroomError | None]"
@@ -105,15 +107,29 @@ class Tokens:
         """Until when no login is tried, since the last one failed; past where it did not."""
         return self._restraint.until
 
-    def current(self) -> Held:
-        """The token to send, from a login where there is none, or where the one in use is over.
+    def current(self, *, counted: bool = True) -> Held:
+        """The token to send with one request, from a login where there is none, or where the one in use is over.
+
+        Args:
+            counted: whether the request spends one of the token's uses.
 
         Raises:
             VaultAuthenticationError, ConfigurationError, StoreUnavailableError: as `Auth.login` does.
             StoreError: it is closed.
         """
-        held = self._held
-        return self.another(held) if held is None or self.is_over(held) else held
+        while True:
+            held = self._held
+            if held is None or self.is_over(held):
+                held = self.another(held)
+            if not counted or self._spend(held):
+                return held
+
+    def _spend(self, held: Held) -> bool:
+        """Whether it is good for one request more, which is counted."""
+        with self._lock:
+            if held.uses is not None:
+                held.uses -= 1
+            return held.uses is None or held.uses >= 0
 
     def may_replace(self, held: Held) -> bool:
         """Whether a refusal of this token may lead to a login: at most once a minute where it may be a mere denial."""
@@ -122,11 +138,15 @@ class Tokens:
         with self._lock:
             if self._held is not held or self._flight is not None:
                 return True  # by a login that somebody else has made, or is making
+        if held.proved and held.uses is not None:
+            return True  # its uses are over early where a request was sent again, which is counted once
         since = self._clock() - (self._tried or held.since)
         return since >= (_DEAD_LOGIN if held.proved else _DENIED_LOGIN) or self.is_over(held)
 
     def is_over(self, held: Held) -> bool:
-        """Whether it has expired, and a login may give another."""
+        """Whether it has expired or its uses are spent, and a login may give another."""
+        if held.uses is not None and held.uses <= 0:
+            return self._auth.repeatable
         lease = held.lease
         return lease is not None and lease.repeatable and self._clock() >= lease.ends
 
@@ -196,7 +216,7 @@ class Tokens:
         lease = None
         if grant.ttl is not None:
             lease = granted(began, grant.ttl, self._draw(), renewable=grant.renewable, repeatable=self._auth.repeatable)
-        new = Held(grant.token, grant.ours, began, lease)
+        new = Held(grant.token, grant.ours, began, lease, uses=grant.uses)
         with self._lock:
             closed = self._closed
             if not closed:
@@ -204,7 +224,7 @@ class Tokens:
         if closed:
             self._revoke(new)
             raise _closed()
-        if held is not None and held.ours:
+        if held is not None and held.ours and (held.uses is None or held.uses > 0):
             self._retire(held)
         return new
 
@@ -242,7 +262,9 @@ class Tokens:
             self._revoke(oldest)
 
     def _revoke(self, held: Held) -> None:
-        if not held.ours or held.token is None or (held.lease is not None and self._clock() >= held.lease.ends):
+        if not held.ours or held.token is None or held.uses == 0:
+            return
+        if held.lease is not None and self._clock() >= held.lease.ends:
             return
         try:
             with time_limit(_REVOKE_LIMIT):

@@ -14,6 +14,8 @@ from strongroom_vault.tokens import Held
 
 LOOKUP = "/v1/auth/token/lookup-self"
 
+_MOUNTS = "/v1/sys/internal/ui/mounts/"
+
 _LASTS = 60.0
 _SPACING = 1.0
 _MOST = 1000
@@ -21,7 +23,12 @@ _MOST = 1000
 
 def mount_target(mount: str) -> str:
     """The request that tells what is mounted there."""
-    return f"/v1/sys/internal/ui/mounts/{quote(mount)}"
+    return f"{_MOUNTS}{quote(mount)}"
+
+
+def spends_a_use(target: str) -> bool:
+    """Whether the server counts that request, where it counts the uses of a token."""
+    return not target.startswith(_MOUNTS)
 
 
 class Verdicts:

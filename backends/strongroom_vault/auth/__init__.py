@@ -19,12 +19,14 @@ class Grant:
         ttl: for how many seconds it lives from now on, 0 for ever; None where only the server knows.
         renewable: whether renewing it may lengthen its life.
         ours: a login made it for this store alone, so that this store may revoke it.
+        uses: how many requests it is good for; None where they are not counted, or only the server knows.
     """
 
     token: SensitiveStr | None = field(repr=False)
     ttl: float | None = None
     renewable: bool = False
     ours: bool = False
+    uses: int | None = None
 
 
 class Send(Protocol):

@@ -79,6 +79,8 @@ def _grant(reply: Reply, place: str) -> Grant:
         raise malformed(None, place)
     if not isinstance(ttl, int) or isinstance(ttl, bool) or not 0 <= ttl <= _LONGEST_LEASE:
         raise malformed(None, place)
+    count = auth.get("num_uses")
+    uses = count if isinstance(count, int) and count > 0 else None
     # A renewal spends one of the token's uses, where they are counted.
-    renewable = auth.get("renewable") is True and not auth.get("num_uses")
-    return Grant(SensitiveStr(token), float(ttl), renewable=renewable, ours=True)
+    renewable = auth.get("renewable") is True and uses is None
+    return Grant(SensitiveStr(token), float(ttl), renewable=renewable, ours=True, uses=uses)
