@@ -47,6 +47,7 @@ from strongroom_vault.options import (
     Token,
     Url,
 )
+from strongroom_vault.restraint import Restraint
 from strongroom_vault.session import Session
 
 logger = logging.getLogger("strongroom_vault")
@@ -146,6 +147,7 @@ class _Role:
     """One row of `paths`, and the credentials in use: one thread asks the engine for others, and all share them."""
 
     place: str
+    restraint: Restraint
     lock: threading.Lock = field(default_factory=threading.Lock)
     held: Credentials | None = None
 
@@ -185,7 +187,7 @@ class VaultDynamic:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._roles = {path: _Role(place) for path, place in self._paths.items()}
+        self._roles = {path: _Role(place, Restraint(self._clock)) for path, place in self._paths.items()}
         self._made: list[Credentials] = []
 
     def reset(self) -> None:
@@ -250,9 +252,13 @@ class VaultDynamic:
     def _other(self, path: str, role: _Role) -> Credentials:
         """What the engine makes now; what is in use, where that lives and no other can be had."""
         try:
+            role.restraint.check()
             with time_limit(remaining() if self._living(role) is None else remaining() / 2):
                 made = self._leasing.make(path, role.place)
+            role.restraint.succeeded()
         except StoreUnavailableError as error:
+            if error.path_only and self._clock() >= role.restraint.until:
+                role.restraint.failed(error)
             held, at = self._living(role), self._clock()
             if held is None:
                 raise

@@ -76,6 +76,9 @@ class Access:
                 answer = operation(self.open())
         except StoreUnavailableError as error:
             outage = error
+            if error.path_only:
+                self._answered()
+                raise
         except (InvalidPathError, InvalidDataError, UnsupportedOperationError):
             raise  # most are refused before anything is sent, which does not say that an outage is over
         except StrongroomError:
@@ -108,7 +111,10 @@ class Access:
                 with time_limit(self._timeout):
                     path, answer = next(answers)
                 del waiting[path]
-                failure, outages = (answer, outages + 1) if isinstance(answer, StoreUnavailableError) else (late, 0)
+                if isinstance(answer, StoreUnavailableError) and not answer.path_only:
+                    failure, outages = answer, outages + 1
+                else:
+                    failure, outages = late, 0
                 yield path, answer
         except StrongroomError as error:
             failure, outages = error, enough if isinstance(error, StoreUnavailableError) else 0

@@ -195,7 +195,13 @@ class StoreUnavailableError(StoreError):
     """The store gave no usable answer in time: refused, timed out, sealed, overloaded, or not understood.
 
     Whether the secret exists is unknown. Reads are worth trying again.
+
+    Attributes:
+        path_only: it is an outage of what stands behind this path, and not of the store, which goes on to be asked for
+            others. A backend may set it.
     """
+
+    path_only: bool = False
 
     summary = "Store unavailable"
     default_hint = "Check that the store is running and can be reached"

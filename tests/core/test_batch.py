@@ -221,6 +221,16 @@ def test_a_store_that_is_out_is_not_asked_for_the_rest(first: BulkRemote) -> Non
     assert len(first.batches[0]) == asked
 
 
+def test_outages_of_single_paths_end_no_batch(first: BulkRemote) -> None:
+    chain, paths = Chain([link("first", first)]), [f"p{number}" for number in range(100)]
+    for path in paths:
+        first.failures[path] = outage = StoreUnavailableError(path, "its database is down")
+        outage.path_only = True
+    outcomes = chain.resolve_many([*paths, "a"])
+    assert set(summary(outcomes).values()) == {StoreUnavailableError, ("first", "first a")}
+    assert chain.resolve("b").store == "first"
+
+
 def test_a_store_that_cannot_be_opened_fails_every_path() -> None:
     def refuse() -> SecretStore:
         raise ConfigurationError("no such mount")

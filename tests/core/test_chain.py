@@ -413,6 +413,24 @@ def test_a_store_that_is_out_of_order_is_not_asked_for_each_read(chain: Chain, v
     assert asked == ["nobody/has/0"]
 
 
+def test_an_outage_of_one_path_is_none_of_the_store(chain: Chain, vault: RemoteStore) -> None:
+    """The other paths are asked for, and so is this one again."""
+    outage = StoreUnavailableError("odd", "its database is down")
+    outage.path_only = True
+    read = vault.read
+
+    def fail(path: str) -> Secret:
+        if path == "odd":
+            raise outage.again()
+        return read(path)
+
+    vault.read = fail
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match=r"odd .*its database is down"):
+            chain.resolve("odd", "k")
+        assert chain.resolve("db", "host", fresh=True).store == "vault"
+
+
 @pytest.mark.parametrize("refusal", [InvalidPathError, InvalidDataError, UnsupportedOperationError])
 def test_what_is_refused_before_it_is_sent_ends_no_outage(
     vault: RemoteStore, refusal: type[StoreError], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

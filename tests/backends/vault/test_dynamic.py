@@ -435,10 +435,30 @@ def test_a_database_that_is_down_is_an_outage(openbao):
         front = Front(open_vault_dynamic(**engine.options()), "db")
         with time_limit(0.5), pytest.raises(StoreUnavailableError, match="or the database behind it did") as failed:
             front.read(PATH)
+        failed_at = time.monotonic()
         assert "Check the database" in failed.value.hint
         postgres.start()
+        wait_until(lambda: time.monotonic() > failed_at + 1)  # what failed just now is not asked again
         assert let_in(engine, front.read(PATH).data)
         front.close()
+
+
+def test_a_role_that_fails_leaves_the_others_alone(engine, tmp_path):
+    """No breaker opens for it; it is not asked at every read, and each says what happened to it."""
+    engine.role()
+    statement = "NONSENSE {{name}} {{password}}"
+    engine.vault.call("POST", f"{engine.mount}/roles/odd", {"db_name": "main", "creation_statements": statement})
+    file = write_configuration(tmp_path, engine)
+    file.write_text(file.read_text().replace("paths = {", 'paths = { "database/odd" = "creds/odd",'))
+    with SecretsManager.from_config(file) as manager:
+        for _ in range(3):
+            with pytest.raises(StoreUnavailableError, match=r"database/odd .*or the database behind it did"):
+                manager.get_secret("database/odd")
+        assert engine.made("odd") <= 3  # as often as one read is repeated
+        assert manager.get_secret(PATH, "username")
+        with pytest.raises(StoreUnavailableError, match="or the database behind it did"):
+            manager.get_secret("database/odd")
+        assert manager.get_secret(PATH, "username")
 
 
 def test_a_sealed_server_is_an_outage_and_what_lives_is_served(own_openbao, postgres):
