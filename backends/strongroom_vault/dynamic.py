@@ -324,8 +324,9 @@ class VaultDynamic:
                 role.held = None
             with self._lock:
                 made, self._made = self._made, []
-            self._leasing.revoke(made)
+            hanging = self._leasing.revoke(made)
             self._session.close()
+            self._leasing.check_ended(hanging)
 
 
 def _reset_in_child() -> None:

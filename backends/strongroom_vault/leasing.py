@@ -144,29 +144,41 @@ class Leasing:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def revoke(self, made: Sequence[Credentials]) -> None:
+    def revoke(self, made: Sequence[Credentials]) -> list[Credentials]:
         """Has the server revoke what is still leased, and says in a warning what is left and why.
 
         It does so at once, and again and again where the database does not answer.
+
+        Returns:
+            What it may not revoke, and what ends with a token that the session revokes when it is closed.
         """
         living = [credentials for credentials in made if credentials.lease_id and self._clock() < credentials.ends]
+        hanging: list[Credentials] = []
         with time_limit(_REVOKE_LIMIT):
             for number, credentials in enumerate(living):
                 reason = self._revoked(credentials)
-                if reason:
+                if reason == _DENIED and credentials.token is not None and credentials.token.ours:
+                    hanging.append(credentials)
+                elif reason:
                     self._say_left(living[number:], reason)
-                    return
+                    break
+        return hanging
 
     def _revoked(self, credentials: Credentials) -> str:
-        """Why the lease is not revoked; the empty string where it is, or ends with the session's own token."""
+        """Why the lease is not revoked; the empty string where it is."""
         try:
             reply = self._session.request("POST", REVOKE, {"lease_id": credentials.lease_id})
         except StrongroomError as error:
             return _reason(error)
         if reply.status == 403:
-            ends_with_session = credentials.token is not None and credentials.token.ours
-            return "" if ends_with_session else "the token's policies do not allow `update` on sys/leases/revoke"
+            return _DENIED
         return "" if reply.status in {200, 204} else f"HTTP {reply.status}"
+
+    def check_ended(self, hanging: Sequence[Credentials]) -> None:
+        """Says in a warning what did not end with its token, when the session is closed."""
+        left = [credentials for credentials in hanging if credentials.token is not None and not credentials.token.ended]
+        if left:
+            self._say_left(left, f"{_DENIED}, and the token was not revoked either")
 
     def _say_left(self, left: Sequence[Credentials], reason: str) -> None:
         logger.warning(
@@ -178,6 +190,7 @@ class Leasing:
         )
 
 
+_DENIED = "the token's policies do not allow `update` on sys/leases/revoke"
 _OVER = 0.001
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -20,8 +21,10 @@ from strongroom_vault.lifetime import now
 from strongroom_vault.renewal import Renewal
 from strongroom_vault.restraint import restraint_of
 from strongroom_vault.sender import Ask, Driver, Sender
-from strongroom_vault.tokens import Held, Tokens
+from strongroom_vault.tokens import REVOKE, Held, Tokens
 from strongroom_vault.verdicts import Verdicts, spends_a_use
+
+logger = logging.getLogger("strongroom_vault")
 
 _CLOSE_LIMIT = 5.0
 """How long `close` may take, in seconds: a login or a renewal may be under way, and tokens are given back."""
@@ -102,8 +105,23 @@ class Session:
         """Ends the renewals, revokes the token if it is ours, forgets it, and closes the connections."""
         with time_limit(min(remaining(), _CLOSE_LIMIT)):
             self._renewer.stop(remaining())
-            self._tokens.close()
+            for held in self._tokens.close():
+                self._say_left(held)
             self._send.close()
+
+    def _say_left(self, held: Held) -> None:
+        """Warns of a token that the server refused to revoke, unless it is no good any more."""
+        try:
+            held.ended = not self._verdicts.is_good(held, REVOKE)
+        except StoreError as error:
+            logger.info("A token of %s was not revoked: %s", self.place, error.reason)
+            return
+        if not held.ended:
+            logger.warning(
+                "The token of %s was not revoked, and is left to expire: its policies do not allow `update` on "
+                "auth/token/revoke-self",
+                self.place,
+            )
 
     def reset(self) -> None:
         """What a fork's child must do first: a connection with two readers hands out another path's secret."""

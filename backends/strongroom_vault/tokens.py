@@ -44,6 +44,7 @@ class Held:
         lease: its life, as far as it is known; renewals replace it.
         proved: the server has accepted it.
         uses: for how many more requests it is good; None where they are not counted.
+        ended: it was revoked, or was found to be no good any more at the end.
     """
 
     token: SensitiveStr | None = field(repr=False)
@@ -52,6 +53,7 @@ class Held:
     lease: Lease | None
     proved: bool = False
     uses: int | None = None
+    ended: bool = False
 
 
 _Flight: TypeAlias = "Future[Held | StrongroomError | None]"
@@ -230,18 +232,17 @@ class Tokens:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Forgets the token, and revokes what logins of this process gave."""
+    def close(self) -> list[Held]:
+        """Forgets the token, and revokes what logins of this process gave; returns what the server refused to."""
         with self._lock:
             if self._closed:
-                return
+                return []
             self._closed = True
             flight, held, retired = self._flight, self._held, self._retired
             self._held, self._retired = None, []
         if flight is not None:
             self._join(flight)
-        for token in [*retired, *([] if held is None else [held])]:
-            self._revoke(token)
+        return [token for token in [*retired, *([] if held is None else [held])] if not self._revoke(token)]
 
     def reset(self) -> None:
         """What a fork's child does first: it logs in for itself where it can, and never revokes its parent's token."""
@@ -261,19 +262,23 @@ class Tokens:
         if oldest is not None:
             self._revoke(oldest)
 
-    def _revoke(self, held: Held) -> None:
-        if not held.ours or held.token is None or held.uses == 0:
-            return
-        if held.lease is not None and self._clock() >= held.lease.ends:
-            return
+    def _revoke(self, held: Held) -> bool:
+        """Revokes the token, where it is ours and lives. False where the server refuses it."""
+        if not held.ours or held.token is None:
+            return True
+        if held.uses == 0 or (held.lease is not None and self._clock() >= held.lease.ends):
+            held.ended = True
+            return True
         try:
             with time_limit(_REVOKE_LIMIT):
                 reply = self._send("POST", REVOKE, {}, token=held.token, idempotent=True)
         except StoreError as error:
             logger.info("A token %s was not revoked: %s", self._send.where, error.reason)
-            return
-        if reply.status not in {200, 204}:
-            logger.debug("A token %s was not revoked: HTTP %s", self._send.where, reply.status)
+            return True
+        held.ended = reply.status in {200, 204}
+        if not held.ended and reply.status != 403:
+            logger.info("A token %s was not revoked: HTTP %s", self._send.where, reply.status)
+        return reply.status != 403
 
 
 def _plain(error: StrongroomError) -> StrongroomError:

@@ -83,4 +83,6 @@ def _grant(reply: Reply, place: str) -> Grant:
     uses = count if isinstance(count, int) and count > 0 else None
     # A renewal spends one of the token's uses, where they are counted.
     renewable = auth.get("renewable") is True and uses is None
-    return Grant(SensitiveStr(token), float(ttl), renewable=renewable, ours=True, uses=uses)
+    # A batch token cannot be revoked, and what it leases does not end with it.
+    ours = auth.get("token_type") != "batch"
+    return Grant(SensitiveStr(token), float(ttl), renewable=renewable, ours=ours, uses=uses)

@@ -317,6 +317,28 @@ def test_where_leases_may_not_be_revoked_the_login_takes_them_along(engine, open
     assert not warnings_of(caplog)
 
 
+@pytest.mark.parametrize(
+    ("terms", "reasons"),
+    [
+        ({}, ["auth/token/revoke-self", "on sys/leases/revoke, and the token was not revoked either"]),
+        ({"token_type": "batch", "token_ttl": "1h"}, ["policies do not allow `update` on sys/leases/revoke. "]),
+    ],
+    ids=["may not revoke itself", "batch"],
+)
+def test_where_the_logins_token_cannot_be_revoked_what_is_left_is_said(engine, opened, caplog, terms, reasons):
+    """What hangs on it lives on: a batch token is never revoked, and others only if their policies allow it."""
+    engine.role("1h")
+    policy = engine.vault.write_policy({f"{engine.mount}/creds/*": ["read"]})
+    store = opened(token=None, auth=approle(engine.vault, policy, **terms))
+    user = store.read(PATH).data["username"]
+    store.close()
+    assert user in engine.postgres.users()
+    assert engine.leases() == 1
+    said = warnings_of(caplog)
+    assert len(said) == len(reasons)
+    assert all(reason in text for reason, text in zip(reasons, said, strict=True))
+
+
 def test_where_nothing_may_be_revoked_it_is_said_once(engine, opened, caplog):
     """How many, until when, and which right is missing."""
     engine.role("1h")
@@ -328,12 +350,12 @@ def test_where_nothing_may_be_revoked_it_is_said_once(engine, opened, caplog):
     assert user in engine.postgres.users()
 
 
-def approle(vault, policy):
+def approle(vault, policy, **terms):
     """An AppRole of its own with this policy, as the option `auth` names it."""
     name = f"app-{secrets.token_hex(4)}"
     if "approle/" not in vault.call("GET", "sys/auth")["data"]:
         vault.call("POST", "sys/auth/approle", {"type": "approle"})
-    role = {"token_policies": policy, "token_no_default_policy": True}
+    role = {"token_policies": policy, "token_no_default_policy": True, **terms}
     vault.call("POST", f"auth/approle/role/{name}", role)
     role_id = vault.call("GET", f"auth/approle/role/{name}/role-id")["data"]["role_id"]
     secret_id = vault.call("POST", f"auth/approle/role/{name}/secret-id")["data"]["secret_id"]

@@ -407,6 +407,23 @@ def test_nothing_is_left_after_close(openbao):
     assert not role.accessors
 
 
+def test_a_token_that_may_not_be_revoked_is_warned_of(openbao, caplog):
+    """It is left to expire; one that was revoked meanwhile is not."""
+    role = Role(openbao, token_ttl="1h", token_no_default_policy=True)
+    store = role.open()
+    store.close()
+    (said,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "left to expire: its policies do not allow `update` on auth/token/revoke-self" in said
+    (left,) = role.accessors
+    openbao.call("POST", "auth/token/revoke-accessor", {"accessor": left})
+    caplog.clear()
+    store = role.open()
+    (accessor,) = role.accessors
+    openbao.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
+    store.close()
+    assert not caplog.records
+
+
 def test_opening_that_fails_leaves_nothing(openbao):
     """The token that was had for it is given back."""
     role = Role(openbao, token_ttl="1h")
