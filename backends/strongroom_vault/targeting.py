@@ -33,6 +33,7 @@ class Target:
         addresses: of its server.
         options: what a session is opened with.
         token: where the token comes from, in words; the empty string where there is none yet.
+        moved: the mount is the command line's, and not the one that the store is configured with.
     """
 
     store: str
@@ -42,6 +43,7 @@ class Target:
     addresses: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     token: str = ""
+    moved: bool = False
 
 
 def chosen(ctx: click.Context) -> Config:
@@ -81,12 +83,17 @@ def target(config: Config, store: str | None, given: Mapping[str, str | None]) -
     values: dict[str, Any] = {name: setting.value for name, setting in settings.items()}
     url = values["url"]
     credential = settings.get("auth") or settings.get("token")
+    configured = about.options.get("mount")
+    mount, prefix, namespace = _places(values)
     return Target(
         about.name,
-        *_places(values),
+        mount,
+        prefix,
+        namespace,
         addresses=tuple(map(str, url)) if isinstance(url, list) else (str(url),),
         options=SensitiveDict((name, value) for name, value in values.items() if name != "prefix"),
         token="" if credential is None or not credential.value else credential.origin,
+        moved=mount != (str(configured.value).strip("/") if configured else _DEFAULT_MOUNT),
     )
 
 

@@ -104,16 +104,20 @@ class Report:
             click.echo(f"  {shown(line)}", err=True)
 
     def _lines(self, role: Role | None, secret_id_file: Path | None, *, wrapped: bool) -> Iterator[str]:
-        if role is None and self._written:
-            return
-        for name, value in environment(self._about).items():
+        written = role is None and self._written
+        for name, value in {} if written else environment(self._about).items():
             yield f"{name}={value}"
+        if role is None and self._secret is not None:
+            yield f"{TOKEN}={_open(self._secret)}"
+        elif role is None and not written:
+            _say("put this into .env; --env-file .env does that, with a token for the application")
+        if role is not None or self._about.moved:
+            yield from [] if written else [""]
+            yield f"# strongroom.toml, [stores.{self._about.store}]"
+        if self._about.moved:
+            yield f"mount = {json.dumps(self._about.mount)}"
         if role is not None:
             yield from self._table(role, secret_id_file, wrapped=wrapped)
-        elif self._secret is not None:
-            yield f"{TOKEN}={_open(self._secret)}"
-        else:
-            _say("put this into .env; --env-file .env does that, with a token for the application")
 
     def _table(self, role: Role, secret_id_file: Path | None, *, wrapped: bool) -> Iterator[str]:
         options = {"method": role.method}
@@ -125,8 +129,6 @@ class Report:
             options |= {"role": role.name} if wrapped else {}
             file = "…" if secret_id_file is None else str(secret_id_file.absolute())
             options["wrapping_token_file" if wrapped else "secret_id_file"] = file
-        yield ""
-        yield f"# strongroom.toml, [stores.{self._about.store}]"
         yield f"auth = {{ {', '.join(f'{name} = {json.dumps(value)}' for name, value in options.items())} }}"
         if role.method == "approle" and secret_id_file is None and self._secret is None:
             _say("no secret_id was made: --secret-id-file FILE writes one, wrapped, for the application to open")

@@ -157,7 +157,7 @@ def test_without_a_chain_an_address_is_enough(server, setup, monkeypatch):
     assert "--url" in done.err
     done = setup("--url", server.url, "--mount", "kv")
     assert done.code == 0
-    assert done.out == f"VAULT_ADDR={server.url}\n"
+    assert done.out == f'VAULT_ADDR={server.url}\n\n# strongroom.toml, [stores.vault]\nmount = "kv"\n'
 
 
 def test_a_package_that_is_missing_is_named_with_what_brings_it(setup, monkeypatch):
@@ -308,6 +308,23 @@ def test_the_env_file_is_all_that_an_application_needs(server, setup, command, m
     done = setup("--mount", "other", "--yes")
     assert done.code == 4
     assert "VAULT_TOKEN in ./.env" in done.err
+
+
+@pytest.mark.parametrize("arguments", [["--env-file", ".env"], [], ["--approle", "app", "--secret-id-file", "wrapped"]])
+def test_another_mount_than_the_stores_is_to_be_configured(server, setup, command, monkeypatch, arguments):
+    """No variable of Vault's own clients says where it is."""
+    done = setup("--mount", "kv", *arguments)
+    assert done.code == 0
+    environment, _, table = done.out.partition("# strongroom.toml, [stores.vault]\n")
+    assert ("VAULT_ADDR=" in environment) is (arguments[:1] != ["--env-file"])
+    assert table.startswith('mount = "kv"\n')
+    server.put("database/connection", {"url": "postgres://"}, mount="kv")
+    Path("strongroom.toml").write_text(f'[stores.vault]\nurl = "{server.url}"\n{table}')
+    if arguments:
+        monkeypatch.delenv("VAULT_TOKEN")
+        monkeypatch.delenv("VAULT_ADDR")
+    assert command("--config", "strongroom.toml", "get", "database/connection", "url").out == "postgres://"
+    assert "mount" not in setup("--yes", *arguments).out
 
 
 def test_an_application_that_rotates_the_database_is_granted_it(server, setup):
