@@ -197,7 +197,8 @@ def _place(wanted: Wanted, found: Found, path: str) -> Step:
     is anything already, a deleted secret too, nothing is written.
     """
     state = State.THERE if path in found.structure else State.MISSING
-    content = {"custom_metadata": {DESCRIPTION: wanted.structure[path]}}
+    # The engine may demand check-and-set of metadata too, and 0 is that there are none.
+    content = {"custom_metadata": {DESCRIPTION: wanted.structure[path]}, "metadata_cas": 0}
     return _step(f"place of {path}", wanted.below_mount(path), state, content, {"create"})
 
 

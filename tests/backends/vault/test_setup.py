@@ -208,6 +208,13 @@ def test_no_value_is_written_and_none_overwritten(server, setup):
     assert metadata["current_version"] == 1
 
 
+def test_a_mount_that_demands_check_and_set_is_set_up(server, setup):
+    """Of secrets and of their metadata; once more, there is nothing to do."""
+    server.call("POST", "secret/config", {"cas_required": True, "metadata_cas_required": True})
+    assert setup().code == 0
+    assert set(outcomes(setup("--json")).values()) == {"already there"}
+
+
 def test_a_mount_of_version_1_is_refused(server, setup):
     """It is never turned into version 2; the message says what to do."""
     server.mount("old", version=1)
@@ -749,7 +756,7 @@ def test_a_plan_is_what_is_wanted_less_what_is_found():
     assert (mount.asks, policy.asks, place.asks) == ((), (), ())
     (*_, place) = plan(wanted, Found())
     assert place.asks[0].target == "/v1/kv/metadata/team/x/y"
-    assert place.asks[0].content == {"custom_metadata": {"description": "Y"}}
+    assert place.asks[0].content == {"custom_metadata": {"description": "Y"}, "metadata_cas": 0}
 
 
 def test_a_role_differs_in_what_is_wanted_of_it_alone():
