@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
-from strongroom.errors import StoreError, StrongroomError
+from strongroom.errors import ConfigurationError, StoreError, StrongroomError
 from strongroom.store import remaining, time_limit
 from strongroom_vault.exchange import Reply
 from strongroom_vault.session import Session
@@ -59,6 +59,10 @@ def _await_engine(session: Session, wanted: Wanted) -> None:
 
 
 def _failure(session: Session, step: Step, reply: Reply) -> StrongroomError:
+    path = next(iter(step.rights))
+    if reply.status == 404:
+        return ConfigurationError(f"{session.place} has no {path}, to make the {step.what} there (HTTP 404)")
     if reply.status == 400:
-        return StoreError(None, f"{session.place} refused the {step.what} (HTTP 400)")
-    return session.failure(reply, None, changes=True)
+        hint = "Another engine may be mounted at that path, or below it: name another --mount" if step.starts else None
+        return StoreError(path, f"{session.place} refused the {step.what} (HTTP 400)", hint=hint)
+    return session.failure(reply, path, changes=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from strongroom.errors import InvalidPathError
+from strongroom.errors import InvalidPathError, shown
 from strongroom.model import check_path
 from strongroom_vault.setup import guide
 from strongroom_vault.setup.plan import Role
+
+_ROLE = re.compile(r"\w([\w.-]*\w)?", re.ASCII)
+"""A role's name, as a server routes it: another one has no API path, which is found out when it is to be made."""
 
 _TTL, _MAX_TTL = 3600, 4 * 3600
 """The life of a login's token, in seconds: the guide's."""
@@ -80,7 +84,10 @@ class Given:
                 raise click.UsageError("--service-account is NAMESPACE/NAME")
             fields |= {"bound_service_account_names": [account], "bound_service_account_namespaces": [namespace]}
             fields |= {"audience": self.audience} if self.audience else {}
-        _check_name("the name of the role", name, segments=1)
+        if not _ROLE.fullmatch(name):
+            raise click.UsageError(
+                f"the name of the role: {shown(name)} is not of letters, digits, '_', and '-' or '.' between them"
+            )
         _check_name("--auth-mount", mount)
         return Role(method, mount, name, fields)
 

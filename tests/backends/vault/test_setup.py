@@ -16,9 +16,11 @@ import strongroom_vault
 from called import Caller
 from strongroom import SecretsManager
 from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreError
-from strongroom_vault.opening import open_vault
+from strongroom_vault.opening import open_session, open_vault
+from strongroom_vault.sender import Ask
 from strongroom_vault.setup import env_file, guide
-from strongroom_vault.setup.plan import Found, Role, State, Wanted, plan
+from strongroom_vault.setup.apply import apply
+from strongroom_vault.setup.plan import Found, Role, State, Step, Wanted, plan
 from strongroom_vault.setup.private_file import PrivateFile
 from strongroom_vault.testing import TestVault
 
@@ -206,6 +208,22 @@ def test_no_value_is_written_and_none_overwritten(server, setup):
     metadata = server.call("GET", "secret/metadata/api-keys/openai")["data"]
     assert metadata["custom_metadata"] == {"description": "API key: key"}
     assert metadata["current_version"] == 1
+
+
+def test_a_mount_that_is_in_the_way_is_hinted_at(server, setup):
+    """The server refuses one above another, and the message says at which path and what it may be."""
+    server.call("POST", "sys/mounts/team/kv", {"type": "kv", "options": {"version": "2"}})
+    done = setup("--mount", "team")
+    assert done.code == 1
+    assert "sys/mounts/team" in done.err
+    assert "Another engine may be mounted at that path, or below it: name another --mount" in done.err
+
+
+def test_a_step_that_no_api_answers_names_its_path(openbao):
+    step = Step("thing", State.MISSING, asks=(Ask("POST", "/v1/sys/none", {}),), rights={"sys/none": frozenset()})
+    session = open_session(url=openbao.url, token=openbao.token)
+    with contextlib.closing(session), pytest.raises(ConfigurationError, match="has no sys/none, to make the thing"):
+        list(apply(session, Wanted("secret"), [step]))
 
 
 def test_a_mount_that_demands_check_and_set_is_set_up(server, setup):
@@ -584,6 +602,9 @@ def test_a_role_of_kubernetes_is_bound_to_one_service_account(server, setup):
         ("--approle", "a", "--audience", "vault"),
         ("--auth-mount", "m"),
         ("--approle", "../../sys/mounts"),
+        ("--approle", "My App"),
+        ("--approle", "app."),
+        ("--kubernetes-role", "my role", "--service-account", "c/d"),
         ("--approle", "a", "--env-file", ".env"),
         ("--token-ttl", "soon"),
         ("--policy-prefix", "../"),
