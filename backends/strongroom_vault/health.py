@@ -128,6 +128,9 @@ def _look_at_server(session: Session, clock: Callable[[], float]) -> _Server:
         checks.append(_look_at_clock(ahead))
     if certificates := session.certificates:
         checks.append(check_certificates(certificates, datetime.fromtimestamp(clock(), UTC)))
+    if not session.verified:
+        hint = "Remove skip_verify, and give the authority with ca_cert: whoever is in between is sent the token"
+        checks.append(Check("certificate trust", CheckState.WARNING, "any certificate is taken", hint))
     if state.get("initialized") is not True:
         return _closed(checks, facts, "it is not initialised", "Initialise it: bao operator init")
     if sealed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,8 @@ from strongroom_vault.options import (
 )
 from strongroom_vault.session import Session
 from strongroom_vault.tls import TLSSettings
+
+logger = logging.getLogger("strongroom_vault")
 
 _OWN_HEADERS = frozenset({
     "host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding",
@@ -149,13 +152,17 @@ def _session(  # noqa: PLR0917  # the options, checked and not
     from strongroom_vault import transport
 
     encrypted = any(address.scheme == "https" for address in cluster)
-    return Session(
+    session = Session(
         transport.Transport(cluster, tls.context() if encrypted else None, tls.server_name, proxy),
         cluster,
         auth,
         namespace=_namespace(namespace),
         mount=_checked("mount", mount.strip("/"), check_path),
+        verified=not (encrypted and tls.skip_verify),
     )
+    if not session.verified:
+        logger.warning("The certificate of %s is not checked, as skip_verify says: it may be anybody", session.place)
+    return session
 
 
 def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:

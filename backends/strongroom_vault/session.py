@@ -47,6 +47,7 @@ class Session:
         auth: how to log in.
         namespace: the namespace's path, or None for the root.
         mount: where the engine is mounted.
+        verified: False where any certificate of the server's is taken.
         clock: seconds that never go back, and go on while the machine sleeps.
     """
 
@@ -58,9 +59,11 @@ class Session:
         *,
         namespace: str | None,
         mount: str,
+        verified: bool = True,
         clock: Callable[[], float] = now,
     ) -> None:
         self.mount = mount
+        self.verified = verified
         self._clock = clock
         self._send = send = Sender(driver, addresses, namespace)
         restraint = restraint_of((auth, tuple(addresses), namespace), clock)

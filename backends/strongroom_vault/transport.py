@@ -90,6 +90,7 @@ class _TLSConnection(HTTPSConnection):
             raise ConnectTimeoutError(self, "timed out") from error
         except OSError as error:  # ssl.SSLError is one
             raise NewConnectionError(self, "failed") from error
+        self.is_verified = True  # as far as it is to be: the store says once that it is not, and urllib3 each time
         if isinstance(self.sock, ssl.SSLSocket):
             self.seen(self.sock.getpeercert(binary_form=True))
 

@@ -441,10 +441,22 @@ def test_client_certificate_is_shown(authority, start_server, stored, ca_file, t
         read_by(server, ca_cert=ca_file)
 
 
-def test_any_certificate_is_trusted_when_told_to(secure):
-    """urllib3 warns of it."""
-    with pytest.warns(Warning, match="Unverified HTTPS"):
-        assert read_by(secure, skip_verify=True) == {"k": "v"}
+def test_any_certificate_is_trusted_when_told_to(secure, caplog):
+    """It is warned of once, in the store's own words."""
+    assert read_by(secure, skip_verify=True) == {"k": "v"}
+    (said,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert f"at {secure.url} is not checked, as skip_verify says" in said
+
+
+def test_doctor_warns_of_any_certificate(secure, answered):
+    """The store is well today."""
+    front = Front(open_engine(2, url=secure.url, token="t", skip_verify=True), "vault")
+    told = {"initialized": True, "sealed": False, "version": "9.9"}
+    secure.answers[:] = [answered(200, told), answered(200, {"data": {"ttl": 0}})]
+    health = front.probe()
+    front.close()
+    assert health.ok
+    assert {each.name: each.state.value for each in health.checks}["certificate trust"] == "warning"
 
 
 def test_tls_handshake_ends_at_the_deadline(ca_file):
