@@ -160,7 +160,11 @@ def _look_at_token(session: Session, token: Mapping[str, Any], now: float) -> tu
 
 
 def _look_at_life(session: Session, token: Mapping[str, Any], now: float) -> Check:
-    ttl = _life(session, token).get("token_ttl")
+    ttl, uses = _life(session, token).get("token_ttl"), token.get("num_uses")
+    hint = "Have a new token ready before that, or let the store log in with `auth`"
+    if isinstance(uses, int) and uses > 0 and not session.is_kept:
+        words = f"{uses} uses left" + ("" if ttl is None else f", within {_rough(float(ttl))}") + ", and no renewal"
+        return Check("token life", CheckState.WARNING, words, hint)
     if ttl is None:
         known = bool(token) or session.seconds_left is not None
         words = "it does not expire" if known else "not known: its policies do not let it look itself up"
@@ -179,7 +183,6 @@ def _look_at_life(session: Session, token: Mapping[str, Any], now: float) -> Che
         words += ", not renewable"
     if left >= _SHORT:
         return Check("token life", CheckState.OK, words)
-    hint = "Have a new token ready before that, or let the store log in with `auth`"
     return Check("token life", CheckState.WARNING, words, hint)
 
 

@@ -72,6 +72,7 @@ def test_a_root_token_is_worth_a_warning(openbao, probe):
         ({"ttl": "20m", "explicit_max_ttl": "9h"}, "ok", "in all"),
         ({"ttl": "20m"}, "ok", "renewable"),
         ({"ttl": "20m", "type": "batch"}, "warning", "not renewable"),
+        ({"ttl": "5h", "num_uses": 20}, "warning", " uses left, within 5 h, and no renewal"),
     ],
 )
 def test_a_token_that_ends_soon_for_good_is_worth_a_warning(openbao, probe, kv2, grant, state, words):
