@@ -19,10 +19,12 @@ from strongroom.store import remaining
 from strongroom_vault.answers import document, failure, malformed, member
 from strongroom_vault.auth import Send
 from strongroom_vault.auth.token import is_token
-from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.errors import VaultAuthenticationError, VaultUnsureError
 from strongroom_vault.exchange import Reply
 
 _ALARM = "It may have been intercepted: find out who else had it, destroy the secret_id, and deliver a new one"
+
+_LOST = "Deliver a new one, and destroy the secret_id that was in it"
 
 _LOOKUP = "/v1/sys/wrapping/lookup"
 _UNWRAP = "/v1/sys/wrapping/unwrap"
@@ -32,10 +34,14 @@ class _Unwrapped:
     """What the wrapping tokens of this process held, by what was asked of them: token, mount, role and namespace.
 
     A store that is opened once more, also in the child of a fork, needs the secret_id and cannot unwrap it once more.
+
+    Attributes:
+        lost: what may have been unwrapped, since no answer to that came.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.lost: set[bytes] = set()
         self._held: dict[bytes, SensitiveStr] = {}
 
     def __repr__(self) -> str:
@@ -76,6 +82,7 @@ def unwrap_secret_id(
     if not is_token(token):
         raise VaultAuthenticationError(reason="the wrapping token is none", hint="Deliver a new one")
     asked = _digest(token, mount, role, namespace)
+    spent: VaultAuthenticationError
     if not _unwrapped.lock.acquire(timeout=remaining()):
         raise StoreUnavailableError(reason="no time is left to unwrap the secret_id")
     try:
@@ -84,9 +91,19 @@ def unwrap_secret_id(
             _check_origin(send, token, mount, role, namespace)
             secret_id = _secret_id(send("POST", _UNWRAP, {}, namespace=namespace, token=token))
             _unwrapped.put(asked, secret_id)
+    except VaultUnsureError:
+        _unwrapped.lost.add(asked)
+        raise
+    except VaultAuthenticationError as error:
+        spent = error
+    else:
         return secret_id
     finally:
         _unwrapped.lock.release()
+    if asked not in _unwrapped.lost:
+        raise spent
+    reason = "the wrapping token is spent: most likely this process opened it, and the answer to that was lost"
+    raise VaultAuthenticationError(reason=reason, hint=_LOST)
 
 
 def _check_origin(send: Send, token: SensitiveStr, mount: str, role: str | None, namespace: str | None) -> None:
@@ -106,7 +123,7 @@ def _check_origin(send: Send, token: SensitiveStr, mount: str, role: str | None,
 
 
 def _secret_id(reply: Reply) -> SensitiveStr:
-    _check_spent(reply)
+    _check_spent(reply, changes=True)
     secret_id = _field(reply, "secret_id")
     if not secret_id:
         raise malformed(None, "sys/wrapping/unwrap")
@@ -119,12 +136,12 @@ def _field(reply: Reply, name: str) -> SensitiveStr:
     return SensitiveStr(value) if isinstance(value, str) else SensitiveStr()
 
 
-def _check_spent(reply: Reply) -> None:
+def _check_spent(reply: Reply, *, changes: bool = False) -> None:
     if reply.status in {400, 403}:
         reason = f"the wrapping token was opened before, has expired, or never was one (HTTP {reply.status})"
         raise VaultAuthenticationError(reason=reason, hint=_ALARM)
     if reply.status != 200:
-        raise failure(reply, None, "sys/wrapping")
+        raise failure(reply, None, "sys/wrapping", changes=changes)
 
 
 def _digest(*asked: str | None) -> bytes:

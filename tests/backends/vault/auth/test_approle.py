@@ -11,7 +11,7 @@ from strongroom.errors import ConfigurationError, StoreUnavailableError
 from strongroom.store import time_limit
 from strongroom_vault.auth import wrapping
 from strongroom_vault.auth.approle import AppRole
-from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
+from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError, VaultUnsureError
 from strongroom_vault.opening import open_vault
 
 
@@ -173,6 +173,21 @@ def test_opened_wrapping_token_is_an_alarm(send, approle, wrap, exposed):
     with pytest.raises(VaultAuthenticationError, match=r"opened before.*It may have been intercepted") as caught:
         auth.login(send)
     assert not exposed(caught.value, token, stolen)
+
+
+@pytest.mark.parametrize("lost", ["no answer", "a gateway's"])
+def test_an_unwrapping_whose_answer_was_lost_is_no_alarm(tell, answered, lost):
+    """It was most likely this process that opened the token, which is of no more use; a second time as well."""
+    looked_up = answered(200, {"data": {"creation_path": "auth/approle/role/app/secret-id"}})
+    send = tell(looked_up, None if lost == "no answer" else answered(502, b"<html>"), answered(400, {"errors": ["x"]}))
+    auth = AppRole(role_id="r", wrapping_token=f"s.lost-{len(lost)}")
+    with pytest.raises(VaultUnsureError):
+        auth.login(send)
+    for _ in range(2):
+        with pytest.raises(VaultAuthenticationError, match="most likely this process opened it") as caught:
+            auth.login(send)
+        assert "Deliver a new one" in caught.value.hint
+        assert "intercepted" not in str(caught.value)
 
 
 @pytest.mark.parametrize("path", [
