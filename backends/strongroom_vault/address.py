@@ -25,8 +25,8 @@ class Address:
         """The address that a URL names.
 
         Raises:
-            ConfigurationError: it is not http or https, has no host, or has a user, a query or a fragment. The URL is
-                not shown where it may hold a password.
+            ConfigurationError: it is not http or https, has no host or the port 0, or has a user, a query or a
+                fragment. The URL is not shown where it may hold a password.
         """
         parts = _split(url)
         host = None if parts is None else parts.hostname
@@ -34,6 +34,8 @@ class Address:
             raise ConfigurationError("url: a Vault address is like https://vault.example:8200")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise ConfigurationError(f"url: the address of {host} has a user, a query or a fragment")
+        if parts.port == 0:
+            raise ConfigurationError(f"url: the address of {host} has the port 0, at which nobody listens")
         base = quote(parts.path.rstrip("/"), safe="/%")
         return cls(parts.scheme, host, parts.port or _PORTS[parts.scheme], base)
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from strongroom.errors import ConfigurationError
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)")
+# Go writes a microsecond with either of the two letters.
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(rf"(\d+(?:\.\d+)?|\.\d+)({'|'.join(_UNITS)})")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)(?::(\d+))?")
 
 

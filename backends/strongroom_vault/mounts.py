@@ -48,10 +48,10 @@ def check_engine(session: Session, engine: str) -> None:
         path = None if mounted is None else mounted.get("path")
         if mounted is None or not isinstance(path, str):
             raise malformed(None, session.place)
-        if path.strip("/") != session.mount:
-            raise ConfigurationError(f"mount: {session.place} is below the mount '{path}': name that one")
         if mounted.get("type") != engine:
             raise ConfigurationError(f"mount: {session.place} is not a {engine} engine")
+        if path.strip("/") != session.mount:
+            raise ConfigurationError(f"mount: {session.place} is below the mount '{path}': name that one")
 
     _told(session, check)
 
@@ -88,11 +88,11 @@ def version_in(reply: Reply, session: Session) -> KVVersion:
     path = None if mounted is None else mounted.get("path")
     if mounted is None or not isinstance(path, str):
         raise malformed(None, session.place)
+    if mounted.get("type") not in {"kv", "generic"}:
+        raise ConfigurationError(f"mount: {session.place} is not a key-value engine")
     if path.strip("/") != session.mount:
         rest = session.mount.removeprefix(path)
         raise ConfigurationError(f"mount: {session.place} is below the mount '{path}': add `prefix` '{rest}'")
-    if mounted.get("type") not in {"kv", "generic"}:
-        raise ConfigurationError(f"mount: {session.place} is not a key-value engine")
     return 2 if (member(mounted, "options") or {}).get("version") == "2" else 1
 
 

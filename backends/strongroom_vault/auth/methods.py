@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 from strongroom.errors import ConfigurationError, InvalidPathError, shown
-from strongroom.model import check_path
+from strongroom.model import check_path, check_prefix
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.agent import Agent
 from strongroom_vault.auth.approle import AppRole
@@ -103,8 +103,13 @@ def check_namespace(text: str, option: str) -> str:
     """The namespace without slashes around it, `""` for the root.
 
     Raises:
-        ConfigurationError: no header can hold it.
+        ConfigurationError: no header can hold it, or a segment of it is empty, `.` or `..`.
     """
     if not text.isascii() or not text.isprintable():
         raise ConfigurationError(f"{option}: it has a character that no namespace has")
-    return str(text).strip("/")
+    fault, name = "", str(text).strip("/")
+    try:
+        return check_prefix(name)
+    except InvalidPathError as error:
+        fault = error.reason
+    raise ConfigurationError(f"{option}: {fault}. Write it as segments joined by single slashes")

@@ -179,7 +179,7 @@ def _ask(why: Sequence[str], *, yes: bool) -> None:
     """
     if yes or not why:
         return
-    words = shown(" and ".join(why))
+    words = " and ".join(map(shown, why))
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError(f"{words[0].upper()}{words[1:]}: without a terminal it needs --yes")
     click.echo(f"strongroom: {words}. Go on? [y/N] ", nl=False, err=True)

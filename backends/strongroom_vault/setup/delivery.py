@@ -14,7 +14,7 @@ from strongroom_vault.session import Session
 from strongroom_vault.setup import credential, env_file
 from strongroom_vault.setup.env_file import ADDRESS, TOKEN
 from strongroom_vault.setup.plan import Role, State, Step, target
-from strongroom_vault.setup.private_file import PrivateFile
+from strongroom_vault.setup.private_file import PrivateFile, check_folder
 
 _MOST = 1 << 20
 
@@ -93,7 +93,7 @@ def token_delivery(
         open_session: for the token that the file has.
 
     Raises:
-        ConfigurationError: the file cannot be read.
+        ConfigurationError: the file cannot be read, or has to be written where there is no folder.
         StoreError: there was no answer.
     """
     rights = {credential.ORPHAN: frozenset({"update", "sudo"})}
@@ -112,6 +112,8 @@ def token_delivery(
             elif kept.good:
                 has = ", ".join(sorted(kept.policies)) or "policies that it may not tell"
                 step = Step(what, State.DIFFERS, f"the file has one that is good, with {has}", rights=rights)
+    if file and step.pending:
+        check_folder(file, "--env-file")
     return TokenDelivery(policies, period, environment, file, step)
 
 
@@ -154,7 +156,7 @@ def secret_id_delivery(file: Path | None, *, role: Role, wrap_ttl: str | None, s
     """How the secret_id in the file is.
 
     Raises:
-        ConfigurationError: the file cannot be read.
+        ConfigurationError: the file cannot be read, or has to be written where there is no folder.
         StoreError: there was no answer.
     """
     delivered = SensitiveStr(_text(file).strip()) if file else SensitiveStr()
@@ -162,6 +164,8 @@ def secret_id_delivery(file: Path | None, *, role: Role, wrap_ttl: str | None, s
     rights = {f"{role.path}/secret-id": frozenset({"update"})}
     what = f"secret_id in {file}" if file else "secret_id"
     step = Step(what, State.THERE) if there else Step(what, State.MISSING, rights=rights)
+    if file and step.pending:
+        check_folder(file, "--secret-id-file")
     return SecretIdDelivery(role, wrap_ttl, file, step)
 
 

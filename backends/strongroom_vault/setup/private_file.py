@@ -93,6 +93,18 @@ class PrivateFile:
         return ConfigurationError(f"{self._option} {self._shown}: {error.strerror or 'it cannot be written'}")
 
 
+def check_folder(file: Path, option: str) -> None:
+    """Returns when a file can be made where this one is, or is to be.
+
+    Raises:
+        ConfigurationError: its folder is not there, or not to be written to.
+    """
+    folder = Path(os.path.realpath(file)).parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        fault = "cannot be written to" if folder.is_dir() else "is not there"
+        raise ConfigurationError(f"{option} {file}: its folder {fault}")
+
+
 def _write(descriptor: int, text: str) -> None:
     rest = memoryview(text.encode())
     while rest:

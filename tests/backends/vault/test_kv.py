@@ -275,6 +275,13 @@ def test_denied_path_is_denied_without_any_other_right(open_front, kv2):
     assert front.probe().ok
 
 
+@pytest.mark.parametrize("mount", ["auth/token", "sys/mounts"])
+def test_what_is_no_key_value_engine_is_said_to_be_none(openbao, mount):
+    """Also below its mount, where a prefix would be of no use."""
+    with pytest.raises(ConfigurationError, match=f"mount '{mount}' .* is not a key-value engine"):
+        open_vault(url=openbao.url, token=openbao.token, mount=mount)
+
+
 def test_revoked_token_is_not_authenticated(openbao, kv2):
     """What was good at opening is found out at the first refusal."""
     token = openbao.issue_token({f"{kv2}/data/*": ["read"]})

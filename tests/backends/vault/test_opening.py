@@ -58,6 +58,7 @@ def test_missing_sdk_names_the_extra(monkeypatch):
     "", "vault:8200", "ftp://vault", "http://", "https://user:hunter2@vault", "https://vault?token=hunter2",
     "https://vault#hunter2", "https://vault:hunter2", "https://[", [], ["http://one", "nonsense"],
     "https://vault..example", f"https://{'v' * 64}.example", "https://vault/a\nVAULT_TOKEN=hunter2",
+    "http://vault:0",
 ])  # fmt: skip
 def test_bad_address_is_a_configuration_error(url):
     """It may hold a password, which is not shown."""
@@ -117,8 +118,8 @@ def test_bad_auth_table_is_a_configuration_error(auth, words):
 
 
 @pytest.mark.parametrize(("option", "value"), [
-    ("namespace", "té\nam"), ("mount", ""), ("mount", "../sys"), ("prefix", "a//b"),
-    ("prefix", ".."),
+    ("namespace", "té\nam"), ("namespace", "../x"), ("namespace", "a//b"), ("mount", ""), ("mount", "../sys"),
+    ("prefix", "a//b"), ("prefix", ".."),
 ])  # fmt: skip
 def test_bad_option_is_refused_and_named(option, value):
     """Before anything is sent. A wrong prefix is no error of the path that was asked for."""

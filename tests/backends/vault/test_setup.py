@@ -268,6 +268,25 @@ def test_a_policy_of_the_same_name_is_replaced_by_a_yes_alone(server, setup):
     assert setup("--dry-run").code == 0
 
 
+def test_the_question_is_whole(server, setup):
+    """However many policies differ."""
+    for name in POLICIES:
+        server.call(
+            "PUT", f"sys/policies/acl/{name}", {"policy": 'path "secret/data/theirs" { capabilities = ["read"] }'}
+        )
+    done = setup()
+    assert done.code == 2
+    assert "database-write is there and differs: without a terminal it needs --yes" in done.err
+
+
+@pytest.mark.parametrize("arguments", [("--env-file",), ("--approle", "app", "--secret-id-file")])
+def test_a_folder_that_is_not_there_is_found_before_anything_is_made(server, setup, arguments):
+    with unchanged(server):
+        done = setup(*arguments, "no/such/file")
+    assert done.code == 7
+    assert f"{arguments[-1]} no/such/file: its folder is not there" in done.err
+
+
 def test_comments_and_the_lack_of_scan_are_no_difference(server, setup):
     """What an operator notes in a policy stays, and so does one that was written for Vault."""
     openbaos, vaults = guide.policies("secret", "")["database-read"]
