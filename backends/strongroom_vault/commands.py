@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Literal
 
@@ -35,6 +36,7 @@ vault.add_command(setup)
     "--from-audit", metavar="FILE", help="What an audit log says was used, not what [secrets] needs; - is stdin."
 )
 @click.option("--who", metavar="NAME", help="Of the audit log, what this display name or role used alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as one JSON object.")
 @click.pass_context
 def policy_command(
     ctx: click.Context,
@@ -44,6 +46,7 @@ def policy_command(
     kv: str,
     from_audit: str | None,
     who: str | None,
+    as_json: bool,
 ) -> None:
     """Print the least policy that the [secrets] of the chain need, or that was used.
 
@@ -56,7 +59,7 @@ def policy_command(
     if from_audit is not None:
         if store:
             raise click.UsageError("--from-audit is of a whole server: --store goes without it")
-        _print_used(from_audit, mount, who)
+        _print_used(from_audit, mount, who, as_json=as_json)
         return
     if who or len(mount) > 1:
         raise click.UsageError("--who, and more than one --mount, go with --from-audit")
@@ -66,9 +69,13 @@ def policy_command(
     if not paths:
         raise ConfigurationError(f"[secrets] has no row that the chain asks the store {about.store} for")
     version: Literal[1, 2] = 1 if kv == "1" else 2
+    rules = policy.reading(paths, mount=about.mount, prefix=about.prefix, version=version)
+    if as_json:
+        _print_document({about.namespace or "": rules})
+        return
     within = f", in the namespace {shown(about.namespace)}" if about.namespace else ""
     click.echo(f"# What [secrets] needs of the store {shown(about.store)}{within}.\n")
-    click.echo(policy.to_hcl(policy.reading(paths, mount=about.mount, prefix=about.prefix, version=version)), nl=False)
+    click.echo(policy.to_hcl(rules), nl=False)
 
 
 def _paths(config: Config, about: Target) -> set[str]:
@@ -78,12 +85,21 @@ def _paths(config: Config, about: Target) -> set[str]:
     return {path for path in rows if not asked or any(link.covers(path) for link in asked)}
 
 
-def _print_used(file: str, mounts: tuple[str, ...], who: str | None) -> None:
+def _print_document(rules: Mapping[str, policy.Rules]) -> None:
+    """The policies by namespace, as one document."""
+    policies = [{"namespace": namespace, **policy.to_document(rules[namespace])} for namespace in sorted(rules)]
+    click.echo(json.dumps({"version": 1, "policies": policies}, ensure_ascii=False, indent=2))
+
+
+def _print_used(file: str, mounts: tuple[str, ...], who: str | None, *, as_json: bool) -> None:
     with _opened(file) as stream:
         usage = audit_log.used(audit_log.lines_of(stream), mounts=mounts, who=who)
     for line in _remarks(usage):
         click.echo(f"strongroom: {line}", err=True)
-    click.echo("\n".join(_sections(usage)), nl=False)
+    if as_json:
+        _print_document(usage.rules)
+    else:
+        click.echo("\n".join(_sections(usage)), nl=False)
 
 
 def _sections(usage: audit_log.Usage) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Policies as HCL, from the paths that are read and what is done there. Pure."""
+"""Policies as HCL or JSON, from the paths that are read and what is done there. Pure."""
 
 from __future__ import annotations
 
@@ -45,17 +45,30 @@ def to_hcl(rules: Rules, *, exact: bool = True) -> str:
     return "\n".join(_block(path, rules[path], exact=exact) for path in sorted(rules))
 
 
+def to_document(rules: Rules) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """The rules as the servers take them in JSON, by path: `{"path": {PATH: {"capabilities": […]}}}`.
+
+    Raises:
+        InvalidPathError: as `to_hcl` does.
+    """
+    return {"path": {path: {"capabilities": _listed(path, rules[path])} for path in sorted(rules)}}
+
+
 def same(one: str, other: str) -> bool:
     """Whether two policies read alike but for comments and white space."""
     return _words(one) == _words(other)
 
 
 def _block(path: str, capabilities: Collection[str], *, exact: bool) -> str:
-    if _TEMPLATE in path:
-        raise InvalidPathError(path, "no policy can name it: two braces begin a template there")
-    listed = ", ".join(f'"{name}"' for name in CAPABILITIES if name in capabilities)
+    listed = ", ".join(f'"{name}"' for name in _listed(path, capabilities))
     wider = f"# {note}\n" if exact and (note := _wider(path)) else ""
     return f"{wider}path {_quoted(path)} {{\n  capabilities = [{listed}]\n}}\n"
+
+
+def _listed(path: str, capabilities: Collection[str]) -> list[str]:
+    if _TEMPLATE in path:
+        raise InvalidPathError(path, "no policy can name it: two braces begin a template there")
+    return [name for name in CAPABILITIES if name in capabilities]
 
 
 def _quoted(path: str) -> str:

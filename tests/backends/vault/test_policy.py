@@ -137,10 +137,13 @@ def test_the_least_is_enough_on_a_real_server(openbao, kv2, print_policy, comman
         f'DB_POOL_SIZE = {{ at = "database/pool#size", default = 5 }}\n[stores.vault]\nmount = "{kv2}"\n'
     )
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
-    monkeypatch.setenv("VAULT_TOKEN", holder(openbao, print_policy().out))
-    assert command("check").code == 0
-    assert command("get", "other", "url").code == 4
-    assert command("list").code == 4
+    document = json.loads(print_policy("--json").out)
+    assert (document["version"], document["policies"][0].pop("namespace")) == (1, "")
+    for text in (print_policy().out, json.dumps(document["policies"][0])):
+        monkeypatch.setenv("VAULT_TOKEN", holder(openbao, text))
+        assert command("check").code == 0
+        assert command("get", "other", "url").code == 4
+        assert command("list").code == 4
 
 
 def test_the_least_for_version_1_is_enough_on_a_real_server(openbao, kv1, print_policy, command, monkeypatch):
@@ -285,6 +288,11 @@ def test_each_namespace_has_its_own_part(print_policy):
     done = print_policy("--from-audit", "audit.log")
     assert done.out.index("# What was used.") < done.out.index("# What was used in the namespace team.")
     assert "more than one namespace" in done.err
+    document = json.loads(print_policy("--from-audit", "audit.log", "--json").out)
+    assert document["policies"] == [
+        {"namespace": namespace, "path": {path: {"capabilities": ["read"]}}}
+        for namespace, path in (("", "secret/data/a"), ("team", "secret/data/b"))
+    ]
 
 
 def test_a_log_of_any_length_takes_bounded_memory():
