@@ -193,13 +193,17 @@ class TestFile:
         message = refusal(text)
         assert [word for word in words if word not in message] == [], message
 
-    @pytest.mark.parametrize("text", ["", "production = true", '[stores.vault]\nprefix = "environment"'])
+    @pytest.mark.parametrize("text", ["", "production = false", '[stores.vault]\nprefix = "environment"'])
     def test_an_environment_that_would_change_nothing_is_refused(self, text):
-        """Whoever selects production would get the rules of development without a word. A chain in code is its own."""
+        """Whoever selects production would get the rules of development without a word; those of production are none.
+
+        A chain in code is its own.
+        """
         assert "The environment prod is selected, and app.toml is not there, or has neither" in refusal(
             text, environment="prod"
         )
         assert configured(text, environment="prod", chain=["env"]).environment == "prod"
+        assert configured("production = true", environment="prod").environment == "prod"
 
     def test_a_file_with_environments_wants_one_of_them(self):
         """Without a selection, and with a wrong one, the message lists what there is."""

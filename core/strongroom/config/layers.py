@@ -75,11 +75,12 @@ def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient:
         ConfigurationError: names the source and what is wrong with it; or an environment is selected that changes
             nothing.
     """
-    # A chain in code is no file's, and what it is in each environment is the code's to say.
-    if file.environment and not file.heeds_environment and arguments.chain is None:
+    # Nobody gets the rules of development in the place of production's. A chain in code is no file's.
+    lenient = not (file.heeds_environment or file.production)
+    if file.environment and lenient and arguments.chain is None:
         raise ConfigurationError(
             f"The environment {file.environment} is selected, and {file.source} is not there, or has neither "
-            "environments nor {environment}"
+            "environments nor {environment} nor production = true"
         )
     chain = _chain(arguments, variables, file, ambient)
     stores = _stores(chain, variables, file)
