@@ -208,7 +208,8 @@ ONLY_THE_TOKEN = {"login": ANSWER, "renew": RENEWED}
 """What is over is a token that was given to the client: those that log in have another."""
 
 CREDENTIAL = [
-    Row("token expired", expired, every(BAD_TOKEN, **ONLY_THE_TOKEN), token={"ttl": "4s"}, lasts=True),
+    Row("token expired", expired, every(BAD_TOKEN, **ONLY_THE_TOKEN), token={"ttl": "4s", "renewable": False},
+        lasts=True),
     Row("token revoked", revoked, every(BAD_TOKEN, **ONLY_THE_TOKEN), lasts=True),
     Row("token of a login revoked", revoked, every(ANSWER, renew=REPLACED), auth="approle"),
     Row("max_ttl reached", expired, every(ANSWER, renew=REPLACED), auth="approle",
