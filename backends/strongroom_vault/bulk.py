@@ -154,8 +154,8 @@ class _Batch(Generic[_K]):
             raise StoreUnavailableError(reason="the batch took all the time")
 
     async def _worker(self) -> None:
-        # One that began late within a call would have less than the whole time: it begins within the next.
-        while self._work and not self._is_late:
+        # One exchange at least, also where we were kept from running until now: somebody waits for it.
+        while self._work:
             name, start = self._work.popleft()
             try:
                 outcome: Reply | StoreError = await self._transport.run(start(_until(self._ends)))
@@ -163,6 +163,8 @@ class _Batch(Generic[_K]):
                 outcome = error
             self._landed.append((name, outcome))
             self._look()
+            if self._is_late:
+                return  # another would have less than the whole time: it begins within the next call
 
     def _ended(self, worker: asyncio.Task[None]) -> None:
         """Takes note of a failure of its own: what an exchange comes to is none."""

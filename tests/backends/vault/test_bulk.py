@@ -31,6 +31,7 @@ from strongroom.front import Front
 from strongroom.link import Link
 from strongroom.model import Secret
 from strongroom.store import time_limit
+from strongroom_vault import bulk
 from strongroom_vault.bulk import AT_ONCE
 from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
 from strongroom_vault.opening import open_vault
@@ -323,6 +324,15 @@ def test_a_slow_server_does_not_make_a_batch_longer_than_its_deadline(openbao, o
     unsure = {path for path, outcome in outcomes.items() if isinstance(outcome, VaultUnsureError)}
     there = {path for path in opened(kv2).list_entries() if path.startswith("p")}
     assert written <= there <= written | unsure
+
+
+def test_a_batch_that_was_kept_from_running_goes_on(opened, kv2, monkeypatch):
+    """As on a busy machine: nothing more is begun late within a call for answers, but something always is."""
+    monkeypatch.setattr(bulk, "_FRESH", -1.0)
+    front = opened(kv2)
+    assert len(list(front.write_many((f"p{n}", {"k": "v"}) for n in range(40)))) == 40
+    with time_limit(3):
+        assert all(isinstance(outcome, Secret) for _, outcome in front.read_many(f"p{n}" for n in range(40)))
 
 
 def test_a_lookup_that_hangs_holds_up_neither_a_batch_nor_the_end_of_the_process(opened, openbao, kv2, monkeypatch):
