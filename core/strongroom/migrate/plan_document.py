@@ -62,7 +62,9 @@ def parse_plan(text: str | bytes, where: str = "The plan") -> Plan:
         document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ConfigurationError(f"{where}: it is no plan of a migration, or not JSON")
-    return reader.plan(document, document.get("items"))
+    plan = reader.plan(document, document.get("items"))
+    reader.check_once(plan)  # a person may have changed it
+    return plan
 
 
 def plan_lines(plan: Plan) -> Iterator[bytes]:
@@ -129,7 +131,7 @@ class _Reader:
             if not isinstance(item, Item) or item.source not in sources:
                 raise ConfigurationError(f"{self._where}, item {number}: it is no item of this plan")
         policy, mapping = table.one_of("on_conflict", OnConflict), self._mapping(table)
-        plan = Plan(
+        return Plan(
             identifier,
             sources,
             table.text("target"),
@@ -139,10 +141,8 @@ class _Reader:
             table.flag("backup"),
             table.texts("encrypt_to"),
         )
-        self._check_once(plan)
-        return plan
 
-    def _check_once(self, plan: Plan) -> None:
+    def check_once(self, plan: Plan) -> None:
         """Whether no two items have one secret at the source, or at the target, of those that are compared there."""
         paths: set[str] = set()
         source_paths: dict[str, set[str]] = {name: set() for name in plan.sources}
