@@ -403,10 +403,11 @@ def test_deleting_at_a_source_that_is_the_target_gives_back_what_it_deleted(aws,
     ends = {"source": Front(store, "source"), "target": Front(other, "target")}
     for number in (1, 2):
         ends["source"].write("app/one-place", {"k": number})
-    before = ends["target"].versions("app/one-place")
+    before = [info.version for info in ends["target"].versions("app/one-place")]  # moto's times are those of the call
     planned = plan("source", "target", stores=ends, home=tmp_path / "home")
     apply(planned, stores=ends, home=tmp_path / "home")
     with pytest.raises(MigrationError, match="are one place"):
         delete_source(stores=ends, home=tmp_path / "home")
     assert ends["target"].read("app/one-place").data == {"k": 2}
-    assert ends["target"].versions("app/one-place") == before
+    after = ends["target"].versions("app/one-place")
+    assert ([info.version for info in after], [info.deleted for info in after]) == (before, [False] * 2)
