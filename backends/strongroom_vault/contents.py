@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
-from strongroom.model import SensitiveDict, Value, from_json, protect_data, to_json
+from strongroom.model import MAX_DEPTH, SensitiveDict, Value, from_json, protect_data, to_json
 
 MAX_INTEGER = 2**53
 """The largest integer that survives: a version 2 engine keeps numbers as 64-bit floats."""
@@ -19,6 +18,9 @@ MAX_SIZE = 1024 * 1024 - 512
 Raft refuses an entry above 1 MiB with HTTP 500. Measured on OpenBao 2.7.2, the data of a version 2 secret can be
 1,048,357 bytes, the rest being its metadata and encryption; the length of the path does not count.
 """
+
+_MOST_LEVELS = 2 * MAX_DEPTH + 3
+"""In JSON a level may take two: what looks like bytes is wrapped."""
 
 TOO_DEEP = "it is nested too deeply to be read"
 """Why data is invalid that the server took from somebody else."""
@@ -61,9 +63,25 @@ def restored(form: Mapping[str, Any]) -> SensitiveDict:
     Raises:
         InvalidDataError: it is nested too deeply to be read, as a secret may that somebody else wrote.
     """
-    with suppress(RecursionError):
-        return SensitiveDict((key, from_json(value)) for key, value in form.items())
-    raise InvalidDataError(reason=TOO_DEEP)
+    if _is_too_deep(form):
+        raise InvalidDataError(reason=TOO_DEEP)
+    return SensitiveDict((key, from_json(value)) for key, value in form.items())
+
+
+def _is_too_deep(form: Mapping[str, Any]) -> bool:
+    """Whether it has more levels than any secret that Strongroom writes. How many Python can take is its version's."""
+    level: list[Any] = [form]
+    for _ in range(_MOST_LEVELS):
+        level = [inner for value in level for inner in _items(value)]
+        if not level:
+            return False
+    return True
+
+
+def _items(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def stored_number(digits: str) -> float:

@@ -133,7 +133,7 @@ def test_secret_that_somebody_wrote_as_null_is_one_without_a_key(openbao, open_f
         front.read("app")
 
 
-@pytest.mark.parametrize("levels", [600, 5000])
+@pytest.mark.parametrize("levels", [70, 400, 600, 5000])
 def test_secret_that_is_nested_too_deeply_is_invalid_data_and_no_outage(own_openbao, levels):
     """The engine takes it. It can be written over and deleted, and the rest of a batch is read."""
     front = Front(open_vault(url=own_openbao.url, token=own_openbao.token), "vault")
