@@ -41,7 +41,7 @@ def write(plan: Plan, *, color: bool) -> None:
     On a terminal what is equal is counted, and not listed.
     """
     if not output.is_terminal():
-        output.write_lines("\t".join(_fields(item)) for item in plan.items)
+        output.write_rows(_fields(item) for item in plan.items)
         return
     items = [item for item in plan.items if item.state is not State.EQUAL]
     several = len(plan.sources) > 1 or any(item.path and item.path != item.source_path for item in items)
@@ -134,8 +134,8 @@ def _fields(item: Item) -> tuple[str, ...]:
         shown(item.source),
         shown(item.source_path),
         keys,
-        _line(reason(item)),
-        _line("; ".join(item.cautions)),
+        reason(item),
+        "; ".join(item.cautions),
         _labels(item),
     )
 
@@ -158,7 +158,3 @@ def _keys(item: Item) -> str:
         for change, keys in groups.items()
         if keys
     )
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
