@@ -1,12 +1,17 @@
-"""What the tests of migrations share: hard values, and a migration in a process of its own that can be killed."""
+"""What the tests of migrations share: hard values, how a report ends, and a migration that can be killed."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import pytest
+
+from strongroom.errors import MigrationError
+from strongroom.migrate import ItemState, Report
 from strongroom.model import Value
 
 HARD: dict[str, dict[str, Value]] = {
@@ -26,6 +31,20 @@ HARD: dict[str, dict[str, Value]] = {
     "a": {"k": "above"},
     "a/b": {"k": "below"},
 }
+
+
+def states(report: Report) -> dict[str, ItemState]:
+    """What became of each path."""
+    return {result.path: result.state for result in report.results}
+
+
+def failed(function: Callable[..., object], *arguments: object, **options: Any) -> Report:
+    """The report of what was not done to its end."""
+    with pytest.raises(MigrationError) as caught:
+        function(*arguments, **options)
+    report: Report = caught.value.report
+    return report
+
 
 _DRIVER = """
 import json, os, signal, sys

@@ -3,8 +3,8 @@
 A line is what a secret was and is to be, as digests under this machine's key. `intent` stands there before the write is
 sent, `done` after the store said that it holds it, or `refused` where it holds another writer's. Where labels go along,
 `labels` stands before they are written, with `done` after it; `source-deleted` stands before a secret is deleted at its
-source, and `source-kept` where it was not. So a run that was killed at any point leaves three kinds
-of secrets: without an intent, which were not touched; done; and in between, which only the target can tell.
+source, and `source-kept` where it was not. So a run that was killed at any point leaves three kinds of secrets: without
+an intent, which were not touched; done; and in between, which only the target can tell.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import threading
 
 import pytest
 
+from migrating import failed, states
 from stores import Clock
 from strongroom.errors import (
     MigrationError,
@@ -86,17 +87,6 @@ def stores(request):
 
 def held(store):
     return {path: dict(store.read(path).data) for path in sorted(store.list_entries(""))}
-
-
-def states(report):
-    return {result.path: result.state for result in report.results}
-
-
-def failed(function, *arguments, **options):
-    """The report of what was not done to its end."""
-    with pytest.raises(MigrationError) as caught:
-        function(*arguments, **options)
-    return caught.value.report
 
 
 # --- policies ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from migrating import failed, states
 from strongroom.errors import MigrationError, PermissionDeniedError, StoreUnavailableError
 from strongroom.memory import MemoryStore
 from strongroom.migrate import ItemState, OnConflict, apply, delete_source, plan, undo
@@ -13,17 +14,6 @@ from strongroom.model import Secret
 @pytest.fixture
 def home(tmp_path):
     return tmp_path / "migrations"
-
-
-def states(report):
-    return {result.path: result.state for result in report.results}
-
-
-def failed(function, *arguments, **options):
-    """The report of what was not done to its end."""
-    with pytest.raises(MigrationError) as caught:
-        function(*arguments, **options)
-    return caught.value.report
 
 
 # --- undoing after it -------------------------------------------------------------------------------------------------

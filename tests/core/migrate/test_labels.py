@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.errors import InvalidDataError, MigrationError, PermissionDeniedError, StoreUnavailableError
+from migrating import failed, states
+from strongroom.errors import InvalidDataError, PermissionDeniedError, StoreUnavailableError
 from strongroom.front import Front
 from strongroom.memory import MemoryStore
 from strongroom.migrate import (
@@ -107,17 +108,6 @@ def stores(request):
 
 def labels(store, path):
     return dict(MemoryStore.read_metadata(store, path))
-
-
-def states(report):
-    return {result.path: result.state for result in report.results}
-
-
-def failed(function, *arguments, **options):
-    """The report of what was not done to its end."""
-    with pytest.raises(MigrationError) as caught:
-        function(*arguments, **options)
-    return caught.value.report
 
 
 # --- there and back ---------------------------------------------------------------------------------------------------
