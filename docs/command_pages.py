@@ -11,8 +11,8 @@ from typing import NamedTuple
 import click
 from sphinx.application import Sphinx
 
+from strongroom.cli.app import strongroom
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.root import strongroom
 
 FOLDER = "commands"
 LIST = "_list.md"

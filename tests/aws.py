@@ -16,7 +16,7 @@ from pathlib import Path
 import boto3
 import botocore.session
 
-_PROGRAM = Path(__file__).parent / "backends" / "aws" / "server.py"
+_PROGRAM = Path(__file__).parent / "integration" / "aws" / "server.py"
 REGION = "eu-west-1"
 
 

@@ -18,7 +18,7 @@ _AMBIENT = re.compile(
 )
 
 _TESTS = Path(__file__).parent
-_LONG = {_TESTS / name for name in ("bench/test_migrate.py", "faults", "soak")}
+_LONG = {_TESTS / name for name in ("bench/test_migrate.py", "faults")}
 
 
 # How long an example takes says how busy the machine is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from strongroom_vault.opening import open_vault
+from strongroom_vault.plugin import open_vault
 
 
 def token_of(store):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from strongroom.memory import MemoryStore
-from strongroom.model import Secret, Value, Version
+from strongroom.secret import Secret, Value, Version
+from strongroom.store.memory import MemoryStore
 
 
 class RemoteStore(MemoryStore):

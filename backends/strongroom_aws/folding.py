@@ -2,7 +2,7 @@
 
 AWS keeps one value under a name. It is one of three forms, and says itself which:
 
-- a JSON object is the secret's keys, each value as `strongroom.model.to_json` writes it: what Strongroom writes, and
+- a JSON object is the secret's keys, each value as `strongroom.encoding.to_json` writes it: what Strongroom writes, and
   what AWS writes for a database;
 - any other text is the single key `value`, and so is a JSON object that keys could not give back exactly: one with no
   or with an impossible name, with a name twice, or with a number that a float would round;
@@ -21,18 +21,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from strongroom.encoding import from_json, to_json
 from strongroom.errors import StoreError
-from strongroom.model import (
-    SensitiveDict,
-    SensitiveStr,
-    Value,
-    check_data,
-    conceal,
-    from_json,
-    protect,
-    protect_data,
-    to_json,
-)
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, check_data, conceal, protect, protect_data
 
 VALUE = "value"
 """The single key of a secret that is one text or binary. So is it in the store of files."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError
-from strongroom.model import Version
+from strongroom.secret import Version
 from strongroom_aws.folding import size_of
 
 MAX_SECRET = 65_536

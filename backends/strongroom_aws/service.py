@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from strongroom.errors import StoreUnavailableError, StrongroomError
-from strongroom.model import protect_data
+from strongroom.secret import protect_data
 from strongroom.store import remaining, time_limit
-from strongroom_aws.failures import may_have_been_done, meaning, misconfigured
-from strongroom_aws.quiet import mute, quiet
+from strongroom_aws.errors import may_have_been_done, meaning, misconfigured
+from strongroom_aws.sdk_logging import mute, quiet
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0

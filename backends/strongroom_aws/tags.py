@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from strongroom_aws.failures import malformed
+from strongroom_aws.errors import malformed
 from strongroom_aws.limits import RESERVED, check_tags
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from strongroom.dotenv_file import Dotenv, read_dotenv
+from strongroom.config.dotenv import Dotenv, read_dotenv
+from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import Check, CheckState, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
-from strongroom.mapping import EnvironmentMapping
 from strongroom.store import Health, Option
 from strongroom_env.variables import Variables
 

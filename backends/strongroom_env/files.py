@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated
 
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreError
-from strongroom.model import Secret, Value
+from strongroom.secret import Secret, Value
 from strongroom.store import Health, Option
 from strongroom_env.folder import MAX_SIZE, Entry, Folder, Found, Kind, look
 

@@ -19,7 +19,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     shown,
 )
-from strongroom.model import check_path
+from strongroom.paths import check_path
 
 MAX_SIZE = 1 << 20
 """How much the files of one secret may hold together, in bytes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from strongroom.mapping import EnvironmentMapping
+from strongroom.config.env_names import EnvironmentMapping
 from strongroom_env.variables import Variables
 
 

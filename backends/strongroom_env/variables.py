@@ -8,9 +8,9 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 
+from strongroom.config.env_names import EnvironmentMapping, variable_value
 from strongroom.errors import SecretNotFoundError
-from strongroom.mapping import EnvironmentMapping, variable_value
-from strongroom.model import Secret, Value, protect
+from strongroom.secret import Secret, Value, protect
 
 logger = logging.getLogger("strongroom_env")
 

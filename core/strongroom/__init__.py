@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         StoreUnavailableError,
         StrongroomError,
     )
-    from strongroom.model import Secret
+    from strongroom.secret import Secret
     from strongroom.secrets_manager import (
         SecretsManager,
         adelete_secret,
@@ -97,7 +97,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "errors" if name.endswith("Error") else "model" if name == "Secret" else "secrets_manager"
+    module = "errors" if name.endswith("Error") else "secret" if name == "Secret" else "secrets_manager"
     value: object = getattr(import_module(f"strongroom.{module}"), name)
     globals()[name] = value
     return value

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from strongroom.chain.result import MISSING, Missing
+from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
-from strongroom.model import SensitiveDict, SensitiveStr, Value, as_text
-from strongroom.outcome import MISSING, Missing
+from strongroom.secret import SensitiveDict, SensitiveStr, Value
 
 DATABASE_PATH = "database/connection"
 WANTED = "key 'url', nor all of host, user, password and name"

@@ -8,14 +8,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, overload
 from weakref import WeakSet
 
-from strongroom.batch import SecretBatch
-from strongroom.chain import Chain, Resolution, WriteTarget
+from strongroom.chain.batch import SecretBatch
+from strongroom.chain.chain import Chain, Resolution, WriteTarget
+from strongroom.chain.link import Link
+from strongroom.chain.result import MISSING
+from strongroom.chain.threads import Threads
 from strongroom.database_url import DATABASE_PATH, WANTED, database_url
+from strongroom.encoding import as_text, convert
 from strongroom.errors import SecretNotFoundError
-from strongroom.event_loop import Threads
-from strongroom.link import Link
-from strongroom.model import SensitiveDict, SensitiveStr, Value, Version, as_text, conceal, convert
-from strongroom.outcome import MISSING
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health, SecretStore
 
 ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
@@ -23,8 +24,8 @@ ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from strongroom.chain.explanation import Explanation
     from strongroom.config import Config
-    from strongroom.explanation import Explanation
     from strongroom.versions import Versions
 
 _T = TypeVar("_T")
@@ -66,7 +67,7 @@ class SecretsManager:
     ) -> None:
         # From here on no frame holds the token, or a password in an address, in a type whose repr would show it.
         vault_url, vault_token = conceal(vault_url), conceal(vault_token)
-        from strongroom import discovery
+        from strongroom.config import discovery
 
         stores = _named(chain or ())
         config = discovery.load(
@@ -92,8 +93,7 @@ class SecretsManager:
         """
         from pathlib import Path
 
-        from strongroom import discovery
-        from strongroom.config import Config
+        from strongroom.config import Config, discovery
 
         if not isinstance(config, Config):
             file = None if config is None else Path(config)

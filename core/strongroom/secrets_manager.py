@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, overload
 
-from strongroom.batch import SecretBatch
-from strongroom.chain import Resolution
+from strongroom.chain.batch import SecretBatch
+from strongroom.chain.chain import Resolution
+from strongroom.chain.result import MISSING
 from strongroom.errors import SecretNotFoundError
 from strongroom.manager import SecretsManager
-from strongroom.model import SensitiveDict, SensitiveStr, Value, Version, conceal
-from strongroom.outcome import MISSING
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health
 
 __all__ = [

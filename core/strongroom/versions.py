@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from strongroom.errors import SecretNotFoundError
-from strongroom.model import Secret, Version
+from strongroom.secret import Secret, Version
 from strongroom.store import VersionInfo
 
 if TYPE_CHECKING:
-    from strongroom.chain import Chain
-    from strongroom.event_loop import Threads
-    from strongroom.front import Front
+    from strongroom.chain.chain import Chain
+    from strongroom.chain.threads import Threads
+    from strongroom.store.guard import Front
 
 
 class Versions:

@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from stores import RemoteStore
 from strongroom import SecretsManager
-from strongroom.model import SensitiveStr
+from strongroom.secret import SensitiveStr
 
 _R = TypeVar("_R")
 

@@ -12,9 +12,9 @@ import hvac
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from strongroom.memory import MemoryStore
 from strongroom.migrate import apply, plan, verify
-from strongroom_vault.opening import open_vault
+from strongroom.store.memory import MemoryStore
+from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestVault
 
 COUNT = 10_000
@@ -29,8 +29,8 @@ import resource, sys
 from pathlib import Path
 from strongroom.errors import SecretNotFoundError
 from strongroom.migrate import apply, plan, verify
-from strongroom.model import Secret
-from strongroom_vault.opening import open_vault
+from strongroom.secret import Secret
+from strongroom_vault.plugin import open_vault
 
 url, token, mount, count, home = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), Path(sys.argv[5])
 

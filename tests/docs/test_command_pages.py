@@ -12,8 +12,8 @@ import click
 import pytest
 
 from strongroom.cli import registry
+from strongroom.cli.app import strongroom
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.root import strongroom
 
 DOCS = Path(__file__).parents[2] / "docs"
 

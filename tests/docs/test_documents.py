@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import store
-from strongroom.cli.root import run
+from strongroom.cli.app import run
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "command-line.md"

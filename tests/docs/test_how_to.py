@@ -20,8 +20,9 @@ import pytest
 import yaml
 from lightkube.core.resource_registry import resource_registry
 
-from strongroom import discovery, plugins
-from strongroom.cli.root import strongroom
+from strongroom import plugins
+from strongroom.cli.app import strongroom
+from strongroom.config import discovery
 
 DOCS = Path(__file__).parents[2] / "docs"
 HOW_TOS = sorted((DOCS / "how-to").glob("*.md"))

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.front import Front
-from strongroom_vault.opening import open_vault
+from strongroom.store.guard import Front
+from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, TestCluster
 
 

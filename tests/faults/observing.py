@@ -8,8 +8,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from strongroom_vault import sender
-from strongroom_vault.exchange import Fault, FaultKind, exchange
+from strongroom_vault.http import sender
+from strongroom_vault.http.request_policy import Fault, FaultKind, exchange
 
 _TICK = 0.01
 _STARVED = 0.2

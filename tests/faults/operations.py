@@ -6,15 +6,15 @@ import secrets
 from typing import ClassVar
 
 from strongroom.errors import StoreError
-from strongroom.front import Front
-from strongroom_vault.address import Address
+from strongroom.store.guard import Front
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.errors import VaultUnsureError
-from strongroom_vault.lifetime import now
-from strongroom_vault.opening import open_vault
-from strongroom_vault.session import Session
-from strongroom_vault.tls import TLSSettings
-from strongroom_vault.transport import Transport
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.tls import TLSSettings
+from strongroom_vault.http.urllib3_driver import Transport
+from strongroom_vault.plugin import open_vault
+from strongroom_vault.session.lifetime import now
+from strongroom_vault.session.session import Session
 
 CANARY = f"canary-{secrets.token_hex(8)}"
 """The beginning of each value that is stored, and of each token and secret_id that can be given a name."""

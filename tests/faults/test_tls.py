@@ -8,10 +8,10 @@ import threading
 import pytest
 import trustme
 
-from strongroom.front import Front
 from strongroom.store import time_limit
+from strongroom.store.guard import Front
 from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
-from strongroom_vault.opening import open_vault
+from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, faults
 
 

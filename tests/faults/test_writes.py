@@ -5,11 +5,11 @@ import contextlib
 import pytest
 
 from strongroom.errors import ConflictError, SecretNotFoundError
-from strongroom.front import Front
 from strongroom.store import time_limit
+from strongroom.store.guard import Front
 from strongroom_vault.errors import VaultUnsureError
-from strongroom_vault.opening import open_vault
-from strongroom_vault.settling import same
+from strongroom_vault.plugin import open_vault
+from strongroom_vault.store.write_reconciliation import same
 from strongroom_vault.testing import faults
 
 LOST = {

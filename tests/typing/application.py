@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import assert_type
 
 from strongroom import SecretsManager, aget_secret, get_database_url, get_secret, get_secrets, resolve, set_secret
-from strongroom.chain import Resolution
-from strongroom.model import Secret, SensitiveDict, SensitiveStr, Value
+from strongroom.chain.chain import Resolution
+from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import VersionInfo
 
 

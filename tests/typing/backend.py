@@ -5,7 +5,7 @@ from typing import Literal
 
 from strongroom import Secret, SecretNotFoundError, SecretsManager
 from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
-from strongroom.model import Value, Version
+from strongroom.secret import Value, Version
 from strongroom.store import (
     CheckedStore,
     Health,

@@ -5,10 +5,10 @@ from typing import assert_type
 import pytest
 
 from strongroom import Secret, SecretsManager
-from strongroom.memory import MemoryStore
 from strongroom.store import SecretStore
+from strongroom.store.memory import MemoryStore
 from strongroom.testing import TYPED, Failure, Ordered, Slow, StoreContract, override, silent_server
-from strongroom.testing.basis import Contents, Holding
+from strongroom.testing.contract_base import Contents, Holding
 
 
 class ReadOnly:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from strongroom.model import SensitiveStr
-from strongroom_vault.exchange import Reply
+from strongroom.secret import SensitiveStr
+from strongroom_vault.http.request_policy import Reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from strongroom.errors import ConfigurationError
-from strongroom.model import SensitiveStr
+from strongroom.secret import SensitiveStr
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.credential import checked, from_file, one_of
 from strongroom_vault.auth.login import log_in

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from strongroom.errors import ConfigurationError, shown
-from strongroom.model import SensitiveStr
+from strongroom.secret import SensitiveStr
 from strongroom_vault.errors import VaultAuthenticationError
 
 MAX_SIZE = 1 << 16

@@ -9,16 +9,16 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult, quote, urlsplit
 
 from strongroom.errors import ConfigurationError, StoreUnavailableError
-from strongroom.model import SensitiveStr, protect_data
+from strongroom.secret import SensitiveStr, protect_data
 from strongroom.store import remaining
-from strongroom_vault.address import Address
-from strongroom_vault.answers import document
 from strongroom_vault.auth.credential import checked, from_variable
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
-from strongroom_vault.exchange import Fault, Reply, Request, Send, Steps
-from strongroom_vault.tls import TLSSettings
-from strongroom_vault.transport import Transport
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.request_policy import Fault, Reply, Request, Send, Steps
+from strongroom_vault.http.tls import TLSSettings
+from strongroom_vault.http.urllib3_driver import Transport
+from strongroom_vault.responses import document
 
 URL = "ACTIONS_ID_TOKEN_REQUEST_URL"
 BEARER = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strongroom.errors import ConfigurationError
-from strongroom.model import SensitiveStr
+from strongroom.secret import SensitiveStr
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.credential import from_file, from_variable, one_of
 from strongroom_vault.auth.login import log_in

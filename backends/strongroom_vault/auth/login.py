@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError
-from strongroom.model import SensitiveStr, protect_data
-from strongroom_vault.answers import document, failure, malformed, member
+from strongroom.secret import SensitiveStr, protect_data
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
-from strongroom_vault.exchange import Reply
+from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.responses import document, failure, malformed, member
 
 _LONGEST_LEASE = 1 << 53
 """What is longer than this is no number of seconds."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 from strongroom.errors import ConfigurationError, InvalidPathError, shown
-from strongroom.model import check_path, check_prefix
+from strongroom.paths import check_path, check_prefix
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.agent import Agent
 from strongroom_vault.auth.approle import AppRole

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from strongroom.errors import ConfigurationError, shown
-from strongroom.model import SensitiveStr
+from strongroom.secret import SensitiveStr
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.credential import from_file
 from strongroom_vault.errors import VaultAuthenticationError

@@ -14,13 +14,13 @@ import re
 import threading
 
 from strongroom.errors import StoreUnavailableError, shown
-from strongroom.model import SensitiveStr
+from strongroom.secret import SensitiveStr
 from strongroom.store import remaining
-from strongroom_vault.answers import document, failure, malformed, member
 from strongroom_vault.auth import Send
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError, VaultUnsureError
-from strongroom_vault.exchange import Reply
+from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.responses import document, failure, malformed, member
 
 _ALARM = "It may have been intercepted: find out who else had it, destroy the secret_id, and deliver a new one"
 

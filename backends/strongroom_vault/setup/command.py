@@ -15,23 +15,23 @@ import click
 
 from strongroom.config import durations
 from strongroom.errors import shown
-from strongroom.model import SensitiveDict, SensitiveStr
-from strongroom_vault import targeting
-from strongroom_vault.session import Session
-from strongroom_vault.setup import credential, guide, wording
-from strongroom_vault.setup.apply import REFUSED, apply
-from strongroom_vault.setup.connecting import connect
-from strongroom_vault.setup.delivery import Delivery, secret_id_delivery, token_delivery
-from strongroom_vault.setup.look import check_rights, look
-from strongroom_vault.setup.options import Given
-from strongroom_vault.setup.plan import State, Step, Wanted, plan
-from strongroom_vault.targeting import Target, chosen
+from strongroom.secret import SensitiveDict, SensitiveStr
+from strongroom_vault.cli import target_options
+from strongroom_vault.cli.target_options import Target, chosen
+from strongroom_vault.session.session import Session
+from strongroom_vault.setup import credential, screen, structure
+from strongroom_vault.setup.connection import connect
+from strongroom_vault.setup.credential_delivery import Delivery, secret_id_delivery, token_delivery
+from strongroom_vault.setup.inspection import check_rights, look
+from strongroom_vault.setup.runner import REFUSED, apply
+from strongroom_vault.setup.setup_options import Given
+from strongroom_vault.setup.steps import State, Step, Wanted, plan
 
 _DIFFERENT, _PARTIAL = 10, 8
 """Of the table of exit codes: what was compared differs; done in part."""
 
 _FILE = click.Path(path_type=Path)
-_POLICIES = click.Choice((guide.APP_READ, guide.DATABASE_READ, guide.DATABASE_WRITE))
+_POLICIES = click.Choice((structure.APP_READ, structure.DATABASE_READ, structure.DATABASE_WRITE))
 
 
 def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
@@ -96,13 +96,13 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
     role = given.role()
     config = chosen(ctx)
     places = {"url": given.url, "mount": given.mount, "namespace": given.namespace}
-    about = _with_token(targeting.target(config, given.store, places))
-    policies = guide.policies(about.mount, about.prefix)
+    about = _with_token(target_options.target(config, given.store, places))
+    policies = structure.policies(about.mount, about.prefix)
     wanted = Wanted(
         mount=about.mount,
         prefix=about.prefix,
         policies={f"{given.policy_prefix}{name}": texts for name, texts in policies.items()},
-        structure=guide.STRUCTURE,
+        structure=structure.STRUCTURE,
         audit_file=given.audit_file,
         role=role,
     )
@@ -113,7 +113,7 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
         handed = () if delivery is None else (delivery.step,)
         check_rights(session, (*steps, *handed), found.denied, origin=about.token)
         pending = [step for step in (*steps, *handed) if step.pending]
-        report = wording.Report(about, dry_run=given.dry_run)
+        report = screen.Report(about, dry_run=given.dry_run)
         if given.dry_run:
             for step in (*steps, *handed):
                 report.would(step)
@@ -157,7 +157,7 @@ def _delivery(given: Given, about: Target, wanted: Wanted, session: Session) -> 
         given.env_file,
         policies=given.policies,
         period=given.token_ttl,
-        environment=wording.environment(about),
+        environment=screen.environment(about),
         open_session=functools.partial(_session_with, about),
     )
 

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from strongroom.errors import StoreError
-from strongroom.model import SensitiveStr
-from strongroom_vault.answers import document, malformed, member
-from strongroom_vault.exchange import Reply
-from strongroom_vault.sender import Ask
-from strongroom_vault.session import Session
-from strongroom_vault.setup.plan import Role, target
-from strongroom_vault.verdicts import LOOKUP
+from strongroom.secret import SensitiveStr
+from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.sender import Ask
+from strongroom_vault.responses import document, malformed, member
+from strongroom_vault.session.session import Session
+from strongroom_vault.session.token_check import LOOKUP
+from strongroom_vault.setup.steps import Role, target
 
 ORPHAN = "auth/token/create-orphan"
 _ALWAYS = {"default"}

@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 
 from strongroom.errors import ConfigurationError
-from strongroom.model import SensitiveStr
+from strongroom.secret import SensitiveStr
 
 ADDRESS, TOKEN, NAMESPACE = "VAULT_ADDR", "VAULT_TOKEN", "VAULT_NAMESPACE"
 

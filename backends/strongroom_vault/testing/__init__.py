@@ -13,6 +13,6 @@ from strongroom_vault.testing import faults
 from strongroom_vault.testing.cluster import Node, TestCluster
 from strongroom_vault.testing.faults import Exchange, Fault, Received
 from strongroom_vault.testing.proxy import FaultProxy
-from strongroom_vault.testing.vault import TestVault
+from strongroom_vault.testing.server import TestVault
 
 __all__ = ["Exchange", "Fault", "FaultProxy", "Node", "Received", "TestCluster", "TestVault", "faults"]

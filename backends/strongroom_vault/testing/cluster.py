@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from strongroom.errors import StoreError, StoreUnavailableError
-from strongroom_vault.loopback import LoopbackServer, configuration, free_port, raft_storage
-from strongroom_vault.testing.preparing import Preparing, audited
+from strongroom_vault.dev.server_process import LoopbackServer, configuration, free_port, raft_storage
+from strongroom_vault.testing.provisioning import Preparing, audited
 
 _NODES = 3
 _READY = 60.0

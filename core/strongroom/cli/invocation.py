@@ -39,13 +39,13 @@ class Invocation(NamedTuple):
 
     def load(self) -> Config:
         """The configuration that `open` would use, for what asks it more than for secrets."""
-        from strongroom import discovery
+        from strongroom.config import discovery
 
         return discovery.load(config_file=self.config_file, environment=self.environment)
 
     def load_others(self) -> list[Config]:
         """What the file says for each of its other environments."""
-        from strongroom import discovery
+        from strongroom.config import discovery
 
         return list(discovery.load_others(config_file=self.config_file, environment=self.environment))
 
@@ -54,7 +54,7 @@ def completed(kind: str) -> Callable[[click.Context, click.Parameter, str], list
     """For `shell_complete=`: what completes a word of this kind, one of `completion.KINDS`, imported on Tab only."""
 
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-        from strongroom.cli.completion import KINDS
+        from strongroom.cli.terminal.completer import KINDS
 
         return KINDS[kind](ctx, incomplete)
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from strongroom.cli import streams
+from strongroom.cli.terminal import streams
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -20,13 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     gc.set_threshold(50_000)
     streams.prepare()
     try:
-        from strongroom.cli import output, root
+        from strongroom.cli import app
+        from strongroom.cli.terminal import output
 
         if "_STRONGROOM_COMPLETE" in os.environ:  # `completion.VARIABLE`, which a shell sets on Tab
-            from strongroom.cli import completion
+            from strongroom.cli.terminal import completer
 
-            completion.answer(root.strongroom)
-        code = root.run(sys.argv[1:] if arguments is None else arguments)
+            completer.answer(app.strongroom)
+        code = app.run(sys.argv[1:] if arguments is None else arguments)
         output.finish()
     except KeyboardInterrupt:  # while modules are imported: Ctrl-C is no traceback then either
         code = 130

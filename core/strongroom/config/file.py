@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.config import LinkConfig, Rank, SecretConfig, StoreConfig
-from strongroom.config.chain import NAME, NAME_RULE, read_chain
+from strongroom.config.chain_table import NAME, NAME_RULE, read_chain
 from strongroom.config.document import Table, kind, shown_key, suggest
-from strongroom.config.stores import OptionReader, has_placeholder, read_store
+from strongroom.config.store_table import OptionReader, has_placeholder, read_store
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
-from strongroom.model import Value, check_data, check_key, check_path, parse_reference
+from strongroom.paths import check_key, check_path, parse_reference
+from strongroom.secret import Value, check_data
 
 FORMAT_VERSION = 1
 """The newest `version` of the file that is understood, and the one of a file that says none."""

@@ -18,13 +18,13 @@ from strongroom.config import (
     Rank,
     StoreConfig,
 )
-from strongroom.config.chain import read_chain
+from strongroom.config.chain_table import read_chain
 from strongroom.config.document import Table
 from strongroom.config.durations import seconds
+from strongroom.config.env_names import EnvironmentMapping
 from strongroom.config.file import FileConfig
 from strongroom.config.variables import Variables, option_variable
 from strongroom.errors import ConfigurationError
-from strongroom.mapping import EnvironmentMapping
 
 
 @dataclass(frozen=True)

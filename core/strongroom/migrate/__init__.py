@@ -20,43 +20,43 @@ from typing import TYPE_CHECKING
 
 # A plugin imports `strongroom.migrate.spi`, and pays for nothing else: each name is imported at first use (PEP 562).
 if TYPE_CHECKING:
-    from strongroom.migrate.applying import apply, resume
-    from strongroom.migrate.deleting import delete_source
-    from strongroom.migrate.home import Run, runs
-    from strongroom.migrate.items import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
-    from strongroom.migrate.page import html_report
-    from strongroom.migrate.plan_document import dump_plan, parse_plan
-    from strongroom.migrate.planning import plan
-    from strongroom.migrate.report import Action, ItemResult, ItemState, OnProgress, Progress, Report
-    from strongroom.migrate.selection import Selection
-    from strongroom.migrate.undoing import undo
-    from strongroom.migrate.verifying import verify
+    from strongroom.migrate.endpoints.selection import Selection
+    from strongroom.migrate.execution.apply import apply, resume
+    from strongroom.migrate.execution.source_deletion import delete_source
+    from strongroom.migrate.execution.undo import undo
+    from strongroom.migrate.execution.verify import verify
+    from strongroom.migrate.ledger.runs import Run, runs
+    from strongroom.migrate.plans.document import dump_plan, parse_plan
+    from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
+    from strongroom.migrate.plans.planner import plan
+    from strongroom.migrate.reports.html import html_report
+    from strongroom.migrate.reports.report import Action, ItemResult, ItemState, OnProgress, Progress, Report
 
 _MODULES = {
-    "Action": "report",
-    "Item": "items",
-    "ItemResult": "report",
-    "ItemState": "report",
-    "OnConflict": "items",
-    "OnProgress": "report",
-    "Plan": "items",
-    "PlannedKey": "items",
-    "PlannedMapping": "items",
-    "Progress": "report",
-    "Report": "report",
-    "Run": "home",
-    "Selection": "selection",
-    "State": "items",
-    "apply": "applying",
-    "delete_source": "deleting",
-    "dump_plan": "plan_document",
-    "html_report": "page",
-    "parse_plan": "plan_document",
-    "plan": "planning",
-    "resume": "applying",
-    "runs": "home",
-    "undo": "undoing",
-    "verify": "verifying",
+    "Action": "reports.report",
+    "Item": "plans.plan",
+    "ItemResult": "reports.report",
+    "ItemState": "reports.report",
+    "OnConflict": "plans.plan",
+    "OnProgress": "reports.report",
+    "Plan": "plans.plan",
+    "PlannedKey": "plans.plan",
+    "PlannedMapping": "plans.plan",
+    "Progress": "reports.report",
+    "Report": "reports.report",
+    "Run": "ledger.runs",
+    "Selection": "endpoints.selection",
+    "State": "plans.plan",
+    "apply": "execution.apply",
+    "delete_source": "execution.source_deletion",
+    "dump_plan": "plans.document",
+    "html_report": "reports.html",
+    "parse_plan": "plans.document",
+    "plan": "plans.planner",
+    "resume": "execution.apply",
+    "runs": "ledger.runs",
+    "undo": "execution.undo",
+    "verify": "execution.verify",
 }
 
 __all__ = [

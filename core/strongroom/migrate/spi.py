@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from strongroom.errors import StrongroomError
-from strongroom.model import Secret, Version
+from strongroom.secret import Secret, Version
 from strongroom.store import CautionedStore, VettingStore
 
 __all__ = ["CautionedStore", "Exporter", "Failure", "Importer", "Outcome", "VettingStore"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
-from strongroom.model import protect
+from strongroom.secret import protect
 
 # `t` and `f` too: Vault's own client takes them in VAULT_SKIP_VERIFY (https://pkg.go.dev/strconv#ParseBool).
 _TRUE = frozenset({"true", "1", "yes", "on", "t"})

@@ -9,11 +9,11 @@ from typing import Any, TypeAlias, get_origin
 from strongroom.config import Ambient, Config, Given, Rank, StoreConfig
 from strongroom.config.document import kind, suggest
 from strongroom.errors import ConfigurationError, MissingFileError
-from strongroom.model import SensitiveDict, SensitiveStr, protect
 from strongroom.plugins.coercion import MISMATCH, members, read_json, read_value
-from strongroom.plugins.options import OptionSchema, Schema
-from strongroom.plugins.rules import check
+from strongroom.plugins.option_rules import check
+from strongroom.plugins.option_schema import OptionSchema, Schema
 from strongroom.plugins.setting import Setting
+from strongroom.secret import SensitiveDict, SensitiveStr, protect
 
 ReadFile: TypeAlias = Callable[[Path, str], str]
 """Reads the file of a reference; the second argument says where the reference stands, for messages."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from strongroom.config import Rank
-from strongroom.model import REDACTED
+from strongroom.secret import REDACTED
 
 
 class Setting(NamedTuple):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from strongroom.testing.cases import CANARY, CASES, TYPED, Case
     from strongroom.testing.contract import StoreContract
-    from strongroom.testing.migrating import ExporterContract, ImporterContract
-    from strongroom.testing.overriding import Failure, Ordered, Slow, override
-    from strongroom.testing.silence import silent_server
+    from strongroom.testing.migration_contract import ExporterContract, ImporterContract
+    from strongroom.testing.overrides import Failure, Ordered, Slow, override
+    from strongroom.testing.silent_service import silent_server
 
 __all__ = [
     "CANARY",
@@ -37,14 +37,14 @@ _HOME = {
     "CASES": "cases",
     "TYPED": "cases",
     "Case": "cases",
-    "ExporterContract": "migrating",
-    "Failure": "overriding",
-    "ImporterContract": "migrating",
-    "Ordered": "overriding",
-    "Slow": "overriding",
+    "ExporterContract": "migration_contract",
+    "Failure": "overrides",
+    "ImporterContract": "migration_contract",
+    "Ordered": "overrides",
+    "Slow": "overrides",
     "StoreContract": "contract",
-    "override": "overriding",
-    "silent_server": "silence",
+    "override": "overrides",
+    "silent_server": "silent_service",
 }
 
 
@@ -57,7 +57,14 @@ def __getattr__(name: str) -> object:
         except ModuleNotFoundError:
             needs = f'{name} needs pytest, which is not installed: pip install "strongroom[testing]"'
             raise ModuleNotFoundError(needs, name="pytest") from None
-        parts = ("basis", "reading", "writing", "history", "failing", "migrating")
+        parts = (
+            "contract_base",
+            "read_contract",
+            "write_contract",
+            "version_contract",
+            "failure_contract",
+            "migration_contract",
+        )
         pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
     found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     return found

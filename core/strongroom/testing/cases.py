@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from strongroom.model import Value
+from strongroom.secret import Value
 
 CANARY = "canary-6f1d"
 """Part of every value that the contract writes where it counts: no message, log record or traceback may show it."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from strongroom.testing.failing import Failing
-from strongroom.testing.history import History
-from strongroom.testing.reading import Reading
-from strongroom.testing.target import Target
-from strongroom.testing.writing import Writing
+from strongroom.testing.failure_contract import Failing
+from strongroom.testing.migration_target_contract import Target
+from strongroom.testing.read_contract import Reading
+from strongroom.testing.version_contract import History
+from strongroom.testing.write_contract import Writing
 
 
 class StoreContract(Reading, Writing, Target, History, Failing):

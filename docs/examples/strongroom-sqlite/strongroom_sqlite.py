@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
+from strongroom.encoding import from_json, to_json
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -18,7 +19,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.model import Secret, Value, from_json, to_json
+from strongroom.secret import Secret, Value
 from strongroom.store import Option, remaining
 
 # AUTOINCREMENT never gives a number twice, so the version of a deleted secret is never taken for that of a new one.

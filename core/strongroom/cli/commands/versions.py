@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from strongroom.cli import output
-from strongroom.cli.commands.reading import cell
+from strongroom.cli.commands.read import cell
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, completed, current
-from strongroom.cli.target import announce, ask, reasons
+from strongroom.cli.terminal import output
+from strongroom.cli.terminal.confirmation import announce, ask, reasons
 from strongroom.errors import SecretNotFoundError, StrongroomError, shown
 
 if TYPE_CHECKING:
-    from strongroom.difference import Change
-    from strongroom.model import Secret, Value, Version
+    from strongroom.diff import Change
+    from strongroom.secret import Secret, Value, Version
     from strongroom.store import VersionInfo
 
 _path = click.argument("path", shell_complete=completed("path"))
@@ -87,7 +87,7 @@ def compare_versions(
     reveal: bool,
 ) -> NoReturn:
     """Prints what became of each key from one version of a secret to another, and ends with DIFFERENT or DONE."""
-    from strongroom.difference import Change, changes
+    from strongroom.diff import Change, changes
 
     with invocation.open() as secrets:
         store = store or secrets.write_target(path).store
@@ -237,7 +237,7 @@ def _sides(old: Secret, new: Secret) -> Iterable[tuple[str, Secret]]:
 
 
 def _kind(key: str, secret: Secret) -> str:
-    from strongroom.difference import kind
+    from strongroom.diff import kind
 
     return kind(secret.data[key]) if key in secret.data else ""
 

@@ -1,0 +1,207 @@
+"""What both layouts of Parameter Store have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from strongroom.errors import ConflictError, PermissionDeniedError
+from strongroom.store import Health
+from strongroom_aws.errors import malformed
+from strongroom_aws.folding import size_of
+from strongroom_aws.health import health
+from strongroom_aws.limits import MAX_ADVANCED, MAX_STANDARD, check_parameter_name, check_size
+from strongroom_aws.names import below, entries
+from strongroom_aws.service import Service
+
+PAGE = 10
+"""How many parameters Parameter Store gives, takes or deletes in one request."""
+
+_DESCRIBED = 50
+_OWN_KEY = "alias/aws/ssm"
+
+
+class Parameter(NamedTuple):
+    """A parameter with its value, decrypted where it was asked for so."""
+
+    name: str
+    value: str
+    version: int
+    modified: datetime | None
+
+
+class Standing(NamedTuple):
+    """What a parameter is beside its value: a write leaves its key and tier as they are, and a copy lacks the rest."""
+
+    kms_key: str | None
+    tier: str
+    has_policies: bool
+    is_secure: bool
+
+
+class Parameters(ABC):
+    """Secrets in Parameter Store.
+
+    Args:
+        service: reaches Systems Manager.
+        prefix: what every path is below, `""` or `like/this`.
+        kms_key: what is written is encrypted with; None for the key that the parameter has, or `alias/aws/ssm`.
+    """
+
+    def __init__(self, service: Service, prefix: str, kms_key: str | None) -> None:
+        self._service = service
+        self._prefix = prefix
+        self._kms_key = kms_key
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._prefix!r})"
+
+    @abstractmethod
+    def walk(self, prefix: str) -> Iterator[str]:
+        """The path of every secret below `prefix`."""
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        """The names directly below `prefix`, folders ending in `/`."""
+        yield from entries(self.walk(prefix), prefix)
+
+    def probe(self) -> Health:
+        """Whether Systems Manager answers, and who we are to AWS."""
+        return health(self._service, "describe_parameters", "Parameter Store")
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._service.close()
+
+    # --- for the layouts ----------------------------------------------------------------------------------------------
+
+    def _name(self, path: str) -> str:
+        return check_parameter_name(f"/{below(self._prefix, path)}", path)
+
+    def _folder(self, prefix: str) -> str:
+        """The name of a folder, which ends in a slash."""
+        folder = below(self._prefix, prefix)
+        return f"{check_parameter_name(f'/{folder}', prefix)}/" if folder else "/"
+
+    def _in_folder(self, folder: str, path: str | None, *, deep: bool, decrypted: bool) -> Iterator[Parameter]:
+        """The parameters in a folder, ten a request; a request may bring none of them and say that there are more."""
+        asked: dict[str, Any] = {"Path": folder.rstrip("/") or "/", "Recursive": deep, "WithDecryption": decrypted}
+        while True:
+            page = self._service.call("get_parameters_by_path", path, MaxResults=PAGE, **asked)
+            for parameter in parameters_in(page, path):
+                if parameter.name.startswith(folder):
+                    yield parameter
+            if not (token := page.get("NextToken")):
+                return
+            asked["NextToken"] = token
+
+    def _described(self, path: str, key: str, value: str) -> dict[str, Standing]:
+        """What parameters are beside their values, by name: those in a folder (`Path`) or one (`Name`).
+
+        Only this tells their keys, and without a key a write would take the account's own instead.
+        """
+        asked: dict[str, Any] = {"ParameterFilters": [{"Key": key, "Values": [value]}]}
+        if key == "Path":
+            asked["ParameterFilters"][0]["Option"] = "OneLevel"
+        found: dict[str, Standing] = {}
+        while True:
+            page = self._service.call("describe_parameters", path, MaxResults=_DESCRIBED, **asked)
+            for entry in _listed(page, path):
+                tier, policies = str(entry.get("Tier", "Standard")), bool(entry.get("Policies"))
+                found[str(entry.get("Name"))] = Standing(
+                    entry.get("KeyId"), tier, policies, entry.get("Type") == "SecureString"
+                )
+            if not (token := page.get("NextToken")):
+                return found
+            asked["NextToken"] = token
+
+    def _standing(self, path: str, key: str, value: str) -> dict[str, Standing]:
+        """`_described`; where that is denied and the key is configured, nothing."""
+        try:
+            return self._described(path, key, value)
+        except PermissionDeniedError as error:
+            if self._kms_key is not None:
+                return {}
+            failure = error
+        failure.hint = (
+            "Allow ssm:DescribeParameters, which tells the KMS key that a parameter has; or name the key with the "
+            "option `kms_key`, `alias/aws/ssm` for the account's own"
+        )
+        raise failure.with_traceback(None)
+
+    def _cautions(self, path: str, key: str, value: str) -> list[str]:
+        """What a copy would lack of what AWS does for the parameters."""
+        try:
+            found = self._described(path, key, value).values()
+        except PermissionDeniedError:
+            return ["whether it has a KMS key or policies of its own is not known: DescribeParameters is denied"]
+        cautions = []
+        if any(standing.kms_key not in {None, "", _OWN_KEY} for standing in found):
+            cautions.append("its KMS key is not carried")
+        if any(standing.has_policies for standing in found):
+            cautions.append("its parameter policies are not carried, and may let it expire")
+        return cautions
+
+    def _put(self, path: str, name: str, text: str, standing: Standing | None) -> int:
+        """Writes one parameter, always encrypted; returns its version."""
+        tier = "Advanced" if size_of(text) > MAX_STANDARD else standing.tier if standing else "Standard"
+        asked: dict[str, Any] = {"Name": name, "Value": text, "Type": "SecureString", "Overwrite": True, "Tier": tier}
+        key = self._kms_key or (standing.kms_key if standing else None)
+        if key is not None:
+            asked["KeyId"] = key
+        answer = self._service.call("put_parameter", path, changes=True, **asked)
+        version = answer.get("Version")
+        if not isinstance(version, int):
+            raise malformed(path)
+        return version
+
+
+def check_secure(name: str, standing: Standing | None, path: str) -> None:
+    """Refuses to overwrite what is not encrypted: AWS changes no parameter's type, and to delete it first is no write.
+
+    Raises:
+        ConflictError: it is a String or a StringList.
+    """
+    if standing is not None and not standing.is_secure:
+        hint = "Delete it, and write it again"
+        raise ConflictError(path, f"{name} is no SecureString, and AWS does not make one of it", hint=hint)
+
+
+def check_parameter(text: str, path: str, what: str) -> None:
+    """Refuses what no parameter holds.
+
+    Raises:
+        SecretTooLargeError: more than 8 KiB.
+    """
+    check_size(text, MAX_ADVANCED, path, what)
+
+
+def parameters_in(page: Mapping[str, Any], path: str | None) -> list[Parameter]:
+    """The parameters in an answer.
+
+    Raises:
+        StoreUnavailableError: it is not one of AWS's.
+    """
+    return [parameter(entry, path) for entry in _listed(page, path)]
+
+
+def parameter(entry: object, path: str | None) -> Parameter:
+    """One parameter, as AWS describes it.
+
+    Raises:
+        StoreUnavailableError: it does not.
+    """
+    if isinstance(entry, Mapping):
+        name, value, version = entry.get("Name"), entry.get("Value"), entry.get("Version")
+        modified = entry.get("LastModifiedDate")
+        if isinstance(name, str) and isinstance(value, str) and isinstance(version, int):
+            return Parameter(name, value, version, modified if isinstance(modified, datetime) else None)
+    raise malformed(path)
+
+
+def _listed(page: Mapping[str, Any], path: str | None) -> list[Mapping[str, Any]]:
+    found = page.get("Parameters")
+    if not isinstance(found, list) or not all(isinstance(entry, Mapping) for entry in found):
+        raise malformed(path)
+    return found

@@ -1,0 +1,177 @@
+"""Parameter Store with one parameter for each key, below the secret's path: what chamber and most people do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StoreError
+from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
+from strongroom_aws.concurrency import at_once, in_groups
+from strongroom_aws.folding import VALUE, unwrap, wrap
+from strongroom_aws.limits import check_parameter_name
+from strongroom_aws.parameter_store.base import (
+    PAGE,
+    Parameter,
+    Parameters,
+    Standing,
+    check_parameter,
+    check_secure,
+    parameters_in,
+)
+
+
+class _Change(NamedTuple):
+    """What a write comes to.
+
+    Attributes:
+        texts: what each parameter is to hold, by its name.
+        standing: what those that are there are beside their values.
+        flat: the parameter of the secret that is in no folder.
+    """
+
+    texts: dict[str, SensitiveStr]
+    standing: dict[str, Standing]
+    flat: Parameter | None
+
+
+class ParameterKeys(Parameters):
+    """Secrets in Parameter Store, each a folder of parameters: `/app/db/password` is the key `password` of `app/db`.
+
+    Other tools read and write the same parameters. A write is a request for each key, and a delete takes ten at a time:
+    a reader may see some keys new and some old meanwhile.
+
+    A parameter that is in no folder below the prefix is the key `value` of the secret of its name, and is written where
+    it is.
+    """
+
+    piecewise = True
+
+    def read(self, path: str) -> Secret:
+        """All keys of the secret, decrypted.
+
+        Raises:
+            InvalidDataError: two parameters are its key `value`.
+        """
+        found = self._keys(path, decrypted=True)
+        if (flat := self._flat(path, decrypted=True)) is not None:
+            if VALUE in found:
+                reason = f"{flat.name} and {found[VALUE].name} are both its key {VALUE!r}"
+                raise InvalidDataError(path, reason, hint="Remove one of them")
+            found[VALUE] = flat
+        if not found:
+            raise self._absent(path)
+        data = SensitiveDict((key, unwrap(parameter.value)) for key, parameter in found.items())
+        modified = [parameter.modified for parameter in found.values() if parameter.modified is not None]
+        return Secret(path, data, created=max(modified, default=None))
+
+    def walk(self, prefix: str) -> Iterator[str]:
+        """The path of every secret below `prefix`, ten parameters a request."""
+        start, seen = len(self._folder("")), {""}
+        for found in self._in_folder(self._folder(prefix), prefix or None, deep=True, decrypted=False):
+            folder, _, key = found.name[start:].rpartition("/")
+            path = folder or key
+            # What is directly in the folder that is asked for is that secret's own key.
+            if path not in seen and path != prefix:
+                seen.add(path)
+                yield path
+
+    def write(self, path: str, data: Mapping[str, Value]) -> None:
+        """Writes a parameter for each key, as a SecureString, then removes those of keys that are no more.
+
+        The key `value` is written to the parameter that is in no folder, where there is one.
+
+        Raises:
+            InvalidPathError: a key cannot be the last part of a parameter's name.
+            SecretTooLargeError: a value takes more than 8 KiB.
+            ConflictError: a parameter that it would overwrite is no SecureString.
+        """
+        texts, standing, flat = self._change(path, data)
+
+        def put(item: tuple[str, SensitiveStr]) -> StoreError | None:
+            name, text = item
+            try:
+                self._put(path, name, text, standing.get(name))
+            except StoreError as error:
+                return error
+            return None
+
+        failures = [failure for _, failure in at_once(put, texts.items()) if failure is not None]
+        if failures:
+            failure = failures[0]
+            failure.reason += f"; {len(failures)} of its {len(texts)} keys were not written, and the others were"
+            raise failure.with_traceback(None)
+        self._delete(path, [name for name in self._names(path, flat) if name not in texts])
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Whether every name and every size will do, and that no parameter is there that is no SecureString."""
+        self._change(path, data)
+
+    def cautions(self, path: str) -> Sequence[str]:
+        """KMS keys and policies, where its parameters have them."""
+        found = self._cautions(path, "Path", self._name(path))
+        if "/" not in path:
+            found += self._cautions(path, "Name", self._name(path))
+        return list(dict.fromkeys(found))
+
+    def delete(self, path: str) -> None:
+        """Removes every parameter of the secret for good, ten a request."""
+        if not (names := self._names(path, self._flat(path, decrypted=False))):
+            raise self._absent(path)
+        self._delete(path, names)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _change(self, path: str, data: Mapping[str, Value]) -> _Change:
+        """What a write comes to, when Parameter Store takes it."""
+        texts = self._texts(path, data)
+        flat = self._flat(path, decrypted=False)
+        standing = self._standing(path, "Path", self._name(path))
+        if flat is not None and VALUE in data:
+            texts[flat.name] = texts.pop(self._key_name(path, VALUE))
+            standing |= self._standing(path, "Name", flat.name)
+        for name in texts:
+            check_secure(name, standing.get(name), path)
+        return _Change(texts, standing, flat)
+
+    def _texts(self, path: str, data: Mapping[str, Value]) -> dict[str, SensitiveStr]:
+        """What each parameter is to hold, by its name."""
+        texts = {self._key_name(path, key): wrap(value) for key, value in data.items()}
+        for name, text in texts.items():
+            check_parameter(text, path, f"key {name.rpartition('/')[2]!r}")
+        return texts
+
+    def _absent(self, path: str) -> SecretNotFoundError:
+        return SecretNotFoundError(path, f"no parameter is directly below {self._name(path)}")
+
+    def _key_name(self, path: str, key: str) -> str:
+        if "/" in key:
+            raise InvalidPathError(path, f"key {key!r}: a slash would make a folder of it")
+        return check_parameter_name(f"{self._name(path)}/{key}", path)
+
+    def _keys(self, path: str, *, decrypted: bool) -> dict[str, Parameter]:
+        """The parameters directly below the secret's path, by key."""
+        folder = f"{self._name(path)}/"
+        found = self._in_folder(folder, path, deep=False, decrypted=decrypted)
+        keyed = ((parameter.name[len(folder) :], parameter) for parameter in found)
+        return {key: parameter for key, parameter in keyed if key and "/" not in key}
+
+    def _flat(self, path: str, *, decrypted: bool) -> Parameter | None:
+        """The parameter that is named like the secret, where no folder could make it another secret's key."""
+        if "/" in path:
+            return None
+        answer = self._service.call("get_parameters", path, Names=[self._name(path)], WithDecryption=decrypted)
+        return next(iter(parameters_in(answer, path)), None)
+
+    def _names(self, path: str, flat: Parameter | None) -> list[str]:
+        """The name of every parameter of the secret, of which `flat` is in no folder."""
+        names = [parameter.name for parameter in self._keys(path, decrypted=False).values()]
+        return names if flat is None else [*names, flat.name]
+
+    def _delete(self, path: str, names: list[str]) -> None:
+        for group in in_groups(names, PAGE):
+            answer = self._service.call("delete_parameters", path, changes=True, Names=group)
+            # What somebody else has deleted meanwhile is named as invalid, and is gone all the same.
+            gone = {*answer.get("DeletedParameters", ()), *answer.get("InvalidParameters", ())}
+            if not gone >= set(group):
+                raise StoreError(path, f"{len(set(group) - gone)} of its parameters were not deleted", hint="Try again")

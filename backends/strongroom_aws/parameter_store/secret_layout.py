@@ -1,0 +1,261 @@
+"""Parameter Store with one parameter for each secret: its keys as JSON, or one text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, UnsupportedOperationError
+from strongroom.secret import Secret, SensitiveStr, Value, Version
+from strongroom.store import Items, VersionInfo
+from strongroom_aws.concurrency import at_once, in_groups, write_each
+from strongroom_aws.errors import RefusedError, malformed
+from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
+from strongroom_aws.limits import check_parameter_version
+from strongroom_aws.parameter_store.base import (
+    PAGE,
+    Parameter,
+    Parameters,
+    Standing,
+    check_parameter,
+    check_secure,
+    parameter,
+    parameters_in,
+)
+from strongroom_aws.secrets_manager.store import FoldOption
+from strongroom_aws.secrets_manager.version_lookup import known_version
+from strongroom_aws.service import Service
+from strongroom_aws.tags import Tags
+
+_PAGE_OF_HISTORY = 50
+_KEPT = 100
+
+
+class ParameterSecrets(Parameters):
+    """Secrets in Parameter Store, each in one parameter, so that a write is seen whole or not at all.
+
+    A version is Parameter Store's number of it, and can be read by its label too; none can be destroyed. A delete takes
+    all versions with it, so that there is nothing to undelete.
+
+    Args:
+        service: reaches Systems Manager.
+        prefix: what every path is below, `""` or `like/this`.
+        kms_key: what is written is encrypted with; None for the key that the parameter has, or `alias/aws/ssm`.
+        tags: which tags are labels.
+        how: how a secret of the single key `value` is written.
+    """
+
+    final_deletes = True
+
+    def __init__(self, service: Service, prefix: str, kms_key: str | None, tags: Tags, how: FoldOption) -> None:
+        super().__init__(service, prefix, kms_key)
+        self._tags = tags
+        self._fold = how
+
+    def read(self, path: str) -> Secret:
+        """The newest version of the parameter."""
+        return self._secret(path, self._get(path, self._name(path)))
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Each path with its secret or its own error, ten a request; one by one where one of them is denied."""
+        for _, outcomes in at_once(self._read_group, in_groups(paths, PAGE)):
+            yield from outcomes
+
+    def walk(self, prefix: str) -> Iterator[str]:
+        """The path of every secret below `prefix`, ten a request."""
+        start = len(self._folder(""))
+        for found in self._in_folder(self._folder(prefix), prefix or None, deep=True, decrypted=False):
+            yield found.name[start:]
+
+    def write(self, path: str, data: Mapping[str, Value]) -> Version:
+        """Writes the parameter, as a SecureString.
+
+        Raises:
+            SecretTooLargeError: more than 8 KiB in the form in which it would be stored.
+            ConflictError: the parameter is there and is no SecureString.
+        """
+        return self._write(path, data, self._form(path, data))
+
+    def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version:
+        """`write`, in the form that `strongroom:fold` names; where none does, JSON."""
+        return self._write(path, data, form_in(form))
+
+    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Each path with its new version or its own error, some at a time."""
+        return write_each(self.write, items)
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Whether the name and the size will do, and that no parameter is there that is no SecureString."""
+        self._name(path)
+        _text(path, data, self._form(path, data))
+        self._overwritten(path)
+
+    def cautions(self, path: str) -> Sequence[str]:
+        """A KMS key and policies, where the parameter has them."""
+        return self._cautions(path, "Name", self._name(path))
+
+    def delete(self, path: str) -> None:
+        """Removes the parameter for good, with all its versions."""
+        self._service.call("delete_parameter", path, changes=True, Name=self._name(path))
+
+    # --- history and labels -------------------------------------------------------------------------------------------
+
+    def versions(self, path: str) -> Sequence[VersionInfo]:
+        """Each version that Parameter Store still knows, oldest first: it keeps a hundred."""
+        asked: dict[str, Any] = {"Name": self._name(path), "WithDecryption": False}
+        found: dict[int, datetime | None] = {}
+        while True:
+            page = self._service.call("get_parameter_history", path, MaxResults=_PAGE_OF_HISTORY, **asked)
+            found.update((one.version, one.modified) for one in parameters_in(page, path))
+            if not (token := page.get("NextToken")):
+                return [VersionInfo(number, found[number]) for number in sorted(found)]
+            asked["NextToken"] = token
+
+    def read_version(self, path: str, version: Version) -> Secret:
+        """The version with this number or with this label of Parameter Store's.
+
+        Raises:
+            SecretNotFoundError: there is no such version.
+        """
+        selector = f"{self._name(path)}:{check_parameter_version(version, path)}"
+        found = self._get(path, selector)
+        if isinstance(version, int) and found.version != version:
+            raise malformed(path)
+        return self._secret(path, found, version)
+
+    def kept_versions(self, path: str) -> int:
+        """A hundred. See https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html."""
+        self._get(path, self._name(path))
+        return _KEPT
+
+    def undelete(self, path: str, version: Version) -> None:
+        """Nothing: a version that is there is not deleted, and what was deleted is gone with all its versions.
+
+        Raises:
+            SecretNotFoundError: there is no such version.
+        """
+        known_version(self.versions(path), version, path)
+
+    def destroy(self, path: str, version: Version) -> None:
+        """Refused: Parameter Store drops old versions by itself, and none when it is asked to.
+
+        Raises:
+            SecretNotFoundError: there is no such version.
+            UnsupportedOperationError: there is.
+        """
+        known_version(self.versions(path), version, path)
+        hint = "Delete the whole secret, with all its versions"
+        raise UnsupportedOperationError(path, "Parameter Store destroys no single version", hint=hint)
+
+    def read_metadata(self, path: str) -> Mapping[str, str]:
+        """The parameter's tags, without AWS's own. Reads go without them: this is a request for each parameter."""
+        return self._tags.labels(self._tagging("list_tags_for_resource", path).get("TagList", ()), path)
+
+    def walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """`walk` with the tags, for which each parameter takes a request more, some at a time."""
+        yield from at_once(self._allowed_labels, self.walk(prefix))
+
+    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
+        """Whether they would do as tags."""
+        self._tags.of(labels, path)
+
+    def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
+        """Makes these the tags, without touching AWS's own, nor those that `tag_prefix` leaves out."""
+        change = self._tags.change(self.read_metadata(path), metadata, path)
+        if change.put:
+            self._tagging("add_tags_to_resource", path, changes=True, Tags=change.put)
+        if change.remove:
+            self._tagging("remove_tags_from_resource", path, changes=True, TagKeys=change.remove)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _get(self, path: str, selector: str) -> Parameter:
+        answer = self._service.call("get_parameter", path, Name=selector, WithDecryption=True)
+        return parameter(answer.get("Parameter"), path)
+
+    def _secret(self, path: str, found: Parameter, version: Version | None = None) -> Secret:
+        if found.name != self._name(path):
+            raise malformed(path)
+        form, data = unfold(found.value)
+        return Secret(path, data, found.version if version is None else version, found.modified, labels_of(form))
+
+    def _allowed_labels(self, path: str) -> Mapping[str, str]:
+        """`read_metadata`, or none where it is denied, or where the parameter is gone by now."""
+        try:
+            return self.read_metadata(path)
+        except (PermissionDeniedError, SecretNotFoundError):
+            return {}
+
+    def _tagging(self, operation: str, path: str, *, changes: bool = False, **parameters: Any) -> Mapping[str, Any]:
+        """An operation on the parameter's tags, of which AWS says InvalidResourceId where there is no parameter."""
+        about = {"ResourceType": "Parameter", "ResourceId": self._name(path)}
+        try:
+            return self._service.call(operation, path, changes=changes, **about, **parameters)
+        except StoreError as error:
+            failure = error
+        if isinstance(failure, RefusedError) and failure.code == "InvalidResourceId":
+            failure = SecretNotFoundError(path)
+        raise failure.with_traceback(None)
+
+    def _read_group(self, paths: Sequence[str]) -> list[tuple[str, Secret | StoreError]]:
+        names: dict[str, str] = {}
+        outcomes: list[tuple[str, Secret | StoreError]] = []
+        for path in paths:
+            try:
+                names[self._name(path)] = path
+            except StoreError as error:
+                outcomes.append((path, error))
+        if not names:
+            return outcomes
+        try:
+            answer = self._service.call("get_parameters", None, Names=list(names), WithDecryption=True)
+            found = {one.name: one for one in parameters_in(answer, None)}
+            absent = set(answer.get("InvalidParameters", ()))
+        except PermissionDeniedError:
+            return outcomes + [(path, self._outcome(path)) for path in names.values()]
+        except StoreError as error:
+            return outcomes + [(path, error.again(path)) for path in names.values()]
+        for name, path in names.items():
+            if name in found:
+                outcomes.append((path, self._secret(path, found[name])))
+            else:
+                outcomes.append((path, SecretNotFoundError(path) if name in absent else self._outcome(path)))
+        return outcomes
+
+    def _outcome(self, path: str) -> Secret | StoreError:
+        try:
+            return self.read(path)
+        except StoreError as error:
+            return error
+
+    def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
+        name = self._name(path)
+        text = _text(path, data, form)
+        return self._put(path, name, text, self._overwritten(path))
+
+    def _overwritten(self, path: str) -> Standing | None:
+        """What the parameter that is there is beside its value, when it can be overwritten."""
+        name = self._name(path)
+        standing = self._standing(path, "Name", name).get(name)
+        check_secure(name, standing, path)
+        return standing
+
+    def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
+        if set(data) != {VALUE} or not isinstance(data[VALUE], str) or self._fold == "json":
+            return None
+        if self._fold == "plain":
+            return Form.TEXT
+        try:
+            return form_in(self.read(path).metadata)
+        except SecretNotFoundError:
+            return None
+
+
+def _text(path: str, data: Mapping[str, Value], form: Form | None) -> SensitiveStr:
+    """What the parameter is to hold: no binary, and nothing with a reference to another parameter."""
+    text = fold(data, form)
+    if isinstance(text, bytes) or "{{" in text:
+        text = without_references(str(fold(data, None)))
+    check_parameter(text, path, "as Parameter Store would hold it, it")
+    return text

@@ -1,0 +1,107 @@
+"""Requests about one secret of AWS Secrets Manager, and what their answers say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from strongroom.errors import SecretNotFoundError, StoreError
+from strongroom.secret import Secret, Version
+from strongroom_aws.errors import RefusedError, malformed
+from strongroom_aws.folding import labels_of, unfold
+from strongroom_aws.limits import check_secret_name
+from strongroom_aws.names import below
+from strongroom_aws.service import Service
+
+
+class SecretRequests:
+    """Asks about secrets by their paths.
+
+    Args:
+        service: reaches Secrets Manager.
+        prefix: what every path is below, `""` or `like/this`.
+    """
+
+    def __init__(self, service: Service, prefix: str) -> None:
+        self.service = service
+        self.prefix = prefix
+
+    def name(self, path: str) -> str:
+        """What AWS calls the secret.
+
+        Raises:
+            InvalidPathError: it can call none so.
+        """
+        return check_secret_name(below(self.prefix, path), path)
+
+    def call(self, operation: str, path: str, *, changes: bool = False, **parameters: Any) -> Mapping[str, Any]:
+        """The answer to an operation on a secret.
+
+        Raises:
+            SecretNotFoundError: there is none, or it is scheduled for deletion, which the reason says.
+        """
+        name = self.name(path)
+        try:
+            return self.service.call(operation, path, changes=changes, SecretId=name, **parameters)
+        except StoreError as error:
+            failure = error
+        if may_be_scheduled(failure) and operation != "describe_secret":
+            failure = self._absence(path) or failure
+        raise failure.with_traceback(None)
+
+    def get(self, path: str, **version: Any) -> Mapping[str, Any]:
+        """What AWS says of a version's value: of AWSCURRENT, or of the `VersionId` or `VersionStage` that is named."""
+        return self.call("get_secret_value", path, **version)
+
+    def describe(self, path: str, *, pending: bool = True) -> Mapping[str, Any]:
+        """What AWS says of a secret beside its value; with `pending`, also of one that is scheduled for deletion."""
+        described = self.call("describe_secret", path)
+        if not pending and described.get("DeletedDate"):
+            raise _scheduled(path)
+        return described
+
+    def _absence(self, path: str) -> StoreError | None:
+        """The absence of a secret that is scheduled for deletion: its error code stands for other things too."""
+        try:
+            return _scheduled(path) if self.describe(path).get("DeletedDate") else None
+        except StoreError as error:
+            return error
+
+    def secret(self, path: str, answer: Mapping[str, Any], version: Version | None = None) -> Secret:
+        """The secret in what AWS says of a value, under the version's id or what it was asked for by."""
+        content, name, current = _content(answer), answer.get("Name"), answer.get("VersionId")
+        if content is None or name != self.name(path) or not isinstance(current, str):
+            raise malformed(path)
+        form, data = unfold(content)
+        created = moment(answer.get("CreatedDate"))
+        return Secret(path, data, current if version is None else version, created, labels_of(form))
+
+
+def may_be_scheduled(error: StoreError) -> bool:
+    """Whether AWS refused something in the words in which it refuses what is scheduled for deletion."""
+    return isinstance(error, RefusedError) and error.code == "InvalidRequestException"
+
+
+def listed(answer: Mapping[str, Any], member: str, path: str | None, *, optional: bool = False) -> list[Any]:
+    """The list of mappings that an answer has under this name."""
+    found = answer.get(member, [] if optional else None)
+    if not isinstance(found, list) or not all(isinstance(entry, Mapping) for entry in found):
+        raise malformed(path)
+    return found
+
+
+def moment(found: object) -> datetime | None:
+    """A time of AWS's; None where there is none."""
+    return found if isinstance(found, datetime) else None
+
+
+def _scheduled(path: str) -> SecretNotFoundError:
+    return SecretNotFoundError(path, "it is scheduled for deletion", hint="Bring it back with `undelete`")
+
+
+def _content(answer: Mapping[str, Any]) -> str | bytes | None:
+    text, binary = answer.get("SecretString"), answer.get("SecretBinary")
+    if isinstance(text, str):
+        return text
+    return binary if isinstance(binary, bytes) else None

@@ -1,0 +1,1 @@
+"""`strongroom dev`: a local development server."""

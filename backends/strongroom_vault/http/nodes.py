@@ -1,0 +1,87 @@
+"""The nodes of one cluster, in the order in which they are asked: experience changes it, for all threads at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import overload
+
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.rate_limit import RequestRate
+
+RETRIES = 2
+"""How often one request is repeated, as in Vault's own client."""
+
+
+class Cluster(Sequence[Address]):
+    """The configured addresses, and which of them is asked first.
+
+    The node that has answered last is asked first, so that a dead one does not cost each request its time; a node that
+    has failed is asked last. As a sequence it holds the addresses in the order of the configuration.
+
+    Args:
+        addresses: the nodes; at least one.
+        retries: how often one request is repeated.
+        redirects: whether a redirect to another of the nodes is followed.
+        timeout: how long one request may take in total, in seconds; None for as long as its caller has.
+        headers: what every request carries besides Vault's own headers.
+        rate: gives each request its turn.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        *,
+        retries: int = RETRIES,
+        redirects: bool = True,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        rate: RequestRate | None = None,
+    ) -> None:
+        self.retries = retries
+        self.redirects = redirects
+        self.timeout = timeout
+        self.headers = headers or {}
+        self.rate = rate
+        self._addresses = tuple(dict.fromkeys(addresses))
+        self._order = self._addresses
+
+    @classmethod
+    def of(cls, addresses: Sequence[Address]) -> Cluster:
+        """The cluster itself, where the addresses are one already."""
+        return addresses if isinstance(addresses, Cluster) else cls(addresses)
+
+    def __repr__(self) -> str:
+        return f"Cluster({', '.join(map(str, self._addresses))})"
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    @overload
+    def __getitem__(self, index: int) -> Address: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Address, ...]: ...
+    def __getitem__(self, index: int | slice) -> Address | tuple[Address, ...]:
+        return self._addresses[index]
+
+    @property
+    def order(self) -> tuple[Address, ...]:
+        """The nodes, the one to be asked first in front."""
+        return self._order
+
+    # Each of these replaces one tuple by another. Of two threads that do so at once one may be forgotten, which costs a
+    # request its first attempt and nothing else.
+
+    def answered(self, node: Address) -> None:
+        """This node is well: it is asked first from now on."""
+        if self._order[0] != node:
+            self._order = (node, *(other for other in self._order if other != node))
+
+    def failed(self, node: Address) -> None:
+        """This node is not well: it is asked last from now on."""
+        if self._order[-1] != node:
+            self._order = (*(other for other in self._order if other != node), node)
+
+    def unlock(self) -> None:
+        """What a fork's child must do first."""
+        if self.rate is not None:
+            self.rate.unlock()

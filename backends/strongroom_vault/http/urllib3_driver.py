@@ -1,0 +1,290 @@
+"""The driver of an exchange on urllib3: pooled connections, whole replies, the total deadline and the byte cap."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from http.client import HTTPException, HTTPResponse
+from typing import TYPE_CHECKING, TypeVar
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
+from urllib3.util import parse_url
+
+from strongroom.errors import StoreError
+from strongroom.store import time_limit
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.deadline_sockets import DeadlineSocket, connect
+from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send, Start, Steps
+from strongroom_vault.http.tls import tls_fault
+
+if TYPE_CHECKING:
+    from urllib3._base_connection import BaseHTTPSConnection
+
+    from strongroom_vault.http.aiohttp_driver import AsyncTransport
+
+_K = TypeVar("_K")
+
+_UNLIMITED = 0
+"""How many idle connections to one address are kept: as many as were in use at a time. Of a lower number, urllib3
+would warn in the application's log, once for each connection."""
+
+_BROKEN = "the connection broke before the reply was whole"
+_NO_PROXY = "the proxy makes no connection to it"
+
+
+def _connected(connection: HTTPConnection) -> DeadlineSocket:
+    """A socket for this connection; failures in urllib3's words, since they decide whether anything was sent."""
+    host, port = connection._dns_host, connection.port or connection.default_port  # noqa: SLF001  # `host` lacks a final dot
+    try:
+        return connect(host, port)
+    except socket.gaierror as error:
+        raise NameResolutionError(host, connection, error) from error
+    except TimeoutError as error:
+        raise ConnectTimeoutError(connection, "timed out") from error
+    except OSError as error:
+        raise NewConnectionError(connection, error.strerror or "failed") from error
+
+
+class _Response(HTTPResponse):
+    """A reply whose headers are headers. urllib3 would go on without those that are not, and log what they are."""
+
+    def begin(self) -> None:
+        super().begin()
+        if self.headers.defects or self.headers.get_payload():
+            raise HTTPException("its headers cannot be read")
+
+
+# `_new_conn` is where urllib3 makes its sockets, for both classes, and what its own SOCKS support replaces.
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+
+    def _new_conn(self) -> socket.socket:
+        return _connected(self)
+
+
+class _TLSConnection(HTTPSConnection):
+    response_class = _Response
+
+    def _new_conn(self) -> socket.socket:
+        return _connected(self)
+
+    def connect(self) -> None:
+        """Connects, handshake included: until that is done nothing of the request has left."""
+        try:
+            super().connect()
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "timed out") from error
+        except OSError as error:  # ssl.SSLError is one
+            raise NewConnectionError(self, "failed") from error
+        self.is_verified = True  # as far as it is to be: the store says once that it is not, and urllib3 each time
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.seen(self.sock.getpeercert(binary_form=True))
+
+    def seen(self, certificate: bytes | None) -> None:
+        """The certificate of the server that it is connected to."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
+    certificate: bytes | None = None
+
+    def _new_conn(self) -> BaseHTTPSConnection:
+        connection = super()._new_conn()
+        connection.seen = self._note  # type: ignore[attr-defined]  # it is one of ours
+        return connection
+
+    def _note(self, certificate: bytes | None) -> None:
+        self.certificate = certificate
+
+
+class Transport:
+    """Runs exchanges, from any thread, on connections that it keeps open.
+
+    It takes nothing from its surroundings: no proxy, no netrc, no cookie, and it follows no redirect by itself.
+
+    Args:
+        addresses: every server that it may talk to.
+        context: the TLS context for those that are https.
+        server_name: the name in their certificates, where it is not the host's.
+        proxy: an HTTP proxy that the connections go through.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        context: ssl.SSLContext | None,
+        server_name: str | None,
+        proxy: Address | None = None,
+    ) -> None:
+        self._addresses = tuple(addresses)
+        self._context = context
+        self._server_name = server_name
+        self._proxy = proxy
+        self._closed = threading.Event()
+        self._pools = self._new_pools()
+
+    def _new_pools(self) -> dict[Address, HTTPConnectionPool]:
+        return {address: _pool(address, self._context, self._server_name, self._proxy) for address in self._addresses}
+
+    def run(self, steps: Steps) -> Reply:
+        """The reply that an exchange ends with; raises what it raises.
+
+        Raises:
+            StoreError: the transport is closed.
+        """
+        step = next(steps)
+        while True:
+            if self._closed.is_set():
+                raise _closed()
+            came = None
+            if isinstance(step, Send):
+                came = self._send(step)
+            else:
+                self._closed.wait(step.seconds)
+            try:
+                step = steps.send(came)
+            except StopIteration as done:
+                reply: Reply = done.value
+                return reply
+
+    def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
+        """What many exchanges end with, in any order, on connections of their own: see `bulk.run_many`.
+
+        Raises:
+            StoreError: the transport is closed.
+            StoreUnavailableError: nothing came within `remaining()`.
+        """
+        from strongroom_vault.http import bulk  # it stands on aiohttp, which only batches pay for
+
+        if self._closed.is_set():
+            raise _closed()
+        yield from bulk.run_many(self._async_transport, items)
+
+    def _async_transport(self) -> AsyncTransport:
+        from strongroom_vault.http.aiohttp_driver import AsyncTransport
+
+        return AsyncTransport(self._context, self._server_name, self._proxy)
+
+    def certificates(self) -> dict[str, bytes]:
+        """Address -> the certificate, in DER form, of each https server that it has connected to."""
+        pools = {str(address): pool for address, pool in self._pools.items() if isinstance(pool, _TLSPool)}
+        return {address: pool.certificate for address, pool in pools.items() if pool.certificate}
+
+    def close(self) -> None:
+        """Closes the connections, and ends the waits of exchanges that are under way."""
+        self._closed.set()
+        for pool in self._pools.values():
+            pool.close()
+
+    def reset(self) -> None:
+        """Drops the connections of a fork's parent, which stay the parent's: nothing is said on them."""
+        closed, self._closed = self._closed.is_set(), threading.Event()
+        if closed:
+            self._closed.set()
+        self._pools = self._new_pools()
+
+    def _is_passed_on(self, step: Send) -> bool:
+        """Whether a proxy makes the request for us, as it does for what is not encrypted."""
+        return self._proxy is not None and step.address.scheme == "http"
+
+    def _send(self, step: Send) -> Reply | Fault:
+        try:
+            with time_limit(step.timeout):
+                place = str(step.address) if self._is_passed_on(step) else step.address.base
+                return _whole(self._pools[step.address], place + step.request.target, step.request)
+        except HTTPError as error:
+            fault = _fault(error)
+            if fault.kind is FaultKind.UNREACHABLE and self._is_passed_on(step):
+                return Fault(FaultKind.UNREACHABLE, _NO_PROXY)
+            return fault
+        except OSError as error:
+            return Fault(FaultKind.LOST, type(error).__name__)
+
+
+def _closed() -> StoreError:
+    return StoreError(reason="it is closed", hint="Open a new one")
+
+
+def _pool(
+    address: Address, context: ssl.SSLContext | None, server_name: str | None, proxy: Address | None
+) -> HTTPConnectionPool:
+    if address.scheme == "http":
+        there = proxy or address
+        return _Pool(there.host, there.port, maxsize=_UNLIMITED, timeout=None)
+    return _TLSPool(
+        address.host,
+        address.port,
+        maxsize=_UNLIMITED,
+        timeout=None,
+        _proxy=None if proxy is None else parse_url(str(proxy)),  # what urllib3's ProxyManager passes
+        ssl_context=context,
+        server_hostname=server_name,
+    )
+
+
+def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | Fault:
+    """One request and its whole reply, by one connection. urllib3 retries nothing and follows nothing here."""
+    response = pool.urlopen(
+        request.method,
+        target,
+        body=request.body,
+        headers=request.headers,
+        retries=False,
+        redirect=False,
+        assert_same_host=False,
+        preload_content=False,
+        decode_content=False,
+    )
+    longest = request.longest_reply
+    content = response.read(longest + 1)
+    too_large = len(content) > longest
+    # A read of at most so many bytes ends without a word where the body is shorter than the server announced.
+    if too_large or response.length_remaining:
+        response.close()  # the connection is of no more use
+    response.release_conn()
+    if too_large:
+        return Fault(FaultKind.TOO_LARGE, f"a reply of more than {longest:,} bytes")
+    if response.length_remaining:
+        return Fault(FaultKind.LOST, _BROKEN)
+    return Reply(response.status, response.headers, content)
+
+
+def _fault(error: HTTPError) -> Fault:  # noqa: PLR0911  # one for each kind
+    """What an exception of urllib3's means for the exchange. Its own text may quote what the server said."""
+    match error:
+        case ProxyError():
+            return Fault(FaultKind.UNREACHABLE, _NO_PROXY)
+        case NameResolutionError():
+            return Fault(FaultKind.UNREACHABLE, "the name has no address")
+        case NewConnectionError(__cause__=ssl.SSLEOFError() | ssl.SSLZeroReturnError()):
+            return Fault(FaultKind.UNREACHABLE, "the connection ended within the TLS handshake")
+        case NewConnectionError(__cause__=ssl.SSLError() as cause):
+            return tls_fault(cause)
+        case NewConnectionError(__cause__=OSError(strerror=str(words))):
+            return Fault(FaultKind.UNREACHABLE, words)
+        case NewConnectionError() | ConnectTimeoutError():
+            return Fault(FaultKind.UNREACHABLE, "no connection in time")
+        case SSLError(args=(ssl.SSLError(reason=str(reason)) as cause, *_)) if "ALERT" in reason:
+            return tls_fault(cause)  # TLS 1.3 refuses our certificate after the handshake
+        case ReadTimeoutError():
+            return Fault(FaultKind.LOST, "no whole reply in time")
+        case _:
+            return Fault(FaultKind.LOST, _BROKEN)

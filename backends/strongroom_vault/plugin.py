@@ -1,0 +1,250 @@
+"""Opens the `vault` store: options as Strongroom gives them, checked, to a KV version 1 or 2 store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from strongroom.errors import ConfigurationError, InvalidPathError, StrongroomError, shown
+from strongroom.paths import check_path, check_prefix
+from strongroom.secret import SensitiveStr
+from strongroom.store import Option
+from strongroom_vault.auth import Auth
+from strongroom_vault.auth.cert import Certificate
+from strongroom_vault.auth.methods import check_namespace, read_auth
+from strongroom_vault.auth.token import StaticToken
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.nodes import RETRIES, Cluster
+from strongroom_vault.http.rate_limit import RequestRate, seconds
+from strongroom_vault.http.tls import TLSSettings
+from strongroom_vault.options import (
+    AuthTable,
+    CaCert,
+    CaCertBytes,
+    CaPath,
+    ClientCert,
+    ClientKey,
+    ClientTimeout,
+    DisableRedirects,
+    Headers,
+    MaxRetries,
+    Namespace,
+    Proxy,
+    RateLimit,
+    SkipVerify,
+    TlsServerName,
+    Token,
+    Url,
+)
+from strongroom_vault.session.session import Session
+from strongroom_vault.store.kv1 import VaultKV1
+from strongroom_vault.store.kv2 import VaultKV2
+from strongroom_vault.store.mounts import find_version
+
+logger = logging.getLogger("strongroom_vault")
+
+_OWN_HEADERS = frozenset({
+    "host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding",
+})  # fmt: skip
+
+
+def open_vault(
+    *,
+    url: Url,
+    token: Token = None,
+    auth: AuthTable = None,
+    namespace: Namespace = None,
+    mount: Annotated[str, Option("where the key-value engine is mounted", location=True)] = "secret",
+    prefix: Annotated[str, Option("what every path is below", location=True)] = "",
+    ca_cert: CaCert = None,
+    ca_path: CaPath = None,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
+    tls_server_name: TlsServerName = None,
+    skip_verify: SkipVerify = False,
+    ca_cert_bytes: CaCertBytes = None,
+    max_retries: MaxRetries = RETRIES,
+    disable_redirects: DisableRedirects = False,
+    client_timeout: ClientTimeout = None,
+    rate_limit: RateLimit = None,
+    headers: Headers = None,
+    proxy: Proxy = None,
+) -> VaultKV1 | VaultKV2:
+    """A store on a key-value engine of HashiCorp Vault or OpenBao.
+
+    It asks the server once, which version the engine is: an option that said so wrongly would take secrets for absent,
+    since a version 2 path on a version 1 mount is answered like a secret that is not there. Nothing is read from the
+    environment or from a home folder but what the table `auth` names: every setting is an argument here.
+
+    Raises:
+        ConfigurationError: an option is wrong, or the server has no such namespace, mount or key-value engine.
+        ImportError: hvac or urllib3 is not installed. Strongroom names the extra that brings it.
+        PluginError: what the method of authentication stands on is not installed.
+        StoreError: as a read does: `VaultConnectionError`, `VaultAuthenticationError` and their siblings.
+    """
+    try:
+        tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
+        cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
+        prefix = _checked("prefix", prefix, check_prefix)
+        session = _session(cluster, _auth(token, auth, tls), namespace, mount, tls, _proxy(proxy))
+        return _open(session, prefix)
+    except StrongroomError as error:
+        failure = error
+    # The caller gets the error without the frames that held the token, and without the token in this one.
+    token = auth = headers = None
+    failure.__context__ = failure.__cause__ = None
+    raise failure.with_traceback(None)
+
+
+def check_vault(*, prefix: str = "", token: str | None = None, **options: Any) -> None:  # those of `open_vault`
+    """Looks for what is wrong with the options of `open_vault`. Nothing is sent, and the lack of a token is no fault.
+
+    Raises:
+        ConfigurationError, ImportError, PluginError: as `open_vault` does without asking the server.
+    """
+    _checked("prefix", prefix, check_prefix)
+    # Who checks may well have no token, which the application gets where it runs.
+    open_session(token=token or "none", **options).close()
+
+
+def open_session(
+    *,
+    url: str | Sequence[str],
+    token: str | None = None,
+    auth: dict[str, str] | None = None,
+    namespace: str | None = None,
+    mount: str = "secret",
+    ca_cert: Path | None = None,
+    ca_path: Path | None = None,
+    client_cert: Path | None = None,
+    client_key: Path | None = None,
+    tls_server_name: str | None = None,
+    skip_verify: bool = False,
+    ca_cert_bytes: str | None = None,
+    max_retries: int = RETRIES,
+    disable_redirects: bool = False,
+    client_timeout: float | str | None = None,
+    rate_limit: str | None = None,
+    headers: dict[str, str] | None = None,
+    proxy: str | None = None,
+) -> Session:
+    """A session for the options that `open_vault` takes, whatever is at the mount. Nothing is sent yet.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+        ImportError, PluginError: as `open_vault` does.
+    """
+    try:
+        tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
+        cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
+        return _session(cluster, _auth(token, auth, tls), namespace, mount, tls, _proxy(proxy))
+    except StrongroomError as error:
+        failure = error
+    token = auth = headers = None
+    failure.__context__ = failure.__cause__ = None
+    raise failure.with_traceback(None)
+
+
+def _session(  # noqa: PLR0917  # the options, checked and not
+    cluster: Cluster, auth: Auth, namespace: str | None, mount: str, tls: TLSSettings, proxy: Address | None
+) -> Session:
+    from strongroom_vault.http.urllib3_driver import Transport
+
+    encrypted = any(address.scheme == "https" for address in cluster)
+    session = Session(
+        Transport(cluster, tls.context() if encrypted else None, tls.server_name, proxy),
+        cluster,
+        auth,
+        namespace=_namespace(namespace),
+        mount=_checked("mount", mount.strip("/"), check_path),
+        verified=not (encrypted and tls.skip_verify),
+    )
+    if not session.verified:
+        logger.warning("The certificate of %s is not checked, as skip_verify says: it may be anybody", session.place)
+    return session
+
+
+def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
+    try:
+        # It stands on hvac, which costs more to load than all of Strongroom.
+        from strongroom_vault.http import hvac_adapter
+
+        if find_version(session) == 2:
+            return VaultKV2(session, hvac_adapter.kv_v2(), prefix)
+        return VaultKV1(session, hvac_adapter.kv_v1(), prefix)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _checked(option: str, value: str, check: Callable[[str], str]) -> str:
+    """The value as a path, or an error of the option: the path that the application asks for is another one."""
+    try:
+        return check(value)
+    except InvalidPathError as error:
+        reason = error.reason
+    raise ConfigurationError(f"{option}: {reason}. Write it as segments joined by single slashes")
+
+
+def _cluster(  # noqa: PLR0917  # the options as they were given
+    url: str | Sequence[str],
+    max_retries: int,
+    disable_redirects: bool,  # noqa: FBT001  # as above
+    client_timeout: float | str | None,
+    rate_limit: str | None,
+    headers: Mapping[str, str] | None,
+) -> Cluster:
+    addresses = list(map(Address.parse, [url] if isinstance(url, str) else url))
+    if not addresses:
+        raise ConfigurationError("url: it names no address")
+    if max_retries < 0:
+        raise ConfigurationError("max_retries: it must not be below zero")
+    return Cluster(
+        addresses,
+        retries=max_retries,
+        redirects=not disable_redirects,
+        timeout=None if client_timeout is None else seconds(client_timeout),
+        headers=_checked_headers(headers or {}),
+        rate=None if rate_limit is None else RequestRate.parse(rate_limit),
+    )
+
+
+def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers, without those that are Vault's own, and without a line end in any: no value is shown."""
+    for name, value in headers.items():
+        if name.lower().startswith("x-vault-") or name.lower() in _OWN_HEADERS:
+            raise ConfigurationError(f"headers: {shown(name)} is set by the store itself")
+        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+            raise ConfigurationError(f"headers: {shown(name)} is no name of a header")
+        if not value.isascii() or not value.isprintable():
+            raise ConfigurationError(f"headers: the value of {shown(name)} has a character that no header has")
+    return {name: SensitiveStr(value) for name, value in headers.items()}
+
+
+def _proxy(url: str | None) -> Address | None:
+    """Where the proxy is, if there is one. Its URL is not shown where it may hold a password."""
+    if url is None:
+        return None
+    try:
+        address = Address.parse(url)
+    except ConfigurationError:
+        address = None
+    if address is not None and address.scheme == "http" and not address.base:
+        return address
+    raise ConfigurationError("proxy: it must be like http://proxy.example:3128, without a user or a password")
+
+
+def _auth(token: str | None, table: dict[str, str] | None, tls: TLSSettings) -> Auth:
+    """The method of the `auth` table where there is one, else the option `token`."""
+    if table is None:
+        return StaticToken(token or "")
+    auth = read_auth({"token": token or "", **table} if table.get("method") == "token" else table)
+    if isinstance(auth, Certificate) and tls.client_cert is None:
+        raise ConfigurationError("auth.method: the method 'cert' needs the option client_cert beside it")
+    return auth
+
+
+def _namespace(namespace: str | None) -> str | None:
+    return check_namespace(namespace or "", "namespace") or None

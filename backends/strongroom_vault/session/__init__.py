@@ -1,0 +1,1 @@
+"""The token of a store: login, renewal, revocation, and the meaning of a 403."""

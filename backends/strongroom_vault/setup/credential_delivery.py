@@ -1,0 +1,191 @@
+"""How an application gets what it proves itself with: into a file, or onto stdout where that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from strongroom.errors import ConfigurationError, StrongroomError
+from strongroom.secret import SensitiveStr
+from strongroom_vault.session.session import Session
+from strongroom_vault.setup import credential, env_file
+from strongroom_vault.setup.env_file import ADDRESS, TOKEN
+from strongroom_vault.setup.private_file import PrivateFile, check_folder
+from strongroom_vault.setup.steps import Role, State, Step, target
+
+_MOST = 1 << 20
+
+OpenSession = Callable[[SensitiveStr], Session]
+"""Opens a session with another token, at the same place."""
+
+
+class Delivery(Protocol):
+    """One way to hand it over."""
+
+    @property
+    def step(self) -> Step:
+        """How it is, and what it takes."""
+        ...
+
+    def deliver(self, session: Session) -> tuple[SensitiveStr | None, str]:
+        """Makes it and hands it over. What is to be printed, if it is, and what was done in words."""
+        ...
+
+
+@dataclass(frozen=True)
+class TokenDelivery:
+    """A token with these policies, in a `.env` file beside the address, or printed.
+
+    Attributes:
+        policies: of the token.
+        period: for how many seconds it lives after each renewal.
+        environment: the variables that go with it: the address, and the namespace where there is one.
+        file: the `.env` file; None prints it.
+        step: how it is.
+    """
+
+    policies: Sequence[str]
+    period: int
+    environment: Mapping[str, str]
+    file: Path | None
+    step: Step
+
+    def deliver(self, session: Session) -> tuple[SensitiveStr | None, str]:
+        """Makes the token when the file can be written, and writes it; one that could not be written is revoked."""
+        if self.file is None:
+            return credential.issue_token(session, self.policies, self.period), "made a token"
+        with PrivateFile(self.file, "--env-file") as place:
+            text = _text(self.file)
+            env_file.values(text, str(self.file))
+            token = credential.issue_token(session, self.policies, self.period)
+            failure: StrongroomError | None = None
+            try:
+                narrowed = place.put(env_file.with_values(text, {**self.environment, TOKEN: token}, str(self.file)))
+            except StrongroomError as error:
+                failure, narrowed = error, False
+            if failure is not None:
+                # Nobody has it: it would live on for nothing.
+                with suppress(StrongroomError):  # what is told is why the file could not be written
+                    session.request("POST", target("auth/token/revoke"), {"token": token})
+                raise failure.with_traceback(None)
+        others = ", and now only its owner can read it" if narrowed else ""
+        return None, f"wrote {', '.join([*self.environment, TOKEN])} to {self.file}{others}"
+
+
+def token_delivery(
+    file: Path | None,
+    *,
+    policies: Sequence[str],
+    period: int,
+    environment: Mapping[str, str],
+    open_session: OpenSession,
+) -> TokenDelivery:
+    """How the token in the file is, which the server is asked about if it is the one that the file says it is for.
+
+    Args:
+        file: the `.env` file; None is a token that is printed, of which nobody knows an earlier one.
+        policies: what it has to have.
+        period: as `TokenDelivery` has it.
+        environment: as `TokenDelivery` has it.
+        open_session: for the token that the file has.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or has to be written where there is no folder.
+        StoreError: there was no answer.
+    """
+    rights = {credential.ORPHAN: frozenset({"update", "sudo"})}
+    what = f"token in {file}" if file else "token"
+    step = Step(what, State.MISSING, f"with the policies {', '.join(policies)}", rights=rights)
+    values = env_file.values(_text(file), str(file)) if file else {}
+    if token := values.get(TOKEN):
+        if values.get(ADDRESS) != environment[ADDRESS]:
+            detail = "the file has one beside another address"
+            step = Step(what, State.DIFFERS, detail, rights=rights)
+        else:
+            with closing(open_session(token)) as session:
+                kept = credential.inspect(session)
+            if kept.serves(policies):
+                step = Step(what, State.THERE)
+            elif kept.good:
+                has = ", ".join(sorted(kept.policies)) or "policies that it may not tell"
+                step = Step(what, State.DIFFERS, f"the file has one that is good, with {has}", rights=rights)
+    if file and step.pending:
+        check_folder(file, "--env-file")
+    return TokenDelivery(policies, period, environment, file, step)
+
+
+@dataclass(frozen=True)
+class SecretIdDelivery:
+    """A secret_id of a role, wrapped or not, in a file of its own, or printed.
+
+    Attributes:
+        role: whose it is.
+        wrap_ttl: for how long the token that it is wrapped in lives, as Vault writes it; None leaves it bare.
+        file: where it goes; None prints it.
+        step: how it is.
+    """
+
+    role: Role
+    wrap_ttl: str | None
+    file: Path | None
+    step: Step
+
+    def deliver(self, session: Session) -> tuple[SensitiveStr | None, str]:
+        """Makes the secret_id when the file can be written, and writes it; one that could not be is destroyed."""
+        kind = "a wrapped secret_id" if self.wrap_ttl else "a secret_id"
+        if self.file is None:
+            return credential.issue_secret_id(session, self.role, self.wrap_ttl), f"made {kind}"
+        with PrivateFile(self.file, "--secret-id-file") as place:
+            made = credential.issue_secret_id(session, self.role, self.wrap_ttl)
+            failure: StrongroomError | None = None
+            try:
+                place.put(SensitiveStr(f"{made}\n"))
+            except StrongroomError as error:
+                failure = error
+            if failure is not None:
+                with suppress(StrongroomError):  # what is told is why the file could not be written
+                    credential.destroy_secret_id(session, self.role, made, wrapped=self.wrap_ttl is not None)
+                raise failure.with_traceback(None)
+        return None, f"wrote {kind} to {self.file}"
+
+
+def secret_id_delivery(file: Path | None, *, role: Role, wrap_ttl: str | None, session: Session) -> SecretIdDelivery:
+    """How the secret_id in the file is.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or has to be written where there is no folder.
+        StoreError: there was no answer.
+    """
+    delivered = SensitiveStr(_text(file).strip()) if file else SensitiveStr()
+    there = bool(delivered) and credential.is_usable(session, role, delivered)
+    rights = {f"{role.path}/secret-id": frozenset({"update"})}
+    what = f"secret_id in {file}" if file else "secret_id"
+    step = Step(what, State.THERE) if there else Step(what, State.MISSING, rights=rights)
+    if file and step.pending:
+        check_folder(file, "--secret-id-file")
+    return SecretIdDelivery(role, wrap_ttl, file, step)
+
+
+def _text(file: Path) -> SensitiveStr:
+    """The text of the file, empty where there is none."""
+    fault, content = "", b""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MOST + 1)
+    except FileNotFoundError:
+        return SensitiveStr()
+    except OSError as error:
+        fault = error.strerror or "it cannot be read"
+    try:
+        text = SensitiveStr(content.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        text, fault = SensitiveStr(), "it is not UTF-8"
+    if len(content) > _MOST:
+        fault = f"it is larger than {_MOST:,} bytes"
+    del content
+    if fault:
+        raise ConfigurationError(f"{file}: {fault}")
+    return text

@@ -1,0 +1,1 @@
+"""The key-value stores, KV version 1 and 2."""

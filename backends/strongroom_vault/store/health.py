@@ -1,0 +1,201 @@
+"""How a Vault server is, and what is left of the token."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from strongroom.errors import (
+    Check,
+    CheckState,
+    PermissionDeniedError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+)
+from strongroom.store import Health
+from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.http.certificate import check_certificates
+from strongroom_vault.responses import document, malformed, member
+from strongroom_vault.session.session import Session
+from strongroom_vault.session.token_check import LOOKUP
+from strongroom_vault.store.access_check import check_policies
+
+# Each state has a status of its own, and some of them would be taken for failures and asked again.
+_HEALTH = (
+    "/v1/sys/health?standbyok=true&perfstandbyok=true"
+    "&standbycode=200&performancestandbycode=200&drsecondarycode=200&sealedcode=200&uninitcode=200"
+)
+
+_MOST_SKEW = 5.0
+"""Seconds that two clocks may differ by. Signed logins have some leeway, and what is newer or older than that fails."""
+
+_SHORT = 3600.0
+"""A token that cannot be renewed and has less than this left, in seconds, is worth a warning."""
+
+
+_AUTHENTICATED = Check("authenticated", CheckState.OK)
+
+
+@dataclass(frozen=True)
+class _Server:
+    """What a server says of itself to anybody, and why it answers no read, if it does not."""
+
+    checks: tuple[Check, ...]
+    facts: dict[str, str] = field(default_factory=dict)
+    fault: StoreUnavailableError | None = None
+
+
+def health(session: Session, needed: Sequence[str] = (), clock: Callable[[], float] = time.time) -> Health:
+    """The server's own word on itself, and whether it accepts the token.
+
+    Facts: `version`, `sealed` (yes, no), `standby` where it is one, `latency` of one request and `clock_skew` (both in
+    seconds; a clock that is ahead of ours is positive), and `token_ttl` (seconds left) where the token expires and
+    that is known: it may look itself up, or a login gave it.
+
+    Args:
+        session: asks.
+        needed: the API paths that the application reads, without `/v1/`.
+        clock: seconds since the epoch, as this machine has them.
+
+    Raises:
+        StoreError: there was no answer, or none of Vault's.
+    """
+    server = _look_at_server(session, clock)
+    if server.fault is not None:
+        return _unwell(server, server.fault)
+    reply = session.request("GET", LOOKUP)
+    token = member(document(reply), "data") or {}
+    if reply.status != 200 and not session.token_is_good():
+        return _unwell(server, VaultAuthenticationError(reason="the token is wrong, expired or revoked"))
+    checks = (*server.checks, _AUTHENTICATED, *_look_at_token(session, token, clock()))
+    facts, denied = server.facts | _life(session, token), None
+    if needed:
+        permitted, denied = check_policies(session, needed)
+        checks = (*checks, permitted)
+    detail = f"open: {session.place}" if denied is None else denied.reason
+    return Health(ok=denied is None, detail=detail, facts=facts, checks=checks, error=denied)
+
+
+def with_checks(error: StrongroomError, session: Session) -> StrongroomError:
+    """The error, with what can be said of the server whose answer it comes from, if it still answers."""
+    with contextlib.suppress(StrongroomError):  # whoever asked is told what happened first
+        error.checks = _look_at_server(session, time.time).checks
+        if isinstance(error, PermissionDeniedError):
+            error.checks += (_AUTHENTICATED,)
+    return error
+
+
+def skew(server: int, sent: float, received: float) -> float:
+    """How far the server's clock is ahead of ours, at the least, in seconds; negative where it is behind.
+
+    Args:
+        server: its time, in whole seconds, the rest cut off, at some moment between the other two.
+        sent: our time when it was asked.
+        received: our time when the answer was there.
+    """
+    if server > received:
+        return server - received
+    return min(0.0, server + 1 - sent)
+
+
+def _unwell(server: _Server, error: StoreError) -> Health:
+    return Health(ok=False, detail=error.reason, facts=server.facts, checks=server.checks, error=error)
+
+
+def _look_at_server(session: Session, clock: Callable[[], float]) -> _Server:
+    sent, started = clock(), time.monotonic()
+    reply = session.request("GET", _HEALTH, everywhere=True)
+    latency, received = time.monotonic() - started, clock()
+    state = document(reply)
+    if reply.status != 200 or state is None or not isinstance(state.get("sealed"), bool):
+        raise malformed(None, session.place)
+    version, sealed = str(state.get("version", "unknown")), state["sealed"] is True
+    facts = {"version": version, "sealed": "yes" if sealed else "no", "latency": f"{latency:.4f}"}
+    words = f"version {version}, {latency * 1000:.1f} ms for one request"
+    if state.get("standby") is True and not sealed:
+        facts["standby"] = "yes"
+        words += ", a standby"
+    checks = [Check("reachable", CheckState.OK, words)]
+    if isinstance(told := state.get("server_time_utc"), int):
+        ahead = skew(told, sent, received)
+        facts["clock_skew"] = f"{ahead:.1f}"
+        checks.append(_look_at_clock(ahead))
+    if certificates := session.certificates:
+        checks.append(check_certificates(certificates, datetime.fromtimestamp(clock(), UTC)))
+    if not session.verified:
+        hint = "Remove skip_verify, and give the authority with ca_cert: whoever is in between is sent the token"
+        checks.append(Check("certificate trust", CheckState.WARNING, "any certificate is taken", hint))
+    if state.get("initialized") is not True:
+        return _closed(checks, facts, "it is not initialised", "Initialise it: bao operator init")
+    if sealed:
+        return _closed(checks, facts, "it is sealed", "Unseal it: bao operator unseal, once for each key share")
+    return _Server((*checks, Check("unsealed", CheckState.OK)), facts)
+
+
+def _closed(checks: list[Check], facts: dict[str, str], reason: str, hint: str) -> _Server:
+    failed = Check("unsealed", CheckState.FAILED, reason, hint)
+    return _Server((*checks, failed), facts, StoreUnavailableError(reason=reason, hint=hint))
+
+
+def _look_at_clock(ahead: float) -> Check:
+    if abs(ahead) <= _MOST_SKEW:
+        return Check("clock", CheckState.OK, f"less than {_MOST_SKEW:.0f} s from this machine's")
+    words = f"{_rough(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    hint = "Synchronise both clocks, with NTP for example: logins and certificates depend on them"
+    return Check("clock", CheckState.WARNING, words, hint)
+
+
+def _look_at_token(session: Session, token: Mapping[str, Any], now: float) -> tuple[Check, ...]:
+    life, policies = _look_at_life(session, token, now), token.get("policies")
+    if not isinstance(policies, list) or "root" not in policies:
+        return (life,)
+    hint = "Give the application a token whose policies allow what it needs"
+    return (life, Check("token rights", CheckState.WARNING, "it is a root token, which may do everything", hint))
+
+
+def _look_at_life(session: Session, token: Mapping[str, Any], now: float) -> Check:
+    ttl, uses = _life(session, token).get("token_ttl"), token.get("num_uses")
+    hint = "Have a new token ready before that, or let the store log in with `auth`"
+    if isinstance(uses, int) and uses > 0 and not session.is_kept:
+        words = f"{uses} uses left" + ("" if ttl is None else f", within {_rough(float(ttl))}") + ", and no renewal"
+        return Check("token life", CheckState.WARNING, words, hint)
+    if ttl is None:
+        known = bool(token) or session.seconds_left is not None
+        words = "it does not expire" if known else "not known: its policies do not let it look itself up"
+        return Check("token life", CheckState.OK, words)
+    left, words = float(ttl), f"{_rough(float(ttl))} left"
+    if session.is_kept:
+        return Check("token life", CheckState.OK, f"{words}, then a renewal or a login")
+    renewable = token.get("renewable") is True
+    most, born = token.get("explicit_max_ttl"), token.get("creation_time")
+    if renewable and isinstance(most, int) and isinstance(born, int) and most > 0:
+        left = max(0.0, born + most - now)
+        words += f", renewable for {_rough(left)} in all"
+    elif renewable:
+        return Check("token life", CheckState.OK, f"{words}, renewable")
+    else:
+        words += ", not renewable"
+    if left >= _SHORT:
+        return Check("token life", CheckState.OK, words)
+    return Check("token life", CheckState.WARNING, words, hint)
+
+
+def _life(session: Session, token: Mapping[str, Any]) -> dict[str, str]:
+    """The fact of what is left of the token, where it expires and that is known: by its own word, or by its login."""
+    seconds = token.get("ttl") if token.get("expire_time") is not None else None
+    if not token and (left := session.seconds_left) is not None and math.isfinite(left):
+        seconds = int(left)
+    return {"token_ttl": str(seconds)} if isinstance(seconds, int) else {}
+
+
+def _rough(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,231 @@
+"""The versions and labels of a KV version 2 engine: its metadata, which has policies of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from strongroom.errors import ConflictError, InvalidDataError, SecretNotFoundError
+from strongroom.secret import Version
+from strongroom.store import VersionInfo
+from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.sender import Ask
+from strongroom_vault.responses import malformed, member
+from strongroom_vault.session.session import Session
+from strongroom_vault.store.kv import ListingAPI, VaultKV
+from strongroom_vault.store.write_reconciliation import confirm, send
+
+_REVISION = "current_metadata_version"
+"""OpenBao counts the changes of a secret's metadata, and takes the number for a check; Vault does neither."""
+
+
+_MOST_LABELS, _LONGEST_NAME, _LONGEST_TEXT = 64, 128, 512
+"""What custom metadata may be: how many labels, and how many bytes in a name and in what it says."""
+
+
+_KEPT_BY_DEFAULT = 10
+"""How many versions an engine keeps where nothing else is set."""
+
+_NEVER = (None, "", "0s")
+"""A `delete_version_after` that deletes nothing."""
+
+
+class MetadataAPI(ListingAPI, Protocol):
+    """What is used of hvac's `KvV2` for this."""
+
+    def read_configuration(self, mount_point: str) -> Ask:
+        """GET the engine's settings."""
+        ...
+
+    def read_secret_metadata(self, path: str, mount_point: str) -> Ask:
+        """GET the secret's metadata."""
+        ...
+
+    def undelete_secret_versions(self, path: str, versions: list[int], mount_point: str) -> Ask:
+        """POST what is to be readable again."""
+        ...
+
+    def destroy_secret_versions(self, path: str, versions: list[int], mount_point: str) -> Ask:
+        """POST what is to be gone."""
+        ...
+
+
+class VaultKV2Metadata(VaultKV):
+    """What a version 2 engine knows of a secret beside its data.
+
+    All of it needs the right to read `<mount>/metadata/<path>`, which the right to read the secret is not. To undelete
+    and to destroy the server says yes whether there is such a version or not, so that the metadata is read first.
+
+    Args:
+        session: sends the requests, for the engine's mount.
+        api: makes the requests of version 2.
+        prefix: what every path is below, `""` or `like/this`.
+    """
+
+    def __init__(self, session: Session, api: MetadataAPI, prefix: str) -> None:
+        super().__init__(session, api, prefix)
+        self._metadata_api = api
+
+    def versions(self, path: str) -> Sequence[VersionInfo]:
+        """Each version that the engine still knows, oldest first: above `max_versions` it drops the oldest."""
+        reply = self._get_metadata(path)
+        now = now_of(reply)
+        entries = self._entries(reply, path)
+        return [_described(number, entries[number], now) for number in sorted(entries)]
+
+    def kept_versions(self, path: str) -> int:
+        """What the secret or the engine says, whichever is more; one where either has versions deleted after a time.
+
+        One, too, where the newest version has a time of deletion: it got that when it was written, whatever the
+        settings say by now. It needs the right to read `<mount>/config` too.
+        """
+        secret = self._get_metadata(path)
+        entries = self._entries(secret, path)
+        engine = self._session.request(*self._metadata_api.read_configuration(mount_point=self._session.mount))
+        settings = [self._content(reply, path) for reply in (secret, engine)]
+        due = moment(entries[max(entries)].get("deletion_time")) is not None
+        if due or any(each.get("delete_version_after") not in _NEVER for each in settings):
+            return 1
+        most = [each.get("max_versions") for each in settings]
+        return max((number for number in most if isinstance(number, int)), default=0) or _KEPT_BY_DEFAULT
+
+    def undelete(self, path: str, version: Version) -> None:
+        """Makes a deleted version readable again. The time of a `delete_version_after` begins anew."""
+        if self._info(path, version).destroyed:
+            raise SecretNotFoundError(path, f"version {version} is destroyed")
+        ask = self._metadata_api.undelete_secret_versions(
+            path=self._full(path), versions=[int(version)], mount_point=self._session.mount
+        )
+        confirm(send(self._session, ask), path, self._session, lambda: not self._info(path, version).deleted)
+
+    def destroy(self, path: str, version: Version) -> None:
+        """Removes that version's data for good."""
+        self._info(path, version)
+        ask = self._metadata_api.destroy_secret_versions(
+            path=self._full(path), versions=[int(version)], mount_point=self._session.mount
+        )
+        confirm(send(self._session, ask), path, self._session, lambda: self._info(path, version).destroyed)
+
+    def read_metadata(self, path: str) -> Mapping[str, str]:
+        """The secret's `custom_metadata`."""
+        reply = self._get_metadata(path)
+        self._entries(reply, path)
+        return labels(self._content(reply, path))
+
+    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
+        """Whether they are within the engine's limits."""
+        check_custom_metadata(labels, path)
+
+    def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
+        """Replaces the secret's `custom_metadata`. All its other settings stay as they are.
+
+        Raises:
+            InvalidDataError: the engine takes no such labels.
+            ConflictError: on OpenBao, its metadata was changed at the same time.
+        """
+        check_custom_metadata(metadata, path)
+        revision = self._revision(path)
+        content: dict[str, Any] = {"custom_metadata": dict(metadata)}
+        if revision is not None:
+            content["metadata_cas"] = revision
+        # hvac's `update_metadata` would set `delete_version_after` too, and what is not sent is what stays.
+        target = f"/v1/{quote(self._session.mount)}/metadata/{quote(self._full(path))}"
+        outcome = send(self._session, Ask("POST", target, content))
+        if isinstance(outcome, Reply) and outcome.status == 400:
+            if self._revision(path) != revision:
+                raise ConflictError(path, "its metadata was changed at the same time", hint="Read it again")
+            raise InvalidDataError(path, f"{self._session.place} refuses these labels (HTTP 400)")
+        confirm(outcome, path, self._session, lambda: self.read_metadata(path) == metadata)
+
+    def _get_metadata(self, path: str) -> Reply:
+        ask = self._metadata_api.read_secret_metadata(path=self._full(path), mount_point=self._session.mount)
+        return self._session.request(*ask)
+
+    def _entries(self, reply: Reply, path: str) -> dict[int, Mapping[str, Any]]:
+        """What the reply says of each version; metadata alone, which anybody may make, is no secret."""
+        versions = member(self._content(reply, path), "versions")
+        if versions is None:
+            raise malformed(path, self._session.place)
+        entries: dict[int, Mapping[str, Any]] = {}
+        for number in versions:
+            entry = member(versions, number)
+            if entry is None or not number.isdecimal():
+                raise malformed(path, self._session.place)
+            entries[int(number)] = entry
+        if not entries:
+            raise SecretNotFoundError(path, "it has metadata and no version")
+        return entries
+
+    def _info(self, path: str, version: Version) -> VersionInfo:
+        known = (info for info in self.versions(path) if info.version == version)
+        if (info := next(known, None)) is None:
+            raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
+        return info
+
+    def _revision(self, path: str) -> int | None:
+        """The number of the secret's metadata, where the server counts; raises where there is no secret."""
+        reply = self._get_metadata(path)
+        self._entries(reply, path)
+        revision = self._content(reply, path).get(_REVISION)
+        return revision if isinstance(revision, int) else None
+
+
+def labels(content: Mapping[str, Any]) -> dict[str, str]:
+    """The `custom_metadata` in a secret's metadata."""
+    return {name: str(label) for name, label in (member(content, "custom_metadata") or {}).items()}
+
+
+def check_custom_metadata(labels: Mapping[str, str], path: str) -> None:
+    """Refuses what the engine does not take, as it says no more than that it does not.
+
+    See https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#custom_metadata.
+
+    Raises:
+        InvalidDataError: names the label and the rule, never what the label says.
+    """
+    if len(labels) > _MOST_LABELS:
+        raise InvalidDataError(path, f"{len(labels)} labels, the engine takes {_MOST_LABELS}")
+    for name, text in labels.items():
+        if not _prints(name, _LONGEST_NAME):
+            rule = f"the engine takes 1 to {_LONGEST_NAME} bytes, all of which print"
+            raise InvalidDataError(path, f"label {name!r} cannot be the name of a label: {rule}")
+        if not _prints(text, _LONGEST_TEXT):
+            rule = f"the engine takes 1 to {_LONGEST_TEXT} bytes, all of which print"
+            raise InvalidDataError(path, f"what label {name!r} says is not within its limits: {rule}")
+
+
+def _prints(text: str, most: int) -> bool:
+    return text.isprintable() and 0 < len(text.encode()) <= most
+
+
+def moment(text: object) -> datetime | None:
+    """A time as the server writes it; None where there is none."""
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def now_of(reply: Reply) -> datetime:
+    """The time at the server, which is what its times are to be compared with: ours may be another.
+
+    The header has whole seconds, cut: the next one is taken, so that what has just been deleted counts as deleted.
+    """
+    try:
+        return parsedate_to_datetime(reply.headers["date"]) + timedelta(seconds=1)
+    except (KeyError, ValueError):
+        return datetime.now(UTC)
+
+
+def _described(number: int, entry: Mapping[str, Any], now: datetime) -> VersionInfo:
+    destroyed, deleted_at = entry.get("destroyed") is True, moment(entry.get("deletion_time"))
+    return VersionInfo(
+        number,
+        moment(entry.get("created_time")),
+        deleted=not destroyed and deleted_at is not None and deleted_at <= now,
+        destroyed=destroyed,
+        deleted_at=deleted_at,
+    )

@@ -1,0 +1,109 @@
+"""What a key-value engine holds exactly, and in which form: numbers, sizes and names. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from strongroom.encoding import from_json, to_json
+from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
+from strongroom.secret import MAX_DEPTH, SensitiveDict, Value, protect_data
+
+MAX_INTEGER = 2**53
+"""The largest integer that survives: a version 2 engine keeps numbers as 64-bit floats."""
+
+MAX_SIZE = 1024 * 1024 - 512
+"""The largest secret, in bytes of JSON as the server writes it.
+
+Raft refuses an entry above 1 MiB with HTTP 500. Measured on OpenBao 2.7.2, the data of a version 2 secret can be
+1,048,357 bytes, the rest being its metadata and encryption; the length of the path does not count.
+"""
+
+_MOST_LEVELS = 2 * MAX_DEPTH + 3
+"""In JSON a level may take two: what looks like bytes is wrapped."""
+
+TOO_DEEP = "it is nested too deeply to be read"
+"""Why data is invalid that the server took from somebody else."""
+
+# The server escapes these for HTML: `<` takes six bytes as \u003c, and each line separator six instead of three.
+_ESCAPED = {"<": 5, ">": 5, "&": 5, "\u2028": 3, "\u2029": 3}
+
+
+def checked_name(path: str) -> str:
+    """The path, when the server takes it as the name of a secret.
+
+    Raises:
+        InvalidPathError: a character that does not print, such as a no-break space: the server answers 400 to it.
+    """
+    if path.isprintable():
+        return path
+    raise InvalidPathError(path, "it has a character that does not print, which Vault does not take")
+
+
+def prepared(path: str, data: Mapping[str, Value]) -> SensitiveDict:
+    """The data in JSON's types, when the server would give it back exactly.
+
+    Raises:
+        InvalidDataError: an integer above 2^53 in magnitude. Names the key.
+        SecretTooLargeError: more than `MAX_SIZE`.
+    """
+    for key, value in data.items():
+        if _has_large_integer(value):
+            hint = "Store it as a string"
+            raise InvalidDataError(path, f"key {key!r}: an integer above 2^53, which Vault would change", hint=hint)
+    form = protect_data({name: to_json(value) for name, value in data.items()})
+    if (size := _size(form)) > MAX_SIZE:
+        raise SecretTooLargeError(path, f"{size:,} bytes as JSON, the most is {MAX_SIZE:,}")
+    return form
+
+
+def restored(form: Mapping[str, Any]) -> SensitiveDict:
+    """The data that `prepared` made this of. Each key is for itself: no key's name makes a secret anything else.
+
+    Raises:
+        InvalidDataError: it is nested too deeply to be read, as a secret may that somebody else wrote.
+    """
+    if _is_too_deep(form):
+        raise InvalidDataError(reason=TOO_DEEP)
+    return SensitiveDict((key, from_json(value)) for key, value in form.items())
+
+
+def _is_too_deep(form: Mapping[str, Any]) -> bool:
+    """Whether it has more levels than any secret that Strongroom writes. How many Python can take is its version's."""
+    level: list[Any] = [form]
+    for _ in range(_MOST_LEVELS):
+        level = [inner for value in level for inner in _items(value)]
+        if not level:
+            return False
+    return True
+
+
+def _items(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def stored_number(digits: str) -> float:
+    """The number that a version 2 engine holds where it shows these digits.
+
+    It holds a float and writes one below 1e21 as an integer, rounded to what tells it from its neighbours: above 2^53,
+    the float is the value and the digits are not.
+    """
+    number = int(digits)
+    return float(number) if abs(number) > MAX_INTEGER else number
+
+
+def _size(form: Mapping[str, Any]) -> int:
+    text = json.dumps(form, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode()) + sum(text.count(character) * more for character, more in _ESCAPED.items())
+
+
+def _has_large_integer(value: Value) -> bool:
+    if isinstance(value, bool | float | str | bytes) or value is None:
+        return False
+    if isinstance(value, int):
+        return abs(value) > MAX_INTEGER
+    items: Sequence[Value] = list(value.values()) if isinstance(value, Mapping) else value
+    return any(map(_has_large_integer, items))

@@ -1,0 +1,236 @@
+"""The cache of one link, in memory: sealed snapshots of secrets, one flight per path, and no race with a write."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from strongroom.chain.seal import Sealed, Sealer
+from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
+from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version
+from strongroom.store import remaining
+
+if TYPE_CHECKING:
+    from strongroom.config import CacheConfig
+
+Flight: TypeAlias = "Future[Secret]"
+_Field: TypeAlias = "tuple[float, Callable[[bytes, bytes, bytes], bytes], bytes, bytes, bytes]"
+
+
+class Snapshot(NamedTuple):
+    """What a store answered for one path. `fields` is None where it answered that there is nothing, for `reason`.
+
+    It counts `until` then; in an outage for `max_stale` more, but never past `ends`.
+    """
+
+    fetched: float
+    until: float
+    fields: Mapping[str, Sealed] | None
+    version: Version | None = None
+    created: datetime | None = None
+    reason: str = ""
+    ends: float = math.inf
+
+
+class MemoryCache:
+    """What a link has read, each field sealed on its own.
+
+    Reads of what is cached take no lock: they are single dictionary lookups. The lock guards the moves that belong
+    together: a snapshot with its fields, a flight with the snapshot that it fills.
+
+    Args:
+        owner: the link's name; every seal is bound to it.
+        lifetimes: how long what is cached counts. Jitter shortens `ttl` by up to a tenth, so that many processes do
+            not all read at once.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, owner: str, lifetimes: CacheConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._owner = owner
+        self._lifetimes = lifetimes
+        self._clock = clock
+        self.reset()
+
+    def reset(self) -> None:
+        """A new key and nothing held: what a fork's child does first, since it has its parent's key."""
+        self._lock = threading.Lock()
+        self._sealer = Sealer()
+        self._snapshots: dict[str, Snapshot] = {}
+        self._fields: dict[tuple[str, str], _Field] = {}
+        self._flights: dict[str, Flight] = {}
+
+    def __repr__(self) -> str:
+        return f"MemoryCache({self._owner!r}, {len(self._snapshots)} entries)"
+
+    def __len__(self) -> int:
+        return len(self._snapshots)
+
+    # --- what is held -------------------------------------------------------------------------------------------------
+
+    def text(self, path: str, key: str) -> SensitiveStr | None:
+        """One field as text while it is current, or None. This is the path that a busy application takes."""
+        field = self._fields.get((path, key))
+        if field is None:
+            return None
+        until, decrypt, nonce, ciphertext, bound = field
+        if until <= self._clock():
+            return None
+        try:
+            return SensitiveStr(decrypt(nonce, ciphertext, bound), "utf-8")
+        except self._sealer.broken_seal:
+            return None
+
+    def current(self, path: str, key: str | None = None) -> Snapshot | None:
+        """The snapshot, while what it says of the path, and of `key`, still counts."""
+        snapshot, now = self._snapshots.get(path), self._clock()
+        if snapshot is None or snapshot.until <= now:
+            return None
+        if snapshot.fields is not None and key is not None and key not in snapshot.fields:
+            return snapshot if now < snapshot.fetched + self._lifetimes.missing_ttl else None
+        return snapshot
+
+    def stale(self, path: str) -> Snapshot | None:
+        """The snapshot of a secret, for as long as an outage may use it. An absence is never stale: it is unknown."""
+        snapshot = self._snapshots.get(path)
+        if snapshot is None or snapshot.fields is None:
+            return None
+        return snapshot if self._clock() < min(snapshot.until + self._lifetimes.max_stale, snapshot.ends) else None
+
+    def age(self, snapshot: Snapshot) -> float:
+        """Seconds since the store answered."""
+        return max(0.0, self._clock() - snapshot.fetched)
+
+    def ttl(self, snapshot: Snapshot) -> float | None:
+        """For how many seconds the secret is good; None where it does not end."""
+        return max(0.0, snapshot.ends - self._clock()) if math.isfinite(snapshot.ends) else None
+
+    def open(self, fields: Mapping[str, Sealed]) -> SensitiveDict | None:
+        """A snapshot's fields, unsealed into a new mapping. None where a seal is broken: a miss, and no crash."""
+        try:
+            return SensitiveDict((name, self._sealer.open(sealed)) for name, sealed in fields.items())
+        except self._sealer.broken_seal:
+            return None
+
+    # --- reading through ----------------------------------------------------------------------------------------------
+
+    def flight(self, path: str) -> Flight | None:
+        """The read of `path` that is under way, if one is."""
+        return self._flights.get(path)
+
+    def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False) -> Secret:
+        """`load()`, once for all who ask for `path` meanwhile; fills the cache unless a write came between.
+
+        Args:
+            path: what is read; `load` reads it.
+            load: raises `SecretNotFoundError` for a confirmed absence, which is remembered too.
+            fresh: do not join a read that is under way: what it brings may be older than this call.
+
+        Raises:
+            StoreUnavailableError: another thread's read took longer than `remaining()`.
+        """
+        flight, is_mine = self.board(path, fresh=fresh)
+        if not is_mine:
+            return self.join(path, flight)
+        try:
+            secret = load()
+            self.land(path, flight, secret)
+        except BaseException as error:
+            self.crash(path, flight, error)
+            raise
+        return secret
+
+    def board(self, path: str, *, fresh: bool = False) -> tuple[Flight, bool]:
+        """The flight that reads `path`, and whether it is the caller's, who then owes it `land` or `crash`."""
+        with self._lock:
+            under_way = None if fresh else self._flights.get(path)
+            if under_way is not None:
+                return under_way, False
+            flight: Flight = Future()
+            flight.set_running_or_notify_cancel()  # so that an async waiter that is cancelled cannot cancel it
+            self._flights[path] = flight
+            return flight, True
+
+    def join(self, path: str, flight: Flight) -> Secret:
+        """What another's flight brings; raises what it raises.
+
+        Raises:
+            StoreUnavailableError: it took longer than `remaining()`.
+        """
+        try:
+            return flight.result(timeout=remaining())
+        except TimeoutError:
+            failure: StoreError = StoreUnavailableError(path, "the read that was under way took too long")
+        except StoreError as error:
+            failure = error.again()  # each thread raises an object of its own: raising writes its traceback
+        raise failure
+
+    def land(self, path: str, flight: Flight, secret: Secret) -> None:
+        """Ends a flight with what was read, and keeps that if no write has cancelled the flight."""
+        self._end(path, flight, self._snapshot(path, secret))
+        flight.set_result(secret)
+
+    def crash(self, path: str, flight: Flight, failure: BaseException) -> None:
+        """Ends a flight with what went wrong. Whatever that is, those who wait for it must not hang."""
+        self._end(path, flight, self._absence(failure.reason) if isinstance(failure, SecretNotFoundError) else None)
+        if isinstance(failure, StoreError):
+            flight.set_exception(failure.again())
+        else:
+            flight.set_exception(StoreUnavailableError(path, f"the read ended with {type(failure).__name__}"))
+
+    def _end(self, path: str, flight: Flight, snapshot: Snapshot | None) -> None:
+        with self._lock:
+            if self._flights.get(path) is not flight:
+                return
+            del self._flights[path]
+            if snapshot is not None and self._lifetimes.ttl > 0:
+                self._keep(path, snapshot)
+
+    def _keep(self, path: str, snapshot: Snapshot) -> None:
+        self._discard(path)
+        while len(self._snapshots) >= self._lifetimes.max_entries:
+            self._discard(next(iter(self._snapshots)))
+        self._snapshots[path] = snapshot
+        decrypt = self._sealer.decrypt
+        for key, sealed in (snapshot.fields or {}).items():
+            if sealed.has_text:
+                self._fields[path, key] = (snapshot.until, decrypt, sealed.nonce, sealed.ciphertext, sealed.bound)
+
+    def _discard(self, path: str) -> None:
+        snapshot = self._snapshots.pop(path, None)
+        for key in (snapshot and snapshot.fields) or {}:
+            self._fields.pop((path, key), None)
+
+    def _snapshot(self, path: str, secret: Secret) -> Snapshot:
+        if self._sealer.spent:
+            with self._lock:
+                self._snapshots.clear()
+                self._fields.clear()
+                self._sealer = Sealer()
+        now = self._clock()
+        fields = {key: self._sealer.seal(value, self._owner, path, key) for key, value in secret.data.items()}
+        until = now + self._lifetimes.ttl * random.uniform(0.9, 1.0)  # noqa: S311  # it spreads load, it hides nothing
+        ends = math.inf if secret.ttl is None else now + secret.ttl
+        return Snapshot(now, min(until, ends), fields, secret.version, secret.created, ends=ends)
+
+    def _absence(self, reason: str) -> Snapshot:
+        now = self._clock()
+        return Snapshot(now, now + min(self._lifetimes.ttl, self._lifetimes.missing_ttl), None, reason=reason)
+
+    # --- forgetting ---------------------------------------------------------------------------------------------------
+
+    def forget(self, path: str | None = None) -> None:
+        """Drops what is held of `path`, or everything, and lets no read that is under way fill it again."""
+        with self._lock:
+            if path is None:
+                self._snapshots.clear()
+                self._fields.clear()
+                self._flights.clear()
+            else:
+                self._discard(path)
+                self._flights.pop(path, None)

@@ -1,0 +1,100 @@
+"""Sealing one value: AES-256-GCM under a key that never leaves the process."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from strongroom.encoding import from_json, to_json_text
+from strongroom.secret import SensitiveStr, Value, conceal
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_KEY_LENGTH = 32
+_NONCE_LENGTH = 12
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SEALS_PER_KEY = 2**32  # NIST SP 800-38D, 8.3: the most under one key, however the nonces are made
+
+
+class Sealed(NamedTuple):
+    """A value that only its `Sealer` can open, and only as what it was sealed as.
+
+    `is_string` tells a string from JSON. `has_text` says that the plaintext is the value's text in UTF-8: it is not for
+    null and bytes, which `model.as_text` refuses, nor for a string with a lone surrogate.
+    """
+
+    nonce: bytes
+    ciphertext: bytes
+    bound: bytes
+    is_string: bool
+    has_text: bool
+
+
+class Sealer:
+    """Seals values under a key made here, which nothing else ever sees.
+
+    Each seal is bound to what it belongs to (link, path, key) and to its kind, so that two of them cannot be swapped.
+    The cipher is imported at the first seal: a chain of stores on this machine caches nothing, and starts without it.
+    """
+
+    def __init__(self) -> None:
+        self._key: bytes = conceal(os.urandom(_KEY_LENGTH))
+        self._numbers = itertools.count(1)  # its `next` is atomic
+        self._sealed = 0
+
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return AESGCM(self._key)
+
+    @property
+    def decrypt(self) -> Callable[[bytes, bytes, bytes], bytes]:
+        """Nonce, ciphertext and what it is bound to -> plaintext."""
+        return self._cipher.decrypt
+
+    @property
+    def broken_seal(self) -> type[Exception]:
+        """What `open` and `decrypt` raise."""
+        from cryptography.exceptions import InvalidTag
+
+        return InvalidTag
+
+    def __repr__(self) -> str:
+        return "Sealer()"
+
+    @property
+    def spent(self) -> bool:
+        """It has sealed as often as one key may."""
+        return self._sealed >= _SEALS_PER_KEY
+
+    def seal(self, value: Value, *owner: str) -> Sealed:
+        """The value, sealed for `owner`: the names of what it belongs to, outermost first."""
+        text, kind = (value, "string") if isinstance(value, str) else (to_json_text(value), "json")
+        # An unambiguous form, each name with its length: ("a", "bc") and ("ab", "c") differ.
+        bound = "".join([kind, *(f" {len(name)}:{name}" for name in owner)]).encode("utf-8", "surrogatepass")
+        # A count is used once for sure under a key that only this object has, and costs no system call.
+        self._sealed = number = next(self._numbers)
+        nonce = number.to_bytes(_NONCE_LENGTH, "big")
+        # A store may hold a string with a lone surrogate; it is cached as exactly as any other.
+        plaintext = text.encode("utf-8", "surrogatepass")
+        has_text = value is not None and not isinstance(value, bytes) and not _SURROGATE.search(text)
+        return Sealed(nonce, self._cipher.encrypt(nonce, plaintext, bound), bound, kind == "string", has_text)
+
+    def open(self, sealed: Sealed) -> Value:
+        """What was sealed, in redacted types.
+
+        Raises:
+            broken_seal: it was sealed under another key or for another owner, or it was changed.
+        """
+        text = self.decrypt(sealed.nonce, sealed.ciphertext, sealed.bound).decode("utf-8", "surrogatepass")
+        if sealed.is_string:
+            return SensitiveStr(text)
+        import json
+
+        return from_json(json.loads(text))

@@ -1,0 +1,105 @@
+"""Blocking calls seen from an event loop. asyncio is imported at first use: most programs that import us have none."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from strongroom.chain.link import WouldBlockError
+from strongroom.store import time_limit
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_MOST_THREADS = 32
+
+
+class Threads:
+    """The threads in which a manager's blocking calls run, made when the first one is needed.
+
+    Not those of the loop's own pool: calls that wait for a store would keep the application's from it.
+
+    Args:
+        limit: how long one call may take in total, in seconds. The time that it waits for a thread counts.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the threads: in the child of a fork there are none."""
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def close(self) -> None:
+        """Ends the threads, once they have done what they were given."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False)
+
+    async def run(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """The call's result, from a thread, within the limit."""
+        return await self._within(time.monotonic() + self._limit, partial(call, *args, **kwargs))
+
+    async def run_unlimited(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """`run`, for a call whose parts have limits of their own."""
+        import asyncio
+
+        return await asyncio.wrap_future(self._begin(partial(call, *args, **kwargs)))
+
+    async def run_if_needed(self, call: Callable[[bool], _R]) -> _R:
+        """`call(False)` where no I/O is needed; else waits for the read that is under way, or makes one in a thread.
+
+        Args:
+            call: takes whether it may block, and raises `WouldBlockError` where it may not and would have to.
+        """
+        try:
+            return call(False)  # noqa: FBT003  # its one argument
+        except WouldBlockError as blocked:
+            flight = blocked.flight
+        deadline = time.monotonic() + self._limit
+        if flight is not None:
+            import asyncio
+
+            landing = asyncio.wrap_future(flight)
+            landing.add_done_callback(_seen)
+            await asyncio.wait([landing], timeout=self._limit)
+            try:
+                return call(False)  # noqa: FBT003
+            except WouldBlockError:
+                pass
+        return await self._within(deadline, partial(call, True))  # noqa: FBT003
+
+    async def _within(self, deadline: float, call: Callable[[], _R]) -> _R:
+        """The call's result, from a thread. One that has to begin too late is left no time: it gets what needs none."""
+
+        def limited() -> _R:
+            with time_limit(deadline - time.monotonic()):
+                return call()
+
+        return await self.run_unlimited(limited)
+
+    def _begin(self, call: Callable[[], _R]) -> Future[_R]:
+        from concurrent.futures import ThreadPoolExecutor
+
+        context = copy_context()
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="strongroom")
+            return self._pool.submit(context.run, call)
+
+
+def _seen(landing: asyncio.Future[Any]) -> None:
+    """Takes a failed flight's error, which its own reader raises: unseen, asyncio would log it."""
+    if not landing.cancelled():
+        landing.exception()

@@ -1,0 +1,246 @@
+"""`strongroom config show` and `strongroom config check`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from strongroom import plugins
+from strongroom.cli.exit_codes import code_of_all
+from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.terminal import output
+from strongroom.config import Rank, StoreConfig
+from strongroom.errors import ConfigurationError, PluginError, StrongroomError
+from strongroom.plugins.setting import Setting
+from strongroom.secret import REDACTED, Value
+
+if TYPE_CHECKING:
+    from strongroom.config import Config
+    from strongroom.plugins.option_schema import OptionSchema
+
+DEFAULT = "the default"
+DEFAULT_IN_PRODUCTION = "the default in production"
+DEFAULT_OF_PLUGIN = "the plugin's default"
+"""Where a setting or an option comes from that no source gives."""
+
+
+class Stated(NamedTuple):
+    """A setting that belongs to no store, and where it comes from in words."""
+
+    value: Value
+    origin: str
+
+
+class Options(NamedTuple):
+    """The options of a store, or why they cannot be resolved."""
+
+    settings: Mapping[str, Setting]
+    fault: StrongroomError | None = None
+
+
+@click.group("config", invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
+@click.pass_context
+def config_command(ctx: click.Context) -> None:
+    """Show or check the configuration that the application would have here.
+
+    Example: strongroom config check
+    """
+    if ctx.invoked_subcommand is None:
+        raise click.UsageError(ctx.get_help(), ctx)  # as a click of 8.2 does by itself
+
+
+@config_command.command("show")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@current
+def show_command(invocation: Invocation, *, as_json: bool) -> None:
+    """Print all that is configured, each with where it came from.
+
+    That is every setting, every variable of [secrets], and every option of each store. A secret option is redacted, and
+    so is every table: what is in one is known to its plugin alone. Stores that are in no chain, which a migration can
+    use, come last. What is wrong with a store is said in its place: exit code 7 where it is in the chain. Nothing is
+    opened.
+
+    Example: strongroom --environment prod config show
+    """
+    config = invocation.load()
+    stores = _stores(config)
+    if as_json:
+        output.write_document(_described(config, stores))
+    elif output.is_terminal():
+        output.write_table(("setting", "value", "from"), _rows(config, stores), color=not invocation.no_color)
+    else:
+        output.write_rows(_rows(config, stores))
+    # A store of no chain is no fault here: the application may well lack what only a migration needs.
+    faults = [fault for link in config.chain if (fault := stores[link.store].fault)]
+    for fault in faults:
+        output.say(str(fault))
+    click.get_current_context().exit(code_of_all(faults))
+
+
+@config_command.command("check")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@current
+def check_command(invocation: Invocation, *, as_json: bool) -> None:
+    """Check the configuration and the options of every store of the chain, without opening one.
+
+    So are the chains of the environments that are not selected, as far as they do not depend on where they are used.
+
+    It prints nothing where all is well, else a line for each fault that names the file, the table and the key: exit
+    code 7.
+
+    Example, in CI: strongroom --environment prod config check
+    """
+    faults = _faults(invocation)
+    if as_json:
+        output.write_document({"ok": not faults, "faults": [str(fault) for fault in faults]})
+    for fault in faults:
+        output.say(str(fault))
+    click.get_current_context().exit(code_of_all(faults))
+
+
+def settings(config: Config) -> dict[str, Stated]:
+    """The settings that belong to no store, by the names that the configuration file has for them; times in seconds.
+
+    A link of the chain counts from zero, as in messages about the file.
+    """
+    plain: dict[str, Value] = {
+        "environment": config.environment,
+        "production": config.production,
+        "timeout": config.timeout,
+        "cache.ttl": config.cache.ttl,
+        "cache.max_stale": config.cache.max_stale,
+        "cache.missing_ttl": config.cache.missing_ttl,
+        "cache.max_entries": config.cache.max_entries,
+    }
+    found = {name: Stated(value, config.origins.get(name, DEFAULT)) for name, value in plain.items()}
+    for number, link in enumerate(config.chain):
+        policy: dict[str, Value] = {
+            "store": link.store,
+            "paths": list(link.paths),
+            "timeout": link.timeout,
+            "on_unavailable": link.on_unavailable,
+            "on_denied": link.on_denied,
+            "on_missing_key": link.on_missing_key,
+        }
+        for name, value in policy.items():
+            stricter = config.production and name in {"on_unavailable", "on_missing_key"}
+            origin = link.origins.get(name, DEFAULT_IN_PRODUCTION if stricter else DEFAULT)
+            found[f"chain[{number}].{name}"] = Stated(value, origin)
+    return found
+
+
+def _faults(invocation: Invocation) -> list[StrongroomError]:
+    """What is wrong: with what is read first, since nothing else is known then, or with the stores, one each."""
+    try:
+        config, others = invocation.load(), invocation.load_others()
+    except ConfigurationError as error:
+        return [error]
+    checks = [(plugins.check, config, link.store) for link in config.chain]
+    checks += [(plugins.check_elsewhere, other, link.store) for other in others for link in other.chain]
+    found: dict[str, StrongroomError] = {}
+    for check, configuration, store in checks:
+        try:
+            check(configuration, store)
+        except StrongroomError as error:
+            found.setdefault(str(error), error)  # what several environments share is wrong once
+    return list(found.values())
+
+
+def _stores(config: Config) -> dict[str, Options]:
+    """Each store with those options that a source gives, then the plugin's defaults. Those of the chain first."""
+    chain = [link.store for link in config.chain]
+    others = [name for name, store in config.stores.items() if name not in chain and store != StoreConfig.bare(name)]
+    return {name: _options(config, name) for name in (*chain, *others)}
+
+
+def _options(config: Config, store: str) -> Options:
+    try:
+        given = plugins.settings(config, store)
+    except (ConfigurationError, PluginError) as error:
+        return Options({}, error)
+    return Options({**given, **_defaults(plugins.schema(config, store).options, given)})
+
+
+def _origin(store: StoreConfig) -> str:
+    return DEFAULT if store.origin == StoreConfig.bare(store.name).origin else store.origin
+
+
+def _defaults(schema: Mapping[str, OptionSchema], given: Mapping[str, Setting]) -> dict[str, Setting]:
+    return {
+        name: Setting(
+            option.default, DEFAULT_OF_PLUGIN, option.option.secret and option.default is not None, Rank.DOTENV
+        )
+        for name, option in schema.items()
+        if name not in given
+    }
+
+
+def _rows(config: Config, stores: Mapping[str, Options]) -> Iterator[tuple[str, str, str]]:
+    """Setting, value and origin."""
+    for name, setting in settings(config).items():
+        yield name, _text(setting.value), setting.origin
+    for variable, secret in config.secrets.items():
+        need = "" if secret.required else ", with a default" if secret.default is not None else ", optional"
+        yield f"secrets.{variable}", f"{secret.path}#{secret.key}{need}", secret.origin
+    for store, options in stores.items():
+        about = config.store(store)
+        yield f"stores.{store}.plugin", about.plugin, _origin(about)
+        if options.fault:
+            yield f"stores.{store}", "", str(options.fault)
+        for name, option in options.settings.items():
+            yield f"stores.{store}.{name}", _text(_shown(option)), option.origin
+
+
+def _shown(setting: Setting) -> Value:
+    """What may be seen of an option."""
+    value = setting.value
+    if setting.secret or isinstance(value, Mapping):
+        return REDACTED
+    if isinstance(value, list):
+        return [item if isinstance(item, str | int | float | bool) else str(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, str) and value.isprintable():
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=True)
+
+
+def _described(config: Config, stores: Mapping[str, Options]) -> dict[str, Value]:
+    chain = {link.store for link in config.chain}
+    return {
+        "settings": {
+            name: {"value": setting.value, "origin": setting.origin} for name, setting in settings(config).items()
+        },
+        "secrets": {
+            variable: {
+                "path": secret.path,
+                "key": secret.key,
+                "required": secret.required,
+                "has_default": secret.default is not None,
+                "origin": secret.origin,
+            }
+            for variable, secret in config.secrets.items()
+        },
+        "stores": {
+            store: {
+                "plugin": config.store(store).plugin,
+                "origin": _origin(config.store(store)),
+                "in_chain": store in chain,
+                "fault": None if options.fault is None else str(options.fault),
+                "options": {
+                    name: {
+                        "value": _shown(option),
+                        "redacted": _shown(option) is REDACTED,
+                        "origin": option.origin,
+                    }
+                    for name, option in options.settings.items()
+                },
+            }
+            for store, options in stores.items()
+        },
+    }

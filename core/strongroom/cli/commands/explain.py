@@ -1,0 +1,120 @@
+"""`strongroom explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.terminal import output
+from strongroom.cli.terminal.output import Cell
+from strongroom.config.durations import in_words
+from strongroom.paths import parse_reference
+from strongroom.secret import Value
+
+if TYPE_CHECKING:
+    from strongroom.chain.explanation import Explanation, LinkAnswer
+    from strongroom.config import CacheConfig
+
+_NOTHING = Cell("")
+_SERVED = Cell("served", "bold green")
+
+
+@click.command("explain")
+@click.argument("path", metavar="PATH[#KEY]", shell_complete=completed("reference"))
+@click.argument("key", required=False, shell_complete=completed("key"))
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each store.")
+@current
+def explain_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool) -> None:
+    """Say what every store of the chain answers, and which answer is served.
+
+    Stores after the one that is served are asked too: whether their value is the same is said, and never the value.
+    They are asked now, while a running process may hold a cached value; one that makes a secret when it is read is not
+    asked. The exit code is the one of `get`, and 0 where such a store has the path.
+
+    Example: strongroom explain database/connection password
+    """
+    path, key = parse_reference(path) if key is None else (path, key)
+    with invocation.open() as secrets:
+        explanation = secrets.explain(path, key)
+        cache = secrets.config.cache
+    now = datetime.now(UTC)
+    if as_json:
+        output.write_document(_described(explanation, path, key, now))
+    else:
+        rows = list(_rows(explanation, now))
+        if output.is_terminal():
+            columns = ("store", "answer", "took", "version", "written", "value")
+            output.write_table(columns, rows, color=not invocation.no_color)
+        else:
+            output.write_rows([cell.text for cell in row] for row in rows)
+    if cache.ttl > 0:
+        output.say(_caution(cache))
+    if explanation.error is not None:
+        raise explanation.error
+
+
+def _rows(explanation: Explanation, now: datetime) -> Iterator[tuple[Cell, ...]]:
+    for answer in explanation.answers:
+        age = _age(answer, now)
+        attempt = answer.attempt
+        yield (
+            Cell(attempt.store),
+            output.state(attempt.answer, "found" if answer.found else f"{attempt.answer}: {attempt.reason}"),
+            Cell(f"{attempt.seconds * 1000:.1f} ms"),
+            Cell("" if answer.version is None else str(answer.version)),
+            Cell("" if age is None else f"{in_words(round(age))} ago"),
+            _compared(explanation, answer),
+        )
+    served = explanation.served
+    if served is not None and all(answer is not served for answer in explanation.answers):
+        yield (Cell(served.attempt.store), output.state("found"), _NOTHING, _NOTHING, _NOTHING, _SERVED)
+    for store in explanation.passed_over:
+        not_asked = Cell("not asked: its paths leave this one out", "dim")
+        yield (Cell(store, "dim"), not_asked, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
+
+
+def _described(explanation: Explanation, path: str, key: str | None, now: datetime) -> Mapping[str, Value]:
+    served = explanation.served
+    return {
+        "path": path,
+        "key": key,
+        "served": None if served is None else served.attempt.store,
+        "answers": [
+            {
+                "store": answer.attempt.store,
+                "answer": answer.attempt.answer.value,
+                "reason": answer.attempt.reason,
+                "seconds": answer.attempt.seconds,
+                "secret_version": answer.version,
+                "age": _age(answer, now),
+                "served": answer is explanation.served,
+                "equals_served": explanation.equals_served(answer),
+            }
+            for answer in explanation.answers
+        ],
+        "not_asked": list(explanation.passed_over),
+    }
+
+
+def _compared(explanation: Explanation, answer: LinkAnswer) -> Cell:
+    if answer is explanation.served:
+        return _SERVED
+    equal = explanation.equals_served(answer)
+    return _NOTHING if equal is None else Cell("same", "green") if equal else Cell("different", "yellow")
+
+
+def _age(answer: LinkAnswer, now: datetime) -> float | None:
+    """Seconds since this version was written; never below zero, whatever the server's clock says."""
+    if answer.created is None or answer.created.tzinfo is None:
+        return None
+    return max(0.0, (now - answer.created).total_seconds())
+
+
+def _caution(cache: CacheConfig) -> str:
+    held = in_words(cache.ttl)
+    stale = f", and for {in_words(cache.max_stale)} more while its store is unavailable" if cache.max_stale > 0 else ""
+    return f"a running process may serve what it has cached of a store that is not local for {held}{stale}"

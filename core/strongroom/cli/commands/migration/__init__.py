@@ -1,0 +1,1 @@
+"""`strongroom migrate`, `copy` and `mapping`, with the views of plans and reports."""

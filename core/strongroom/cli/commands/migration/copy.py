@@ -1,0 +1,105 @@
+"""`strongroom copy`."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import click
+
+from strongroom.cli import store_names
+from strongroom.cli.exit_codes import ExitCode
+from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.terminal import output
+from strongroom.cli.terminal.confirmation import ask, reasons
+from strongroom.errors import shown
+
+
+@click.command("copy")
+@click.argument("path", shell_complete=completed("path"))
+@click.option(
+    "--from",
+    "source",
+    metavar="STORE",
+    required=True,
+    shell_complete=completed("end"),
+    help="Read it here: NAME, or PLUGIN:LOCATION.",
+)
+@click.option("--to", "target", metavar="STORE", required=True, shell_complete=completed("end"), help="Write it there.")
+@click.option("--as", "new_path", metavar="PATH", help="Give it another path there.")
+@click.option("--versions", is_flag=True, help="Bring its history too, where both keep versions.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(("fail", "skip", "overwrite", "merge")),
+    default="fail",
+    show_default=True,
+    help="What becomes of it where the target has another value.",
+)
+@store_names.encrypt_to_option
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, where it is production or cannot be undone.")
+@click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON object.")
+@current
+def copy_command(
+    invocation: Invocation,
+    path: str,
+    *,
+    source: str,
+    target: str,
+    new_path: str | None,
+    versions: bool,
+    on_conflict: str,
+    encrypt_to: tuple[str, ...],
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Copy one secret from a store to another, with its labels.
+
+    It says where it writes first, and asks in production, and where it overwrites what a store without versions has.
+    Keys that only the target has are kept. The target's labels stay, and the source's come beside them. With --versions
+    every version that can be read is written, oldest first, to a path that the target has not had yet.
+
+    Example: strongroom copy database/connection --from vault --to aws-secretsmanager:billing
+    """
+    from strongroom.chain.chain import WriteTarget
+    from strongroom.migrate import OnConflict
+    from strongroom.migrate.endpoints.opening import Endpoints
+    from strongroom.migrate.execution.copy import Copy
+
+    config, to = invocation.load(), new_path or path
+    renamed = f" as {shown(to)}" if to != path else ""
+    where = store_names.target_in_words(config, target)
+    output.say(f"copying {shown(path)} from {shown(source)}{renamed} to {where}")
+    with ExitStack() as stack:
+        reader, _ = store_names.open_reader(config, source, stack)
+        writer = stack.enter_context(Endpoints(config, None, encrypt_to=encrypt_to)).target(target)
+        copy = Copy(reader, path, writer, to, on_conflict=OnConflict(on_conflict), history=versions)
+        why = reasons(WriteTarget(target, writer.capabilities), config, drops=copy.overwrites)
+        ask(why, yes=yes)
+        done = copy.make()
+    numbered = "" if done.version is None else f", version {done.version}"
+    many = f" in {done.versions:,} versions" if versions else ""
+    labelled = f", with the labels {', '.join(map(shown, done.labels))}" if done.labels else ""
+    if done.written:
+        output.say(f"copied {', '.join(map(shown, done.keys))} to {shown(to)}{many}{numbered}{labelled}")
+    else:
+        output.say(f"nothing was written to {shown(to)}: {done.reason}")
+    for lost in done.lost:
+        output.say(f"not copied: {lost}")
+    if done.error is not None:
+        output.say(f"it is copied in part: {done.error}")
+    if as_json:
+        output.write_document(
+            {
+                "from": source,
+                "path": path,
+                "to": target,
+                "new_path": to,
+                "written": done.written,
+                "reason": done.reason,
+                "keys": list(done.keys),
+                "labels": list(done.labels),
+                "secret_version": done.version,
+                "versions_written": done.versions,
+                "lost": list(done.lost),
+            }
+        )
+    raise click.exceptions.Exit(ExitCode.DONE if done.error is None else ExitCode.PARTIAL)

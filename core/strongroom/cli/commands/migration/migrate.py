@@ -1,0 +1,344 @@
+"""`strongroom migrate`: all in one go, or plan and apply as steps of their own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from strongroom.cli import store_names
+from strongroom.cli.commands.migration import plan_view, report_view, step
+from strongroom.cli.commands.migration.runs import RUN_COMMANDS
+from strongroom.cli.exit_codes import ExitCode
+from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.terminal import output, progress
+from strongroom.errors import ConfigurationError, shown
+
+if TYPE_CHECKING:
+    from strongroom.config import Config
+    from strongroom.migrate import Plan
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+_POLICIES = ("fail", "skip", "overwrite", "merge")
+_FILE = click.Path(path_type=Path)
+
+_planned = (
+    click.option(
+        "--from",
+        "sources",
+        metavar="STORE",
+        multiple=True,
+        shell_complete=completed("end"),
+        help="Read this store: NAME, or PLUGIN:LOCATION such as dotenv:.env. Repeat it for more.",
+    ),
+    click.option("--env-file", "env_files", metavar="FILE", multiple=True, help="The same as --from dotenv:FILE."),
+    click.option(
+        "--to",
+        "target",
+        metavar="STORE",
+        default="vault",
+        show_default=True,
+        shell_complete=completed("end"),
+        help="Write to this store.",
+    ),
+    click.option(
+        "--mapping-file", metavar="FILE", type=_FILE, help="Says where each variable goes; with no --from, read env."
+    ),
+    click.option(
+        "--on-conflict",
+        type=click.Choice(_POLICIES),
+        default="fail",
+        show_default=True,
+        help="What becomes of a secret for which the target has another value.",
+    ),
+    click.option(
+        "--no-backup",
+        is_flag=True,
+        help="Keep no copy of what is overwritten; what the target could not give back is left alone.",
+    ),
+    store_names.encrypt_to_option,
+    click.option("--from-prefix", metavar="PREFIX", default="", help="Take only what is below, without this prefix."),
+    click.option("--to-prefix", metavar="PREFIX", default="", help="Put everything below this prefix."),
+    click.option("--include", metavar="GLOB", multiple=True, help="Take only paths of this shell pattern."),
+    click.option("--exclude", metavar="GLOB", multiple=True, help="Leave paths of this shell pattern out."),
+)
+_rate = click.option(
+    "--rate",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=step.rate_option,
+    help="Write at most N secrets a second.",
+)
+_page = click.option(
+    "--report",
+    "page",
+    metavar="FILE",
+    type=_FILE,
+    callback=report_view.page_option,
+    help="Write the report as an HTML page, too.",
+)
+_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+_json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")
+_mapping = click.option(
+    "--mapping-file", metavar="FILE", type=_FILE, help="Where the plan's mapping file is now, if it had one."
+)
+
+
+def _with(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    def decorate(function: _F) -> _F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@click.group("migrate", invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
+@_with(*_planned, _rate)
+@click.option("--dry-run", is_flag=True, help="Show the plan, and write nothing.")
+@_yes
+@_json
+@_page
+@click.option(
+    "--export-mapping", metavar="FILE", type=_FILE, help="Write where each variable would go, to be edited; then stop."
+)
+@click.pass_context
+def migrate_command(ctx: click.Context, /, **given: Any) -> None:
+    """Move secrets from one store to another: plan, apply and verify in one go.
+
+    It says where it writes, shows what would become of each secret, asks, writes, and reads the target back. No value
+    is shown. Without a terminal it needs --yes. While the plan has a conflict nothing is written: --on-conflict says
+    what is to become of one. Whatever is not migrated is listed with the reason; credentials of stores (VAULT_*,
+    BAO_*, STRONGROOM_*, AWS) never are. The commands below are the steps, one by one.
+
+    Example: strongroom migrate --env-file .env --to vault:secret/billing
+    """
+    used = [name for name in given if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if ctx.invoked_subcommand is not None:
+        _refuse_before(ctx, used)
+        return
+    if not used:
+        raise click.UsageError(ctx.get_help(), ctx)
+    invocation = ctx.ensure_object(Invocation)
+    if given["export_mapping"] is not None:
+        from strongroom.cli.commands.migration.mapping import export_mapping
+
+        _refuse_beside(ctx, used, {"export_mapping", "env_files", "as_json"})
+        file, as_json = given["export_mapping"], given["as_json"]
+        export_mapping(invocation, file, given["env_files"], update=False, as_json=as_json)
+        return
+    if not (given["yes"] or given["dry_run"] or (sys.stdin.isatty() and sys.stderr.isatty())):
+        raise click.UsageError("Without a terminal it needs --yes, or --dry-run to show the plan", ctx)
+    config = invocation.load()
+    made, config = _plan(config, given, color=not invocation.no_color, what="migrating")
+    if given["dry_run"]:
+        _show(made, as_json=given["as_json"], color=not invocation.no_color)
+        ctx.exit(plan_view.exit_code(made))
+    _migrate(ctx, invocation, config, made, given)
+
+
+def _migrate(ctx: click.Context, invocation: Invocation, config: Config, made: Plan, given: dict[str, Any]) -> None:
+    """Applies a plan and verifies it, after a yes."""
+    from strongroom.migrate import apply, verify
+
+    color, rate, as_json = not invocation.no_color, given["rate"], given["as_json"]
+    if made.is_blocked or not made.pending:
+        if as_json:
+            output.write_document({"plan": plan_view.document(made), "run": None})
+        else:
+            plan_view.write(made, color=color)
+        output.say(plan_view.summary(made))
+        if made.is_blocked:
+            output.say("nothing was written: --on-conflict says what is to become of a secret in conflict")
+        ctx.exit(plan_view.exit_code(made))
+    if not given["yes"]:
+        if not as_json:
+            plan_view.write(made, color=color)
+        output.say(plan_view.summary(made))
+    else:
+        for line in plan_view.cautions(made.items):
+            output.say(line)
+    count = len(made.pending)
+    why = f"this writes {count:,} secret{'s' if count > 1 else ''} to {shown(made.target)}"
+    step.confirm([why], production=config.production, yes=given["yes"])
+    report = step.step(lambda tell: apply(made, rate=rate, config=config, progress=tell), color=color, again="resume")
+    code = report_view.exit_code(report)
+    if not report.stopped:
+        checked = step.step(lambda tell: verify(report.run, config=config, progress=tell), color=color)
+        report = step.verified(report, checked)
+    if code is ExitCode.DONE and not report.ok:
+        code = ExitCode.PARTIAL
+    shown_plan = plan_view.document(made)
+    page: Path | None = given["page"]
+    step.finish(report, color=color, as_json=as_json, page=page, plan=shown_plan, ended=code)
+
+
+@migrate_command.command("plan")
+@_with(*_planned)
+@click.option("-o", "--output", "file", metavar="FILE", type=_FILE, help="Write the plan to this file, for `apply`.")
+@_json
+@current
+def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool, **given: Any) -> None:
+    """Show what a migration would do with each secret.
+
+    Nothing is written to a store. A secret is to be created, changed (keys are added), equal, in conflict, unmapped or
+    impossible. The plan holds names and sizes, never a value or a digest, so that it can be reviewed and be an artifact
+    of CI. The exit code is 0 where there is nothing to do, 10 where there is, and 6 where something is in conflict or
+    impossible.
+
+    Example: strongroom migrate plan --from aws-ssm:/billing --to vault:secret/billing -o plan.json
+    """
+    color = not invocation.no_color
+    if file is not None:
+        _check_replaceable(file)
+    made, _ = _plan(invocation.load(), given, color=color, what="planning to migrate")
+    if file is not None:
+        _write_plan(file, made)
+    _show(made, as_json=as_json, color=color)
+    if file is not None:
+        output.say(f"the plan is in {shown(str(file))}: `strongroom migrate apply {shown(str(file))}` carries it out")
+    click.get_current_context().exit(plan_view.exit_code(made))
+
+
+@migrate_command.command("apply")
+@click.argument("file", type=_FILE)
+@_mapping
+@store_names.encrypt_to_option
+@_with(_rate, _yes, _json, _page)
+@current
+def apply_command(
+    invocation: Invocation,
+    file: Path,
+    *,
+    mapping_file: Path | None,
+    encrypt_to: tuple[str, ...],
+    rate: float | None,
+    yes: bool,
+    as_json: bool,
+    page: Path | None,
+) -> None:
+    """Carry out the plan in FILE.
+
+    Each secret is read again: one that was changed since the plan, at the source or at the target, is a conflict and
+    left alone, and the others go on. In production it asks. What it does is in a journal, so that `resume` goes on
+    where it broke off, and `undo` takes it back. Nothing is written where the plan has a conflict that is to fail.
+
+    Example: strongroom migrate apply plan.json --rate 50
+    """
+    from strongroom.migrate import apply, parse_plan
+
+    try:
+        made = parse_plan(file.read_bytes(), shown(str(file)))
+    except OSError as error:
+        raise ConfigurationError(f"The plan {shown(str(file))}: {error.strerror}") from None
+    if encrypt_to:  # which the run is to remember
+        made = replace(made, encrypt_to=encrypt_to)
+    color = not invocation.no_color
+    config = store_names.with_mapping(invocation.load(), made.sources, mapping_file)
+    output.say(
+        f"migrating from {store_names.listed(made.sources)} to {store_names.target_in_words(config, made.target)}"
+    )
+    if made.is_blocked or not made.pending:  # a migration that writes nothing would be in the way of `undo`
+        _show(made, as_json=as_json, color=color)
+        raise click.exceptions.Exit(plan_view.exit_code(made))
+    step.confirm([], production=config.production, yes=yes)
+    report = step.step(lambda tell: apply(made, rate=rate, config=config, progress=tell), color=color, again="resume")
+    step.finish(report, color=color, as_json=as_json, page=page)
+
+
+for _command in RUN_COMMANDS:
+    migrate_command.add_command(_command)
+
+
+def _plan(config: Config, given: dict[str, Any], *, color: bool, what: str) -> tuple[Plan, Config]:
+    """The plan that the options ask for, and the configuration with what they add to it."""
+    from strongroom.migrate import OnConflict, Selection, plan
+
+    mapping_file: Path | None = given["mapping_file"]
+    sources = (*given["sources"], *(f"dotenv:{file}" for file in given["env_files"]))
+    if not sources and mapping_file is None:
+        raise click.UsageError("What is to be migrated? --from STORE, or --env-file FILE")
+    sources, target = sources or ("env",), str(given["target"])
+    config = store_names.with_mapping(config, sources, mapping_file)
+    selection = Selection(given["from_prefix"], given["to_prefix"], given["include"], given["exclude"])
+    output.say(f"{what} from {store_names.listed(sources)} to {store_names.target_in_words(config, target)}")
+    with progress.bar(color=color) as tell:
+        policy = OnConflict(given["on_conflict"])
+        made = plan(
+            sources,
+            target,
+            selection=selection,
+            on_conflict=policy,
+            mapping_file=mapping_file,
+            backup=not given["no_backup"],
+            encrypt_to=given["encrypt_to"],
+            config=config,
+            progress=tell,
+        )
+    return made, config
+
+
+def _show(made: Plan, *, as_json: bool, color: bool) -> None:
+    if as_json:
+        output.write_document(plan_view.document(made))
+    else:
+        plan_view.write(made, color=color)
+    output.say(plan_view.summary(made))
+
+
+def _check_replaceable(file: Path) -> None:
+    """A file that is there is replaced when it is a plan: one of secrets may have the name by mistake.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    from strongroom.migrate import parse_plan
+
+    fault = ""
+    try:
+        parse_plan(file.read_bytes())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        fault = error.strerror or type(error).__name__
+    except ConfigurationError:
+        fault = "it is there already, and is no plan: it is not replaced"
+    if fault:
+        raise ConfigurationError(f"{shown(str(file))}: {fault}")
+
+
+def _write_plan(file: Path, made: Plan) -> None:
+    from strongroom.files.atomic_file import replace
+    from strongroom.migrate import dump_plan
+
+    fault = ""
+    try:
+        replace(file.absolute(), dump_plan(made).encode())
+    except OSError as error:
+        fault = error.strerror or type(error).__name__
+    if fault:
+        raise ConfigurationError(f"{shown(str(file))}: the plan cannot be written: {fault}")
+
+
+def _refuse_before(ctx: click.Context, used: list[str]) -> None:
+    """Options of `migrate` itself do nothing for its commands: they would be lost without a word."""
+    if used:
+        name, option = ctx.invoked_subcommand, _option(ctx, used[0])
+        raise click.UsageError(f"{option} stands behind the command: strongroom migrate {name} {option} …", ctx)
+
+
+def _refuse_beside(ctx: click.Context, used: list[str], allowed: set[str]) -> None:
+    for name in used:
+        if name not in allowed:
+            raise click.UsageError(
+                f"--export-mapping writes the mapping and stops: leave {_option(ctx, name)} out", ctx
+            )
+
+
+def _option(ctx: click.Context, name: str) -> str:
+    return next(parameter.opts[-1] for parameter in ctx.command.params if parameter.name == name)

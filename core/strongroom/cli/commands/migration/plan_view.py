@@ -1,0 +1,160 @@
+"""How a plan looks: a table for a person, lines of fields for a pipe, and a document. Names and sizes, no value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from strongroom.cli.commands.migration.report_view import reason
+from strongroom.cli.exit_codes import ExitCode
+from strongroom.cli.terminal import output
+from strongroom.cli.terminal.output import Cell
+from strongroom.diff import Change
+from strongroom.errors import shown
+from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, State
+from strongroom.secret import Value
+
+_KILO = 1024
+_WORDS = {
+    Change.CHANGED: "differs:",
+    Change.ADDED: "adds:",
+    Change.SAME: "same:",
+    Change.REMOVED: "only at the target:",
+}
+_CHANGES = {
+    OnConflict.FAIL: "fails",
+    OnConflict.SKIP: "left as they are",
+    OnConflict.OVERWRITE: "overwritten",
+    OnConflict.MERGE: "merged, the target's values stay",
+}
+
+
+def exit_code(plan: Plan) -> ExitCode:
+    """What a plan comes to: IMPOSSIBLE where something is, or is in conflict and that is to fail."""
+    if plan.is_blocked or plan.count(State.IMPOSSIBLE):
+        return ExitCode.IMPOSSIBLE
+    return ExitCode.DIFFERENT if plan.pending else ExitCode.DONE
+
+
+def write(plan: Plan, *, color: bool) -> None:
+    """The plan, on stdout: on a terminal a table and below it what is to be known, else a line for each secret.
+
+    On a terminal what is equal is counted, and not listed.
+    """
+    if not output.is_terminal():
+        output.write_rows(_fields(item) for item in plan.items)
+        return
+    items = [item for item in plan.items if item.state is not State.EQUAL]
+    several = len(plan.sources) > 1 or any(item.path and item.path != item.source_path for item in items)
+    columns = ("path", "state", *(("from",) if several else ()), "keys, or why")
+    if items:
+        output.write_table(columns, (tuple(_row(item, several=several)) for item in items), color=color)
+    for line in cautions(plan.items):
+        output.say(line)
+
+
+def summary(plan: Plan) -> str:
+    """The plan in one line: `plan: create 3, conflict 1 (fails)`."""
+    counts = [
+        f"{state.value} {plan.count(state):,}" + (f" ({_CHANGES[plan.on_conflict]})" * (state is State.CONFLICT))
+        for state in State
+        if plan.count(state)
+    ]
+    manner = "" if plan.backup else ", without a backup"
+    if count := len(plan.encrypt_to):
+        manner += f", encrypted to {count:,} recipient{'s' if count > 1 else ''}"
+    return f"plan: {', '.join(counts) or 'no secrets'}{manner if plan.pending else '; there is nothing to write'}"
+
+
+def cautions(items: Iterable[Item]) -> Iterator[str]:
+    """What copies will lack, each thing once, with the secrets that it is about."""
+    about: dict[str, list[str]] = {}
+    for item in items:
+        for caution in item.cautions:
+            about.setdefault(caution, []).append(shown(item.path or item.source_path))
+    for caution, paths in about.items():
+        more = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""
+        yield f"caution: {', '.join(paths[:3])}{more}: {caution}"
+
+
+def document(plan: Plan) -> dict[str, Value]:
+    """The plan for `--json`."""
+    return {
+        "id": plan.id,
+        "sources": list(plan.sources),
+        "target": plan.target,
+        "on_conflict": plan.on_conflict.value,
+        "backup": plan.backup,
+        "encrypt_to": list(plan.encrypt_to),
+        "blocked": plan.is_blocked,
+        "counts": {state.value: plan.count(state) for state in State},
+        "items": [_described(item, writes=plan.writes(item)) for item in plan.items],
+    }
+
+
+def size(count: int) -> str:
+    """A number of bytes as a person reads it: `24B`, `64KiB`, `1.5MiB`. Without a blank, so that no line ends in it."""
+    if count < _KILO:
+        return f"{count}B"
+    kibi = count / _KILO
+    number, unit = (kibi, "KiB") if kibi < _KILO else (kibi / _KILO, "MiB")
+    return f"{number:.1f}".removesuffix(".0") + unit
+
+
+def _described(item: Item, *, writes: bool) -> Mapping[str, Value]:
+    return {
+        "source": item.source,
+        "source_path": item.source_path,
+        "path": item.path,
+        "state": item.state.value,
+        "writes": writes,
+        "reason": item.reason,
+        "keys": [{"name": key.name, "change": key.change.value, "size": key.size} for key in item.keys],
+        "source_version": item.source_version,
+        "target_version": item.target_version,
+        "cautions": list(item.cautions),
+        "labels": list(item.labels),
+    }
+
+
+def _row(item: Item, *, several: bool) -> Iterator[Cell | str]:
+    yield shown(item.path or item.source_path)
+    yield output.state(item.state.value)
+    if several:
+        yield shown(item.source) + f"\n{shown(item.source_path)}" * (item.path not in {"", item.source_path})
+    keys = "\n".join(filter(None, (_keys(item), f"labels: {_labels(item)}" * bool(item.labels))))
+    yield keys if keys and item.state is State.CONFLICT else "\n".join(filter(None, (reason(item), keys)))
+
+
+def _fields(item: Item) -> tuple[str, ...]:
+    """One line: state, path at the target, source, path there, keys, reason, cautions and labels."""
+    keys = ", ".join(f"{shown(key.name)} {_sized(key)}{key.change.value}" for key in item.keys)
+    return (
+        item.state.value,
+        shown(item.path) if item.path else "",
+        shown(item.source),
+        shown(item.source_path),
+        keys,
+        reason(item),
+        "; ".join(item.cautions),
+        _labels(item),
+    )
+
+
+def _labels(item: Item) -> str:
+    return ", ".join(map(shown, item.labels))
+
+
+def _sized(key: PlannedKey) -> str:
+    return "" if key.change is Change.REMOVED else f"{size(key.size)} "
+
+
+def _keys(item: Item) -> str:
+    """The keys with their sizes; where the target has some already, by what becomes of them."""
+    if item.state is State.CREATE:
+        return ", ".join(f"{shown(key.name)} {size(key.size)}" for key in item.keys)
+    groups = {change: [key for key in item.keys if key.change is change] for change in _WORDS}
+    return "\n".join(
+        f"{_WORDS[change]} {', '.join(f'{shown(key.name)} {_sized(key)}'.rstrip() for key in keys)}"
+        for change, keys in groups.items()
+        if keys
+    )

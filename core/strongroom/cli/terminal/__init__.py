@@ -1,0 +1,1 @@
+"""The terminal: output, standard streams, prompts, progress and completion."""

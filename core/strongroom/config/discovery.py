@@ -1,0 +1,165 @@
+"""Finding and reading what configures Strongroom: arguments, variables, strongroom.toml and `./.env`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from strongroom.bounded_file import read_text
+from strongroom.config import Ambient, Config, Rank
+from strongroom.config.file import FileConfig, read_file
+from strongroom.config.layers import Arguments, build
+from strongroom.config.variables import PREFIX, Variables, read_variables
+from strongroom.errors import ConfigurationError
+from strongroom.secret import SensitiveDict, SensitiveStr, protect_data
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+FILE_NAME = "strongroom.toml"
+DOTENV_NAME = ".env"
+
+MAX_FILE_SIZE = 1 << 20
+"""The largest configuration file that is read, in bytes."""
+
+_REPEATED = re.compile(r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) ")
+"""How the parser's message begins where a table or a key is given again."""
+
+_POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
+
+
+def load(
+    *,
+    config_file: Path | None = None,
+    environment: str | None = None,
+    vault_url: str | Sequence[str] | None = None,
+    vault_token: str | None = None,
+    cache_ttl: float | None = None,
+    enable_fallback: bool = True,
+    chain: Sequence[str | Mapping[str, object]] | None = None,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Config:
+    """The configuration, from every source, the higher one first.
+
+    Args:
+        config_file: the file to read, in the place of STRONGROOM_CONFIG and of `./strongroom.toml`.
+        environment: the environment to select in it.
+        vault_url: the address of every store in the chain whose plugin is "vault".
+        vault_token: its token; it takes the place of an `auth` table too.
+        cache_ttl: how long a cached secret counts, in seconds.
+        enable_fallback: False leaves the links out whose plugin is "env" or "dotenv".
+        chain: the links, in the form that the file has.
+        environ: the process's variables; by default those of this process, as they are now.
+        folder: the folder to look for strongroom.toml and .env in; by default the working directory.
+
+    Raises:
+        ConfigurationError: names the source, and in a file the table and the key. It shows no value.
+    """
+    # From here on no frame holds a credential in a type whose repr would show it.
+    vault_token = None if vault_token is None else SensitiveStr(vault_token)
+    process: dict[str, str] = {
+        name: SensitiveStr(value) for name, value in (os.environ if environ is None else environ).items()
+    }
+    environ = None
+    folder = Path() if folder is None else folder
+    variables = read_variables(process)
+    file = _file(config_file, environment, variables, folder)
+    ambient = [Ambient(process)]
+    if not file.production:
+        ambient += _dotenv(folder / DOTENV_NAME)
+    arguments = Arguments(vault_url, vault_token, cache_ttl, enable_fallback, chain, environment or None)
+    return build(arguments, variables, file, ambient)
+
+
+def load_others(*, config_file: Path | None = None, environment: str | None = None) -> Iterator[Config]:
+    """What the file says for each environment that `load` would not select, and no other source.
+
+    Raises:
+        ConfigurationError: the file is wrong.
+    """
+    variables = read_variables(os.environ)
+    path, source, found = _place(config_file, variables, Path())
+    document: Mapping[str, object] = _document(path, source) if os.path.lexists(path) else {}
+    selected = environment or variables.environment or document.get("environment")
+    named = document.get("environments")
+    for name in named if isinstance(named, Mapping) else ():
+        if name != selected:
+            file = read_file(document, source, environment=str(name), found=found, folder=path.parent.absolute())
+            yield build(Arguments(), Variables(), file, ())
+
+
+def environments(config_file: Path) -> tuple[str, ...]:
+    """The names of the file's environments, as `load` would find them.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or is not TOML.
+    """
+    table = _document(config_file, str(config_file)).get("environments")
+    return tuple(map(str, table)) if isinstance(table, Mapping) else ()
+
+
+def named_file(name: str) -> Path:
+    """The file that STRONGROOM_CONFIG names.
+
+    Raises:
+        ConfigurationError: it is below the home folder of a user who is not known.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        pass
+    raise ConfigurationError(f"The environment variable STRONGROOM_CONFIG: the home folder of {name} is not known")
+
+
+def _file(config_file: Path | None, environment: str | None, variables: Variables, folder: Path) -> FileConfig:
+    path, source, found = _place(config_file, variables, folder)
+    selected = environment or variables.environment
+    # A link that leads nowhere was put there by somebody: it is an error, and not the same as no file.
+    if found and not os.path.lexists(path):
+        return read_file({}, source, environment=selected)
+    document = _document(path, source)
+    return read_file(document, source, environment=selected, found=found, folder=path.parent.absolute())
+
+
+def _place(config_file: Path | None, variables: Variables, folder: Path) -> tuple[Path, str, bool]:
+    """The file, its name for messages, and whether nobody named it, so that it is looked for in the folder."""
+    named = config_file or (named_file(variables.config) if variables.config else None)
+    return (named, str(named), False) if named else (folder / FILE_NAME, f"./{FILE_NAME}", True)
+
+
+def _document(path: Path, source: str) -> SensitiveDict:
+    import tomllib
+
+    text = read_text(path, "The configuration", MAX_FILE_SIZE)
+    fault = ""
+    reason = "it is not TOML"
+    try:
+        return protect_data(tomllib.loads(str(text)))
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and that of a number of too many digits
+        position = _POSITION.search(str(error))
+        fault = position[1] if position else "somewhere"
+        if _REPEATED.match(str(error)):
+            reason = "a table or a key stands there for the second time"
+    # Outside the `except`, and without the parser's words: either may hold what stands in the file.
+    del text
+    raise ConfigurationError(f"{source}, {fault}: {reason}")
+
+
+def _dotenv(file: Path) -> list[Ambient]:
+    """What `./.env` says, when there is one."""
+    from strongroom.config.dotenv import read_dotenv
+
+    shown = f"./{DOTENV_NAME}"
+    try:
+        values = read_dotenv(file).values
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigurationError(f"{shown}: {error.strerror or 'it cannot be read'}") from None
+    for name in values:
+        if name.startswith(PREFIX):
+            logger.warning("%s: %s is not read from there: set it in the process", shown, name)
+    return [Ambient({name: value for name, value in values.items() if isinstance(value, str)}, Rank.DOTENV, shown)]

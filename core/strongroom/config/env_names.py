@@ -1,0 +1,196 @@
+"""Which environment variable stands for which path and key. Names only: nothing here reads an environment.
+
+Two kinds of rule give a name:
+
+- The **table**: the rows below, those of `[secrets]`, and the pattern `api-keys/<service>` `key` ↔ `<SERVICE>_API_KEY`.
+  It is closed: it can be read both ways, so whole reads, listing and migrations use it. In it a variable stands for
+  one place, and a place has one variable.
+- The **open rule**: path and key upper-cased and joined with `_`, for the exact read of one key only. It cannot be read
+  backwards, since `a/b#c` and `a#b_c` are both `A_B_C`. It never gives a name that the table gives to another place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+from strongroom.errors import ConfigurationError, InvalidPathError
+from strongroom.paths import check_key, check_path
+from strongroom.secret import Value
+
+TABLE: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "DATABASE_URL": ("database/connection", "url"),
+        "DB_HOST": ("database/connection", "host"),
+        "DB_PORT": ("database/connection", "port"),
+        "DB_USER": ("database/connection", "user"),
+        "DB_PASSWORD": ("database/connection", "password"),
+        "DB_NAME": ("database/connection", "name"),
+        "DB_POOL_SIZE": ("database/pool", "size"),
+        "DB_POOL_MAX_OVERFLOW": ("database/pool", "max_overflow"),
+        "DB_POOL_TIMEOUT": ("database/pool", "timeout"),
+        "JWT_SECRET_KEY": ("auth/jwt", "secret"),
+        "JWT_ALGORITHM": ("auth/jwt", "algorithm"),
+        "APP_SECRET_KEY": ("auth/app", "secret"),
+        "ANTHROPIC_API_KEY": ("api-keys/anthropic", "key"),
+        "OPENAI_API_KEY": ("api-keys/openai", "key"),
+        "REDIS_HOST": ("cache/redis", "host"),
+        "REDIS_PORT": ("cache/redis", "port"),
+        "REDIS_PASSWORD": ("cache/redis", "password"),
+    }
+)
+"""The rows that every mapping has: variable to path and key."""
+
+# What opens a store is not what a store holds. Served as secrets, these would be listed, migrated into the very store
+# that they open, and handed to whoever may ask for a path of that name. Of AWS's names, those that hold a credential
+# and those that say where one is kept; AWS_REGION and the like are settings, and stay usable.
+_RESERVED_PREFIXES = ("VAULT_", "BAO_", "STRONGROOM_", "AWS_BEARER_TOKEN_")
+_RESERVED_NAMES = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_SECURITY_TOKEN",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CREDENTIAL_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+    }
+)
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAMEABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_SEPARATORS = str.maketrans("/.-", "___")
+_SERVICES = "api-keys/"
+_SERVICE_KEY = "key"
+_SERVICE_VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*)_API_KEY")
+
+
+class EnvironmentMapping:
+    """The rules of this application: the table, with the application's own rows, and the open rule.
+
+    Args:
+        secrets: the rows of `[secrets]`, variable to path and key. They come before the pattern, and take a variable or
+            a place away from it.
+        derive: whether the open rule gives names. Production does without: there a name is written down or is none.
+
+    Raises:
+        ConfigurationError: a variable stands for two places, a place has two variables (the rows of `TABLE` count), a
+            name is not that of an environment variable, is reserved, or its path or key is invalid.
+    """
+
+    __slots__ = ("_by_path", "_derive", "_places")
+
+    def __init__(self, secrets: Mapping[str, tuple[str, str]] = MappingProxyType({}), *, derive: bool = True) -> None:
+        self._derive = derive
+        self._places: dict[str, tuple[str, str]] = {}
+        self._by_path: dict[str, dict[str, str]] = {}
+        for rows in (TABLE, secrets):
+            for variable, place in rows.items():
+                self._add(variable, place)
+
+    def __repr__(self) -> str:
+        return f"EnvironmentMapping({len(self._places)} variables, derive={self._derive})"
+
+    def _add(self, variable: str, place: tuple[str, str]) -> None:
+        path, key = place
+        if not _VARIABLE.fullmatch(variable):
+            raise ConfigurationError(
+                f"[secrets] {variable!r}: not the name of an environment variable: use letters, digits and _"
+            )
+        if self.is_reserved(variable):
+            raise ConfigurationError(
+                f"[secrets] {variable}: it is reserved for what opens a store, and is never a secret: use another name"
+            )
+        try:
+            check_key(key, check_path(path))
+        except InvalidPathError as error:
+            raise ConfigurationError(f"[secrets] {variable}: {error}") from None
+        other = self._places.get(variable, place)
+        if other != place:
+            advice = "it is built in: use another name" if variable in TABLE else "rename one of the two"
+            raise ConfigurationError(
+                f"[secrets] {variable}: one variable for two places, {path}#{key} and {'#'.join(other)}: {advice}"
+            )
+        keys = self._by_path.setdefault(path, {})
+        if (named := keys.get(key, variable)) != variable:
+            advice = "it is built in: use that name, or another path" if named in TABLE else "keep one of the two"
+            raise ConfigurationError(
+                f"[secrets] {variable}: two variables for {path}#{key}, the other is {named}: {advice}"
+            )
+        self._places[variable] = place
+        keys[key] = variable
+
+    def variable(self, path: str, key: str) -> str | None:
+        """The variable to look for when this one key is read: from the table, else by the open rule, if it is on.
+
+        None when there is none: what the rules make is not a name, is reserved, or stands for another place.
+        """
+        return self._by_path.get(path, {}).get(key) or self._by_pattern(path, key) or self._by_open_rule(path, key)
+
+    def keys(self, path: str) -> Mapping[str, str]:
+        """The table's keys at this path, each with its variable: what a whole read looks for."""
+        keys = self._by_path.get(path, {})
+        if _SERVICE_KEY not in keys and (variable := self._by_pattern(path, _SERVICE_KEY)):
+            return MappingProxyType({**keys, _SERVICE_KEY: variable})
+        return MappingProxyType(keys)
+
+    def locate(self, variable: str) -> tuple[str, str] | None:
+        """The path and key that a variable stands for in the table, or None. `variable` is its inverse.
+
+        `MY_SERVICE_API_KEY` stands for `api-keys/my_service`, unless a row of `[secrets]` gives it to another place.
+        """
+        if (place := self._places.get(variable)) is not None:
+            return place
+        if (match := _SERVICE_VARIABLE.fullmatch(variable)) is None:
+            return None
+        path = f"{_SERVICES}{match[1].lower()}"
+        return (path, _SERVICE_KEY) if self.keys(path).get(_SERVICE_KEY) == variable else None
+
+    def rows(self) -> Mapping[str, tuple[str, str]]:
+        """Every row of the table, variable to path and key, without what the pattern adds."""
+        return MappingProxyType(self._places)
+
+    def present(self, variables: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+        """Path, key and variable of each of these names that the table knows."""
+        for variable in variables:
+            if (place := self.locate(variable)) is not None:
+                yield *place, variable
+
+    @staticmethod
+    def is_reserved(variable: str) -> bool:
+        """Whether the name belongs to what opens a store: in any case of letters, since Windows has no other."""
+        name = variable.upper()
+        return name in _RESERVED_NAMES or name.startswith(_RESERVED_PREFIXES)
+
+    def _by_pattern(self, path: str, key: str) -> str | None:
+        service = path.removeprefix(_SERVICES)
+        if key != _SERVICE_KEY or service == path or "/" in service or not _NAMEABLE.fullmatch(service):
+            return None
+        variable = f"{_upper(service)}_API_KEY"
+        return None if self.is_reserved(variable) or variable in self._places else variable
+
+    def _by_open_rule(self, path: str, key: str) -> str | None:
+        name = f"{path}/{key}"
+        if not self._derive or not _NAMEABLE.fullmatch(name):
+            return None
+        variable = _upper(name)
+        return None if self.is_reserved(variable) or self.locate(variable) is not None else variable
+
+
+def variable_value(value: str) -> Value:
+    """The value of a variable: text, or bytes where they are no text, which Python shows as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(value)
+    return value
+
+
+def _upper(name: str) -> str:
+    return name.translate(_SEPARATORS).upper()

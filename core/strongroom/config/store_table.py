@@ -1,0 +1,77 @@
+"""Reading the tables of a store: its plugin, and its options as the file has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from strongroom.config import Given, Rank, StoreConfig
+from strongroom.config.chain_table import NAME, NAME_RULE
+from strongroom.config.document import Table, shown_key
+from strongroom.errors import ConfigurationError
+from strongroom.secret import SensitiveDict, SensitiveStr
+
+_PLACEHOLDER = "{environment}"
+_ANY_PLACEHOLDER = re.compile(r"\{[A-Za-z_]+\}")
+
+
+def has_placeholder(value: object) -> bool:
+    """Whether `{environment}` stands in it, all the way down."""
+    if isinstance(value, Mapping):
+        return any(map(has_placeholder, value.values()))
+    if isinstance(value, list):
+        return any(map(has_placeholder, value))
+    return isinstance(value, str) and _PLACEHOLDER in value
+
+
+class OptionReader(NamedTuple):
+    """How the options of a store are read from this file.
+
+    Attributes:
+        environment: what `{environment}` stands for; None is an error where it is used.
+        found: the file, where it was found in the working directory and nobody named it.
+        folder: what relative paths in it are relative to.
+    """
+
+    environment: str | None
+    found: str
+    folder: Path | None
+
+    def given(self, table: Table, key: str, value: object, rank: Rank) -> Given:
+        """What this file says for one option."""
+        return Given(self._filled(table, key, value), table.where(key), rank, self.found, self.folder)
+
+    def _filled(self, table: Table, key: str, value: Any) -> Any:  # whatever TOML holds
+        """The value with the environment's name in the place of its placeholder, all the way down."""
+        if isinstance(value, str):
+            if _PLACEHOLDER in value and self.environment is None:
+                table.fail(key, f"has {_PLACEHOLDER}, and no environment is selected: set STRONGROOM_ENVIRONMENT")
+            filled = value.replace(_PLACEHOLDER, self.environment or "")
+            # Which one is not shown: it may be a part of a token.
+            if _ANY_PLACEHOLDER.search(filled):
+                table.fail(
+                    key,
+                    f"has a placeholder in braces, and there is only {_PLACEHOLDER}; a text with braces can come "
+                    "through { env = … } or { file = … }",
+                )
+            return SensitiveStr(filled) if filled != value else value
+        if isinstance(value, Mapping):
+            return SensitiveDict((name, self._filled(table, key, item)) for name, item in value.items())
+        if isinstance(value, list):
+            return [self._filled(table, key, item) for item in value]
+        return value
+
+
+def read_store(name: str, tables: list[tuple[Table, Rank]], reader: OptionReader) -> StoreConfig:
+    """The store's tables laid over each other, the last one on top; an option's own table replaces the one below it."""
+    last = tables[-1][0]
+    if not NAME.fullmatch(name):
+        raise ConfigurationError(f"{last.source}: [stores] {shown_key(name)}: is no name of a store: {NAME_RULE}")
+    plugin = name
+    options: dict[str, Given] = {}
+    for table, rank in tables:
+        plugin = table.text("plugin") or plugin
+        options |= {key: reader.given(table, key, value, rank) for key, value in table.rest().items()}
+    return StoreConfig(name, plugin, last.where().removesuffix(":"), options)

@@ -1,0 +1,156 @@
+"""Values as JSON, as text, and as the type that a caller asks for. Nothing is rounded or cut."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from strongroom.errors import InvalidDataError
+from strongroom.secret import SensitiveBytes, SensitiveDict, SensitiveList, SensitiveStr, Value
+
+_T = TypeVar("_T")
+
+_BYTES = "strongroom:bytes"
+
+
+def to_json(value: Value) -> Any:
+    """The value in JSON's types, an exact inverse of `from_json`.
+
+    Bytes become `{"strongroom:bytes": "<base64>"}`; a mapping that looks like that is wrapped once more.
+    """
+    if isinstance(value, bytes):
+        return {_BYTES: base64.b64encode(value).decode("ascii")}
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        inner = {key: to_json(item) for key, item in value.items()}
+        return {_BYTES: inner} if set(inner) == {_BYTES} else inner
+    if isinstance(value, Sequence):
+        return [to_json(item) for item in value]
+    return value
+
+
+def from_json(value: Any) -> Value:
+    """The value that `to_json` wrote, in redacted types. What it did not write comes back as it stands."""
+    if isinstance(value, dict):
+        if len(value) == 1 and _BYTES in value:
+            inner = value[_BYTES]
+            if isinstance(inner, str):
+                try:
+                    return SensitiveBytes(base64.b64decode(inner, validate=True))
+                except (binascii.Error, ValueError):
+                    return SensitiveDict({_BYTES: SensitiveStr(inner)})
+            if isinstance(inner, dict) and len(inner) == 1 and _BYTES in inner:
+                return SensitiveDict({_BYTES: from_json(inner[_BYTES])})
+        return SensitiveDict((key, from_json(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return SensitiveList(map(from_json, value))
+    return SensitiveStr(value) if isinstance(value, str) else cast("Value", value)
+
+
+def to_json_text(value: Value) -> str:
+    """The value as compact JSON text: what `as_text` shows of a number, a boolean or a container."""
+    import json
+
+    return json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":"))
+
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+
+_FALSE = frozenset({"false", "0", "no", "off"})
+
+
+def as_text(value: Value, path: str, key: str) -> SensitiveStr:
+    """A string as it is; a number, boolean or container as JSON text, so that Vault's 5432 equals the environment's.
+
+    Raises:
+        InvalidDataError: null and bytes have no text; the message names `as_=`.
+    """
+    if isinstance(value, str):
+        return value if type(value) is SensitiveStr else SensitiveStr(value)
+    if value is None or isinstance(value, bytes):
+        kind, wanted = ("null", "object") if value is None else ("bytes", "bytes")
+        raise InvalidDataError(path, f"key {key!r} holds {kind}, not text", hint=f"Ask for it with as_={wanted}")
+    return SensitiveStr(to_json_text(value))
+
+
+def convert(value: Value, wanted: type[_T], path: str, key: str) -> _T:
+    """The value as `wanted`: str, bytes, int, float, bool, dict, list, or object for the value as it is stored.
+
+    Text is read as the type that is asked for, since an environment variable has no other; a boolean is one of true,
+    false, 1, 0, yes, no, on, off. Nothing is rounded or cut.
+
+    Raises:
+        InvalidDataError: the stored value is not of that type. The message does not show it.
+        TypeError: `wanted` is no class.
+    """
+    if not isinstance(wanted, type):
+        value = None
+        raise TypeError("as_ is one of str, bytes, int, float, bool, dict, list and object")
+    if wanted is object:
+        return cast("_T", value)
+    converted = _converted(value, wanted, path, key)
+    if not isinstance(converted, wanted) or (wanted is int and isinstance(converted, bool)):
+        value = None
+        raise InvalidDataError(path, f"key {key!r} does not hold {wanted.__name__}")
+    return converted
+
+
+def _converted(value: Value, wanted: type, path: str, key: str) -> object:
+    """The value as it is read for `wanted`, or None. A parser's own error quotes the text that it could not read."""
+    if wanted is str or wanted is SensitiveStr:
+        return as_text(value, path, key)
+    try:
+        return _parsed(value, wanted)
+    except (ValueError, OverflowError, RecursionError):
+        return None
+
+
+def _parsed(value: Value, wanted: type) -> object:
+    if wanted is bytes:
+        return SensitiveBytes(value.encode()) if isinstance(value, str) else value
+    if wanted is bool and isinstance(value, str):
+        word = value.strip().lower()
+        return True if word in _TRUE else False if word in _FALSE else None
+    if wanted is int:
+        value = int(_decimal(value)) if isinstance(value, str) else value
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+    if wanted is float:
+        value = _number(value) if isinstance(value, str) else value
+        number = float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        exact = not isinstance(value, int) or number == value  # above 2^53 not every integer is a float
+        return number if exact and isinstance(number, float) and math.isfinite(number) else None
+    if wanted in {dict, list} and isinstance(value, str):
+        import json
+
+        return from_json(json.loads(value, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite))
+    return value
+
+
+def _number(text: str) -> int | float:
+    """Text as an integer where it is one: as a float it might be rounded."""
+    text = _decimal(text)
+    return float(text) if any(mark in text for mark in ".eEnN") else int(text)
+
+
+def _decimal(text: str) -> str:
+    """The text itself, where it is no number to Python alone, which takes 1_000 and the digits of every script."""
+    if "_" in text or not text.isascii():
+        raise ValueError
+    return text
+
+
+def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON text in which every name stands once: of two values one would be dropped."""
+    if len(found := dict(items)) < len(items):
+        raise ValueError
+    return found
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError
+    return number

@@ -1,0 +1,1 @@
+"""File formats as stores: JSON, YAML, CSV, Kubernetes manifests and `.env`, read and written exactly."""

@@ -1,0 +1,115 @@
+"""Files encrypted with age (https://age-encryption.org), by pyrage, from the extra `age`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from strongroom.bounded_file import read_text
+from strongroom.errors import AuthenticationError, ConfigurationError
+from strongroom.secret import SensitiveStr
+
+_BINARY = b"age-encryption.org/v1\n"
+_ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
+_MAX_IDENTITY = 1 << 16
+
+
+class Encryption:
+    """To whom a file is encrypted, and with what it is decrypted.
+
+    Args:
+        recipients: age's public keys, `age1…`, or SSH's, `ssh-ed25519 …`; none writes plain text.
+        identity: a file of age's private keys, a line each, or one SSH private key without a passphrase.
+
+    Raises:
+        ConfigurationError: a recipient or the file is not one, or pyrage is not installed.
+    """
+
+    def __init__(self, recipients: Sequence[str] = (), identity: Path | None = None) -> None:
+        pyrage = _pyrage() if recipients or identity else None
+        self._recipients = [_recipient(pyrage, text) for text in recipients]
+        self._identities = _identities(pyrage, identity) if identity else []
+
+    @property
+    def encrypts(self) -> bool:
+        """What is written is encrypted."""
+        return bool(self._recipients)
+
+    @property
+    def decrypts(self) -> bool:
+        """What is encrypted can be read, if it is for this identity."""
+        return bool(self._identities)
+
+    def encrypt(self, content: bytes) -> bytes:
+        """The content for its recipients; as it is where there are none."""
+        if not self._recipients:
+            return content
+        encrypted: bytes = _pyrage().encrypt(content, self._recipients)
+        return encrypted
+
+    def decrypt(self, content: bytes) -> bytes:
+        """The content in plain; as it is where it is not encrypted.
+
+        Raises:
+            AuthenticationError: there is no identity, or none that it is encrypted to.
+        """
+        if not is_encrypted(content):
+            return content
+        if not self._identities:
+            raise AuthenticationError(
+                None, "it is encrypted with age", hint="Name the file of your identity with the option identity"
+            )
+        pyrage = _pyrage()
+        try:
+            decrypted: bytes = pyrage.decrypt(content, self._identities)
+        except pyrage.DecryptError:
+            decrypted = b""
+        else:
+            return decrypted
+        raise AuthenticationError(
+            None,
+            "it is not encrypted to this identity, or is damaged",
+            hint="Check that the option identity names the right file",
+        )
+
+
+def is_encrypted(content: bytes) -> bool:
+    """Whether it is a file of age's, binary or armored."""
+    return content.startswith((_BINARY, _ARMOR))
+
+
+def _pyrage() -> Any:  # it has no type hints
+    try:
+        import pyrage
+    except ModuleNotFoundError:
+        pyrage = None
+    if pyrage is None:
+        raise ConfigurationError(
+            'The options encrypt_to and identity need pyrage, which is not installed: pip install "strongroom[age]"'
+        )
+    return pyrage
+
+
+def _recipient(pyrage: Any, text: str) -> Any:
+    kind = pyrage.ssh if text.startswith("ssh-") else pyrage.x25519
+    try:
+        return kind.Recipient.from_str(text.strip())
+    except pyrage.RecipientError:
+        pass
+    # What it is is not shown: somebody may have pasted the private half.
+    raise ConfigurationError("The option encrypt_to: not an age recipient: it begins with age1, ssh-ed25519 or ssh-rsa")
+
+
+def _identities(pyrage: Any, file: Path) -> list[Any]:
+    text = read_text(file, "The option identity", _MAX_IDENTITY)
+    try:
+        if text.lstrip().startswith("-----BEGIN"):
+            return [pyrage.ssh.Identity.from_buffer(text.encode())]
+        lines = [SensitiveStr(line.strip()) for line in text.splitlines()]
+        found = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
+    except pyrage.IdentityError:
+        found = []
+    if not found:
+        raise ConfigurationError(f"The option identity: no age identity is in {file}")
+    return found

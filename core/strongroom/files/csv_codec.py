@@ -1,0 +1,86 @@
+"""CSV as RFC 4180 has it: a row for each key, in the columns `path`, `key`, `value` and `type`.
+
+A spreadsheet takes a value that begins with `=`, `+`, `-` or `@` for a formula. It is written as it is all the same:
+what is put before it would be a part of the value when it is read back.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+
+from strongroom.errors import InvalidDataError
+from strongroom.files.codec import Contents, as_text, checked
+from strongroom.files.typed_text import TEXT, from_typed, to_typed
+from strongroom.secret import SensitiveDict, Value
+
+_COLUMNS = ("path", "key", "value", "type")
+_REQUIRED = _COLUMNS[:3]
+
+
+class CsvCodec:
+    """The format `csv`. It holds every value: `type` is text, base64 or json, and a column that may be left out."""
+
+    name = "CSV"
+    keeps_more = False
+
+    def __init__(self, largest_field: int) -> None:
+        self._largest_field = largest_field
+
+    def decode(self, content: bytes) -> dict[str, SensitiveDict]:
+        """What the rows say. The same path and key in two rows is an error."""
+        # The limit is one for the whole process, and lower than a secret may be long. Raising it harms nobody.
+        csv.field_size_limit(max(csv.field_size_limit(), self._largest_field))
+        rows = csv.reader(io.StringIO(as_text(content), newline=""), strict=True)
+        secrets: dict[str, SensitiveDict] = {}
+        columns: list[str] | None = None
+        line, fault = 0, ""
+        try:
+            for row in rows:
+                line = rows.line_num
+                if not row:
+                    continue
+                if columns is None:
+                    columns = _columns(row)
+                    continue
+                if len(row) != len(columns):
+                    raise InvalidDataError(None, f"line {line}: it has {len(row)} fields, and not {len(columns)}")
+                _add(secrets, dict(zip(columns, row, strict=True)), line)
+        except csv.Error:
+            fault = f"line {line + 1}: it is not CSV: is a quote left open?"
+        # Outside the `except`, as everywhere here.
+        if fault:
+            raise InvalidDataError(None, fault)
+        return {path: checked(path, data) for path, data in secrets.items()}
+
+    def encode(self, contents: Contents, before: bytes) -> bytes:
+        """Every field in quotes, so that blanks and line ends in it are its own."""
+        del before
+        text = io.StringIO(newline="")
+        rows = csv.writer(text, quoting=csv.QUOTE_ALL)
+        rows.writerow(_COLUMNS)
+        for path, data in contents.items():
+            for key, value in data.items():
+                rows.writerow((path, key, *to_typed(path, key, value)))
+        return text.getvalue().encode()
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Refuses only integers that no reader takes."""
+        for key, value in data.items():
+            to_typed(path, key, value)
+
+
+def _columns(row: list[str]) -> list[str]:
+    if not (set(_REQUIRED) <= set(row) <= set(_COLUMNS) and len(set(row)) == len(row)):
+        # What stands there is not shown: a file without a header begins with a secret.
+        raise InvalidDataError(None, f"the first row must name the columns {', '.join(_COLUMNS)}, with commas between")
+    return row
+
+
+def _add(secrets: dict[str, SensitiveDict], row: Mapping[str, str], line: int) -> None:
+    path, key = row["path"], row["key"]
+    data = secrets.setdefault(path, SensitiveDict())
+    if key in data:
+        raise InvalidDataError(path, f"line {line}: key {key!r} stands twice")
+    data[key] = from_typed(path, key, row["value"], row.get("type") or TEXT)

@@ -1,0 +1,265 @@
+"""A file of secrets as a store, whatever its format is."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+from strongroom.bounded_file import read_bytes
+from strongroom.diff import same
+from strongroom.errors import (
+    PermissionDeniedError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    StoreError,
+    StoreUnavailableError,
+)
+from strongroom.files.age import Encryption, is_encrypted
+from strongroom.files.atomic_file import FolderLock, LinkError, locked
+from strongroom.files.codec import Codec
+from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data
+from strongroom.store import Health, Items, remaining
+
+MAX_SIZE = 1 << 26
+"""The largest file that is read or written, in bytes: 64 MiB."""
+
+_SETTLED = 1_000_000_000
+"""A file that changed within so many nanoseconds may change again and keep its times: their clocks are coarse."""
+
+_Secrets: TypeAlias = dict[str, SensitiveDict]
+
+
+class _Snapshot(NamedTuple):
+    """What the file held when its times and size were these."""
+
+    stamp: tuple[int, ...]
+    settled: bool
+    secrets: _Secrets
+
+
+class FileStore:
+    """The secrets of one file.
+
+    What was read or written is kept in memory for as long as the file is the same one, by its size and its times: many
+    single reads and writes parse it once. Whoever writes reads, changes and replaces the file whole, under a lock of
+    its folder; another program's edit in between those is overwritten where that program takes no such lock.
+
+    Args:
+        file: the file. It need not be there: then it holds nothing, and the first write makes it.
+        codec: its format.
+        encryption: to whom it is encrypted, and with what it is read.
+    """
+
+    local: Literal[True] = True
+
+    def __init__(self, file: Path, codec: Codec, encryption: Encryption | None = None) -> None:
+        self._file = file.absolute()
+        self._codec = codec
+        self._encryption = encryption or Encryption()
+        self._snapshot: _Snapshot | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"FileStore({str(self._file)!r}, {self._codec.name})"
+
+    def close(self) -> None:
+        """Forgets what was read."""
+        with self._lock:
+            self._snapshot = None
+
+    # --- read ---------------------------------------------------------------------------------------------------------
+
+    def read(self, path: str) -> Secret:
+        """The secret as the file has it now."""
+        secrets = self._read(path)
+        if path not in secrets:
+            raise SecretNotFoundError(path, f"{self._file} has none at this path")
+        return Secret(path, secrets[path])
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Each path with its secret or its own error."""
+        for path in paths:
+            try:
+                yield path, self.read(path)
+            except StoreError as error:
+                yield path, error
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        """The names directly below `prefix`, in order; a secret with others below it is both `name` and `name/`."""
+        start = f"{prefix}/" if prefix else ""
+        below = (path.removeprefix(start) for path in self.walk(prefix))
+        return iter(sorted({name + slash for name, slash, _ in (path.partition("/") for path in below)}))
+
+    def walk(self, prefix: str) -> Iterator[str]:
+        """Every path below `prefix`, in the file's order."""
+        start = f"{prefix}/" if prefix else ""
+        try:
+            secrets = self._read(prefix or None)
+        except SecretNotFoundError:
+            return iter(())
+        return iter([path for path in secrets if path.startswith(start)])
+
+    def probe(self) -> Health:
+        """Whether the file can be read now. One that is not there is well, and holds nothing."""
+        try:
+            secrets = self._read(None)
+        except SecretNotFoundError as absence:
+            return Health(ok=True, detail=absence.reason)
+        return Health(ok=True, detail=f"secrets in {self._file}: {len(secrets):,}")
+
+    # --- write --------------------------------------------------------------------------------------------------------
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Nothing, where the format can hold it."""
+        self._codec.vet(path, data)
+
+    def write(self, path: str, data: Mapping[str, Value]) -> None:
+        """Replaces the secret, and the file with it."""
+        self._codec.vet(path, data)
+        self._change(path, lambda secrets: secrets.__setitem__(path, protect_data(data)))
+
+    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Writes the file once with all of them. What the format cannot hold comes with its own error."""
+        taken = SensitiveDict()
+        for path, data in items:
+            try:
+                self._codec.vet(path, data)
+            except StoreError as error:
+                yield path, error
+                continue
+            taken[path] = protect_data(data)
+        failure: StoreError | None = None
+        if taken:
+            try:
+                self._change(None, lambda secrets: secrets.update(taken))  # type: ignore[arg-type]  # each is a secret's data
+            except StoreError as error:
+                failure = error
+        for path in taken:
+            yield path, None if failure is None else failure.again(path)
+
+    def delete(self, path: str) -> None:
+        """Takes the secret out of the file, which stays, and be it without one."""
+
+        def remove(secrets: _Secrets) -> None:
+            if path not in secrets:
+                raise SecretNotFoundError(path, f"{self._file} has none at this path")
+            del secrets[path]
+
+        self._change(path, remove)
+
+    # --- the file -----------------------------------------------------------------------------------------------------
+
+    def _read(self, path: str | None) -> _Secrets:
+        """What the file holds now. The caller changes none of it.
+
+        Raises:
+            SecretNotFoundError: there is no such file: it is the absence of all that it could hold.
+        """
+        with self._lock:
+            if (kept := self._kept()) is not None:
+                return kept
+            asked = time.time_ns()
+            content, stamp = self._content(path)
+            secrets = self._decoded(path, content)
+            self._snapshot = _Snapshot(stamp, stamp[-1] + _SETTLED < asked, secrets)
+            return secrets
+
+    def _kept(self) -> _Secrets | None:
+        """What was read before, where the file is still the same."""
+        if self._snapshot is None or not self._snapshot.settled:
+            return None
+        try:
+            return self._snapshot.secrets if _stamp(self._file.stat()) == self._snapshot.stamp else None
+        except OSError:
+            return None
+
+    def _content(self, path: str | None) -> tuple[bytes, tuple[int, ...]]:
+        """The bytes of the file, and what it was before they were read."""
+        try:
+            stamp = _stamp(self._file.stat())
+            content, _ = read_bytes(self._file, MAX_SIZE)
+        except (FileNotFoundError, NotADirectoryError):
+            raise SecretNotFoundError(path, f"there is no {self._file}") from None
+        except PermissionError:
+            raise PermissionDeniedError(path, f"{self._file} may not be read", hint="Let this user read it") from None
+        except OSError as error:
+            reason = f"{self._file}: {error.strerror or 'it cannot be read'}"
+            raise StoreUnavailableError(path, reason, hint="Check that it is a regular file") from None
+        if len(content) > MAX_SIZE:
+            raise SecretTooLargeError(path, f"{self._file} has more than {MAX_SIZE:,} bytes")
+        return content, stamp
+
+    def _decoded(self, path: str | None, content: bytes) -> _Secrets:
+        failure: StoreError | None = None
+        try:
+            return self._codec.decode(self._encryption.decrypt(content))
+        except StoreError as error:
+            failure = type(error)(error.path or path, f"{self._file}: {error.reason}", hint=error.hint)
+        del content
+        raise failure
+
+    def _change(self, path: str | None, change: Callable[[_Secrets], None]) -> None:
+        """Replaces the file by what it holds after the change."""
+        failure: StoreError | None = None
+        try:
+            with self._lock, locked(self._file.parent, remaining()) as folder:
+                self._replace(path, folder, change)
+        except TimeoutError as error:
+            failure = StoreUnavailableError(path, f"{self._file}: {error.strerror}", hint="Try again")
+        except LinkError:
+            failure = StoreError(path, f"{self._file} is a symbolic link", hint="Name the file that it leads to")
+        except PermissionError:
+            failure = PermissionDeniedError(
+                path, f"{self._file} may not be written", hint="Let this user write in its folder"
+            )
+        except OSError as error:
+            failure = StoreUnavailableError(
+                path, f"{self._file}: {error.strerror or 'it cannot be written'}", hint="Check its disk and folder"
+            )
+        if failure is not None:
+            raise failure
+
+    def _replace(self, path: str | None, folder: FolderLock, change: Callable[[_Secrets], None]) -> None:
+        before, old = self._now(path)
+        secrets = dict(old)
+        change(secrets)
+        content = self._codec.encode(secrets, before)
+        self._check(path, content, secrets, old)
+        content = self._encryption.encrypt(content)
+        if len(content) > MAX_SIZE:
+            raise SecretTooLargeError(path, f"{self._file} would have more than {MAX_SIZE:,} bytes")
+        written = folder.replace(self._file.name, content)
+        self._snapshot = _Snapshot(_stamp(written), settled=True, secrets=secrets)
+
+    def _check(self, path: str | None, content: bytes, secrets: _Secrets, old: _Secrets) -> None:
+        """Reads back what is to be written: all of it, or what changed, where secrets do not touch one another."""
+        changed = secrets
+        if not self._codec.keeps_more:
+            changed = {name: data for name, data in secrets.items() if old.get(name) is not data}
+            content = self._codec.encode(changed, b"")
+        if not same(self._codec.decode(content), changed):
+            raise StoreError(path, f"{self._codec.name} would not read back as it was written; nothing was written")
+
+    def _now(self, path: str | None) -> tuple[bytes, _Secrets]:
+        """What the file holds, in plain bytes and as secrets."""
+        kept = self._kept()
+        if kept is not None and self._encryption.encrypts and not self._encryption.decrypts:
+            return b"", kept  # what is in it is known to nobody but us
+        try:
+            content, _ = self._content(path)
+        except SecretNotFoundError:
+            return b"", {}
+        if is_encrypted(content) and not self._encryption.encrypts:
+            reason = f"{self._file} is encrypted, and would be written in plain"
+            raise StoreError(path, reason, hint="Name its recipients with the option encrypt_to")
+        secrets = self._decoded(path, content) if kept is None else kept
+        return self._encryption.decrypt(content), secrets
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    """What tells one state of a file from another; the time of its last change comes last."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -1,0 +1,185 @@
+"""YAML as far as JSON reaches, read so that every reader would read the same.
+
+What YAML 1.1 and 1.2 read differently is refused, with the advice to write it between quotes: `no` and `on`, which are
+booleans to one and text to the other; `0644`, `1_000` and `1:30`, which are numbers; dates. So are anchors, tags of
+programming languages, and a name that stands twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from strongroom.errors import InvalidDataError
+from strongroom.files.json_codec import TOO_DEEP
+from strongroom.secret import MAX_DEPTH, SensitiveDict, SensitiveStr, protect
+
+# libyaml's are ten times as fast, and PyYAML has them where it was built with it.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+_TAG = "tag:yaml.org,2002:"
+_TRUE = frozenset({"true", "True", "TRUE"})
+_FALSE = frozenset({"false", "False", "FALSE"})
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
+# Text to YAML 1.1, numbers to 1.2's core schema: https://yaml.org/spec/1.2.2/#1032-tag-resolution
+_NUMBER_TO_SOME = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|0o[0-7]+")
+_WORDS_TO_SOME = frozenset({"y", "Y", "n", "N"})
+_NAME = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z_][a-z0-9_./-]*", re.IGNORECASE | re.ASCII)
+"""Names that no reader takes for anything but text, without quotes."""
+
+
+def represent(tree: object) -> Node:
+    """The node that stands for the tree: text between double quotes, and no anchors."""
+    if isinstance(tree, Mapping):
+        fields = [(_named(name), represent(value)) for name, value in tree.items()]
+        return MappingNode(f"{_TAG}map", fields, flow_style=not tree)
+    if isinstance(tree, list | tuple):
+        return SequenceNode(f"{_TAG}seq", [represent(item) for item in tree], flow_style=not tree)
+    if isinstance(tree, str):
+        return _quoted(tree)
+    if isinstance(tree, bytes):
+        return ScalarNode(f"{_TAG}binary", base64.b64encode(tree).decode("ascii"), style='"')
+    if tree is None or isinstance(tree, bool):
+        return ScalarNode(f"{_TAG}{'null' if tree is None else 'bool'}", json.dumps(tree))
+    number = repr(tree)
+    if isinstance(tree, float) and "." not in number:
+        number = number.replace("e", ".0e")  # to YAML 1.1 a number without a point is text
+    return ScalarNode(f"{_TAG}{'float' if isinstance(tree, float) else 'int'}", number)
+
+
+def _quoted(text: str) -> ScalarNode:
+    return ScalarNode(f"{_TAG}str", str(text), style='"')
+
+
+def _named(name: str) -> ScalarNode:
+    return ScalarNode(f"{_TAG}str", str(name), style=None if _NAME.fullmatch(name) else '"')
+
+
+def serialize(documents: list[Node]) -> bytes:
+    """The text of these documents, in UTF-8."""
+    text = yaml.serialize_all(
+        documents, Dumper=_Dumper, allow_unicode=True, width=1 << 30, explicit_start=len(documents) > 1 or None
+    )
+    return str(text).encode()
+
+
+def compose(text: str) -> Iterator[Node]:
+    """The documents of the text, each as its node. One that is empty is none.
+
+    Raises:
+        InvalidDataError: it is not YAML; names the line.
+    """
+    fault = ""
+    try:
+        nodes = list(yaml.compose_all(text.encode(), Loader=_Loader))
+        yield from (node for node in nodes if not _is_null(node))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        fault = f"line {mark.line + 1}: it is not YAML" if mark else "it is not YAML"
+    except (yaml.YAMLError, UnicodeError, ValueError):
+        fault = "it is not YAML: is a control character in it?"
+    except RecursionError:
+        fault = TOO_DEEP
+    # Outside the `except`: the parser's error quotes the text.
+    del text
+    if fault:
+        raise InvalidDataError(None, fault)
+
+
+def tree_of(node: Node) -> Any:  # whatever JSON holds, and bytes
+    """What the node says, in JSON's types and bytes.
+
+    Raises:
+        InvalidDataError: names the line of what is not clear.
+    """
+    return _Reader().read(node, 2 * MAX_DEPTH + 3)
+
+
+def pairs(node: Node) -> list[tuple[str, Node]]:
+    """The names and nodes of a mapping.
+
+    Raises:
+        InvalidDataError: it is none, a name in it is no text, or stands twice.
+    """
+    if not isinstance(node, MappingNode):
+        raise _refused(node, "it is not a mapping")
+    found: dict[str, Node] = {}
+    for key, value in node.value:
+        if (text := _text(key)) is None:
+            raise _refused(key, "a name must be text: write it between quotes")
+        name = str(text)
+        if name in found:
+            raise _refused(key, f"the name {name!r} stands twice")
+        found[name] = value
+    return list(found.items())
+
+
+class _Reader:
+    """Reads one document. A node that it meets twice is an alias: a few lines of those can stand for gigabytes."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def read(self, node: Node, depth: int) -> Any:
+        if isinstance(node, ScalarNode):
+            return _scalar(node)
+        if depth == 0:
+            raise _refused(node, TOO_DEEP)
+        if id(node) in self._seen:
+            raise _refused(node, "an alias refers to it: write it out in both places")
+        self._seen.add(id(node))
+        if isinstance(node, SequenceNode) and node.tag == f"{_TAG}seq":
+            return [self.read(item, depth - 1) for item in node.value]
+        if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":
+            return SensitiveDict((name, self.read(value, depth - 1)) for name, value in pairs(node))
+        raise _refused(node, "its tag is none of JSON's types")
+
+
+def _scalar(node: ScalarNode) -> Any:  # whatever a scalar can be
+    text, tag = node.value, node.tag.removeprefix(_TAG)
+    if (exact := _text(node)) is not None:
+        return exact
+    if tag == "null":
+        return None
+    if tag == "bool" and text in _TRUE | _FALSE:
+        return text in _TRUE
+    if tag == "int" and _INTEGER.fullmatch(text):
+        try:
+            return int(text)
+        except ValueError:
+            pass
+    if tag == "float" and _FLOAT.fullmatch(text):
+        return float(text)
+    if tag == "binary":
+        try:
+            return protect(base64.b64decode("".join(text.split()), validate=True))
+        except (binascii.Error, ValueError):
+            pass
+    raise _refused(node, "readers of YAML differ on what it is: write text between quotes, or the number in decimal")
+
+
+def _text(node: Node) -> SensitiveStr | None:
+    """The text that a scalar is to every reader, or None."""
+    if not isinstance(node, ScalarNode) or node.tag != f"{_TAG}str":
+        return None
+    plain = not node.style
+    if plain and (_NUMBER_TO_SOME.fullmatch(node.value) or node.value in _WORDS_TO_SOME):
+        return None
+    return SensitiveStr(node.value)
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.tag == f"{_TAG}null"
+
+
+def _refused(node: Node, why: str) -> InvalidDataError:
+    return InvalidDataError(None, f"line {node.start_mark.line + 1}: {why}")

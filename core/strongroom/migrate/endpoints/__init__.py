@@ -1,0 +1,1 @@
+"""The source and the target of a migration: their names, how they are opened, and what is selected."""

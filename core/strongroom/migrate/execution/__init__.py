@@ -1,0 +1,1 @@
+"""Execution of a plan: transfer, verification, undo, and deletion at the source."""

@@ -1,0 +1,171 @@
+"""Copying one secret from a store to another, with its labels and, on demand, its history."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from strongroom.diff import Change, changes
+from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, shown
+from strongroom.migrate.endpoints.sources import known_labels
+from strongroom.migrate.execution.drift import readable_versions
+from strongroom.migrate.execution.parallel import Write, write_one
+from strongroom.migrate.plans.comparison import Do, decide
+from strongroom.migrate.plans.labels import carried, form_of
+from strongroom.migrate.plans.plan import OnConflict
+from strongroom.secret import Secret, Version
+from strongroom.store.guard import Front
+
+
+class Copied(NamedTuple):
+    """What came of a copy.
+
+    Attributes:
+        written: whether the target's secret was written; it may have had all of it.
+        reason: why it was not.
+        keys: the keys of the source.
+        version: the target's new version, where it has versions.
+        versions: how many versions were written.
+        labels: the labels that the target has now by this copy.
+        lost: what the copy lacks, and why.
+        error: what ended it midway; None where it is whole.
+    """
+
+    written: bool
+    reason: str
+    keys: tuple[str, ...]
+    version: Version | None
+    versions: int
+    labels: tuple[str, ...]
+    lost: tuple[str, ...]
+    error: StrongroomError | None = None
+
+
+class Copy:
+    """A copy that is to be made. Both ends are read when this is made, and nothing is written.
+
+    Args:
+        source: the store to read.
+        path: the secret there.
+        target: the store to write.
+        to: its path at the target.
+        on_conflict: what becomes of it where the target has another value.
+        history: bring older versions too. The target must have none of the secret.
+
+    Attributes:
+        overwrites: the target loses values by it, unless it keeps versions.
+
+    Raises:
+        SecretNotFoundError: the source has no such secret.
+        ConflictError: the target has another value, or any, and that is to fail.
+        UnsupportedOperationError: the history is wanted, and one of them keeps none; or the target cannot be written.
+        StoreError: one of them cannot be read, or the target could not hold it.
+    """
+
+    def __init__(
+        self, source: Front, path: str, target: Front, to: str, *, on_conflict: OnConflict, history: bool
+    ) -> None:
+        self._source, self._target, self._to = source, target, to
+        self._secret = source.read(path)
+        self._versions = readable_versions(source, path) if history else [self._secret]
+        self._gone = len(source.versions(path)) - len(self._versions) if history else 0
+        self._there = _read(target, to)
+        if history:
+            _require_empty(target, to)
+        target.vet(to, self._secret.data)
+        self._decision = decide(self._secret, self._there, on_conflict, changed=False)
+        if self._decision.do is Do.CONFLICT:
+            there = {} if self._there is None else self._there.data
+            changed = changes(there, self._secret.data).items()
+            keys = ", ".join(shown(key) for key, change in changed if change is Change.CHANGED)
+            hint = "Say with --on-conflict what is to become of it"
+            raise ConflictError(to, f"it is there with another value: {keys}", store=target.name, hint=hint)
+        self.overwrites = self._decision.do is Do.WRITE and on_conflict is OnConflict.OVERWRITE and bool(self._there)
+
+    def make(self) -> Copied:
+        """Writes it.
+
+        Raises:
+            ConflictError: somebody else wrote at the same time. Nothing is written.
+            StoreError: the target did not take it. Nothing is written.
+        """
+        version = None if self._there is None else self._there.version
+        written = 0
+        failure: StrongroomError | None = None
+        labels: tuple[str, ...] = ()
+        dropped = 0
+        try:
+            if self._decision.do is Do.WRITE:
+                for secret in self._versions:
+                    data = self._decision.data if len(self._versions) == 1 else secret.data
+                    version = self._write(Write(self._to, data, version, self._form(secret)))
+                    written += 1
+            labels = self._write_labels()
+            dropped = self._dropped(written)
+        except StrongroomError as error:
+            if not written:
+                raise
+            failure = error
+        return Copied(
+            written > 0,
+            self._decision.reason,
+            tuple(self._secret.data),
+            version,
+            written,
+            labels,
+            tuple(self._lost(written, dropped)),
+            failure,
+        )
+
+    def _form(self, secret: Secret) -> dict[str, str] | None:
+        """The form for what the target does not have yet."""
+        return form_of(secret.metadata) or None if self._there is None else None
+
+    def _write(self, write: Write) -> Version | None:
+        if self._target.checked:
+            return self._target.write_if(*write[:3])
+        return write_one(self._target, write)
+
+    def _write_labels(self) -> tuple[str, ...]:
+        """The source's labels beside those that the target has."""
+        labels = self._labels()
+        if not labels or "versioned" not in self._target.capabilities:
+            return ()
+        before = self._target.read_metadata(self._to)
+        after = {**before, **labels}
+        if after != before:
+            self._target.write_metadata(self._to, after)
+        return tuple(labels)
+
+    def _labels(self) -> dict[str, str]:
+        return carried(known_labels(self._source, self._secret), formed=self._target.formed)
+
+    def _lost(self, written: int, dropped: int) -> list[str]:
+        lost: list[str] = []
+        if "versioned" not in self._target.capabilities and (labels := self._labels()):
+            lost.append(f"labels, of which the target has none: {', '.join(labels)}")
+        if self._gone:
+            lost.append(f"{self._gone} version{'s' * (self._gone > 1)}, deleted or destroyed at the source")
+        if dropped:
+            lost.append(f"{dropped} version{'s' * (dropped > 1)}, the oldest: the target keeps {written - dropped}")
+        return lost
+
+    def _dropped(self, written: int) -> int:
+        """How many the target has let go again of a history that is longer than it keeps."""
+        return written - len(self._target.versions(self._to)) if len(self._versions) > 1 else 0
+
+
+def _read(front: Front, path: str) -> Secret | None:
+    try:
+        return front.read(path)
+    except SecretNotFoundError:
+        return None
+
+
+def _require_empty(target: Front, path: str) -> None:
+    """That the target has no version of it, deleted ones among them: the history would stand behind another one."""
+    try:
+        target.versions(path)
+    except SecretNotFoundError:
+        return
+    hint = "Copy it without --versions, or to another path"
+    raise ConflictError(path, "the target has a history of it already", store=target.name, hint=hint)

@@ -1,0 +1,100 @@
+"""Labels on their way: to the target once it has the data, and from it again when a migration is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError
+from strongroom.migrate.endpoints.sources import Source
+from strongroom.migrate.execution.parallel import in_threads
+from strongroom.migrate.ledger.backup import Backup
+from strongroom.migrate.ledger.journal import Journal
+from strongroom.migrate.plans.labels import Record, after, given_back, kept, record_of, to_write
+from strongroom.migrate.plans.plan import Plan
+from strongroom.secret import Secret
+from strongroom.store.guard import Front
+
+
+class Labeller:
+    """Writes the labels that a plan names beside those that the target has.
+
+    Each write is in the journal before it is sent, with what the target's labels were in the backup.
+
+    Args:
+        plan: the plan.
+        target: the store to write.
+        journal: what the run does.
+        backup: what it overwrites.
+    """
+
+    def __init__(self, plan: Plan, target: Front, journal: Journal, backup: Backup) -> None:
+        self._plan = plan
+        self._target = target
+        self._journal = journal
+        self._backup = backup
+
+    def carry(self, source: Source, secrets: Sequence[tuple[int, Secret]]) -> Iterator[tuple[int, StoreError | None]]:
+        """Writes the labels of these items, whose data the target has; each with why it lacks them, if it does.
+
+        Raises:
+            MigrationError: the journal or the backup cannot be written. Nothing is sent then.
+        """
+        writes: list[tuple[int, dict[str, str]]] = []
+        for index, found in in_threads(lambda each: (each[0], self._found(source, *each)), secrets):
+            if isinstance(found, StoreError):
+                yield index, found
+                continue
+            mine, theirs = found
+            if record := to_write(mine, theirs, self._plan.on_conflict):
+                self._intend(index, record)
+                writes.append((index, after(theirs, record)))
+            else:
+                yield index, None
+        self._backup.sync()
+        self._journal.sync()
+        for index, failure in in_threads(lambda each: (each[0], self._write(*each)), writes):
+            if isinstance(failure, PermissionDeniedError):
+                self._journal.label(index, self._earlier(index))
+            yield index, failure
+
+    def _found(self, source: Source, index: int, secret: Secret) -> tuple[dict[str, str], dict[str, str]] | StoreError:
+        """What the plan carries of the source's labels, and all of the target's."""
+        item = self._plan.items[index]
+        try:
+            mine = source.labels(secret)
+            return {name: mine[name] for name in item.labels if name in mine}, self._target.read_metadata(item.path)
+        except StoreError as error:
+            return error
+
+    def _intend(self, index: int, record: Record) -> None:
+        """What a run that broke off wrote already stays in the record: that it found is not what was there before."""
+        path, earlier = self._plan.items[index].path, self._earlier(index)
+        before = {} if earlier is None else record_of(self._backup.get(earlier, path))
+        self._journal.label(index, self._backup.put(path, kept({**before, **record})))
+
+    def _earlier(self, index: int) -> int | None:
+        entry = self._journal.entries.get(index)
+        return None if entry is None else entry.labels
+
+    def _write(self, index: int, labels: Mapping[str, str]) -> StoreError | None:
+        try:
+            self._target.write_metadata(self._plan.items[index].path, labels)
+        except StoreError as error:
+            return error
+        return None
+
+
+def give_back(target: Front, path: str, record: Record) -> StoreError | None:
+    """Gives the target the labels that it had before a run; what is in the way, where something is."""
+    try:
+        there = target.read_metadata(path)
+        before = given_back(there, record)
+        if before is None:
+            return ConflictError(path, "its labels were changed after the migration", store=target.name)
+        if before != there:
+            target.write_metadata(path, before)
+    except SecretNotFoundError:
+        return None  # with the secret its labels are gone
+    except StoreError as error:
+        return error
+    return None

@@ -1,0 +1,1 @@
+"""Durable state of migration runs: journals, encrypted backups, digests and reports, in private files."""

@@ -1,0 +1,132 @@
+"""What a run overwrites, kept encrypted beside its journal, so that it can be undone.
+
+AES-256-GCM under a key of the run in a file of its own. Each secret is bound to its run and its path: none can be put
+in the place of another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from strongroom.encoding import from_json, to_json
+from strongroom.errors import MigrationError, shown
+from strongroom.migrate.ledger.private_files import open_private, random_key
+from strongroom.secret import SensitiveDict, Value
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_NONCE = 12
+_LENGTH = 8
+
+
+class Backup:
+    """The backup of one run. The files are made at the first `put`.
+
+    Args:
+        folder: the run's folder.
+        run: the run's name.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self._file = folder / "backup"
+        self._key_file = folder / "backup.key"
+        self._run = run
+        self._descriptor: int | None = None
+        self._cipher: AESGCM | None = None
+        self._dirty = False
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def put(self, path: str, data: Mapping[str, Value]) -> int:
+        """Keeps what a secret holds; returns where. It is on disk after `sync`.
+
+        Raises:
+            MigrationError: it cannot be kept.
+        """
+        plain = json.dumps({key: to_json(value) for key, value in data.items()}).encode()
+        cipher = self._opened(os.O_CREAT)
+        nonce = os.urandom(_NONCE)
+        sealed = nonce + cipher.encrypt(nonce, plain, self._bound(path))
+        record = len(sealed).to_bytes(_LENGTH, "big") + sealed
+        fault = ""
+        place = 0
+        if self._descriptor is not None:
+            try:
+                place = os.lseek(self._descriptor, 0, os.SEEK_END)
+                view = memoryview(record)
+                while view:
+                    view = view[os.write(self._descriptor, view) :]
+                self._dirty = True
+            except OSError as error:
+                fault = error.strerror or "it cannot be written"
+        if fault:
+            raise MigrationError(f"The backup {self._file}: {fault}; no more was written. Make room and resume")
+        return place
+
+    def sync(self) -> None:
+        """Returns when everything that was put is on disk.
+
+        Raises:
+            MigrationError: it is not.
+        """
+        if self._descriptor is None or not self._dirty:
+            return
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            fault = error.strerror or "it cannot be written"
+        else:
+            self._dirty = False
+            return
+        raise MigrationError(f"The backup {self._file}: {fault}; no more was written. Make room and resume")
+
+    def get(self, place: int, path: str) -> SensitiveDict:
+        """What the secret at this path held.
+
+        Raises:
+            MigrationError: it is not there any more, or was changed.
+        """
+        cipher = self._opened(0)
+        found: object = None
+        if self._descriptor is not None:
+            from cryptography.exceptions import InvalidTag
+
+            with suppress(InvalidTag, OSError, ValueError, RecursionError):
+                length = int.from_bytes(os.pread(self._descriptor, _LENGTH, place), "big")
+                size = min(length, os.fstat(self._descriptor).st_size)
+                sealed = os.pread(self._descriptor, size, place + _LENGTH)
+                found = json.loads(cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._bound(path)))
+        if not isinstance(found, dict):
+            raise MigrationError(f"The backup {self._file}: what it has of {shown(path)} is damaged or gone")
+        return SensitiveDict((key, from_json(value)) for key, value in found.items())
+
+    def _bound(self, path: str) -> bytes:
+        return f"{self._run}\0{path}".encode("utf-8", "surrogatepass")
+
+    def _opened(self, flags: int) -> AESGCM:
+        """The cipher, with the file open."""
+        if self._cipher is None:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+            fault = ""
+            if not flags and not self._key_file.exists():
+                fault = "its key is gone"
+            else:
+                self._cipher = AESGCM(random_key(self._key_file))
+                try:
+                    self._descriptor = open_private(self._file, os.O_RDWR | os.O_APPEND | flags)
+                except OSError as error:
+                    fault = error.strerror or "it cannot be opened"
+            if fault or self._cipher is None:
+                raise MigrationError(f"The backup {self._file}: {fault}")
+        return self._cipher

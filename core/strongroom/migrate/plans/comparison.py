@@ -1,0 +1,133 @@
+"""Whether a secret is still what a plan says, and what a run does with it then. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from strongroom.diff import Change, changes
+from strongroom.encoding import to_json_text
+from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, State
+from strongroom.secret import Secret, SensitiveDict, Value, protect_data
+
+TARGET_CHANGED = "the target was changed since the plan"
+SOURCE_CHANGED = "the source was changed since the plan"
+HAS_ALL = "the target has all of it already"
+
+
+class Do(Enum):
+    """What becomes of a secret."""
+
+    WRITE = "write"
+    KEEP = "keep"
+    """Its data stay as they are; it may get labels."""
+    LEAVE = "leave"
+    """Nothing of it is touched."""
+    CONFLICT = "conflict"
+
+
+class Decision(NamedTuple):
+    """What becomes of a secret, and why, or which data is written."""
+
+    do: Do
+    reason: str = ""
+    data: Mapping[str, Value] = SensitiveDict()
+
+
+def size(value: Value) -> int:
+    """The size of a value in bytes, as text or as JSON."""
+    if isinstance(value, bytes):
+        return len(value)
+    text = value if isinstance(value, str) else to_json_text(value)
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def planned_keys(source: Secret, target: Secret | None) -> tuple[PlannedKey, ...]:
+    """What becomes of each key, in the order of their names."""
+    there: Mapping[str, Value] = {} if target is None else target.data
+    return tuple(
+        PlannedKey(name, change, size(source.data[name]) if name in source.data else 0)
+        for name, change in changes(there, source.data).items()
+    )
+
+
+def state_of(source: Secret, target: Secret | None) -> State:
+    """What a migration would do with a secret that can be read at both ends."""
+    if target is None:
+        return State.CREATE
+    found = set(changes(target.data, source.data).values())
+    if Change.CHANGED in found:
+        return State.CONFLICT
+    return State.CHANGE if Change.ADDED in found else State.EQUAL
+
+
+def covers(target: Mapping[str, Value], source: Mapping[str, Value]) -> bool:
+    """Whether the target has every key of the source with the same value."""
+    return not {Change.ADDED, Change.CHANGED} & set(changes(target, source).values())
+
+
+def differing(target: Mapping[str, Value], source: Mapping[str, Value]) -> list[str]:
+    """The source's keys that the target lacks or has another value for."""
+    return [key for key, change in changes(target, source).items() if change in {Change.ADDED, Change.CHANGED}]
+
+
+def source_changed(item: Item, source: Secret, *, same: bool | None) -> bool:
+    """Whether the source is not what the plan was made of.
+
+    Args:
+        item: the plan's.
+        source: as it is now.
+        same: what the digests say; None where none were kept.
+    """
+    if same is not None:
+        return not same
+    if item.source_version is not None and item.source_version != source.version:
+        return True
+    planned = {key.name: key.size for key in item.keys if key.change is not Change.REMOVED}
+    return planned != {name: size(value) for name, value in source.data.items()}
+
+
+def target_changed(item: Item, source: Secret, target: Secret | None, *, same: bool | None) -> bool:
+    """Whether the target is not what the plan found there.
+
+    Args:
+        item: the plan's.
+        source: as it was for the plan.
+        target: as it is now; None is absent.
+        same: what the digests say; None where none were kept.
+    """
+    if item.state is State.CREATE or target is None:
+        return (item.state is State.CREATE) != (target is None)
+    if same is not None:
+        return not same
+    if item.target_version is not None and item.target_version != target.version:
+        return True
+    return {key.name: key.change for key in item.keys} != changes(target.data, source.data)
+
+
+def decide(source: Secret, target: Secret | None, on_conflict: OnConflict, *, changed: bool) -> Decision:
+    """What becomes of a secret.
+
+    Args:
+        source: what is to arrive.
+        target: what is there; None is nothing.
+        on_conflict: what becomes of it where the two differ, or where somebody changed the target.
+        changed: the target was changed since the plan.
+    """
+    there: Mapping[str, Value] = {} if target is None else target.data
+    found = set(changes(there, source.data).values())
+    if target is not None and not found & {Change.ADDED, Change.CHANGED}:
+        return Decision(Do.KEEP, HAS_ALL)
+    conflict = TARGET_CHANGED if changed else ""
+    if Change.CHANGED in found:
+        conflict = conflict or "the target has another value for a key of it"
+    if conflict and on_conflict in {OnConflict.FAIL, OnConflict.SKIP}:
+        return Decision(Do.CONFLICT if on_conflict is OnConflict.FAIL else Do.LEAVE, conflict)
+    if changed and on_conflict is OnConflict.OVERWRITE:  # nobody was shown what would be lost
+        return Decision(Do.CONFLICT, TARGET_CHANGED)
+    if on_conflict is OnConflict.MERGE:
+        if target is not None and Change.ADDED not in found:
+            return Decision(Do.KEEP, "the target has all of its keys, and keeps its values")
+        return Decision(Do.WRITE, data=protect_data({**source.data, **there}))
+    return Decision(Do.WRITE, data=protect_data({**there, **source.data}))

@@ -1,0 +1,258 @@
+"""A plan as a JSON document, and strictly back again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from strongroom.diff import Change
+from strongroom.errors import ConfigurationError, shown
+from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
+
+FORMAT = "strongroom-migration-plan"
+FORMAT_VERSION = 1
+
+_E = TypeVar("_E", bound=StrEnum)
+_T = TypeVar("_T")
+
+_PLAN = ("format", "version", "id", "sources", "target", "on_conflict", "mapping", "backup", "encrypt_to", "items")
+_ITEM = (
+    "source",
+    "source_path",
+    "path",
+    "state",
+    "reason",
+    "keys",
+    "source_version",
+    "target_version",
+    "cautions",
+    "labels",
+)
+_KEY = ("name", "change", "size")
+_MAPPING = PlannedMapping._fields
+
+
+def dump_plan(plan: Plan) -> str:
+    """The plan as JSON text. It holds no value and no digest of one.
+
+    Each item is on a line of its own, so that a review shows what changed between two plans.
+    """
+    lines = ",\n  ".join(json.dumps(_item(item), ensure_ascii=False) for item in plan.items)
+    start = json.dumps(_head(plan), ensure_ascii=False, indent=1).removesuffix("\n}")
+    return f'{start},\n "items": [\n  {lines}\n ]\n}}\n' if lines else f'{start},\n "items": []\n}}\n'
+
+
+def parse_plan(text: str | bytes, where: str = "The plan") -> Plan:
+    """The plan that `dump_plan` wrote.
+
+    Args:
+        text: the document.
+        where: what it is called in errors, such as the file's name.
+
+    Raises:
+        ConfigurationError: it is none, is of a later format, or has been changed into something that is none.
+    """
+    reader = _Reader(where)
+    try:
+        # An item is made as soon as it is read: as tables, all of them take several times the memory.
+        document = json.loads(text, object_hook=reader.made)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ConfigurationError(f"{where}: it is no plan of a migration, or not JSON")
+    plan = reader.plan(document, document.get("items"))
+    reader.check_once(plan)  # a person may have changed it
+    return plan
+
+
+def plan_lines(plan: Plan) -> Iterator[bytes]:
+    """The plan as JSON lines, one for each item: what a run keeps, and reads in bounded memory."""
+    yield f"{json.dumps({**_head(plan), 'items': len(plan.items)})}\n".encode()
+    for item in plan.items:
+        yield f"{json.dumps(_item(item))}\n".encode()
+
+
+def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
+    """The plan that `plan_lines` wrote.
+
+    Raises:
+        ConfigurationError: it is none, or not all of it.
+    """
+    reader = _Reader(where)
+    head: object = None
+    items: list[object] = []
+    try:
+        for line in lines:
+            if head is None:
+                head = json.loads(line)
+            else:
+                items.append(json.loads(line, object_hook=reader.made))
+    except (ValueError, RecursionError):
+        head = None
+    if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("items") != len(items):
+        raise ConfigurationError(f"{where}: it is no plan of a migration, or not all of one")
+    return reader.plan(head, items)
+
+
+class _Reader:
+    """Makes the parts of a plan out of what JSON has for them."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._count = 0
+        self._shared: dict[object, Any] = {}
+
+    def made(self, value: dict[str, Any]) -> object:
+        """The key or the item that the table is; any other table as it is."""
+        if value.keys() == set(_KEY):
+            key = _Table(value, f"{self._where}, item {self._count + 1}", _KEY)
+            return self._share(PlannedKey(key.text("name"), key.one_of("change", Change), key.number("size")))
+        if value.keys() == set(_ITEM):
+            self._count += 1
+            return self._item(_Table(value, f"{self._where}, item {self._count}", _ITEM))
+        return value
+
+    def plan(self, head: dict[str, Any], items: object) -> Plan:
+        """The plan of this head and these items."""
+        if head.get("version") != FORMAT_VERSION:
+            version = head.get("version")
+            raise ConfigurationError(
+                f"{self._where}: it is of format version {version!r}, and this release reads {FORMAT_VERSION}"
+            )
+        table = _Table(head, self._where, _PLAN)
+        if not isinstance(items, list):
+            raise table.fault("items")
+        if not (identifier := table.text("id")).isalnum() or not identifier.isascii():
+            raise table.fault("id")  # it becomes the name of a file
+        sources = table.texts("sources")
+        for number, item in enumerate(items, start=1):
+            if not isinstance(item, Item) or item.source not in sources:
+                raise ConfigurationError(f"{self._where}, item {number}: it is no item of this plan")
+        policy, mapping = table.one_of("on_conflict", OnConflict), self._mapping(table)
+        return Plan(
+            identifier,
+            sources,
+            table.text("target"),
+            policy,
+            tuple(items),
+            mapping,
+            table.flag("backup"),
+            table.texts("encrypt_to"),
+        )
+
+    def check_once(self, plan: Plan) -> None:
+        """Whether no two items have one secret at the source, or at the target, of those that are compared there."""
+        paths: set[str] = set()
+        source_paths: dict[str, set[str]] = {name: set() for name in plan.sources}
+        for number, item in enumerate(plan.items, start=1):
+            if not (plan.writes(item) or item.state is State.EQUAL):
+                continue
+            for known, path in ((paths, item.path), (source_paths[item.source], item.source_path)):
+                if path in known:
+                    raise ConfigurationError(
+                        f"{self._where}, item {number}: {shown(path)} is of an item before it, too"
+                    )
+                known.add(path)
+
+    def _mapping(self, head: _Table) -> PlannedMapping | None:
+        value = head.value["mapping"]
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise head.fault("mapping")
+        table = _Table(value, f"{self._where}, mapping", _MAPPING)
+        return PlannedMapping(table.text("file"), table.text("digest"))
+
+    def _item(self, table: _Table) -> Item:
+        keys = table.value["keys"]
+        if not isinstance(keys, list) or not all(isinstance(key, PlannedKey) for key in keys):
+            raise table.fault("keys")
+        source_path, path = table.text("source_path"), table.text("path")
+        return Item(
+            source=self._share(table.text("source")),
+            source_path=source_path,
+            path=source_path if path == source_path else path,
+            state=table.one_of("state", State),
+            reason=self._share(table.text("reason")),
+            keys=self._share(tuple(keys)),
+            source_version=table.version("source_version"),
+            target_version=table.version("target_version"),
+            cautions=self._share(table.texts("cautions")),
+            labels=self._share(table.texts("labels")),
+        )
+
+    def _share(self, value: _T) -> _T:
+        """The first of equal values, so that a large plan holds each once."""
+        shared: _T = self._shared.setdefault(value, value)
+        return shared
+
+
+class _Table:
+    """A JSON object that is read strictly."""
+
+    def __init__(self, value: Mapping[str, Any], where: str, names: tuple[str, ...]) -> None:
+        self.value = value
+        self._where = where
+        if value.keys() != set(names):
+            odd = ", ".join(sorted(map(repr, value.keys() ^ set(names))))
+            raise ConfigurationError(f"{where}: it lacks, or has and should not, {odd}")
+
+    def fault(self, name: str) -> ConfigurationError:
+        return ConfigurationError(f"{self._where}: {name} is not what a plan has there")
+
+    def text(self, name: str) -> str:
+        value = self.value[name]
+        if not isinstance(value, str):
+            raise self.fault(name)
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self.value[name]
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.fault(name)
+        return tuple(value)
+
+    def number(self, name: str) -> int:
+        value = self.value[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self.fault(name)
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self.value[name]
+        if not isinstance(value, bool):
+            raise self.fault(name)
+        return value
+
+    def version(self, name: str) -> int | str | None:
+        value = self.value[name]
+        if isinstance(value, bool) or not isinstance(value, int | str | None):
+            raise self.fault(name)
+        return value
+
+    def one_of(self, name: str, kind: type[_E]) -> _E:
+        try:
+            return kind(self.value[name])
+        except ValueError:
+            raise self.fault(name) from None
+
+
+def _head(plan: Plan) -> dict[str, object]:
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "id": plan.id,
+        "sources": list(plan.sources),
+        "target": plan.target,
+        "on_conflict": plan.on_conflict.value,
+        "mapping": None if plan.mapping is None else plan.mapping._asdict(),
+        "backup": plan.backup,
+        "encrypt_to": list(plan.encrypt_to),
+    }
+
+
+def _item(item: Item) -> dict[str, object]:
+    keys = [{"name": key.name, "change": key.change.value, "size": key.size} for key in item.keys]
+    return {name: keys if name == "keys" else getattr(item, name) for name in _ITEM}

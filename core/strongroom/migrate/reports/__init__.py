@@ -1,0 +1,1 @@
+"""Reports: the result for each secret, as Python objects, JSON and HTML."""

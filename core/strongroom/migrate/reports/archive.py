@@ -1,0 +1,72 @@
+"""The reports of a run, kept beside its journal for `strongroom migrate report`: the last one of each action."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from strongroom.errors import MigrationError
+from strongroom.files.atomic_file import replace
+from strongroom.migrate.ledger.private_files import read_private
+from strongroom.migrate.ledger.runs import Run
+from strongroom.migrate.reports.report import FORMAT, FORMAT_VERSION, Action, ItemResult, ItemState, Report
+
+
+def keep_report(run: Run, report: Report) -> None:
+    """Keeps a report of the run, in the place of the one before of that action. A full disk loses it, and no more."""
+    with suppress(OSError):
+        replace(_file(run, report.action), json.dumps(report.to_json(), ensure_ascii=False).encode())
+
+
+def kept_reports(run: Run) -> list[Report]:
+    """The reports of the run, oldest first.
+
+    Raises:
+        MigrationError: one cannot be read, or is of a later format.
+    """
+    found = [_read(file) for action in Action if (file := _file(run, action)).is_file()]
+    return sorted(found, key=lambda report: report.finished)
+
+
+def _file(run: Run, action: Action) -> Path:
+    return run.folder / f"{action.value}.report"
+
+
+def _read(file: Path) -> Report:
+    try:
+        document = json.loads(read_private(file))
+        if document["format"] == FORMAT and document["version"] == FORMAT_VERSION:
+            return _parsed(document)
+        fault = "it is no report of this release's format"
+    except OSError as error:
+        fault = error.strerror or "it cannot be read"
+    except (ValueError, TypeError, KeyError):
+        fault = "it is no report"
+    raise MigrationError(f"{file}: {fault}")
+
+
+def _parsed(document: dict[str, Any]) -> Report:
+    results = (
+        ItemResult(
+            item["source"],
+            item["source_path"],
+            item["path"],
+            ItemState(item["state"]),
+            item["reason"],
+            item["version"],
+        )
+        for item in document["items"]
+    )
+    return Report(
+        Action(document["action"]),
+        document["run"],
+        tuple(document["sources"]),
+        document["target"],
+        datetime.fromisoformat(document["started"]),
+        datetime.fromisoformat(document["finished"]),
+        tuple(results),
+        document["stopped"],
+    )

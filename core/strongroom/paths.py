@@ -1,0 +1,73 @@
+"""Rules for paths and keys. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from strongroom.errors import InvalidPathError
+
+MAX_PATH_LENGTH = 1024
+"""The longest path or key, in characters."""
+
+# Control characters would forge log lines and request lines, the line separators too; a backslash is a separator to
+# some stores; a lone surrogate has no UTF-8 form.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
+
+
+def check_path(path: str) -> str:
+    """The path itself, when it can name a secret.
+
+    A path is segments joined by single slashes: no empty segment, no `.` or `..`, no control character, backslash or
+    lone surrogate, at most `MAX_PATH_LENGTH` characters. Each of these has been an alias for another secret, or a way
+    out of the mount, in some client.
+
+    Raises:
+        InvalidPathError: says which rule the path breaks.
+    """
+    if not isinstance(path, str):
+        raise InvalidPathError(None, f"a path is a string, not {type(path).__name__}")
+    if not path:
+        raise InvalidPathError(path, "the path is empty")
+    if len(path) > MAX_PATH_LENGTH:
+        raise InvalidPathError(path, f"{len(path):,} characters, the most is {MAX_PATH_LENGTH:,}")
+    if _FORBIDDEN.search(path):
+        raise InvalidPathError(path, "it has a control character, a backslash or a lone surrogate")
+    for segment in path.split("/"):
+        if segment in {"", ".", ".."}:
+            what = f"a segment that is {segment!r}" if segment else "a leading, trailing or double slash"
+            raise InvalidPathError(path, f"it has {what}", hint="Write it as segments joined by single slashes")
+    return path
+
+
+def check_prefix(prefix: str) -> str:
+    """The folder to list, without its trailing slash; the empty string is the top.
+
+    Raises:
+        InvalidPathError: as `check_path` does.
+    """
+    return check_path(prefix.removesuffix("/") or prefix) if prefix else prefix
+
+
+def check_key(key: str, path: str | None = None) -> str:
+    """The key itself, when it can name a field of a secret.
+
+    Raises:
+        InvalidPathError: it is empty, too long, not a string, or has a control character or a lone surrogate.
+    """
+    if not isinstance(key, str):
+        raise InvalidPathError(path, f"a key is a string, not {type(key).__name__}")
+    if not key or len(key) > MAX_PATH_LENGTH or _FORBIDDEN.search(key.replace("\\", "")):
+        raise InvalidPathError(path, "the key is empty, too long, or has a control character or a lone surrogate")
+    return key
+
+
+def parse_reference(reference: str) -> tuple[str, str | None]:
+    """`PATH#KEY` as path and key, `PATH` as path and None. The last `#` divides, since a path may hold one.
+
+    Raises:
+        InvalidPathError: as `check_path` and `check_key` do.
+    """
+    path, mark, key = reference.rpartition("#")
+    if not mark:
+        return check_path(reference), None
+    return check_path(path), check_key(key, path)

@@ -1,0 +1,150 @@
+"""The options of a plugin: its opener's signature is their schema, and says what a value must be."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from strongroom.config.env_names import EnvironmentMapping
+from strongroom.errors import PluginError
+from strongroom.plugins.coercion import members
+from strongroom.store import Option
+
+_SCALARS: Mapping[object, str] = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    Path: "a file's path",
+    type(None): "nothing",
+}
+_PLURALS: Mapping[object, str] = {
+    str: "strings",
+    int: "integers",
+    float: "numbers",
+    bool: "booleans",
+    Path: "paths",
+    dict: "tables",
+    list: "lists",
+}
+
+
+class OptionSchema(NamedTuple):
+    """One option.
+
+    Attributes:
+        name: the parameter's name.
+        hint: its type, without `Annotated`.
+        option: what the author says beyond the type.
+        required: whether it has no default.
+        default: its default.
+    """
+
+    name: str
+    hint: Any  # a type, or one of typing's forms: they have no common class
+    option: Option
+    required: bool
+    default: object = None
+
+    @property
+    def words(self) -> str:
+        """Its type in words."""
+        return _words(self.hint)
+
+    @property
+    def takes_json(self) -> bool:
+        """Whether a list or a table is one of its types, so that text can be JSON."""
+        return any(get_origin(member) in {list, dict} or member in {list, dict} for member in members(self.hint))
+
+
+class Schema(NamedTuple):
+    """What a plugin's opener takes.
+
+    Attributes:
+        options: what can be configured, by name.
+        mapping: the name of the parameter that is given the `EnvironmentMapping`, or None.
+        stores: the classes that it says it returns: one, or those of a union; none where it says nothing of use.
+    """
+
+    options: Mapping[str, OptionSchema]
+    mapping: str | None = None
+    stores: tuple[type, ...] = ()
+
+
+def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
+    """The schema that the opener's signature is.
+
+    Raises:
+        PluginError: a parameter is not keyword-only, has no type hint, or has one that no configuration can give.
+    """
+    try:
+        signature = inspect.signature(opener, eval_str=True)
+    except (NameError, TypeError, ValueError, AttributeError) as error:
+        raise PluginError(f"The plugin {plugin} is broken: its signature cannot be read ({error})") from None
+    options: dict[str, OptionSchema] = {}
+    mapping: str | None = None
+    for name, parameter in signature.parameters.items():
+        about = f"The plugin {plugin} is broken: its option {name}"
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise PluginError(f"{about} is not keyword-only, or stands for any number of them")
+        if parameter.annotation is inspect.Parameter.empty:
+            raise PluginError(f"{about} has no type hint")
+        hint, option = _without_annotated(parameter.annotation)
+        if hint is EnvironmentMapping:
+            mapping = name
+            continue
+        if not _is_readable(hint):
+            raise PluginError(f"{about} has a type that no configuration can give: {hint}")
+        required = parameter.default is inspect.Parameter.empty
+        options[name] = OptionSchema(name, hint, option, required, None if required else parameter.default)
+    for name, schema in options.items():
+        for relation, address in (("is sent to", schema.option.sent_to), ("vouches for", schema.option.vouches_for)):
+            if address is not None and address not in options:
+                raise PluginError(
+                    f"The plugin {plugin} is broken: its option {name} {relation} {address}, which it lacks"
+                )
+    returned = members(signature.return_annotation)
+    stores = tuple(member for member in returned if isinstance(member, type) and member is not inspect.Signature.empty)
+    return Schema(options, mapping, stores if len(stores) == len(returned) else ())
+
+
+def _without_annotated(hint: Any) -> tuple[Any, Option]:
+    """The bare hint, and the `Option` that stands beside it or beside a member of its union."""
+    if get_origin(hint) is Annotated:
+        found = next((item for item in hint.__metadata__ if isinstance(item, Option)), None)
+        inner, below = _without_annotated(hint.__origin__)
+        return inner, found or below
+    if get_origin(hint) in {Union, types.UnionType}:
+        members = [_without_annotated(member) for member in get_args(hint)]
+        option = next((option for _, option in members if option != Option()), Option())
+        return Union[tuple(member for member, _ in members)], option  # noqa: UP007  # made of a tuple
+    return hint, Option()
+
+
+def _is_readable(hint: Any) -> bool:
+    if hint in {object, Any}:
+        return False
+    if hint in _SCALARS or hint in {list, dict} or get_origin(hint) is Literal:
+        return True
+    if get_origin(hint) is list:
+        return all(map(_is_readable, get_args(hint)))
+    if get_origin(hint) is dict:
+        name, item = get_args(hint)
+        return name is str and (item in {object, Any} or _is_readable(item))
+    return len(members(hint)) > 1 and all(map(_is_readable, members(hint)))
+
+
+def _words(hint: Any) -> str:
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(f'"{item}"' if isinstance(item, str) else str(item) for item in get_args(hint))
+    for container, words in ((list, "a list"), (dict, "a table")):
+        if container in {hint, get_origin(hint)}:
+            item = (get_args(hint) or (None,))[-1]
+            of = _PLURALS.get(get_origin(item) or item)
+            return f"{words} of {of}" if of else words
+    return " or ".join(_words(member) for member in members(hint) if member is not type(None))

@@ -1,0 +1,253 @@
+"""Secrets, the types that redact them, and the rules for their data."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, overload
+
+from strongroom.errors import InvalidDataError
+from strongroom.paths import check_key
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+Value: TypeAlias = "str | bytes | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
+"""What a secret's key can hold. Strings and bytes survive exactly, numbers by value, and types are kept."""
+
+Version: TypeAlias = "int | str"
+"""A store's own name for one version of a secret: a number in Vault, an id in AWS. Opaque to everybody else."""
+
+MAX_DEPTH = 32
+"""How deep a value may nest."""
+
+REDACTED = "**********"
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+class SensitiveStr(str):
+    """A real `str` whose `repr` is redacted, so that logs of arguments and tracebacks with locals do not show it.
+
+    Slices stay sensitive; copies are the object itself; a pickle holds a plain `str`. What does show it: `str()`,
+    f-strings, `%s`, `+`, `.strip()`, `.encode()` and everything else that makes a new string.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"SensitiveStr('{REDACTED}')"
+
+    def __getitem__(self, index: SupportsIndex | slice) -> SensitiveStr:
+        return SensitiveStr(str.__getitem__(self, index))
+
+    def __iter__(self) -> Iterator[SensitiveStr]:
+        return map(SensitiveStr, str.__iter__(self))
+
+    def __copy__(self) -> SensitiveStr:
+        return self
+
+    def __deepcopy__(self, memo: object) -> SensitiveStr:
+        return self
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str.__str__(self),)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Lets a pydantic model have a field of this type."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+
+class SensitiveBytes(bytes):
+    """Real `bytes` that no form of text shows: bytes have none but their `repr`. Slices stay sensitive."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"SensitiveBytes(b'{REDACTED}')"
+
+    __str__ = __repr__
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> SensitiveBytes: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> int | SensitiveBytes:
+        part = bytes.__getitem__(self, index)
+        return part if isinstance(part, int) else SensitiveBytes(part)
+
+    def __copy__(self) -> SensitiveBytes:
+        return self
+
+    def __deepcopy__(self, memo: object) -> SensitiveBytes:
+        return self
+
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        return bytes, (b"".join([self]),)
+
+
+class SensitiveList(list["Value"]):
+    """A real `list` whose `repr` shows no value."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"SensitiveList({REDACTED})"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        yield REDACTED
+
+    def __copy__(self) -> SensitiveList:
+        return SensitiveList(self)
+
+    def __deepcopy__(self, memo: object) -> SensitiveList:
+        return SensitiveList(map(protect, self))
+
+    def __reduce__(self) -> tuple[type[list[Value]], tuple[list[Value]]]:
+        return list, (list(self),)
+
+
+class SensitiveDict(dict[str, "Value"]):
+    """A real `dict` whose `repr` shows its keys and no value. The strings in it are `SensitiveStr`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"SensitiveDict({', '.join(f'{key!r}: {REDACTED}' for key in self)})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, str]]:
+        for key in self:
+            yield key, REDACTED
+
+    def __or__(self, other: Mapping[str, Any]) -> SensitiveDict:  # type: ignore[override]  # dict's has two overloads
+        return protect_data({**self, **other})
+
+    def copy(self) -> SensitiveDict:
+        """A shallow copy, as redacted as this one."""
+        return SensitiveDict(self)
+
+    def __copy__(self) -> SensitiveDict:
+        return self.copy()
+
+    def __deepcopy__(self, memo: object) -> SensitiveDict:
+        return protect_data(self)
+
+    def __reduce__(self) -> tuple[type[dict[str, Value]], tuple[dict[str, Value]]]:
+        return dict, (dict(self),)
+
+
+SENSITIVE = (SensitiveStr, SensitiveBytes, SensitiveList, SensitiveDict)
+"""The types whose `repr` is redacted."""
+
+_AS_THEY_ARE = frozenset({SensitiveStr, int, float, bool, type(None)})
+
+
+def protect(value: Value) -> Value:
+    """The same value in types whose `repr` shows nothing, all the way down. Numbers, booleans and null stay."""
+    if type(value) in _AS_THEY_ARE:  # nearly every value: asking the abstract classes below takes ten times as long
+        return value
+    if isinstance(value, str):
+        return SensitiveStr(value)
+    if isinstance(value, Mapping):
+        return protect_data(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return SensitiveBytes(value)
+    if isinstance(value, Sequence):
+        return SensitiveList(map(protect, value))
+    return value
+
+
+def protect_data(data: Mapping[str, Value]) -> SensitiveDict:
+    """`protect` for a secret's data: a new `SensitiveDict` that shares nothing mutable with `data`."""
+    return SensitiveDict((key, protect(value)) for key, value in data.items())
+
+
+@dataclass(frozen=True)
+class Secret:
+    """One secret as one store holds it.
+
+    Attributes:
+        path: where it is, relative to the store.
+        data: its keys and values, as a `SensitiveDict`.
+        version: the store's name for this version, or None where it has none.
+        created: when this version was written, with a time zone, or None where the store does not say.
+        metadata: the store's own labels (custom metadata, tags). Never a value.
+        ttl: for how many seconds from now on it is good, or None where it does not end. Nothing keeps it for longer, in
+            an outage neither.
+    """
+
+    path: str
+    data: Mapping[str, Value]
+    version: Version | None = None
+    created: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ttl: float | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", protect_data(self.data))
+
+
+def conceal(data: object) -> Any:
+    """The same data, unchecked, under a `repr` that shows no value: for a frame that holds it while it is checked."""
+    if isinstance(data, Mapping):
+        return SensitiveDict(data)
+    return protect(data) if isinstance(data, str | bytes | bytearray | memoryview | list | tuple) else data
+
+
+def check_data(path: str, data: Mapping[str, Value]) -> SensitiveDict:
+    """A redacted copy of `data`, when every store could give it back exactly.
+
+    Raises:
+        InvalidDataError: names the key, never the value: a type that is not a `Value`, a number that is not finite, a
+            lone surrogate, a key that is not a string, or more than `MAX_DEPTH` levels.
+    """
+    # Of ours, which redact, the name of the class that was given is the base's.
+    kind = next(base.__name__ for base in type(data).__mro__ if base.__module__ != __name__)
+    data = conceal(data)
+    if not isinstance(data, Mapping):
+        raise InvalidDataError(path, f"a secret is a mapping of keys to values, not {kind}")
+    if not data:
+        raise InvalidDataError(path, "a secret has at least one key")
+    for key in data:
+        check_key(key, path)
+    fault = next((f"key {key!r}: {fault}" for key, value in data.items() if (fault := _fault(value, MAX_DEPTH))), None)
+    if fault:
+        raise InvalidDataError(path, fault)
+    return protect_data(data)
+
+
+def _fault(value: object, depth: int) -> str | None:  # noqa: PLR0911  # one for each kind of value
+    """What keeps a value from being stored exactly, or None."""
+    if value is None or isinstance(value, bool | int | bytes):
+        return None
+    if isinstance(value, str):
+        return "a string with a lone surrogate" if _SURROGATE.search(value) else None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "a number that is not finite"
+    if depth == 0:
+        return f"more than {MAX_DEPTH} levels"
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) and not _SURROGATE.search(key) for key in value):
+            return "a name in it is not a string, or has a lone surrogate"
+        return next((fault for item in value.values() if (fault := _fault(item, depth - 1))), None)
+    if isinstance(value, list | tuple):
+        return next((fault for item in value if (fault := _fault(item, depth - 1))), None)
+    return f"a value of type {type(value).__name__}"
+
+
+def is_value(value: object) -> bool:
+    """Whether it is a `Value`, all the way down: what a store may answer with, exact or not."""
+    if type(value) in _AS_THEY_ARE:
+        return True
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and is_value(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(is_value, value))
+    return value is None or isinstance(value, str | bytes | int | float)

@@ -1,0 +1,215 @@
+"""A store in memory, and the reference for every other: read this before you write one.
+
+A plugin is a class with `read` and `close`, and a function with keyword-only options that opens it. Everything else in
+`MemoryStore` is there because memory can do it: leave out what your service cannot do, and nobody will be offered it.
+No method checks a path, closes twice or hides a value from a traceback: `strongroom.store.guard` does that for all.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
+from strongroom.paths import check_path
+from strongroom.secret import Secret, Value, Version, check_data, protect_data
+from strongroom.store import Health, Items, Option, VersionInfo
+
+
+@dataclass
+class _Kept:
+    """One version: its data until it is destroyed, and since when it is deleted, if it is."""
+
+    data: Mapping[str, Value] | None
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+    deleted: datetime | None = None
+
+    @property
+    def readable(self) -> bool:
+        return self.data is not None and self.deleted is None
+
+
+@dataclass
+class _History:
+    """All versions of one secret, the first one at index 0, and its labels."""
+
+    kept: list[_Kept] = field(default_factory=list)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """Secrets in this process, with every version of them, until it is closed. Safe to use from several threads."""
+
+    local: Literal[True] = True
+
+    def __init__(self) -> None:
+        self._histories: dict[str, _History] = {}
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Forgets everything."""
+        with self._lock:
+            self._histories.clear()
+
+    # --- read, list, probe --------------------------------------------------------------------------------------------
+
+    def read(self, path: str) -> Secret:
+        """The newest version. A deleted one is as absent as none, and no older one takes its place."""
+        with self._lock:
+            return self._secret(path, self._newest(path))
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        """The names directly below `prefix`, in order; a secret with others below it is both `name` and `name/`."""
+        start = f"{prefix}/" if prefix else ""
+        with self._lock:
+            below = [
+                path.removeprefix(start)
+                for path, history in self._histories.items()
+                if path.startswith(start) and history.kept[-1].readable
+            ]
+        return iter(sorted({name + slash for name, slash, _ in (path.partition("/") for path in below)}))
+
+    def probe(self) -> Health:
+        """Memory is always well; says how many secrets there are."""
+        with self._lock:
+            readable = sum(history.kept[-1].readable for history in self._histories.values())
+        return Health(ok=True, detail=f"secrets in memory: {readable:,}")
+
+    # --- write --------------------------------------------------------------------------------------------------------
+
+    def write(self, path: str, data: Mapping[str, Value]) -> int:
+        """Replaces the secret by a new version; returns its number, counted from 1."""
+        with self._lock:
+            history = self._histories.setdefault(path, _History())
+            history.kept.append(_Kept(protect_data(data)))  # a copy: what the caller does to its own is its own affair
+            return len(history.kept)
+
+    def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> int:
+        """`write`, compared and done under one lock: nobody comes in between."""
+        with self._lock:
+            history = self._histories.get(path)
+            newest = len(history.kept) if history else None
+            absent = history is None or not history.kept[-1].readable
+            if not (absent if expected is None else expected == newest):
+                raise ConflictError(path, f"version {expected} was expected, the newest is {newest}")
+            return self.write(path, data)
+
+    def delete(self, path: str) -> None:
+        """Marks the newest version as deleted."""
+        with self._lock:
+            self._kept(path, self._newest(path)).deleted = datetime.now(UTC)
+
+    # --- versions -----------------------------------------------------------------------------------------------------
+
+    def versions(self, path: str) -> Sequence[VersionInfo]:
+        """Every version that was ever written, oldest first."""
+        with self._lock:
+            return [
+                VersionInfo(
+                    number,
+                    kept.created,
+                    deleted=kept.data is not None and kept.deleted is not None,
+                    destroyed=kept.data is None,
+                    deleted_at=kept.deleted,
+                )
+                for number, kept in enumerate(self._history(path).kept, start=1)
+            ]
+
+    def read_version(self, path: str, version: Version) -> Secret:
+        """That version, when it is neither deleted nor destroyed."""
+        with self._lock:
+            return self._secret(path, version)
+
+    def kept_versions(self, path: str) -> int:
+        """Any number: none is ever dropped."""
+        with self._lock:
+            self._history(path)
+        return sys.maxsize
+
+    def undelete(self, path: str, version: Version) -> None:
+        """Makes a deleted version readable again; a destroyed one is gone."""
+        with self._lock:
+            kept = self._kept(path, version)
+            if kept.data is None:
+                raise SecretNotFoundError(path, f"version {version} is destroyed")
+            kept.deleted = None
+
+    def destroy(self, path: str, version: Version) -> None:
+        """Drops that version's data for good; its number stays taken."""
+        with self._lock:
+            self._kept(path, version).data = None
+
+    def read_metadata(self, path: str) -> Mapping[str, str]:
+        """The secret's labels."""
+        with self._lock:
+            return dict(self._history(path).labels)
+
+    def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
+        """Replaces the secret's labels. No new version comes of it."""
+        with self._lock:
+            self._history(path).labels = dict(metadata)
+
+    # --- bulk ---------------------------------------------------------------------------------------------------------
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Each path with its secret or its own error, one at a time."""
+        for path in paths:
+            try:
+                yield path, self.read(path)
+            except StoreError as error:
+                yield path, error
+
+    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Each path with its new version, one at a time."""
+        for path, data in items:
+            yield path, self.write(path, data)
+
+    # --- what the lock is held for ------------------------------------------------------------------------------------
+
+    def _history(self, path: str) -> _History:
+        if path not in self._histories:
+            raise SecretNotFoundError(path)
+        return self._histories[path]
+
+    def _kept(self, path: str, version: Version) -> _Kept:
+        kept = self._history(path).kept
+        if not isinstance(version, int) or not 1 <= version <= len(kept):
+            raise SecretNotFoundError(path, f"there is no version {version}")
+        return kept[version - 1]
+
+    def _newest(self, path: str) -> int:
+        history = self._history(path)
+        if not history.kept[-1].readable:
+            raise SecretNotFoundError(path, "its newest version is deleted")
+        return len(history.kept)
+
+    def _secret(self, path: str, version: Version) -> Secret:
+        kept = self._kept(path, version)
+        if kept.data is None or kept.deleted:
+            raise SecretNotFoundError(path, f"version {version} is {'destroyed' if kept.data is None else 'deleted'}")
+        return Secret(path, kept.data, version, kept.created, dict(self._history(path).labels))
+
+
+def open_memory(
+    *,
+    secrets: Annotated[
+        dict[str, dict[str, Any]] | None, Option(help="what it holds: path -> key -> value", secret=True)
+    ] = None,
+) -> MemoryStore:
+    """A store in memory that holds `secrets`.
+
+    This is what the entry point `memory` of the group `strongroom.stores` names: the signature is the schema of the
+    options that a configuration file may give.
+
+    Raises:
+        InvalidPathError: a path cannot name a secret.
+        InvalidDataError: a value is of a type that no secret has.
+    """
+    store = MemoryStore()
+    for path, data in (secrets or {}).items():
+        store.write(check_path(path), check_data(path, data))
+    return store

@@ -1,0 +1,59 @@
+"""The pytest plugin. pytest imports it at every start, so it imports nothing that a test may not need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from strongroom.secrets_manager import SecretsManager
+    from strongroom.testing.overrides import Ordered
+
+
+@pytest.fixture
+def strongroom_override() -> Iterator[Callable[[Mapping[str, Ordered]], SecretsManager]]:
+    """`strongroom.testing.override` until the end of the test: call it with the contents, again for other ones."""
+    from strongroom.testing.overrides import override
+
+    with ExitStack() as stack:
+
+        def use(contents: Mapping[str, Ordered]) -> SecretsManager:
+            return stack.enter_context(override(contents))
+
+        yield use
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Both sides as their `repr` has them, where one holds a secret: pytest would look for the difference in values."""
+    if not (_holds_secret(left) or _holds_secret(right)):
+        return None
+    return [f"{left!r} {op} {right!r}", "", "(the difference is not shown: one side holds a secret)"]
+
+
+def _holds_secret(value: object) -> bool:
+    """Whether the value, or a field of it in which pytest would look for the difference, is of a redacted type."""
+    from strongroom.secret import SENSITIVE
+
+    parts, seen = [value], set[int]()
+    while parts:
+        part = parts.pop()
+        if isinstance(part, SENSITIVE):
+            return True
+        if id(part) not in seen:
+            seen.add(id(part))
+            parts += [getattr(part, name, None) for name in _fields(part)]
+    return False
+
+
+def _fields(value: object) -> Iterable[str]:
+    """The fields of a dataclass, of a class of attrs, or of a named tuple."""
+    attributes = getattr(value, "__attrs_attrs__", ())
+    return (
+        *getattr(value, "__dataclass_fields__", ()),
+        *(attribute.name for attribute in attributes),
+        *(getattr(value, "_fields", ()) if isinstance(value, tuple) else ()),
+    )

@@ -1,0 +1,194 @@
+"""The contract of reading: exact values, confirmed absences, single keys, listing, bulk reads, health."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from strongroom.diff import same
+from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError, StoreError
+from strongroom.secret import Secret
+from strongroom.testing.cases import CANARY, CASES, Case
+from strongroom.testing.contract_base import PATH, Basis, Holding, Opened, fails, needs, secret_data
+
+_MANY = 2_000
+
+
+class Reading(Basis):
+    """Reads, lists and probes."""
+
+    def test_capabilities_are_the_declared_ones(self, opened: Opened) -> None:
+        """What the store declares is what Strongroom sees in it, no more and no less."""
+        assert opened().capabilities == self.capabilities
+
+    def test_declared_names_exist(self) -> None:
+        """A misspelled declaration would declare nothing."""
+        assert self.cannot_hold <= {case.name for case in CASES}
+        assert self.impossible <= {"denied", "unreachable"}
+
+    @pytest.mark.parametrize("case", CASES, ids=str)
+    def test_hard_input_survives_or_is_refused(self, opened: Opened, case: Case) -> None:
+        """A hard input comes back exactly; one that the store cannot hold is refused, and leaves nothing behind."""
+        if case.name not in self.cannot_hold:
+            read = opened({case.path: case.data}).read(case.path)
+            assert read.data.keys() == case.data.keys()
+            changed = [key for key in case.data if not same(read.data[key], case.data[key])]
+            assert not changed, f"{case.name}: {', '.join(map(repr, changed))} came back changed"
+            return
+        front = opened()
+        if "writable" in self.capabilities:
+            with fails(InvalidDataError, InvalidPathError, SecretTooLargeError):
+                front.write(case.path, case.data)
+        with fails(SecretNotFoundError, InvalidPathError):
+            front.read(case.path)
+
+    def test_secret_says_where_it_is(self, opened: Opened) -> None:
+        """A secret has the path that was asked for, all its keys, and a time with a time zone if it has one."""
+        secret = opened({PATH: secret_data(port="5432")}).read(PATH)
+        assert secret.path == PATH
+        assert set(secret.data) == {"user", "password", "port"}
+        assert secret.created is None or secret.created.tzinfo is not None
+        assert {type(part) for label in secret.metadata.items() for part in label} <= {str}
+        assert CANARY not in repr(secret)
+
+    def test_reads_are_independent(self, opened: Opened) -> None:
+        """What a caller does to the data it was given does not reach the store."""
+        front = opened({PATH: secret_data()})
+        data = front.read(PATH).data
+        assert isinstance(data, dict)
+        data.clear()
+        assert set(front.read(PATH).data) == {"user", "password"}
+
+    @pytest.mark.parametrize(
+        "path", ["other", "contract", f"{PATH}/below", f"{PATH}lication", "contract/ap", "contract/APP"]
+    )
+    def test_absent_path_is_not_found(self, opened: Opened, path: str) -> None:
+        """A path that holds nothing is a confirmed absence, however close its name is to one that does."""
+        front = opened({PATH: secret_data()})
+        with fails(SecretNotFoundError):
+            front.read(path)
+        assert set(front.read(PATH).data) == {"user", "password"}
+
+    def test_store_raises_from_the_tree_itself(self, holding: Holding) -> None:
+        """Without a front too, the absence is a `SecretNotFoundError`, for this path."""
+        store = holding({})
+        try:
+            with fails(SecretNotFoundError):
+                store.read(PATH)
+        finally:
+            store.close()
+
+    def test_closing_twice_is_harmless(self, holding: Holding) -> None:
+        """Closing gives back what the store holds, and once more nothing."""
+        store = holding({PATH: secret_data()})
+        store.close()
+        store.close()
+
+    def test_threads_get_their_own_answers(self, opened: Opened) -> None:
+        """Eight threads read eight secrets at once, and nobody gets another's."""
+        contents = {f"contract/thread-{number}": secret_data(number=str(number)) for number in range(8)}
+        front = opened(contents)
+
+        def read(path: str) -> list[bool]:
+            return [front.read(path).data["number"] == contents[path]["number"] for _ in range(25)]
+
+        with ThreadPoolExecutor(len(contents)) as pool:
+            assert all(all(right) for right in pool.map(read, contents))
+
+    # --- single keys --------------------------------------------------------------------------------------------------
+
+    @needs("keyed")
+    def test_single_key_agrees_with_the_whole(self, opened: Opened) -> None:
+        """A single key is what the whole secret has under it."""
+        front = opened({PATH: secret_data(port="5432")})
+        for key, value in front.read(PATH).data.items():
+            assert same(front.read_key(PATH, key), value)
+
+    @needs("keyed")
+    def test_absent_single_key_names_what_was_looked_for(self, opened: Opened) -> None:
+        """An absent key is a confirmed absence, and the reason says what was looked for."""
+        front = opened({PATH: secret_data()})
+        for path in (PATH, "contract/absent"):
+            with fails(SecretNotFoundError) as caught:
+                front.read_key(path, "absent")
+            assert caught.value.reason
+
+    # --- listing ------------------------------------------------------------------------------------------------------
+
+    @needs("listable")
+    def test_list_names_what_is_directly_below(self, opened: Opened) -> None:
+        """Names and folders directly below the prefix, each once; `walk` finds every secret."""
+        contents = {
+            path: secret_data()
+            for path in ("top", "contract/one", "contract/two", "contract/sub/a", "contract/sub/b/c")
+        }
+        front = opened({**contents, "contractor": secret_data()})
+        assert sorted(front.list_entries("")) == ["contract/", "contractor", "top"]
+        assert sorted(front.list_entries("contract")) == ["one", "sub/", "two"]
+        assert sorted(front.list_entries("contract/")) == ["one", "sub/", "two"]
+        assert sorted(front.list_entries("contract/sub")) == ["a", "b/"]
+        assert sorted(front.walk()) == sorted([*contents, "contractor"])
+
+    @needs("listable")
+    def test_walk_stays_below_its_folder(self, opened: Opened) -> None:
+        """What only begins as the folder does is not below it, for `walk` and for `walk_labels`."""
+        below = ["contract/sub/a", "contract/sub/b/c"]
+        front = opened(dict.fromkeys([*below, "contract/subway", "contract/sub-2/x", "contract/su"], secret_data()))
+        assert sorted(front.walk("contract/sub")) == below
+        assert sorted(path for path, _ in front.walk_labels("contract/sub")) == below
+
+    @needs("listable")
+    def test_nothing_below_lists_nothing(self, opened: Opened) -> None:
+        """A prefix with nothing below it gives nothing, be it absent, a secret, or the top of an empty store."""
+        front = opened({PATH: secret_data()})
+        assert list(front.list_entries(PATH)) == []
+        assert list(front.list_entries("absent/folder")) == []
+        assert list(front.list_entries("contract/ap")) == []
+        assert list(front.walk(PATH)) == []
+        assert list(front.walk("contract/ap")) == []
+
+    @needs("listable")
+    def test_empty_store_lists_nothing(self, opened: Opened) -> None:
+        """An empty store gives nothing."""
+        assert list(opened().list_entries("")) == []
+
+    @needs("listable")
+    @pytest.mark.parametrize("more", [0, 1])
+    def test_list_is_complete_at_a_page_boundary(self, opened: Opened, more: int) -> None:
+        """A folder that fills a page exactly, or by one too many, is listed whole."""
+        names = {f"name-{number:05}" for number in range(self.page_size + more)}
+        entries = list(opened({f"contract/{name}": {"key": "v"} for name in names}).list_entries("contract"))
+        assert len(entries) == len(names)
+        assert set(entries) == names
+
+    # --- bulk, health -------------------------------------------------------------------------------------------------
+
+    def test_many_reads_have_their_own_outcomes(self, opened: Opened) -> None:
+        """Each path of a bulk read comes once, with its secret or its own error, over a page boundary too."""
+        contents = {f"contract/{number:05}": {"key": str(number)} for number in range(self.page_size + 1)}
+        outcomes = list(opened(contents).read_many([*contents, "contract/absent"]))
+        found = {path: outcome.data["key"] for path, outcome in outcomes if isinstance(outcome, Secret)}
+        errors = {path: type(outcome) for path, outcome in outcomes if isinstance(outcome, StoreError)}
+        assert len(outcomes) == len(contents) + 1
+        assert found == {path: data["key"] for path, data in contents.items()}
+        assert errors == {"contract/absent": SecretNotFoundError}
+
+    def test_many_reads_take_bounded_memory(self, opened: Opened) -> None:
+        """The first outcome comes before the last path is asked for."""
+        asked = 0
+
+        def paths() -> Iterator[str]:
+            nonlocal asked
+            for asked in range(1, _MANY + 1):
+                yield f"contract/absent-{asked}"
+
+        next(opened({PATH: secret_data()}).read_many(paths()))
+        assert asked < _MANY
+
+    def test_open_store_is_well(self, opened: Opened) -> None:
+        """An open store says that it is well, and shows no value."""
+        health = opened({PATH: secret_data()}).probe()
+        assert health.ok
+        assert CANARY not in repr(health)

@@ -1,0 +1,178 @@
+"""The contract of versions: what was overwritten or deleted, and the labels of a secret."""
+
+from __future__ import annotations
+
+from strongroom.errors import SecretNotFoundError
+from strongroom.testing.contract_base import PATH, Basis, Opened, fails, holds, needs, secret_data
+
+_TRIED = 12
+
+
+class History(Basis):
+    """Keeps, undeletes and destroys versions."""
+
+    @needs("versioned")
+    def test_versions_are_kept_oldest_first(self, opened: Opened) -> None:
+        """What was overwritten stays readable under its version; `read` gives the newest."""
+        front = opened({PATH: secret_data(own="0")})
+        front.write(PATH, secret_data(own="1"))
+        versions = front.versions(PATH)
+        assert [front.read_version(PATH, info.version).data["own"] for info in versions] == ["0", "1"]
+        assert front.read(PATH).version == versions[-1].version
+        assert not any(info.deleted or info.destroyed for info in versions)
+        assert all(info.created is None or info.created.tzinfo is not None for info in versions)
+
+    @needs("versioned")
+    def test_unknown_versions_are_not_found(self, opened: Opened) -> None:
+        """A version that was never there, and every version of a path that was never there, are absences."""
+        front = opened({PATH: secret_data()})
+        version = front.versions(PATH)[0].version
+        unknown = version + 1_000 if isinstance(version, int) else "0" * 32
+        for operation in (front.read_version, front.undelete, front.destroy):
+            for path, absent in ((PATH, unknown), ("contract/absent", unknown), ("contract/absent", version)):
+                with fails(SecretNotFoundError):
+                    operation(path, absent)
+        with fails(SecretNotFoundError):
+            front.versions("contract/absent")
+        assert len(front.versions(PATH)) == 1
+
+    @needs("versioned")
+    def test_as_many_versions_stay_as_it_says(self, opened: Opened) -> None:
+        """A dozen at the most are tried. Of a path that was never there it says nothing."""
+        front = opened({PATH: secret_data(own="0")})
+        oldest, kept = front.read(PATH).version, front.kept_versions(PATH)
+        assert oldest is not None
+        for number in range(1, min(kept, _TRIED)):
+            front.write(PATH, secret_data(own=str(number)))
+        assert front.read_version(PATH, oldest).data["own"] == "0"
+        with fails(SecretNotFoundError):
+            front.kept_versions("contract/absent")
+
+    @needs("versioned", unless="final_deletes")
+    def test_deleted_version_can_be_undeleted(self, opened: Opened) -> None:
+        """A deleted newest version is an absence, and no older one takes its place, until it is undeleted."""
+        front = opened({PATH: secret_data(own="0")})
+        front.write(PATH, secret_data(own="1"))
+        front.delete(PATH)
+        newest = front.versions(PATH)[-1]
+        assert newest.deleted
+        with fails(SecretNotFoundError):
+            front.read(PATH)
+        with fails(SecretNotFoundError):
+            front.read_version(PATH, newest.version)
+        front.undelete(PATH, newest.version)
+        holds(front, "1", newest.version)
+        front.undelete(PATH, newest.version)
+        holds(front, "1", newest.version)
+        assert not any(info.deleted for info in front.versions(PATH))
+
+    @needs("versioned", unless="final_deletes")
+    def test_history_names_what_is_deleted(self, opened: Opened) -> None:
+        """A deleted version stays in the history, and stays deleted, when the secret is written again."""
+        front = opened({PATH: secret_data(own="0")})
+        front.delete(PATH)
+        front.write(PATH, secret_data(own="1"))
+        oldest, newest = front.versions(PATH)
+        assert (oldest.deleted, newest.deleted) == (True, False)
+        assert oldest.deleted_at is None or oldest.deleted_at.tzinfo is not None
+        front.undelete(PATH, oldest.version)
+        assert front.read_version(PATH, oldest.version).data["own"] == "0"
+        holds(front, "1", newest.version)
+
+    @needs("versioned")
+    def test_destroyed_version_is_gone(self, opened: Opened) -> None:
+        """A destroyed version cannot be read, and the others are as they were."""
+        front = opened({PATH: secret_data(own="0")})
+        front.write(PATH, secret_data(own="1"))
+        oldest, newest = (info.version for info in front.versions(PATH))
+        front.destroy(PATH, oldest)
+        with fails(SecretNotFoundError):
+            front.read_version(PATH, oldest)
+        assert all(info.destroyed for info in front.versions(PATH) if info.version == oldest)
+        holds(front, "1", newest)
+        front.destroy(PATH, oldest)
+        with fails(SecretNotFoundError):
+            front.undelete(PATH, oldest)
+        with fails(SecretNotFoundError):
+            front.read_version(PATH, oldest)
+        assert not any(info.deleted for info in front.versions(PATH))
+
+    @needs("versioned", unless="final_deletes")
+    def test_destroyed_newest_version_leaves_nothing_to_read(self, opened: Opened) -> None:
+        """No older version takes the place of a destroyed one, deleted before or not, and no later one its name."""
+        front = opened({PATH: secret_data(own="0")})
+        front.write(PATH, secret_data(own="1"))
+        oldest, newest = (info.version for info in front.versions(PATH))
+        front.delete(PATH)
+        front.destroy(PATH, newest)
+        with fails(SecretNotFoundError):
+            front.read(PATH)
+        front.write(PATH, secret_data(own="2"))
+        version = front.read(PATH).version
+        assert version not in {oldest, newest}
+        holds(front, "2", version)
+
+    @needs("versioned")
+    def test_labels_are_replaced_and_nothing_else(self, opened: Opened) -> None:
+        """Labels are replaced whole, make no new version, and stay with the secret when it is written."""
+        front = opened({PATH: secret_data(own="0")})
+        version = front.read(PATH).version
+        assert dict(front.read_metadata(PATH)) == {}
+        front.write_metadata(PATH, {"owner": "billing", "tier": "1"})
+        front.write_metadata(PATH, {"owner": "payments"})
+        assert dict(front.read_metadata(PATH)) == {"owner": "payments"}
+        holds(front, "0", version)
+        front.write(PATH, secret_data(own="1"))
+        assert dict(front.read_metadata(PATH)) == {"owner": "payments"}
+        front.write_metadata(PATH, {})
+        assert dict(front.read_metadata(PATH)) == {}
+
+    @needs("versioned")
+    def test_labels_come_with_the_secret_or_with_the_list(self, opened: Opened) -> None:
+        """A migration finds them without asking for each secret. The list with labels names what the list names."""
+        front = opened({PATH: secret_data(), "contract/other": secret_data()})
+        front.write_metadata(PATH, {"owner": "billing"})
+        listed = dict(front.walk_labels()) if front.listable else {PATH: {}}
+        assert not front.listable or sorted(listed) == sorted(front.walk())
+        assert {**front.read(PATH).metadata, **listed[PATH]}["owner"] == "billing"
+
+    @needs("versioned", unless="final_deletes")
+    def test_labels_belong_to_a_secret(self, opened: Opened) -> None:
+        """They stay when it is deleted; where there never was one there are none, and labels make none."""
+        front = opened({PATH: secret_data()})
+        front.write_metadata(PATH, {"owner": "billing"})
+        front.delete(PATH)
+        assert dict(front.read_metadata(PATH)) == {"owner": "billing"}
+        with fails(SecretNotFoundError):
+            front.read(PATH)
+        with fails(SecretNotFoundError):
+            front.write_metadata("contract/absent", {"owner": "nobody"})
+        for absent in (front.read_metadata, front.versions, front.read):
+            with fails(SecretNotFoundError):
+                absent("contract/absent")
+
+    @needs("final_deletes")
+    def test_final_delete_takes_everything_along(self, opened: Opened) -> None:
+        """All versions and all labels: there is nothing to undelete, and what is written then begins anew."""
+        front = opened({PATH: secret_data(own="0")})
+        front.write(PATH, secret_data(own="1"))
+        front.write_metadata(PATH, {"owner": "billing"})
+        known = [info.version for info in front.versions(PATH)]
+        front.undelete(PATH, known[-1])
+        holds(front, "1", known[-1])
+        front.delete(PATH)
+        for path in (PATH, "contract/absent"):
+            for absent in (front.read, front.versions, front.read_metadata):
+                with fails(SecretNotFoundError):
+                    absent(path)
+            with fails(SecretNotFoundError):
+                front.write_metadata(path, {"owner": "nobody"})
+            for version in known:
+                for operation in (front.read_version, front.undelete, front.destroy):
+                    with fails(SecretNotFoundError):
+                        operation(path, version)
+        front.write(PATH, secret_data(own="2"))
+        [info] = front.versions(PATH)
+        assert not info.deleted
+        holds(front, "2", info.version)
+        assert dict(front.read_metadata(PATH)) == {}

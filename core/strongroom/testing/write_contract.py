@@ -1,0 +1,172 @@
+"""The contract of writing: whole replacement, siblings left alone, deletion, bulk writes, check-and-set."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from strongroom.diff import same
+from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
+from strongroom.secret import Version
+from strongroom.testing.contract_base import PATH, Basis, Opened, fails, holds, needs, secret_data
+
+_NEIGHBOURS = ("contract/apple", "contract/ap", "contract/other", "contract")
+
+
+class Writing(Basis):
+    """Writes, deletes and compares."""
+
+    @needs("writable")
+    def test_write_replaces_the_whole_secret(self, opened: Opened) -> None:
+        """After a write the secret is what was written: its old keys are gone, and none of the new ones is missing."""
+        front = opened({PATH: secret_data(port="1", name="first")})
+        version = front.write(PATH, secret_data(port="2", host="second"))
+        read = front.read(PATH)
+        assert same(read.data, secret_data(port="2", host="second"))
+        assert version is None or read.version == version
+
+    @needs("writable")
+    def test_write_leaves_siblings_alone(self, opened: Opened) -> None:
+        """Writing and deleting one secret changes none beside or above it."""
+        front = opened({path: secret_data(own=path) for path in (*_NEIGHBOURS, PATH)})
+        front.write(PATH, secret_data(own="new"))
+        assert [front.read(path).data["own"] for path in _NEIGHBOURS] == list(_NEIGHBOURS)
+        front.delete(PATH)
+        assert [front.read(path).data["own"] for path in _NEIGHBOURS] == list(_NEIGHBOURS)
+
+    @needs("writable")
+    def test_secret_above_others_is_a_secret_of_its_own(self, opened: Opened) -> None:
+        """A secret and the secrets below it do not touch one another, and both are listed."""
+        front = opened({PATH: secret_data(own="above"), f"{PATH}/below": secret_data(own="below")})
+        if "listable" in self.capabilities:
+            assert sorted(front.list_entries("contract")) == ["app", "app/"]
+        front.delete(PATH)
+        assert front.read(f"{PATH}/below").data["own"] == "below"
+        with fails(SecretNotFoundError):
+            front.read(PATH)
+
+    @needs("writable")
+    def test_write_copies(self, opened: Opened) -> None:
+        """What the caller does to its data after a write does not reach the store."""
+        front = opened()
+        inner: list[str] = ["one"]
+        data = secret_data(port="1")
+        front.write(PATH, data if "nested" in self.cannot_hold else {**data, "inner": inner})
+        data.clear()
+        inner.append("two")
+        read = front.read(PATH).data
+        assert read["port"] == "1"
+        assert same(read.get("inner", ["one"]), ["one"])
+
+    @needs("writable")
+    def test_delete_makes_absent(self, opened: Opened) -> None:
+        """A deleted secret is a confirmed absence, and can be written again, with none of its old keys."""
+        front = opened({PATH: secret_data(old="key")})
+        front.delete(PATH)
+        with fails(SecretNotFoundError):
+            front.read(PATH)
+        front.write(PATH, secret_data())
+        assert same(front.read(PATH).data, secret_data())
+
+    @needs("writable")
+    def test_deleting_what_is_absent_is_not_found(self, opened: Opened) -> None:
+        """There is nothing to delete where nothing was written, and nothing twice."""
+        front = opened({PATH: secret_data()})
+        with fails(SecretNotFoundError):
+            front.delete("contract/absent")
+        front.delete(PATH)
+        with fails(SecretNotFoundError):
+            front.delete(PATH)
+
+    @needs("writable")
+    def test_write_is_seen_at_once(self, opened: Opened) -> None:
+        """A write that returned is what the next read gives, and every thread sees a whole secret."""
+        front = opened({PATH: secret_data(turn="0", copy="0")})
+
+        def read() -> bool:
+            data = front.read(PATH).data
+            return data["turn"] == data["copy"]
+
+        with ThreadPoolExecutor(4) as pool:
+            reads = []
+            for turn in map(str, range(1, 26)):
+                reads += [pool.submit(read) for _ in range(4)]
+                front.write(PATH, secret_data(turn=turn, copy=turn))
+                assert front.read(PATH).data["turn"] == turn
+            assert all(future.result() for future in reads)
+
+    @needs("writable")
+    def test_many_writes_have_their_own_outcomes(self, opened: Opened) -> None:
+        """Each item of a bulk write comes once with its version, and the store then holds all of them."""
+        front = opened()
+        items = {f"contract/{number:05}": secret_data(number=str(number)) for number in range(self.page_size + 1)}
+        outcomes = list(front.write_many(items.items()))
+        assert sorted(path for path, _ in outcomes) == sorted(items)
+        for path, outcome in outcomes:
+            assert not isinstance(outcome, StoreError)
+            read = front.read(path)
+            assert same(read.data, items[path])
+            assert outcome is None or read.version == outcome
+
+    # --- check-and-set ------------------------------------------------------------------------------------------------
+
+    @needs("checked")
+    def test_checked_write_expecting_none_creates(self, opened: Opened) -> None:
+        """Expecting none writes where there is none, and once only."""
+        front = opened()
+        version = front.write_if(PATH, secret_data(own="first"), None)
+        assert version is not None
+        with fails(ConflictError):
+            front.write_if(PATH, secret_data(own="second"), None)
+        holds(front, "first", version)
+
+    @needs("checked")
+    def test_checked_write_replaces_the_expected_version(self, opened: Opened) -> None:
+        """The newest version is replaced, whole; an older one is a conflict, and nothing is written."""
+        front = opened({PATH: secret_data(own="first", old="key")})
+        first = front.read(PATH).version
+        assert first is not None
+        second = front.write_if(PATH, secret_data(own="second"), first)
+        assert "old" not in front.read(PATH).data
+        for stale in (first, None):
+            with fails(ConflictError):
+                front.write_if(PATH, secret_data(own="third"), stale)
+        holds(front, "second", second)
+
+    @needs("checked")
+    def test_checked_write_expecting_a_version_of_nothing_is_a_conflict(self, opened: Opened) -> None:
+        """Where there is no secret no version can be the newest, and none is made."""
+        front = opened({PATH: secret_data()})
+        with fails(ConflictError):
+            front.write_if("contract/absent", secret_data(), front.read(PATH).version)
+        with fails(SecretNotFoundError):
+            front.read("contract/absent")
+
+    @needs("checked")
+    def test_checked_write_after_a_delete_expects_none(self, opened: Opened) -> None:
+        """A deleted secret is none; a version that an older caller saw, before it was replaced, is a conflict."""
+        front = opened({PATH: secret_data(own="first")})
+        first = front.read(PATH).version
+        front.write(PATH, secret_data(own="second"))
+        front.delete(PATH)
+        with fails(ConflictError):
+            front.write_if(PATH, secret_data(own="third"), first)
+        version = front.write_if(PATH, secret_data(own="fourth"), None)
+        holds(front, "fourth", version)
+
+    @needs("checked")
+    def test_one_of_many_checked_writes_wins(self, opened: Opened) -> None:
+        """Eight writers expect the same version: one writes it, seven are told of the conflict."""
+        front = opened({PATH: secret_data(own="first")})
+        expected = front.read(PATH).version
+
+        def attempt(writer: int) -> Version | None:
+            try:
+                return front.write_if(PATH, secret_data(own=str(writer)), expected)
+            except ConflictError:
+                return None
+
+        with ThreadPoolExecutor(8) as pool:
+            versions = list(pool.map(attempt, range(8)))
+        winners = [writer for writer, version in enumerate(versions) if version is not None]
+        assert len(winners) == 1
+        holds(front, str(winners[0]), versions[winners[0]])

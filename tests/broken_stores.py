@@ -1,0 +1,909 @@
+"""Stores that are wrong on purpose, each with its own contract, and the test of the contract that must catch it."""
+
+import logging
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from typing import ClassVar
+
+import pytest
+
+from strongroom.errors import (
+    ConflictError,
+    InvalidDataError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreUnavailableError,
+)
+from strongroom.secret import Secret, SensitiveDict
+from strongroom.store import Health, remaining
+from strongroom.store.memory import MemoryStore
+from strongroom.testing import StoreContract
+
+MEMORY = frozenset({"listable", "writable", "checked", "versioned", "bulk", "probed", "local"})
+
+
+class Wrong(StoreContract):
+    """A wrong `Store`, `caught_by` the test that must fail, which then says `caught_with`."""
+
+    capabilities = MEMORY
+    impossible = frozenset({"denied", "unreachable"})
+    caught_by: ClassVar[str]
+    caught_with: ClassVar[str]
+    Store: ClassVar[Callable[[], MemoryStore]]
+
+    @pytest.fixture
+    def store(self):
+        return type(self).Store()
+
+
+# --- absence ----------------------------------------------------------------------------------------------------------
+
+
+class EmptyForAbsent(Wrong):
+    caught_by = "test_absent_path_is_not_found"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            try:
+                return super().read(path)
+            except SecretNotFoundError:
+                return Secret(path, {})
+
+
+class KeyErrorForAbsent(Wrong):
+    caught_by = "test_absent_path_is_not_found"
+    caught_with = "it raised KeyError"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            try:
+                return super().read(path)
+            except SecretNotFoundError:
+                raise KeyError(path) from None
+
+
+class IgnoresCase(Wrong):
+    caught_by = "test_absent_path_is_not_found"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            held = next((held for held in self._histories if held.lower() == path.lower()), path)
+            return replace(super().read(held), path=path)
+
+
+class FolderForSecret(Wrong):
+    caught_by = "test_absent_path_is_not_found"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            below = dict.fromkeys(self.list_entries(path), "")
+            return Secret(path, below) if below else super().read(path)
+
+
+class OldVersionForDeleted(Wrong):
+    caught_by = "test_deleted_version_can_be_undeleted"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            kept = self._history(path).kept
+            newest = [number for number, one in enumerate(kept, start=1) if one.readable]
+            return self._secret(path, newest[-1] if newest else len(kept))
+
+
+class DeletesTwice(Wrong):
+    caught_by = "test_deleting_what_is_absent_is_not_found"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def delete(self, path):
+            if path in self._histories:
+                self._histories[path].kept[-1].deleted = True
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+class _Changes(MemoryStore):
+    """Writes something else than it is given."""
+
+    def changed(self, value):
+        raise NotImplementedError
+
+    def write(self, path, data):
+        return super().write(path, {key: self.changed(value) for key, value in data.items()})
+
+
+class TextForNumbers(Wrong):
+    caught_by = "test_hard_input_survives_or_is_refused[numbers]"
+    caught_with = "came back changed"
+
+    class Store(_Changes):
+        def changed(self, value):
+            return str(value) if isinstance(value, int | float) else value
+
+
+class NumbersForBooleans(Wrong):
+    caught_by = "test_hard_input_survives_or_is_refused[booleans]"
+    caught_with = "came back changed"
+
+    class Store(_Changes):
+        def changed(self, value):
+            return int(value) if isinstance(value, bool) else value
+
+
+class StripsText(Wrong):
+    caught_by = "test_hard_input_survives_or_is_refused[blank]"
+    caught_with = "came back changed"
+
+    class Store(_Changes):
+        def changed(self, value):
+            return value.strip() if isinstance(value, str) else value
+
+
+class NormalisesUnicode(Wrong):
+    caught_by = "test_hard_input_survives_or_is_refused[unicode]"
+    caught_with = "'key4' came back changed"
+
+    class Store(_Changes):
+        def changed(self, value):
+            return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
+
+
+class EndsAtNul(Wrong):
+    caught_by = "test_hard_input_survives_or_is_refused[nul]"
+    caught_with = "came back changed"
+
+    class Store(_Changes):
+        def changed(self, value):
+            return value.partition("\x00")[0] if isinstance(value, str) else value
+
+
+class FloatsForLargeIntegers(Wrong):
+    caught_by = "test_hard_input_survives_or_is_refused[large integers]"
+    caught_with = "came back changed"
+
+    class Store(_Changes):
+        def changed(self, value):
+            return int(float(value)) if type(value) is int else value
+
+
+class DropsEmptyValues(Wrong):
+    caught_by = "test_hard_input_survives_or_is_refused[empty]"
+    caught_with = "Extra items in the right set"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            return super().write(path, {key: value for key, value in data.items() if value != ""})
+
+
+class RefusesAndWritesAnyway(Wrong):
+    caught_by = "test_hard_input_survives_or_is_refused[nul]"
+    caught_with = "DID NOT RAISE"
+    cannot_hold = frozenset({"nul"})
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            version = super().write(path, data)
+            if any(isinstance(value, str) and "\x00" in value for value in data.values()):
+                raise InvalidDataError(path, "there is a NUL in it")
+            return version
+
+
+class SharesItsData(Wrong):
+    caught_by = "test_reads_are_independent"
+    caught_with = "assert set() =="
+
+    class Store(MemoryStore):
+        def __init__(self):
+            super().__init__()
+            self.secrets = {}
+
+        def read(self, path):
+            return self.secrets.setdefault(path, super().read(path))
+
+
+# --- writes -----------------------------------------------------------------------------------------------------------
+
+
+class DropsSiblingKeys(Wrong):
+    caught_by = "test_write_replaces_the_whole_secret"
+    caught_with = "False = same("
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            try:
+                before = self.read(path).data
+            except SecretNotFoundError:
+                before = {}
+            return super().write(path, {key: value for key, value in data.items() if before.get(key) != value})
+
+
+class KeepsOldKeys(Wrong):
+    caught_by = "test_write_replaces_the_whole_secret"
+    caught_with = "False = same("
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            try:
+                return super().write(path, {**self.read(path).data, **data})
+            except SecretNotFoundError:
+                return super().write(path, data)
+
+
+class WritesLater(Wrong):
+    caught_by = "test_write_is_seen_at_once"
+    caught_with = "== '1'"
+
+    class Store(MemoryStore):
+        def __init__(self):
+            super().__init__()
+            self.pending = None
+
+        def write(self, path, data):
+            pending, self.pending = self.pending, (path, SensitiveDict(data))
+            return super().write(*pending) + 1 if pending else super().write(path, data)
+
+
+class WritesTheNeighbour(Wrong):
+    caught_by = "test_write_leaves_siblings_alone"
+    caught_with = "At index 0 diff"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            for held in self._histories:
+                if held.startswith(path) and held != path:
+                    super().write(held, data)
+            return super().write(path, data)
+
+
+class DeletesWhatIsBelow(Wrong):
+    caught_by = "test_secret_above_others_is_a_secret_of_its_own"
+    caught_with = "Secret not found: contract/app/below"
+
+    class Store(MemoryStore):
+        def delete(self, path):
+            super().delete(path)
+            for held in self._histories:
+                if held.startswith(f"{path}/"):
+                    super().delete(held)
+
+
+class IgnoresWhatIsExpected(Wrong):
+    caught_by = "test_checked_write_replaces_the_expected_version"
+    caught_with = "DID NOT RAISE ConflictError"
+
+    class Store(MemoryStore):
+        def write_if(self, path, data, expected):
+            return self.write(path, data)
+
+
+class ComparesThenWrites(Wrong):
+    """All eight writers compare before any of them writes."""
+
+    caught_by = "test_one_of_many_checked_writes_wins"
+    caught_with = "assert 8 == 1"
+
+    class Store(MemoryStore):
+        def __init__(self):
+            super().__init__()
+            self.compared = threading.Barrier(8)
+
+        def write_if(self, path, data, expected):
+            if self.read(path).version != expected:
+                raise ConflictError(path)
+            self.compared.wait(10)
+            return self.write(path, data)
+
+
+class WritesBeforeTheConflict(Wrong):
+    caught_by = "test_checked_write_expecting_a_version_of_nothing_is_a_conflict"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def write_if(self, path, data, expected):
+            if path not in self._histories and expected is not None:
+                self.write(path, data)
+                raise ConflictError(path)
+            return super().write_if(path, data, expected)
+
+
+# --- lists, bulk, versions --------------------------------------------------------------------------------------------
+
+
+class ListsOnePage(Wrong):
+    caught_by = "test_list_is_complete_at_a_page_boundary[1]"
+    caught_with = "assert 100 == 101"
+
+    class Store(MemoryStore):
+        def list_entries(self, prefix):
+            return islice(super().list_entries(prefix), 100)
+
+
+class ListsByTheStartOfTheName(Wrong):
+    caught_by = "test_nothing_below_lists_nothing"
+    caught_with = "assert [''] == []"
+
+    class Store(MemoryStore):
+        def list_entries(self, prefix):
+            names = [path.removeprefix(prefix) for path in self._histories if path.startswith(prefix)]
+            return iter({name.partition("/")[0] for name in names})
+
+
+class WalksByTheStartOfTheName(Wrong):
+    caught_by = "test_walk_stays_below_its_folder"
+    caught_with = "contract/sub-2/x"
+
+    class Store(MemoryStore):
+        def walk(self, prefix):
+            return (path for path in self._histories if path.startswith(prefix))
+
+
+class WalksToTheFolderItself(Wrong):
+    caught_by = "test_nothing_below_lists_nothing"
+    caught_with = "assert ['contract/app'] == []"
+
+    class Store(MemoryStore):
+        def walk(self, prefix):
+            return (path for path in self._histories if f"{path}/".startswith(f"{prefix}/"))
+
+
+class WalksLabelsByTheStartOfTheName(Wrong):
+    caught_by = "test_walk_stays_below_its_folder"
+    caught_with = "contract/sub-2/x"
+
+    class Store(MemoryStore):
+        def walk_labels(self, prefix):
+            return ((path, {}) for path in self._histories if path.startswith(prefix))
+
+
+class ListsTwice(Wrong):
+    caught_by = "test_list_names_what_is_directly_below"
+    caught_with = "'contract/' != 'contractor'"
+
+    class Store(MemoryStore):
+        def list_entries(self, prefix):
+            entries = list(super().list_entries(prefix))
+            return iter([*entries, *(entry for entry in entries if entry.endswith("/"))])
+
+
+class LeavesAbsentOut(Wrong):
+    caught_by = "test_many_reads_have_their_own_outcomes"
+    caught_with = "{'contract/absent': <class 'strongroom.errors.StoreError'>}"
+
+    class Store(MemoryStore):
+        def read_many(self, paths):
+            return (outcome for outcome in super().read_many(paths) if isinstance(outcome[1], Secret))
+
+
+class ReadsEverythingFirst(Wrong):
+    caught_by = "test_many_reads_take_bounded_memory"
+    caught_with = "assert 2000 < 2000"
+
+    class Store(MemoryStore):
+        def read_many(self, paths):
+            return iter(list(super().read_many(paths)))
+
+
+class LosesTheLastOfTheBatch(Wrong):
+    caught_by = "test_many_writes_have_their_own_outcomes"
+    caught_with = "Secret not found: contract/00100"
+
+    class Store(MemoryStore):
+        def write_many(self, items):
+            for number, (path, data) in enumerate(items):
+                yield path, self.write(path, data) if number < 100 else 1
+
+
+class ComparesOneOfMany(Wrong):
+    caught_by = "test_many_checked_writes_have_their_own_outcomes"
+    caught_with = "At index 0 diff: <class 'int'>"
+
+    class Store(MemoryStore):
+        def write_many_if(self, items):
+            for number, (path, data, expected) in enumerate(items):
+                yield path, self.write_if(path, data, expected) if number == 0 else self.write(path, data)
+
+
+class RefusesBeforehandOnly(Wrong):
+    caught_by = "test_vetting_writes_nothing_and_refuses_what_a_write_refuses"
+    caught_with = "DID NOT RAISE InvalidDataError"
+
+    class Store(MemoryStore):
+        def vet(self, path, data):
+            if "" in data.values():
+                raise InvalidDataError(path, "an empty value")
+
+
+class VetsByWriting(Wrong):
+    caught_by = "test_vetting_writes_nothing_and_refuses_what_a_write_refuses"
+    caught_with = "DID NOT RAISE any of (SecretNotFoundError, InvalidPathError)"
+
+    class Store(MemoryStore):
+        def vet(self, path, data):
+            self.write(path, data)
+
+
+class RefusesLabelsBeforehandOnly(Wrong):
+    caught_by = "test_vetting_labels_writes_none_and_refuses_what_a_write_refuses"
+    caught_with = "DID NOT RAISE InvalidDataError"
+
+    class Store(MemoryStore):
+        def vet_labels(self, path, labels):
+            if "" in labels.values():
+                raise InvalidDataError(path, "an empty label")
+
+
+class KeepsTheForm(Wrong):
+    caught_by = "test_secret_written_in_a_form_is_the_same_secret"
+    caught_with = "strongroom:form"
+
+    class Store(MemoryStore):
+        def write_formed(self, path, data, form):
+            version = self.write(path, data)
+            self.write_metadata(path, form)
+            return version
+
+
+class WritesAnotherForm(Wrong):
+    caught_by = "test_secret_written_in_a_form_is_the_same_secret"
+    caught_with = "assert {}"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            version = super().write(path, data)
+            self.forms = {path: {"strongroom:form": "text"} if len(data) == 1 else {}}
+            return version
+
+        def write_formed(self, path, data, form):
+            version = self.write(path, data)
+            self.forms = {}
+            return version
+
+        def read(self, path):
+            secret = super().read(path)
+            return replace(secret, metadata={**secret.metadata, **self.forms.get(path, {})})
+
+
+class NewestForEveryVersion(Wrong):
+    caught_by = "test_versions_are_kept_oldest_first"
+    caught_with = "it raised LookupError"
+
+    class Store(MemoryStore):
+        def read_version(self, path, version):
+            return self.read(path)
+
+
+class NewestUnderAnotherName(Wrong):
+    caught_by = "test_versions_are_kept_oldest_first"
+    caught_with = "At index 0 diff"
+
+    class Store(MemoryStore):
+        def read_version(self, path, version):
+            return replace(self.read(path), version=version)
+
+
+class KeepsFewerThanItSays(Wrong):
+    caught_by = "test_as_many_versions_stay_as_it_says"
+    caught_with = "version 1 is destroyed"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            version = super().write(path, data)
+            if version > 10:
+                self.destroy(path, version - 10)
+            return version
+
+
+class DestroysNothing(Wrong):
+    caught_by = "test_destroyed_version_is_gone"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def destroy(self, path, version):
+            pass
+
+
+class AddsLabels(Wrong):
+    caught_by = "test_labels_are_replaced_and_nothing_else"
+    caught_with = "== {'owner': 'payments'}"
+
+    class Store(MemoryStore):
+        def write_metadata(self, path, metadata):
+            super().write_metadata(path, {**self.read_metadata(path), **metadata})
+
+
+class NewestFirst(Wrong):
+    caught_by = "test_versions_are_kept_oldest_first"
+    caught_with = "At index 0 diff"
+
+    class Store(MemoryStore):
+        def versions(self, path):
+            return super().versions(path)[::-1]
+
+
+class UndeletesWhatIsAbsent(Wrong):
+    """As the server of a KV version 2 engine does."""
+
+    caught_by = "test_unknown_versions_are_not_found"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def undelete(self, path, version):
+            with suppress(SecretNotFoundError):
+                super().undelete(path, version)
+
+
+class DestroysWhatIsAbsent(Wrong):
+    caught_by = "test_unknown_versions_are_not_found"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def destroy(self, path, version):
+            with suppress(SecretNotFoundError):
+                super().destroy(path, version)
+
+
+class UndeletesOnce(Wrong):
+    caught_by = "test_deleted_version_can_be_undeleted"
+    caught_with = "it is not deleted"
+
+    class Store(MemoryStore):
+        def undelete(self, path, version):
+            if self._kept(path, version).readable:
+                raise ConflictError(path, "it is not deleted")
+            super().undelete(path, version)
+
+
+class NamesOnlyWhatIsReadable(Wrong):
+    caught_by = "test_history_names_what_is_deleted"
+    caught_with = "not enough values to unpack"
+
+    class Store(MemoryStore):
+        def versions(self, path):
+            return [info for info in super().versions(path) if not (info.deleted or info.destroyed)]
+
+
+class WritingUndeletes(Wrong):
+    caught_by = "test_history_names_what_is_deleted"
+    caught_with = "(False, False) == (True, False)"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            for info in super().versions(path) if path in self._histories else ():
+                if info.deleted:
+                    super().undelete(path, info.version)
+            return super().write(path, data)
+
+
+class UndeletesTheDestroyed(Wrong):
+    """It says yes, and there is nothing to read."""
+
+    caught_by = "test_destroyed_version_is_gone"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def undelete(self, path, version):
+            if self._kept(path, version).data is not None:
+                super().undelete(path, version)
+
+
+class DestroysOnce(Wrong):
+    caught_by = "test_destroyed_version_is_gone"
+    caught_with = "it is destroyed already"
+
+    class Store(MemoryStore):
+        def destroy(self, path, version):
+            if self._kept(path, version).data is None:
+                raise ConflictError(path, "it is destroyed already")
+            super().destroy(path, version)
+
+
+class OldVersionForDestroyed(Wrong):
+    caught_by = "test_destroyed_newest_version_leaves_nothing_to_read"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            kept = self._history(path).kept
+            whole = [number for number, each in enumerate(kept, start=1) if each.data is not None]
+            return super().read(path) if len(whole) == len(kept) else super().read_version(path, whole[-1])
+
+
+class UsesANumberTwice(Wrong):
+    caught_by = "test_destroyed_newest_version_leaves_nothing_to_read"
+    caught_with = "assert 2 not in {1, 2}"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            kept = self._histories[path].kept if path in self._histories else []
+            while kept and kept[-1].data is None:
+                kept.pop()
+            return super().write(path, data)
+
+
+class KeepsVersionsOfTheDeleted(Wrong):
+    capabilities = MEMORY | {"final_deletes"}
+    caught_by = "test_final_delete_takes_everything_along"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        final_deletes = True
+
+
+class KeepsLabelsOfTheDeleted(Wrong):
+    capabilities = MEMORY | {"final_deletes"}
+    caught_by = "test_final_delete_takes_everything_along"
+    caught_with = "== {}"
+
+    class Store(MemoryStore):
+        final_deletes = True
+        left: Mapping[str, str] = {}
+
+        def delete(self, path):
+            super().delete(path)
+            self.left = self._histories.pop(path).labels
+
+        def write(self, path, data):
+            version = super().write(path, data)
+            self.write_metadata(path, {**self.read_metadata(path), **self.left})
+            return version
+
+
+class LabelsMakeAVersion(Wrong):
+    caught_by = "test_labels_are_replaced_and_nothing_else"
+    caught_with = "assert 3 == 1"
+
+    class Store(MemoryStore):
+        def write_metadata(self, path, metadata):
+            super().write_metadata(path, metadata)
+            super().write(path, self.read(path).data)
+
+
+class NobodysLabelsAreNone(Wrong):
+    caught_by = "test_labels_belong_to_a_secret"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def read_metadata(self, path):
+            return super().read_metadata(path) if path in self._histories else {}
+
+
+class DeletingForgetsLabels(Wrong):
+    caught_by = "test_labels_belong_to_a_secret"
+    caught_with = "assert {} == {'owner': 'billing'}"
+
+    class Store(MemoryStore):
+        def delete(self, path):
+            super().delete(path)
+            super().write_metadata(path, {})
+
+
+class LabelsMakeASecret(Wrong):
+    caught_by = "test_labels_belong_to_a_secret"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def write_metadata(self, path, metadata):
+            if path not in self._histories:
+                super().write(path, {"made": "by labels"})
+            super().write_metadata(path, metadata)
+
+
+# --- talk, threads, closing, declarations -----------------------------------------------------------------------------
+
+
+class TellsTheValueInAnError(Wrong):
+    caught_by = "test_checked_write_replaces_the_expected_version"
+    caught_with = "ConflictError shows a value"
+
+    class Store(MemoryStore):
+        def write_if(self, path, data, expected):
+            try:
+                return super().write_if(path, data, expected)
+            except ConflictError as error:
+                raise ConflictError(path, f"{data['password']} was not written") from error
+
+
+class TellsTheValueInALog(Wrong):
+    caught_by = "test_write_replaces_the_whole_secret"
+    caught_with = "a value is in the log of wrong"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            logging.getLogger("wrong").debug("writing %s", " ".join(map(str, data.values())))
+            return super().write(path, data)
+
+
+class OneBufferForAllThreads(Wrong):
+    """All eight readers ask before any of them is answered."""
+
+    caught_by = "test_threads_get_their_own_answers"
+    caught_with = "False = all("
+
+    class Store(MemoryStore):
+        def __init__(self):
+            super().__init__()
+            self.asked = threading.Barrier(8)
+            self.path = ""
+
+        def read(self, path):
+            self.path = path
+            self.asked.wait(10)
+            return replace(super().read(self.path), path=path)
+
+
+class ClosesOnce(Wrong):
+    caught_by = "test_closing_twice_is_harmless"
+    caught_with = "it is closed"
+
+    class Store(MemoryStore):
+        closed = False
+
+        def close(self):
+            if self.closed:
+                raise ValueError("it is closed")
+            self.closed = True
+
+
+class CanMoreThanItSays(Wrong):
+    caught_by = "test_capabilities_are_the_declared_ones"
+    caught_with = "'versioned'"
+    capabilities = MEMORY - {"versioned"}
+    Store = MemoryStore
+
+
+class DeclaresWhatDoesNotExist(Wrong):
+    caught_by = "test_declared_names_exist"
+    caught_with = "'null bytes'"
+    cannot_hold = frozenset({"null bytes"})
+    Store = MemoryStore
+
+
+# --- denied and unreachable -------------------------------------------------------------------------------------------
+
+
+class _Refuses:
+    """A store that raises what a contract wants it to raise."""
+
+    def __init__(self, failure: Callable[[str], Exception]) -> None:
+        self.failure = failure
+
+    def read(self, path: str) -> Secret:
+        raise self.failure(path)
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        raise self.failure(prefix)
+        yield
+
+    def probe(self) -> Health:
+        raise self.failure("")
+
+    def close(self) -> None:
+        pass
+
+
+class WrongInTrouble(Wrong):
+    """A contract of a store that is right until it is denied or unreachable."""
+
+    capabilities = frozenset({"listable", "probed"})
+    impossible = frozenset()
+
+    @pytest.fixture
+    def denied(self):
+        return _Refuses(PermissionDeniedError)
+
+    @pytest.fixture
+    def unreachable(self):
+        return _Refuses(StoreUnavailableError)
+
+
+class DeniedIsAbsent(WrongInTrouble):
+    caught_by = "test_denied_is_denied[read]"
+    caught_with = "SecretNotFoundError"
+
+    @pytest.fixture
+    def denied(self):
+        return _Refuses(SecretNotFoundError)
+
+
+class DeniedListsNothing(WrongInTrouble):
+    caught_by = "test_denied_is_denied[list]"
+    caught_with = "DID NOT RAISE any of (PermissionDeniedError"
+
+    @pytest.fixture
+    def denied(self):
+        store = _Refuses(PermissionDeniedError)
+        store.list_entries = lambda prefix: iter(())
+        return store
+
+
+class DeniedHistoryIsEmpty(WrongInTrouble):
+    caught_by = "test_denied_is_denied[versions]"
+    caught_with = "it raised TypeError"
+    capabilities = frozenset({"versioned"})
+
+    @pytest.fixture
+    def denied(self):
+        store = MemoryStore()
+        store.versions = lambda path: []
+        return store
+
+
+class DeniedLabelsAreNone(WrongInTrouble):
+    caught_by = "test_denied_is_denied[read_metadata]"
+    caught_with = "DID NOT RAISE any of (PermissionDeniedError"
+    capabilities = frozenset({"versioned"})
+
+    @pytest.fixture
+    def denied(self):
+        store = MemoryStore()
+        store.read_metadata = lambda path: {}
+        return store
+
+
+class OutageIsAbsent(WrongInTrouble):
+    caught_by = "test_unreachable_is_unavailable_in_time[read]"
+    caught_with = "SecretNotFoundError"
+
+    @pytest.fixture
+    def unreachable(self):
+        return _Refuses(SecretNotFoundError)
+
+
+class OutageIsSomebodyElsesError(WrongInTrouble):
+    caught_by = "test_failure_is_from_the_tree_before_the_front_sees_it[unreachable]"
+    caught_with = "ConnectionError"
+
+    @pytest.fixture
+    def unreachable(self):
+        return _Refuses(ConnectionError)
+
+
+class OutageIsWell(WrongInTrouble):
+    caught_by = "test_unreachable_store_is_not_well"
+    caught_with = "assert not True"
+
+    @pytest.fixture
+    def unreachable(self):
+        store = _Refuses(StoreUnavailableError)
+        store.probe = lambda: Health(ok=True)
+        return store
+
+
+class TakesItsTime(WrongInTrouble):
+    """Waits for three times as long as it may."""
+
+    caught_by = "test_unreachable_is_unavailable_in_time[read]"
+    caught_with = "< (0.5 + 1.0)"
+
+    @pytest.fixture
+    def unreachable(self):
+        def slow(path: str) -> Exception:
+            time.sleep(3 * remaining() + 0.1)
+            return StoreUnavailableError(path)
+
+        return _Refuses(slow)
+
+
+class ForgetsToShowADenial(WrongInTrouble):
+    caught_by = "test_denied_is_denied[read]"
+    caught_with = "override the fixture `denied`"
+    denied = StoreContract.denied
+
+
+class SaysImpossibleAndShowsIt(WrongInTrouble):
+    caught_by = "test_denied_is_denied[read]"
+    caught_with = "is declared impossible, and WrongInTrouble has a fixture"
+    impossible = frozenset({"denied"})
+
+
+WRONG = [wrong for base in (Wrong, WrongInTrouble) for wrong in base.__subclasses__() if "caught_by" in vars(wrong)]

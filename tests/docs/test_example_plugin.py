@@ -1,0 +1,60 @@
+"""The example in the documentation is a whole plugin of a stranger: it installs, works by configuration, is tested."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "strongroom-sqlite"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs a command in an environment where the plugin's own distribution is installed beside ours."""
+    site = tmp_path_factory.mktemp("site")
+    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
+    subprocess.run([sys.executable, "-m", "pip", *install, str(EXAMPLE)], check=True)
+    scripts = Path(sys.executable).parent
+    environment = {**os.environ, "PYTHONPATH": str(site), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+
+    def call(*arguments: str, piped: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(arguments, input=piped, capture_output=True, text=True, check=False, env=environment)
+
+    return call
+
+
+def test_it_keeps_the_contract(run):
+    """Its own tests pass against the installed distribution."""
+    done = run("pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={EXAMPLE}", str(EXAMPLE / "tests"))
+    assert done.returncode == 0, done.stdout
+    assert "skipped" not in done.stdout
+
+
+def test_it_is_listed_with_its_options(run):
+    """`strongroom stores` knows of a plugin what its signature says."""
+    done = run("strongroom", "stores", "sqlite")
+    plugin, capabilities, option = done.stdout.splitlines()
+    assert plugin.split("\t") == ["sqlite", "", "strongroom-sqlite 1.0"]
+    assert capabilities.split("\t") == ["", "can be", "checked, listable, local, writable"]
+    assert option.split("\t")[0].strip() == "file"
+    assert "required" in option
+
+
+def test_it_works_by_configuration_alone(run):
+    """Secrets go into the file and come back, through the command that knows nothing of SQLite."""
+    Path("strongroom.toml").write_text('chain = ["sqlite"]\nstores.sqlite.file = "secrets.db"\n', "utf-8")
+    assert run("strongroom", "set", "app/config", "password", piped="first").returncode == 0
+    assert run("strongroom", "set", "app/config", "user", piped="app").returncode == 0
+    assert run("strongroom", "get", "app/config#password").stdout == "first"
+    assert run("strongroom", "list", "--recursive").stdout == "app/config\n"
+    assert run("strongroom", "get", "app/other").returncode == 3
+
+
+def test_a_file_that_cannot_be_opened_is_a_configuration_error(run):
+    """One line that names the file."""
+    Path("strongroom.toml").write_text('chain = ["sqlite"]\nstores.sqlite.file = "none/secrets.db"\n', "utf-8")
+    done = run("strongroom", "get", "app/config#password")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (7, "", 1)
+    assert "secrets.db cannot be opened: No such file or directory" in done.stderr

@@ -1,0 +1,188 @@
+"""What the README and the documentation show is what happens: their blocks run, page by page, in an empty folder."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from sybil import Document, Example, Sybil
+from sybil.example import NotEvaluated
+from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
+
+import strongroom
+from postgres import running_postgres
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = [README, *sorted(DOCS.glob("*.md")), *sorted((DOCS / "how-to").glob("*.md")), DOCS / "commands" / "index.md"]
+
+QUICKSTART = "quickstart.md"
+"""The page that starts its server itself, by the first of its blocks that is shown."""
+
+WITH_SERVER = {"vault.md", "how-to/kubernetes.md", "how-to/github-actions.md"}
+"""Pages that are written for a reader with VAULT_ADDR and VAULT_TOKEN set."""
+
+WITH_AWS = {"aws.md"}
+"""Pages that are written for a reader with credentials of AWS."""
+
+FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)
+RUN = {"python", "toml", "ini", "console"}
+VALIDATED = {"yaml"}
+"""Blocks for another program, which tests/docs/test_how_to.py holds against that program's schema."""
+
+SHOWN = {"text", "bash"}
+"""Blocks that do not run: drawings, and what installs; the README's of those are what `.ci/run` runs."""
+
+DIRECTIVES = {"{toctree}", "{literalinclude}", "{include}"}
+
+FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env)\n")
+"""The first line of a block that is a file of the reader's."""
+
+
+def name_of(page: Path) -> str:
+    """A page as the documentation's links name it, and the README by its name."""
+    return page.relative_to(DOCS).as_posix() if page.is_relative_to(DOCS) else page.name
+
+
+def write_file(example: Example) -> None:
+    """Writes a block that begins with the name of a file to that file; leaves every other to its own evaluator."""
+    if not isinstance(example.parsed, str) or (named := FILE.match(example.parsed)) is None:
+        raise NotEvaluated
+    file = Path(named[1])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(0o644)  # as an editor makes it
+    file.write_text(example.parsed, "utf-8")
+
+
+def refuse(example: Example) -> str:
+    """A configuration that is no file would be read by nobody."""
+    return "the block must begin with the name of its file, as in `# strongroom.toml`"
+
+
+def run_in_shell(example: Example) -> str | None:
+    """Runs each line after `$` in a shell; what follows must be what it prints, where `…` stands for anything."""
+    for session in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
+        line, _, expected = session.partition("\n")
+        done = subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+        printed = "\n".join(part.strip("\n") for part in (done.stdout, done.stderr) if part.strip())
+        pattern = ".*".join(map(re.escape, expected.strip("\n").split("…")))
+        if not re.fullmatch(pattern, printed, re.DOTALL):
+            return f"$ {line}\nshould print:\n{expected}\nand printed, with exit code {done.returncode}:\n{printed}"
+    return None
+
+
+BLOCKS = Sybil(
+    parsers=[
+        PythonCodeBlockParser(),
+        CodeBlockParser("console", run_in_shell),
+        CodeBlockParser("toml", refuse),
+        CodeBlockParser("ini", refuse),
+    ]
+)
+
+
+@pytest.fixture
+def reader(monkeypatch):
+    """A reader's process: our command on PATH, a wide terminal, and nothing left over from another page."""
+    for name, value in os.environ.items():
+        monkeypatch.setenv(name, value)  # so that what a page sets is put back
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "100")
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    if (manager := strongroom.configure(None)) is not None:
+        manager.close()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_is_of_a_kind_that_is_checked(page):
+    """A block in a language that nothing runs would be free to lie."""
+    assert set(FENCE.findall(page.read_text("utf-8"))) - {""} <= RUN | VALIDATED | SHOWN | DIRECTIVES
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if name_of(page) not in {QUICKSTART, *WITH_SERVER, *WITH_AWS}], ids=name_of
+)
+def test_the_blocks_of_a_page_run(page):
+    """In the order of the page, in one namespace."""
+    run_page(page)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("name", sorted(WITH_SERVER))
+def test_the_blocks_of_a_page_run_on_a_real_server(name, own_openbao, monkeypatch):
+    """As for a reader who has started one, and a PostgreSQL where the page tells of one."""
+    monkeypatch.setenv("VAULT_ADDR", own_openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", own_openbao.token)
+    page = DOCS / name
+    with running_postgres() if "PGPORT" in page.read_text("utf-8") else nullcontext() as postgres:
+        if postgres is not None:
+            monkeypatch.setenv("PGHOST", "127.0.0.1")
+            monkeypatch.setenv("PGPORT", str(postgres.port))
+            monkeypatch.setenv("PGPASSWORD", postgres.password)
+        run_page(page)
+
+
+@pytest.mark.usefixtures("reader")
+def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(monkeypatch):
+    """The page shows every line that `strongroom dev` prints for a shell, and what follows runs with all of them."""
+    page = DOCS / QUICKSTART
+    [shown] = re.findall(r"^```text\n\$ strongroom dev\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    with subprocess.Popen(["strongroom", "dev"], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            for line in shown.splitlines():
+                printed = server.stdout.readline().rstrip("\n")
+                assert re.fullmatch(".*".join(map(re.escape, line.split("…"))), printed)
+                monkeypatch.setenv(*shlex.split(printed)[1].split("=", 1))
+            run_page(page)
+        finally:
+            server.send_signal(signal.SIGINT)
+        assert not server.stdout.read(), "it prints more than the page shows"
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("name", sorted(WITH_AWS))
+def test_the_blocks_of_a_page_run_on_aws(name, moto, monkeypatch):
+    """As for a reader whose boto3 finds an account."""
+    moto.use(monkeypatch)
+    run_page(DOCS / name)
+
+
+def run_page(page: Path) -> None:
+    document: Document = BLOCKS.parse(page)
+    document.push_evaluator(write_file)
+    for example in document.examples():
+        example.evaluate()
+
+
+# --- the README and CI ------------------------------------------------------------------------------------------------
+
+
+def test_ci_runs_the_lines_of_the_readme():
+    """The two lines that do everything are each a block of their own, and `.ci/run` takes them from there."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    done = subprocess.run([ROOT / ".ci" / "run", "--plan"], capture_output=True, text=True, check=True)
+    demo, tests, *checks = done.stdout.splitlines()
+    assert [f"{demo}\n", f"{tests}\n"] == blocks
+    assert demo.endswith("strongroom dev --demo")
+    assert tests.endswith("pytest")
+    assert checks == ["lint", "typing", "contracts", "docs", "build", "faults"]
+
+
+def test_ci_calls_sessions_that_exist():
+    """Each check is a session of the noxfile."""
+    done = subprocess.run([ROOT / ".ci" / "run", "--plan"], capture_output=True, text=True, check=True)
+    noxfile = (ROOT / "noxfile.py").read_text("utf-8")
+    for name in done.stdout.splitlines()[2:]:
+        assert f"\ndef {name}(session: nox.Session)" in noxfile

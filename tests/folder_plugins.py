@@ -1,0 +1,59 @@
+"""An exporter and an importer as a stranger would write them: a folder of files, a file for each secret."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from strongroom.encoding import from_json, to_json
+from strongroom.errors import InvalidDataError, StoreUnavailableError
+from strongroom.migrate.spi import Failure, Outcome
+from strongroom.secret import Secret
+
+
+class FolderImporter:
+    """Reads what `FolderExporter` writes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def items(self):
+        if not self.root.is_dir():
+            raise StoreUnavailableError(None, f"there is no {self.root}")
+        for file in sorted(self.root.iterdir()):
+            yield self.item(file)
+
+    def item(self, file: Path):
+        path = unquote(file.name)
+        with suppress(ValueError):
+            data = json.loads(file.read_text())
+            return Secret(path, {key: from_json(value) for key, value in data.items()})
+        return Failure(path, InvalidDataError(path, "its file is not JSON"))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class FolderExporter:
+    """A file for each secret, named by its path."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, secrets):
+        for secret in secrets:
+            error = self.failure(secret)
+            yield Outcome(secret.path, error=error)
+
+    def failure(self, secret: Secret):
+        name = quote(secret.path, safe="").replace(".", "%2E")
+        if len(name) > 255:
+            return InvalidDataError(secret.path, "its file would have too long a name")
+        try:
+            (self.root / name).write_text(json.dumps({key: to_json(value) for key, value in secret.data.items()}))
+        except OSError as error:
+            return StoreUnavailableError(secret.path, error.strerror or "it cannot be written")
+        return None
+
+    def close(self) -> None:
+        """Nothing is held."""

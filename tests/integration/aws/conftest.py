@@ -1,0 +1,60 @@
+"""Stores on moto, through a proxy that counts requests and can answer in moto's place."""
+
+import uuid
+
+import pytest
+
+from aws import operation_of
+from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
+from strongroom_vault.testing.faults import reply
+from strongroom_vault.testing.proxy import FaultProxy
+
+
+class AWS:
+    """moto behind a proxy."""
+
+    def __init__(self, moto, proxy):
+        self.moto = moto
+        self.proxy = proxy
+        self.prefix = f"t/{uuid.uuid4().hex[:8]}"
+        self.secrets = moto.client("secretsmanager")
+        self.ssm = moto.client("ssm")
+
+    def name(self, path):
+        """What AWS calls a secret of a store with this prefix."""
+        return f"{self.prefix}/{path}"
+
+    def open_secrets(self, **options):
+        return open_secrets_manager(endpoint_url=self.proxy.url, **{"prefix": self.prefix, **options})
+
+    def open_parameters(self, layout="keys", **options):
+        return open_parameter_store(
+            endpoint_url=self.proxy.url, layout=layout, **{"prefix": f"/{self.prefix}", **options}
+        )
+
+    @property
+    def asked(self):
+        """The operations that were asked for, in order."""
+        return [operation_of(request) for request in self.proxy.requests]
+
+    def forget(self):
+        self.proxy.requests.clear()
+
+    def answer(self, operation, status, body, *, times=None):
+        """From now on this is what the operation is answered with."""
+        content = reply(status, body, ["Content-Type: application/x-amz-json-1.1", "Connection: keep-alive"])
+        self.fault(operation, lambda exchange: exchange.send(content), times=times)
+
+    def refuse(self, operation, code, *, status=400, times=None):
+        """From now on this is the error that the operation ends with."""
+        self.answer(operation, status, {"__type": code, "message": "canary-value"}, times=times)
+
+    def fault(self, operation, fault, *, times=None):
+        self.proxy.inject(fault, times=times, when=lambda request: operation in {"*", operation_of(request)})
+
+
+@pytest.fixture
+def aws(moto, monkeypatch):
+    moto.use(monkeypatch)
+    with FaultProxy(moto.url) as proxy:
+        yield AWS(moto, proxy)

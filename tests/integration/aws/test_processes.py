@@ -1,0 +1,74 @@
+"""A fork, a thread, an exit: each process has clients of its own, and nothing keeps it from leaving."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from strongroom.testing import silent_server
+
+
+def test_child_of_a_fork_makes_its_own_client(aws):
+    """It shares no connection with its parent, who goes on."""
+    store = aws.open_secrets()
+    store.write("app", {"k": "v"})
+    store.read("app")
+    before = store._requests.service._clients
+    child = os.fork()
+    if child == 0:
+        fine = False
+        try:
+            fine = dict(store.read("app").data) == {"k": "v"} and store._requests.service._clients is not before
+        finally:
+            os._exit(0 if fine else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert store._requests.service._clients is before
+    assert dict(store.read("app").data) == {"k": "v"}
+
+
+def test_hung_call_does_not_keep_the_process(aws):
+    """What was given up is left behind."""
+    with silent_server() as (host, port):
+        program = (
+            "from strongroom.errors import StoreUnavailableError\n"
+            "from strongroom.store import time_limit\n"
+            "from strongroom_aws.plugin import open_secrets_manager\n"
+            f"store = open_secrets_manager(endpoint_url='http://{host}:{port}')\n"
+            "try:\n"
+            "    with time_limit(0.2): store.read('app')\n"
+            "except StoreUnavailableError: print('given up')\n"
+        )
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=os.environ
+        )
+    assert done.stdout == "given up\n"
+    assert time.monotonic() - began < 9.0, "less than the read timeout, after which it would have ended by itself"
+
+
+def test_closed_store_can_be_closed_again(aws):
+    for store in (aws.open_secrets(), aws.open_parameters(), aws.open_parameters("secrets")):
+        store.close()
+        store.close()
+
+
+def test_importing_the_plugin_loads_no_sdk():
+    """Not before a store is opened; then `pip install` is named where it is missing."""
+    program = (
+        "import sys, strongroom_aws.plugin as opening\n"
+        "assert not {'boto3', 'botocore'} & sys.modules.keys()\n"
+        "sys.modules['boto3'] = None\n"
+        "try: opening.open_secrets_manager()\n"
+        "except ImportError as error: print(error.name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "boto3\n"
+
+
+@pytest.fixture(autouse=True)
+def _quiet_fork(recwarn):
+    """Python warns of a fork beside threads, which is what is tried here."""
+    yield
+    recwarn.clear()

@@ -1,0 +1,47 @@
+"""The contracts bite: whatever is wrong on purpose fails the test that is there for its fault."""
+
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import broken_migration_plugins
+import broken_stores
+
+TESTS = Path(__file__).parents[2]
+WRONG = [*broken_stores.WRONG, *broken_migration_plugins.WRONG]
+
+
+@pytest.fixture(scope="module")
+def caught(tmp_path_factory) -> dict[tuple[str, str], list[str]]:
+    """What a run of the contracts says of each wrong class: (class, test) -> the messages of its failures."""
+    folder = tmp_path_factory.mktemp("teeth")
+    imports = [f"from {contract.__module__} import {contract.__name__}\n" for contract in WRONG]
+    (folder / "test_wrong.py").write_text("".join(imports))
+    (folder / "pytest.ini").write_text(f"[pytest]\npython_classes = *\npythonpath = {TESTS}\n")
+    tests = [f"test_wrong.py::{contract.__name__}::{contract.caught_by}" for contract in WRONG]
+    report = folder / "report.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout
+    return {
+        (case.attrib["classname"].rpartition(".")[2], case.attrib["name"]): [
+            child.attrib["message"] for child in case if child.tag in {"failure", "error"}
+        ]
+        for case in ET.parse(report).iter("testcase")
+    }
+
+
+@pytest.mark.parametrize("contract", WRONG, ids=lambda contract: contract.__name__)
+def test_wrong_store_is_caught(caught, contract):
+    """A store with this one fault fails this one test, or every parameter of it that is about the fault."""
+    messages = [
+        message
+        for (name, test), found in caught.items()
+        if name == contract.__name__ and test.partition("[")[0] == contract.caught_by.partition("[")[0]
+        for message in found
+    ]
+    assert messages, f"the contract did not notice {contract.__name__}"
+    assert not [message for message in messages if contract.caught_with not in message]

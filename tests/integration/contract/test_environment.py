@@ -1,0 +1,92 @@
+"""The process environment and a .env file keep the contract: text, by the names of the mapping, and never written."""
+
+import errno
+import os
+
+import pytest
+
+from strongroom.config.env_names import EnvironmentMapping
+from strongroom.testing import TYPED, StoreContract
+from strongroom_env.dotenv import open_dotenv
+from strongroom_env.process import open_env
+
+READ_ONLY = frozenset({"keyed", "listable", "local"})
+
+
+def rows(contents):
+    """A variable for each key, in the order of the contents: variable -> path, key."""
+    places = [(path, key) for path, data in contents.items() for key in data]
+    return {f"CONTRACT_{number}": place for number, place in enumerate(places)}
+
+
+def by_variable(contents):
+    return {variable: contents[path][key] for variable, (path, key) in rows(contents).items()}
+
+
+class TestEnvironment(StoreContract):
+    """An empty variable counts as missing, and no variable can hold a NUL."""
+
+    capabilities = READ_ONLY
+    cannot_hold = TYPED | {"empty", "nul"}
+    impossible = frozenset({"denied", "unreachable"})
+
+    @pytest.fixture
+    def holding(self, monkeypatch):
+        def fill(contents):
+            for variable, value in by_variable(contents).items():
+                monkeypatch.setenv(variable, value)
+            return open_env(mapping=EnvironmentMapping(rows(contents)))
+
+        return fill
+
+
+def quoted(text):
+    """Text as python-dotenv reads it back between double quotes."""
+    for character, escape in {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}.items():
+        text = text.replace(character, escape)
+    return f'"{text}"'
+
+
+class TestDotenv(StoreContract):
+    """What the environment cannot hold, a file cannot either."""
+
+    capabilities = READ_ONLY | {"probed"}
+    cannot_hold = TYPED | {"empty", "nul"}
+
+    @pytest.fixture
+    def file(self, tmp_path):
+        return tmp_path / ".env"
+
+    @pytest.fixture
+    def holding(self, file):
+        def fill(contents):
+            lines = [f"{variable}={quoted(value)}\n" for variable, value in by_variable(contents).items()]
+            file.touch(0o600)
+            file.write_text("".join(lines), newline="")
+            return open_dotenv(mapping=EnvironmentMapping(rows(contents)), file=file)
+
+        return fill
+
+    @pytest.fixture
+    def known(self):
+        """A mapping that knows the secret which the file cannot give."""
+        return EnvironmentMapping(rows({"contract/app": {"user": "", "password": ""}}))
+
+    @pytest.fixture
+    def denied(self, file, known, monkeypatch):
+        """The tests may run as root, whom no mode keeps out, so the kernel's answer is given in its place."""
+        opened = os.open
+
+        def refuse(path, *rest, **more):
+            if path == file:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return opened(path, *rest, **more)
+
+        monkeypatch.setattr(os, "open", refuse)
+        return open_dotenv(mapping=known, file=file)
+
+    @pytest.fixture
+    def unreachable(self, file, known):
+        """A pipe that nobody writes to: who opens it as a file waits for ever."""
+        os.mkfifo(file)
+        return open_dotenv(mapping=known, file=file)

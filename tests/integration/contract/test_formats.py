@@ -1,0 +1,131 @@
+"""Every file that is a store keeps the contract: exact, or refused by name; in the plain and encrypted."""
+
+import errno
+import os
+
+import pyrage
+import pytest
+
+from strongroom.config.env_names import EnvironmentMapping
+from strongroom.files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
+from strongroom.testing import CASES, TYPED, StoreContract
+
+PARTS = ("contract/app", "contract/apple", "contract/ap", "contract/other", "contract", "contract/app/below", "top")
+KEYS = (
+    "user",
+    "password",
+    "port",
+    "name",
+    "host",
+    "own",
+    "turn",
+    "copy",
+    "old",
+    "number",
+    "inner",
+    "key",
+    "two",
+    "sub",
+)
+
+
+class FileContract(StoreContract):
+    """What they have in common. A file has no pages, and a pipe that nobody writes to is an outage."""
+
+    page_size = 20
+    capabilities = frozenset({"listable", "writable", "bulk", "probed", "local"})
+
+    @pytest.fixture
+    def file(self, tmp_path):
+        return tmp_path / "secrets.file"
+
+    @pytest.fixture
+    def options(self):
+        return {}
+
+    @pytest.fixture
+    def opening(self, file, options):
+        return lambda: type(self).opener(file=file, **options)
+
+    @pytest.fixture
+    def store(self, opening):
+        return opening()
+
+    @pytest.fixture
+    def denied(self, file, opening, monkeypatch):
+        """The tests may run as root, whom no mode keeps out, so the kernel's answer is given in its place."""
+        file.touch(0o600)
+        opened = os.open
+
+        def refuse(path, *rest, **more):
+            if path == file:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return opened(path, *rest, **more)
+
+        monkeypatch.setattr(os, "open", refuse)
+        return opening()
+
+    @pytest.fixture
+    def unreachable(self, file, opening):
+        os.mkfifo(file)
+        return opening()
+
+
+class TestJson(FileContract):
+    opener = staticmethod(open_json)
+
+
+class TestYaml(FileContract):
+    opener = staticmethod(open_yaml)
+
+
+class TestCsv(FileContract):
+    opener = staticmethod(open_csv)
+
+
+class TestKubernetes(FileContract):
+    """A key is a file name to Kubernetes, in its own alphabet."""
+
+    opener = staticmethod(open_kubernetes)
+    cannot_hold = frozenset(
+        {"key with a space", "keys with marks", "key with a slash", "key with a backslash", "unicode key"}
+    )
+
+    @pytest.fixture
+    def options(self):
+        return {"namespace": "prod"}
+
+
+class TestEncrypted(FileContract):
+    """A file that its own identity reads."""
+
+    opener = staticmethod(open_json)
+
+    @pytest.fixture
+    def options(self, tmp_path):
+        key = pyrage.x25519.Identity.generate()
+        identity = tmp_path / "identity"
+        identity.touch(0o600)
+        identity.write_text(f"# created for a test\n{key}\n")
+        return {"identity": identity, "encrypt_to": [str(key.to_public())]}
+
+
+class TestDotenv(FileContract):
+    """Text by the names of a mapping. What is empty would be missing to everybody who reads the file."""
+
+    opener = staticmethod(open_dotenv)
+    cannot_hold = TYPED | {"empty", "nul"}
+
+    @pytest.fixture
+    def options(self):
+        places = {
+            *((path, key) for path in PARTS for key in KEYS),
+            *((f"contract/{number:05}", key) for number in range(self.page_size + 1) for key in KEYS),
+            *((f"contract/name-{number:05}", "key") for number in range(self.page_size + 1)),
+            *((f"contract/thread-{number}", key) for number in range(8) for key in KEYS),
+            *((path, key) for path in ("contract/one", "contract/two", "contract/sub/a") for key in KEYS),
+            *((path, key) for path in ("contract/sub/b/c", "contractor") for key in KEYS),
+            *((path, key) for path in ("contract/su", "contract/subway", "contract/sub-2/x") for key in KEYS),
+            *((case.path, key) for case in CASES for key in case.data),
+        }
+        return {"mapping": EnvironmentMapping({f"V{n}": place for n, place in enumerate(sorted(places))})}

@@ -1,0 +1,124 @@
+"""What a migration reads and writes that is no store keeps its contract: variables, and what a stranger wrote."""
+
+import os
+
+import pytest
+
+from folder_plugins import FolderExporter, FolderImporter
+from strongroom.config.env_names import EnvironmentMapping
+from strongroom.migrate.endpoints.variables import open_dotenv, open_env
+from strongroom.secret import Secret
+from strongroom.testing import TYPED, ExporterContract, ImporterContract
+
+
+def rows(contents):
+    """A variable for each key: variable -> path, key."""
+    places = [(path, key) for path, data in contents.items() for key in data]
+    return {f"CONTRACT_{number}": place for number, place in enumerate(places)}
+
+
+def quoted(text):
+    """Text as python-dotenv reads it back between double quotes."""
+    for character, escape in {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"}.items():
+        text = text.replace(character, escape)
+    return f'"{text}"'
+
+
+class TestEnvironment(ImporterContract):
+    """The environment has only text without a NUL, and no variable of it that is its own is unreadable."""
+
+    cannot_hold = TYPED | {"empty", "nul"}
+    impossible = frozenset({"unreadable"})
+
+    @pytest.fixture
+    def environment(self, monkeypatch):
+        """A function that makes these all the variables there are. pytest sets some of its own before each test."""
+        return lambda variables: monkeypatch.setattr(os, "environ", variables)
+
+    @pytest.fixture
+    def importing(self, environment):
+        def fill(contents):
+            table = rows(contents)
+            environment({name: contents[path][key] for name, (path, key) in table.items()})
+            return open_env(mapping=EnvironmentMapping(table))
+
+        return fill
+
+    @pytest.fixture
+    def partly_unreadable(self, environment, tmp_path):
+        """A value that is to be split and is no JSON."""
+        file = tmp_path / "mapping.json"
+        file.write_text('{"version": 1, "variables": {"A": {"to": "a", "split": "json"}, "B": "b#k"}}')
+        environment({"A": "canary-6f1d, and not JSON", "B": "v"})
+        return open_env(mapping=EnvironmentMapping(), mapping_file=file)
+
+
+class TestDotenv(ImporterContract):
+    """A file that is not there is a source that cannot be read."""
+
+    cannot_hold = TYPED | {"empty", "nul"}
+    impossible = frozenset({"partly_unreadable"})
+
+    @pytest.fixture
+    def importing(self, tmp_path):
+        def fill(contents):
+            table = rows(contents)
+            file = tmp_path / ".env"
+            file.touch(0o600)
+            lines = (f"{name}={quoted(contents[path][key])}\n" for name, (path, key) in table.items())
+            file.write_text("".join(lines), newline="")
+            return open_dotenv(mapping=EnvironmentMapping(table), file=file)
+
+        return fill
+
+    @pytest.fixture
+    def unreadable(self, tmp_path):
+        return open_dotenv(mapping=EnvironmentMapping(), file=tmp_path / "none")
+
+
+class TestFolderImporter(ImporterContract):
+    @pytest.fixture
+    def root(self, tmp_path):
+        root = tmp_path / "secrets"
+        root.mkdir()
+        return root
+
+    @pytest.fixture
+    def importing(self, root):
+        def fill(contents):
+            list(FolderExporter(root).write(Secret(path, data) for path, data in contents.items()))
+            return FolderImporter(root)
+
+        return fill
+
+    @pytest.fixture
+    def unreadable(self, tmp_path):
+        return FolderImporter(tmp_path / "none")
+
+    @pytest.fixture
+    def partly_unreadable(self, root):
+        (root / "a").write_text("canary-6f1d, and not JSON")
+        (root / "b").write_text('{"k": "v"}')
+        return FolderImporter(root)
+
+
+class TestFolderExporter(ExporterContract):
+    """A file name ends somewhere, which no hard input reaches."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        root = tmp_path / "secrets"
+        root.mkdir()
+        return root
+
+    @pytest.fixture
+    def exporter(self, root):
+        return FolderExporter(root)
+
+    @pytest.fixture
+    def held(self, root):
+        return lambda: {secret.path: secret.data for secret in FolderImporter(root).items()}
+
+    @pytest.fixture
+    def unreachable(self, tmp_path):
+        return FolderExporter(tmp_path / "none")

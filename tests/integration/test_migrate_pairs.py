@@ -1,0 +1,115 @@
+"""Each pair of stores with AWS, manifests or a `.env` file: exact, or impossible with a reason, and never mangled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from migrations import HARD
+from strongroom.config.discovery import load
+from strongroom.diff import same
+from strongroom.errors import InvalidDataError, InvalidPathError, MigrationError, SecretTooLargeError
+from strongroom.migrate import ItemState, State, apply, plan, runs, verify
+from strongroom.migrate.endpoints.opening import Endpoints
+from strongroom.migrate.endpoints.variables import open_dotenv
+from strongroom.secret import Secret
+
+ODD_PATHS = {"with space", "%2e/percent", "unicode/ünïcode 🗝"}
+
+CANNOT_HOLD = {
+    "kv1": set(),
+    "kv2": set(),
+    "json": set(),
+    "yaml": set(),
+    "csv": set(),
+    "secretsmanager": ODD_PATHS | {"long"},
+    "ssm-keys": ODD_PATHS | {"long"},
+    "ssm-secrets": ODD_PATHS | {"long"},
+    "k8s": {"with space", "%2e/percent"},  # for their keys
+    "dotenv": {"empty", "nul", "bytes", "look-alike", "nested", "numbers", "words"},  # what is no text, or is empty
+}
+"""What each kind of store does not hold of the hard values, by the path."""
+
+ALREADY = {"kv1", "kv2", "json", "yaml", "csv"}
+"""Of these, each pair is in `test_migrate.py`, there and back."""
+
+PAIRS = [(origin, to) for origin in CANNOT_HOLD for to in CANNOT_HOLD if not {origin, to} <= ALREADY]
+
+
+@pytest.fixture(autouse=True)
+def configured(moto, openbao, monkeypatch):
+    """Specs lead to the shared servers, and each key of the hard values has a variable."""
+    moto.use(monkeypatch)
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    places = (f"{path}#{key}" for path, data in HARD.items() for key in data)
+    rows = "".join(f"HARD_{number} = {json.dumps(place, ensure_ascii=False)}\n" for number, place in enumerate(places))
+    layouts = (f'[stores.ssm-{layout}]\nplugin = "aws-ssm"\nlayout = "{layout}"\n' for layout in ("keys", "secrets"))
+    Path("strongroom.toml").write_text(f"[secrets]\n{rows}{''.join(layouts)}", "utf-8")
+
+
+def place(kind, openbao, folder):
+    """The name of an empty store of this kind."""
+    if kind in {"kv1", "kv2"}:
+        return f"vault:{openbao.fresh_mount(version=int(kind[-1]))}/deep/er"
+    if kind.startswith("ssm"):
+        return f"{kind}:/pairs{folder}"
+    return f"aws-secretsmanager:pairs{folder}" if kind == "secretsmanager" else f"{kind}:{folder}/secrets.{kind}"
+
+
+@pytest.fixture(scope="module")
+def sources():
+    """Those that are filled already, by their kind."""
+    return {}
+
+
+@pytest.fixture
+def source(sources, openbao, tmp_path_factory):
+    """A function that gives a source of this kind with all that it can hold, and what that is."""
+
+    def filled(kind, ends):
+        if kind not in sources:
+            folder = tmp_path_factory.mktemp("source")
+            name = place(kind, openbao, folder)
+            outcomes = dict(ends.target(name).write_many(HARD.items()))
+            refused = {path: error for path, error in outcomes.items() if isinstance(error, Exception)}
+            assert refused.keys() == CANNOT_HOLD[kind]
+            assert {type(e) for e in refused.values()} <= {InvalidPathError, InvalidDataError, SecretTooLargeError}
+            sources[kind] = name, {path: data for path, data in HARD.items() if path not in refused}
+        name, held = sources[kind]
+        if kind == "dotenv":
+            return open_dotenv(mapping=load().mapping, file=Path(name.partition(":")[2])), held
+        return ends.target(name), held
+
+    return filled
+
+
+@pytest.mark.parametrize(("origin", "to"), PAIRS)
+def test_hard_values_arrive_exactly_or_not_at_all(origin, to, source, openbao, tmp_path):
+    """The plan says which cannot, and why; the others arrive, of the same types, and are verified."""
+    home = tmp_path / "home"
+    with Endpoints(None, None) as ends:
+        reader, held = source(origin, ends)
+        target = ends.target(place(to, openbao, tmp_path))
+        stores = {"source": reader, "target": target}
+        planned = plan("source", "target", stores=stores, home=home)
+        impossible = {item.path: item.reason for item in planned.items if item.state is State.IMPOSSIBLE}
+        assert impossible.keys() == CANNOT_HOLD[to] & held.keys()
+        assert all(impossible.values())
+        arriving = {path: data for path, data in held.items() if path not in impossible}
+        assert {item.path for item in planned.pending} == arriving.keys()
+        for step in (lambda: apply(planned, stores=stores, home=home), lambda: verify(stores=stores, home=home)):
+            if impossible:
+                with pytest.raises(MigrationError) as caught:
+                    step()
+                report = caught.value.report
+            else:
+                report = step()
+            assert report.count(ItemState.DONE) == len(arriving)
+            assert report.count(ItemState.FAILED) == len(impossible)
+        assert [run.finished for run in runs(home)] == [True]
+        read = dict(target.read_many(HARD))
+    assert {path for path, secret in read.items() if isinstance(secret, Secret)} == arriving.keys()
+    assert not [path for path, data in arriving.items() if not same(read[path].data, data)]

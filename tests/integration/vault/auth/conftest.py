@@ -1,0 +1,178 @@
+"""A login as a session would send it, against a real server or one that answers what it is told; and signed JWTs."""
+
+import base64
+import json
+import secrets
+import time
+import traceback
+from types import SimpleNamespace
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.sender import Sender
+from strongroom_vault.http.urllib3_driver import Transport
+from strongroom_vault.plugin import open_vault
+
+
+class Recorder(Transport):
+    """A transport that remembers what it sent."""
+
+    def __init__(self, *args):
+        self.sent = []
+        super().__init__(*args)
+
+    def _send(self, step):
+        self.sent.append(step.request)
+        return super()._send(step)
+
+
+class RecordedSender(Sender):
+    """What a session gives to `Auth.login`, with the requests that went out as `sent`."""
+
+    def __init__(self, url, context=None, namespace=None):
+        self._recorder = Recorder((Address.parse(url),), context, None)
+        self.sent = self._recorder.sent
+        super().__init__(self._recorder, (Address.parse(url),), namespace)
+
+
+@pytest.fixture
+def sender():
+    """A function that opens a `RecordedSender`."""
+    senders = []
+
+    def open_(*args, **options):
+        senders.append(RecordedSender(*args, **options))
+        return senders[-1]
+
+    yield open_
+    for one in senders:
+        one.close()
+
+
+@pytest.fixture
+def send(sender, openbao):
+    """Sends to the shared server."""
+    return sender(openbao.url)
+
+
+@pytest.fixture
+def tell(sender, fault_server):
+    """Sends to a server that gives these answers."""
+
+    def open_(*answers):
+        fault_server.answers[:] = answers
+        return sender(fault_server.url)
+
+    return open_
+
+
+@pytest.fixture
+def readable(openbao, kv2):
+    """A mount with a secret `app`, and the policy that allows to read it."""
+    openbao.put("app", {"password": "hunter2"}, mount=kv2)
+    policy = openbao.write_policy({f"{kv2}/data/*": ["read"]})
+    return SimpleNamespace(mount=kv2, policy=policy)
+
+
+@pytest.fixture
+def reads(openbao, readable):
+    """A function: whether a store with this table `auth` reads that secret."""
+
+    def read(auth, **options):
+        store = open_vault(**{"url": openbao.url, "mount": readable.mount, **options}, auth=auth)
+        try:
+            return store.read("app").data == {"password": "hunter2"}
+        finally:
+            store.close()
+
+    return read
+
+
+@pytest.fixture
+def enabled(openbao):
+    """A function that enables a method under a name of its own on the shared server, and returns the name."""
+
+    def enable(kind):
+        name = f"{kind}-{secrets.token_hex(4)}"
+        openbao.call("POST", f"sys/auth/{name}", {"type": kind})
+        return name
+
+    return enable
+
+
+@pytest.fixture
+def accepted(openbao):
+    """A function that returns what the shared server knows of a token; it raises for one that is not good."""
+
+    def look_up(grant):
+        return openbao.call("GET", "auth/token/lookup-self", token=str(grant.token))["data"]
+
+    return look_up
+
+
+class Issuer:
+    """A platform that signs JWTs for its workloads."""
+
+    def __init__(self):
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        public = self._key.public_key()
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        self.public_pem = public.public_bytes(serialization.Encoding.PEM, form).decode()
+
+    def sign(self, lifetime=600, **claims):
+        now = int(time.time())
+        claims = {"iss": "https://issuer.test", "iat": now, "nbf": now - 60, "exp": now + lifetime, **claims}
+        text = f"{_part({'alg': 'RS256', 'typ': 'JWT'})}.{_part(claims)}"
+        return f"{text}.{_base64(self._key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+
+@pytest.fixture(scope="session")
+def issuer():
+    """Making its key takes a moment."""
+    return Issuer()
+
+
+def _part(document):
+    return _base64(json.dumps(document).encode())
+
+
+def _base64(content):
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+@pytest.fixture
+def approle(openbao, enabled):
+    """A function that makes a role of AppRole: its mount, its role_id, and a function for secret_ids."""
+
+    def make(**settings):
+        mount = enabled("approle")
+        openbao.call("POST", f"auth/{mount}/role/app", {"token_ttl": "60s", "token_policies": "default", **settings})
+        role_id = openbao.call("GET", f"auth/{mount}/role/app/role-id")["data"]["role_id"]
+
+        def issue():
+            return openbao.call("POST", f"auth/{mount}/role/app/secret-id", {})["data"]["secret_id"]
+
+        return SimpleNamespace(mount=mount, role_id=role_id, issue=issue)
+
+    return make
+
+
+@pytest.fixture
+def exposed():
+    """A function: which of the canaries an error shows, its contexts and the frames outside of tests included."""
+
+    def find(error, *canaries):
+        parts, seen = [], error
+        while seen is not None:
+            parts += [str(seen), repr(seen), repr(seen.args), repr(vars(seen))]
+            seen = seen.__cause__ or seen.__context__
+        trace = error.__traceback__
+        while trace is not None and "/tests/" in trace.tb_frame.f_code.co_filename:
+            trace = trace.tb_next
+        parts += [*traceback.TracebackException(type(error), error, trace, capture_locals=True).format()]
+        return [canary for canary in canaries if canary in "".join(parts)]
+
+    return find

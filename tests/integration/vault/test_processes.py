@@ -1,0 +1,240 @@
+"""A session and the processes of its application: forks, multiprocessing, gunicorn."""
+
+import contextlib
+import http.client
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+import pytest
+
+from processes import answer_with, answer_with_own_store, read_and_close, renewers, token_of
+from strongroom.errors import StoreError
+from strongroom_vault.plugin import open_vault
+from strongroom_vault.testing import TestVault
+
+LONG = 30.0
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+
+
+def approle(server, **settings):
+    """The options that open a store with an AppRole of its own."""
+    mount = f"approle-{os.urandom(4).hex()}"
+    policy = server.write_policy({"secret/data/mine/*": ["read"]})
+    server.call("POST", f"sys/auth/{mount}", {"type": "approle"})
+    server.call("POST", f"auth/{mount}/role/app", {"token_policies": [policy], **settings})
+    role_id = server.call("GET", f"auth/{mount}/role/app/role-id")["data"]["role_id"]
+    secret_id = server.call("POST", f"auth/{mount}/role/app/secret-id")["data"]["secret_id"]
+    server.put("mine/app", {"k": "v"})
+    auth = {"method": "approle", "mount": mount, "role_id": role_id, "secret_id": secret_id}
+    return {"url": server.url, "auth": auth}
+
+
+def lives(server, token):
+    try:
+        server.call("POST", "auth/token/lookup", {"token": token})
+    except StoreError:
+        return False
+    return True
+
+
+def forked(work):
+    """What `work` returns in the child of a fork, as JSON brings it."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, json.dumps(work()).encode())
+            os._exit(0)
+        except BaseException:  # noqa: BLE001  # the child must end here, whatever happens
+            traceback.print_exc()
+            os._exit(1)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        content = stream.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return json.loads(content)
+
+
+def test_child_logs_in_for_itself_and_leaves_its_parents_token_alone(openbao):
+    """Both renew their own, and each gives back its own."""
+    store = open_vault(**approle(openbao, token_ttl="1h"))
+    store.read("mine/app")
+    mine = token_of(store)
+    value, childs, threads, left = forked(lambda: read_and_close(store))
+    assert (value, threads, left) == ("v", 1, 0)
+    assert childs != mine
+    assert not lives(openbao, childs)
+    assert lives(openbao, mine)
+    assert store.read("mine/app").data["k"] == "v"
+    assert token_of(store) == mine
+    store.close()
+    assert not lives(openbao, mine)
+
+
+def test_child_that_closes_at_once_gives_nothing_back(openbao):
+    """It has no token of its own."""
+    store = open_vault(**approle(openbao, token_ttl="1h"))
+    assert forked(lambda: store.close() or len(renewers())) == 0
+    assert lives(openbao, token_of(store))
+    store.close()
+
+
+def test_child_goes_on_with_a_given_token(openbao):
+    """Which nobody gives back."""
+    openbao.put("mine/app", {"k": "v"})
+    token = openbao.issue_token({"secret/data/mine/*": ["read"]})
+    store = open_vault(url=openbao.url, token=token)
+    assert forked(lambda: read_and_close(store))[:2] == ["v", token]
+    assert store.read("mine/app").data["k"] == "v"
+    store.close()
+    assert lives(openbao, token)
+
+
+def test_fork_while_threads_log_in_and_read(openbao):
+    """No child inherits a lock that somebody held, or a connection that somebody reads from."""
+    store, stopping = open_vault(**approle(openbao, token_ttl="1s", token_max_ttl="2s")), threading.Event()
+
+    def read():
+        while not stopping.is_set():
+            store.read("mine/app")
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        values = [forked(lambda: read_and_close(store))[0] for _ in range(12)]
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join(LONG)
+    assert values == ["v"] * 12
+    store.close()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_processes_of_multiprocessing(openbao, method):
+    """Each has a token of its own, and none is left."""
+    options = approle(openbao, token_ttl="1h")
+    context = multiprocessing.get_context(method)
+    answers = context.Queue()
+    store = open_vault(**options)
+    store.read("mine/app")
+    jobs = [(answer_with_own_store, (options, answers))] * 2
+    if method == "fork":
+        jobs.append((answer_with, (store, answers)))
+    processes = [context.Process(target=target, args=arguments) for target, arguments in jobs]
+    for process in processes:
+        process.start()
+    came = [answers.get(timeout=LONG) for _ in processes]
+    for process in processes:
+        process.join(LONG)
+        assert process.exitcode == 0
+    tokens = {token for _, token in came}
+    assert {value for value, _ in came} == {"v"}
+    assert len(tokens) == len(processes)
+    assert token_of(store) not in tokens
+    assert not any(lives(openbao, token) for token in tokens)
+    assert lives(openbao, token_of(store))
+    store.close()
+
+
+# --- gunicorn ---------------------------------------------------------------------------------------------------------
+
+APPLICATION = """
+import atexit, os
+from strongroom import SecretsManager
+
+secrets = SecretsManager.from_config("strongroom.toml")
+secrets.get_secret("mine/app", "k")
+atexit.register(secrets.close)
+
+def application(environ, start_response):
+    value = secrets.get_secret("mine/app", "k", fresh=True)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{value} {os.getpid()}".encode()]
+"""
+
+
+class Gunicorn:
+    """The real one, with an application that reads a secret at each request."""
+
+    def __init__(self, folder, options, workers, preload):
+        (folder / "application.py").write_text(APPLICATION)
+        auth = ", ".join(f"{name} = {json.dumps(value)}" for name, value in options["auth"].items())
+        (folder / "strongroom.toml").write_text(
+            f'chain = [{{ store = "vault" }}]\n[stores.vault]\nurl = "{options["url"]}"\nauth = {{ {auth} }}\n'
+        )
+        self.address = str(folder / "socket")
+        command = [sys.executable, "-m", "gunicorn", "--bind", f"unix:{self.address}", "--workers", str(workers)]
+        command += ["--graceful-timeout", "10", "--worker-tmp-dir", str(folder)]
+        command += ["--preload"] if preload else []
+        self.output = folder / "output"
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen([*command, "application"], cwd=folder, stdout=output, stderr=output)
+
+    def get(self):
+        connection = http.client.HTTPConnection("localhost", timeout=LONG)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        with contextlib.closing(connection):
+            connection.sock.settimeout(LONG)
+            connection.sock.connect(self.address)
+            connection.request("GET", "/")
+            reply = connection.getresponse()
+            return reply.status, reply.read().decode()
+
+    def wait(self):
+        until = time.monotonic() + LONG * 2
+        while time.monotonic() < until and self.process.poll() is None:
+            try:
+                return self.get()
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError(self.output.read_text())
+
+
+@pytest.mark.parametrize(("preload", "workers"), [(False, 2), (True, 4)], ids=["not preloaded", "preloaded"])
+def test_gunicorn(tmp_path, preload, workers):
+    """Over several lifetimes and a reload: no failed request, no hot loop, and no token left at the end."""
+    with TestVault(audit=tmp_path / "audit.log") as server:
+        options = approle(server, token_ttl="2s", token_max_ttl="4s")
+        gunicorn = Gunicorn(tmp_path, options, workers, preload)
+        try:
+            gunicorn.wait()
+            began, processes = time.monotonic(), set()
+            reloaded = False
+            while time.monotonic() - began < 6:
+                status, body = gunicorn.get()
+                assert (status, body.split()[0]) == (200, "v"), gunicorn.output.read_text()
+                processes.add(body.split()[1])
+                if not reloaded and time.monotonic() - began > 3:
+                    reloaded = True
+                    gunicorn.process.send_signal(signal.SIGHUP)
+                time.sleep(0.02)
+            took = time.monotonic() - began
+            gunicorn.process.send_signal(signal.SIGTERM)
+            assert gunicorn.process.wait(LONG) == 0, gunicorn.output.read_text()
+        finally:
+            gunicorn.process.kill()
+            gunicorn.process.wait()
+        login = f"auth/{options['auth']['mount']}/login"
+        logins = server.requests(login, operation="update")
+        renewals = server.requests("auth/token/renew-self", operation="update")
+        alive = 2 * workers + 1
+        assert len(processes) >= 2
+        assert logins + renewals <= alive * (2 + took * 1.5)
+        assert renewals >= 2
+        left = []
+        for accessor in server.call("LIST", "auth/token/accessors")["data"]["keys"]:
+            found = server.call("POST", "auth/token/lookup-accessor", {"accessor": accessor})["data"]
+            left += [found] if found["path"] == login else []
+        assert not left
+        assert "Traceback" not in gunicorn.output.read_text()

@@ -1,0 +1,63 @@
+"""How long one request may take, and how many there may be in a second."""
+
+import pytest
+
+from strongroom.errors import StoreUnavailableError
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.nodes import Cluster
+from strongroom_vault.http.rate_limit import RequestRate, seconds
+from strongroom_vault.http.request_policy import Reply, Request, Send, Wait, exchange
+
+ONE = Address.parse("https://one:8200")
+READ = Request("GET", "/v1/x", {})
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.mark.parametrize(("given", "expected"), [
+    (5, 5.0), (0.5, 0.5), ("90s", 90.0), ("1m30s", 90.0), ("500ms", 0.5), ("1.5h", 5400.0), (" 2s ", 2.0),
+    ("1d", 86400.0), ("500us", 0.0005), ("500µs", 0.0005), ("1s5000000ns", 1.005),
+])  # fmt: skip
+def test_a_time_is_read_as_vaults_own_clients_write_it(given, expected):
+    assert seconds(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "at_once", "after_a_second"), [("10", 10, 10), ("2:5", 5, 2), ("0.5", 1, 0), ("4:0", 1, 1)]
+)
+def test_so_many_at_once_and_so_many_a_second(text, at_once, after_a_second):
+    clock = Clock()
+    limit = RequestRate.parse(text)
+    limit._clock, limit._due = clock, clock()
+    assert [limit.turn() == 0 for _ in range(at_once + 1)] == [True] * at_once + [False]
+    clock.now += 1.0001 + limit._interval
+    assert sum(limit.turn() == 0 for _ in range(after_a_second + 1)) >= after_a_second
+
+
+def test_a_request_waits_for_its_turn():
+    cluster = Cluster((ONE,), rate=RequestRate(2.0, 1, lambda: 0.0))
+    assert isinstance(next(exchange(READ, cluster, lambda: 10.0)), Send)
+    assert next(exchange(READ, cluster, lambda: 10.0)) == Wait(0.5)
+    with pytest.raises(StoreUnavailableError, match="rate_limit"):
+        next(exchange(READ, cluster, lambda: 0.9))
+
+
+def test_a_request_takes_no_longer_than_was_configured():
+    """In total, retries and all, and never longer than its caller has."""
+    left = [10.0]
+    steps = exchange(READ, Cluster((ONE,), timeout=2.0), lambda: left[0])
+    step = next(steps)
+    assert isinstance(step, Send)
+    assert step.timeout == 2.0
+    left[0] -= 1.8
+    with pytest.raises(StopIteration) as ended:  # no time for a pause
+        steps.send(Reply(503, {}, b""))
+    assert ended.value.value.status == 503
+    step = next(exchange(READ, Cluster((ONE,), timeout=20.0), lambda: 3.0))
+    assert isinstance(step, Send)
+    assert step.timeout == 3.0

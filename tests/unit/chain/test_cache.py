@@ -1,0 +1,449 @@
+"""The encrypted cache: what it holds, for how long, for whom, and what it never brings back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stores import Clock
+from strongroom.chain import seal as seal_module
+from strongroom.chain.cache import MemoryCache
+from strongroom.chain.seal import Sealer
+from strongroom.config import CacheConfig
+from strongroom.errors import (
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+)
+from strongroom.secret import Secret, Value
+from strongroom.store import time_limit
+
+CANARY = "canary-b7e1-value"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def cache(clock: Clock) -> MemoryCache:
+    return MemoryCache("vault", CacheConfig(ttl=300, missing_ttl=30, max_stale=3600, max_entries=3), clock=clock)
+
+
+def put(cache: MemoryCache, path: str, **data: Value) -> None:
+    cache.fetch(path, lambda: Secret(path=path, data=data), fresh=True)
+
+
+def absent(path: str) -> Secret:
+    raise SecretNotFoundError(path, "no such path")
+
+
+def opened(cache: MemoryCache, path: str, key: str | None = None) -> dict[str, Value] | None:
+    snapshot = cache.current(path, key)
+    return None if snapshot is None or snapshot.fields is None else cache.open(snapshot.fields)
+
+
+# --- sealing ----------------------------------------------------------------------------------------------------------
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(json_values)
+def test_a_sealed_value_opens_as_itself(value: Value) -> None:
+    """Whatever a secret may hold comes out of the cache with its value and its type."""
+    sealer = Sealer()
+    back = sealer.open(sealer.seal(value, "vault", "a/b", "key"))
+    assert back == value
+    assert isinstance(back, bool) == isinstance(value, bool)
+
+
+def test_a_lone_surrogate_that_a_store_holds_is_cached_exactly() -> None:
+    sealer = Sealer()
+    assert sealer.open(sealer.seal("a\ud800b", "vault", "a", "k")) == "a\ud800b"
+
+
+@pytest.mark.parametrize("part", ["nonce", "ciphertext", "bound"])
+def test_a_flipped_byte_breaks_the_seal(part: str) -> None:
+    sealer = Sealer()
+    sealed = sealer.seal(CANARY, "vault", "a", "k")
+    changed = bytearray(getattr(sealed, part))
+    changed[0] ^= 1
+    with pytest.raises(sealer.broken_seal):
+        sealer.open(sealed._replace(**{part: bytes(changed)}))
+
+
+@pytest.mark.parametrize("other", [("env", "a", "k"), ("vault", "b", "k"), ("vault", "a", "j"), ("vaul", "ta", "k")])
+def test_a_seal_is_bound_to_link_path_and_key(other: tuple[str, ...]) -> None:
+    """A ciphertext put in another's place does not open there."""
+    sealer = Sealer()
+    mine, theirs = sealer.seal(CANARY, "vault", "a", "k"), sealer.seal("x", *other)
+    with pytest.raises(sealer.broken_seal):
+        sealer.open(theirs._replace(nonce=mine.nonce, ciphertext=mine.ciphertext))
+
+
+def test_a_name_with_a_space_is_not_two_names() -> None:
+    sealer = Sealer()
+    mine, theirs = sealer.seal(CANARY, "vault", "a b", "k"), sealer.seal("x", "vault", "a", "b k")
+    with pytest.raises(sealer.broken_seal):
+        sealer.open(theirs._replace(nonce=mine.nonce, ciphertext=mine.ciphertext))
+
+
+def test_a_string_is_not_mistaken_for_json() -> None:
+    """The kind is part of the seal: the string "5" and the number 5 cannot be swapped."""
+    sealer = Sealer()
+    text, number = sealer.seal("5", "v", "a", "k"), sealer.seal(5, "v", "a", "k")
+    assert (sealer.open(text), sealer.open(number)) == ("5", 5)
+    with pytest.raises(sealer.broken_seal):
+        sealer.open(number._replace(nonce=text.nonce, ciphertext=text.ciphertext))
+
+
+def test_every_seal_has_its_own_nonce() -> None:
+    sealer = Sealer()
+    assert len({sealer.seal("same", "v", "a", "k").nonce for _ in range(1000)}) == 1000
+
+
+def test_two_sealers_have_two_keys() -> None:
+    one, other = Sealer(), Sealer()
+    with pytest.raises(other.broken_seal):
+        other.open(one.seal(CANARY, "v", "a", "k"))
+
+
+def test_a_key_is_changed_before_its_nonces_run_out(cache: MemoryCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After as many seals as one key may make, what it sealed is forgotten and a new key takes over."""
+    monkeypatch.setattr(seal_module, "_SEALS_PER_KEY", 2)
+    cache.reset()
+    put(cache, "a", one="1", two="2")
+    put(cache, "b", three="3")
+    assert opened(cache, "a") is None
+    assert cache.text("a", "one") is None
+    assert opened(cache, "b") == {"three": "3"}
+
+
+# --- what is held -----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_the_cache_shows_a_value(cache: MemoryCache) -> None:
+    """No attribute, however deep, holds the plaintext: a core dump's reader needs the key too."""
+    put(cache, "a", key=CANARY, nested={"inner": [CANARY]})
+
+    def walk(thing: object, seen: set[int]) -> Iterator[object]:
+        if id(thing) in seen:
+            return
+        seen.add(id(thing))
+        yield thing
+        inside: list[object] = []
+        if isinstance(thing, dict):
+            inside = [*thing, *thing.values()]
+        elif isinstance(thing, list | tuple | set):
+            inside = list(thing)
+        inside += [getattr(thing, name) for name in getattr(type(thing), "__slots__", ()) if hasattr(thing, name)]
+        inside += list(getattr(thing, "__dict__", {}).values())
+        for item in inside:
+            yield from walk(item, seen)
+
+    things = list(walk(cache, set()))
+    assert len(things) > 20
+    assert not [thing for thing in things if isinstance(thing, str) and CANARY in thing]
+    assert not [thing for thing in things if isinstance(thing, bytes) and CANARY.encode() in thing]
+    assert CANARY not in repr(cache)
+
+
+def test_a_field_is_served_as_text_until_its_time_is_up(cache: MemoryCache, clock: Clock) -> None:
+    put(cache, "a", name="x", port=5432, flag=True)
+    assert [cache.text("a", key) for key in ("name", "port", "flag")] == ["x", "5432", "true"]
+    clock.now += 300
+    assert cache.text("a", "name") is None
+    assert opened(cache, "a") is None
+
+
+def test_null_and_bytes_are_never_served_as_text(cache: MemoryCache) -> None:
+    """They have none: `as_text` refuses them, so the shortcut must not answer."""
+    put(cache, "a", null=None, raw=b"\x00")
+    assert cache.text("a", "null") is None
+    assert cache.text("a", "raw") is None
+    assert opened(cache, "a") == {"null": None, "raw": b"\x00"}
+
+
+def test_a_string_that_is_not_unicode_is_served_whole(cache: MemoryCache) -> None:
+    put(cache, "a", odd="\ud800")
+    assert cache.text("a", "odd") is None
+    assert opened(cache, "a") == {"odd": "\ud800"}
+
+
+def test_jitter_only_shortens(clock: Clock) -> None:
+    """An entry lives between nine tenths of its time and all of it."""
+    lives = []
+    for _ in range(200):
+        cache = MemoryCache("v", CacheConfig(ttl=100), clock=clock)
+        put(cache, "a", k="v")
+        snapshot = cache.current("a")
+        assert snapshot is not None
+        lives.append(snapshot.until - clock.now)
+    assert 90 <= min(lives) < 92
+    assert 98 < max(lives) <= 100
+
+
+def test_an_absence_is_believed_for_a_shorter_time(cache: MemoryCache, clock: Clock) -> None:
+    with pytest.raises(SecretNotFoundError):
+        cache.fetch("a", lambda: absent("a"))
+    snapshot = cache.current("a")
+    assert snapshot is not None
+    assert (snapshot.fields, snapshot.reason) == (None, "no such path")
+    clock.now += 30
+    assert cache.current("a") is None
+
+
+def test_the_absence_of_a_key_is_believed_no_longer_than_that_of_a_path(cache: MemoryCache, clock: Clock) -> None:
+    put(cache, "a", k="v")
+    assert cache.current("a", "other") is not None
+    clock.now += 30
+    assert cache.current("a", "other") is None
+    assert cache.current("a", "k") is not None
+
+
+def test_an_absence_is_never_stale(cache: MemoryCache, clock: Clock) -> None:
+    """In an outage nobody knows whether the secret is still absent."""
+    with pytest.raises(SecretNotFoundError):
+        cache.fetch("a", lambda: absent("a"))
+    clock.now += 31
+    assert cache.stale("a") is None
+
+
+def test_a_secret_is_stale_for_its_time_and_no_longer(cache: MemoryCache, clock: Clock) -> None:
+    put(cache, "a", k="v")
+    clock.now += 300 + 3500
+    assert cache.stale("a") is not None
+    clock.now += 101
+    assert cache.stale("a") is None
+
+
+def test_an_outage_is_never_remembered(cache: MemoryCache) -> None:
+    def fails() -> Secret:
+        raise StoreUnavailableError("a", "refused")
+
+    with pytest.raises(StoreUnavailableError):
+        cache.fetch("a", fails)
+    assert (cache.current("a"), cache.stale("a"), len(cache)) == (None, None, 0)
+
+
+def test_a_denial_is_never_remembered(cache: MemoryCache) -> None:
+    def fails() -> Secret:
+        raise PermissionDeniedError("a")
+
+    with pytest.raises(PermissionDeniedError):
+        cache.fetch("a", fails)
+    assert len(cache) == 0
+
+
+def test_the_oldest_entry_makes_room(cache: MemoryCache) -> None:
+    for path in "abcd":
+        put(cache, path, k="v")
+    assert [path for path in "abcd" if cache.current(path)] == ["b", "c", "d"]
+    assert cache.text("a", "k") is None
+
+
+def test_a_key_that_went_away_is_not_served(cache: MemoryCache) -> None:
+    put(cache, "a", old="1", kept="2")
+    put(cache, "a", kept="3")
+    assert cache.text("a", "old") is None
+    assert cache.text("a", "kept") == "3"
+
+
+def test_a_lifetime_of_zero_caches_nothing(clock: Clock) -> None:
+    cache = MemoryCache("v", CacheConfig(ttl=0), clock=clock)
+    put(cache, "a", k="v")
+    assert (cache.current("a"), cache.stale("a"), cache.text("a", "k"), len(cache)) == (None, None, None, 0)
+
+
+def test_a_broken_seal_is_a_miss(cache: MemoryCache) -> None:
+    put(cache, "a", k="v")
+    until, decrypt, nonce, ciphertext, bound = cache._fields["a", "k"]
+    cache._fields["a", "k"] = (until, decrypt, nonce, ciphertext[:-1] + b"\0", bound)
+    assert cache.text("a", "k") is None
+    cache._sealer = Sealer()
+    assert opened(cache, "a") is None
+
+
+def test_each_reading_is_its_own(cache: MemoryCache) -> None:
+    """What a caller does to a secret that it was given changes nobody else's."""
+    put(cache, "a", nested={"x": [1]})
+    first: Any = opened(cache, "a")
+    first["nested"]["x"].append(2)
+    assert opened(cache, "a") == {"nested": {"x": [1]}}
+
+
+# --- flights and writes -----------------------------------------------------------------------------------------------
+
+
+class Load:
+    """A read that waits until a test lets it end."""
+
+    def __init__(self, **data: Value) -> None:
+        self.data = data
+        self.count = 0
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def __call__(self) -> Secret:
+        self.count += 1
+        secret = Secret(path="a", data=self.data)
+        self.begun.set()
+        assert self.go.wait(10)
+        return secret
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def joined(cache: MemoryCache, count: int) -> None:
+    """Waits until `count` threads wait for the flight, on the future's own condition."""
+    flight = cache.flight("a")
+    assert flight is not None
+    while True:
+        with flight._condition:
+            if len(flight._condition._waiters) >= count:
+                return
+        threading.Event().wait(0.001)
+
+
+def test_a_cold_stampede_is_one_read(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
+    load = Load(k="v")
+    reads = [pool.submit(cache.fetch, "a", load) for _ in range(16)]
+    assert load.begun.wait(10)
+    joined(cache, 15)
+    load.go.set()
+    assert [read.result().data["k"] for read in reads] == ["v"] * 16
+    assert load.count == 1
+
+
+def test_those_who_wait_get_the_readers_error_as_their_own(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
+    """The class and the words are the same; the object is not, since raising one writes to it."""
+    begun, go = threading.Event(), threading.Event()
+
+    def fails() -> Secret:
+        begun.set()
+        assert go.wait(10)
+        raise PermissionDeniedError("a", "no policy")
+
+    reads = [pool.submit(cache.fetch, "a", fails) for _ in range(4)]
+    assert begun.wait(10)
+    joined(cache, 3)
+    go.set()
+    errors = [read.exception() for read in reads]
+    assert {(type(error), str(error)) for error in errors} == {(PermissionDeniedError, str(errors[0]))}
+    assert len({id(error) for error in errors}) == 4
+
+
+@pytest.mark.parametrize("stray", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_reader_that_is_interrupted_leaves_nobody_waiting(
+    cache: MemoryCache, pool: ThreadPoolExecutor, stray: type[BaseException]
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def dies() -> Secret:
+        begun.set()
+        assert go.wait(10)
+        raise stray
+
+    leader = pool.submit(cache.fetch, "a", dies)
+    assert begun.wait(10)
+    waiter = pool.submit(cache.fetch, "a", dies)
+    joined(cache, 1)
+    go.set()
+    assert isinstance(leader.exception(), stray)
+    assert isinstance(waiter.exception(), StoreUnavailableError)
+    assert cache.flight("a") is None
+
+
+def test_a_waiter_waits_its_own_time(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
+    load = Load(k="v")
+    leader = pool.submit(cache.fetch, "a", load)
+    assert load.begun.wait(10)
+    with time_limit(0.01), pytest.raises(StoreUnavailableError, match="took too long"):
+        cache.fetch("a", load)
+    load.go.set()
+    assert leader.result().data == {"k": "v"}
+
+
+def test_a_read_that_began_before_a_write_does_not_fill_the_cache(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
+    """Its answer may be older than the write: its own caller gets it, nobody else does."""
+    old = Load(k="old")
+    reader = pool.submit(cache.fetch, "a", old)
+    assert old.begun.wait(10)
+    cache.forget("a")
+    old.go.set()
+    assert reader.result().data == {"k": "old"}
+    assert (cache.current("a"), cache.text("a", "k")) == (None, None)
+
+
+def test_nobody_joins_a_read_that_began_before_a_write(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
+    old = Load(k="old")
+    reader = pool.submit(cache.fetch, "a", old)
+    assert old.begun.wait(10)
+    cache.forget("a")
+    assert cache.fetch("a", lambda: Secret(path="a", data={"k": "new"})).data == {"k": "new"}
+    old.go.set()
+    reader.result()
+    assert cache.text("a", "k") == "new"
+
+
+def test_forgetting_everything_cancels_every_read(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
+    old = Load(k="old")
+    reader = pool.submit(cache.fetch, "a", old)
+    assert old.begun.wait(10)
+    cache.forget()
+    old.go.set()
+    reader.result()
+    assert len(cache) == 0
+
+
+def test_a_fresh_read_joins_no_older_one(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
+    old = Load(k="old")
+    reader = pool.submit(cache.fetch, "a", old)
+    assert old.begun.wait(10)
+    assert cache.fetch("a", lambda: Secret(path="a", data={"k": "new"}), fresh=True).data == {"k": "new"}
+    old.go.set()
+    reader.result()
+    assert cache.text("a", "k") == "new"
+
+
+def test_a_flight_cannot_be_cancelled_by_who_waits_for_it(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
+    """An async waiter that is cancelled cancels the future it was given: the reader must not notice."""
+    load = Load(k="v")
+    leader = pool.submit(cache.fetch, "a", load)
+    assert load.begun.wait(10)
+    flight = cache.flight("a")
+    assert flight is not None
+    assert flight.cancel() is False
+    load.go.set()
+    assert leader.result().data == {"k": "v"}
+
+
+def test_a_value_that_cannot_be_sealed_leaves_nobody_waiting(cache: MemoryCache) -> None:
+    strange: Any = {"k": object()}
+    with pytest.raises(TypeError):
+        cache.fetch("a", lambda: Secret(path="a", data=strange))
+    assert cache.flight("a") is None
+
+
+def test_a_store_error_keeps_its_own_class_for_waiters(cache: MemoryCache) -> None:
+    class OddError(StoreError):
+        def __init__(self, one: int, two: int) -> None:
+            super().__init__("a", f"{one} and {two}")
+
+    twin = OddError(1, 2).again()
+    assert (type(twin), twin.reason, str(twin)) == (OddError, "1 and 2", str(OddError(1, 2)))

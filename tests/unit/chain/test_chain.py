@@ -1,0 +1,984 @@
+"""The chain: whose answer counts, what falls through, what never does, and what is said of it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from stores import RemoteStore
+from strongroom.chain.chain import Chain, Resolution
+from strongroom.chain.link import Link
+from strongroom.chain.result import MISSING
+from strongroom.config import CacheConfig, LinkConfig
+from strongroom.errors import (
+    Answer,
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    InvalidDataError,
+    InvalidPathError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    UnsupportedOperationError,
+)
+from strongroom.secret import Secret, Value, Version
+from strongroom.store import SecretStore, remaining
+from strongroom.store.memory import MemoryStore
+
+CANARY = "canary-51fd-value"
+LOGGER = "strongroom.secrets_manager"
+
+
+def link(name: str, store: SecretStore | Callable[[], SecretStore], **policy: Any) -> Link:
+    opener = store if callable(store) else lambda: store
+    cache = policy.pop("cache", CacheConfig())
+    return Link(LinkConfig(name, **policy), opener, cache)
+
+
+def local(secrets: Mapping[str, Mapping[str, Value]]) -> MemoryStore:
+    store = MemoryStore()
+    for path, data in secrets.items():
+        store.write(path, data)
+    return store
+
+
+@pytest.fixture
+def vault() -> RemoteStore:
+    return RemoteStore({"db": {"url": "from vault", "host": "v"}})
+
+
+@pytest.fixture
+def chain(vault: RemoteStore) -> Chain:
+    """A remote store first, a local one as the fallback."""
+    fallback = local({"db": {"url": "from env", "port": "1"}, "only/env": {"key": "e"}})
+    return Chain([link("vault", vault), link("env", fallback)])
+
+
+# --- the policy table -------------------------------------------------------------------------------------------------
+
+
+def test_the_first_link_that_has_it_answers(chain: Chain) -> None:
+    resolution = chain.resolve("db", "url")
+    assert (resolution.value, resolution.store, resolution.version) == ("from vault", "vault", 1)
+    assert [attempt.answer for attempt in resolution.attempts] == [Answer.FOUND]
+
+
+def test_a_whole_secret_is_one_links_and_never_merged(chain: Chain) -> None:
+    assert chain.resolve("db").value == {"url": "from vault", "host": "v"}
+
+
+def test_an_absent_path_falls_through(chain: Chain) -> None:
+    resolution = chain.resolve("only/env", "key")
+    assert (resolution.value, resolution.store) == ("e", "env")
+    assert [attempt.answer for attempt in resolution.attempts] == [Answer.NOT_FOUND, Answer.FOUND]
+
+
+def test_a_missing_key_falls_through_with_one_warning(chain: Chain, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        assert chain.resolve("db", "port").store == "env"
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ["Store vault has db, but it has no key 'port'"]
+
+
+def test_a_missing_key_can_fail(vault: RemoteStore) -> None:
+    chain = Chain([link("vault", vault, on_missing_key="fail"), link("env", local({"db": {"port": "1"}}))])
+    with pytest.raises(SecretNotFoundError) as caught:
+        chain.resolve("db", "port")
+    assert [attempt.answer for attempt in caught.value.attempts] == [Answer.KEY_MISSING]
+
+
+@pytest.mark.parametrize("doubt", [StoreUnavailableError, PermissionDeniedError])
+def test_a_missing_key_that_fails_makes_no_absence_of_what_stands_before_it(
+    vault: RemoteStore, doubt: type[StoreError]
+) -> None:
+    """The first link may have the key: neither a caller's default nor one of `[secrets]` may answer."""
+    vault.fault = doubt("db", "no answer")
+    links = [link("vault", vault, on_denied="next"), link("env", local({"db": {"port": "1"}}), on_missing_key="fail")]
+    with pytest.raises(doubt) as caught:
+        Chain(links, defaults={("db", "size"): 5}).resolve("db", "size")
+    assert [attempt.store for attempt in caught.value.attempts] == ["vault", "env"]
+    assert caught.value.attempts[1].answer is Answer.KEY_MISSING
+
+
+def test_what_nobody_has_is_not_found_and_says_what_each_said(chain: Chain) -> None:
+    with pytest.raises(SecretNotFoundError) as caught:
+        chain.resolve("api-keys/service", "key")
+    assert str(caught.value).startswith("Secret not found: api-keys/service (vault: ")
+    assert [attempt.store for attempt in caught.value.attempts] == ["vault", "env"]
+
+
+def test_an_outage_falls_through_to_the_next_link(chain: Chain, vault: RemoteStore) -> None:
+    vault.fault = StoreUnavailableError("db", "refused")
+    resolution = chain.resolve("db", "url")
+    assert (resolution.value, resolution.store) == ("from env", "env")
+    assert [attempt.answer for attempt in resolution.attempts] == [Answer.UNAVAILABLE, Answer.FOUND]
+
+
+def test_an_outage_can_fail(vault: RemoteStore) -> None:
+    vault.fault = StoreUnavailableError("db", "refused")
+    chain = Chain([link("vault", vault, on_unavailable="fail"), link("env", local({"db": {"url": "env"}}))])
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("db", "url")
+
+
+def test_an_outage_is_never_an_absence(chain: Chain, vault: RemoteStore) -> None:
+    """Nobody else has it, and the one that may could not answer: the error is the outage's own."""
+
+    class OwnError(StoreUnavailableError):
+        summary = "Cannot connect to Vault"
+
+    vault.fault = OwnError("x", "refused at 127.0.0.1:8200")
+    with pytest.raises(
+        OwnError, match=r"^Cannot connect to Vault: x \(vault: refused at 127.0.0.1:8200; env: "
+    ) as caught:
+        chain.resolve("x", "key")
+    assert [attempt.answer for attempt in caught.value.attempts] == [Answer.UNAVAILABLE, Answer.NOT_FOUND]
+
+
+@pytest.mark.parametrize("error", [PermissionDeniedError, AuthenticationError])
+def test_a_denial_ends_the_read(chain: Chain, vault: RemoteStore, error: type[StoreError]) -> None:
+    """The environment is not asked: a denied secret must not be answered by a weaker one."""
+    vault.fault = error("db", "no policy")
+    with pytest.raises(error) as caught:
+        chain.resolve("db", "url")
+    assert [attempt.store for attempt in caught.value.attempts] == ["vault"]
+
+
+def test_a_denied_read_alone_is_told_of_the_paths_of_its_link(chain: Chain, vault: RemoteStore) -> None:
+    """A write goes to one store: to take a path from it changes nothing."""
+    vault.fault = PermissionDeniedError("db")
+    with pytest.raises(PermissionDeniedError, match="Grant access to this path, or name the paths of this link"):
+        chain.resolve("db", "url")
+    for operation in (lambda: chain.write("db", {"a": "b"}, replace=True), lambda: chain.write("db", {"a": "b"})):
+        vault.fault = PermissionDeniedError("db")
+        with pytest.raises(PermissionDeniedError, match=r"Grant access to this path$"):
+            operation()
+
+
+@pytest.mark.parametrize("error", [PermissionDeniedError, AuthenticationError])
+def test_a_denial_can_go_on_but_never_becomes_an_absence(vault: RemoteStore, error: type[StoreError]) -> None:
+    vault.fault = error("db", "no policy")
+    chain = Chain([link("vault", vault, on_denied="next"), link("env", local({"db": {"url": "env"}}))])
+    assert chain.resolve("db", "url").store == "env"
+    with pytest.raises(error):
+        chain.resolve("other", "url")
+
+
+@pytest.mark.parametrize("stray", [ValueError(CANARY), RuntimeError(CANARY), StoreError("db", "odd")])
+def test_any_other_error_ends_the_read(chain: Chain, vault: RemoteStore, stray: Exception) -> None:
+    vault.fault = stray
+    with pytest.raises(StoreError) as caught:
+        chain.resolve("db", "url")
+    assert not isinstance(caught.value, SecretNotFoundError | StoreUnavailableError)
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("stray", [ConnectionResetError(CANARY), TimeoutError(CANARY)])
+def test_a_stray_connection_error_is_an_outage(chain: Chain, vault: RemoteStore, stray: Exception) -> None:
+    vault.fault = stray
+    assert chain.resolve("db", "url").store == "env"
+
+
+def test_a_link_is_asked_for_its_paths_only(vault: RemoteStore) -> None:
+    chain = Chain([link("vault", vault, paths=("db/*", "x")), link("env", local({"db": {"url": "env"}}))])
+    assert chain.resolve("db", "url").store == "env"
+    assert vault.reads == []
+
+
+def test_a_path_that_no_link_covers_says_so(vault: RemoteStore) -> None:
+    chain = Chain([link("vault", vault, paths=("db/*",))])
+    with pytest.raises(SecretNotFoundError, match="no link of the chain covers this path"):
+        chain.resolve("other")
+
+
+def test_a_default_of_the_configuration_answers_an_absence(chain: Chain) -> None:
+    with_default = Chain(list(chain._links), defaults={("db", "size"): 5})
+    resolution = with_default.resolve("db", "size")
+    assert (resolution.value, resolution.store) == (5, "default")
+
+
+def test_a_default_of_the_configuration_never_answers_an_outage(chain: Chain, vault: RemoteStore) -> None:
+    vault.fault = StoreUnavailableError("db", "refused")
+    with pytest.raises(StoreUnavailableError):
+        Chain(list(chain._links), defaults={("db", "size"): 5}).resolve("db", "size")
+
+
+def test_an_empty_chain_is_refused() -> None:
+    with pytest.raises(ConfigurationError):
+        Chain([])
+
+
+@pytest.mark.parametrize("path", ["", "/a", "a/", "a//b", "../../sys/mounts", "a\\b", "a\x00b", "a\r\nb", "x" * 5000])
+def test_a_bad_path_reaches_no_store(chain: Chain, vault: RemoteStore, path: str) -> None:
+    operations: list[Callable[[], object]] = [
+        lambda: chain.resolve(path),
+        lambda: chain.write(path, {"k": "v"}),
+        lambda: chain.delete(path),
+    ]
+    for operation in operations:
+        with pytest.raises(InvalidPathError):
+            operation()
+    assert vault.reads == []
+
+
+# --- the cache --------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_read_is_cached(chain: Chain, vault: RemoteStore) -> None:
+    chain.resolve("db", "url")
+    resolution = chain.resolve("db", "host")
+    assert (resolution.cached, resolution.stale, vault.reads) == (True, False, ["db"])
+    assert chain.peek("db", "url") == "from vault"
+
+
+def test_an_absence_is_cached(chain: Chain, vault: RemoteStore) -> None:
+    for _ in range(3):
+        chain.resolve("only/env", "key")
+    assert vault.reads == ["only/env"]
+    vault.write("only/env", {"key": "now there"})
+    assert chain.resolve("only/env", "key").store == "env"
+    assert chain.resolve("only/env", "key", fresh=True).store == "vault"
+
+
+def test_a_local_store_is_never_cached() -> None:
+    store = local({"a": {"k": "1"}})
+    chain = Chain([link("env", store)])
+    chain.resolve("a", "k")
+    store.write("a", {"k": "2"})
+    assert chain.resolve("a", "k").value == "2"
+    assert chain.peek("a", "k") is None
+
+
+def test_a_lower_links_entry_never_outlives_the_outage(vault: RemoteStore) -> None:
+    """The fallback's cached value counts only after every link above it has answered absent or unavailable."""
+    lower = RemoteStore({"x": {"k": "lower"}})
+    chain = Chain([link("upper", vault, cache=CacheConfig(ttl=0)), link("lower", lower)])
+    vault.fault = StoreUnavailableError("x", "refused")
+    assert chain.resolve("x", "k").store == "lower"
+    vault.fault = None
+    vault.write("x", {"k": "upper"})
+    chain._links[0]._access.breaker.succeeded()
+    assert chain.resolve("x", "k").value == "upper"
+
+
+def test_what_was_read_stays_served_in_an_outage_and_is_marked(vault: RemoteStore) -> None:
+    chain = Chain([link("vault", vault, cache=CacheConfig(ttl=1e-9)), link("env", local({"db": {"url": "env"}}))])
+    chain.resolve("db", "url")
+    vault.fault = StoreUnavailableError("db", "refused")
+    resolution = chain.resolve("db", "url")
+    assert (resolution.value, resolution.store, resolution.cached, resolution.stale) == (
+        "from vault",
+        "vault",
+        True,
+        True,
+    )
+
+
+def test_a_fresh_read_is_never_stale(vault: RemoteStore) -> None:
+    chain = Chain([link("vault", vault)])
+    chain.resolve("db", "url")
+    vault.fault = StoreUnavailableError("db", "refused")
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("db", "url", fresh=True)
+
+
+@pytest.mark.parametrize("error", [PermissionDeniedError("db"), StoreError("db", "odd"), SecretNotFoundError("db")])
+def test_only_an_outage_is_answered_with_what_is_stale(vault: RemoteStore, error: Exception) -> None:
+    """A revoked permission and a deletion take effect at once."""
+    chain = Chain([link("vault", vault, cache=CacheConfig(ttl=1e-9))])
+    chain.resolve("db", "url")
+    vault.fault = error
+    with pytest.raises(type(error)):
+        chain.resolve("db", "url")
+
+
+@pytest.mark.parametrize("denial", [PermissionDeniedError, AuthenticationError])
+@pytest.mark.parametrize("cache", [CacheConfig(ttl=1e-9), CacheConfig()], ids=["expired", "current"])
+def test_what_was_denied_last_is_served_no_more(
+    vault: RemoteStore, denial: type[StoreError], cache: CacheConfig
+) -> None:
+    """The permission was revoked before the outage: what was read under it is not a stale answer."""
+    chain = Chain([link("vault", vault, cache=cache)])
+    chain.resolve("db", "url")
+    vault.fault = denial("db")
+    with pytest.raises(denial):
+        chain.resolve("db", "url", fresh=True)
+    vault.fault = StoreUnavailableError("db", "refused")
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("db", "url")
+
+
+def test_a_key_that_a_stale_secret_lacks_is_unknown_and_not_missing(vault: RemoteStore) -> None:
+    """It may have been set since: with no other link this is an outage, and no default of the configuration answers."""
+    last = link("vault", vault, cache=CacheConfig(ttl=1e-9))
+    chain = Chain([last], defaults={("db", "new"): "default"})
+    chain.resolve("db", "url")
+    vault.fault = StoreUnavailableError("db", "refused")
+    assert chain.resolve("db", "host").stale
+    with pytest.raises(StoreUnavailableError) as caught:
+        chain.resolve("db", "new")
+    assert [attempt.answer for attempt in caught.value.attempts] == [Answer.UNAVAILABLE]
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("db", take=lambda data: data.get("new", MISSING), wanted="something made of it")
+    fallback = Chain([last, link("env", local({"db": {"new": "from env"}}))])
+    assert fallback.resolve("db", "new").value == "from env"
+
+
+class Derived(RemoteStore):
+    """A remote store that knows a key of every secret which no whole read shows."""
+
+    def read_key(self, path: str, key: str) -> Value:
+        self._fail()
+        return "derived" if key == "derived" else self.read(path).data[key]
+
+
+@pytest.mark.parametrize("path", ["db", "nowhere"])
+def test_a_cached_whole_read_says_nothing_of_a_key_that_the_store_knows_singly(path: str) -> None:
+    """Neither that the secret lacks it nor, where there is no whole secret, that there is nothing."""
+    store = Derived({"db": {"url": "u"}})
+    chain = Chain([link("vault", store)])
+    with contextlib.suppress(SecretNotFoundError):
+        chain.resolve(path)
+    assert chain.resolve(path, "derived").value == "derived"
+    store.fault = StoreUnavailableError(path, "refused")
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve(path, "derived")
+
+
+def test_a_keyed_store_that_is_cached_whole_is_not_asked_for_what_it_said() -> None:
+    store = Derived({"db": {"url": "u"}})
+    chain = Chain([link("vault", store)])
+    chain.resolve("db")
+    assert chain.resolve("db", "url").cached
+    assert store.reads == ["db"]
+
+
+def test_a_single_key_that_no_cached_whole_has_is_asked_for_each_time() -> None:
+    store = Derived({"db": {"url": "u"}})
+    chain = Chain([link("vault", store)])
+    assert [chain.resolve("db", "url").cached for _ in range(2)] == [False, False]
+    assert store.reads == ["db", "db"]
+
+
+def test_forgetting_makes_the_next_read_fresh(chain: Chain, vault: RemoteStore) -> None:
+    chain.resolve("db", "url")
+    vault.write("db", {"url": "changed"})
+    assert chain.resolve("db", "url").value == "from vault"
+    chain.forget("db")
+    assert chain.resolve("db", "url").value == "changed"
+
+
+# --- the outage -------------------------------------------------------------------------------------------------------
+
+
+def test_an_outage_is_said_once_and_so_is_its_end(
+    chain: Chain, vault: RemoteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, LOGGER)
+    vault.fault = StoreUnavailableError("db", "refused")
+    for _ in range(5):
+        chain.resolve("only/env", "key")
+    vault.fault = None
+    chain._links[0]._access.breaker._probe_at = 0
+    for _ in range(5):
+        chain.resolve("db", "url")
+    assert [record.message for record in caplog.records] == [
+        "Store vault is unavailable: refused",
+        "Store vault is available again",
+    ]
+
+
+def test_a_store_that_is_out_of_order_is_not_asked_for_each_read(chain: Chain, vault: RemoteStore) -> None:
+    asked = []
+
+    def read(path: str) -> Secret:
+        asked.append(path)
+        raise StoreUnavailableError(path, "refused")
+
+    vault.read = read
+    for number in range(50):
+        with pytest.raises(StoreUnavailableError, match=f"nobody/has/{number} "):
+            chain.resolve(f"nobody/has/{number}", "k")
+    assert asked == ["nobody/has/0"]
+
+
+def test_an_outage_of_one_path_is_none_of_the_store(chain: Chain, vault: RemoteStore) -> None:
+    """The other paths are asked for, and so is this one again."""
+    outage = StoreUnavailableError("odd", "its database is down")
+    outage.path_only = True
+    read = vault.read
+
+    def fail(path: str) -> Secret:
+        if path == "odd":
+            raise outage.again()
+        return read(path)
+
+    vault.read = fail
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match=r"odd .*its database is down"):
+            chain.resolve("odd", "k")
+        assert chain.resolve("db", "host", fresh=True).store == "vault"
+
+
+@pytest.mark.parametrize("refusal", [InvalidPathError, InvalidDataError, UnsupportedOperationError])
+def test_what_is_refused_before_it_is_sent_ends_no_outage(
+    vault: RemoteStore, refusal: type[StoreError], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the next read would wait for a server that still hangs."""
+    caplog.set_level(logging.INFO, LOGGER)
+    last = link("vault", vault)
+    chain = Chain([last])
+    vault.fault = StoreUnavailableError("db", "refused")
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("db", "url")
+    monkeypatch.setattr(last._access.breaker, "admit", lambda: True)  # a probe is due
+    vault.fault = refusal("db", "refused here")
+    with pytest.raises(refusal):
+        chain.resolve("db", "url")
+    assert last._access.breaker.is_open
+    assert "available again" not in caplog.text
+
+
+def test_a_caller_without_time_says_nothing_of_the_store(vault: RemoteStore) -> None:
+    """A read that ran out of the caller's own time must not keep the next caller from asking."""
+
+    def read(path: str) -> Secret:
+        time.sleep(remaining())
+        raise StoreUnavailableError(path, "too slow")
+
+    chain = Chain([link("vault", vault)], timeout=0.02)
+    vault.read = read
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("db", "url")
+    assert not chain._links[0]._access.breaker.is_open
+
+
+class Hanging(RemoteStore):
+    """Says nothing for as long as it may while `hangs` is set, alone or asked for many."""
+
+    hangs = True
+
+    def read(self, path: str) -> Secret:
+        if self.hangs:
+            time.sleep(remaining())
+            raise StoreUnavailableError(path, "no reply")
+        return super().read(path)
+
+
+class Timed(RemoteStore):
+    """Keeps how long it was given, and has no answer when that is nothing."""
+
+    def __init__(self, secrets: Mapping[str, Mapping[str, Value]]) -> None:
+        super().__init__(secrets)
+        self.given: list[float] = []
+
+    def read(self, path: str) -> Secret:
+        self.given.append(remaining())
+        if remaining() <= 0:
+            raise StoreUnavailableError(path, "no time")
+        return super().read(path)
+
+
+@pytest.mark.parametrize("timeout", [3.0, 10.0], ids=["as its own", "above the call's"])
+def test_a_store_that_hangs_leaves_time_for_the_next_however_short_the_call(timeout: float) -> None:
+    """Whatever its own `timeout` is, alone or in a batch; where nobody follows, it has all of the time."""
+    following = Timed({"db": {"url": "from the second"}, "app": {"k": "v"}})
+    links = [link("hangs", Hanging(), timeout=timeout), link("second", following, paths=["db", "app"])]
+    chain = Chain(links, timeout=1.0)
+    assert chain.resolve("db", "url").store == "second"
+    chain.reset()
+    batch = chain.resolve_many(["db", "app"])
+    assert {path: found.store for path, found in batch.items() if isinstance(found, Resolution)} == {
+        "db": "second",
+        "app": "second",
+    }
+    assert all(0 < given <= 0.4 for given in following.given)
+    chain.reset()
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("nobody/else", "k")
+    assert time.monotonic() - started > 0.9
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_an_outage_is_known_of_a_store_that_hangs_for_the_whole_of_a_short_call(
+    many: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call that may take no longer than the link itself ends with the link's time: it is an outage all the same."""
+    store = Hanging({"db": {"url": "v"}, "app": {"k": "v"}})
+    store.hangs = False
+    chain = Chain([link("vault", store, cache=CacheConfig(ttl=1e-9, missing_ttl=1e-9))], timeout=0.8)
+    chain.resolve("db", "url")
+    store.hangs = True
+    if many:
+        chain.resolve_many(["db", "app"])
+    else:
+        chain.resolve("db", "url")
+    assert chain._links[0]._access.breaker.is_open
+    started = time.monotonic()
+    assert chain.resolve("db", "url").stale
+    assert time.monotonic() - started < 0.3
+    assert [record.message for record in caplog.records] == ["Store vault is unavailable: no reply"]
+
+
+def test_a_batch_that_the_call_has_no_time_for_says_nothing_of_the_store() -> None:
+    """Its store answers to the end; the last of the batch get what is left, which is no time to judge it by."""
+
+    class Steady(RemoteStore):
+        def read(self, path: str) -> Secret:
+            if remaining() < 0.25:
+                time.sleep(remaining())
+                raise StoreUnavailableError(path, "no reply")
+            time.sleep(0.25)
+            return super().read(path)
+
+    names = [f"s{number}" for number in range(40)]
+    chain = Chain([link("vault", Steady({name: {"k": "v"} for name in names}))], timeout=0.6)
+    batch = chain.resolve_many(names)
+    assert [name for name in names if isinstance(batch[name], Resolution)] == ["s0", "s1"]
+    assert not chain._links[0]._access.breaker.is_open
+
+
+def test_an_explanation_gives_each_store_its_own_time() -> None:
+    store = Timed({"db": {"url": "v"}})
+    chain = Chain([link("vault", store, timeout=20.0), link("env", local({}))], timeout=1.0)
+    assert chain.explain("db", "url").served is not None
+    assert 19 < store.given[0] <= 20
+
+
+def test_a_link_gets_its_share_of_the_time_and_no_more(vault: RemoteStore) -> None:
+    shares = []
+
+    def read(path: str) -> Secret:
+        shares.append(remaining())
+        raise SecretNotFoundError(path)
+
+    vault.read = read
+    first, second = link("first", vault), link("second", vault, timeout=20.0)
+    with pytest.raises(SecretNotFoundError):
+        Chain([first, second], timeout=10).resolve("db", "url")
+    assert 2.5 < shares[0] <= 3.0
+    assert 9.5 < shares[1] <= 10.0
+
+
+def test_opening_is_part_of_the_first_read_and_an_outage_there_is_an_outage() -> None:
+    openings = []
+
+    def opener() -> SecretStore:
+        openings.append(1)
+        if len(openings) == 1:
+            raise ConnectionRefusedError
+        return RemoteStore({"db": {"url": "v"}})
+
+    first = link("vault", opener)
+    chain = Chain([first, link("env", local({"db": {"url": "e"}}))])
+    assert openings == []
+    assert chain.resolve("db", "url").store == "env"
+    first._access.breaker._probe_at = 0
+    assert chain.resolve("db", "url").store == "vault"
+    assert len(openings) == 2
+
+
+def test_a_store_is_opened_once_for_many_threads(vault: RemoteStore) -> None:
+    openings, go = [], threading.Event()
+
+    def opener() -> SecretStore:
+        openings.append(1)
+        assert go.wait(10)
+        return vault
+
+    chain = Chain([link("vault", opener)])
+    with ThreadPoolExecutor(8) as pool:
+        reads = [pool.submit(chain.resolve, "db", "url") for _ in range(8)]
+        go.set()
+        assert {read.result().value for read in reads} == {"from vault"}
+    assert openings == [1]
+
+
+# --- listing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_is_the_union_of_the_links(chain: Chain) -> None:
+    assert chain.list_secrets() == ["db", "only/"]
+    assert chain.list_secrets("only/") == ["env"]
+    assert chain.list_secrets(recursive=True) == ["db", "only/env"]
+
+
+def test_a_list_is_never_shorter_than_it_should_be(chain: Chain, vault: RemoteStore) -> None:
+    chain.list_secrets()
+
+    def fails(prefix: str) -> Iterator[str]:
+        raise StoreUnavailableError(prefix, "refused")
+
+    vault.list_entries = fails
+    with pytest.raises(StoreUnavailableError):
+        chain.list_secrets()
+
+
+def test_a_list_shows_what_a_link_is_asked_for(vault: RemoteStore) -> None:
+    for path in ("mon/a", "mon/deep/b", "other/c", "top"):
+        vault.write(path, {"k": "v"})
+    chain = Chain([link("vault", vault, paths=("mon/*", "top"))])
+    assert chain.list_secrets() == ["mon/", "top"]
+    assert chain.list_secrets("mon") == ["a", "deep/"]
+    assert chain.list_secrets(recursive=True) == ["mon/a", "mon/deep/b", "top"]
+
+
+class ReadOnly:
+    """The least that a store can be."""
+
+    def read(self, path: str) -> Secret:
+        raise SecretNotFoundError(path)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_chain_that_nobody_can_list_or_write_says_so() -> None:
+    chain = Chain([link("least", ReadOnly())])
+    with pytest.raises(UnsupportedOperationError):
+        chain.list_secrets()
+    with pytest.raises(UnsupportedOperationError):
+        chain.write("a", {"k": "v"})
+    with pytest.raises(UnsupportedOperationError):
+        chain.delete("a")
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_keeps_the_keys_that_it_is_not_given(chain: Chain, vault: RemoteStore) -> None:
+    assert chain.write("db", {"password": "p"}) == 2
+    assert vault.read("db").data == {"url": "from vault", "host": "v", "password": "p"}
+
+
+def test_a_replacement_drops_them(chain: Chain, vault: RemoteStore) -> None:
+    chain.write("db", {"password": "p"}, replace=True)
+    assert vault.read("db").data == {"password": "p"}
+
+
+def test_a_write_is_read_back_at_once(chain: Chain) -> None:
+    chain.resolve("db", "url")
+    chain.write("db", {"url": "new"})
+    assert chain.resolve("db", "url").value == "new"
+    assert chain.peek("db", "url") == "new"
+
+
+def test_a_read_that_began_before_a_write_is_nobody_elses(chain: Chain, vault: RemoteStore) -> None:
+    chain.resolve("only/env", "key")  # opens the store
+    vault.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        old = pool.submit(chain.resolve, "db", "url")
+        assert vault.entered.acquire(timeout=10)
+        vault.gate.set()
+        chain.write("db", {"url": "new"}, replace=True)
+        assert old.result().value in {"from vault", "new"}
+    assert chain.resolve("db", "url").value == "new"
+
+
+def test_while_a_write_is_under_way_nothing_older_is_served(chain: Chain, vault: RemoteStore) -> None:
+    """What was cached is dropped before the store is asked to write: nobody joins or is served what was there."""
+    chain.resolve("db", "url")
+    seen = []
+    write = vault.write
+
+    def watched(path: str, data: Mapping[str, Value]) -> Version | None:
+        seen.append(chain.peek("db", "url"))
+        return write(path, data)
+
+    vault.write = watched
+    chain.write("db", {"url": "new"}, replace=True)
+    assert seen == [None]
+
+
+def test_a_read_during_a_write_is_forgotten_after_it(chain: Chain, vault: RemoteStore) -> None:
+    """It may have been answered before the store applied the write."""
+    write = vault.write
+
+    def overtaken(path: str, data: Mapping[str, Value]) -> Version | None:
+        assert chain.resolve("db", "url").value == "from vault"
+        return write(path, data)
+
+    vault.write = overtaken
+    chain.write("db", {"url": "new"}, replace=True)
+    assert chain.resolve("db", "url").value == "new"
+
+
+def test_a_write_passes_over_links_for_other_paths(vault: RemoteStore) -> None:
+    memory = local({})
+    chain = Chain([link("vault", vault, paths=("db",)), link("memory", memory)])
+    chain.write("other", {"k": "v"})
+    assert memory.read("other").data == {"k": "v"}
+
+
+def test_a_lost_race_is_run_again(chain: Chain, vault: RemoteStore) -> None:
+    """Somebody else writes between our read and our write, twice; neither their keys nor ours are lost."""
+    write_if, rivals = vault.write_if, iter(["one", "two"])
+
+    def contested(path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
+        if rival := next(rivals, None):
+            vault.write(path, {**vault.read(path).data, rival: "theirs"})
+        return write_if(path, data, expected)
+
+    vault.write_if = contested
+    chain.write("db", {"mine": "m"})
+    assert vault.read("db").data.keys() == {"url", "host", "one", "two", "mine"}
+
+
+def test_a_race_that_is_always_lost_is_a_conflict(vault: RemoteStore) -> None:
+    def contested(path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
+        raise ConflictError(path, "another version")
+
+    vault.write_if = contested
+    with pytest.raises(ConflictError):
+        Chain([link("vault", vault)], timeout=0.1).write("db", {"mine": "m"})
+
+
+class Unchecked(ReadOnly):
+    """A store that can be written and has no check-and-set."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Value] = {"host": "v"}
+        self.meddle: Callable[[], object] = lambda: None
+        self.reads = 0
+
+    def read(self, path: str) -> Secret:
+        self.reads += 1
+        data = dict(self.data)
+        self.meddle()
+        return Secret(path=path, data=data)
+
+    def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
+        self.data = dict(data)
+        return None
+
+    def delete(self, path: str) -> None:
+        self.data = {}
+
+
+def test_without_check_and_set_a_merge_reads_compares_and_writes() -> None:
+    store = Unchecked()
+
+    def meddle() -> None:
+        if store.reads == 1:
+            store.data = {"host": "v", "theirs": "t"}
+
+    store.meddle = meddle
+    assert Chain([link("plain", store)]).write("db", {"mine": "m"}) is None
+    assert store.data == {"host": "v", "theirs": "t", "mine": "m"}
+
+
+def test_a_new_secret_that_hides_a_lower_links_keys_is_refused(chain: Chain, vault: RemoteStore) -> None:
+    vault.delete("db")
+    with pytest.raises(ConflictError, match="hide the keys port, url, which only store env has"):
+        chain.write("db", {"password": CANARY})
+    with pytest.raises(SecretNotFoundError):
+        vault.read("db")
+    chain.write("db", {"password": "p"}, replace=True)
+    assert vault.read("db").data == {"password": "p"}
+
+
+def test_a_new_secret_that_hides_nothing_is_written(chain: Chain, vault: RemoteStore) -> None:
+    chain.write("only/env", {"key": "k", "more": "m"})
+    assert vault.read("only/env").data == {"key": "k", "more": "m"}
+
+
+def test_a_write_that_nobody_took_is_an_error_and_goes_to_no_other_store(chain: Chain, vault: RemoteStore) -> None:
+    vault.fault = StoreUnavailableError("db", "refused")
+    with pytest.raises(StoreUnavailableError):
+        chain.write("db", {"url": "x"})
+    with pytest.raises(StoreUnavailableError):
+        chain.write("db", {"url": "x"}, replace=True)
+    vault.fault = None
+    assert chain._links[1]._access.open().read("db").data["url"] == "from env"
+
+
+def test_a_store_that_cannot_be_opened_is_not_passed_over_for_a_write() -> None:
+    def opener() -> SecretStore:
+        raise ConnectionRefusedError
+
+    fallback = local({"db": {"url": "env"}})
+    with pytest.raises(StoreUnavailableError):
+        Chain([link("vault", opener), link("memory", fallback)]).write("db", {"url": "x"})
+    assert fallback.read("db").data == {"url": "env"}
+
+
+def test_what_a_store_can_do_says_nothing_of_an_outage(
+    chain: Chain, vault: RemoteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is known without asking the store: the outage goes on, and the probe is kept for a call that asks it."""
+    caplog.set_level(logging.INFO, LOGGER)
+    chain.resolve("db", "url")
+    vault.fault = StoreUnavailableError("db", "refused")
+    with pytest.raises(StoreUnavailableError):
+        chain.write("db", {"url": "x"})
+    chain._links[0]._access.breaker._probe_at = 0
+    assert "writable" in chain.write_target("db").capabilities
+    with pytest.raises(StoreUnavailableError):
+        chain.write("db", {"url": "x"})
+    assert [record.message for record in caplog.records] == ["Store vault is unavailable: refused"]
+
+
+def test_a_write_goes_to_the_store_that_is_named(chain: Chain, vault: RemoteStore) -> None:
+    chain.write("db", {"url": "x"}, store="env")
+    assert vault.read("db").data["url"] == "from vault"
+    with pytest.raises(ConfigurationError, match="no store 'nowhere' in the chain: it has vault, env"):
+        chain.write("db", {"url": "x"}, store="nowhere")
+
+
+def test_a_store_that_is_named_is_not_changed_where_it_is_not_read(vault: RemoteStore) -> None:
+    """What its link is not asked for would be set, and then not be found."""
+    chain = Chain([link("vault", vault, paths=["app/*"]), link("env", local({}))])
+    changes: list[Callable[[], object]] = [
+        lambda: chain.write("db", {"k": "v"}, store="vault"),
+        lambda: chain.write("db", {"k": "v"}, store="vault", replace=True),
+        lambda: chain.delete("db", store="vault"),
+        lambda: chain.write_target("db", store="vault"),
+        lambda: chain.at_target("db", "vault", lambda front: front.versions("db")),
+    ]
+    for change in changes:
+        with pytest.raises(UnsupportedOperationError, match="`paths` do not cover") as caught:
+            change()
+        assert (caught.value.store, caught.value.path) == ("vault", "db")
+    assert vault.reads == []
+    assert chain.write("app/x", {"k": "v"}, store="vault") == 1
+
+
+def test_a_deletion_shows_the_lower_link_at_once(chain: Chain) -> None:
+    chain.resolve("db", "url")
+    chain.delete("db")
+    assert chain.resolve("db", "url").store == "env"
+    with pytest.raises(SecretNotFoundError):
+        chain.delete("db")
+
+
+# --- secrets stay secret ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        StoreUnavailableError("db", "refused"),
+        PermissionDeniedError("db"),
+        ConflictError("db", "lost"),
+        ValueError(CANARY),
+        KeyError(CANARY),
+    ],
+)
+def test_no_failure_shows_a_value(vault: RemoteStore, fault: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """Not in its words, its attributes, its context, the locals of its traceback, or the log."""
+    caplog.set_level(logging.DEBUG)
+    chain = Chain([link("vault", vault)], timeout=0.1)
+    chain.write("db", {"password": CANARY})
+    chain.resolve("db", "password")
+    vault.fault = fault
+    operations: list[Callable[[], object]] = [
+        lambda: chain.write("db", {"password": CANARY}),
+        lambda: chain.write("db", {"password": CANARY}, replace=True),
+        lambda: chain.resolve("db", "password", fresh=True),
+    ]
+    for operation in operations:
+        with pytest.raises(StoreError) as caught:
+            operation()
+        error = caught.value
+        ours = error.__traceback__
+        while ours is not None and ours.tb_frame.f_code.co_filename == __file__:
+            ours = ours.tb_next
+        shown = traceback.TracebackException(type(error), error, ours, capture_locals=True)
+        text = "".join(shown.format()) + repr(error) + repr(vars(error)) + repr(error.__context__)
+        assert CANARY not in text
+        chain._links[0]._access.breaker.succeeded()
+    assert CANARY not in caplog.text
+
+
+def test_a_resolution_shows_no_value() -> None:
+    chain = Chain([link("m", local({"a": {"k": CANARY, "n": 4711}}))])
+    for key in (None, "k", "n"):
+        resolution = chain.resolve("a", key)
+        assert CANARY not in repr(resolution)
+        assert "4711" not in repr(resolution)
+
+
+def test_debug_says_who_answered_what(chain: Chain, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, LOGGER)
+    chain.resolve("only/env", "key")
+    chain.resolve("db", "url")
+    assert "only/env: store vault: not found: " in caplog.text
+    assert "only/env: store env: found, version 1" in caplog.text
+    assert "db: store vault: found, version 1" in caplog.text
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_reading_can_be_taken_apart(chain: Chain, vault: RemoteStore) -> None:
+    """`take` wants something of a whole secret; a link that lacks it is passed over like one that lacks a key."""
+    resolution = chain.resolve("db", take=lambda data: data.get("port", MISSING), wanted="port")
+    assert (resolution.value, resolution.store) == ("1", "env")
+
+
+def test_null_is_a_value() -> None:
+    chain = Chain([link("m", local({"a": {"k": None}})), link("n", local({"a": {"k": "lower"}}))])
+    assert chain.resolve("a", "k").value is None
+
+
+def test_health_is_said_of_each_store_and_never_raised(chain: Chain, vault: RemoteStore) -> None:
+    def fails() -> None:
+        raise ConnectionResetError
+
+    assert {name: health.ok for name, health in chain.health().items()} == {"vault": True, "env": True}
+    vault.probe = fails
+    health = chain.health()
+    assert (health["vault"].ok, health["env"].ok) == (False, True)
+    assert "unavailable" in health["vault"].detail
+
+
+def test_a_closed_chain_answers_nothing(chain: Chain, vault: RemoteStore) -> None:
+    chain.resolve("db", "url")
+    chain.close()
+    chain.close()
+    assert vault.closed == 1
+    assert chain.peek("db", "url") is None
+    with pytest.raises(StoreError, match="closed"):
+        chain.resolve("db", "url")
+    with pytest.raises(StoreError, match="closed"):
+        chain.write("db", {"url": "x"})
+
+
+def test_a_store_that_is_being_opened_while_its_chain_is_closed_is_closed_too(vault: RemoteStore) -> None:
+    """Else its connections and its token would live as long as the process."""
+    opening, go = threading.Event(), threading.Event()
+
+    def opener() -> SecretStore:
+        opening.set()
+        assert go.wait(10)
+        return vault
+
+    chain = Chain([link("vault", opener)])
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(chain.resolve, "db", "url")
+        assert opening.wait(10)
+        chain.close()
+        go.set()
+        with pytest.raises(StoreError, match="closed"):
+            read.result()
+    assert vault.closed == 1
+    assert vault.reads == []
+
+
+def test_print_shows_names_only(chain: Chain) -> None:
+    chain.resolve("db", "url")
+    out = io.StringIO()
+    print(chain, chain._links, vars(chain._links[0]), file=out)
+    assert "from vault" not in out.getvalue()

@@ -1,0 +1,211 @@
+"""Secrets that end, and stores that make one when they are read: nobody keeps the first, nobody looks at the second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+
+from stores import Clock, RemoteStore
+from strongroom import SecretsManager, required_secrets
+from strongroom.chain.chain import Chain, Resolution
+from strongroom.chain.link import Link, WouldBlockError
+from strongroom.config import CacheConfig, LinkConfig, SecretConfig
+from strongroom.errors import (
+    Answer,
+    ConflictError,
+    SecretNotFoundError,
+    StoreUnavailableError,
+    UnsupportedOperationError,
+)
+from strongroom.secret import Secret
+from strongroom.store.guard import Front
+
+
+class Database:
+    """Makes a user at each read, good for `ttl` seconds."""
+
+    def __init__(self, ttl: float | None = 60.0) -> None:
+        self.made = 0
+        self.ttl = ttl
+        self.fault: Exception | None = None
+
+    def read(self, path: str) -> Secret:
+        if self.fault is not None:
+            raise self.fault
+        if path != "database/app":
+            raise SecretNotFoundError(path)
+        self.made += 1
+        return Secret(path, {"username": f"user-{self.made}"}, ttl=self.ttl)
+
+    def makes(self, path: str) -> bool:
+        return path == "database/app"
+
+    def close(self) -> None:
+        pass
+
+
+def chain_of(*stores: object, cache: CacheConfig | None = None) -> tuple[Chain, Clock]:
+    clock, links = Clock(), []
+    for number, store in enumerate(stores):
+        link = Link(LinkConfig(f"s{number}"), lambda store=store: store, cache or CacheConfig())  # type: ignore[misc]
+        link._cache._clock = link._access.breaker._clock = clock
+        links.append(link)
+    return Chain(links), clock
+
+
+# --- secrets that end -------------------------------------------------------------------------------------------------
+
+
+def test_a_secret_is_cached_for_no_longer_than_it_is_good() -> None:
+    database = Database(ttl=60)
+    chain, clock = chain_of(database, cache=CacheConfig(ttl=300))
+    assert chain.resolve("database/app").value == {"username": "user-1"}
+    clock.now += 59
+    assert chain.peek("database/app", "username") == "user-1"
+    assert chain.resolve("database/app").value == {"username": "user-1"}
+    clock.now += 1
+    assert chain.peek("database/app", "username") is None
+    assert chain.resolve("database/app").value == {"username": "user-2"}
+
+
+def test_a_secret_that_has_ended_is_not_served_in_an_outage() -> None:
+    database = Database(ttl=60)
+    chain, clock = chain_of(database, cache=CacheConfig(ttl=30, max_stale=3600))
+    chain.resolve("database/app")
+    database.fault = ConnectionError()
+    clock.now += 45
+    assert chain.resolve("database/app").stale
+    clock.now += 15
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("database/app")
+
+
+def test_a_secret_that_is_good_for_no_time_is_never_cached() -> None:
+    chain, _ = chain_of(Database(ttl=0))
+    assert [chain.resolve("database/app", "username").value for _ in range(3)] == ["user-1", "user-2", "user-3"]
+
+
+def test_a_long_life_is_cached_like_any_other() -> None:
+    chain, clock = chain_of(Database(ttl=86400), cache=CacheConfig(ttl=300))
+    chain.resolve("database/app")
+    clock.now += 301
+    assert chain.resolve("database/app", "username").value == "user-2"
+
+
+# --- stores that make what they are asked for -------------------------------------------------------------------------
+
+
+def test_a_store_says_that_it_makes_secrets() -> None:
+    assert Front(Database(), "db").capabilities == {"dynamic"}
+    assert "dynamic" not in Front(RemoteStore(), "kv").capabilities
+
+
+def test_looking_makes_nothing() -> None:
+    database = Database()
+    chain, _ = chain_of(RemoteStore({"a": {"k": "1"}}), database)
+    with pytest.raises(UnsupportedOperationError, match="would make") as refused:
+        chain.resolve("database/app", "username", look=True)
+    assert [attempt.answer for attempt in refused.value.attempts] == [Answer.NOT_FOUND, Answer.NOT_ASKED]
+    explanation = chain.explain("database/app", "username")
+    assert [answer.attempt.answer for answer in explanation.answers] == [Answer.NOT_FOUND, Answer.NOT_ASKED]
+    assert explanation.served is explanation.error is None
+    outcomes = chain.resolve_many(["database/app", "a"], look=True)
+    assert isinstance(outcomes["database/app"], UnsupportedOperationError)
+    assert isinstance(outcomes["a"], Resolution)
+    assert database.made == 0
+
+
+def test_looking_opens_no_store_on_the_event_loop() -> None:
+    database = Database()
+    opened: list[Database] = []
+    chain = Chain([Link(LinkConfig("db"), lambda: opened.append(database) or database, CacheConfig())])  # type: ignore[func-returns-value]
+    with pytest.raises(WouldBlockError):
+        chain.resolve("database/app", "username", look=True, blocking=False)
+    assert not opened
+    with SecretsManager(chain=[database]) as manager, pytest.raises(UnsupportedOperationError, match="would make"):
+        asyncio.run(manager.aresolve("database/app", "username", look=True))
+
+
+def test_what_a_link_before_it_has_can_be_looked_at() -> None:
+    database = Database()
+    chain, _ = chain_of(RemoteStore({"database/app": {"username": "static"}}), database)
+    assert chain.resolve("database/app", "username", look=True).value == "static"
+    explanation = chain.explain("database/app", "username")
+    assert explanation.served is explanation.answers[0]
+    assert explanation.answers[1].attempt.answer is Answer.NOT_ASKED
+    assert database.made == 0
+
+
+def test_looking_stops_where_a_secret_would_be_made() -> None:
+    """What a store below has would not be served: it says nothing."""
+    chain, _ = chain_of(Database(), RemoteStore({"database/app": {"username": "below"}}))
+    with pytest.raises(UnsupportedOperationError):
+        chain.resolve("database/app", "username", look=True)
+
+
+def test_a_path_of_which_it_makes_nothing_is_looked_for_below_it() -> None:
+    """It is sure that it has none, and nobody need ask it."""
+    database = Database()
+    chain, _ = chain_of(database, RemoteStore({"api-keys/mail": {"key": "1"}}))
+    assert chain.resolve("api-keys/mail", "key", look=True).value == "1"
+    outcomes = chain.resolve_many(["api-keys/mail", "database/app"], look=True)
+    assert isinstance(outcomes["api-keys/mail"], Resolution)
+    assert isinstance(outcomes["database/app"], UnsupportedOperationError)
+    explanation = chain.explain("api-keys/mail", "key")
+    assert [answer.attempt.answer for answer in explanation.answers] == [Answer.NOT_FOUND, Answer.FOUND]
+    assert database.made == 0
+
+
+def test_a_resolution_says_for_how_long_it_is_good() -> None:
+    """Also one from the cache, where some of it is over."""
+    chain, clock = chain_of(Database(ttl=60), RemoteStore({"api-keys/mail": {"key": "1"}}))
+    assert chain.resolve("database/app").ttl == 60
+    clock.now += 20
+    assert chain.resolve("database/app").ttl == pytest.approx(40)
+    assert chain.resolve("api-keys/mail").ttl is chain.resolve("api-keys/mail").ttl is None
+
+
+def test_a_write_asks_before_it_hides_what_is_made_below() -> None:
+    """What keys that has is not known without making one."""
+    database = Database()
+    chain, _ = chain_of(RemoteStore(), database)
+    with pytest.raises(ConflictError, match="hide what store s1 makes"):
+        chain.write("database/app", {"username": "static"})
+    chain.write("database/app", {"username": "static"}, replace=True)
+    assert chain.resolve("database/app", "username").value == "static"
+    assert database.made == 0
+
+
+def test_using_makes_one() -> None:
+    database = Database()
+    chain, _ = chain_of(database)
+    chain.resolve("database/app")
+    chain.resolve_many(["database/app"], fresh=True)
+    assert database.made == 2
+
+
+def test_preload_makes_nothing() -> None:
+    class Listed(RemoteStore):
+        """Lists what it does not have, as an engine does with what is deleted."""
+
+        def read_many(self, paths: Iterable[str]) -> object:  # type: ignore[override]
+            return ((path, SecretNotFoundError(path)) for path in paths)
+
+    database = Database()
+    manager = SecretsManager(chain=[Listed({"database/app": {"k": "deleted"}}), database])
+    batch = manager.preload()
+    assert batch == {}
+    assert isinstance(batch.errors["database/app"], UnsupportedOperationError)
+    assert database.made == 0
+
+
+def test_a_row_that_is_made_at_use_is_met_and_not_asked() -> None:
+    database = Database()
+    manager = SecretsManager(chain=[database])
+    rows = {"DB_USER": SecretConfig("database/app", "username")}
+    (row,) = required_secrets.resolve(rows, lambda path, key: manager.resolve(path, key, look=True))
+    assert (row.state, row.met, database.made) == (required_secrets.State.DYNAMIC, True, 0)
+    (row,) = required_secrets.resolve(rows, manager.resolve)
+    assert (row.state, database.made) == (required_secrets.State.FOUND, 1)

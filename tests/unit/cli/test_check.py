@@ -1,0 +1,389 @@
+"""`strongroom check`: what it says of each row of `[secrets]`, its exit codes, and waiting."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from strongroom.cli.commands.check import poll
+from strongroom.config import SecretConfig
+from strongroom.errors import ConfigurationError, InvalidDataError, MissingFileError, SecretNotFoundError
+from strongroom.required_secrets import resolve
+
+CANARY = "canary-7f3a"
+ROWS = """
+chain = ["memory", "env"]
+
+[secrets]
+DATABASE_URL = "database/connection#url"
+DB_POOL_SIZE = { at = "database/pool#size", default = 5 }
+SENTRY_DSN = { at = "monitoring/sentry#dsn", required = false }
+
+[stores.memory.secrets."database/connection"]
+url = "canary-7f3a"
+"""
+VAULT = """
+chain = ["vault"]
+
+[secrets]
+DATABASE_URL = "database/connection#url"
+OPENAI_API_KEY = "api-keys/openai#key"
+
+[stores.vault]
+mount = "{mount}"
+"""
+
+
+def configure(text: str, **replaced: str) -> None:
+    for name, value in replaced.items():
+        text = text.replace(f"{{{name}}}", value)
+    Path("strongroom.toml").write_text(text, "utf-8")
+
+
+@pytest.fixture
+def server(openbao, kv2, monkeypatch) -> str:
+    """The mount of a configuration whose only store is a real OpenBao."""
+    configure(VAULT, mount=kv2)
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    return kv2
+
+
+def test_each_row_is_a_line_of_fields_where_it_is_piped(command):
+    """Variable, reference, whether it is required, the state, the store, the reason; and never a value."""
+    configure(ROWS)
+    done = command("check")
+    assert (done.code, done.err) == (0, "")
+    lines = [line.split("\t") for line in done.out.decode().splitlines()]
+    assert lines[0] == ["DATABASE_URL", "database/connection#url", "required", "found", "memory", ""]
+    assert lines[1] == ["DB_POOL_SIZE", "database/pool#size", "default", "default", "", ""]
+    assert lines[2][:5] == ["SENTRY_DSN", "monitoring/sentry#dsn", "optional", "absent", ""]
+    assert "memory: " in lines[2][5]
+    assert "env: " in lines[2][5]
+
+
+def test_json_has_a_version_and_an_object_for_each_row(command):
+    """Its shape is documented; what has no store has null."""
+    configure(ROWS)
+    answer = json.loads(command("check", "--json").out)
+    memory, environment = answer["secrets"][2].pop("reasons")
+    assert memory.startswith("memory: ")
+    assert environment.startswith("env: ")
+    assert answer == {
+        "version": 1,
+        "ok": True,
+        "secrets": [
+            {
+                "variable": "DATABASE_URL", "path": "database/connection", "key": "url", "required": True,
+                "state": "found", "store": "memory", "secret_version": 1, "reasons": [],
+            },
+            {
+                "variable": "DB_POOL_SIZE", "path": "database/pool", "key": "size", "required": False,
+                "state": "default", "store": None, "secret_version": None, "reasons": [],
+            },
+            {
+                "variable": "SENTRY_DSN", "path": "monitoring/sentry", "key": "dsn", "required": False,
+                "state": "absent", "store": None, "secret_version": None,
+            },
+        ],
+    }  # fmt: skip
+
+
+def test_a_required_row_that_no_store_has_is_named_and_is_code_3(command):
+    """The others are shown as ever."""
+    configure(ROWS.replace('url = "', 'uri = "'))
+    done = command("check")
+    assert done.code == 3
+    assert done.out.count(b"\n") == 3
+    assert b"\trequired\tmissing\t\tmemory: it has no key 'url'; env: " in done.out
+    assert "strongroom: 1 of 3 variables did not resolve: DATABASE_URL\n" in done.err
+    assert json.loads(command("check", "--json").out)["ok"] is False
+
+
+def test_to_have_nothing_to_check_is_no_success(command, configured):
+    """Nor is to stand in the wrong folder."""
+    for done in (command("check"), command("check", "--wait", "60s")):
+        assert (done.code, done.out) == (7, b"")
+        assert "There is no [secrets]" in done.err
+    configured.unlink()
+    assert command("check").code == 7
+
+
+@pytest.mark.parametrize("duration", ["soon", "-1s", ""])
+def test_a_wait_is_a_duration(command, duration):
+    """As in the configuration file."""
+    configure(ROWS)
+    done = command("check", "--wait", duration)
+    assert (done.code, done.out) == (2, b"")
+    assert "is not a duration" in done.err
+
+
+def test_a_terminal_shows_a_table(terminal, script):
+    """Without a value, of a row that is found too."""
+    configure(ROWS)
+    code, screen = terminal(script, "--no-color", "check").ended()
+    assert code == 0
+    words = " ".join(screen.split())
+    assert "DATABASE_URL database/connection#url required memory, version 1" in words
+    assert "DB_POOL_SIZE database/pool#size default default, in no store" in words
+    assert "SENTRY_DSN monitoring/sentry#dsn optional absent, in no store" in words
+    assert CANARY not in screen
+    assert "\x1b" not in screen
+
+
+def test_a_terminal_shows_what_each_store_said_of_what_is_missing(terminal, script):
+    """A line for each, and then which it is."""
+    configure(ROWS.replace('url = "', 'uri = "'))
+    code, screen = terminal(script, "--no-color", "check").ended()
+    assert code == 3
+    words = " ".join(screen.split())
+    assert "DATABASE_URL database/connection#url required missing memory: it has no key" in words
+    assert words.endswith("strongroom: 1 of 3 variables did not resolve: DATABASE_URL")
+
+
+GREEN, DIM, RED, YELLOW = "\x1b[32m", "\x1b[2m", "\x1b[31m", "\x1b[33m"
+
+
+def test_a_terminal_shows_the_states_in_their_colours(terminal, script, monkeypatch):
+    """What is there green, what need not be dim, what is missing red."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    configure(ROWS.replace("[stores", 'TOKEN = "a#b"\n[stores'))
+    code, screen = terminal(script, "check").ended()
+    assert code == 3
+    assert f"{GREEN}memory, version 1" in screen
+    assert f"{GREEN}default, in no store" in screen
+    assert f"{DIM}absent, in no store" in screen
+    assert f"{RED}missing" in screen
+
+
+def test_a_terminal_shows_an_outage_in_another_colour_than_an_absence(terminal, script, monkeypatch):
+    """It is no absence."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
+    monkeypatch.setenv("VAULT_TOKEN", CANARY)
+    configure(VAULT, mount="secret")
+    code, screen = terminal(script, "check").ended()
+    assert code == 5
+    assert f"{YELLOW}unavailable" in screen
+
+
+@pytest.mark.parametrize(("options", "variable"), [(("--no-color",), ""), ((), "1")])
+def test_no_colour_where_none_is_wanted(terminal, script, monkeypatch, options, variable):
+    """Nor any other style: the screen is plain text."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", variable)
+    configure(ROWS)
+    code, screen = terminal(script, *options, "check").ended()
+    assert code == 0
+    assert "\x1b" not in screen
+
+
+def test_reading_one_value_pays_for_none_of_it():
+    """Nor for `run` and `export`, which share its logic."""
+    configure(ROWS)
+    program = (
+        "import sys; from strongroom.cli.app import run; run(['get', 'database/connection#url']);"
+        "print('', *sys.modules, sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(done.stdout.split())
+    assert "strongroom.cli.commands.read" in loaded
+    modules = {"requirements", "cli.needs", "cli.credentials", "cli.formats"}
+    modules |= {f"cli.commands.{name}" for name in ("checking", "running", "exporting")}
+    assert loaded & {f"strongroom.{name}" for name in modules} == set()
+
+
+# --- a real server ----------------------------------------------------------------------------------------------------
+
+
+def test_what_a_server_has_and_has_not(command, openbao, server):
+    """With the version of what is found."""
+    openbao.put("database/connection", {"url": CANARY}, mount=server)
+    done = command("--verbose", "check", "--json")
+    assert done.code == 3
+    found, missing = json.loads(done.out)["secrets"]
+    assert (found["state"], found["store"], found["secret_version"]) == ("found", "vault", 1)
+    assert (missing["state"], missing["store"]) == ("missing", None)
+    assert missing["reasons"][0].startswith("vault: ")
+    assert CANARY not in done.out.decode() + done.err
+    assert openbao.token not in done.out.decode() + done.err
+
+
+def test_what_is_denied_outweighs_what_is_missing(command, openbao, server, monkeypatch):
+    """Whether it exists is not known, and somebody has to grant it."""
+    token = openbao.issue_token({f"{server}/data/api-keys/*": ["read"], f"sys/internal/ui/mounts/{server}": ["read"]})
+    monkeypatch.setenv("VAULT_TOKEN", token)
+    done = command("check")
+    assert done.code == 4
+    assert b"DATABASE_URL\tdatabase/connection#url\trequired\tdenied\t" in done.out
+    assert b"OPENAI_API_KEY\tapi-keys/openai#key\trequired\tmissing\t" in done.out
+    assert token not in done.err
+
+
+def test_an_outage_is_no_absence_for_an_optional_row_either(command, server, monkeypatch):
+    """And only where every row may come by itself is it worth trying again."""
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
+    configure(VAULT.replace('"api-keys/openai#key"', '{ at = "api-keys/openai#key", required = false }'), mount=server)
+    done = command("check")
+    assert done.code == 5
+    assert done.out.count(b"\tunavailable\t") == 2
+
+
+def test_waiting_ends_when_the_last_one_is_there(script, openbao, server):
+    """It says once what it waits for, and sees what another process writes."""
+    waiting = [script, "check", "--wait", "50s"]
+    with subprocess.Popen(waiting, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            both = "strongroom: waiting: DATABASE_URL is missing; OPENAI_API_KEY is missing\n"
+            assert process.stderr.readline() == both
+            openbao.put("database/connection", {"url": CANARY}, mount=server)
+            assert process.stderr.readline() == "strongroom: waiting: OPENAI_API_KEY is missing\n"
+            openbao.put("api-keys/openai", {"key": CANARY}, mount=server)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (0, "")
+    assert out.count("\tfound\tvault\t") == 2
+    assert CANARY not in out
+
+
+def test_waiting_for_the_file_of_an_option(script):
+    """A token that an agent in the next container writes is not there when the first container starts."""
+    configure(ROWS.replace('url = "canary-7f3a"', 'url = { file = "late/token" }'))
+    waiting = [script, "check", "--wait", "50s"]
+    with subprocess.Popen(waiting, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            said = process.stderr.readline()
+            assert said.startswith("strongroom: waiting: ./strongroom.toml: [stores.memory] secrets: the file ")
+            assert said.endswith("late/token: No such file or directory\n")
+            Path("late").mkdir()
+            Path("late/token").touch()
+            assert process.stderr.readline().endswith("late/token is empty\n")
+            Path("late/token").write_text(CANARY, "utf-8")
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (0, "")
+    assert "\tfound\tmemory\t" in out
+    assert CANARY not in out
+
+
+def test_a_file_that_does_not_come_is_an_error_of_the_configuration(command):
+    """Its name may be wrong. Without --wait it is said at once, and with it when the time is over."""
+    configure(ROWS.replace('url = "canary-7f3a"', 'url = { file = "late" }'))
+    at_once, later = command("check"), command("check", "--wait", "10ms")
+    assert (at_once.code, later.code, later.out) == (7, 7, b"")
+    assert later.err.endswith(at_once.err)
+    assert at_once.err.endswith("late: No such file or directory\n")
+
+
+def test_ctrl_c_ends_the_waiting(terminal, script, server):
+    """Silently, and with the code of an interruption."""
+    screen = terminal(script, "check", "--wait", "50s")
+    screen.waits_for("waiting: DATABASE_URL is missing")
+    screen.interrupts()
+    code, rest = screen.ended()
+    assert code == 130
+    assert "Traceback" not in rest
+
+
+# --- the rounds of --wait ---------------------------------------------------------------------------------------------
+
+
+class Rounds:
+    """Answers of a store that has nothing until a round, on a clock that only `sleep` moves."""
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self.errors = list(errors)
+        self.now = 0.0
+        self.asked: list[float] = []
+
+    def ask(self):
+        self.asked.append(self.now)
+        error = self.errors[min(len(self.asked), len(self.errors)) - 1]
+        if isinstance(error, ConfigurationError):
+            raise error
+
+        def read(path, key):
+            raise error
+
+        return resolve({} if error is None else {"A": SecretConfig("a", "b")}, read)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def poll(self, limit: float):
+        return poll(self.ask, limit, clock=lambda: self.now, sleep=self.sleep)
+
+
+def test_the_pauses_grow_and_the_last_round_is_when_the_time_is_over(capsys):
+    """So that what comes in the last second is seen."""
+    rounds = Rounds(SecretNotFoundError("a"))
+    (answer,) = rounds.poll(20)
+    assert not answer.met
+    assert rounds.asked == [0, 0.5, 1.5, 3.5, 7.5, 12.5, 17.5, 20]
+    assert capsys.readouterr().err.count("waiting: A is missing") == 1
+
+
+def test_without_a_wait_there_is_one_round():
+    """Also where one more might help."""
+    rounds = Rounds(SecretNotFoundError("a"))
+    rounds.poll(0)
+    assert rounds.asked == [0]
+
+
+def test_a_file_may_come_and_nothing_else_that_is_wrong_with_the_configuration():
+    """A mistyped option will be no better in a minute."""
+    rounds = Rounds(MissingFileError("a"), None)
+    assert rounds.poll(60) == ()
+    assert rounds.asked == [0, 0.5]
+    rounds = Rounds(MissingFileError("a"), ConfigurationError("b"))
+    with pytest.raises(ConfigurationError, match="b"):
+        rounds.poll(60)
+    assert rounds.asked == [0, 0.5]
+    rounds = Rounds(MissingFileError("a"))
+    with pytest.raises(MissingFileError):
+        rounds.poll(2)
+    assert rounds.asked == [0, 0.5, 1.5, 2]
+
+
+def test_what_time_does_not_mend_is_not_waited_for():
+    """A value that cannot be read will be no better in a minute."""
+    rounds = Rounds(SecretNotFoundError("a"), InvalidDataError("a"))
+    rounds.poll(60)
+    assert rounds.asked == [0, 0.5]
+
+
+def test_the_code_is_that_of_what_needs_the_most_doing():
+    """5 says that trying again is enough, so it is the last."""
+    from strongroom import errors
+    from strongroom.cli.secrets_table import exit_code
+
+    kinds = (
+        errors.StoreUnavailableError, errors.SecretNotFoundError, errors.PermissionDeniedError,
+        errors.InvalidDataError, errors.StoreError, errors.ConfigurationError,
+    )  # fmt: skip
+    pending = list(kinds)
+
+    def read(path, key):
+        raise pending.pop()("x")
+
+    rows = {f"V{number}": SecretConfig("a", str(number)) for number in range(len(kinds))}
+    answers = resolve(rows, read)
+    assert [int(exit_code(answers[first:])) for first in range(len(kinds))] == [7, 1, 6, 4, 3, 5]
+    assert exit_code(()) == 0
+
+
+def test_a_closed_pipe_is_silent(script):
+    """As for every command."""
+    configure(ROWS)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen([script, "check"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered)
+    process.stdout.close()
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (141, b"")

@@ -1,0 +1,224 @@
+"""A command as a child: its signals, its exit code, its terminal, and the secrets that are kept for it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pexpect
+import pytest
+
+from strongroom.chain.chain import Resolution
+from strongroom.cli.process import child_process, lease_keeper
+from strongroom.config import SecretConfig
+from strongroom.errors import StoreUnavailableError
+from strongroom.required_secrets import Requirement, State
+
+PARENT = """
+import os, sys
+from strongroom.cli.process import child_process
+sys.exit(child_process.run(sys.argv[1:], dict(os.environb)))
+"""
+LISTENS = """
+for name in HUP INT QUIT TERM USR1 USR2; do trap "echo $name" $name; done
+trap "echo last; exit 3" CONT
+echo ready
+while :; do read -t 0.05 line <> <(:); done
+"""
+IGNORED = "grep SigIgn /proc/self/status | cut -f 2"
+
+
+def as_child(*command):
+    """The arguments of a process that runs the command as its child."""
+    return [sys.executable, "-c", PARENT, *command]
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137)]
+)
+def test_the_exit_code_is_the_commands(script, code):
+    """As a shell has it, where a signal ended it."""
+    assert child_process.run(["sh", "-c", script], dict(os.environb)) == code
+
+
+def test_what_cannot_be_run_is_said_as_execvp_says_it():
+    """Which is what the other way of running a command raises."""
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    for command, error in (("no-such-command", FileNotFoundError), ("/", PermissionError)):
+        with pytest.raises(error):
+            child_process.run([command], dict(os.environb))
+    assert {number: signal.getsignal(number) for number in signal.valid_signals()} == before
+
+
+def test_the_command_is_found_on_its_own_path(tmp_path):
+    """As `execvpe` finds it: PATH may be one of the variables."""
+    program = tmp_path / "its-own"
+    program.write_text("#!/bin/sh\nexit 9\n", "utf-8")
+    program.chmod(0o755)
+    assert child_process.run(["its-own"], {b"PATH": os.fsencode(tmp_path)}) == 9
+
+
+def test_signals_go_on_to_the_command():
+    """Each of them, once; and the last one's answer is the exit code."""
+    with subprocess.Popen(
+        as_child("bash", "-c", LISTENS), stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2"):
+                process.send_signal(signal.Signals[f"SIG{name}"])
+                assert process.stdout.readline() == f"{name}\n"
+            process.send_signal(signal.SIGCONT)
+            assert process.stdout.read() == "last\n"
+            assert process.wait(30) == 3
+        finally:
+            process.kill()
+
+
+def test_what_was_ignored_is_ignored_by_the_command_and_nothing_else():
+    """As under `nohup`. Python ignores SIGPIPE and SIGXFSZ, and its child does not."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        done = subprocess.run(as_child("sh", "-c", IGNORED), capture_output=True, text=True, check=True, timeout=60)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    ignored = int(done.stdout, 16)
+    assert ignored & 1 << signal.SIGHUP - 1
+    assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
+
+
+COUNTS = """if True:
+    import signal
+    caught = []
+    signal.signal(signal.SIGINT, lambda *_: (caught.append(1), print("interrupted")))
+    print("started")
+    while (line := input()) != "end":
+        print("typed", line, "caught", len(caught))
+"""
+
+
+def test_on_a_terminal_the_command_has_the_keyboard_and_ctrl_c_once():
+    """The terminal has sent it to the command as well as to its parent."""
+    screen = pexpect.spawn(sys.executable, as_child(sys.executable, "-c", COUNTS)[1:], timeout=60, encoding="utf-8")
+    screen.expect_exact("started")
+    screen.sendintr()
+    screen.expect_exact("interrupted")
+    screen.sendline("something")
+    screen.expect_exact("typed something caught 1")
+    screen.sendline("end")
+    screen.expect(pexpect.EOF)
+    screen.close()
+    assert screen.exitstatus == 0
+
+
+@pytest.mark.parametrize(("foreground", "passed"), [(True, []), (False, [signal.SIGINT, signal.SIGQUIT])])
+def test_what_the_terminal_sends_to_all_is_not_passed_on(monkeypatch, foreground, passed):
+    """The command has it already. Without a terminal, or behind one, it comes from somebody who knows us alone."""
+    monkeypatch.setattr(child_process, "_is_in_foreground", lambda: foreground)
+    child = SimpleNamespace(got=[])
+    child.signal = child.got.append
+    with child_process._passed_on(child):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGQUIT)
+        signal.raise_signal(signal.SIGTERM)
+    assert child.got == [*passed, signal.SIGTERM]
+
+
+def test_who_is_in_the_foreground_of_a_terminal():
+    """A process on one is; one without any is not."""
+    asks = [
+        sys.executable,
+        "-c",
+        "from strongroom.cli.process import child_process; print(child_process._is_in_foreground())",
+    ]
+    assert pexpect.run(" ".join((asks[0], "-c", f"'{asks[2]}'")), timeout=60).strip() == b"True"
+    alone = subprocess.run(asks, capture_output=True, check=True, start_new_session=True, timeout=60)
+    assert alone.stdout.strip() == b"False"
+
+
+def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on():
+    """The shell is told that its job stopped, since the parent stops with the command."""
+    shell = pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=60, encoding="utf-8", echo=False)
+    words = " ".join(f"'{word}'" for word in as_child("cat"))
+    shell.sendline(f"PS1='prompt% '; {words}")
+    shell.sendline("hello")
+    shell.expect_exact("hello")
+    shell.sendcontrol("z")
+    shell.expect_exact("Stopped")
+    shell.sendline("echo $((40 + 2)) back")
+    shell.expect_exact("42 back")
+    shell.sendline("fg")
+    shell.sendline("again")
+    shell.expect_exact("again")
+    shell.sendeof()
+    shell.sendline("echo code $?")
+    shell.expect_exact("code 0")
+    shell.sendline("exit")
+    shell.expect(pexpect.EOF)
+    shell.close()
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+FOUND = Resolution(
+    "database/app", "password", "canary-1", "db", None, 0.0, cached=False, stale=False, attempts=(), ttl=0.0
+)
+ROW = Requirement("DB_PASSWORD", SecretConfig("database/app", "password"), State.FOUND, FOUND)
+LASTING = replace(ROW, variable="API_KEY", resolution=replace(FOUND, ttl=None))
+
+
+class Store:
+    """Answers with what it is told, an error too, and lets a test wait for the next question."""
+
+    def __init__(self, *answers):
+        self._answers = list(answers)
+        self.asked = threading.Semaphore(0)
+
+    def __call__(self, path, key):
+        assert (path, key) == ("database/app", "password")
+        answer = self._answers.pop(0)
+        self.asked.release()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def was_asked(self, times):
+        return all(self.asked.acquire(timeout=30) for _ in range(times)) and not self._answers
+
+
+def keeper():
+    """The thread that asks."""
+    return next(thread for thread in threading.enumerate() if thread.name == "kept secrets")
+
+
+def test_what_does_not_end_is_not_kept():
+    """The command takes the place of the process then."""
+    absent = replace(ROW, state=State.ABSENT, resolution=None)
+    assert lease_keeper.ending([LASTING, ROW, absent]) == [ROW]
+
+
+def test_what_ends_is_asked_for_again_and_a_new_value_is_said_once(capsys):
+    """After a failure too; from then on there is nothing to keep."""
+    changed = replace(FOUND, value="canary-2")
+    store = Store(FOUND, StoreUnavailableError(), FOUND, changed)
+    with lease_keeper.kept([ROW], store, "gunicorn"):
+        thread = keeper()
+        assert store.was_asked(4)
+        thread.join(30)
+    said = capsys.readouterr().err
+    assert said.count("DB_PASSWORD has a new value") == 1
+    assert "start gunicorn again" in said
+    assert "canary" not in said
+
+
+def test_nothing_is_asked_when_the_command_has_ended():
+    """Its store is closed."""
+    store = Store()
+    later = replace(ROW, resolution=replace(FOUND, ttl=3600.0))
+    with lease_keeper.kept([later], store, "true"):
+        thread = keeper()
+    thread.join(30)
+    assert not thread.is_alive()

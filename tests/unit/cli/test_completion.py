@@ -1,0 +1,278 @@
+"""Completion on Tab: what a shell is offered, and that a failure offers nothing and says nothing."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from strongroom.cli.terminal import completer
+
+CANARY = "canary-7f3a"
+SHELLS = ("bash", "zsh", "fish")
+
+MEMORY = """
+environment = "dev"
+environments.dev.chain = ["memory"]
+environments.prod.chain = ["memory"]
+secrets.DSN = "monitoring/sentry#dsn"
+
+[stores.memory.secrets]
+"app/config" = { password = "canary-7f3a", "with space" = "canary-7f3a", "--yes" = "canary-7f3a", "$(id)" = "x" }
+"database/connection" = { host = "canary-7f3a", port = 5432 }
+"database/$(touch pwned)" = { a = "canary-7f3a" }
+"lone/some/secret" = { a = "canary-7f3a" }
+"odd" = { "a#b" = "canary-7f3a", ash = "canary-7f3a" }
+"odd#ash" = { key = "canary-7f3a" }
+"services/web" = { a = "canary-7f3a" }
+"services/api" = { a = "canary-7f3a" }
+"""
+
+
+@pytest.fixture
+def tab(script):
+    """What each shell is offered for the words before the cursor, the last of which is not yet whole."""
+
+    def press(*words: str, shell: str = "bash") -> list[str]:
+        line = " ".join(("strongroom", *words))
+        last = words[-1] if shell == "fish" else str(len(words))
+        environ = {"_STRONGROOM_COMPLETE": f"{shell}_complete", "COMP_WORDS": line, "COMP_CWORD": last}
+        done = subprocess.run(
+            [script], capture_output=True, text=True, env={**os.environ, **environ}, timeout=30, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert CANARY not in done.stdout
+        lines = done.stdout.strip("\n").splitlines()
+        return lines[1::3] if shell == "zsh" else [line.partition(",")[2].partition("\t")[0] for line in lines]
+
+    return press
+
+
+@pytest.fixture
+def configured(monkeypatch) -> None:
+    """`./strongroom.toml` with secrets in memory, some under names that a shell would run, and programs in PATH."""
+    Path("strongroom.toml").write_text(MEMORY, "utf-8")
+    Path("bin").mkdir()
+    for name, permission in {"strongroom-a": 0o755, "strongroom-b": 0o755, "strongroom-c": 0o644}.items():
+        (Path("bin") / name).touch(permission)
+    monkeypatch.setenv("PATH", f"{Path('bin').absolute()}{os.pathsep}/none{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("del",), ["delete"]),
+        (("get", "--rev"), ["--reveal"]),
+        (("get", "da"), ["database/connection"]),
+        (("get", ""), ["app/", "database/", "lone/", "monitoring/", "odd", "services/"]),
+        (("get", "lo"), ["lone/some/secret"]),
+        (("get", "services/"), ["services/api", "services/web"]),
+        (("get", "app/config#"), ["app/config#--yes", "app/config#password"]),
+        (("get", "app/config", ""), ["password"]),
+        (("get", "database/connection#h"), ["database/connection#host"]),
+        (("get", "monitoring/"), ["monitoring/sentry"]),
+        (("get", "od"), ["odd"]),
+        (("get", "odd#"), ["odd#ash"]),
+        (("get", "odd", ""), ["a#b", "ash"]),
+        (("get", "odd#ash", ""), ["key"]),
+        (("delete", "odd#"), ["odd#ash"]),
+        (("get", "monitoring/sentry#"), ["monitoring/sentry#dsn"]),
+        (("set", "database/connection", "po"), ["port"]),
+        (("set", "app/config", "--store", ""), ["memory"]),
+        (("delete", "services/w"), ["services/web"]),
+        (("rollback", "services/w"), ["services/web"]),
+        (("rollback", "services/web", ""), ["1"]),
+        (("destroy", "services/web", "1", ""), ["1"]),
+        (("diff", "services/web", "--versions", ""), ["1"]),
+        (("diff", "services/web", "--versions", "1", ""), ["1"]),
+        (("undelete", "services/none", ""), []),
+        (("list", "s"), ["services/"]),
+        (("--environment", ""), ["dev", "prod"]),
+        (("--environment", "dev", "get", "da"), ["database/connection"]),
+        (("stores", "me"), ["memory"]),
+        (("migrate", "--from", "me"), ["memory"]),
+        (("migrate", "--to", "va"), ["vault", "vault-dynamic"]),
+        (("copy", "database/connection", "--to", "js"), ["json"]),
+        (("migrate", "un"), ["undo"]),
+        (("migrate", "undo", ""), []),
+        (("run", "--", "strongroom-"), ["strongroom-a", "strongroom-b"]),
+        (("run", "strongroom-"), ["strongroom-a", "strongroom-b"]),
+        (("run", "--", "strongroom-a", "strongroom.t"), ["strongroom.toml"]),
+        (("run", "--", "bin/strongroom-c"), ["bin/strongroom-c"]),
+        (("get", "nothing/like/this"), []),
+        (("get", "../"), []),
+        (("get", "a//"), []),
+        (("get", "app/none#"), []),
+    ],
+)
+def test_what_is_offered(tab, shell, words, offered):
+    """Paths one folder at a time, keys after a # or as the next word; never a name that a shell would run."""
+    assert tab(*words, shell=shell) == offered
+
+
+@pytest.fixture
+def certificates() -> None:
+    """Files here and in folders, some under names that a shell would run."""
+    for name in ("web.crt", "web.key", ".hidden", "certs/api.crt", "certs/api.key", "only/one/it.pem", "$(id)", "a b"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(CANARY, "utf-8")
+    Path("empty").mkdir()
+
+
+@pytest.mark.usefixtures("certificates")
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("we", ["web.crt", "web.key"]),
+        ("certs/", ["certs/api.crt", "certs/api.key"]),
+        ("ce", ["certs/api.crt", "certs/api.key"]),
+        ("o", ["only/one/it.pem"]),
+        ("", ["certs/", "empty/", "only/", "web.crt", "web.key"]),
+        (".h", [".hidden"]),
+        ("em", ["empty/"]),
+        ("none/x", []),
+        ("../none\0", []),
+    ],
+)
+def test_a_file_is_offered_after_key_and_at(typed, offered):
+    """One folder at a time, and nothing that a shell would run."""
+    assert completer.files(typed) == offered
+
+
+@pytest.mark.usefixtures("certificates")
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("before", [("services/web", "a=@x"), ("services/web",), ()])
+def test_the_file_is_a_part_of_the_word(tab, shell, before):
+    """For bash of a word that begins at the @, while =@ is one of its own."""
+    word = "key=@web.k" if before else "services/web#key=@web.k"
+    whole = f"{word}ey"
+    if shell != "bash":
+        assert tab("set", *before, word, shell=shell) == [whole]
+        return
+    head, _, tail = word.partition("=@")
+    divided = [part for each in before for part in re.split("(=@)", each)]
+    assert tab("set", *divided, head, "=@", tail) == ["@web.key"]
+    assert "@web.key" in tab("set", *divided, head, "=@")
+
+
+def test_the_folder_of_the_user_is_one_too(monkeypatch):
+    """The tilde stays as it is typed: `set` reads it."""
+    monkeypatch.setenv("HOME", str(Path("home").absolute()))
+    Path("home").mkdir()
+    Path("home/web.crt").touch()
+    assert completer.files("~/w") == ["~/web.crt"]
+
+
+def test_paths_and_keys_come_from_the_server(tab, openbao, kv2, monkeypatch):
+    """And what they hold does not."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", kv2)
+    openbao.put("database/connection", {"host": CANARY, "password": CANARY}, mount=kv2)
+    openbao.put("database/pool", {"size": 5}, mount=kv2)
+    assert tab("get", "database/") == ["database/connection", "database/pool"]
+    assert tab("get", "database/connection", "") == ["host", "password"]
+
+
+def test_a_server_that_is_gone_or_silent_costs_a_moment_and_no_word(tab, monkeypatch):
+    """What `[secrets]` names is offered all the same."""
+    monkeypatch.setenv("VAULT_TOKEN", CANARY)
+    Path("strongroom.toml").write_text('secrets.DSN = "monitoring/sentry#dsn"\n', "utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("VAULT_ADDR", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert tab("get", "mon") == ["monitoring/sentry"]
+        assert tab("get", "monitoring/sentry#") == ["monitoring/sentry#dsn"]
+    assert tab("get", "mon") == ["monitoring/sentry"]
+
+
+@pytest.mark.parametrize("text", ["chain = [", 'chain = ["none"]', 'chain = "canary-7f3a"'])
+def test_a_configuration_that_is_wrong_offers_nothing(tab, text):
+    """A command that is run says what is wrong with it."""
+    Path("strongroom.toml").write_text(text, "utf-8")
+    assert tab("get", "a") == []
+    assert tab("get", "a#") == []
+    assert tab("get", "--rev") == ["--reveal"]
+
+
+def test_a_store_that_does_not_keep_to_its_time_is_left():
+    """A shell that hangs on Tab is one that a person closes."""
+    program = """if True:
+        import threading
+        from strongroom.cli.terminal import completer as completion
+        from strongroom.cli import main, registry
+        completion.WHOLE_TIME = 0.2
+        registry.load = lambda name: threading.Event().wait()
+        main.main([])
+    """
+    environ = {"_STRONGROOM_COMPLETE": "bash_complete", "COMP_WORDS": "strongroom get a", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, env={**os.environ, **environ}, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_is_what_click_makes(command, shell):
+    """It names our command and the variable that `main` looks for."""
+    done = command("completion", shell)
+    assert (done.code, done.err) == (0, "")
+    assert f"_STRONGROOM_COMPLETE={shell}_complete".encode() in done.out
+    assert command("completion", "tcsh").code == 2
+
+
+@pytest.mark.usefixtures("configured")
+def test_in_a_real_bash_a_tab_completes_a_path_and_a_key(script):
+    """Typed at a terminal; the line that results is one that works."""
+    environ = {**os.environ, "PATH": f"{Path(script).parent}:{os.environ['PATH']}", "PS1": "ready$ ", "TERM": "dumb"}
+    bash = pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], env=environ, encoding="utf-8", timeout=30)
+    try:
+        bash.expect_exact("ready$ ")
+        bash.sendline('eval "$(strongroom completion bash)"; echo loa""ded')
+        bash.expect_exact("loaded")
+        bash.send("strongroom get --json dat\t")
+        bash.expect_exact("database/connection ")
+        bash.send("po\t")
+        bash.expect_exact("port ")
+        bash.sendline("| tr 5 6")
+        bash.expect_exact("6432")
+    finally:
+        bash.close(force=True)
+
+
+START = {
+    "bash": ("bash", "--norc", "--noprofile", "-i"),
+    "zsh": ("zsh", "-f", "-i"),
+    "fish": ("fish", "--no-config", "-i"),
+}
+LOAD = {
+    "bash": 'eval "$(strongroom completion bash)"',
+    "zsh": 'autoload -Uz compinit; compinit -D; eval "$(strongroom completion zsh)"',
+    "fish": "strongroom completion fish | source",
+}
+
+
+@pytest.mark.usefixtures("configured", "certificates")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_in_a_real_shell_a_tab_completes_a_file(shell, script, monkeypatch):
+    """Typed at a terminal, after a key of the command line that the shell then runs."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not here")
+    monkeypatch.setenv("HOME", str(Path("only").absolute()))
+    environ = {**os.environ, "PATH": f"{Path(script).parent}:{os.environ['PATH']}", "TERM": "dumb"}
+    person = pexpect.spawn(START[shell][0], list(START[shell][1:]), env=environ, encoding="utf-8", timeout=30)
+    try:
+        person.sendline(f'{LOAD[shell]}; echo loa""ded')
+        person.expect_exact("loaded")
+        person.send("strongroom set services/web cert=@web.c\t")
+        person.expect_exact("web.crt")
+        person.sendline("")
+        person.expect_exact("stored cert at services/web")
+    finally:
+        person.close(force=True)

@@ -1,0 +1,264 @@
+"""What all commands have in common: they say on demand what stores answered, write plain text into a pipe, and leave a
+terminal as it was.
+"""
+
+import json
+import os
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pexpect
+import pytest
+
+from strongroom.cli import registry
+from strongroom.cli.terminal import output
+
+CANARY = "canary-7f3a"
+
+SECRETS = """
+chain = ["memory", "env"]
+
+[secrets]
+DB_HOST = "database/connection#host"
+DB_POOL_SIZE = { at = "database/pool#size", default = 5 }
+
+[stores.memory.secrets."database/connection"]
+host = "canary-7f3a"
+"""
+
+
+@pytest.fixture
+def rows(configured) -> None:
+    """Two rows of `[secrets]`: one that the first store has, and one that no store has."""
+    configured.write_text(SECRETS, "utf-8")
+
+
+ANSWERING = {
+    "check": ("check",),
+    "check in JSON": ("check", "--json"),
+    "config": ("config", "show"),
+    "doctor": ("doctor",),
+    "explain": ("explain", "database/connection"),
+    "export": ("export", "--format", "json"),
+    "get": ("get", "database/connection"),
+    "help": ("--help",),
+    "list": ("list", "--recursive"),
+    "set": ("set", "database/connection", "password"),
+    "delete": ("delete", "database/connection"),
+    "stores": ("stores",),
+}
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize("arguments", ANSWERING.values(), ids=ANSWERING)
+def test_into_a_pipe_goes_plain_text(command, monkeypatch, arguments):
+    """No colour, no progress and nothing else that moves a cursor, whatever else the environment asks for."""
+    for name, value in {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "TERM": "xterm-256color"}.items():
+        monkeypatch.setenv(name, value)
+    done = command(*arguments, piped=b"value")
+    assert done.code == 0
+    text = done.out.decode() + done.err
+    assert text
+    assert [character for character in text if not character.isprintable() and character not in "\n\t"] == []
+
+
+ODD = """
+chain = ["dotenv"]
+stores.dotenv.file = "we\\tird\\nna\\u001bme.env"
+secrets.DB_HOST = "database/connection#host"
+"""
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("explain", "database/connection"), ("doctor",)], ids=str)
+def test_a_row_in_a_pipe_is_one_line_whatever_is_in_it(command, configured, arguments):
+    """A name of a file may hold a tab and a new line, which would begin a field or a row of their own."""
+    configured.write_text(ODD, "utf-8")
+    found = command(*arguments).out.decode().splitlines()
+    assert [line.count("\t") for line in found] == [5]
+    assert "we ird na me.env" in found[0] or r"we\tird\nna\x1bme.env" in found[0]
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize(
+    "arguments",
+    [("check",), ("export", "--format", "json"), ("run", "--", "no-such-command")],
+    ids=lambda arguments: arguments[0],
+)
+def test_verbose_says_what_each_store_answered(command, arguments):
+    """Path by path, on stderr; what goes to stdout is the same, and no value is shown."""
+    quiet, verbose = command(*arguments), command("--verbose", *arguments)
+    assert (verbose.code, verbose.out) == (quiet.code, quiet.out)
+    for line in (
+        "database/connection: store memory: found, version 1",
+        "database/pool: store memory: not found",
+        "database/pool: store env: not found",
+    ):
+        assert f"strongroom: debug: {line}" in verbose.err
+        assert line not in quiet.err
+    assert CANARY not in verbose.err
+
+
+@pytest.mark.usefixtures("rows")
+def test_verbose_says_it_of_one_secret(command):
+    """Of a read that no store has an answer to, too."""
+    assert "debug: database/connection: store memory: found" in command("--verbose", "get", "database/connection").err
+    missing = command("--verbose", "get", "database/none", "key")
+    assert missing.code == 3
+    assert "debug: database/none: store memory: not found" in missing.err
+    assert "debug: database/none: store env: not found" in missing.err
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize("name", ["check", "config", "delete", "doctor", "explain", "get", "list", "stores"])
+def test_every_document_begins_with_its_version(command, name):
+    """While the number is the same, what a document has keeps its meaning."""
+    done = command(*ANSWERING[name], "--json")
+    document = json.loads(done.out)
+    assert (done.code, next(iter(document.items()))) == (0, ("version", 1))
+
+
+def test_there_is_a_document_of_everything_that_answers():
+    """A command that is added answers in JSON too, or stands here with what it does in its place."""
+    # Scripts, --format json, another program, and servers.
+    without = {"completion", "export", "run", "dev"}
+    for name, command in commands():
+        if name not in without:
+            assert "--json" in {text for option in command.params for text in option.opts}, name
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Each command with its whole name, those of groups among them."""
+    for name in registry.names():
+        command = registry.load(name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {below}", each) for below, each in command.commands.items())
+        else:
+            yield name, command
+
+
+def test_every_summary_of_a_command_is_whole(command):
+    """Also of those below another one, and of a plugin's."""
+    helps = [command(*name.split(), "--help").out.decode() for name in ("", "config", "mapping", "migrate", "vault")]
+    assert [text for text in helps if "..." in text.partition("Commands:")[2]] == []
+    assert all("Commands:" in text and "Example: strongroom " in " ".join(text.split()) for text in helps)
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    ("end", "said"), [("sendintr", "\r\n"), ("sendeof", "\r\nstrongroom: nothing was changed\r\n")]
+)
+def test_a_question_that_is_left_ends_its_line(script, end, said):
+    """So that the prompt of the shell does not stand beside it. Ctrl-C and Ctrl-D change nothing."""
+    file = Path("strongroom.toml")
+    file.write_text(f"production = true\n{file.read_text('utf-8')}", "utf-8")
+    screen = pexpect.spawn(script, ["delete", "database/connection"], encoding="utf-8", timeout=30)
+    try:
+        screen.expect_exact("Go on? [y/N] ")
+        getattr(screen, end)()
+        rest = screen.read()
+    finally:
+        screen.close(force=True)
+    assert (screen.exitstatus, rest.replace("^C", "")) == (130, said)
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("typed", ["", "canary-7f3a"])
+def test_ctrl_c_at_the_prompt_leaves_the_terminal_as_it_was(script, typed):
+    """The echo that was off is on again, the cursor is on a line of its own, and nothing is stored or shown."""
+    environ = {**os.environ, "TERM": "xterm-256color"}
+    screen = pexpect.spawn(
+        script, ["set", "database/connection", "password"], env=environ, encoding="utf-8", timeout=30
+    )
+    try:
+        before = termios.tcgetattr(screen.child_fd)
+        screen.expect_exact("Value of database/connection#password: ")
+        assert screen.waitnoecho(30)
+        screen.send(typed)
+        screen.sendintr()
+        rest = screen.read()
+        assert termios.tcgetattr(screen.child_fd) == before
+    finally:
+        screen.close(force=True)
+    assert (screen.exitstatus, rest) == (130, "\x1b[?2004h\x1b[?2004l\r\n")  # and pastes are marked no more
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(("length", "whole"), [(30, True), (60, False)])
+def test_a_name_in_a_table_is_kept_whole_while_half_of_the_line_is_left(script, length, whole):
+    """It is typed again elsewhere. A longer one is folded, and nothing of it is lost."""
+    file, name = Path("strongroom.toml"), f"X{'LONG' * length}"[:length]
+    file.write_text(f'{file.read_text("utf-8")}\n[secrets]\n{name} = "a/rather/long/path/to/a/secret#key"\n', "utf-8")
+    screen, code = pexpect.run(
+        f"{script} --no-color config show", encoding="utf-8", dimensions=(24, 80), withexitstatus=1
+    )
+    assert code == 0
+    assert (f"secrets.{name} " in screen) is whole
+    first = [line[:40].split(" ")[2] for line in screen.splitlines() if line.startswith("  ")]
+    assert f"secrets.{name}" in "".join(first)
+    assert all(len(line) <= 80 for line in screen.splitlines())
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_width_of_zero_says_nothing(script, monkeypatch):
+    """As some terminals have it: a table in no column at all would show nothing."""
+    monkeypatch.setenv("COLUMNS", "0")
+    screen = pexpect.run(f"{script} --no-color get odd/values", encoding="utf-8", dimensions=(24, 80))
+    assert "unicode" in screen
+    assert max(map(len, screen.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("word", "width", "lines"),
+    [
+        ("database/connection#password", 28, ["database/connection#password"]),
+        ("database/connection#password", 27, ["database/connection", "#password"]),
+        ("database/connection#password", 17, ["database/", "connection", "#password"]),
+        ("database/pool#size", 17, ["database/pool", "#size"]),
+        ("http://127.0.0.1:27347", 16, ["http://", "127.0.0.1:27347"]),
+        ("[environments.dev.chain[2]]", 19, ["[environments.dev.", "chain[2]]"]),
+        ("a/PAYMENTS_PROVIDER_API_KEY", 19, ["a/", "PAYMENTS_PROVIDER_", "API_KEY"]),
+        ("LONG" * 8, 16, ["LONG" * 8]),
+        ("žluť/kůň/中文中文", 8, ["žluť/", "kůň/", "中文中文"]),
+    ],
+)
+def test_a_word_that_is_longer_than_its_column_is_folded_between_its_parts(word, width, lines):
+    """A path before and after its folders, and only what is longer yet within a name."""
+    assert output.folded(word, width) == lines
+
+
+def test_a_reference_is_folded_between_its_parts(script):
+    """On a screen of 80 columns, where the variable's name is kept whole."""
+    configuration = 'chain = ["env"]\n[secrets]\nPAYMENTS_PROVIDER_API_KEY = "billing/payments/provider#api_key"\n'
+    Path("strongroom.toml").write_text(configuration, "utf-8")
+    screen, code = pexpect.run(f"{script} --no-color check", encoding="utf-8", dimensions=(24, 80), withexitstatus=1)
+    assert code == 3
+    column = [line[30:50].strip() for line in screen.splitlines() if line.startswith("  ")]
+    assert [part for part in column if part] == ["secret", "billing/payments/", "provider#api_key"]
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("ascii", r"\u017elu\u0165 \U0001f511"), ("latin-1:strict", r"\u017elu\u0165 "), ("ascii:replace", "?lu? ?")],
+)
+def test_a_terminal_that_lacks_a_character_shows_its_number(script, monkeypatch, encoding, shown):
+    """Unless its user chose something else. A value into a pipe is exact, whatever the terminal can show."""
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    screen, code = pexpect.run(f"{script} get odd/values --reveal", encoding="latin-1", withexitstatus=1)
+    assert code == 0
+    assert shown in screen
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_warning_that_is_given_again_is_said_once(command, monkeypatch):
+    """As in each round of --wait; and again by the next command."""
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:9")
+    monkeypatch.setenv("VAULT_TOKEN", CANARY)
+    Path("strongroom.toml").write_text(SECRETS.replace('"memory"', '"vault"'), "utf-8")
+    for _ in range(2):
+        done = command("check", "--wait", "0.6s")
+        assert done.code == 5
+        assert done.err.count("warning: Store vault is unavailable") == 1

@@ -1,0 +1,198 @@
+"""`strongroom copy`: one secret, with its labels and its history."""
+
+import json
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from strongroom.cli import store_names
+from strongroom.errors import PermissionDeniedError, StoreUnavailableError
+from strongroom.migrate.endpoints.opening import Endpoints
+from strongroom.store.guard import Front
+from strongroom.store.memory import MemoryStore
+
+CANARY = "canary-7f3a"
+PATH = "app/config"
+
+
+def held(name):
+    """What a file of secrets holds."""
+    return json.loads(Path(name).read_text("utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def files():
+    """A file with a secret, and one with another value for a key of it."""
+    for name, data in (("a.json", {"k": CANARY, "n": 5}), ("b.json", {"k": f"{CANARY}-b", "mine": "x"})):
+        file = Path(name)
+        file.touch(0o600)
+        file.write_text(json.dumps({PATH: data}), "utf-8")
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """Two stores in memory that outlive a command, as `left` and `right`."""
+    stores = {"left": MemoryStore(), "right": MemoryStore()}
+    Path("strongroom.toml").write_text(
+        'chain = ["env"]\n[stores.left]\nplugin = "memory"\n[stores.right]\nplugin = "memory"\n', "utf-8"
+    )
+    monkeypatch.setattr(store_names, "open_reader", lambda config, name, stack: (Front(stores[name], name), []))
+    monkeypatch.setattr(Endpoints, "target", lambda self, name: Front(stores[name], name))
+    return stores["left"], stores["right"]
+
+
+COPY = ("copy", PATH, "--from", "left", "--to", "right")
+
+
+def test_a_copy_says_where_it_writes(command):
+    """And the names of the keys, when it is done; a second one has nothing to do."""
+    done = command("copy", PATH, "--from", "json:a.json", "--to", "json:c.json")
+    assert (done.code, done.out) == (0, b"")
+    assert done.err.splitlines() == [
+        f"strongroom: copying {PATH} from json:a.json to store json:c.json",
+        f"strongroom: copied k, n to {PATH}",
+    ]
+    assert held("c.json") == held("a.json")
+    assert Path("c.json").stat().st_mode & 0o777 == 0o600
+    done = command("copy", PATH, "--from", "json:a.json", "--to", "json:c.json")
+    assert (done.code, "the target has all of it already" in done.err) == (0, True)
+
+
+def test_a_copy_may_have_another_path(command):
+    """What is at the old one stays as it is."""
+    done = command("copy", PATH, "--from", "json:a.json", "--to", "json:b.json", "--as", "app/other", "--json")
+    assert done.code == 0
+    document = json.loads(done.out)
+    assert next(iter(document.items())) == ("version", 1)
+    assert (document["new_path"], document["keys"], document["written"]) == ("app/other", ["k", "n"], True)
+    assert held("b.json")[PATH] == {"k": f"{CANARY}-b", "mine": "x"}
+    assert held("b.json")["app/other"] == {"k": CANARY, "n": 5}
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "after"),
+    [
+        ("fail", 6, {"k": f"{CANARY}-b", "mine": "x"}),
+        ("skip", 0, {"k": f"{CANARY}-b", "mine": "x"}),
+        ("merge", 0, {"k": f"{CANARY}-b", "mine": "x", "n": 5}),
+        ("overwrite", 0, {"k": CANARY, "mine": "x", "n": 5}),
+    ],
+)
+def test_another_value_at_the_target_is_as_the_policy_says(command, policy, code, after):
+    """The key is named, and no value."""
+    done = command("copy", PATH, "--from", "json:a.json", "--to", "json:b.json", "--on-conflict", policy, "--yes")
+    assert (done.code, held("b.json")[PATH]) == (code, after)
+    assert ("another value: k)" in done.err) is (policy == "fail")
+    assert CANARY not in done.err
+
+
+def test_what_cannot_be_undone_is_asked_about(command):
+    """A file keeps no versions."""
+    done = command("copy", PATH, "--from", "json:a.json", "--to", "json:b.json", "--on-conflict", "overwrite")
+    assert (done.code, held("b.json")[PATH]["k"]) == (2, f"{CANARY}-b")
+    assert "keeps no versions, so that it cannot be undone" in done.err
+
+
+def test_what_is_not_there_is_not_copied(command):
+    """And nothing is made of it."""
+    done = command("copy", "app/none", "--from", "json:a.json", "--to", "json:c.json")
+    assert (done.code, Path("c.json").exists()) == (3, False)
+    assert command("copy", PATH, "--from", "json:a.json").code == 2
+    assert command("copy", PATH, "--from", "none", "--to", "json:c.json").code == 7
+
+
+def test_labels_come_along_and_the_targets_stay(command, two):
+    """Also where the data is equal already."""
+    left, right = two
+    left.write(PATH, {"k": CANARY})
+    left.write_metadata(PATH, {"owner": "billing"})
+    right.write(PATH, {"k": CANARY})
+    right.write_metadata(PATH, {"tier": "1", "owner": "nobody"})
+    assert command(*COPY).code == 0
+    assert right.read_metadata(PATH) == {"tier": "1", "owner": "billing"}
+    assert len(right.versions(PATH)) == 1
+
+
+def test_labels_that_cannot_be_written_leave_it_done_in_part(command, two, monkeypatch):
+    """Exit code 8, with the reason."""
+    left, right = two
+    left.write(PATH, {"k": CANARY})
+    left.write_metadata(PATH, {"owner": "billing"})
+
+    def denied(path, labels):
+        raise PermissionDeniedError(path)
+
+    monkeypatch.setattr(right, "write_metadata", denied)
+    done = command(*COPY)
+    assert (done.code, "it is copied in part: " in done.err) == (8, True)
+    assert right.read(PATH).data == {"k": CANARY}
+
+
+def test_the_history_comes_along_on_demand(command, two):
+    """Every version that can be read, oldest first; what cannot is said."""
+    left, right = two
+    for number in "1234":
+        left.write(PATH, {"k": f"{CANARY}-{number}"})
+    left.destroy(PATH, 2)
+    done = command(*COPY, "--versions", "--json")
+    assert done.code == 0
+    assert [right.read_version(PATH, number).data["k"] for number in (1, 2, 3)] == [f"{CANARY}-{n}" for n in "134"]
+    document = json.loads(done.out)
+    assert (document["versions_written"], document["secret_version"]) == (3, 3)
+    assert document["lost"] == ["1 version, deleted or destroyed at the source"]
+    done = command(*COPY, "--versions")
+    assert (done.code, "has a history of it already" in done.err) == (6, True)
+    assert len(right.versions(PATH)) == 3
+
+
+def test_a_history_that_is_longer_than_the_target_keeps_is_said(command, openbao, kv2, monkeypatch):
+    """The server lets the oldest go without a word."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    for number in range(4):
+        openbao.put(PATH, {"k": f"{CANARY}-{number}"}, mount=kv2)
+    other = openbao.fresh_mount(version=2)
+    openbao.call("POST", f"{other}/config", {"max_versions": 3})
+    done = command("copy", PATH, "--from", f"vault:{kv2}", "--to", f"vault:{other}", "--versions")
+    assert done.code == 0
+    assert "not copied: 1 version, the oldest: the target keeps 3" in done.err
+
+
+def test_a_history_that_breaks_off_is_done_in_part(command, two, monkeypatch):
+    """And says so."""
+    left, right = two
+    for number in "123":
+        left.write(PATH, {"k": f"{CANARY}-{number}"})
+    real = right.write_if
+
+    def failing(path, data, expected):
+        if expected == 2:
+            raise StoreUnavailableError(path)
+        return real(path, data, expected)
+
+    monkeypatch.setattr(right, "write_if", failing)
+    done = command(*COPY, "--versions")
+    assert (done.code, "it is copied in part: " in done.err) == (8, True)
+    assert CANARY not in done.err
+
+
+def test_a_secret_goes_through_a_file_to_a_real_server_and_keeps_its_labels(command, openbao, kv2, monkeypatch):
+    """With its types; and what a file cannot hold of it is said."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    vault = f"vault:{kv2}"
+    assert command("copy", PATH, "--from", "json:a.json", "--to", vault).code == 0
+    openbao.call("POST", f"{kv2}/metadata/{PATH}", {"custom_metadata": {"owner": "billing"}})
+    assert command("copy", PATH, "--from", vault, "--to", vault, "--as", "app/copy", "--versions").code == 0
+    assert openbao.call("GET", f"{kv2}/metadata/app/copy")["data"]["custom_metadata"] == {"owner": "billing"}
+    done = command("copy", "app/copy", "--from", vault, "--to", "json:c.json", "--as", PATH)
+    assert (done.code, "not copied: labels, of which the target has none: owner" in done.err) == (0, True)
+    assert held("c.json") == held("a.json")
+
+
+def test_a_copy_is_encrypted_to_recipients_of_the_command_line(command):
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    done = command("copy", PATH, "--from", "json:a.json", "--to", "json:sealed.json", "--encrypt-to", recipient)
+    assert done.code == 0
+    assert Path("sealed.json").read_bytes().startswith(b"age-encryption.org/v1\n")

@@ -1,0 +1,368 @@
+"""`strongroom doctor`: how each store of the chain is, the next step, and the exit code."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from strongroom import plugins
+from strongroom.errors import AuthenticationError, Check, CheckState, SecretNotFoundError, StoreError
+from strongroom.store import Health
+
+VAULT = """
+chain = ["vault", "env"]
+
+[stores.vault]
+mount = "{mount}"
+"""
+
+
+def configure(text, **replaced):
+    for name, value in replaced.items():
+        text = text.replace(f"{{{name}}}", value)
+    Path("strongroom.toml").write_text(text, "utf-8")
+
+
+def lines(done):
+    """Store and check -> state, what was found, the next step."""
+    rows = [line.split("\t") for line in done.out.decode().splitlines()]
+    assert {len(row) for row in rows} <= {6}
+    return {(store, check): (state, detail, hint) for store, check, state, _, detail, hint in rows}
+
+
+@pytest.fixture
+def server(openbao, kv2, monkeypatch):
+    """The mount of a configuration whose chain is a real OpenBao, then the environment."""
+    configure(VAULT, mount=kv2)
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    return kv2
+
+
+@pytest.fixture
+def own_server(own_openbao, monkeypatch):
+    """The same, with a server of the test's own."""
+    configure(VAULT, mount="secret")
+    monkeypatch.setenv("VAULT_ADDR", own_openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", own_openbao.token)
+    return own_openbao
+
+
+# --- stores on this machine -------------------------------------------------------------------------------------------
+
+
+def test_local_stores_are_well_or_say_what_is_wrong_with_them(command, tmp_path):
+    """A .env file that is not there holds nothing; a folder that is not there is not mounted."""
+    configure('chain = ["env", "dotenv", "files"]\n[stores.files]\nroot = "{root}"\n', root=str(tmp_path / "secrets"))
+    done = command("doctor")
+    assert done.code == 5
+    found = lines(done)
+    assert found["env", ""] == ("well", "open", "")
+    assert found["dotenv", ""] == ("well", "there is no .env", "")
+    assert found["files", ""][0] == "unavailable"
+    assert found["files", "reachable"] == ("failed", f"there is no {tmp_path / 'secrets'}", "Check that it is mounted")
+    assert done.err == "strongroom: 1 of 3 stores is not well: files\n"
+    (tmp_path / "secrets").mkdir()
+    Path(".env").touch(0o600)
+    Path(".env").write_text("A=1\n")
+    done = command("doctor")
+    assert (done.code, done.err) == (0, "")
+    assert lines(done)["dotenv", ""] == ("well", "variables in .env: 1", "")
+
+
+def test_what_is_odd_in_an_env_file_is_a_warning(command):
+    """It is read all the same, so that it is no fault."""
+    configure('chain = ["dotenv"]\n')
+    Path(".env").touch(0o600)
+    Path(".env").write_text("A=canary-7f3a\nA=2\n")
+    Path(".env").chmod(0o644)
+    done = command("doctor")
+    assert done.code == 0
+    rows = [line.split("\t") for line in done.out.decode().splitlines()]
+    assert [row[:3] for row in rows] == [["dotenv", "", "well"], *[["dotenv", "tidy", "warning"]] * 2]
+    assert "line 2 sets A again" in rows[1][4]
+    assert "chmod 600" in rows[2][4]
+    assert "Correct .env" in rows[1][5]
+    assert "canary" not in done.out.decode()
+
+
+def test_an_env_file_that_cannot_be_understood_is_named(command):
+    """It is a fault of the configuration, and the value that is in it is not shown."""
+    configure('chain = ["dotenv"]\n')
+    Path(".env").write_text("A='canary-7f3a\n")
+    done = command("doctor")
+    assert done.code == 7
+    assert "canary" not in done.out.decode() + done.err
+
+
+def test_what_is_wrong_with_one_store_hides_no_other(command):
+    """Nor does a plugin that is not installed: each is said in the place of its store."""
+    configure('chain = ["memory", "consul", "env"]\n[stores.memory]\nsecretz = 1\n')
+    done = command("doctor")
+    assert done.code == 7
+    found = lines(done)
+    assert found["memory", ""][0] == found["consul", ""][0] == "misconfigured"
+    assert "no option secretz" in found["memory", "configured"][1]
+    assert "strongroom config show" in found["memory", "configured"][2]
+    assert "no plugin consul" in found["consul", "installed"][1]
+    assert found["env", ""][0] == "well"
+    assert "2 of 3 stores are not well: memory, consul" in done.err
+
+
+def test_a_file_that_cannot_be_read_as_configuration_is_one_line(command):
+    """There is no chain to ask then."""
+    configure("chain = ")
+    done = command("doctor")
+    assert (done.code, done.out) == (7, b"")
+    assert done.err.count("\n") == 1
+
+
+# --- a stranger's store -----------------------------------------------------------------------------------------------
+
+
+class Strange:
+    """A store that says how it is, in a plugin of somebody else's."""
+
+    def __init__(self, health=None, error=None):
+        self.health, self.error = health, error
+
+    def probe(self):
+        if self.error:
+            raise self.error
+        return self.health
+
+    def read(self, path):
+        raise SecretNotFoundError(path)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def strangers(monkeypatch):
+    """Puts these stores into the chain, each under its name."""
+
+    def place(**stores):
+        configure(f"chain = {json.dumps(list(stores))}")
+        monkeypatch.setattr(plugins, "prepare", lambda _, name: lambda: stores[name])
+
+    return place
+
+
+def test_a_strangers_checks_and_facts_are_shown(command, strangers):
+    """Whatever they are; a warning is no fault."""
+    quota = Check("quota", CheckState.WARNING, "91 % used", "Ask for more")
+    strangers(tape=Strange(Health(ok=True, detail="spinning", facts={"reels": "2"}, checks=(quota,))))
+    done = command("doctor")
+    assert (done.code, done.err) == (0, "")
+    assert lines(done) == {
+        ("tape", ""): ("well", "spinning", ""),
+        ("tape", "quota"): ("warning", "91 % used", "Ask for more"),
+    }
+    (store,) = json.loads(command("doctor", "--json").out)["stores"]
+    assert store["facts"] == {"reels": "2"}
+
+
+def test_the_code_is_that_of_what_needs_the_most_doing(command, strangers):
+    """As for `check`: 5 says that trying again is enough, so it is the last."""
+    down, refused = Strange(Health(ok=False, detail="down")), Strange(error=AuthenticationError(reason="no"))
+    strangers(a=down)
+    assert command("doctor").code == 5
+    strangers(a=down, b=refused)
+    assert command("doctor").code == 4
+    strangers(a=down, b=refused, c=Strange(error=StoreError(reason="odd")))
+    done = command("doctor")
+    assert done.code == 1
+    assert [lines(done)[name, ""][0] for name in "abc"] == ["unavailable", "denied", "failed"]
+
+
+def test_what_a_store_says_begins_no_line_and_moves_no_cursor(command, strangers):
+    """Each check stays one line of six fields."""
+    strangers(odd=Strange(Health(ok=True, checks=(Check("a\tb", CheckState.OK, "c\nd\x1b[2J", "e\rf"),))))
+    out = command("doctor").out.decode()
+    assert out.count("\n") == 2
+    assert "\x1b" not in out
+    assert "\r" not in out
+    assert out.splitlines()[1].count("\t") == 5
+
+
+def test_no_store_waits_for_another(command, strangers):
+    """Each of these answers only when the other has been asked too."""
+    both = threading.Barrier(2, timeout=30)
+
+    class Meeting(Strange):
+        def probe(self):
+            both.wait()
+            return Health(ok=True)
+
+    strangers(a=Meeting(), b=Meeting())
+    assert command("doctor").code == 0
+
+
+def test_json_has_a_version_and_an_object_for_each_store(command, strangers):
+    """Its shape is documented."""
+    strangers(a=Strange(Health(ok=True, detail="open")), b=Strange(error=AuthenticationError(reason="no", hint="Go")))
+    done = command("doctor", "--json")
+    assert done.code == 4
+    document = json.loads(done.out)
+    seconds = [store.pop("seconds") for store in document["stores"]]
+    assert all(0 <= each < 60 for each in seconds)
+    assert document == {
+        "version": 1,
+        "ok": False,
+        "environment": None,
+        "stores": [
+            {"store": "a", "state": "well", "place": "", "detail": "open", "facts": {}, "checks": []},
+            {
+                "store": "b", "state": "denied", "place": "", "facts": {},
+                "detail": "Failed to authenticate with the store (store b: no). Go",
+                "checks": [{"name": "authenticated", "state": "failed", "detail": "no", "hint": "Go"}],
+            },
+        ],
+    }  # fmt: skip
+
+
+# --- a real server ----------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_well(command, openbao, server):
+    """Reachable, unsealed, authenticated; where it is, and never the token."""
+    done = command("--verbose", "doctor")
+    assert done.code == 0
+    found = lines(done)
+    assert found["vault", ""] == ("well", f"{openbao.url}, mount {server}", "")
+    for name in ("reachable", "clock", "unsealed", "authenticated", "token life"):
+        assert found["vault", name][0] == "ok"
+    assert found["vault", "token rights"][0] == "warning"
+    assert found["env", ""][0] == "well"
+    assert openbao.token not in done.out.decode() + done.err
+
+
+def test_a_sealed_server_is_told_from_a_dead_one(command, own_server):
+    """The next step is another, and both are worth trying again: 5."""
+    own_server.call("PUT", "sys/seal")
+    done = command("doctor")
+    assert done.code == 5
+    found = lines(done)
+    assert found["vault", ""][0] == "unavailable"
+    assert found["vault", "reachable"][0] == "ok"
+    assert found["vault", "unsealed"][:2] == ("failed", "it is sealed")
+    assert "operator unseal" in found["vault", "unsealed"][2]
+    own_server.kill()
+    done = command("doctor")
+    assert done.code == 5
+    found = lines(done)
+    assert "Connection refused" in found["vault", "reachable"][1]
+    assert "Check that" in found["vault", "reachable"][2]
+    assert ("vault", "unsealed") not in found
+    assert found["env", ""][0] == "well"
+
+
+def test_a_server_that_hangs_takes_no_more_than_the_time_of_its_link(command, own_server):
+    """It is a wait of `timeout`, here a short one, and the others are what they are."""
+    configure('chain = [{ store = "vault", timeout = "300ms" }, "env"]\n[stores.vault]\nmount = "secret"\n')
+    own_server.pause()
+    try:
+        done = command("doctor")
+    finally:
+        own_server.resume()
+    assert done.code == 5
+    assert lines(done)["vault", "reachable"][0] == "failed"
+    assert lines(done)["env", ""][0] == "well"
+
+
+def test_a_token_that_is_wrong_or_over(command, openbao, server, monkeypatch):
+    """4, and what to check; the token is not in it."""
+    over = openbao.issue_token({f"{server}/data/*": ["read"]})
+    openbao.call("POST", "auth/token/revoke", {"token": over})
+    for token in ("s.canary-7f3a", over):
+        monkeypatch.setenv("VAULT_TOKEN", token)
+        done = command("doctor")
+        assert done.code == 4
+        found = lines(done)
+        assert found["vault", ""][0] == "denied"
+        assert found["vault", "reachable"][0] == "ok"
+        assert found["vault", "authenticated"][0] == "failed"
+        assert "VAULT_TOKEN" in found["vault", "authenticated"][2]
+        assert token not in done.out.decode() + done.err
+    monkeypatch.delenv("VAULT_TOKEN")
+    assert lines(command("doctor"))["vault", "authenticated"][1] == "there is no token"
+
+
+@pytest.mark.parametrize(("option", "value"), [("mount", "nothing-here"), ("namespace", "nobody")])
+def test_a_place_that_does_not_exist_is_configuration(command, server, option, value):
+    """Named with the table that it is in: 7."""
+    configure('chain = ["vault"]\n[stores.vault]\n{option} = "{value}"\n', option=option, value=value)
+    done = command("doctor")
+    assert done.code == 7
+    found = lines(done)
+    assert found["vault", ""][0] == "misconfigured"
+    assert found["vault", "unsealed"][0] == "ok"
+    assert "[stores.vault]" in found["vault", "configured"][1]
+    assert value in found["vault", "configured"][1]
+
+
+def test_production_has_its_own_rules(command, server, openbao, monkeypatch):
+    """No plain http off loopback; with them kept, it is well."""
+    text = """
+    [environments.prod]
+    production = true
+    chain = ["vault", { store = "env", paths = ["monitoring/*"] }]
+    [environments.prod.stores.vault]
+    url = "{url}"
+    mount = "{mount}"
+    auth = { method = "token", token = { env = "VAULT_TOKEN" } }
+    """
+    configure(text, url="http://vault.example", mount=server)
+    done = command("--environment", "prod", "doctor")
+    assert done.code == 7
+    assert "not https" in lines(done)["vault", "configured"][1]
+    configure(text, url=openbao.url, mount=server)
+    done = command("--environment", "prod", "doctor", "--json")
+    assert done.code == 0
+    document = json.loads(done.out)
+    assert (document["ok"], document["environment"]) == (True, "prod")
+
+
+# --- a terminal -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_terminal_shows_a_table_that_fits(terminal, script, own_server, monkeypatch, columns):
+    """The next step stands below what was found, in whole words. It has colours on the wider one."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    own_server.call("PUT", "sys/seal")
+    code, screen = terminal(script, *(("--no-color",) if columns == 80 else ()), "doctor").ended()
+    assert code == 5
+    assert ("\x1b[31mfailed" in screen, "\x1b" in screen) == (columns == 120,) * 2
+    screen = re.sub(r"\x1b\[[0-9;]*m", "", screen)
+    assert max(map(len, screen.splitlines())) <= columns
+    words = " ".join(screen.split())
+    assert "unsealed failed it is sealed Next: Unseal it: bao operator unseal" in words
+    assert words.endswith("strongroom: 1 of 2 stores is not well: vault")
+
+
+def test_no_color_is_heard(terminal, script, monkeypatch):
+    """As for every command."""
+    configure('chain = ["env"]')
+    monkeypatch.setenv("NO_COLOR", "1")
+    code, screen = terminal(script, "doctor").ended()
+    assert code == 0
+    assert "\x1b" not in screen
+
+
+def test_a_read_pays_for_none_of_it():
+    """What asks the stores how they are is imported when they are asked."""
+    configure('chain = ["env"]')
+    program = (
+        "import sys; from strongroom.cli.app import run; run(['get', 'database/connection#url']);"
+        "print('', *sys.modules, sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(done.stdout.split())
+    assert "strongroom.cli.commands.read" in loaded
+    assert not {"strongroom.chain.probe", "strongroom.cli.commands.doctor"} & loaded

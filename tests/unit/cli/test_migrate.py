@@ -1,0 +1,736 @@
+"""`strongroom migrate`: what it says, asks, writes and shows, on files and on a real server."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from strongroom import migrate
+from strongroom.errors import StoreUnavailableError
+from strongroom.files.file_store import FileStore
+
+CANARY = "canary-7f3a"
+
+DOTENV = f"""DATABASE_URL=postgres://{CANARY}
+STRIPE_API_KEY={CANARY}-stripe
+LEGACY={CANARY}-legacy
+VAULT_TOKEN={CANARY}-token
+AWS_SECRET_ACCESS_KEY={CANARY}-aws
+"""
+
+TO_JSON = ("migrate", "--env-file", ".env", "--to", "json:out.json")
+
+
+@pytest.fixture(autouse=True)
+def sources():
+    """A `.env` as the guide has it, and a file of secrets, which a file beside it has in part."""
+    write(".env", DOTENV)
+    write("old.json", json.dumps({"a": {"k": f"{CANARY}-a", "n": 5}, "b": {"k": CANARY}, "c/d": {"k": CANARY}}))
+    write("new.json", json.dumps({"a": {"k": f"{CANARY}-other", "mine": "x"}, "b": {"k": CANARY}}))
+    yield
+    assert_no_value_is_kept()
+
+
+def write(name, text):
+    """A file of this user's alone."""
+    file = Path(name)
+    file.touch(0o600)
+    file.write_text(text, "utf-8")
+
+
+def held(name):
+    """What a file of secrets holds."""
+    return json.loads(Path(name).read_text("utf-8"))
+
+
+def assert_no_value_is_kept():
+    """In no file but those that hold secrets; and none that a migration made can be read by others."""
+    stores = {".env", "old.json", "new.json", "out.json"}
+    for folder in (Path(), Path(os.environ["HOME"])):
+        for file in folder.rglob("*"):
+            if file.is_file() and file.name not in stores:
+                assert CANARY.encode() not in file.read_bytes(), file
+    for file in (Path(os.environ["HOME"]) / ".local/state/strongroom").rglob("*"):
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+def run_of(done):
+    """The name of the migration that was said."""
+    found = re.search(r"migration (\S+):", done.err)
+    assert found is not None, done.err
+    return found[1]
+
+
+# --- in one go --------------------------------------------------------------------------------------------------------
+
+
+def test_one_go_plans_applies_and_verifies(command):
+    """It says where first, and how to go back last; each secret and each variable that is none is a line."""
+    done = command(*TO_JSON, "--yes")
+    assert done.code == 0
+    assert done.err.splitlines()[0] == "strongroom: migrating from dotenv:.env to store json:out.json"
+    assert f"`strongroom migrate undo {run_of(done)}`" in done.err.splitlines()[-1]
+    rows = [line.split("\t") for line in done.out.decode().splitlines()]
+    assert {(row[0], row[1], row[2] or row[4]) for row in rows} == {
+        ("verify", "done", "api-keys/stripe"),
+        ("verify", "done", "database/connection"),
+        ("verify", "skipped", "LEGACY"),
+        ("verify", "skipped", "VAULT_TOKEN"),
+        ("verify", "skipped", "AWS_SECRET_ACCESS_KEY"),
+    }
+    assert CANARY not in done.out.decode() + done.err
+    assert held("out.json")["database/connection"] == {"url": f"postgres://{CANARY}"}
+
+
+def test_what_opens_a_store_is_listed_and_never_migrated(command):
+    """Also where nothing else is left out."""
+    rows = [line.split("\t") for line in command(*TO_JSON, "--dry-run").out.decode().splitlines()]
+    reasons = {row[3]: row[5] for row in rows if row[0] == "unmapped"}
+    assert "never migrated" in reasons["VAULT_TOKEN"]
+    assert "never migrated" in reasons["AWS_SECRET_ACCESS_KEY"]
+    assert "no rule says" in reasons["LEGACY"]
+
+
+def test_a_second_run_has_nothing_to_do(command):
+    """And makes no migration that `undo` would take for the last one."""
+    first = run_of(command(*TO_JSON, "--yes"))
+    done = command(*TO_JSON, "--yes")
+    assert done.code == 0
+    assert "equal 2, unmapped 3; there is nothing to write" in done.err
+    assert [line.split("\t")[0] for line in command("migrate", "report", "--list").out.decode().splitlines()] == [first]
+
+
+def test_dry_run_is_the_plan(command):
+    """Nothing is written, and the exit code says that something would be."""
+    done = command(*TO_JSON, "--dry-run")
+    assert (done.code, Path("out.json").exists()) == (10, False)
+    assert "create\tdatabase/connection\tdotenv:.env\tdatabase/connection\turl 22B added\t\t" in done.out.decode()
+    assert "plan: create 2, unmapped 3" in done.err
+    command(*TO_JSON, "--yes")
+    assert command(*TO_JSON, "--dry-run").code == 0
+
+
+def test_without_a_terminal_it_needs_yes(command):
+    """Before anything is read."""
+    done = command(*TO_JSON)
+    assert (done.code, done.out, Path("out.json").exists()) == (2, b"", False)
+    assert "it needs --yes, or --dry-run" in done.err
+    assert command("migrate", "--from", "json:none.json", "--to", "json:out.json").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Usage: strongroom migrate"),
+        (("--yes",), "What is to be migrated? --from STORE"),
+        (("--from", "json:old.json", "plan"), "--from stands behind the command: strongroom migrate plan --from …"),
+        (("--json", "undo"), "--json stands behind the command"),
+        (("--from", "json:old.json", "--mapping-file", "m.json", "--dry-run"), "--mapping-file is for variables"),
+        (("--export-mapping", "m.json", "--to", "env"), "leave --to out"),
+        (("--from", "json:old.json", "--rate", "0", "--yes"), "'--rate'"),
+        (("--from", "json:old.json", "--rate", "nan", "--yes"), "'--rate': a rate is a number of writes a second"),
+        (("resume", "--rate", "inf"), "'--rate': a rate is a number of writes a second"),
+        (("apply", "old.json", "--rate", "1e-300"), "'--rate': a rate is a number of writes a second"),
+        (("--from", "json:old.json", "--on-conflict", "ignore"), "'--on-conflict'"),
+    ],
+)
+def test_a_wrong_command_line_says_what_to_type(command, arguments, said):
+    """Options before a sub-command would be lost without a word."""
+    done = command("migrate", *arguments)
+    assert (done.code, done.out) == (2, b"")
+    assert said in done.err
+
+
+@pytest.fixture
+def recipient():
+    """A recipient of age, and a store of the configuration that reads what is encrypted to it."""
+    identity = pyrage.x25519.Identity.generate()
+    write("key.txt", str(identity))
+    write("strongroom.toml", '[stores.sealed]\nplugin = "json"\nfile = "sealed.json"\nidentity = "key.txt"\n')
+    return str(identity.to_public())
+
+
+def is_sealed():
+    return Path("sealed.json").read_bytes().startswith(b"age-encryption.org/v1\n")
+
+
+def test_a_file_is_encrypted_to_recipients_of_the_command_line(command, recipient):
+    done = command("migrate", "--from", "json:old.json", "--to", "sealed", "--encrypt-to", recipient, "--yes")
+    assert (done.code, is_sealed()) == (0, True)
+    assert command("diff", "json:old.json", "sealed").code == 0
+    assert command("migrate", "undo", "--yes").code == 0
+    assert is_sealed()
+
+
+@pytest.mark.parametrize("step", ["plan", "apply"])
+def test_what_broke_off_before_the_file_was_written_goes_on_encrypted(command, recipient, monkeypatch, step):
+    """Whoever goes on need not name the recipients: they are no secret, and the run has them."""
+    named = ("--encrypt-to", recipient)
+    planned, applied = (named, ()) if step == "plan" else ((), named)
+    command("migrate", "plan", "--from", "json:old.json", "--to", "sealed", *planned, "-o", "plan.json")
+
+    def fail(*_):
+        raise StoreUnavailableError(None, "the disk is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(FileStore, "_change", fail)
+        assert command("migrate", "apply", "plan.json", *applied).code == 5
+    assert not Path("sealed.json").exists()
+    assert command("migrate", "resume").code == 0
+    assert is_sealed()
+    assert command("migrate", "verify").code == 0
+
+
+def test_what_nobody_here_can_read_back_is_written_and_can_be_verified_later(command, recipient):
+    """A name of a plugin has the options of the store of that name."""
+    options = ("--from", "json:old.json", "--to", "json:sealed.json", "--encrypt-to", recipient, "--yes")
+    done = command("migrate", *options)
+    assert (done.code, is_sealed()) == (8, True)
+    assert "it is encrypted with age). Name the file of your identity with the option identity" in done.err
+    assert f"`strongroom migrate verify {run_of(done)}` compares what was written, once the cause is" in done.err
+    assert "plan again" not in done.err
+    write("strongroom.toml", '[stores.json]\nplugin = "json"\nidentity = "key.txt"\n')
+    assert command("migrate", "verify").code == 0
+
+
+def test_resuming_takes_recipients_of_its_own(command, recipient):
+    write("old.json", json.dumps({"a": {"k": 1}}))
+    command("migrate", "plan", "--from", "json:old.json", "--to", "sealed", "-o", "plan.json")
+    write("old.json", json.dumps({"a": {"k": 2}}))
+    assert command("migrate", "apply", "plan.json").code == 6
+    write("old.json", json.dumps({"a": {"k": 1}}))
+    assert command("migrate", "resume", "--encrypt-to", recipient).code == 0
+    assert is_sealed()
+
+
+@pytest.mark.parametrize(
+    ("target", "named", "said"),
+    [
+        ("memory", "", "memory encrypts to no recipients, as files do: leave --encrypt-to out"),
+        ("json:sealed.json", "AGE-SECRET-KEY-1", "not an age recipient"),
+    ],
+)
+def test_recipients_are_refused_where_nothing_can_be_encrypted_to_them(command, recipient, target, named, said):
+    for words in (("migrate", "--yes"), ("migrate", "plan"), ("copy", "a")):
+        done = command(*words, "--from", "json:old.json", "--to", target, "--encrypt-to", named or recipient)
+        assert (done.code, done.out) == (7, b"")
+        assert said in done.err
+    assert not Path("sealed.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "k"),
+    [("fail", 6, "other"), ("skip", 0, "other"), ("merge", 0, "other"), ("overwrite", 0, "a")],
+)
+def test_a_conflict_is_as_the_policy_says(command, policy, code, k):
+    """Keys that only the target has are kept in any case; under `fail` nothing at all is written."""
+    done = command("migrate", "--from", "json:old.json", "--to", "json:new.json", "--yes", "--on-conflict", policy)
+    assert done.code == code
+    assert held("new.json")["a"]["k"] == f"{CANARY}-{k}"
+    assert held("new.json")["a"]["mine"] == "x"
+    assert ("n" in held("new.json")["a"]) is (policy in {"merge", "overwrite"})
+    assert ("c/d" in held("new.json")) is (policy != "fail")
+    assert ("nothing was written: --on-conflict says" in done.err) is (policy == "fail")
+    assert CANARY not in done.out.decode() + done.err
+
+
+def test_what_is_done_in_part_is_named(command):
+    """What is impossible does not hold up the rest: exit code 8, and each with its reason."""
+    write("old.json", json.dumps({"x": {"k": CANARY}, "database/connection": {"k": 1}}))
+    done = command("migrate", "--from", "json:old.json", "--from", "dotenv:.env", "--to", "json:out.json", "--yes")
+    assert done.code == 8
+    assert held("out.json").keys() == {"x", "api-keys/stripe"}
+    named = [line for line in done.err.splitlines() if "database/connection" in line]
+    assert len(named) == 2
+    assert all("failed: two sources for one target" in line for line in named)
+    assert "nothing is left to resume: plan again once the cause is mended" in done.err
+    assert "migrate resume" not in done.err
+    done = command("migrate", "resume")
+    assert (done.code, "no migration to go on with" in done.err) == (6, True)
+
+
+def test_nothing_but_the_impossible_is_impossible(command):
+    """No secret was written, and that is no part."""
+    write("old.json", json.dumps({"database/connection": {"k": 1}}))
+    arguments = (
+        "migrate",
+        "--from",
+        "json:old.json",
+        "--from",
+        "dotenv:.env",
+        "--to",
+        "json:out.json",
+        "--exclude",
+        "api*",
+    )
+    assert command(*arguments, "--yes").code == 6
+    assert command(*arguments, "--dry-run").code == 6
+
+
+def test_a_selection_is_taken_and_moved(command):
+    """By prefix and by pattern."""
+    done = command(
+        *("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes"),
+        *("--to-prefix", "team", "--include", "?", "--exclude", "b"),
+    )
+    assert (done.code, list(held("out.json"))) == (0, ["team/a"])
+    arguments = ("--from", "json:old.json", "--to", "json:out.json", "--from-prefix", "c", "--yes", "--rate", "1000")
+    assert command("migrate", *arguments).code == 0
+    assert sorted(held("out.json")) == ["d", "team/a"]
+
+
+def test_the_document_is_one_object(command):
+    """With the plan in it, and its version first."""
+    done = command(*TO_JSON, "--yes", "--json")
+    document = json.loads(done.out)
+    assert next(iter(document.items())) == ("version", 1)
+    assert document["plan"]["counts"]["create"] == 2
+    assert document["counts"]["done"] == 2
+    assert (document["action"], document["ok"], document["run"]) == ("verify", True, run_of(done))
+    again = json.loads(command(*TO_JSON, "--yes", "--json").out)
+    assert (again["run"], again["plan"]["counts"]["equal"]) == (None, 2)
+
+
+def test_a_report_is_a_page_without_a_value(command):
+    """Also the one that is asked for later."""
+    assert command(*TO_JSON, "--yes", "--report", "report.html").code == 0
+    page = Path("report.html").read_text("utf-8")
+    assert all(name in page for name in ("database/connection", "LEGACY", "json:out.json"))
+    assert CANARY not in page
+    done = command("migrate", "report", "--html", "again.html", "--json")
+    assert (done.code, json.loads(done.out)["action"]) == (0, "verify")
+    assert "database/connection" in Path("again.html").read_text("utf-8")
+
+
+def test_what_is_written_and_not_verified_is_done_in_part(command, monkeypatch):
+    """Somebody else wrote right after it."""
+    real = migrate.verify
+
+    def after_a_change(run, **options):
+        write("out.json", json.dumps({**held("out.json"), "b": {"k": "changed"}}))
+        return real(run, **options)
+
+    monkeypatch.setattr(migrate, "verify", after_a_change)
+    done = command("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes")
+    assert (done.code, "verify: b: failed: " in done.err) == (8, True)
+
+
+def test_a_page_replaces_a_page_and_nothing_else(command):
+    """Before anything is done."""
+    for step in (TO_JSON, ("migrate", "undo")):
+        done = command(*step, "--yes", "--report", "new.json")
+        assert (done.code, "is no HTML page: it is not replaced" in done.err) == (2, True)
+    assert not Path("out.json").exists()
+    assert held("new.json")["b"] == {"k": CANARY}
+    assert command(*TO_JSON, "--yes", "--report", "page.html").code == 0
+    for _ in range(2):
+        assert command("migrate", "verify", "--report", "page.html").code == 0
+
+
+# --- step by step -----------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_a_file_that_apply_carries_out(command):
+    """The file names keys and sizes; what it says is reviewed, and is what happens."""
+    done = command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o", "plan.json")
+    assert (done.code, Path("out.json").exists()) == (10, False)
+    assert {"a", "b", "c/d"} == {item["path"] for item in held("plan.json")["items"]}
+    done = command("migrate", "apply", "plan.json")
+    assert done.code == 0
+    assert held("out.json") == held("old.json")
+    assert command("migrate", "verify", run_of(done)).code == 0
+    assert command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json").code == 0
+
+
+def test_items_may_be_taken_out_of_a_plan(command):
+    """The others are still known by what they were; one that was changed since is noticed, too."""
+    command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o", "plan.json")
+    document = held("plan.json")
+    write("plan.json", json.dumps({**document, "items": document["items"][1:]}))
+    write("old.json", json.dumps({**held("old.json"), "b": {"k": CANARY.swapcase()}}))
+    done = command("migrate", "apply", "plan.json")
+    assert (done.code, "apply: b: conflict: the source was changed since the plan" in done.err) == (8, True)
+    assert held("out.json") == {"c/d": {"k": CANARY}}
+    write("old.json", json.dumps({**held("old.json"), "b": {"k": CANARY}}))
+
+
+MAPPING = {"DATABASE_URL": "renamed/database#dsn", "LEGACY": {"to": "legacy/parts", "split": "json"}}
+
+
+@pytest.fixture
+def mapped(command):
+    """A plan that was made with a mapping file, of which apply, resume and verify are not told again."""
+    write(".env", f'DATABASE_URL=postgres://{CANARY}\nLEGACY=\'{{"one": "{CANARY}", "two": 2}}\'\n')
+    write("m.json", json.dumps({"version": 1, "variables": MAPPING}))
+    options = ("--env-file", ".env", "--to", "json:out.json", "--mapping-file", "m.json", "-o", "plan.json")
+    assert command("migrate", "plan", *options).code == 10
+    assert held("plan.json")["mapping"].keys() == {"file", "digest"}
+    return {"renamed/database": {"dsn": f"postgres://{CANARY}"}, "legacy/parts": {"one": CANARY, "two": 2}}
+
+
+def test_a_plan_remembers_its_mapping_file(command, mapped, monkeypatch):
+    """Renamed and split variables arrive and are verified; also where what is in the middle is another folder's."""
+    real = FileStore.write_many
+    monkeypatch.setattr(
+        FileStore, "write_many", lambda _, items: ((path, StoreUnavailableError(path)) for path, _ in list(items))
+    )
+    assert command("migrate", "apply", "plan.json").code == 5
+    monkeypatch.setattr(FileStore, "write_many", real)
+    assert command("migrate", "resume").code == 0
+    assert held("out.json") == mapped
+    assert command("migrate", "verify").code == 0
+    assert command("migrate", "undo", "--yes").code == 0
+    assert command("migrate", "apply", "plan.json").code == 0
+    assert held("out.json") == mapped
+
+
+def test_a_mapping_file_that_was_changed_since_the_plan_is_noticed(command, mapped):
+    """Nothing is written, and the one that the plan was made with can be named in its place."""
+    Path("m.json").rename("moved.json")
+    done = command("migrate", "apply", "plan.json")
+    assert (done.code, "m.json: it is not there any more. Name it with --mapping-file" in done.err) == (7, True)
+    write("m.json", json.dumps({"version": 1, "variables": {"LEGACY": "a#b"}}))
+    for arguments in ((), ("--mapping-file", "m.json")):
+        done = command("migrate", "apply", "plan.json", *arguments)
+        assert (done.code, "m.json: it was changed since the plan was made" in done.err) == (7, True)
+    assert not Path("out.json").exists()
+    assert command("migrate", "report").code == 6
+    assert command("migrate", "apply", "plan.json", "--mapping-file", "moved.json").code == 0
+    assert held("out.json") == mapped
+
+
+@pytest.mark.parametrize("step", ["resume", "verify", "delete-source"])
+def test_every_step_notices_a_mapping_file_that_was_changed(command, mapped, monkeypatch, step):
+    """As a fault of the configuration, before anything is done."""
+    with monkeypatch.context() as broken:
+        if step == "resume":
+            out = StoreUnavailableError("a")
+            broken.setattr(FileStore, "write_many", lambda _, items: ((path, out) for path, _ in list(items)))
+        assert command("migrate", "apply", "plan.json").code == (5 if step == "resume" else 0)
+    write("m.json", json.dumps({"version": 1, "variables": {"LEGACY": "a#b"}}))
+    done = command("migrate", step, *(() if step == "verify" else ("--yes",)))
+    assert (done.code, "m.json: it was changed since the plan was made" in done.err) == (7, True)
+    assert CANARY in Path(".env").read_text("utf-8")
+
+
+def test_a_plan_that_is_applied_twice_is_undone_once(command):
+    """The second time there is nothing to write, and what is undone is what was written."""
+    command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o", "plan.json")
+    first = run_of(command("migrate", "apply", "plan.json"))
+    again = command("migrate", "apply", "plan.json")
+    assert (again.code, run_of(again) == first, "migrate undo" in again.err) == (0, False, False)
+    for step, code in (("verify", 0), ("undo", 0)):
+        done = command("migrate", step, *(("--yes",) if step == "undo" else ()))
+        assert (done.code, run_of(done)) == (code, first)
+    assert held("out.json") == {}
+    assert run_of(command("migrate", "undo", "--yes")) == first
+
+
+def test_a_plan_replaces_a_plan_and_nothing_else(command):
+    """A file of secrets may have been named by mistake."""
+    plan = ("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o")
+    assert command(*plan, "plan.json").code == command(*plan, "plan.json").code == 10
+    done = command(*plan, "new.json")
+    assert (done.code, "is no plan: it is not replaced" in done.err) == (7, True)
+    assert held("new.json")["b"] == {"k": CANARY}
+
+
+def test_a_plan_in_conflict_is_not_applied(command):
+    """Exit code 6 of plan and apply alike."""
+    done = command("migrate", "plan", "--from", "json:old.json", "--to", "json:new.json", "-o", "plan.json")
+    assert done.code == 6
+    before = held("new.json")
+    assert command("migrate", "apply", "plan.json").code == 6
+    assert held("new.json") == before
+    assert command("migrate", "report").code == 6
+
+
+def test_a_source_that_was_changed_since_the_plan_is_noticed(command):
+    """It is left alone, and the others go on."""
+    command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o", "plan.json")
+    write("old.json", json.dumps({**held("old.json"), "b": {"k": f"{CANARY}!"}}))
+    done = command("migrate", "apply", "plan.json")
+    assert done.code == 8
+    assert "apply: b: conflict: the source was changed since the plan" in done.err
+    assert held("out.json").keys() == {"a", "c/d"}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "no plan", '{"format": "strongroom-migration-plan", "version": 99}'])
+def test_what_is_no_plan_is_not_applied(command, text):
+    """With the file's name."""
+    write("plan.json", text)
+    done = command("migrate", "apply", "plan.json")
+    assert (done.code, "plan.json" in done.err) == (7, True)
+    assert command("migrate", "apply", "none.json").code == 7
+
+
+def test_resume_goes_on_where_it_broke_off(command, monkeypatch):
+    """The store is out in the middle; then nothing is written twice."""
+    real = FileStore.write_many
+
+    def failing(self, items):
+        first, *others = list(items)
+        yield from real(self, [first])
+        for path, _ in others:
+            yield path, StoreUnavailableError(path, "it is out")
+
+    monkeypatch.setattr(FileStore, "write_many", failing)
+    done = command("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes")
+    assert (done.code, len(held("out.json"))) == (8, 1)
+    assert "strongroom migrate resume" in done.err
+    monkeypatch.setattr(FileStore, "write_many", real)
+    assert command("migrate", "resume").code == 0
+    assert held("out.json") == held("old.json")
+    assert command("migrate", "resume").code == 6
+
+
+def test_undo_gives_back_what_was_there(command):
+    """It asks, since it takes away; and can be done again."""
+    before = held("new.json")
+    arguments = ("migrate", "--from", "json:old.json", "--to", "json:new.json", "--on-conflict", "overwrite", "--yes")
+    assert command(*arguments).code == 0
+    done = command("migrate", "undo")
+    assert (done.code, "without a terminal it needs --yes" in done.err) == (2, True)
+    assert command("migrate", "undo", "--yes").code == 0
+    assert held("new.json") == before
+    assert command("migrate", "verify").code == 10
+    assert command(*arguments).code == 0
+    assert held("new.json")["a"]["k"] == f"{CANARY}-a"
+
+
+def test_without_a_backup_a_file_is_not_overwritten(command):
+    """It keeps no versions: what it has stays, and what is new is written. The plan says how it was made."""
+    options = ("--from", "json:old.json", "--to", "json:new.json", "--on-conflict", "overwrite", "--no-backup")
+    done = command("migrate", "plan", *options, "-o", "plan.json")
+    assert done.code == 6
+    assert "too few versions kept to undo it, and there is to be no backup" in done.out.decode()
+    assert "plan: create 1, equal 1, impossible 1, without a backup" in done.err
+    before = held("new.json")
+    assert command("migrate", "apply", "plan.json").code == 8
+    assert held("new.json") == {**before, "c/d": {"k": CANARY}}
+    assert json.loads(command("migrate", *options, "--dry-run", "--json").out)["backup"] is False
+
+
+def test_delete_source_deletes_what_the_target_has(command):
+    """And leaves what was changed since."""
+    assert command("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes").code == 0
+    write("old.json", json.dumps({**held("old.json"), "b": {"k": f"{CANARY}!"}}))
+    assert command("migrate", "delete-source").code == 2
+    done = command("migrate", "delete-source", "--yes")
+    assert done.code == 8
+    assert "from store json:old.json" in done.err.splitlines()[0]
+    assert held("old.json") == {"b": {"k": f"{CANARY}!"}}
+
+
+@pytest.mark.parametrize("step", ["resume", "verify", "undo", "delete-source", "report"])
+def test_a_migration_that_never_was_is_none(command, step):
+    """By name or by default: one line."""
+    for arguments in ((), ("20250101T000000000000-00000000",)):
+        done = command("migrate", step, *arguments)
+        assert (done.code, done.out, done.err.count("\n")) == (6, b"", 1)
+        assert "There is no migration" in done.err
+
+
+@pytest.mark.parametrize("step", ["resume", "verify", "undo", "delete-source"])
+def test_a_migration_is_bound_to_its_places(command, monkeypatch, step):
+    """In another folder the same names are other files, which hold something else: nothing is concluded from that."""
+    begun = Path.cwd()
+    run = run_of(command("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes"))
+    there = begun / "there"
+    there.mkdir()
+    monkeypatch.chdir(there)
+    arguments = ("migrate", step, run, *(("--yes",) if step != "verify" else ()))
+    done = command(*arguments)
+    assert (done.code, done.out) == (6, b"")
+    assert f"json:out.json is another place now than for the migration, which was begun in {begun}" in done.err
+    assert not (there / "out.json").exists()
+    monkeypatch.chdir(begun)
+    assert command(*arguments).code == 0
+
+
+def test_a_migration_is_bound_to_what_the_configuration_said_of_its_stores(command):
+    """The source too; what is not asked for the source needs none of it."""
+    write("strongroom.toml", '[stores.mine]\nplugin = "json"\nfile = "old.json"\n')
+    assert command("migrate", "--from", "mine", "--to", "json:out.json", "--yes").code == 0
+    write("strongroom.toml", '[stores.mine]\nplugin = "json"\nfile = "new.json"\n')
+    for step in (("verify",), ("delete-source", "--yes")):
+        done = command("migrate", *step)
+        assert (done.code, "mine is another place now than for the migration" in done.err) == (6, True)
+    assert command("migrate", "undo", "--yes").code == 0
+    assert held("out.json") == {}
+
+
+def test_production_asks(command):
+    """Also where the plan was reviewed."""
+    write("strongroom.toml", 'production = true\nchain = ["env"]\n')
+    command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o", "plan.json")
+    done = command("migrate", "apply", "plan.json")
+    assert (done.code, Path("out.json").exists()) == (2, False)
+    assert "json:out.json, production" in done.err
+    assert "This is production: without a terminal it needs --yes" in done.err
+    assert command("migrate", "apply", "plan.json", "--yes").code == 0
+
+
+# --- on a terminal, and a real server ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 130)])
+def test_on_a_terminal_it_shows_the_plan_and_asks(terminal, script, answer, code):
+    """A table in colour, and nothing written before a yes."""
+    screen = terminal(script, *TO_JSON)
+    screen.waits_for("\x1b[32mcreate")
+    screen.waits_for("strongroom: plan: create 2, unmapped 3")
+    screen.waits_for("strongroom: this writes 2 secrets to json:out.json. Go on? [y/N] ")
+    assert not Path("out.json").exists()
+    screen.types(answer)
+    ended, rest = screen.ended()
+    assert (ended, CANARY in rest) == (code, False)
+    assert Path("out.json").exists() is (code == 0)
+
+
+class Slow:
+    """A migration of twenty secrets to a real server, three a second."""
+
+    def __init__(self, command, vault):
+        self._command = command
+        to = ("--from", "json:old.json", "--to", vault)
+        self.arguments = ("--no-color", "migrate", *to, "--rate", "3", "--yes")
+        self.again = ("migrate", *to, "--yes")
+        self._compared = ("diff", "json:old.json", vault)
+
+    def written(self):
+        """How many secrets the target has, and whether these are all."""
+        done = self._command(*self._compared)
+        states = [line.split("\t")[0] for line in done.out.decode().splitlines()]
+        assert set(states) <= {"same", "only first"}
+        return states.count("same"), done.code == 0
+
+
+@pytest.fixture
+def slow(command, openbao, kv2, monkeypatch):
+    """A migration that can be broken off."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    write("old.json", json.dumps({f"s/{number}": {"k": CANARY} for number in range(20)}))
+    return Slow(command, f"vault:{kv2}")
+
+
+def test_ctrl_c_breaks_off_and_resume_goes_on(terminal, script, command, slow):
+    """The bar says how long it will take."""
+    screen = terminal(script, *slow.arguments)
+    screen.waits_for("s left")
+    screen.interrupts()
+    screen.waits_for("strongroom: it broke off: `strongroom migrate resume` goes on from there")
+    assert screen.ended()[0] == 130
+    count, whole = slow.written()
+    assert (0 < count < 20, whole) == (True, False)
+    assert command("migrate", "report").code == 1
+    assert command("migrate", "resume").code == 0
+    assert slow.written() == (20, True)
+
+
+def test_a_killed_migration_is_resumed(script, command, slow, openbao, kv2):
+    """Nothing is lost or written twice; and while it ran, a second one was refused."""
+    with subprocess.Popen((script, *slow.arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while not slow.written()[0]:
+                assert process.poll() is None
+            busy = command(*slow.again)
+        finally:
+            process.kill()
+    assert (busy.code, "Another migration is writing to vault:" in busy.err) == (6, True)
+    assert not slow.written()[1]
+    assert command("migrate", "resume").code == 0
+    assert slow.written() == (20, True)
+    assert command("migrate", "verify").code == 0
+    for number in range(20):
+        assert openbao.call("GET", f"{kv2}/metadata/s/{number}")["data"]["current_version"] == 1
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_the_table_is_as_wide_as_the_terminal(terminal, script, monkeypatch, columns):
+    """Conflicts say which key, and no line is cut."""
+    monkeypatch.setenv("COLUMNS", columns)
+    screen = terminal(script, "--no-color", "migrate", "plan", "--from", "json:old.json", "--to", "json:new.json")
+    code, shown = screen.ended()
+    assert code == 6
+    table = [line.rstrip() for line in shown.splitlines() if not line.startswith("strongroom:")]
+    assert max(map(len, table)) <= int(columns)
+    words = " ".join(shown.split())
+    assert "a conflict differs: k 13B adds: n 1B only at the target: mine c/d create k 11B" in words
+    assert "plan: create 1, equal 1, conflict 1 (fails)" in words
+    assert CANARY not in shown
+
+
+def test_labels_are_named_and_what_they_say_is_never_shown(terminal, script, command, openbao, kv2, monkeypatch):
+    """In the table, on the line and in the document; and where the target has none, that is said."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    openbao.call("POST", f"{kv2}/data/a", {"data": {"k": CANARY}})
+    openbao.call("POST", f"{kv2}/metadata/a", {"custom_metadata": {"owner": CANARY, "tier": CANARY}})
+    to = ("--from", f"vault:{kv2}", "--to", f"vault:{openbao.fresh_mount()}")
+    line = command("migrate", "plan", *to).out.decode().rstrip("\n")
+    assert line.split("\t") == ["create", "a", f"vault:{kv2}", "a", "k 11B added", "", "", "owner, tier"]
+    assert json.loads(command("migrate", "plan", *to, "--json").out)["items"][0]["labels"] == ["owner", "tier"]
+    none = command("migrate", "plan", "--from", f"vault:{kv2}", "--to", "json:out.json").out.decode().split("\t")
+    assert none[6:] == ["labels, of which the target has none: owner, tier", "\n"]
+    code, shown = terminal(script, "--no-color", "migrate", "plan", *to).ended()
+    assert (code, "labels: owner, tier" in shown, CANARY in shown) == (10, True, False)
+
+
+def test_labels_that_were_denied_are_told_on_a_terminal(terminal, script, openbao, kv2, monkeypatch):
+    """The secret is done, and its copy lacks something: that is in the table, and is no failure."""
+    target = openbao.fresh_mount()
+    openbao.call("POST", f"{kv2}/data/a", {"data": {"k": CANARY}})
+    openbao.call("POST", f"{kv2}/metadata/a", {"custom_metadata": {"owner": CANARY}})
+    may = {f"{kv2}/*": ["read", "list"], f"{target}/data/*": ["create", "read", "update"]}
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.issue_token(may))
+    screen = terminal(script, "--no-color", "migrate", "--from", f"vault:{kv2}", "--to", f"vault:{target}", "--yes")
+    code, shown = screen.ended()
+    assert (code, "its labels were not carried" in " ".join(shown.split())) == (0, True)
+
+
+def test_the_guides_words_work_on_a_real_server(command, openbao, kv2, monkeypatch):
+    """To Vault by default: the mapping is exported, edited and used; and undone again."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", kv2)
+    assert command("migrate", "--env-file", ".env", "--export-mapping", "env_mapping.json").code == 0
+    mapping = held("env_mapping.json")
+    mapping["variables"]["LEGACY"] = {"to": "old/things#legacy", "note": "ask Ann"}
+    write("env_mapping.json", json.dumps(mapping))
+    done = command("migrate", "--env-file", ".env", "--mapping-file", "env_mapping.json", "--yes")
+    assert done.code == 0
+    assert done.err.splitlines()[0].startswith(
+        f"strongroom: migrating from dotenv:.env to store vault ({openbao.url}, mount {kv2})"
+    )
+    assert command("get", "old/things", "legacy").out.decode() == f"{CANARY}-legacy"
+    monkeypatch.setenv("DATABASE_URL", f"postgres://{CANARY}-new")
+    done = command("migrate", "--mapping-file", "env_mapping.json", "--yes", "--on-conflict", "overwrite")
+    assert (done.code, "from env to store vault" in done.err) == (0, True)
+    assert command("get", "database/connection", "url").out.decode() == f"postgres://{CANARY}-new"
+    assert command("migrate", "undo", "--yes").code == 0
+    assert command("get", "database/connection", "url").out.decode() == f"postgres://{CANARY}"
+
+
+def test_secrets_that_are_forbidden_are_named_and_the_rest_is_done(command, openbao, kv2, monkeypatch):
+    """Two of four, on a real server with a policy: exit code 8."""
+    write("old.json", json.dumps({f"{name}/{n}": {"k": CANARY} for name in ("open", "shut") for n in "12"}))
+    most = f'path "{kv2}/data/*" {{ capabilities = ["read", "create", "update"] }}'
+    shut = f'path "{kv2}/data/shut/*" {{ capabilities = ["read"] }}'
+    openbao.call("PUT", "sys/policies/acl/half", {"policy": f"{most}\n{shut}"})
+    token = openbao.call("POST", "auth/token/create", {"policies": ["half"]})["auth"]["client_token"]
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", token)
+    done = command("migrate", "--from", "json:old.json", "--to", f"vault:{kv2}", "--yes")
+    assert done.code == 8
+    named = [line for line in done.err.splitlines() if ": failed: " in line]
+    assert [line.split(": ")[2] for line in named] == ["shut/1", "shut/2"]
+    assert all("Permission denied" in line for line in named)
+    assert "done 2, failed 2" in done.err
+    assert CANARY not in done.out.decode() + done.err

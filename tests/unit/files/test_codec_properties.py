@@ -1,0 +1,261 @@
+"""The law of every format: what it encodes it decodes to the same again, types included, or it refuses to encode it."""
+
+import base64
+import json
+import shutil
+import subprocess
+from contextlib import suppress
+
+import pytest
+import yaml
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from strongroom.config.env_names import TABLE, EnvironmentMapping
+from strongroom.diff import same
+from strongroom.errors import InvalidDataError, InvalidPathError, StoreError
+from strongroom.files.csv_codec import CsvCodec
+from strongroom.files.dotenv_codec import DotenvCodec
+from strongroom.files.dotenv_text import dotenv_line
+from strongroom.files.json_codec import JsonCodec
+from strongroom.files.kubernetes_codec import KubernetesCodec
+from strongroom.files.yaml_codec import YamlCodec
+from strongroom.paths import check_key, check_path
+from strongroom.secret import protect_data
+from strongroom.testing import CASES
+
+LOOK_ALIKES = [
+    *("", " ", "null", "~", "true", "no", "NO", "off", "y", "0123", "0o17", "0x1f", "1_000", "1:30", "1e3", ".5", "+1"),
+    *(
+        "2024-01-01",
+        "2024-01-01T00:00:00Z",
+        "=",
+        "<<",
+        "*a",
+        "&a",
+        "!!str x",
+        "- a",
+        "a: b",
+        "# c",
+        "---",
+        "...",
+        "%TAG",
+    ),
+    *("a\nb", "a\n", "\na", "a\r\nb", "\r", "\t", " led", "trailed ", "\x85", "\u2028", "\ufeff", "\x00", "\x7f", "🔑"),
+    *(
+        "=1+1",
+        "@cmd",
+        "'",
+        '"',
+        "''",
+        '""',
+        "\\",
+        "a\\",
+        "\\'",
+        '\\"',
+        "$",
+        "${HOME}",
+        "`id`",
+        "a'b$c",
+        "'\\",
+        "#",
+        "a #b",
+    ),
+    *("-----BEGIN PRIVATE KEY-----\nMIIE+/==\n-----END PRIVATE KEY-----\n", "{{ x }}", "x" * 200, "a,b", "x: |\n  y"),
+]
+texts = st.sampled_from(LOOK_ALIKES) | st.text(max_size=12)
+numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+scalars = texts | st.binary(max_size=8) | numbers | st.booleans() | st.none()
+names = texts.filter(lambda text: text)
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(names, inner, max_size=3)
+        | inner.map(lambda value: {"strongroom:bytes": value})
+    ),
+    max_leaves=6,
+)
+
+
+def valid(check):
+    def is_valid(text):
+        try:
+            return bool(check(text))
+        except InvalidPathError:
+            return False
+
+    return is_valid
+
+
+paths = (st.lists(names, min_size=1, max_size=3).map("/".join) | names).filter(valid(check_path))
+keys = (names | st.sampled_from(["a", "B", "a.b", "a-b", "n", "1", ".k"])).filter(valid(check_key))
+contents = st.dictionaries(paths, st.dictionaries(keys, values, min_size=1, max_size=4).map(protect_data), max_size=4)
+
+CODECS = [JsonCodec(), YamlCodec(), CsvCodec(1 << 20), KubernetesCodec("prod"), KubernetesCodec()]
+
+
+def held(codec, secrets):
+    """Those of the secrets that the format takes."""
+    taken = {}
+    for path, data in secrets.items():
+        with suppress(StoreError):
+            codec.vet(path, data)
+            taken[path] = data
+    return taken
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+@settings(max_examples=60, deadline=None)
+@given(secrets=contents)
+def test_what_is_encoded_is_decoded(codec, secrets):
+    """All paths, keys, values and types."""
+    taken = held(codec, secrets)
+    assert same(codec.decode(codec.encode(taken, b"")), taken)
+
+
+legal_keys = st.from_regex(r"[-._a-zA-Z0-9]{1,8}", fullmatch=True).filter(lambda key: key not in {".", ".."})
+legal = st.dictionaries(paths, st.dictionaries(legal_keys, scalars, min_size=1, max_size=3), min_size=1, max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(secrets=legal)
+@example(secrets={"a/b": {"text": "x", "bytes": b"x", "odd": b"\xff", "empty": b"", "number": 1, "null": None}})
+def test_manifests_hold_every_type(secrets):
+    """Though all that Kubernetes knows is bytes."""
+    codec = KubernetesCodec()
+    taken = held(codec, secrets)
+    assert taken.keys() == secrets.keys()
+    assert same(codec.decode(codec.encode(taken, b"")), taken)
+
+
+@pytest.mark.parametrize("codec", CODECS[:3], ids=lambda codec: codec.name)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_formats_with_types_hold_every_hard_input(codec, case):
+    """JSON, YAML and CSV refuse none of them."""
+    codec.vet(case.path, case.data)
+    assert same(codec.decode(codec.encode({case.path: case.data}, b"")), {case.path: case.data})
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+@settings(max_examples=40, deadline=None)
+@given(before=contents, after=contents)
+def test_a_rewrite_holds_what_it_should_and_no_more(codec, before, after):
+    """What the file held before does not shine through."""
+    before, after = held(codec, before), held(codec, after)
+    assert same(codec.decode(codec.encode(after, codec.encode(before, b""))), after)
+
+
+@pytest.mark.parametrize("codec", CODECS[:4], ids=lambda codec: codec.name)
+def test_an_integer_that_no_reader_takes_is_refused_by_its_key(codec):
+    """Python itself reads no more than 4300 digits."""
+    with pytest.raises(InvalidDataError, match=r"Invalid data: a/b .*key 'big'"):
+        codec.vet("a/b", {"big": 10**5000})
+
+
+# --- what other programs read -----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(secrets=contents)
+def test_other_readers_read_the_yaml_alike(secrets):
+    """PyYAML's own safe loader gives the same."""
+    assert same(yaml.safe_load(YamlCodec().encode(secrets, b"")), secrets)
+
+
+@settings(max_examples=60, deadline=None)
+@given(secrets=st.dictionaries(paths, st.dictionaries(keys, texts, min_size=1), max_size=3))
+def test_other_readers_read_the_json_alike(secrets):
+    """Text stands in it as it is."""
+    assert json.loads(JsonCodec().encode(secrets, b"")) == secrets
+
+
+@settings(max_examples=60, deadline=None)
+@given(secrets=contents)
+def test_a_cluster_takes_the_manifests(secrets):
+    """Every name, key and annotation is legal, no two have one name, and `data` is base64 of what is to be mounted."""
+    taken = held(KubernetesCodec(), secrets)
+    found = list(yaml.safe_load_all(KubernetesCodec("prod").encode(taken, b"")))
+    names = [manifest["metadata"]["name"] for manifest in found]
+    assert len(set(names)) == len(names) == len(taken)
+    for manifest, (path, data) in zip(found, taken.items(), strict=True):
+        assert manifest["metadata"]["annotations"]["strongroom/path"] == path
+        assert all(type(value) is str for value in manifest["metadata"]["annotations"].values())
+        assert (manifest["apiVersion"], manifest["kind"], manifest["type"]) == ("v1", "Secret", "Opaque")
+        for key, value in data.items():
+            mounted = base64.b64decode(manifest["data"][key], validate=True)
+            assert not isinstance(value, str) or mounted == value.encode()
+            assert not isinstance(value, bytes) or mounted == value
+
+
+# --- .env -------------------------------------------------------------------------------------------------------------
+
+MAPPING = EnvironmentMapping()
+rows = st.dictionaries(st.sampled_from(sorted(TABLE)), texts, max_size=6)
+
+
+def folded(variables):
+    secrets = {}
+    for variable, value in variables.items():
+        path, key = TABLE[variable]
+        secrets.setdefault(path, {})[key] = value
+    return secrets
+
+
+@settings(max_examples=100, deadline=None)
+@given(variables=rows, before=rows)
+def test_a_dotenv_file_holds_text_or_refuses_it(variables, before):
+    """Written over another one, whose other lines stay."""
+    codec = DotenvCodec(MAPPING)
+    taken, earlier = held(codec, folded(variables)), held(codec, folded(before))
+    first = codec.encode(earlier, b"# mine\nOTHER='kept'\nexport EMPTY=\n")
+    second = codec.encode(taken, first)
+    assert same(codec.decode(second), taken)
+    assert second.startswith(b"# mine\nOTHER='kept'\nexport EMPTY=\n")
+
+
+@settings(max_examples=200, deadline=None)
+@given(before=texts, value=texts, comment=st.sampled_from(["# it's", '  # "x', "\t#\\", "# '#' `x` $HOME"]))
+@example(before="a", value="a\\", comment=" # it's '")
+def test_a_comment_stays_whatever_stands_before_it(before, value, comment):
+    """On its line, or above it where that would read otherwise."""
+    codec = DotenvCodec(MAPPING)
+    line = None if before == value or not before else dotenv_line("DB_HOST", before, comment)
+    assume(line is not None and value and dotenv_line("DB_HOST", value))
+    after = codec.encode({"database/connection": {"host": value}}, line.encode())
+    assert same(codec.decode(after), {"database/connection": {"host": value}})
+    assert comment.strip() in after.decode()
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=texts)
+@example(value="a'b")
+def test_any_text_without_nul_has_a_line(value):
+    """What python-dotenv cannot be given exactly is refused, and that is little: a NUL."""
+    assert (dotenv_line("NAME", value) is None) <= ("\0" in value or "\r" in value or not value.isprintable())
+
+
+PORTABLE = [text for text in LOOK_ALIKES if "\0" not in text and "\r" not in text]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no shell here")
+def test_a_shell_reads_the_line_alike():
+    """Where single quotes alone, or double ones without a dollar and a backtick, can say it."""
+    values = [text for text in PORTABLE if not ("'" in text and set(text) & set("$`"))]
+    lines = [dotenv_line(f"V{number}", value) for number, value in enumerate(values)]
+    script = "set -u\n" + "".join(map(str, lines)) + "".join(f"printf '%s\\0' \"$V{n}\"\n" for n in range(len(values)))
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True, timeout=60)
+    assert done.stdout.decode().split("\0")[:-1] == values
+
+
+@given(value=texts)
+@settings(max_examples=100, deadline=None)
+def test_a_dotenv_value_is_never_something_else(value):
+    """The line, read by python-dotenv, is the value."""
+    from io import StringIO
+
+    from dotenv import dotenv_values
+
+    line = dotenv_line("NAME", value)
+    assume(line is not None)
+    assert dotenv_values(stream=StringIO(line, newline=""), interpolate=False) == {"NAME": value}

@@ -1,0 +1,144 @@
+"""What a migration reads from and writes to, by the name of a plugin: an importer or exporter first, else the store."""
+
+import sys
+import textwrap
+
+import pytest
+
+from strongroom.config import discovery
+from strongroom.errors import ConfigurationError, PluginError
+from strongroom.files.file_store import FileStore
+from strongroom.migrate.endpoints import ends
+from strongroom.migrate.endpoints.variables import VariablesImporter
+from strongroom.migrate.spi import Exporter, Importer
+from strongroom.plugins import EXPORTERS, IMPORTERS, STORES, offers
+from strongroom.store.memory import MemoryStore
+
+STRANGER = """
+    from pathlib import Path
+
+    class Both:
+        def __init__(self, file):
+            self.file = file
+
+        def items(self):
+            return iter(())
+
+        def write(self, secrets):
+            return iter(())
+
+        def close(self):
+            pass
+
+    def open_both(*, file: Path) -> Both:
+        return Both(file)
+
+    def open_nothing() -> object:
+        return object()
+
+    def open_needing() -> object:
+        import a_module_that_nobody_has
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Installs a stranger's distribution with entry points of one group."""
+
+    def install(distribution, group, points):
+        site = tmp_path / distribution  # one each: what is found on a search path is remembered
+        info = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        lines = "\n".join(f"{name} = {value}" for name, value in points.items())
+        (info / "entry_points.txt").write_text(f"[{group}]\n{lines}\n")
+        (site / "stranger.py").write_text(textwrap.dedent(STRANGER))
+        monkeypatch.delitem(sys.modules, "stranger", raising=False)
+        monkeypatch.syspath_prepend(site)
+
+    return install
+
+
+def config(**stores):
+    environ = {
+        f"STRONGROOM_STORES_{store}_{name}".upper(): str(value)
+        for store, value_of in stores.items()
+        for name, value in value_of.items()
+    }
+    return discovery.load(chain=["memory", *stores], environ=environ)
+
+
+def test_the_environment_and_a_dotenv_file_are_importers():
+    """So that what no rule names is listed too."""
+    assert isinstance(ends.prepare_source(config(), "env")(), VariablesImporter)
+    assert isinstance(ends.prepare_source(config(), "dotenv")(), VariablesImporter)
+
+
+def test_a_dotenv_file_is_written_as_a_target_alone(tmp_path):
+    """In a chain it stays read-only, so that what is set goes on past it."""
+    assert isinstance(ends.prepare_target(config(), "dotenv")(), FileStore)
+    assert offers(EXPORTERS, "dotenv")
+    assert offers(STORES, "dotenv")
+    assert not offers(EXPORTERS, "json")
+
+
+def test_every_other_name_is_a_store():
+    """At both ends."""
+    assert isinstance(ends.prepare_source(config(), "memory")(), MemoryStore)
+    assert isinstance(ends.prepare_target(config(), "memory")(), MemoryStore)
+
+
+def test_a_stranger_s_importer_and_exporter(install, tmp_path):
+    """Found by their groups, with options by their signature."""
+    install("safe-import", IMPORTERS, {"safe": "stranger:open_both"})
+    install("safe-export", EXPORTERS, {"safe": "stranger:open_both"})
+    chosen = config(safe={"file": tmp_path / "safe.csv"})
+    source, target = ends.prepare_source(chosen, "safe")(), ends.prepare_target(chosen, "safe")()
+    assert isinstance(source, Importer)
+    assert isinstance(target, Exporter)
+    assert source.file == tmp_path / "safe.csv"
+    with pytest.raises(ConfigurationError, match="the option file is missing"):
+        ends.prepare_source(config(), "safe")
+
+
+def test_a_name_of_two_distributions_is_refused(install):
+    """As it is for stores: which of them is meant nobody knows."""
+    install("safe-one", IMPORTERS, {"safe": "stranger:open_both"})
+    install("safe-two", IMPORTERS, {"safe": "stranger:open_both"})
+    with pytest.raises(PluginError, match=r"safe is registered by safe-.* and safe-"):
+        ends.prepare_source(config(), "safe")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "group", "says"),
+    [
+        (ends.prepare_source, IMPORTERS, "broken: it returned object, which is no importer and no store"),
+        (ends.prepare_target, EXPORTERS, "broken: it returned object, which is no exporter and no store"),
+    ],
+)
+def test_a_plugin_that_gives_neither_is_broken(install, prepare, group, says):
+    """And says so before anything is read or written."""
+    install("safe-nothing", group, {"safe": "stranger:open_nothing", "needing": "stranger:open_needing"})
+    with pytest.raises(PluginError, match=says):
+        prepare(config(), "safe")()
+    with pytest.raises(PluginError, match="needs a_module_that_nobody_has, which is not installed"):
+        prepare(config(), "needing")()
+
+
+@pytest.mark.parametrize(("plugin", "module"), [("yaml", "yaml"), ("kubernetes", "yaml")])
+def test_what_a_format_needs_is_named_by_its_extra(tmp_path, monkeypatch, plugin, module):
+    """In one line."""
+    for name in [name for name in sys.modules if name.startswith("strongroom.files.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    chosen = config(**{plugin: {"file": tmp_path / "file"}})
+    with pytest.raises(PluginError, match=rf'needs {module}, .*pip install "strongroom\[{plugin}\]"'):
+        ends.prepare_target(chosen, plugin)()
+
+
+def test_encryption_is_named_by_its_extra(tmp_path, monkeypatch):
+    """By the options that need it."""
+    monkeypatch.setitem(sys.modules, "pyrage", None)
+    chosen = config(json={"file": tmp_path / "file", "encrypt_to": "age1x"})
+    with pytest.raises(ConfigurationError, match=r'encrypt_to and identity need pyrage, .*"strongroom\[age\]"'):
+        ends.prepare_target(chosen, "json")()

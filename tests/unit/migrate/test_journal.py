@@ -1,0 +1,258 @@
+"""The journal, the backup and the digests: what is on disk, and what of it counts after a kill."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strongroom.diff import same
+from strongroom.errors import MigrationError
+from strongroom.migrate.ledger.backup import Backup
+from strongroom.migrate.ledger.digests import Digester, Remembered
+from strongroom.migrate.ledger.journal import Entry, Journal, was_undone
+from strongroom.migrate.ledger.private_files import private_folder, random_key
+
+ENTRY = Entry(b"d" * 32, b"b" * 32, 3, 17)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "journal"
+
+
+def written(file, lines):
+    journal = Journal(file, "run")
+    lines(journal)
+    journal.sync()
+    journal.close()
+    return file.read_bytes()
+
+
+def entries(file):
+    journal = Journal(file, "run")
+    journal.close()
+    return journal.entries
+
+
+def test_what_was_synced_is_there_again(file):
+    def lines(journal):
+        journal.intend(0, ENTRY)
+        journal.intend(1, Entry(b"e" * 32, None, None, None))
+        journal.intend(2, ENTRY)
+        journal.done(1, "v7")
+        journal.done(2, 4)
+        journal.undone(2)
+
+    written(file, lines)
+    assert entries(file) == {0: ENTRY, 1: Entry(b"e" * 32, None, None, None, done=True, version="v7")}
+
+
+def test_what_was_made_of_labels_is_kept_when_the_item_is_begun_anew(file):
+    """The data may have to be written again, after somebody else's; the labels were written by this run already."""
+    written(file, lambda journal: (journal.intend(0, ENTRY), journal.label(0, 40), journal.intend(0, ENTRY)))
+    assert entries(file)[0].labels == 40
+    written(file, lambda journal: journal.label(0, None))
+    assert entries(file)[0].labels is None
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"t": "und'])
+def test_a_run_was_undone_while_nothing_was_begun_since(file, torn):
+    """A line that is torn is none."""
+    assert not was_undone(file)
+    steps = (
+        (lambda journal: (journal.intend(0, ENTRY), journal.intend(1, ENTRY), journal.done(0, 1)), False),
+        (lambda journal: journal.undone(1), True),
+        (lambda journal: journal.source_deleted(0), True),
+        (lambda journal: journal.intend(1, ENTRY), False),
+        (lambda journal: journal.undone(1), True),
+    )
+    for lines, undone in steps:
+        file.write_bytes(written(file, lines) + torn)
+        assert was_undone(file) is undone
+
+
+def test_every_length_of_a_torn_end_is_survived(file):
+    """A kill cuts a write anywhere: what is whole counts, and what is written next stands on a line of its own."""
+    content = written(file, lambda journal: (journal.intend(0, ENTRY), journal.done(0, 4)))
+    second = content.rindex(b"\n", 0, -1) + 1
+    for length in range(len(content)):
+        file.write_bytes(content[:length])
+        found = entries(file)
+        assert found == ({} if length < second else {0: ENTRY})
+        written(file, lambda journal: journal.intend(5, ENTRY))
+        assert entries(file) == {**found, 5: ENTRY}
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}\n", b"nonsense\n", b'{"t": "later", "i": 1}\n', b'{"t": "done", "i": 9, "v": 1}\n']
+)
+def test_a_line_that_is_none_is_refused_and_named(file, line):
+    content = written(file, lambda journal: journal.intend(0, ENTRY))
+    file.write_bytes(content + line + b"\n" + content.splitlines(keepends=True)[1])
+    with pytest.raises(MigrationError, match="line 3"):
+        Journal(file, "run")
+
+
+def test_another_runs_journal_is_refused(file):
+    written(file, lambda journal: None)
+    with pytest.raises(MigrationError, match="line 1"):
+        Journal(file, "other")
+
+
+def test_after_a_failed_write_nothing_more_is_written(file, monkeypatch):
+    """Half a line may stand there: whatever came after it would be unreadable."""
+    journal = Journal(file, "run")
+    size = file.stat().st_size
+    fails = [True]
+
+    def write(descriptor, content):
+        if fails.pop():
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    journal.intend(0, ENTRY)
+    with pytest.raises(MigrationError, match="No space left"):
+        journal.sync()
+    monkeypatch.undo()
+    with pytest.raises(MigrationError, match="earlier line"):
+        journal.sync()
+    journal.close()
+    assert file.stat().st_size == size
+
+
+# --- digests ----------------------------------------------------------------------------------------------------------
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+secrets = st.dictionaries(st.sampled_from("abc"), values, max_size=3)
+
+
+@given(secrets, secrets)
+def test_two_secrets_have_one_digest_when_they_are_the_same(left, right):
+    digest = Digester(b"k" * 32).digest
+    assert (digest(left) == digest(right)) == same(left, right)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "one"),
+    [
+        ({"a": 1}, {"a": 1.0}, True),
+        ({"a": 0.0}, {"a": -0.0}, True),
+        ({"a": 1}, {"a": True}, False),
+        ({"a": "1"}, {"a": 1}, False),
+        ({"a": "x"}, {"a": b"x"}, False),
+        ({"a": ["b", "c"]}, {"a": ["bc"]}, False),
+        ({"a": [[], []]}, {"a": [[[]]]}, False),
+        ({"a": 2**70}, {"a": float(2**70)}, True),
+        ({"a": math.pi}, {"a": 3.14159}, False),
+    ],
+)
+def test_numbers_count_by_value_and_types_count(left, right, one):
+    digest = Digester(b"k" * 32).digest
+    assert (digest(left) == digest(right)) is one
+    assert digest(left) != Digester(b"l" * 32).digest(left)
+
+
+def test_what_is_remembered_can_be_put_in_another_order(tmp_path):
+    """And is found by its name, where the plan has it at another place than it had."""
+    kept = Remembered(tmp_path / "plan")
+    names = [bytes([index + 201]) * 32 for index in range(4)]
+    for index in (0, 2, 3):
+        kept.put(index, names[index], bytes([index + 1]) * 32, None if index == 2 else bytes([index + 101]) * 32)
+    kept.reorder([3, 1, 0, 2])
+    for places in ((0, 1, 2, 3), (3, 2, 1, 0), (9, 9, 9, 9)):
+        assert kept.get(places[0], names[3]) == (b"\x04" * 32, b"\x68" * 32)
+        assert kept.get(places[1], names[1]) == (None, None)
+        assert kept.get(places[2], names[0]) == (b"\x01" * 32, b"\x65" * 32)
+        assert kept.get(places[3], names[2]) == (b"\x03" * 32, None)
+    kept.close()
+
+
+# --- the backup -------------------------------------------------------------------------------------------------------
+
+DATA = {"text": "canary-22", "bytes": b"\0\xff", "nested": {"a": [1.5, None, True]}}
+
+
+@pytest.fixture
+def backup(tmp_path):
+    opened = Backup(tmp_path, "run")
+    yield opened
+    opened.close()
+
+
+def test_what_was_kept_comes_back_exactly(backup, tmp_path):
+    places = [backup.put(path, DATA) for path in ("a", "b")]
+    backup.sync()
+    backup.close()
+    again = Backup(tmp_path, "run")
+    assert [again.get(place, path) for place, path in zip(places, ("a", "b"), strict=True)] == [DATA, DATA]
+    again.close()
+    assert b"canary-22" not in (tmp_path / "backup").read_bytes()
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("backup", "backup.key")} == {0o600}
+
+
+def test_a_secret_cannot_stand_in_for_another(backup, tmp_path):
+    """Neither for another path, nor for another run, nor with a byte changed."""
+    place = backup.put("a", DATA)
+    backup.sync()
+    with pytest.raises(MigrationError, match="damaged or gone"):
+        backup.get(place, "b")
+    other = Backup(tmp_path, "other run")
+    with pytest.raises(MigrationError, match="damaged or gone"):
+        other.get(place, "a")
+    other.close()
+    content = bytearray((tmp_path / "backup").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "backup").write_bytes(content)
+    with pytest.raises(MigrationError, match="damaged or gone"):
+        backup.get(place, "a")
+
+
+def test_without_its_key_a_backup_is_gone_and_no_new_key_is_made(backup, tmp_path):
+    place = backup.put("a", DATA)
+    backup.sync()
+    (tmp_path / "backup.key").unlink()
+    again = Backup(tmp_path, "run")
+    with pytest.raises(MigrationError, match="its key is gone"):
+        again.get(place, "a")
+    assert not (tmp_path / "backup.key").exists()
+
+
+# --- private files ----------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_others_can_look_into_is_refused(tmp_path):
+    folder = tmp_path / "open"
+    folder.mkdir(mode=0o755)
+    with pytest.raises(MigrationError, match="chmod 700"):
+        private_folder(folder)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(MigrationError, match="no folder of this user"):
+        private_folder(link)
+
+
+def test_a_key_is_made_once_and_a_link_is_not_followed(tmp_path):
+    key = random_key(tmp_path / "key")
+    assert len(key) == 32
+    assert random_key(tmp_path / "key") == key
+    (tmp_path / "link").symlink_to(tmp_path / "key")
+    with pytest.raises(MigrationError):
+        random_key(tmp_path / "link")
+    (tmp_path / "short").write_bytes(b"x")
+    with pytest.raises(MigrationError, match="no key"):
+        random_key(tmp_path / "short")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "link", "short"]

@@ -1,0 +1,341 @@
+"""Plugins as they are installed: fake distributions on the search path, and what is wrong with each."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from strongroom import plugins
+from strongroom.config import discovery
+from strongroom.errors import ConfigurationError, PluginError
+from strongroom.store.memory import MemoryStore
+
+CANARY = "canary-9d2e"
+
+
+class SearchPath:
+    """A folder on the search path in which a test installs distributions."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._monkeypatch = monkeypatch
+
+    def install(
+        self,
+        distribution: str,
+        stores: dict[str, str],
+        *,
+        modules: dict[str, str] | None = None,
+        metadata: str = "",
+        group: str = "strongroom.stores",
+        below: str = "site",
+    ) -> None:
+        """A distribution with entry points and the source of its modules."""
+        site = self._folder / below
+        info = site / f"{distribution.replace('-', '_')}-1.2.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n{textwrap.dedent(metadata)}"
+        )
+        points = "\n".join(f"{name} = {value}" for name, value in stores.items())
+        (info / "entry_points.txt").write_text(f"[{group}]\n{points}\n")
+        for name, source in (modules or {}).items():
+            (site / f"{name}.py").write_text(textwrap.dedent(source))
+            self._monkeypatch.delitem(sys.modules, name, raising=False)
+        if str(site) not in sys.path:
+            self._monkeypatch.syspath_prepend(site)
+
+
+@pytest.fixture
+def search_path(tmp_path, monkeypatch) -> SearchPath:
+    return SearchPath(tmp_path, monkeypatch)
+
+
+def prepare(store: str, **options: object):
+    environ = {f"STRONGROOM_STORES_{store}_{name}".upper(): str(value) for name, value in options.items()}
+    return plugins.prepare(discovery.load(chain=[store], environ=environ), store)
+
+
+def refusal(store: str, **options: object) -> str:
+    with pytest.raises(PluginError) as caught:
+        prepare(store, **options)()
+    assert "\n" not in str(caught.value)
+    assert caught.value.__context__ is None
+    return str(caught.value)
+
+
+CORP = """
+    from strongroom import Secret
+    from strongroom.config.env_names import EnvironmentMapping
+
+    opened = []
+
+    class CorpStore:
+        def __init__(self, region, mapping):
+            self.region = region
+            self.mapping = mapping
+
+        def read(self, path):
+            return Secret(path=path, data={"region": self.region})
+
+        def close(self):
+            pass
+
+    def open_corp(*, region: str, retries: int = 3, mapping: EnvironmentMapping) -> CorpStore:
+        opened.append((region, retries))
+        return CorpStore(region, mapping)
+"""
+
+
+class TestPrepare:
+    def test_a_stranger_s_plugin(self, search_path):
+        """Checked at once, opened when it is called, each time anew; it is handed the mapping."""
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": CORP})
+        opener = prepare("corp", region="eu", retries="5")
+        opened = sys.modules["corp_store"].opened
+        assert opened == []
+        store = opener()
+        assert opened == [("eu", 5)]
+        assert store.read("a").data == {"region": "eu"}
+        assert store.mapping.variable("database/connection", "url") == "DATABASE_URL"
+        opener()
+        assert len(opened) == 2
+
+    @pytest.mark.parametrize(
+        ("plugin", "options"), [("dotenv", {}), ("files", {"root": "r"}), ("json", {"file": "x.json"})]
+    )
+    def test_a_working_directory_that_is_gone_is_no_bug_of_the_plugin(self, tmp_path, monkeypatch, plugin, options):
+        """A relative path leads nowhere then; a whole one leads where it did."""
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        monkeypatch.chdir(gone)
+        openers = [prepare(plugin, **options), prepare(plugin, **dict.fromkeys(options or ["file"], tmp_path / "x"))]
+        gone.rmdir()
+        with pytest.raises(ConfigurationError, match=f"store {plugin}: the working directory is gone: "):
+            openers[0]()
+        openers[1]().close()
+
+    def test_its_options_are_checked_before_anything_is_opened(self, search_path):
+        """A wrong configuration stops the application when it starts, and not at its first read."""
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": CORP})
+        with pytest.raises(ConfigurationError, match="the option region is missing"):
+            prepare("corp")
+        with pytest.raises(ConfigurationError, match="has no option reggion"):
+            prepare("corp", reggion="eu")
+        assert sys.modules["corp_store"].opened == []
+
+    def test_a_token_in_a_file_is_read_again_at_each_opening(self, tmp_path):
+        """It was rotated since: after a fork or a new login the new one counts."""
+        file = tmp_path / "token"
+        file.write_text("one\n")
+        (Path.cwd() / "strongroom.toml").write_text(
+            f'chain = ["memory"]\n[stores.memory.secrets.app]\ntoken = {{ file = "{file}" }}'
+        )
+        opener = plugins.prepare(discovery.load(), "memory")
+        assert opener().read("app").data["token"] == "one"
+        file.write_text("two\n")
+        assert opener().read("app").data["token"] == "two"
+        file.unlink()
+        with pytest.raises(ConfigurationError, match="No such file"):
+            opener()
+
+    def test_a_store_without_configuration(self):
+        """It is the plugin of its name."""
+        assert isinstance(plugins.prepare(discovery.load(), "memory")(), MemoryStore)
+
+    def test_the_settings_say_where_they_come_from(self, search_path):
+        """In words, for a person who asks why."""
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": CORP})
+        config = discovery.load(chain=["corp"], environ={"STRONGROOM_STORES_CORP_REGION": "eu"})
+        region = plugins.settings(config, "corp")["region"]
+        assert (region.value, region.origin) == ("eu", "the environment variable STRONGROOM_STORES_CORP_REGION")
+
+
+class TestMissing:
+    def test_a_plugin_that_is_not_installed(self):
+        """What is installed is listed, and a near miss is named."""
+        message = refusal("memroy")
+        assert message.startswith(
+            'the argument chain: [chain[0]] store memroy: there is no plugin memroy; did you mean "memory"?'
+        )
+        assert "vault" in message
+
+    def test_a_plugin_of_the_file_is_named_with_its_table(self):
+        """The file, the table, and what it asks for."""
+        (Path.cwd() / "strongroom.toml").write_text('[stores.corp]\nplugin = "consul"')
+        with pytest.raises(PluginError, match=r"\./strongroom\.toml: \[stores\.corp\]: there is no plugin consul"):
+            plugins.prepare(discovery.load(), "corp")
+
+    def test_a_plugin_that_an_extra_of_ours_brings(self, search_path, monkeypatch):
+        """The extra is named, when the plugin's entry point is not there."""
+        search_path.install("strongroom", {}, metadata="Provides-Extra: corp\n")
+        assert 'install it with pip install "strongroom[corp]"' in refusal("corp")
+
+    @pytest.mark.parametrize(
+        ("metadata", "words"),
+        [
+            (
+                "Provides-Extra: corp\nRequires-Dist: no-such-sdk>=1 ; extra == 'corp'\n",
+                'The plugin corp needs no_such_sdk, which is not installed: pip install "corp-secrets[corp]"',
+            ),
+            (
+                """\
+                Provides-Extra: all
+                Provides-Extra: sdk
+                Requires-Dist: no-such-sdk; extra == 'all'
+                Requires-Dist: other; extra == 'all'
+                Requires-Dist: No_Such-SDK (>=1); extra == "sdk"
+                """,
+                'pip install "corp-secrets[sdk]"',
+            ),
+            ("", "pip install no_such_sdk"),
+        ],
+    )
+    @pytest.mark.parametrize("when", ["loaded", "opened"])
+    def test_a_dependency_that_is_not_installed(self, search_path, metadata, words, when):
+        """One line, with the smallest extra that brings it; whether the plugin imports it early or late."""
+        source = {
+            "loaded": "import no_such_sdk.client\ndef open_corp(): ...",
+            "opened": "def open_corp():\n    import no_such_sdk.client",
+        }[when]
+        search_path.install(
+            "corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source}, metadata=metadata
+        )
+        assert words in refusal("corp")
+
+    def test_our_own_plugin_without_its_extra(self):
+        """`vault` needs strongroom[vault]; the distribution's own metadata says so."""
+        from strongroom.plugins.distributions import entry_point, missing
+
+        point = entry_point(plugins.STORES, discovery.load().store("vault"))
+        message = missing(point, ModuleNotFoundError("No module named 'hvac'", name="hvac"))
+        assert message == 'The plugin vault needs hvac, which is not installed: pip install "strongroom[vault]"'
+
+
+class TestConflicts:
+    def test_one_name_from_two_distributions_is_refused(self, search_path):
+        """Both are named, and nothing of either has run."""
+        ran = "raise SystemExit('it ran')"
+        search_path.install("corp-secrets", {"corp": "corp_one:open_corp"}, modules={"corp_one": ran})
+        search_path.install("other-secrets", {"corp": "corp_two:open_corp"}, modules={"corp_two": ran})
+        message = refusal("corp")
+        assert "corp-secrets 1.2 (corp_one:open_corp)" in message
+        assert "other-secrets 1.2 (corp_two:open_corp)" in message
+        assert "corp_one" not in sys.modules
+
+    def test_a_stranger_cannot_take_one_of_our_names(self, search_path):
+        """Neither silently, nor by standing first on the search path."""
+        search_path.install("corp-secrets", {"memory": "corp_store:open_corp"}, modules={"corp_store": CORP})
+        assert "registered by corp-secrets 1.2" in refusal("memory")
+
+    def test_other_names_still_work(self, search_path):
+        """A conflict concerns the one who configured it."""
+        search_path.install("corp-secrets", {"env": "corp_store:open_corp"}, modules={"corp_store": CORP})
+        assert isinstance(prepare("memory")(), MemoryStore)
+
+    def test_one_distribution_twice_on_the_search_path_is_none(self, search_path):
+        """An editable installation and its build can both be there: the first one counts."""
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": CORP})
+        search_path.install("Corp.Secrets", {"corp": "corp_store:open_corp"}, below="again")
+        assert prepare("corp", region="eu")().read("a").data == {"region": "eu"}
+
+
+class TestBroken:
+    @pytest.mark.parametrize(
+        ("source", "words"),
+        [
+            (f"raise RuntimeError('{CANARY}')", "loading it raised RuntimeError"),
+            ("import corp_store.nothing", "importing corp_store.nothing raised ModuleNotFoundError"),
+            ("from json import nothing", "importing json raised ImportError"),
+            (f"raise ImportError('{CANARY}')", "it raised ImportError"),
+            ("", "loading it raised AttributeError"),
+            ("open_corp = 5", "corp_store:open_corp is not callable"),
+            ("def open_corp(url: str): ...", "its option url is not keyword-only"),
+            ("def open_corp(): return object()", "it returned object, which is no store"),
+            (f"def open_corp(): raise ImportError('{CANARY}')", "it raised ImportError"),
+        ],
+    )
+    def test_a_plugin_that_is_broken(self, search_path, source, words):
+        """One line that names the distribution's fault; a stranger's message is not repeated."""
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source})
+        message = refusal("corp")
+        assert words in message
+        assert CANARY not in message
+
+    def test_what_the_plugin_raises_is_left_to_whoever_opens_it(self, search_path):
+        """An outage at opening is an outage."""
+        source = "def open_corp(): raise ConnectionRefusedError"
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source})
+        with pytest.raises(ConnectionRefusedError):
+            prepare("corp")()
+
+    def test_an_option_that_the_plugin_refuses_is_named_with_its_store(self, search_path):
+        """A plugin knows the option and not the file: with two stores of one plugin, whose option was it?"""
+        source = """
+            from strongroom import ConfigurationError
+
+            def open_corp(*, region: str = "eu"):
+                raise ConfigurationError("region: there is no such region")
+        """
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source})
+        (Path.cwd() / "strongroom.toml").write_text('chain = ["far"]\n[stores.far]\nplugin = "corp"\nregion = "x"')
+        with pytest.raises(ConfigurationError) as caught:
+            plugins.prepare(discovery.load(), "far")()
+        assert str(caught.value) == "./strongroom.toml: [stores.far]: region: there is no such region"
+        assert caught.value.__context__ is None
+
+
+class TestInstalled:
+    def test_ours_are_listed_with_their_options(self):
+        """Each has a distribution with a version."""
+        memory = next(plugin for plugin in plugins.installed() if plugin.name == "memory")
+        assert memory.distribution.startswith("strongroom ")
+        assert list(memory.schema.options) == ["secrets"]
+        assert memory.fault == ""
+
+    def test_one_that_cannot_be_used_is_listed_with_its_fault(self, search_path):
+        """The list is where a person looks for it."""
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": "import nope"})
+        search_path.install("other-secrets", {"memory": "corp_two:open_corp"})
+        listed = {plugin.name: plugin for plugin in plugins.installed()}
+        assert "needs nope" in listed["corp"].fault
+        assert "registered by" in listed["memory"].fault
+        assert "other-secrets 1.2" in listed["memory"].distribution
+
+    def test_nothing_is_written_to_the_user_s_cache_folder(self, search_path, tmp_path):
+        """Stevedore's own discovery would write there, and miss what is installed later."""
+        code = (
+            "from strongroom import plugins; from strongroom.config import discovery; "
+            "plugins.prepare(discovery.load(), 'memory')()"
+        )
+        home = tmp_path / "home"
+        environ = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+        home.mkdir()
+        subprocess.run([sys.executable, "-c", code], check=True, env=environ, cwd=home)
+        assert list(home.iterdir()) == []
+
+
+class TestCommands:
+    def test_a_command_is_loaded_when_it_is_called(self, search_path):
+        """The command line lists names without running a plugin."""
+        search_path.install(
+            "corp-secrets",
+            {"corp": "corp_cli:main"},
+            group="strongroom.commands",
+            modules={"corp_cli": "def main(): return 'ran'"},
+        )
+        commands = plugins.commands()
+        assert {"corp", "dev"} <= set(commands)
+        assert "corp_cli" not in sys.modules
+        main = commands["corp"]()
+        assert callable(main)
+        assert main() == "ran"
+
+    def test_a_conflict_stops_that_command_alone(self, search_path):
+        """The others are still listed."""
+        for name in ("one", "two"):
+            search_path.install(f"corp-{name}", {"corp": "x:y"}, group="strongroom.commands")
+        with pytest.raises(PluginError, match="registered by corp-"):
+            plugins.commands()["corp"]()

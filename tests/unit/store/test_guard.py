@@ -1,0 +1,594 @@
+"""The front: what every store is spared, and what nobody sees of it."""
+
+import logging
+import threading
+import traceback
+from datetime import UTC, datetime
+
+import pytest
+
+from strongroom.errors import (
+    ConfigurationError,
+    ConflictError,
+    InvalidDataError,
+    InvalidPathError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    UnsupportedOperationError,
+)
+from strongroom.plugins.capabilities import of_any
+from strongroom.secret import Secret, SensitiveDict, SensitiveStr
+from strongroom.store.guard import Front, open_front
+from strongroom.store.memory import MemoryStore, open_memory
+
+CANARY = "canary-value-81c3"
+DATA = {"user": "u", "password": CANARY}
+BAD_PATHS = ["", "/a", "a/", "a//b", ".", "a/../b", "a\\b", "a\nb", "a\x00b", "x" * 1025, "\ud800", None, 7]
+
+
+class Recorder(MemoryStore):
+    """Keeps the names of the methods that were called."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __getattribute__(self, name):
+        found = super().__getattribute__(name)
+        if callable(found) and not name.startswith("_"):
+            super().__getattribute__("calls").append(name)
+        return found
+
+
+class ReadOnly:
+    """The least that is a store."""
+
+    def __init__(self, failure=None):
+        self.failure = failure
+        self.closed = 0
+
+    def read(self, path):
+        secret = f"{CANARY} in a variable"
+        if self.failure:
+            raise self.failure
+        return Secret(path, {"key": secret})
+
+    def close(self):
+        self.closed += 1
+
+
+def everywhere(error):
+    """All that somebody who has the error can print of it, with the variables of every frame that it left."""
+    frames = error.__traceback__.tb_next  # the test's own frame knows the value
+    printed = traceback.TracebackException(type(error), error, frames, capture_locals=True)
+    parts = [*printed.format(), str(error), repr(error), repr(error.args), repr(vars(error))]
+    seen = error.__cause__ or error.__context__
+    while seen:
+        parts += [str(seen), repr(seen), repr(vars(seen))]
+        seen = seen.__cause__ or seen.__context__
+    return "\n".join(parts)
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+PATH_OPERATIONS = {
+    "read": lambda front, path: front.read(path),
+    "read_key": lambda front, path: front.read_key(path, "k"),
+    "write": lambda front, path: front.write(path, DATA),
+    "write_if": lambda front, path: front.write_if(path, DATA, None),
+    "delete": lambda front, path: front.delete(path),
+    "versions": lambda front, path: front.versions(path),
+    "read_version": lambda front, path: front.read_version(path, 1),
+    "undelete": lambda front, path: front.undelete(path, 1),
+    "destroy": lambda front, path: front.destroy(path, 1),
+    "read_metadata": lambda front, path: front.read_metadata(path),
+    "write_metadata": lambda front, path: front.write_metadata(path, {}),
+}
+
+
+class KeyedRecorder(Recorder):
+    def read_key(self, path, key):
+        return self.read(path).data[key]
+
+
+@pytest.mark.parametrize("path", BAD_PATHS, ids=lambda path: repr(path)[:12])
+@pytest.mark.parametrize("operation", PATH_OPERATIONS)
+def test_no_store_sees_a_path_that_names_nothing(operation, path):
+    """Each operation refuses such a path before the store hears of it, and without a value in sight."""
+    store = KeyedRecorder()
+    with pytest.raises(InvalidPathError) as caught:
+        PATH_OPERATIONS[operation](Front(store, "s"), path)
+    assert store.calls == []
+    assert CANARY not in everywhere(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["/", "a//", "../", "a/./b"])
+def test_no_store_sees_a_prefix_that_names_nothing(prefix):
+    """Listing and walking check their prefix."""
+    store = Recorder()
+    for listing in (Front(store, "s").list_entries, Front(store, "s").walk):
+        with pytest.raises(InvalidPathError):
+            list(listing(prefix))
+    assert store.calls == []
+
+
+def test_no_store_sees_an_impossible_key():
+    """A key is checked as a path is."""
+    store = KeyedRecorder()
+    for key in ("", "a\x00", "\ud800", None):
+        with pytest.raises(InvalidPathError):
+            Front(store, "s").read_key("a", key)
+    assert store.calls == []
+
+
+BAD_DATA = {
+    "empty": {},
+    "not finite": {"password": CANARY, "n": float("nan")},
+    "surrogate": {"password": CANARY, "n": CANARY + "\ud800"},
+    "type": {"password": CANARY, "n": {CANARY}},
+    "object": {"password": CANARY, "n": object()},
+    "key": {"password": CANARY, 5: CANARY},
+    "empty key": {"": CANARY},
+    "text": CANARY,
+    "list": [CANARY],
+    "bytes": CANARY.encode(),
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("data", BAD_DATA.values(), ids=BAD_DATA)
+def test_no_store_sees_data_that_cannot_be_kept(data):
+    """Such data is refused before the store hears of it, and the refusal shows none of it, in no frame."""
+    store = Recorder()
+    front = Front(store, "s")
+    for write in (lambda: front.write("a", data), lambda: front.write_if("a", data, None)):
+        with pytest.raises((InvalidDataError, InvalidPathError)) as caught:
+            write()
+        error = caught.value.with_traceback(caught.value.__traceback__.tb_next)  # and the lambda knows it too
+        assert CANARY not in everywhere(error)
+    assert store.calls == []
+
+
+def test_store_gets_a_copy_that_shows_nothing():
+    """What reaches the store is redacted and its own: the caller may go on with what it passed."""
+    got = []
+
+    class Store(ReadOnly):
+        def write(self, path, data):
+            got.append(data)
+
+        def delete(self, path):
+            pass
+
+    inner = ["one"]
+    data = {"password": CANARY, "inner": inner}
+    Front(Store(), "s").write("a", data)
+    inner.append("two")
+    assert isinstance(got[0], SensitiveDict)
+    assert CANARY not in repr(got[0])
+    assert got[0] == {"password": CANARY, "inner": ["one"]}
+
+
+def test_single_key_is_redacted():
+    """A store may return plain values for a key; nobody gets one."""
+
+    class Store(ReadOnly):
+        def read_key(self, path, key):
+            return {"text": CANARY, "list": [CANARY]}[key]
+
+    assert type(Front(Store(), "s").read_key("a", "text")) is SensitiveStr
+    assert CANARY not in repr(Front(Store(), "s").read_key("a", "list"))
+
+
+# --- capabilities -----------------------------------------------------------------------------------------------------
+
+
+def test_capabilities_are_asked_once():
+    """What a store can do is settled when it is wrapped."""
+    front = Front(open_memory(), "s")
+    assert front.capabilities == {"listable", "writable", "checked", "versioned", "bulk", "probed", "local"}
+    assert (front.listable, front.writable, front.checked, front.keyed) == (True, True, True, False)
+    assert Front(ReadOnly(), "s").capabilities == frozenset()
+    assert Front(KeyedRecorder(), "s").keyed
+
+
+@pytest.mark.parametrize("name", ["final_deletes", "recoverable", "local"])
+def test_capability_that_is_an_attribute_is_one_when_it_is_true(name):
+    """As a class says it, which is all that a list of plugins looks at."""
+    for says, has in ((True, {name}), (False, set()), ("yes", set())):
+        kind = type("Store", (ReadOnly,), {name: says})
+        assert Front(kind(), "s").capabilities == has
+        assert of_any([kind]) == (has, set())
+
+
+@pytest.mark.parametrize("operation", [name for name in PATH_OPERATIONS if name != "read"])
+def test_missing_capability_names_the_store(operation):
+    """An operation that the store does not have is refused by name."""
+    with pytest.raises(UnsupportedOperationError, match="store s") as caught:
+        PATH_OPERATIONS[operation](Front(ReadOnly(), "s"), "a")
+    assert caught.value.store == "s"
+    assert CANARY not in everywhere(caught.value)
+
+
+def test_local_must_be_true_and_not_just_there():
+    """A store that says `local = False` is not local."""
+
+    class Remote(ReadOnly):
+        local = False
+
+    class Local(ReadOnly):
+        local = True
+
+    assert not Front(Remote(), "s").local
+    assert Front(Local(), "s").local
+
+
+def test_store_that_cannot_say_how_it_is_is_well_while_open():
+    """Without `probe` an open front is well; a closed one answers nothing."""
+    front = Front(ReadOnly(), "s")
+    assert front.probe().ok
+    front.close()
+    with pytest.raises(StoreError, match="closed"):
+        front.probe()
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+class OwnError(StoreUnavailableError):
+    """A backend's own subclass."""
+
+
+STRAYS = {
+    ConnectionRefusedError(111, CANARY): StoreUnavailableError,
+    ConnectionResetError(CANARY): StoreUnavailableError,
+    TimeoutError(CANARY): StoreUnavailableError,
+    KeyError(CANARY): StoreError,
+    ValueError(CANARY): StoreError,
+    OSError(5, CANARY): StoreError,
+    StopIteration(CANARY): StoreError,
+    RecursionError(CANARY): StoreError,
+    ExceptionGroup(CANARY, [ValueError(CANARY)]): StoreError,
+}
+
+
+@pytest.mark.parametrize(("stray", "kind"), STRAYS.items(), ids=lambda value: type(value).__name__)
+def test_stray_exception_becomes_one_of_the_tree(stray, kind):
+    """An outage stays an outage, anything else is fatal and never an absence; neither shows what it said."""
+    with pytest.raises(StoreError) as caught:
+        Front(ReadOnly(stray), "s").read("a/b")
+    error = caught.value
+    assert type(error) is kind
+    assert (error.store, error.path) == ("s", "a/b")
+    assert type(stray).__name__ in str(error)
+    assert CANARY not in everywhere(error)
+
+
+@pytest.mark.parametrize(
+    "kind", [SecretNotFoundError, PermissionDeniedError, ConflictError, StoreUnavailableError, StoreError, OwnError]
+)
+def test_error_of_the_tree_keeps_its_class_and_loses_its_frames(kind):
+    """The store's own error goes through, under the chain's name, without the frames, cause and context it had."""
+
+    class Store(ReadOnly):
+        def read(self, path):
+            secret = f"{CANARY} in a variable"
+            try:
+                int(secret)
+            except ValueError as error:
+                raise kind(reason="as it is") from error
+
+    with pytest.raises(kind) as caught:
+        Front(Store(), "s").read("a/b")
+    error = caught.value
+    assert type(error) is kind
+    assert (error.path, error.store, error.reason) == ("a/b", "s", "as it is")
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    assert CANARY not in everywhere(error)
+
+
+def test_error_keeps_the_path_and_store_that_it_names():
+    """A store that knows better is believed."""
+    with pytest.raises(SecretNotFoundError) as caught:
+        Front(ReadOnly(SecretNotFoundError("other", store="inner")), "s").read("a")
+    assert (caught.value.path, caught.value.store) == ("other", "inner")
+
+
+def test_error_outside_the_store_tree_goes_through():
+    """A configuration error that only shows at the first read is one."""
+    with pytest.raises(ConfigurationError, match="mount"):
+        Front(ReadOnly(ConfigurationError("no such mount")), "s").read("a")
+
+
+def test_interrupt_is_nobodys_error():
+    """Ctrl-C is not turned into a store's failure."""
+    with pytest.raises(KeyboardInterrupt):
+        Front(ReadOnly(KeyboardInterrupt()), "s").read("a")
+
+
+class Interrupted(MemoryStore):
+    """A signal's handler raises in the midst of everything, while a value is in a variable and in the context."""
+
+    def __init__(self, interrupt):
+        super().__init__()
+        self.interrupt = interrupt
+
+    def _hold(self, *_):
+        plain = f"{CANARY} in a variable"
+        try:
+            int(plain)
+        except ValueError:
+            raise self.interrupt from None
+
+    read = write = write_if = delete = list_entries = probe = close = _hold
+
+
+INTERRUPTED = {
+    "open": lambda store: open_front(store.close, "s"),
+    "read": lambda store: Front(store, "s").read("a"),
+    "write": lambda store: Front(store, "s").write("a", DATA),
+    "write_if": lambda store: Front(store, "s").write_if("a", DATA, None),
+    "delete": lambda store: Front(store, "s").delete("a"),
+    "list_entries": lambda store: list(Front(store, "s").list_entries()),
+    "read_many": lambda store: list(Front(store, "s").read_many(["a"])),
+    "probe": lambda store: Front(store, "s").probe(),
+    "close": lambda store: Front(store, "s").close(),
+}
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("operation", INTERRUPTED)
+def test_interrupt_brings_no_value_along(operation, kind):
+    """It leaves as itself, without the frames, cause and context that it had in the store."""
+    interrupt = kind("stop")
+    with pytest.raises(kind) as caught:
+        INTERRUPTED[operation](Interrupted(interrupt))
+    assert caught.value is interrupt
+    assert interrupt.args == ("stop",)
+    assert interrupt.__cause__ is None
+    assert interrupt.__context__ is None
+    assert CANARY not in everywhere(interrupt)
+
+
+class Breaks(MemoryStore):
+    """Fails in the middle of everything, with the value in a variable, in the message and in the context."""
+
+    def _break(self, data):
+        plain = {str(key): str(value) for key, value in data.items()}
+        try:
+            int(str(plain))
+        except ValueError as error:
+            raise RuntimeError(f"could not write {plain}") from error
+
+    def write(self, path, data):
+        self._break(data)
+
+    def write_if(self, path, data, expected):
+        self._break(data)
+
+    def write_many(self, items):
+        for path, data in items:
+            yield path, None
+            self._break(data)
+
+    def list_entries(self, prefix):
+        yield "one"
+        self._break(DATA)
+
+    def read_many(self, paths):
+        for path in paths:
+            yield path, Secret(path, DATA)
+            self._break(DATA)
+
+    def probe(self):
+        self._break(DATA)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda front, data: front.write("a", data),
+        lambda front, data: front.write_if("a", data, None),
+        lambda front, data: list(front.write_many(iter([("a", data)]))),
+        lambda front, data: list(front.list_entries("")),
+        lambda front, data: list(front.walk("")),
+        lambda front, data: list(front.read_many(["a"])),
+        lambda front, data: front.probe(),
+    ],
+    ids=["write", "write_if", "write_many", "list", "walk", "read_many", "probe"],
+)
+def test_nothing_is_left_of_a_value_when_a_store_breaks(operation, caplog):
+    """Written or read, half way or at once: no message, frame, context or DEBUG record has it."""
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(StoreError, match="it raised RuntimeError") as caught:
+        operation(Front(Breaks(), "s"), DATA)
+    error = caught.value.with_traceback(caught.value.__traceback__.tb_next)  # the lambda's frame is the caller's
+    assert CANARY not in everywhere(error)
+    assert CANARY not in caplog.text
+    assert "RuntimeError" in caplog.text
+
+
+MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer"),
+    [
+        ("read", None),
+        ("read", {"key": CANARY}),
+        ("read", Secret("app/db", {"password": CANARY, "since": MOMENT})),
+        ("read", Secret("app/db", {"key": [{1: CANARY}]})),
+        ("read_version", {"key": CANARY}),
+        ("read_key", MOMENT),
+    ],
+    ids=["nothing", "a dict", "a time in a secret", "a number for a name", "a dict for a version", "a time for a key"],
+)
+def test_answer_that_is_no_secret_is_a_bug_of_the_plugin(operation, answer):
+    """It is neither an absence nor an exception of another tree, and shows nothing."""
+    store = KeyedRecorder()
+    setattr(store, operation, lambda *_: answer)
+    front = Front(store, "wrong")
+    call = {
+        "read": lambda: front.read("app/db"),
+        "read_version": lambda: front.read_version("app/db", 1),
+        "read_key": lambda: front.read_key("app/db", "key"),
+    }[operation]
+    with pytest.raises(StoreError, match=r"app/db \(store wrong: it raised TypeError\)") as caught:
+        call()
+    assert type(caught.value) is StoreError
+    below = caught.value.__traceback__.tb_next  # this frame holds the answer itself
+    shown = traceback.TracebackException(StoreError, caught.value, below, capture_locals=True)
+    assert CANARY not in "".join(shown.format())
+
+
+@pytest.mark.parametrize("operation", ["read", "read_version"])
+def test_another_paths_secret_is_never_served(operation):
+    """A plugin that mixes up its connections is stopped here, whatever else it does."""
+    store = KeyedRecorder()
+    setattr(store, operation, lambda *_: Secret("app/other", {"key": CANARY}))
+    front = Front(store, "wrong")
+    call = {"read": lambda: front.read("app/db"), "read_version": lambda: front.read_version("app/db", 1)}[operation]
+    with pytest.raises(StoreError, match=r"app/db \(store wrong: it raised LookupError\)") as caught:
+        call()
+    assert type(caught.value) is StoreError
+
+
+def test_debug_log_says_where_a_plugin_failed(caplog):
+    """Its frames are gone, so the log names the line."""
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(StoreError):
+        Front(Breaks(), "s").write("a", DATA)
+    assert "test_guard.py:" in caplog.text
+
+
+def test_what_cannot_be_iterated_is_a_bug_of_the_plugin():
+    """A list that is none is the store's error, in the tree."""
+
+    class Store(MemoryStore):
+        def list_entries(self, prefix):
+            return None
+
+    with pytest.raises(StoreError, match="TypeError"):
+        list(Front(Store(), "s").list_entries(""))
+
+
+def test_opening_fails_as_reading_does():
+    """An outage at opening is an outage, and a stray exception shows nothing."""
+
+    def refuse():
+        raise ConnectionError(CANARY)
+
+    with pytest.raises(StoreUnavailableError) as caught:
+        open_front(refuse, "s")
+    assert caught.value.store == "s"
+    assert CANARY not in everywhere(caught.value)
+
+
+# --- many -------------------------------------------------------------------------------------------------------------
+
+
+class OneByOne(ReadOnly):
+    """A store without bulk operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory = open_memory(secrets={"there": DATA})
+        self.read, self.write, self.delete = self.memory.read, self.memory.write, self.memory.delete
+
+
+@pytest.mark.parametrize("store", [OneByOne, lambda: open_memory(secrets={"there": DATA})], ids=["single", "bulk"])
+def test_each_read_of_many_has_its_own_outcome(store):
+    """A path that is absent, or that names nothing, ends nothing."""
+    outcomes = dict(Front(store(), "s").read_many(["a//b", "absent", "there", "c/"]))
+    assert {path: type(outcome) for path, outcome in outcomes.items()} == {
+        "a//b": InvalidPathError,
+        "absent": SecretNotFoundError,
+        "there": Secret,
+        "c/": InvalidPathError,
+    }
+
+
+@pytest.mark.parametrize("store", [OneByOne, lambda: open_memory(secrets={"there": DATA})], ids=["single", "bulk"])
+def test_each_write_of_many_has_its_own_outcome(store):
+    """Data that cannot be kept is refused for its own path, and the others are written."""
+    front = Front(store(), "s")
+    items = [("a", {"n": float("inf")}), ("b", DATA), ("c//", DATA), ("there", {"n": 1}), ("d", {})]
+    outcomes = dict(front.write_many(items))
+    assert {path: type(outcome) for path, outcome in outcomes.items()} == {
+        "a": InvalidDataError,
+        "b": int,
+        "c//": InvalidPathError,
+        "there": int,
+        "d": InvalidDataError,
+    }
+    assert front.read("b").data == DATA
+    assert all(CANARY not in everywhere(error) for error in outcomes.values() if isinstance(error, StoreError))
+
+
+def test_source_that_fails_shows_no_value():
+    """When what is to be written stops half way, the frames know nothing of what was written before."""
+
+    def items():
+        yield "a", dict(DATA)
+        raise LookupError
+
+    for store in (OneByOne(), open_memory()):
+        with pytest.raises((LookupError, StoreError)) as caught:
+            list(Front(store, "s").write_many(items()))
+        assert CANARY not in everywhere(caught.value)
+
+
+# --- closing ----------------------------------------------------------------------------------------------------------
+
+
+def test_closed_front_refuses_everything_and_closes_once():
+    """Every later call is refused; the store is closed one time, from however many threads."""
+    store = ReadOnly()
+    front = Front(store, "s")
+    threads = [threading.Thread(target=front.close) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.closed == 1
+    with pytest.raises(StoreError, match="it is closed"):
+        front.read("a")
+
+
+@pytest.mark.parametrize("operation", [name for name in PATH_OPERATIONS if name != "read_key"])
+def test_closed_front_refuses_each_operation(operation):
+    """No operation reaches a store that was closed."""
+    front = Front(open_memory(secrets={"a": DATA}), "s")
+    front.close()
+    with pytest.raises(StoreError, match="it is closed"):
+        PATH_OPERATIONS[operation](front, "a")
+
+
+def test_listing_stops_when_the_front_is_closed():
+    """A list that is under way gives nothing more of a closed store."""
+    front = Front(open_memory(secrets={"a": DATA, "b": DATA}), "s")
+    entries = front.list_entries()
+    assert next(entries) == "a"
+    front.close()
+    with pytest.raises(StoreError, match="it is closed"):
+        next(entries)
+
+
+def test_store_that_fails_to_close_is_logged(caplog):
+    """Closing never raises, and says the class and not the message of what went wrong."""
+
+    class Store(ReadOnly):
+        def close(self):
+            raise RuntimeError(CANARY)
+
+    Front(Store(), "s").close()
+    assert "Closing store s failed: RuntimeError" in caplog.text
+    assert CANARY not in caplog.text
+
+
+def test_repr_says_the_store_and_nothing_it_holds():
+    """For logs and debuggers."""
+    assert repr(Front(open_memory(secrets={"a": DATA}), "s")) == "Front('s', MemoryStore)"

@@ -1,0 +1,91 @@
+"""What importing Strongroom loads, and what it offers."""
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+
+import strongroom
+
+HEAVY = {
+    "hvac",
+    "requests",
+    "urllib3",
+    "boto3",
+    "botocore",
+    "stevedore",
+    "click",
+    "rich",
+    "dotenv",
+    "cryptography",
+    "yaml",
+    "pyrage",
+}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The top packages in a new interpreter after this statement."""
+    program = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import strongroom",
+        "from strongroom import get_secret, SecretsManager",
+        "from strongroom.secrets_manager import get_database_url",
+        "import strongroom.store, strongroom.secret, strongroom.errors, strongroom.config.env_names",
+    ],
+)
+def test_importing_loads_no_sdk_and_no_tool(statement):
+    """An application pays for Vault, plugins and encryption when it first asks for a secret, not when it starts."""
+    assert loaded_by(statement) & HEAVY == set()
+
+
+def test_importing_loads_nothing_that_only_the_first_use_needs():
+    """A program that imports Strongroom may never ask it for a secret."""
+    later = {"asyncio", "pathlib", "tomllib", "urllib"}
+    assert loaded_by("from strongroom import get_secret") & later <= loaded_by("pass")
+
+
+def test_a_chain_on_this_machine_loads_no_encryption():
+    """The environment is never cached, so that there is nothing to seal."""
+    statement = (
+        "import os; os.environ['DATABASE_URL'] = 'x'; from strongroom import SecretsManager; "
+        "SecretsManager(chain=['env', 'dotenv']).get_secret('database/connection', 'url')"
+    )
+    assert loaded_by(statement) & HEAVY == set()
+
+
+def test_a_value_of_the_environment_costs_the_command_line_no_more_than_it_needs():
+    """Half of what `strongroom get` takes is imports: click, and importlib.metadata, which finds the plugins."""
+    statement = (
+        "import os; os.environ['DB_HOST'] = 'x '; from strongroom.cli.app import run; "
+        "run(['get', 'database/connection#host'])"
+    )
+    finder = loaded_by("import importlib.metadata")  # from Python 3.13 on, json is one of its own
+    later = (HEAVY | {"asyncio", "difflib", "json", "tomllib"}) - {"click"} - finder
+    loaded = loaded_by(statement)
+    assert loaded & later == set()
+    assert "strongroom_env" in loaded
+
+
+def test_importing_loads_no_backend():
+    """The core reaches ours as it reaches a stranger's: through their entry points."""
+    assert not {name for name in loaded_by("import strongroom, strongroom.testing") if name.startswith("strongroom_")}
+
+
+@pytest.mark.parametrize("plugin", entry_points(group="strongroom.stores"), ids=lambda plugin: plugin.name)
+def test_importing_a_plugin_loads_no_sdk(plugin):
+    """`strongroom stores` imports every plugin to show its options; an SDK is loaded when a store is opened."""
+    assert loaded_by(f"import {plugin.module}") & HEAVY == set()
+
+
+def test_every_public_name_is_there():
+    """`from strongroom import *` works, and gives what the list says."""
+    names: dict[str, object] = {}
+    exec("from strongroom import *", names)
+    assert set(strongroom.__all__) == names.keys() - {"__builtins__"}

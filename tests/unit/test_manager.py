@@ -1,0 +1,785 @@
+"""SecretsManager and the module-level functions, as an application uses them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from inspect import signature
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import strongroom
+from stores import RemoteStore
+from strongroom import (
+    ConfigurationError,
+    InvalidDataError,
+    SecretNotFoundError,
+    SecretsManager,
+    StoreError,
+    StoreUnavailableError,
+    secrets_manager,
+)
+from strongroom.chain.chain import Chain
+from strongroom.chain.link import Link
+from strongroom.chain.result import MISSING
+from strongroom.chain.threads import Threads
+from strongroom.config import CacheConfig, LinkConfig
+from strongroom.database_url import database_url
+from strongroom.errors import UnsupportedOperationError
+from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
+from strongroom.store import remaining
+from strongroom.store.memory import MemoryStore
+
+CANARY = "canary-77aa-value"
+TYPES = {"yes": True, "no": "off", "pi": 3.5, "null": None, "raw": b"\xff", "list": [1, "a"], "map": {"a": 1}}
+
+
+@pytest.fixture
+def store() -> RemoteStore:
+    return RemoteStore(
+        {
+            "database/connection": {"host": "db", "port": 5432, "user": "u", "password": "p@ss/w", "name": "n"},
+            "auth/jwt": {"secret": "jwt"},
+            "api-keys/openai": {"key": "sk"},
+            "types": {
+                "yes": True,
+                "no": "off",
+                "pi": 3.5,
+                "null": None,
+                "raw": b"\xff",
+                "list": [1, "a"],
+                "map": {"a": 1},
+            },
+        }
+    )
+
+
+@pytest.fixture
+def manager(store: RemoteStore) -> Iterator[SecretsManager]:
+    with SecretsManager(chain=[store, "env"]) as manager:
+        yield manager
+
+
+@pytest.fixture
+def default(manager: SecretsManager) -> Iterator[SecretsManager]:
+    before = strongroom.configure(manager)
+    yield manager
+    strongroom.configure(before)
+
+
+# --- values and types -------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_text_whatever_its_type(manager: SecretsManager) -> None:
+    """The first read and the cached one agree: a store's 5432 equals the environment's "5432"."""
+    for _ in range(2):
+        assert manager.get_secret("database/connection", "port") == "5432"
+        assert manager.get_secret("types", "yes") == "true"
+        assert manager.get_secret("types", "map") == '{"a":1}'
+        assert type(manager.get_secret("types", "list")) is SensitiveStr
+
+
+def test_a_whole_secret_is_a_real_dict_that_shows_nothing(manager: SecretsManager) -> None:
+    for _ in range(2):
+        secret = manager.get_secret("database/connection")
+        assert secret == {"host": "db", "port": 5432, "user": "u", "password": "p@ss/w", "name": "n"}
+        assert isinstance(secret, dict)
+        assert "p@ss" not in repr(secret)
+        assert "5432" not in repr(secret)
+
+
+def test_a_dict_that_was_given_out_is_the_callers_own(manager: SecretsManager) -> None:
+    manager.get_secret("types")["map"]["a"] = 2
+    assert manager.get_secret("types")["map"] == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted", "value"),
+    [
+        ("yes", bool, True),
+        ("no", bool, False),
+        ("pi", float, 3.5),
+        ("raw", bytes, b"\xff"),
+        ("list", list, [1, "a"]),
+        ("map", dict, {"a": 1}),
+        ("null", object, None),
+        ("yes", str, "true"),
+    ],
+)
+def test_as_gives_the_type(manager: SecretsManager, key: str, wanted: type, value: Value) -> None:
+    for _ in range(2):
+        answer: Any = manager.get_secret("types", key, as_=wanted)
+        assert answer == value
+        assert isinstance(answer, wanted)
+
+
+@pytest.mark.parametrize("key", ["null", "raw"])
+def test_null_and_bytes_are_not_text_and_the_error_says_how(manager: SecretsManager, key: str) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidDataError, match="as_="):
+            manager.get_secret("types", key)
+
+
+def test_as_without_a_key_is_a_mistake_of_the_caller(manager: SecretsManager) -> None:
+    wrong: Any = manager
+    with pytest.raises(TypeError, match="key"):
+        wrong.get_secret("types", as_=int)
+
+
+@pytest.mark.parametrize("wanted", ["int", list[str]])
+def test_as_something_that_is_no_class_is_a_mistake_of_the_caller(manager: SecretsManager, wanted: Any) -> None:
+    """The message says what there is."""
+    with pytest.raises(TypeError, match="as_ is one of str, bytes, int"):
+        manager.get_secret("types", "list", as_=wanted)
+
+
+def test_a_value_in_the_place_of_a_secret_is_told_by_the_name_that_its_writer_knows(manager: SecretsManager) -> None:
+    """Not by that of the class which hides it."""
+    wrong: Any = manager
+    with pytest.raises(InvalidDataError, match=r"not str\)$"):
+        wrong.set_secret("types", "canary")
+
+
+def test_a_default_answers_a_confirmed_absence_only(manager: SecretsManager, store: RemoteStore) -> None:
+    assert manager.get_secret("nowhere", "key", default=None) is None
+    assert manager.get_secret("nowhere", default="x") == "x"
+    assert manager.get_secret("types", "other", as_=int, default=3) == 3
+    store.fault = StoreUnavailableError("x", "refused")
+    with pytest.raises(StoreUnavailableError):
+        manager.get_secret("nowhere/else", "key", default=None)
+
+
+def test_a_miss_names_the_variable_that_was_looked_for(manager: SecretsManager) -> None:
+    with pytest.raises(SecretNotFoundError, match="DATABASE_URL is not set"):
+        manager.get_secret("database/connection", "url")
+    with pytest.raises(
+        SecretNotFoundError, match=r"^Secret not found: api-keys/service \(.*SERVICE_API_KEY is not set"
+    ):
+        manager.get_api_key("service")
+
+
+def test_a_fresh_read_asks_the_store(manager: SecretsManager, store: RemoteStore) -> None:
+    manager.get_secret("auth/jwt", "secret")
+    store.write("auth/jwt", {"secret": "rotated"})
+    assert manager.get_secret("auth/jwt", "secret") == "jwt"
+    assert manager.get_secret("auth/jwt", "secret", fresh=True) == "rotated"
+    assert manager.get_secret("auth/jwt", "secret") == "rotated"
+
+
+def test_invalidate_forgets_one_path_or_all(manager: SecretsManager, store: RemoteStore) -> None:
+    for path in ("auth/jwt", "api-keys/openai"):
+        manager.get_secret(path)
+        store.write(path, {"secret": "new", "key": "new"})
+    manager.invalidate("auth/jwt")
+    assert (manager.get_jwt_secret(), manager.get_api_key("openai")) == ("new", "sk")
+    manager.invalidate()
+    assert manager.get_api_key("openai") == "new"
+
+
+def test_setting_keeps_what_is_not_given(manager: SecretsManager, store: RemoteStore) -> None:
+    manager.get_secret("database/connection")
+    manager.set_secret("database/connection", {"password": "new"})
+    assert manager.get_secret("database/connection", "password") == "new"
+    assert manager.get_secret("database/connection", "host") == "db"
+
+
+def test_secrets_can_be_listed_and_deleted(manager: SecretsManager) -> None:
+    assert manager.list_secrets("api-keys") == ["openai"]
+    manager.delete_secret("api-keys/openai")
+    assert manager.list_secrets("api-keys") == []
+
+
+# --- the database's URL -----------------------------------------------------------------------------------------------
+
+
+def test_a_url_is_composed_of_one_secrets_parts(manager: SecretsManager) -> None:
+    assert manager.get_database_url() == "postgresql://u:p%40ss%2Fw@db:5432/n"
+    assert manager.get_database_url(scheme="mysql").startswith("mysql://")
+
+
+def test_a_stored_url_is_taken_as_it_is(manager: SecretsManager) -> None:
+    manager.set_secret("database/connection", {"url": "postgresql://elsewhere/x?y=z"})
+    assert manager.get_database_url() == "postgresql://elsewhere/x?y=z"
+
+
+def test_parts_of_two_links_never_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vault knows only the password; the environment knows the rest and no password: there is no URL."""
+    monkeypatch.setenv("DB_HOST", "h")
+    monkeypatch.setenv("DB_USER", "u")
+    monkeypatch.setenv("DB_NAME", "n")
+    store = RemoteStore({"database/connection": {"password": CANARY}})
+    with SecretsManager(chain=[store, "env"]) as manager:
+        with pytest.raises(SecretNotFoundError, match="nor all of host, user, password and name"):
+            manager.get_database_url()
+        monkeypatch.setenv("DB_PASSWORD", "env's own")
+        assert manager.get_database_url() == "postgresql://u:env%27s%20own@h/n"
+
+
+parts = st.text(min_size=1).filter(lambda text: not any("\ud800" <= character <= "\udfff" for character in text))
+
+
+@given(user=parts, password=parts, name=parts)
+def test_a_composed_url_gives_back_its_parts(user: str, password: str, name: str) -> None:
+    """Whatever is in a password, it stays the password."""
+    url = database_url(
+        SensitiveDict({"host": "::1", "port": 5432, "user": user, "password": password, "name": name}), "postgresql"
+    )
+    assert url is not MISSING
+    split = urlsplit(url)
+    assert (split.hostname, split.port) == ("::1", 5432)
+    assert unquote(split.username or "") == user
+    assert unquote(split.password or "") == password
+    assert unquote(split.path[1:]) == name
+
+
+def test_a_url_that_was_missing_is_looked_for_again_when_an_absence_counts_no_more(
+    store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secret itself is known for longer: what counts is that the URL was missing of it."""
+    monkeypatch.setenv("STRONGROOM_CACHE_MISSING_TTL", "0.2")
+    MemoryStore.write(store, "database/connection", {"host": "h"})
+    with SecretsManager(chain=[store]) as manager:
+        for _ in range(3):
+            with pytest.raises(SecretNotFoundError):
+                manager.get_database_url()
+        assert store.reads == ["database/connection"]
+        MemoryStore.write(store, "database/connection", {"host": "h", "url": "sqlite://"})
+        time.sleep(0.25)
+        assert asyncio.run(manager.aget_database_url()) == "sqlite://"
+        assert manager.get_database_url() == "sqlite://"
+        time.sleep(0.25)
+        assert manager.get_database_url() == "sqlite://"
+        assert store.reads == ["database/connection"] * 2
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("db.internal", "db.internal"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("::1", "[::1]"),
+        ("[::1]", "[::1]"),
+        ("fe80::1%eth0", "[fe80::1%25eth0]"),
+        ("/var/run/postgresql", "%2Fvar%2Frun%2Fpostgresql"),
+        ("/cloudsql/project:region:instance", "%2Fcloudsql%2Fproject%3Aregion%3Ainstance"),
+        ("one,two", "one,two"),
+        ("h@elsewhere", "h%40elsewhere"),
+        ("h/elsewhere?x#y", "h%2Felsewhere%3Fx%23y"),
+    ],
+)
+def test_the_host_of_a_url_stays_the_host(host: str, address: str) -> None:
+    """A socket's folder is quoted, an address of version 6 bracketed, and nothing in it is another part of the URL."""
+    parts: dict[str, Value] = {"host": host, "port": 5432, "user": "u", "password": "p", "name": "n"}
+    assert database_url(SensitiveDict(parts), "postgresql") == f"postgresql://u:p@{address}:5432/n"
+
+
+@pytest.mark.parametrize(
+    ("key", "part"),
+    [("host", "db:5433"), ("host", "[::1]:5433"), ("port", "5432/x"), ("port", "tcp://10.0.0.1:5432"), ("port", 54.3)],
+)
+def test_a_part_that_is_not_what_its_name_says_makes_no_url(key: str, part: Value) -> None:
+    parts: dict[str, Value] = {"host": "h", "port": 1, "user": "u", "password": "p", "name": "n", key: part}
+    with pytest.raises(InvalidDataError, match=f"key '{key}'") as caught:
+        database_url(SensitiveDict(parts), "postgresql")
+    assert str(part) not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["host", "user", "password", "name"])
+@pytest.mark.parametrize("how", ["absent", "empty", "null"])
+def test_a_part_that_is_missing_makes_no_url(missing: str, how: str) -> None:
+    data: dict[str, Value] = {"host": "h", "user": "u", "password": "p", "name": "n"}
+    if how == "absent":
+        del data[missing]
+    else:
+        data[missing] = "" if how == "empty" else None
+    assert database_url(SensitiveDict(data), "postgresql") is MISSING
+
+
+# --- the event loop ---------------------------------------------------------------------------------------------------
+
+
+def test_the_async_twins_answer_alike(store: RemoteStore) -> None:
+    async def use() -> None:
+        async with SecretsManager(chain=[store, "env"]) as manager:
+            assert await manager.aget_secret("auth/jwt", "secret") == manager.get_secret("auth/jwt", "secret")
+            assert await manager.aget_secret("types") == manager.get_secret("types")
+            assert await manager.aget_secret("nowhere", "key", default=1) == 1
+            assert (await manager.aresolve("types", "pi")).value == 3.5
+            assert await manager.aget_database_url() == manager.get_database_url()
+            assert await manager.aget_api_key("openai") == "sk"
+            assert await manager.aget_jwt_secret() == "jwt"
+            assert await manager.alist_secrets("api-keys") == ["openai"]
+            assert await manager.aset_secret("new", {"k": "v"}) == 1
+            await manager.adelete_secret("new")
+            assert (await manager.ahealth())["remote"].ok
+            explanation = await manager.aexplain("types", "pi")
+            assert [answer.attempt.store for answer in explanation.answers] == ["remote", "env"]
+            assert explanation.served == explanation.answers[0]
+        with pytest.raises(StoreError, match="closed"):
+            await manager.aget_secret("auth/jwt", "secret")
+
+    asyncio.run(use())
+
+
+def test_the_async_twins_and_the_functions_take_the_same() -> None:
+    """Every method that asks a store, but for what commands alone use."""
+    methods = {name for name in vars(SecretsManager) if not name.startswith("_")}
+    twins = {name for name in methods if f"a{name}" in methods}
+    assert methods - twins - {f"a{name}" for name in twins} == {
+        "config", "from_config", "invalidate", "versions", "write_target",
+    }  # fmt: skip
+
+    def parameters(call: Callable[..., object]) -> list[str]:
+        return [str(parameter) for name, parameter in signature(call).parameters.items() if name != "self"]
+
+    for name in twins:
+        taken = parameters(getattr(SecretsManager, name))
+        assert parameters(getattr(SecretsManager, f"a{name}")) == taken
+        for function in {name, f"a{name}"} & set(strongroom.__all__):
+            assert parameters(getattr(strongroom, function)) == taken
+
+
+def test_what_is_cached_is_answered_on_the_event_loop(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread is asked: not for a key, a whole secret, a resolution, an absence that is known, or a local store."""
+    monkeypatch.setenv("LOCAL_ONLY_KEY", "local")
+
+    def no_thread(*_: object) -> None:
+        raise AssertionError("a thread was asked")
+
+    async def use() -> None:
+        await manager.aget_secret("types", "pi")
+        await manager.aget_secret("local/only", "key")
+        monkeypatch.setattr(Threads, "_begin", no_thread)
+        assert await manager.aget_secret("types", "pi") == "3.5"
+        assert await manager.aget_secret("types", "pi", as_=float) == 3.5
+        assert (await manager.aget_secret("types"))["pi"] == 3.5
+        assert (await manager.aresolve("types", "pi")).cached
+        assert await manager.aget_secret("local/only", "key") == "local"
+        with pytest.raises(AssertionError, match="a thread"):
+            await manager.aget_secret("auth/jwt", "secret")
+
+    asyncio.run(use())
+
+
+def test_an_outage_is_answered_on_the_event_loop_too(
+    manager: SecretsManager, store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the store is known to be out, what is stale and what falls back need no thread."""
+    monkeypatch.setenv("LOCAL_ONLY_KEY", "local")
+    manager.get_secret("types", "pi")
+    store.fault = StoreUnavailableError("types", "refused")
+    manager.get_secret("local/only", "key")
+    cache = manager._chain._links[0]._cache
+    cache._snapshots["types"] = cache._snapshots["types"]._replace(until=time.monotonic())
+    monkeypatch.setattr(Threads, "_begin", None)
+    assert asyncio.run(manager.aresolve("types", "pi")).stale
+    assert asyncio.run(manager.aget_secret("local/only", "key")) == "local"
+
+
+def test_a_slow_read_does_not_stop_the_loop(manager: SecretsManager, store: RemoteStore) -> None:
+    store.gate.clear()
+
+    async def use() -> None:
+        read = asyncio.create_task(manager.aget_secret("auth/jwt", "secret"))
+        await asyncio.to_thread(store.entered.acquire)
+        store.gate.set()
+        assert await read == "jwt"
+
+    asyncio.run(use())
+
+
+def test_a_task_waits_for_another_readers_flight_without_a_thread(
+    manager: SecretsManager, store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.get_secret("types", "pi")  # opens the store
+    store.entered.acquire()
+    store.gate.clear()
+    reader = threading.Thread(target=manager.get_secret, args=("auth/jwt", "secret"))
+    reader.start()
+    assert store.entered.acquire(timeout=10)
+
+    async def use() -> None:
+        monkeypatch.setattr(Threads, "_begin", None)
+        tasks = [asyncio.create_task(manager.aget_secret("auth/jwt", "secret")) for _ in range(20)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        store.gate.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(answers[0], asyncio.CancelledError)
+        assert answers[1:] == ["jwt"] * 19
+
+    asyncio.run(use())
+    reader.join()
+    assert store.reads.count("auth/jwt") == 1
+
+
+def test_a_task_that_was_cancelled_does_not_complain_of_the_read_it_left(
+    manager: SecretsManager, store: RemoteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The read fails later, for its own reader: asyncio must not report that nobody has looked at its error."""
+    manager.get_secret("types", "pi")  # opens the store
+    begun, go = threading.Event(), threading.Event()
+
+    def fails(path: str) -> Secret:
+        begun.set()
+        assert go.wait(10)
+        raise SecretNotFoundError(path)
+
+    store.read = fails
+    reader = threading.Thread(target=lambda: manager.get_secret("auth/jwt", "secret", default=None))
+    reader.start()
+    assert begun.wait(10)
+
+    async def use() -> None:
+        task = asyncio.create_task(manager.aget_secret("auth/jwt", "secret"))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        go.set()
+        await asyncio.to_thread(reader.join)
+        await asyncio.sleep(0)
+
+    asyncio.run(use())
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_a_call_that_waits_for_a_thread_ends_with_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred reads at a time of a store that hangs, two of each path: each has the one limit, and no more."""
+    monkeypatch.setenv("STRONGROOM_TIMEOUT", "0.4")
+
+    class Hanging(RemoteStore):
+        def read(self, path: str) -> Secret:
+            if path == "a":
+                raise SecretNotFoundError(path)
+            time.sleep(remaining())
+            raise StoreUnavailableError(path, "no reply")
+
+    async def taken(manager: SecretsManager, path: str) -> float:
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailableError):
+            await manager.aget_secret(path, "key")
+        return time.monotonic() - started
+
+    async def use() -> list[float]:
+        async with SecretsManager(chain=[Hanging()]) as manager:
+            manager.get_secret("a", "key", default=None)  # opens the store
+            return await asyncio.gather(*(taken(manager, f"a/{number % 50}") for number in range(100)))
+
+    assert max(asyncio.run(use())) < 0.8
+
+
+def test_the_applications_own_threads_are_left_to_it(store: RemoteStore) -> None:
+    """However many calls wait for a store."""
+    store.gate.clear()
+
+    async def use() -> None:
+        async with SecretsManager(chain=[store]) as manager:
+            reads = [asyncio.create_task(manager.aget_secret("types", fresh=True)) for _ in range(60)]
+            writes = [asyncio.create_task(manager.aset_secret("auth/jwt", {"k": number})) for number in range(60)]
+            await asyncio.sleep(0)
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 5) == "done"
+            store.gate.set()
+            await asyncio.gather(*reads, *writes)
+
+    asyncio.run(use())
+
+
+def test_a_closed_manager_leaves_no_thread_behind(store: RemoteStore) -> None:
+    async def use() -> None:
+        async with SecretsManager(chain=[store]) as manager:
+            await asyncio.gather(*(manager.aget_secret("types", fresh=True) for _ in range(5)))
+            assert any(thread.name.startswith("strongroom") for thread in threading.enumerate())
+
+    asyncio.run(use())
+    for thread in threading.enumerate():
+        if thread.name.startswith("strongroom"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def in_child(check: Callable[[], bool]) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = 0 if check() else 2
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_child_of_a_fork_has_a_store_and_a_key_of_its_own() -> None:
+    openings: list[int] = []
+
+    import strongroom.manager as manager_module
+    from strongroom.chain.chain import Chain
+    from strongroom.chain.link import Link
+    from strongroom.config import CacheConfig, LinkConfig
+
+    def opener() -> RemoteStore:
+        openings.append(os.getpid())
+        return RemoteStore({"a": {"k": "v"}})
+
+    manager = SecretsManager(chain=[MemoryStore()])
+    manager._chain = Chain([Link(LinkConfig("remote"), opener, CacheConfig())])
+    manager._peek = manager._chain.peek
+    assert manager in manager_module._managers
+    manager.get_secret("a", "k")
+    sealer = manager._chain._links[0]._cache._sealer
+
+    def check() -> bool:
+        fresh_cache = manager._chain.peek("a", "k") is None
+        other_key = manager._chain._links[0]._cache._sealer is not sealer
+        answers = manager.get_secret("a", "k") == "v"
+        return fresh_cache and other_key and answers and openings == [os.getppid(), os.getpid()]
+
+    assert in_child(check)
+    assert manager._chain.peek("a", "k") == "v"
+    assert openings == [os.getpid()]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_while_a_lock_is_held_does_not_hang_the_child(store: RemoteStore) -> None:
+    manager = SecretsManager(chain=[store])
+    store.gate.clear()
+    reader = threading.Thread(target=manager.get_secret, args=("auth/jwt", "secret"))
+    with manager._chain._links[0]._cache._lock, manager._chain._links[0]._access._opening, secrets_manager._making:
+        reader.start()
+
+        def check() -> bool:
+            store.gate.set()
+            return manager.get_secret("auth/jwt", "secret") == "jwt"
+
+        assert in_child(check)
+    store.gate.set()
+    reader.join()
+
+
+# --- the default manager ----------------------------------------------------------------------------------------------
+
+
+def test_the_functions_use_one_default_manager(default: SecretsManager) -> None:
+    assert strongroom.get_secret("auth/jwt", "secret") == "jwt"
+    assert secrets_manager.get_secret("auth/jwt", "secret") == "jwt"
+    assert strongroom.get_secret("types", "pi", as_=float) == 3.5
+    assert strongroom.get_jwt_secret() == "jwt"
+    assert strongroom.get_api_key("openai") == "sk"
+    assert strongroom.get_database_url().startswith("postgresql://u:")
+    assert strongroom.list_secrets("api-keys") == ["openai"]
+    assert strongroom.set_secret("new", {"k": "v"}) == 1
+    assert strongroom.resolve("new", "k").store == "remote"
+    strongroom.invalidate()
+    strongroom.delete_secret("new")
+    assert strongroom.health()["remote"].ok
+
+
+def test_the_async_functions_use_it_too(default: SecretsManager) -> None:
+    async def use() -> None:
+        assert await strongroom.aget_secret("auth/jwt", "secret") == "jwt"
+        assert await strongroom.aget_jwt_secret() == "jwt"
+        assert await strongroom.aget_api_key("openai") == "sk"
+        assert (await strongroom.aget_database_url()).startswith("postgresql://u:")
+        assert await strongroom.alist_secrets("api-keys") == ["openai"]
+        assert await strongroom.aset_secret("new", {"k": "v"}) == 1
+        assert (await strongroom.aresolve("new", "k")).store == "remote"
+        await strongroom.adelete_secret("new")
+        assert (await strongroom.ahealth())["remote"].ok
+
+    asyncio.run(use())
+
+
+def test_the_default_manager_is_made_at_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET_KEY", "from the environment")
+    before = strongroom.configure(None)
+    try:
+        assert secrets_manager._default is None
+        assert strongroom.get_jwt_secret() == "from the environment"
+        made = secrets_manager._default
+        assert made is not None
+        assert strongroom.get_jwt_secret() == "from the environment"
+        assert secrets_manager._default is made
+        assert strongroom.configure(None) is made
+    finally:
+        strongroom.configure(before)
+
+
+def test_the_root_has_few_public_names() -> None:
+    """The list is part of the interface: a name joins it on purpose."""
+    functions = {"delete_secret", "get_api_key", "get_database_url", "get_jwt_secret", "get_secret", "health"}
+    functions |= {"get_secrets", "list_secrets", "preload", "resolve", "set_secret"}
+    twins = {f"a{name}" for name in functions}
+    errors = {"AuthenticationError", "ConfigurationError", "ConflictError", "InvalidDataError", "InvalidPathError"}
+    errors |= {"PermissionDeniedError", "SecretNotFoundError", "StoreError", "StoreUnavailableError", "StrongroomError"}
+    others = {"Secret", "SecretsManager", "configure", "invalidate"}
+    assert set(strongroom.__all__) == functions | twins | errors | others
+    assert all(getattr(strongroom, name) is not None for name in strongroom.__all__)
+    assert set(strongroom.__all__) <= set(dir(strongroom))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = strongroom.nothing
+
+
+# --- making one -------------------------------------------------------------------------------------------------------
+
+
+def test_a_manager_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('chain = [{ store = "env" }]\n[secrets]\nSENTRY_DSN = "monitoring/sentry#dsn"\n')
+    monkeypatch.setenv("SENTRY_DSN", "https://sentry.example")
+    with SecretsManager.from_config(file) as manager:
+        assert manager.get_secret("monitoring/sentry") == {"dsn": "https://sentry.example"}
+
+
+def test_a_configured_default_answers_an_absence(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('chain = [{ store = "env" }]\n[secrets]\nPOOL_SIZE = { at = "app/pool#size", default = 5 }\n')
+    with SecretsManager.from_config(str(file)) as manager:
+        assert manager.get_secret("app/pool", "size", as_=int) == 5
+        assert manager.resolve("app/pool", "size").store == "default"
+
+
+def test_a_configured_default_is_the_databases_url_where_no_store_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an absence only: an outage is none, and the parts that a store has come first."""
+    file = tmp_path / "strongroom.toml"
+    row = 'DATABASE_URL = { at = "database/connection#url", default = "sqlite:///dev.db" }'
+    file.write_text(f'chain = ["env"]\n[secrets]\n{row}\n')
+    with SecretsManager.from_config(file) as manager:
+        assert manager.get_database_url() == "sqlite:///dev.db"
+        assert asyncio.run(manager.aget_database_url()) == "sqlite:///dev.db"
+        for name in ("HOST", "USER", "PASSWORD", "NAME"):
+            monkeypatch.setenv(f"DB_{name}", "x")
+        assert manager.get_database_url() == "postgresql://x:x@x/x"
+
+    class Out(MemoryStore):
+        def read(self, path: str) -> Secret:
+            raise StoreUnavailableError(path)
+
+    with SecretsManager.from_config(file) as manager:
+        manager._chain = Chain([Link(LinkConfig("out"), Out, CacheConfig())], defaults=manager._defaults)
+        with pytest.raises(StoreUnavailableError):
+            manager.get_database_url()
+
+
+def test_open_stores_are_named_after_their_class() -> None:
+    with SecretsManager(chain=[MemoryStore(), MemoryStore(), RemoteStore(), "env"]) as manager:
+        assert repr(manager) == "SecretsManager(Chain(memory, memory-2, remote, env))"
+
+
+def test_a_chain_that_is_one_name_is_no_list_of_its_letters() -> None:
+    with pytest.raises(ConfigurationError, match="must be a list"):
+        SecretsManager(chain="env")
+
+
+def test_the_guides_arguments_are_accepted_in_the_guides_order() -> None:
+    with SecretsManager("https://vault.company.com", "s.abcdef", 600, True) as manager:
+        assert repr(manager) == "SecretsManager(Chain(vault, env, dotenv))"
+    with SecretsManager(
+        vault_url="https://vault.company.com", vault_token="s.abcdef", enable_fallback=False
+    ) as manager:
+        assert repr(manager) == "SecretsManager(Chain(vault))"
+
+
+def test_a_mistake_in_an_argument_shows_no_token() -> None:
+    with pytest.raises(strongroom.StrongroomError) as caught:
+        SecretsManager(vault_url="not a url", vault_token=CANARY, cache_ttl=-1)
+    assert CANARY not in shown(caught.value)
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_a_mistake_in_an_address_shows_no_password(many: bool) -> None:
+    """It is refused, and stands in no frame."""
+    address = f"http://user:{CANARY}@vault.internal"
+    with pytest.raises(ConfigurationError) as caught:
+        SecretsManager(vault_url=[address, "https://vault.internal"] if many else address, vault_token="t")
+    assert CANARY not in shown(caught.value)
+
+
+def shown(error: BaseException) -> str:
+    """The error with its traceback and the locals of every frame that is not this file's."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_code.co_filename == __file__:
+        frame = frame.tb_next
+    report = traceback.TracebackException(type(error), error, frame, capture_locals=True)
+    return "".join(report.format()) + repr(vars(error)) + repr(error.__context__)
+
+
+@pytest.mark.parametrize("bad", [{"ok": CANARY, "odd": {1}}, {"ok": CANARY, "nan": float("nan")}, {"": CANARY}, CANARY])
+def test_a_refused_write_shows_its_data_in_no_frame(default: SecretsManager, bad: Any) -> None:
+    for write in (strongroom.set_secret, default.set_secret):
+        with pytest.raises(StoreError) as caught:
+            write("a/b", bad)
+        assert CANARY not in shown(caught.value)
+    with pytest.raises(StoreError) as caught:
+        asyncio.run(strongroom.aset_secret("a/b", bad))
+    frame = caught.value.__traceback__
+    while frame is not None and "strongroom" not in frame.tb_frame.f_code.co_filename.rsplit("/", 2)[-2]:
+        frame = frame.tb_next
+    report = traceback.TracebackException(type(caught.value), caught.value, frame, capture_locals=True)
+    assert CANARY not in "".join(report.format())
+
+
+def test_64_threads_share_a_manager(manager: SecretsManager, store: RemoteStore) -> None:
+    start = threading.Barrier(64)
+    answers: list[str] = []
+
+    def read() -> None:
+        start.wait()
+        answers.append(manager.get_secret("auth/jwt", "secret"))
+
+    threads = [threading.Thread(target=read) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == ["jwt"] * 64
+    assert store.reads == ["auth/jwt"]
+
+
+def test_forty_threads_set_forty_keys_of_one_secret(manager: SecretsManager) -> None:
+    start = threading.Barrier(40)
+
+    def write(number: int) -> None:
+        start.wait()
+        manager.set_secret("shared", {f"key{number}": number})
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(40)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert manager.get_secret("shared") == {f"key{number}": number for number in range(40)}
+    assert time.monotonic() - began < 10
+
+
+# --- where a write goes -----------------------------------------------------------------------------------------------
+
+
+def test_the_target_of_a_write_is_known_before_it(store: RemoteStore) -> None:
+    """The first store that can be written, or the one that is named; nothing is changed."""
+    with SecretsManager(chain=["env", store]) as secrets:
+        target = secrets.write_target("a/b")
+        assert target.store == "remote"
+        assert target.capabilities >= {"writable", "versioned"}
+        assert secrets.write_target("a/b", store="remote") == target
+        with pytest.raises(UnsupportedOperationError, match=r"store env: it cannot be written"):
+            secrets.write_target("a/b", store="env")
+        with pytest.raises(ConfigurationError):
+            secrets.write_target("a/b", store="none")
+        assert [link.store for link in secrets.config.chain] == ["env", "remote"]

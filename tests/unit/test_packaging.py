@@ -1,0 +1,103 @@
+"""What is published: the contents of the sdist and of the wheel."""
+
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {
+    "strongroom": "core",
+    "strongroom_aws": "backends",
+    "strongroom_env": "backends",
+    "strongroom_vault": "backends",
+}
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory) -> Path:
+    """A folder with the sdist, and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(dist) -> zipfile.ZipFile:
+    (file,) = dist.glob("*.whl")
+    return zipfile.ZipFile(file)
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel):
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return HeaderParser().parsestr(wheel.read(name).decode())
+
+
+def sources() -> set[str]:
+    """Every file of the packages, as the wheel names it."""
+    return {
+        file.relative_to(ROOT / root).as_posix()
+        for package, root in PACKAGES.items()
+        for file in (ROOT / root / package).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
+    """No tests, no docs, no file of a developer's; what applications test with is in it."""
+    names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert names == sources()
+    assert "strongroom/testing/__init__.py" in names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_is_typed(wheel, package):
+    """A type checker reads hints out of an installed package only where it finds this file."""
+    assert f"{package}/py.typed" in wheel.namelist()
+
+
+def test_the_wheel_has_the_command_and_the_license(wheel):
+    """And each entry point names a module that is in the wheel."""
+    (info,) = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
+    points = wheel.read(f"{info}/entry_points.txt").decode()
+    assert "strongroom = strongroom.cli.main:main" in points
+    assert f"{info}/licenses/LICENSE" in wheel.namelist()
+    for line in points.splitlines():
+        if " = " in line:
+            module = line.partition(" = ")[2].partition(":")[0].replace(".", "/")
+            assert {f"{module}.py", f"{module}/__init__.py"} & set(wheel.namelist()), line
+
+
+def test_the_metadata_says_what_pyproject_says(metadata):
+    """The lowest Python, the license, and the extras that the README names."""
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert {"vault", "dev-server", "testing", "all", "dev"} <= set(metadata.get_all("Provides-Extra"))
+    assert metadata.get_payload().startswith("# Strongroom")
+
+
+def test_no_extra_means_no_sdk(metadata):
+    """An installation without extras brings no client of a service."""
+    always = {line.split(">")[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
+    assert always == {"click", "cryptography", "filelock", "platformdirs", "python-dotenv", "rich"}
+
+
+def test_the_sdist_can_be_tested(dist):
+    """It holds all that `.ci/run` needs: whoever packages Strongroom runs the tests from it."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    top = f"strongroom-{version}"
+    with tarfile.open(dist / f"{top}.tar.gz") as archive:
+        names = {name.removeprefix(f"{top}/") for name in archive.getnames()}
+    wanted = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "noxfile.py", ".ci/run", "docs/conf.py"}
+    assert wanted <= names
+    assert "tests/unit/test_packaging.py" in names
+    assert {f"{PACKAGES[name.split('/')[0]]}/{name}" for name in sources()} <= names
+    assert not [name for name in names if ".venv" in name or "__pycache__" in name or name.endswith(".env")]

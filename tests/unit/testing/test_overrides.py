@@ -1,0 +1,275 @@
+"""`override`: what an application's tests find instead of the configured chain."""
+
+import asyncio
+import threading
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import strongroom
+from strongroom import (
+    InvalidDataError,
+    InvalidPathError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreUnavailableError,
+    aget_secret,
+    get_api_key,
+    get_database_url,
+    get_secret,
+    list_secrets,
+    set_secret,
+)
+from strongroom.errors import UnsupportedOperationError
+from strongroom.store import time_limit
+from strongroom.store.memory import open_memory
+from strongroom.testing import Failure, Slow, override
+
+pytest_plugins = ["pytester"]
+
+URL = {"url": "sqlite://"}
+
+
+def test_contents_answer_and_nothing_else_does(monkeypatch):
+    """Paths and references answer through every function; what is not among them is missing, whatever is set."""
+    monkeypatch.setenv("JWT_SECRET_KEY", "real")
+    with override({"database/connection": URL, "api-keys/openai#key": "test", "api-keys/openai#limit": 5}):
+        assert get_secret("database/connection") == URL
+        assert get_database_url() == "sqlite://"
+        assert get_api_key("openai") == "test"
+        assert get_secret("api-keys/openai", "limit", as_=int) == 5
+        assert list_secrets() == ["api-keys/", "database/"]
+        with pytest.raises(SecretNotFoundError):
+            get_secret("auth/jwt", "secret")
+        with pytest.raises(SecretNotFoundError):
+            get_secret("database/connection", "password")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        '[secrets]\nJWT_SECRET_KEY = { at = "auth/jwt#secret", default = "from the file" }\n',
+        "[environments.dev]\nchain = ['env']\n[environments.prod]\nproduction = true\nchain = ['env']\n",
+        "this is not TOML",
+    ],
+    ids=["defaults", "environments", "broken"],
+)
+def test_configuration_of_the_folder_answers_nothing(monkeypatch, file):
+    """No default of it is served, none of its environments has to be selected, and no variable counts either."""
+    Path("strongroom.toml").write_text(file, "utf-8")
+    monkeypatch.setenv("STRONGROOM_TIMEOUT", "no number")
+    with override({"app": {"key": "v"}, "late": Slow(0.01, {"key": "w"})}) as manager:
+        assert [get_secret("app", "key"), get_secret("late", "key")] == ["v", "w"]
+        assert manager.resolve("app").store == "override"
+        with pytest.raises(SecretNotFoundError):
+            get_secret("auth/jwt", "secret")
+
+
+def test_what_was_set_is_seen_and_then_gone():
+    """The code under test may set and delete; the block that follows knows nothing of it."""
+    with override({"app": {"user": "u", "password": "old"}}) as manager:
+        set_secret("app", {"password": "new"})
+        set_secret("fresh", {"key": "v"})
+        assert manager.get_secret("app") == {"user": "u", "password": "new"}
+        assert get_secret("fresh", "key") == "v"
+        strongroom.delete_secret("fresh")
+        with pytest.raises(SecretNotFoundError):
+            get_secret("fresh")
+    with override({}), pytest.raises(SecretNotFoundError):
+        get_secret("app")
+
+
+def test_one_override_is_used_again_and_within_itself():
+    """Each block begins with the contents, whatever another one has written, and ends by itself."""
+    contents = {"app": {"key": "v"}}
+    ready = override({**contents, "late": Slow(0.01, contents["app"])})
+    contents["app"]["key"] = "changed after it was made"
+    for _ in range(2):
+        with ready as outer:
+            set_secret("app", {"key": "written", "more": "w"})
+            with ready as inner:
+                assert get_secret("app") == get_secret("late") == {"key": "v"}
+            assert get_secret("app", "key") == "written"
+        for manager in (outer, inner):
+            with pytest.raises(strongroom.StoreError):
+                manager.get_secret("app")
+    assert strongroom.configure(None) is None
+
+
+def test_blocks_nest_and_restore_even_after_an_error():
+    """Each end restores the manager that was there before, and the block's own is closed."""
+    outside = strongroom.SecretsManager(chain=[open_memory(secrets={"app": {"key": "outside"}})])
+    before = strongroom.configure(outside)
+    try:
+        with override({"app": {"key": "outer"}}) as outer:
+            with suppress(ZeroDivisionError), override({"app": {"key": "inner"}}) as inner:
+                assert get_secret("app", "key") == "inner"
+                raise ZeroDivisionError
+            assert get_secret("app", "key") == "outer"
+        assert get_secret("app", "key") == "outside"
+        for manager in (outer, inner):
+            with pytest.raises(strongroom.StoreError):
+                manager.get_secret("app", "key")
+    finally:
+        strongroom.configure(before)
+        outside.close()
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (Failure.MISSING, SecretNotFoundError),
+        (Failure.DENIED, PermissionDeniedError),
+        (Failure.UNAVAILABLE, StoreUnavailableError),
+    ],
+)
+def test_failures_are_to_order(failure, error):
+    """A failure that was ordered has the class that the real one has, each time, and touches no other path."""
+    with override({"app": failure, "other": {"key": "v"}}):
+        for _ in range(3):
+            with pytest.raises(error, match="app"):
+                get_secret("app", "key")
+            assert get_secret("other", "key") == "v"
+
+
+@pytest.mark.parametrize(("failure", "answers"), [(Failure.MISSING, True), (Failure.UNAVAILABLE, False)])
+def test_default_answers_an_absence_only(failure, answers):
+    """An application that has a default still hears of an outage."""
+    with override({"app": failure}):
+        if answers:
+            assert get_secret("app", "key", default="d") == "d"
+        else:
+            with pytest.raises(StoreUnavailableError):
+                get_secret("app", "key", default="d")
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"), [(Failure.DENIED, PermissionDeniedError), (Failure.UNAVAILABLE, StoreUnavailableError)]
+)
+def test_failures_are_of_writes_and_lists_too(failure, error):
+    """What may not be read may not be written, deleted or listed either."""
+    with override({"folder/app": failure, "beside/it": {"key": "v"}}):
+        assert list_secrets("beside") == ["it"]
+        with pytest.raises(error):
+            list_secrets("folder")
+        with pytest.raises(error):
+            set_secret("folder/app", {"key": "v"})
+
+
+def test_what_is_refused_is_shown_in_no_frame():
+    """A test that prints its locals may hold a real value."""
+    late = Slow(1, {"key": "canary-93e1"})
+    contents = {"late": late, "app": {"key": "canary-93e1", "odd": object()}, "other#key": "canary-93e1"}
+    with pytest.raises(InvalidDataError) as caught:
+        override(contents)
+    below = caught.value.__traceback__.tb_next
+    report = traceback.TracebackException(InvalidDataError, caught.value, below, capture_locals=True)
+    assert "canary-93e1" not in "".join(report.format())
+
+
+def test_missing_can_be_written():
+    """A secret that is missing is there once it has been set."""
+    with override({"app": Failure.MISSING}):
+        set_secret("app", {"key": "v"})
+        assert get_secret("app", "key") == "v"
+
+
+def test_slow_takes_its_time_and_holds_up_no_event_loop():
+    """While a slow secret is awaited other tasks run, and it is found in the end, with the others at once."""
+
+    async def read() -> tuple[str, int]:
+        slow = asyncio.ensure_future(aget_secret("app", "key"))
+        turns = 0
+        while not slow.done():
+            await asyncio.sleep(0.01)
+            turns += 1
+        return await slow, turns
+
+    with override({"app": Slow(0.3, {"key": "late"}), "other": {"key": "v"}}):
+        assert get_secret("other", "key") == "v"
+        began = time.monotonic()
+        value, turns = asyncio.run(read())
+        assert time.monotonic() - began >= 0.3
+        assert value == "late"
+        assert turns > 3
+        assert list_secrets() == ["app", "other"]
+
+
+def test_slower_than_the_call_is_unavailable():
+    """A secret that takes longer than the call may is an outage, known when the time is up."""
+    with override({"app": Slow(60, {"key": "never"})}), time_limit(0.1):
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match="takes 60 s"):
+            get_secret("app", "key")
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: set_secret("app", {"key": "new"}),
+        lambda: set_secret("app", {"key": "new"}, replace=True),
+        lambda: strongroom.delete_secret("app"),
+    ],
+    ids=["set", "replace", "delete"],
+)
+def test_slow_can_not_be_changed(change):
+    """A write would take no time at all, and what it wrote neither."""
+    with override({"app": Slow(0.01, {"key": "late"})}):
+        with pytest.raises(UnsupportedOperationError, match="it is slow, and cannot be"):
+            change()
+        assert get_secret("app", "key") == "late"
+
+
+def test_threads_of_the_block_read_it():
+    """The override is of the process: a thread that the code under test starts is answered by it."""
+    found = []
+    with override({"app": {"key": "v"}}):
+        thread = threading.Thread(target=lambda: found.append(get_secret("app", "key")))
+        thread.start()
+        thread.join()
+    assert found == ["v"]
+
+
+@pytest.mark.parametrize(
+    ("contents", "error"),
+    [
+        ({"a//b": URL}, InvalidPathError),
+        ({"a#": "v"}, InvalidPathError),
+        ({"a": "text"}, InvalidDataError),
+        ({"a": {}}, InvalidDataError),
+        ({"a": Slow(1, {"key": object()})}, InvalidDataError),
+        ({"a#key": Failure.DENIED}, InvalidDataError),
+        ({"a": Failure.DENIED, "a#key": "v"}, InvalidDataError),
+    ],
+)
+def test_contents_that_no_store_could_hold_are_refused(contents, error):
+    """A mistake in the test is told where it is made."""
+    with pytest.raises(error):
+        override(contents)
+
+
+APPLICATION_TESTS = """
+import pytest
+from strongroom import SecretNotFoundError, configure, get_secret
+from strongroom.testing import Failure
+
+def test_overrides(strongroom_override):
+    strongroom_override({"app": {"key": "first"}})
+    assert get_secret("app", "key") == "first"
+    strongroom_override({"app": Failure.MISSING})
+    with pytest.raises(SecretNotFoundError):
+        get_secret("app", "key")
+
+def test_restores():
+    assert configure(None) is None
+"""
+
+
+def test_fixture_lasts_until_the_end_of_the_test(pytester):
+    """The plugin's fixture is there unasked, overrides for one test, as often as it is called, and restores."""
+    pytester.makepyfile(APPLICATION_TESTS)
+    pytester.runpytest_subprocess("-q").assert_outcomes(passed=2)
