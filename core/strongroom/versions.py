@@ -20,7 +20,7 @@ from strongroom.store import VersionInfo
 if TYPE_CHECKING:
     from strongroom.chain.chain import Chain
     from strongroom.chain.threads import Threads
-    from strongroom.store.guard import Front
+    from strongroom.store.guard import GuardedStore
 
 
 class Versions:
@@ -129,7 +129,7 @@ class Versions:
         await self._threads.run(self.set_metadata, path, metadata, store=store)
 
 
-def _roll_back(front: Front, path: str, version: Version) -> Version | None:
+def _roll_back(front: GuardedStore, path: str, version: Version) -> Version | None:
     # First what never changes. It also says, before the secret is read, whether the store keeps versions at all.
     old = front.read_version(path, version)
     try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, TestCluster
 
@@ -40,12 +40,12 @@ def proxy(openbao) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture
-def open_front(cluster) -> Iterator:
+def open_guarded(cluster) -> Iterator:
     """A function that opens a front on the store at these addresses, the cluster's where none are given."""
     with contextlib.ExitStack() as stack:
 
-        def open_(*urls: str, **options: object) -> Front:
+        def open_(*urls: str, **options: object) -> GuardedStore:
             given = {"url": list(urls) or cluster.urls, "token": cluster.token, **options}
-            return stack.enter_context(contextlib.closing(Front(open_vault(**given), "vault")))
+            return stack.enter_context(contextlib.closing(GuardedStore(open_vault(**given), "vault")))
 
         yield open_

@@ -6,7 +6,7 @@ import secrets
 from typing import ClassVar
 
 from strongroom.errors import StoreError
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.http.address import Address
@@ -46,7 +46,7 @@ class Operation:
 
     def open(self):
         """Opens the client, before the fault strikes. Every node has what the cluster was given."""
-        self.front = Front(open_vault(**self.options), "vault")
+        self.front = GuardedStore(open_vault(**self.options), "vault")
 
     @property
     def session(self):
@@ -196,7 +196,7 @@ class Login(Operation):
 
     def run(self):
         self.close()
-        self.front = Front(open_vault(**self.options), "vault")
+        self.front = GuardedStore(open_vault(**self.options), "vault")
         return ANSWER
 
     def close(self):

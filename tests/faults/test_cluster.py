@@ -37,9 +37,9 @@ def recovers(operation, limit=GENEROUS):
             return time.monotonic() - began
 
 
-def test_what_was_written_is_read_from_any_node(cluster, open_front):
+def test_what_was_written_is_read_from_any_node(cluster, open_guarded):
     """500 pairs of a write and a read, each at another node than the one before: none is stale."""
-    front = open_front()
+    front = open_guarded()
     order = front._store._session._send._cluster
     stale = 0
     for number in range(500):
@@ -50,22 +50,22 @@ def test_what_was_written_is_read_from_any_node(cluster, open_front):
     assert stale == 0
 
 
-def test_a_dead_leader_costs_a_read_nothing(cluster, open_front):
+def test_a_dead_leader_costs_a_read_nothing(cluster, open_guarded):
     """The standbys answer from their own state, whoever is first in the list."""
     put(cluster)
     leader = cluster.leader()
-    front = open_front(leader.url, *(node.url for node in cluster.standbys()))
+    front = open_guarded(leader.url, *(node.url for node in cluster.standbys()))
     assert front.read("here").data == {"k": "v"}
     cluster.kill(leader)
     with time_limit(3):
         assert front.read("here").data == {"k": "v"}
 
 
-def test_a_hung_leader_is_passed_over_within_a_links_time(cluster, open_front):
+def test_a_hung_leader_is_passed_over_within_a_links_time(cluster, open_guarded):
     """Connections to it are accepted, and nothing answers."""
     put(cluster)
     leader = cluster.leader()
-    front = open_front(leader.url, *(node.url for node in cluster.standbys()))
+    front = open_guarded(leader.url, *(node.url for node in cluster.standbys()))
     assert front.read("here").data == {"k": "v"}
     cluster.pause(leader)
     began = time.monotonic()
@@ -75,9 +75,9 @@ def test_a_hung_leader_is_passed_over_within_a_links_time(cluster, open_front):
 
 
 @pytest.mark.parametrize("blow", ["kill", "pause", "seal"])
-def test_writes_come_back_after_the_leader_is_gone(cluster, open_front, blow):
+def test_writes_come_back_after_the_leader_is_gone(cluster, open_guarded, blow):
     """And no acknowledged write is lost, none is made twice, and no wrong value is read."""
-    front = open_front()
+    front = open_guarded()
     version = front.write_if("counted", {"n": 0}, _version_of(front, "counted"))
     acknowledged = {version: 0}
     getattr(cluster, blow)(cluster.leader())
@@ -89,9 +89,9 @@ def test_writes_come_back_after_the_leader_is_gone(cluster, open_front, blow):
         assert cluster.call("GET", f"secret/data/counted?version={version}")["data"]["data"] == {"n": number}
 
 
-def test_a_leader_that_steps_down_is_not_noticed(cluster, open_front):
+def test_a_leader_that_steps_down_is_not_noticed(cluster, open_guarded):
     """A write and a read under way wait the election out, where they have the time."""
-    front = open_front()
+    front = open_guarded()
     version = front.write_if("stepped", {"n": 0}, _version_of(front, "stepped"))
     cluster.step_down()
     with time_limit(10):
@@ -100,12 +100,12 @@ def test_a_leader_that_steps_down_is_not_noticed(cluster, open_front):
 
 
 @pytest.mark.parametrize("addresses", ["the survivor's alone", "all, the survivor's first"])
-def test_without_a_quorum_reads_go_on_and_writes_say_that_they_are_unsure(cluster, open_front, addresses):
+def test_without_a_quorum_reads_go_on_and_writes_say_that_they_are_unsure(cluster, open_guarded, addresses):
     """Two of three are gone: what is left still answers reads, though not while it finds out that it does not lead."""
     put(cluster)
     survivor = cluster.standbys()[0]
     lost = [node for node in cluster.nodes if node is not survivor]
-    front = open_front(survivor.url, *([] if "alone" in addresses else [node.url for node in lost]))
+    front = open_guarded(survivor.url, *([] if "alone" in addresses else [node.url for node in lost]))
     for node in lost:
         cluster.kill(node)
     assert recovers(lambda: front.read("here")) < GENEROUS
@@ -114,11 +114,11 @@ def test_without_a_quorum_reads_go_on_and_writes_say_that_they_are_unsure(cluste
         front.write("here", {"k": "w"})
 
 
-def test_a_leader_that_has_just_lost_its_office_is_asked_again(cluster, open_front):
+def test_a_leader_that_has_just_lost_its_office_is_asked_again(cluster, open_guarded):
     """For about a second it redirects each request to the next leader, which is no configured address, or gone."""
     put(cluster)
     deposed = cluster.leader()
-    front = open_front(deposed.url)
+    front = open_guarded(deposed.url)
     assert front.read("here").data == {"k": "v"}
     cluster.pause(deposed)
     others = [node for node in cluster.nodes if node is not deposed]
@@ -133,19 +133,19 @@ def test_a_leader_that_has_just_lost_its_office_is_asked_again(cluster, open_fro
         assert front.read("here").data == {"k": "v"}
 
 
-def test_a_sealed_node_is_left_for_the_next(cluster, open_front):
+def test_a_sealed_node_is_left_for_the_next(cluster, open_guarded):
     """503 is known at once."""
     put(cluster)
     standby, other = cluster.standbys()
     cluster.seal(standby)
-    front = open_front(standby.url, other.url)
+    front = open_guarded(standby.url, other.url)
     with time_limit(2):
         assert front.read("here").data == {"k": "v"}
 
 
-def test_many_writers_lose_nothing_while_the_leader_is_killed(cluster, open_front):
+def test_many_writers_lose_nothing_while_the_leader_is_killed(cluster, open_guarded):
     """Each counts in a secret of its own under check-and-set; what it was told is what is there."""
-    front = open_front()
+    front = open_guarded()
     told, stopping = {}, threading.Event()
 
     threads = [threading.Thread(target=_count, args=(front, f"writer-{index}", told, stopping)) for index in range(4)]
@@ -172,10 +172,10 @@ def test_many_writers_lose_nothing_while_the_leader_is_killed(cluster, open_fron
 @pytest.mark.parametrize("fault", [
     faults.status(502), faults.status(503), faults.status(429, retry_after=9), faults.reset(), faults.truncated(),
 ], ids=["502", "503", "429", "reset", "truncated"])  # fmt: skip
-def test_a_bad_node_is_left_for_the_next_at_once(cluster, proxies, open_front, fault):
+def test_a_bad_node_is_left_for_the_next_at_once(cluster, proxies, open_guarded, fault):
     """No pause, no second request to it, and from then on the other one is asked first."""
     put(cluster)
-    front = open_front(*(proxy.url for proxy in proxies))
+    front = open_guarded(*(proxy.url for proxy in proxies))
     front.read("here")
     proxies[0].inject(fault)
     for proxy in proxies:
@@ -186,10 +186,10 @@ def test_a_bad_node_is_left_for_the_next_at_once(cluster, proxies, open_front, f
     assert [len(proxy.requests) for proxy in proxies] == [1, 3, 0]
 
 
-def test_a_node_to_which_no_connection_is_made_is_passed_over(cluster, proxies, open_front):
+def test_a_node_to_which_no_connection_is_made_is_passed_over(cluster, proxies, open_guarded):
     """Its packets are dropped, so that nothing says that it is gone."""
     put(cluster)
-    front = open_front(*(proxy.url for proxy in proxies))
+    front = open_guarded(*(proxy.url for proxy in proxies))
     front.read("here")
     proxies[0].stop_accepting()
     with time_limit(3):

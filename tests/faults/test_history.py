@@ -25,14 +25,14 @@ def write(front, path, stopping):
     return told
 
 
-def test_no_acknowledged_write_is_lost_and_none_is_made_twice_while_leaders_die(cluster, open_front):
+def test_no_acknowledged_write_is_lost_and_none_is_made_twice_while_leaders_die(cluster, open_guarded):
     """Each version holds the number that its writer was told of, and each number is in one version at most."""
     paths = [f"history/{writer}" for writer in range(WRITERS)]
     for path in paths:
         cluster.call("POST", f"secret/metadata/{path}", {"max_versions": 10_000})
         cluster.put(path, {"n": 0})
     cluster.wait_for_standbys()
-    front, stopping = open_front(), threading.Event()
+    front, stopping = open_guarded(), threading.Event()
     with ThreadPoolExecutor(WRITERS) as threads:
         writers = [threads.submit(write, front, path, stopping) for path in paths]
         for _ in range(KILLS):

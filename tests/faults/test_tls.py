@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from strongroom.store import time_limit
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, faults
@@ -37,7 +37,7 @@ def secure_front(openbao, authority, secure_proxy, tmp_path):
         def open_(*before, **options):
             urls = [*before, secure_proxy.url]
             given = {"url": urls, "token": openbao.token, "ca_cert": tmp_path / "ca.pem", **options}
-            return stack.enter_context(contextlib.closing(Front(open_vault(**given), "vault")))
+            return stack.enter_context(contextlib.closing(GuardedStore(open_vault(**given), "vault")))
 
         yield open_
 

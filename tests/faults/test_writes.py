@@ -6,7 +6,7 @@ import pytest
 
 from strongroom.errors import ConflictError, SecretNotFoundError
 from strongroom.store import time_limit
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.store.write_reconciliation import same
@@ -47,7 +47,7 @@ def open_through(openbao, proxy):
 
         def open_(mount):
             store = open_vault(url=proxy.url, token=openbao.token, mount=mount)
-            return stack.enter_context(contextlib.closing(Front(store, "vault")))
+            return stack.enter_context(contextlib.closing(GuardedStore(store, "vault")))
 
         yield open_
 

@@ -39,7 +39,7 @@ from strongroom.migrate import (
 )
 from strongroom.migrate.endpoints.opening import Endpoints
 from strongroom.secret import Secret
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, faults
@@ -66,7 +66,7 @@ def mount(openbao):
     fronts = []
 
     def open_(name, *, token=openbao.token, url=openbao.url):
-        fronts.append(Front(open_vault(url=url, token=token, mount=name, max_retries=5), f"vault:{name}"))
+        fronts.append(GuardedStore(open_vault(url=url, token=token, mount=name, max_retries=5), f"vault:{name}"))
         return fronts[-1]
 
     yield open_

@@ -10,7 +10,7 @@ import pytest
 from migrations import Killable
 from strongroom.migrate import ItemState, OnConflict, apply, dump_plan, parse_plan, plan, resume, runs, undo, verify
 from strongroom.secret import Secret
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom_vault.plugin import open_vault
 
 COUNT = 20
@@ -30,7 +30,7 @@ def target(request, openbao, tmp_path, monkeypatch):
     mount = request.getfixturevalue(request.param)
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", openbao.token)
-    front = Front(open_vault(url=openbao.url, token=openbao.token, mount=mount), f"vault:{mount}")
+    front = GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), f"vault:{mount}")
     for path in ("app/s03", "app/s04", "app/s17"):
         front.write(path, {"user": SECRETS[path]["user"], "own": "kept"})
     front.write("app/s05", SECRETS["app/s05"])
@@ -46,7 +46,7 @@ def target(request, openbao, tmp_path, monkeypatch):
 def planned(openbao, target, tmp_path):
     """The file of a plan that overwrites, from a mount with labels; and the folder of migrations."""
     mount = openbao.fresh_mount(version=2)
-    source = Front(open_vault(url=openbao.url, token=openbao.token, mount=mount), "source")
+    source = GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), "source")
     for path, data in SECRETS.items():
         source.write(path, data)
     for path, labels in LABELS.items():

@@ -26,7 +26,7 @@ from strongroom.store import DEFAULT_TIMEOUT, Health, remaining, time_limit
 
 if TYPE_CHECKING:
     from strongroom.chain.explanation import Explanation
-    from strongroom.store.guard import Front
+    from strongroom.store.guard import GuardedStore
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -296,7 +296,9 @@ class Chain:
         with time_limit(self._timeout):
             self._target(path, store).delete(path)
 
-    def at_target(self, path: str, store: str | None, operation: Callable[[Front], _R], *, changes: bool = False) -> _R:
+    def at_target(
+        self, path: str, store: str | None, operation: Callable[[GuardedStore], _R], *, changes: bool = False
+    ) -> _R:
         """What an operation comes to on the store that `write` would go to, past its cache.
 
         Args:

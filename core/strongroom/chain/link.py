@@ -24,7 +24,7 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret, SensitiveDict, Version, protect_data
 from strongroom.store import Health, needing, needs, remaining, time_limit
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
 if TYPE_CHECKING:
     from strongroom.config import CacheConfig, LinkConfig
@@ -161,7 +161,7 @@ class Link:
             raise outage
         return stale
 
-    def _fetch(self, front: Front, path: str, key: str | None, *, fresh: bool) -> Reading:
+    def _fetch(self, front: GuardedStore, path: str, key: str | None, *, fresh: bool) -> Reading:
         try:
             if key is not None and front.keyed:
                 return Reading(SensitiveDict({key: self._access.ask(path, lambda opened: opened.read_key(path, key))}))
@@ -228,7 +228,7 @@ class Link:
         stale = self._stale(path, error) if isinstance(error, StoreUnavailableError) and not fresh else None
         return error if stale is None else stale
 
-    def _cached(self, path: str, key: str | None, front: Front) -> Reading | None:
+    def _cached(self, path: str, key: str | None, front: GuardedStore) -> Reading | None:
         snapshot = self._cache.current(path, key)
         if snapshot is None:
             return None
@@ -339,18 +339,20 @@ class Link:
         except SecretNotFoundError:
             return None
 
-    def _write_after(self, front: Front, path: str, before: Secret | None, merged: SensitiveDict) -> Version | None:
+    def _write_after(
+        self, front: GuardedStore, path: str, before: Secret | None, merged: SensitiveDict
+    ) -> Version | None:
         if front.checked:
             return front.write_if(path, merged, None if before is None else before.version)
         if self._before(path) != before:
             raise ConflictError(path, "it changed while it was being merged", store=self.name)
         return front.write(path, merged)
 
-    def at_store(self, path: str, operation: Callable[[Front], _R], *, changes: bool) -> _R:
+    def at_store(self, path: str, operation: Callable[[GuardedStore], _R], *, changes: bool) -> _R:
         """What one operation comes to on the store itself, past the cache, which forgets a secret that changes."""
         return self._change(path, operation) if changes else self._access.ask(path, operation)
 
-    def _change(self, path: str, operation: Callable[[Front], _R]) -> _R:
+    def _change(self, path: str, operation: Callable[[GuardedStore], _R]) -> _R:
         """A write. The cache forgets before, so that nobody joins an older read, and after, for reads in between."""
         self._cache.forget(path)
         try:
@@ -382,7 +384,7 @@ class Link:
         self._cache.forget()
 
 
-def _read_local(front: Front, path: str, key: str | None) -> Reading:
+def _read_local(front: GuardedStore, path: str, key: str | None) -> Reading:
     if key is not None and front.keyed:
         return Reading(SensitiveDict({key: front.read_key(path, key)}))
     return Reading.of(front.read(path))

@@ -18,7 +18,7 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret
 from strongroom.store import SecretStore, remaining, time_limit
-from strongroom.store.guard import Front, open_front
+from strongroom.store.guard import GuardedStore, open_guarded
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -54,7 +54,7 @@ class Access:
     def reset(self) -> None:
         """Forgets the store without a word to it: in the child of a fork its connections are the parent's."""
         self._opening = threading.Lock()
-        self.front: Front | None = None
+        self.front: GuardedStore | None = None
         self.breaker = Breaker(self._timeout)
         self._outage: StoreUnavailableError | None = None
 
@@ -65,7 +65,7 @@ class Access:
         if front is not None:
             front.close()
 
-    def ask(self, path: str | None, operation: Callable[[Front], _R], *, limit: float | None = None) -> _R:
+    def ask(self, path: str | None, operation: Callable[[GuardedStore], _R], *, limit: float | None = None) -> _R:
         """The store's answer, within its share of the time, and not at all while it is known to be out."""
         if not self.breaker.admit():
             raise self.known_outage(path)
@@ -125,7 +125,7 @@ class Access:
         for path in waiting:
             yield path, failure.again(path) if isinstance(failure, StoreError) else failure
 
-    def known(self, path: str | None = None) -> Front:
+    def known(self, path: str | None = None) -> GuardedStore:
         """The store, opened if it is not. One that is open is not asked anything, which says nothing of an outage."""
         return self.front or self.ask(path, lambda opened: opened)
 
@@ -134,7 +134,7 @@ class Access:
         outage = self._outage
         return StoreUnavailableError(path, store=self._name) if outage is None else outage.again(path)
 
-    def open(self) -> Front:
+    def open(self) -> GuardedStore:
         """The store, opened by the first caller while the others wait for as long as they have."""
         front = self.front
         if front is None and not self._closed:
@@ -143,7 +143,7 @@ class Access:
             try:
                 front = self.front
                 if front is None and not self._closed:
-                    front = self.front = open_front(self._opener, self._name)
+                    front = self.front = open_guarded(self._opener, self._name)
             finally:
                 self._opening.release()
         if self._closed or front is None:

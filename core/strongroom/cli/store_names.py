@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from strongroom.config import Config
     from strongroom.migrate.spi import Failure
-    from strongroom.store.guard import Front
+    from strongroom.store.guard import GuardedStore
 
 
 def target_in_words(config: Config, name: str) -> str:
@@ -53,7 +53,7 @@ def placed_at(config: Config, name: str, group: str) -> tuple[Config, str]:
     return placed(config, spec, plugins.schema(config, plugin, group)), group
 
 
-def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[Front, Sequence[Failure]]:
+def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[GuardedStore, Sequence[Failure]]:
     """The store to read, closed with the stack; variables as the secrets that they are folded into.
 
     Returns:
@@ -67,7 +67,7 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[Front, Seq
     from strongroom.migrate.endpoints.ends import prepare_source
     from strongroom.migrate.endpoints.importer_store import ImportedStore
     from strongroom.store import SecretStore
-    from strongroom.store.guard import open_front
+    from strongroom.store.guard import open_guarded
 
     config, _ = placed_at(config, name, plugins.IMPORTERS)
     opener = prepare_source(config, name)
@@ -81,7 +81,7 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[Front, Seq
         unmapped.extend(store.unmapped)
         return store
 
-    front = open_front(open_store, name)
+    front = open_guarded(open_store, name)
     stack.callback(front.close)
     return front, unmapped
 

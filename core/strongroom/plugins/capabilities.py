@@ -30,7 +30,7 @@ _BY_ATTRIBUTE = ("final_deletes", "recoverable", "local")
 
 
 def of_any(kinds: Sequence[type]) -> tuple[frozenset[str], frozenset[str]] | None:
-    """The capabilities that every one of the classes has, and those that only some have, by the names of `Front`.
+    """The capabilities that all of the classes have, and those that only some have, as `GuardedStore` names them.
 
     None where the classes do not tell: there are none, or one is a protocol, which says the least that a store can do.
     """

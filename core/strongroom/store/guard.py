@@ -48,7 +48,7 @@ _PLUGIN_BUG = "This is a bug in the store's plugin"
 
 
 @final
-class Front:
+class GuardedStore:
     """A store, named, as everybody but its author sees it.
 
     Paths and data are checked before the store sees them. A capability that the store lacks raises
@@ -116,7 +116,7 @@ class Front:
         return self._bulk_checked is not None
 
     def __repr__(self) -> str:
-        return f"Front({self.name!r}, {type(self._store).__name__})"
+        return f"GuardedStore({self.name!r}, {type(self._store).__name__})"
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -447,10 +447,10 @@ def _concealed_checked(
     return path, conceal(data), expected
 
 
-def open_front(opener: Callable[[], SecretStore], name: str) -> Front:
+def open_guarded(opener: Callable[[], SecretStore], name: str) -> GuardedStore:
     """Opens a store behind its front. A failure to open leaves as the store's own failures do."""
     try:
-        return Front(opener(), name)
+        return GuardedStore(opener(), name)
     except BaseException as error:  # noqa: BLE001  # as in `_answer`
         failure = _translated(error, None, name)
     raise failure

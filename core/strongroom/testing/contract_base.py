@@ -17,12 +17,12 @@ from strongroom.diff import same
 from strongroom.errors import StoreError, UnsupportedOperationError
 from strongroom.secret import Value, Version
 from strongroom.store import SecretStore, WritableStore
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom.testing.cases import CANARY
 
 Contents: TypeAlias = Mapping[str, Mapping[str, Value]]
 Holding: TypeAlias = Callable[[Contents], SecretStore]
-Opened: TypeAlias = Callable[..., Front]
+Opened: TypeAlias = Callable[..., GuardedStore]
 
 NAME = "under-contract"
 PATH = "contract/app"
@@ -103,10 +103,10 @@ class Basis(Quiet):
     @pytest.fixture
     def opened(self, holding: Holding) -> Iterator[Opened]:
         """A function that takes path -> data and returns the front of a store that holds exactly that."""
-        fronts: list[Front] = []
+        fronts: list[GuardedStore] = []
 
-        def open_(contents: Contents | None = None) -> Front:
-            fronts.append(Front(holding(contents or {}), NAME))
+        def open_(contents: Contents | None = None) -> GuardedStore:
+            fronts.append(GuardedStore(holding(contents or {}), NAME))
             return fronts[-1]
 
         yield open_
@@ -160,14 +160,14 @@ def needs(capability: str, *, unless: str | None = None) -> Callable[[Callable[.
     return decorate
 
 
-def holds(front: Front, own: str, version: Version | None) -> None:
+def holds(front: GuardedStore, own: str, version: Version | None) -> None:
     """The secret at `PATH` is the one that says `own`, whole, under that version."""
     read = front.read(PATH)
     assert same(read.data, secret_data(own=own))
     assert read.version == version
 
 
-_OPERATIONS: Mapping[str, tuple[Callable[[Front], Any], ...]] = {
+_OPERATIONS: Mapping[str, tuple[Callable[[GuardedStore], Any], ...]] = {
     "keyed": (lambda front: front.read_key(PATH, "user"),),
     "listable": (lambda front: list(front.list_entries("")), lambda front: list(front.walk())),
     "writable": (lambda front: front.write(PATH, secret_data()), lambda front: front.delete(PATH)),
@@ -183,7 +183,7 @@ _OPERATIONS: Mapping[str, tuple[Callable[[Front], Any], ...]] = {
 }
 
 
-def refuses(front: Front, capability: str) -> None:
+def refuses(front: GuardedStore, capability: str) -> None:
     """Every operation of a capability that the store does not have says so."""
     for operation in _OPERATIONS.get(capability, ()):
         with fails(UnsupportedOperationError):

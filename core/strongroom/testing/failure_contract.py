@@ -11,13 +11,13 @@ import pytest
 
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreError, StoreUnavailableError
 from strongroom.store import SecretStore, time_limit
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom.testing.contract_base import NAME, PATH, Basis, fails, secret_data
 
 _LIMIT = 0.5
 _GRACE = 1.0
 
-_OPERATIONS: Mapping[str, Callable[[Front], Any]] = {
+_OPERATIONS: Mapping[str, Callable[[GuardedStore], Any]] = {
     "read": lambda front: front.read(PATH),
     "read_key": lambda front: front.read_key(PATH, "user"),
     "read_many": lambda front: _only(front.read_many([PATH])),
@@ -53,7 +53,7 @@ class Failing(Basis):
     def test_denied_is_denied(self, request: pytest.FixtureRequest, operation: str) -> None:
         """A denial is never an absence, an empty list or an outage."""
         if self._is_in("denied", operation):
-            front = Front(request.getfixturevalue("denied"), NAME)
+            front = GuardedStore(request.getfixturevalue("denied"), NAME)
             with fails(PermissionDeniedError, AuthenticationError):
                 _OPERATIONS[operation](front)
 
@@ -61,7 +61,7 @@ class Failing(Basis):
     def test_unreachable_is_unavailable_in_time(self, request: pytest.FixtureRequest, operation: str) -> None:
         """An outage is never an absence, and is known within the time that the call has."""
         if self._is_in("unreachable", operation):
-            front = Front(request.getfixturevalue("unreachable"), NAME)
+            front = GuardedStore(request.getfixturevalue("unreachable"), NAME)
             began = time.monotonic()
             with time_limit(_LIMIT), fails(StoreUnavailableError):
                 _OPERATIONS[operation](front)
@@ -84,7 +84,7 @@ class Failing(Basis):
     def test_unreachable_store_is_not_well(self, request: pytest.FixtureRequest) -> None:
         """A store that can say how it is does not say that it is well when it is not, and says it in time."""
         if "probed" in self.capabilities and self._is_in("unreachable", "read"):
-            front = Front(request.getfixturevalue("unreachable"), NAME)
+            front = GuardedStore(request.getfixturevalue("unreachable"), NAME)
             began = time.monotonic()
             with time_limit(_LIMIT), suppress(StoreUnavailableError):
                 assert not front.probe().ok

@@ -21,19 +21,19 @@ from strongroom.errors import (
     SecretTooLargeError,
 )
 from strongroom.secret import Secret
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.plugin import open_vault
 
 
 @pytest.fixture
-def open_front(openbao):
+def open_guarded(openbao):
     """A function that opens a mount of the shared server, with a token of given rules or the root's."""
     fronts = []
 
     def open_(mount, rules=None, **options):
         token = openbao.token if rules is None else openbao.issue_token(rules)
-        fronts.append(Front(open_vault(url=openbao.url, token=token, mount=mount, **options), "vault"))
+        fronts.append(GuardedStore(open_vault(url=openbao.url, token=token, mount=mount, **options), "vault"))
         return fronts[-1]
 
     yield open_
@@ -41,36 +41,36 @@ def open_front(openbao):
         front.close()
 
 
-def test_versions_of_the_engine_are_two_classes(open_front, kv1, kv2):
+def test_versions_of_the_engine_are_two_classes(open_guarded, kv1, kv2):
     """The mount's own metadata tells, and only version 2 has check-and-set."""
-    assert "VaultKV1" in repr(open_front(kv1))
-    assert "checked" not in open_front(kv1).capabilities
-    assert "VaultKV2" in repr(open_front(kv2))
-    assert "checked" in open_front(kv2).capabilities
+    assert "VaultKV1" in repr(open_guarded(kv1))
+    assert "checked" not in open_guarded(kv1).capabilities
+    assert "VaultKV2" in repr(open_guarded(kv2))
+    assert "checked" in open_guarded(kv2).capabilities
 
 
-def test_secret_has_its_version_time_and_labels(openbao, open_front, kv2):
+def test_secret_has_its_version_time_and_labels(openbao, open_guarded, kv2):
     """As the engine keeps them."""
     openbao.put("app", {"k": "v"}, mount=kv2)
     openbao.put("app", {"k": "w"}, mount=kv2)
     openbao.call("POST", f"{kv2}/metadata/app", {"custom_metadata": {"owner": "billing"}})
-    secret = open_front(kv2).read("app")
+    secret = open_guarded(kv2).read("app")
     assert (secret.version, secret.metadata) == (2, {"owner": "billing"})
     assert datetime.now(UTC) - secret.created < timedelta(minutes=5)
 
 
-def test_prefix_is_in_front_of_every_path(openbao, open_front, kv2):
+def test_prefix_is_in_front_of_every_path(openbao, open_guarded, kv2):
     """Reads, writes and lists see what is below it, and nothing else."""
-    front = open_front(kv2, prefix="team/billing/")
+    front = open_guarded(kv2, prefix="team/billing/")
     front.write("app", {"k": "v"})
     openbao.put("team/other", {"k": "v"}, mount=kv2)
     assert openbao.peek("team/billing/app", mount=kv2) == {"k": "v"}
     assert list(front.list_entries("")) == ["app"]
 
 
-def test_checked_write_over_a_deleted_secret(openbao, open_front, kv2):
+def test_checked_write_over_a_deleted_secret(openbao, open_guarded, kv2):
     """The server wants the deleted version's number, which expecting none stands for; no read is spent before."""
-    front = open_front(kv2)
+    front = open_guarded(kv2)
     front.write("app", {"k": "1"})
     front.delete("app")
     assert front.write_if("app", {"k": "2"}, None) == 2
@@ -78,9 +78,9 @@ def test_checked_write_over_a_deleted_secret(openbao, open_front, kv2):
     assert front.write_if("app", {"k": "3"}, None) == 3
 
 
-def test_one_of_many_writers_gets_a_deleted_path(open_front, kv2):
+def test_one_of_many_writers_gets_a_deleted_path(open_guarded, kv2):
     """The others are told of the conflict, and none that its data is invalid."""
-    front = open_front(kv2)
+    front = open_guarded(kv2)
     front.write("app", {"k": "1"})
     front.delete("app")
     barrier = threading.Barrier(8)
@@ -96,10 +96,10 @@ def test_one_of_many_writers_gets_a_deleted_path(open_front, kv2):
         assert sorted(filter(None, pool.map(attempt, range(8)))) == [2]
 
 
-def test_mount_that_requires_check_and_set_takes_plain_writes(openbao, open_front, kv2):
+def test_mount_that_requires_check_and_set_takes_plain_writes(openbao, open_guarded, kv2):
     """New, over a live secret, over a deleted one, and from several threads."""
     openbao.call("POST", f"{kv2}/config", {"cas_required": True})
-    front = open_front(kv2)
+    front = open_guarded(kv2)
     assert [front.write("app", {"k": "1"}), front.write("app", {"k": "2"})] == [1, 2]
     front.delete("app")
     assert front.write("app", {"k": "3"}) == 3
@@ -108,18 +108,18 @@ def test_mount_that_requires_check_and_set_takes_plain_writes(openbao, open_fron
     assert sorted(versions) == list(range(4, 16))
 
 
-def test_version_that_is_not_this_stores_is_a_conflict(open_front, kv2):
+def test_version_that_is_not_this_stores_is_a_conflict(open_guarded, kv2):
     """Nothing is written."""
-    front = open_front(kv2)
+    front = open_guarded(kv2)
     with pytest.raises(ConflictError):
         front.write_if("app", {"k": "v"}, "a-uuid")
     with pytest.raises(SecretNotFoundError):
         front.read("app")
 
 
-def test_secret_that_somebody_wrote_as_null_is_one_without_a_key(openbao, open_front, kv2):
+def test_secret_that_somebody_wrote_as_null_is_one_without_a_key(openbao, open_guarded, kv2):
     """The engine takes it. It says nothing against the store, and can be written over, rolled back and deleted."""
-    front = open_front(kv2)
+    front = open_guarded(kv2)
     front.write("app", {"k": "1"})
     openbao.call("POST", f"{kv2}/data/app", {"data": None})
     assert [front.read("app").data, dict(front.read_many(["app"]))["app"].data] == [{}, {}]
@@ -136,7 +136,7 @@ def test_secret_that_somebody_wrote_as_null_is_one_without_a_key(openbao, open_f
 @pytest.mark.parametrize("levels", [70, 400, 600, 5000])
 def test_secret_that_is_nested_too_deeply_is_invalid_data_and_no_outage(own_openbao, levels):
     """The engine takes it. It can be written over and deleted, and the rest of a batch is read."""
-    front = Front(open_vault(url=own_openbao.url, token=own_openbao.token), "vault")
+    front = GuardedStore(open_vault(url=own_openbao.url, token=own_openbao.token), "vault")
     front.write("app", {"k": "v"})
     body = b'{"data":{"k":' + b"[" * levels + b"]" * levels + b"}}"
     for undo in (lambda: front.delete("deep"), lambda: front.write("deep", {"k": "v"})):
@@ -153,9 +153,9 @@ def test_secret_that_is_nested_too_deeply_is_invalid_data_and_no_outage(own_open
 
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, {"deep": [1, {"er": 10**30}]}])
 @pytest.mark.parametrize("version", [1, 2])
-def test_integer_that_would_change_is_refused(openbao, open_front, version, value):
+def test_integer_that_would_change_is_refused(openbao, open_guarded, version, value):
     """It names the key and not the value."""
-    front = open_front(openbao.fresh_mount(version=version))
+    front = open_guarded(openbao.fresh_mount(version=version))
     with pytest.raises(InvalidDataError, match=r"'pin'.*2\^53") as caught:
         front.write("app", {"pin": value})
     assert str(2**53 + 1) not in str(caught.value)
@@ -165,18 +165,18 @@ def test_integer_that_would_change_is_refused(openbao, open_front, version, valu
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=50))
-def test_every_finite_float_survives(open_front, kv2, numbers):
+def test_every_finite_float_survives(open_guarded, kv2, numbers):
     """The engine writes 1.5e20 as an integer's digits, which are not its exact value."""
-    front = open_front(kv2)
+    front = open_guarded(kv2)
     front.write("numbers", {"list": numbers})
     assert list(front.read("numbers").data["list"]) == numbers
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.text(string.printable.strip() + " ü🔑٪", min_size=1), min_size=1, max_size=4).map("/".join))
-def test_every_name_that_is_a_path_is_its_own(open_front, kv2, path):
+def test_every_name_that_is_a_path_is_its_own(open_guarded, kv2, path):
     """Percent signs, question marks and dots are sent as they are, once: no name is another's alias."""
-    front = open_front(kv2)
+    front = open_guarded(kv2)
     try:
         front.write(path, {"path": path})
     except InvalidPathError:
@@ -211,9 +211,9 @@ def test_no_path_leads_out_of_the_mount_or_to_another_paths_secret(faulty, fault
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_what_the_server_writes_otherwise_is_the_same_number(openbao, open_front, version):
+def test_what_the_server_writes_otherwise_is_the_same_number(openbao, open_guarded, version):
     """OpenBao gives 1.0 back as 1 and -0.0 as 0 or -0. True stays what it is, and half a character is refused."""
-    front = open_front(openbao.fresh_mount(version=version))
+    front = open_guarded(openbao.fresh_mount(version=version))
     front.write("app", {"one": 1.0, "zero": -0.0, "yes": True, "deep": [1.0, {"two": 2.0}]})
     data = front.read("app").data
     assert dict(data) == {"one": 1, "zero": 0, "yes": True, "deep": [1, {"two": 2}]}
@@ -223,9 +223,9 @@ def test_what_the_server_writes_otherwise_is_the_same_number(openbao, open_front
 
 
 @pytest.mark.parametrize("path", ["a\u00a0b", "zero\u200bwidth", "\ufeffmark"])
-def test_name_that_the_server_refuses_is_an_invalid_path(open_front, kv2, path):
+def test_name_that_the_server_refuses_is_an_invalid_path(open_guarded, kv2, path):
     """It answers 400 to what does not print; nothing is sent."""
-    front = open_front(kv2)
+    front = open_guarded(kv2)
     for operation in (front.read, front.delete, lambda path: list(front.list_entries(path))):
         with pytest.raises(InvalidPathError, match="print"):
             operation(path)
@@ -238,7 +238,7 @@ def test_name_that_the_server_refuses_is_an_invalid_path(open_front, kv2, path):
 def test_size_is_counted_as_the_server_stores_it(own_raft, version, filling):
     """What passes the check is stored by Raft; a little more is refused before it is sent. Raft's limit is 1 MiB."""
     mount = own_raft.fresh_mount(version=version)
-    front = Front(open_vault(url=own_raft.url, token=own_raft.token, mount=mount), "vault")
+    front = GuardedStore(open_vault(url=own_raft.url, token=own_raft.token, mount=mount), "vault")
     width = {"x": 1, "é": 2, "<": 6, "\u2028": 6, "\x01": 6, '"': 2}[filling]
     most = (1024 * 1024 - 512 - len('{"k":""}')) // width
     front.write("app", {"k": filling * most})
@@ -259,9 +259,9 @@ def own_raft(tmp_path_factory):
 # --- tokens and policies ----------------------------------------------------------------------------------------------
 
 
-def test_denied_path_is_denied_without_any_other_right(open_front, kv2):
+def test_denied_path_is_denied_without_any_other_right(open_guarded, kv2):
     """Nor with the right to look itself up, as the guide's policies are; and an absent path in reach is absent."""
-    front = open_front(kv2, {f"{kv2}/data/mine/*": ["read"]})
+    front = open_guarded(kv2, {f"{kv2}/data/mine/*": ["read"]})
     with pytest.raises(SecretNotFoundError):
         front.read("mine/app")
     for operation in (
@@ -285,7 +285,7 @@ def test_what_is_no_key_value_engine_is_said_to_be_none(openbao, mount):
 def test_revoked_token_is_not_authenticated(openbao, kv2):
     """What was good at opening is found out at the first refusal."""
     token = openbao.issue_token({f"{kv2}/data/*": ["read"]})
-    front = Front(open_vault(url=openbao.url, token=token, mount=kv2), "vault")
+    front = GuardedStore(open_vault(url=openbao.url, token=token, mount=kv2), "vault")
     with pytest.raises(SecretNotFoundError):
         front.read("app")
     openbao.call("POST", "auth/token/revoke", {"token": token})
@@ -303,7 +303,7 @@ def test_refusals_cost_no_use_of_the_token(openbao, kv2):
     grant = {"policies": [rules], "num_uses": 4, "no_default_policy": True}
     token = openbao.call("POST", "auth/token/create", grant)["auth"]["client_token"]
     openbao.put("mine", {"k": "v"}, mount=kv2)
-    front = Front(open_vault(url=openbao.url, token=token, mount=kv2), "vault")
+    front = GuardedStore(open_vault(url=openbao.url, token=token, mount=kv2), "vault")
     with pytest.raises(PermissionDeniedError):
         front.read("other")
     assert [front.read("mine").data["k"] for _ in range(3)] == ["v"] * 3
@@ -316,34 +316,34 @@ def test_opening_with_a_bad_token_is_not_authenticated(openbao, kv2):
         open_vault(url=openbao.url, token="s.wrong", mount=kv2)
 
 
-def test_opening_a_mount_that_does_not_exist(openbao, open_front):
+def test_opening_a_mount_that_does_not_exist(openbao, open_guarded):
     """A token that sees everything is told so; another cannot know, and the message says both."""
     with pytest.raises(ConfigurationError, match="there is no mount 'absent'"):
-        open_front("absent")
+        open_guarded("absent")
     with pytest.raises(PermissionDeniedError, match=r"no rights below mount 'absent'.*or there is no such mount"):
-        open_front("absent", {"auth/token/lookup-self": ["read"]})
+        open_guarded("absent", {"auth/token/lookup-self": ["read"]})
 
 
 @pytest.mark.parametrize(("mount", "words"), [
     ("sys", "not a key-value engine"), ("{kv2}/data", "below the mount.*prefix"), ("auth/token", "."),
 ])  # fmt: skip
-def test_opening_what_is_not_a_key_value_mount(open_front, kv2, mount, words):
+def test_opening_what_is_not_a_key_value_mount(open_guarded, kv2, mount, words):
     """The message says what to write instead."""
     with pytest.raises((ConfigurationError, PermissionDeniedError), match=words):
-        open_front(mount.format(kv2=kv2))
+        open_guarded(mount.format(kv2=kv2))
 
 
-def test_opening_in_a_namespace_that_does_not_exist(open_front, kv2):
+def test_opening_in_a_namespace_that_does_not_exist(open_guarded, kv2):
     """A 404 of the wrong kind, as all such are."""
     with pytest.raises(ConfigurationError, match="namespace 'absent'"):
-        open_front(kv2, namespace="absent")
+        open_guarded(kv2, namespace="absent")
 
 
-def test_namespace_is_where_the_secrets_are(openbao, open_front):
+def test_namespace_is_where_the_secrets_are(openbao, open_guarded):
     """The same mount and path in two namespaces are two secrets, and health is asked of the root."""
     openbao.call("POST", "sys/namespaces/team")
     openbao.call("POST", "team/sys/mounts/kv", {"type": "kv", "options": {"version": "1"}})
-    front = open_front("kv", namespace="team/")
+    front = open_guarded("kv", namespace="team/")
     front.write("app", {"k": "v"})
     assert openbao.call("GET", "team/kv/app")["data"] == {"k": "v"}
     assert front.probe().ok
@@ -351,32 +351,32 @@ def test_namespace_is_where_the_secrets_are(openbao, open_front):
 
 def test_engine_that_changed_its_version_is_a_configuration_error(openbao, kv2):
     """A version 1 path on a version 2 mount answers 404 too."""
-    front = Front(open_engine(1, url=openbao.url, token=openbao.token, mount=kv2), "vault")
+    front = GuardedStore(open_engine(1, url=openbao.url, token=openbao.token, mount=kv2), "vault")
     with pytest.raises(ConfigurationError):
         front.read("app")
 
 
-def test_mount_that_was_disabled_is_a_configuration_error(openbao, open_front):
+def test_mount_that_was_disabled_is_a_configuration_error(openbao, open_guarded):
     """Its secrets are not absent: they are somewhere else, or gone with it."""
     mount = openbao.fresh_mount()
-    front = open_front(mount)
+    front = open_guarded(mount)
     openbao.call("DELETE", f"sys/mounts/{mount}")
     with pytest.raises(ConfigurationError):
         front.read("app")
 
 
-def test_health_has_the_version_and_what_is_left_of_the_token(openbao, open_front, kv2):
+def test_health_has_the_version_and_what_is_left_of_the_token(openbao, open_guarded, kv2):
     """Seconds, where the token expires and may look itself up."""
-    front = open_front(kv2, {f"{kv2}/data/*": ["read"], "auth/token/lookup-self": ["read"]})
+    front = open_guarded(kv2, {f"{kv2}/data/*": ["read"], "auth/token/lookup-self": ["read"]})
     facts = front.probe().facts
     assert facts["version"]
     assert 3000 < int(facts["token_ttl"]) <= 3600
-    assert "token_ttl" not in open_front(kv2).probe().facts
+    assert "token_ttl" not in open_guarded(kv2).probe().facts
 
 
 def test_sealed_server_is_not_well(own_openbao):
     """It answers, and says what it is."""
-    front = Front(open_vault(url=own_openbao.url, token=own_openbao.token, mount="secret"), "vault")
+    front = GuardedStore(open_vault(url=own_openbao.url, token=own_openbao.token, mount="secret"), "vault")
     own_openbao.call("PUT", "sys/seal")
     health = front.probe()
     assert (health.ok, health.detail) == (False, "it is sealed")

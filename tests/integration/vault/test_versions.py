@@ -17,20 +17,20 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom_vault.plugin import open_vault
 
 CANARY = "canary-5e0d"
 
 
 @pytest.fixture
-def open_front(openbao):
+def open_guarded(openbao):
     """A function that opens a mount of the shared server, with a token of given rules or the root's."""
     fronts = []
 
     def open_(mount, rules=None, **options):
         token = openbao.token if rules is None else openbao.issue_token(rules)
-        fronts.append(Front(open_vault(url=openbao.url, token=token, mount=mount, **options), "vault"))
+        fronts.append(GuardedStore(open_vault(url=openbao.url, token=token, mount=mount, **options), "vault"))
         return fronts[-1]
 
     yield open_
@@ -39,8 +39,8 @@ def open_front(openbao):
 
 
 @pytest.fixture
-def front(open_front, kv2):
-    return open_front(kv2)
+def front(open_guarded, kv2):
+    return open_guarded(kv2)
 
 
 @pytest.fixture
@@ -174,10 +174,10 @@ def test_a_newest_version_that_is_due_to_be_deleted_is_not_sure_to_stay(front, m
     assert front.kept_versions("app") == 10
 
 
-def test_who_may_not_read_the_engines_settings_is_not_told_how_many_versions_stay(front, open_front, kv2):
+def test_who_may_not_read_the_engines_settings_is_not_told_how_many_versions_stay(front, open_guarded, kv2):
     """No number is guessed: a secret would be overwritten that cannot be given back."""
     writes(front, 1)
-    narrow = open_front(kv2, {f"{kv2}/metadata/*": ["read"], f"{kv2}/data/*": ["read"]})
+    narrow = open_guarded(kv2, {f"{kv2}/metadata/*": ["read"], f"{kv2}/data/*": ["read"]})
     with pytest.raises(PermissionDeniedError):
         narrow.kept_versions("app")
 
@@ -362,11 +362,11 @@ def test_write_after_an_undo_takes_the_deleted_versions_number(front):
 # --- policies ---------------------------------------------------------------------------------------------------------
 
 
-def test_under_the_guides_policies_history_is_denied_and_never_empty(front, open_front, kv2):
+def test_under_the_guides_policies_history_is_denied_and_never_empty(front, open_guarded, kv2):
     """They give the data and not the metadata: an old version can be read, and rolled back to."""
     writes(front, 2)
     front.write_metadata("app", {"owner": "billing"})
-    limited = open_front(kv2, {f"{kv2}/data/*": ["create", "read", "update", "delete"]})
+    limited = open_guarded(kv2, {f"{kv2}/data/*": ["create", "read", "update", "delete"]})
     for operation in (
         limited.versions,
         limited.read_metadata,
@@ -384,32 +384,32 @@ def test_under_the_guides_policies_history_is_denied_and_never_empty(front, open
     assert states(front) == {1: "", 2: "", 3: ""}
 
 
-def test_who_may_read_metadata_may_not_undelete_or_destroy_by_that(front, open_front, kv2):
+def test_who_may_read_metadata_may_not_undelete_or_destroy_by_that(front, open_guarded, kv2):
     """Each is a right of its own; none of them shows a value."""
     writes(front, 2)
     front.delete("app")
-    reader = open_front(kv2, {f"{kv2}/metadata/*": ["read"]})
+    reader = open_guarded(kv2, {f"{kv2}/metadata/*": ["read"]})
     assert [info.deleted for info in reader.versions("app")] == [False, True]
     for operation in (lambda: reader.undelete("app", 2), lambda: reader.destroy("app", 1), lambda: reader.read("app")):
         with pytest.raises(PermissionDeniedError):
             operation()
     assert states(front) == {1: "", 2: "deleted"}
     rules = {f"{kv2}/metadata/*": ["read"], f"{kv2}/undelete/*": ["update"], f"{kv2}/destroy/*": ["update"]}
-    keeper = open_front(kv2, rules)
+    keeper = open_guarded(kv2, rules)
     keeper.undelete("app", 2)
     keeper.destroy("app", 1)
     assert states(front) == {1: "destroyed", 2: ""}
 
 
-def test_who_may_delete_and_not_read_can_delete(front, open_front, kv2):
+def test_who_may_delete_and_not_read_can_delete(front, open_guarded, kv2):
     """Whether there was anything is then beyond it."""
     writes(front, 1)
-    remover = open_front(kv2, {f"{kv2}/data/*": ["delete"]})
+    remover = open_guarded(kv2, {f"{kv2}/data/*": ["delete"]})
     remover.delete("app")
     remover.delete("absent")
     assert states(front) == {1: "deleted"}
     with pytest.raises(PermissionDeniedError):
-        open_front(kv2, {f"{kv2}/data/other": ["read"]}).delete("app")
+        open_guarded(kv2, {f"{kv2}/data/other": ["read"]}).delete("app")
 
 
 # --- replies that are none --------------------------------------------------------------------------------------------

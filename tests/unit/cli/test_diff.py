@@ -8,7 +8,7 @@ import pytest
 from strongroom.errors import InvalidPathError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Selection
 from strongroom.migrate.execution.drift import Drift, drift
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
 
 CANARY = "canary-7f3a"
@@ -153,7 +153,7 @@ def two():
 
 def compared(two, **options):
     """The only difference that there is."""
-    (found,) = drift(Front(two[0], "left"), Front(two[1], "right"), Selection(), **options)
+    (found,) = drift(GuardedStore(two[0], "left"), GuardedStore(two[1], "right"), Selection(), **options)
     return found
 
 

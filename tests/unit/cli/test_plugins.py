@@ -10,7 +10,7 @@ from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import ConflictError, PluginError
 from strongroom.plugins import capabilities
 from strongroom.store import SecretStore
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
 from strongroom_env.process import EnvironmentStore
 from strongroom_vault.store.kv1 import VaultKV1
@@ -101,7 +101,7 @@ def test_what_depends_on_the_service_is_told_apart():
 @pytest.mark.parametrize("store", [MemoryStore(), EnvironmentStore(EnvironmentMapping())])
 def test_a_class_tells_what_its_store_can_do(store):
     """The same that the front finds once it is opened."""
-    assert capabilities.of_any((type(store),)) == (Front(store, "a").capabilities, frozenset())
+    assert capabilities.of_any((type(store),)) == (GuardedStore(store, "a").capabilities, frozenset())
 
 
 @pytest.mark.parametrize("kinds", [(), (SecretStore,), (MemoryStore, int)])

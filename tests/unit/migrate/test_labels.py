@@ -30,7 +30,7 @@ from strongroom.migrate.execution.copy import Copy
 from strongroom.migrate.ledger.runs import Home
 from strongroom.migrate.plans.labels import Written, after, given_back, kept, record_of, to_write
 from strongroom.secret import Secret
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
 
 CANARY = "canary-4c1f"
@@ -216,15 +216,15 @@ def test_undoing_gives_the_form_back(home, before, after):
 
 def test_one_secret_that_is_copied_has_its_form_there_and_back():
     """As a label in between; a secret that is there keeps its own."""
-    first, between, last = Front(Formed(), "first"), Front(MemoryStore(), "between"), Formed()
+    first, between, last = GuardedStore(Formed(), "first"), GuardedStore(MemoryStore(), "between"), Formed()
     first.write_formed("text", {"value": CANARY}, FORM)
     last.write_formed("there", {"value": "old"}, {})
     copied = [
         Copy(source, "text", target, to, on_conflict=OnConflict.OVERWRITE, history=False).make()
         for source, target, to in (
             (first, between, "text"),
-            (between, Front(last, "last"), "new"),
-            (between, Front(last, "last"), "there"),
+            (between, GuardedStore(last, "last"), "new"),
+            (between, GuardedStore(last, "last"), "there"),
         )
     ]
     assert [each.labels for each in copied] == [tuple(FORM), (), ()]

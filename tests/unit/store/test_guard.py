@@ -20,7 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.plugins.capabilities import of_any
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr
-from strongroom.store.guard import Front, open_front
+from strongroom.store.guard import GuardedStore, open_guarded
 from strongroom.store.memory import MemoryStore, open_memory
 
 CANARY = "canary-value-81c3"
@@ -99,7 +99,7 @@ def test_no_store_sees_a_path_that_names_nothing(operation, path):
     """Each operation refuses such a path before the store hears of it, and without a value in sight."""
     store = KeyedRecorder()
     with pytest.raises(InvalidPathError) as caught:
-        PATH_OPERATIONS[operation](Front(store, "s"), path)
+        PATH_OPERATIONS[operation](GuardedStore(store, "s"), path)
     assert store.calls == []
     assert CANARY not in everywhere(caught.value)
 
@@ -108,7 +108,7 @@ def test_no_store_sees_a_path_that_names_nothing(operation, path):
 def test_no_store_sees_a_prefix_that_names_nothing(prefix):
     """Listing and walking check their prefix."""
     store = Recorder()
-    for listing in (Front(store, "s").list_entries, Front(store, "s").walk):
+    for listing in (GuardedStore(store, "s").list_entries, GuardedStore(store, "s").walk):
         with pytest.raises(InvalidPathError):
             list(listing(prefix))
     assert store.calls == []
@@ -119,7 +119,7 @@ def test_no_store_sees_an_impossible_key():
     store = KeyedRecorder()
     for key in ("", "a\x00", "\ud800", None):
         with pytest.raises(InvalidPathError):
-            Front(store, "s").read_key("a", key)
+            GuardedStore(store, "s").read_key("a", key)
     assert store.calls == []
 
 
@@ -142,7 +142,7 @@ BAD_DATA = {
 def test_no_store_sees_data_that_cannot_be_kept(data):
     """Such data is refused before the store hears of it, and the refusal shows none of it, in no frame."""
     store = Recorder()
-    front = Front(store, "s")
+    front = GuardedStore(store, "s")
     for write in (lambda: front.write("a", data), lambda: front.write_if("a", data, None)):
         with pytest.raises((InvalidDataError, InvalidPathError)) as caught:
             write()
@@ -164,7 +164,7 @@ def test_store_gets_a_copy_that_shows_nothing():
 
     inner = ["one"]
     data = {"password": CANARY, "inner": inner}
-    Front(Store(), "s").write("a", data)
+    GuardedStore(Store(), "s").write("a", data)
     inner.append("two")
     assert isinstance(got[0], SensitiveDict)
     assert CANARY not in repr(got[0])
@@ -178,8 +178,8 @@ def test_single_key_is_redacted():
         def read_key(self, path, key):
             return {"text": CANARY, "list": [CANARY]}[key]
 
-    assert type(Front(Store(), "s").read_key("a", "text")) is SensitiveStr
-    assert CANARY not in repr(Front(Store(), "s").read_key("a", "list"))
+    assert type(GuardedStore(Store(), "s").read_key("a", "text")) is SensitiveStr
+    assert CANARY not in repr(GuardedStore(Store(), "s").read_key("a", "list"))
 
 
 # --- capabilities -----------------------------------------------------------------------------------------------------
@@ -187,11 +187,11 @@ def test_single_key_is_redacted():
 
 def test_capabilities_are_asked_once():
     """What a store can do is settled when it is wrapped."""
-    front = Front(open_memory(), "s")
+    front = GuardedStore(open_memory(), "s")
     assert front.capabilities == {"listable", "writable", "checked", "versioned", "bulk", "probed", "local"}
     assert (front.listable, front.writable, front.checked, front.keyed) == (True, True, True, False)
-    assert Front(ReadOnly(), "s").capabilities == frozenset()
-    assert Front(KeyedRecorder(), "s").keyed
+    assert GuardedStore(ReadOnly(), "s").capabilities == frozenset()
+    assert GuardedStore(KeyedRecorder(), "s").keyed
 
 
 @pytest.mark.parametrize("name", ["final_deletes", "recoverable", "local"])
@@ -199,7 +199,7 @@ def test_capability_that_is_an_attribute_is_one_when_it_is_true(name):
     """As a class says it, which is all that a list of plugins looks at."""
     for says, has in ((True, {name}), (False, set()), ("yes", set())):
         kind = type("Store", (ReadOnly,), {name: says})
-        assert Front(kind(), "s").capabilities == has
+        assert GuardedStore(kind(), "s").capabilities == has
         assert of_any([kind]) == (has, set())
 
 
@@ -207,7 +207,7 @@ def test_capability_that_is_an_attribute_is_one_when_it_is_true(name):
 def test_missing_capability_names_the_store(operation):
     """An operation that the store does not have is refused by name."""
     with pytest.raises(UnsupportedOperationError, match="store s") as caught:
-        PATH_OPERATIONS[operation](Front(ReadOnly(), "s"), "a")
+        PATH_OPERATIONS[operation](GuardedStore(ReadOnly(), "s"), "a")
     assert caught.value.store == "s"
     assert CANARY not in everywhere(caught.value)
 
@@ -221,13 +221,13 @@ def test_local_must_be_true_and_not_just_there():
     class Local(ReadOnly):
         local = True
 
-    assert not Front(Remote(), "s").local
-    assert Front(Local(), "s").local
+    assert not GuardedStore(Remote(), "s").local
+    assert GuardedStore(Local(), "s").local
 
 
 def test_store_that_cannot_say_how_it_is_is_well_while_open():
     """Without `probe` an open front is well; a closed one answers nothing."""
-    front = Front(ReadOnly(), "s")
+    front = GuardedStore(ReadOnly(), "s")
     assert front.probe().ok
     front.close()
     with pytest.raises(StoreError, match="closed"):
@@ -258,7 +258,7 @@ STRAYS = {
 def test_stray_exception_becomes_one_of_the_tree(stray, kind):
     """An outage stays an outage, anything else is fatal and never an absence; neither shows what it said."""
     with pytest.raises(StoreError) as caught:
-        Front(ReadOnly(stray), "s").read("a/b")
+        GuardedStore(ReadOnly(stray), "s").read("a/b")
     error = caught.value
     assert type(error) is kind
     assert (error.store, error.path) == ("s", "a/b")
@@ -281,7 +281,7 @@ def test_error_of_the_tree_keeps_its_class_and_loses_its_frames(kind):
                 raise kind(reason="as it is") from error
 
     with pytest.raises(kind) as caught:
-        Front(Store(), "s").read("a/b")
+        GuardedStore(Store(), "s").read("a/b")
     error = caught.value
     assert type(error) is kind
     assert (error.path, error.store, error.reason) == ("a/b", "s", "as it is")
@@ -293,20 +293,20 @@ def test_error_of_the_tree_keeps_its_class_and_loses_its_frames(kind):
 def test_error_keeps_the_path_and_store_that_it_names():
     """A store that knows better is believed."""
     with pytest.raises(SecretNotFoundError) as caught:
-        Front(ReadOnly(SecretNotFoundError("other", store="inner")), "s").read("a")
+        GuardedStore(ReadOnly(SecretNotFoundError("other", store="inner")), "s").read("a")
     assert (caught.value.path, caught.value.store) == ("other", "inner")
 
 
 def test_error_outside_the_store_tree_goes_through():
     """A configuration error that only shows at the first read is one."""
     with pytest.raises(ConfigurationError, match="mount"):
-        Front(ReadOnly(ConfigurationError("no such mount")), "s").read("a")
+        GuardedStore(ReadOnly(ConfigurationError("no such mount")), "s").read("a")
 
 
 def test_interrupt_is_nobodys_error():
     """Ctrl-C is not turned into a store's failure."""
     with pytest.raises(KeyboardInterrupt):
-        Front(ReadOnly(KeyboardInterrupt()), "s").read("a")
+        GuardedStore(ReadOnly(KeyboardInterrupt()), "s").read("a")
 
 
 class Interrupted(MemoryStore):
@@ -327,15 +327,15 @@ class Interrupted(MemoryStore):
 
 
 INTERRUPTED = {
-    "open": lambda store: open_front(store.close, "s"),
-    "read": lambda store: Front(store, "s").read("a"),
-    "write": lambda store: Front(store, "s").write("a", DATA),
-    "write_if": lambda store: Front(store, "s").write_if("a", DATA, None),
-    "delete": lambda store: Front(store, "s").delete("a"),
-    "list_entries": lambda store: list(Front(store, "s").list_entries()),
-    "read_many": lambda store: list(Front(store, "s").read_many(["a"])),
-    "probe": lambda store: Front(store, "s").probe(),
-    "close": lambda store: Front(store, "s").close(),
+    "open": lambda store: open_guarded(store.close, "s"),
+    "read": lambda store: GuardedStore(store, "s").read("a"),
+    "write": lambda store: GuardedStore(store, "s").write("a", DATA),
+    "write_if": lambda store: GuardedStore(store, "s").write_if("a", DATA, None),
+    "delete": lambda store: GuardedStore(store, "s").delete("a"),
+    "list_entries": lambda store: list(GuardedStore(store, "s").list_entries()),
+    "read_many": lambda store: list(GuardedStore(store, "s").read_many(["a"])),
+    "probe": lambda store: GuardedStore(store, "s").probe(),
+    "close": lambda store: GuardedStore(store, "s").close(),
 }
 
 
@@ -404,7 +404,7 @@ def test_nothing_is_left_of_a_value_when_a_store_breaks(operation, caplog):
     """Written or read, half way or at once: no message, frame, context or DEBUG record has it."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(StoreError, match="it raised RuntimeError") as caught:
-        operation(Front(Breaks(), "s"), DATA)
+        operation(GuardedStore(Breaks(), "s"), DATA)
     error = caught.value.with_traceback(caught.value.__traceback__.tb_next)  # the lambda's frame is the caller's
     assert CANARY not in everywhere(error)
     assert CANARY not in caplog.text
@@ -430,7 +430,7 @@ def test_answer_that_is_no_secret_is_a_bug_of_the_plugin(operation, answer):
     """It is neither an absence nor an exception of another tree, and shows nothing."""
     store = KeyedRecorder()
     setattr(store, operation, lambda *_: answer)
-    front = Front(store, "wrong")
+    front = GuardedStore(store, "wrong")
     call = {
         "read": lambda: front.read("app/db"),
         "read_version": lambda: front.read_version("app/db", 1),
@@ -449,7 +449,7 @@ def test_another_paths_secret_is_never_served(operation):
     """A plugin that mixes up its connections is stopped here, whatever else it does."""
     store = KeyedRecorder()
     setattr(store, operation, lambda *_: Secret("app/other", {"key": CANARY}))
-    front = Front(store, "wrong")
+    front = GuardedStore(store, "wrong")
     call = {"read": lambda: front.read("app/db"), "read_version": lambda: front.read_version("app/db", 1)}[operation]
     with pytest.raises(StoreError, match=r"app/db \(store wrong: it raised LookupError\)") as caught:
         call()
@@ -460,7 +460,7 @@ def test_debug_log_says_where_a_plugin_failed(caplog):
     """Its frames are gone, so the log names the line."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(StoreError):
-        Front(Breaks(), "s").write("a", DATA)
+        GuardedStore(Breaks(), "s").write("a", DATA)
     assert "test_guard.py:" in caplog.text
 
 
@@ -472,7 +472,7 @@ def test_what_cannot_be_iterated_is_a_bug_of_the_plugin():
             return None
 
     with pytest.raises(StoreError, match="TypeError"):
-        list(Front(Store(), "s").list_entries(""))
+        list(GuardedStore(Store(), "s").list_entries(""))
 
 
 def test_opening_fails_as_reading_does():
@@ -482,7 +482,7 @@ def test_opening_fails_as_reading_does():
         raise ConnectionError(CANARY)
 
     with pytest.raises(StoreUnavailableError) as caught:
-        open_front(refuse, "s")
+        open_guarded(refuse, "s")
     assert caught.value.store == "s"
     assert CANARY not in everywhere(caught.value)
 
@@ -502,7 +502,7 @@ class OneByOne(ReadOnly):
 @pytest.mark.parametrize("store", [OneByOne, lambda: open_memory(secrets={"there": DATA})], ids=["single", "bulk"])
 def test_each_read_of_many_has_its_own_outcome(store):
     """A path that is absent, or that names nothing, ends nothing."""
-    outcomes = dict(Front(store(), "s").read_many(["a//b", "absent", "there", "c/"]))
+    outcomes = dict(GuardedStore(store(), "s").read_many(["a//b", "absent", "there", "c/"]))
     assert {path: type(outcome) for path, outcome in outcomes.items()} == {
         "a//b": InvalidPathError,
         "absent": SecretNotFoundError,
@@ -514,7 +514,7 @@ def test_each_read_of_many_has_its_own_outcome(store):
 @pytest.mark.parametrize("store", [OneByOne, lambda: open_memory(secrets={"there": DATA})], ids=["single", "bulk"])
 def test_each_write_of_many_has_its_own_outcome(store):
     """Data that cannot be kept is refused for its own path, and the others are written."""
-    front = Front(store(), "s")
+    front = GuardedStore(store(), "s")
     items = [("a", {"n": float("inf")}), ("b", DATA), ("c//", DATA), ("there", {"n": 1}), ("d", {})]
     outcomes = dict(front.write_many(items))
     assert {path: type(outcome) for path, outcome in outcomes.items()} == {
@@ -537,7 +537,7 @@ def test_source_that_fails_shows_no_value():
 
     for store in (OneByOne(), open_memory()):
         with pytest.raises((LookupError, StoreError)) as caught:
-            list(Front(store, "s").write_many(items()))
+            list(GuardedStore(store, "s").write_many(items()))
         assert CANARY not in everywhere(caught.value)
 
 
@@ -547,7 +547,7 @@ def test_source_that_fails_shows_no_value():
 def test_closed_front_refuses_everything_and_closes_once():
     """Every later call is refused; the store is closed one time, from however many threads."""
     store = ReadOnly()
-    front = Front(store, "s")
+    front = GuardedStore(store, "s")
     threads = [threading.Thread(target=front.close) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -561,7 +561,7 @@ def test_closed_front_refuses_everything_and_closes_once():
 @pytest.mark.parametrize("operation", [name for name in PATH_OPERATIONS if name != "read_key"])
 def test_closed_front_refuses_each_operation(operation):
     """No operation reaches a store that was closed."""
-    front = Front(open_memory(secrets={"a": DATA}), "s")
+    front = GuardedStore(open_memory(secrets={"a": DATA}), "s")
     front.close()
     with pytest.raises(StoreError, match="it is closed"):
         PATH_OPERATIONS[operation](front, "a")
@@ -569,7 +569,7 @@ def test_closed_front_refuses_each_operation(operation):
 
 def test_listing_stops_when_the_front_is_closed():
     """A list that is under way gives nothing more of a closed store."""
-    front = Front(open_memory(secrets={"a": DATA, "b": DATA}), "s")
+    front = GuardedStore(open_memory(secrets={"a": DATA, "b": DATA}), "s")
     entries = front.list_entries()
     assert next(entries) == "a"
     front.close()
@@ -584,11 +584,11 @@ def test_store_that_fails_to_close_is_logged(caplog):
         def close(self):
             raise RuntimeError(CANARY)
 
-    Front(Store(), "s").close()
+    GuardedStore(Store(), "s").close()
     assert "Closing store s failed: RuntimeError" in caplog.text
     assert CANARY not in caplog.text
 
 
 def test_repr_says_the_store_and_nothing_it_holds():
     """For logs and debuggers."""
-    assert repr(Front(open_memory(secrets={"a": DATA}), "s")) == "Front('s', MemoryStore)"
+    assert repr(GuardedStore(open_memory(secrets={"a": DATA}), "s")) == "GuardedStore('s', MemoryStore)"

@@ -24,9 +24,9 @@ from strongroom.migrate.plans.plan import PlannedMapping
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins.option_schema import Schema
 from strongroom.store import SecretStore
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
-Endpoint: TypeAlias = SecretStore | Front | Importer | Exporter
+Endpoint: TypeAlias = SecretStore | GuardedStore | Importer | Exporter
 """What can stand for a name in place of a store of the configuration. Who gives it closes it."""
 
 _T = TypeVar("_T", bound="Importer | Exporter | SecretStore")
@@ -58,7 +58,7 @@ class Endpoints:
         self._mapping = mapping
         self._encrypt_to = encrypt_to
         self._sources: dict[str, Source] = {}
-        self._targets: dict[str, Front] = {}
+        self._targets: dict[str, GuardedStore] = {}
         self._exporters: set[str] = set()
         self._stack = ExitStack()
 
@@ -70,7 +70,7 @@ class Endpoints:
     ) -> None:
         self._stack.close()
 
-    def open(self, sources: Iterable[str], target: str) -> Front:
+    def open(self, sources: Iterable[str], target: str) -> GuardedStore:
         """The target, after each of these sources is open, too: what cannot be opened is known before the first step.
 
         Raises:
@@ -93,7 +93,7 @@ class Endpoints:
             opened: object = self._given.get(name)
             if opened is None:
                 opened = self._opened(prepare_source(self._placed(name, plugins.IMPORTERS), name), name)
-            if isinstance(opened, Front | SecretStore):
+            if isinstance(opened, GuardedStore | SecretStore):
                 self._sources[name] = StoreSource(_front(opened, name), name)
             elif isinstance(opened, Importer):
                 self._sources[name] = ImporterSource(opened, name)
@@ -101,7 +101,7 @@ class Endpoints:
                 raise plugins.broken(name, opened, "importer and no store")
         return self._sources[name]
 
-    def restorable(self, name: str) -> Front:
+    def restorable(self, name: str) -> GuardedStore:
         """The target of that name, where what was written there can be looked at, and taken back.
 
         Raises:
@@ -114,7 +114,7 @@ class Endpoints:
             raise UnsupportedOperationError(None, reason, store=name)
         return front
 
-    def target(self, name: str) -> Front:
+    def target(self, name: str) -> GuardedStore:
         """The target of that name.
 
         Raises:
@@ -130,10 +130,10 @@ class Endpoints:
                 opened = self._opened(prepare_target(config, name), name)
             elif self._encrypt_to:
                 raise ConfigurationError(f"The store {shown(name)}: it is open already, and takes no recipients now")
-            if isinstance(opened, Front | SecretStore):
+            if isinstance(opened, GuardedStore | SecretStore):
                 self._targets[name] = check_target(_front(opened, name))
             elif isinstance(opened, Exporter):
-                self._targets[name] = check_target(Front(ExporterStore(opened), name))
+                self._targets[name] = check_target(GuardedStore(ExporterStore(opened), name))
                 self._exporters.add(name)
             else:
                 raise plugins.broken(name, opened, "exporter and no store")
@@ -219,8 +219,8 @@ class Endpoints:
         raise StoreError(None, f"it raised {kind}", store=name, hint="This is a bug in the store's plugin")
 
 
-def _front(store: Front | SecretStore, name: str) -> Front:
-    return store if isinstance(store, Front) else Front(store, name)
+def _front(store: GuardedStore | SecretStore, name: str) -> GuardedStore:
+    return store if isinstance(store, GuardedStore) else GuardedStore(store, name)
 
 
 def _normal(value: object) -> list[str]:

@@ -19,7 +19,7 @@ from strongroom.migrate.plans.labels import own
 from strongroom.migrate.spi import Failure, Importer
 from strongroom.paths import check_path
 from strongroom.secret import Secret, check_data
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 from strongroom.store.version_rules import check_labels
 
 _R = TypeVar("_R")
@@ -67,7 +67,7 @@ class StoreSource:
         UnsupportedOperationError: it cannot be listed, or makes secrets when it is read.
     """
 
-    def __init__(self, front: Front, name: str) -> None:
+    def __init__(self, front: GuardedStore, name: str) -> None:
         if "dynamic" in front.capabilities:
             reason = "a read makes a new secret there, so that nothing is to be migrated"
             raise UnsupportedOperationError(None, reason, store=front.name)
@@ -189,7 +189,7 @@ def _checked(secret: Secret, source: str) -> Secret | Failure:
     return secret
 
 
-def labels_of(front: Front, secret: Secret) -> dict[str, str]:
+def labels_of(front: GuardedStore, secret: Secret) -> dict[str, str]:
     """The labels that came with a secret of this store, else what the store says when it is asked.
 
     Raises:
@@ -201,7 +201,7 @@ def labels_of(front: Front, secret: Secret) -> dict[str, str]:
     return {**came, **front.read_metadata(secret.path)}
 
 
-def known_labels(front: Front, secret: Secret) -> dict[str, str]:
+def known_labels(front: GuardedStore, secret: Secret) -> dict[str, str]:
     """`labels_of`, and none where they are denied: a right of its own, which who may read a secret need not have."""
     try:
         return labels_of(front, secret)

@@ -9,12 +9,12 @@ from strongroom.errors import SecretNotFoundError, StoreError, UnsupportedOperat
 from strongroom.migrate.spi import Exporter
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Items
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
 _UNREADABLE = "an exporter cannot be read back"
 
 
-def check_target(front: Front) -> Front:
+def check_target(front: GuardedStore) -> GuardedStore:
     """The store, when it can be written.
 
     Raises:

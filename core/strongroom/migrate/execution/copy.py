@@ -13,7 +13,7 @@ from strongroom.migrate.plans.comparison import Do, decide
 from strongroom.migrate.plans.labels import carried, form_of
 from strongroom.migrate.plans.plan import OnConflict
 from strongroom.secret import Secret, Version
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
 
 class Copied(NamedTuple):
@@ -62,7 +62,7 @@ class Copy:
     """
 
     def __init__(
-        self, source: Front, path: str, target: Front, to: str, *, on_conflict: OnConflict, history: bool
+        self, source: GuardedStore, path: str, target: GuardedStore, to: str, *, on_conflict: OnConflict, history: bool
     ) -> None:
         self._source, self._target, self._to = source, target, to
         self._secret = source.read(path)
@@ -154,14 +154,14 @@ class Copy:
         return written - len(self._target.versions(self._to)) if len(self._versions) > 1 else 0
 
 
-def _read(front: Front, path: str) -> Secret | None:
+def _read(front: GuardedStore, path: str) -> Secret | None:
     try:
         return front.read(path)
     except SecretNotFoundError:
         return None
 
 
-def _require_empty(target: Front, path: str) -> None:
+def _require_empty(target: GuardedStore, path: str) -> None:
     """That the target has no version of it, deleted ones among them: the history would stand behind another one."""
     try:
         target.versions(path)

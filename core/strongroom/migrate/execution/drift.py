@@ -20,7 +20,7 @@ from strongroom.migrate.endpoints.sources import known_labels
 from strongroom.migrate.execution.parallel import OutageWatch, in_threads, read_each
 from strongroom.migrate.plans.labels import own
 from strongroom.secret import Secret
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
 _BATCH = 256
 
@@ -57,7 +57,9 @@ class Difference:
     error: StrongroomError | None = None
 
 
-def drift(first: Front, second: Front, selection: Selection, *, history: bool = False) -> Iterator[Difference]:
+def drift(
+    first: GuardedStore, second: GuardedStore, selection: Selection, *, history: bool = False
+) -> Iterator[Difference]:
     """Each path that either store has, in order.
 
     Args:
@@ -95,7 +97,7 @@ def _absent_where_illegal(answer: Secret | StoreError) -> Secret | StoreError:
 
 
 class _Comparison:
-    def __init__(self, first: Front, second: Front, *, history: bool) -> None:
+    def __init__(self, first: GuardedStore, second: GuardedStore, *, history: bool) -> None:
         self._fronts = first, second
         self._labels = all("versioned" in front.capabilities for front in self._fronts)
         self._history = history
@@ -134,7 +136,7 @@ class _Comparison:
         return None if alike else (len(left), len(right))
 
 
-def readable_versions(front: Front, path: str) -> list[Secret]:
+def readable_versions(front: GuardedStore, path: str) -> list[Secret]:
     """Every version that has data, oldest first.
 
     Raises:

@@ -12,7 +12,7 @@ from strongroom.migrate.ledger.journal import Journal
 from strongroom.migrate.plans.labels import Record, after, given_back, kept, record_of, to_write
 from strongroom.migrate.plans.plan import Plan
 from strongroom.secret import Secret
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
 
 class Labeller:
@@ -27,7 +27,7 @@ class Labeller:
         backup: what it overwrites.
     """
 
-    def __init__(self, plan: Plan, target: Front, journal: Journal, backup: Backup) -> None:
+    def __init__(self, plan: Plan, target: GuardedStore, journal: Journal, backup: Backup) -> None:
         self._plan = plan
         self._target = target
         self._journal = journal
@@ -84,7 +84,7 @@ class Labeller:
         return None
 
 
-def give_back(target: Front, path: str, record: Record) -> StoreError | None:
+def give_back(target: GuardedStore, path: str, record: Record) -> StoreError | None:
     """Gives the target the labels that it had before a run; what is in the way, where something is."""
     try:
         there = target.read_metadata(path)

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from strongroom.errors import AuthenticationError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
 _THREADS = 8
 OUTAGES = (StoreUnavailableError, AuthenticationError)
@@ -34,14 +34,14 @@ class Write(NamedTuple):
     form: Mapping[str, str] | None = None
 
 
-def read_each(front: Front, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+def read_each(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
     """Each path with its secret or its own error, in any order."""
     if front.local or "bulk" in front.capabilities:
         return front.read_many(paths)
     return in_threads(lambda path: (path, _outcome(lambda: front.read(path))), paths)
 
 
-def write_each(front: Front, writes: Iterable[Write]) -> Iterator[tuple[str, Version | StoreError | None]]:
+def write_each(front: GuardedStore, writes: Iterable[Write]) -> Iterator[tuple[str, Version | StoreError | None]]:
     """Each path with its new version or its own error, in any order; under check-and-set where the store has it."""
     if front.checked:
         if front.local or front.bulk_checked:
@@ -52,7 +52,7 @@ def write_each(front: Front, writes: Iterable[Write]) -> Iterator[tuple[str, Ver
     return in_threads(lambda w: (w.path, _outcome(lambda: write_one(front, w))), writes)
 
 
-def write_one(front: Front, write: Write) -> Version | None:
+def write_one(front: GuardedStore, write: Write) -> Version | None:
     """The new version of a write, without check-and-set."""
     if write.form is None or not front.formed:
         return front.write(write.path, write.data)

@@ -28,7 +28,7 @@ from strongroom.migrate.plans.plan import Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import Action, ItemState, OnProgress, Report
 from strongroom.secret import Secret
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
 _GROUP = 128
 _REFUSALS = (PermissionDeniedError, UnsupportedOperationError)
@@ -104,7 +104,7 @@ def delete_source(
 class _Deleter:
     """Deletes at one source."""
 
-    def __init__(self, plan: Plan, source: Source, target: Front, journal: Journal, results: Results) -> None:
+    def __init__(self, plan: Plan, source: Source, target: GuardedStore, journal: Journal, results: Results) -> None:
         self._plan = plan
         self._source = source
         self._target = target
@@ -204,7 +204,7 @@ class _Deleter:
         )
 
 
-def _give_back(target: Front, secret: Secret) -> None:
+def _give_back(target: GuardedStore, secret: Secret) -> None:
     """Gives the target what was deleted there: that version, where the target still has it, else the same data."""
     if "versioned" in target.capabilities and secret.version is not None:
         with suppress(StoreError):  # destroyed, gone with the secret, or denied: it is written

@@ -23,7 +23,7 @@ from strongroom.migrate.plans.plan import Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
 _T = TypeVar("_T")
 
@@ -87,7 +87,7 @@ class Transfer:
         self,
         plan: Plan,
         source: Callable[[str], Source],
-        target: Front,
+        target: GuardedStore,
         memory: Memory,
         results: Results,
         rate: Rate,

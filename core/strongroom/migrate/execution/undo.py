@@ -22,7 +22,7 @@ from strongroom.migrate.plans.plan import Plan
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import Action, ItemState, OnProgress, Report
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
 _GROUP = 128
 _LATER_CHANGE = "the target was changed after the migration"
@@ -100,7 +100,7 @@ class _Step(NamedTuple):
 
 class _Undoer:
     def __init__(  # noqa: PLR0917  # each is one thing that undoing needs
-        self, plan: Plan, target: Front, journal: Journal, backup: Backup, digester: Digester, results: Results
+        self, plan: Plan, target: GuardedStore, journal: Journal, backup: Backup, digester: Digester, results: Results
     ) -> None:
         self._plan = plan
         self._target = target

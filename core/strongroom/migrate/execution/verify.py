@@ -21,7 +21,7 @@ from strongroom.migrate.plans.plan import Item, OnConflict, Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import Action, ItemState, OnProgress, Report
 from strongroom.secret import Secret
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
 
 def verify(
@@ -87,7 +87,7 @@ class Verifier:
     """
 
     def __init__(
-        self, plan: Plan, target: Front, digester: Digester, entries: Mapping[int, Entry], results: Results
+        self, plan: Plan, target: GuardedStore, digester: Digester, entries: Mapping[int, Entry], results: Results
     ) -> None:
         self._plan = plan
         self._target = target

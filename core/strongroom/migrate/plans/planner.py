@@ -36,7 +36,7 @@ from strongroom.migrate.reports.report import OnProgress
 from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path
 from strongroom.secret import Secret
-from strongroom.store.guard import Front
+from strongroom.store.guard import GuardedStore
 
 logger = logging.getLogger("strongroom.migrate")
 
@@ -110,7 +110,7 @@ def plan(
     return Plan(identifier, names, target, on_conflict, items, mapping, backup, tuple(encrypt_to))
 
 
-def _listed(target: Front, selection: Selection) -> frozenset[str] | None:
+def _listed(target: GuardedStore, selection: Selection) -> frozenset[str] | None:
     """What the target has, where one listing tells it: most secrets of a first migration are not there yet.
 
     A store lists all that it has, or raises: what exists and may not be read is on the list. Only with check-and-set,
@@ -157,7 +157,7 @@ class _Planner:
 
     def __init__(
         self,
-        target: Front,
+        target: GuardedStore,
         selection: Selection,
         on_conflict: OnConflict,
         memory: _Memory | None,
