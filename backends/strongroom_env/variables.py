@@ -12,7 +12,7 @@ from strongroom.config.env_names import EnvironmentMapping, variable_value
 from strongroom.errors import SecretNotFoundError
 from strongroom.secret import Secret, Value, protect
 
-logger = logging.getLogger("strongroom_env")
+logger = logging.getLogger("strongroom.env")
 
 _SHOWN_NAMES = 8
 

@@ -43,7 +43,7 @@ from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2
 from strongroom_vault.store.mounts import find_version
 
-logger = logging.getLogger("strongroom_vault")
+logger = logging.getLogger("strongroom.vault")
 
 _OWN_HEADERS = frozenset({
     "host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding",

@@ -255,7 +255,7 @@ class Renew(Operation):
 @contextlib.contextmanager
 def warnings_of_this_store():
     """What the store's logger warns of meanwhile, whatever its level."""
-    logger, found = logging.getLogger("strongroom_vault"), []
+    logger, found = logging.getLogger("strongroom.vault"), []
     handler = logging.Handler(logging.WARNING)
     handler.emit = found.append
     logger.addHandler(handler)

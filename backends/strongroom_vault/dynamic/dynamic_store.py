@@ -51,7 +51,7 @@ from strongroom_vault.session.session import Session
 from strongroom_vault.store.health import health
 from strongroom_vault.store.mounts import check_engine
 
-logger = logging.getLogger("strongroom_vault")
+logger = logging.getLogger("strongroom.vault")
 
 _CLOSE_LIMIT = 5.0
 """How long `close` may take, in seconds: leases are revoked, and then the token is given back."""

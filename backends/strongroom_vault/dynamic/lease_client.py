@@ -17,7 +17,7 @@ from strongroom_vault.responses import document, malformed, member
 from strongroom_vault.session.lifetime import granted
 from strongroom_vault.session.session import Session
 
-logger = logging.getLogger("strongroom_vault")
+logger = logging.getLogger("strongroom.vault")
 
 RENEW = "/v1/sys/leases/renew"
 REVOKE = "/v1/sys/leases/revoke"

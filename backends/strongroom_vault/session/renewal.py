@@ -25,7 +25,7 @@ from strongroom_vault.session.lifetime import (
 from strongroom_vault.session.token_check import LOOKUP, Verdicts
 from strongroom_vault.session.tokens import Held, Tokens
 
-logger = logging.getLogger("strongroom_vault")
+logger = logging.getLogger("strongroom.vault")
 
 RENEW = "/v1/auth/token/renew-self"
 

@@ -24,7 +24,7 @@ from strongroom_vault.session.renewal import Renewal
 from strongroom_vault.session.token_check import Verdicts, spends_a_use
 from strongroom_vault.session.tokens import REVOKE, Held, Tokens
 
-logger = logging.getLogger("strongroom_vault")
+logger = logging.getLogger("strongroom.vault")
 
 _CLOSE_LIMIT = 5.0
 """How long `close` may take, in seconds: a login or a renewal may be under way, and tokens are given back."""

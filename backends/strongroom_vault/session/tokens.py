@@ -19,7 +19,7 @@ from strongroom_vault.http.sender import Sender
 from strongroom_vault.session.lifetime import Lease, granted
 from strongroom_vault.session.login_backoff import Restraint, twin
 
-logger = logging.getLogger("strongroom_vault")
+logger = logging.getLogger("strongroom.vault")
 
 REVOKE = "/v1/auth/token/revoke-self"
 

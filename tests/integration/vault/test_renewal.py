@@ -102,7 +102,7 @@ def wait_out(kept):
 
 def warnings_of(caplog):
     records = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert all(record.name == "strongroom_vault" and "\n" not in record.getMessage() for record in records)
+    assert all(record.name == "strongroom.vault" and "\n" not in record.getMessage() for record in records)
     assert not any("s.one" in record.getMessage() or "s.given" in record.getMessage() for record in records)
     return [record.getMessage() for record in records]
 

@@ -117,7 +117,7 @@ class TestMissing:
             assert store.read("cache/redis").data == {"host": "redis.example"}
             assert "REDIS_PORT is a Kubernetes service link" in refused(store.read_key, "cache/redis", "port")
         assert caplog.messages == ["REDIS_PORT in the environment is skipped: it holds a Kubernetes service link"]
-        assert caplog.records[0].name == "strongroom_env"
+        assert caplog.records[0].name == "strongroom.env"
 
     def test_a_url_elsewhere_is_a_value(self, store, monkeypatch, caplog):
         """The same text in a variable that is no port is the value."""
