@@ -10,24 +10,58 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# A command that only prints its version, and a plugin that only needs the errors, do not pay for the rest: each name is
-# imported at its first use (PEP 562).
+# Each name is imported at its first use (PEP 562): `strongroom --version`, or a plugin that only raises the errors,
+# does not load the rest.
 if TYPE_CHECKING:
+    from strongroom.chain.batch import (
+        SecretBatch,
+    )
+    from strongroom.chain.chain import (
+        Resolution,
+        WriteTarget,
+    )
+    from strongroom.chain.explanation import (
+        Explanation,
+        LinkAnswer,
+    )
+    from strongroom.config import (
+        Config,
+    )
     from strongroom.errors import (
+        Answer,
+        Attempt,
         AuthenticationError,
+        Check,
+        CheckState,
         ConfigurationError,
         ConflictError,
         InvalidDataError,
         InvalidPathError,
+        MigrationError,
+        MissingFileError,
         PermissionDeniedError,
+        PluginError,
         SecretNotFoundError,
+        SecretTooLargeError,
         StoreError,
         StoreUnavailableError,
         StrongroomError,
+        UnsupportedOperationError,
     )
-    from strongroom.secret import Secret
-    from strongroom.secrets_manager import (
+    from strongroom.manager import (
         SecretsManager,
+    )
+    from strongroom.secret import (
+        Secret,
+        SensitiveBytes,
+        SensitiveDict,
+        SensitiveList,
+        SensitiveStr,
+        Value,
+        Version,
+    )
+    from strongroom.secrets_manager import (
+        aclose,
         adelete_secret,
         aget_api_key,
         aget_database_url,
@@ -39,7 +73,7 @@ if TYPE_CHECKING:
         apreload,
         aresolve,
         aset_secret,
-        configure,
+        close,
         delete_secret,
         get_api_key,
         get_database_url,
@@ -51,22 +85,55 @@ if TYPE_CHECKING:
         list_secrets,
         preload,
         resolve,
+        set_default_manager,
         set_secret,
+    )
+    from strongroom.store import (
+        Health,
+        VersionInfo,
+    )
+    from strongroom.versions import (
+        Versions,
     )
 
 __all__ = [
+    "Answer",
+    "Attempt",
     "AuthenticationError",
+    "Check",
+    "CheckState",
+    "Config",
     "ConfigurationError",
     "ConflictError",
+    "Explanation",
+    "Health",
     "InvalidDataError",
     "InvalidPathError",
+    "LinkAnswer",
+    "MigrationError",
+    "MissingFileError",
     "PermissionDeniedError",
+    "PluginError",
+    "Resolution",
     "Secret",
+    "SecretBatch",
     "SecretNotFoundError",
+    "SecretTooLargeError",
     "SecretsManager",
+    "SensitiveBytes",
+    "SensitiveDict",
+    "SensitiveList",
+    "SensitiveStr",
     "StoreError",
     "StoreUnavailableError",
     "StrongroomError",
+    "UnsupportedOperationError",
+    "Value",
+    "Version",
+    "VersionInfo",
+    "Versions",
+    "WriteTarget",
+    "aclose",
     "adelete_secret",
     "aget_api_key",
     "aget_database_url",
@@ -78,7 +145,7 @@ __all__ = [
     "apreload",
     "aresolve",
     "aset_secret",
-    "configure",
+    "close",
     "delete_secret",
     "get_api_key",
     "get_database_url",
@@ -90,14 +157,40 @@ __all__ = [
     "list_secrets",
     "preload",
     "resolve",
+    "set_default_manager",
     "set_secret",
 ]
+
+_MODULES = {
+    "Config": "config",
+    "Explanation": "chain.explanation",
+    "Health": "store",
+    "LinkAnswer": "chain.explanation",
+    "Resolution": "chain.chain",
+    "SecretBatch": "chain.batch",
+    "SecretsManager": "manager",
+    "VersionInfo": "store",
+    "Versions": "versions",
+    "WriteTarget": "chain.chain",
+    "Answer": "errors",
+    "Attempt": "errors",
+    "Check": "errors",
+    "CheckState": "errors",
+    "Secret": "secret",
+    "SensitiveBytes": "secret",
+    "SensitiveDict": "secret",
+    "SensitiveList": "secret",
+    "SensitiveStr": "secret",
+    "Value": "secret",
+    "Version": "secret",
+}
+"""The modules of the classes and types. Errors are in `errors`, functions in `secrets_manager`."""
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "errors" if name.endswith("Error") else "secret" if name == "Secret" else "secrets_manager"
+    module = _MODULES.get(name, "errors" if name.endswith("Error") else "secrets_manager")
     value: object = getattr(import_module(f"strongroom.{module}"), name)
     globals()[name] = value
     return value

@@ -269,7 +269,7 @@ class SecretsManager:
         Raises:
             StoreError: a store of the chain could not be listed.
         """
-        batch = SecretBatch(self._chain.resolve_many(self.list_secrets(prefix, recursive=True), look=True))
+        batch = SecretBatch(self._chain.resolve_many(self.list_secrets(prefix, recursive=True), allow_dynamic=False))
         batch.errors = {path: e for path, e in batch.errors.items() if not isinstance(e, SecretNotFoundError)}
         if strict:
             batch.raise_first_error()
@@ -279,20 +279,30 @@ class SecretsManager:
         """`preload`, off the event loop."""
         return await self._threads.run_unlimited(self.preload, prefix, strict=strict)
 
-    def resolve(self, path: str, key: str | None = None, *, fresh: bool = False, look: bool = False) -> Resolution:
-        """`get_secret` with provenance: the value as it is stored, its store, its age, each link's answer.
+    def resolve(
+        self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
+    ) -> Resolution:
+        """Return the value as it is stored, with its provenance: store, version, age, and each link's answer.
 
-        `look`: it is not going to be used, so that no store is asked in which a read makes a secret. Where one would
-        have to answer, that is an `UnsupportedOperationError`, whose last attempt is `Answer.NOT_ASKED`.
+        Args:
+            path: such as `database/connection`.
+            key: such as `url`; None is the whole secret.
+            fresh: query the stores, whatever is cached.
+            allow_dynamic: False queries no store that creates a credential on every read.
+
+        Raises:
+            UnsupportedOperationError: `allow_dynamic` is False, and such a store would have to answer. The last of its
+                `attempts` is `Answer.NOT_ASKED`.
+            StrongroomError: as `get_secret` does.
         """
-        return self._chain.resolve(path, key, fresh=fresh, look=look)
+        return self._chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
     async def aresolve(
-        self, path: str, key: str | None = None, *, fresh: bool = False, look: bool = False
+        self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
     ) -> Resolution:
         """`resolve`; what is cached is answered without leaving the event loop."""
         return await self._threads.run_if_needed(
-            lambda blocking: self._chain.resolve(path, key, fresh=fresh, look=look, blocking=blocking)
+            lambda blocking: self._chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
         )
 
     def explain(self, path: str, key: str | None = None) -> Explanation:

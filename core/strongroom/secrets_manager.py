@@ -19,6 +19,7 @@ __all__ = [
     "Resolution",
     "SecretNotFoundError",
     "SecretsManager",
+    "aclose",
     "adelete_secret",
     "aget_api_key",
     "aget_database_url",
@@ -30,7 +31,7 @@ __all__ = [
     "apreload",
     "aresolve",
     "aset_secret",
-    "configure",
+    "close",
     "delete_secret",
     "get_api_key",
     "get_database_url",
@@ -42,6 +43,7 @@ __all__ = [
     "list_secrets",
     "preload",
     "resolve",
+    "set_default_manager",
     "set_secret",
 ]
 
@@ -52,15 +54,28 @@ _default: SecretsManager | None = None
 _making = threading.Lock()
 
 
-def configure(manager: SecretsManager | None) -> SecretsManager | None:
-    """Sets the default manager and returns the one that was set. None: one is made anew at the next use.
+def set_default_manager(manager: SecretsManager | None) -> SecretsManager | None:
+    """Set the manager that the functions of this module use, and return the previous one, which stays open.
 
-    The manager that is returned is still open; who set it closes it.
+    Args:
+        manager: None lets the next call create one from the configuration.
     """
     global _default  # the one default manager of the process is the point
     with _making:
         before, _default = _default, manager
         return before
+
+
+def close() -> None:
+    """Close the default manager, if there is one. The next call creates another."""
+    if (manager := set_default_manager(None)) is not None:
+        manager.close()
+
+
+async def aclose() -> None:
+    """`close`, off the event loop."""
+    if (manager := set_default_manager(None)) is not None:
+        await manager.aclose()
 
 
 def _manager() -> SecretsManager:
@@ -177,14 +192,14 @@ async def apreload(prefix: str = "", *, strict: bool = False) -> SecretBatch:
     return await _manager().apreload(prefix, strict=strict)
 
 
-def resolve(path: str, key: str | None = None, *, fresh: bool = False, look: bool = False) -> Resolution:
+def resolve(path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True) -> Resolution:
     """A secret with its provenance: `SecretsManager.resolve` on the default manager."""
-    return _manager().resolve(path, key, fresh=fresh, look=look)
+    return _manager().resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
 
-async def aresolve(path: str, key: str | None = None, *, fresh: bool = False, look: bool = False) -> Resolution:
+async def aresolve(path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True) -> Resolution:
     """`SecretsManager.aresolve` on the default manager."""
-    return await _manager().aresolve(path, key, fresh=fresh, look=look)
+    return await _manager().aresolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
 
 def invalidate(path: str | None = None) -> None:

@@ -100,7 +100,7 @@ def reader(monkeypatch):
     yield
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
-    if (manager := strongroom.configure(None)) is not None:
+    if (manager := strongroom.set_default_manager(None)) is not None:
         manager.close()
 
 

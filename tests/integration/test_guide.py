@@ -11,7 +11,7 @@ import pytest
 
 import strongroom
 from clock import Clock
-from strongroom import SecretsManager, configure, get_api_key, get_secret, set_secret
+from strongroom import SecretsManager, get_api_key, get_secret, set_default_manager, set_secret
 from strongroom.config import discovery
 from strongroom.errors import AuthenticationError, PermissionDeniedError, SecretNotFoundError
 from strongroom_vault import VaultConnectionError
@@ -61,9 +61,9 @@ def paste(text, vault=None, **names):
 @pytest.fixture(autouse=True)
 def default_manager():
     """Each test makes the default manager anew, as a process of its own would."""
-    outer = configure(None)
+    outer = set_default_manager(None)
     yield
-    if (ours := configure(outer)) is not None:
+    if (ours := set_default_manager(outer)) is not None:
         ours.close()
 
 

@@ -3,10 +3,21 @@
 from pathlib import Path
 from typing import assert_type
 
-from strongroom import SecretsManager, aget_secret, get_database_url, get_secret, get_secrets, resolve, set_secret
-from strongroom.chain.chain import Resolution
-from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
-from strongroom.store import VersionInfo
+from strongroom import (
+    Resolution,
+    Secret,
+    SecretsManager,
+    SensitiveDict,
+    SensitiveStr,
+    Value,
+    VersionInfo,
+    aget_secret,
+    get_database_url,
+    get_secret,
+    get_secrets,
+    resolve,
+    set_secret,
+)
 
 
 def reading() -> None:

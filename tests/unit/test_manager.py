@@ -72,9 +72,9 @@ def manager(store: RemoteStore) -> Iterator[SecretsManager]:
 
 @pytest.fixture
 def default(manager: SecretsManager) -> Iterator[SecretsManager]:
-    before = strongroom.configure(manager)
+    before = strongroom.set_default_manager(manager)
     yield manager
-    strongroom.configure(before)
+    strongroom.set_default_manager(before)
 
 
 # --- values and types -------------------------------------------------------------------------------------------------
@@ -605,7 +605,7 @@ def test_the_async_functions_use_it_too(default: SecretsManager) -> None:
 
 def test_the_default_manager_is_made_at_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET_KEY", "from the environment")
-    before = strongroom.configure(None)
+    before = strongroom.set_default_manager(None)
     try:
         assert secrets_manager._default is None
         assert strongroom.get_jwt_secret() == "from the environment"
@@ -613,24 +613,28 @@ def test_the_default_manager_is_made_at_first_use(monkeypatch: pytest.MonkeyPatc
         assert made is not None
         assert strongroom.get_jwt_secret() == "from the environment"
         assert secrets_manager._default is made
-        assert strongroom.configure(None) is made
+        assert strongroom.set_default_manager(None) is made
     finally:
-        strongroom.configure(before)
+        strongroom.set_default_manager(before)
 
 
-def test_the_root_has_few_public_names() -> None:
-    """The list is part of the interface: a name joins it on purpose."""
-    functions = {"delete_secret", "get_api_key", "get_database_url", "get_jwt_secret", "get_secret", "health"}
-    functions |= {"get_secrets", "list_secrets", "preload", "resolve", "set_secret"}
-    twins = {f"a{name}" for name in functions}
-    errors = {"AuthenticationError", "ConfigurationError", "ConflictError", "InvalidDataError", "InvalidPathError"}
-    errors |= {"PermissionDeniedError", "SecretNotFoundError", "StoreError", "StoreUnavailableError", "StrongroomError"}
-    others = {"Secret", "SecretsManager", "configure", "invalidate"}
-    assert set(strongroom.__all__) == functions | twins | errors | others
-    assert all(getattr(strongroom, name) is not None for name in strongroom.__all__)
-    assert set(strongroom.__all__) <= set(dir(strongroom))
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = strongroom.nothing
+def test_closing_the_default_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed, and the next call creates another; closing none is harmless."""
+    monkeypatch.setenv("JWT_SECRET_KEY", "from the environment")
+    outer = strongroom.set_default_manager(None)
+    try:
+        strongroom.close()
+        for close in (strongroom.close, lambda: asyncio.run(strongroom.aclose())):
+            assert strongroom.get_jwt_secret() == "from the environment"
+            closed = secrets_manager._default
+            assert closed is not None
+            close()
+            with pytest.raises(StoreError, match="closed"):
+                closed.get_jwt_secret()
+        assert strongroom.get_jwt_secret() == "from the environment"
+    finally:
+        strongroom.close()
+        strongroom.set_default_manager(outer)
 
 
 # --- making one -------------------------------------------------------------------------------------------------------

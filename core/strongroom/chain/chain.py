@@ -125,7 +125,7 @@ class Chain:
         take: Take | None = None,
         wanted: str = "",
         fresh: bool = False,
-        look: bool = False,
+        allow_dynamic: bool = True,
         blocking: bool = True,
     ) -> Resolution:
         """The first link's answer that counts, by each link's policy.
@@ -136,19 +136,19 @@ class Chain:
             take: wants something else of the secret, such as a URL made of its parts.
             wanted: what `take` wants, in words, for messages.
             fresh: ask the stores, whatever the caches hold.
-            look: do not ask a store in which a read makes a secret.
+            allow_dynamic: False queries no store that creates a credential on every read.
             blocking: False raises `link.WouldBlockError` where only I/O could answer.
 
         Raises:
             SecretNotFoundError: every link answered, and none has it.
             StoreUnavailableError: no link has it, and one could not answer: whether it exists is unknown.
             PermissionDeniedError, AuthenticationError: a link denied it, and its policy does not go on.
-            UnsupportedOperationError: `look`, and a store that makes secrets is the one that would have to answer.
+            UnsupportedOperationError: `allow_dynamic` is False, and a store that creates secrets would have to answer.
         """
         path = check_path(path)
         key = None if key is None else check_key(key, path)
         with time_limit(self._timeout):
-            how = Wanted.of(key, take, wanted, fresh=fresh, look=look, blocking=blocking)
+            how = Wanted.of(key, take, wanted, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
             return self._conclude(path, key, self._asked(path, key, how))
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
@@ -163,7 +163,7 @@ class Chain:
 
         path = check_path(path)
         key = None if key is None else check_key(key, path)
-        how = Wanted.of(key, fresh=True, look=True)
+        how = Wanted.of(key, fresh=True, allow_dynamic=False)
         asked = [(link, ask(link, path, key, how)) for link in self._links if link.covers(path)]
         answers = tuple(
             LinkAnswer(outcome.attempt, reading.version, reading.created, found=True, value=outcome.value)
@@ -228,7 +228,7 @@ class Chain:
         raise failure
 
     def resolve_many(
-        self, paths: Iterable[str], *, fresh: bool = False, look: bool = False
+        self, paths: Iterable[str], *, fresh: bool = False, allow_dynamic: bool = True
     ) -> dict[str, Resolution | StrongroomError]:
         """What `resolve` would return or raise for each path. What a link lacks goes to the next one as one batch."""
         outcomes: dict[str, list[tuple[Link, Outcome]]] = {}
@@ -239,7 +239,7 @@ class Chain:
                 outcomes[check_path(path)] = []
             except StrongroomError as error:
                 results[path] = error
-        how = Wanted.of(None, fresh=fresh, look=look)
+        how = Wanted.of(None, fresh=fresh, allow_dynamic=allow_dynamic)
         with time_limit(self._timeout):
             for link in self._links:
                 batch = [path for path, asked in outcomes.items() if link.covers(path) and _goes_on(asked)]

@@ -42,7 +42,7 @@ class Wanted(NamedTuple):
     take: Take
     words: str = ""
     fresh: bool = False
-    look: bool = False
+    allow_dynamic: bool = True
     blocking: bool = True
 
     @classmethod
@@ -53,13 +53,13 @@ class Wanted(NamedTuple):
         words: str = "",
         *,
         fresh: bool = False,
-        look: bool = False,
+        allow_dynamic: bool = True,
         blocking: bool = True,
     ) -> Self:
         """What `take` takes; else the key, or the whole secret where that is None."""
         if take is None:
             take = (lambda data: data) if key is None else (lambda data: data.get(key, MISSING))
-        return cls(take, words or ("" if key is None else f"key {key!r}"), fresh, look, blocking)
+        return cls(take, words or ("" if key is None else f"key {key!r}"), fresh, allow_dynamic, blocking)
 
 
 _FOR_WHOM = "It is made for who uses it: an application that reads it, or a command that `strongroom run` starts"
@@ -83,7 +83,7 @@ class Outcome:
 def ask(link: Link, path: str, key: str | None, wanted: Wanted) -> Outcome:
     """What a read of one link comes to. It raises what is none of `strongroom.errors`, and `link.WouldBlockError`."""
     started = time.monotonic()
-    if wanted.look and makes(link, path, blocking=wanted.blocking):
+    if not wanted.allow_dynamic and makes(link, path, blocking=wanted.blocking):
         return _not_asked(link, path)
     try:
         reading = link.read(path, key, fresh=wanted.fresh, blocking=wanted.blocking)
@@ -104,7 +104,7 @@ def _may_have_it_by_now(link: Link, reading: Reading, wanted: Wanted) -> bool:
 def ask_many(link: Link, paths: Sequence[str], wanted: Wanted) -> Iterator[tuple[str, Outcome]]:
     """`ask` for many paths, as one batch."""
     started = time.monotonic()
-    if wanted.look:
+    if not wanted.allow_dynamic:
         made = [path for path in paths if makes(link, path)]
         yield from ((path, _not_asked(link, path)) for path in made)
         paths = [path for path in paths if path not in set(made)]

@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from strongroom.secrets_manager import SecretsManager
 
 
-def ask(config: Config, *, look: bool = False) -> tuple[Requirement, ...]:
+def ask(config: Config, *, allow_dynamic: bool = True) -> tuple[Requirement, ...]:
     """Every row of `[secrets]`, asked as a new process would ask: nothing is cached, nothing is known to be out.
 
     Args:
         config: the configuration.
-        look: the values are not going to be used, so that no store makes one.
+        allow_dynamic: False queries no store that creates a credential on every read.
 
     Raises:
         ConfigurationError: there are none, or a store of the chain is configured wrongly.
     """
-    with asked(config, look=look) as (answers, _):
+    with asked(config, allow_dynamic=allow_dynamic) as (answers, _):
         return answers
 
 
 @contextmanager
-def asked(config: Config, *, look: bool = False) -> Iterator[tuple[tuple[Requirement, ...], SecretsManager]]:
+def asked(config: Config, *, allow_dynamic: bool = True) -> Iterator[tuple[tuple[Requirement, ...], SecretsManager]]:
     """`ask`, and the manager that answered, which is open while the block runs: so is what its stores made."""
     from strongroom.secrets_manager import SecretsManager
 
     rows = _rows(config)
     with SecretsManager.from_config(config) as secrets:
-        yield resolve(rows, partial(secrets.resolve, look=look)), secrets
+        yield resolve(rows, partial(secrets.resolve, allow_dynamic=allow_dynamic)), secrets
 
 
 def exit_code(answers: Sequence[Requirement]) -> ExitCode:

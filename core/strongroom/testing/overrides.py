@@ -19,7 +19,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import parse_reference
 from strongroom.secret import Secret, Value, check_data, conceal
-from strongroom.secrets_manager import SecretsManager, configure
+from strongroom.secrets_manager import SecretsManager, set_default_manager
 from strongroom.store import SecretStore, remaining
 from strongroom.store.memory import MemoryStore
 
@@ -99,14 +99,14 @@ class override:  # noqa: N801  # it is used as a function, like those of context
         if self._slow:
             stores["slow"] = SlowStore(self._slow)
         manager = _manager(stores)
-        self._blocks.append((manager, configure(manager)))
+        self._blocks.append((manager, set_default_manager(manager)))
         return manager
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         manager, before = self._blocks.pop()
-        configure(before)
+        set_default_manager(before)
         manager.close()
 
 

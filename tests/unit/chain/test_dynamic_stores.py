@@ -106,12 +106,12 @@ def test_looking_makes_nothing() -> None:
     database = Database()
     chain, _ = chain_of(RemoteStore({"a": {"k": "1"}}), database)
     with pytest.raises(UnsupportedOperationError, match="would make") as refused:
-        chain.resolve("database/app", "username", look=True)
+        chain.resolve("database/app", "username", allow_dynamic=False)
     assert [attempt.answer for attempt in refused.value.attempts] == [Answer.NOT_FOUND, Answer.NOT_ASKED]
     explanation = chain.explain("database/app", "username")
     assert [answer.attempt.answer for answer in explanation.answers] == [Answer.NOT_FOUND, Answer.NOT_ASKED]
     assert explanation.served is explanation.error is None
-    outcomes = chain.resolve_many(["database/app", "a"], look=True)
+    outcomes = chain.resolve_many(["database/app", "a"], allow_dynamic=False)
     assert isinstance(outcomes["database/app"], UnsupportedOperationError)
     assert isinstance(outcomes["a"], Resolution)
     assert database.made == 0
@@ -122,16 +122,16 @@ def test_looking_opens_no_store_on_the_event_loop() -> None:
     opened: list[Database] = []
     chain = Chain([Link(LinkConfig("db"), lambda: opened.append(database) or database, CacheConfig())])  # type: ignore[func-returns-value]
     with pytest.raises(WouldBlockError):
-        chain.resolve("database/app", "username", look=True, blocking=False)
+        chain.resolve("database/app", "username", allow_dynamic=False, blocking=False)
     assert not opened
     with SecretsManager(chain=[database]) as manager, pytest.raises(UnsupportedOperationError, match="would make"):
-        asyncio.run(manager.aresolve("database/app", "username", look=True))
+        asyncio.run(manager.aresolve("database/app", "username", allow_dynamic=False))
 
 
 def test_what_a_link_before_it_has_can_be_looked_at() -> None:
     database = Database()
     chain, _ = chain_of(RemoteStore({"database/app": {"username": "static"}}), database)
-    assert chain.resolve("database/app", "username", look=True).value == "static"
+    assert chain.resolve("database/app", "username", allow_dynamic=False).value == "static"
     explanation = chain.explain("database/app", "username")
     assert explanation.served is explanation.answers[0]
     assert explanation.answers[1].attempt.answer is Answer.NOT_ASKED
@@ -142,15 +142,15 @@ def test_looking_stops_where_a_secret_would_be_made() -> None:
     """What a store below has would not be served: it says nothing."""
     chain, _ = chain_of(Database(), RemoteStore({"database/app": {"username": "below"}}))
     with pytest.raises(UnsupportedOperationError):
-        chain.resolve("database/app", "username", look=True)
+        chain.resolve("database/app", "username", allow_dynamic=False)
 
 
 def test_a_path_of_which_it_makes_nothing_is_looked_for_below_it() -> None:
     """It is sure that it has none, and nobody need ask it."""
     database = Database()
     chain, _ = chain_of(database, RemoteStore({"api-keys/mail": {"key": "1"}}))
-    assert chain.resolve("api-keys/mail", "key", look=True).value == "1"
-    outcomes = chain.resolve_many(["api-keys/mail", "database/app"], look=True)
+    assert chain.resolve("api-keys/mail", "key", allow_dynamic=False).value == "1"
+    outcomes = chain.resolve_many(["api-keys/mail", "database/app"], allow_dynamic=False)
     assert isinstance(outcomes["api-keys/mail"], Resolution)
     assert isinstance(outcomes["database/app"], UnsupportedOperationError)
     explanation = chain.explain("api-keys/mail", "key")
@@ -205,7 +205,7 @@ def test_a_row_that_is_made_at_use_is_met_and_not_asked() -> None:
     database = Database()
     manager = SecretsManager(chain=[database])
     rows = {"DB_USER": SecretConfig("database/app", "username")}
-    (row,) = required_secrets.resolve(rows, lambda path, key: manager.resolve(path, key, look=True))
+    (row,) = required_secrets.resolve(rows, lambda path, key: manager.resolve(path, key, allow_dynamic=False))
     assert (row.state, row.met, database.made) == (required_secrets.State.DYNAMIC, True, 0)
     (row,) = required_secrets.resolve(rows, manager.resolve)
     assert (row.state, database.made) == (required_secrets.State.FOUND, 1)

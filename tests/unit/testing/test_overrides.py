@@ -96,13 +96,13 @@ def test_one_override_is_used_again_and_within_itself():
         for manager in (outer, inner):
             with pytest.raises(strongroom.StoreError):
                 manager.get_secret("app")
-    assert strongroom.configure(None) is None
+    assert strongroom.set_default_manager(None) is None
 
 
 def test_blocks_nest_and_restore_even_after_an_error():
     """Each end restores the manager that was there before, and the block's own is closed."""
     outside = strongroom.SecretsManager(chain=[open_memory(secrets={"app": {"key": "outside"}})])
-    before = strongroom.configure(outside)
+    before = strongroom.set_default_manager(outside)
     try:
         with override({"app": {"key": "outer"}}) as outer:
             with suppress(ZeroDivisionError), override({"app": {"key": "inner"}}) as inner:
@@ -114,7 +114,7 @@ def test_blocks_nest_and_restore_even_after_an_error():
             with pytest.raises(strongroom.StoreError):
                 manager.get_secret("app", "key")
     finally:
-        strongroom.configure(before)
+        strongroom.set_default_manager(before)
         outside.close()
 
 
@@ -254,7 +254,7 @@ def test_contents_that_no_store_could_hold_are_refused(contents, error):
 
 APPLICATION_TESTS = """
 import pytest
-from strongroom import SecretNotFoundError, configure, get_secret
+from strongroom import SecretNotFoundError, get_secret, set_default_manager
 from strongroom.testing import Failure
 
 def test_overrides(strongroom_override):
@@ -265,7 +265,7 @@ def test_overrides(strongroom_override):
         get_secret("app", "key")
 
 def test_restores():
-    assert configure(None) is None
+    assert set_default_manager(None) is None
 """
 
 

@@ -46,7 +46,7 @@ def check_command(invocation: Invocation, wait: float, *, as_json: bool) -> None
     Example, in an init container: strongroom check --wait 60s
     """
     config = invocation.load()
-    answers = poll(lambda: secrets_table.ask(config, look=True), wait)
+    answers = poll(lambda: secrets_table.ask(config, allow_dynamic=False), wait)
     unmet = [answer for answer in answers if not answer.met]
     if as_json:
         output.write_document(_described(answers))

@@ -81,7 +81,7 @@ def _lasting(invocation: Invocation) -> tuple[Requirement, ...]:
     """The answers, each of which outlives this process: what a store makes is given back when the store is closed."""
     from strongroom.required_secrets import State
 
-    answers = secrets_table.ask(invocation.load(), look=True)
+    answers = secrets_table.ask(invocation.load(), allow_dynamic=False)
     secrets_table.require(answers, "nothing was exported")
     for answer in answers:
         if answer.state is State.DYNAMIC:

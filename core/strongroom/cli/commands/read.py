@@ -35,7 +35,7 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
     # With a KEY of its own the path is taken as it stands: it may hold a # itself.
     path, key = parse_reference(path) if key is None else (path, key)
     with invocation.open() as secrets:
-        found = secrets.resolve(path, key, look=True)  # what a store makes would end with this command
+        found = secrets.resolve(path, key, allow_dynamic=False)  # its credential would end with this command
     if as_json:
         output.write_document(_described(found))
     elif key is None and not output.is_terminal():

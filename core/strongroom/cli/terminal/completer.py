@@ -205,7 +205,7 @@ def _keys(ctx: click.Context, path: str) -> set[str]:
     with _opened(ctx) as (secrets, config):
         found = {row.key for row in config.secrets.values() if row.path == path}
         with contextlib.suppress(StrongroomError):
-            value = secrets.resolve(path, look=True).value
+            value = secrets.resolve(path, allow_dynamic=False).value
             found |= value.keys() if isinstance(value, Mapping) else set()
         return found
 
