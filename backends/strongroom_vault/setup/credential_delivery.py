@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from strongroom.cli.api import private_file
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.secret import SensitiveStr
 from strongroom_vault.session.session import Session
 from strongroom_vault.setup import credential, env_file
 from strongroom_vault.setup.env_file import ADDRESS, TOKEN
-from strongroom_vault.setup.private_file import PrivateFile, check_folder
 from strongroom_vault.setup.steps import Role, State, Step, target
 
 _MOST = 1 << 20
@@ -57,13 +58,13 @@ class TokenDelivery:
         """Makes the token when the file can be written, and writes it; one that could not be written is revoked."""
         if self.file is None:
             return credential.issue_token(session, self.policies, self.period), "made a token"
-        with PrivateFile(self.file, "--env-file") as place:
+        with _replacement(self.file, "--env-file") as commit:
             text = _text(self.file)
             env_file.values(text, str(self.file))
             token = credential.issue_token(session, self.policies, self.period)
             failure: StrongroomError | None = None
             try:
-                narrowed = place.put(env_file.with_values(text, {**self.environment, TOKEN: token}, str(self.file)))
+                narrowed = commit(env_file.with_values(text, {**self.environment, TOKEN: token}, str(self.file)))
             except StrongroomError as error:
                 failure, narrowed = error, False
             if failure is not None:
@@ -113,7 +114,7 @@ def token_delivery(
                 has = ", ".join(sorted(kept.policies)) or "policies that it may not tell"
                 step = Step(what, State.DIFFERS, f"the file has one that is good, with {has}", rights=rights)
     if file and step.pending:
-        check_folder(file, "--env-file")
+        _check_folder(file, "--env-file")
     return TokenDelivery(policies, period, environment, file, step)
 
 
@@ -138,11 +139,11 @@ class SecretIdDelivery:
         kind = "a wrapped secret_id" if self.wrap_ttl else "a secret_id"
         if self.file is None:
             return credential.issue_secret_id(session, self.role, self.wrap_ttl), f"made {kind}"
-        with PrivateFile(self.file, "--secret-id-file") as place:
+        with _replacement(self.file, "--secret-id-file") as commit:
             made = credential.issue_secret_id(session, self.role, self.wrap_ttl)
             failure: StrongroomError | None = None
             try:
-                place.put(SensitiveStr(f"{made}\n"))
+                commit(SensitiveStr(f"{made}\n"))
             except StrongroomError as error:
                 failure = error
             if failure is not None:
@@ -165,7 +166,7 @@ def secret_id_delivery(file: Path | None, *, role: Role, wrap_ttl: str | None, s
     what = f"secret_id in {file}" if file else "secret_id"
     step = Step(what, State.THERE) if there else Step(what, State.MISSING, rights=rights)
     if file and step.pending:
-        check_folder(file, "--secret-id-file")
+        _check_folder(file, "--secret-id-file")
     return SecretIdDelivery(role, wrap_ttl, file, step)
 
 
@@ -189,3 +190,43 @@ def _text(file: Path) -> SensitiveStr:
     if fault:
         raise ConfigurationError(f"{file}: {fault}")
     return text
+
+
+@contextmanager
+def _replacement(file: Path, option: str) -> Iterator[Callable[[str], bool]]:
+    """Prepare to replace a private file; yield the function that does, and returns True if others had access before.
+
+    Raises:
+        ConfigurationError: it cannot be replaced: when the block is entered if possible, otherwise by the function.
+    """
+
+    def commit(text: str) -> bool:
+        try:
+            replacement.commit(text.encode())
+        except OSError as error:
+            fault = error.strerror or "it cannot be written"
+        else:
+            return replacement.widened
+        raise ConfigurationError(f"{option} {file}: {fault}")
+
+    fault = ""
+    with ExitStack() as stack:
+        try:
+            replacement = stack.enter_context(private_file.prepare(file))
+        except OSError as error:
+            fault = error.strerror or "it cannot be written"
+        if fault:
+            raise ConfigurationError(f"{option} {file}: {fault}")
+        yield commit
+
+
+def _check_folder(file: Path, option: str) -> None:
+    """Check that a file can be created beside this one.
+
+    Raises:
+        ConfigurationError: its folder does not exist, or cannot be written to.
+    """
+    folder = Path(os.path.realpath(file)).parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        fault = "cannot be written to" if folder.is_dir() else "does not exist"
+        raise ConfigurationError(f"{option} {file}: its folder {fault}")

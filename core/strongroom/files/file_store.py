@@ -19,8 +19,8 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.files.age import Encryption, is_encrypted
-from strongroom.files.atomic_file import FolderLock, LinkError, locked
 from strongroom.files.codec import Codec
+from strongroom.files.private_file import FolderLock, SymbolicLinkError, lock_folder
 from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data
 from strongroom.store import Health, Items, remaining
 
@@ -206,11 +206,11 @@ class FileStore:
         """Replaces the file by what it holds after the change."""
         failure: StoreError | None = None
         try:
-            with self._lock, locked(self._file.parent, remaining()) as folder:
+            with self._lock, lock_folder(self._file.parent, remaining()) as folder:
                 self._replace(path, folder, change)
         except TimeoutError as error:
             failure = StoreUnavailableError(path, f"{self._file}: {error.strerror}", hint="Try again")
-        except LinkError:
+        except SymbolicLinkError:
             failure = StoreError(path, f"{self._file} is a symbolic link", hint="Name the file that it leads to")
         except PermissionError:
             failure = PermissionDeniedError(

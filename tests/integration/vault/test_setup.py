@@ -1,6 +1,7 @@
 """`strongroom vault setup`, on a real server: what it makes, what it leaves alone, and what it says."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -16,10 +17,10 @@ import strongroom_vault
 from command_line import Caller
 from strongroom import SecretsManager
 from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreError
+from strongroom.files.private_file import Replacement
 from strongroom_vault.http.sender import Ask
 from strongroom_vault.plugin import open_session, open_vault
 from strongroom_vault.setup import env_file, structure
-from strongroom_vault.setup.private_file import PrivateFile
 from strongroom_vault.setup.runner import apply
 from strongroom_vault.setup.steps import Found, Role, State, Step, Wanted, plan
 from strongroom_vault.testing import TestVault
@@ -284,7 +285,7 @@ def test_a_folder_that_is_not_there_is_found_before_anything_is_made(server, set
     with unchanged(server):
         done = setup(*arguments, "no/such/file")
     assert done.code == 7
-    assert f"{arguments[-1]} no/such/file: its folder is not there" in done.err
+    assert f"{arguments[-1]} no/such/file: its folder does not exist" in done.err
 
 
 def test_comments_and_the_lack_of_scan_are_no_difference(server, setup):
@@ -455,10 +456,10 @@ def test_a_good_token_of_somebody_else_is_replaced_by_a_yes_alone(server, setup)
 def test_a_token_that_could_not_be_written_is_revoked(server, setup, monkeypatch):
     """Nobody has it, and it would live on."""
 
-    def fail(self, text):
-        raise ConfigurationError("--env-file .env: No space left on device")
+    def fail(self, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(PrivateFile, "put", fail)
+    monkeypatch.setattr(Replacement, "commit", fail)
     before = server.call("LIST", "auth/token/accessors")["data"]["keys"]
     done = setup("--env-file", ".env")
     assert done.code == 7
@@ -472,11 +473,11 @@ def test_a_secret_id_that_could_not_be_written_is_destroyed(server, setup, monke
     assert setup("--approle", "myapp").code == 0
     made = []
 
-    def fail(self, text):
-        made.append(str(text).strip())
-        raise ConfigurationError("--secret-id-file f: No space left on device")
+    def fail(self, content):
+        made.append(content.decode().strip())
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(PrivateFile, "put", fail)
+    monkeypatch.setattr(Replacement, "commit", fail)
     done = setup("--approle", "myapp", "--secret-id-file", "f", "--wrap-ttl", wrapping)
     assert done.code == 7
     assert made[0] not in done.out + done.err

@@ -28,7 +28,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.files import atomic_file, file_store
+from strongroom.files import file_store, private_file
 from strongroom.files.file_store import FileStore
 from strongroom.files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
 from strongroom.migrate.endpoints import ends
@@ -225,7 +225,11 @@ def test_processes_lose_no_write(file):
 def test_a_writer_that_never_ends_is_waited_for_no_longer_than_the_call_may_take(file):
     """And that is an outage: the next try may succeed."""
     front = opened(file)
-    with atomic_file.locked(file.parent, 1), time_limit(0.1), pytest.raises(StoreUnavailableError, match="Try again"):
+    with (
+        private_file.lock_folder(file.parent, 1),
+        time_limit(0.1),
+        pytest.raises(StoreUnavailableError, match="Try again"),
+    ):
         front.write("a", {"k": "v"})
     front.write("a", {"k": "v"})
 
@@ -270,8 +274,10 @@ def test_a_file_that_stays_is_parsed_once(file, monkeypatch):
 def test_many_writes_are_one(file, monkeypatch):
     """One item that the format cannot hold keeps none of the others from being written."""
     replaced = []
-    replace = atomic_file.FolderLock.replace
-    monkeypatch.setattr(atomic_file.FolderLock, "replace", lambda *arguments: replaced.append(1) or replace(*arguments))
+    replace = private_file.FolderLock.replace
+    monkeypatch.setattr(
+        private_file.FolderLock, "replace", lambda *arguments: replaced.append(1) or replace(*arguments)
+    )
     items = [(f"a/{number}", {"k": str(number)}) for number in range(500)]
     outcomes = dict(opened(file).write_many([*items, ("bad", {"k": 10**5000})]))
     assert isinstance(outcomes.pop("bad"), InvalidDataError)

@@ -15,7 +15,6 @@ from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.digests import Digester, Remembered
 from strongroom.migrate.ledger.journal import Entry, Journal, was_undone
-from strongroom.migrate.ledger.private_files import private_folder, random_key
 
 ENTRY = Entry(b"d" * 32, b"b" * 32, 3, 17)
 
@@ -229,30 +228,3 @@ def test_without_its_key_a_backup_is_gone_and_no_new_key_is_made(backup, tmp_pat
     with pytest.raises(MigrationError, match="its key is gone"):
         again.get(place, "a")
     assert not (tmp_path / "backup.key").exists()
-
-
-# --- private files ----------------------------------------------------------------------------------------------------
-
-
-def test_a_folder_that_others_can_look_into_is_refused(tmp_path):
-    folder = tmp_path / "open"
-    folder.mkdir(mode=0o755)
-    with pytest.raises(MigrationError, match="chmod 700"):
-        private_folder(folder)
-    link = tmp_path / "link"
-    link.symlink_to(tmp_path)
-    with pytest.raises(MigrationError, match="no folder of this user"):
-        private_folder(link)
-
-
-def test_a_key_is_made_once_and_a_link_is_not_followed(tmp_path):
-    key = random_key(tmp_path / "key")
-    assert len(key) == 32
-    assert random_key(tmp_path / "key") == key
-    (tmp_path / "link").symlink_to(tmp_path / "key")
-    with pytest.raises(MigrationError):
-        random_key(tmp_path / "link")
-    (tmp_path / "short").write_bytes(b"x")
-    with pytest.raises(MigrationError, match="no key"):
-        random_key(tmp_path / "short")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "link", "short"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import MigrationError, shown
-from strongroom.migrate.ledger.private_files import open_private, random_key
+from strongroom.files import private_file
 from strongroom.secret import SensitiveDict, Value
 
 if TYPE_CHECKING:
@@ -122,9 +122,9 @@ class Backup:
             if not flags and not self._key_file.exists():
                 fault = "its key is gone"
             else:
-                self._cipher = AESGCM(random_key(self._key_file))
                 try:
-                    self._descriptor = open_private(self._file, os.O_RDWR | os.O_APPEND | flags)
+                    self._cipher = AESGCM(private_file.read_or_create_key(self._key_file))
+                    self._descriptor = private_file.open_file(self._file, os.O_RDWR | os.O_APPEND | flags)
                 except OSError as error:
                     fault = error.strerror or "it cannot be opened"
             if fault or self._cipher is None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from strongroom.migrate.ledger.private_files import open_private
+from strongroom.files import private_file
 from strongroom.secret import Value
 
 SIZE = 32
@@ -77,7 +77,7 @@ class Remembered:
     """
 
     def __init__(self, file: Path) -> None:
-        self._descriptor = open_private(file, os.O_RDWR | os.O_CREAT)
+        self._descriptor = private_file.open_file(file, os.O_RDWR | os.O_CREAT)
 
     def close(self) -> None:
         """Closes the file."""

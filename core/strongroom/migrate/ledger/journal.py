@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from strongroom.errors import MigrationError
-from strongroom.migrate.ledger.private_files import open_private, private_lines, sync_folder
+from strongroom.files import private_file
 from strongroom.secret import Version
 
 FORMAT = "strongroom-migration-journal"
@@ -87,7 +87,7 @@ class Journal:
         self._broken = False
         self.entries: dict[int, Entry] = {}
         try:
-            self._descriptor = open_private(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+            self._descriptor = private_file.open_file(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             fault = error.strerror or "it cannot be opened"
         else:
@@ -179,7 +179,7 @@ class Journal:
         os.ftruncate(self._descriptor, size)
         self.sync()
         if size == 0:
-            sync_folder(self._file.parent)
+            private_file.sync_folder(self._file.parent)
 
     def _take(self, line: bytes, number: int, run: str) -> None:
         """Takes a line in."""
@@ -226,7 +226,7 @@ def has_written(file: Path) -> bool:
     """Whether the run with this journal wrote something, undone or not, or may have."""
     begun: set[int] = set()
     try:
-        with private_lines(file) as lines:
+        with private_file.open_lines(file) as lines:
             for line in islice(lines, 1, None):
                 said = json.loads(line)
                 index, kind = said["i"], said["t"]
@@ -246,7 +246,7 @@ def has_written(file: Path) -> bool:
 
 def steps_in(file: Path) -> Iterator[tuple[str, int]]:
     """The kind of each line of a journal, and the item that it is about."""
-    with suppress(OSError, ValueError, KeyError, TypeError), private_lines(file) as lines:
+    with suppress(OSError, ValueError, KeyError, TypeError), private_file.open_lines(file) as lines:
         for line in islice(lines, 1, None):
             said = json.loads(line)
             yield said["t"], said["i"]

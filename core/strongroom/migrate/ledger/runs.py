@@ -26,17 +26,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from strongroom.errors import MigrationError, shown
+from strongroom.files import private_file
 from strongroom.migrate.endpoints.places import Places
 from strongroom.migrate.ledger.digests import Digester, Remembered
 from strongroom.migrate.ledger.journal import Journal, has_written, steps_in, was_undone
-from strongroom.migrate.ledger.private_files import (
-    private_folder,
-    private_lines,
-    random_key,
-    read_private,
-    sync_folder,
-    write_private,
-)
 from strongroom.migrate.plans.document import parse_lines, plan_lines
 from strongroom.migrate.plans.plan import Plan
 
@@ -94,15 +87,20 @@ class Home:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self.folder = private_folder(folder or default_home())
+        self.folder = _private_folder(folder or default_home())
 
     def digester(self) -> Digester:
         """What makes the digests."""
-        return Digester(random_key(self.folder / "key"))
+        file = self.folder / "key"
+        try:
+            return Digester(private_file.read_or_create_key(file))
+        except OSError as error:
+            fault = error.strerror or "it cannot be read"
+        raise MigrationError(f"{file}: {fault}; nothing was written")
 
     def remembered(self, plan_id: str, *, new: bool) -> Remembered | None:
         """What the secrets of a plan were; None where the plan was made elsewhere, or nothing can be kept."""
-        file = private_folder(self.folder / "plans") / plan_id
+        file = _private_folder(self.folder / "plans") / plan_id
         try:
             return Remembered(file) if new or file.exists() else None
         except OSError:
@@ -117,7 +115,7 @@ class Home:
         """
         from filelock import FileLock, Timeout
 
-        lock = FileLock(private_folder(self.folder / "locks") / identity, mode=0o600)
+        lock = FileLock(_private_folder(self.folder / "locks") / identity, mode=0o600)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -139,13 +137,13 @@ class Home:
         """
         now = datetime.now(UTC)
         name = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
-        folder = private_folder(self.folder / name)
+        folder = _private_folder(self.folder / name)
         try:
-            write_private(folder / _PLACES, [json.dumps(places._asdict()).encode()])
+            private_file.create(folder / _PLACES, [json.dumps(places._asdict()).encode()])
             unfinished = folder / f".{_PLAN}"
-            write_private(unfinished, plan_lines(plan))
+            private_file.create(unfinished, plan_lines(plan))
             unfinished.rename(folder / _PLAN)  # what has a plan is a run, so that it has all of it
-            sync_folder(folder)
+            private_file.sync_folder(folder)
         except OSError as error:
             fault = error.strerror or "it cannot be written"
             shutil.rmtree(folder, ignore_errors=True)
@@ -156,7 +154,7 @@ class Home:
     def finish(self, run: Run) -> None:
         """Everything that the run would write is written."""
         with suppress(OSError):  # then `resume` finds nothing to do, and says so
-            write_private(run.folder / _FINISHED, [])
+            private_file.create(run.folder / _FINISHED, [])
 
     def find(self, name: str | None, *, unfinished: bool = False) -> Run:
         """The run of that name; None is the last one, or the last that is not finished.
@@ -191,7 +189,7 @@ class Home:
         """
         file = run.folder / _PLAN
         try:
-            with private_lines(file) as lines:
+            with private_file.open_lines(file) as lines:
                 return parse_lines(lines, str(file))
         except OSError as error:
             fault = error.strerror or "it cannot be read"
@@ -213,7 +211,7 @@ class Home:
     @staticmethod
     def _carries_out(run: Run, plan_id: str) -> bool:
         try:
-            with private_lines(run.folder / _PLAN) as lines:
+            with private_file.open_lines(run.folder / _PLAN) as lines:
                 return bool(json.loads(next(iter(lines)))["id"] == plan_id)
         except (OSError, ValueError, KeyError, TypeError, StopIteration):  # whoever opens it says what is wrong with it
             return False
@@ -226,7 +224,7 @@ class Home:
         """
         file = run.folder / _PLACES
         try:
-            return Places(**json.loads(read_private(file)))
+            return Places(**json.loads(private_file.read(file)))
         except OSError as error:
             fault = error.strerror or "it cannot be read"
         except (ValueError, TypeError):
@@ -245,3 +243,16 @@ class Home:
 def _run(home: Path, name: str) -> Run:
     started = datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
     return Run(name, started, (home / name / _FINISHED).exists(), home / name)
+
+
+def _private_folder(folder: Path) -> Path:
+    """Create or check a folder that no other user has access to.
+
+    Raises:
+        MigrationError: it cannot be used.
+    """
+    try:
+        return private_file.make_folder(folder)
+    except OSError as error:
+        fault = error.strerror or "it cannot be created"
+    raise MigrationError(f"{folder}: {fault}; nothing was written")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from strongroom.bounded_file import read_text
 from strongroom.errors import ConfigurationError
-from strongroom.files.atomic_file import replace
+from strongroom.files import private_file
 from strongroom.migrate.plans.mapping_file import MappingFile, as_json, as_toml, as_toml_tables, parse_json, parse_toml
 
 MAX_SIZE = 1 << 20
@@ -63,7 +63,7 @@ def _is_toml(file: Path) -> bool:
 def _write(file: Path, text: str) -> None:
     fault = ""
     try:
-        replace(file.absolute(), text.encode())
+        private_file.replace(file.absolute(), text.encode())
     except OSError as error:
         fault = error.strerror or "it cannot be written"
     if fault:

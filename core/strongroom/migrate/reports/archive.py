@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.errors import MigrationError
-from strongroom.files.atomic_file import replace
-from strongroom.migrate.ledger.private_files import read_private
+from strongroom.files import private_file
 from strongroom.migrate.ledger.runs import Run
 from strongroom.migrate.reports.report import FORMAT, FORMAT_VERSION, Action, ItemResult, ItemState, Report
 
@@ -18,7 +17,7 @@ from strongroom.migrate.reports.report import FORMAT, FORMAT_VERSION, Action, It
 def keep_report(run: Run, report: Report) -> None:
     """Keeps a report of the run, in the place of the one before of that action. A full disk loses it, and no more."""
     with suppress(OSError):
-        replace(_file(run, report.action), json.dumps(report.to_json(), ensure_ascii=False).encode())
+        private_file.replace(_file(run, report.action), json.dumps(report.to_json(), ensure_ascii=False).encode())
 
 
 def kept_reports(run: Run) -> list[Report]:
@@ -37,7 +36,7 @@ def _file(run: Run, action: Action) -> Path:
 
 def _read(file: Path) -> Report:
     try:
-        document = json.loads(read_private(file))
+        document = json.loads(private_file.read(file))
         if document["format"] == FORMAT and document["version"] == FORMAT_VERSION:
             return _parsed(document)
         fault = "it is no report of this release's format"

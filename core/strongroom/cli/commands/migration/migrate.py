@@ -313,12 +313,12 @@ def _check_replaceable(file: Path) -> None:
 
 
 def _write_plan(file: Path, made: Plan) -> None:
-    from strongroom.files.atomic_file import replace
+    from strongroom.files import private_file
     from strongroom.migrate import dump_plan
 
     fault = ""
     try:
-        replace(file.absolute(), dump_plan(made).encode())
+        private_file.replace(file.absolute(), dump_plan(made).encode())
     except OSError as error:
         fault = error.strerror or type(error).__name__
     if fault:

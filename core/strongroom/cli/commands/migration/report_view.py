@@ -90,12 +90,12 @@ def write_page(file: Path, report: Report) -> None:
     Raises:
         ConfigurationError: it cannot be written.
     """
-    from strongroom.files.atomic_file import replace
+    from strongroom.files import private_file
     from strongroom.migrate import html_report
 
     fault = ""
     try:
-        replace(file.absolute(), html_report(report).encode())
+        private_file.replace(file.absolute(), html_report(report).encode())
     except OSError as error:
         fault = error.strerror or type(error).__name__
     if fault:

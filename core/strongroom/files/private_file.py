@@ -1,0 +1,247 @@
+"""Private files: mode 0600 in folders of mode 0700, replaced whole or not at all, by one writer at a time.
+
+A file is replaced by a synced temporary file beside it that takes its name. A crash leaves the old file or the new one,
+and at most a file `.NAME.….tmp` of mode 0600, which the next writer removes. All functions raise `OSError`, with a
+`strerror` that can be shown.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+KEY_SIZE = 32
+
+_LOCK_INTERVAL = 0.02
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+
+class SymbolicLinkError(OSError):
+    """The file is a symbolic link, which is not written through: somebody else may have chosen where it leads."""
+
+
+# --- replace a file ---------------------------------------------------------------------------------------------------
+
+
+class Replacement:
+    """A temporary file that is about to take the place of another.
+
+    Attributes:
+        widened: the mode of the file that is replaced gives others access; the new file's does not.
+    """
+
+    def __init__(self, folder: int, name: str, before: os.stat_result | None) -> None:
+        self._folder = folder
+        self._name = name
+        self._temporary = f".{name}.{secrets.token_hex(8)}.tmp"
+        self.widened = before is not None and bool(stat.S_IMODE(before.st_mode) & ~FILE_MODE)
+        self._descriptor = os.open(self._temporary, _CREATE | _FLAGS, FILE_MODE, dir_fd=folder)
+        try:
+            os.fchmod(self._descriptor, FILE_MODE if before is None else before.st_mode & FILE_MODE)
+            if before is not None and before.st_uid != os.geteuid():
+                os.fchown(self._descriptor, before.st_uid, before.st_gid)
+        except BaseException:
+            self.discard()
+            raise
+
+    def commit(self, content: bytes) -> os.stat_result:
+        """Write the content and replace the file; return the status of the new one."""
+        with os.fdopen(self._descriptor, "wb", closefd=False) as stream:
+            stream.write(content)
+        os.fsync(self._descriptor)
+        os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        self._temporary = ""
+        after = os.fstat(self._descriptor)
+        os.fsync(self._folder)
+        return after
+
+    def discard(self) -> None:
+        """Remove the temporary file, unless it has taken its place."""
+        if self._temporary:
+            with suppress(OSError):
+                os.unlink(self._temporary, dir_fd=self._folder)
+        os.close(self._descriptor)
+
+
+class FolderLock:
+    """The right to replace files in one folder, for as long as `lock_folder` grants it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._folder = descriptor
+
+    @contextmanager
+    def prepare(self, name: str, *, own_only: bool = False) -> Iterator[Replacement]:
+        """Create the temporary file for a replacement, and remove it at the end if it was not committed.
+
+        The mode of the new file is 0600, or less if the old file's was less. The owner stays.
+
+        Args:
+            name: the file, which need not exist.
+            own_only: refuse a file of another user.
+
+        Raises:
+            SymbolicLinkError: the name is a symbolic link.
+            OSError: the file cannot be replaced, or is not a regular file.
+        """
+        before = self._stat(name)
+        if own_only and before is not None and before.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it belongs to another user")
+        self._remove_leftovers(name)
+        replacement = Replacement(self._folder, name, before)
+        try:
+            yield replacement
+        finally:
+            replacement.discard()
+
+    def replace(self, name: str, content: bytes) -> os.stat_result:
+        """Replace a file at once; see `prepare`. Return the status of the new file."""
+        with self.prepare(name) as replacement:
+            return replacement.commit(content)
+
+    def _stat(self, name: str) -> os.stat_result | None:
+        try:
+            status = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if stat.S_ISLNK(status.st_mode):
+            raise SymbolicLinkError(errno.ELOOP, "it is a symbolic link")
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return status
+
+    def _remove_leftovers(self, name: str) -> None:
+        """Remove the temporary files of killed writers. No live writer has one, since this one holds the lock."""
+        for other in os.listdir(self._folder):  # noqa: PTH208  # a descriptor has no path
+            if other.startswith(f".{name}.") and other.endswith(".tmp"):
+                with suppress(OSError):
+                    os.unlink(other, dir_fd=self._folder)
+
+
+@contextmanager
+def lock_folder(folder: Path, seconds: float) -> Iterator[FolderLock]:
+    """Lock a folder against every other thread and process that locks it in this way.
+
+    Raises:
+        TimeoutError: another writer held the lock for all of these seconds.
+        OSError: the folder does not exist or cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(errno.ETIMEDOUT, "another process is writing in its folder") from None
+                time.sleep(_LOCK_INTERVAL)
+        yield FolderLock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(file: Path, content: bytes, seconds: float = 10.0) -> os.stat_result:
+    """Replace one file; see `FolderLock.prepare`. Wait at most `seconds` for the lock of its folder."""
+    with lock_folder(file.parent, seconds) as folder:
+        return folder.replace(file.name, content)
+
+
+@contextmanager
+def prepare(file: Path, seconds: float = 10.0) -> Iterator[Replacement]:
+    """Prepare to replace a file of this user, following a symbolic link; the folder stays locked meanwhile."""
+    real = Path(os.path.realpath(file))
+    with lock_folder(real.parent, seconds) as folder, folder.prepare(real.name, own_only=True) as replacement:
+        yield replacement
+
+
+# --- files and folders of this user -----------------------------------------------------------------------------------
+
+
+def make_folder(folder: Path) -> Path:
+    """Create the folder with mode 0700 if it does not exist, and check that no other user has access.
+
+    Raises:
+        OSError: it cannot be created, belongs to another user, is a symbolic link, or is accessible to others.
+    """
+    for missing in reversed([folder, *folder.parents]):
+        with suppress(FileExistsError):
+            if not missing.exists():
+                missing.mkdir(FOLDER_MODE)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "it is not a folder of this user")
+    if status.st_mode & 0o077:
+        raise PermissionError(errno.EPERM, "other users have access to it; run chmod 700 on it")
+    return folder
+
+
+def open_file(file: Path, flags: int) -> int:
+    """Open a file without following a symbolic link; return its descriptor. A new file has mode 0600."""
+    return os.open(file, flags | _FLAGS, FILE_MODE)
+
+
+def read(file: Path) -> bytes:
+    """Return the content of a file that is not a symbolic link."""
+    with open_lines(file) as stream:
+        return b"".join(stream)
+
+
+@contextmanager
+def open_lines(file: Path) -> Iterator[Iterable[bytes]]:
+    """Open a file that is not a symbolic link; iterate over its lines."""
+    with os.fdopen(open_file(file, os.O_RDONLY), "rb") as stream:
+        yield stream
+
+
+def create(file: Path, content: Iterable[bytes]) -> None:
+    """Create a file from these pieces. It is on disk when this returns.
+
+    Raises:
+        FileExistsError: it exists already.
+    """
+    with os.fdopen(open_file(file, _CREATE), "wb") as stream:
+        stream.writelines(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_or_create_key(file: Path) -> bytes:
+    """Return the 32 random bytes in a file. The first of several callers creates it.
+
+    Raises:
+        OSError: it cannot be created or read, or has another size.
+    """
+    if not file.exists():
+        temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+        create(temporary, [secrets.token_bytes(KEY_SIZE)])
+        try:
+            with suppress(FileExistsError):  # another process created it first: its key counts
+                os.link(temporary, file)
+        finally:
+            temporary.unlink()
+        sync_folder(file.parent)
+    key = read(file)
+    if len(key) != KEY_SIZE:
+        raise OSError(errno.EINVAL, "it is not a key of 32 bytes")
+    return key
