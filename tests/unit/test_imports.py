@@ -52,25 +52,58 @@ def test_importing_loads_nothing_that_only_the_first_use_needs():
 
 
 def test_a_chain_on_this_machine_loads_no_encryption():
-    """The environment is never cached, so that there is nothing to seal."""
+    """The environment is never cached, so that there is nothing to seal. Its plugin is loaded by stevedore."""
     statement = (
         "import os; os.environ['DATABASE_URL'] = 'x'; from strongroom import SecretsManager; "
         "SecretsManager(chain=['env', 'dotenv']).get_secret('database/connection', 'url')"
     )
-    assert loaded_by(statement) & HEAVY == set()
+    assert loaded_by(statement) & HEAVY == {"stevedore"}
 
 
 def test_a_value_of_the_environment_costs_the_command_line_no_more_than_it_needs():
-    """Half of what `strongroom get` takes is imports: click, and importlib.metadata, which finds the plugins."""
+    """Most of what `strongroom get` takes is imports: click, importlib.metadata, which finds plugins, and stevedore."""
     statement = (
         "import os; os.environ['DB_HOST'] = 'x '; from strongroom.cli.app import run; "
         "run(['get', 'database/connection#host'])"
     )
-    finder = loaded_by("import importlib.metadata")  # from Python 3.13 on, json is one of its own
-    later = (HEAVY | {"asyncio", "difflib", "json", "tomllib"}) - {"click"} - finder
+    later = (HEAVY | {"asyncio", "difflib", "tomllib"}) - {"click"} - loaded_by("import stevedore.driver")
     loaded = loaded_by(statement)
     assert loaded & later == set()
     assert "strongroom_env" in loaded
+
+
+CACHED_READ = """
+from strongroom import Secret, SecretsManager
+class RemoteStore:
+    def read(self, path): return Secret(path=path, data={"url": "x"})
+    def close(self): pass
+manager = SecretsManager(chain=[RemoteStore()])
+manager.get_secret("a", "url"); manager.get_secret("a", "url")
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"exec({CACHED_READ!r})",
+        *(f"from strongroom.cli.app import run; run(['{option}'])" for option in ("--version", "-h")),
+    ],
+    ids=["cached read", "--version", "--help"],
+)
+def test_what_loads_no_store_imports_no_loader(statement):
+    """stevedore and hvac are imported when a plugin is loaded, and when a store is opened."""
+    assert loaded_by(statement) & {"stevedore", "hvac", "requests"} == set()
+
+
+def test_stevedore_leaves_the_user_s_cache_folder_alone(tmp_path, monkeypatch):
+    """Its list of entry points there could be changed by others, or be older than what is installed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    statement = (
+        "import os, stevedore._cache as cache; cache._c._disable_caching = False; os.environ['DB_HOST'] = 'x '; "
+        "from strongroom.cli.app import run; run(['get', 'database/connection#host']); run(['stores'])"
+    )
+    loaded_by(statement)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_importing_loads_no_backend():

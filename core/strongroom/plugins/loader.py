@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from strongroom.bounded_file import read_text
 from strongroom.config import Config, Rank, StoreConfig
@@ -23,6 +23,9 @@ from strongroom.plugins.option_schema import Schema, read_schema
 from strongroom.plugins.resolution import check_written, resolve
 from strongroom.plugins.setting import Setting
 from strongroom.store import SecretStore
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 STORES = "strongroom.stores"
 IMPORTERS = "strongroom.importers"
@@ -135,12 +138,17 @@ def schema(config: Config, store: str, group: str = STORES) -> Schema:
 
 
 def installed() -> list[Plugin]:
-    """The plugins of this environment by name, also those that cannot be used. No SDK is imported for it."""
+    """Return the installed plugins by name, including those that cannot be used. No SDK is imported."""
+    from strongroom.plugins import stevedore_loader
+
+    names = by_name(STORES)
+    loaded = stevedore_loader.load_all(STORES, [points[0] for points in names.values() if len(points) == 1])
     found: list[Plugin] = []
-    for name, points in sorted(by_name(STORES).items()):
+    for name, points in sorted(names.items()):
         distribution = " and ".join(described(point) for point in points)
         try:
-            found.append(Plugin(name, distribution, read_schema(_load(STORES, StoreConfig.bare(name)), name)))
+            point = entry_point(STORES, StoreConfig.bare(name))  # refuses a name that is claimed twice
+            found.append(Plugin(name, distribution, read_schema(_opener(point, loaded[name]), name)))
         except PluginError as error:
             found.append(Plugin(name, distribution, fault=str(error)))
     return found
@@ -213,18 +221,37 @@ def _origin(fault: str, about: StoreConfig, given: Mapping[str, Setting]) -> str
 
 
 def _load(group: str, about: StoreConfig) -> Opener:
-    """The object that the plugin's entry point names."""
+    """Return the object that the plugin's entry point names.
+
+    Raises:
+        PluginError: the plugin is not installed, is claimed by two distributions, or cannot be loaded.
+    """
     point = entry_point(group, about)
-    fault = ""
-    loaded: object = None
     try:
-        loaded = point.load()
-    except ImportError as error:
-        fault = missing(point, error)
-    except Exception as error:  # noqa: BLE001  # a stranger's module runs here
-        fault = f"The plugin {about.plugin} of {described(point)} is broken: loading it raised {type(error).__name__}"
-    if fault:
-        raise PluginError(fault)
-    if not callable(loaded):
-        raise PluginError(f"The plugin {about.plugin} of {described(point)} is broken: {point.value} is not callable")
+        loaded = _loaded(point)
+    except Exception as error:  # noqa: BLE001  # the code of a third party runs here
+        loaded = error
+    return _opener(point, loaded)
+
+
+def _loaded(point: EntryPoint) -> object:
+    if point.group == COMMANDS:
+        return point.load()  # `--help` loads every command for its summary, and does not wait for stevedore
+    from strongroom.plugins import stevedore_loader
+
+    return stevedore_loader.load(point)
+
+
+def _opener(point: EntryPoint, loaded: object) -> Opener:
+    """Return what an entry point named, if it is callable.
+
+    Raises:
+        PluginError: it is not, or it is the error that loading it raised.
+    """
+    if isinstance(loaded, ImportError):
+        raise PluginError(missing(point, loaded))
+    fault = f"loading it raised {type(loaded).__name__}" if isinstance(loaded, BaseException) else ""
+    if fault or not callable(loaded):
+        fault = fault or f"{point.value} is not callable"
+        raise PluginError(f"The plugin {point.name} of {described(point)} is broken: {fault}")
     return loaded

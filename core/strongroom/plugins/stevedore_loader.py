@@ -1,0 +1,50 @@
+"""Loading entry points with stevedore. A module of its own: stevedore is imported when the first plugin is loaded.
+
+Both managers get their entry points from the caller, who has made sure that no two distributions claim one name:
+stevedore would run the modules of both before it sees the conflict. They also keep stevedore away from its own list,
+a cache file in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+
+from stevedore.driver import DriverManager
+from stevedore.extension import ExtensionManager
+
+
+class _Driver(DriverManager[object]):
+    def __init__(self, point: EntryPoint) -> None:
+        self._point = point
+        super().__init__(point.group, point.name)
+
+    def list_entry_points(self) -> list[EntryPoint]:
+        return [self._point]
+
+
+class _Extensions(ExtensionManager[object]):
+    def __init__(self, group: str, points: Sequence[EntryPoint]) -> None:
+        self._points = points
+        self.failures: dict[str, BaseException] = {}
+        super().__init__(group, on_load_failure_callback=self._note)
+
+    def list_entry_points(self) -> list[EntryPoint]:
+        return list(self._points)
+
+    @staticmethod
+    def _note(manager: ExtensionManager[object], point: EntryPoint, error: BaseException) -> None:
+        assert isinstance(manager, _Extensions)  # noqa: S101  # for the type checker
+        manager.failures[point.name] = error
+
+
+def load(point: EntryPoint) -> object:
+    """Return the object that the entry point names; raise what its module raises."""
+    return _Driver(point).driver
+
+
+def load_all(group: str, points: Sequence[EntryPoint]) -> dict[str, object | BaseException]:
+    """Return the object, or the error that loading it raised, of each entry point by its name."""
+    manager = _Extensions(group, points)
+    loaded: dict[str, object | BaseException] = {extension.name: extension.plugin for extension in manager}
+    return loaded | manager.failures
