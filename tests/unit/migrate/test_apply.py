@@ -733,3 +733,69 @@ def test_states_are_counted(stores, home):
         State.CONFLICT: 1,
     }
     assert [item.path for item in made.pending] == ["less", "new"]
+
+
+def _filled(secrets):
+    store = MemoryStore()
+    for path, data in secrets.items():
+        store.write(path, data)
+    return store
+
+
+class Flaky(Bare):
+    """A store whose first `failures` calls of one operation on one secret fail, before or after they take effect."""
+
+    def __init__(self, operation, failures, *, late=False):
+        super().__init__()
+        self.operation, self.failures, self.late = operation, failures, late
+
+    def _call(self, operation, path, *arguments):
+        fails = operation == self.operation and path == "flaky" and self.failures > 0
+        self.failures -= fails
+        if fails and not self.late:
+            raise StoreUnavailableError(path, "HTTP 500")
+        result = getattr(super(), operation)(path, *arguments)
+        if fails:
+            raise StoreUnavailableError(path, "no answer, the change may have been made")
+        return result
+
+    def read(self, path):
+        return self._call("read", path)
+
+    def write(self, path, data):
+        return self._call("write", path, data)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["refused", "answer lost"])
+@pytest.mark.parametrize("operation", ["read", "write"])
+def test_a_transient_failure_of_one_secret_is_retried_within_the_run(operation, late, home):
+    """It is written exactly once, and the report says no more of it than of the others."""
+    target = Flaky(operation, 2, late=late)
+    stores = {"source": _filled({f"p{n}": {"k": n} for n in range(4)} | {"flaky": {"k": 9}}), "target": target}
+    planned = plan("source", "target", stores=stores, home=home)
+    assert planned.count(State.CREATE) == 5
+    report = apply(planned, stores=stores, home=home)
+    assert report.count(ItemState.DONE) == 5
+    assert target.read("flaky").data == {"k": 9}
+    assert undo(stores=stores, home=home).ok
+
+
+def test_a_failure_that_lasts_is_reported_after_a_bounded_number_of_retries(home):
+    """The other secrets are written, and `resume` continues with the failed one."""
+    target = Flaky("write", 10**6)
+    stores = {"source": _filled({f"p{n}": {"k": n} for n in range(4)} | {"flaky": {"k": 9}}), "target": target}
+    planned = plan("source", "target", stores=stores, home=home)
+    report = failed(apply, planned, stores=stores, home=home)
+    assert (report.count(ItemState.DONE), report.count(ItemState.FAILED)) == (4, 1)
+    assert 10**6 - target.failures == 4
+    target.failures = 0
+    assert resume(stores=stores, home=home).ok
+
+
+def test_a_source_that_fails_once_for_a_secret_is_read_again_for_the_plan(home):
+    """A transient failure makes no secret impossible."""
+    source = Flaky("read", 1)
+    source.write("flaky", {"k": 1})
+    source.list_entries = lambda prefix: iter(() if prefix else ("flaky",))
+    planned = plan("source", "target", stores={"source": source, "target": MemoryStore()}, home=home)
+    assert [item.state for item in planned.items] == [State.CREATE]

@@ -26,6 +26,7 @@ from strongroom.migrate import (
     undo,
     verify,
 )
+from strongroom.migrate.execution import parallel
 from strongroom.migrate.execution.copy import Copy
 from strongroom.migrate.ledger.runs import Home
 from strongroom.migrate.plans.labels import Written, after, given_back, kept, record_of, to_write
@@ -84,6 +85,12 @@ class Bare:
 
     def close(self):
         pass
+
+
+@pytest.fixture
+def no_retries(monkeypatch):
+    """A transient failure ends the item, so that `resume` has something to do."""
+    monkeypatch.setattr(parallel, "RETRY_DELAYS", ())
 
 
 @pytest.fixture
@@ -371,6 +378,7 @@ def test_an_importers_labels_go_along(home):
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_retries")
 @pytest.mark.parametrize("fault", ["read", "write"])
 def test_labels_that_cannot_be_written_fail_for_themselves_and_resuming_writes_them_alone(stores, home, fault):
     """The data are not written a second time."""
@@ -426,6 +434,7 @@ def test_labels_that_the_target_does_not_tell_are_planned_as_if_it_had_none(stor
     assert {item.path for item in made.items if item.labels} == {"equal", "less", "new"}
 
 
+@pytest.mark.usefixtures("no_retries")
 def test_what_a_run_that_broke_off_wrote_is_not_taken_for_what_was_there(stores, home, monkeypatch):
     """Its labels were written, and nobody saw it: the record of what was there before is the first one."""
     MemoryStore.write_metadata(stores["t"], "less", {"own": "kept", "owner": "before"})

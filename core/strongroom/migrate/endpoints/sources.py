@@ -14,7 +14,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.migrate.endpoints.selection import Selection
-from strongroom.migrate.execution.parallel import read_each
+from strongroom.migrate.execution.parallel import OutageWatch, read_each
 from strongroom.migrate.plans.labels import own
 from strongroom.migrate.spi import Failure, Importer
 from strongroom.paths import check_path
@@ -81,7 +81,7 @@ class StoreSource:
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
         """Every secret that the selection takes, as it comes."""
         labels: dict[str, Mapping[str, str]] = {}
-        for path, outcome in read_each(self._front, self._taken(selection, labels)):
+        for path, outcome in read_each(self._front, self._taken(selection, labels), OutageWatch()):
             listed = labels.pop(path, None)
             if isinstance(outcome, Secret):
                 yield replace(outcome, metadata={**outcome.metadata, **listed}) if listed else outcome
@@ -90,7 +90,7 @@ class StoreSource:
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
         """Each of these paths as it is now, in any order."""
-        return read_each(self._front, paths)
+        return read_each(self._front, paths, OutageWatch())
 
     def labels(self, secret: Secret) -> dict[str, str]:
         """The secret's labels."""
@@ -158,7 +158,9 @@ class ImporterSource:
     def _items(self) -> Iterator[Secret | Failure]:
         """The importer's items, checked; whatever else it raises is an error of this source."""
         items: Iterator[object] = self._call(lambda: iter(self._importer.items()))
+        watch = OutageWatch()
         while (item := self._call(lambda: next(items, _END))) is not _END:
+            watch.saw(item.error if isinstance(item, Failure) else item)
             if isinstance(item, Secret):
                 yield _checked(item, self.name)
             elif isinstance(item, Failure):

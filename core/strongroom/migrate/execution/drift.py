@@ -80,10 +80,9 @@ def drift(
     paths = iter(sorted(set.union(*listed)))
     watches = OutageWatch(), OutageWatch()
     while batch := list(islice(paths, _BATCH)):
-        ours, theirs = dict(read_each(first, batch)), dict(read_each(second, batch))
+        ours, theirs = (dict(read_each(*each)) for each in zip((first, second), (batch, batch), watches, strict=True))
         for path in batch:
-            for answers, names, watch in zip((ours, theirs), listed, watches, strict=True):
-                watch.saw(answers[path])
+            for answers, names in zip((ours, theirs), listed, strict=True):
                 if path not in names:
                     answers[path] = _absent_where_illegal(answers[path])
         comparison = _Comparison(first, second, history=history)

@@ -32,6 +32,7 @@ class Labeller:
         self._target = target
         self._journal = journal
         self._backup = backup
+        self._recorded: dict[int, int] = {}
 
     def carry(self, source: Source, secrets: Sequence[tuple[int, Secret]]) -> Iterator[tuple[int, StoreError | None]]:
         """Writes the labels of these items, whose data the target has; each with why it lacks them, if it does.
@@ -54,7 +55,9 @@ class Labeller:
         self._journal.sync()
         for index, failure in in_threads(lambda each: (each[0], self._write(*each)), writes):
             if isinstance(failure, PermissionDeniedError):
-                self._journal.label(index, self._earlier(index))
+                entry = self._journal.entries.get(index)
+                self._journal.label(index, None if entry is None else entry.labels)
+                self._recorded.pop(index, None)
             yield index, failure
 
     def _found(self, source: Source, index: int, secret: Secret) -> tuple[dict[str, str], dict[str, str]] | StoreError:
@@ -70,11 +73,12 @@ class Labeller:
         """What a run that broke off wrote already stays in the record: that it found is not what was there before."""
         path, earlier = self._plan.items[index].path, self._earlier(index)
         before = {} if earlier is None else record_of(self._backup.get(earlier, path))
-        self._journal.label(index, self._backup.put(path, kept({**before, **record})))
+        self._recorded[index] = self._backup.put(path, kept({**before, **record}))
+        self._journal.label(index, self._recorded[index])
 
     def _earlier(self, index: int) -> int | None:
         entry = self._journal.entries.get(index)
-        return None if entry is None else entry.labels
+        return self._recorded.get(index, None if entry is None else entry.labels)
 
     def _write(self, index: int, labels: Mapping[str, str]) -> StoreError | None:
         try:

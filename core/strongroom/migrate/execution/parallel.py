@@ -1,24 +1,36 @@
-"""Many calls of one store at a time: by its own bulk operations, else in a few threads. In bounded memory."""
+"""Many calls of one store at a time, through its bulk operations or on a few threads, in bounded memory.
+
+An item that fails because its store was unavailable is tried again before it counts as failed. `OutageWatch` tells such
+an item from a store that is down.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from strongroom.errors import AuthenticationError, StoreError, StoreUnavailableError
+from strongroom.errors import AuthenticationError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Secret, Value, Version
 from strongroom.store.guard import GuardedStore
 
 _THREADS = 8
 OUTAGES = (StoreUnavailableError, AuthenticationError)
-"""What says nothing of a secret: the store does not answer, or does not know us any more."""
+"""Errors that concern the store and not the secret: it is unavailable, or rejects our credentials."""
+
+RETRY_DELAYS = (0.1, 0.4, 1.2)
+"""Seconds before each retry of the items that failed for a transient reason."""
+
+_MOST_RETRIED = 256
+"""How many failed items of one batch are kept for a retry."""
 
 _OUTAGES_IN_A_ROW = 32
-"""After how many answers that are all outages a store is out as a whole: more than are under way at a time."""
+"""How many consecutive outages mean that the store is down. It is more than the calls in flight at a time."""
 
 _I = TypeVar("_I")
+_K = TypeVar("_K")
 _R = TypeVar("_R")
 
 
@@ -34,8 +46,55 @@ class Write(NamedTuple):
     form: Mapping[str, str] | None = None
 
 
-def read_each(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-    """Each path with its secret or its own error, in any order."""
+class Retries(Generic[_K]):
+    """The items of a batch that failed for a transient reason, and the rounds in which they are tried again."""
+
+    def __init__(self) -> None:
+        self.failed: dict[_K, StrongroomError] = {}
+        self._answered = True
+
+    def keep(self, item: _K, outcome: object) -> bool:
+        """Return True if the outcome is transient, in which case the item is kept for the next round."""
+        if isinstance(outcome, StoreUnavailableError) and (item in self.failed or len(self.failed) < _MOST_RETRIED):
+            self.failed[item] = outcome
+            return True
+        self.failed.pop(item, None)
+        self._answered = True
+        return False
+
+    def rounds(self) -> Iterator[list[_K]]:
+        """Wait, then yield the items to retry. End after a round in which the store answered for none of several."""
+        for delay in RETRY_DELAYS:
+            if not self.failed or (len(self.failed) > 1 and not self._answered):
+                return
+            self._answered = False
+            time.sleep(delay)
+            yield list(self.failed)
+
+
+def read_each(
+    front: GuardedStore, paths: Iterable[str], watch: OutageWatch
+) -> Iterator[tuple[str, Secret | StoreError]]:
+    """Yield each path with its secret or its error, in any order. Transient failures are retried, and come last.
+
+    Raises:
+        StoreUnavailableError, AuthenticationError: the store is down.
+    """
+    retries = Retries[str]()
+    for path, outcome in _read_once(front, paths):
+        watch.saw(outcome)
+        if not retries.keep(path, outcome):
+            yield path, outcome
+    for again in retries.rounds():
+        for path, outcome in _read_once(front, again):
+            if not retries.keep(path, outcome):
+                yield path, outcome
+    for path, error in retries.failed.items():
+        if isinstance(error, StoreError):
+            yield path, error
+
+
+def _read_once(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
     if front.local or "bulk" in front.capabilities:
         return front.read_many(paths)
     return in_threads(lambda path: (path, _outcome(lambda: front.read(path))), paths)

@@ -132,13 +132,11 @@ class _Deleter:
     def _safe(self, indices: list[int]) -> dict[int, Secret]:
         """Those that the target has whole, as it has them; the result of every other one is known."""
         items = self._plan.items
-        there = dict(read_each(self._target, [items[index].path for index in indices]))
+        there = dict(read_each(self._target, [items[index].path for index in indices], self._watch))
         here = dict(self._source.read_again([items[index].source_path for index in indices]))
         safe: dict[int, Secret] = {}
         for index in indices:
             mine, its = here[items[index].source_path], there[items[index].path]
-            self._watch.saw(mine)
-            self._watch.saw(its)
             if isinstance(mine, SecretNotFoundError):
                 self._results.put(index, ItemState.SKIPPED, "the source has none any more")
             elif isinstance(mine, StrongroomError):

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.endpoints.sources import Source
 from strongroom.migrate.execution.label_transfer import Labeller
-from strongroom.migrate.execution.parallel import OutageWatch, Write, read_each, write_each
+from strongroom.migrate.execution.parallel import OutageWatch, Retries, Write, read_each, write_each
 from strongroom.migrate.execution.throttle import Rate
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.digests import Digester, Remembered
@@ -101,6 +101,8 @@ class Transfer:
         self._labels = any(item.labels for item in plan.items)
         self._size = rate.at_once(_GROUP if target.checked and not self._labels else _GROUP_UNCHECKED)
         self._begun = {index: entry for index, entry in memory.journal.entries.items() if not entry.done}
+        self._retries = Retries[int]()
+        self._reasons: dict[int, str] = {}
         self._under_way: dict[str, tuple[int, Secret]] = {}
         self._lost: dict[int, bytes] = {}
         self._unlabelled: list[_Held] = []
@@ -115,12 +117,19 @@ class Transfer:
             StoreUnavailableError: a store is out as a whole.
         """
         source = self._source(name)
-        self._write(source, indices, again=False)
-        lost, self._lost = self._lost, {}
-        for index, digest in lost.items():
-            self._bring_back(index, digest)
-        if lost:  # somebody wrote at the same time: what is there now decides, once more
-            self._write(source, list(lost), again=True)
+        try:
+            self._write(source, indices, again=False)
+            lost, self._lost = self._lost, {}
+            for index, digest in lost.items():
+                self._bring_back(index, digest)
+            if lost:  # another writer was faster: its secret decides, once more
+                self._write(source, list(lost), again=True)
+            for failed in self._retries.rounds():
+                self._write(source, failed, again=True)
+        finally:
+            for index, error in self._retries.failed.items():
+                self._results.put(index, ItemState.FAILED, self._reasons.get(index, str(error)), error=error)
+            self._retries = Retries[int]()
         self._memory.journal.sync()
 
     def _write(self, source: Source, indices: Sequence[int], *, again: bool) -> None:
@@ -144,9 +153,9 @@ class Transfer:
                     if not again:
                         self._lost[index] = self._memory.digester.digest(secret.data)
                     else:
-                        self._results.put(index, ItemState.CONFLICT, outcome.reason, error=outcome)
+                        self._settle(index, ItemState.CONFLICT, outcome.reason, error=outcome)
                 elif isinstance(outcome, StrongroomError):
-                    self._results.fail(index, outcome)
+                    self._fail(index, outcome)
                 else:
                     self._held(_Held(index, secret, outcome))
                 watch.saw(outcome)
@@ -162,8 +171,7 @@ class Transfer:
         with suppress(StoreError):  # then the second write says what is the matter
             newest = self._target.versions(path)[-1]
             if newest.deleted:
-                self._begun[index] = Entry(digest, None, None, None)
-                self._memory.journal.intend(index, self._begun[index])
+                self._intend(index, Entry(digest, None, None, None))
                 self._memory.journal.sync()
                 self._target.undelete(path, newest.version)
 
@@ -171,13 +179,11 @@ class Transfer:
         """All that it takes until each write may be sent, in small steps."""
         at = {self._plan.items[index].source_path: index for index in indices}
         group: list[tuple[int, Secret]] = []
-        watch = OutageWatch()
         for path, outcome in source.read_again(list(at)):
             yield None
             index = at.pop(path)
-            watch.saw(outcome)
             if isinstance(outcome, StrongroomError):
-                self._results.fail(index, outcome)
+                self._fail(index, outcome)
                 continue
             group.append((index, outcome))
             if len(group) >= self._size:
@@ -190,7 +196,7 @@ class Transfer:
         for index, secret in group:
             current = there.get(index)
             if isinstance(current, StrongroomError):
-                self._results.fail(index, current)
+                self._fail(index, current)
             else:
                 write = self._decided(index, secret, current)
                 count += write is not None
@@ -209,9 +215,7 @@ class Transfer:
             if again or not self._target.checked or index in self._begun or items[index].state is not State.CREATE
         }
         found: dict[int, Secret | StrongroomError] = {}
-        watch = OutageWatch()
-        for path, outcome in read_each(self._target, list(asked)):
-            watch.saw(outcome)
+        for path, outcome in read_each(self._target, list(asked), OutageWatch()):
             if not isinstance(outcome, SecretNotFoundError):
                 found[asked[path]] = outcome
         return found
@@ -231,7 +235,7 @@ class Transfer:
                 return None
             changed = there != begun.before
         if source_changed(item, secret, same=None if source_digest is None else source_digest == mine):
-            self._results.put(index, ItemState.CONFLICT, SOURCE_CHANGED)
+            self._settle(index, ItemState.CONFLICT, SOURCE_CHANGED)
             return None
         if begun is not None and current is not None and begun.is_half(self._memory.digester.each(current.data)):
             return self._write_again(index, secret, current, begun)
@@ -241,12 +245,12 @@ class Transfer:
         decision = decide(secret, current, self._plan.on_conflict, changed=changed)
         before = None if current is None else current.version
         if decision.do is Do.KEEP and item.labels:
-            self._memory.journal.intend(index, Entry(there or mine, there, before, None))
+            self._intend(index, Entry(there or mine, there, before, None))
             self._held(_Held(index, secret, before))
             return None
         if decision.do is not Do.WRITE:
             state = ItemState.CONFLICT if decision.do is Do.CONFLICT else ItemState.SKIPPED
-            self._results.put(index, state, decision.reason)
+            self._settle(index, state, decision.reason)
             return None
         return self._intended(index, secret, current, decision.data, mine)
 
@@ -261,7 +265,7 @@ class Transfer:
             entry = self._overwriting(path, secret, current, data)
         if self._target.piecewise:
             entry.parts = self._parts({} if current is None else current.data, data)
-        self._memory.journal.intend(index, entry)
+        self._intend(index, entry)
         self._under_way[path] = index, secret
         return Write(path, data, entry.before_version, entry.form or None if current is None else None)
 
@@ -276,7 +280,7 @@ class Transfer:
     def _write_again(self, index: int, secret: Secret, current: Secret, begun: Entry) -> Write:
         """The write of a secret of which some keys are written: what it held before is what it was found to be then."""
         path = self._plan.items[index].path
-        self._memory.journal.intend(index, begun)
+        self._intend(index, begun)
         self._under_way[path] = index, secret
         return Write(path, decide(secret, current, self._plan.on_conflict, changed=False).data, None)
 
@@ -302,12 +306,36 @@ class Transfer:
             elif isinstance(failure, PermissionDeniedError):  # a right of its own, which no migration needs
                 self._done(index, version, f"its labels are not carried: {failure}")
             else:
-                reason = f"its data are written, and its labels are not: {failure}"
-                self._results.put(index, ItemState.FAILED, reason, error=failure)
+                self._fail(index, failure, f"its data are written, and its labels are not: {failure}")
+
+    def _intend(self, index: int, entry: Entry) -> None:
+        """Add the intent to the journal. A retry within the run starts from it, as a resumed run does."""
+        self._memory.journal.intend(index, entry)
+        self._begun[index] = entry
+
+    def _settle(
+        self,
+        index: int,
+        state: ItemState,
+        reason: str = "",
+        *,
+        version: Version | None = None,
+        error: StrongroomError | None = None,
+    ) -> None:
+        self._retries.keep(index, None)
+        self._results.put(index, state, reason, version=version, error=error)
+
+    def _fail(self, index: int, error: StrongroomError, reason: str = "") -> None:
+        """Report the item as failed, unless it is retried first."""
+        if self._retries.keep(index, error):
+            self._reasons[index] = reason or str(error)
+        else:
+            self._results.put(index, ItemState.FAILED, reason or str(error), error=error)
 
     def _done(self, index: int, version: Version | None, reason: str = "") -> None:
+        self._begun.pop(index, None)
         self._memory.journal.done(index, version)
-        self._results.put(index, ItemState.DONE, reason, version=version)
+        self._settle(index, ItemState.DONE, reason, version=version)
 
 
 def _groups(steps: Iterable[_Step]) -> Iterator[list[Write]]:

@@ -129,8 +129,7 @@ class _Undoer:
     def _undo(self, indices: list[int]) -> None:
         at = {self._plan.items[index].path: index for index in indices}
         there: dict[int, Secret | StoreError] = {}
-        for path, outcome in read_each(self._target, list(at)):
-            self._watch.saw(outcome)
+        for path, outcome in read_each(self._target, list(at), self._watch):
             there[at[path]] = outcome
         steps: dict[int, _Step] = {}
         for index in indices:

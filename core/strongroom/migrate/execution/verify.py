@@ -103,10 +103,8 @@ class Verifier:
             StoreUnavailableError: a store is out as a whole.
             StrongroomError: the source as a whole cannot be read.
         """
-        watch = OutageWatch()
-        for path, outcome in read_each(self._target, self._asked(source, indices)):
+        for path, outcome in read_each(self._target, self._asked(source, indices), OutageWatch()):
             if (found := self._waiting.pop(path, None)) is not None:
-                watch.saw(outcome)
                 index, secret = found
                 state, reason = self._verdict(index, secret, outcome)
                 if state is ItemState.DONE and isinstance(secret, Secret) and isinstance(outcome, Secret):

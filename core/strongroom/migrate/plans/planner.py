@@ -185,11 +185,9 @@ class _Planner:
 
     def add(self, source: Source) -> None:
         """Adds the items of one source. Both ends are read as they answer, so that few secrets are held at a time."""
-        watch = OutageWatch()
-        for path, outcome in read_each(self._target, self._asked(source)):
+        for path, outcome in read_each(self._target, self._asked(source), OutageWatch()):
             if (found := self._waiting.pop(path, None)) is None:
                 continue
-            watch.saw(outcome)
             index, secret = found
             if self.items[index].state is not State.IMPOSSIBLE:
                 self.items[index] = self._compared(source, index, secret, outcome)
@@ -209,15 +207,12 @@ class _Planner:
 
     def _asked(self, source: Source) -> Iterator[str]:
         """The paths at the target of what the source has; what cannot be compared becomes an item at once."""
-        watch = OutageWatch()
         for found in source.items(self._selection):
             if isinstance(found, Failure):
-                watch.saw(found.error)
                 state = State.UNMAPPED if found.unmapped else State.IMPOSSIBLE
                 self.items.append(Item(source.name, found.name, "", state, _words(found.error)))
                 self._pace.step()
                 continue
-            watch.saw(found)
             path, index = self._selection.target_path(found.path), len(self.items)
             self.items.append(Item(source.name, found.path, path, State.CREATE, source_version=found.version))
             if (fault := _fault(path)) or (fault := self._claimed(path, index)):
