@@ -16,6 +16,7 @@ from strongroom_vault.auth.cert import Certificate
 from strongroom_vault.auth.methods import check_namespace, read_auth
 from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.nodes import RETRIES, Cluster
 from strongroom_vault.http.rate_limit import RequestRate, seconds
 from strongroom_vault.http.tls import TLSSettings
@@ -168,12 +169,10 @@ def _session(  # noqa: PLR0917  # the options, checked and not
 
 def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
     try:
-        # It stands on hvac, which costs more to load than all of Strongroom.
-        from strongroom_vault.http import hvac_adapter
-
+        api = requests()  # raises ImportError before anything is sent
         if find_version(session) == 2:
-            return VaultKV2(session, hvac_adapter.kv_v2(), prefix)
-        return VaultKV1(session, hvac_adapter.kv_v1(), prefix)
+            return VaultKV2(session, api.kv2, prefix)
+        return VaultKV1(session, api.kv1, prefix)
     except BaseException:
         session.close()
         raise

@@ -10,6 +10,7 @@ from strongroom.store.guard import GuardedStore
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.http.urllib3_driver import Transport
 from strongroom_vault.plugin import open_vault
@@ -60,7 +61,7 @@ class Operation:
 
     def ask_first(self, url):
         """From now on the client asks this node first, as if that had answered last."""
-        cluster = self.session._send._cluster if self.session else ()
+        cluster = self.session._sender._cluster if self.session else ()
         for address in [address for address in cluster if str(address) == url]:
             cluster.answered(address)
 
@@ -227,7 +228,7 @@ class Renew(Operation):
             clock=lambda: now() + self.later,
         )
         self.session._renewer.stop(0)  # it is done by `run`, when that is due and not later
-        assert self.session.request("GET", f"/v1/secret/data/{self.path}").status == 200
+        assert self.session.request(ApiRequest("GET", f"/v1/secret/data/{self.path}")).status == 200
 
     def run(self):
         tokens, renewal = self.session._tokens, self.session._renewal

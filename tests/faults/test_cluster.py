@@ -40,7 +40,7 @@ def recovers(operation, limit=GENEROUS):
 def test_what_was_written_is_read_from_any_node(cluster, open_guarded):
     """500 pairs of a write and a read, each at another node than the one before: none is stale."""
     front = open_guarded()
-    order = front._store._session._send._cluster
+    order = front._store._session._sender._cluster
     stale = 0
     for number in range(500):
         order.answered(order[number % 3])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from strongroom.secret import SensitiveStr
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 
 
@@ -30,27 +30,23 @@ class Grant:
 
 
 class Send(Protocol):
-    """Sends one request of a login: to the cluster, within the deadline, without a token."""
+    """Sends one request of a login to the cluster, within the deadline: `Sender.send`."""
 
     def __call__(
         self,
-        method: str,
-        target: str,
-        content: Mapping[str, Any] | None = None,
+        request: ApiRequest,
         *,
         namespace: str | None = None,
         token: SensitiveStr | None = None,
         idempotent: bool = False,
     ) -> Reply:
-        """The reply, whatever its status.
+        """Return the reply, whatever its status.
 
         Args:
-            method: the HTTP method.
-            target: path and query, percent-encoded, from `/v1/` on.
-            content: what the body's JSON holds.
-            namespace: where the method is mounted; None for where the data is, `""` for the root.
-            token: sent where the request needs one: a wrapping token, to be unwrapped or looked up.
-            idempotent: it may be sent again where it is not known whether it was done.
+            request: what to send.
+            namespace: where the method is mounted; None for the store's namespace, `""` for the root.
+            token: a wrapping token that the request unwraps or looks up.
+            idempotent: the request may be repeated when its outcome is unknown.
         """
         ...
 

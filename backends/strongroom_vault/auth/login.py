@@ -14,6 +14,7 @@ from strongroom.secret import SensitiveStr, protect_data
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, failure, malformed, member
 
@@ -41,7 +42,7 @@ def log_in(
     fields = {name: SensitiveStr(value) for name, value in content.items() if value is not None}
     # A login whose answer was lost has changed nothing but a count of uses. Were it not sent again, to the next node, a
     # process that starts while the first one hangs would never get in.
-    reply = send("POST", target, fields, namespace=namespace, idempotent=True)
+    reply = send(ApiRequest("POST", target, fields), namespace=namespace, idempotent=True)
     if reply.status == 200:
         return _grant(reply, place)
     if reply.status == 404 or (reply.status == 403 and not _is_mounted(send, target, namespace)):
@@ -67,7 +68,7 @@ def _is_mounted(send: Send, target: str, namespace: str | None) -> bool:
 
     A method that is there says that a login cannot be read, and needs no token for that.
     """
-    return send("GET", target, namespace=namespace).status not in {403, 404}
+    return send(ApiRequest("GET", target), namespace=namespace).status not in {403, 404}
 
 
 def _grant(reply: Reply, place: str) -> Grant:

@@ -19,6 +19,7 @@ from strongroom.store import remaining
 from strongroom_vault.auth import Send
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError, VaultUnsureError
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, failure, malformed, member
 
@@ -89,7 +90,7 @@ def unwrap_secret_id(
         secret_id = _unwrapped.get(asked)
         if secret_id is None:
             _check_origin(send, token, mount, role, namespace)
-            secret_id = _secret_id(send("POST", _UNWRAP, {}, namespace=namespace, token=token))
+            secret_id = _secret_id(send(ApiRequest("POST", _UNWRAP, {}), namespace=namespace, token=token))
             _unwrapped.put(asked, secret_id)
     except VaultUnsureError:
         _unwrapped.lost.add(asked)
@@ -108,7 +109,7 @@ def unwrap_secret_id(
 
 def _check_origin(send: Send, token: SensitiveStr, mount: str, role: str | None, namespace: str | None) -> None:
     """Refuses a token that was not made by asking for a secret_id: anybody can wrap anything."""
-    reply = send("POST", _LOOKUP, {"token": token}, namespace=namespace)
+    reply = send(ApiRequest("POST", _LOOKUP, {"token": token}), namespace=namespace)
     _check_spent(reply)
     path = _field(reply, "creation_path")
     if not path:

@@ -12,6 +12,7 @@ from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableEr
 from strongroom.secret import SensitiveDict
 from strongroom.store import time_limit
 from strongroom_vault.dynamic.leases import Credentials
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, malformed, member
 from strongroom_vault.session.lifetime import granted
@@ -54,7 +55,7 @@ class Leasing:
             StoreError: as for every read of Vault's. That it is unavailable may be said of the database too.
         """
         token, began = self._session.held, self._clock()
-        reply = self._session.request("GET", f"/v1/{quote(self._session.mount)}/{quote(place)}")
+        reply = self._session.request(ApiRequest("GET", f"/v1/{quote(self._session.mount)}/{quote(place)}"))
         answer = self._answer(reply, path, place)
         data, lease_id, ttl = member(answer, "data"), answer.get("lease_id"), answer.get("lease_duration")
         if data is None:
@@ -101,7 +102,7 @@ class Leasing:
         began = self._clock()
         try:
             with time_limit(_RENEW_LIMIT):
-                reply = self._session.request("POST", RENEW, {"lease_id": held.lease_id})
+                reply = self._session.request(ApiRequest("POST", RENEW, {"lease_id": held.lease_id}))
         except StrongroomError as error:
             self._failed(path, held, _reason(error))
             return True
@@ -167,7 +168,7 @@ class Leasing:
     def _revoked(self, credentials: Credentials) -> str:
         """Why the lease is not revoked; the empty string where it is."""
         try:
-            reply = self._session.request("POST", REVOKE, {"lease_id": credentials.lease_id})
+            reply = self._session.request(ApiRequest("POST", REVOKE, {"lease_id": credentials.lease_id}))
         except StrongroomError as error:
             return _reason(error)
         if reply.status == 403:

@@ -1,52 +1,100 @@
-"""hvac's API classes as makers of requests: hvac knows the paths and bodies of Vault's API, and we how to send them."""
+"""hvac's API classes as builders of requests: hvac knows the paths and bodies of Vault's API, `Sender` sends them.
+
+Importing this module does not import hvac: the first call of `requests` does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cache, partialmethod
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from hvac.adapters import Adapter  # type: ignore[import-untyped]  # hvac ships no types
-from hvac.api.secrets_engines import KvV1, KvV2  # type: ignore[import-untyped]  # hvac ships no types
 
-from strongroom_vault.http.sender import Ask
+class ApiRequest(NamedTuple):
+    """One request to Vault's API.
 
-
-class AskingAdapter(Adapter):  # type: ignore[misc]  # hvac ships no types
-    """Answers each request of hvac's with what would be asked, and sends nothing.
-
-    hvac's own adapters raise what holds the reply's body, follow redirects with the token, read netrc and proxy
-    variables, and know no total deadline. Nothing of them runs here: not even their constructor, which opens a session.
+    Attributes:
+        method: the HTTP method; LIST is one.
+        target: path and query, percent-encoded, from `/v1/` on.
+        content: the body's JSON object.
+        wrap_ttl: a duration such as `2m`: the reply comes in a response-wrapping token that lives so long.
     """
 
-    def __init__(self) -> None:  # the base class's would make a requests.Session
-        pass
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def get_login_token(self, response: object) -> str:  # noqa: ARG002  # hvac's signature
-        """There is none: logins are not asked for through hvac."""
-        return ""
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002  # hvac's signature; its API classes send none
-        raise_exception: bool = True,  # noqa: ARG002, FBT001, FBT002  # hvac's signature
-        **kwargs: Any,
-    ) -> Ask:
-        """One request of an API class: `url` is the path from `/v1/` on, percent-encoded by hvac, once."""
-        params = kwargs.get("params")
-        return Ask(method.upper(), f"{url}?{urlencode(params)}" if params else url, kwargs.get("json"))
+    method: str
+    target: str
+    content: Mapping[str, Any] | None = None
+    wrap_ttl: str | None = None
 
 
-def kv_v1() -> Any:
-    """The requests of KV version 1, by hvac."""
-    return KvV1(AskingAdapter())
+class RequestAdapter:
+    """The adapter of hvac's API classes: each call returns its request, and nothing is sent.
+
+    hvac's own adapters raise errors that hold the reply's body, follow redirects with the token, read netrc and proxy
+    variables, and have no total deadline.
+
+    Args:
+        keep_nulls: keep the keys of a body whose value is None. hvac sends None for most arguments that were left out.
+    """
+
+    def __init__(self, *, keep_nulls: bool = False) -> None:
+        self._keep_nulls = keep_nulls
+        # hvac's certificate login insists on these two settings. TLS is the driver's.
+        self._kwargs = {"verify": True, "cert": True}
+
+    def request(self, method: str, url: str, **kwargs: Any) -> ApiRequest:
+        """Return the request; `url` is the path from `/v1/` on, percent-encoded by hvac."""
+        params, content = kwargs.get("params"), kwargs.get("json")
+        if content is not None and not self._keep_nulls:
+            content = {key: value for key, value in content.items() if value is not None}
+        # Vault treats PUT as POST. One method for both keeps the rules about repeated requests short.
+        method = "POST" if method == "PUT" else method
+        return ApiRequest(method, f"{url}?{urlencode(params)}" if params else url, content, kwargs.get("wrap_ttl"))
+
+    get = partialmethod(request, "GET")
+    post = partialmethod(request, "POST")
+    put = partialmethod(request, "PUT")
+    delete = partialmethod(request, "DELETE")
+    list = partialmethod(request, "LIST")
+
+    def login(self, url: str, use_token: bool = True, **kwargs: Any) -> ApiRequest:  # noqa: ARG002, FBT001, FBT002  # hvac's signature
+        """Return the request of a login."""
+        return self.request("POST", url, **kwargs)
 
 
-def kv_v2() -> Any:
-    """The requests of KV version 2, by hvac."""
-    return KvV2(AskingAdapter())
+class Requests:
+    """hvac's API classes; each method returns an `ApiRequest`.
+
+    Attributes:
+        kv1: KV version 1.
+        kv2: KV version 2, data and metadata.
+        database: credentials of the database engine.
+        approle: the auth method AppRole, logins and roles.
+        kubernetes: the auth method Kubernetes.
+        jwt: the auth method JWT.
+        cert: the auth method for TLS certificates.
+        token: token lookup, renewal, revocation and creation.
+        system: everything below `sys`: mounts, auth methods, policies, audit, leases, health, capabilities, wrapping.
+    """
+
+    def __init__(self) -> None:
+        # hvac ships no types.
+        from hvac.api import auth_methods, secrets_engines, system_backend  # type: ignore[import-untyped]
+
+        adapter = RequestAdapter()
+        # The body of a KV version 1 write is the secret itself, in which None is a value.
+        self.kv1: Any = secrets_engines.KvV1(RequestAdapter(keep_nulls=True))
+        self.kv2: Any = secrets_engines.KvV2(adapter)
+        self.database: Any = secrets_engines.Database(adapter)
+        self.approle: Any = auth_methods.AppRole(adapter)
+        self.kubernetes: Any = auth_methods.Kubernetes(adapter)
+        self.jwt: Any = auth_methods.JWT(adapter)
+        self.cert: Any = auth_methods.Cert(adapter)
+        self.token: Any = auth_methods.Token(adapter)
+        self.system: Any = system_backend.SystemBackend(adapter)
+
+
+@cache
+def requests() -> Requests:
+    """Return hvac's API classes, made once."""
+    return Requests()

@@ -10,6 +10,7 @@ from typing import Any
 
 from strongroom.errors import StoreError
 from strongroom.store import time_limit
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.responses import document, member
 from strongroom_vault.session.lifetime import (
@@ -42,7 +43,7 @@ class Renewal:
 
     Args:
         tokens: holds it.
-        send: sends the requests.
+        sender: sends the requests.
         verdicts: tells a bad token from one whose policies do not let it renew itself.
         place: mount, namespace and address in words, for warnings.
         clock: seconds that never go back.
@@ -52,7 +53,7 @@ class Renewal:
     def __init__(
         self,
         tokens: Tokens,
-        send: Sender,
+        sender: Sender,
         verdicts: Verdicts,
         place: str,
         *,
@@ -60,7 +61,7 @@ class Renewal:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._tokens = tokens
-        self._send = send
+        self._sender = sender
         self._verdicts = verdicts
         self._place = place
         self._clock = clock
@@ -138,7 +139,7 @@ class Renewal:
 
     def _look_up(self, held: Held) -> None:
         began = self._clock()
-        reply = self._send("GET", LOOKUP, token=held.token)
+        reply = self._sender.send(ApiRequest("GET", LOOKUP), token=held.token)
         if reply.status == 200:
             life = member(document(reply), "data")
             if life is None:
@@ -168,7 +169,7 @@ class Renewal:
 
     def _renew(self, held: Held) -> None:
         lease, began = held.lease, self._clock()
-        reply = self._send("POST", RENEW, {}, token=held.token, idempotent=True)
+        reply = self._sender.send(ApiRequest("POST", RENEW, {}), token=held.token, idempotent=True)
         if reply.status == 200:
             auth = member(document(reply), "auth")
             ttl = None if auth is None else auth.get("lease_duration")

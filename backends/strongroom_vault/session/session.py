@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakSet
 
 from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError
@@ -14,8 +14,9 @@ from strongroom.store import remaining, time_limit
 from strongroom_vault.auth import Auth
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
-from strongroom_vault.http.sender import Ask, Driver, Sender
+from strongroom_vault.http.sender import Driver, Sender
 from strongroom_vault.responses import failure
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.lifetime import now
@@ -65,11 +66,11 @@ class Session:
         self.mount = mount
         self.verified = verified
         self._clock = clock
-        self._send = send = Sender(driver, addresses, namespace)
+        self._sender = sender = Sender(driver, addresses, namespace)
         restraint = restraint_of((auth, tuple(addresses), namespace), clock)
-        self._tokens = Tokens(auth, send, restraint, clock=clock)
-        self._verdicts = Verdicts(send, mount, self.place, clock)
-        self._renewal = Renewal(self._tokens, send, self._verdicts, self.place, clock=clock)
+        self._tokens = Tokens(auth, sender, restraint, clock=clock)
+        self._verdicts = Verdicts(sender, mount, self.place, clock)
+        self._renewal = Renewal(self._tokens, sender, self._verdicts, self.place, clock=clock)
         self._renewer = Background(self._renewal.turn, "vault token")
         self._watched: Held | None = None
         _sessions.add(self)
@@ -80,7 +81,7 @@ class Session:
     @property
     def place(self) -> str:
         """Mount, namespace and address, in words."""
-        return f"mount '{self.mount}' {self._send.where}"
+        return f"mount '{self.mount}' {self._sender.location}"
 
     @property
     def held(self) -> Held | None:
@@ -90,7 +91,7 @@ class Session:
     @property
     def certificates(self) -> Mapping[str, bytes]:
         """Address -> the certificate, in DER form, of each https server that it has connected to."""
-        return self._send.certificates()
+        return self._sender.certificates()
 
     @property
     def seconds_left(self) -> float | None:
@@ -110,7 +111,7 @@ class Session:
             self._renewer.stop(remaining())
             for held in self._tokens.close():
                 self._say_left(held)
-            self._send.close()
+            self._sender.close()
 
     def _say_left(self, held: Held) -> None:
         """Warns of a token that the server refused to revoke, unless it is no good any more."""
@@ -128,59 +129,47 @@ class Session:
 
     def reset(self) -> None:
         """What a fork's child must do first: a connection with two readers hands out another path's secret."""
-        self._send.reset()
+        self._sender.reset()
         self._tokens.reset()
         self._verdicts.unlock()
         self._renewer.reset()
         self._watched = None
 
-    def request(
-        self,
-        method: str,
-        target: str,
-        content: Mapping[str, Any] | None = None,
-        wrap_ttl: str | None = None,
-        *,
-        everywhere: bool = False,
-    ) -> Reply:
-        """The reply to one request, whatever its status.
+    def request(self, request: ApiRequest, *, anonymous: bool = False) -> Reply:
+        """Return the reply to one request, whatever its status.
 
-        A refusal by a token that another has replaced, or that is no longer good where a login may give another, is
-        asked once more with the other.
+        A request that is refused with 403 is sent once more when another token has replaced the refused one, or when
+        the refused one is no longer valid and a login may give another.
 
         Args:
-            method: the HTTP method; LIST is one.
-            target: path and query, percent-encoded, from `/v1/` on.
-            content: what the body's JSON holds.
-            wrap_ttl: as `Ask` has it.
-            everywhere: leave the namespace and the token out, for what the root tells everybody.
+            request: what to send.
+            anonymous: send it to the root namespace and without a token.
 
         Raises:
             StoreError: as `exchange` and the driver do, and as `Auth.login` does.
             ConfigurationError: as `Auth.login` does.
         """
-        if everywhere:
-            return self._send(method, target, content, namespace="")
-        ask = Ask(method, target, content, wrap_ttl)
-        held = self._current(ask)
-        return self._judged(held, ask, self._send(*ask, token=held.token))
+        if anonymous:
+            return self._sender.send(request, namespace="")
+        held = self._current(request)
+        return self._judged(held, request, self._sender.send(request, token=held.token))
 
-    def request_many(self, asks: Iterable[tuple[_K, Ask]]) -> Iterator[tuple[_K, Reply | StoreError]]:
-        """`request` for many at a time: what each comes to, in any order. A few dozen are taken ahead.
+    def request_many(self, requests: Iterable[tuple[_K, ApiRequest]]) -> Iterator[tuple[_K, Reply | StoreError]]:
+        """Yield the result of `request` for each of many, in any order. A few dozen are taken ahead.
 
         Raises:
             StoreUnavailableError: nothing came within `remaining()`.
             StoreError, ConfigurationError: as `Auth.login` does.
         """
 
-        def authorized() -> Iterator[tuple[tuple[_K, Held], Ask, SensitiveStr | None]]:
-            for name, ask in asks:
-                held = self._current(ask)
-                yield (name, held), ask, held.token
+        def authorized() -> Iterator[tuple[tuple[_K, Held], ApiRequest, SensitiveStr | None]]:
+            for name, request in requests:
+                held = self._current(request)
+                yield (name, held), request, held.token
 
-        for ((name, held), ask), outcome in self._send.many(authorized()):
+        for ((name, held), request), outcome in self._sender.send_many(authorized()):
             try:
-                yield name, outcome if isinstance(outcome, StoreError) else self._judged(held, ask, outcome)
+                yield name, outcome if isinstance(outcome, StoreError) else self._judged(held, request, outcome)
             except StoreError as error:
                 yield name, error
 
@@ -206,9 +195,9 @@ class Session:
         # A token that is over is judged as it is: another one's verdict would be no answer.
         return self._verdicts.is_good(self._tokens.held or self._tokens.current(counted=False), refused or "")
 
-    def _current(self, ask: Ask) -> Held:
+    def _current(self, request: ApiRequest) -> Held:
         """The token to send this with."""
-        held = self._tokens.current(counted=spends_a_use(ask.target))
+        held = self._tokens.current(counted=spends_a_use(request.target))
         if held is not self._watched:
             self._watch(held)
         return held
@@ -218,11 +207,11 @@ class Session:
         if self._renewal.has_work(held):
             self._renewer.wake()
 
-    def _judged(self, held: Held, ask: Ask, reply: Reply) -> Reply:
+    def _judged(self, held: Held, request: ApiRequest, reply: Reply) -> Reply:
         """The reply; where the token was refused and there is another, the one that comes with that."""
-        if reply.status == 403 and self._is_replaced(held, ask.target):
-            held = self._current(ask)
-            reply = self._send(*ask, token=held.token)
+        if reply.status == 403 and self._is_replaced(held, request.target):
+            held = self._current(request)
+            reply = self._sender.send(request, token=held.token)
         if reply.status < 300:
             held.proved = True
         return reply

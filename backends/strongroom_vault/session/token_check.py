@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.store import remaining
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.responses import failure
 from strongroom_vault.session.tokens import Held
@@ -42,14 +43,14 @@ class Verdicts:
     is asked about once a second, since the token may have been revoked meanwhile.
 
     Args:
-        send: sends the requests.
+        sender: sends the requests.
         mount: where the engine is mounted.
         place: it in words, for messages.
         clock: seconds that never go back.
     """
 
-    def __init__(self, send: Sender, mount: str, place: str, clock: Callable[[], float]) -> None:
-        self._send = send
+    def __init__(self, sender: Sender, mount: str, place: str, clock: Callable[[], float]) -> None:
+        self._sender = sender
         self._targets = (mount_target(mount), LOOKUP)
         self._place = place
         self._clock = clock
@@ -96,7 +97,7 @@ class Verdicts:
         return now < self._asked + _SPACING or (refused is not None and now < refused + _LASTS)
 
     def _accepts(self, held: Held, target: str) -> bool:
-        reply = self._send("GET", target, token=held.token)
+        reply = self._sender.send(ApiRequest("GET", target), token=held.token)
         if reply.status not in {200, 403}:
             raise failure(reply, None, self._place)
         return reply.status == 200

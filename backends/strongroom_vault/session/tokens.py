@@ -15,6 +15,7 @@ from strongroom.secret import SensitiveStr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.auth import Auth, Grant
 from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.session.lifetime import Lease, granted
 from strongroom_vault.session.login_backoff import Restraint, twin
@@ -64,7 +65,7 @@ class Tokens:
 
     Args:
         auth: how to log in.
-        send: sends the requests of logins.
+        sender: sends the requests of logins.
         restraint: holds back logins while they fail.
         clock: seconds that never go back.
         draw: a random number from 0 to 1.
@@ -73,14 +74,14 @@ class Tokens:
     def __init__(
         self,
         auth: Auth,
-        send: Sender,
+        sender: Sender,
         restraint: Restraint,
         *,
         clock: Callable[[], float],
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._auth = auth
-        self._send = send
+        self._sender = sender
         self._restraint = restraint
         self._clock = clock
         self._draw = draw
@@ -197,7 +198,7 @@ class Tokens:
         failure: StrongroomError | None = None
         began = self._tried = self._clock()
         try:
-            outcome = self._taken(self._auth.login(self._send), began, held)
+            outcome = self._taken(self._auth.login(self._sender.send), began, held)
             self._restraint.succeeded()
         except StrongroomError as error:
             failure = _plain(error)
@@ -271,13 +272,13 @@ class Tokens:
             return True
         try:
             with time_limit(_REVOKE_LIMIT):
-                reply = self._send("POST", REVOKE, {}, token=held.token, idempotent=True)
+                reply = self._sender.send(ApiRequest("POST", REVOKE, {}), token=held.token, idempotent=True)
         except StoreError as error:
-            logger.info("A token %s was not revoked: %s", self._send.where, error.reason)
+            logger.info("A token %s was not revoked: %s", self._sender.location, error.reason)
             return True
         held.ended = reply.status in {200, 204}
         if not held.ended and reply.status != 403:
-            logger.info("A token %s was not revoked: HTTP %s", self._send.where, reply.status)
+            logger.info("A token %s was not revoked: HTTP %s", self._sender.location, reply.status)
         return reply.status != 403
 
 

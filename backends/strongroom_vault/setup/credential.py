@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from strongroom.errors import StoreError
 from strongroom.secret import SensitiveStr
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
-from strongroom_vault.http.sender import Ask
 from strongroom_vault.responses import document, malformed, member
 from strongroom_vault.session.session import Session
 from strongroom_vault.session.token_check import LOOKUP
@@ -46,7 +46,7 @@ def issue_token(session: Session, policies: Collection[str], period: int) -> Sen
         StoreError: the server did not make it.
     """
     content = {"policies": list(policies), "period": f"{period}s", "display_name": "strongroom"}
-    reply = session.request("POST", target(ORPHAN), content)
+    reply = session.request(ApiRequest("POST", target(ORPHAN), content))
     if reply.status == 400:
         raise StoreError(None, f"{session.place} refused to make a token with these policies for so long (HTTP 400)")
     return _field(session, reply, "auth", "client_token")
@@ -58,7 +58,7 @@ def inspect(session: Session) -> Kept:
     Raises:
         StoreError: there was no answer.
     """
-    reply = session.request("GET", LOOKUP)
+    reply = session.request(ApiRequest("GET", LOOKUP))
     if reply.status == 403:
         return Kept(session.token_is_good())
     if reply.status != 200:
@@ -69,7 +69,7 @@ def inspect(session: Session) -> Kept:
 
 def role_id(session: Session, role: Role) -> str:
     """The role_id: which role it is. It proves nothing by itself."""
-    reply = session.request("GET", target(f"{role.path}/role-id"))
+    reply = session.request(ApiRequest("GET", target(f"{role.path}/role-id")))
     return str(_field(session, reply, "data", "role_id"))
 
 
@@ -79,25 +79,25 @@ def issue_secret_id(session: Session, role: Role, wrap_ttl: str | None) -> Sensi
     Raises:
         StoreError: the server did not make it.
     """
-    reply = session.request(*Ask("POST", target(f"{role.path}/secret-id"), {}, wrap_ttl))
+    reply = session.request(ApiRequest("POST", target(f"{role.path}/secret-id"), {}, wrap_ttl))
     return _field(session, reply, "wrap_info", "token") if wrap_ttl else _field(session, reply, "data", "secret_id")
 
 
 def destroy_secret_id(session: Session, role: Role, made: SensitiveStr, *, wrapped: bool) -> None:
     """Ends a secret_id that nobody has got, as far as the token may: `issue_secret_id` has just made it."""
     if wrapped:
-        reply = session.request("POST", target("sys/wrapping/unwrap"), {"token": made})
+        reply = session.request(ApiRequest("POST", target("sys/wrapping/unwrap"), {"token": made}))
         made = _field(session, reply, "data", "secret_id")
-    session.request("POST", target(f"{role.path}/secret-id/destroy"), {"secret_id": made})
+    session.request(ApiRequest("POST", target(f"{role.path}/secret-id/destroy"), {"secret_id": made}))
 
 
 def is_usable(session: Session, role: Role, delivered: SensitiveStr) -> bool:
     """Whether what was delivered is still good: a wrapping token that nobody has opened, or a secret_id of the role."""
-    reply = session.request("POST", target("sys/wrapping/lookup"), {"token": delivered})
+    reply = session.request(ApiRequest("POST", target("sys/wrapping/lookup"), {"token": delivered}))
     made_by = (member(document(reply), "data") or {}).get("creation_path") if reply.status == 200 else None
     if made_by == f"{role.path}/secret-id":
         return True
-    reply = session.request("POST", target(f"{role.path}/secret-id/lookup"), {"secret_id": delivered})
+    reply = session.request(ApiRequest("POST", target(f"{role.path}/secret-id/lookup"), {"secret_id": delivered}))
     return reply.status == 200
 
 

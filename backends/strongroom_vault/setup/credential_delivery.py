@@ -12,6 +12,7 @@ from typing import Protocol
 from strongroom.cli.api import private_file
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.secret import SensitiveStr
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.session.session import Session
 from strongroom_vault.setup import credential, env_file
 from strongroom_vault.setup.env_file import ADDRESS, TOKEN
@@ -70,7 +71,7 @@ class TokenDelivery:
             if failure is not None:
                 # Nobody has it: it would live on for nothing.
                 with suppress(StrongroomError):  # what is told is why the file could not be written
-                    session.request("POST", target("auth/token/revoke"), {"token": token})
+                    session.request(ApiRequest("POST", target("auth/token/revoke"), {"token": token}))
                 raise failure.with_traceback(None)
         others = ", and now only its owner can read it" if narrowed else ""
         return None, f"wrote {', '.join([*self.environment, TOKEN])} to {self.file}{others}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from strongroom.errors import ConfigurationError, PermissionDeniedError
 from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
 from strongroom_vault.session.session import Session
@@ -56,7 +57,7 @@ def check_rights(session: Session, steps: Iterable[Step], denied: Iterable[str],
 
 
 def _lacking(session: Session, rights: Mapping[str, frozenset[str]]) -> dict[str, Iterable[str]]:
-    reply = session.request("POST", target(_CAPABILITIES), {"paths": list(rights)})
+    reply = session.request(ApiRequest("POST", target(_CAPABILITIES), {"paths": list(rights)}))
     if reply.status == 403:
         return {_CAPABILITIES: ("update",)}
     if reply.status != 200:
@@ -106,7 +107,7 @@ class _Look:
         )
 
     def _get(self, path: str) -> Reply:
-        reply = self._session.request("GET", path)
+        reply = self._session.request(ApiRequest("GET", path))
         self._accepted = self._accepted or reply.status != 403
         return reply
 

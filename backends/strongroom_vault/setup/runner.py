@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from strongroom.errors import ConfigurationError, StoreError, StrongroomError
 from strongroom.store import remaining, time_limit
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.session.session import Session
 from strongroom_vault.setup.steps import State, Step, Wanted, target
@@ -45,16 +46,16 @@ def _taken(session: Session, step: Step) -> Reply:
     """The reply to the last of the step's requests that had to be tried."""
     *others, last = step.asks
     for ask in others:
-        reply = session.request(*ask)
+        reply = session.request(ask)
         if reply.status != 400:
             return reply
-    return session.request(*last)
+    return session.request(last)
 
 
 def _await_engine(session: Session, wanted: Wanted) -> None:
     """Returns when a new engine can be used: it first turns itself into version 2, and answers 400 meanwhile."""
     place = target(wanted.below_mount(next(iter(wanted.structure), "strongroom")))
-    while session.request("GET", place).status == 400 and remaining() > _PAUSE:
+    while session.request(ApiRequest("GET", place)).status == 400 and remaining() > _PAUSE:
         time.sleep(_PAUSE)
 
 

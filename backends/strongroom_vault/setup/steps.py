@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
-from strongroom_vault.http.sender import Ask
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.policy.document import same
 
 DESCRIPTION = "description"
@@ -116,7 +116,7 @@ class Step:
     state: State
     detail: str = ""
     lines: tuple[str, ...] = ()
-    asks: tuple[Ask, ...] = field(default=(), repr=False)
+    asks: tuple[ApiRequest, ...] = field(default=(), repr=False)
     rights: Mapping[str, frozenset[str]] = field(default_factory=dict)
     optional: bool = False
     starts: bool = False
@@ -146,7 +146,7 @@ def target(path: str) -> str:
 def _step(what: str, path: str, state: State, content: Mapping[str, Any], rights: set[str], detail: str = "") -> Step:  # noqa: PLR0917  # the parts of one
     if state is State.THERE:
         return Step(what, state)
-    asks = (Ask("POST", target(path), content),)
+    asks = (ApiRequest("POST", target(path), content),)
     return Step(what, state, detail, asks=asks, rights={path: frozenset(rights)})
 
 
@@ -181,7 +181,7 @@ def _policy(name: str, texts: tuple[str, ...], there: str | None) -> Step:
     step = Step(
         what,
         State.MISSING,
-        asks=tuple(Ask("POST", target(path), {"policy": text}) for text in texts),
+        asks=tuple(ApiRequest("POST", target(path), {"policy": text}) for text in texts),
         rights={path: frozenset({"update"})},
     )
     if there is None:

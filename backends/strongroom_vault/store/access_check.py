@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from strongroom.errors import Check, CheckState, PermissionDeniedError, shown
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.responses import document, member
 from strongroom_vault.session.session import Session
 
@@ -24,7 +25,7 @@ def check_policies(session: Session, paths: Sequence[str]) -> tuple[Check, Permi
     Raises:
         StoreError: there was no answer.
     """
-    reply = session.request("POST", _CAPABILITIES, {"paths": list(paths)})
+    reply = session.request(ApiRequest("POST", _CAPABILITIES, {"paths": list(paths)}))
     data = member(document(reply), "data") if reply.status == 200 else None
     if data is None:
         return Check(_NAME, CheckState.OK, "not known: its policies do not let it ask what they allow"), None

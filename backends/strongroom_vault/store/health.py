@@ -21,6 +21,7 @@ from strongroom.errors import (
 from strongroom.store import Health
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.certificate import check_certificates
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.responses import document, malformed, member
 from strongroom_vault.session.session import Session
 from strongroom_vault.session.token_check import LOOKUP
@@ -69,7 +70,7 @@ def health(session: Session, needed: Sequence[str] = (), clock: Callable[[], flo
     server = _look_at_server(session, clock)
     if server.fault is not None:
         return _unwell(server, server.fault)
-    reply = session.request("GET", LOOKUP)
+    reply = session.request(ApiRequest("GET", LOOKUP))
     token = member(document(reply), "data") or {}
     if reply.status != 200 and not session.token_is_good():
         return _unwell(server, VaultAuthenticationError(reason="the token is wrong, expired or revoked"))
@@ -110,7 +111,7 @@ def _unwell(server: _Server, error: StoreError) -> Health:
 
 def _look_at_server(session: Session, clock: Callable[[], float]) -> _Server:
     sent, started = clock(), time.monotonic()
-    reply = session.request("GET", _HEALTH, everywhere=True)
+    reply = session.request(ApiRequest("GET", _HEALTH), anonymous=True)
     latency, received = time.monotonic() - started, clock()
     state = document(reply)
     if reply.status != 200 or state is None or not isinstance(state.get("sealed"), bool):

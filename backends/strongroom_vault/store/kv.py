@@ -12,8 +12,8 @@ from strongroom.errors import SecretNotFoundError, SecretTooLargeError, StoreErr
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Health, Items, needs
 from strongroom_vault.errors import VaultUnsureError
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
-from strongroom_vault.http.sender import Ask
 from strongroom_vault.responses import document, is_absent, malformed, member
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.health import health
@@ -23,7 +23,7 @@ from strongroom_vault.store.payload import checked_name, prepared
 class ListingAPI(Protocol):
     """What is used of hvac's API of either version."""
 
-    def list_secrets(self, path: str, mount_point: str) -> Ask:
+    def list_secrets(self, path: str, mount_point: str) -> ApiRequest:
         """LIST below a path."""
         ...
 
@@ -59,7 +59,7 @@ class VaultKV(ABC):
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """The names directly below `prefix`. A version 2 engine names deleted secrets too: all with metadata."""
-        yield from self._names(self._session.request(*self._list_ask(prefix)), prefix)
+        yield from self._names(self._session.request(self._list_ask(prefix)), prefix)
 
     def walk(self, prefix: str) -> Iterator[str]:
         """The path of every secret below `prefix`: in one request where the server has SCAN and the token may use it.
@@ -102,7 +102,7 @@ class VaultKV(ABC):
         self._session.close()
 
     @abstractmethod
-    def _read_ask(self, path: str, /) -> Ask:
+    def _read_ask(self, path: str, /) -> ApiRequest:
         """What asks for the secret."""
 
     @abstractmethod
@@ -110,7 +110,7 @@ class VaultKV(ABC):
         """The secret in the reply to it."""
 
     @abstractmethod
-    def _write_ask(self, item: Item, /) -> Ask:
+    def _write_ask(self, item: Item, /) -> ApiRequest:
         """What replaces the secret."""
 
     @abstractmethod
@@ -118,12 +118,12 @@ class VaultKV(ABC):
         """The new version that came of it, after whatever more it takes."""
 
     def _many(
-        self, items: Iterable[_I], ask: Callable[[_I], Ask], conclude: Callable[[_I, Reply], _R]
+        self, items: Iterable[_I], ask: Callable[[_I], ApiRequest], conclude: Callable[[_I, Reply], _R]
     ) -> Iterator[tuple[_I, _R | StoreError]]:
         """What comes of each item's request; one that cannot be asked for has its own error and ends nothing."""
         refused: deque[tuple[_I, StoreError]] = deque()
 
-        def asks() -> Iterator[tuple[_I, Ask]]:
+        def asks() -> Iterator[tuple[_I, ApiRequest]]:
             for item in items:
                 try:
                     asked = ask(item)
@@ -143,7 +143,7 @@ class VaultKV(ABC):
 
     def _scanned(self, prefix: str) -> list[str] | None:
         """The path of every secret below `prefix`; None where the server has no SCAN, or grants it not."""
-        reply = self._session.request(*self._list_ask(prefix)._replace(method="SCAN"))
+        reply = self._session.request(self._list_ask(prefix)._replace(method="SCAN"))
         if reply.status in {403, 405}:
             return None
         if reply.status == 200 and not self._content(reply, prefix or None):
@@ -163,7 +163,7 @@ class VaultKV(ABC):
                     else:
                         yield _below(folder, name)
 
-    def _list_ask(self, prefix: str) -> Ask:
+    def _list_ask(self, prefix: str) -> ApiRequest:
         folder = self._full(prefix) if prefix else self._prefix.removesuffix("/")
         return self._listing.list_secrets(path=folder, mount_point=self._session.mount)
 

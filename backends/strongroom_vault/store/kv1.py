@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from strongroom.secret import Secret, Value
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
-from strongroom_vault.http.sender import Ask
 from strongroom_vault.responses import is_absent
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv import Item, ListingAPI, VaultKV
@@ -18,15 +18,17 @@ from strongroom_vault.store.write_reconciliation import Outcome, confirm, same, 
 class KV1API(ListingAPI, Protocol):
     """What is used of hvac's `KvV1`."""
 
-    def read_secret(self, path: str, mount_point: str) -> Ask:
+    def read_secret(self, path: str, mount_point: str) -> ApiRequest:
         """GET the secret."""
         ...
 
-    def create_or_update_secret(self, path: str, secret: Mapping[str, Any], method: str, mount_point: str) -> Ask:
+    def create_or_update_secret(
+        self, path: str, secret: Mapping[str, Any], method: str, mount_point: str
+    ) -> ApiRequest:
         """POST or PUT the secret."""
         ...
 
-    def delete_secret(self, path: str, mount_point: str) -> Ask:
+    def delete_secret(self, path: str, mount_point: str) -> ApiRequest:
         """DELETE the secret."""
         ...
 
@@ -60,15 +62,15 @@ class VaultKV1(VaultKV):
         confirm(send(self._session, ask), path, self._session, lambda: is_absent(self._get(path)))
 
     def _get(self, path: str) -> Reply:
-        return self._session.request(*self._read_ask(path))
+        return self._session.request(self._read_ask(path))
 
-    def _read_ask(self, path: str) -> Ask:
+    def _read_ask(self, path: str) -> ApiRequest:
         return self._api.read_secret(path=self._full(path), mount_point=self._session.mount)
 
     def _secret(self, path: str, reply: Reply) -> Secret:
         return Secret(path, restored(self._content(reply, path)))
 
-    def _write_ask(self, item: Item) -> Ask:
+    def _write_ask(self, item: Item) -> ApiRequest:
         # POST both creates and replaces. Without a method, hvac would read the secret first, to choose one.
         return self._api.create_or_update_secret(
             path=self._full(item.path),

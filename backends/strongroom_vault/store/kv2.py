@@ -11,8 +11,8 @@ from strongroom.errors import ConflictError, InvalidDataError, PermissionDeniedE
 from strongroom.secret import Secret, SensitiveDict, Value, Version
 from strongroom.store import CheckedItems
 from strongroom_vault.errors import VaultUnsureError
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
-from strongroom_vault.http.sender import Ask
 from strongroom_vault.responses import is_absent, malformed, version_gone, version_in
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv import Item
@@ -26,15 +26,17 @@ class KV2API(MetadataAPI, Protocol):
 
     def read_secret_version(
         self, path: str, version: int | None = None, *, mount_point: str, raise_on_deleted_version: bool
-    ) -> Ask:
+    ) -> ApiRequest:
         """GET the secret's data."""
         ...
 
-    def create_or_update_secret(self, path: str, secret: Mapping[str, Any], cas: int | None, mount_point: str) -> Ask:
+    def create_or_update_secret(
+        self, path: str, secret: Mapping[str, Any], cas: int | None, mount_point: str
+    ) -> ApiRequest:
         """POST the secret's data."""
         ...
 
-    def delete_latest_version_of_secret(self, path: str, mount_point: str) -> Ask:
+    def delete_latest_version_of_secret(self, path: str, mount_point: str) -> ApiRequest:
         """DELETE the secret's newest version."""
         ...
 
@@ -119,21 +121,21 @@ class VaultKV2(VaultKV2Metadata):
         return Secret(path, restored(data), version=version, created=created, metadata=labels(metadata))
 
     def _get(self, path: str, version: int | None = None) -> Reply:
-        return self._session.request(*self._read_ask(path, version))
+        return self._session.request(self._read_ask(path, version))
 
-    def _read_ask(self, path: str, version: int | None = None) -> Ask:
+    def _read_ask(self, path: str, version: int | None = None) -> ApiRequest:
         return self._api.read_secret_version(
             path=self._full(path), version=version, mount_point=self._session.mount, raise_on_deleted_version=False
         )
 
-    def _write_ask(self, item: Item) -> Ask:
+    def _write_ask(self, item: Item) -> ApiRequest:
         return self._post_ask(item.path, prepared(item.path, item.data), None)
 
     def _written(self, item: Item, outcome: Outcome) -> int:
         # A mount or a secret may take no write without check-and-set: then it is checked against whatever is there.
         return self._settled(item, outcome, None, lambda _: True)
 
-    def _write_if_ask(self, item: _CheckedItem) -> Ask:
+    def _write_if_ask(self, item: _CheckedItem) -> ApiRequest:
         if item.expected is not None and not isinstance(item.expected, int):
             raise ConflictError(item.path, f"it never had a version {item.expected!r}")
         return self._post_ask(item.path, prepared(item.path, item.data), item.expected or 0)
@@ -155,7 +157,7 @@ class VaultKV2(VaultKV2Metadata):
         )
         return write.settled(outcome, follows, admits)
 
-    def _post_ask(self, path: str, form: SensitiveDict, cas: int | None) -> Ask:
+    def _post_ask(self, path: str, form: SensitiveDict, cas: int | None) -> ApiRequest:
         return self._api.create_or_update_secret(
             path=self._full(path), secret=form, cas=cas, mount_point=self._session.mount
         )

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from strongroom.errors import ConflictError, InvalidDataError, SecretNotFoundError
 from strongroom.secret import Version
 from strongroom.store import VersionInfo
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
-from strongroom_vault.http.sender import Ask
 from strongroom_vault.responses import malformed, member
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv import ListingAPI, VaultKV
@@ -36,19 +36,19 @@ _NEVER = (None, "", "0s")
 class MetadataAPI(ListingAPI, Protocol):
     """What is used of hvac's `KvV2` for this."""
 
-    def read_configuration(self, mount_point: str) -> Ask:
+    def read_configuration(self, mount_point: str) -> ApiRequest:
         """GET the engine's settings."""
         ...
 
-    def read_secret_metadata(self, path: str, mount_point: str) -> Ask:
+    def read_secret_metadata(self, path: str, mount_point: str) -> ApiRequest:
         """GET the secret's metadata."""
         ...
 
-    def undelete_secret_versions(self, path: str, versions: list[int], mount_point: str) -> Ask:
+    def undelete_secret_versions(self, path: str, versions: list[int], mount_point: str) -> ApiRequest:
         """POST what is to be readable again."""
         ...
 
-    def destroy_secret_versions(self, path: str, versions: list[int], mount_point: str) -> Ask:
+    def destroy_secret_versions(self, path: str, versions: list[int], mount_point: str) -> ApiRequest:
         """POST what is to be gone."""
         ...
 
@@ -84,7 +84,7 @@ class VaultKV2Metadata(VaultKV):
         """
         secret = self._get_metadata(path)
         entries = self._entries(secret, path)
-        engine = self._session.request(*self._metadata_api.read_configuration(mount_point=self._session.mount))
+        engine = self._session.request(self._metadata_api.read_configuration(mount_point=self._session.mount))
         settings = [self._content(reply, path) for reply in (secret, engine)]
         due = moment(entries[max(entries)].get("deletion_time")) is not None
         if due or any(each.get("delete_version_after") not in _NEVER for each in settings):
@@ -133,7 +133,7 @@ class VaultKV2Metadata(VaultKV):
             content["metadata_cas"] = revision
         # hvac's `update_metadata` would set `delete_version_after` too, and what is not sent is what stays.
         target = f"/v1/{quote(self._session.mount)}/metadata/{quote(self._full(path))}"
-        outcome = send(self._session, Ask("POST", target, content))
+        outcome = send(self._session, ApiRequest("POST", target, content))
         if isinstance(outcome, Reply) and outcome.status == 400:
             if self._revision(path) != revision:
                 raise ConflictError(path, "its metadata was changed at the same time", hint="Read it again")
@@ -142,7 +142,7 @@ class VaultKV2Metadata(VaultKV):
 
     def _get_metadata(self, path: str) -> Reply:
         ask = self._metadata_api.read_secret_metadata(path=self._full(path), mount_point=self._session.mount)
-        return self._session.request(*ask)
+        return self._session.request(ask)
 
     def _entries(self, reply: Reply, path: str) -> dict[int, Mapping[str, Any]]:
         """What the reply says of each version; metadata alone, which anybody may make, is no secret."""

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, PermissionDeniedError, StrongroomError
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
 from strongroom_vault.session.session import Session
@@ -69,7 +70,7 @@ def _told(session: Session, conclude: Callable[[Reply, Session], _R]) -> _R:
 
 
 def _answer(session: Session) -> Reply:
-    reply = session.request("GET", mount_target(session.mount))
+    reply = session.request(ApiRequest("GET", mount_target(session.mount)))
     if reply.status == 403:
         raise _refusal(session)
     if reply.status != 200:
@@ -100,7 +101,7 @@ def _refusal(session: Session) -> Exception:
     if not session.token_is_good():
         return VaultAuthenticationError(reason=f"{session.place} does not accept the token")
     # A token that may read there is told that nothing is; one that may not is refused here as well.
-    reply = session.request("GET", f"/v1/{quote(session.mount)}/config")
+    reply = session.request(ApiRequest("GET", f"/v1/{quote(session.mount)}/config"))
     if reply.status == 404 and not is_absent(reply):
         return ConfigurationError(f"mount: there is no {session.place}")
     return PermissionDeniedError(

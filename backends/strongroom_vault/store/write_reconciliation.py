@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 from strongroom.errors import ConflictError, StrongroomError
 from strongroom.secret import SensitiveDict
 from strongroom_vault.errors import VaultUnsureError
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.read_after_write import asking_the_active_node
 from strongroom_vault.http.request_policy import Reply, may_be_applied
-from strongroom_vault.http.sender import Ask
 from strongroom_vault.responses import document, is_absent, malformed, member, version_gone, version_in
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.payload import stored_number
@@ -35,10 +35,10 @@ class Newest:
     form: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
-def send(session: Session, ask: Ask) -> Outcome:
+def send(session: Session, ask: ApiRequest) -> Outcome:
     """Sends a change."""
     try:
-        return session.request(*ask)
+        return session.request(ask)
     except VaultUnsureError as doubt:
         return doubt
 
@@ -87,8 +87,8 @@ class Write:
         session: Session,
         path: str,
         form: SensitiveDict,
-        read_ask: Callable[[int | None], Ask],
-        write_ask: Callable[[int | None], Ask],
+        read_ask: Callable[[int | None], ApiRequest],
+        write_ask: Callable[[int | None], ApiRequest],
     ) -> None:
         self._session = session
         self._path = path
@@ -163,7 +163,7 @@ class Write:
         raise doubt or failure
 
     def _read_newest(self) -> Newest:
-        reply = self._session.request(*self._read_ask(None))
+        reply = self._session.request(self._read_ask(None))
         if is_absent(reply):
             return Newest(0, live=False)
         if (gone := version_gone(reply)) is not None:
@@ -194,7 +194,7 @@ class Write:
     def _form_of(self, version: int) -> Mapping[str, Any] | None:
         try:
             with asking_the_active_node():
-                reply = self._session.request(*self._read_ask(version))
+                reply = self._session.request(self._read_ask(version))
                 found = version_in(member(document(reply, parse_int=stored_number), "data"))
         except StrongroomError:
             return None

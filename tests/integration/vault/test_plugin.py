@@ -2,7 +2,6 @@
 
 import builtins
 import ssl
-import sys
 import traceback
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from strongroom.config import discovery
 from strongroom.errors import ConfigurationError, PluginError, StoreUnavailableError
 from strongroom.plugins.option_schema import read_schema
 from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.http import hvac_adapter
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.session.session import Session
 
@@ -46,8 +46,7 @@ def test_missing_sdk_names_the_extra(monkeypatch):
             raise ModuleNotFoundError("No module named 'hvac'", name="hvac")
         return real(name, *rest, **more)
 
-    monkeypatch.delitem(sys.modules, "strongroom_vault.http.hvac_adapter", raising=False)
-    monkeypatch.delattr("strongroom_vault.http.hvac_adapter", raising=False)
+    hvac_adapter.requests.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without_hvac)
     config = discovery.load(vault_url=ADDRESS, vault_token="s.token")
     words = r'^The plugin vault needs hvac, which is not installed: pip install "strongroom\[vault\]"$'

@@ -19,6 +19,7 @@ from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailabl
 from strongroom.store import time_limit
 from strongroom.store.guard import GuardedStore
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.session import renewal
 
@@ -228,7 +229,7 @@ def test_one_login_for_many_threads(openbao, opened):
 
     def read(_):
         barrier.wait(LONG)
-        return session.request("GET", "/v1/secret/data/mine/app").status
+        return session.request(ApiRequest("GET", "/v1/secret/data/mine/app")).status
 
     with ThreadPoolExecutor(32) as pool:
         assert set(pool.map(read, range(32))) == {200}
@@ -258,17 +259,17 @@ def test_token_that_ends_while_a_read_is_on_its_way_is_replaced(openbao, opened,
     role = Role(openbao, token_ttl="2s", token_no_default_policy=True)
     front = opened(role)
     session = front._store._session
-    send = session._send
+    send = session._sender.send
 
-    def late(*arguments, **options):
-        session._send = send  # this one alone
+    def late(request, **options):
+        monkeypatch.setattr(session._sender, "send", send)  # this one alone
         time.sleep(session.seconds_left + 0.3)
-        return send(*arguments, **options)
+        return send(request, **options)
 
     time.sleep(session.seconds_left - 0.4)
     with pytest.raises(PermissionDeniedError):
         front.read("others/app")  # asks about the token, which is good
-    session._send = late
+    monkeypatch.setattr(session._sender, "send", late)
     assert front.read("mine/app").data["k"] == "v"
     assert role.logins == 2
 
@@ -400,7 +401,7 @@ def test_nothing_is_left_after_close(openbao):
     front.close()
     assert not role.accessors
     assert not renewers()
-    assert all(pool.pool is None for pool in store._session._send._driver._pools.values())
+    assert all(pool.pool is None for pool in store._session._sender._driver._pools.values())
     with pytest.raises(StoreError, match="closed"):
         store.read("mine/app")
     assert not renewers()

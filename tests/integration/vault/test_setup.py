@@ -18,7 +18,7 @@ from command_line import Caller
 from strongroom import SecretsManager
 from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.files.private_file import Replacement
-from strongroom_vault.http.sender import Ask
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_session, open_vault
 from strongroom_vault.setup import env_file, structure
 from strongroom_vault.setup.runner import apply
@@ -221,7 +221,9 @@ def test_a_mount_that_is_in_the_way_is_hinted_at(server, setup):
 
 
 def test_a_step_that_no_api_answers_names_its_path(openbao):
-    step = Step("thing", State.MISSING, asks=(Ask("POST", "/v1/sys/none", {}),), rights={"sys/none": frozenset()})
+    step = Step(
+        "thing", State.MISSING, asks=(ApiRequest("POST", "/v1/sys/none", {}),), rights={"sys/none": frozenset()}
+    )
     session = open_session(url=openbao.url, token=openbao.token)
     with contextlib.closing(session), pytest.raises(ConfigurationError, match="has no sys/none, to make the thing"):
         list(apply(session, Wanted("secret"), [step]))

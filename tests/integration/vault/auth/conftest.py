@@ -37,6 +37,9 @@ class RecordedSender(Sender):
         self.sent = self._recorder.sent
         super().__init__(self._recorder, (Address.parse(url),), namespace)
 
+    def __call__(self, request, **options):
+        return self.send(request, **options)
+
 
 @pytest.fixture
 def sender():

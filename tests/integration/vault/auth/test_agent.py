@@ -11,6 +11,7 @@ from strongroom.errors import PermissionDeniedError
 from strongroom_vault.auth.agent import Agent
 from strongroom_vault.auth.token import TokenFile
 from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 
 
@@ -67,9 +68,9 @@ def test_requests_without_a_token_are_the_agents(agent, sender, readable):
     grant = Agent().login(None)
     assert (grant.token, grant.ours, Agent().repeatable) == (None, False, False)
     send = sender(url)
-    reply = send("GET", f"/v1/{readable.mount}/data/app")
+    reply = send(ApiRequest("GET", f"/v1/{readable.mount}/data/app"))
     assert json.loads(reply.body)["data"]["data"] == {"password": "hunter2"}
-    assert send("GET", "/v1/secret/data/app").status == 403
+    assert send(ApiRequest("GET", "/v1/secret/data/app")).status == 403
     assert "X-Vault-Token" not in send.sent[0].headers
 
 

@@ -12,6 +12,7 @@ from strongroom.store import time_limit
 from strongroom_vault.auth import wrapping
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError, VaultUnsureError
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 
 
@@ -145,9 +146,9 @@ def test_wrapped_secret_id_of_another_namespace(sender, openbao, wrap):
     openbao.call("POST", "sys/namespaces/wrapped", {})
     here = sender(openbao.url, namespace="wrapped")
     root = openbao.token
-    here("POST", "/v1/sys/auth/approle", {"type": "approle"}, token=root)
-    here("POST", "/v1/auth/approle/role/app", {}, token=root)
-    found = json.loads(here("GET", "/v1/auth/approle/role/app/role-id", token=root).body)
+    here(ApiRequest("POST", "/v1/sys/auth/approle", {"type": "approle"}), token=root)
+    here(ApiRequest("POST", "/v1/auth/approle/role/app", {}), token=root)
+    found = json.loads(here(ApiRequest("GET", "/v1/auth/approle/role/app/role-id"), token=root).body)
     token = wrap("auth/approle/role/app/secret-id", namespace="wrapped")
     auth = AppRole(role_id=found["data"]["role_id"], wrapping_token=token, namespace="wrapped")
     assert auth.login(sender(openbao.url)).token
@@ -168,7 +169,7 @@ def test_opened_wrapping_token_is_an_alarm(send, approle, wrap, exposed):
     """Somebody else has its secret_id."""
     role = approle()
     token = wrap(f"auth/{role.mount}/role/app/secret-id")
-    stolen = json.loads(send("POST", "/v1/sys/wrapping/unwrap", {}, token=token).body)["data"]["secret_id"]
+    stolen = json.loads(send(ApiRequest("POST", "/v1/sys/wrapping/unwrap", {}), token=token).body)["data"]["secret_id"]
     auth = AppRole(role_id=role.role_id, wrapping_token=token, mount=role.mount)
     with pytest.raises(VaultAuthenticationError, match=r"opened before.*It may have been intercepted") as caught:
         auth.login(send)

@@ -14,6 +14,7 @@ from strongroom_vault.auth.aws import AWS
 from strongroom_vault.auth.jwt import JWT
 from strongroom_vault.auth.kubernetes import Kubernetes
 from strongroom_vault.auth.methods import read_auth
+from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 
 CANARIES = (
@@ -133,7 +134,7 @@ def test_granted_token_is_not_shown(tell, answered):
 def test_file_that_may_not_be_read_is_named_and_asked_for_nothing(tell, answered, monkeypatch):
     """A test that runs as root can read every file: the system's refusal is made up."""
     send = tell(answered(200, {}))
-    send("GET", "/v1/sys/health")
+    send(ApiRequest("GET", "/v1/sys/health"))
 
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
