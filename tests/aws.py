@@ -36,6 +36,14 @@ def found_here(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     for name, text in CREDENTIALS.items():
         monkeypatch.setenv(name.upper(), text)
+    _load_service_models()
+
+
+@functools.cache
+def _load_service_models():
+    """Load what the first client of each service would load within the deadline of the test that opens it."""
+    for service in ("secretsmanager", "ssm", "sts"):
+        boto3.Session().client(service)
 
 
 class Moto:

@@ -170,17 +170,6 @@ def test_the_folder_of_the_user_is_one_too(monkeypatch):
     assert completer.files("~/w") == ["~/web.crt"]
 
 
-def test_paths_and_keys_come_from_the_server(tab, openbao, kv2, monkeypatch):
-    """And what they hold does not."""
-    monkeypatch.setenv("VAULT_ADDR", openbao.url)
-    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
-    monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", kv2)
-    openbao.put("database/connection", {"host": CANARY, "password": CANARY}, mount=kv2)
-    openbao.put("database/pool", {"size": 5}, mount=kv2)
-    assert tab("get", "database/") == ["database/connection", "database/pool"]
-    assert tab("get", "database/connection", "") == ["host", "password"]
-
-
 def test_a_server_that_is_gone_or_silent_costs_a_moment_and_no_word(tab, monkeypatch):
     """What `[secrets]` names is offered all the same."""
     monkeypatch.setenv("VAULT_TOKEN", CANARY)

@@ -1,7 +1,6 @@
 """`strongroom doctor`: how each store of the chain is, the next step, and the exit code."""
 
 import json
-import re
 import subprocess
 import sys
 import threading
@@ -12,13 +11,6 @@ import pytest
 from strongroom import plugins
 from strongroom.errors import AuthenticationError, Check, CheckState, SecretNotFoundError, StoreError
 from strongroom.store import Health
-
-VAULT = """
-chain = ["vault", "env"]
-
-[stores.vault]
-mount = "{mount}"
-"""
 
 
 def configure(text, **replaced):
@@ -32,24 +24,6 @@ def lines(done):
     rows = [line.split("\t") for line in done.out.decode().splitlines()]
     assert {len(row) for row in rows} <= {6}
     return {(store, check): (state, detail, hint) for store, check, state, _, detail, hint in rows}
-
-
-@pytest.fixture
-def server(openbao, kv2, monkeypatch):
-    """The mount of a configuration whose chain is a real OpenBao, then the environment."""
-    configure(VAULT, mount=kv2)
-    monkeypatch.setenv("VAULT_ADDR", openbao.url)
-    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
-    return kv2
-
-
-@pytest.fixture
-def own_server(own_openbao, monkeypatch):
-    """The same, with a server of the test's own."""
-    configure(VAULT, mount="secret")
-    monkeypatch.setenv("VAULT_ADDR", own_openbao.url)
-    monkeypatch.setenv("VAULT_TOKEN", own_openbao.token)
-    return own_openbao
 
 
 # --- stores on this machine -------------------------------------------------------------------------------------------
@@ -226,124 +200,7 @@ def test_json_has_a_version_and_an_object_for_each_store(command, strangers):
     }  # fmt: skip
 
 
-# --- a real server ----------------------------------------------------------------------------------------------------
-
-
-def test_a_server_that_is_well(command, openbao, server):
-    """Reachable, unsealed, authenticated; where it is, and never the token."""
-    done = command("--verbose", "doctor")
-    assert done.code == 0
-    found = lines(done)
-    assert found["vault", ""] == ("well", f"{openbao.url}, mount {server}", "")
-    for name in ("reachable", "clock", "unsealed", "authenticated", "token life"):
-        assert found["vault", name][0] == "ok"
-    assert found["vault", "token rights"][0] == "warning"
-    assert found["env", ""][0] == "well"
-    assert openbao.token not in done.out.decode() + done.err
-
-
-def test_a_sealed_server_is_told_from_a_dead_one(command, own_server):
-    """The next step is another, and both are worth trying again: 5."""
-    own_server.call("PUT", "sys/seal")
-    done = command("doctor")
-    assert done.code == 5
-    found = lines(done)
-    assert found["vault", ""][0] == "unavailable"
-    assert found["vault", "reachable"][0] == "ok"
-    assert found["vault", "unsealed"][:2] == ("failed", "it is sealed")
-    assert "operator unseal" in found["vault", "unsealed"][2]
-    own_server.kill()
-    done = command("doctor")
-    assert done.code == 5
-    found = lines(done)
-    assert "Connection refused" in found["vault", "reachable"][1]
-    assert "Check that" in found["vault", "reachable"][2]
-    assert ("vault", "unsealed") not in found
-    assert found["env", ""][0] == "well"
-
-
-def test_a_server_that_hangs_takes_no_more_than_the_time_of_its_link(command, own_server):
-    """It is a wait of `timeout`, here a short one, and the others are what they are."""
-    configure('chain = [{ store = "vault", timeout = "300ms" }, "env"]\n[stores.vault]\nmount = "secret"\n')
-    own_server.pause()
-    try:
-        done = command("doctor")
-    finally:
-        own_server.resume()
-    assert done.code == 5
-    assert lines(done)["vault", "reachable"][0] == "failed"
-    assert lines(done)["env", ""][0] == "well"
-
-
-def test_a_token_that_is_wrong_or_over(command, openbao, server, monkeypatch):
-    """4, and what to check; the token is not in it."""
-    over = openbao.issue_token({f"{server}/data/*": ["read"]})
-    openbao.call("POST", "auth/token/revoke", {"token": over})
-    for token in ("s.canary-7f3a", over):
-        monkeypatch.setenv("VAULT_TOKEN", token)
-        done = command("doctor")
-        assert done.code == 4
-        found = lines(done)
-        assert found["vault", ""][0] == "denied"
-        assert found["vault", "reachable"][0] == "ok"
-        assert found["vault", "authenticated"][0] == "failed"
-        assert "VAULT_TOKEN" in found["vault", "authenticated"][2]
-        assert token not in done.out.decode() + done.err
-    monkeypatch.delenv("VAULT_TOKEN")
-    assert lines(command("doctor"))["vault", "authenticated"][1] == "there is no token"
-
-
-@pytest.mark.parametrize(("option", "value"), [("mount", "nothing-here"), ("namespace", "nobody")])
-def test_a_place_that_does_not_exist_is_configuration(command, server, option, value):
-    """Named with the table that it is in: 7."""
-    configure('chain = ["vault"]\n[stores.vault]\n{option} = "{value}"\n', option=option, value=value)
-    done = command("doctor")
-    assert done.code == 7
-    found = lines(done)
-    assert found["vault", ""][0] == "misconfigured"
-    assert found["vault", "unsealed"][0] == "ok"
-    assert "[stores.vault]" in found["vault", "configured"][1]
-    assert value in found["vault", "configured"][1]
-
-
-def test_production_has_its_own_rules(command, server, openbao, monkeypatch):
-    """No plain http off loopback; with them kept, it is well."""
-    text = """
-    [environments.prod]
-    production = true
-    chain = ["vault", { store = "env", paths = ["monitoring/*"] }]
-    [environments.prod.stores.vault]
-    url = "{url}"
-    mount = "{mount}"
-    auth = { method = "token", token = { env = "VAULT_TOKEN" } }
-    """
-    configure(text, url="http://vault.example", mount=server)
-    done = command("--environment", "prod", "doctor")
-    assert done.code == 7
-    assert "not https" in lines(done)["vault", "configured"][1]
-    configure(text, url=openbao.url, mount=server)
-    done = command("--environment", "prod", "doctor", "--json")
-    assert done.code == 0
-    document = json.loads(done.out)
-    assert (document["ok"], document["environment"]) == (True, "prod")
-
-
 # --- a terminal -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("columns", [80, 120])
-def test_a_terminal_shows_a_table_that_fits(terminal, script, own_server, monkeypatch, columns):
-    """The next step stands below what was found, in whole words. It has colours on the wider one."""
-    monkeypatch.setenv("COLUMNS", str(columns))
-    own_server.call("PUT", "sys/seal")
-    code, screen = terminal(script, *(("--no-color",) if columns == 80 else ()), "doctor").ended()
-    assert code == 5
-    assert ("\x1b[31mfailed" in screen, "\x1b" in screen) == (columns == 120,) * 2
-    screen = re.sub(r"\x1b\[[0-9;]*m", "", screen)
-    assert max(map(len, screen.splitlines())) <= columns
-    words = " ".join(screen.split())
-    assert "unsealed failed it is sealed Next: Unseal it: bao operator unseal" in words
-    assert words.endswith("strongroom: 1 of 2 stores is not well: vault")
 
 
 def test_no_color_is_heard(terminal, script, monkeypatch):

@@ -328,17 +328,3 @@ def test_a_format_is_chosen(command):
     """None is better than the others."""
     assert command("export").code == 2
     assert command("export", "--format", "yaml").code == 2
-
-
-def test_a_servers_secrets_are_exported(command, openbao, kv2, monkeypatch, configuration):
-    """From a real one, and its token is in nothing that is written."""
-    configuration.write_text(
-        f'chain = ["vault"]\nsecrets = {{ APP_URL = "app#url" }}\n[stores.vault]\nmount = "{kv2}"\n', "utf-8"
-    )
-    monkeypatch.setenv("VAULT_ADDR", openbao.url)
-    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
-    openbao.put("app", {"url": URL}, mount=kv2)
-    done = command("--verbose", "export", "--format", "json")
-    assert json.loads(done.out) == {"APP_URL": URL}
-    assert CANARY not in done.err
-    assert openbao.token not in done.err + done.out.decode()

@@ -1,7 +1,6 @@
 """`strongroom get` and `strongroom list`."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -114,18 +113,3 @@ def test_list_as_json_has_a_version(command, options, recursive, names):
     """And says what was asked for: its shape is documented."""
     document = json.loads(command("list", *options, "odd", "--json").out)
     assert document == {"version": 1, "prefix": "odd", "recursive": recursive, "names": names}
-
-
-@pytest.mark.parametrize(
-    ("line", "shown"), [("get odd/keys", '"\\u001b[31mred"'), ("get odd/keys --reveal", '"two\\nlines"')]
-)
-def test_a_name_does_nothing_to_a_terminal(terminal, script, openbao, kv2, monkeypatch, line, shown):
-    """Whoever may write to a store past Strongroom names keys, and moves no cursor of those who read."""
-    openbao.put("odd/keys", {"\x1b[31mred": "two\nlines"}, mount=kv2)
-    monkeypatch.setenv("VAULT_ADDR", openbao.url)
-    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
-    Path("strongroom.toml").write_text(f'chain = ["vault"]\nstores.vault.mount = "{kv2}"\n', "utf-8")
-    code, screen = terminal(script, "--no-color", *line.split()).ended()
-    assert code == 0
-    assert shown in screen
-    assert "\x1b" not in screen

@@ -300,25 +300,6 @@ def test_where_no_schema_is_known_every_option_may_be_a_credential(configuration
     }
 
 
-def test_a_command_has_a_servers_secrets_and_not_its_token(variables, openbao, kv2, monkeypatch, configuration):
-    """Bytes are exact too. The value is in no argument of the process."""
-    configuration.write_text(
-        'chain = ["vault"]\nsecrets = { TLS_KEY = "keys/tls#der", DB_PASSWORD = "database/connection#password" }\n'
-        f'[stores.vault]\nmount = "{kv2}"\n',
-        "utf-8",
-    )
-    monkeypatch.setenv("VAULT_ADDR", openbao.url)
-    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
-    with SecretsManager() as secrets:
-        secrets.set_secret("keys/tls", {"der": b"\xff\xfe\n"})
-        secrets.set_secret("database/connection", {"password": CANARY})
-    given = variables()
-    assert given["TLS_KEY"] == b"\xff\xfe\n"
-    assert given["DB_PASSWORD"] == CANARY.encode()
-    assert given["VAULT_ADDR"] == openbao.url.encode()
-    assert openbao.token.encode() not in given.values()
-
-
 def test_the_value_stands_in_no_argument(called):
     """Every process of the machine could read it there."""
     done = called("--", "cat", "/proc/self/cmdline")

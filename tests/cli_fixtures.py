@@ -1,0 +1,151 @@
+"""A configuration with known secrets, a command line run in this process, and one on a terminal."""
+
+import logging
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from pexpect.fdpexpect import fdspawn
+
+from strongroom import SecretsManager
+from strongroom.cli.app import run
+from strongroom.cli.invocation import Invocation
+from strongroom.store.memory import MemoryStore
+
+CONFIGURATION = """
+chain = ["memory"]
+
+[stores.memory.secrets."database/connection"]
+host = "db.example"
+port = 5432
+password = "canary-7f3a"
+
+[stores.memory.secrets."odd/values"]
+text = "no newline"
+lines = "one\\r\\ntwo\\n"
+unicode = "žluť 🔑"
+list = [1, "two"]
+"""
+
+
+class Done(NamedTuple):
+    """How a command ended: its exit code, the bytes on stdout and the text on stderr."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+@pytest.fixture
+def command(capsysbinary, monkeypatch) -> Iterator[Callable[..., Done]]:
+    """Runs `strongroom` with these arguments and, where given, these bytes piped into stdin."""
+
+    def call(*arguments: str, piped: bytes = b"") -> Done:
+        reading, writing = os.pipe()
+        os.write(writing, piped)
+        os.close(writing)
+        with os.fdopen(reading, "r") as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            code = run(arguments)
+        captured = capsysbinary.readouterr()
+        return Done(code, captured.out, captured.err.decode())
+
+    before = {name: logging.getLogger(name).level for name in ("strongroom", "strongroom_env", "strongroom_vault")}
+    handlers = list(logging.getLogger().handlers)
+    yield call
+    logging.getLogger().handlers[:] = handlers
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture
+def configured() -> Path:
+    """`./strongroom.toml` with a store in memory that holds known secrets."""
+    file = Path("strongroom.toml")
+    file.write_text(CONFIGURATION, "utf-8")
+    return file
+
+
+@pytest.fixture
+def kept(monkeypatch) -> MemoryStore:
+    """A store in memory that is the whole chain of every command, and outlives it."""
+    store = MemoryStore()
+    monkeypatch.setattr(store, "close", lambda: None)
+    monkeypatch.setattr(Invocation, "open", lambda _: SecretsManager(chain=[store]))
+    return store
+
+
+class Terminal:
+    """A process whose stdin, stdout and stderr are a terminal."""
+
+    def __init__(self, *program: str) -> None:
+        screen, keyboard = pty.openpty()
+        self._process = subprocess.Popen(
+            program, stdin=keyboard, stdout=keyboard, stderr=keyboard, start_new_session=True
+        )
+        os.close(keyboard)
+        self._keyboard = screen
+        self._screen = fdspawn(screen, timeout=30, encoding="utf-8")
+
+    def waits_for(self, text: str) -> None:
+        """Until this is on the screen."""
+        self._screen.expect_exact(text)
+
+    def types(self, text: str) -> None:
+        """A line at the keyboard."""
+        self._screen.sendline(text)
+
+    def presses(self, keys: bytes) -> None:
+        """These keys and no others; a paste is many at once."""
+        while keys:
+            keys = keys[os.write(self._keyboard, keys) :]
+
+    def echoes(self) -> bool:
+        """Whether it shows what is typed."""
+        return bool(termios.tcgetattr(self._keyboard)[3] & termios.ECHO)
+
+    def interrupts(self) -> None:
+        """Ctrl-C."""
+        self.gets(signal.SIGINT)
+
+    def gets(self, number: signal.Signals) -> None:
+        """A signal for the process."""
+        self._process.send_signal(number)
+
+    def ended(self) -> tuple[int, str]:
+        """The exit code, and what came on the screen since the last `waits_for`."""
+        rest = self._screen.read()
+        return self._process.wait(30), rest
+
+    def close(self) -> None:
+        """Leaves nothing running."""
+        self._process.kill()
+        self._process.wait()
+        self._screen.close()
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    """Runs a program on a terminal."""
+    opened: list[Terminal] = []
+
+    def start(*program: str) -> Terminal:
+        opened.append(Terminal(*program))
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def script() -> str:
+    """The installed command, for a process of its own."""
+    return str(Path(sys.executable).parent / "strongroom")

@@ -1,0 +1,50 @@
+"""`strongroom copy` to and from a real server."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+CANARY = "canary-7f3a"
+PATH = "app/config"
+
+
+def held(name):
+    """What a file of secrets holds."""
+    return json.loads(Path(name).read_text("utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def files():
+    """A file with a secret, and one with another value for a key of it."""
+    for name, data in (("a.json", {"k": CANARY, "n": 5}), ("b.json", {"k": f"{CANARY}-b", "mine": "x"})):
+        file = Path(name)
+        file.touch(0o600)
+        file.write_text(json.dumps({PATH: data}), "utf-8")
+
+
+def test_a_history_that_is_longer_than_the_target_keeps_is_said(command, openbao, kv2, monkeypatch):
+    """The server lets the oldest go without a word."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    for number in range(4):
+        openbao.put(PATH, {"k": f"{CANARY}-{number}"}, mount=kv2)
+    other = openbao.fresh_mount(version=2)
+    openbao.call("POST", f"{other}/config", {"max_versions": 3})
+    done = command("copy", PATH, "--from", f"vault:{kv2}", "--to", f"vault:{other}", "--versions")
+    assert done.code == 0
+    assert "not copied: 1 version, the oldest: the target keeps 3" in done.err
+
+
+def test_a_secret_goes_through_a_file_to_a_real_server_and_keeps_its_labels(command, openbao, kv2, monkeypatch):
+    """With its types; and what a file cannot hold of it is said."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    vault = f"vault:{kv2}"
+    assert command("copy", PATH, "--from", "json:a.json", "--to", vault).code == 0
+    openbao.call("POST", f"{kv2}/metadata/{PATH}", {"custom_metadata": {"owner": "billing"}})
+    assert command("copy", PATH, "--from", vault, "--to", vault, "--as", "app/copy", "--versions").code == 0
+    assert openbao.call("GET", f"{kv2}/metadata/app/copy")["data"]["custom_metadata"] == {"owner": "billing"}
+    done = command("copy", "app/copy", "--from", vault, "--to", "json:c.json", "--as", PATH)
+    assert (done.code, "not copied: labels, of which the target has none: owner" in done.err) == (0, True)
+    assert held("c.json") == held("a.json")

@@ -1,0 +1,178 @@
+"""`strongroom migrate` against a real server: kills, labels, denials."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CANARY = "canary-7f3a"
+
+DOTENV = f"""DATABASE_URL=postgres://{CANARY}
+STRIPE_API_KEY={CANARY}-stripe
+LEGACY={CANARY}-legacy
+VAULT_TOKEN={CANARY}-token
+AWS_SECRET_ACCESS_KEY={CANARY}-aws
+"""
+
+
+@pytest.fixture(autouse=True)
+def sources():
+    """A `.env` as in the guide, and a file of secrets."""
+    write(".env", DOTENV)
+    write("old.json", json.dumps({"a": {"k": f"{CANARY}-a", "n": 5}, "b": {"k": CANARY}, "c/d": {"k": CANARY}}))
+    yield
+    assert_no_value_is_kept()
+
+
+def write(name, text):
+    """A file of this user's alone."""
+    file = Path(name)
+    file.touch(0o600)
+    file.write_text(text, "utf-8")
+
+
+def held(name):
+    """What a file of secrets holds."""
+    return json.loads(Path(name).read_text("utf-8"))
+
+
+def assert_no_value_is_kept():
+    """In no file but those that hold secrets; and none that a migration made can be read by others."""
+    stores = {".env", "old.json", "new.json", "out.json"}
+    for folder in (Path(), Path(os.environ["HOME"])):
+        for file in folder.rglob("*"):
+            if file.is_file() and file.name not in stores:
+                assert CANARY.encode() not in file.read_bytes(), file
+    for file in (Path(os.environ["HOME"]) / ".local/state/strongroom").rglob("*"):
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+class Slow:
+    """A migration of twenty secrets to a real server, three a second."""
+
+    def __init__(self, command, vault):
+        self._command = command
+        to = ("--from", "json:old.json", "--to", vault)
+        self.arguments = ("--no-color", "migrate", *to, "--rate", "3", "--yes")
+        self.again = ("migrate", *to, "--yes")
+        self._compared = ("diff", "json:old.json", vault)
+
+    def written(self):
+        """How many secrets the target has, and whether these are all."""
+        done = self._command(*self._compared)
+        states = [line.split("\t")[0] for line in done.out.decode().splitlines()]
+        assert set(states) <= {"same", "only first"}
+        return states.count("same"), done.code == 0
+
+
+@pytest.fixture
+def slow(command, openbao, kv2, monkeypatch):
+    """A migration that can be broken off."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    write("old.json", json.dumps({f"s/{number}": {"k": CANARY} for number in range(20)}))
+    return Slow(command, f"vault:{kv2}")
+
+
+def test_ctrl_c_breaks_off_and_resume_goes_on(terminal, script, command, slow):
+    """The bar says how long it will take."""
+    screen = terminal(script, *slow.arguments)
+    screen.waits_for("s left")
+    screen.interrupts()
+    screen.waits_for("strongroom: it broke off: `strongroom migrate resume` goes on from there")
+    assert screen.ended()[0] == 130
+    count, whole = slow.written()
+    assert (0 < count < 20, whole) == (True, False)
+    assert command("migrate", "report").code == 1
+    assert command("migrate", "resume").code == 0
+    assert slow.written() == (20, True)
+
+
+def test_a_killed_migration_is_resumed(script, command, slow, openbao, kv2):
+    """Nothing is lost or written twice; and while it ran, a second one was refused."""
+    with subprocess.Popen((script, *slow.arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while not slow.written()[0]:
+                assert process.poll() is None
+            busy = command(*slow.again)
+        finally:
+            process.kill()
+    assert (busy.code, "Another migration is writing to vault:" in busy.err) == (6, True)
+    assert not slow.written()[1]
+    assert command("migrate", "resume").code == 0
+    assert slow.written() == (20, True)
+    assert command("migrate", "verify").code == 0
+    for number in range(20):
+        assert openbao.call("GET", f"{kv2}/metadata/s/{number}")["data"]["current_version"] == 1
+
+
+def test_labels_are_named_and_what_they_say_is_never_shown(terminal, script, command, openbao, kv2, monkeypatch):
+    """In the table, on the line and in the document; and where the target has none, that is said."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    openbao.call("POST", f"{kv2}/data/a", {"data": {"k": CANARY}})
+    openbao.call("POST", f"{kv2}/metadata/a", {"custom_metadata": {"owner": CANARY, "tier": CANARY}})
+    to = ("--from", f"vault:{kv2}", "--to", f"vault:{openbao.fresh_mount()}")
+    line = command("migrate", "plan", *to).out.decode().rstrip("\n")
+    assert line.split("\t") == ["create", "a", f"vault:{kv2}", "a", "k 11B added", "", "", "owner, tier"]
+    assert json.loads(command("migrate", "plan", *to, "--json").out)["items"][0]["labels"] == ["owner", "tier"]
+    none = command("migrate", "plan", "--from", f"vault:{kv2}", "--to", "json:out.json").out.decode().split("\t")
+    assert none[6:] == ["labels, of which the target has none: owner, tier", "\n"]
+    code, shown = terminal(script, "--no-color", "migrate", "plan", *to).ended()
+    assert (code, "labels: owner, tier" in shown, CANARY in shown) == (10, True, False)
+
+
+def test_labels_that_were_denied_are_told_on_a_terminal(terminal, script, openbao, kv2, monkeypatch):
+    """The secret is done, and its copy lacks something: that is in the table, and is no failure."""
+    target = openbao.fresh_mount()
+    openbao.call("POST", f"{kv2}/data/a", {"data": {"k": CANARY}})
+    openbao.call("POST", f"{kv2}/metadata/a", {"custom_metadata": {"owner": CANARY}})
+    may = {f"{kv2}/*": ["read", "list"], f"{target}/data/*": ["create", "read", "update"]}
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.issue_token(may))
+    screen = terminal(script, "--no-color", "migrate", "--from", f"vault:{kv2}", "--to", f"vault:{target}", "--yes")
+    code, shown = screen.ended()
+    assert (code, "its labels were not carried" in " ".join(shown.split())) == (0, True)
+
+
+def test_the_guides_words_work_on_a_real_server(command, openbao, kv2, monkeypatch):
+    """To Vault by default: the mapping is exported, edited and used; and undone again."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", kv2)
+    assert command("migrate", "--env-file", ".env", "--export-mapping", "env_mapping.json").code == 0
+    mapping = held("env_mapping.json")
+    mapping["variables"]["LEGACY"] = {"to": "old/things#legacy", "note": "ask Ann"}
+    write("env_mapping.json", json.dumps(mapping))
+    done = command("migrate", "--env-file", ".env", "--mapping-file", "env_mapping.json", "--yes")
+    assert done.code == 0
+    assert done.err.splitlines()[0].startswith(
+        f"strongroom: migrating from dotenv:.env to store vault ({openbao.url}, mount {kv2})"
+    )
+    assert command("get", "old/things", "legacy").out.decode() == f"{CANARY}-legacy"
+    monkeypatch.setenv("DATABASE_URL", f"postgres://{CANARY}-new")
+    done = command("migrate", "--mapping-file", "env_mapping.json", "--yes", "--on-conflict", "overwrite")
+    assert (done.code, "from env to store vault" in done.err) == (0, True)
+    assert command("get", "database/connection", "url").out.decode() == f"postgres://{CANARY}-new"
+    assert command("migrate", "undo", "--yes").code == 0
+    assert command("get", "database/connection", "url").out.decode() == f"postgres://{CANARY}"
+
+
+def test_secrets_that_are_forbidden_are_named_and_the_rest_is_done(command, openbao, kv2, monkeypatch):
+    """Two of four, on a real server with a policy: exit code 8."""
+    write("old.json", json.dumps({f"{name}/{n}": {"k": CANARY} for name in ("open", "shut") for n in "12"}))
+    most = f'path "{kv2}/data/*" {{ capabilities = ["read", "create", "update"] }}'
+    shut = f'path "{kv2}/data/shut/*" {{ capabilities = ["read"] }}'
+    openbao.call("PUT", "sys/policies/acl/half", {"policy": f"{most}\n{shut}"})
+    token = openbao.call("POST", "auth/token/create", {"policies": ["half"]})["auth"]["client_token"]
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", token)
+    done = command("migrate", "--from", "json:old.json", "--to", f"vault:{kv2}", "--yes")
+    assert done.code == 8
+    named = [line for line in done.err.splitlines() if ": failed: " in line]
+    assert [line.split(": ")[2] for line in named] == ["shut/1", "shut/2"]
+    assert all("Permission denied" in line for line in named)
+    assert "done 2, failed 2" in done.err
+    assert CANARY not in done.out.decode() + done.err
