@@ -295,7 +295,7 @@ def test_a_reply_that_gives_no_credentials_shows_nothing(server, opened, reply, 
         opened.store.read(PATH)
     error, frames = failed.value, failed.value.__traceback__.tb_next
     shown = "".join(traceback.TracebackException(type(error), error, frames, capture_locals=True).format())
-    assert "dynamic.py" in shown
+    assert "dynamic_store.py" in shown
     assert "canary" not in f"{shown}{error!r}{vars(error)}"
 
 
