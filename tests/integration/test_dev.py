@@ -273,14 +273,6 @@ def test_ctrl_c_on_a_terminal_reaches_the_command_once():
     assert terminal.exitstatus == 0
 
 
-def test_an_early_signal_waits_for_its_child():
-    """It came while the command was being started."""
-    with command._forwarding() as children:
-        os.kill(os.getpid(), signal.SIGTERM)
-        children.append(subprocess.Popen(["sleep", "60"]))
-        assert children[0].wait() == -signal.SIGTERM
-
-
 # --- a server alone ---------------------------------------------------------------------------------------------------
 
 

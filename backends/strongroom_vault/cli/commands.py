@@ -10,10 +10,11 @@ from typing import IO, Literal
 
 import click
 
+from strongroom.cli import api
 from strongroom.config import Config
 from strongroom.errors import ConfigurationError, shown
 from strongroom_vault.cli import target_options
-from strongroom_vault.cli.target_options import Target, chosen
+from strongroom_vault.cli.target_options import Target
 from strongroom_vault.policy import audit_log, document
 from strongroom_vault.setup.command import setup
 
@@ -38,9 +39,9 @@ vault.add_command(setup)
 )
 @click.option("--who", metavar="NAME", help="Of the audit log, what this display name or role used alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as one JSON object.")
-@click.pass_context
+@api.current
 def policy_command(
-    ctx: click.Context,
+    invocation: api.Invocation,
     *,
     store: str | None,
     mount: tuple[str, ...],
@@ -64,7 +65,7 @@ def policy_command(
         return
     if who or len(mount) > 1:
         raise click.UsageError("--who, and more than one --mount, go with --from-audit")
-    config = chosen(ctx)
+    config = invocation.load()
     about = target_options.place(config, store, {"mount": mount[0] if mount else None})
     paths = sorted(_paths(config, about))
     if not paths:

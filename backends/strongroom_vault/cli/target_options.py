@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import click
-
-from strongroom import plugins
-from strongroom.config import VAULT, Config, Given, LinkConfig, Rank, StoreConfig, discovery
+from strongroom.cli import api
+from strongroom.config import VAULT, Config, Given, LinkConfig, Rank, StoreConfig
 from strongroom.errors import ConfigurationError, shown
 from strongroom.paths import check_path, check_prefix
 from strongroom.secret import SensitiveDict
@@ -47,16 +45,6 @@ class Target:
     moved: bool = False
 
 
-def chosen(ctx: click.Context) -> Config:
-    """The configuration that the options before the command choose.
-
-    Raises:
-        ConfigurationError: as `discovery.load` does.
-    """
-    options = ctx.find_root().params
-    return discovery.load(config_file=options.get("config_file"), environment=options.get("environment"))
-
-
 def target(config: Config, store: str | None, given: Mapping[str, str | None]) -> Target:
     """The store that is set up, and the operator's token for it.
 
@@ -80,7 +68,7 @@ def target(config: Config, store: str | None, given: Mapping[str, str | None]) -
         options = {
             name: option for name, option in options.items() if name not in _CREDENTIALS or _is_operators(option.value)
         }
-    settings = plugins.settings(_with(config, replace(about, options=options)), about.name)
+    settings = api.store_settings(_with(config, replace(about, options=options)), about.name)
     values: dict[str, Any] = {name: setting.value for name, setting in settings.items()}
     url = values["url"]
     credential = settings.get("auth") or settings.get("token")
@@ -113,7 +101,7 @@ def place(config: Config, store: str | None, given: Mapping[str, str | None]) ->
     about = _store(config, store, has_address=True)
     options = {name: value for name, value in about.options.items() if name in _PLACES} | said
     options["url"] = Given(_NOWHERE, "", Rank.ARGUMENT)
-    settings = plugins.settings(_with(config, replace(about, options=options)), about.name)
+    settings = api.store_settings(_with(config, replace(about, options=options)), about.name)
     return Target(about.name, *_places({name: setting.value for name, setting in settings.items()}))
 
 

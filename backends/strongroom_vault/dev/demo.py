@@ -9,14 +9,12 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from strongroom import SecretsManager
+from strongroom.cli import api
 from strongroom.encoding import as_text
 from strongroom_vault.dev.server import DevServer
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from strongroom.secrets_manager import Resolution
 
 PATH, KEY = "database/connection", "url"
 VARIABLE = "DATABASE_URL"
@@ -42,7 +40,7 @@ def run_demo(*, plain: bool = False) -> None:
     console = Console(no_color=True if plain else None, highlight=False, soft_wrap=True)
     with _fresh_machine(), DevServer() as server:
         token = _set_up(server, console)
-        with SecretsManager(vault_url=server.url, vault_token=token, cache_ttl=_TTL) as secrets:
+        with api.SecretsManager(vault_url=server.url, vault_token=token, cache_ttl=_TTL) as secrets:
             _with_the_server(secrets, console)
             _without_the_server(server, secrets, console)
     console.print("\nNothing is left behind: the server is gone, and it kept everything in memory.")
@@ -67,7 +65,7 @@ def _set_up(server: DevServer, console: Console) -> str:
     return token
 
 
-def _with_the_server(secrets: SecretsManager, console: Console) -> None:
+def _with_the_server(secrets: api.SecretsManager, console: Console) -> None:
     _heading(console, "Store a secret")
     version = secrets.set_secret(PATH, {KEY: IN_VAULT})
     console.print(f'  set_secret("{PATH}", {{"{KEY}": ...}}): version {version}')
@@ -79,7 +77,7 @@ def _with_the_server(secrets: SecretsManager, console: Console) -> None:
     _show(console, secrets.resolve(PATH, KEY))
 
 
-def _without_the_server(server: DevServer, secrets: SecretsManager, console: Console) -> None:
+def _without_the_server(server: DevServer, secrets: api.SecretsManager, console: Console) -> None:
     pid = server.pid
     server.kill()
     _heading(console, f"The server is stopped: process {pid} is gone")
@@ -101,7 +99,7 @@ def _heading(console: Console, text: str) -> None:
     console.print(Text(text, style="bold"))
 
 
-def _show(console: Console, resolution: Resolution) -> None:
+def _show(console: Console, resolution: api.Resolution) -> None:
     """What each link said, how long it took, and what came of it. The value is shown because it is the demo's own."""
     from rich.text import Text
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from strongroom.cli import api
 from strongroom.config import VAULT, Config
 from strongroom.config.dotenv import read_dotenv
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, Value
-from strongroom.secrets_manager import SecretsManager
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -96,7 +96,7 @@ def sow(seed: Seed, config: Config) -> None:
         ConfigurationError: there is no such store.
         StoreError: the server did not take it.
     """
-    with SecretsManager.from_config(config) as secrets:
+    with api.SecretsManager.from_config(config) as secrets:
         for path, data in seed.secrets.items():
             secrets.set_secret(path, data, store=_store(path, config), replace=True)
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import click
 
-from strongroom.config import durations
+from strongroom.cli import api
 from strongroom.errors import shown
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom_vault.cli import target_options
-from strongroom_vault.cli.target_options import Target, chosen
+from strongroom_vault.cli.target_options import Target
 from strongroom_vault.session.session import Session
 from strongroom_vault.setup import credential, screen, structure
 from strongroom_vault.setup.connection import connect
@@ -35,9 +35,9 @@ _POLICIES = click.Choice((structure.APP_READ, structure.DATABASE_READ, structure
 
 
 def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
-    seconds = durations.seconds(value)
+    seconds = api.parse_duration(value)
     if seconds is None or seconds != int(seconds):
-        raise click.BadParameter(f"{value!r} is not {durations.ALLOWED}", param=parameter)
+        raise click.BadParameter(f"{value!r} is not {api.DURATION_FORMAT}", param=parameter)
     return int(seconds)
 
 
@@ -78,8 +78,8 @@ def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
 @click.option("--auth-mount", metavar="PATH", help="Where the role's method is mounted, if not under its own name.")
 @click.option("--reveal", is_flag=True, help="Print the new token or secret_id: mind who keeps the output.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON object.")
-@click.pass_context
-def setup(ctx: click.Context, /, **options: Any) -> None:
+@api.current
+def setup(invocation: api.Invocation, /, **options: Any) -> None:
     """Set a server up for an application, or see what of it is not there yet.
 
     There will be a KV version 2 engine; the places of the usual secrets, without a value; the policies app-read,
@@ -94,7 +94,7 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
     """
     given = Given(**options)
     role = given.role()
-    config = chosen(ctx)
+    config = invocation.load()
     places = {"url": given.url, "mount": given.mount, "namespace": given.namespace}
     about = _with_token(target_options.target(config, given.store, places))
     policies = structure.policies(about.mount, about.prefix)
@@ -118,7 +118,7 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
             for step in (*steps, *handed):
                 report.would(step)
             report.finish(as_json=given.as_json)
-            ctx.exit(_DIFFERENT if pending else 0)
+            click.get_current_context().exit(_DIFFERENT if pending else 0)
         report.announce(pending, environment=config.environment, production=config.production)
         _ask([*(["this is production"] if config.production and pending else []), *_replaced(pending)], yes=given.yes)
         for step, done in apply(session, wanted, steps):
@@ -130,7 +130,7 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
             secret, words = delivery.deliver(session) if delivery.step.pending else (None, "")
             report.handed(delivery.step, secret, words)
     report.finish(as_json=given.as_json, role=role, secret_id_file=given.secret_id_file, wrapped=bool(given.wrap_ttl))
-    ctx.exit(_PARTIAL if REFUSED in report.outcomes else 0)
+    click.get_current_context().exit(_PARTIAL if REFUSED in report.outcomes else 0)
 
 
 def _with_token(about: Target) -> Target:

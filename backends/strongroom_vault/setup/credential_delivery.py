@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from strongroom.cli.api import private_file
+from strongroom.cli import api
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.secret import SensitiveStr
 from strongroom_vault.http.hvac_adapter import ApiRequest
@@ -213,7 +213,7 @@ def _replacement(file: Path, option: str) -> Iterator[Callable[[str], bool]]:
     fault = ""
     with ExitStack() as stack:
         try:
-            replacement = stack.enter_context(private_file.prepare(file))
+            replacement = stack.enter_context(api.prepare_private_file(file))
         except OSError as error:
             fault = error.strerror or "it cannot be written"
         if fault:

@@ -1,5 +1,95 @@
-"""The parts of Strongroom that a backend's own commands may use."""
+"""The published interface for commands that a plugin adds to `strongroom`.
 
-from strongroom.files import private_file
+A command is a click command, or a group, in the entry-point group `strongroom.commands`. It imports what it shares with
+the built-in commands from here; every other module of `strongroom.cli` may change without notice::
 
-__all__ = ["private_file"]
+    @click.command("count")
+    @api.current
+    def count(invocation: api.Invocation) -> None:
+        with invocation.open() as secrets:
+            api.write_lines([str(len(secrets.list_secrets()))])
+
+Each name is imported when it is first used, because `strongroom --help` loads every command for its summary.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from strongroom.cli.exit_codes import ExitCode
+    from strongroom.cli.invocation import Invocation, current
+    from strongroom.cli.process.child_process import run_command
+    from strongroom.cli.terminal.confirmation import ask as confirm
+    from strongroom.cli.terminal.output import Cell, say, write_document, write_lines, write_rows, write_table
+    from strongroom.config.discovery import FILE_NAME as CONFIG_FILE_NAME
+    from strongroom.config.discovery import environments as config_environments
+    from strongroom.config.discovery import load as load_config
+    from strongroom.config.discovery import named_file as expand_config_file
+    from strongroom.config.durations import ALLOWED as DURATION_FORMAT
+    from strongroom.config.durations import seconds as parse_duration
+    from strongroom.config.variables import option_variable
+    from strongroom.files.private_file import prepare as prepare_private_file
+    from strongroom.plugins import settings as store_settings
+    from strongroom.secrets_manager import Resolution, SecretsManager
+
+_MODULES = {
+    "cli.exit_codes": {"ExitCode": "ExitCode"},
+    "cli.invocation": {"Invocation": "Invocation", "current": "current"},
+    "cli.process.child_process": {"run_command": "run_command"},
+    "cli.terminal.confirmation": {"confirm": "ask"},
+    "cli.terminal.output": {
+        name: name for name in ("Cell", "say", "write_document", "write_lines", "write_rows", "write_table")
+    },
+    "config.discovery": {
+        "CONFIG_FILE_NAME": "FILE_NAME",
+        "config_environments": "environments",
+        "expand_config_file": "named_file",
+        "load_config": "load",
+    },
+    "config.durations": {"DURATION_FORMAT": "ALLOWED", "parse_duration": "seconds"},
+    "config.variables": {"option_variable": "option_variable"},
+    "files.private_file": {"prepare_private_file": "prepare"},
+    "plugins": {"store_settings": "settings"},
+    "secrets_manager": {"Resolution": "Resolution", "SecretsManager": "SecretsManager"},
+}
+_SOURCES = {name: (module, attribute) for module, names in _MODULES.items() for name, attribute in names.items()}
+
+__all__ = [
+    "CONFIG_FILE_NAME",
+    "DURATION_FORMAT",
+    "Cell",
+    "ExitCode",
+    "Invocation",
+    "Resolution",
+    "SecretsManager",
+    "config_environments",
+    "confirm",
+    "current",
+    "expand_config_file",
+    "load_config",
+    "option_variable",
+    "parse_duration",
+    "prepare_private_file",
+    "run_command",
+    "say",
+    "store_settings",
+    "write_document",
+    "write_lines",
+    "write_rows",
+    "write_table",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _SOURCES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _SOURCES[name]
+    value: object = getattr(import_module(f"strongroom.{module}"), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 class Invocation(NamedTuple):
     """The options of `strongroom` itself.
 
-    A command that is a plugin reads them without importing this: they are
-    `click.get_current_context().find_root().params`, under these names.
+    A plugin's command receives it through `strongroom.cli.api.current`.
 
     Attributes:
         config_file: the file to read in the place of `./strongroom.toml`.

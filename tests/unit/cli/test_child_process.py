@@ -78,6 +78,15 @@ def test_signals_go_on_to_the_command():
             process.kill()
 
 
+def test_a_signal_that_comes_before_the_command_starts_is_passed_on():
+    """It arrives while the command is being started."""
+    child = child_process._Child()
+    with child_process._passed_on(child):
+        os.kill(os.getpid(), signal.SIGTERM)
+        child.start(["sleep", "60"], dict(os.environb))
+        assert child.wait() == 128 + signal.SIGTERM
+
+
 def test_what_was_ignored_is_ignored_by_the_command_and_nothing_else():
     """As under `nohup`. Python ignores SIGPIPE and SIGXFSZ, and its child does not."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -91,10 +100,13 @@ def test_what_was_ignored_is_ignored_by_the_command_and_nothing_else():
 
 
 COUNTS = """if True:
-    import signal
+    import signal, time
     caught = []
-    signal.signal(signal.SIGINT, lambda *_: (caught.append(1), print("interrupted")))
+    signal.signal(signal.SIGINT, lambda *_: caught.append(1))
     print("started")
+    while not caught:
+        time.sleep(0.01)
+    print("interrupted")
     while (line := input()) != "end":
         print("typed", line, "caught", len(caught))
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,14 +15,9 @@ from strongroom.cli import secrets_table
 from strongroom.cli.invocation import Invocation, completed, current
 from strongroom.cli.process import child_process, lease_keeper
 from strongroom.cli.process.store_credentials import without_credentials
-from strongroom.cli.terminal import output
 
 if TYPE_CHECKING:
     from strongroom.required_secrets import Requirement
-
-CANNOT_RUN = 126
-NOT_THERE = 127
-"""What a shell's exit code is for a command that cannot be run, and for one that is not there."""
 
 _LOCALES = {"C.UTF-8", "C.utf8", "UTF-8"}
 """What Python puts into LC_CTYPE where it finds no locale but C: https://peps.python.org/pep-0538/"""
@@ -61,7 +56,7 @@ def run_command(invocation: Invocation, command: tuple[str, ...]) -> None:
         code = None
         if ending := lease_keeper.ending(answers):
             with lease_keeper.kept(ending, secrets.resolve, command[0]):
-                code = _run(child_process.run, command, variables)
+                code = child_process.run_command(command, variables)
     click.get_current_context().exit(_replace_process(command, variables) if code is None else code)
 
 
@@ -110,37 +105,18 @@ def _content(answer: Requirement) -> bytes:
     return content
 
 
-def _run(
-    run: Callable[[tuple[str, ...], Mapping[bytes, bytes]], int],
-    command: tuple[str, ...],
-    variables: Mapping[bytes, bytes],
-) -> int:
-    """The command's exit code; where it cannot be run, which is said, a shell's exit code for that."""
-    if not command[0]:  # the folders of PATH would be what is run
-        output.say("there is no command ''")
-        return NOT_THERE
-    try:
-        return run(command, variables)
-    except FileNotFoundError:
-        code, fault = NOT_THERE, f"there is no command {command[0]}"
-    except OSError as error:
-        code, fault = CANNOT_RUN, f"{command[0]} cannot be run: {error.strerror}"
-    output.say(fault)
-    return code
-
-
 def _replace_process(command: tuple[str, ...], variables: Mapping[bytes, bytes]) -> int:
     """Becomes the command. Where that fails, a shell's exit code for it."""
     sys.stdout.flush()
     sys.stderr.flush()
-    return _run(_become, command, variables)
+    return child_process.exit_code(_become, command, variables)
 
 
-def _become(command: tuple[str, ...], variables: Mapping[bytes, bytes]) -> NoReturn:
+def _become(command: Sequence[str], variables: Mapping[bytes, bytes]) -> NoReturn:
     # Python ignores these, and what is ignored stays so in the program that takes its place.
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
     try:
-        os.execvpe(command[0], command, variables)  # noqa: S606  # running what is asked for is the point
+        os.execvpe(command[0], list(command), variables)  # noqa: S606  # running what is asked for is the point
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -10,8 +10,10 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
+
+from strongroom.cli.terminal import output
 
 _OF_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH})
 """What a terminal sends to every process of the group in its foreground: the command has it already."""
@@ -26,15 +28,48 @@ _PASSED_ON = _OF_TERMINAL | {
     signal.SIGCONT,
 }
 
+CANNOT_RUN, NOT_FOUND = 126, 127
+"""A shell's exit codes for a command that cannot be run, and for one that does not exist."""
+
 _DIED = 128
 """What a shell adds to a signal's number, where a command was ended by it."""
 
 
+def run_command(command: Sequence[str], variables: Mapping[bytes, bytes]) -> int:
+    """Run the command to its end and return its exit code as a shell reports it; see `run` and `exit_code`."""
+    return exit_code(run, command, variables)
+
+
+def exit_code(
+    start: Callable[[Sequence[str], Mapping[bytes, bytes]], int],
+    command: Sequence[str],
+    variables: Mapping[bytes, bytes],
+) -> int:
+    """Return the exit code that `start` returns, or a shell's code, after one line on stderr, if it raises OSError.
+
+    Args:
+        start: runs or becomes the command.
+        command: the program and its arguments.
+        variables: its whole environment.
+    """
+    if not command[0]:  # the folders of PATH would be what is run
+        output.say("there is no command ''")
+        return NOT_FOUND
+    try:
+        return start(command, variables)
+    except FileNotFoundError:
+        code, fault = NOT_FOUND, f"there is no command {command[0]}"
+    except OSError as error:
+        code, fault = CANNOT_RUN, f"{command[0]} cannot be run: {error.strerror}"
+    output.say(fault)
+    return code
+
+
 def run(command: Sequence[str], variables: Mapping[bytes, bytes]) -> int:
-    """Runs the command to its end; its exit code, as a shell has it: 128 and the signal's number where one ended it.
+    """Run the command to its end and return its exit code: 128 plus the signal's number where a signal ended it.
 
     Raises:
-        OSError: it cannot be run.
+        OSError: the command cannot be started.
     """
     child = _Child()
     with _passed_on(child):
