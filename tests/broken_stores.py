@@ -636,7 +636,7 @@ class KeepsVersionsOfTheDeleted(Wrong):
     caught_with = "DID NOT RAISE SecretNotFoundError"
 
     class Store(MemoryStore):
-        final_deletes = True
+        traits = replace(MemoryStore.traits, final_deletes=True)
 
 
 class KeepsLabelsOfTheDeleted(Wrong):
@@ -645,7 +645,7 @@ class KeepsLabelsOfTheDeleted(Wrong):
     caught_with = "== {}"
 
     class Store(MemoryStore):
-        final_deletes = True
+        traits = replace(MemoryStore.traits, final_deletes=True)
         left: Mapping[str, str] = {}
 
         def delete(self, path):

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 
 from strongroom.secret import Secret, Value, Version
+from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
 
 
@@ -16,7 +17,7 @@ class RemoteStore(MemoryStore):
     has begun; what they bring is what was stored when they began.
     """
 
-    local = False  # type: ignore[assignment]  # this is what makes it remote
+    traits = Traits()
 
     def __init__(self, secrets: Mapping[str, Mapping[str, Value]] | None = None) -> None:
         super().__init__()

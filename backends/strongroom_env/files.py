@@ -19,7 +19,7 @@ from typing import Annotated
 
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreError
 from strongroom.secret import Secret, Value
-from strongroom.store import Health, Option
+from strongroom.store import Health, Option, Traits
 from strongroom_env.folder import MAX_SIZE, Entry, Folder, Found, Kind, look
 
 FLAT_KEY = "value"
@@ -34,7 +34,7 @@ class FilesStore:
         strip_newline: whether one line end at the end of a text is left out.
     """
 
-    local = True
+    traits = Traits(local=True)
 
     def __init__(self, root: Path, *, strip_newline: bool = False) -> None:
         self._root = root.absolute()

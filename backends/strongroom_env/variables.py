@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from strongroom.config.env_names import EnvironmentMapping, variable_value
 from strongroom.errors import SecretNotFoundError
 from strongroom.secret import Secret, Value, protect
+from strongroom.store import Traits
 
 logger = logging.getLogger("strongroom.env")
 
@@ -32,7 +33,7 @@ class Variables(ABC):
         origin: where the variables come from, for messages: "the environment", a file.
     """
 
-    local = True
+    traits = Traits(local=True)
 
     def __init__(self, mapping: EnvironmentMapping, origin: str) -> None:
         self._mapping = mapping

@@ -1,7 +1,6 @@
 """What the author of a store sees: each protocol is met by a class that knows nothing of it. Nothing here runs."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
 
 from strongroom import Secret, SecretNotFoundError, SecretsManager
 from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
@@ -11,9 +10,9 @@ from strongroom.store import (
     Health,
     KeyedStore,
     ListableStore,
-    LocalStore,
     ProbedStore,
     SecretStore,
+    Traits,
     WritableStore,
     remaining,
 )
@@ -29,7 +28,7 @@ class ReadOnly:
 
 
 class Full(ReadOnly):
-    local: Literal[True] = True
+    traits = Traits(local=True)
 
     def read_key(self, path: str, key: str) -> Value:
         return self.read(path).data[key]
@@ -55,7 +54,6 @@ listable: ListableStore = Full()
 writable: WritableStore = Full()
 checked: CheckedStore = Full()
 probed: ProbedStore = Full()
-local: LocalStore = Full()
 
 
 class Both:

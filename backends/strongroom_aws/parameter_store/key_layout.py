@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StoreError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
+from strongroom.store import Traits
 from strongroom_aws.concurrency import at_once, in_groups
 from strongroom_aws.folding import VALUE, unwrap, wrap
 from strongroom_aws.limits import check_parameter_name
@@ -45,7 +46,7 @@ class ParameterKeys(Parameters):
     it is.
     """
 
-    piecewise = True
+    traits = Traits(piecewise=True)
 
     def read(self, path: str) -> Secret:
         """All keys of the secret, decrypted.

@@ -8,7 +8,7 @@ from typing import Any
 
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.secret import Secret, SensitiveStr, Value, Version
-from strongroom.store import Items, VersionInfo
+from strongroom.store import Items, Traits, VersionInfo
 from strongroom_aws.concurrency import at_once, in_groups, write_each
 from strongroom_aws.errors import RefusedError, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
@@ -46,7 +46,7 @@ class ParameterSecrets(Parameters):
         how: how a secret of the single key `value` is written.
     """
 
-    final_deletes = True
+    traits = Traits(final_deletes=True)
 
     def __init__(self, service: Service, prefix: str, kms_key: str | None, tags: Tags, how: FoldOption) -> None:
         super().__init__(service, prefix, kms_key)

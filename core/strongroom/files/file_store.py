@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from strongroom.bounded_file import read_bytes
 from strongroom.diff import same
@@ -22,7 +22,7 @@ from strongroom.files.age import Encryption, is_encrypted
 from strongroom.files.codec import Codec
 from strongroom.files.private_file import FolderLock, SymbolicLinkError, lock_folder
 from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data
-from strongroom.store import Health, Items, remaining
+from strongroom.store import Health, Items, Traits, remaining
 
 MAX_SIZE = 1 << 26
 """The largest file that is read or written, in bytes: 64 MiB."""
@@ -54,7 +54,7 @@ class FileStore:
         encryption: to whom it is encrypted, and with what it is read.
     """
 
-    local: Literal[True] = True
+    traits = Traits(local=True)
 
     def __init__(self, file: Path, codec: Codec, encryption: Encryption | None = None) -> None:
         self._file = file.absolute()

@@ -1,33 +1,31 @@
-"""What the author of an importer or an exporter writes, and all that a migration knows of one.
+"""What the author of an importer or an exporter writes, and what a store may tell a migration.
 
-A store that can be listed is an importer, and one that can be written is an exporter, without more: these are for what
-is neither, such as a file of another program's, or a service that can only be read as a whole. Both are installed as
-entry points, of the groups `strongroom.importers` and `strongroom.exporters`, whose signature is the schema of their
-options as it is for stores. What holds for stores holds here: nothing is raised but `strongroom.errors`, and no value
-is in a message or a log. `strongroom.testing.ImporterContract` and `ExporterContract` check each sentence that says
-*must*.
+A store that can be listed is an importer, and a store that can be written is an exporter. Write an importer or an
+exporter for what is neither, such as a file of another program, or a service that can only be read as a whole. Both are
+entry points, of the groups `strongroom.importers` and `strongroom.exporters`. As for stores, the signature of the entry
+point is the schema of the options, errors are those of `strongroom.errors`, and no value is in a message or a log.
+`strongroom.testing.ImporterContract` and `ExporterContract` check each sentence that says *must*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from strongroom.errors import StrongroomError
-from strongroom.secret import Secret, Version
-from strongroom.store import CautionedStore, VettingStore
+from strongroom.secret import Secret, Value, Version
 
-__all__ = ["CautionedStore", "Exporter", "Failure", "Importer", "Outcome", "VettingStore"]
+__all__ = ["Exporter", "Failure", "Importer", "MigrationHints", "Outcome"]
 
 
 class Failure(NamedTuple):
-    """What an importer could not give, and why. It ends nothing: the other items follow.
+    """A secret that an importer could not read. The other secrets follow.
 
     Attributes:
-        name: the secret's path, or what the source calls it.
-        error: what went wrong; where it is `unmapped`, which rule is missing.
-        unmapped: it is there and can be read, and nothing says where it belongs, such as an environment variable that
-            no mapping names. It is listed for the operator, and no error.
+        name: the secret's path, or its name in the source.
+        error: what went wrong. If `unmapped`, it says which rule is missing.
+        unmapped: True if the secret can be read, but no rule says to which path it belongs, such as an environment
+            variable that no mapping names. It is listed for the operator, and is not an error.
     """
 
     name: str
@@ -36,7 +34,7 @@ class Failure(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of one secret that was to be written: its new version, if the target has any, or its error."""
+    """Result of writing one secret: its new version, if the target has versions, or its error."""
 
     path: str
     version: Version | None = None
@@ -48,15 +46,15 @@ class Importer(Protocol):
     """A source of secrets."""
 
     def items(self) -> Iterator[Secret | Failure]:
-        """Every secret, each path once, in bounded memory. *Must* give the same again when it is called again.
+        """Yield every secret, each path once, in bounded memory. *Must* yield the same again on the next call.
 
         Raises:
-            StrongroomError: the source as a whole cannot be read. Never a shorter list.
+            StrongroomError: the source as a whole cannot be read. Never yield a shorter list instead.
         """
         ...
 
     def close(self) -> None:
-        """Gives back what it holds. *Must* be harmless when called twice."""
+        """Release connections and other resources. *Must* be harmless when called twice."""
         ...
 
 
@@ -65,12 +63,63 @@ class Exporter(Protocol):
     """A target of secrets."""
 
     def write(self, secrets: Iterable[Secret]) -> Iterator[Outcome]:
-        """Writes each secret whole, and says what came of it, once for each, in any order.
+        """Write each secret whole, and yield one outcome for each, in any order.
 
-        *Must not* say that a secret is written before the target holds it.
+        *Must not* report a secret as written before the target holds it.
         """
         ...
 
     def close(self) -> None:
-        """Gives back what it holds. *Must* be harmless when called twice."""
+        """Release connections and other resources. *Must* be harmless when called twice."""
+        ...
+
+
+class MigrationHints(Protocol):
+    """What a store can tell a migration about its service.
+
+    A store gives any of these methods, and each is found by its name.
+    """
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Raise what a write would raise, as far as the store can know without writing. *Must not* write.
+
+        A write *must* refuse what this refuses, and *may* refuse more.
+
+        Raises:
+            InvalidPathError, InvalidDataError, SecretTooLargeError, ConflictError: as a write would.
+        """
+        ...
+
+    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
+        """Raise what `write_metadata` would raise if these were all labels of the secret. *Must not* write.
+
+        `write_metadata` *must* refuse what this refuses, and *may* refuse more.
+
+        Raises:
+            InvalidDataError: as `write_metadata` would.
+        """
+        ...
+
+    def cautions(self, path: str) -> Sequence[str]:
+        """Return what a copy of the secret would lack or lose over time, in words: a rotation, a KMS key, replicas."""
+        ...
+
+    def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
+        """Write the secret in the form that `form` names, for a store that has several, such as plain text and JSON.
+
+        `read` returns a secret's form as labels that begin with `strongroom:`. Other stores keep these labels, so that
+        a secret that migrates there and back keeps its form. No such label names a form, too. A store that has
+        check-and-set chooses its forms itself: migrations use check-and-set instead of this method.
+
+        *Must not* keep such a label as a label. *May* use another form if the data could not be read back unchanged,
+        and *must* if it does not know the form.
+        """
+        ...
+
+    def walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Yield the path of every secret below `prefix` once, in any order, with the labels of `read_metadata`.
+
+        For a `VersionedStore` whose reads return no labels. *Must* name what a listing names. *May* yield labels as
+        they were a moment ago, and none where labels are denied.
+        """
         ...

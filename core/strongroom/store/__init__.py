@@ -1,65 +1,10 @@
 """The store interface: everything that a plugin author imports."""
 
+from strongroom.store import protocols
 from strongroom.store.deadline import DEFAULT_TIMEOUT, needing, needs, remaining, time_limit
 from strongroom.store.health import Health
 from strongroom.store.option import Option
-from strongroom.store.protocols import (
-    PROTOCOL_VERSION,
-    BulkCheckedStore,
-    BulkStore,
-    CautionedStore,
-    CheckedItems,
-    CheckedStore,
-    DynamicStore,
-    FinalDeletesStore,
-    FormedStore,
-    Items,
-    KeyedStore,
-    LabelledStore,
-    LabelVettingStore,
-    ListableStore,
-    LocalStore,
-    PiecewiseStore,
-    ProbedStore,
-    RecoverableStore,
-    SecretStore,
-    VersionedStore,
-    VersionInfo,
-    VettingStore,
-    WalkableStore,
-    WritableStore,
-)
+from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 
-__all__ = [
-    "DEFAULT_TIMEOUT",
-    "PROTOCOL_VERSION",
-    "BulkCheckedStore",
-    "BulkStore",
-    "CautionedStore",
-    "CheckedItems",
-    "CheckedStore",
-    "DynamicStore",
-    "FinalDeletesStore",
-    "FormedStore",
-    "Health",
-    "Items",
-    "KeyedStore",
-    "LabelVettingStore",
-    "LabelledStore",
-    "ListableStore",
-    "LocalStore",
-    "Option",
-    "PiecewiseStore",
-    "ProbedStore",
-    "RecoverableStore",
-    "SecretStore",
-    "VersionInfo",
-    "VersionedStore",
-    "VettingStore",
-    "WalkableStore",
-    "WritableStore",
-    "needing",
-    "needs",
-    "remaining",
-    "time_limit",
-]
+__all__ = ["DEFAULT_TIMEOUT", "Health", "Option", "needing", "needs", "remaining", "time_limit"]
+__all__ += protocols.__all__

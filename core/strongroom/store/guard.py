@@ -1,6 +1,6 @@
-"""The one object through which every store is used: checks, capabilities, redaction and the closed guard, once."""
+"""Validating, redacting wrapper around a store: everything but the store's author uses a store through it."""
 
-# A capability is a protocol: asked for, and never made.
+# Capabilities are protocols: passed around as classes, never instantiated.
 # mypy: disable-error-code="type-abstract"
 
 from __future__ import annotations
@@ -12,30 +12,26 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar, final
 
-from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, UnsupportedOperationError
+from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError, UnsupportedOperationError
 from strongroom.paths import check_key, check_path, check_prefix
 from strongroom.secret import Secret, Value, Version, check_data, conceal, is_value, protect
-from strongroom.store import (
-    BulkCheckedStore,
+from strongroom.store.health import Health
+from strongroom.store.protocols import (
+    CAPABILITIES,
     BulkStore,
-    CautionedStore,
     CheckedItems,
     CheckedStore,
     DynamicStore,
-    FormedStore,
-    Health,
     Items,
     KeyedStore,
-    LabelledStore,
-    LabelVettingStore,
     ListableStore,
     ProbedStore,
     SecretStore,
     VersionedStore,
     VersionInfo,
-    VettingStore,
-    WalkableStore,
     WritableStore,
+    capabilities_of,
+    traits_of,
 )
 from strongroom.store.version_rules import as_count, as_labels, as_versions, check_labels, check_version, of_version
 
@@ -43,122 +39,85 @@ logger = logging.getLogger("strongroom.secrets_manager")
 
 _R = TypeVar("_R")
 _C = TypeVar("_C")
-_Capability = TypeVar("_Capability")
 _PLUGIN_BUG = "This is a bug in the store's plugin"
 
 
 @final
 class GuardedStore:
-    """A store, named, as everybody but its author sees it.
+    """Validating, redacting wrapper around a store.
 
-    Paths and data are checked before the store sees them. A capability that the store lacks raises
-    `UnsupportedOperationError`. Whatever the store raises leaves as one of `strongroom.errors`, under this name and
-    without the store's frames: their locals would show values to whoever prints a traceback with locals.
+    It validates paths and data before the store sees them, and raises `UnsupportedOperationError` for a capability that
+    the store lacks. Every error of the store leaves as one of `strongroom.errors`, with the store's name and without
+    the store's frames: a traceback that prints local variables would show values.
 
     Args:
         store: any `SecretStore`.
         name: its name in the chain, for messages and provenance.
+
+    Attributes:
+        traits: static facts about the store.
+        capabilities: names of what the store can do beyond reading.
+        local, keyed, listable, writable, checked: whether the store has this capability.
+        bulk_reads, bulk_writes, bulk_checked: whether the store itself reads, writes, or writes with check-and-set,
+            many secrets faster than one by one.
+        formed: whether the store can hold the same data in more than one form.
+
+    Raises:
+        PluginError: the store needs a newer store protocol.
     """
 
     def __init__(self, store: SecretStore, name: str) -> None:
         self.name = name
-        self._store = store
-        self._keyed = _capable(store, KeyedStore)
-        self._listable = _capable(store, ListableStore)
-        self._walkable = _capable(store, WalkableStore)
-        self._writable = _capable(store, WritableStore)
-        self._checked = _capable(store, CheckedStore)
-        self._versioned = _capable(store, VersionedStore)
-        self._labelled = _capable(store, LabelledStore)
-        self._bulk = _capable(store, BulkStore)
-        self._bulk_checked = _capable(store, BulkCheckedStore)
-        self._formed = _capable(store, FormedStore)
-        self._vetting = _capable(store, VettingStore)
-        self._label_vetting = _capable(store, LabelVettingStore)
-        self._cautioned = _capable(store, CautionedStore)
-        self._probed = _capable(store, ProbedStore)
-        self._dynamic = _capable(store, DynamicStore)
-        self._final_deletes = getattr(store, "final_deletes", None) is True
-        self._recoverable = getattr(store, "recoverable", None) is True
-        self.local = getattr(store, "local", None) is True
-        self.piecewise = getattr(store, "piecewise", None) is True
+        self._store: Any = store
+        self.traits = traits_of(store, name)
+        self.capabilities = capabilities_of(store)
+        self._missing = {row.protocol: row.feature for row in CAPABILITIES if row.name not in self.capabilities}
+        self.local = self.traits.local is True
+        self.keyed = "keyed" in self.capabilities
+        self.listable = "listable" in self.capabilities
+        self.writable = "writable" in self.capabilities
+        self.checked = "checked" in self.capabilities
+        self.bulk_reads = "bulk" in self.capabilities
+        self.bulk_writes = self._optional("write_many") is not None
+        self.bulk_checked = self._optional("write_many_if") is not None
+        self.formed = self._optional("write_formed") is not None
         self._closed = False
         self._closing = threading.Lock()
-
-    @property
-    def keyed(self) -> bool:
-        """The store knows single keys."""
-        return self._keyed is not None
-
-    @property
-    def listable(self) -> bool:
-        """The store can be listed."""
-        return self._listable is not None
-
-    @property
-    def writable(self) -> bool:
-        """The store can be changed."""
-        return self._writable is not None
-
-    @property
-    def checked(self) -> bool:
-        """The store has check-and-set."""
-        return self._checked is not None
-
-    @property
-    def formed(self) -> bool:
-        """The store can hold the same data in more than one form."""
-        return self._formed is not None
-
-    @property
-    def bulk_checked(self) -> bool:
-        """The store has check-and-set for many at once."""
-        return self._bulk_checked is not None
 
     def __repr__(self) -> str:
         return f"GuardedStore({self.name!r}, {type(self._store).__name__})"
 
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """The names of what this store can do beyond reading."""
-        have = {
-            "keyed": self._keyed,
-            "listable": self._listable,
-            "writable": self._writable,
-            "checked": self._checked,
-            "versioned": self._versioned,
-            "final_deletes": self._final_deletes or None,
-            "recoverable": self._recoverable or None,
-            "bulk": self._bulk,
-            "probed": self._probed,
-            "local": self.local or None,
-            "dynamic": self._dynamic,
-        }
-        return frozenset(name for name, capability in have.items() if capability is not None)
+    def call(self, capability: type[_C], path: str | None, operation: Callable[[_C], _R]) -> _R:
+        """Return the result of an operation of a capability, such as `call(WritableStore, path, delete)`.
+
+        Raises:
+            UnsupportedOperationError: the store lacks the capability.
+        """
+        store = self._require(capability, path)
+        return self._answer(path, lambda: operation(store))
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Secret:
-        """The whole secret at `path`."""
+        """Return the whole secret at `path`."""
         path = check_path(path)
         return self._answer(path, lambda: _secret(self._store.read(path), path))
 
     def makes(self, path: str) -> bool:
-        """Whether a read of `path` would make a secret."""
-        dynamic = self._dynamic
-        return dynamic is not None and bool(self._answer(path, lambda: dynamic.makes(path)))
+        """Return True if a read of `path` would create a credential."""
+        return "dynamic" in self.capabilities and bool(self.call(DynamicStore, path, lambda store: store.makes(path)))
 
     def read_key(self, path: str, key: str) -> Value:
-        """One key, from a store that knows single keys."""
-        keyed = self._keyed or self._unsupported("single-key reads", path)
+        """Return one key, from a store with single-key reads."""
         path, key = check_path(path), check_key(key, path)
-        return protect(self._answer(path, lambda: _value(keyed.read_key(path, key))))
+        return protect(self.call(KeyedStore, path, lambda store: _value(store.read_key(path, key))))
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Each path, once, with its secret or its own error; one by one where the store has no bulk reads."""
-        if self._bulk is None:
+        """Yield each path once, with its secret or its own error; one by one if the store has no bulk reads."""
+        if not self.bulk_reads:
             yield from ((path, self._outcome(self.read, path)) for path in paths)
             return
+        bulk = self._require(BulkStore, None)
         asked: dict[str, None] = {}
 
         def noted() -> Iterator[tuple[str]]:
@@ -166,7 +125,7 @@ class GuardedStore:
                 asked[path] = None
                 yield (path,)
 
-        for path, outcome in self._many(self._bulk.read_many, noted(), check_path):
+        for path, outcome in self._many(bulk.read_many, noted(), check_path):
             if path in asked:
                 del asked[path]
                 yield path, outcome if isinstance(outcome, StoreError) else self._outcome(self._read_as, path, outcome)
@@ -174,17 +133,17 @@ class GuardedStore:
             yield path, StoreError(path, "a bulk read left it out", store=self.name, hint=_PLUGIN_BUG)
 
     def list_entries(self, prefix: str = "") -> Iterator[str]:
-        """The names directly below `prefix`, folders ending in `/`."""
-        listable = self._listable or self._unsupported("listing", prefix or None)
+        """Yield the names directly below `prefix`, folders ending in `/`."""
         prefix = check_prefix(prefix)
+        listable = self._require(ListableStore, prefix or None)
         yield from self._stream(prefix or None, lambda: listable.list_entries(prefix))
 
     def walk(self, prefix: str = "") -> Iterator[str]:
-        """The path of every secret below `prefix`."""
+        """Yield the path of every secret below `prefix`."""
         prefix = check_prefix(prefix)
-        if self._listable is not None and self._walkable is not None:
-            walkable = self._walkable
-            yield from self._stream(prefix or None, lambda: walkable.walk(prefix))
+        walk = self._optional("walk") if self.listable else None
+        if walk is not None:
+            yield from self._stream(prefix or None, lambda: walk(prefix))
             return
         folders = [prefix]
         while folders:
@@ -196,140 +155,143 @@ class GuardedStore:
                 else:
                     yield path
 
+    def probe(self) -> Health:
+        """Return the store's health. A store that cannot report it is well as long as it is open."""
+        self._guard(None)
+        if "probed" not in self.capabilities:
+            return Health(ok=True, detail="open")
+        return self.call(ProbedStore, None, lambda store: store.probe())
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
+        """Replace the whole secret."""
+        data = conceal(data)
+        data, path = check_data(path, data), check_path(path)
+        return self.call(WritableStore, path, lambda store: store.write(path, data))
+
+    def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
+        """Replace the whole secret if its newest version is `expected`; None expects that it does not exist."""
+        data = conceal(data)
+        data, path = check_data(path, data), check_path(path)
+        return self.call(CheckedStore, path, lambda store: store.write_if(path, data, expected))
+
+    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Yield each path with its new version or its own error; one by one if the store has no bulk writes."""
+        items = map(_concealed, items)  # no frame keeps what the caller gave
+        write_many = self._optional("write_many")
+        if write_many is None:
+            yield from ((path, self._outcome(self.write, path, data)) for path, data in items)
+        else:
+            yield from self._many(write_many, items, lambda path, data: (check_path(path), check_data(path, data)))
+
+    def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Yield each path with the result of `write_if`; one by one if the store has no bulk check-and-set."""
+        items = map(_concealed, items)
+        write_many_if = self._optional("write_many_if")
+        if write_many_if is None:
+            yield from ((item[0], self._outcome(self.write_if, *item)) for item in items)
+        else:
+            yield from self._many(
+                write_many_if,
+                items,
+                lambda path, data, expected: (check_path(path), check_data(path, data), expected),
+            )
+
+    def delete(self, path: str) -> None:
+        """Delete the secret."""
+        path = check_path(path)
+        self.call(WritableStore, path, lambda store: store.delete(path))
+
+    # --- versions -----------------------------------------------------------------------------------------------------
+
+    def versions(self, path: str) -> list[VersionInfo]:
+        """Return every version, oldest first."""
+        path = check_path(path)
+        return self.call(VersionedStore, path, lambda store: as_versions(store.versions(path)))
+
+    def read_version(self, path: str, version: Version) -> Secret:
+        """Return one version of a secret."""
+        path = check_path(path)
+        version = check_version(path, version)
+        return self.call(
+            VersionedStore, path, lambda store: of_version(_secret(store.read_version(path, version), path), version)
+        )
+
+    def kept_versions(self, path: str) -> int:
+        """Return how many versions are guaranteed to survive further writes; one if the store keeps none."""
+        path = check_path(path)
+        if "versioned" not in self.capabilities:
+            return 1
+        return self.call(VersionedStore, path, lambda store: as_count(store.kept_versions(path)))
+
+    def undelete(self, path: str, version: Version) -> None:
+        """Make a deleted version readable again."""
+        path = check_path(path)
+        version = check_version(path, version)
+        self.call(VersionedStore, path, lambda store: store.undelete(path, version))
+
+    def destroy(self, path: str, version: Version) -> None:
+        """Remove one version for good."""
+        path = check_path(path)
+        version = check_version(path, version)
+        self.call(VersionedStore, path, lambda store: store.destroy(path, version))
+
+    def read_metadata(self, path: str) -> dict[str, str]:
+        """Return the secret's labels."""
+        path = check_path(path)
+        return self.call(VersionedStore, path, lambda store: as_labels(store.read_metadata(path)))
+
+    def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
+        """Replace the secret's labels."""
+        path = check_path(path)
+        labels = check_labels(path, metadata)
+        self.call(VersionedStore, path, lambda store: store.write_metadata(path, labels))
+
+    # --- hints for migrations (`strongroom.migrate.spi.MigrationHints`) -----------------------------------------------
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Raise what a write would raise, as far as the store can know without writing."""
+        data = conceal(data)
+        data, path = check_data(path, data), check_path(path)
+        if (vet := self._optional("vet")) is not None:
+            self._answer(path, lambda: vet(path, data))
+
+    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
+        """Raise what `write_metadata` would raise, as far as the store can know without writing."""
+        path = check_path(path)
+        labels = check_labels(path, labels)
+        if (vet_labels := self._optional("vet_labels")) is not None:
+            self._answer(path, lambda: vet_labels(path, labels))
+
+    def cautions(self, path: str) -> tuple[str, ...]:
+        """Return what a copy of the secret would lack, in words."""
+        path = check_path(path)
+        cautions = self._optional("cautions")
+        return () if cautions is None else self._answer(path, lambda: tuple(map(str, cautions(path))))
+
+    def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
+        """Replace the whole secret, in the form that these labels name."""
+        data = conceal(data)
+        data, path = check_data(path, data), check_path(path)
+        write_formed = self._optional("write_formed") or self._unsupported("forms", path)
+        version: Version | None = self._answer(path, lambda: write_formed(path, data, form))
+        return version
+
     def walk_labels(self, prefix: str = "") -> Iterator[tuple[str, Mapping[str, str]]]:
-        """`walk`, with those labels of each secret that a read does not bring."""
-        labelled = self._labelled
-        if labelled is None:
+        """Yield each path below `prefix` with those labels that `read` does not return."""
+        walk_labels = self._optional("walk_labels")
+        if walk_labels is None:
             none: Mapping[str, str] = {}
             yield from ((path, none) for path in self.walk(prefix))
             return
         prefix = check_prefix(prefix)
         yield from self._stream(
-            prefix or None, lambda: ((path, as_labels(labels)) for path, labels in labelled.walk_labels(prefix))
+            prefix or None, lambda: ((path, as_labels(labels)) for path, labels in walk_labels(prefix))
         )
 
-    def probe(self) -> Health:
-        """How the store is; a store that cannot say is well as long as it is open."""
-        self._guard(None)
-        probed = self._probed
-        return Health(ok=True, detail="open") if probed is None else self._answer(None, probed.probe)
-
-    # --- writing ------------------------------------------------------------------------------------------------------
-
-    def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
-        """Replaces the whole secret."""
-        data = conceal(data)
-        data, path = check_data(path, data), check_path(path)
-        writable = self._writable or self._unsupported("writing", path)
-        return self._answer(path, lambda: writable.write(path, data))
-
-    def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
-        """Replaces the whole secret, in the form that these labels name."""
-        data = conceal(data)
-        data, path = check_data(path, data), check_path(path)
-        formed = self._formed or self._unsupported("forms", path)
-        return self._answer(path, lambda: formed.write_formed(path, data, form))
-
-    def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
-        """Replaces the whole secret when its newest version is `expected`; None expects none."""
-        data = conceal(data)
-        data, path = check_data(path, data), check_path(path)
-        checked = self._checked or self._unsupported("check-and-set", path)
-        return self._answer(path, lambda: checked.write_if(path, data, expected))
-
-    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Each path with its new version or its own error; one by one where the store has no bulk writes."""
-        items = map(_concealed, items)  # no frame keeps what the caller gave
-        if self._bulk is None:
-            yield from ((path, self._outcome(self.write, path, data)) for path, data in items)
-        else:
-            yield from self._many(
-                self._bulk.write_many, items, lambda path, data: (check_path(path), check_data(path, data))
-            )
-
-    def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Each path with what `write_if` comes to; one by one where the store has no bulk check-and-set."""
-        checked = map(_concealed_checked, items)
-        if self._bulk_checked is None:
-            yield from ((item[0], self._outcome(self.write_if, *item)) for item in checked)
-        else:
-            yield from self._many(
-                self._bulk_checked.write_many_if,
-                checked,
-                lambda path, data, expected: (check_path(path), check_data(path, data), expected),
-            )
-
-    def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Raises what a write of it would raise, as far as can be known without writing."""
-        data = conceal(data)
-        data, path = check_data(path, data), check_path(path)
-        vetting = self._vetting
-        if vetting is not None:
-            self._answer(path, lambda: vetting.vet(path, data))
-
-    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
-        """Raises what `write_metadata` would raise for these, as far as can be known without writing."""
-        path = check_path(path)
-        labels = check_labels(path, labels)
-        vetting = self._label_vetting
-        if vetting is not None:
-            self._answer(path, lambda: vetting.vet_labels(path, labels))
-
-    def cautions(self, path: str) -> tuple[str, ...]:
-        """What a copy of the secret would lack, in words."""
-        path = check_path(path)
-        cautioned = self._cautioned
-        return () if cautioned is None else self._answer(path, lambda: tuple(map(str, cautioned.cautions(path))))
-
-    def delete(self, path: str) -> None:
-        """Removes the secret."""
-        path = check_path(path)
-        writable = self._writable or self._unsupported("deleting", path)
-        self._answer(path, lambda: writable.delete(path))
-
-    # --- versions -----------------------------------------------------------------------------------------------------
-
-    def versions(self, path: str) -> list[VersionInfo]:
-        """What is known of each version, oldest first."""
-        path, versioned = check_path(path), self._history(path)
-        return self._answer(path, lambda: as_versions(versioned.versions(path)))
-
-    def read_version(self, path: str, version: Version) -> Secret:
-        """One version of a secret."""
-        path, versioned = check_path(path), self._history(path)
-        version = check_version(path, version)
-        return self._answer(path, lambda: of_version(_secret(versioned.read_version(path, version), path), version))
-
-    def kept_versions(self, path: str) -> int:
-        """How many versions of the secret are sure to stay; one where the store keeps none."""
-        path, versioned = check_path(path), self._versioned
-        return 1 if versioned is None else self._answer(path, lambda: as_count(versioned.kept_versions(path)))
-
-    def undelete(self, path: str, version: Version) -> None:
-        """Makes a deleted version readable again."""
-        path, versioned = check_path(path), self._history(path)
-        version = check_version(path, version)
-        self._answer(path, lambda: versioned.undelete(path, version))
-
-    def destroy(self, path: str, version: Version) -> None:
-        """Removes one version for good."""
-        path, versioned = check_path(path), self._history(path)
-        version = check_version(path, version)
-        self._answer(path, lambda: versioned.destroy(path, version))
-
-    def read_metadata(self, path: str) -> dict[str, str]:
-        """The secret's own labels."""
-        path, versioned = check_path(path), self._history(path)
-        return self._answer(path, lambda: as_labels(versioned.read_metadata(path)))
-
-    def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
-        """Replaces the secret's own labels."""
-        path, versioned = check_path(path), self._history(path)
-        labels = check_labels(path, metadata)
-        self._answer(path, lambda: versioned.write_metadata(path, labels))
-
     def close(self) -> None:
-        """Closes the store, once; every later call is refused."""
+        """Close the store once. Every later call is refused."""
         with self._closing:
             if self._closed:
                 return
@@ -347,20 +309,27 @@ class GuardedStore:
 
     # --- the boundary -------------------------------------------------------------------------------------------------
 
-    def _history(self, path: str) -> VersionedStore:
-        return self._versioned or self._unsupported("versions", path)
+    def _optional(self, method: str) -> Callable[..., Any] | None:
+        """Return an optional method of the store, which is found by name; None if the store lacks it."""
+        return getattr(self._store, method, None)
 
-    def _unsupported(self, what: str, path: str | None) -> NoReturn:
-        raise UnsupportedOperationError(path, f"it has no {what}", store=self.name)
+    def _require(self, capability: type[_C], path: str | None) -> _C:
+        """Return the store, typed as one that has the capability."""
+        if (feature := self._missing.get(capability)) is not None:
+            self._unsupported(feature, path)
+        return self._store  # type: ignore[no-any-return]  # detected when the store was wrapped
+
+    def _unsupported(self, feature: str, path: str | None) -> NoReturn:
+        raise UnsupportedOperationError(path, f"it has no {feature}", store=self.name)
 
     def _guard(self, path: str | None) -> None:
         if self._closed:
             raise StoreError(path, "it is closed", store=self.name, hint="Open a new one")
 
     def _answer(self, path: str | None, operation: Callable[[], _R]) -> _R:
-        """The operation's result. Its failure is raised outside the `except`, so that no context holds a value.
+        """Return the operation's result. Raise its failure outside the `except`, so that no context holds a value.
 
-        So is Ctrl-C, or what else a signal's handler raises in the midst of it: as itself, without the store's frames.
+        Ctrl-C, or another exception of a signal handler, is raised as itself, also without the store's frames.
         """
         self._guard(path)
         try:
@@ -371,7 +340,7 @@ class GuardedStore:
         raise failure
 
     def _stream(self, path: str | None, operation: Callable[[], Iterator[_R]]) -> Iterator[_R]:
-        """`_answer` for a result that comes piece by piece."""
+        """Yield the items of an operation, guarding each step as `_answer` does."""
         items = self._answer(path, lambda: iter(operation()))
         end = object()
         while (item := self._answer(path, lambda: next(items, end))) is not end:
@@ -383,7 +352,7 @@ class GuardedStore:
         items: Iterable[tuple[Any, ...]],
         check: Callable[..., _C],
     ) -> Iterator[tuple[str, _R | StoreError]]:
-        """A bulk operation on what passes the check; what does not comes with its own error, and ends nothing."""
+        """Yield the results of a bulk operation. An item that fails the check is yielded with its own error."""
         refused: deque[tuple[str, StoreError]] = deque()
 
         def passing() -> Iterator[_C]:
@@ -402,7 +371,7 @@ class GuardedStore:
         yield from refused
 
     def _read_as(self, path: str, answer: object) -> Secret:
-        """What a bulk read answered for `path`, when it is that."""
+        """Return the answer of a bulk read for `path`, if it is that secret."""
         return self._answer(path, lambda: _secret(answer, path))
 
     def _outcome(self, operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
@@ -412,16 +381,8 @@ class GuardedStore:
             return error
 
 
-def _capable(store: SecretStore, capability: type[_Capability]) -> _Capability | None:
-    """The store as one that has the capability; None where it has not.
-
-    A check in place would narrow the type of `store` itself, and checkers keep every combination of what it may be.
-    """
-    return store if isinstance(store, capability) else None
-
-
 def _secret(answer: object, path: str) -> Secret:
-    """What a store answered to a read of `path`, when it is that: its author's type checker may not have been asked."""
+    """Return a store's answer to a read of `path`, if it is that secret. No type checker may have seen the store."""
     if isinstance(answer, Secret) and is_value(answer.data):
         if answer.path == path:
             return answer
@@ -435,29 +396,28 @@ def _value(answer: Value) -> Value:
     raise TypeError
 
 
-def _concealed(item: tuple[str, Mapping[str, Value]]) -> tuple[str, Mapping[str, Value]]:
-    path, data = item
-    return path, conceal(data)
-
-
-def _concealed_checked(
-    item: tuple[str, Mapping[str, Value], Version | None],
-) -> tuple[str, Mapping[str, Value], Version | None]:
-    path, data, expected = item
-    return path, conceal(data), expected
+def _concealed(item: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return an item of a bulk write with its data concealed."""
+    path, data, *rest = item
+    return path, conceal(data), *rest
 
 
 def open_guarded(opener: Callable[[], SecretStore], name: str) -> GuardedStore:
-    """Opens a store behind its front. A failure to open leaves as the store's own failures do."""
+    """Open a store and wrap it. A failure to open is translated as the store's own failures are."""
     try:
-        return GuardedStore(opener(), name)
+        store = opener()
+        try:
+            return GuardedStore(store, name)
+        except PluginError:
+            store.close()
+            raise
     except BaseException as error:  # noqa: BLE001  # as in `_answer`
         failure = _translated(error, None, name)
     raise failure
 
 
 def _translated(error: BaseException, path: str | None, store: str) -> BaseException:
-    """The error of our tree that stands for what a store raised, or the interrupt itself, without their frames."""
+    """Return the error of `strongroom.errors` for what a store raised, or the interrupt itself, without frames."""
     kind = type(error).__name__
     if logger.isEnabledFor(logging.DEBUG):
         last = traceback.extract_tb(error.__traceback__)[-1]
@@ -475,6 +435,6 @@ def _translated(error: BaseException, path: str | None, store: str) -> BaseExcep
 
 
 def _bare(error: BaseException) -> BaseException:
-    """The error itself, without the frames that it came through and what it was raised from: both may hold values."""
+    """Return the error without its frames and its cause: both may hold values."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

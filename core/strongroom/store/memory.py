@@ -12,12 +12,12 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
 from strongroom.paths import check_path
 from strongroom.secret import Secret, Value, Version, check_data, protect_data
-from strongroom.store import Health, Items, Option, VersionInfo
+from strongroom.store import Health, Items, Option, Traits, VersionInfo
 
 
 @dataclass
@@ -44,7 +44,7 @@ class _History:
 class MemoryStore:
     """Secrets in this process, with every version of them, until it is closed. Safe to use from several threads."""
 
-    local: Literal[True] = True
+    traits = Traits(local=True)
 
     def __init__(self) -> None:
         self._histories: dict[str, _History] = {}

@@ -1,36 +1,80 @@
-"""The store protocol: what a backend implements, and all that the rest of Strongroom knows of it.
+"""The store protocol: what a plugin implements, and everything that the rest of Strongroom knows about a store.
 
-A store *must* have `read` and `close`. Every other capability is a protocol of its own, with method names of its own,
-and a store has it when it has those methods. `strongroom.testing.StoreContract` checks each sentence here that says
-*must*.
+A store *must* have `read` and `close`. Each other capability is a protocol with its own method names, and a store has
+the capability if it has the methods. Static facts about a store are its class attribute `traits`. `CAPABILITIES` and
+`Traits` are the only list of capabilities: the guard, `strongroom stores` and the loader derive theirs from it.
+`strongroom.testing.StoreContract` checks each sentence here that says *must*.
 
-What holds for every method:
+Rules for every method:
 
-- Paths and data arrive checked: the store *must not* check them again, and *must* refuse with `InvalidPathError`,
-  `InvalidDataError` or `SecretTooLargeError` what it cannot hold exactly.
-- It *must* raise from `strongroom.errors`, and `SecretNotFoundError` for a confirmed absence only.
-- It *must* be callable from several threads at once. It *need not* survive a fork: the child opens a new store.
-- It *must* return or raise within `remaining()` seconds.
-- It *must not* put a value or a credential into a message or a log record. The traceback of what it raises is dropped.
+- Paths and data are validated before the store sees them. The store *must not* validate them again. It *must* refuse
+  what it cannot hold exactly with `InvalidPathError`, `InvalidDataError` or `SecretTooLargeError`.
+- A store *must* raise errors of `strongroom.errors`, and `SecretNotFoundError` only for a confirmed absence.
+- A store *must* allow calls from several threads at once. It *need not* survive a fork: the child opens a new store.
+- A method *must* return or raise within `remaining()` seconds.
+- A store *must not* put a value or a credential into a message or a log record. Tracebacks of its errors are dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from strongroom.errors import StoreError
+from strongroom.errors import PluginError, StoreError
 from strongroom.secret import Secret, Value, Version
 from strongroom.store.health import Health
 
+__all__ = [
+    "CAPABILITIES",
+    "PROTOCOL_VERSION",
+    "BulkStore",
+    "Capability",
+    "CheckedItems",
+    "CheckedStore",
+    "DynamicStore",
+    "Items",
+    "KeyedStore",
+    "ListableStore",
+    "ProbedStore",
+    "SecretStore",
+    "Traits",
+    "VersionInfo",
+    "VersionedStore",
+    "WritableStore",
+]
+
 PROTOCOL_VERSION = 1
-"""Rises when a sentence of this module changes in a way that a store written before it could break."""
+"""The version of this protocol. It rises when a change to this module could break an existing store."""
 
 Items: TypeAlias = Iterable[tuple[str, Mapping[str, Value]]]
+"""Paths with data, for a bulk write."""
 
 CheckedItems: TypeAlias = Iterable[tuple[str, Mapping[str, Value], "Version | None"]]
+"""Paths with data and expected version, for a bulk write with check-and-set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """Static facts about a store, which it gives as a class attribute: `traits = Traits(local=True)`.
+
+    Attributes:
+        local: the store answers at once from its own process or machine. It is queried every time and never cached.
+        piecewise: one write takes several steps. A write that fails halfway *must* leave each key with either its old
+            or its new value. Migrations that resume or undo such a write recognize both.
+        final_deletes: for a `VersionedStore` where a delete also removes all versions and labels, as if the secret had
+            never existed. Users are asked to confirm a delete. A later write starts over and *may* reuse version names.
+        recoverable: for a store that is no `VersionedStore`, but whose service keeps what was overwritten or deleted,
+            so that an operator can restore it. Users are not asked to confirm a delete.
+        protocol: the `PROTOCOL_VERSION` that the store was written for. A store for a newer version is refused.
+    """
+
+    local: bool = False
+    piecewise: bool = False
+    final_deletes: bool = False
+    recoverable: bool = False
+    protocol: int = 1
 
 
 @dataclass(frozen=True)
@@ -38,11 +82,11 @@ class VersionInfo:
     """One version of a secret.
 
     Attributes:
-        version: the store's name for it.
-        created: when it was written, with a time zone, where the store knows.
-        deleted: it is not readable, and `undelete` would make it so again.
-        destroyed: its data is gone for good.
-        deleted_at: when it was deleted; of one that is not, when the store will delete it by itself, if it will.
+        version: the store's name for the version.
+        created: when it was written, with a time zone, if the store knows.
+        deleted: True if it cannot be read until `undelete` restores it.
+        destroyed: True if its data is gone for good.
+        deleted_at: when it was deleted, or will be if the store has scheduled its deletion.
     """
 
     version: Version
@@ -54,103 +98,84 @@ class VersionInfo:
 
 @runtime_checkable
 class SecretStore(Protocol):
-    """What every store can do."""
+    """The methods that every store has."""
 
     def read(self, path: str) -> Secret:
-        """The whole secret at `path`, its newest version.
+        """Return the newest version of the whole secret at `path`.
 
         Raises:
-            SecretNotFoundError: the store is sure that there is none, or that the newest version is deleted.
-            AuthenticationError, PermissionDeniedError, StoreUnavailableError: whether there is one is unknown.
+            SecretNotFoundError: the store is sure that the secret does not exist, or its newest version is deleted.
+            AuthenticationError, PermissionDeniedError, StoreUnavailableError: the store cannot tell if it exists.
         """
         ...
 
     def close(self) -> None:
-        """Gives back what the store holds. *Must* be harmless when called twice."""
-        ...
-
-
-@runtime_checkable
-class LocalStore(Protocol):
-    """A store that answers at once from its own process or machine: always asked, never cached."""
-
-    @property
-    def local(self) -> bool:
-        """*Must* be True. A class attribute is enough."""
+        """Release connections and other resources. *Must* be harmless when called twice."""
         ...
 
 
 @runtime_checkable
 class DynamicStore(Protocol):
-    """A store that makes a secret when it is read: a database user, a certificate. Nobody reads it just to look.
+    """A store that creates a credential on each read, such as a database user or a certificate.
 
-    Its secrets say in `Secret.ttl` for how long they are good.
+    Commands that only look around do not read it. `Secret.ttl` says for how many seconds a credential is valid.
     """
 
     def makes(self, path: str) -> bool:
-        """Whether a read of `path` would make a secret. *Must* be True where the store cannot tell.
+        """Return True if a read of `path` would create a credential. *Must* return True if the store cannot tell.
 
-        It *must* answer at once, without I/O; and where it is False, a read *must* make none.
+        *Must* answer at once, without I/O. If it returns False, a read *must not* create one.
         """
         ...
 
 
 @runtime_checkable
 class KeyedStore(Protocol):
-    """A store that knows single keys which a whole read cannot know: environment names made by a rule.
+    """A store that can read a single key of a secret whose keys it cannot enumerate, such as environment variables.
 
-    A single key is not cached: a store that asks a service for it is asked at each read.
+    A single key is not cached. A store that queries a service for it is queried on each read.
     """
 
     def read_key(self, path: str, key: str) -> Value:
-        """The value at exactly this path and key.
-
-        *Must* agree with `read` wherever `read` has the key.
+        """Return the value at exactly this path and key. *Must* agree with `read` if `read` returns the key.
 
         Raises:
-            SecretNotFoundError: it is not there. `reason` names what was looked for.
+            SecretNotFoundError: it does not exist. `reason` names what the store looked for.
         """
         ...
 
 
 @runtime_checkable
 class ListableStore(Protocol):
-    """A store that can name what it holds."""
+    """A store that can list its secrets.
+
+    It *may* have a method `walk(prefix: str) -> Iterator[str]` too, if it can name every path below a prefix with less
+    work than folder by folder: each path once, in any order. It *must* agree with `list_entries` and raise where that
+    would raise.
+    """
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The names directly below `prefix` (the empty string is the top), each once, folders ending in `/`.
+        """Yield each name directly below `prefix` once, folders ending in `/`. The empty prefix is the top.
 
-        A prefix with nothing below it gives nothing. Not a shorter list when part of it is denied or out of reach: that
-        *must* raise.
-        """
-        ...
-
-
-@runtime_checkable
-class WalkableStore(Protocol):
-    """A listable store that names all that is below a prefix with less work than folder by folder."""
-
-    def walk(self, prefix: str) -> Iterator[str]:
-        """The path of every secret below `prefix` (the empty string is the top), each once, in any order.
-
-        *Must* agree with `list_entries`, folder by folder, and raise where that would.
+        A prefix with nothing below it yields nothing. *Must* raise if a part of the list is denied or unavailable,
+        rather than yield a shorter list.
         """
         ...
 
 
 @runtime_checkable
 class WritableStore(Protocol):
-    """A store that can be changed."""
+    """A store that can be written."""
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
-        """Replaces the whole secret; returns its new version once the store holds it, never before."""
+        """Replace the whole secret. Return its new version, but not before the store holds it."""
         ...
 
     def delete(self, path: str) -> None:
-        """Removes the secret: the next read is `SecretNotFoundError`.
+        """Delete the secret. The next read raises `SecretNotFoundError`.
 
         Raises:
-            SecretNotFoundError: there was none.
+            SecretNotFoundError: the secret does not exist.
         """
         ...
 
@@ -160,211 +185,150 @@ class CheckedStore(Protocol):
     """A writable store with check-and-set."""
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
-        """`write`, when the newest version is `expected`; None expects that there is no secret, or a deleted one.
+        """Write if the newest version is `expected`. None means that the secret must be absent or deleted.
 
         Raises:
-            ConflictError: it is not. Nothing was written.
+            ConflictError: the newest version is another one. Nothing was written.
         """
         ...
 
 
 @runtime_checkable
 class VersionedStore(Protocol):
-    """A store that keeps what was overwritten.
+    """A store that keeps overwritten versions.
 
-    Every method raises `SecretNotFoundError` where there never was a secret at the path. A version that was never
-    there, or that the store has dropped since (pruned), is not found either: by every method that takes one.
+    Every method raises `SecretNotFoundError` if there never was a secret at the path. A method that takes a version
+    also raises it for a version that never existed or that the store has pruned.
     """
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
-        """What is known of each version, oldest first; the deleted and the destroyed ones *must* be among them.
+        """Return every version, oldest first. Deleted and destroyed versions *must* be included.
 
-        Those that went with a delete of a `FinalDeletesStore` are not.
+        Versions that a delete removed for good (`Traits.final_deletes`) are not included.
         """
         ...
 
     def read_version(self, path: str, version: Version) -> Secret:
-        """That version and no other.
+        """Return exactly this version.
 
         Raises:
-            SecretNotFoundError: it is deleted or destroyed too.
+            SecretNotFoundError: the version is deleted or destroyed.
         """
         ...
 
     def kept_versions(self, path: str) -> int:
-        """How many versions of the secret are sure to stay, the newest among them, when more are written.
+        """Return how many versions, including the newest, are guaranteed to survive further writes: at least 1.
 
-        At least 1. It *may* be fewer than are kept, as where a version is dropped after a time, and *must not* be more.
+        It *may* be lower than the real number, for example where versions expire, and *must not* be higher.
         """
         ...
 
     def undelete(self, path: str, version: Version) -> None:
-        """Makes a deleted version readable again. *Must* be harmless for one that is not deleted.
+        """Make a deleted version readable again. *Must* be harmless if it is not deleted.
 
         Raises:
-            SecretNotFoundError: it is destroyed too.
+            SecretNotFoundError: the version is destroyed.
         """
         ...
 
     def destroy(self, path: str, version: Version) -> None:
-        """Removes that version's data for good, deleted or not. *Must* be harmless when called twice.
+        """Remove this version's data for good, deleted or not. *Must* be harmless when called twice.
 
-        Where it was the newest, the secret reads as not found, and no older version takes its place.
+        If it was the newest version, the secret reads as not found: no older version takes its place.
         """
         ...
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
-        """The secret's own labels. They belong to all its versions, and stay when it is deleted.
+        """Return the secret's labels. They belong to all its versions and remain when the secret is deleted.
 
-        They *must* come with `read`, as the secret's metadata, too; where that would take a request more for each
-        secret, the store *may* be a `LabelledStore` instead.
+        `read` *must* return them too, as `Secret.metadata`. A store where that takes one more request for each secret
+        *may* have `walk_labels` of `strongroom.migrate.spi.MigrationHints` instead.
         """
         ...
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
-        """Replaces the secret's own labels, and nothing else of it. *Must not* make a secret where there is none."""
-        ...
-
-
-@runtime_checkable
-class LabelledStore(Protocol):
-    """A versioned store whose reads bring no labels, and that tells them of many secrets at a time."""
-
-    def walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
-        """The path of every secret below `prefix`, each once, in any order, with what `read_metadata` says of it.
-
-        *Must* name what a listing names. A label that was set or removed just now *may* be told as it was, and where
-        labels are denied there *may* be none.
-        """
-        ...
-
-
-@runtime_checkable
-class FinalDeletesStore(Protocol):
-    """A versioned store that keeps what is overwritten, and nothing of what is deleted: somebody is asked before that.
-
-    A delete takes all versions and the labels along, as if there never had been a secret. What is written there
-    afterwards begins anew, and *may* have the names of earlier versions.
-    """
-
-    @property
-    def final_deletes(self) -> bool:
-        """*Must* be True. A class attribute is enough."""
-        ...
-
-
-@runtime_checkable
-class PiecewiseStore(Protocol):
-    """A writable store that writes one secret in several steps.
-
-    A write that breaks off leaves each key as it was or as it was to be, and no other. Whoever has begun it knows that.
-    """
-
-    @property
-    def piecewise(self) -> bool:
-        """*Must* be True. A class attribute is enough."""
-        ...
-
-
-@runtime_checkable
-class RecoverableStore(Protocol):
-    """A store whose service keeps what is overwritten or deleted, so that its operator can bring it back.
-
-    It is for one that is no `VersionedStore`, which says so by its methods: nobody is asked before a delete then.
-    """
-
-    @property
-    def recoverable(self) -> bool:
-        """*Must* be True. A class attribute is enough."""
+        """Replace the secret's labels and nothing else. *Must not* create a secret."""
         ...
 
 
 @runtime_checkable
 class BulkStore(Protocol):
-    """A store that answers many at once faster than one by one, in bounded memory."""
+    """A store that reads many secrets faster than one by one, in bounded memory.
 
-    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Each path with its secret or its own error, in any order."""
-        ...
+    It *may* have these methods too, if it can write many secrets faster than one by one. Both yield each path with its
+    new version or its own error, in any order:
 
-    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Each path with its new version or its own error, in any order."""
-        ...
-
-
-@runtime_checkable
-class BulkCheckedStore(Protocol):
-    """A store with check-and-set that writes many at once faster than one by one, in bounded memory."""
-
-    def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """What `write_if` comes to for each path, data and expected version: the new version or its own error.
-
-        Each item *must* be compared for itself: a conflict of one is no reason to leave out or to write another.
-        """
-        ...
-
-
-@runtime_checkable
-class VettingStore(Protocol):
-    """A writable store that can say, without writing, why it would refuse: for the plan of a migration."""
-
-    def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Nothing, where a write would go through as far as can be known. It *must not* write.
-
-        A write *must* refuse what this refuses, and *may* refuse more.
-
-        Raises:
-            InvalidPathError, InvalidDataError, SecretTooLargeError, ConflictError: what a write would raise.
-        """
-        ...
-
-
-@runtime_checkable
-class FormedStore(Protocol):
-    """A writable store whose service can hold the same data in more than one form, such as plain text and JSON.
-
-    A read tells the form in labels that begin with `strongroom:`. A store that has labels keeps them for it, so that a
-    secret that is migrated there and back has the form that it had. Where a store has check-and-set, too, that goes
-    before: its forms are left to it.
+    - `write_many(items: Items) -> Iterator[tuple[str, Version | StoreError | None]]`
+    - `write_many_if(items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]` is `write_if` for each
+      item. Each item *must* be compared on its own: a conflict of one item *must not* affect another.
     """
 
-    def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
-        """`write`, in exactly the form that such labels name: none of them is one, too.
-
-        It *must not* keep one as a label. It *may* take another form where that one could not be read back as the same
-        data, and *must* where it knows no such form.
-        """
-        ...
-
-
-@runtime_checkable
-class LabelVettingStore(Protocol):
-    """A versioned store that can say, without writing, which labels it would refuse: for the plan of a migration."""
-
-    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
-        """Nothing, where these could be all of the secret's labels, as far as can be known. It *must not* write.
-
-        `write_metadata` *must* refuse what this refuses, and *may* refuse more.
-
-        Raises:
-            InvalidDataError: what `write_metadata` would raise.
-        """
-        ...
-
-
-@runtime_checkable
-class CautionedStore(Protocol):
-    """A store whose service does more for a secret than keep it, which a copy of it would lack."""
-
-    def cautions(self, path: str) -> Sequence[str]:
-        """What a copy would not have, or would lose with time: a rotation, a key of one's own, replicas; in words."""
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Yield each path with its secret or its own error, in any order."""
         ...
 
 
 @runtime_checkable
 class ProbedStore(Protocol):
-    """A store that can say how it is without reading a secret."""
+    """A store that can report its health without reading a secret."""
 
     def probe(self) -> Health:
-        """How the store is now. *May* raise what `read` raises instead of saying that it is not well."""
+        """Return the store's health. *May* raise what `read` would raise instead of returning a failure."""
         ...
+
+
+class Capability(NamedTuple):
+    """Something that a store can do beyond reading.
+
+    Attributes:
+        name: its name in `capabilities`, in `strongroom stores` and in a `StoreContract`.
+        protocol: a store has the capability if it has the methods of this protocol.
+        feature: what a store without the capability lacks, for the error message.
+    """
+
+    name: str
+    protocol: type[object]
+    feature: str
+
+
+CAPABILITIES = (
+    Capability("keyed", KeyedStore, "single-key reads"),
+    Capability("listable", ListableStore, "listing"),
+    Capability("writable", WritableStore, "writes"),
+    Capability("checked", CheckedStore, "check-and-set"),
+    Capability("versioned", VersionedStore, "versions"),
+    Capability("bulk", BulkStore, "bulk reads"),
+    Capability("probed", ProbedStore, "health probe"),
+    Capability("dynamic", DynamicStore, "dynamic secrets"),
+)
+"""Every capability that a store's methods show. Each true field of `Traits` is a capability as well.
+
+To add a capability, add its protocol and its row here. The guard then detects it and calls it (`GuardedStore.call`).
+"""
+
+
+def capabilities_of(store: object) -> frozenset[str]:
+    """Return the names of what a store can do beyond reading. `store` is a store or a class of stores."""
+    has_methods = issubclass if isinstance(store, type) else isinstance
+    methods = {name for name, protocol, _ in CAPABILITIES if has_methods(store, protocol)}  # type: ignore[arg-type]
+    traits = getattr(store, "traits", None)
+    facts = [field.name for field in fields(Traits)] if isinstance(traits, Traits) else []
+    return frozenset(methods | {name for name in facts if getattr(traits, name) is True})
+
+
+def traits_of(store: object, name: str) -> Traits:
+    """Return the traits of the store `name`, or the defaults if it has none.
+
+    Raises:
+        PluginError: they are of another class, or ask for a newer protocol than `PROTOCOL_VERSION`.
+    """
+    traits = getattr(store, "traits", Traits())
+    kind = f"{type(store).__module__}.{type(store).__qualname__}"
+    if not isinstance(traits, Traits):
+        raise PluginError(f"Store {name}: `traits` of {kind} is no strongroom.store.Traits. Fix the plugin")
+    if traits.protocol > PROTOCOL_VERSION:
+        raise PluginError(
+            f"Store {name}: {kind} needs store protocol {traits.protocol}, and this Strongroom has {PROTOCOL_VERSION}. "
+            "Upgrade strongroom, or install an older version of the plugin"
+        )
+    return traits

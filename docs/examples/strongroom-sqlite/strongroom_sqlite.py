@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import (
@@ -20,7 +20,7 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.secret import Secret, Value
-from strongroom.store import Option, remaining
+from strongroom.store import Option, Traits, remaining
 
 # AUTOINCREMENT never gives a number twice, so the version of a deleted secret is never taken for that of a new one.
 SCHEMA = "CREATE TABLE IF NOT EXISTS secrets (version INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT UNIQUE, data TEXT)"
@@ -40,7 +40,7 @@ ERRORS: Mapping[int, type[StoreError]] = {
 class SQLiteStore:
     """A store in one file. Every call has its own connection, so threads and forks need no care."""
 
-    local: Literal[True] = True
+    traits = Traits(local=True)
 
     def __init__(self, file: Path) -> None:
         self._file = file

@@ -120,7 +120,7 @@ class TestParameterSecrets(AWSContract):
 class TestParameterKeys(AWSContract):
     """One parameter is one key."""
 
-    capabilities = frozenset({"listable", "writable", "probed"})
+    capabilities = frozenset({"listable", "writable", "piecewise", "probed"})
     cannot_hold = NAMES | {
         "64 KiB",
         "key with a space",

@@ -1,5 +1,7 @@
 """The reference store keeps the contract."""
 
+from dataclasses import replace
+
 import pytest
 
 from strongroom.store.memory import MemoryStore, open_memory
@@ -16,7 +18,7 @@ class TestMemory(StoreContract):
 
 
 class FinalDeletes(MemoryStore):
-    final_deletes = True
+    traits = replace(MemoryStore.traits, final_deletes=True)
 
     def delete(self, path: str) -> None:
         super().delete(path)

@@ -19,7 +19,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.store import KeyedStore, ListableStore, LocalStore, WritableStore
+from strongroom.store import KeyedStore, ListableStore, WritableStore
 from strongroom.store.guard import GuardedStore
 from strongroom_env import folder
 from strongroom_env.files import open_files
@@ -79,7 +79,7 @@ class Volume:
 def test_capabilities(store):
     """It is listed, always asked, read whole, and cannot be written to."""
     assert isinstance(store, ListableStore)
-    assert isinstance(store, LocalStore)
+    assert store.traits.local
     assert not isinstance(store, KeyedStore)
     assert not isinstance(store, WritableStore)
 

@@ -9,7 +9,7 @@ import pytest
 
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import SecretNotFoundError
-from strongroom.store import KeyedStore, ListableStore, LocalStore, WritableStore
+from strongroom.store import KeyedStore, ListableStore, WritableStore
 from strongroom.store.guard import GuardedStore
 from strongroom_env.process import open_env
 
@@ -31,7 +31,7 @@ def test_capabilities(store):
     """It is read by key, listed, always asked, and cannot be written to."""
     assert isinstance(store, KeyedStore)
     assert isinstance(store, ListableStore)
-    assert isinstance(store, LocalStore)
+    assert store.traits.local
     assert not isinstance(store, WritableStore)
 
 

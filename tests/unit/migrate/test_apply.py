@@ -42,6 +42,7 @@ from strongroom.migrate.execution.throttle import Pace, Rate
 from strongroom.migrate.plans.document import plan_lines
 from strongroom.migrate.spi import Outcome
 from strongroom.secret import Secret
+from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
 
 SOURCE = {"new": {"k": 1}, "less": {"k": 1, "more": 2}, "equal": {"k": 1}, "other": {"k": 1, "more": 2}}
@@ -443,7 +444,7 @@ def test_a_target_that_goes_out_at_item_k_is_left_alone_and_resuming_does_the_re
 class Piecewise(Bare):
     """Writes key by key; of a write that is refused, every second key was written."""
 
-    piecewise = True
+    traits = Traits(piecewise=True)
     refuses = False
 
     def write(self, path, data):

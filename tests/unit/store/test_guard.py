@@ -20,6 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.plugins.capabilities import of_any
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr
+from strongroom.store import Traits
 from strongroom.store.guard import GuardedStore, open_guarded
 from strongroom.store.memory import MemoryStore, open_memory
 
@@ -37,9 +38,14 @@ class Recorder(MemoryStore):
 
     def __getattribute__(self, name):
         found = super().__getattribute__(name)
-        if callable(found) and not name.startswith("_"):
-            super().__getattribute__("calls").append(name)
-        return found
+        if not callable(found) or name.startswith("_"):
+            return found
+
+        def recorded(*arguments):
+            self.calls.append(name)
+            return found(*arguments)
+
+        return recorded
 
 
 class ReadOnly:
@@ -194,11 +200,11 @@ def test_capabilities_are_asked_once():
     assert GuardedStore(KeyedRecorder(), "s").keyed
 
 
-@pytest.mark.parametrize("name", ["final_deletes", "recoverable", "local"])
-def test_capability_that_is_an_attribute_is_one_when_it_is_true(name):
-    """As a class says it, which is all that a list of plugins looks at."""
+@pytest.mark.parametrize("name", ["final_deletes", "piecewise", "recoverable", "local"])
+def test_trait_is_a_capability_when_it_is_true(name):
+    """On the store and on its class, which is all that a list of plugins looks at."""
     for says, has in ((True, {name}), (False, set()), ("yes", set())):
-        kind = type("Store", (ReadOnly,), {name: says})
+        kind = type("Store", (ReadOnly,), {"traits": Traits(**{name: says})})
         assert GuardedStore(kind(), "s").capabilities == has
         assert of_any([kind]) == (has, set())
 
@@ -213,13 +219,13 @@ def test_missing_capability_names_the_store(operation):
 
 
 def test_local_must_be_true_and_not_just_there():
-    """A store that says `local = False` is not local."""
+    """A store with `Traits(local=False)` is not local."""
 
     class Remote(ReadOnly):
-        local = False
+        traits = Traits(local=False)
 
     class Local(ReadOnly):
-        local = True
+        traits = Traits(local=True)
 
     assert not GuardedStore(Remote(), "s").local
     assert GuardedStore(Local(), "s").local

@@ -3,21 +3,31 @@
 import asyncio
 import contextvars
 import threading
+from typing import Protocol, runtime_checkable
 
 import pytest
 
+from strongroom import Secret, SecretsManager, store
+from strongroom.errors import PluginError, UnsupportedOperationError
+from strongroom.migrate.spi import MigrationHints
+from strongroom.plugins.capabilities import of_any
 from strongroom.store import (
+    CAPABILITIES,
     DEFAULT_TIMEOUT,
+    PROTOCOL_VERSION,
     BulkStore,
+    Capability,
     CheckedStore,
     KeyedStore,
     ListableStore,
-    LocalStore,
     ProbedStore,
     SecretStore,
+    Traits,
     VersionedStore,
     WritableStore,
     deadline,
+    guard,
+    protocols,
     remaining,
     time_limit,
 )
@@ -103,7 +113,7 @@ def test_capability_is_there_when_its_methods_are():
         def close(self): ...
 
     least, all_of_it = Least(), MemoryStore()
-    optional = [ListableStore, WritableStore, CheckedStore, VersionedStore, BulkStore, ProbedStore, LocalStore]
+    optional = [ListableStore, WritableStore, CheckedStore, VersionedStore, BulkStore, ProbedStore]
     assert isinstance(least, SecretStore)
     assert not any(isinstance(least, capability) for capability in [*optional, KeyedStore])
     assert all(isinstance(all_of_it, capability) for capability in optional)
@@ -113,15 +123,81 @@ def test_capability_is_there_when_its_methods_are():
 def test_no_two_capabilities_share_a_method():
     """A store never has a capability by accident of a name."""
     own = [
-        {name for name in vars(capability) if not name.startswith("_")}
-        for capability in (
-            SecretStore,
-            KeyedStore,
-            ListableStore,
-            WritableStore,
-            CheckedStore,
-            VersionedStore,
-            BulkStore,
-        )
+        {name for name in vars(protocol) if not name.startswith("_")}
+        for protocol in (SecretStore, MigrationHints, *(row.protocol for row in CAPABILITIES))
     ]
     assert sum(map(len, own)) == len(set().union(*own))
+
+
+def test_at_most_ten_concepts():
+    """A plugin author meets ten: the protocols, and the static facts."""
+    found = [value for value in vars(protocols).values() if getattr(value, "_is_protocol", False)]
+    assert len({*found, Traits} - {Protocol}) == 10
+
+
+def test_public_names_are_all_there():
+    """`strongroom.store` exports what its `__all__` names, and every protocol."""
+    assert all(hasattr(store, name) for name in store.__all__)
+    assert {row.protocol.__name__ for row in CAPABILITIES} <= set(store.__all__)
+
+
+def test_a_new_capability_is_detected_refused_and_called(monkeypatch):
+    """One row of the table is all that the guard and the list of plugins need."""
+
+    @runtime_checkable
+    class RenamableStore(Protocol):
+        def rename(self, path: str, to: str) -> str: ...
+
+    class Renamable(MemoryStore):
+        def rename(self, path, to):
+            return f"{path} to {to}"
+
+    rows = (*CAPABILITIES, Capability("renamable", RenamableStore, "renaming"))
+    for module in (protocols, guard):
+        monkeypatch.setattr(module, "CAPABILITIES", rows)
+    able, unable = guard.GuardedStore(Renamable(), "able"), guard.GuardedStore(MemoryStore(), "unable")
+    assert able.capabilities - unable.capabilities == {"renamable"}
+    assert of_any([Renamable, MemoryStore]) == (unable.capabilities, {"renamable"})
+    assert able.call(RenamableStore, "a", lambda store: store.rename("a", "b")) == "a to b"
+    with pytest.raises(UnsupportedOperationError, match=r"store unable: it has no renaming"):
+        unable.call(RenamableStore, "a", lambda store: store.rename("a", "b"))
+
+
+class Plugin:
+    """A store of a plugin that was written for some version of the protocol."""
+
+    closed = 0
+
+    def read(self, path):
+        return Secret(path, {"key": "value"})
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.mark.parametrize("ours", [1, 2, 5])
+@pytest.mark.parametrize("traits", [None, Traits(), Traits(protocol=1)])
+def test_plugin_for_an_older_protocol_works(monkeypatch, ours, traits):
+    """Also one that states no version: it was written for the first."""
+    monkeypatch.setattr(protocols, "PROTOCOL_VERSION", ours)
+    kind = type("Old", (Plugin,), {} if traits is None else {"traits": traits})
+    with SecretsManager(chain=[kind()]) as secrets:
+        assert secrets.get_secret("a", "key") == "value"
+
+
+def test_plugin_for_a_newer_protocol_is_refused_by_name():
+    """The error names the store, the class and both versions, and the store that was opened is closed."""
+    new = type("New", (Plugin,), {"traits": Traits(protocol=PROTOCOL_VERSION + 1), "__module__": "strongroom_new"})()
+    versions = rf"protocol {PROTOCOL_VERSION + 1}, and this Strongroom has {PROTOCOL_VERSION}\."
+    with pytest.raises(PluginError, match=rf"^Store db: strongroom_new\.New needs store {versions} Upgrade strongroom"):
+        guard.open_guarded(lambda: new, "db")
+    assert new.closed == 1
+    with SecretsManager(chain=[new]) as secrets, pytest.raises(PluginError, match=versions):
+        secrets.get_secret("a", "key")
+
+
+@pytest.mark.parametrize("traits", [{"local": True}, True, Traits])
+def test_traits_of_another_class_are_refused(traits):
+    """A mistake of a plugin is not taken for a store without traits."""
+    with pytest.raises(PluginError, match=r"^Store db: `traits` of .*Odd is no strongroom\.store\.Traits"):
+        guard.GuardedStore(type("Odd", (Plugin,), {"traits": traits})(), "db")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.migrate.spi import Failure, Importer
 from strongroom.secret import Secret
+from strongroom.store import Traits
 
 
 class ImportedStore:
@@ -22,7 +23,7 @@ class ImportedStore:
         StrongroomError: the source cannot be read.
     """
 
-    local = True
+    traits = Traits(local=True)
 
     def __init__(self, importer: Importer) -> None:
         self._importer = importer

@@ -95,7 +95,7 @@ def read_each(
 
 
 def _read_once(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-    if front.local or "bulk" in front.capabilities:
+    if front.local or front.bulk_reads:
         return front.read_many(paths)
     return in_threads(lambda path: (path, _outcome(lambda: front.read(path))), paths)
 
@@ -106,7 +106,7 @@ def write_each(front: GuardedStore, writes: Iterable[Write]) -> Iterator[tuple[s
         if front.local or front.bulk_checked:
             return front.write_many_if(write[:3] for write in writes)
         return in_threads(lambda w: (w.path, _outcome(lambda: front.write_if(w.path, w.data, w.expected))), writes)
-    if not front.formed and (front.local or "bulk" in front.capabilities):
+    if not front.formed and (front.local or front.bulk_writes):
         return front.write_many((write.path, write.data) for write in writes)
     return in_threads(lambda w: (w.path, _outcome(lambda: write_one(front, w))), writes)
 

@@ -263,7 +263,7 @@ class Transfer:
             entry = Entry(mine, None, None, None, form=form_of(secret.metadata))
         else:
             entry = self._overwriting(path, secret, current, data)
-        if self._target.piecewise:
+        if self._target.traits.piecewise:
             entry.parts = self._parts({} if current is None else current.data, data)
         self._intend(index, entry)
         self._under_way[path] = index, secret

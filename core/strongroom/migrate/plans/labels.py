@@ -9,7 +9,7 @@ from strongroom.migrate.plans.plan import OnConflict
 from strongroom.secret import Value
 
 _OURS = "strongroom:"
-"""Labels that begin so say in which form a store keeps a secret (`FormedStore`), and nothing of the secret."""
+"""Prefix of the labels that name the form of a secret (`MigrationHints.write_formed`)."""
 
 
 class Written(NamedTuple):
