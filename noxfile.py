@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -26,10 +28,12 @@ CORE_TEST_TOOLS = [
     "pytest",
     "pytest-benchmark",
     "pytest-timeout",
+    "pytest-xdist",
     "pyyaml",
 ]
 BRINGING = ["age", "aws", "testing", "vault", "yaml"]  # the extras that bring more than others of ours
 CORE_TESTS = ["tests/unit"]
+PARALLEL = ["-n", "auto", "--dist", "worksteal"]  # the default of a run without paths
 
 
 def install(session: nox.Session, *arguments: str) -> None:
@@ -49,7 +53,7 @@ def tests(session: nox.Session) -> None:
 def tests_core_only(session: nox.Session) -> None:
     """The core and the environment stores, with no extra installed: nothing of theirs may need one."""
     install(session, "-e", ".", *CORE_TEST_TOOLS)
-    session.run("pytest", *CORE_TESTS, *session.posargs)
+    session.run("pytest", *PARALLEL, *CORE_TESTS, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
@@ -128,11 +132,37 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def kills(session: nox.Session) -> None:
-    """Migrations and their undoing, killed at every boundary of the journal, and at two hundred random points each."""
+    """Kill migrations and undos at every boundary of the journal, and at 200 (TEST_MIGRATION_KILLS) random points."""
     install(session, "-e", ".[dev]")
-    session.run(
-        "pytest", "tests/integration/test_migrate_killed.py", *session.posargs, env={"TEST_MIGRATION_KILLS": "200"}
-    )
+    kills = {"TEST_MIGRATION_KILLS": os.environ.get("TEST_MIGRATION_KILLS", "200")}
+    session.run("pytest", *PARALLEL, "tests/integration/test_migrate_killed.py", *session.posargs, env=kills)
+
+
+@nox.session
+def properties(session: nox.Session) -> None:
+    """Run the property tests with twenty times the examples of the suite."""
+    install(session, "-e", ".[dev]")
+    profile = {"HYPOTHESIS_PROFILE": "thorough"}
+    session.run("pytest", *PARALLEL, "-m", "hypothesis", "--timeout=1200", "tests", *session.posargs, env=profile)
+
+
+@nox.session(python=PYTHONS[0])
+def coverage(session: nox.Session) -> None:
+    """Measure the line and branch coverage of the suite, child processes included."""
+    install(session, "-e", ".[dev]", "coverage>=7.10", "pytest-cov>=7")
+    session.run("pytest", "--cov", "--cov-report=", *session.posargs, success_codes=[0, 1])
+    for name in ("core", "backends"):
+        session.run("coverage", "json", f"--include={name}/*", "-o", f"{session.create_tmp()}/{name}.json")
+        totals = json.loads(Path(session.create_tmp(), f"{name}.json").read_text("utf-8"))["totals"]
+        lines, branches = totals["percent_statements_covered"], totals["percent_branches_covered"]
+        session.log(f"{name}: lines {lines:.2f} %, branches {branches:.2f} %")
+
+
+@nox.session
+def bench_once(session: nox.Session) -> None:
+    """Run each benchmark once, untimed."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", "tests/bench", "--ignore=tests/bench/test_migrate.py", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])

@@ -1,4 +1,4 @@
-"""What every test stands on: an empty environment, an empty folder, and a real server for those that ask."""
+"""Fixtures of all tests: a clean environment, an empty folder, and real servers that tests share."""
 
 import os
 import re
@@ -18,12 +18,13 @@ _AMBIENT = re.compile(
 )
 
 _TESTS = Path(__file__).parent
-_LONG = {_TESTS / name for name in ("bench/test_migrate.py", "faults")}
+_LONG = {_TESTS / name for name in ("bench", "faults")}
 
 
-# How long an example takes says how busy the machine is.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+# No deadline for an example: on a busy machine it would measure the neighbors. `nox -s properties` runs more examples.
+settings.register_profile("suite", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("suite"), max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -49,7 +50,7 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves out what takes minutes, unless it or its folder is named, as the sessions of noxfile.py do."""
+    """Skip the benchmarks and the tests of faults unless they are named, as the sessions of noxfile.py do."""
     named = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
     asked = any(
         path.is_relative_to(collection_path) or (_TESTS in path.parents and collection_path.is_relative_to(path))
@@ -59,7 +60,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that need a server, so that `-m "not server"` leaves them out."""
+    """Mark the tests that need an OpenBao server, so that `-m "not server"` deselects them."""
     for item in items:
         if {"openbao", "own_openbao", "standing_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
@@ -67,7 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory):
-    """Nothing of the developer's machine reaches a test: no variable of Strongroom's or Python's, no .env, no home."""
+    """Hide the developer's machine from the test: variables of Strongroom and Python, `.env`, the home folder."""
     for name in list(os.environ):
         if _AMBIENT.fullmatch(name):
             monkeypatch.delenv(name)
@@ -77,14 +78,14 @@ def clean_environment(monkeypatch, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def openbao(tmp_path_factory) -> Iterator[TestVault]:
-    """The server that all tests share. Use a `fresh_mount` or paths of your own, and leave it running."""
+    """The server that all tests of a worker share. Use a `fresh_mount` or paths of your own, and leave it running."""
     with TestVault(audit=tmp_path_factory.mktemp("openbao") / "audit.log") as server:
         yield server
 
 
 @pytest.fixture
 def own_openbao(tmp_path) -> Iterator[TestVault]:
-    """A server of the test's own, to kill, pause and restart. It forgets its data when it restarts."""
+    """A server for one test, to kill, pause and restart. It loses its data when it restarts."""
     with TestVault(audit=tmp_path / "audit.log") as server:
         yield server
 
@@ -103,7 +104,7 @@ def kv1(openbao) -> str:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Moto]:
-    """The AWS that all tests share, without checks of signatures and policies. Use names of your own."""
+    """The AWS that all tests of a worker share, without checks of signatures and policies. Use names of your own."""
     server = Moto()
     yield server
     server.close()

@@ -177,7 +177,7 @@ def test_ci_runs_the_lines_of_the_readme():
     assert [f"{demo}\n", f"{tests}\n"] == blocks
     assert demo.endswith("strongroom dev --demo")
     assert tests.endswith("pytest")
-    assert checks == ["lint", "typing", "contracts", "docs", "build", "faults"]
+    assert checks == ["lint", "typing", "contracts", "docs", "build", "faults", "kills", "bench_once"]
 
 
 def test_ci_calls_sessions_that_exist():

@@ -163,7 +163,7 @@ def test_integer_that_would_change_is_refused(openbao, open_guarded, version, va
     assert dict(front.read("app").data) == {"pin": 2**53, "yes": True}
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=50))
 def test_every_finite_float_survives(open_guarded, kv2, numbers):
     """The engine writes 1.5e20 as an integer's digits, which are not its exact value."""
@@ -172,7 +172,7 @@ def test_every_finite_float_survives(open_guarded, kv2, numbers):
     assert list(front.read("numbers").data["list"]) == numbers
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.text(string.printable.strip() + " ü🔑٪", min_size=1), min_size=1, max_size=4).map("/".join))
 def test_every_name_that_is_a_path_is_its_own(open_guarded, kv2, path):
     """Percent signs, question marks and dots are sent as they are, once: no name is another's alias."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 import yaml
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from strongroom.config.env_names import TABLE, EnvironmentMapping
@@ -106,7 +106,6 @@ def held(codec, secrets):
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
-@settings(max_examples=60, deadline=None)
 @given(secrets=contents)
 def test_what_is_encoded_is_decoded(codec, secrets):
     """All paths, keys, values and types."""
@@ -118,7 +117,6 @@ legal_keys = st.from_regex(r"[-._a-zA-Z0-9]{1,8}", fullmatch=True).filter(lambda
 legal = st.dictionaries(paths, st.dictionaries(legal_keys, scalars, min_size=1, max_size=3), min_size=1, max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
 @given(secrets=legal)
 @example(secrets={"a/b": {"text": "x", "bytes": b"x", "odd": b"\xff", "empty": b"", "number": 1, "null": None}})
 def test_manifests_hold_every_type(secrets):
@@ -138,7 +136,6 @@ def test_formats_with_types_hold_every_hard_input(codec, case):
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
-@settings(max_examples=40, deadline=None)
 @given(before=contents, after=contents)
 def test_a_rewrite_holds_what_it_should_and_no_more(codec, before, after):
     """What the file held before does not shine through."""
@@ -156,21 +153,18 @@ def test_an_integer_that_no_reader_takes_is_refused_by_its_key(codec):
 # --- what other programs read -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
 @given(secrets=contents)
 def test_other_readers_read_the_yaml_alike(secrets):
     """PyYAML's own safe loader gives the same."""
     assert same(yaml.safe_load(YamlCodec().encode(secrets, b"")), secrets)
 
 
-@settings(max_examples=60, deadline=None)
 @given(secrets=st.dictionaries(paths, st.dictionaries(keys, texts, min_size=1), max_size=3))
 def test_other_readers_read_the_json_alike(secrets):
     """Text stands in it as it is."""
     assert json.loads(JsonCodec().encode(secrets, b"")) == secrets
 
 
-@settings(max_examples=60, deadline=None)
 @given(secrets=contents)
 def test_a_cluster_takes_the_manifests(secrets):
     """Every name, key and annotation is legal, no two have one name, and `data` is base64 of what is to be mounted."""
@@ -202,7 +196,6 @@ def folded(variables):
     return secrets
 
 
-@settings(max_examples=100, deadline=None)
 @given(variables=rows, before=rows)
 def test_a_dotenv_file_holds_text_or_refuses_it(variables, before):
     """Written over another one, whose other lines stay."""
@@ -214,7 +207,6 @@ def test_a_dotenv_file_holds_text_or_refuses_it(variables, before):
     assert second.startswith(b"# mine\nOTHER='kept'\nexport EMPTY=\n")
 
 
-@settings(max_examples=200, deadline=None)
 @given(before=texts, value=texts, comment=st.sampled_from(["# it's", '  # "x', "\t#\\", "# '#' `x` $HOME"]))
 @example(before="a", value="a\\", comment=" # it's '")
 def test_a_comment_stays_whatever_stands_before_it(before, value, comment):
@@ -227,7 +219,6 @@ def test_a_comment_stays_whatever_stands_before_it(before, value, comment):
     assert comment.strip() in after.decode()
 
 
-@settings(max_examples=200, deadline=None)
 @given(value=texts)
 @example(value="a'b")
 def test_any_text_without_nul_has_a_line(value):
@@ -249,7 +240,6 @@ def test_a_shell_reads_the_line_alike():
 
 
 @given(value=texts)
-@settings(max_examples=100, deadline=None)
 def test_a_dotenv_value_is_never_something_else(value):
     """The line, read by python-dotenv, is the value."""
     from io import StringIO

@@ -4,7 +4,7 @@ import json
 import tomllib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.config.env_names import TABLE, EnvironmentMapping
@@ -181,7 +181,6 @@ entries = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(entries=entries)
 def test_what_is_written_is_read(entries):
     """In both formats, whatever a note says."""
