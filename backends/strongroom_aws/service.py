@@ -10,7 +10,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from strongroom.errors import StoreUnavailableError, StrongroomError
+from strongroom.errors import StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import protect_data
 from strongroom.store import remaining, time_limit
 from strongroom_aws.errors import may_have_been_done, meaning, misconfigured
@@ -22,9 +22,6 @@ READ_TIMEOUT = 10.0
 
 AT_ONCE = 8
 """How many calls of a batch are under way at a time."""
-
-_UNSURE = "so that the change may or may not have been made"
-_LOOK = "Read the secret before you write it again"
 
 _R = TypeVar("_R")
 
@@ -83,7 +80,7 @@ class Service:
         Raises:
             ConfigurationError: there is no region, no such profile, or the like.
         """
-        _in_time(None, "", lambda: self._client(self.name))
+        _in_time(None, lambda: self._client(self.name))
 
     def call(
         self,
@@ -105,16 +102,15 @@ class Service:
             operation: the method of boto3's client.
             path: the secret that it is about, for the error.
             service: another service's name, which is reached where boto3 finds it.
-            changes: it changes something, so that a lost answer leaves that in doubt.
+            changes: it changes something: a lost reply is a `WriteOutcomeUnknownError`.
             parameters: of the operation.
         """
-        doubt = _UNSURE if changes else ""
 
         def send() -> Mapping[str, Any]:
             answer = getattr(self._client(service or self.name), operation)(**parameters)
             return protect_data(answer)
 
-        return _in_time(path, doubt, send)
+        return _in_time(path, send, changes=changes)
 
     def close(self) -> None:
         """Closes the connections of this process."""
@@ -168,7 +164,7 @@ def _send_in_time(**_: object) -> None:
         raise StoreUnavailableError(reason="no time is left")
 
 
-def _in_time(path: str | None, doubt: str, operation: Callable[[], _R]) -> _R:
+def _in_time(path: str | None, operation: Callable[[], _R], *, changes: bool = False) -> _R:
     """The operation's result, or its failure as one of our errors, within `remaining()`."""
     outcome: Future[_R] = Future()
     context, limit = copy_context(), remaining()
@@ -178,7 +174,7 @@ def _in_time(path: str | None, doubt: str, operation: Callable[[], _R]) -> _R:
             with quiet(), time_limit(limit):
                 outcome.set_result(operation())
         except Exception as error:  # noqa: BLE001  # its frames hold values; it is raised anew where it is waited for
-            outcome.set_exception(_failure(error, path, doubt))
+            outcome.set_exception(_failure(error, path, changes=changes))
 
     if limit > 0:
         # A daemon, so that one that hangs keeps nobody from leaving.
@@ -186,22 +182,16 @@ def _in_time(path: str | None, doubt: str, operation: Callable[[], _R]) -> _R:
     try:
         return outcome.result(timeout=limit)
     except TimeoutError:
-        failure: StrongroomError = _late(path, doubt if limit > 0 else "")
+        kind = WriteOutcomeUnknownError if changes and limit > 0 else StoreUnavailableError
+        failure: StrongroomError = kind(path, "AWS did not answer in time")
     except StrongroomError as error:
         failure = error
     raise failure.with_traceback(None)
 
 
-def _failure(error: Exception, path: str | None, doubt: str) -> StrongroomError:
+def _failure(error: Exception, path: str | None, *, changes: bool) -> StrongroomError:
     failure = meaning(error, path)
-    if doubt and isinstance(failure, StoreUnavailableError) and may_have_been_done(error):
-        failure.reason, failure.hint = f"{failure.reason}, {doubt}", _LOOK
+    if changes and isinstance(failure, StoreUnavailableError) and may_have_been_done(error):
+        failure = WriteOutcomeUnknownError(path, failure.reason)
     failure.__cause__ = failure.__context__ = None
     return failure.with_traceback(None)
-
-
-def _late(path: str | None, doubt: str) -> StoreUnavailableError:
-    failure = StoreUnavailableError(path, "AWS did not answer in time")
-    if doubt:
-        failure.reason, failure.hint = f"{failure.reason}, {doubt}", _LOOK
-    return failure

@@ -4,7 +4,6 @@
 
     StoreUnavailableError
     └── VaultConnectionError          no whole reply: refused, timed out, cut off, or not to be trusted
-        └── VaultUnsureError          so that a change may or may not have been made
     AuthenticationError
     └── VaultAuthenticationError      the token is missing, wrong, expired or revoked
 
@@ -21,16 +20,6 @@ class VaultConnectionError(StoreUnavailableError):
 
     summary = "Cannot connect to Vault"
     default_hint = "Check that VAULT_ADDR or `url` is right, that Vault is running, and that the network reaches it"
-
-
-class VaultUnsureError(VaultConnectionError):
-    """A change may or may not have been made: Vault's word on it was lost, and what is there now does not tell.
-
-    Nothing was repeated that could have overwritten what somebody else wrote meanwhile.
-    """
-
-    summary = "The change may or may not have been made, since Vault's answer to it was lost"
-    default_hint = "Read the secret before you write it again"
 
 
 class VaultAuthenticationError(AuthenticationError):

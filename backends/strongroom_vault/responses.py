@@ -19,9 +19,10 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
     UnsupportedOperationError,
+    WriteOutcomeUnknownError,
 )
 from strongroom.secret import SensitiveDict
-from strongroom_vault.errors import VaultAuthenticationError, VaultUnsureError
+from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.request_policy import Reply, may_be_applied
 from strongroom_vault.store.payload import TOO_DEEP
 
@@ -134,7 +135,7 @@ def failure(  # noqa: PLR0911  # one for each status
     if status in _UNAVAILABLE or status >= 500:
         words = f"{place} answered HTTP {status}: {_UNAVAILABLE.get(status, 'it failed')}"
         if changes and may_be_applied(reply):
-            return VaultUnsureError(path, words)
+            return WriteOutcomeUnknownError(path, words)
         return StoreUnavailableError(path, words)
     if 200 <= status < 300:
         return malformed(path, place)

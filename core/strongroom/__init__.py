@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         StoreUnavailableError,
         StrongroomError,
         UnsupportedOperationError,
+        WriteOutcomeUnknownError,
     )
     from strongroom.manager import (
         SecretsManager,
@@ -132,6 +133,7 @@ __all__ = [
     "Version",
     "VersionInfo",
     "Versions",
+    "WriteOutcomeUnknownError",
     "WriteTarget",
     "aclose",
     "adelete_secret",

@@ -11,6 +11,7 @@
     │   ├── AuthenticationError       the store does not accept who we are
     │   ├── PermissionDeniedError     it does, but this path is not ours
     │   ├── StoreUnavailableError     no usable answer in time: worth trying again
+    │   │   └── WriteOutcomeUnknownError   a write may or may not have been made
     │   ├── ConflictError             somebody else wrote first
     │   ├── InvalidPathError
     │   ├── InvalidDataError
@@ -205,6 +206,16 @@ class StoreUnavailableError(StoreError):
 
     summary = "Store unavailable"
     default_hint = "Check that the store is running and can be reached"
+
+
+class WriteOutcomeUnknownError(StoreUnavailableError):
+    """A write may or may not have been made, since the store's reply was lost or does not tell.
+
+    The store has not repeated a write that could overwrite another writer's secret.
+    """
+
+    summary = "The write may or may not have been made"
+    default_hint = "Read the secret before you write it again"
 
 
 class ConflictError(StoreError):

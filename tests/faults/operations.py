@@ -5,10 +5,9 @@ import logging
 import secrets
 from typing import ClassVar
 
-from strongroom.errors import StoreError
+from strongroom.errors import StoreError, WriteOutcomeUnknownError
 from strongroom.store.guard import GuardedStore
 from strongroom_vault.auth.approle import AppRole
-from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.tls import TLSSettings
@@ -109,7 +108,7 @@ class Write(Operation):
         value = self.new_value()
         try:
             self.version = self.write(value)
-        except VaultUnsureError:
+        except WriteOutcomeUnknownError:
             self.possible.append(value)
             self.most += 1
             raise

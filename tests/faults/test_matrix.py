@@ -43,7 +43,7 @@ BACK = "secret/data/matrix/back"
 PAGE = Path(__file__).parents[2] / "docs" / "_faults.md"
 """The table in the documentation."""
 
-CONNECTION, UNSURE, DOWN = "VaultConnectionError", "VaultUnsureError", "StoreUnavailableError"
+CONNECTION, UNSURE, DOWN = "VaultConnectionError", "WriteOutcomeUnknownError", "StoreUnavailableError"
 BAD_TOKEN, DENIED, TOO_LARGE = "VaultAuthenticationError", "PermissionDeniedError", "SecretTooLargeError"
 
 

@@ -8,9 +8,10 @@ import threading
 import pytest
 import trustme
 
+from strongroom.errors import WriteOutcomeUnknownError
 from strongroom.store import time_limit
 from strongroom.store.guard import GuardedStore
-from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
+from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, faults
 
@@ -92,7 +93,7 @@ def test_a_connection_that_breaks_after_the_write_left_is_a_doubt(openbao, secur
     with (
         secure_proxy.fault(faults.reset(), when=lambda request: request.method == "POST"),
         time_limit(3),
-        pytest.raises(VaultUnsureError),
+        pytest.raises(WriteOutcomeUnknownError),
     ):
         front.write("tls/lost", {"k": "w"})
     with (

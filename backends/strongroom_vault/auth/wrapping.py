@@ -13,12 +13,12 @@ import os
 import re
 import threading
 
-from strongroom.errors import StoreUnavailableError, shown
+from strongroom.errors import StoreUnavailableError, WriteOutcomeUnknownError, shown
 from strongroom.secret import SensitiveStr
 from strongroom.store import remaining
 from strongroom_vault.auth import Send
 from strongroom_vault.auth.token import is_token
-from strongroom_vault.errors import VaultAuthenticationError, VaultUnsureError
+from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, failure, malformed, member
@@ -92,7 +92,7 @@ def unwrap_secret_id(
             _check_origin(send, token, mount, role, namespace)
             secret_id = _secret_id(send(ApiRequest("POST", _UNWRAP, {}), namespace=namespace, token=token))
             _unwrapped.put(asked, secret_id)
-    except VaultUnsureError:
+    except WriteOutcomeUnknownError:
         _unwrapped.lost.add(asked)
         raise
     except VaultAuthenticationError as error:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeAlias
 
-from strongroom.errors import SecretTooLargeError, StoreError, StoreUnavailableError
-from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
+from strongroom.errors import SecretTooLargeError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.nodes import Cluster
 
@@ -152,7 +152,7 @@ def exchange(
 
     Raises:
         VaultConnectionError: there was no whole reply.
-        VaultUnsureError: there was no whole reply to a change that may have been made.
+        WriteOutcomeUnknownError: there was no whole reply to a change that may have been made.
         StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached; or the
             configured rate leaves no turn in time.
         SecretTooLargeError: the reply is longer than `Request.longest_reply`.
@@ -301,7 +301,7 @@ def _failure(fault: Fault, request: Request, node: Address) -> StoreError:
     if (hint := _TLS_HINTS.get(fault.kind)) is not None:
         raise VaultConnectionError(reason=where, hint=hint)
     if request.changes and fault.kind is not FaultKind.UNREACHABLE:
-        raise VaultUnsureError(reason=where)
+        raise WriteOutcomeUnknownError(reason=where)
     if fault.kind is FaultKind.TOO_LARGE:
         raise SecretTooLargeError(reason=where)
     return VaultConnectionError(reason=where)

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from strongroom.errors import StoreError
+from strongroom.errors import StoreError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
 from strongroom.store import remaining, time_limit
-from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.nodes import Cluster
@@ -94,7 +93,7 @@ class Sender:
         try:
             with time_limit(remaining()):
                 reply = self._driver.run(exchange(http_request, self._cluster, remaining))
-        except VaultUnsureError:
+        except WriteOutcomeUnknownError:
             self._unknown_changes[request.target] = object()
             raise
         self._note(request, reply, unknown)
@@ -119,7 +118,7 @@ class Sender:
         for (name, request), outcome in self._driver.run_many(exchanges()):
             if isinstance(outcome, Reply):
                 self._note(request, outcome, None)
-            elif isinstance(outcome, VaultUnsureError):
+            elif isinstance(outcome, WriteOutcomeUnknownError):
                 self._unknown_changes[request.target] = object()
             yield (name, request), outcome
 

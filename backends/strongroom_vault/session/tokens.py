@@ -10,11 +10,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
+from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.auth import Auth, Grant
-from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
+from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.session.lifetime import Lease, granted
@@ -284,7 +284,7 @@ class Tokens:
 
 def _plain(error: StrongroomError) -> StrongroomError:
     """The error without its frames. A login whose answer was lost has changed nothing that the caller asked for."""
-    if isinstance(error, VaultUnsureError):
+    if isinstance(error, WriteOutcomeUnknownError):
         return VaultConnectionError(reason=error.reason)
     return twin(error)
 

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
 
-from strongroom.errors import SecretNotFoundError, SecretTooLargeError, StoreError
+from strongroom.errors import SecretNotFoundError, SecretTooLargeError, StoreError, WriteOutcomeUnknownError
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Health, Items, needs
-from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
@@ -81,7 +80,7 @@ class VaultKV(ABC):
         sent = self._many(map(Item._make, items), self._write_ask, lambda _, reply: reply)
         for item, outcome in sent:
             try:
-                if isinstance(outcome, StoreError) and not isinstance(outcome, VaultUnsureError):
+                if isinstance(outcome, StoreError) and not isinstance(outcome, WriteOutcomeUnknownError):
                     raise outcome
                 yield item.path, self._written(item, outcome)
             except StoreError as error:
@@ -114,7 +113,7 @@ class VaultKV(ABC):
         """What replaces the secret."""
 
     @abstractmethod
-    def _written(self, item: Item, outcome: Reply | VaultUnsureError, /) -> Version | None:
+    def _written(self, item: Item, outcome: Reply | WriteOutcomeUnknownError, /) -> Version | None:
         """The new version that came of it, after whatever more it takes."""
 
     def _many(

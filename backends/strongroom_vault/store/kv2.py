@@ -7,10 +7,16 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from strongroom.errors import ConflictError, InvalidDataError, PermissionDeniedError, SecretNotFoundError, StoreError
+from strongroom.errors import (
+    ConflictError,
+    InvalidDataError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    WriteOutcomeUnknownError,
+)
 from strongroom.secret import Secret, SensitiveDict, Value, Version
 from strongroom.store import CheckedItems
-from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import is_absent, malformed, version_gone, version_in
@@ -92,7 +98,7 @@ class VaultKV2(VaultKV2Metadata):
         sent = self._many(map(_CheckedItem._make, items), self._write_if_ask, lambda _, reply: reply)
         for item, outcome in sent:
             try:
-                if isinstance(outcome, StoreError) and not isinstance(outcome, VaultUnsureError):
+                if isinstance(outcome, StoreError) and not isinstance(outcome, WriteOutcomeUnknownError):
                     raise outcome
                 yield item.path, self._written_if(item, outcome)
             except StoreError as error:

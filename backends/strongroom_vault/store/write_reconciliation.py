@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from strongroom.errors import ConflictError, StrongroomError
+from strongroom.errors import ConflictError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveDict
-from strongroom_vault.errors import VaultUnsureError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.read_after_write import asking_the_active_node
 from strongroom_vault.http.request_policy import Reply, may_be_applied
@@ -20,7 +19,7 @@ from strongroom_vault.responses import document, is_absent, malformed, member, v
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.payload import stored_number
 
-Outcome: TypeAlias = Reply | VaultUnsureError
+Outcome: TypeAlias = Reply | WriteOutcomeUnknownError
 """What came of sending a change: a reply, or that its reply was lost."""
 
 _ATTEMPTS = 3
@@ -39,7 +38,7 @@ def send(session: Session, ask: ApiRequest) -> Outcome:
     """Sends a change."""
     try:
         return session.request(ask)
-    except VaultUnsureError as doubt:
+    except WriteOutcomeUnknownError as doubt:
         return doubt
 
 
@@ -61,13 +60,13 @@ def confirm(outcome: Outcome, path: str, session: Session, holds: Callable[[], b
         holds: reads whether what is there now is what the change leads to.
 
     Raises:
-        VaultUnsureError: it may or may not have been made.
+        WriteOutcomeUnknownError: it may or may not have been made.
         StrongroomError: it was refused.
     """
     if isinstance(outcome, Reply) and outcome.status in {200, 204} and not may_be_applied(outcome):
         return
     error = _refusal(outcome, path, session)
-    if not isinstance(error, VaultUnsureError) or not _shown(holds):
+    if not isinstance(error, WriteOutcomeUnknownError) or not _shown(holds):
         raise error
 
 
@@ -114,16 +113,16 @@ class Write:
 
         Raises:
             ConflictError: it may not, and nothing was written.
-            VaultUnsureError: it may or may not have been made.
+            WriteOutcomeUnknownError: it may or may not have been made.
             StrongroomError: it was refused.
         """
-        doubt: VaultUnsureError | None = None
+        doubt: WriteOutcomeUnknownError | None = None
         doubted, before, doubts = follows, None, 0
         while True:
             if (version := version_made(outcome)) is not None:
                 return version
             error = _refusal(outcome, self._path, self._session)
-            if isinstance(error, VaultUnsureError):
+            if isinstance(error, WriteOutcomeUnknownError):
                 doubt, doubted, doubts = error, follows, doubts + 1
             elif not isinstance(outcome, Reply) or outcome.status != 400:
                 raise doubt or error
@@ -146,14 +145,14 @@ class Write:
             there = newest.version if newest.live else "deleted" if newest.version else "none"
             raise ConflictError(self._path, f"its newest version is {there}, which is not the expected one")
 
-    def _again(self, follows: int, doubt: VaultUnsureError | None) -> Outcome:
+    def _again(self, follows: int, doubt: WriteOutcomeUnknownError | None) -> Outcome:
         try:
             return self.send(follows)
         except StrongroomError as error:
             failure = error
         raise doubt or failure
 
-    def _newest(self, doubt: VaultUnsureError | None) -> Newest:
+    def _newest(self, doubt: WriteOutcomeUnknownError | None) -> Newest:
         """What is there now, read as the secret itself: its metadata may be beyond the token's policies."""
         try:
             with asking_the_active_node():
@@ -175,7 +174,7 @@ class Write:
             raise malformed(self._path, self._session.place)
         return Newest(found[0], live=True, form=found[1])
 
-    def _made(self, newest: Newest, doubted: int | None, doubt: VaultUnsureError) -> int | None:
+    def _made(self, newest: Newest, doubted: int | None, doubt: WriteOutcomeUnknownError) -> int | None:
         """The version that a write in doubt made; None where it made none yet. Raises the doubt where nobody knows."""
         mine = newest.version if doubted is None else doubted + 1
         if newest.version < mine:
@@ -217,7 +216,7 @@ def _refusal(outcome: Outcome, path: str, session: Session) -> StrongroomError:
     if not isinstance(outcome, Reply):
         return outcome
     if 200 <= outcome.status < 300:
-        return VaultUnsureError(path, f"{session.place} answered something that is not Vault's API")
+        return WriteOutcomeUnknownError(path, f"{session.place} answered something that is not Vault's API")
     return session.failure(outcome, path, changes=True)
 
 

@@ -22,11 +22,12 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
     UnsupportedOperationError,
+    WriteOutcomeUnknownError,
 )
 from strongroom.store import time_limit
 from strongroom.store.guard import GuardedStore
 from strongroom.testing import silent_server
-from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError, VaultUnsureError
+from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.deadline_sockets import connect
 
 MIB = 1024 * 1024
@@ -121,7 +122,7 @@ def test_connection_that_was_closed_meanwhile_is_opened_anew(faulty, stored):
 
 def test_lost_write_is_sent_once(faulty, fault_server):
     """The connection broke after the request left: it may have been applied, and nothing tells whether it was."""
-    with pytest.raises(VaultUnsureError, match="may or may not"):
+    with pytest.raises(WriteOutcomeUnknownError, match="may or may not"):
         faulty(None).write("app", {"k": "v"})
     assert [request.method for request in fault_server.requests].count("POST") == 1
 
@@ -327,7 +328,7 @@ def test_closing_ends_a_wait(faulty, fault_server, answered):
 
 def test_failed_write_says_that_it_may_have_been_applied(faulty, fault_server, answered):
     """A 500 is not repeated; a 503 is a server that did nothing."""
-    with time_limit(0.9), pytest.raises(VaultUnsureError, match="may or may not"):
+    with time_limit(0.9), pytest.raises(WriteOutcomeUnknownError, match="may or may not"):
         faulty(answered(500, {"errors": []})).write("app", {"k": "v"})
     assert [request.method for request in fault_server.requests].count("POST") == 1
     with time_limit(0.9), pytest.raises(StoreUnavailableError) as caught:

@@ -24,6 +24,7 @@ EXPECTED = {
     errors.AuthenticationError: 4,
     errors.PermissionDeniedError: 4,
     errors.StoreUnavailableError: 5,
+    errors.WriteOutcomeUnknownError: 5,
     errors.ConflictError: 6,
     errors.InvalidPathError: 6,
     errors.InvalidDataError: 6,

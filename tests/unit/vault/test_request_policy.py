@@ -2,8 +2,8 @@
 
 import pytest
 
-from strongroom.errors import SecretTooLargeError, StoreUnavailableError
-from strongroom_vault.errors import VaultConnectionError, VaultUnsureError
+from strongroom.errors import SecretTooLargeError, StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send, Wait, exchange
@@ -142,9 +142,9 @@ def test_a_read_that_was_lost_is_sent_again_at_once():
 
 def test_a_write_that_was_lost_is_never_sent_again():
     """It may have been applied, and the message says so."""
-    with pytest.raises(VaultUnsureError, match="may or may not"):
+    with pytest.raises(WriteOutcomeUnknownError, match="may or may not"):
         Run(WRITE, [fault(FaultKind.LOST)], addresses=(ONE, TWO))
-    with pytest.raises(VaultUnsureError):
+    with pytest.raises(WriteOutcomeUnknownError):
         Run(WRITE, [fault(FaultKind.TOO_LARGE)])
 
 
@@ -219,7 +219,7 @@ def test_the_node_that_answered_last_is_asked_first():
 def test_a_node_that_lost_a_write_is_not_asked_first_what_became_of_it():
     """It is down or hangs, and the answer is elsewhere."""
     cluster = Cluster((ONE, TWO))
-    with pytest.raises(VaultUnsureError):
+    with pytest.raises(WriteOutcomeUnknownError):
         Run(WRITE, [fault(FaultKind.LOST)], addresses=cluster)
     assert Run(READ, [OK], addresses=cluster).asked == [TWO]
 

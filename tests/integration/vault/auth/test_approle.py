@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from strongroom.errors import ConfigurationError, StoreUnavailableError
+from strongroom.errors import ConfigurationError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store import time_limit
 from strongroom_vault.auth import wrapping
 from strongroom_vault.auth.approle import AppRole
-from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError, VaultUnsureError
+from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 
@@ -182,7 +182,7 @@ def test_an_unwrapping_whose_answer_was_lost_is_no_alarm(tell, answered, lost):
     looked_up = answered(200, {"data": {"creation_path": "auth/approle/role/app/secret-id"}})
     send = tell(looked_up, None if lost == "no answer" else answered(502, b"<html>"), answered(400, {"errors": ["x"]}))
     auth = AppRole(role_id="r", wrapping_token=f"s.lost-{len(lost)}")
-    with pytest.raises(VaultUnsureError):
+    with pytest.raises(WriteOutcomeUnknownError):
         auth.login(send)
     for _ in range(2):
         with pytest.raises(VaultAuthenticationError, match="most likely this process opened it") as caught:
