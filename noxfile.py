@@ -32,8 +32,8 @@ CORE_TEST_TOOLS = [
     "pyyaml",
 ]
 BRINGING = ["age", "aws", "testing", "vault", "yaml"]  # the extras that bring more than others of ours
-CORE_TESTS = ["tests/unit"]
-PARALLEL = ["-n", "auto", "--dist", "worksteal"]  # the default of a run without paths
+CORE_TESTS = ["tests/unit", "--ignore=tests/unit/aws", "--ignore=tests/unit/vault"]
+PARALLEL = ["-n", "auto", "--dist", "loadgroup"]  # the default of a run without paths
 
 
 def install(session: nox.Session, *arguments: str) -> None:

@@ -1,16 +1,20 @@
 """Fixtures of all tests: a clean environment, an empty folder, and real servers that tests share."""
 
+from __future__ import annotations
+
 import os
 import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from aws import Moto
-from strongroom_vault.testing import TestVault
+if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run without them
+    from aws import Moto
+    from strongroom_vault.testing import TestVault
 
 _AMBIENT = re.compile(
     r"(VAULT|BAO|STRONGROOM|AWS|DB|JWT|REDIS)_.*|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY|PYTHON.*",
@@ -33,7 +37,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     if whole and config.getoption("numprocesses", 0) is None and config.getoption("capture") != "no":
         config.option.numprocesses = "auto"
-        config.option.dist = "worksteal"
+        config.option.dist = "loadgroup"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -60,10 +64,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need an OpenBao server, so that `-m "not server"` deselects them."""
+    """Mark the tests that need an OpenBao server, so that `-m "not server"` deselects them, and group by fixture.
+
+    Tests that share a fixture of their module run on one worker, in their order.
+    """
     for item in items:
         if {"openbao", "own_openbao", "standing_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+        if isinstance(item, pytest.Function) and _uses_module_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(_TESTS).as_posix()))
+
+
+def _uses_module_fixture(item: pytest.Function) -> bool:
+    fixtures = item._fixtureinfo.name2fixturedefs.values()
+    return any(fixture.scope == "module" and fixture.baseid for each in fixtures for fixture in each[-1:])
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +93,8 @@ def clean_environment(monkeypatch, tmp_path_factory):
 @pytest.fixture(scope="session")
 def openbao(tmp_path_factory) -> Iterator[TestVault]:
     """The server that all tests of a worker share. Use a `fresh_mount` or paths of your own, and leave it running."""
+    from strongroom_vault.testing import TestVault
+
     with TestVault(audit=tmp_path_factory.mktemp("openbao") / "audit.log") as server:
         yield server
 
@@ -86,6 +102,8 @@ def openbao(tmp_path_factory) -> Iterator[TestVault]:
 @pytest.fixture
 def own_openbao(tmp_path) -> Iterator[TestVault]:
     """A server for one test, to kill, pause and restart. It loses its data when it restarts."""
+    from strongroom_vault.testing import TestVault
+
     with TestVault(audit=tmp_path / "audit.log") as server:
         yield server
 
@@ -105,6 +123,8 @@ def kv1(openbao) -> str:
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Moto]:
     """The AWS that all tests of a worker share, without checks of signatures and policies. Use names of your own."""
+    from aws import Moto
+
     server = Moto()
     yield server
     server.close()

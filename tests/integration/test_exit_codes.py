@@ -1,4 +1,4 @@
-"""Each code of the one table, of the installed command in a process of its own, on a real server."""
+"""Exit codes on a real server: each once of the installed command in a process of its own, the rest in this process."""
 
 import contextlib
 import itertools
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line import Caller
 from strongroom.cli.exit_codes import ExitCode
 from strongroom_vault.testing import FaultProxy, faults
 
@@ -36,6 +37,12 @@ def proxy(openbao):
 
 
 @pytest.fixture
+def call(capsys, monkeypatch):
+    """A command line, run in this process."""
+    return Caller(capsys, monkeypatch)
+
+
+@pytest.fixture
 def server(openbao, proxy, kv2, monkeypatch):
     """Two versions of one secret, a token that may do all below the mount, and the configuration of both."""
     for value in ("old", "new"):
@@ -55,17 +62,11 @@ def server(openbao, proxy, kv2, monkeypatch):
     ("code", "line"),
     [
         (0, "get database/connection password"),
-        (0, "diff database/connection --versions 1 1"),
         (1, "get database/connection password > /dev/full"),
-        (2, "get"),
         (2, "destroy database/connection 1 < /dev/null"),
         (3, "get database/none password"),
-        (3, "get database/connection none"),
-        (3, "rollback database/connection 9"),
         (6, "get database//connection"),
-        (6, "history database/connection --store env"),
         (7, "--config wrong.toml get database/connection"),
-        (7, "set database/connection password --store none"),
         (10, "diff database/connection --versions 1 2"),
         (42, "run -- sh -c 'exit 42'"),
         (126, "run -- ./strongroom.toml"),
@@ -74,10 +75,28 @@ def server(openbao, proxy, kv2, monkeypatch):
     ],
 )
 def test_a_code(code, line):
-    """What happened decides on it, whatever the command is."""
+    """Each code of a process of its own."""
     Path("strongroom.toml").write_text(Path("strongroom.toml").read_text("utf-8").replace('"]', '", "env"]'), "utf-8")
     done = subprocess.run(["sh", "-c", f"{STRONGROOM} {line}"], stdout=subprocess.PIPE, check=False, timeout=60)
     assert done.returncode == code
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (0, "diff database/connection --versions 1 1"),
+        (2, "get"),
+        (3, "get database/connection none"),
+        (3, "rollback database/connection 9"),
+        (6, "history database/connection --store env"),
+        (7, "set database/connection password --store none"),
+    ],
+)
+def test_a_code_is_that_of_the_outcome(call, code, line):
+    """The outcome decides the code, whatever the command is."""
+    Path("strongroom.toml").write_text(Path("strongroom.toml").read_text("utf-8").replace('"]', '", "env"]'), "utf-8")
+    assert call(*line.split()).code == code
 
 
 @pytest.mark.parametrize(
@@ -86,12 +105,25 @@ def test_a_code(code, line):
         (1, TEAPOT, "get database/connection password"),
         (4, DENIED, "get database/connection password"),
         (5, GONE, "get database/connection password"),
+        (4, DENIED, "run -- true"),
+        (5, GONE, "run -- true"),
+    ],
+)
+def test_what_the_server_answers_decides_on_the_code(server, code, fault, line):
+    """Each code of a process of its own."""
+    with server.fault(fault):
+        done = subprocess.run([STRONGROOM, *line.split()], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "fault", "line"),
+    [
         (5, GONE, "list"),
         (4, DENIED, "list"),
         (1, TEAPOT, "check"),
         (5, GONE, "check"),
-        (4, DENIED, "run -- true"),
-        (5, GONE, "run -- true"),
         (4, DENIED, "export --format json"),
         (1, TEAPOT, "doctor"),
         (4, DENIED, "doctor"),
@@ -101,12 +133,12 @@ def test_a_code(code, line):
         (4, DENIED, "delete database/connection --yes"),
     ],
 )
-def test_what_the_server_answers_decides_on_the_code(server, code, fault, line):
-    """In the same way for each command."""
+def test_an_answer_means_the_same_for_each_command(server, call, code, fault, line):
+    """The code depends on the server's answer alone."""
     with server.fault(fault):
-        done = subprocess.run([STRONGROOM, *line.split()], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == code, done.stderr
-    assert done.stderr
+        done = call(*line.split())
+    assert done.code == code, done.err
+    assert done.err
 
 
 def test_done_in_part(server):
