@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.secret import SensitiveStr
 
 
-def read_bytes(file: Path, limit: int) -> tuple[bytes, int]:
-    """The bytes of a regular file, and its mode. One byte more than `limit` is what a longer file gives.
+def read_bytes(file: Path, limit: int) -> tuple[bytes, os.stat_result]:
+    """Return the bytes of a regular file, and its status. Of a longer file, return one byte more than `limit`.
 
     Raises:
         IsADirectoryError: it is a folder.
@@ -21,19 +22,27 @@ def read_bytes(file: Path, limit: int) -> tuple[bytes, int]:
     # Without O_NONBLOCK a pipe would hold the open until somebody writes to it.
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(file))
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(file))
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            return stream.read(limit + 1), mode
+            return stream.read(limit + 1), status
     finally:
         os.close(descriptor)
 
 
-def read_text(file: Path, where: str, limit: int) -> SensitiveStr:
-    """The text of a regular file of at most `limit` bytes of UTF-8.
+def read_text(
+    file: Path, where: str, limit: int, *, inspect: Callable[[os.stat_result, bytes], str] | None = None
+) -> SensitiveStr:
+    """Return the text of a regular file of at most `limit` bytes of UTF-8.
+
+    Args:
+        file: the file.
+        where: the setting or source that names the file, for messages.
+        limit: the most that the file may hold, in bytes.
+        inspect: given the file's status and content, returns why the file is refused, or the empty string.
 
     Raises:
         MissingFileError: there is no such file.
@@ -41,7 +50,8 @@ def read_text(file: Path, where: str, limit: int) -> SensitiveStr:
     """
     fault, content, kind = "", b"", ConfigurationError
     try:
-        content, _ = read_bytes(file, limit)
+        content, status = read_bytes(file, limit)
+        fault = inspect(status, content) if inspect else ""
     except FileNotFoundError as error:
         fault, kind = error.strerror or "it is not there", MissingFileError
     except (OSError, ValueError) as error:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from strongroom.bounded_file import read_text
 from strongroom.config import Ambient, Config, Rank
 from strongroom.config.file import FileConfig, read_file
 from strongroom.config.layers import Arguments, build
+from strongroom.config.trust import FoundFiles
 from strongroom.config.variables import PREFIX, Variables, read_variables
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, SensitiveStr, protect_data
@@ -41,6 +43,7 @@ def load(
     chain: Sequence[str | Mapping[str, object]] | None = None,
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    require_trust: bool = False,
 ) -> Config:
     """The configuration, from every source, the higher one first.
 
@@ -54,6 +57,8 @@ def load(
         chain: the links, in the form that the file has.
         environ: the process's variables; by default those of this process, as they are now.
         folder: the folder to look for strongroom.toml and .env in; by default the working directory.
+        require_trust: use the addresses, credentials and TLS settings of a found file only after `strongroom trust`.
+            The command line requires it.
 
     Raises:
         ConfigurationError: names the source, and in a file the table and the key. It shows no value.
@@ -66,12 +71,13 @@ def load(
     environ = None
     folder = Path() if folder is None else folder
     variables = read_variables(process)
-    file = _file(config_file, environment, variables, folder)
+    inspection = FoundFiles(process, require_trust=require_trust)
+    file = _file(config_file, environment, variables, folder, inspection)
     ambient = [Ambient(process)]
     if not file.production:
-        ambient += _dotenv(folder / DOTENV_NAME)
+        ambient += _dotenv(folder / DOTENV_NAME, inspection)
     arguments = Arguments(vault_url, vault_token, cache_ttl, enable_fallback, chain, environment or None)
-    return build(arguments, variables, file, ambient)
+    return replace(build(arguments, variables, file, ambient), untrusted=frozenset(inspection.untrusted))
 
 
 def load_others(*, config_file: Path | None = None, environment: str | None = None) -> Iterator[Config]:
@@ -82,7 +88,8 @@ def load_others(*, config_file: Path | None = None, environment: str | None = No
     """
     variables = read_variables(os.environ)
     path, source, found = _place(config_file, variables, Path())
-    document: Mapping[str, object] = _document(path, source) if os.path.lexists(path) else {}
+    inspect = FoundFiles(os.environ).inspect(path, source) if found else None
+    document: Mapping[str, object] = _document(path, source, inspect) if os.path.lexists(path) else {}
     selected = environment or variables.environment or document.get("environment")
     named = document.get("environments")
     for name in named if isinstance(named, Mapping) else ():
@@ -114,13 +121,15 @@ def named_file(name: str) -> Path:
     raise ConfigurationError(f"The environment variable STRONGROOM_CONFIG: the home folder of {name} is not known")
 
 
-def _file(config_file: Path | None, environment: str | None, variables: Variables, folder: Path) -> FileConfig:
+def _file(
+    config_file: Path | None, environment: str | None, variables: Variables, folder: Path, inspection: FoundFiles
+) -> FileConfig:
     path, source, found = _place(config_file, variables, folder)
     selected = environment or variables.environment
     # A link that leads nowhere was put there by somebody: it is an error, and not the same as no file.
     if found and not os.path.lexists(path):
         return read_file({}, source, environment=selected)
-    document = _document(path, source)
+    document = _document(path, source, inspection.inspect(path, source) if found else None)
     return read_file(document, source, environment=selected, found=found, folder=path.parent.absolute())
 
 
@@ -130,10 +139,10 @@ def _place(config_file: Path | None, variables: Variables, folder: Path) -> tupl
     return (named, str(named), False) if named else (folder / FILE_NAME, f"./{FILE_NAME}", True)
 
 
-def _document(path: Path, source: str) -> SensitiveDict:
+def _document(path: Path, source: str, inspect: Callable[[os.stat_result, bytes], str] | None = None) -> SensitiveDict:
     import tomllib
 
-    text = read_text(path, "The configuration", MAX_FILE_SIZE)
+    text = read_text(path, "The configuration", MAX_FILE_SIZE, inspect=inspect)
     fault = ""
     reason = "it is not TOML"
     try:
@@ -148,13 +157,13 @@ def _document(path: Path, source: str) -> SensitiveDict:
     raise ConfigurationError(f"{source}, {fault}: {reason}")
 
 
-def _dotenv(file: Path) -> list[Ambient]:
+def _dotenv(file: Path, inspection: FoundFiles) -> list[Ambient]:
     """What `./.env` says, when there is one."""
     from strongroom.config.dotenv import read_dotenv
 
     shown = f"./{DOTENV_NAME}"
     try:
-        values = read_dotenv(file).values
+        values = read_dotenv(file, inspect=inspection.inspect(file, shown)).values
     except FileNotFoundError:
         return []
     except OSError as error:

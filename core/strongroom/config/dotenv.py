@@ -8,8 +8,10 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import os
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -70,7 +72,7 @@ def parse_dotenv(text: str, file: str | Path = ".env") -> Dotenv:
     return _without_mistake(found, file)
 
 
-def read_dotenv(file: Path) -> Dotenv:
+def read_dotenv(file: Path, *, inspect: Callable[[os.stat_result, bytes], str] | None = None) -> Dotenv:
     """What the `.env` file says now. Its notes, and that others may read it, are logged once in a process.
 
     Raises:
@@ -80,15 +82,18 @@ def read_dotenv(file: Path) -> Dotenv:
             the file is larger than `MAX_SIZE`.
     """
     try:
-        content, mode = read_bytes(file, MAX_SIZE)
+        content, status = read_bytes(file, MAX_SIZE)
     except IsADirectoryError as error:
         raise FileNotFoundError(errno.ENOENT, error.strerror, str(file)) from None
+    if fault := inspect(status, content) if inspect else "":
+        del content
+        raise ConfigurationError(f"{file}: {fault}")
     size, found = len(content), _decoded(content)
     del content
     if size > MAX_SIZE:
         raise ConfigurationError(f"{file}: larger than {MAX_SIZE:,} bytes: it is not a .env file")
     read = _without_mistake(found, file)
-    if mode & 0o077:
+    if status.st_mode & 0o077:
         read = read._replace(notes=(*read.notes, "others than its owner may read it: run chmod 600 on it"))
     for note in read.notes:
         _log_once(file, note)

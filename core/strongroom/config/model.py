@@ -179,6 +179,8 @@ class Config:
         ambient: the sources of what no store's own configuration says, highest first.
         origins: setting to the source that gives it, in words, by the name that the file has for it, as in `cache.ttl`;
             one that is not in it has its default.
+        untrusted: files that were found in the working directory and whose addresses, credentials and TLS settings
+            must not be used: see `trust`. Only the command line has any.
     """
 
     environment: str | None = None
@@ -191,6 +193,7 @@ class Config:
     mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
     ambient: tuple[Ambient, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    untrusted: frozenset[str] = frozenset()
 
     def store(self, name: str) -> StoreConfig:
         """The store of that name, bare where nothing configures it."""

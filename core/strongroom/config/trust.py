@@ -11,11 +11,40 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 TRUSTED_PATHS = "STRONGROOM_TRUSTED_PATHS"
 """Folders, separated by colons, in which every found file is trusted: for containers and CI."""
+
+
+class FoundFiles:
+    """The rules for files that were found in the working directory, applied while they are read.
+
+    Args:
+        environ: the process's variables.
+        require_trust: whether `untrusted` is to be filled.
+
+    Attributes:
+        untrusted: the names, as messages show them, of files whose content was not recorded.
+    """
+
+    def __init__(self, environ: Mapping[str, str], *, require_trust: bool = False) -> None:
+        self._environ = environ
+        self._require_trust = require_trust
+        self.untrusted: set[str] = set()
+
+    def inspect(self, file: Path, shown: str) -> Callable[[os.stat_result, bytes], str]:
+        """Return a function that takes the file's status and content, and returns why it must not be read."""
+
+        def inspect(status: os.stat_result, content: bytes) -> str:
+            if in_trusted_path(file, self._environ):
+                return ""
+            if self._require_trust and not is_trusted(file, content, self._environ):
+                self.untrusted.add(shown)
+            return ownership_fault(file, status)
+
+        return inspect
 
 
 def ownership_fault(file: Path, status: os.stat_result) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from strongroom.config import durations
 from strongroom.config.document import suggest
+from strongroom.config.trust import TRUSTED_PATHS
 from strongroom.errors import ConfigurationError
 
 PREFIX = "STRONGROOM_"
@@ -21,7 +22,7 @@ _SETTINGS = {
     "STRONGROOM_TIMEOUT": "timeout",
     **{name: f"cache.{setting}" for name, setting in _CACHE.items()},
 }
-_NAMES = ("STRONGROOM_CONFIG", "STRONGROOM_ENVIRONMENT", "STRONGROOM_TIMEOUT", *_CACHE)
+_NAMES = ("STRONGROOM_CONFIG", "STRONGROOM_ENVIRONMENT", "STRONGROOM_TIMEOUT", TRUSTED_PATHS, *_CACHE)
 
 
 @dataclass(frozen=True)

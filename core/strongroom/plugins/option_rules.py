@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from strongroom.config import DOTENV, Rank, StoreConfig
+from strongroom.config import DOTENV, StoreConfig
 from strongroom.errors import ConfigurationError
 from strongroom.plugins.option_schema import Schema
 from strongroom.plugins.setting import Setting
 
 
-def check(store: StoreConfig, schema: Schema, settings: Mapping[str, Setting], *, production: bool) -> None:
-    """Refuses settings that are each right, and wrong together or in production.
+def check(
+    store: StoreConfig,
+    schema: Schema,
+    settings: Mapping[str, Setting],
+    *,
+    production: bool,
+    untrusted: Collection[str] = (),
+) -> None:
+    """Refuse settings that are valid by themselves and wrong together, in production, or in an untrusted file.
+
+    Args:
+        store: the store, for messages.
+        schema: the options of its plugin.
+        settings: the options that some source gives.
+        production: whether the rules of production apply.
+        untrusted: the found files that `strongroom trust` has not recorded.
 
     Raises:
-        ConfigurationError: an address is not allowed, an ambient credential would go to an address that only a file
-            found in the working directory gave, or to whom only such a file trusts there, or production would read
-            `./.env`.
+        ConfigurationError: an address is not allowed; a file that was found in the working directory would redirect a
+            credential, or weaken TLS for an address, that another source gave; an untrusted file gives an address, a
+            credential or a TLS setting; or production would read `./.env`.
     """
     for name, setting in settings.items():
         option = schema.options[name].option
+        if setting.found in untrusted and (option.address or option.sent_to or option.vouches_for):
+            raise not_trusted(setting.found, f"it sets {name} of store {store.name}")
         if option.address:
             _check_addresses(setting, production=production)
+        if option.vouches_for:
+            _check_trust_setting(name, setting, settings.get(option.vouches_for))
         if option.sent_to:
-            _check_ambient(store, name, setting, settings.get(option.sent_to), "an address that only {} gives")
+            _check_credential(store, name, setting, settings.get(option.sent_to), "an address that only {} gives")
             for other, trust in settings.items():
                 if trust.value and schema.options[other].option.vouches_for == option.sent_to:
-                    _check_ambient(store, name, setting, trust, f"whomever {other} of {{}} trusts")
+                    _check_credential(store, name, setting, trust, f"a server that only {other} of {{}} trusts")
     if production and store.plugin == DOTENV and ("file" in settings or "file" not in store.options):
         _check_dotenv(store, settings.get("file"))
+
+
+def not_trusted(file: str, reason: str) -> ConfigurationError:
+    """Return the error of a found file that the command line must not use before `strongroom trust`."""
+    return ConfigurationError(f"{file} is not trusted: {reason}. Review the file, then run: strongroom trust {file}")
 
 
 def _check_addresses(setting: Setting, *, production: bool) -> None:
@@ -40,22 +63,32 @@ def _check_addresses(setting: Setting, *, production: bool) -> None:
         raise ConfigurationError(f"{setting.origin}: {fault}")
 
 
-def _check_ambient(store: StoreConfig, name: str, credential: Setting, setting: Setting | None, whom: str) -> None:
-    """Refuses a credential that nobody meant for whom a setting says: a stranger's folder must not be able to ask.
+def _check_credential(store: StoreConfig, name: str, credential: Setting, other: Setting | None, target: str) -> None:
+    """Refuse a credential that a found file would redirect: whoever wrote the folder must not receive it.
+
+    A found file may give a credential for its own address, or name the variable or file that holds it.
 
     Args:
-        store: whose credential it is.
+        store: the store that authenticates with it.
         name: the credential's option.
         credential: the credential.
-        setting: the address that it goes to, or what says whom to trust there.
-        whom: those whom it would reach, in words, with `{}` for the file.
+        other: the address that it is sent to, or a setting that decides which server is trusted there.
+        target: the server that would receive it, in words, with `{}` for the found file.
     """
-    if credential.rank > Rank.PROCESS or setting is None or not setting.found or credential.found == setting.found:
+    if other is None or not other.found or other.found in {credential.found, credential.declared}:
         return
     raise ConfigurationError(
-        f"The store {store.name} has its {name} from {credential.origin}, which does not go to "
-        f"{whom.format(setting.found)}: name the {name}'s source there too, or say this where the {name} comes from"
+        f"The store {store.name} has its {name} from {credential.origin}, which is not sent to "
+        f"{target.format(other.found)}: give both in the same place"
     )
+
+
+def _check_trust_setting(name: str, setting: Setting, address: Setting | None) -> None:
+    """Refuse a TLS or proxy setting of a found file for an address that another source gave."""
+    if setting.value and setting.found and address is not None and not address.found:
+        raise ConfigurationError(
+            f"{setting.origin}: {name} does not apply to the address from {address.origin}: give both in the same place"
+        )
 
 
 def _check_dotenv(store: StoreConfig, file: Setting | None) -> None:

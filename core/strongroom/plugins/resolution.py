@@ -10,7 +10,7 @@ from strongroom.config import Ambient, Config, Given, Rank, StoreConfig
 from strongroom.config.document import kind, suggest
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.plugins.coercion import MISMATCH, members, read_json, read_value
-from strongroom.plugins.option_rules import check
+from strongroom.plugins.option_rules import check, not_trusted
 from strongroom.plugins.option_schema import OptionSchema, Schema
 from strongroom.plugins.setting import Setting
 from strongroom.secret import SensitiveDict, SensitiveStr, protect
@@ -41,13 +41,16 @@ def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadF
     settings: dict[str, Setting] = {}
     for name, option in schema.options.items():
         if name in chosen:
-            settings[name] = _given(option, chosen[name], config.ambient, read_file)
+            given = chosen[name]
+            if given.found in config.untrusted and _has_reference(given.value):
+                raise not_trusted(given.found, f"{name} of store {store.name} reads a variable or a file")
+            settings[name] = _given(option, given, config.ambient, read_file)
         elif not (_is_credential(option) and _AUTH in chosen) and (found := _ambient(option, config.ambient)):
             settings[name] = found
         elif option.required:
             instead = "".join(f", or set {variable}" for variable in option.option.ambient[-1:])
             raise ConfigurationError(f"{store.origin}: the option {name} is missing: it is {option.words}{instead}")
-    check(store, schema, settings, production=config.production)
+    check(store, schema, settings, production=config.production, untrusted=config.untrusted)
     return settings
 
 
@@ -113,7 +116,7 @@ def _given(option: OptionSchema, given: Given, sources: Sequence[Ambient], read_
         found, text = references.found, True
         value = read_json(value) if option.takes_json else value
     origin = Given(value, references.origin, given.rank, found, given.folder)
-    return _setting(option, value, origin, text=text, secret=whole)
+    return _setting(option, value, origin, text=text, secret=whole)._replace(declared=given.found)
 
 
 def _setting(option: OptionSchema, value: object, given: Given, *, text: bool, secret: bool = False) -> Setting:

@@ -16,6 +16,7 @@ class Setting(NamedTuple):
         origin: the source in words.
         secret: whether the value is never shown.
         rank: the source's place in the order of precedence.
+        declared: as `found`, for the file that says where the value comes from.
         found: the file that gave it, where that was found in the working directory and nobody named it.
         address: whether it holds the URL of a service, or a list of them.
         place: whether it says where the store's secrets are, in another way than by an address.
@@ -28,6 +29,7 @@ class Setting(NamedTuple):
     found: str = ""
     address: bool = False
     place: bool = False
+    declared: str = ""
 
     def __repr__(self) -> str:
         return f"Setting({REDACTED if self.secret else repr(self.value)}, origin={self.origin!r})"

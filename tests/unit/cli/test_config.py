@@ -236,7 +236,8 @@ def test_what_a_plugin_would_refuse_is_found_without_opening_it(command, options
 
 def test_a_variable_is_blamed_for_what_it_says(command, monkeypatch):
     """The file is right, and says so."""
-    Path("strongroom.toml").write_text('chain = ["vault"]\n[stores.vault]\nurl = "http://127.0.0.1:1"\n', "utf-8")
+    Path("strongroom.toml").write_text('chain = ["vault"]\n', "utf-8")
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
     monkeypatch.setenv("STRONGROOM_STORES_VAULT_AUTH", '{"method": "tokn"}')
     for arguments in (("config", "check"), ("get", "a", "b")):
         done = command(*arguments)

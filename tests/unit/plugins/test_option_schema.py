@@ -4,6 +4,7 @@ import json
 import tomllib
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -435,8 +436,8 @@ class TestResolution:
         assert set(both) == {"url", "auth", "token"}, "of one source the plugin is told both, and can refuse them"
 
 
-class TestAmbientCredentials:
-    """A stranger's folder must not be able to send the developer's token to an address of the stranger's choice."""
+class TestBoundSources:
+    """A file that was merely found redirects no credential and weakens no TLS setting of another source."""
 
     @pytest.mark.parametrize(
         ("said", "address"),
@@ -451,6 +452,9 @@ class TestAmbientCredentials:
             ),
             ({"text": "[stores.vault]\nurl = { env = 'D' }", "found": True, "environ": AMBIENT_TOKEN}, "./.env"),
             ({"dotenv": {"VAULT_ADDR": URL}, "environ": AMBIENT_TOKEN}, "./.env"),
+            ({"dotenv": {"VAULT_ADDR": URL}, "vault_token": CANARY}, "./.env"),
+            ({"text": f'[stores.vault]\nurl = "{URL}"', "found": True, "vault_token": CANARY}, FOUND),
+            ({"dotenv": {"VAULT_ADDR": URL}, "environ": {"STRONGROOM_STORES_VAULT_TOKEN": CANARY}}, "./.env"),
         ],
     )
     def test_one_is_not_sent_where_only_a_found_file_points(self, said, address):
@@ -469,9 +473,64 @@ class TestAmbientCredentials:
         ],
     )
     def test_one_is_not_sent_to_whom_only_a_found_file_trusts(self, said, file):
-        """The address is the process's own, and who answers there is for the file's author to choose."""
-        message = refusal(**said, environ={**AMBIENT_TOKEN, "VAULT_ADDR": URL})
-        assert f"VAULT_TOKEN, which does not go to whomever trust_all of {file} trusts" in message
+        """The file's author must not choose which server answers at the address of the process or of the code."""
+        for address in (
+            {"environ": {**AMBIENT_TOKEN, "VAULT_ADDR": URL}},
+            {"vault_url": URL, "environ": AMBIENT_TOKEN},
+        ):
+            message = refusal(**said, **address)
+            assert f"not sent to a server that only trust_all of {file} trusts" in message
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            {"text": "[stores.vault]\ntrust_all = true", "found": True},
+            {"dotenv": {"VAULT_SKIP_VERIFY": "1"}},
+        ],
+    )
+    def test_an_address_keeps_its_own_trust(self, said):
+        """Also without a credential: what is written to such a server would be read by another."""
+        assert "trust_all does not apply to the address from" in refusal(**said, vault_url=URL)
+
+
+class TestUntrustedFiles:
+    """The command line uses no address, credential or TLS setting of a found file before `strongroom trust`."""
+
+    @pytest.mark.parametrize(
+        ("text", "setting"),
+        [
+            (f'[stores.vault]\nurl = "{URL}"', "it sets url of store vault"),
+            ('[stores.vault]\ntoken = "s.token"', "it sets token of store vault"),
+            ("[stores.vault]\ntrust_all = true", "it sets trust_all of store vault"),
+            ('[stores.vault]\ntoken = { env = "GITHUB_TOKEN" }', "token of store vault reads a variable or a file"),
+            (
+                '[stores.vault]\nlabels = { a = { file = "/etc/x" } }',
+                "labels of store vault reads a variable or a file",
+            ),
+        ],
+    )
+    def test_its_settings_are_refused(self, text, setting):
+        source = Source(text, found=True, environ={"VAULT_ADDR": URL, "GITHUB_TOKEN": CANARY})
+        source.config = replace(source.config, untrusted=frozenset({FOUND}))
+        with pytest.raises(ConfigurationError, match="is not trusted") as caught:
+            source.resolve()
+        assert setting in str(caught.value)
+        assert str(caught.value).endswith(f"run: strongroom trust {FOUND}")
+
+    def test_variables_of_dotenv_are_refused(self):
+        source = Source(dotenv={"VAULT_ADDR": URL})
+        source.config = replace(source.config, untrusted=frozenset({"./.env"}))
+        with pytest.raises(ConfigurationError, match=r"\./\.env is not trusted: it sets url of store vault"):
+            source.resolve()
+
+    def test_other_settings_are_used(self):
+        source = Source('[stores.vault]\nmount = "kv"', found=True, environ={"VAULT_ADDR": URL})
+        source.config = replace(source.config, untrusted=frozenset({FOUND}))
+        assert source.resolve()["mount"].value == "kv"
+
+
+class TestBoundSourcesThatWork:
+    """Sources that may be combined."""
 
     @pytest.mark.parametrize(
         "said",
@@ -482,11 +541,6 @@ class TestAmbientCredentials:
             {"environ": {**AMBIENT_TOKEN, "VAULT_ADDR": URL, "VAULT_SKIP_VERIFY": "1"}},
             {
                 "text": "[stores.vault]\ntrust_all = false",
-                "found": True,
-                "environ": {**AMBIENT_TOKEN, "VAULT_ADDR": URL},
-            },
-            {
-                "text": '[stores.vault]\ntrust_all = true\ntoken = { env = "VAULT_TOKEN" }',
                 "found": True,
                 "environ": {**AMBIENT_TOKEN, "VAULT_ADDR": URL},
             },
@@ -508,8 +562,6 @@ class TestAmbientCredentials:
             {"text": '[stores.vault]\nmount = "kv"', "found": True, "environ": {**AMBIENT_TOKEN, "VAULT_ADDR": URL}},
             {"dotenv": {**AMBIENT_TOKEN, "VAULT_ADDR": URL}},
             {"environ": {"VAULT_ADDR": URL}, "dotenv": AMBIENT_TOKEN},
-            {"dotenv": {"VAULT_ADDR": URL}, "vault_token": CANARY},
-            {"dotenv": {"VAULT_ADDR": URL}, "environ": {"STRONGROOM_STORES_VAULT_TOKEN": CANARY}},
         ],
     )
     def test_one_is_sent_where_somebody_meant_it_to_go(self, said):
