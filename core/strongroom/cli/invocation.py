@@ -34,13 +34,13 @@ class Invocation(NamedTuple):
         """The manager of the configured chain, for a `with` block."""
         from strongroom.secrets_manager import SecretsManager
 
-        return SecretsManager.from_config(self.config_file, environment=self.environment)
+        return SecretsManager.from_config(self.load())
 
     def load(self) -> Config:
         """The configuration that `open` would use, for what asks it more than for secrets."""
         from strongroom.config import discovery
 
-        return discovery.load(config_file=self.config_file, environment=self.environment)
+        return discovery.load(config_file=self.config_file, environment=self.environment, require_trust=True)
 
     def load_others(self) -> list[Config]:
         """What the file says for each of its other environments."""

@@ -29,6 +29,7 @@ BUILT_IN = {
     "rollback": ("strongroom.cli.commands.versions", "rollback_command"),
     "run": ("strongroom.cli.commands.run", "run_command"),
     "set": ("strongroom.cli.commands.write", "set_command"),
+    "trust": ("strongroom.cli.commands.trust", "trust_command"),
     "stores": ("strongroom.cli.commands.stores", "stores_command"),
     "undelete": ("strongroom.cli.commands.versions", "undelete_command"),
 }

@@ -40,6 +40,7 @@ def asked(config: Config, *, allow_dynamic: bool = True) -> Iterator[tuple[tuple
     from strongroom.secrets_manager import SecretsManager
 
     rows = _rows(config)
+    check_names(config, rows)
     with SecretsManager.from_config(config) as secrets:
         yield resolve(rows, partial(secrets.resolve, allow_dynamic=allow_dynamic)), secrets
 

@@ -10,9 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+_DANGEROUS = re.compile(
+    r"PATH|HOME|SHELL|IFS|ENV|EDITOR|VISUAL|PAGER|BASH_.*|SHELLOPTS|PS4|PROMPT_COMMAND|LD_.*|DYLD_.*|GCONV_PATH|NODE_OPTIONS"
+    r"|NODE_PATH|PYTHON.*|PERL5.*|PERLLIB|RUBY(LIB|OPT)|JAVA_TOOL_OPTIONS|JDK_JAVA_OPTIONS|GIT_.*|SSH_.*|PIP_.*|NPM_.*"
+    r"|(HTTPS?|ALL|NO|FTP)_PROXY|SSL_.*|CURL_.*|REQUESTS_CA_BUNDLE|NODE_EXTRA_CA_CERTS",
+    re.IGNORECASE,
+)
 
 TRUSTED_PATHS = "STRONGROOM_TRUSTED_PATHS"
 """Folders, separated by colons, in which every found file is trusted: for containers and CI."""
@@ -45,6 +53,11 @@ class FoundFiles:
             return ownership_fault(file, status)
 
         return inspect
+
+
+def is_dangerous_name(variable: str) -> bool:
+    """Return True if a program would run code, or trust a server, that the variable's value names."""
+    return _DANGEROUS.fullmatch(variable) is not None
 
 
 def ownership_fault(file: Path, status: os.stat_result) -> str:

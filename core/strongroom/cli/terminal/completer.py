@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.store import time_limit
 
 if TYPE_CHECKING:
@@ -176,7 +176,12 @@ def _config(ctx: click.Context) -> Config:
     from strongroom.config import discovery
 
     options = ctx.find_root().params
-    return discovery.load(config_file=options.get("config_file"), environment=options.get("environment"))
+    config = discovery.load(
+        config_file=options.get("config_file"), environment=options.get("environment"), require_trust=True
+    )
+    if config.untrusted:  # a key press must not use a stranger's file at all
+        raise ConfigurationError(f"{', '.join(sorted(config.untrusted))} is not trusted")
+    return config
 
 
 @contextlib.contextmanager
