@@ -87,6 +87,8 @@ def clean_environment(monkeypatch, tmp_path_factory):
         if _AMBIENT.fullmatch(name):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    # Tests of trust delete it; all others write the files that they find.
+    monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(tmp_path_factory.getbasetemp()))
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
 
 

@@ -73,6 +73,8 @@ class TokenDelivery:
                 with suppress(StrongroomError):  # what is told is why the file could not be written
                     session.request(ApiRequest("POST", target("auth/token/revoke"), {"token": token}))
                 raise failure.with_traceback(None)
+        with suppress(ConfigurationError):  # without a state folder the user runs `strongroom trust`
+            api.trust_file(self.file)
         others = ", and now only its owner can read it" if narrowed else ""
         return None, f"wrote {', '.join([*self.environment, TOKEN])} to {self.file}{others}"
 

@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from strongroom.cli.commands.trust import record as trust_file
     from strongroom.cli.exit_codes import ExitCode
     from strongroom.cli.invocation import Invocation, current
     from strongroom.cli.process.child_process import run_command
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from strongroom.secrets_manager import Resolution, SecretsManager
 
 _MODULES = {
+    "cli.commands.trust": {"trust_file": "record"},
     "cli.exit_codes": {"ExitCode": "ExitCode"},
     "cli.invocation": {"Invocation": "Invocation", "current": "current"},
     "cli.process.child_process": {"run_command": "run_command"},
@@ -75,6 +77,7 @@ __all__ = [
     "run_command",
     "say",
     "store_settings",
+    "trust_file",
     "write_document",
     "write_lines",
     "write_rows",

@@ -40,7 +40,7 @@ def asked(config: Config, *, allow_dynamic: bool = True) -> Iterator[tuple[tuple
     from strongroom.secrets_manager import SecretsManager
 
     rows = _rows(config)
-    check_names(config, rows)
+    check_names(config)
     with SecretsManager.from_config(config) as secrets:
         yield resolve(rows, partial(secrets.resolve, allow_dynamic=allow_dynamic)), secrets
 
@@ -93,6 +93,22 @@ def refusal(answer: Requirement, why: str) -> InvalidDataError:
 def count(rows: Sequence[Requirement]) -> str:
     """`1 variable`, `5 variables`."""
     return f"{len(rows)} variable{'' if len(rows) == 1 else 's'}"
+
+
+def check_names(config: Config) -> None:
+    """Refuse rows of an untrusted file that would make a program run code, or trust a server, that the file names.
+
+    Raises:
+        ConfigurationError: names the first such variable.
+    """
+    from strongroom.config.discovery import FILE_NAME
+    from strongroom.config.trust import is_dangerous_name
+    from strongroom.plugins.option_rules import not_trusted
+
+    file = f"./{FILE_NAME}"
+    name = next(filter(is_dangerous_name, config.secrets), None) if file in config.untrusted else None
+    if name:
+        raise not_trusted(file, f"[secrets] sets {name}")
 
 
 def _rows(config: Config) -> Mapping[str, SecretConfig]:

@@ -11,7 +11,7 @@ from strongroom.cli.terminal import output
 from strongroom.config.discovery import DOTENV_NAME, FILE_NAME, MAX_FILE_SIZE
 from strongroom.config.trust import ownership_fault, record_of, record_text
 from strongroom.errors import ConfigurationError
-from strongroom.files.private_file import lock_folder, private_folder
+from strongroom.files.private_file import make_folder, replace
 
 
 @click.command("trust")
@@ -41,7 +41,8 @@ def record(file: Path) -> None:
     """Record the present content of a file as trusted.
 
     Raises:
-        ConfigurationError: the file cannot be read, belongs to another user, or can be written by others.
+        ConfigurationError: the file cannot be read, belongs to another user, or can be written by others; or the record
+            cannot be written.
     """
     try:
         content, status = read_bytes(file, MAX_FILE_SIZE)
@@ -52,6 +53,7 @@ def record(file: Path) -> None:
     if fault := ownership_fault(file, status):
         raise ConfigurationError(f"{file}: {fault}")
     place = record_of(file)
-    private_folder(place.parent)
-    with lock_folder(place.parent) as folder:
-        folder.replace(place.name, record_text(file, content).encode())
+    try:
+        replace(make_folder(place.parent) / place.name, record_text(file, content).encode())
+    except OSError as error:
+        raise ConfigurationError(f"{place}: {error.strerror or 'it cannot be written'}") from None

@@ -1,0 +1,143 @@
+"""`strongroom trust`, and what the command line does with a found file before it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from strongroom.cli.terminal import completer
+
+URL = "http://127.0.0.1:1"
+CANARY = "canary-5b1e"
+HOSTILE = {
+    "address": f'[stores.vault]\nurl = "{URL}"\ntoken = "s.theirs"\n',
+    "variable": f'[stores.vault]\nurl = "{URL}"\ntoken = {{ env = "GITHUB_TOKEN" }}\n',
+    "file": f'[stores.vault]\nurl = "{URL}"\ntoken = {{ file = "/etc/hostname" }}\n',
+    "headers": f'[stores.vault]\nurl = "{URL}"\nheaders = {{ X-A = {{ env = "GITHUB_TOKEN" }} }}\n',
+    "jwt_file": f'[stores.vault]\nurl = "{URL}"\nauth = {{ method = "jwt", role = "a", jwt_file = "/etc/hostname" }}\n',
+    "endpoint": f'chain = ["aws-ssm"]\n[stores.aws-ssm]\nregion = "eu-west-1"\nendpoint_url = "{URL}"\n',
+    "proxy": f'chain = ["vault"]\n[stores.vault]\nproxy = "{URL}"\n',
+    "skip_verify": 'chain = ["vault"]\n[stores.vault]\nskip_verify = true\n',
+}
+COMMANDS = [("get", "a/b", "c"), ("doctor",), ("list",), ("check",), ("explain", "a/b"), ("run", "--", "true")]
+
+
+@pytest.fixture(autouse=True)
+def untrusted(monkeypatch):
+    """No folder is trusted, and the process holds something worth stealing."""
+    monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")
+    monkeypatch.setenv("GITHUB_TOKEN", CANARY)
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:2")
+
+
+@pytest.fixture
+def connections(monkeypatch):
+    """Every address that something tried to connect to."""
+    seen: list[object] = []
+    monkeypatch.setattr("socket.socket.connect", lambda _, address: seen.append(address))
+    return seen
+
+
+MEMORY = (
+    f'chain = ["vault", "memory"]\n[stores.vault]\nurl = "{URL}"\ntoken = "s.x"\n[stores.memory.secrets.a]\nb = "v"\n'
+)
+
+
+def write(text: str, name: str = "strongroom.toml") -> Path:
+    file = Path(name)
+    file.write_text(text, "utf-8")
+    file.chmod(0o600)
+    return file
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_found_file_is_not_used_before_it_is_trusted(command, connections, text, arguments):
+    """One line says what to type, and nothing is sent."""
+    write(text + '[secrets]\nA = "a#b"\n' if "[secrets]" not in text else text)
+    done = command(*arguments)
+    assert done.code == 7
+    assert "strongroom trust ./strongroom.toml" in done.err + done.out.decode()
+    assert connections == []
+
+
+def test_dotenv_is_not_used_before_it_is_trusted(command, connections):
+    write(f"VAULT_ADDR={URL}\nVAULT_TOKEN=s.theirs\n", ".env")
+    done = command("get", "a/b", "c")
+    assert (done.code, connections) == (7, [])
+    assert "strongroom trust ./.env" in done.err
+
+
+def test_tab_opens_nothing(command, connections, monkeypatch):
+    write(f'[stores.vault]\nurl = "{URL}"\ntoken = "s.theirs"\n')
+    monkeypatch.setattr(completer, "CHAIN_TIME", 1.0)
+    import click
+
+    from strongroom.cli.app import strongroom
+
+    with click.Context(strongroom) as root, click.Context(strongroom, parent=root) as ctx:
+        root.params = {"config_file": None, "environment": None}
+        with pytest.raises(Exception, match="is not trusted"):
+            completer.paths(ctx, "a")
+    assert connections == []
+
+
+@pytest.mark.parametrize(
+    "name", ["PATH", "LD_PRELOAD", "BASH_ENV", "PYTHONPATH", "https_proxy", "NODE_OPTIONS", "GIT_SSH"]
+)
+@pytest.mark.parametrize("arguments", [("run", "--", "true"), ("export", "--format", "json")], ids=["run", "export"])
+def test_a_dangerous_variable_of_a_found_file_is_refused(command, name, arguments):
+    write(f'chain = ["memory"]\n[stores.memory.secrets.a]\nb = "/tmp"\n[secrets]\n{name} = "a#b"\n')
+    done = command(*arguments)
+    assert done.code == 7
+    assert f"[secrets] sets {name}" in done.err
+
+
+def test_a_harmless_file_needs_no_trust(command):
+    write('chain = ["memory"]\n[stores.memory.secrets.a]\nb = "v"\n')
+    assert command("get", "a", "b").out == b"v"
+
+
+def test_trusted_content_is_used_until_it_changes(command):
+    file = write(MEMORY)
+    assert command("trust").code == 0
+    assert command("get", "a", "b").out == b"v"
+    file.write_text(file.read_text() + "# changed\n")
+    assert command("get", "a", "b").code == 7
+
+
+def test_trust_can_be_revoked(command):
+    write(f'[stores.vault]\nurl = "{URL}"\ntoken = "s.x"\n')
+    command("trust", "strongroom.toml")
+    assert "No longer trusted: strongroom.toml" in command("trust", "--revoke", "strongroom.toml").err
+    assert "is not trusted" in command("get", "a", "b").err
+
+
+@pytest.mark.parametrize("how", ["option", "variable", "trusted path"])
+def test_a_named_file_and_a_trusted_path_need_no_trust(command, monkeypatch, how):
+    file = write(MEMORY)
+    options = ["--config", str(file)] if how == "option" else []
+    if how == "variable":
+        monkeypatch.setenv("STRONGROOM_CONFIG", str(file))
+    elif how == "trusted path":
+        monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", os.fspath(Path.cwd()))
+    assert command(*options, "get", "a", "b").out == b"v"
+
+
+def test_a_file_that_others_may_write_is_refused_everywhere(command):
+    """Also one that is harmless, in the application too, and by `strongroom trust`."""
+    from strongroom import ConfigurationError, SecretsManager
+
+    write('chain = ["memory"]\n').chmod(0o666)
+    for arguments in (("get", "a", "b"), ("trust",)):
+        done = command(*arguments)
+        assert done.code == 7
+        assert "others may write to it" in done.err
+    with pytest.raises(ConfigurationError, match="others may write to it"):
+        SecretsManager()
+
+
+def test_there_is_nothing_to_trust(command):
+    done = command("trust")
+    assert done.code == 7
+    assert "no ./strongroom.toml and no ./.env here" in done.err
