@@ -96,6 +96,7 @@ def reader(monkeypatch):
         monkeypatch.setenv(name, value)  # so that what a page sets is put back
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")  # a reader trusts files as the page says
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
@@ -125,6 +126,7 @@ def test_the_blocks_of_a_page_run_on_a_real_server(name, own_openbao, monkeypatc
     """As for a reader who has started one, and a PostgreSQL where the page tells of one."""
     monkeypatch.setenv("VAULT_ADDR", own_openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", own_openbao.token)
+    monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(Path.cwd()))
     page = DOCS / name
     with running_postgres() if "PGPORT" in page.read_text("utf-8") else nullcontext() as postgres:
         if postgres is not None:

@@ -109,7 +109,7 @@ def test_trusted_content_is_used_until_it_changes(command):
 def test_trust_can_be_revoked(command):
     write(f'[stores.vault]\nurl = "{URL}"\ntoken = "s.x"\n')
     command("trust", "strongroom.toml")
-    assert "No longer trusted: strongroom.toml" in command("trust", "--revoke", "strongroom.toml").err
+    assert "revoked the trust in strongroom.toml" in command("trust", "--revoke", "strongroom.toml").err
     assert "is not trusted" in command("get", "a", "b").err
 
 

@@ -34,7 +34,7 @@ def trust_command(files: tuple[Path, ...], *, revoke: bool) -> None:
             record_of(file).unlink(missing_ok=True)
         else:
             record(file)
-        output.say(f"{'No longer trusted' if revoke else 'Trusted'}: {file}")
+        output.say(f"{'revoked the trust in' if revoke else 'trusted'} {file}")
 
 
 def record(file: Path) -> None:
