@@ -191,7 +191,7 @@ def meaning(error: Exception, path: str | None) -> StrongroomError:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         failure = of_code(code_of(error), status if isinstance(status, int) else 0, path)
         if isinstance(failure, PermissionDeniedError):
-            failure.reason = f"{error.operation_name}: {failure.reason}"
+            failure = failure.copy(reason=f"{error.operation_name}: {failure.reason}")
         return failure
     kind = type(error).__name__
     if isinstance(error, parsers.ResponseParserError):

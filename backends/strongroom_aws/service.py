@@ -186,12 +186,11 @@ def _in_time(path: str | None, operation: Callable[[], _R], *, changes: bool = F
         failure: StrongroomError = kind(path, "AWS did not answer in time")
     except StrongroomError as error:
         failure = error
-    raise failure.with_traceback(None)
+    raise failure.copy()
 
 
 def _failure(error: Exception, path: str | None, *, changes: bool) -> StrongroomError:
     failure = meaning(error, path)
     if changes and isinstance(failure, StoreUnavailableError) and may_have_been_done(error):
-        failure = WriteOutcomeUnknownError(path, failure.reason)
-    failure.__cause__ = failure.__context__ = None
-    return failure.with_traceback(None)
+        return WriteOutcomeUnknownError(path, failure.reason)
+    return failure.copy()

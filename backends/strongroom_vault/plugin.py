@@ -95,8 +95,7 @@ def open_vault(
         failure = error
     # The caller gets the error without the frames that held the token, and without the token in this one.
     token = auth = headers = None
-    failure.__context__ = failure.__cause__ = None
-    raise failure.with_traceback(None)
+    raise failure.copy()
 
 
 def check_vault(*, prefix: str = "", token: str | None = None, **options: Any) -> None:  # those of `open_vault`
@@ -144,8 +143,7 @@ def open_session(
     except StrongroomError as error:
         failure = error
     token = auth = headers = None
-    failure.__context__ = failure.__cause__ = None
-    raise failure.with_traceback(None)
+    raise failure.copy()
 
 
 def _session(  # noqa: PLR0917  # the options, checked and not

@@ -2,25 +2,27 @@
 
 ::
 
-    StrongroomError
+    StrongroomError                   (.checks)
     ├── ConfigurationError            the chain, a mapping or an option is wrong
-    │   └── MissingFileError          a file that it refers to is not there, or is empty
+    │   └── MissingFileError          a file that the configuration names is missing or empty
     ├── PluginError                   a plugin is missing, broken or registered twice
     ├── StoreError                    (.store, .path, .reason, .hint, .attempts)
     │   ├── SecretNotFoundError       a confirmed absence
-    │   ├── AuthenticationError       the store does not accept who we are
-    │   ├── PermissionDeniedError     it does, but this path is not ours
-    │   ├── StoreUnavailableError     no usable answer in time: worth trying again
+    │   ├── AuthenticationError       the store rejects the credentials
+    │   ├── PermissionDeniedError     the credentials are valid, but do not cover this path
+    │   ├── StoreUnavailableError     no usable answer in time: retry later
     │   │   └── WriteOutcomeUnknownError   a write may or may not have been made
-    │   ├── ConflictError             somebody else wrote first
+    │   ├── ConflictError             the secret changed in the meantime
     │   ├── InvalidPathError
     │   ├── InvalidDataError
     │   ├── SecretTooLargeError
     │   └── UnsupportedOperationError
-    └── MigrationError                with the report of what was and was not done
+    └── MigrationError                (.report)
 
-A message is one line: what happened, to which path, in which store, and what to do next. No message, attribute or
-context of any of these ever holds a secret's value, a token, or the body of a reply.
+A message is one line: what failed, which path, which store, and what to do next. No message, attribute or context of
+an error ever holds a secret's value, a token, or the body of a reply.
+
+An error is complete when it is raised and never changes afterwards: `copy` makes another one, with other fields.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ _SHOWN_LENGTH = 120
 
 
 class Answer(StrEnum):
-    """What a link of the chain answered to a read."""
+    """A link's answer to a read."""
 
     FOUND = "found"
     NOT_FOUND = "not found"
@@ -41,11 +43,11 @@ class Answer(StrEnum):
     DENIED = "denied"
     FAILED = "failed"
     NOT_ASKED = "not asked"
-    """A read would make a secret there, and was only to look."""
+    """The store creates a credential on every read, and the read did not allow that."""
 
 
 class Attempt(NamedTuple):
-    """One link's answer to one read: the link, the answer, its reason in words, and how long it took in seconds."""
+    """One link's answer to one read, with the reason in words and the duration in seconds."""
 
     store: str
     answer: Answer
@@ -57,7 +59,7 @@ class Attempt(NamedTuple):
 
 
 class CheckState(StrEnum):
-    """What came of a check."""
+    """Result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -65,13 +67,13 @@ class CheckState(StrEnum):
 
 
 class Check(NamedTuple):
-    """One thing that was looked at to say how a store is.
+    """One check of a store's health.
 
     Attributes:
-        name: how it should be, in a word or two: `reachable`, `unsealed`.
-        state: FAILED where no read would be answered for it; WARNING where something is to be done before long.
-        detail: what was found, in a few words; never a value, a token or a reply's body.
-        hint: what to do next, as an imperative sentence, where it is not OK.
+        name: the healthy state, in a word or two: `reachable`, `unsealed`.
+        state: FAILED if reads fail because of it; WARNING if it needs attention soon.
+        detail: the finding, in a few words; never a value, a token or the body of a reply.
+        hint: what to do next, as an imperative sentence, unless the state is OK.
     """
 
     name: str
@@ -81,13 +83,23 @@ class Check(NamedTuple):
 
 
 class StrongroomError(Exception):
-    """The root of the tree: `except StrongroomError` catches everything that Strongroom raises on purpose.
+    """Root of the tree: `except StrongroomError` catches everything that Strongroom raises on purpose.
 
     Attributes:
-        checks: what a store had looked at when it failed, for `strongroom doctor`. A backend may leave it empty.
+        checks: the checks of the store that failed, for `strongroom doctor`. A backend may leave it empty.
     """
 
     checks: tuple[Check, ...] = ()
+
+    def copy(self, **fields: Any) -> Self:
+        """Return a new error of this class with some fields replaced, without traceback, cause and context.
+
+        Raising an error writes to it. So an error is copied before it is raised in another thread or a second time, and
+        when it leaves behind frames that may hold values.
+        """
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__, **fields)
+        return twin
 
 
 class ConfigurationError(StrongroomError):
@@ -95,10 +107,9 @@ class ConfigurationError(StrongroomError):
 
 
 class MissingFileError(ConfigurationError):
-    """A file that the configuration refers to is not there, or is empty.
+    """A file that the configuration names is missing or empty.
 
-    Its name may be wrong, or something that starts beside the application has not written it yet: only time tells the
-    two apart.
+    The name may be wrong, or the process that writes the file has not written it yet: waiting may help.
     """
 
 
@@ -107,10 +118,10 @@ class PluginError(StrongroomError):
 
 
 class MigrationError(StrongroomError):
-    """A migration was not completed. The message says what was and what was not done.
+    """A migration is incomplete. The message says what was done and what was not.
 
     Attributes:
-        report: a `strongroom.migrate.Report` of each secret; None where nothing was begun.
+        report: a `strongroom.migrate.Report` on each secret; None if nothing was started.
     """
 
     def __init__(self, message: str, report: Any = None) -> None:
@@ -119,32 +130,36 @@ class MigrationError(StrongroomError):
 
 
 class StoreError(StrongroomError):
-    """A store could not do what it was asked.
+    """A store failed.
 
-    Raised as it is, it is fatal: nothing falls through to the next link. Its subclasses say more.
+    A StoreError of no subclass ends a read: no other link is queried.
 
     Args:
-        path: the secret's path, where there is one.
-        reason: what happened, in a few words; never a value, a token or a reply's body.
-        store: the store's name in the chain. The chain fills it in; a backend may leave it out.
+        path: the secret's path, if the failure is about one.
+        reason: what happened, in a few words; never a value, a token or the body of a reply.
+        store: the store's name in the chain. A backend may leave it out.
         hint: what to do next, as an imperative sentence. The class has a default.
-
-    Attributes:
-        attempts: where the chain raises it, what each link answered.
+        attempts: the answer of each link, if the chain raises the error.
     """
 
     summary: ClassVar[str] = "The store failed"
     default_hint: ClassVar[str] = ""
 
     def __init__(
-        self, path: str | None = None, reason: str = "", *, store: str | None = None, hint: str | None = None
+        self,
+        path: str | None = None,
+        reason: str = "",
+        *,
+        store: str | None = None,
+        hint: str | None = None,
+        attempts: tuple[Attempt, ...] = (),
     ) -> None:
         super().__init__(path)
         self.path = path
         self.reason = reason
         self.store = store
         self.hint = self.default_hint if hint is None else hint
-        self.attempts: tuple[Attempt, ...] = ()
+        self.attempts = attempts
 
     def __str__(self) -> str:
         text = self.summary
@@ -161,45 +176,38 @@ class StoreError(StrongroomError):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
-    def again(self, path: str | None = None) -> Self:
-        """A twin to raise in another thread or at a later time: raising an object writes its traceback and context."""
-        twin = type(self).__new__(type(self), *self.args)
-        twin.__dict__.update(self.__dict__)
-        twin.path = self.path if path is None else path
-        return twin
-
 
 class SecretNotFoundError(StoreError):
-    """The store answered, and it has no such secret or no such key.
+    """The store answered that it has no such secret or no such key.
 
-    A backend raises it for a confirmed absence only: never for an outage, a denial or a reply that it cannot read.
+    A backend raises it for a confirmed absence only: never for an outage, a denial or an unreadable reply.
     """
 
     summary = "Secret not found"
 
 
 class AuthenticationError(StoreError):
-    """The store does not accept the credentials: they are wrong, expired or revoked."""
+    """The store rejects the credentials: they are wrong, expired or revoked."""
 
     summary = "Failed to authenticate with the store"
     default_hint = "Check the credentials of this store, and that they have not expired"
 
 
 class PermissionDeniedError(StoreError):
-    """The credentials are good, and may not do this with this path."""
+    """The credentials are valid, but do not allow this operation on this path."""
 
     summary = "Permission denied"
     default_hint = "Grant access to this path"
 
 
 class StoreUnavailableError(StoreError):
-    """The store gave no usable answer in time: refused, timed out, sealed, overloaded, or not understood.
+    """The store gave no usable answer in time: connection refused, timeout, sealed, overloaded, or unreadable reply.
 
-    Whether the secret exists is unknown. Reads are worth trying again.
+    Whether the secret exists is unknown. A read can be retried.
 
     Attributes:
-        path_only: it is an outage of what stands behind this path, and not of the store, which goes on to be asked for
-            others. A backend may set it.
+        path_only: the outage concerns this path alone, such as the database behind it. The store is still queried for
+            other paths. A backend sets it with `copy(path_only=True)`.
     """
 
     path_only: bool = False
@@ -219,7 +227,7 @@ class WriteOutcomeUnknownError(StoreUnavailableError):
 
 
 class ConflictError(StoreError):
-    """The secret changed since it was read, or the write would hide what another store holds. Nothing was written."""
+    """The secret changed since it was read, or the write would hide keys of another store. Nothing was written."""
 
     summary = "Conflict, nothing was written"
 
@@ -231,13 +239,13 @@ class InvalidPathError(StoreError):
 
 
 class InvalidDataError(StoreError):
-    """The data cannot be stored exactly, or the stored value is not of the type that was asked for."""
+    """The data cannot be stored exactly, or the stored value is not of the requested type."""
 
     summary = "Invalid data"
 
 
 class SecretTooLargeError(StoreError):
-    """The secret is larger than the store, or Strongroom's bound on a reply, allows."""
+    """The secret is larger than the store allows, or than the largest reply that Strongroom reads."""
 
     summary = "Secret too large"
 
@@ -249,6 +257,6 @@ class UnsupportedOperationError(StoreError):
 
 
 def shown(path: str) -> str:
-    """The path as a message shows it: on one line, with odd characters escaped, and cut when it is long."""
+    """Return the path as a message shows it: one line, control characters escaped, a long path cut."""
     cut = path if len(path) <= _SHOWN_LENGTH else path[: _SHOWN_LENGTH - 1] + "…"
     return cut if cut and cut.isprintable() else ascii(cut)

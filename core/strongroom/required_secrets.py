@@ -114,7 +114,7 @@ def _resolved(variable: str, secret: SecretConfig, ask: Resolve) -> Requirement:
         found = ask(secret.path, secret.key)
     except StrongroomError as error:
         # Without the frames that it came through: it is kept, and they hold whatever they held.
-        return Requirement(variable, secret, _state(error, secret), error=error.with_traceback(None))
+        return Requirement(variable, secret, _state(error, secret), error=error.copy())
     state = State.DEFAULT if found.store == DEFAULT_STORE else State.FOUND
     return Requirement(variable, secret, state, found)
 

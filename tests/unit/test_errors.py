@@ -1,6 +1,10 @@
 """The error tree: one line that says what happened, to which path, in which store, and what to do next."""
 
+import ast
 import pickle
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -62,27 +66,46 @@ def test_path_cannot_forge_a_message(path):
 
 def test_total_miss_keeps_each_links_answer():
     """The message names them all, in the order in which they were asked, each with its reason."""
-    error = SecretNotFoundError("a/b")
-    error.attempts = (
-        Attempt("vault", Answer.NOT_FOUND),
-        Attempt("env", Answer.NOT_FOUND, "A_B is not set"),
-    )
+    answers = (Attempt("vault", Answer.NOT_FOUND), Attempt("env", Answer.NOT_FOUND, "A_B is not set"))
+    error = SecretNotFoundError("a/b", attempts=answers)
     assert str(error) == "Secret not found: a/b (vault: not found; env: A_B is not set)"
 
 
 def test_twin_is_equal_and_separate():
     """An error that is raised again in another thread has its own traceback, and may have another path."""
-    error = StoreUnavailableError("a", "refused", store="vault")
-    error.attempts = (Attempt("vault", Answer.UNAVAILABLE),)
+    answers = (Attempt("vault", Answer.UNAVAILABLE),)
+    error = StoreUnavailableError("a", "refused", store="vault", attempts=answers)
     try:
         raise error
     except StoreUnavailableError as raised:
-        twin = raised.again("b")
+        twin = raised.copy(path="b")
     assert (twin.path, twin.reason, twin.store, twin.attempts) == ("b", "refused", "vault", error.attempts)
     assert type(twin) is StoreUnavailableError
     assert twin.__traceback__ is None
-    assert error.again().path == "a"
+    assert error.copy().path == "a"
     assert error.path == "a"
+
+
+def changes_of_errors(source: str) -> Iterator[int]:
+    """The lines that assign to an attribute of an error, other than in a class of its own."""
+    for node in ast.walk(ast.parse(source)):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in targets if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) else ():
+            for each in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(each, ast.Attribute) and each.attr in FIELDS and ast.unparse(each.value) != "self":
+                    yield node.lineno
+
+
+FIELDS = {"attempts", "checks", "hint", "path", "path_only", "reason", "report", "store"}
+
+
+@pytest.mark.parametrize("package", ["strongroom", "strongroom_aws", "strongroom_env", "strongroom_vault"])
+def test_no_error_is_changed_after_it_was_made(package):
+    """One that is raised to two callers, or shown twice, says the same each time."""
+    assert list(changes_of_errors("failure.hint += more")) == [1]
+    (root,) = find_spec(package).submodule_search_locations
+    files = sorted(Path(root).rglob("*.py"))
+    assert [f"{file}:{line}" for file in files for line in changes_of_errors(file.read_text("utf-8"))] == []
 
 
 @pytest.mark.parametrize("kind", STORE_KINDS)

@@ -124,11 +124,11 @@ class Parameters(ABC):
             if self._kms_key is not None:
                 return {}
             failure = error
-        failure.hint = (
+        hint = (
             "Allow ssm:DescribeParameters, which tells the KMS key that a parameter has; or name the key with the "
             "option `kms_key`, `alias/aws/ssm` for the account's own"
         )
-        raise failure.with_traceback(None)
+        raise failure.copy(hint=hint)
 
     def _cautions(self, path: str, key: str, value: str) -> list[str]:
         """What a copy would lack of what AWS does for the parameters."""

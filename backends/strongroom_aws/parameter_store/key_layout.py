@@ -100,8 +100,8 @@ class ParameterKeys(Parameters):
         failures = [failure for _, failure in at_once(put, texts.items()) if failure is not None]
         if failures:
             failure = failures[0]
-            failure.reason += f"; {len(failures)} of its {len(texts)} keys were not written, and the others were"
-            raise failure.with_traceback(None)
+            others = f"{len(failures)} of its {len(texts)} keys were not written, and the others were"
+            raise failure.copy(reason=f"{failure.reason}; {others}")
         self._delete(path, [name for name in self._names(path, flat) if name not in texts])
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:

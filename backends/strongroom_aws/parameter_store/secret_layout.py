@@ -196,7 +196,7 @@ class ParameterSecrets(Parameters):
             failure = error
         if isinstance(failure, RefusedError) and failure.code == "InvalidResourceId":
             failure = SecretNotFoundError(path)
-        raise failure.with_traceback(None)
+        raise failure.copy()
 
     def _read_group(self, paths: Sequence[str]) -> list[tuple[str, Secret | StoreError]]:
         names: dict[str, str] = {}
@@ -215,7 +215,7 @@ class ParameterSecrets(Parameters):
         except PermissionDeniedError:
             return outcomes + [(path, self._outcome(path)) for path in names.values()]
         except StoreError as error:
-            return outcomes + [(path, error.again(path)) for path in names.values()]
+            return outcomes + [(path, error.copy(path=path)) for path in names.values()]
         for name, path in names.items():
             if name in found:
                 outcomes.append((path, self._secret(path, found[name])))

@@ -48,7 +48,7 @@ class SecretRequests:
             failure = error
         if may_be_scheduled(failure) and operation != "describe_secret":
             failure = self._absence(path) or failure
-        raise failure.with_traceback(None)
+        raise failure.copy()
 
     def get(self, path: str, **version: Any) -> Mapping[str, Any]:
         """What AWS says of a version's value: of AWSCURRENT, or of the `VersionId` or `VersionStage` that is named."""

@@ -188,7 +188,7 @@ class SecretsManagerStore:
         except PermissionDeniedError:
             return outcomes + [(path, self._outcome(path)) for path in names.values()]
         except StoreError as error:
-            return outcomes + [(path, error.again(path)) for path in names.values()]
+            return outcomes + [(path, error.copy(path=path)) for path in names.values()]
         for name, path in names.items():
             outcomes.append((path, self._outcome(path, found.get(name), refused.get(name))))
         return outcomes
@@ -228,11 +228,11 @@ class SecretsManagerStore:
             return None
         except PermissionDeniedError as error:
             failure = error
-        failure.hint = (
+        hint = (
             "Allow secretsmanager:GetSecretValue on it, so that it is written in the form that it has; or say with the "
             "option `fold` in which"
         )
-        raise failure.with_traceback(None)
+        raise failure.copy(hint=hint)
 
     def _put(self, path: str, name: str, version: Mapping[str, Any]) -> str:
         """The id of the new version."""
@@ -251,7 +251,7 @@ class SecretsManagerStore:
             except RefusedError as error:
                 failure = error
             if failure.code != "ResourceExistsException":
-                raise failure.with_traceback(None)
+                raise failure.copy()
         else:
             raise ConflictError(path, "it was made and deleted meanwhile", hint="Write it again")
         raise _going(path)

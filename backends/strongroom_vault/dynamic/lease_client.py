@@ -86,8 +86,7 @@ class Leasing:
         if reply.status == 500:
             reason = f"{self._session.place} answered HTTP 500: it failed, or the database behind it did"
             outage = StoreUnavailableError(path, reason, hint="Check the database, and the engine's connection to it")
-            outage.path_only = True  # each role has statements of its own, and may have a database of its own
-            raise outage
+            raise outage.copy(path_only=True)  # each role has its own statements, and may have its own database
         if reply.status != 200:
             raise self._session.failure(reply, path)
         answer = document(reply)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
+from strongroom.errors import StoreUnavailableError, StrongroomError
 
 _OUTAGE = (1.0, 30.0)
 _REFUSAL = (5.0, 60.0)
-
-
-def twin(error: StrongroomError) -> StrongroomError:
-    """The same error to raise in another thread or at a later time."""
-    return error.again() if isinstance(error, StoreError) else type(error)(*error.args)
 
 
 class Restraint:
@@ -37,12 +32,12 @@ class Restraint:
             StrongroomError: the last failure, which is too fresh.
         """
         if self._last is not None and self._clock() < self.until:
-            raise twin(self._last)
+            raise self._last.copy()
 
     def failed(self, error: StrongroomError) -> None:
         """A login failed."""
         first, last = _OUTAGE if isinstance(error, StoreUnavailableError) else _REFUSAL
-        self._last = twin(error)
+        self._last = error.copy()
         self.until = self._clock() + min(last, first * 2.0 ** min(self._failures, 10))
         self._failures += 1
 

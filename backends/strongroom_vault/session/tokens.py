@@ -18,7 +18,7 @@ from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.session.lifetime import Lease, granted
-from strongroom_vault.session.login_backoff import Restraint, twin
+from strongroom_vault.session.login_backoff import Restraint
 
 logger = logging.getLogger("strongroom.vault")
 
@@ -187,7 +187,7 @@ class Tokens:
             outcome = flight.result(timeout=remaining())
         except TimeoutError:
             return StoreUnavailableError(reason="the login that is under way takes too long")
-        return twin(outcome) if isinstance(outcome, StrongroomError) else outcome
+        return outcome.copy() if isinstance(outcome, StrongroomError) else outcome
 
     def _log_in(self, flight: _Flight, held: Held | None) -> Held | StrongroomError | None:
         """Logs in, for all who wait for the flight. What went wrong comes without the frames that had credentials.
@@ -286,7 +286,7 @@ def _plain(error: StrongroomError) -> StrongroomError:
     """The error without its frames. A login whose answer was lost has changed nothing that the caller asked for."""
     if isinstance(error, WriteOutcomeUnknownError):
         return VaultConnectionError(reason=error.reason)
-    return twin(error)
+    return error.copy()
 
 
 def _closed() -> StoreError:

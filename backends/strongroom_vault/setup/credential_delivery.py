@@ -72,7 +72,7 @@ class TokenDelivery:
                 # Nobody has it: it would live on for nothing.
                 with suppress(StrongroomError):  # what is told is why the file could not be written
                     session.request(ApiRequest("POST", target("auth/token/revoke"), {"token": token}))
-                raise failure.with_traceback(None)
+                raise failure.copy()
         with suppress(ConfigurationError):  # without a state folder the user runs `strongroom trust`
             api.trust_file(self.file)
         others = ", and now only its owner can read it" if narrowed else ""
@@ -152,7 +152,7 @@ class SecretIdDelivery:
             if failure is not None:
                 with suppress(StrongroomError):  # what is told is why the file could not be written
                     credential.destroy_secret_id(session, self.role, made, wrapped=self.wrap_ttl is not None)
-                raise failure.with_traceback(None)
+                raise failure.copy()
         return None, f"wrote {kind} to {self.file}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -85,11 +84,11 @@ def health(session: Session, needed: Sequence[str] = (), clock: Callable[[], flo
 
 def with_checks(error: StrongroomError, session: Session) -> StrongroomError:
     """The error, with what can be said of the server whose answer it comes from, if it still answers."""
-    with contextlib.suppress(StrongroomError):  # whoever asked is told what happened first
-        error.checks = _look_at_server(session, time.time).checks
-        if isinstance(error, PermissionDeniedError):
-            error.checks += (_AUTHENTICATED,)
-    return error
+    try:
+        checks = _look_at_server(session, time.time).checks
+    except StrongroomError:  # the first failure is the one to report
+        return error
+    return error.copy(checks=(*checks, _AUTHENTICATED) if isinstance(error, PermissionDeniedError) else checks)
 
 
 def skew(server: int, sent: float, received: float) -> float:

@@ -167,7 +167,7 @@ class MemoryCache:
         except TimeoutError:
             failure: StoreError = StoreUnavailableError(path, "the read that was under way took too long")
         except StoreError as error:
-            failure = error.again()  # each thread raises an object of its own: raising writes its traceback
+            failure = error.copy()  # each thread raises an object of its own: raising writes its traceback
         raise failure
 
     def land(self, path: str, flight: Flight, secret: Secret) -> None:
@@ -179,7 +179,7 @@ class MemoryCache:
         """Ends a flight with what went wrong. Whatever that is, those who wait for it must not hang."""
         self._end(path, flight, self._absence(failure.reason) if isinstance(failure, SecretNotFoundError) else None)
         if isinstance(failure, StoreError):
-            flight.set_exception(failure.again())
+            flight.set_exception(failure.copy())
         else:
             flight.set_exception(StoreUnavailableError(path, f"the read ended with {type(failure).__name__}"))
 

@@ -178,7 +178,7 @@ class Chain:
             if isinstance(error, StoreError) and error.attempts and error.attempts[-1].answer is Answer.NOT_ASKED:
                 return Explanation(answers, passed_over)
             # Without the frames that it came through: it is kept, and they hold whatever they held.
-            return Explanation(answers, passed_over, error=error.with_traceback(None))
+            return Explanation(answers, passed_over, error=error.copy())
         last = found.attempts[-1]
         default = LinkAnswer(last, found=True, value=found.value)
         return Explanation(
@@ -223,9 +223,7 @@ class Chain:
             default = self._defaults[path, key]
             attempts.append(Attempt(DEFAULT_STORE, Answer.FOUND, "the default of [secrets]"))
             return _resolution(path, key, default, Reading(SensitiveDict({key: default})), attempts)
-        if isinstance(failure, StoreError):
-            failure.attempts = tuple(attempts)
-        raise failure
+        raise failure.copy(attempts=tuple(attempts)) if isinstance(failure, StoreError) else failure.copy()
 
     def resolve_many(
         self, paths: Iterable[str], *, fresh: bool = False, allow_dynamic: bool = True
@@ -250,7 +248,7 @@ class Chain:
                 try:
                     results[path] = self._conclude(path, None, asked)
                 except StrongroomError as error:
-                    results[path] = error.with_traceback(None)
+                    results[path] = error.copy()
         return {path: results[path] for path in wanted}
 
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:

@@ -52,7 +52,7 @@ def diagnose(store: str, ask: Callable[[], Health]) -> Health:
         health: object = ask()
     except StrongroomError as error:
         # Without the frames that it came through: it is kept, and they hold whatever they held.
-        health = Health(ok=False, error=error.with_traceback(None), checks=error.checks)
+        health = Health(ok=False, error=error.copy(), checks=error.checks)
     seconds = time.monotonic() - started
     if not isinstance(health, Health):
         health = _bug(f"its probe answered {type(health).__name__}, which is no Health", store)

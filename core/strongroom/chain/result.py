@@ -146,7 +146,7 @@ def _outcome(link: Link, path: str, answer: Reading | StrongroomError, wanted: W
 def _failed(error: StrongroomError, link: Link, started: float) -> Outcome:
     answer, goes_on = _judged(error, link)
     if isinstance(error, PermissionDeniedError) and error.hint == PermissionDeniedError.default_hint:
-        error.hint += _LEAVE_OUT
+        error = error.copy(hint=error.hint + _LEAVE_OUT)
     attempt = Attempt(link.name, answer, _reason(error), time.monotonic() - started)
     return Outcome(attempt, ends=not goes_on, error=error)
 

@@ -87,7 +87,7 @@ class Access:
         else:
             self._answered()
             return answer
-        outage.path, outage.store = outage.path or path, outage.store or self._name
+        outage = outage.copy(path=outage.path or path, store=outage.store or self._name)
         self._went_out(outage, given)
         raise outage
 
@@ -123,16 +123,16 @@ class Access:
         else:
             self._answered()
         for path in waiting:
-            yield path, failure.again(path) if isinstance(failure, StoreError) else failure
+            yield path, failure.copy(path=path) if isinstance(failure, StoreError) else failure
 
     def known(self, path: str | None = None) -> GuardedStore:
         """The store, opened if it is not. One that is open is not asked anything, which says nothing of an outage."""
         return self.front or self.ask(path, lambda opened: opened)
 
     def known_outage(self, path: str | None) -> StoreUnavailableError:
-        """The outage that is known, as an error of this path."""
-        outage = self._outage
-        return StoreUnavailableError(path, store=self._name) if outage is None else outage.again(path)
+        """Return the known outage as an error of this path."""
+        outage = self._outage or StoreUnavailableError(store=self._name)
+        return outage.copy(path=path or outage.path)
 
     def open(self) -> GuardedStore:
         """The store, opened by the first caller while the others wait for as long as they have."""
@@ -158,7 +158,7 @@ class Access:
         """Notes an outage of a store that had `given` seconds for its answer."""
         if remaining() <= 0 and given < min(self._timeout, _TELLING):
             return
-        self._outage = outage.again()
+        self._outage = outage.copy()
         if self.breaker.failed():
             logger.warning("Store %s is unavailable: %s", self._name, outage.reason or outage)
 

@@ -139,7 +139,7 @@ class FileStore:
             except StoreError as error:
                 failure = error
         for path in taken:
-            yield path, None if failure is None else failure.again(path)
+            yield path, None if failure is None else failure.copy(path=path)
 
     def delete(self, path: str) -> None:
         """Takes the secret out of the file, which stays, and be it without one."""

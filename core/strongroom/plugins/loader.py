@@ -206,9 +206,7 @@ def _called(opener: Opener, group: str, about: StoreConfig, given: Mapping[str, 
     if fault:
         raise PluginError(fault)
     if wrong:
-        failure = ConfigurationError(wrong)
-        failure.checks = checks
-        raise failure
+        raise ConfigurationError(wrong).copy(checks=checks)
     return opened
 
 

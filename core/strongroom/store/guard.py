@@ -424,9 +424,8 @@ def _translated(error: BaseException, path: str | None, store: str) -> BaseExcep
         logger.debug("Store %s raised %s at %s:%s in %s", store, kind, last.filename, last.lineno, last.name)
     if isinstance(error, StrongroomError):
         if isinstance(error, StoreError):
-            error.store = error.store or store
-            error.path = path if error.path is None else error.path
-        return _bare(error)
+            return error.copy(store=error.store or store, path=path if error.path is None else error.path)
+        return error.copy()
     if not isinstance(error, Exception):
         return _bare(error)
     if isinstance(error, ConnectionError | TimeoutError):

@@ -445,5 +445,5 @@ def test_a_store_error_keeps_its_own_class_for_waiters(cache: MemoryCache) -> No
         def __init__(self, one: int, two: int) -> None:
             super().__init__("a", f"{one} and {two}")
 
-    twin = OddError(1, 2).again()
+    twin = OddError(1, 2).copy()
     assert (type(twin), twin.reason, str(twin)) == (OddError, "1 and 2", str(OddError(1, 2)))

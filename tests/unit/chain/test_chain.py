@@ -421,7 +421,7 @@ def test_an_outage_of_one_path_is_none_of_the_store(chain: Chain, vault: RemoteS
 
     def fail(path: str) -> Secret:
         if path == "odd":
-            raise outage.again()
+            raise outage.copy()
         return read(path)
 
     vault.read = fail

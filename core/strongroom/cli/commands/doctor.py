@@ -76,7 +76,7 @@ def _opener(config: Config, store: str) -> Opener:
     try:
         return plugins.prepare(config, store)
     except StrongroomError as error:
-        fault = error.with_traceback(None)
+        fault = error.copy()
 
     def fail() -> SecretStore:
         raise fault

@@ -207,16 +207,17 @@ class Endpoints:
     def _opened(self, opener: Callable[[], _T], name: str) -> _T:
         try:
             opened = opener()
+        except StoreError as error:
+            failure: StrongroomError = error.copy(store=error.store or name)
         except StrongroomError as error:
-            if isinstance(error, StoreError):
-                error.store = error.store or name
-            raise
+            failure = error.copy()
         except Exception as error:  # noqa: BLE001  # a stranger's plugin runs here
             kind = type(error).__name__
+            failure = StoreError(None, f"it raised {kind}", store=name, hint="This is a bug in the store's plugin")
         else:
             self._stack.callback(opened.close)
             return opened
-        raise StoreError(None, f"it raised {kind}", store=name, hint="This is a bug in the store's plugin")
+        raise failure
 
 
 def _front(store: GuardedStore | SecretStore, name: str) -> GuardedStore:

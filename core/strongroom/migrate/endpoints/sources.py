@@ -186,8 +186,7 @@ def _checked(secret: Secret, source: str) -> Secret | Failure:
         check_data(secret.path, secret.data)
         check_labels(secret.path, secret.metadata)
     except StoreError as error:
-        error.store = error.store or source
-        return Failure(secret.path, error)
+        return Failure(secret.path, error.copy(store=error.store or source))
     return secret
 
 

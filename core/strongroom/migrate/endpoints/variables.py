@@ -137,7 +137,7 @@ class _Fold:
         try:
             data = check_data(place.path, _keys(place, name, value))
         except StoreError as error:
-            return [Failure(name, error.with_traceback(None))]
+            return [Failure(name, error.copy())]
         # Only where the value's own names are keys: a key that the operator's rule names is no variable.
         reserved = [key for key in data if place.key is None and EnvironmentMapping.is_reserved(key)]
         keys = self._offers.setdefault(place.path, {})

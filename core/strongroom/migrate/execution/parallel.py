@@ -157,4 +157,4 @@ class OutageWatch:
             return
         self._outages += 1
         if self._outages >= _OUTAGES_IN_A_ROW:
-            raise outcome.again()
+            raise outcome.copy()
