@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from strongroom.config.discovery import environments as config_environments
     from strongroom.config.discovery import load as load_config
     from strongroom.config.discovery import named_file as expand_config_file
+    from strongroom.config.dotenv import parse_dotenv
     from strongroom.config.durations import ALLOWED as DURATION_FORMAT
     from strongroom.config.durations import seconds as parse_duration
     from strongroom.config.variables import option_variable
+    from strongroom.files.dotenv_codec import set_values as set_dotenv_values
     from strongroom.files.private_file import prepare as prepare_private_file
     from strongroom.plugins import settings as store_settings
     from strongroom.secrets_manager import Resolution, SecretsManager
@@ -50,8 +52,10 @@ _MODULES = {
         "expand_config_file": "named_file",
         "load_config": "load",
     },
+    "config.dotenv": {"parse_dotenv": "parse_dotenv"},
     "config.durations": {"DURATION_FORMAT": "ALLOWED", "parse_duration": "seconds"},
     "config.variables": {"option_variable": "option_variable"},
+    "files.dotenv_codec": {"set_dotenv_values": "set_values"},
     "files.private_file": {"prepare_private_file": "prepare"},
     "plugins": {"store_settings": "settings"},
     "secrets_manager": {"Resolution": "Resolution", "SecretsManager": "SecretsManager"},
@@ -72,10 +76,12 @@ __all__ = [
     "expand_config_file",
     "load_config",
     "option_variable",
+    "parse_dotenv",
     "parse_duration",
     "prepare_private_file",
     "run_command",
     "say",
+    "set_dotenv_values",
     "store_settings",
     "trust_file",
     "write_document",

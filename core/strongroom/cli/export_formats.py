@@ -7,14 +7,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from strongroom.cli import secrets_table
-from strongroom.config.dotenv import parse_dotenv
 from strongroom.encoding import to_json_text
-from strongroom.errors import ConfigurationError
+from strongroom.files.dotenv_codec import UNWRITABLE, dotenv_line
 from strongroom.required_secrets import Requirement, State
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
-
-_BARE = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")
-"""What no reader of a `.env` file takes for anything but itself."""
 
 _GITHUBS_OWN = re.compile(r"NODE_OPTIONS|(GITHUB|RUNNER)_.*", re.IGNORECASE)
 """What the runner does not let a step set:
@@ -35,10 +31,10 @@ def as_json(answers: Sequence[Requirement]) -> SensitiveDict:
 
 
 def as_dotenv(answers: Sequence[Requirement]) -> str:
-    """Lines of `NAME=value` for python-dotenv: single quotes, and in them a backslash before a quote or a backslash.
+    """Return lines of `NAME=value` for python-dotenv and for a shell.
 
     Raises:
-        InvalidDataError: what it would read is another value, or it would expand it.
+        InvalidDataError: the two would not read the same value.
     """
     return "".join(_dotenv_line(answer) for answer in _found(answers))
 
@@ -98,22 +94,10 @@ def _text(answer: Requirement, *, nul: bool = True) -> SensitiveStr:
 
 
 def _dotenv_line(answer: Requirement) -> str:
-    value = _text(answer)
-    if "${" in value:
-        # Strongroom's own reader does not; python-dotenv's and Docker Compose's do.
-        raise secrets_table.refusal(answer, "it holds ${, which readers of a .env file expand: use another format")
-    quoted = value if _BARE.fullmatch(value) else "'" + value.replace("\\", r"\\").replace("'", r"\'") + "'"
-    line = SensitiveStr(f"{answer.variable}={quoted}\n")
-    if not _reads_as(line, answer.variable, value):
-        raise secrets_table.refusal(answer, "a .env file cannot hold it exactly: use another format")
+    line = dotenv_line(answer.variable, _text(answer))
+    if line is None:
+        raise secrets_table.refusal(answer, f"{UNWRITABLE}: use another format")
     return line
-
-
-def _reads_as(line: str, variable: str, value: str) -> bool:
-    try:
-        return parse_dotenv(line).values == {variable: value}
-    except ConfigurationError:
-        return False
 
 
 def _github_entry(answer: Requirement, delimiter: str) -> str:

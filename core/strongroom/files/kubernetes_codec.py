@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -21,7 +22,6 @@ from strongroom.encoding import from_json, to_json_text
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError, StoreError
 from strongroom.files.codec import Contents, as_text, checked
 from strongroom.files.json_codec import json_text, read_json
-from strongroom.files.kubernetes_names import is_name, name_of
 from strongroom.files.yaml_tree import compose, pairs, represent, serialize, tree_of
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
 
@@ -33,6 +33,9 @@ TYPES = "strongroom/types"
 _BYTES = "bytes"
 _JSON = "json"
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_MAX_NAME = 253
+_HASH_LENGTH = 8
 
 
 class _Manifest(NamedTuple):
@@ -84,7 +87,7 @@ class KubernetesCodec:
                 _set_items(document, kept)
                 documents.append(document)
         for path, data in left.items():
-            _take(places, (self._namespace, name_of(path)), path)
+            _take(places, (self._namespace, _name_of(path)), path)
             documents.append(represent(self._new(path, data)))
         return serialize(documents) if documents else b""
 
@@ -143,7 +146,7 @@ class KubernetesCodec:
         texts, types = _texts(path, data)
         namespace = {} if self._namespace is None else {"namespace": self._namespace}
         annotations = {PATH: path, **types}
-        metadata = {"name": name_of(path), **namespace, "annotations": annotations}
+        metadata = {"name": _name_of(path), **namespace, "annotations": annotations}
         return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": texts}
 
 
@@ -281,6 +284,26 @@ def _as_text(content: bytes) -> SensitiveStr | None:
         return None
 
 
-def check_namespace(namespace: str) -> bool:
-    """Whether it can name a namespace: a label, without dots."""
-    return is_name(namespace) and "." not in namespace and len(namespace) <= 63
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def is_namespace(text: str) -> bool:
+    """Return True if the text can name a namespace: a label, without dots."""
+    return _is_name(text) and "." not in text and len(text) <= 63
+
+
+def _is_name(text: str) -> bool:
+    """Return True if it can name a Secret: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
+    return len(text) <= _MAX_NAME and _NAME.fullmatch(text) is not None
+
+
+def _name_of(path: str) -> str:
+    """Return the path itself if it can be a name, otherwise its legal characters and a hash of it.
+
+    The path also stands in an annotation, where it is read back from.
+    """
+    if _is_name(path):
+        return path
+    mark = hashlib.sha256(path.encode()).hexdigest()[:_HASH_LENGTH]
+    slug = re.sub(r"[^a-z0-9]+", "-", path.lower())[: _MAX_NAME - _HASH_LENGTH - 1].strip("-")
+    return f"{slug or 'secret'}-{mark}"

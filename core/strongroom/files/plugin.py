@@ -51,9 +51,9 @@ def open_kubernetes(
     identity: _Identity = None,
 ) -> FileStore:
     """A file of Kubernetes manifests of the kind Secret. Other documents in it stay as they are."""
-    from strongroom.files.kubernetes_codec import KubernetesCodec, check_namespace
+    from strongroom.files.kubernetes_codec import KubernetesCodec, is_namespace
 
-    if namespace is not None and not check_namespace(namespace):
+    if namespace is not None and not is_namespace(namespace):
         raise ConfigurationError(f"The option namespace: {namespace!r} can be no namespace of Kubernetes")
     return FileStore(file, KubernetesCodec(namespace), Encryption(encrypt_to or (), identity))
 

@@ -819,7 +819,7 @@ def test_a_role_differs_in_what_is_wanted_of_it_alone():
         ("X=1", "X=1\nA=new\n"),
         ("A=old\r\nX=1\r\n", "A=new\nX=1\r\n"),
         ("A=1\nX='\nA=inside\n'\nA=2\n", "X='\nA=inside\n'\nA=new\n"),
-        ("\n\n  export A = 'old' # why\n# end\n", "\n\n  A=new\n# end\n"),
+        ("\n\n  export A = 'old' # why\n# end\n", "\n\n  export A=new # why\n# end\n"),
     ],
 )
 def test_a_value_is_put_in_the_place_of_the_old_one(text, written):

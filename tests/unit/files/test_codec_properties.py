@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from contextlib import suppress
 
+import dotenv
 import pytest
 import yaml
 from hypothesis import assume, example, given
@@ -15,8 +16,7 @@ from strongroom.config.env_names import TABLE, EnvironmentMapping
 from strongroom.diff import same
 from strongroom.errors import InvalidDataError, InvalidPathError, StoreError
 from strongroom.files.csv_codec import CsvCodec
-from strongroom.files.dotenv_codec import DotenvCodec
-from strongroom.files.dotenv_text import dotenv_line
+from strongroom.files.dotenv_codec import DotenvCodec, dotenv_line
 from strongroom.files.json_codec import JsonCodec
 from strongroom.files.kubernetes_codec import KubernetesCodec
 from strongroom.files.yaml_codec import YamlCodec
@@ -219,24 +219,63 @@ def test_a_comment_stays_whatever_stands_before_it(before, value, comment):
     assert comment.strip() in after.decode()
 
 
+def portable(value):
+    """A .env file can hold it: a shell and python-dotenv read it alike."""
+    if {"\0", "\r"} & set(value) or "${" in value:
+        return False
+    return not {"$", "`"} & set(value) or not ("'" in value or "\\\\" in value or value.endswith("\\"))
+
+
 @given(value=texts)
 @example(value="a'b")
-def test_any_text_without_nul_has_a_line(value):
-    """What python-dotenv cannot be given exactly is refused, and that is little: a NUL."""
-    assert (dotenv_line("NAME", value) is None) <= ("\0" in value or "\r" in value or not value.isprintable())
+@example(value="a'\\")
+def test_what_a_dotenv_line_can_hold(value):
+    """Nothing else is refused, but for surrogates."""
+    assume(value.isprintable())
+    assert (dotenv_line("NAME", value) is not None) == portable(value)
 
 
-PORTABLE = [text for text in LOOK_ALIKES if "\0" not in text and "\r" not in text]
+ATTACKS = [
+    "';touch PWNED;#",
+    "'\ntouch PWNED\n'",
+    "'$(touch PWNED)'",
+    "$(touch PWNED)",
+    "`touch PWNED`",
+    '";touch PWNED;#',
+    "x;touch PWNED",
+    "\\';touch PWNED;#",
+    "it's $(touch PWNED)",
+    "x\ntouch PWNED",
+    "x # ;touch PWNED",
+    "${X:-$(touch PWNED)}",
+    "~",
+    "a=~:~",
+    "{a,b}",
+    "*",
+    "!!",
+    "a\\\nb",
+]
+pieces = st.sampled_from([*"'\"\\$`# \na=!", "${HOME}", "$(touch PWNED)", ";touch PWNED;"])
+hostile = st.sampled_from(ATTACKS) | st.lists(pieces, max_size=6).map("".join) | texts
+SHELLS = [shell for shell in ("sh", "bash") if shutil.which(shell)]
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no shell here")
-def test_a_shell_reads_the_line_alike():
-    """Where single quotes alone, or double ones without a dollar and a backtick, can say it."""
-    values = [text for text in PORTABLE if not ("'" in text and set(text) & set("$`"))]
-    lines = [dotenv_line(f"V{number}", value) for number, value in enumerate(values)]
-    script = "set -u\n" + "".join(map(str, lines)) + "".join(f"printf '%s\\0' \"$V{n}\"\n" for n in range(len(values)))
-    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True, timeout=60)
-    assert done.stdout.decode().split("\0")[:-1] == values
+@given(values=st.lists(hostile, min_size=1, max_size=20))
+@example(values=ATTACKS)
+def test_a_shell_and_python_dotenv_read_every_written_line_alike(values, tmp_path_factory):
+    """Sourced by a shell or read by python-dotenv as it is by default, the file gives the same values; nothing runs."""
+    folder = tmp_path_factory.mktemp("shell")
+    lines = {f"V{number}": line for number, value in enumerate(values) if (line := dotenv_line(f"V{number}", value))}
+    expected = {name: values[int(name[1:])] for name in lines}
+    file = folder / "env"
+    file.write_text("".join(lines.values()), newline="")
+    assert dotenv.dotenv_values(file) == expected
+    script = "set -eu\n. ./env\n" + "".join(f"printf '%s\\0' \"${name}\"\n" for name in lines)
+    for shell in SHELLS:
+        done = subprocess.run([shell, "-c", script], cwd=folder, capture_output=True, check=True, timeout=60)
+        assert done.stdout.decode().split("\0")[:-1] == list(expected.values())
+        assert done.stderr == b""
+    assert [path.name for path in folder.iterdir()] == ["env"]
 
 
 @given(value=texts)
