@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from strongroom.bounded_file import read_bytes
 from strongroom.errors import (
     ConfigurationError,
     InvalidPathError,
@@ -34,8 +35,6 @@ _ATTEMPTS = 5
 _MOVING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Without O_NONBLOCK a pipe would hold the open until somebody writes to it.
-_OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Place: TypeAlias = tuple[str, ...]
 """The names that lead from the root to a file or folder, none of them a link."""
@@ -159,11 +158,7 @@ class Folder:
             SecretTooLargeError: it is longer than `limit`.
         """
         with self._opened(place[:-1]) as folder:
-            descriptor = os.open(place[-1], _OPEN_FILE, dir_fd=folder)
-            with os.fdopen(descriptor, "rb") as stream:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise FileNotFoundError(errno.ENOENT, "it was a file a moment ago")
-                content = stream.read(limit + 1)
+            content, _ = read_bytes(place[-1], limit, folder=folder, follow_links=False)
         if len(content) > limit:
             raise SecretTooLargeError(self._path, f"more than {MAX_SIZE:,} bytes")
         return content

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 
-from strongroom.config.env_names import EnvironmentMapping, variable_value
+from strongroom.config.env_names import EnvironmentMapping, is_service_link, variable_value
 from strongroom.errors import SecretNotFoundError
 from strongroom.secret import Secret, Value, protect
 from strongroom.store import Traits
@@ -16,10 +15,6 @@ from strongroom.store import Traits
 logger = logging.getLogger("strongroom.env")
 
 _SHOWN_NAMES = 8
-
-# Kubernetes sets NAME_PORT to an address in each pod beside a service of that name, whoever else uses the variable:
-# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
 
 
 class Variables(ABC):
@@ -98,7 +93,7 @@ class Variables(ABC):
         value = variables.get(name)
         if not value:
             return None
-        if _is_service_link(name, value):
+        if is_service_link(name, value):
             with self._warning:
                 first = name not in self._warned
                 self._warned.add(name)
@@ -106,10 +101,6 @@ class Variables(ABC):
                 logger.warning("%s in %s is skipped: it holds a Kubernetes service link", name, self._origin)
             return None
         return protect(variable_value(value))
-
-
-def _is_service_link(name: str, value: str) -> bool:
-    return name.endswith("_PORT") and _SERVICE_LINK.match(value) is not None
 
 
 def _why_not(value: str | None) -> str:

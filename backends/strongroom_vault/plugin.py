@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from strongroom.config.durations import parse_duration
 from strongroom.errors import ConfigurationError, InvalidPathError, StrongroomError, shown
 from strongroom.paths import check_path, check_prefix
 from strongroom.secret import SensitiveStr
@@ -18,7 +19,7 @@ from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.nodes import RETRIES, Cluster
-from strongroom_vault.http.rate_limit import RequestRate, seconds
+from strongroom_vault.http.rate_limit import RequestRate
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.options import (
     AuthTable,
@@ -202,10 +203,17 @@ def _cluster(  # noqa: PLR0917  # the options as they were given
         addresses,
         retries=max_retries,
         redirects=not disable_redirects,
-        timeout=None if client_timeout is None else seconds(client_timeout),
+        timeout=None if client_timeout is None else _client_timeout(client_timeout),
         headers=_checked_headers(headers or {}),
         rate=None if rate_limit is None else RequestRate.parse(rate_limit),
     )
+
+
+def _client_timeout(value: float | str) -> float:
+    """Return the timeout in seconds."""
+    if not (duration := parse_duration(value)):
+        raise ConfigurationError("client_timeout: it must be a time above zero, such as 30 or 90s")
+    return duration
 
 
 def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Reading a small file whole, or not at all."""
+"""Reading a small regular file whole, or not at all. Backends use it too, so it stands below every package."""
 
 from __future__ import annotations
 
@@ -7,20 +7,33 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.secret import SensitiveStr
 
+Inspect: TypeAlias = Callable[[os.stat_result, bytes], str]
+"""Given a file's status and content, return why the file is refused, or the empty string."""
 
-def read_bytes(file: Path, limit: int) -> tuple[bytes, os.stat_result]:
-    """Return the bytes of a regular file, and its status. Of a longer file, return one byte more than `limit`.
+
+def read_bytes(
+    file: Path | str, limit: int, *, folder: int | None = None, follow_links: bool = True
+) -> tuple[bytes, os.stat_result]:
+    """Return the content of a regular file and its status. The content of a longer file is cut after `limit + 1` bytes.
+
+    Args:
+        file: the file, relative to `folder` if that is given.
+        limit: the number of bytes that the caller accepts.
+        folder: the descriptor of a folder.
+        follow_links: whether the file may be a symbolic link.
 
     Raises:
         IsADirectoryError: it is a folder.
         OSError: it cannot be read, or is not a regular file.
     """
-    # Without O_NONBLOCK a pipe would hold the open until somebody writes to it.
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
+    descriptor = os.open(file, flags, dir_fd=folder)
     try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
@@ -33,37 +46,52 @@ def read_bytes(file: Path, limit: int) -> tuple[bytes, os.stat_result]:
         os.close(descriptor)
 
 
-def read_text(
-    file: Path, where: str, limit: int, *, inspect: Callable[[os.stat_result, bytes], str] | None = None
-) -> SensitiveStr:
-    """Return the text of a regular file of at most `limit` bytes of UTF-8.
+class TextFile(NamedTuple):
+    """The text of a file, or why there is none.
+
+    Attributes:
+        text: empty if there is a fault.
+        fault: a clause without a subject, such as "it is not UTF-8"; empty if the file was read.
+        missing: the fault is that there is no such file.
+    """
+
+    text: SensitiveStr
+    fault: str = ""
+    missing: bool = False
+
+
+def load_text(file: Path, limit: int, inspect: Inspect | None = None) -> TextFile:
+    """Read a UTF-8 file of at most `limit` bytes. Raises nothing, since a decoder's error would hold the content."""
+    try:
+        content, status = read_bytes(file, limit)
+        if fault := inspect(status, content) if inspect else "":
+            return TextFile(SensitiveStr(), fault)
+        if len(content) > limit:
+            return TextFile(SensitiveStr(), f"it is larger than {limit:,} bytes")
+        return TextFile(SensitiveStr(content.decode("utf-8-sig")))
+    except FileNotFoundError as error:
+        return TextFile(SensitiveStr(), error.strerror or "it does not exist", missing=True)
+    except UnicodeDecodeError:
+        return TextFile(SensitiveStr(), "it is not UTF-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        return TextFile(SensitiveStr(), reason or "it cannot be read")
+
+
+def read_text(file: Path, where: str, limit: int, *, inspect: Inspect | None = None) -> SensitiveStr:
+    """Return the text of a UTF-8 file of at most `limit` bytes.
 
     Args:
         file: the file.
         where: the setting or source that names the file, for messages.
         limit: the most that the file may hold, in bytes.
-        inspect: given the file's status and content, returns why the file is refused, or the empty string.
+        inspect: a further check.
 
     Raises:
         MissingFileError: there is no such file.
-        ConfigurationError: another reason. Either names `where` and the file, never what is in it.
+        ConfigurationError: it cannot be read. Names `where` and the file, and shows no content.
     """
-    fault, content, kind = "", b"", ConfigurationError
-    try:
-        content, status = read_bytes(file, limit)
-        fault = inspect(status, content) if inspect else ""
-    except FileNotFoundError as error:
-        fault, kind = error.strerror or "it is not there", MissingFileError
-    except (OSError, ValueError) as error:
-        fault = (error.strerror if isinstance(error, OSError) else None) or "it cannot be read"
-    if len(content) > limit:
-        fault = f"it is larger than {limit:,} bytes"
-    try:
-        text = SensitiveStr(content.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        text, fault = SensitiveStr(), fault or "it is not UTF-8"
-    del content
-    # Outside the `except`: a decoder's error holds the whole file.
+    text, fault, missing = load_text(file, limit, inspect)
     if fault:
-        raise kind(f"{where}: the file {file}: {fault}")
+        raise (MissingFileError if missing else ConfigurationError)(f"{where}: the file {file}: {fault}")
     return text

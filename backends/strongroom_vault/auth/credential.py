@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
+from strongroom.bounded_file import load_text
 from strongroom.errors import ConfigurationError, shown
 from strongroom.secret import SensitiveStr
 from strongroom_vault.errors import VaultAuthenticationError
@@ -26,8 +26,8 @@ def from_file(file: Path, option: str) -> SensitiveStr:
     Raises:
         VaultAuthenticationError: there is no credential in it, or it cannot be read.
     """
-    text, fault = _read(file)
-    return checked(text, f"auth.{option}: the file {shown(str(file))}", fault)
+    text, fault, _ = load_text(file, MAX_SIZE)
+    return checked(SensitiveStr(text.strip()), f"auth.{option}: the file {shown(str(file))}", fault)
 
 
 def from_variable(name: str, option: str, hint: str = _HINT) -> SensitiveStr:
@@ -68,22 +68,3 @@ def one_of(method: str, **sources: object) -> None:
     if len(given) != 1:
         found = f"not {' and '.join(given)}" if given else "and none is there"
         raise ConfigurationError(f"auth: the method '{method}' takes one of {', '.join(sources)}, {found}")
-
-
-def _read(file: Path) -> tuple[SensitiveStr, str]:
-    """The file's text, or why there is none. It raises nothing: a decoder's error would hold the whole file."""
-    try:
-        # Without O_NONBLOCK a pipe would hold the open until somebody writes to it.
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
-            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            content = stream.read(MAX_SIZE + 1) if regular else b""
-        if not regular:
-            return SensitiveStr(), "it is not a regular file"
-        if len(content) > MAX_SIZE:
-            return SensitiveStr(), f"it is larger than {MAX_SIZE:,} bytes"
-        return SensitiveStr(content.decode("utf-8-sig").strip()), ""
-    except UnicodeDecodeError:
-        return SensitiveStr(), "it is not UTF-8"
-    except (OSError, ValueError) as error:
-        return SensitiveStr(), (error.strerror if isinstance(error, OSError) else None) or "it cannot be read"

@@ -9,27 +9,7 @@ from collections.abc import Callable
 
 from strongroom.errors import ConfigurationError
 
-# Go writes a microsecond with either of the two letters.
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(rf"(\d+(?:\.\d+)?|\.\d+)({'|'.join(_UNITS)})")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)(?::(\d+))?")
-
-
-def seconds(given: float | str) -> float:
-    """A duration as Vault's own clients write it: a number of seconds, or text such as `90s` and `1m30s`.
-
-    Raises:
-        ConfigurationError: it is neither, or not above zero.
-    """
-    if isinstance(given, str):
-        parts = _PART.findall(given.strip())
-        whole = "".join(number + unit for number, unit in parts) == given.strip()
-        value = sum(float(number) * _UNITS[unit] for number, unit in parts) if whole else 0.0
-    else:
-        value = float(given)
-    if value > 0:
-        return value
-    raise ConfigurationError("client_timeout: it must be a time above zero, such as 30 or 90s")
 
 
 class RequestRate:

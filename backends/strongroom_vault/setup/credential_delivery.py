@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from strongroom.bounded_file import load_text
 from strongroom.cli import api
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.secret import SensitiveStr
@@ -175,22 +176,8 @@ def secret_id_delivery(file: Path | None, *, role: Role, wrap_ttl: str | None, s
 
 def _text(file: Path) -> SensitiveStr:
     """The text of the file, empty where there is none."""
-    fault, content = "", b""
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(_MOST + 1)
-    except FileNotFoundError:
-        return SensitiveStr()
-    except OSError as error:
-        fault = error.strerror or "it cannot be read"
-    try:
-        text = SensitiveStr(content.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        text, fault = SensitiveStr(), "it is not UTF-8"
-    if len(content) > _MOST:
-        fault = f"it is larger than {_MOST:,} bytes"
-    del content
-    if fault:
+    text, fault, missing = load_text(file, _MOST)
+    if fault and not missing:
         raise ConfigurationError(f"{file}: {fault}")
     return text
 

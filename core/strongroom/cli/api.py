@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from strongroom.config.discovery import named_file as expand_config_file
     from strongroom.config.dotenv import parse_dotenv
     from strongroom.config.durations import ALLOWED as DURATION_FORMAT
-    from strongroom.config.durations import seconds as parse_duration
+    from strongroom.config.durations import parse_duration
     from strongroom.config.variables import option_variable
     from strongroom.files.dotenv_codec import set_values as set_dotenv_values
     from strongroom.files.private_file import prepare as prepare_private_file
@@ -53,7 +53,7 @@ _MODULES = {
         "load_config": "load",
     },
     "config.dotenv": {"parse_dotenv": "parse_dotenv"},
-    "config.durations": {"DURATION_FORMAT": "ALLOWED", "parse_duration": "seconds"},
+    "config.durations": {"DURATION_FORMAT": "ALLOWED", "parse_duration": "parse_duration"},
     "config.variables": {"option_variable": "option_variable"},
     "files.dotenv_codec": {"set_dotenv_values": "set_values"},
     "files.private_file": {"prepare_private_file": "prepare"},

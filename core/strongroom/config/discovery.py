@@ -26,6 +26,13 @@ DOTENV_NAME = ".env"
 MAX_FILE_SIZE = 1 << 20
 """The largest configuration file that is read, in bytes."""
 
+MAX_DOTS = 100
+"""The longest dotted key in it. The parser's time grows with the square of it."""
+
+_DOTTED = re.compile(
+    rf"""(?<![A-Za-z0-9_.-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DOTS + 1}}}"""
+)
+
 _REPEATED = re.compile(r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) ")
 """How the parser's message begins where a table or a key is given again."""
 
@@ -143,6 +150,10 @@ def _document(path: Path, source: str, inspect: Callable[[os.stat_result, bytes]
     import tomllib
 
     text = read_text(path, "The configuration", MAX_FILE_SIZE, inspect=inspect)
+    if dotted := _DOTTED.search(text):
+        line = text.count("\n", 0, dotted.start()) + 1
+        del text, dotted
+        raise ConfigurationError(f"{source}, line {line}: a key with more than {MAX_DOTS} dots")
     fault = ""
     reason = "it is not TOML"
     try:

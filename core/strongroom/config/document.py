@@ -77,7 +77,7 @@ class Table:
         value = self.take(key)
         if value is None:
             return None
-        duration = durations.seconds(value)
+        duration = durations.parse_duration(value)
         if duration is None:
             self.fail(key, f"must be {durations.ALLOWED}")
         if positive and duration == 0:

@@ -1,4 +1,4 @@
-"""Reading one `.env` file exactly: python-dotenv's grammar, with what it passes over in silence said aloud.
+"""Reading one `.env` file by python-dotenv's grammar, and reporting what python-dotenv skips silently.
 
 Nothing is expanded (`${OTHER}` stays as it is written) and nothing is put into the environment.
 """
@@ -8,14 +8,12 @@ from __future__ import annotations
 import errno
 import io
 import logging
-import os
 import re
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.bounded_file import read_bytes
+from strongroom.bounded_file import Inspect, read_bytes
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, SensitiveStr
 
@@ -27,21 +25,30 @@ logger = logging.getLogger("strongroom.secrets_manager")
 MAX_SIZE = 1 << 20
 """The largest file that is read, in bytes."""
 
+MAX_LINES = 20_000
+"""The most lines of a file that is read. python-dotenv needs some 20 µs for each."""
+
+MAX_BLANKS = 100
+"""The longest run of blanks in a line. python-dotenv's time grows with the square of it."""
+
+MAX_NOTES = 100
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_BLANKS = re.compile(rf"[^\S\r\n]{{{MAX_BLANKS + 1}}}")
 # Not a last line of base64, which ends in one or two equal signs.
-_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=(?!=|\s|$)", re.MULTILINE)
+_ASSIGNMENT = re.compile(r"^[ \t]*+(?:export[ \t]++)?[A-Za-z_][A-Za-z0-9_]*+=(?!=|\s|$)", re.MULTILINE)
 
 _logged: set[tuple[str, str]] = set()
 _logging = threading.Lock()
 
 
 class Dotenv(NamedTuple):
-    """What a `.env` file says.
+    """The content of a `.env` file.
 
     Attributes:
-        values: each name with its value, as `SensitiveStr`; of duplicates, the last. A name without `=` has no value.
-        notes: what its author probably did not mean, each a line of words with a line number, and never a value.
-        bare: the lines that have a name without `=`. Its name may be a piece of a value, and is kept nowhere.
+        values: name to value, as `SensitiveStr`; of duplicates, the last. A name without `=` has no value.
+        notes: probable mistakes of its author, each with a line number and without values; at most `MAX_NOTES`.
+        bare: the numbers of lines that have a name without `=`. The name may be a piece of a value, and is not kept.
     """
 
     values: SensitiveDict
@@ -49,37 +56,37 @@ class Dotenv(NamedTuple):
     bare: tuple[int, ...] = ()
 
     def get(self, name: str) -> SensitiveStr:
-        """The value of a name; the empty string where it is not set, as an empty variable counts as missing."""
+        """Return the value of a name; empty if it is not set, since an empty variable counts as missing."""
         value = self.values.get(name)
         return value if isinstance(value, SensitiveStr) else SensitiveStr("")
 
 
 class _Mistake(NamedTuple):
-    """What is wrong with a file, and in which line. Returned and not raised: a raise would keep the frame's text."""
+    """The line of a mistake, and its description. Returned and not raised: a raise would keep the frame's text."""
 
     line: int
-    what: str
+    description: str
 
 
 def parse_dotenv(text: str, file: str | Path = ".env") -> Dotenv:
-    """What a `.env` file of this text says. Line ends inside quotes become a single newline, as in python-dotenv.
+    """Parse the text of a `.env` file. Line ends inside quotes become a single newline, as in python-dotenv.
 
     Raises:
         ConfigurationError: names `file` and the line that is not NAME=value: a quote left open, a name with a space.
     """
-    found = _parsed(text)
+    parsed = _parse(text)
     del text
-    return _without_mistake(found, file)
+    return _raise_mistake(parsed, file)
 
 
-def read_dotenv(file: Path, *, inspect: Callable[[os.stat_result, bytes], str] | None = None) -> Dotenv:
-    """What the `.env` file says now. Its notes, and that others may read it, are logged once in a process.
+def read_dotenv(file: Path, *, inspect: Inspect | None = None) -> Dotenv:
+    """Read a `.env` file. Log its notes, and a mode that lets others read it, once in a process.
 
     Raises:
-        FileNotFoundError: there is no such file. A folder of that name, such as a virtual environment, is none.
+        FileNotFoundError: there is no such file, or a folder of that name, such as a virtual environment.
         OSError: it cannot be read.
-        ConfigurationError: names the file, and the line that is wrong: as `parse_dotenv` does, or it is not UTF-8, or
-            the file is larger than `MAX_SIZE`.
+        ConfigurationError: names the file and the line: as `parse_dotenv` does, or it is not UTF-8, or the file has
+            more than `MAX_SIZE` bytes or `MAX_LINES` lines.
     """
     try:
         content, status = read_bytes(file, MAX_SIZE)
@@ -88,31 +95,36 @@ def read_dotenv(file: Path, *, inspect: Callable[[os.stat_result, bytes], str] |
     if fault := inspect(status, content) if inspect else "":
         del content
         raise ConfigurationError(f"{file}: {fault}")
-    size, found = len(content), _decoded(content)
+    excess = f"{MAX_SIZE:,} bytes" if len(content) > MAX_SIZE else ""
+    if not excess and content.count(b"\n") + content.count(b"\r") > MAX_LINES:
+        excess = f"{MAX_LINES:,} lines"
+    parsed = _Mistake(0, "") if excess else _decode(content)
     del content
-    if size > MAX_SIZE:
-        raise ConfigurationError(f"{file}: larger than {MAX_SIZE:,} bytes: it is not a .env file")
-    read = _without_mistake(found, file)
+    if excess:
+        raise ConfigurationError(f"{file}: more than {excess}: it is not a .env file")
+    dotenv = _raise_mistake(parsed, file)
     if status.st_mode & 0o077:
-        read = read._replace(notes=(*read.notes, "others than its owner may read it: run chmod 600 on it"))
-    for note in read.notes:
+        dotenv = dotenv._replace(notes=(*dotenv.notes, "others than its owner may read it: run chmod 600 on it"))
+    for note in dotenv.notes:
         _log_once(file, note)
-    return read
+    return dotenv
 
 
-def _decoded(content: bytes) -> Dotenv | _Mistake:
+def _decode(content: bytes) -> Dotenv | _Mistake:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
         return _Mistake(content.count(b"\n", 0, error.start) + 1, "it is not UTF-8")
-    return _parsed(text)
+    return _parse(text)
 
 
-def _parsed(text: str) -> Dotenv | _Mistake:
+def _parse(text: str) -> Dotenv | _Mistake:
     from dotenv.parser import parse_stream
 
     if "\0" in text:
         return _Mistake(text.count("\n", 0, text.index("\0")) + 1, "a NUL byte: save the file as UTF-8")
+    if blanks := _BLANKS.search(text):
+        return _Mistake(text.count("\n", 0, blanks.start()) + 1, f"more than {MAX_BLANKS} blanks in a row")
     values: dict[str, SensitiveStr] = {}
     lines: dict[str, int] = {}
     notes: list[str] = []
@@ -136,23 +148,25 @@ def _parsed(text: str) -> Dotenv | _Mistake:
             notes.append(f"the value that starts at line {line} runs over another NAME=: is a quote left open?")
         lines[binding.key] = line
         values[binding.key] = SensitiveStr(binding.value)
+    if len(notes) > MAX_NOTES:
+        notes[MAX_NOTES - 1 :] = [f"it has {len(notes) - MAX_NOTES + 1:,} more such lines"]
     return Dotenv(SensitiveDict(values), tuple(notes), tuple(bare))
 
 
-def _without_mistake(found: Dotenv | _Mistake, file: str | Path) -> Dotenv:
-    if isinstance(found, _Mistake):
-        raise ConfigurationError(f"{file}, line {found.line}: {found.what}")
-    return found
+def _raise_mistake(parsed: Dotenv | _Mistake, file: str | Path) -> Dotenv:
+    if isinstance(parsed, _Mistake):
+        raise ConfigurationError(f"{file}, line {parsed.line}: {parsed.description}")
+    return parsed
 
 
 def _first_line(binding: Binding) -> int:
-    """The line that the binding's own text starts at: python-dotenv counts the blank lines before it as part of it."""
+    """Return the line of the binding's name: python-dotenv counts the blank lines before it as part of it."""
     text = binding.original.string
     return binding.original.line + text.count("\n", 0, len(text) - len(text.lstrip()))
 
 
 def _log_once(file: Path, note: str) -> None:
-    """Under whatever name it is read: `./.env` is read for what configures Strongroom, and as a store."""
+    """Log a note once for each file, under whatever name: `./.env` is read for the configuration and as a store."""
     about = str(file.absolute()), note
     with _logging:
         if about in _logged:

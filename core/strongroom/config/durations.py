@@ -1,22 +1,24 @@
-"""Durations as a person writes them: `"5m"`, `"1h30m"`, `"250ms"`, or a number of seconds."""
+"""Durations as people write them: `"5m"`, `"1h30m"`, `"250ms"`, or a number of seconds. A file for backends too."""
 
 from __future__ import annotations
 
 import math
 import re
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+# Go, whose notation Vault uses, writes a microsecond with either of the two letters.
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+", re.ASCII)
+_PART = re.compile(rf"({_NUMBER.pattern})({'|'.join(_UNITS)})", re.ASCII)
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
-_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_MAX_LENGTH = 64
 
 ALLOWED = 'a duration such as "30s", "5m", "1h", or a number of seconds'
 
 
-def seconds(value: object) -> float | None:
-    """The duration in seconds, or None when it is none: it is negative, not finite, or not understood."""
+def parse_duration(value: object) -> float | None:
+    """Return the duration in seconds, or None if it is negative, not finite, or not a duration."""
     duration: float | None = None
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= _MAX_LENGTH:
         text = value.strip().lower()
         if _NUMBER.fullmatch(text):
             duration = float(text)
@@ -30,8 +32,8 @@ def seconds(value: object) -> float | None:
     return duration if duration is not None and math.isfinite(duration) and duration >= 0 else None
 
 
-def in_words(seconds: float) -> str:
-    """The duration for a person, to a tenth of the largest unit that it fills twice, or once exactly: `90 s`, `1 h`."""
+def format_duration(seconds: float) -> str:
+    """Return the duration in the largest unit that fits once exactly or twice, to one decimal: `90 s`, `1 h`."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         count = round(seconds / length, 1)
         if count == 1 or count >= 2:

@@ -66,6 +66,7 @@ _RESERVED_NAMES = frozenset(
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAMEABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _SEPARATORS = str.maketrans("/.-", "___")
+_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
 _SERVICES = "api-keys/"
 _SERVICE_KEY = "key"
 _SERVICE_VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*)_API_KEY")
@@ -181,6 +182,14 @@ class EnvironmentMapping:
             return None
         variable = _upper(name)
         return None if self.is_reserved(variable) or self.locate(variable) is not None else variable
+
+
+def is_service_link(variable: str, value: str) -> bool:
+    """Return True for the address that Kubernetes sets as NAME_PORT in each pod beside a service of that name.
+
+    https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    return variable.endswith("_PORT") and _SERVICE_LINK.match(value) is not None
 
 
 def variable_value(value: str) -> Value:

@@ -20,7 +20,7 @@ from strongroom.config import (
 )
 from strongroom.config.chain_table import read_chain
 from strongroom.config.document import Table
-from strongroom.config.durations import seconds
+from strongroom.config.durations import parse_duration
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.config.file import FileConfig
 from strongroom.config.variables import Variables, option_variable
@@ -156,7 +156,7 @@ def _over(store: StoreConfig, options: Mapping[str, Given]) -> StoreConfig:
 def _cache(arguments: Arguments, variables: Variables, file: FileConfig) -> CacheConfig:
     said = {**file.cache, **variables.cache}
     if arguments.cache_ttl is not None:
-        ttl = seconds(arguments.cache_ttl)
+        ttl = parse_duration(arguments.cache_ttl)
         if ttl is None:
             raise ConfigurationError("The argument cache_ttl must be a number of seconds, zero or more")
         said["ttl"] = ttl

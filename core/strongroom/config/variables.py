@@ -112,7 +112,7 @@ def _name(ours: Mapping[str, str], name: str) -> str | None:
 def _seconds(ours: Mapping[str, str], name: str, *, positive: bool) -> float | None:
     if name not in ours:
         return None
-    duration = durations.seconds(ours[name])
+    duration = durations.parse_duration(ours[name])
     if duration is None or (positive and duration == 0):
         raise ConfigurationError(f"The environment variable {name} must be {durations.ALLOWED}")
     return duration

@@ -6,9 +6,9 @@ A line is written only in a form that a POSIX shell which sources the file and p
 - between single quotes, as it is, if it has none, no two backslashes in a row, and no backslash at the end;
 - between double quotes, with `\` and `"` escaped, if it has no dollar and no backtick.
 
-Everything else is refused: a dollar or a backtick together with a single quote or such backslashes, a carriage return, a
-NUL, and `${`, which python-dotenv expands even between single quotes. Docker Compose reads the same forms, except for values between
-double quotes that begin or end with a double quote or end with a backslash:
+Everything else is refused: a dollar or a backtick together with a single quote or such backslashes, a carriage
+return, a NUL, and `${`, which python-dotenv expands even between single quotes. Docker Compose reads the same forms,
+except for values between double quotes that begin or end with a double quote or end with a backslash:
 https://github.com/compose-spec/compose-go/blob/042173482969cd44087fbc45b1f2f48d01b2d9c8/dotenv/parser.go#L128
 """
 
@@ -159,7 +159,7 @@ def _replaced(binding: Binding, before: str, value: str) -> str:
     name = str(binding.key)
     comment = comment_of(old, name, before)
     text = comment.lstrip()
-    separator = comment[: len(comment) - len(text)]
+    separator = str(comment[: len(comment) - len(text)])
     if separator.strip(" \t") or not separator:  # a shell takes no other white space for a blank
         separator = " "
     beside = f"{separator}{text}" if text else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -83,8 +84,8 @@ def read_json(text: str) -> Any:  # whatever JSON holds
     def paired(pairs: list[tuple[str, Any]]) -> SensitiveDict:
         found = SensitiveDict(pairs)
         if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            faults.append(f"the name {next(name for name in names if names.count(name) > 1)!r} stands twice")
+            repeated, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+            faults.append(f"the name {repeated!r} stands twice")
             raise ValueError
         return found
 

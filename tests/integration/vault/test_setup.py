@@ -403,7 +403,7 @@ def test_the_env_file_keeps_its_other_lines_and_is_private(server, setup):
     assert "only its owner" in done.err
     token = token_of()
     assert Path(".env").read_text() == text.replace("{url}", server.url).replace(
-        "export VAULT_TOKEN=s.expired", f"VAULT_TOKEN={token}"
+        "VAULT_TOKEN=s.expired", f"VAULT_TOKEN={token}"
     )
     assert stat.S_IMODE(Path(".env").stat().st_mode) == 0o600
     assert [file.name for file in Path().iterdir()] == [".env"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.config import Ambient, CacheConfig, Config, LinkConfig, Rank, SecretConfig
-from strongroom.config.durations import seconds
+from strongroom.config.durations import parse_duration
 from strongroom.config.file import FileConfig, read_file
 from strongroom.config.layers import Arguments, build
 from strongroom.config.variables import Variables, option_variable, read_variables
@@ -406,30 +406,30 @@ class TestDurations:
     @given(st.integers(0, 10**6), st.sampled_from([("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400)]))
     def test_a_number_with_a_unit_is_that_many_seconds(self, number, unit):
         """In lower and upper case."""
-        assert seconds(f"{number}{unit[0]}") == pytest.approx(number * unit[1])
-        assert seconds(f"{number}{unit[0].upper()}") == pytest.approx(number * unit[1])
+        assert parse_duration(f"{number}{unit[0]}") == pytest.approx(number * unit[1])
+        assert parse_duration(f"{number}{unit[0].upper()}") == pytest.approx(number * unit[1])
 
     @given(st.floats(0, 10**9, allow_nan=False))
     def test_a_number_is_seconds(self, number):
         """Of any type that TOML has for it."""
-        assert seconds(number) == number
-        assert seconds(int(number)) == int(number)
+        assert parse_duration(number) == number
+        assert parse_duration(int(number)) == int(number)
 
     @given(st.integers(0, 99), st.integers(0, 59))
     def test_parts_add_up(self, hours, minutes):
         """As a person writes them."""
-        assert seconds(f"{hours}h{minutes}m") == hours * 3600 + minutes * 60
+        assert parse_duration(f"{hours}h{minutes}m") == hours * 3600 + minutes * 60
 
     @given(st.text(max_size=8) | st.none() | st.booleans() | st.floats() | st.integers())
     def test_anything_else_is_none_and_never_raises(self, value):
         """What is returned is finite and not negative."""
-        duration = seconds(value)
+        duration = parse_duration(value)
         assert duration is None or 0 <= duration < float("inf")
 
     @pytest.mark.parametrize("value", ["", "m", "5 m", "1e3", "-5", "5x", "٥m", True, None, [], 10**400])
     def test_what_is_no_duration(self, value):
         """Units are not guessed."""
-        assert seconds(value) is None
+        assert parse_duration(value) is None
 
 
 def test_no_variables_say_nothing():

@@ -147,6 +147,11 @@ class TestUnreadableFiles:
             (b"a = " + b"9" * 5000, "strongroom.toml, somewhere: it is not TOML"),
             (f'token = "{CANARY}\xff"'.encode("latin-1"), "strongroom.toml: it is not UTF-8"),
             (f'# {CANARY}\n"'.encode() + b"#" * (1 << 20), "strongroom.toml: it is larger than 1,048,576 bytes"),
+            (
+                b"x = 1\n" + b".".join([b"a"] * 16_000) + b" = 1",
+                "strongroom.toml, line 2: a key with more than 100 dots",
+            ),
+            (b"[" + b"\"a b\" . '=' . " * 8_000 + b"a]", "strongroom.toml, line 1: a key with more than 100 dots"),
         ],
     )
     def test_a_file_that_is_not_toml(self, folder, content, words):

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.config import dotenv as dotenv_reader
-from strongroom.config.dotenv import MAX_SIZE, parse_dotenv, read_dotenv
+from strongroom.config.dotenv import MAX_BLANKS, MAX_LINES, MAX_NOTES, MAX_SIZE, parse_dotenv, read_dotenv
 from strongroom.errors import ConfigurationError
 
 CANARY = "canary-5f1d0c"
@@ -153,8 +154,35 @@ class TestMistakes:
     def test_too_large(self, file):
         """A file of more than 1 MiB is refused, one of exactly that is read."""
         assert plain(read_dotenv(file("A=" + "x" * (MAX_SIZE - 2))))["A"].endswith("x")
-        with pytest.raises(ConfigurationError, match="larger than"):
+        with pytest.raises(ConfigurationError, match="more than 1,048,576 bytes"):
             read_dotenv(file("A=" + "x" * (MAX_SIZE - 1)))
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("A=1\n" * (MAX_LINES + 1), f"more than {MAX_LINES:,} lines"),
+            ("A\r" * (MAX_LINES + 1), f"more than {MAX_LINES:,} lines"),
+            ("A=1\nB=x" + " " * (MAX_BLANKS + 1) + "y\n", f"line 2: more than {MAX_BLANKS} blanks in a row"),
+            ("A='x" + "\t\v" * MAX_BLANKS + "y'\n", f"line 1: more than {MAX_BLANKS} blanks in a row"),
+        ],
+    )
+    def test_a_hostile_file_is_refused_before_it_is_parsed(self, file, monkeypatch, text, says):
+        """python-dotenv would need seconds for it, in every process that starts there."""
+        monkeypatch.setattr("dotenv.parser.parse_stream", lambda stream: pytest.fail("it was parsed"))
+        with pytest.raises(ConfigurationError, match=says):
+            read_dotenv(file(text))
+
+    def test_many_lines_in_one_value_take_linear_time(self, file):
+        """They took nine seconds."""
+        begun = time.process_time()
+        assert plain(read_dotenv(file('A="' + "\n" * 16_000 + '"\n'))) == {"A": "\n" * 16_000}
+        assert time.process_time() - begun < 2
+
+    def test_notes_are_bounded(self, file):
+        """A name that is repeated thousands of times is not logged as often."""
+        dotenv = parse_dotenv("A=1\n" * 1_000)
+        assert len(dotenv.notes) == MAX_NOTES
+        assert dotenv.notes[-1] == "it has 900 more such lines"
 
 
 class TestFile:

@@ -1,5 +1,7 @@
 """What a person wrote into a file: read as everybody would read it, or refused with its line, path and key."""
 
+import time
+
 import pytest
 
 from strongroom.config.env_names import EnvironmentMapping
@@ -337,6 +339,14 @@ def test_what_a_dotenv_file_cannot_hold_is_refused(path, data, says):
         DotenvCodec(EnvironmentMapping()).vet(path, data)
     assert says in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_a_name_that_stands_twice_among_many_is_found_at_once():
+    """Not by comparing each name with all others, which took minutes."""
+    text = "{" + ",".join(f'"{number}":0' for number in range(250_000)) + ',"0":1}'
+    begun = time.process_time()
+    assert "the name '0' stands twice" in refusal(JSON, text)
+    assert time.process_time() - begun < 5
 
 
 def test_a_dotenv_file_that_cannot_be_read_is_refused():

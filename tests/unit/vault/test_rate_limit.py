@@ -5,7 +5,7 @@ import pytest
 from strongroom.errors import StoreUnavailableError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.nodes import Cluster
-from strongroom_vault.http.rate_limit import RequestRate, seconds
+from strongroom_vault.http.rate_limit import RequestRate
 from strongroom_vault.http.request_policy import Reply, Request, Send, Wait, exchange
 
 ONE = Address.parse("https://one:8200")
@@ -17,14 +17,6 @@ class Clock:
 
     def __call__(self):
         return self.now
-
-
-@pytest.mark.parametrize(("given", "expected"), [
-    (5, 5.0), (0.5, 0.5), ("90s", 90.0), ("1m30s", 90.0), ("500ms", 0.5), ("1.5h", 5400.0), (" 2s ", 2.0),
-    ("1d", 86400.0), ("500us", 0.0005), ("500µs", 0.0005), ("1s5000000ns", 1.005),
-])  # fmt: skip
-def test_a_time_is_read_as_vaults_own_clients_write_it(given, expected):
-    assert seconds(given) == expected
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ _LAST_PAUSE = 5.0
 def _read_duration(_: click.Context, __: click.Parameter, value: str | None) -> float:
     if value is None:
         return 0.0
-    seconds = durations.seconds(value)
+    seconds = durations.parse_duration(value)
     if seconds is None:
         raise click.BadParameter(f"{value!r} is not {durations.ALLOWED}")
     return seconds

@@ -11,7 +11,7 @@ import click
 from strongroom.cli.invocation import Invocation, completed, current
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.output import Cell
-from strongroom.config.durations import in_words
+from strongroom.config.durations import format_duration
 from strongroom.paths import parse_reference
 from strongroom.secret import Value
 
@@ -66,7 +66,7 @@ def _rows(explanation: Explanation, now: datetime) -> Iterator[tuple[Cell, ...]]
             output.state(attempt.answer, "found" if answer.found else f"{attempt.answer}: {attempt.reason}"),
             Cell(f"{attempt.seconds * 1000:.1f} ms"),
             Cell("" if answer.version is None else str(answer.version)),
-            Cell("" if age is None else f"{in_words(round(age))} ago"),
+            Cell("" if age is None else f"{format_duration(round(age))} ago"),
             _compared(explanation, answer),
         )
     served = explanation.served
@@ -115,6 +115,10 @@ def _age(answer: LinkAnswer, now: datetime) -> float | None:
 
 
 def _caution(cache: CacheConfig) -> str:
-    held = in_words(cache.ttl)
-    stale = f", and for {in_words(cache.max_stale)} more while its store is unavailable" if cache.max_stale > 0 else ""
+    held = format_duration(cache.ttl)
+    stale = (
+        f", and for {format_duration(cache.max_stale)} more while its store is unavailable"
+        if cache.max_stale > 0
+        else ""
+    )
     return f"a running process may serve what it has cached of a store that is not local for {held}{stale}"

@@ -8,13 +8,12 @@ backwards.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
 
 from strongroom.config.dotenv import read_dotenv
-from strongroom.config.env_names import EnvironmentMapping, variable_value
+from strongroom.config.env_names import EnvironmentMapping, is_service_link, variable_value
 from strongroom.diff import same
 from strongroom.encoding import from_json
 from strongroom.errors import (
@@ -35,9 +34,6 @@ from strongroom.store import Option
 
 Read: TypeAlias = Callable[[], Mapping[str, str | None]]
 """Gives all variables as they are now; None for what has no value, under the name that it is listed by."""
-
-# As in the environment's store: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
 
 
 _RESERVED = "it is reserved for what opens a store, and is never migrated"
@@ -107,7 +103,7 @@ class VariablesImporter:
             return _unmapped(name, f"no rule says where it belongs: name it in {where}")
         if not value and not self._keep_empty:
             return _unmapped(name, "it is empty, which counts as missing")
-        if name.endswith("_PORT") and _SERVICE_LINK.match(value):
+        if is_service_link(name, value):
             return _unmapped(name, "it holds a Kubernetes service link, which is no secret")
         return place
 
