@@ -28,7 +28,8 @@ CANNOT_HOLD = {
     "ssm-keys": ODD_PATHS | {"long"},
     "ssm-secrets": ODD_PATHS | {"long"},
     "k8s": {"with space", "%2e/percent"},  # for their keys
-    "dotenv": {"empty", "nul", "bytes", "look-alike", "nested", "numbers", "words"},  # what is no text, or is empty
+    # Values that are not text, are empty, or that a shell and python-dotenv would read differently.
+    "dotenv": {"empty", "nul", "bytes", "look-alike", "nested", "numbers", "words", "lines"},
 }
 """What each kind of store does not hold of the hard values, by the path."""
 

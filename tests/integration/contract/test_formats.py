@@ -114,7 +114,7 @@ class TestDotenv(FileContract):
     """Text by the names of a mapping. What is empty would be missing to everybody who reads the file."""
 
     opener = staticmethod(open_dotenv)
-    cannot_hold = TYPED | {"empty", "nul"}
+    cannot_hold = TYPED | {"empty", "nul", "lines", "shell"}
 
     @pytest.fixture
     def options(self):

