@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.chain.result import MISSING, Missing
+from strongroom.chain.query import MISSING, Missing
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
 from strongroom.secret import SensitiveDict, SensitiveStr, Value

@@ -11,7 +11,7 @@ from weakref import WeakSet
 from strongroom.chain.batch import SecretBatch
 from strongroom.chain.chain import Chain, Resolution, WriteTarget
 from strongroom.chain.link import Link
-from strongroom.chain.result import MISSING
+from strongroom.chain.query import MISSING
 from strongroom.chain.threads import Threads
 from strongroom.database_url import DATABASE_PATH, WANTED, database_url
 from strongroom.encoding import as_text, convert
@@ -177,7 +177,13 @@ class SecretsManager:
         """
         if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
             return text
-        return self._get(path, key, as_, default, fresh=fresh)
+        try:
+            found = self._chain.resolve(path, _required_key(key, as_), fresh=fresh)
+        except SecretNotFoundError:
+            if default is MISSING:
+                raise
+            return default
+        return _requested(found, as_)
 
     @overload
     async def aget_secret(self, path: str, key: None = None, *, fresh: bool = False) -> SensitiveDict: ...
@@ -205,31 +211,16 @@ class SecretsManager:
         """`get_secret`; what is cached is answered without leaving the event loop."""
         if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
             return text
-        return await self._threads.run_if_needed(
-            lambda blocking: self._get(path, key, as_, default, fresh=fresh, blocking=blocking)
-        )
-
-    def _get(
-        self,
-        path: str,
-        key: str | None,
-        as_: type[Any] | None,
-        default: object,
-        *,
-        fresh: bool,
-        blocking: bool = True,
-    ) -> object:
-        if key is None and as_ is not None:
-            raise TypeError("as_ is the type of one key's value: give the key too")
+        key = _required_key(key, as_)
         try:
-            value = self._chain.resolve(path, key, fresh=fresh, blocking=blocking).value
+            found = await self._threads.run_if_needed(
+                lambda blocking: self._chain.resolve(path, key, fresh=fresh, blocking=blocking)
+            )
         except SecretNotFoundError:
             if default is MISSING:
                 raise
             return default
-        if key is None:
-            return value
-        return as_text(value, path, key) if as_ is None else convert(value, as_, path, key)
+        return _requested(found, as_)
 
     def get_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
         """Many secrets at once: what the first store lacks is asked of the next one as one batch.
@@ -349,7 +340,7 @@ class SecretsManager:
     def _database_url(self, scheme: str, *, blocking: bool) -> SensitiveStr:
         try:
             url = self._chain.resolve(
-                DATABASE_PATH, take=lambda data: database_url(data, scheme), wanted=WANTED, blocking=blocking
+                DATABASE_PATH, extract=lambda data: database_url(data, scheme), wanted=WANTED, blocking=blocking
             ).value
         except SecretNotFoundError:
             if (DATABASE_PATH, "url") not in self._defaults:
@@ -461,6 +452,21 @@ class SecretsManager:
     def _after_fork(self) -> None:
         self._chain.reset()
         self._threads.reset()
+
+
+def _required_key(key: str | None, as_: type[Any] | None) -> str | None:
+    if key is None and as_ is not None:
+        raise TypeError("as_ is the type of one key's value: give the key too")
+    return key
+
+
+def _requested(found: Resolution, as_: type[Any] | None) -> object:
+    """Return the value as the type that the caller asked for."""
+    if found.key is None:
+        return found.value
+    return (
+        as_text(found.value, found.path, found.key) if as_ is None else convert(found.value, as_, found.path, found.key)
+    )
 
 
 def _named(chain: Sequence[ChainEntry]) -> dict[str, SecretStore]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from strongroom.chain.batch import SecretBatch
 from strongroom.chain.chain import Resolution
-from strongroom.chain.result import MISSING
+from strongroom.chain.query import MISSING
 from strongroom.errors import SecretNotFoundError
 from strongroom.manager import SecretsManager
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal

@@ -120,44 +120,46 @@ class MemoryCache:
     # --- reading through ----------------------------------------------------------------------------------------------
 
     def flight(self, path: str) -> Flight | None:
-        """The read of `path` that is under way, if one is."""
+        """Return the read of `path` that is in progress, if there is one."""
         return self._flights.get(path)
 
     def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False) -> Secret:
-        """`load()`, once for all who ask for `path` meanwhile; fills the cache unless a write came between.
+        """Return `load()`, called once for all threads that request `path` meanwhile.
+
+        The result is cached unless a write came between.
 
         Args:
-            path: what is read; `load` reads it.
-            load: raises `SecretNotFoundError` for a confirmed absence, which is remembered too.
-            fresh: do not join a read that is under way: what it brings may be older than this call.
+            path: the secret's path.
+            load: reads it. `SecretNotFoundError` is a confirmed absence, which is cached too.
+            fresh: do not join a read in progress: its result may be older than this call.
 
         Raises:
             StoreUnavailableError: another thread's read took longer than `remaining()`.
         """
-        flight, is_mine = self.board(path, fresh=fresh)
-        if not is_mine:
-            return self.join(path, flight)
+        flight, is_leader = self.lead_or_join(path, fresh=fresh)
+        if not is_leader:
+            return self.wait(path, flight)
         try:
             secret = load()
-            self.land(path, flight, secret)
+            self.complete(path, flight, secret)
         except BaseException as error:
-            self.crash(path, flight, error)
+            self.fail(path, flight, error)
             raise
         return secret
 
-    def board(self, path: str, *, fresh: bool = False) -> tuple[Flight, bool]:
-        """The flight that reads `path`, and whether it is the caller's, who then owes it `land` or `crash`."""
+    def lead_or_join(self, path: str, *, fresh: bool = False) -> tuple[Flight, bool]:
+        """Return the flight that reads `path`, and whether the caller leads it: then it calls `complete` or `fail`."""
         with self._lock:
-            under_way = None if fresh else self._flights.get(path)
-            if under_way is not None:
-                return under_way, False
+            in_progress = None if fresh else self._flights.get(path)
+            if in_progress is not None:
+                return in_progress, False
             flight: Flight = Future()
             flight.set_running_or_notify_cancel()  # so that an async waiter that is cancelled cannot cancel it
             self._flights[path] = flight
             return flight, True
 
-    def join(self, path: str, flight: Flight) -> Secret:
-        """What another's flight brings; raises what it raises.
+    def wait(self, path: str, flight: Flight) -> Secret:
+        """Return the result of a flight that another thread leads, or raise its error.
 
         Raises:
             StoreUnavailableError: it took longer than `remaining()`.
@@ -167,16 +169,16 @@ class MemoryCache:
         except TimeoutError:
             failure: StoreError = StoreUnavailableError(path, "the read that was under way took too long")
         except StoreError as error:
-            failure = error.copy()  # each thread raises an object of its own: raising writes its traceback
+            failure = error.copy()  # each thread raises an object of its own: raising writes to it
         raise failure
 
-    def land(self, path: str, flight: Flight, secret: Secret) -> None:
-        """Ends a flight with what was read, and keeps that if no write has cancelled the flight."""
+    def complete(self, path: str, flight: Flight, secret: Secret) -> None:
+        """End a flight with its secret, and cache that unless a write has dropped the flight."""
         self._end(path, flight, self._snapshot(path, secret))
         flight.set_result(secret)
 
-    def crash(self, path: str, flight: Flight, failure: BaseException) -> None:
-        """Ends a flight with what went wrong. Whatever that is, those who wait for it must not hang."""
+    def fail(self, path: str, flight: Flight, failure: BaseException) -> None:
+        """End a flight with its error, of whatever class: the threads that wait for it must not hang."""
         self._end(path, flight, self._absence(failure.reason) if isinstance(failure, SecretNotFoundError) else None)
         if isinstance(failure, StoreError):
             flight.set_exception(failure.copy())

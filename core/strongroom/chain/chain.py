@@ -1,15 +1,15 @@
-"""The chain of responsibility: which link's answer counts, and where it came from. Policy and provenance only."""
+"""The chain: an ordered list of links, the policy of whose answer counts, and the provenance of the answer."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from strongroom.chain.link import Link, Reading
-from strongroom.chain.result import Outcome, Take, Wanted, ask, ask_many, makes, words
+from strongroom.chain.query import Extract, Missing, Request, Result, creates, ends_chain, query, query_many
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -21,7 +21,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.paths import check_key, check_path, check_prefix
-from strongroom.secret import SensitiveDict, Value, Version, check_data, conceal, protect
+from strongroom.secret import SensitiveDict, Value, Version, check_data, protect
 from strongroom.store import DEFAULT_TIMEOUT, Health, remaining, time_limit
 
 if TYPE_CHECKING:
@@ -31,33 +31,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger("strongroom.secrets_manager")
 
 DEFAULT_STORE = "default"
-"""The store that a `Resolution` names where a default of `[secrets]` answered."""
+"""The store that a `Resolution` names if a default of `[secrets]` answered."""
 
 _MOST_WARNINGS = 1000
 _SHARE = 0.6
-"""How much of the time that is left one link may take while another one follows."""
-_ITS_OWN_TIME: AbstractContextManager[None] = nullcontext()
+"""How much of the remaining time one link may take if another link follows."""
+_UNLIMITED: AbstractContextManager[None] = nullcontext()
 _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
-"""Answers after which it is not known whether the secret exists."""
-
+"""Answers that leave open whether the secret exists."""
 
 _R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """A value, and where it came from.
+    """A value and its provenance.
 
     Attributes:
-        path: the path that was asked for.
-        key: the key that was asked for, or None for the whole secret.
-        value: what is stored there, in redacted types. Not in the `repr`.
+        path: the requested path.
+        key: the requested key, or None for the whole secret.
+        value: the stored value, in redacted types. Not in the `repr`.
         store: the name of the store that has it.
         version: the store's name for its version, or None.
-        age: seconds since the store said so.
-        cached: it comes from that link's cache.
-        stale: it comes from the cache, past its time, because the store is unavailable.
-        ttl: for how many seconds from now on it is good, or None where it does not end.
+        age: seconds since the store answered.
+        cached: True if it comes from the link's cache.
+        stale: True if it comes from the cache past its time to live, because the store is unavailable.
+        ttl: for how many seconds from now on it is valid, or None if it does not expire.
         attempts: the answers of the links before, and of this one.
     """
 
@@ -74,11 +73,11 @@ class Resolution:
 
 
 class WriteTarget(NamedTuple):
-    """Where a write would go.
+    """The store that a write would go to.
 
     Attributes:
         store: the store's name.
-        capabilities: the names of what it can do beyond reading, such as `versioned` or `recoverable`.
+        capabilities: the names of its capabilities beyond reading, such as `versioned` or `recoverable`.
     """
 
     store: str
@@ -86,15 +85,17 @@ class WriteTarget(NamedTuple):
 
 
 class Chain:
-    """Links, in the order in which they are asked.
+    """Links, in the order in which they are queried.
+
+    Its public methods check the paths, keys and data that they are given. Links and caches do not check them again.
 
     Args:
         links: at least one.
-        timeout: the most that one call may take in total, in seconds.
-        defaults: what answers for a path and key that every link says it does not have.
+        timeout: the total time of one call, in seconds.
+        defaults: (path, key) -> the value that answers if every link confirms its absence.
 
     Attributes:
-        peek: `Link.peek` of the first link: before it there is no other that could answer.
+        peek: `Link.peek` of the first link: no other link could answer before it.
     """
 
     def __init__(
@@ -122,39 +123,47 @@ class Chain:
         path: str,
         key: str | None = None,
         *,
-        take: Take | None = None,
+        extract: Extract | None = None,
         wanted: str = "",
         fresh: bool = False,
         allow_dynamic: bool = True,
         blocking: bool = True,
     ) -> Resolution:
-        """The first link's answer that counts, by each link's policy.
+        """Return the first answer that counts by each link's policy.
 
         Args:
-            path: of the secret.
-            key: the key that is wanted; None wants the whole secret.
-            take: wants something else of the secret, such as a URL made of its parts.
-            wanted: what `take` wants, in words, for messages.
-            fresh: ask the stores, whatever the caches hold.
+            path: the secret's path.
+            key: the requested key; None requests the whole secret.
+            extract: returns another value of the secret, such as a URL made of its parts.
+            wanted: the name of that value, for messages.
+            fresh: query the stores, whatever is cached.
             allow_dynamic: False queries no store that creates a credential on every read.
-            blocking: False raises `link.WouldBlockError` where only I/O could answer.
+            blocking: False raises `link.WouldBlockError` if only I/O could answer.
 
         Raises:
             SecretNotFoundError: every link answered, and none has it.
             StoreUnavailableError: no link has it, and one could not answer: whether it exists is unknown.
-            PermissionDeniedError, AuthenticationError: a link denied it, and its policy does not go on.
+            PermissionDeniedError, AuthenticationError: a link denied it, and its policy ends the read.
             UnsupportedOperationError: `allow_dynamic` is False, and a store that creates secrets would have to answer.
         """
         path = check_path(path)
         key = None if key is None else check_key(key, path)
+        request = Request.of(key, extract, wanted, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
+        results: list[tuple[Link, Result]] = []
         with time_limit(self._timeout):
-            how = Wanted.of(key, take, wanted, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
-            return self._conclude(path, key, self._asked(path, key, how))
+            for link in self._links:
+                if link.covers(path):
+                    with self._share(link, [path]):
+                        result = query(link, path, key, request)
+                    results.append((link, result))
+                    if ends_chain(result[0].answer, link):
+                        break
+        return self._conclude(path, key, request, results)
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
-        """What `resolve` comes to, and what every link answers, also those that it would not ask.
+        """Return the result of `resolve`, and the answer of every link, including those that it would not query.
 
-        Each store is asked past its cache, and has its own `timeout` for it.
+        Each store is queried past its cache, and has its own `timeout`.
 
         Raises:
             InvalidPathError: the path can never name a secret.
@@ -163,61 +172,53 @@ class Chain:
 
         path = check_path(path)
         key = None if key is None else check_key(key, path)
-        how = Wanted.of(key, fresh=True, allow_dynamic=False)
-        asked = [(link, ask(link, path, key, how)) for link in self._links if link.covers(path)]
+        request = Request.of(key, fresh=True, allow_dynamic=False)
+        results = [(link, query(link, path, key, request)) for link in self._links if link.covers(path)]
         answers = tuple(
-            LinkAnswer(outcome.attempt, reading.version, reading.created, found=True, value=outcome.value)
-            if (reading := outcome.reading)
-            else LinkAnswer(outcome.attempt)
-            for _, outcome in asked
+            LinkAnswer(attempt)
+            if isinstance(found, StrongroomError)
+            else LinkAnswer(attempt, found.version, found.created, found=True, value=_value(request, found))
+            for _, (attempt, found) in results
         )
         passed_over = tuple(link.name for link in self._links if not link.covers(path))
         try:
-            found = self._conclude(path, key, asked)
+            resolution = self._conclude(path, key, request, results)
         except StrongroomError as error:
             if isinstance(error, StoreError) and error.attempts and error.attempts[-1].answer is Answer.NOT_ASKED:
                 return Explanation(answers, passed_over)
-            # Without the frames that it came through: it is kept, and they hold whatever they held.
-            return Explanation(answers, passed_over, error=error.copy())
-        last = found.attempts[-1]
-        default = LinkAnswer(last, found=True, value=found.value)
-        return Explanation(
-            answers, passed_over, next((answer for answer in answers if answer.attempt is last), default)
-        )
-
-    def _asked(self, path: str, key: str | None, how: Wanted) -> Iterator[tuple[Link, Outcome]]:
-        """Each link that is asked for the path, and what asking it came to; asked as they are taken."""
-        for link in self._links:
-            if link.covers(path):
-                with self._share(link, [path]):
-                    outcome = ask(link, path, key, how)
-                yield link, outcome
+            return Explanation(answers, passed_over, error=error.copy())  # without frames: it is kept
+        last = resolution.attempts[-1]
+        default = LinkAnswer(last, found=True, value=resolution.value)
+        served = next((answer for answer in answers if answer.attempt is last), default)
+        return Explanation(answers, passed_over, served)
 
     def _share(self, link: Link, paths: Sequence[str]) -> AbstractContextManager[None]:
-        """Leaves some of the call's time to the link that follows: a store that hangs takes all that it is given."""
+        """Reserve some of the call's time for the links that follow: a store that hangs takes all that it is given."""
         share = remaining() * _SHARE
         if share >= link.policy.timeout:
-            return _ITS_OWN_TIME
+            return _UNLIMITED
         below = self._links[self._links.index(link) + 1 :]
         is_followed = any(follower.covers(path) for follower in below for path in paths)
-        return time_limit(share) if is_followed else _ITS_OWN_TIME
+        return time_limit(share) if is_followed else _UNLIMITED
 
-    def _conclude(self, path: str, key: str | None, asked: Iterable[tuple[Link, Outcome]]) -> Resolution:
-        """What the links' answers come to. It takes no more of them than count."""
+    def _conclude(
+        self, path: str, key: str | None, request: Request, results: Sequence[tuple[Link, Result]]
+    ) -> Resolution:
+        """Return the resolution that follows from the links' results, or raise the error."""
         attempts: list[Attempt] = []
         failure: StrongroomError | None = None
-        for link, outcome in asked:
-            attempts.append(outcome.attempt)
-            self._tell(path, link, outcome)
-            if outcome.reading is not None:
-                return _resolution(path, key, outcome.value, outcome.reading, attempts)
-            if outcome.ends:
-                # A link that is sure of an absence cannot be sure for those before it that could not answer.
-                if failure is None or outcome.attempt.answer is not Answer.KEY_MISSING:
-                    failure = outcome.error
+        for link, (attempt, found) in results:
+            attempts.append(attempt)
+            self._log(path, link, attempt)
+            if not isinstance(found, StrongroomError):
+                return _resolution(path, key, _value(request, found), found, attempts)
+            if ends_chain(attempt.answer, link):
+                # A missing key ends the read as an absence only if no link before was in doubt.
+                if failure is None or attempt.answer is not Answer.KEY_MISSING:
+                    failure = found
                 break
-            if outcome.attempt.answer in _DOUBTS:
-                failure = failure or outcome.error
+            if attempt.answer in _DOUBTS:
+                failure = failure or found
         failure = failure or _not_found(path, attempts)
         if key is not None and (path, key) in self._defaults and isinstance(failure, SecretNotFoundError):
             default = self._defaults[path, key]
@@ -228,34 +229,37 @@ class Chain:
     def resolve_many(
         self, paths: Iterable[str], *, fresh: bool = False, allow_dynamic: bool = True
     ) -> dict[str, Resolution | StrongroomError]:
-        """What `resolve` would return or raise for each path. What a link lacks goes to the next one as one batch."""
-        outcomes: dict[str, list[tuple[Link, Outcome]]] = {}
-        results: dict[str, Resolution | StrongroomError] = {}
-        wanted = dict.fromkeys(paths)
-        for path in wanted:
+        """Return what `resolve` would return or raise for each path. Each link is queried with one batch."""
+        results: dict[str, list[tuple[Link, Result]]] = {}
+        outcomes: dict[str, Resolution | StrongroomError] = {}
+        requested = dict.fromkeys(paths)
+        for path in requested:
             try:
-                outcomes[check_path(path)] = []
+                results[check_path(path)] = []
             except StrongroomError as error:
-                results[path] = error
-        how = Wanted.of(None, fresh=fresh, allow_dynamic=allow_dynamic)
+                outcomes[path] = error
+        request = Request.of(None, fresh=fresh, allow_dynamic=allow_dynamic)
         with time_limit(self._timeout):
+            waiting = dict.fromkeys(results)
             for link in self._links:
-                batch = [path for path, asked in outcomes.items() if link.covers(path) and _goes_on(asked)]
+                batch = [path for path in waiting if link.covers(path)]
                 with self._share(link, batch):
-                    for path, outcome in ask_many(link, batch, how):
-                        outcomes[path].append((link, outcome))
-            for path, asked in outcomes.items():
+                    for path, result in query_many(link, batch, request):
+                        results[path].append((link, result))
+                        if ends_chain(result[0].answer, link):
+                            del waiting[path]
+            for path, answers in results.items():
                 try:
-                    results[path] = self._conclude(path, None, asked)
+                    outcomes[path] = self._conclude(path, None, request, answers)
                 except StrongroomError as error:
-                    results[path] = error.copy()
-        return {path: results[path] for path in wanted}
+                    outcomes[path] = error.copy()
+        return {path: outcomes[path] for path in requested}
 
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
-        """The union of what the listable links have below `prefix`, sorted.
+        """Return the union of what the listable links have below `prefix`, sorted.
 
         Raises:
-            StoreError: any of them could not answer. The list is never shorter than it should be.
+            StoreError: a link could not answer. The list is never incomplete.
             UnsupportedOperationError: no link can be listed.
         """
         prefix = check_prefix(prefix)
@@ -273,14 +277,12 @@ class Chain:
     def write(
         self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
     ) -> Version | None:
-        """Sets the keys of `data` in one store and keeps its others; `replace` replaces the secret.
+        """Set the keys of `data` in one store and keep the others; `replace` replaces the secret.
 
         Raises:
-            ConflictError: others kept writing, or the write would hide keys that only a lower link has.
-            UnsupportedOperationError: no link of the chain can be written, or the one that is named is not asked for
-                this path.
+            ConflictError: other writers won, or the write would hide keys of a lower link.
+            UnsupportedOperationError: no link of the chain can be written, or the named one does not cover this path.
         """
-        data = conceal(data)
         data, path = check_data(path, data), check_path(path)
         with time_limit(self._timeout):
             link = self._target(path, store)
@@ -289,7 +291,7 @@ class Chain:
             return link.merge(path, data, lambda merged: self._refuse_to_hide(path, merged, link))
 
     def delete(self, path: str, *, store: str | None = None) -> None:
-        """Removes the secret from one store. A lower link's secret at the same path is read again from then on."""
+        """Remove the secret from one store. From then on reads find the secret of a lower link, if it has one."""
         path = check_path(path)
         with time_limit(self._timeout):
             self._target(path, store).delete(path)
@@ -297,20 +299,20 @@ class Chain:
     def at_target(
         self, path: str, store: str | None, operation: Callable[[GuardedStore], _R], *, changes: bool = False
     ) -> _R:
-        """What an operation comes to on the store that `write` would go to, past its cache.
+        """Return the operation's result on the store that `write` would go to, past its cache.
 
         Args:
-            path: of the secret.
-            store: its name; None is the first that can be written.
-            operation: what is asked of the store.
-            changes: it changes the secret, so that what is cached of it is dropped.
+            path: the secret's path.
+            store: the store's name; None is the first that can be written.
+            operation: takes the store.
+            changes: True if it changes the secret, which is then dropped from the cache.
         """
         path = check_path(path)
         with time_limit(self._timeout):
             return self._target(path, store).at_store(path, operation, changes=changes)
 
     def write_target(self, path: str, *, store: str | None = None) -> WriteTarget:
-        """Where `write` and `delete` would go. It opens the store, and changes nothing.
+        """Return the store that `write` and `delete` would go to. Opens the store, and changes nothing.
 
         Raises:
             UnsupportedOperationError: it cannot be written.
@@ -324,7 +326,7 @@ class Chain:
         return WriteTarget(link.name, capabilities)
 
     def _target(self, path: str, store: str | None) -> Link:
-        """The link to write to: the one that is named, else the first that can be written."""
+        """Return the link to write to: the named one, or the first that can be written."""
         if store is not None:
             for link in self._links:
                 if link.name == store:
@@ -339,12 +341,12 @@ class Chain:
         raise UnsupportedOperationError(path, "no store of the chain can be written")
 
     def _refuse_to_hide(self, path: str, merged: SensitiveDict, target: Link) -> None:
-        """Refuses a new secret that would hide keys of a lower link: whole reads would lose them."""
+        """Refuse a new secret that would hide keys of a lower link: reads of the whole secret would lose them."""
         below = self._links[self._links.index(target) + 1 :]
         for link in below:
             if not link.covers(path):
                 continue
-            if makes(link, path):
+            if creates(link, path):
                 reason = f"it would hide what store {link.name} makes there"
                 raise ConflictError(path, reason, store=target.name, hint="Write it elsewhere, or pass replace=True")
             try:
@@ -358,46 +360,46 @@ class Chain:
     # --- all links ----------------------------------------------------------------------------------------------------
 
     def health(self) -> dict[str, Health]:
-        """How each link's store is, all asked now and at the same time."""
-        from strongroom.chain.probe import ask_together  # a read has no use for it
+        """Return each store's health. All are probed now, at the same time."""
+        from strongroom.chain.probe import probe_all  # a read does not need it
 
         with time_limit(self._timeout):
-            return ask_together({link.name: link.health for link in self._links})
+            return probe_all({link.name: link.health for link in self._links})
 
     def forget(self, path: str | None = None) -> None:
-        """Drops what the caches hold of `path`, or everything; the next read is fresh."""
+        """Drop `path`, or everything, from the caches; the next read is fresh."""
         for link in self._links:
             link.forget(path)
 
     def reset(self) -> None:
-        """What a fork's child must do first: see `Link.reset`."""
+        """Prepare for use in the child of a fork: see `Link.reset`."""
         for link in self._links:
             link.reset()
 
     def close(self) -> None:
-        """Closes every store; every later call is refused."""
+        """Close every store. Every later call is refused."""
         for link in self._links:
             link.close()
 
-    # --- what is said -------------------------------------------------------------------------------------------------
+    # --- logging ------------------------------------------------------------------------------------------------------
 
-    def _tell(self, path: str, link: Link, outcome: Outcome) -> None:
-        attempt = outcome.attempt
-        logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, words(attempt), attempt.seconds * 1000)
-        if attempt.answer is Answer.KEY_MISSING and not outcome.ends:
+    def _log(self, path: str, link: Link, attempt: Attempt) -> None:
+        answer = attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"
+        logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, answer, attempt.seconds * 1000)
+        if attempt.answer is Answer.KEY_MISSING and not ends_chain(attempt.answer, link):
             warning = (link.name, path, attempt.reason)
             if warning not in self._warned and len(self._warned) < _MOST_WARNINGS:
                 self._warned.add(warning)
                 logger.warning("Store %s has %s, but %s", link.name, path, attempt.reason)
 
 
-def _goes_on(asked: Sequence[tuple[Link, Outcome]]) -> bool:
-    """Whether the next link is asked, after these."""
-    return not asked or not asked[-1][1].ends
+def _value(request: Request, reading: Reading) -> Value:
+    value = request.extract(reading.data)
+    return None if isinstance(value, Missing) else value  # `query` has made sure that it is there
 
 
 def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:
-    """What the last attempt found."""
+    """Return the resolution of the last attempt."""
     return Resolution(
         path=path,
         key=key,

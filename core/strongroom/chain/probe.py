@@ -61,7 +61,7 @@ def diagnose(store: str, ask: Callable[[], Health]) -> Health:
     return _whole(replace(health, seconds=seconds), store)
 
 
-def ask_together(questions: Mapping[str, Callable[[], Health]]) -> dict[str, Health]:
+def probe_all(questions: Mapping[str, Callable[[], Health]]) -> dict[str, Health]:
     """The health of each store by its name, all asked at the same time: none waits for another's time limit.
 
     One that does not answer within `remaining()`, whatever it was told, is unavailable and no longer waited for.

@@ -1,4 +1,4 @@
-"""A store that is opened at first use, and asked through a breaker, within its share of the time."""
+"""A store that is opened at first use and called through a circuit breaker, within its share of the time."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Opener: TypeAlias = Callable[[], SecretStore]
 
 _R = TypeVar("_R")
 _OUTAGES_IN_A_ROW = 32
-"""After how many answers of a batch, all of them outages, the rest is not asked for: more than stores ask at a time."""
-_TELLING = 0.5
-"""After how many seconds silence says something of a store: with less, it was the caller that had no time."""
+"""A batch ends when so many answers in a row are outages: more than stores request at a time."""
+_SHORTEST_TEST = 0.5
+"""With less time than this, in seconds, silence tells nothing about the store: the caller was short of time."""
 
 
-class Access:
+class StoreHandle:
     """The way to one store of a chain.
 
     Args:
@@ -41,7 +41,7 @@ class Access:
 
     Attributes:
         breaker: whether an outage is known.
-        front: the store, where it is open.
+        store: the store, if it is open.
     """
 
     def __init__(self, name: str, opener: Opener, timeout: float) -> None:
@@ -52,49 +52,57 @@ class Access:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets the store without a word to it: in the child of a fork its connections are the parent's."""
+        """Drop the store without closing it: in the child of a fork its connections are the parent's."""
         self._opening = threading.Lock()
-        self.front: GuardedStore | None = None
+        self.store: GuardedStore | None = None
         self.breaker = Breaker(self._timeout)
         self._outage: StoreUnavailableError | None = None
 
     def close(self) -> None:
-        """Closes the store; every later call is refused."""
+        """Close the store. Every later call is refused."""
         self._closed = True
-        front, self.front = self.front, None
-        if front is not None:
-            front.close()
+        store, self.store = self.store, None
+        if store is not None:
+            store.close()
 
-    def ask(self, path: str | None, operation: Callable[[GuardedStore], _R], *, limit: float | None = None) -> _R:
-        """The store's answer, within its share of the time, and not at all while it is known to be out."""
+    def call(
+        self, path: str | None, operation: Callable[..., _R], *arguments: object, limit: float | None = None
+    ) -> _R:
+        """Return `operation(store, *arguments)`, within the timeout. During a known outage the store is not called.
+
+        Args:
+            path: the path that errors name.
+            operation: takes the store, which is opened if need be, and the arguments.
+            arguments: the rest of the operation's arguments.
+            limit: a timeout in seconds, if not the store's own.
+        """
         if not self.breaker.admit():
             raise self.known_outage(path)
         limit = self._timeout if limit is None else limit
         given = min(limit, remaining())
         try:
             with time_limit(limit):
-                answer = operation(self.open())
+                answer = operation(self.open(), *arguments)
         except StoreUnavailableError as error:
-            outage = error
             if error.path_only:
-                self._answered()
+                self._note_answer()
                 raise
+            outage = error.copy(path=error.path or path, store=error.store or self._name)
         except (InvalidPathError, InvalidDataError, UnsupportedOperationError):
-            raise  # most are refused before anything is sent, which does not say that an outage is over
+            raise  # most are refused before anything is sent, which does not end an outage
         except StrongroomError:
-            self._answered()
+            self._note_answer()
             raise
         else:
-            self._answered()
+            self._note_answer()
             return answer
-        outage = outage.copy(path=outage.path or path, store=outage.store or self._name)
-        self._went_out(outage, given)
+        self._note_outage(outage, given)
         raise outage
 
-    def ask_each(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
-        """The store's own answer to a read of each path, as one batch. Each answer has the whole `timeout`.
+    def read_each(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
+        """Yield the store's answer for each path, read as one batch. The timeout applies to each answer.
 
-        When nothing but outages come, or the call's own time is over, the rest is not asked for.
+        After a row of outages, or when the call's own time is over, the remaining paths are not requested.
         """
         if not paths:
             return
@@ -119,15 +127,15 @@ class Access:
         except StrongroomError as error:
             failure, outages = error, enough if isinstance(error, StoreUnavailableError) else 0
         if isinstance(failure, StoreUnavailableError) and (outages == enough or (outages and remaining() <= 0)):
-            self._went_out(failure, given)
+            self._note_outage(failure, given)
         else:
-            self._answered()
+            self._note_answer()
         for path in waiting:
             yield path, failure.copy(path=path) if isinstance(failure, StoreError) else failure
 
-    def known(self, path: str | None = None) -> GuardedStore:
-        """The store, opened if it is not. One that is open is not asked anything, which says nothing of an outage."""
-        return self.front or self.ask(path, lambda opened: opened)
+    def opened(self, path: str | None = None) -> GuardedStore:
+        """Return the store, opened if need be. That an open store exists says nothing about an outage."""
+        return self.store or self.call(path, lambda store: store)
 
     def known_outage(self, path: str | None) -> StoreUnavailableError:
         """Return the known outage as an error of this path."""
@@ -135,33 +143,33 @@ class Access:
         return outage.copy(path=path or outage.path)
 
     def open(self) -> GuardedStore:
-        """The store, opened by the first caller while the others wait for as long as they have."""
-        front = self.front
-        if front is None and not self._closed:
+        """Return the store. The first caller opens it while the others wait, within their time."""
+        store = self.store
+        if store is None and not self._closed:
             if not self._opening.acquire(timeout=remaining()):
                 raise StoreUnavailableError(None, "it is still being opened", store=self._name)
             try:
-                front = self.front
-                if front is None and not self._closed:
-                    front = self.front = open_guarded(self._opener, self._name)
+                store = self.store
+                if store is None and not self._closed:
+                    store = self.store = open_guarded(self._opener, self._name)
             finally:
                 self._opening.release()
-        if self._closed or front is None:
-            # Whoever closed it while it was being opened found nothing to close.
-            self.front = None
-            if front is not None:
-                front.close()
+        if self._closed or store is None:
+            # A close during the opening found nothing to close.
+            self.store = None
+            if store is not None:
+                store.close()
             raise StoreError(None, "the manager is closed", store=self._name, hint="Make a new one")
-        return front
+        return store
 
-    def _went_out(self, outage: StoreUnavailableError, given: float) -> None:
-        """Notes an outage of a store that had `given` seconds for its answer."""
-        if remaining() <= 0 and given < min(self._timeout, _TELLING):
+    def _note_outage(self, outage: StoreUnavailableError, given: float) -> None:
+        """Record an outage of a store that had `given` seconds to answer."""
+        if remaining() <= 0 and given < min(self._timeout, _SHORTEST_TEST):
             return
         self._outage = outage.copy()
         if self.breaker.failed():
             logger.warning("Store %s is unavailable: %s", self._name, outage.reason or outage)
 
-    def _answered(self) -> None:
+    def _note_answer(self) -> None:
         if self.breaker.succeeded():
             logger.info("Store %s is available again", self._name)

@@ -101,7 +101,12 @@ class GuardedStore:
     def read(self, path: str) -> Secret:
         """Return the whole secret at `path`."""
         path = check_path(path)
-        return self._answer(path, lambda: _secret(self._store.read(path), path))
+        self._guard(path)
+        try:  # `_answer` in place: every read of an application goes through here
+            return _secret(self._store.read(path), path)
+        except BaseException as error:  # noqa: BLE001  # as in `_answer`
+            failure = _translated(error, path, self.name)
+        raise failure
 
     def makes(self, path: str) -> bool:
         """Return True if a read of `path` would create a credential."""

@@ -17,7 +17,7 @@ import pytest
 from stores import RemoteStore
 from strongroom.chain.chain import Chain, Resolution
 from strongroom.chain.link import Link
-from strongroom.chain.result import MISSING
+from strongroom.chain.query import MISSING
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import (
     Answer,
@@ -268,7 +268,7 @@ def test_a_lower_links_entry_never_outlives_the_outage(vault: RemoteStore) -> No
     assert chain.resolve("x", "k").store == "lower"
     vault.fault = None
     vault.write("x", {"k": "upper"})
-    chain._links[0]._access.breaker.succeeded()
+    chain._links[0]._handle.breaker.succeeded()
     assert chain.resolve("x", "k").value == "upper"
 
 
@@ -330,7 +330,7 @@ def test_a_key_that_a_stale_secret_lacks_is_unknown_and_not_missing(vault: Remot
         chain.resolve("db", "new")
     assert [attempt.answer for attempt in caught.value.attempts] == [Answer.UNAVAILABLE]
     with pytest.raises(StoreUnavailableError):
-        chain.resolve("db", take=lambda data: data.get("new", MISSING), wanted="something made of it")
+        chain.resolve("db", extract=lambda data: data.get("new", MISSING), wanted="something made of it")
     fallback = Chain([last, link("env", local({"db": {"new": "from env"}}))])
     assert fallback.resolve("db", "new").value == "from env"
 
@@ -390,7 +390,7 @@ def test_an_outage_is_said_once_and_so_is_its_end(
     for _ in range(5):
         chain.resolve("only/env", "key")
     vault.fault = None
-    chain._links[0]._access.breaker._probe_at = 0
+    chain._links[0]._handle.breaker._probe_at = 0
     for _ in range(5):
         chain.resolve("db", "url")
     assert [record.message for record in caplog.records] == [
@@ -442,11 +442,11 @@ def test_what_is_refused_before_it_is_sent_ends_no_outage(
     vault.fault = StoreUnavailableError("db", "refused")
     with pytest.raises(StoreUnavailableError):
         chain.resolve("db", "url")
-    monkeypatch.setattr(last._access.breaker, "admit", lambda: True)  # a probe is due
+    monkeypatch.setattr(last._handle.breaker, "admit", lambda: True)  # a probe is due
     vault.fault = refusal("db", "refused here")
     with pytest.raises(refusal):
         chain.resolve("db", "url")
-    assert last._access.breaker.is_open
+    assert last._handle.breaker.is_open
     assert "available again" not in caplog.text
 
 
@@ -461,7 +461,7 @@ def test_a_caller_without_time_says_nothing_of_the_store(vault: RemoteStore) -> 
     vault.read = read
     with pytest.raises(StoreUnavailableError):
         chain.resolve("db", "url")
-    assert not chain._links[0]._access.breaker.is_open
+    assert not chain._links[0]._handle.breaker.is_open
 
 
 class Hanging(RemoteStore):
@@ -525,7 +525,7 @@ def test_an_outage_is_known_of_a_store_that_hangs_for_the_whole_of_a_short_call(
         chain.resolve_many(["db", "app"])
     else:
         chain.resolve("db", "url")
-    assert chain._links[0]._access.breaker.is_open
+    assert chain._links[0]._handle.breaker.is_open
     started = time.monotonic()
     assert chain.resolve("db", "url").stale
     assert time.monotonic() - started < 0.3
@@ -547,7 +547,7 @@ def test_a_batch_that_the_call_has_no_time_for_says_nothing_of_the_store() -> No
     chain = Chain([link("vault", Steady({name: {"k": "v"} for name in names}))], timeout=0.6)
     batch = chain.resolve_many(names)
     assert [name for name in names if isinstance(batch[name], Resolution)] == ["s0", "s1"]
-    assert not chain._links[0]._access.breaker.is_open
+    assert not chain._links[0]._handle.breaker.is_open
 
 
 def test_an_explanation_gives_each_store_its_own_time() -> None:
@@ -585,7 +585,7 @@ def test_opening_is_part_of_the_first_read_and_an_outage_there_is_an_outage() ->
     chain = Chain([first, link("env", local({"db": {"url": "e"}}))])
     assert openings == []
     assert chain.resolve("db", "url").store == "env"
-    first._access.breaker._probe_at = 0
+    first._handle.breaker._probe_at = 0
     assert chain.resolve("db", "url").store == "vault"
     assert len(openings) == 2
 
@@ -801,7 +801,7 @@ def test_a_write_that_nobody_took_is_an_error_and_goes_to_no_other_store(chain: 
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"}, replace=True)
     vault.fault = None
-    assert chain._links[1]._access.open().read("db").data["url"] == "from env"
+    assert chain._links[1]._handle.open().read("db").data["url"] == "from env"
 
 
 def test_a_store_that_cannot_be_opened_is_not_passed_over_for_a_write() -> None:
@@ -823,7 +823,7 @@ def test_what_a_store_can_do_says_nothing_of_an_outage(
     vault.fault = StoreUnavailableError("db", "refused")
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"})
-    chain._links[0]._access.breaker._probe_at = 0
+    chain._links[0]._handle.breaker._probe_at = 0
     assert "writable" in chain.write_target("db").capabilities
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"})
@@ -898,7 +898,7 @@ def test_no_failure_shows_a_value(vault: RemoteStore, fault: Exception, caplog: 
         shown = traceback.TracebackException(type(error), error, ours, capture_locals=True)
         text = "".join(shown.format()) + repr(error) + repr(vars(error)) + repr(error.__context__)
         assert CANARY not in text
-        chain._links[0]._access.breaker.succeeded()
+        chain._links[0]._handle.breaker.succeeded()
     assert CANARY not in caplog.text
 
 
@@ -924,7 +924,7 @@ def test_debug_says_who_answered_what(chain: Chain, caplog: pytest.LogCaptureFix
 
 def test_a_reading_can_be_taken_apart(chain: Chain, vault: RemoteStore) -> None:
     """`take` wants something of a whole secret; a link that lacks it is passed over like one that lacks a key."""
-    resolution = chain.resolve("db", take=lambda data: data.get("port", MISSING), wanted="port")
+    resolution = chain.resolve("db", extract=lambda data: data.get("port", MISSING), wanted="port")
     assert (resolution.value, resolution.store) == ("1", "env")
 
 

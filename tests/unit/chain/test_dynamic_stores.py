@@ -50,7 +50,7 @@ def chain_of(*stores: object, cache: CacheConfig | None = None) -> tuple[Chain, 
     clock, links = Clock(), []
     for number, store in enumerate(stores):
         link = Link(LinkConfig(f"s{number}"), lambda store=store: store, cache or CacheConfig())  # type: ignore[misc]
-        link._cache._clock = link._access.breaker._clock = clock
+        link._cache._clock = link._handle.breaker._clock = clock
         links.append(link)
     return Chain(links), clock
 

@@ -6,7 +6,7 @@ import pytest
 
 from strongroom import errors
 from strongroom.chain.chain import Chain
-from strongroom.chain.probe import ask_together, diagnose
+from strongroom.chain.probe import diagnose, probe_all
 from strongroom.errors import Check, CheckState
 from strongroom.store import Health, remaining, time_limit
 
@@ -110,7 +110,7 @@ def test_all_are_asked_at_the_same_time():
         return Health(ok=True)
 
     with time_limit(30):
-        found = ask_together({"b": ask, "a": ask})
+        found = probe_all({"b": ask, "a": ask})
     assert {name: health.ok for name, health in found.items()} == {"b": True, "a": True}
     assert list(found) == ["b", "a"]
 
@@ -118,7 +118,7 @@ def test_all_are_asked_at_the_same_time():
 def test_each_has_the_time_that_the_caller_has():
     """The deadline is known in the threads too."""
     with time_limit(5):
-        assert ask_together({"a": lambda: Health(ok=remaining() <= 5)})["a"].ok
+        assert probe_all({"a": lambda: Health(ok=remaining() <= 5)})["a"].ok
 
 
 def test_one_that_never_answers_holds_nobody_up():
@@ -126,7 +126,7 @@ def test_one_that_never_answers_holds_nobody_up():
     never = threading.Event()
     try:
         with time_limit(0.1):
-            found = ask_together({"stuck": lambda: Health(ok=never.wait()), "well": lambda: Health(ok=True)})
+            found = probe_all({"stuck": lambda: Health(ok=never.wait()), "well": lambda: Health(ok=True)})
     finally:
         never.set()
     assert found["well"].ok
@@ -141,7 +141,7 @@ def test_a_bug_in_asking_is_raised_where_it_is_asked():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        ask_together({"a": ask})
+        probe_all({"a": ask})
 
 
 def test_the_chain_asks_its_links_so(monkeypatch):

@@ -1,0 +1,171 @@
+"""Query one link of the chain: run the read, judge its answer, and tell whether the chain continues."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from typing import Final, NamedTuple, Self, TypeAlias
+
+from strongroom.chain.link import Link, Reading
+from strongroom.errors import (
+    Answer,
+    Attempt,
+    AuthenticationError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+    UnsupportedOperationError,
+)
+from strongroom.secret import SensitiveDict, Value
+
+
+class Missing(Enum):
+    """Type of `MISSING`."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+"""Marks a value that a secret does not have. Null is a value."""
+
+Extract: TypeAlias = Callable[[SensitiveDict], "Value | Missing"]
+"""Secret's data -> the requested value, or `MISSING`."""
+
+Result: TypeAlias = "tuple[Attempt, Reading | StrongroomError]"
+"""One link's attempt, with the reading that has the requested value, or with the error."""
+
+_USE_RUN = "It belongs to the application that reads it, or to a command that `strongroom run` starts"
+
+_OR_SET_PATHS = ", or name the paths of this link with `paths` in its chain entry"
+"""Added to the hint of a denied read: another link may be meant for the path."""
+
+
+class Request(NamedTuple):
+    """The arguments of a read that all links share: see `Chain.resolve`. `wanted` names the value in messages."""
+
+    extract: Extract
+    wanted: str = ""
+    fresh: bool = False
+    allow_dynamic: bool = True
+    blocking: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        key: str | None,
+        extract: Extract | None = None,
+        wanted: str = "",
+        *,
+        fresh: bool = False,
+        allow_dynamic: bool = True,
+        blocking: bool = True,
+    ) -> Self:
+        """Return the request for what `extract` returns; by default for the key, or for the whole secret."""
+        if extract is None:
+            extract = (lambda data: data) if key is None else (lambda data: data.get(key, MISSING))
+        return cls(extract, wanted or ("" if key is None else f"key {key!r}"), fresh, allow_dynamic, blocking)
+
+
+def query(link: Link, path: str, key: str | None, request: Request) -> Result:
+    """Read from one link and judge the answer.
+
+    Raises:
+        WouldBlockError: only I/O could answer, and the request may not block.
+    """
+    started = time.monotonic()
+    if not request.allow_dynamic and creates(link, path, blocking=request.blocking):
+        return _not_queried(link, path)
+    try:
+        reading = link.read(path, key, fresh=request.fresh, blocking=request.blocking)
+        if _missing_key_expired(link, reading, request):
+            reading = link.read(path, key, fresh=True, blocking=request.blocking)
+    except StrongroomError as error:
+        return _failed(error, link, started)
+    return _judged(link, path, reading, request, started)
+
+
+def _missing_key_expired(link: Link, reading: Reading, request: Request) -> bool:
+    """Return True if the cached secret lacks the value and is older than `missing_ttl`: query the store again."""
+    expired = reading.cached and not reading.stale and reading.age >= link.missing_ttl
+    return expired and request.extract(reading.data) is MISSING
+
+
+def query_many(link: Link, paths: Sequence[str], request: Request) -> Iterator[tuple[str, Result]]:
+    """Yield the result of `query` for each path, read as one batch."""
+    started = time.monotonic()
+    if not request.allow_dynamic:
+        dynamic = [path for path in paths if creates(link, path)]
+        yield from ((path, _not_queried(link, path)) for path in dynamic)
+        paths = [path for path in paths if path not in set(dynamic)]
+    for path, answer in link.read_many(paths, fresh=request.fresh).items():
+        if isinstance(answer, StrongroomError):
+            yield path, _failed(answer, link, started)
+        else:
+            yield path, _judged(link, path, answer, request, started)
+
+
+def creates(link: Link, path: str, *, blocking: bool = True) -> bool:
+    """Return True if a read of this link would create a credential; False if it cannot be opened: a read says why."""
+    try:
+        return link.creates(path, blocking=blocking)
+    except StrongroomError:
+        return False
+
+
+def ends_chain(answer: Answer, link: Link) -> bool:
+    """Return True if no later link is queried after this answer, by the link's policy."""
+    match answer:
+        case Answer.NOT_FOUND:
+            return False
+        case Answer.KEY_MISSING:
+            return link.policy.on_missing_key != "next"
+        case Answer.UNAVAILABLE:
+            return link.policy.on_unavailable != "next"
+        case Answer.DENIED:
+            return link.policy.on_denied != "next"
+        case _:
+            return True
+
+
+def _not_queried(link: Link, path: str) -> Result:
+    reason = "a read would make a new secret"
+    error = UnsupportedOperationError(path, reason, store=link.name, hint=_USE_RUN)
+    return Attempt(link.name, Answer.NOT_ASKED, reason), error
+
+
+def _judged(link: Link, path: str, reading: Reading, request: Request, started: float) -> Result:
+    if request.extract(reading.data) is not MISSING:
+        return Attempt(link.name, Answer.FOUND, _provenance(reading), time.monotonic() - started), reading
+    if reading.outage is not None:
+        return _failed(reading.outage, link, started)  # the store may have the key by now
+    reason = f"it has no {request.wanted}"
+    return Attempt(link.name, Answer.KEY_MISSING, reason, time.monotonic() - started), SecretNotFoundError(path)
+
+
+def _failed(error: StrongroomError, link: Link, started: float) -> Result:
+    if isinstance(error, PermissionDeniedError) and error.hint == PermissionDeniedError.default_hint:
+        error = error.copy(hint=error.hint + _OR_SET_PATHS)
+    reason = (error.reason or error.summary.lower()) if isinstance(error, StoreError) else str(error)
+    return Attempt(link.name, _answer(error), reason, time.monotonic() - started), error
+
+
+def _answer(error: StrongroomError) -> Answer:
+    if isinstance(error, SecretNotFoundError):
+        return Answer.NOT_FOUND
+    if isinstance(error, StoreUnavailableError):
+        return Answer.UNAVAILABLE
+    if isinstance(error, PermissionDeniedError | AuthenticationError):
+        return Answer.DENIED
+    return Answer.FAILED
+
+
+def _provenance(reading: Reading) -> str:
+    parts = ["found"]
+    if reading.version is not None:
+        parts.append(f"version {reading.version}")
+    if reading.cached:
+        parts.append(f"{'stale' if reading.stale else 'cached'}, {reading.age:.0f} s old")
+    return ", ".join(parts)
