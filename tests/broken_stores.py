@@ -860,7 +860,7 @@ class OutageIsAbsent(WrongInTrouble):
 
 
 class OutageIsSomebodyElsesError(WrongInTrouble):
-    caught_by = "test_failure_is_from_the_tree_before_the_front_sees_it[unreachable]"
+    caught_by = "test_store_itself_raises_the_class_of_the_failure[unreachable]"
     caught_with = "ConnectionError"
 
     @pytest.fixture
@@ -901,7 +901,7 @@ class ForgetsToShowADenial(WrongInTrouble):
 
 
 class SaysImpossibleAndShowsIt(WrongInTrouble):
-    caught_by = "test_denied_is_denied[read]"
+    caught_by = "test_impossible_state_has_no_fixture"
     caught_with = "is declared impossible, and WrongInTrouble has a fixture"
     impossible = frozenset({"denied"})
 

@@ -7,7 +7,15 @@ import pytest
 from strongroom import Secret, SecretsManager
 from strongroom.store import SecretStore
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import TYPED, Failure, Ordered, Slow, StoreContract, override, silent_server
+from strongroom.testing import (
+    NON_TEXT_CASES,
+    OverrideValue,
+    SimulatedFailure,
+    Slow,
+    StoreContract,
+    override,
+    silent_server,
+)
 from strongroom.testing.contract_base import Contents, Holding
 
 
@@ -20,7 +28,7 @@ class ReadOnly:
 
 class TestWritable(StoreContract):
     capabilities = frozenset({"listable", "writable"})
-    cannot_hold = TYPED | {"nul"}
+    cannot_hold = NON_TEXT_CASES | {"nul"}
 
     @pytest.fixture
     def store(self) -> MemoryStore:
@@ -43,11 +51,17 @@ class TestReadOnly(StoreContract):
 
 
 def an_application_overrides() -> None:
-    with override({"a": {"key": "v"}, "b#key": 5, "c": Failure.DENIED, "d": Slow(0.5, {"key": b"v"})}) as manager:
+    slow = Slow(0.5, {"key": b"v"})
+    with override({"a": {"key": "v"}, "b#key": 5, "c": SimulatedFailure.DENIED, "d": slow}) as manager:
         assert_type(manager, SecretsManager)
     with silent_server() as (host, port):
         assert_type(f"http://{host}:{port}", str)
-    contents: dict[str, Ordered] = {"a": {"key": "v"}, "b#key": 5, "c": Failure.DENIED, "d": Slow(0.5, {"key": "v"})}
+    contents: dict[str, OverrideValue] = {
+        "a": {"key": "v"},
+        "b#key": 5,
+        "c": SimulatedFailure.DENIED,
+        "d": slow,
+    }
     override(contents)
     override({"a": object()})  # type: ignore[dict-item]
     Slow(0.5)  # type: ignore[call-arg]

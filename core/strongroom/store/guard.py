@@ -18,6 +18,7 @@ from strongroom.secret import Secret, Value, Version, check_data, conceal, is_va
 from strongroom.store.health import Health
 from strongroom.store.protocols import (
     CAPABILITIES,
+    OPTIONAL_METHODS,
     BulkStore,
     CheckedItems,
     CheckedStore,
@@ -57,6 +58,7 @@ class GuardedStore:
     Attributes:
         traits: static facts about the store.
         capabilities: names of what the store can do beyond reading.
+        optional: names of its methods that are found by name, such as `walk` or the migration hint `vet`.
         local, keyed, listable, writable, checked: whether the store has this capability.
         bulk_reads, bulk_writes, bulk_checked: whether the store itself reads, writes, or writes with check-and-set,
             many secrets faster than one by one.
@@ -71,6 +73,7 @@ class GuardedStore:
         self._store: Any = store
         self.traits = traits_of(store, name)
         self.capabilities = capabilities_of(store)
+        self.optional = frozenset(name for name in OPTIONAL_METHODS if hasattr(store, name))
         self._missing = {row.protocol: row.feature for row in CAPABILITIES if row.name not in self.capabilities}
         self.local = self.traits.local is True
         self.keyed = "keyed" in self.capabilities
@@ -78,9 +81,9 @@ class GuardedStore:
         self.writable = "writable" in self.capabilities
         self.checked = "checked" in self.capabilities
         self.bulk_reads = "bulk" in self.capabilities
-        self.bulk_writes = self._optional("write_many") is not None
-        self.bulk_checked = self._optional("write_many_if") is not None
-        self.formed = self._optional("write_formed") is not None
+        self.bulk_writes = "write_many" in self.optional
+        self.bulk_checked = "write_many_if" in self.optional
+        self.formed = "write_formed" in self.optional
         self._closed = False
         self._closing = threading.Lock()
 

@@ -291,6 +291,9 @@ class Capability(NamedTuple):
     feature: str
 
 
+_HINTS = ("vet", "vet_labels", "cautions", "write_formed", "walk_labels")
+"""The methods of `strongroom.migrate.spi.MigrationHints`."""
+
 CAPABILITIES = (
     Capability("keyed", KeyedStore, "single-key reads"),
     Capability("listable", ListableStore, "listing"),
@@ -305,6 +308,10 @@ CAPABILITIES = (
 
 To add a capability, add its protocol and its row here. The guard then detects it and calls it (`GuardedStore.call`).
 """
+
+
+OPTIONAL_METHODS = frozenset({"walk", "write_many", "write_many_if", *_HINTS})
+"""Methods that belong to no protocol of the guard. Each is found by its name."""
 
 
 def capabilities_of(store: object) -> frozenset[str]:

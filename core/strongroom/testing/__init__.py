@@ -10,21 +10,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from strongroom.testing.cases import CANARY, CASES, TYPED, Case
+    from strongroom.testing.cases import CANARY, CASES, NON_TEXT_CASES, Case
     from strongroom.testing.contract import StoreContract
     from strongroom.testing.migration_contract import ExporterContract, ImporterContract
-    from strongroom.testing.overrides import Failure, Ordered, Slow, override
+    from strongroom.testing.overrides import OverrideValue, SimulatedFailure, Slow, override
     from strongroom.testing.silent_service import silent_server
 
 __all__ = [
     "CANARY",
     "CASES",
-    "TYPED",
+    "NON_TEXT_CASES",
     "Case",
     "ExporterContract",
-    "Failure",
     "ImporterContract",
-    "Ordered",
+    "OverrideValue",
+    "SimulatedFailure",
     "Slow",
     "StoreContract",
     "override",
@@ -35,12 +35,12 @@ __all__ = [
 _HOME = {
     "CANARY": "cases",
     "CASES": "cases",
-    "TYPED": "cases",
+    "NON_TEXT_CASES": "cases",
     "Case": "cases",
     "ExporterContract": "migration_contract",
-    "Failure": "overrides",
+    "SimulatedFailure": "overrides",
     "ImporterContract": "migration_contract",
-    "Ordered": "overrides",
+    "OverrideValue": "overrides",
     "Slow": "overrides",
     "StoreContract": "contract",
     "override": "overrides",

@@ -75,5 +75,5 @@ _NAMES = (
 CASES: Sequence[Case] = (*_TEXT_VALUES, *_TYPED_VALUES, *_NAMES)
 """Every case, in the order in which the contract tries them."""
 
-TYPED = frozenset(case.name for case in _TYPED_VALUES)
+NON_TEXT_CASES = frozenset(case.name for case in _TYPED_VALUES)
 """The names of the cases that a store of text alone cannot hold."""

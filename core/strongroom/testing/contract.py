@@ -1,22 +1,22 @@
-"""The contract that every store keeps, as a class of tests."""
+"""The contract of every store. A module of its own, since it joins the parts that share `contract_base`."""
 
 from __future__ import annotations
 
-from strongroom.testing.failure_contract import Failing
-from strongroom.testing.migration_target_contract import Target
-from strongroom.testing.read_contract import Reading
-from strongroom.testing.version_contract import History
-from strongroom.testing.write_contract import Writing
+from strongroom.testing.failure_contract import FailureContract
+from strongroom.testing.migration_target_contract import MigrationTargetContract
+from strongroom.testing.read_contract import ReadContract
+from strongroom.testing.version_contract import VersionContract
+from strongroom.testing.write_contract import WriteContract
 
 
-class StoreContract(Reading, Writing, Target, History, Failing):
-    """Checks each sentence of `strongroom.store` that says *must*.
+class StoreContract(ReadContract, WriteContract, MigrationTargetContract, VersionContract, FailureContract):
+    """Check each sentence of `strongroom.store` that says *must*.
 
-    Subclass it in a test module, declare what your store can do, and give it a store::
+    Subclass it in a test module, declare what the store can do, and return a store::
 
         class TestMyStore(StoreContract):
             capabilities = {"listable", "writable"}
-            cannot_hold = TYPED | {"nul"}
+            cannot_hold = NON_TEXT_CASES | {"nul"}
 
             @pytest.fixture
             def store(self, tmp_path):
@@ -28,6 +28,7 @@ class StoreContract(Reading, Writing, Target, History, Failing):
             @pytest.fixture
             def unreachable(self): ...
 
-    A store that Strongroom cannot write to overrides `holding` instead of `store`. Nothing is ever skipped: what is
-    declared is tested, what is not declared must be refused, and what raises unexpectedly fails.
+    A store that Strongroom cannot write to overrides `holding` instead of `store`. A capability, a migration hint or a
+    state that the store does not have is one skipped test with its reason. For a capability, the contract checks first
+    that its operations are refused.
     """

@@ -1,15 +1,14 @@
-"""What every part of the contract stands on: a store's declarations and fixtures, and how a failure is examined."""
+"""Declarations and fixtures that every part of the contract shares, and the examination of failures."""
 
 from __future__ import annotations
 
-import functools
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import pytest
 
@@ -26,19 +25,24 @@ Opened: TypeAlias = Callable[..., GuardedStore]
 
 NAME = "under-contract"
 PATH = "contract/app"
+STATES = frozenset({"denied", "unreachable"})
+
+_Test = TypeVar("_Test", bound=Callable[..., None])
+_NEEDS: dict[str, tuple[str, str | None]] = {}
+"""By the name of a test: the capability that it is about, and one whose stores another test is about."""
 
 
 def secret_data(**more: Value) -> dict[str, Value]:
-    """Data whose values nobody may see."""
+    """Return data whose values must show up nowhere."""
     return {"user": f"{CANARY}-user", "password": f"{CANARY}-password", **more}
 
 
-class Quiet:
-    """What holds for every test of a contract."""
+class RedactedLogs:
+    """A contract whose tests fail when a log record shows a value."""
 
     @pytest.fixture(autouse=True)
-    def _quiet_log(self, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-        """No record of any logger, at any level, shows a value."""
+    def _redacted_logs(self, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+        """Check the records of every logger at every level."""
         caplog.set_level(logging.DEBUG)
         yield
         records = [*caplog.get_records("setup"), *caplog.get_records("call")]
@@ -46,36 +50,49 @@ class Quiet:
         assert not telling, f"a value is in the log of {', '.join(sorted(telling))}"
 
 
-class Basis(Quiet):
-    """The declarations and fixtures by which a store meets its contract.
+class ContractBase(RedactedLogs):
+    """Declarations and fixtures of a store's contract.
 
-    A subclass overrides `store`, or, where Strongroom cannot write, `holding`; and `denied` and `unreachable`, or says
-    in `impossible` that this store is never in such a state.
+    A subclass overrides the fixture `store`, or `holding` if Strongroom cannot write to the store. It overrides
+    `denied` and `unreachable` too, or declares in `impossible` that the store is never in that state.
     """
 
     capabilities: ClassVar[AbstractSet[str]] = frozenset()
-    """What the store can do beyond reading: of keyed, listable, writable, checked, versioned, final_deletes, bulk,
-    probed, local."""
+    """Names of what the store can do beyond reading: rows of `strongroom.store.CAPABILITIES`, and its true traits."""
 
     cannot_hold: ClassVar[AbstractSet[str]] = frozenset()
-    """The names of the hard inputs (`strongroom.testing.cases.CASES`) that the store refuses; all others survive."""
+    """Names of the hard inputs (`strongroom.testing.CASES`) that the store refuses. All others must survive."""
 
     impossible: ClassVar[AbstractSet[str]] = frozenset()
-    """Of "denied" and "unreachable", the states that this store is never in."""
+    """The states that the store is never in: "denied" or "unreachable"."""
 
     page_size: ClassVar[int] = 100
-    """How many names, or items of a bulk call, the service gives in one reply."""
+    """Number of names, or of items of a bulk call, in one reply of the service."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Leave out the tests of capabilities that the store does not declare: one skipped test reports each."""
+        super().__init_subclass__(**options)
+        for name, (capability, unless) in _NEEDS.items():
+            defined = [vars(base)[name] for base in cls.__mro__ if vars(base).get(name) is not None]
+            if capability in cls.capabilities and unless not in cls.capabilities:
+                if defined:
+                    setattr(cls, name, defined[0])
+            elif name not in vars(cls):
+                setattr(cls, name, None)
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrize the tests whose parameters depend on what the store declares."""
 
     @pytest.fixture
     def store(self) -> SecretStore:
-        """An open store that is empty, and that the contract may write to."""
+        """Return an open, empty store that the contract may write to."""
         pytest.fail("override the fixture `store`, or `holding` for a store that Strongroom cannot write to")
 
     @pytest.fixture
     def holding(self, request: pytest.FixtureRequest) -> Holding:
-        """A function that takes path -> data and returns an open store that holds exactly that.
+        """Return a function that takes path -> data and returns an open store with exactly these contents.
 
-        A test calls it once. The default writes to `store`.
+        A test calls it once. By default it writes to `store`.
         """
 
         def fill(contents: Contents) -> SecretStore:
@@ -90,19 +107,19 @@ class Basis(Quiet):
 
     @pytest.fixture
     def denied(self) -> SecretStore:
-        """An open store whose credentials are good, and may do nothing at all."""
+        """Return an open store whose credentials are valid but grant no access at all."""
         pytest.fail("override the fixture `denied`, or declare `impossible = {'denied'}`")
 
     @pytest.fixture
     def unreachable(self) -> SecretStore:
-        """An open store whose service accepts connections and never answers (`strongroom.testing.silent_server`)."""
+        """Return an open store whose service accepts connections and never answers, as `silent_server` does."""
         pytest.fail("override the fixture `unreachable`, or declare `impossible = {'unreachable'}`")
 
     # --- for the tests ------------------------------------------------------------------------------------------------
 
     @pytest.fixture
     def opened(self, holding: Holding) -> Iterator[Opened]:
-        """A function that takes path -> data and returns the front of a store that holds exactly that."""
+        """Return a function that takes path -> data and returns a guarded store with exactly these contents."""
         fronts: list[GuardedStore] = []
 
         def open_(contents: Contents | None = None) -> GuardedStore:
@@ -116,14 +133,14 @@ class Basis(Quiet):
 
 @contextmanager
 def fails(*kinds: type[StoreError]) -> Iterator[pytest.ExceptionInfo[StoreError]]:
-    """The block fails with one of `kinds`, and what it raises shows no value anywhere."""
+    """Assert that the block raises one of `kinds`, and that the error shows no value."""
     with pytest.raises(kinds) as caught:
         yield caught
     examine(caught.value)
 
 
 def examine(error: BaseException) -> None:
-    """Fails when the error, its attributes, its context or the variables of the frames it left show a value."""
+    """Assert that the error, its attributes, its context and the local variables of its traceback show no value."""
     seen: BaseException | None = error
     while seen is not None:
         shown = f"{seen} {seen!r} {seen.args!r} {vars(seen)!r}"
@@ -133,7 +150,7 @@ def examine(error: BaseException) -> None:
 
 
 def _printed(error: BaseException) -> str:
-    """The traceback with local variables, without the frames of the suite itself: those know the value."""
+    """Return the traceback with local variables, without the frames of the suite itself: those have the value."""
     trace: TracebackType | None = error.__traceback__
     while trace is not None and not trace.tb_frame.f_globals.get("__name__", "").startswith("strongroom.store.guard"):
         trace = trace.tb_next
@@ -141,27 +158,18 @@ def _printed(error: BaseException) -> str:
     return "".join(printed.format())
 
 
-def needs(capability: str, *, unless: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The test holds for a store that has the capability; one that has it not refuses its operations instead.
+def needs(capability: str, *, unless: str | None = None) -> Callable[[_Test], _Test]:
+    """Declare that a test holds for stores with `capability` and without `unless`. Other contracts do not have it."""
 
-    Of one that has `unless` too, another test says what holds.
-    """
-
-    def decorate(test: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(test)
-        def run(self: Basis, opened: Opened, **fixtures: object) -> None:
-            if capability not in self.capabilities:
-                refuses(opened(), capability)
-            elif unless not in self.capabilities:
-                test(self, opened, **fixtures)
-
-        return run
+    def decorate(test: _Test) -> _Test:
+        _NEEDS[test.__name__] = (capability, unless)
+        return test
 
     return decorate
 
 
 def holds(front: GuardedStore, own: str, version: Version | None) -> None:
-    """The secret at `PATH` is the one that says `own`, whole, under that version."""
+    """Assert that the secret at `PATH` has `own` as its key `own`, all other keys, and this version."""
     read = front.read(PATH)
     assert same(read.data, secret_data(own=own))
     assert read.version == version
@@ -184,7 +192,7 @@ _OPERATIONS: Mapping[str, tuple[Callable[[GuardedStore], Any], ...]] = {
 
 
 def refuses(front: GuardedStore, capability: str) -> None:
-    """Every operation of a capability that the store does not have says so."""
+    """Assert that every operation of a capability that the store lacks is refused."""
     for operation in _OPERATIONS.get(capability, ()):
         with fails(UnsupportedOperationError):
             operation(front)

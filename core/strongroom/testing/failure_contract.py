@@ -1,4 +1,4 @@
-"""The contract of failure: denied, unreachable and absent are three things, and none of them takes long or talks."""
+"""The contract of failures: denied, unreachable and absent are three classes, raised in time and without values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreError, StoreUnavailableError
 from strongroom.store import SecretStore, time_limit
 from strongroom.store.guard import GuardedStore
-from strongroom.testing.contract_base import NAME, PATH, Basis, fails, secret_data
+from strongroom.testing.contract_base import NAME, PATH, STATES, ContractBase, fails, needs, secret_data
 
 _LIMIT = 0.5
 _GRACE = 1.0
@@ -46,61 +46,64 @@ _CAPABILITY = {
 }
 
 
-class Failing(Basis):
-    """What happens when the store may not, or cannot, answer."""
+class FailureContract(ContractBase):
+    """A store that denies access, or does not answer, says so in time."""
 
-    @pytest.mark.parametrize("operation", _OPERATIONS)
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrize with the states that the store can be in and the operations that it has."""
+        if "operation" in metafunc.fixturenames:
+            state = next(state for state in STATES if state in metafunc.function.__name__)
+            skip = pytest.mark.skip(reason=f"{state!r} is declared impossible")
+            operations = [name for name in _OPERATIONS if _CAPABILITY.get(name) in {None, *self.capabilities}]
+            metafunc.parametrize(
+                "operation", [pytest.param("read", marks=skip)] if state in self.impossible else operations
+            )
+        elif "state" in metafunc.fixturenames:
+            skip = pytest.mark.skip(reason="'denied' and 'unreachable' are declared impossible")
+            metafunc.parametrize("state", sorted(STATES - self.impossible) or [pytest.param("unreachable", marks=skip)])
+        super().pytest_generate_tests(metafunc)
+
+    def test_impossible_state_has_no_fixture(self) -> None:
+        """A state that is declared impossible cannot be shown."""
+        for state in self.impossible & STATES:
+            owner = next(base for base in type(self).__mro__ if state in vars(base))
+            assert owner is ContractBase, f"{state!r} is declared impossible, and {owner.__name__} has a fixture for it"
+
     def test_denied_is_denied(self, request: pytest.FixtureRequest, operation: str) -> None:
         """A denial is never an absence, an empty list or an outage."""
-        if self._is_in("denied", operation):
-            front = GuardedStore(request.getfixturevalue("denied"), NAME)
-            with fails(PermissionDeniedError, AuthenticationError):
-                _OPERATIONS[operation](front)
+        front = GuardedStore(request.getfixturevalue("denied"), NAME)
+        with fails(PermissionDeniedError, AuthenticationError):
+            _OPERATIONS[operation](front)
 
-    @pytest.mark.parametrize("operation", _OPERATIONS)
     def test_unreachable_is_unavailable_in_time(self, request: pytest.FixtureRequest, operation: str) -> None:
-        """An outage is never an absence, and is known within the time that the call has."""
-        if self._is_in("unreachable", operation):
-            front = GuardedStore(request.getfixturevalue("unreachable"), NAME)
-            began = time.monotonic()
-            with time_limit(_LIMIT), fails(StoreUnavailableError):
-                _OPERATIONS[operation](front)
-            assert time.monotonic() - began < _LIMIT + _GRACE
+        """An outage is never an absence, and is reported within the time that the call has."""
+        front = GuardedStore(request.getfixturevalue("unreachable"), NAME)
+        began = time.monotonic()
+        with time_limit(_LIMIT), fails(StoreUnavailableError):
+            _OPERATIONS[operation](front)
+        assert time.monotonic() - began < _LIMIT + _GRACE
 
-    @pytest.mark.parametrize(
-        ("state", "kinds"),
-        [("denied", (PermissionDeniedError, AuthenticationError)), ("unreachable", (StoreUnavailableError,))],
-        ids=["denied", "unreachable"],
-    )
-    def test_failure_is_from_the_tree_before_the_front_sees_it(
-        self, request: pytest.FixtureRequest, state: str, kinds: tuple[type[StoreError], ...]
-    ) -> None:
-        """The store itself tells a denial from an outage, in Strongroom's classes."""
-        if self._is_in(state, "read"):
-            store: SecretStore = request.getfixturevalue(state)
-            with time_limit(_LIMIT), fails(*kinds):
-                store.read(PATH)
+    def test_store_itself_raises_the_class_of_the_failure(self, request: pytest.FixtureRequest, state: str) -> None:
+        """The store tells a denial from an outage without the guard, in the classes of `strongroom.errors`."""
+        kinds = {"denied": (PermissionDeniedError, AuthenticationError), "unreachable": (StoreUnavailableError,)}
+        store: SecretStore = request.getfixturevalue(state)
+        with time_limit(_LIMIT), fails(*kinds[state]):
+            store.read(PATH)
 
+    @needs("probed")
     def test_unreachable_store_is_not_well(self, request: pytest.FixtureRequest) -> None:
-        """A store that can say how it is does not say that it is well when it is not, and says it in time."""
-        if "probed" in self.capabilities and self._is_in("unreachable", "read"):
-            front = GuardedStore(request.getfixturevalue("unreachable"), NAME)
-            began = time.monotonic()
-            with time_limit(_LIMIT), suppress(StoreUnavailableError):
-                assert not front.probe().ok
-            assert time.monotonic() - began < _LIMIT + _GRACE
-
-    def _is_in(self, state: str, operation: str) -> bool:
-        """Whether the store can be in this state and has this operation."""
-        if state in self.impossible:
-            owner = next(cls for cls in type(self).__mro__ if state in vars(cls))
-            assert owner is Basis, f"{state!r} is declared impossible, and {owner.__name__} has a fixture for it"
-            return False
-        return _CAPABILITY.get(operation) in {None, *self.capabilities}
+        """A probe of an unreachable store reports the outage in time."""
+        if "unreachable" in self.impossible:
+            pytest.skip("'unreachable' is declared impossible")
+        front = GuardedStore(request.getfixturevalue("unreachable"), NAME)
+        began = time.monotonic()
+        with time_limit(_LIMIT), suppress(StoreUnavailableError):
+            assert not front.probe().ok
+        assert time.monotonic() - began < _LIMIT + _GRACE
 
 
 def _only(outcomes: Any) -> None:
-    """Raises the one outcome of a bulk call, as a single call would."""
+    """Raise the one outcome of a bulk call, as a single call would."""
     [(_, outcome)] = list(outcomes)
     if isinstance(outcome, StoreError):
         raise outcome

@@ -24,7 +24,7 @@ from strongroom.store import SecretStore, remaining
 from strongroom.store.memory import MemoryStore
 
 
-class Failure(Enum):
+class SimulatedFailure(Enum):
     """What is to happen to a secret instead of being found.
 
     An outage that a write or a list meets is one of the whole store, and the chain leaves it alone for a second, as it
@@ -47,7 +47,7 @@ class Slow:
     data: Mapping[str, Value] = field(repr=False)
 
 
-Ordered: TypeAlias = "Value | Failure | Slow"
+OverrideValue: TypeAlias = "Value | SimulatedFailure | Slow"
 """What is ordered for one path or reference: the type of the values of `override`'s contents."""
 
 
@@ -58,7 +58,7 @@ class override:  # noqa: N801  # it is used as a function, like those of context
 
         with override({"database/connection": {"url": "sqlite://"}, "api-keys/openai#key": "test"}):
             ...
-        with override({"database/connection": Failure.UNAVAILABLE}), pytest.raises(StoreUnavailableError):
+        with override({"database/connection": SimulatedFailure.UNAVAILABLE}), pytest.raises(StoreUnavailableError):
             ...
 
     The block gets the manager that answers. What the code under test sets or deletes is seen by its later reads and by
@@ -67,24 +67,24 @@ class override:  # noqa: N801  # it is used as a function, like those of context
     thread or task may read. A `SecretsManager` that the code makes for itself is not overridden.
 
     Args:
-        contents: path -> data, `PATH#KEY` -> value, path -> `Failure` or `Slow`. Every other path is missing.
+        contents: path -> data, `PATH#KEY` -> value, path -> `SimulatedFailure` or `Slow`. Every other path is missing.
 
     Raises:
         InvalidPathError, InvalidDataError: no store could hold that.
     """
 
-    def __init__(self, contents: Mapping[str, Ordered]) -> None:
+    def __init__(self, contents: Mapping[str, OverrideValue]) -> None:
         contents = conceal({reference: conceal(ordered) for reference, ordered in contents.items()})
         self._held: dict[str, dict[str, Value]] = {}
         self._slow: dict[str, Slow] = {}
-        self._failures: dict[str, Failure] = {}
+        self._failures: dict[str, SimulatedFailure] = {}
         self._blocks: list[tuple[SecretsManager, SecretsManager | None]] = []
         for reference, ordered in contents.items():
             path, key = parse_reference(reference)
-            if isinstance(ordered, Failure | Slow):
+            if isinstance(ordered, SimulatedFailure | Slow):
                 if key is not None:
                     raise InvalidDataError(path, "what goes wrong goes wrong for a whole secret, not for one key")
-                if isinstance(ordered, Failure):
+                if isinstance(ordered, SimulatedFailure):
                     self._failures[path] = ordered
                 else:
                     self._slow[path] = Slow(ordered.seconds, check_data(path, ordered.data))
@@ -121,7 +121,7 @@ class OverrideStore(MemoryStore):
     """A store in memory where some paths go wrong. They are neither seen nor written."""
 
     def __init__(
-        self, held: Mapping[str, Mapping[str, Value]], failures: Mapping[str, Failure], slow: Collection[str]
+        self, held: Mapping[str, Mapping[str, Value]], failures: Mapping[str, SimulatedFailure], slow: Collection[str]
     ) -> None:
         super().__init__()
         self._failures = failures
@@ -158,11 +158,11 @@ class OverrideStore(MemoryStore):
 
     def _obey(self, path: str) -> None:
         match self._failures.get(path):
-            case Failure.DENIED:
+            case SimulatedFailure.DENIED:
                 raise PermissionDeniedError(path, "ordered by the test")
-            case Failure.UNAVAILABLE:
+            case SimulatedFailure.UNAVAILABLE:
                 raise StoreUnavailableError(path, "ordered by the test")
-            case Failure.MISSING | None:  # it is not there until somebody writes it
+            case SimulatedFailure.MISSING | None:  # it is not there until somebody writes it
                 pass
 
 

@@ -10,17 +10,17 @@ import pytest
 
 if TYPE_CHECKING:
     from strongroom.secrets_manager import SecretsManager
-    from strongroom.testing.overrides import Ordered
+    from strongroom.testing.overrides import OverrideValue
 
 
 @pytest.fixture
-def strongroom_override() -> Iterator[Callable[[Mapping[str, Ordered]], SecretsManager]]:
+def strongroom_override() -> Iterator[Callable[[Mapping[str, OverrideValue]], SecretsManager]]:
     """`strongroom.testing.override` until the end of the test: call it with the contents, again for other ones."""
     from strongroom.testing.overrides import override
 
     with ExitStack() as stack:
 
-        def use(contents: Mapping[str, Ordered]) -> SecretsManager:
+        def use(contents: Mapping[str, OverrideValue]) -> SecretsManager:
             return stack.enter_context(override(contents))
 
         yield use

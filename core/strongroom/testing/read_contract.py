@@ -10,14 +10,36 @@ import pytest
 from strongroom.diff import same
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError, StoreError
 from strongroom.secret import Secret
+from strongroom.store import CAPABILITIES
 from strongroom.testing.cases import CANARY, CASES, Case
-from strongroom.testing.contract_base import PATH, Basis, Holding, Opened, fails, needs, secret_data
+from strongroom.testing.contract_base import (
+    PATH,
+    STATES,
+    ContractBase,
+    Holding,
+    Opened,
+    fails,
+    needs,
+    refuses,
+    secret_data,
+)
 
 _MANY = 2_000
 
 
-class Reading(Basis):
+class ReadContract(ContractBase):
     """Reads, lists and probes."""
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrize with the capabilities that the store does not declare."""
+        if "lacking" in metafunc.fixturenames:
+            metafunc.parametrize("lacking", [row.name for row in CAPABILITIES if row.name not in self.capabilities])
+        super().pytest_generate_tests(metafunc)
+
+    def test_undeclared_capability_is_refused(self, opened: Opened, lacking: str) -> None:
+        """Operations of a capability that the store lacks are refused. Its other tests are left out."""
+        refuses(opened(), lacking)
+        pytest.skip(f"the store does not declare {lacking!r}")
 
     def test_capabilities_are_the_declared_ones(self, opened: Opened) -> None:
         """What the store declares is what Strongroom sees in it, no more and no less."""
@@ -26,7 +48,7 @@ class Reading(Basis):
     def test_declared_names_exist(self) -> None:
         """A misspelled declaration would declare nothing."""
         assert self.cannot_hold <= {case.name for case in CASES}
-        assert self.impossible <= {"denied", "unreachable"}
+        assert self.impossible <= STATES
 
     @pytest.mark.parametrize("case", CASES, ids=str)
     def test_hard_input_survives_or_is_refused(self, opened: Opened, case: Case) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from strongroom.errors import SecretNotFoundError
-from strongroom.testing.contract_base import PATH, Basis, Opened, fails, holds, needs, secret_data
+from strongroom.testing.contract_base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
 
 _TRIED = 12
 
 
-class History(Basis):
+class VersionContract(ContractBase):
     """Keeps, undeletes and destroys versions."""
 
     @needs("versioned")

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from strongroom.diff import same
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
 from strongroom.secret import Version
-from strongroom.testing.contract_base import PATH, Basis, Opened, fails, holds, needs, secret_data
+from strongroom.testing.contract_base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
 
 _NEIGHBOURS = ("contract/apple", "contract/ap", "contract/other", "contract")
 
 
-class Writing(Basis):
+class WriteContract(ContractBase):
     """Writes, deletes and compares."""
 
     @needs("writable")

@@ -9,7 +9,7 @@ import pytest
 
 from strongroom import testing
 from strongroom.diff import same
-from strongroom.testing import CASES, TYPED, silent_server
+from strongroom.testing import CASES, NON_TEXT_CASES, StoreContract, silent_server
 
 
 def test_names_are_there_and_are_not_modules():
@@ -74,7 +74,7 @@ def test_hard_inputs_have_names_of_their_own():
     """A declaration means one case."""
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
-    assert set(names) > TYPED
+    assert set(names) > NON_TEXT_CASES
 
 
 def test_silent_server_takes_connections_and_says_nothing():
@@ -86,3 +86,26 @@ def test_silent_server_takes_connections_and_says_nothing():
         with pytest.raises(TimeoutError):
             connection.recv(1)
         assert time.monotonic() - began >= 0.1
+
+
+def test_contract_has_the_tests_of_its_declared_capabilities():
+    """A test of a capability is there for stores that declare it, also below a class that does not."""
+
+    class ReadOnly(StoreContract):
+        pass
+
+    class Writable(ReadOnly):
+        capabilities = frozenset({"writable"})
+
+    class Final(Writable):
+        capabilities = frozenset({"writable", "versioned", "final_deletes"})
+
+    class Own(ReadOnly):
+        def test_write_copies(self):
+            pass
+
+    assert ReadOnly.test_write_copies is None
+    assert Writable.test_write_copies is StoreContract.__mro__[2].test_write_copies
+    assert Own.test_write_copies is vars(Own)["test_write_copies"]
+    assert Final.test_labels_belong_to_a_secret is None
+    assert callable(Final.test_final_delete_takes_everything_along)

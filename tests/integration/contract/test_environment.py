@@ -6,7 +6,7 @@ import os
 import pytest
 
 from strongroom.config.env_names import EnvironmentMapping
-from strongroom.testing import TYPED, StoreContract
+from strongroom.testing import NON_TEXT_CASES, StoreContract
 from strongroom_env.dotenv import open_dotenv
 from strongroom_env.process import open_env
 
@@ -27,7 +27,7 @@ class TestEnvironment(StoreContract):
     """An empty variable counts as missing, and no variable can hold a NUL."""
 
     capabilities = READ_ONLY
-    cannot_hold = TYPED | {"empty", "nul"}
+    cannot_hold = NON_TEXT_CASES | {"empty", "nul"}
     impossible = frozenset({"denied", "unreachable"})
 
     @pytest.fixture
@@ -51,7 +51,7 @@ class TestDotenv(StoreContract):
     """What the environment cannot hold, a file cannot either."""
 
     capabilities = READ_ONLY | {"probed"}
-    cannot_hold = TYPED | {"empty", "nul"}
+    cannot_hold = NON_TEXT_CASES | {"empty", "nul"}
 
     @pytest.fixture
     def file(self, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from strongroom.testing import TYPED, StoreContract
+from strongroom.testing import NON_TEXT_CASES, StoreContract
 from strongroom_env.files import open_files
 
 
@@ -10,7 +10,7 @@ class TestFiles(StoreContract):
     """A file name is a part of a path: no slash, no backslash; one that starts with two dots is Kubernetes' own."""
 
     capabilities = frozenset({"listable", "probed", "local"})
-    cannot_hold = TYPED | {"key with a slash", "key with a backslash", "path with dots"}
+    cannot_hold = NON_TEXT_CASES | {"key with a slash", "key with a backslash", "path with dots"}
 
     @pytest.fixture
     def root(self, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
-from strongroom.testing import CASES, TYPED, StoreContract
+from strongroom.testing import CASES, NON_TEXT_CASES, StoreContract
 
 PARTS = ("contract/app", "contract/apple", "contract/ap", "contract/other", "contract", "contract/app/below", "top")
 KEYS = (
@@ -114,7 +114,7 @@ class TestDotenv(FileContract):
     """Text by the names of a mapping. What is empty would be missing to everybody who reads the file."""
 
     opener = staticmethod(open_dotenv)
-    cannot_hold = TYPED | {"empty", "nul", "lines", "shell"}
+    cannot_hold = NON_TEXT_CASES | {"empty", "nul", "lines", "shell"}
 
     @pytest.fixture
     def options(self):

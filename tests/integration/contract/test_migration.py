@@ -8,7 +8,7 @@ from folder_plugins import FolderExporter, FolderImporter
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.migrate.endpoints.variables import open_dotenv, open_env
 from strongroom.secret import Secret
-from strongroom.testing import TYPED, ExporterContract, ImporterContract
+from strongroom.testing import NON_TEXT_CASES, ExporterContract, ImporterContract
 
 
 def rows(contents):
@@ -27,7 +27,7 @@ def quoted(text):
 class TestEnvironment(ImporterContract):
     """The environment has only text without a NUL, and no variable of it that is its own is unreadable."""
 
-    cannot_hold = TYPED | {"empty", "nul"}
+    cannot_hold = NON_TEXT_CASES | {"empty", "nul"}
     impossible = frozenset({"unreadable"})
 
     @pytest.fixture
@@ -56,7 +56,7 @@ class TestEnvironment(ImporterContract):
 class TestDotenv(ImporterContract):
     """A file that is not there is a source that cannot be read."""
 
-    cannot_hold = TYPED | {"empty", "nul"}
+    cannot_hold = NON_TEXT_CASES | {"empty", "nul"}
     impossible = frozenset({"partly_unreadable"})
 
     @pytest.fixture

@@ -26,7 +26,7 @@ from strongroom import (
 from strongroom.errors import UnsupportedOperationError
 from strongroom.store import time_limit
 from strongroom.store.memory import open_memory
-from strongroom.testing import Failure, Slow, override
+from strongroom.testing import SimulatedFailure, Slow, override
 
 pytest_plugins = ["pytester"]
 
@@ -121,9 +121,9 @@ def test_blocks_nest_and_restore_even_after_an_error():
 @pytest.mark.parametrize(
     ("failure", "error"),
     [
-        (Failure.MISSING, SecretNotFoundError),
-        (Failure.DENIED, PermissionDeniedError),
-        (Failure.UNAVAILABLE, StoreUnavailableError),
+        (SimulatedFailure.MISSING, SecretNotFoundError),
+        (SimulatedFailure.DENIED, PermissionDeniedError),
+        (SimulatedFailure.UNAVAILABLE, StoreUnavailableError),
     ],
 )
 def test_failures_are_to_order(failure, error):
@@ -135,7 +135,9 @@ def test_failures_are_to_order(failure, error):
             assert get_secret("other", "key") == "v"
 
 
-@pytest.mark.parametrize(("failure", "answers"), [(Failure.MISSING, True), (Failure.UNAVAILABLE, False)])
+@pytest.mark.parametrize(
+    ("failure", "answers"), [(SimulatedFailure.MISSING, True), (SimulatedFailure.UNAVAILABLE, False)]
+)
 def test_default_answers_an_absence_only(failure, answers):
     """An application that has a default still hears of an outage."""
     with override({"app": failure}):
@@ -147,7 +149,8 @@ def test_default_answers_an_absence_only(failure, answers):
 
 
 @pytest.mark.parametrize(
-    ("failure", "error"), [(Failure.DENIED, PermissionDeniedError), (Failure.UNAVAILABLE, StoreUnavailableError)]
+    ("failure", "error"),
+    [(SimulatedFailure.DENIED, PermissionDeniedError), (SimulatedFailure.UNAVAILABLE, StoreUnavailableError)],
 )
 def test_failures_are_of_writes_and_lists_too(failure, error):
     """What may not be read may not be written, deleted or listed either."""
@@ -172,7 +175,7 @@ def test_what_is_refused_is_shown_in_no_frame():
 
 def test_missing_can_be_written():
     """A secret that is missing is there once it has been set."""
-    with override({"app": Failure.MISSING}):
+    with override({"app": SimulatedFailure.MISSING}):
         set_secret("app", {"key": "v"})
         assert get_secret("app", "key") == "v"
 
@@ -242,8 +245,8 @@ def test_threads_of_the_block_read_it():
         ({"a": "text"}, InvalidDataError),
         ({"a": {}}, InvalidDataError),
         ({"a": Slow(1, {"key": object()})}, InvalidDataError),
-        ({"a#key": Failure.DENIED}, InvalidDataError),
-        ({"a": Failure.DENIED, "a#key": "v"}, InvalidDataError),
+        ({"a#key": SimulatedFailure.DENIED}, InvalidDataError),
+        ({"a": SimulatedFailure.DENIED, "a#key": "v"}, InvalidDataError),
     ],
 )
 def test_contents_that_no_store_could_hold_are_refused(contents, error):
@@ -255,12 +258,12 @@ def test_contents_that_no_store_could_hold_are_refused(contents, error):
 APPLICATION_TESTS = """
 import pytest
 from strongroom import SecretNotFoundError, get_secret, set_default_manager
-from strongroom.testing import Failure
+from strongroom.testing import SimulatedFailure
 
 def test_overrides(strongroom_override):
     strongroom_override({"app": {"key": "first"}})
     assert get_secret("app", "key") == "first"
-    strongroom_override({"app": Failure.MISSING})
+    strongroom_override({"app": SimulatedFailure.MISSING})
     with pytest.raises(SecretNotFoundError):
         get_secret("app", "key")
 
