@@ -83,13 +83,13 @@ def first_step(self, *arguments):
     return undo_step(self, *arguments)
 
 journal.Journal._write = dying
-undo_step, undoing._Undoer._step = undoing._Undoer._step, first_step
+undo_step, undoing.Undo._step = undoing.Undo._step, first_step
 if step == "apply":
-    apply(parse_plan(Path(plan).read_bytes()), home=home)
+    apply(parse_plan(Path(plan).read_bytes()), state_folder=home)
 elif step == "resume":
-    resume(home=home)
+    resume(state_folder=home)
 else:
-    undo(home=home)
+    undo(state_folder=home)
 print("through", count, flush=True)
 """
 """Before each write to the journal, with half of it written, and after it, the process may be killed."""

@@ -44,8 +44,8 @@ class Many:
         pass
 
 stores = {"many": Many(), "vault": open_vault(url=url, token=token, mount=mount)}
-apply(plan("many", "vault", stores=stores, home=home), stores=stores, home=home)
-verify(stores=stores, home=home)
+apply(plan("many", "vault", stores=stores, state_folder=home), stores=stores, state_folder=home)
+verify(stores=stores, state_folder=home)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
@@ -81,8 +81,8 @@ def test_migration(benchmark: BenchmarkFixture, server: TestVault, tmp_path: Pat
     def migrate() -> None:
         store = open_vault(url=server.url, token=server.token, mount=server.fresh_mount())
         stores, home = {"memory": source, "vault": store}, tmp_path / "home"
-        apply(plan("memory", "vault", stores=stores, home=home), stores=stores, home=home)
-        verify(stores=stores, home=home)
+        apply(plan("memory", "vault", stores=stores, state_folder=home), stores=stores, state_folder=home)
+        verify(stores=stores, state_folder=home)
         store.close()
 
     benchmark.extra_info["beside"] = {"the hvac loop": (taken, 1 / 2.5)}

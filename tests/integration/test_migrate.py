@@ -37,7 +37,7 @@ from strongroom.migrate import (
     undo,
     verify,
 )
-from strongroom.migrate.endpoints.opening import Endpoints
+from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.secret import Secret
 from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
@@ -98,11 +98,11 @@ def test_hard_values_arrive_exactly_and_go_back_exactly(origin, to, vault, tmp_p
     with Endpoints(None, stores) as ends:
         assert [error for _, error in ends.target(there).write_many(HARD.items()) if isinstance(error, Exception)] == []
     for source, target in ((there, middle), (middle, back)):
-        first = plan(source, target, stores=stores, home=home)
+        first = plan(source, target, stores=stores, state_folder=home)
         assert {item.path: item.reason for item in first.items if item.state is not State.CREATE} == {}
-        assert apply(first, stores=stores, home=home).count(ItemState.DONE) == len(HARD)
-        assert verify(stores=stores, home=home).count(ItemState.DONE) == len(HARD)
-        again = plan(source, target, stores=stores, home=home)
+        assert apply(first, stores=stores, state_folder=home).count(ItemState.DONE) == len(HARD)
+        assert verify(stores=stores, state_folder=home).count(ItemState.DONE) == len(HARD)
+        again = plan(source, target, stores=stores, state_folder=home)
         assert again.count(State.EQUAL) == len(HARD)
     with Endpoints(None, stores) as ends:
         front = ends.target(back)
@@ -120,14 +120,14 @@ def test_what_the_target_cannot_hold_is_impossible_and_not_mangled(vault, kv2, h
     source.write("precise", {"k": 2**60})
     source.write("no-break\u00a0space", {"k": "v"})
     stores, target = {"source": source}, f"vault:{kv2}"
-    made = plan("source", target, stores=stores, home=home)
+    made = plan("source", target, stores=stores, state_folder=home)
     assert {item.path: item.state for item in made.items if item.state is State.IMPOSSIBLE}.keys() == {
         "large",
         "precise",
         "no-break\u00a0space",
     }
     with pytest.raises(MigrationError) as caught:
-        apply(made, stores=stores, home=home)
+        apply(made, stores=stores, state_folder=home)
     assert caught.value.report.count(ItemState.DONE) == 1
     assert caught.value.report.count(ItemState.FAILED) == 3
     assert vault.peek("fine", mount=kv2) == {"k": CANARY}
@@ -142,12 +142,12 @@ def test_deleted_secrets_are_none_of_the_source_and_absent_at_the_target(vault, 
     source.write("there", {"k": "v"})
     target.write("there", {"k": "old"})
     target.delete("there")
-    made = plan(source.name, target.name, home=home)
+    made = plan(source.name, target.name, state_folder=home)
     assert [(item.path, item.state) for item in made.items] == [("there", State.CREATE)]
-    report = apply(made, home=home)
+    report = apply(made, state_folder=home)
     assert report.results[0].version == 2
-    assert verify(home=home).ok
-    assert undo(home=home).ok
+    assert verify(state_folder=home).ok
+    assert undo(state_folder=home).ok
     with pytest.raises(SecretNotFoundError):
         target.read("there")
 
@@ -162,15 +162,15 @@ def test_three_of_twenty_are_forbidden(vault, kv2, mount, home):
     rules = {f"{kv2}/data/*": ["create", "read", "update"], **{f"{kv2}/data/{path}": ["read"] for path in forbidden}}
     token = vault.issue_token(rules)
     stores = {"source": source, "target": mount(kv2, token=token)}
-    made = plan("source", "target", stores=stores, home=home)
+    made = plan("source", "target", stores=stores, state_folder=home)
     with pytest.raises(MigrationError, match="done 17, failed 3") as caught:
-        apply(made, stores=stores, home=home)
+        apply(made, stores=stores, state_folder=home)
     failed = {result.path: result.error for result in caught.value.report.faults}
     assert failed.keys() == set(forbidden)
     assert {type(error) for error in failed.values()} == {PermissionDeniedError}
     assert [run.finished for run in runs(home)] == [False]
     stores["target"] = mount(kv2)
-    assert resume(stores=stores, home=home).count(ItemState.DONE) == 20
+    assert resume(stores=stores, state_folder=home).count(ItemState.DONE) == 20
     assert {len(mount(kv2).versions(path)) for path in paths} == {1}
 
 
@@ -183,7 +183,7 @@ def test_what_may_not_be_read_at_the_target_is_never_created(vault, kv2, mount, 
     source = MemoryStore()
     source.write("hidden", {"k": "mine"})
     stores = {"source": source, "target": mount(kv2, token=token)}
-    made = plan("source", "target", stores=stores, home=home)
+    made = plan("source", "target", stores=stores, state_folder=home)
     assert [item.state for item in made.items] == [State.IMPOSSIBLE]
     assert "permission denied" in made.items[0].reason
 
@@ -196,7 +196,7 @@ def test_what_may_not_be_read_at_the_source_is_named(vault, kv2, mount, home):
         {f"{kv2}/data/*": ["read"], f"{kv2}/metadata/*": ["list"], f"{kv2}/data/secret": ["deny"]}
     )
     stores = {"source": mount(kv2, token=token), "target": MemoryStore()}
-    made = plan("source", "target", stores=stores, home=home)
+    made = plan("source", "target", stores=stores, state_folder=home)
     assert {item.source_path: item.state for item in made.items} == {
         "open": State.CREATE,
         "secret": State.IMPOSSIBLE,
@@ -210,9 +210,9 @@ def test_a_storm_of_429_loses_nothing(vault, kv2, mount, home):
         source.write(f"s{number}", {"k": CANARY, "n": number})
     with FaultProxy(vault.url) as proxy:
         stores = {"source": source, "target": mount(kv2, url=proxy.url)}
-        made = plan("source", "target", stores=stores, home=home)
+        made = plan("source", "target", stores=stores, state_folder=home)
         with proxy.fault(faults.status(429, retry_after=0), times=40):
-            assert apply(made, stores=stores, home=home).count(ItemState.DONE) == 60
+            assert apply(made, stores=stores, state_folder=home).count(ItemState.DONE) == 60
     assert {len(mount(kv2).versions(f"s{number}")) for number in range(60)} == {1}
 
 
@@ -223,7 +223,7 @@ def test_a_target_that_goes_away_ends_the_run_and_resuming_goes_on(vault, kv2, m
         source.write(f"s{number:03}", {"k": CANARY, "n": number})
     with FaultProxy(vault.url) as proxy:
         stores = {"source": source, "target": mount(kv2, url=proxy.url)}
-        made = plan("source", "target", stores=stores, home=home)
+        made = plan("source", "target", stores=stores, state_folder=home)
         gone = threading.Event()
 
         def progress(said):
@@ -232,14 +232,14 @@ def test_a_target_that_goes_away_ends_the_run_and_resuming_goes_on(vault, kv2, m
                 proxy.inject(faults.reset())
 
         with pytest.raises(MigrationError) as caught:
-            apply(made, stores=stores, home=home, progress=progress)
+            apply(made, stores=stores, state_folder=home, progress=progress)
         report = caught.value.report
         assert "unavailable" in report.stopped.lower() or "connect" in report.stopped.lower()
         assert 200 <= report.count(ItemState.DONE) < 600
         assert report.count(ItemState.PENDING) > 0
         proxy.heal()
-        assert resume(stores=stores, home=home).ok
-        assert verify(stores=stores, home=home).count(ItemState.DONE) == 600
+        assert resume(stores=stores, state_folder=home).ok
+        assert verify(stores=stores, state_folder=home).count(ItemState.DONE) == 600
     assert Counter(len(mount(kv2).versions(f"s{number:03}")) for number in range(600)) == {1: 600}
 
 
@@ -253,11 +253,11 @@ def test_a_concurrent_writer_is_a_conflict_and_not_overwritten(vault, mount, hom
         source.write(path, {"k": CANARY})
     target.write("kept", {"own": "1"})
     stores = {"source": source, "target": target}
-    made = plan("source", "target", stores=stores, home=home, on_conflict=policy)
+    made = plan("source", "target", stores=stores, state_folder=home, on_conflict=policy)
     target.write("new", {"k": "theirs"})
     target.write("kept", {"own": "2"})
     with pytest.raises(MigrationError) as caught:
-        apply(made, stores=stores, home=home)
+        apply(made, stores=stores, state_folder=home)
     states = {result.path: result.state for result in caught.value.report.results}
     assert states == {"new": ItemState.CONFLICT, "kept": ItemState.CONFLICT, "other": ItemState.DONE}
     assert target.read("new").data == {"k": "theirs"}
@@ -274,11 +274,11 @@ def test_undo_never_takes_a_later_change_away(vault, mount, home, version):
     for path in ("changed", "later-changed"):
         target.write(path, {"own": "before"})
     stores = {"source": source, "target": target}
-    apply(plan("source", "target", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("source", "target", stores=stores, state_folder=home), stores=stores, state_folder=home)
     for path in ("later-new", "later-changed"):
         target.write(path, {"k": "later"})
     with pytest.raises(MigrationError) as caught:
-        undo(stores=stores, home=home)
+        undo(stores=stores, state_folder=home)
     states = {result.path: result.state for result in caught.value.report.results}
     assert states == {
         "new": ItemState.DONE,
@@ -297,10 +297,10 @@ def test_a_same_value_written_later_is_a_later_change_too(kv2, mount, home):
     target, source = mount(kv2), MemoryStore()
     source.write("s", {"k": CANARY})
     stores = {"source": source, "target": target}
-    apply(plan("source", "target", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("source", "target", stores=stores, state_folder=home), stores=stores, state_folder=home)
     target.write("s", {"k": CANARY})
     with pytest.raises(MigrationError, match="changed after the migration"):
-        undo(stores=stores, home=home)
+        undo(stores=stores, state_folder=home)
     assert target.read("s").data == {"k": CANARY}
 
 
@@ -311,8 +311,8 @@ def test_undo_finds_what_the_target_did_not_keep_in_the_backup(vault, kv2, mount
     source.write("s", {"k": CANARY})
     target.write("s", {"own": "before", "bytes": b"\0\xff", "n": 1.5})
     stores = {"source": source, "target": target}
-    apply(plan("source", "target", stores=stores, home=home), stores=stores, home=home)
-    assert undo(stores=stores, home=home).ok
+    apply(plan("source", "target", stores=stores, state_folder=home), stores=stores, state_folder=home)
+    assert undo(stores=stores, state_folder=home).ok
     assert target.read("s").data == {"own": "before", "bytes": b"\0\xff", "n": 1.5}
 
 
@@ -325,15 +325,15 @@ def test_without_a_backup_nothing_is_overwritten_that_the_server_would_not_keep(
         source.write(path, {"k": 1})
     target.write("s", {"own": CANARY})
     stores = {"source": source, "target": target}
-    made = plan("source", "target", backup=False, stores=stores, home=home)
+    made = plan("source", "target", backup=False, stores=stores, state_folder=home)
     assert {item.path: item.state for item in made.items} == {"new": State.CREATE, "s": state}
     if state is State.CHANGE:
-        assert apply(made, stores=stores, home=home).count(ItemState.DONE) == 2
-        assert undo(stores=stores, home=home).count(ItemState.DONE) == 2
+        assert apply(made, stores=stores, state_folder=home).count(ItemState.DONE) == 2
+        assert undo(stores=stores, state_folder=home).count(ItemState.DONE) == 2
         assert not list(home.rglob("backup*"))
     else:
         with pytest.raises(MigrationError, match="s: too few versions kept to undo it"):
-            apply(made, stores=stores, home=home)
+            apply(made, stores=stores, state_folder=home)
     assert target.read("s").data == {"own": CANARY}
 
 
@@ -345,13 +345,13 @@ def test_apply_undo_apply(vault, mount, home, version):
         source.write(path, {"k": CANARY})
     target.write("changed", {"own": "before"})
     stores = {"source": source, "target": target}
-    made = plan("source", "target", stores=stores, home=home)
+    made = plan("source", "target", stores=stores, state_folder=home)
     for _ in range(2):
-        assert apply(made, stores=stores, home=home).count(ItemState.DONE) == 2
-        assert verify(stores=stores, home=home).count(ItemState.DONE) == 2
-        assert undo(stores=stores, home=home).count(ItemState.DONE) == 2
+        assert apply(made, stores=stores, state_folder=home).count(ItemState.DONE) == 2
+        assert verify(stores=stores, state_folder=home).count(ItemState.DONE) == 2
+        assert undo(stores=stores, state_folder=home).count(ItemState.DONE) == 2
         assert target.read("changed").data == {"own": "before"}
-    assert undo(stores=stores, home=home).count(ItemState.SKIPPED) == 2
+    assert undo(stores=stores, state_folder=home).count(ItemState.SKIPPED) == 2
 
 
 LABELS = {"owner": f"{CANARY}-team", "tier": "1"}
@@ -368,7 +368,7 @@ def test_labels_go_along_and_back(vault, kv2, mount, home):
         target.write(path, data)
         target.write_metadata(path, before[path])
     target.delete("deleted")
-    made = plan(source.name, target.name, home=home)
+    made = plan(source.name, target.name, state_folder=home)
     assert {item.path: item.labels for item in made.items} == {
         "deleted": ("owner", "tier"),
         "equal": ("owner",),
@@ -376,12 +376,12 @@ def test_labels_go_along_and_back(vault, kv2, mount, home):
         "new": ("owner", "tier"),
     }
     for _ in range(2):
-        assert apply(made, home=home).count(ItemState.DONE) == 4
+        assert apply(made, state_folder=home).count(ItemState.DONE) == 4
         held = {path: target.read_metadata(path) for path in ("deleted", "equal", "less", "new")}
         assert held == {path: {**LABELS, **before.get(path, {})} for path in held}
         assert len(target.versions("equal")) == 1
-        assert verify(home=home).count(ItemState.DONE) == 4
-        assert undo(home=home).count(ItemState.DONE) == 4
+        assert verify(state_folder=home).count(ItemState.DONE) == 4
+        assert undo(state_folder=home).count(ItemState.DONE) == 4
         assert {path: target.read_metadata(path) for path in held} == {path: before.get(path, {}) for path in held}
         assert target.read("less").data == {"n": 1}
     assert not [file for file in home.rglob("*") if file.is_file() and CANARY.encode() in file.read_bytes()]
@@ -407,8 +407,8 @@ def test_a_migration_without_labels_asks_nothing_about_them(vault, kv2, mount, h
             for path in labelled:
                 source.write_metadata(path, LABELS)
             proxy.requests.clear()
-            apply(plan("source", "target", stores=stores, home=home), stores=stores, home=home)
-            assert verify(stores=stores, home=home).ok
+            apply(plan("source", "target", stores=stores, state_folder=home), stores=stores, state_folder=home)
+            assert verify(stores=stores, state_folder=home).ok
             assert asked() == set(labelled)
 
 
@@ -419,14 +419,14 @@ def test_labels_that_the_token_may_not_touch_fail_nothing(vault, kv2, mount, hom
     source.write_metadata("s", LABELS)
     token = vault.issue_token({f"{kv2}/data/*": ["create", "read", "update"]})
     stores = {"source": source, "target": mount(kv2, token=token)}
-    report = apply(plan("source", "target", stores=stores, home=home), stores=stores, home=home)
-    assert report.results[0].reason.startswith("its labels are not carried: ")
-    assert verify(stores=stores, home=home).ok
+    report = apply(plan("source", "target", stores=stores, state_folder=home), stores=stores, state_folder=home)
+    assert report.results[0].reason.startswith("labels not copied: ")
+    assert verify(stores=stores, state_folder=home).ok
     assert mount(kv2).read_metadata("s") == {}
     stores["target"] = mount(kv2)
-    later = plan("source", "target", stores=stores, home=home)
+    later = plan("source", "target", stores=stores, state_folder=home)
     assert later.items[0].state is State.CHANGE
-    assert apply(later, stores=stores, home=home).ok
+    assert apply(later, stores=stores, state_folder=home).ok
     assert mount(kv2).read_metadata("s") == LABELS
     assert len(mount(kv2).versions("s")) == 1
 
@@ -438,13 +438,13 @@ def test_labels_that_the_target_refuses_fail_their_secret_alone(vault, kv2, moun
         source.write(path, {"k": CANARY})
         source.write_metadata(path, LABELS)
     stores = {"source": source, "target": target}
-    made = plan("source", "target", stores=stores, home=home)
+    made = plan("source", "target", stores=stores, state_folder=home)
     source.write_metadata("bad", {"owner": "x" * 513})  # which the plan would have said
     with pytest.raises(MigrationError, match="done 1, failed 1") as caught:
-        apply(made, stores=stores, home=home)
-    assert "its data are written, and its labels are not: " in caught.value.report.results[0].reason
+        apply(made, stores=stores, state_folder=home)
+    assert "data written, labels not: " in caught.value.report.results[0].reason
     source.write_metadata("bad", {"owner": "short"})
-    assert resume(stores=stores, home=home).ok
+    assert resume(stores=stores, state_folder=home).ok
     assert target.read_metadata("bad") == {"owner": "short"}
     assert len(target.versions("bad")) == 1
 
@@ -455,7 +455,7 @@ def test_a_full_disk_stops_the_run_before_it_writes(vault, kv2, mount, home, tmp
     for number in range(600):
         source.write(f"s{number:03}", {"k": CANARY})
     stores = {"source": source, "target": mount(kv2)}
-    made = plan("source", "target", stores=stores, home=home)
+    made = plan("source", "target", stores=stores, state_folder=home)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
     size = len(dump_plan(made))
@@ -470,13 +470,13 @@ def test_a_full_disk_stops_the_run_before_it_writes(vault, kv2, mount, home, tmp
 
     try:
         with pytest.raises(MigrationError, match=os.strerror(errno.EFBIG)) as caught:
-            apply(made, stores=stores, home=home, progress=progress)
+            apply(made, stores=stores, state_folder=home, progress=progress)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     done = caught.value.report.count(ItemState.DONE)
     assert done < 600
     assert len(list(mount(kv2).walk())) < 600
-    assert resume(stores=stores, home=home).ok
+    assert resume(stores=stores, state_folder=home).ok
     assert Counter(len(mount(kv2).versions(f"s{number:03}")) for number in range(600)) == {1: 600}
 
 
@@ -539,16 +539,18 @@ def test_two_names_of_one_place_exclude_each_other(vault, kv2, home):
     Path("strongroom.toml").write_text(f"[stores.mine]\n{options}")
     stores = {"source": MemoryStore()}
     stores["source"].write("s", {"k": CANARY})
-    made = {name: plan("source", name, stores=stores, home=home) for name in (f"vault:{kv2}/app", f"vault:{kv2}/b")}
-    mine = plan("source", "mine", stores=stores, home=home)
+    made = {
+        name: plan("source", name, stores=stores, state_folder=home) for name in (f"vault:{kv2}/app", f"vault:{kv2}/b")
+    }
+    mine = plan("source", "mine", stores=stores, state_folder=home)
     outcomes = []
 
     def progress(_):
         with pytest.raises(MigrationError, match="Another migration is writing to mine now"):
-            apply(mine, stores=stores, home=home)
-        outcomes.append(apply(made[f"vault:{kv2}/b"], stores=stores, home=home).ok)
+            apply(mine, stores=stores, state_folder=home)
+        outcomes.append(apply(made[f"vault:{kv2}/b"], stores=stores, state_folder=home).ok)
 
-    assert apply(made[f"vault:{kv2}/app"], stores=stores, home=home, progress=progress).ok
+    assert apply(made[f"vault:{kv2}/app"], stores=stores, state_folder=home, progress=progress).ok
     assert outcomes == [True]
 
 
@@ -557,11 +559,11 @@ def test_deleting_at_the_source_takes_only_what_is_verified(vault, kv2, mount, h
     source, target = mount(vault.fresh_mount()), mount(kv2)
     for path in ("a", "b", "c", "d"):
         source.write(path, {"k": CANARY})
-    apply(plan(source.name, target.name, home=home), home=home)
+    apply(plan(source.name, target.name, state_folder=home), state_folder=home)
     source.write("b", {"k": "newer"})
     target.delete("c")
     with pytest.raises(MigrationError) as caught:
-        delete_source(home=home)
+        delete_source(state_folder=home)
     states = {result.path: result.state for result in caught.value.report.results}
     assert states["a"] is states["d"] is ItemState.DONE
     assert states["b"] is ItemState.CONFLICT
@@ -575,9 +577,12 @@ def test_deleting_at_the_source_stops_where_it_is_the_target(vault, kv2, mount, 
     front = mount(kv2)
     for number in range(5):
         front.write(f"app/s{number}", {"k": CANARY})
-    apply(plan(f"vault:{kv2}/app", f"vault:{kv2}", selection=Selection(to_prefix="app"), home=home), home=home)
+    apply(
+        plan(f"vault:{kv2}/app", f"vault:{kv2}", selection=Selection(to_prefix="app"), state_folder=home),
+        state_folder=home,
+    )
     with pytest.raises(MigrationError, match="one place"):
-        delete_source(home=home)
+        delete_source(state_folder=home)
     assert {front.read(f"app/s{number}").data["k"] for number in range(5)} == {CANARY}
 
 
@@ -588,10 +593,14 @@ def test_deleting_at_the_source_refuses_one_place(vault, mount, home):
     for path in ("a", "b", "c"):
         front.write(path, {"k": CANARY})
     stores["more"].write("z", {"k": CANARY})
-    apply(plan([f"vault:{name}", "more"], f"vault:{name}/", stores=stores, home=home), stores=stores, home=home)
+    apply(
+        plan([f"vault:{name}", "more"], f"vault:{name}/", stores=stores, state_folder=home),
+        stores=stores,
+        state_folder=home,
+    )
     front.delete("a")
     with pytest.raises(MigrationError, match="are one place: nothing was deleted"):
-        delete_source(stores=stores, home=home)
+        delete_source(stores=stores, state_folder=home)
     assert [front.read(path).data["k"] for path in ("b", "c", "z")] == [CANARY] * 3
 
 
@@ -603,8 +612,8 @@ def test_nothing_on_disk_shows_a_value(vault, kv2, mount, home, caplog):
     source.write("changed", {"k": CANARY})
     target.write("changed", {"own": f"{CANARY}-before"})
     stores = {"source": source, "target": target}
-    made = plan("source", "target", stores=stores, home=home)
-    report = apply(made, stores=stores, home=home)
+    made = plan("source", "target", stores=stores, state_folder=home)
+    report = apply(made, stores=stores, state_folder=home)
     texts = [dump_plan(made), json.dumps(report.to_json()), html_report(report), repr(made), repr(report), caplog.text]
     files = [path for path in home.rglob("*") if path.is_file()]
     assert {"key", "journal", "plan", "backup", "backup.key"} <= {file.name for file in files}

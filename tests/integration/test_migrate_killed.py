@@ -54,7 +54,7 @@ def planned(openbao, target, tmp_path):
     for path, labels in LABELS.items():
         source.write_metadata(path, labels)
     source.close()
-    made = plan(f"vault:{mount}", target.name, on_conflict=OnConflict.OVERWRITE, home=tmp_path / "home")
+    made = plan(f"vault:{mount}", target.name, on_conflict=OnConflict.OVERWRITE, state_folder=tmp_path / "home")
     file = tmp_path / "plan.json"
     file.write_text(dump_plan(made))
     return file
@@ -74,7 +74,7 @@ def check_target(target):
 @pytest.fixture
 def applied(planned, tmp_path):
     """The folder of migrations, after the plan was carried out."""
-    assert apply(parse_plan(planned.read_bytes()), home=tmp_path / "home").ok
+    assert apply(parse_plan(planned.read_bytes()), state_folder=tmp_path / "home").ok
     return tmp_path / "home"
 
 
@@ -96,9 +96,9 @@ def check_undone(target):
 
 def undo_again(target, home):
     """Undoes what is left, and finds nothing to undo after that."""
-    assert undo(home=home).ok
+    assert undo(state_folder=home).ok
     check_undone(target)
-    assert undo(home=home).count(ItemState.SKIPPED) == COUNT
+    assert undo(state_folder=home).count(ItemState.SKIPPED) == COUNT
     check_undone(target)
 
 
@@ -106,7 +106,7 @@ def go_on(target, home):
     """Resumes what was begun, if anything was."""
     if not runs(home):
         return False
-    report = resume(runs(home)[-1].name, home=home)
+    report = resume(runs(home)[-1].name, state_folder=home)
     assert report.ok
     equal = "versioned" not in target.capabilities  # one has all data from the beginning, and gets labels alone
     assert report.count(ItemState.DONE) == COUNT - equal
@@ -124,8 +124,8 @@ def test_killed_at_a_boundary_of_the_journal(target, planned, tmp_path, boundary
     assert Killable("apply", home, boundary, planned).wait() == -9
     assert go_on(target, home)
     check_target(target)
-    assert verify(home=home).ok
-    assert undo(home=home).ok
+    assert verify(state_folder=home).ok
+    assert undo(state_folder=home).ok
     check_undone(target)
 
 
@@ -178,7 +178,7 @@ def test_undoing_killed_again_and_again_is_no_different(target, applied):
     for boundary in (1, 2, 3, 5, 1):
         assert Killable("undo", applied, boundary).wait() == -9
     undo_again(target, applied)
-    assert resume(runs(applied)[-1].name, home=applied).ok
+    assert resume(runs(applied)[-1].name, state_folder=applied).ok
     assert {path: target.read(path).data for path in ("app/s00", "app/s06")} == {
         path: SECRETS[path] for path in ("app/s00", "app/s06")
     }

@@ -12,7 +12,7 @@ from strongroom.config.discovery import load
 from strongroom.diff import same
 from strongroom.errors import InvalidDataError, InvalidPathError, MigrationError, SecretTooLargeError
 from strongroom.migrate import ItemState, State, apply, plan, runs, verify
-from strongroom.migrate.endpoints.opening import Endpoints
+from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.migrate.endpoints.variables import open_dotenv
 from strongroom.secret import Secret
 
@@ -95,13 +95,16 @@ def test_hard_values_arrive_exactly_or_not_at_all(origin, to, source, openbao, t
         reader, held = source(origin, ends)
         target = ends.target(place(to, openbao, tmp_path))
         stores = {"source": reader, "target": target}
-        planned = plan("source", "target", stores=stores, home=home)
+        planned = plan("source", "target", stores=stores, state_folder=home)
         impossible = {item.path: item.reason for item in planned.items if item.state is State.IMPOSSIBLE}
         assert impossible.keys() == CANNOT_HOLD[to] & held.keys()
         assert all(impossible.values())
         arriving = {path: data for path, data in held.items() if path not in impossible}
         assert {item.path for item in planned.pending} == arriving.keys()
-        for step in (lambda: apply(planned, stores=stores, home=home), lambda: verify(stores=stores, home=home)):
+        for step in (
+            lambda: apply(planned, stores=stores, state_folder=home),
+            lambda: verify(stores=stores, state_folder=home),
+        ):
             if impossible:
                 with pytest.raises(MigrationError) as caught:
                     step()

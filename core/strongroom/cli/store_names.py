@@ -45,7 +45,7 @@ def placed_at(config: Config, name: str, group: str) -> tuple[Config, str]:
         ConfigurationError, PluginError: there is no such store, or it takes no LOCATION.
     """
     from strongroom import plugins
-    from strongroom.migrate.endpoints.spec import named, parse_spec, placed
+    from strongroom.migrate.endpoints.store_spec import named, parse_spec, placed
 
     spec = parse_spec(name)
     plugin = named(config, spec).plugin
@@ -64,8 +64,8 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[GuardedSto
         StoreError: it could not be opened, or read.
     """
     from strongroom import plugins
-    from strongroom.migrate.endpoints.ends import prepare_source
-    from strongroom.migrate.endpoints.importer_store import ImportedStore
+    from strongroom.migrate.endpoints.sources import ImportedStore
+    from strongroom.migrate.endpoints.store_spec import prepare_source
     from strongroom.store import SecretStore
     from strongroom.store.guard import open_guarded
 
@@ -111,7 +111,7 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
         return config
     from strongroom import plugins
     from strongroom.config import Given, Rank
-    from strongroom.migrate.endpoints.spec import named, parse_spec
+    from strongroom.migrate.endpoints.store_spec import named, parse_spec
     from strongroom.migrate.plans.mapping import MAPPING_FILE
 
     stores = dict(config.stores)

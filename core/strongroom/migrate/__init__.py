@@ -1,34 +1,32 @@
-"""Moving secrets between stores: planned, resumed, verified and undone.
+"""Migrations between stores: plan, apply, resume, verify and undo.
 
 ::
 
-    from strongroom.migrate import apply, plan, undo, verify
+    from strongroom.migrate import Migrator
 
-    migration = plan("dotenv:.env", "vault:secret/billing")
-    for item in migration.pending:
-        print(item.state, item.path)
-    run = apply(migration).run
-    verify(run)
-    undo(run)
+    with Migrator() as migrator:
+        plan = migrator.plan("dotenv:.env", "vault:secret/billing")
+        for item in plan.pending:
+            print(item.state, item.path)
+        run = migrator.apply(plan).run
+        migrator.verify(run)
+        migrator.undo(run)
 
-A store is named as on the command line: a store of the configuration, or PLUGIN, either with `:LOCATION` or without.
-Stores that are open already are given with `stores={"name": store}`, and named so.
+Store names are those of the command line: a store of the configuration or a plugin, with or without `:LOCATION`. Pass
+opened stores by name with `stores={"name": store}`. `plan`, `apply` and the other functions are `Migrator` for one
+step.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# A plugin imports `strongroom.migrate.spi`, and pays for nothing else: each name is imported at first use (PEP 562).
+# Import each name at first use (PEP 562), so that a plugin that imports `strongroom.migrate.spi` loads nothing else.
 if TYPE_CHECKING:
-    from strongroom.migrate.endpoints.selection import Selection
-    from strongroom.migrate.execution.apply import apply, resume
-    from strongroom.migrate.execution.source_deletion import delete_source
-    from strongroom.migrate.execution.undo import undo
-    from strongroom.migrate.execution.verify import verify
+    from strongroom.migrate.endpoints.sources import Selection
     from strongroom.migrate.ledger.runs import Run, runs
+    from strongroom.migrate.migrator import Migrator, apply, delete_source, plan, resume, undo, verify
     from strongroom.migrate.plans.document import dump_plan, parse_plan
     from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
-    from strongroom.migrate.plans.planner import plan
     from strongroom.migrate.reports.html import html_report
     from strongroom.migrate.reports.report import Action, ItemResult, ItemState, OnProgress, Progress, Report
 
@@ -37,6 +35,7 @@ _MODULES = {
     "Item": "plans.plan",
     "ItemResult": "reports.report",
     "ItemState": "reports.report",
+    "Migrator": "migrator",
     "OnConflict": "plans.plan",
     "OnProgress": "reports.report",
     "Plan": "plans.plan",
@@ -45,18 +44,18 @@ _MODULES = {
     "Progress": "reports.report",
     "Report": "reports.report",
     "Run": "ledger.runs",
-    "Selection": "endpoints.selection",
+    "Selection": "endpoints.sources",
     "State": "plans.plan",
-    "apply": "execution.apply",
-    "delete_source": "execution.source_deletion",
+    "apply": "migrator",
+    "delete_source": "migrator",
     "dump_plan": "plans.document",
     "html_report": "reports.html",
     "parse_plan": "plans.document",
-    "plan": "plans.planner",
-    "resume": "execution.apply",
+    "plan": "migrator",
+    "resume": "migrator",
     "runs": "ledger.runs",
-    "undo": "execution.undo",
-    "verify": "execution.verify",
+    "undo": "migrator",
+    "verify": "migrator",
 }
 
 __all__ = [
@@ -64,6 +63,7 @@ __all__ = [
     "Item",
     "ItemResult",
     "ItemState",
+    "Migrator",
     "OnConflict",
     "OnProgress",
     "Plan",

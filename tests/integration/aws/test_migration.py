@@ -35,10 +35,10 @@ def home(tmp_path, monkeypatch):
 def moved(source, target, tmp_path):
     """Plans, applies and verifies; what the target's paths then hold."""
     ends = {"source": source, "target": target}
-    planned = plan("source", "target", stores=ends, home=tmp_path / "home")
+    planned = plan("source", "target", stores=ends, state_folder=tmp_path / "home")
     assert {item.state for item in planned.items} == {State.CREATE}, [item.reason for item in planned.items]
-    run = apply(planned, stores=ends, home=tmp_path / "home").run
-    report = verify(run, stores=ends, home=tmp_path / "home")
+    run = apply(planned, stores=ends, state_folder=tmp_path / "home").run
+    report = verify(run, stores=ends, state_folder=tmp_path / "home")
     assert report is not None
     return {path: target.read(path).data for path in target.walk()}
 
@@ -71,7 +71,7 @@ def test_what_was_undone_is_applied_again(aws, tmp_path):
     ends = {"source": MemoryStore(), "target": GuardedStore(aws.open_secrets(), "aws")}
     for path in ("new", "theirs"):
         ends["source"].write(path, {"a": "1"})
-    options = {"stores": ends, "home": tmp_path / "home"}
+    options = {"stores": ends, "state_folder": tmp_path / "home"}
     made = plan("source", "target", **options)
     apply(made, **options)
     for _ in range(2):
@@ -98,7 +98,7 @@ def test_parameters_that_are_half_written_are_resumed_and_undone(aws, tmp_path, 
     for path in ("new", "there"):
         ends["source"].write(path, {"a": "1", "b": "2", "c": "3"})
     ends["target"].write("there", {"a": "0", "own": "5"})
-    options = {"stores": ends, "home": tmp_path / "home"}
+    options = {"stores": ends, "state_folder": tmp_path / "home"}
     made = plan("source", "target", on_conflict=OnConflict.OVERWRITE, **options)
     refused = reply(400, {"__type": "AccessDeniedException"}, ["Content-Type: application/x-amz-json-1.1"])
     last = lambda request: operation_of(request) == "PutParameter" and body_of(request)["Name"].endswith("/b")  # noqa: E731
@@ -135,17 +135,17 @@ def test_labels_go_there_and_back_as_tags(aws, openbao, tmp_path, kind):
     there.write_metadata("several", {"own": "kept"})
     for source, target, name in ((first, there, "there"), (there, last, "back")):
         ends, home = {"source": source, "target": target}, tmp_path / name
-        made = plan("source", "target", stores=ends, home=home)
+        made = plan("source", "target", stores=ends, state_folder=home)
         own = {"own": "kept"} if target is there else {}
         form = {FOLD: "text"} if target is last else {}
         for again in (True, False):
-            assert apply(made, stores=ends, home=home).ok
+            assert apply(made, stores=ends, state_folder=home).ok
             carried = {path: dict(target.read_metadata(path)) for path in held}
             several = {"own": "kept", "owner": "Zahlungen"}
             assert carried == {**labels, "one": {**labels["one"], **form}, "several": several}
-            assert verify(stores=ends, home=home).ok
+            assert verify(stores=ends, state_folder=home).ok
             if again:
-                assert undo(stores=ends, home=home).ok
+                assert undo(stores=ends, state_folder=home).ok
                 assert target.read_metadata("several") == own
                 with pytest.raises(SecretNotFoundError):
                     target.read("one")
@@ -190,10 +190,10 @@ def test_what_others_wrote_comes_back_as_they_wrote_it(aws, openbao, kv2, tmp_pa
     ends, home = {"source": MemoryStore(), "target": last}, tmp_path / "other"
     for path in held:
         ends["source"].write(path, {"another": 1})
-    made = plan("source", "target", stores=ends, home=home)
-    assert apply(made, stores=ends, home=home).ok
+    made = plan("source", "target", stores=ends, state_folder=home)
+    assert apply(made, stores=ends, state_folder=home).ok
     assert contents(aws, kind, "last", held) != held
-    assert undo(stores=ends, home=home).ok
+    assert undo(stores=ends, state_folder=home).ok
     assert contents(aws, kind, "last", held) == held
     vault.close()
 
@@ -206,9 +206,9 @@ def test_labels_that_are_no_tags_are_said_in_the_plan(aws, tmp_path, kind):
     source.write_metadata("app", {"owner": "billing", "note": "(old)", "aws:x": "1", "n#": "1"})
     target = aws.open_secrets() if kind == "secretsmanager" else aws.open_parameters("secrets")
     ends = {"source": source, "target": target}
-    made = plan("source", "target", stores=ends, home=tmp_path)
-    assert made.items[0].cautions[-1] == "labels, which the target does not take: note, aws:x, n#"
-    assert apply(made, stores=ends, home=tmp_path).ok
+    made = plan("source", "target", stores=ends, state_folder=tmp_path)
+    assert made.items[0].cautions[-1] == "labels, which the target refuses: note, aws:x, n#"
+    assert apply(made, stores=ends, state_folder=tmp_path).ok
     assert target.read_metadata("app") == {"owner": "billing"}
 
 
@@ -221,10 +221,10 @@ def test_tags_are_listed_and_asked_for_only_where_there_are_some(aws, tmp_path):
 
     def moved_with():
         aws.forget()
-        made = plan("source", "target", stores=ends, home=tmp_path)
+        made = plan("source", "target", stores=ends, state_folder=tmp_path)
         planned = list(aws.asked)
         aws.forget()
-        apply(made, stores=ends, home=tmp_path)
+        apply(made, stores=ends, state_folder=tmp_path)
         return planned, list(aws.asked)
 
     planned, applied = moved_with()
@@ -243,11 +243,11 @@ def test_denied_tags_fail_nothing(aws, tmp_path):
     source.write("a", {"k": 1})
     source.write_metadata("a", {"owner": "billing"})
     ends = {"source": source, "target": target}
-    made = plan("source", "target", stores=ends, home=tmp_path)
+    made = plan("source", "target", stores=ends, state_folder=tmp_path)
     aws.refuse("TagResource", "AccessDeniedException")
-    report = apply(made, stores=ends, home=tmp_path)
-    assert "its labels are not carried" in report.results[0].reason
-    assert verify(stores=ends, home=tmp_path).ok
+    report = apply(made, stores=ends, state_folder=tmp_path)
+    assert "labels not copied" in report.results[0].reason
+    assert verify(stores=ends, state_folder=tmp_path).ok
     assert target.read_metadata("a") == {}
 
 
@@ -299,12 +299,12 @@ def test_name_that_is_no_path_is_in_the_plan(aws, tmp_path):
     for path in [*odd, "app/db"]:
         aws.secrets.create_secret(Name=aws.name(path), SecretString='{"k":"v"}')
     ends = {"source": source, "target": GuardedStore(MemoryStore(), "memory")}
-    planned = plan("source", "target", stores=ends, home=tmp_path)
+    planned = plan("source", "target", stores=ends, state_folder=tmp_path)
     states = {item.source_path: item.state for item in planned.items}
     assert states == {**dict.fromkeys(odd, State.IMPOSSIBLE), "app/db": State.CREATE}
     assert all(item.reason for item in planned.items if item.source_path in odd)
     with pytest.raises(MigrationError) as caught:
-        apply(planned, stores=ends, home=tmp_path)
+        apply(planned, stores=ends, state_folder=tmp_path)
     assert caught.value.report.count(ItemState.FAILED) == len(odd)
     differences = {one.path: one.state for one in drift(source, ends["target"], Selection())}
     assert differences == {**dict.fromkeys(odd, Drift.UNKNOWN), "app/db": Drift.SAME}
@@ -338,12 +338,12 @@ def test_plan_says_what_is_no_secure_string(aws, tmp_path, layout, name, key):
     ends = {"source": MemoryStore(), "target": target}
     for data in ({key: "w"}, {"more": "m"}):
         ends["source"].write("app", data)
-        [item] = plan("source", "target", stores=ends, home=tmp_path, on_conflict=OnConflict.OVERWRITE).items
+        [item] = plan("source", "target", stores=ends, state_folder=tmp_path, on_conflict=OnConflict.OVERWRITE).items
         assert item.state is State.IMPOSSIBLE
         assert f"/{aws.name(name)} is no SecureString" in item.reason
     assert not [name for name in aws.asked if name.startswith(("Put", "Delete"))]
     ends["source"].write("app", dict(target.read("app").data))
-    [item] = plan("source", "target", stores=ends, home=tmp_path).items
+    [item] = plan("source", "target", stores=ends, state_folder=tmp_path).items
     assert item.state is State.EQUAL
     aws.refuse("DescribeParameters", "AccessDeniedException")
     aws.open_parameters(layout, kms_key="alias/ours").vet("app", {key: "w"})
@@ -377,10 +377,10 @@ def test_parameter_in_no_folder_stays_where_it_is(aws, tmp_path, more):
     aws.ssm.put_parameter(Name=name, Value="old", Type="SecureString", KeyId="alias/theirs")
     ends = {"source": MemoryStore(), "target": aws.open_parameters()}
     ends["source"].write("token", {"value": "new", **more})
-    made = plan("source", "target", stores=ends, home=tmp_path, on_conflict=OnConflict.OVERWRITE)
+    made = plan("source", "target", stores=ends, state_folder=tmp_path, on_conflict=OnConflict.OVERWRITE)
     for action, value in (
-        (lambda: apply(made, stores=ends, home=tmp_path), "new"),
-        (lambda: undo(stores=ends, home=tmp_path), "old"),
+        (lambda: apply(made, stores=ends, state_folder=tmp_path), "new"),
+        (lambda: undo(stores=ends, state_folder=tmp_path), "old"),
     ):
         assert action().ok
         found = aws.ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]
@@ -408,10 +408,10 @@ def test_deleting_at_a_source_that_is_the_target_gives_back_what_it_deleted(aws,
     for number in (1, 2):
         ends["source"].write("app/one-place", {"k": number})
     before = [info.version for info in ends["target"].versions("app/one-place")]  # moto's times are those of the call
-    planned = plan("source", "target", stores=ends, home=tmp_path / "home")
-    apply(planned, stores=ends, home=tmp_path / "home")
+    planned = plan("source", "target", stores=ends, state_folder=tmp_path / "home")
+    apply(planned, stores=ends, state_folder=tmp_path / "home")
     with pytest.raises(MigrationError, match="are one place"):
-        delete_source(stores=ends, home=tmp_path / "home")
+        delete_source(stores=ends, state_folder=tmp_path / "home")
     assert ends["target"].read("app/one-place").data == {"k": 2}
     after = ends["target"].versions("app/one-place")
     assert ([info.version for info in after], [info.deleted for info in after]) == (before, [False] * 2)

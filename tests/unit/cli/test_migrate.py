@@ -8,9 +8,9 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from strongroom import migrate
 from strongroom.errors import StoreUnavailableError
 from strongroom.files.file_store import FileStore
+from strongroom.migrate import Migrator
 
 CANARY = "canary-7f3a"
 
@@ -125,15 +125,18 @@ def test_without_a_terminal_it_needs_yes(command):
     ("arguments", "said"),
     [
         ((), "Usage: strongroom migrate"),
-        (("--yes",), "What is to be migrated? --from STORE"),
+        (("--yes",), "Nothing to migrate: give --from STORE"),
         (("--from", "json:old.json", "plan"), "--from stands behind the command: strongroom migrate plan --from …"),
         (("--json", "undo"), "--json stands behind the command"),
         (("--from", "json:old.json", "--mapping-file", "m.json", "--dry-run"), "--mapping-file is for variables"),
         (("--export-mapping", "m.json", "--to", "env"), "leave --to out"),
         (("--from", "json:old.json", "--rate", "0", "--yes"), "'--rate'"),
-        (("--from", "json:old.json", "--rate", "nan", "--yes"), "'--rate': a rate is a number of writes a second"),
-        (("resume", "--rate", "inf"), "'--rate': a rate is a number of writes a second"),
-        (("apply", "old.json", "--rate", "1e-300"), "'--rate': a rate is a number of writes a second"),
+        (
+            ("--from", "json:old.json", "--rate", "nan", "--yes"),
+            "'--rate': the rate must be a number of writes a second",
+        ),
+        (("resume", "--rate", "inf"), "'--rate': the rate must be a number of writes"),
+        (("apply", "old.json", "--rate", "1e-300"), "'--rate': the rate must be a number of writes"),
         (("--from", "json:old.json", "--on-conflict", "ignore"), "'--on-conflict'"),
     ],
 )
@@ -209,7 +212,7 @@ def test_resuming_takes_recipients_of_its_own(command, recipient):
 @pytest.mark.parametrize(
     ("target", "named", "said"),
     [
-        ("memory", "", "memory encrypts to no recipients, as files do: leave --encrypt-to out"),
+        ("memory", "", "memory cannot encrypt to recipients. Only files can: leave --encrypt-to out"),
         ("json:sealed.json", "AGE-SECRET-KEY-1", "not an age recipient"),
     ],
 )
@@ -249,7 +252,7 @@ def test_what_is_done_in_part_is_named(command):
     assert "nothing is left to resume: plan again once the cause is mended" in done.err
     assert "migrate resume" not in done.err
     done = command("migrate", "resume")
-    assert (done.code, "no migration to go on with" in done.err) == (6, True)
+    assert (done.code, "no migration to resume" in done.err) == (6, True)
 
 
 def test_nothing_but_the_impossible_is_impossible(command):
@@ -307,13 +310,13 @@ def test_a_report_is_a_page_without_a_value(command):
 
 def test_what_is_written_and_not_verified_is_done_in_part(command, monkeypatch):
     """Somebody else wrote right after it."""
-    real = migrate.verify
+    real = Migrator.verify
 
-    def after_a_change(run, **options):
+    def after_a_change(self, run, **options):
         write("out.json", json.dumps({**held("out.json"), "b": {"k": "changed"}}))
-        return real(run, **options)
+        return real(self, run, **options)
 
-    monkeypatch.setattr(migrate, "verify", after_a_change)
+    monkeypatch.setattr(Migrator, "verify", after_a_change)
     done = command("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes")
     assert (done.code, "verify: b: failed: " in done.err) == (8, True)
 
@@ -507,7 +510,7 @@ def test_without_a_backup_a_file_is_not_overwritten(command):
     options = ("--from", "json:old.json", "--to", "json:new.json", "--on-conflict", "overwrite", "--no-backup")
     done = command("migrate", "plan", *options, "-o", "plan.json")
     assert done.code == 6
-    assert "too few versions kept to undo it, and there is to be no backup" in done.out.decode()
+    assert "the target keeps too few versions to undo it without a backup" in done.out.decode()
     assert "plan: create 1, equal 1, impossible 1, without a backup" in done.err
     before = held("new.json")
     assert command("migrate", "apply", "plan.json").code == 8
@@ -546,7 +549,7 @@ def test_a_migration_is_bound_to_its_places(command, monkeypatch, step):
     arguments = ("migrate", step, run, *(("--yes",) if step != "verify" else ()))
     done = command(*arguments)
     assert (done.code, done.out) == (6, b"")
-    assert f"json:out.json is another place now than for the migration, which was begun in {begun}" in done.err
+    assert f"json:out.json is another place now than when the migration began in {begun}" in done.err
     assert not (there / "out.json").exists()
     monkeypatch.chdir(begun)
     assert command(*arguments).code == 0
@@ -559,7 +562,7 @@ def test_a_migration_is_bound_to_what_the_configuration_said_of_its_stores(comma
     write("strongroom.toml", '[stores.mine]\nplugin = "json"\nfile = "new.json"\n')
     for step in (("verify",), ("delete-source", "--yes")):
         done = command("migrate", *step)
-        assert (done.code, "mine is another place now than for the migration" in done.err) == (6, True)
+        assert (done.code, "mine is another place now than when the migration" in done.err) == (6, True)
     assert command("migrate", "undo", "--yes").code == 0
     assert held("out.json") == {}
 

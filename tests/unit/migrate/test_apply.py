@@ -38,7 +38,7 @@ from strongroom.migrate import (
     undo,
     verify,
 )
-from strongroom.migrate.execution.throttle import Pace, Rate
+from strongroom.migrate.execution.throttle import ProgressMeter, RateLimit
 from strongroom.migrate.plans.document import plan_lines
 from strongroom.migrate.spi import Outcome
 from strongroom.secret import Secret
@@ -94,9 +94,9 @@ def held(store):
 
 
 def test_a_plan_with_a_conflict_writes_nothing(stores, home):
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     with pytest.raises(MigrationError, match="1 secret in conflict, and nothing was written") as caught:
-        apply(made, stores=stores, home=home)
+        apply(made, stores=stores, state_folder=home)
     assert caught.value.report is None
     assert held(stores["t"]) == TARGET
     assert runs(home) == []
@@ -112,8 +112,8 @@ def test_a_plan_with_a_conflict_writes_nothing(stores, home):
 )
 def test_a_policy_says_what_becomes_of_a_conflict(stores, home, policy, other):
     """Keys that only the target has are kept by all of them; and all of it can be undone."""
-    made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
-    report = apply(made, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=policy, stores=stores, state_folder=home)
+    report = apply(made, stores=stores, state_folder=home)
     assert held(stores["t"]) == {
         "new": {"k": 1},
         "less": {"k": 1, "more": 2, "own": 3},
@@ -122,8 +122,8 @@ def test_a_policy_says_what_becomes_of_a_conflict(stores, home, policy, other):
     }
     skipped = {"equal", "other"} if policy is OnConflict.SKIP else {"equal"}
     assert {path for path, state in states(report).items() if state is ItemState.SKIPPED} == skipped
-    assert verify(stores=stores, home=home).ok
-    assert undo(stores=stores, home=home).ok
+    assert verify(stores=stores, state_folder=home).ok
+    assert undo(stores=stores, state_folder=home).ok
     assert held(stores["t"]) == TARGET
 
 
@@ -133,13 +133,13 @@ def test_without_a_backup_the_targets_own_versions_undo_it(home):
     for name, value in (("s", 1), ("t", 2)):
         for path in ("kept", "gone"):
             stores[name].write(path, {"k": value})
-    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, backup=False, stores=stores, home=home)
-    assert apply(made, stores=stores, home=home).ok
+    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, backup=False, stores=stores, state_folder=home)
+    assert apply(made, stores=stores, state_folder=home).ok
     assert not list(home.rglob("backup*"))
     stores["t"].destroy("gone", 1)
-    report = failed(undo, stores=stores, home=home)
+    report = failed(undo, stores=stores, state_folder=home)
     assert states(report) == {"kept": ItemState.DONE, "gone": ItemState.FAILED}
-    assert "what the target held before is not kept any more" in str(report.results)
+    assert "the earlier data are no longer kept" in str(report.results)
     assert held(stores["t"]) == {"kept": {"k": 2}, "gone": {"k": 1}}
 
 
@@ -147,7 +147,7 @@ def test_an_equal_secret_is_not_written(home):
     stores = {"s": MemoryStore(), "t": MemoryStore()}
     for store in stores.values():
         store.write("a", {"k": 1})
-    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     assert len(stores["t"].versions("a")) == 1
 
 
@@ -157,9 +157,9 @@ def test_an_equal_secret_is_not_written(home):
 @pytest.mark.parametrize("remembered", [True, False])
 def test_a_source_changed_since_the_plan_is_noticed(stores, home, remembered, tmp_path):
     """Here by its digest, elsewhere by its version."""
-    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, state_folder=home)
     stores["s"].write("new", {"k": 2})
-    report = failed(apply, made, stores=stores, home=home if remembered else tmp_path / "other")
+    report = failed(apply, made, stores=stores, state_folder=home if remembered else tmp_path / "other")
     assert states(report)["new"] is ItemState.CONFLICT
     assert states(report)["less"] is ItemState.DONE
     assert "new" not in held(stores["t"])
@@ -169,19 +169,19 @@ def test_a_source_without_versions_is_noticed_by_digest_here_and_by_size_elsewhe
     stores = {"s": Bare(), "t": MemoryStore()}
     for path in ("size", "value"):
         stores["s"].write(path, {"k": "four"})
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     stores["s"].write("size", {"k": "fives"})
     stores["s"].write("value", {"k": "five"})
-    here = failed(apply, made, stores=stores, home=home)
+    here = failed(apply, made, stores=stores, state_folder=home)
     assert states(here) == {"size": ItemState.CONFLICT, "value": ItemState.CONFLICT}
-    elsewhere = failed(apply, made, stores=stores, home=tmp_path / "other")
+    elsewhere = failed(apply, made, stores=stores, state_folder=tmp_path / "other")
     assert states(elsewhere) == {"size": ItemState.CONFLICT, "value": ItemState.DONE}
 
 
 def test_a_source_that_is_gone_fails_for_itself(stores, home):
-    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, state_folder=home)
     stores["s"].delete("new")
-    report = failed(apply, made, stores=stores, home=home)
+    report = failed(apply, made, stores=stores, state_folder=home)
     assert states(report)["new"] is ItemState.FAILED
     assert isinstance(report.faults[0].error, SecretNotFoundError)
 
@@ -191,21 +191,21 @@ def test_a_source_that_is_gone_fails_for_itself(stores, home):
 )
 def test_a_target_changed_since_the_plan_is_left_alone(stores, home, policy, state):
     """Also where conflicts are overwritten: what the plan showed is what may be lost, and the others go on."""
-    made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=policy, stores=stores, state_folder=home)
     stores["t"].write("less", {"k": 1, "own": 4})
     if state is ItemState.SKIPPED:
-        report = apply(made, stores=stores, home=home)
+        report = apply(made, stores=stores, state_folder=home)
     else:
-        report = failed(apply, made, stores=stores, home=home)
+        report = failed(apply, made, stores=stores, state_folder=home)
     assert (states(report)["less"], states(report)["new"]) == (state, ItemState.DONE)
     assert held(stores["t"])["less"] == {"k": 1, "own": 4}
 
 
 def test_a_target_changed_since_the_plan_is_merged(stores, home):
     """Nothing of it is lost by that."""
-    made = plan("s", "t", on_conflict=OnConflict.MERGE, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=OnConflict.MERGE, stores=stores, state_folder=home)
     stores["t"].write("less", {"k": 1, "own": 4})
-    apply(made, stores=stores, home=home)
+    apply(made, stores=stores, state_folder=home)
     assert held(stores["t"])["less"] == {"k": 1, "own": 4, "more": 2}
 
 
@@ -243,9 +243,9 @@ def test_what_another_wrote_first_is_not_undone_though_it_is_the_same(home):
 
     stores = {"s": MemoryStore(), "t": Twin()}
     stores["s"].write("a", {"k": 1})
-    report = apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    report = apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     assert states(report) == {"a": ItemState.SKIPPED}
-    assert undo(report.run, stores=stores, home=home).count(ItemState.SKIPPED) == 1
+    assert undo(report.run, stores=stores, state_folder=home).count(ItemState.SKIPPED) == 1
     assert held(stores["t"]) == {"a": {"k": 1}}
 
 
@@ -269,12 +269,12 @@ def test_what_arrives_while_a_killed_run_is_resumed_is_not_taken_for_its_own(hom
     stores = {"s": MemoryStore(), "t": Killed()}
     for path in ("a", "b"):
         stores["s"].write(path, {"k": 1})
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     with pytest.raises(KeyboardInterrupt):
-        apply(made, stores=stores, home=home)
-    assert states(resume(stores=stores, home=home)) == {"a": ItemState.SKIPPED, "b": ItemState.DONE}
-    assert verify(stores=stores, home=home).ok
-    assert undo(stores=stores, home=home).ok
+        apply(made, stores=stores, state_folder=home)
+    assert states(resume(stores=stores, state_folder=home)) == {"a": ItemState.SKIPPED, "b": ItemState.DONE}
+    assert verify(stores=stores, state_folder=home).ok
+    assert undo(stores=stores, state_folder=home).ok
     assert held(stores["t"]) == {"a": {"k": 1}}
 
 
@@ -282,14 +282,14 @@ def test_what_arrives_while_a_killed_run_is_resumed_is_not_taken_for_its_own(hom
 def test_a_writer_between_reading_and_writing_is_never_overwritten(home, policy):
     stores = {"s": MemoryStore(), "t": Raced()}
     stores["s"].write("a", {"k": 1})
-    made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=policy, stores=stores, state_folder=home)
     if policy is OnConflict.FAIL:
-        assert states(failed(apply, made, stores=stores, home=home)) == {"a": ItemState.CONFLICT}
+        assert states(failed(apply, made, stores=stores, state_folder=home)) == {"a": ItemState.CONFLICT}
         assert held(stores["t"]) == {"a": {"theirs": "a"}}
     else:
-        assert apply(made, stores=stores, home=home).ok
+        assert apply(made, stores=stores, state_folder=home).ok
         assert held(stores["t"]) == {"a": {"theirs": "a", "k": 1}}
-        assert undo(stores=stores, home=home).ok
+        assert undo(stores=stores, state_folder=home).ok
         assert held(stores["t"]) == {"a": {"theirs": "a"}}
 
 
@@ -301,14 +301,14 @@ def test_a_run_that_found_nothing_to_write_is_not_the_last_one(home):
     stores = {"s": MemoryStore(), "t": MemoryStore()}
     for path in ("a", "b"):
         stores["s"].write(path, {"k": 1})
-    made = plan("s", "t", stores=stores, home=home)
-    first = apply(made, stores=stores, home=home).run
-    again = apply(made, stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
+    first = apply(made, stores=stores, state_folder=home).run
+    again = apply(made, stores=stores, state_folder=home)
     assert states(again) == {"a": ItemState.SKIPPED, "b": ItemState.SKIPPED}
-    assert verify(stores=stores, home=home).run == first
-    assert verify(again.run, stores=stores, home=home).run == again.run
-    assert undo(again.run, stores=stores, home=home).count(ItemState.SKIPPED) == 2
-    undone = undo(stores=stores, home=home)
+    assert verify(stores=stores, state_folder=home).run == first
+    assert verify(again.run, stores=stores, state_folder=home).run == again.run
+    assert undo(again.run, stores=stores, state_folder=home).count(ItemState.SKIPPED) == 2
+    undone = undo(stores=stores, state_folder=home)
     assert (undone.run, undone.count(ItemState.DONE)) == (first, 2)
     assert held(stores["t"]) == {}
 
@@ -318,13 +318,13 @@ def test_a_run_that_found_the_labels_there_is_not_the_last_one(home):
     stores = {"s": MemoryStore(), "t": MemoryStore()}
     stores["s"].write("a", {"k": 1})
     stores["s"].write_metadata("a", {"owner": "team"})
-    made = plan("s", "t", stores=stores, home=home)
-    first = apply(made, stores=stores, home=home).run
-    assert apply(made, stores=stores, home=home).run != first
-    assert undo(stores=stores, home=home).run == first
+    made = plan("s", "t", stores=stores, state_folder=home)
+    first = apply(made, stores=stores, state_folder=home).run
+    assert apply(made, stores=stores, state_folder=home).run != first
+    assert undo(stores=stores, state_folder=home).run == first
     stores["t"].write("a", {"k": 1})
-    labelled = apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home).run
-    assert undo(stores=stores, home=home).run == labelled
+    labelled = apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home).run
+    assert undo(stores=stores, state_folder=home).run == labelled
 
 
 @pytest.mark.parametrize("limit", [50, 20_000])
@@ -332,26 +332,26 @@ def test_a_run_that_cannot_be_kept_is_none(home, limit):
     """A full disk: nothing is written, and the run before it is the last one still."""
     stores = {"s": MemoryStore(), "t": MemoryStore()}
     stores["s"].write("a", {"k": 1})
-    last = apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home).run
+    last = apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home).run
     for number in range(300):
         stores["s"].write(f"s{number:03}", {"k": 1})
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(MigrationError, match=os.strerror(errno.EFBIG)):
-            apply(made, stores=stores, home=home)
+            apply(made, stores=stores, state_folder=home)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert [run.name for run in runs(home)] == [last] == [entry.name for entry in home.glob("2*")]
-    assert verify(stores=stores, home=home).run == last
+    assert verify(stores=stores, state_folder=home).run == last
 
 
 def test_a_run_that_was_killed_while_its_plan_was_kept_is_none(home, monkeypatch):
     """The one before it is undone."""
     stores = {"s": MemoryStore(), "t": MemoryStore()}
     stores["s"].write("a", {"k": 1})
-    last = apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home).run
+    last = apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home).run
     stores["s"].write("b", {"k": 1})
 
     def killed(made):
@@ -360,10 +360,10 @@ def test_a_run_that_was_killed_while_its_plan_was_kept_is_none(home, monkeypatch
 
     monkeypatch.setattr("strongroom.migrate.ledger.runs.plan_lines", killed)
     with pytest.raises(KeyboardInterrupt):
-        apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+        apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     assert len(list(home.glob("2*"))) == 2
     assert [run.name for run in runs(home)] == [last]
-    assert undo(stores=stores, home=home).run == last
+    assert undo(stores=stores, state_folder=home).run == last
 
 
 def test_undoing_twice_takes_no_earlier_run_back(home):
@@ -371,9 +371,9 @@ def test_undoing_twice_takes_no_earlier_run_back(home):
     stores = {"s": MemoryStore(), "t": MemoryStore()}
     for path in ("a", "b"):
         stores["s"].write(path, {"k": 1})
-        last = apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home).run
+        last = apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home).run
     for count in (1, 0):
-        undone = undo(stores=stores, home=home)
+        undone = undo(stores=stores, state_folder=home)
         assert (undone.run, undone.count(ItemState.DONE)) == (last, count)
     assert held(stores["t"]) == {"a": {"k": 1}}
 
@@ -382,31 +382,31 @@ def test_what_was_undone_is_resumed_by_name_alone(home):
     """By default it would be written again, which nobody asked for. Gone on with, it is the last one again."""
     stores = {"s": MemoryStore(), "t": MemoryStore()}
     stores["s"].write("a", {"k": 1})
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     stores["t"].write("a", {"k": 2})
-    earlier = failed(apply, made, stores=stores, home=home).run
+    earlier = failed(apply, made, stores=stores, state_folder=home).run
     for path in ("b", "c", "d"):
         stores["s"].write(path, {"k": 1})
-    made = plan("s", "t", selection=Selection(exclude=("a",)), stores=stores, home=home)
+    made = plan("s", "t", selection=Selection(exclude=("a",)), stores=stores, state_folder=home)
     stores["t"].write("c", {"k": 2})
-    run = failed(apply, made, stores=stores, home=home).run
-    assert undo(stores=stores, home=home).run == run
-    assert failed(resume, stores=stores, home=home).run == earlier
+    run = failed(apply, made, stores=stores, state_folder=home).run
+    assert undo(stores=stores, state_folder=home).run == run
+    assert failed(resume, stores=stores, state_folder=home).run == earlier
     assert held(stores["t"]) == {"a": {"k": 2}, "c": {"k": 2}}
-    assert states(failed(resume, run, stores=stores, home=home)) == {"b": "done", "c": "conflict", "d": "done"}
-    assert failed(resume, stores=stores, home=home).run == run
+    assert states(failed(resume, run, stores=stores, state_folder=home)) == {"b": "done", "c": "conflict", "d": "done"}
+    assert failed(resume, stores=stores, state_folder=home).run == run
 
 
 def test_a_run_that_could_not_write_yet_is_the_last_one(home):
     """It is not finished: verifying says that it is not done, and does not praise the one before."""
     stores = {"s": MemoryStore(), "t": MemoryStore()}
     stores["s"].write("a", {"k": 1})
-    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     stores["s"].write("b", {"k": 1})
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     stores["s"].delete("b")
-    run = failed(apply, made, stores=stores, home=home).run
-    assert failed(verify, stores=stores, home=home).run == run
+    run = failed(apply, made, stores=stores, state_folder=home).run
+    assert failed(verify, stores=stores, state_folder=home).run == run
 
 
 class Failing(MemoryStore):
@@ -430,15 +430,15 @@ def test_a_target_that_goes_out_at_item_k_is_left_alone_and_resuming_does_the_re
     stores = {"s": MemoryStore(), "t": Failing(out_at=k)}
     for number in range(50):
         stores["s"].write(f"s{number:02}", {"n": number})
-    report = failed(apply, plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    report = failed(apply, plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     assert report.count(ItemState.DONE) == k
     assert bool(report.stopped) is (k < 20)
     stores["t"].out_at = None
-    assert resume(stores=stores, home=home).count(ItemState.DONE) == 50
+    assert resume(stores=stores, state_folder=home).count(ItemState.DONE) == 50
     assert {len(stores["t"].versions(f"s{number:02}")) for number in range(50)} == {1}
     assert [run.finished for run in runs(home)] == [True]
-    with pytest.raises(MigrationError, match="no migration to go on with"):
-        resume(stores=stores, home=home)
+    with pytest.raises(MigrationError, match="no migration to resume"):
+        resume(stores=stores, state_folder=home)
 
 
 class Piecewise(Bare):
@@ -469,21 +469,21 @@ def test_what_is_half_written_is_resumed_and_undone(home, policy, goes_on):
     for path in ("new", "more"):
         stores["s"].write(path, data)
     stores["t"].write("more", before["more"])
-    made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=policy, stores=stores, state_folder=home)
     stores["t"].refuses = True
-    report = failed(apply, made, stores=stores, home=home)
+    report = failed(apply, made, stores=stores, state_folder=home)
     assert set(states(report).values()) == {ItemState.FAILED}
     assert held(stores["t"])["new"] not in ({}, data)
     stores["t"].refuses = False
     if goes_on:
-        assert states(resume(stores=stores, home=home)) == {"new": ItemState.DONE, "more": ItemState.DONE}
-        assert verify(stores=stores, home=home).ok
+        assert states(resume(stores=stores, state_folder=home)) == {"new": ItemState.DONE, "more": ItemState.DONE}
+        assert verify(stores=stores, state_folder=home).ok
         kept = {"a": 0} if policy is OnConflict.MERGE else {}
         assert held(stores["t"]) == {"new": data, "more": {**data, "own": 5, **kept}}
         stores["t"].refuses = True
-        failed(undo, stores=stores, home=home)
+        failed(undo, stores=stores, state_folder=home)
         stores["t"].refuses = False
-    assert undo(stores=stores, home=home).ok
+    assert undo(stores=stores, state_folder=home).ok
     assert held(stores["t"]) == before
 
 
@@ -492,15 +492,15 @@ def test_what_another_wrote_into_what_is_half_written_stays(home):
     stores = {"s": MemoryStore(), "t": Piecewise()}
     for path in ("key", "value"):
         stores["s"].write(path, {"a": 1, "b": 2, "c": 3})
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     stores["t"].refuses = True
-    failed(apply, made, stores=stores, home=home)
+    failed(apply, made, stores=stores, state_folder=home)
     stores["t"].refuses = False
     theirs = {"key": {"a": 1, "theirs": 9}, "value": {"a": 9}}
     for path, data in theirs.items():
         stores["t"].write(path, data)
     for step in (resume, undo):
-        assert set(states(failed(step, stores=stores, home=home)).values()) == {ItemState.CONFLICT}
+        assert set(states(failed(step, stores=stores, state_folder=home)).values()) == {ItemState.CONFLICT}
     assert held(stores["t"]) == theirs
 
 
@@ -508,9 +508,9 @@ def test_one_that_is_denied_ends_nothing(home):
     stores = {"s": MemoryStore(), "t": Failing(denied=["b"])}
     for path in "abc":
         stores["s"].write(path, {"k": 1})
-    report = failed(apply, plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    report = failed(apply, plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     assert states(report) == {"a": ItemState.DONE, "b": ItemState.FAILED, "c": ItemState.DONE}
-    assert states(failed(verify, stores=stores, home=home))["b"] is ItemState.FAILED
+    assert states(failed(verify, stores=stores, state_folder=home))["b"] is ItemState.FAILED
 
 
 class Small(Failing):
@@ -526,19 +526,19 @@ def test_what_is_impossible_keeps_no_run_unfinished(home):
     stores = {"s": MemoryStore(), "t": Small(denied=["b"])}
     for path in ("a", "large"):
         stores["s"].write(path, {"k": 1})
-    report = failed(apply, plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    report = failed(apply, plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     assert states(report) == {"a": ItemState.DONE, "large": ItemState.FAILED}
     assert [run.finished for run in runs(home)] == [True]
-    with pytest.raises(MigrationError, match="no migration to go on with"):
-        resume(stores=stores, home=home)
+    with pytest.raises(MigrationError, match="no migration to resume"):
+        resume(stores=stores, state_folder=home)
     stores["s"].write("b", {"k": 1})
-    denied = failed(apply, plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    denied = failed(apply, plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     stores["s"].write("c", {"k": 1})
-    without = plan("s", "t", selection=Selection(exclude=("b",)), stores=stores, home=home)
-    failed(apply, without, stores=stores, home=home)
+    without = plan("s", "t", selection=Selection(exclude=("b",)), stores=stores, state_folder=home)
+    failed(apply, without, stores=stores, state_folder=home)
     assert [run.finished for run in runs(home)] == [True, False, True]
     stores["t"].denied.clear()
-    resumed = failed(resume, stores=stores, home=home)
+    resumed = failed(resume, stores=stores, state_folder=home)
     assert resumed.run == denied.run
     assert states(resumed) == {"a": ItemState.SKIPPED, "b": ItemState.DONE, "large": ItemState.FAILED}
     assert [run.finished for run in runs(home)] == [True] * 3
@@ -548,19 +548,19 @@ def test_a_run_with_a_conflict_is_resumed(home):
     """What was in the way of one secret may be mended."""
     stores = {"s": MemoryStore(), "t": MemoryStore()}
     stores["s"].write("a", {"k": 1})
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     stores["t"].write("a", {"k": 2})
-    failed(apply, made, stores=stores, home=home)
+    failed(apply, made, stores=stores, state_folder=home)
     stores["t"].delete("a")
     assert [run.finished for run in runs(home)] == [False]
-    assert resume(stores=stores, home=home).ok
+    assert resume(stores=stores, state_folder=home).ok
 
 
 def test_a_second_run_at_the_same_time_is_refused(home):
     """For the same target; and when the first is through, it may."""
     stores = {"s": MemoryStore(), "t": MemoryStore(), "u": MemoryStore()}
     stores["s"].write("a", {"k": 1})
-    made = {name: plan("s", name, stores=stores, home=home) for name in ("t", "u")}
+    made = {name: plan("s", name, stores=stores, state_folder=home) for name in ("t", "u")}
     entered, leave, answers = threading.Event(), threading.Event(), []
 
     def progress(_):
@@ -568,15 +568,15 @@ def test_a_second_run_at_the_same_time_is_refused(home):
         assert leave.wait(30)
 
     first = threading.Thread(
-        target=lambda: answers.append(apply(made["t"], stores=stores, home=home, progress=progress))
+        target=lambda: answers.append(apply(made["t"], stores=stores, state_folder=home, progress=progress))
     )
     first.start()
     assert entered.wait(30)
     try:
         for function in (apply, lambda _, **options: resume(**options), lambda _, **options: undo(**options)):
-            with pytest.raises(MigrationError, match="Another migration is writing to t now"):
-                function(made["t"], stores=stores, home=home)
-        assert apply(made["u"], stores=stores, home=home).ok
+            with pytest.raises(MigrationError, match="Another migration is writing to t"):
+                function(made["t"], stores=stores, state_folder=home)
+        assert apply(made["u"], stores=stores, state_folder=home).ok
     finally:
         leave.set()
         first.join(30)
@@ -592,7 +592,7 @@ def test_a_stranger_that_breaks_is_an_error_of_its_store(home):
             pass
 
     with pytest.raises(Exception, match="it raised RuntimeError") as caught:
-        plan("s", "t", stores={"s": Broken(), "t": MemoryStore()}, home=home)
+        plan("s", "t", stores={"s": Broken(), "t": MemoryStore()}, state_folder=home)
     assert "canary-77" not in str(caught.value)
 
 
@@ -600,24 +600,32 @@ def test_a_stranger_that_breaks_is_an_error_of_its_store(home):
 
 
 def test_verifying_names_what_is_not_as_it_should_be(stores, home):
-    apply(plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, home=home), stores=stores, home=home)
+    apply(
+        plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, state_folder=home),
+        stores=stores,
+        state_folder=home,
+    )
     stores["t"].write("new", {"k": "changed"})
     stores["t"].delete("less")
     stores["s"].write("other", {"k": 7})
     stores["t"].write("equal", {"k": 1, "own": "later"})
-    reasons = {result.path: result.reason for result in failed(verify, stores=stores, home=home).faults}
+    reasons = {result.path: result.reason for result in failed(verify, stores=stores, state_folder=home).faults}
     assert reasons.keys() == {"new", "less", "other"}
-    assert reasons["new"] == "the target is not what the source is: k"
-    assert reasons["less"].startswith("the target has none")
+    assert reasons["new"] == "the target differs from the source: k"
+    assert reasons["less"].startswith("not found at the target")
     assert reasons["other"] == "the source was changed since: k"
 
 
 def test_what_the_source_has_no_more_is_verified_by_what_was_written(stores, home):
-    apply(plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, home=home), stores=stores, home=home)
+    apply(
+        plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, state_folder=home),
+        stores=stores,
+        state_folder=home,
+    )
     stores["s"].delete("new")
     stores["s"].delete("less")
     stores["t"].write("less", {"k": 1, "more": 3, "own": 3})
-    assert {result.path for result in failed(verify, stores=stores, home=home).faults} == {"less"}
+    assert {result.path for result in failed(verify, stores=stores, state_folder=home).faults} == {"less"}
 
 
 # --- an exporter ------------------------------------------------------------------------------------------------------
@@ -642,24 +650,24 @@ def test_an_exporter_is_a_target(home):
     stores = {"s": MemoryStore(), "e": Exporter()}
     for path in ("a", "bad", "c"):
         stores["s"].write(path, {"k": 1})
-    report = failed(apply, plan("s", "e", stores=stores, home=home), stores=stores, home=home)
+    report = failed(apply, plan("s", "e", stores=stores, state_folder=home), stores=stores, state_folder=home)
     assert states(report) == {"a": ItemState.DONE, "bad": ItemState.FAILED, "c": ItemState.DONE}
     assert stores["e"].written == {"a": {"k": 1}, "c": {"k": 1}}
-    assert "cannot be read back" in failed(verify, stores=stores, home=home).faults[0].reason
-    with pytest.raises(UnsupportedOperationError, match="nothing that it wrote be undone"):
-        undo(stores=stores, home=home)
+    assert "cannot be read back" in failed(verify, stores=stores, state_folder=home).faults[0].reason
+    with pytest.raises(UnsupportedOperationError, match="so its writes cannot be undone"):
+        undo(stores=stores, state_folder=home)
     assert stores["e"].written == {"a": {"k": 1}, "c": {"k": 1}}
 
 
-# --- pace -------------------------------------------------------------------------------------------------------------
+# --- speed and progress -----------------------------------------------------------------------------------------------
 
 
 def test_progress_says_how_much_is_done_and_how_long_the_rest_takes():
     clock, said = Clock(), []
-    pace = Pace("apply", 4, said.append, clock)
+    meter = ProgressMeter("apply", 4, said.append, clock)
     for _ in range(4):
         clock.now += 2
-        pace.step()
+        meter.advance()
     assert [(progress.done, progress.total, progress.seconds_left) for progress in said] == [
         (1, 4, 6.0),
         (2, 4, 4.0),
@@ -675,29 +683,29 @@ def test_a_rate_is_held_on_the_average():
     def sleep(seconds):
         clock.now += seconds
 
-    rate = Rate(5, clock, sleep)
-    assert rate.at_once(256) == 5
+    rate = RateLimit(5, clock, sleep)
+    assert rate.batch_size(256) == 5
     for _ in range(10):
         rate.wait(5)
     assert clock.now - started == pytest.approx(9)
-    assert Rate(None).at_once(256) == 256
-    assert Rate(0.5).at_once(256) == 1
+    assert RateLimit(None).batch_size(256) == 256
+    assert RateLimit(0.5).batch_size(256) == 1
 
 
 @pytest.mark.parametrize("rate", [0, -1, 1e-300, float("nan"), float("inf")])
 def test_a_rate_that_no_run_can_be_held_to_is_refused_before_one_is_begun(stores, home, rate):
-    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home)
-    with pytest.raises(ValueError, match="a rate is a number of writes a second, at least one a day"):
-        apply(made, rate=rate, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, state_folder=home)
+    with pytest.raises(ValueError, match="the rate must be a number of writes a second, at least one a day"):
+        apply(made, rate=rate, stores=stores, state_folder=home)
     assert not runs(home)
 
 
 def test_progress_comes_to_its_end_with_each_action(stores, home):
     said = []
-    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home, progress=said.append)
-    apply(made, stores=stores, home=home, progress=said.append)
-    verify(stores=stores, home=home, progress=said.append)
-    undo(stores=stores, home=home, progress=said.append)
+    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, state_folder=home, progress=said.append)
+    apply(made, stores=stores, state_folder=home, progress=said.append)
+    verify(stores=stores, state_folder=home, progress=said.append)
+    undo(stores=stores, state_folder=home, progress=said.append)
     last = {progress.action: (progress.done, progress.total) for progress in said}
     assert last["apply"] == (2, 2)
     assert last["verify"] == (3, 3)
@@ -708,8 +716,8 @@ def test_progress_comes_to_its_end_with_each_action(stores, home):
 
 
 def test_a_report_as_json(stores, home):
-    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home)
-    document = json.loads(json.dumps(apply(made, stores=stores, home=home).to_json()))
+    made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, state_folder=home)
+    document = json.loads(json.dumps(apply(made, stores=stores, state_folder=home).to_json()))
     assert document["counts"] == {"done": 2, "skipped": 2, "conflict": 0, "failed": 0, "pending": 0}
     assert (document["format"], document["version"], document["ok"]) == ("strongroom-migration-report", 1, True)
     assert [item["path"] for item in document["items"]] == [item.path for item in made.items]
@@ -718,7 +726,9 @@ def test_a_report_as_json(stores, home):
 def test_a_page_escapes_everything_and_loads_nothing(stores, home):
     evil = "<script>alert('x')</script>"
     result = ItemResult(evil, evil, evil, ItemState.FAILED, evil, evil)
-    now = apply(plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, home=home), stores=stores, home=home).started
+    now = apply(
+        plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, state_folder=home), stores=stores, state_folder=home
+    ).started
     page = html_report(Report(Action.APPLY, evil, (evil,), evil, now, now, (result,), evil))
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -726,7 +736,7 @@ def test_a_page_escapes_everything_and_loads_nothing(stores, home):
 
 
 def test_states_are_counted(stores, home):
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     assert {state: made.count(state) for state in State if made.count(state)} == {
         State.CREATE: 1,
         State.CHANGE: 1,
@@ -773,24 +783,24 @@ def test_a_transient_failure_of_one_secret_is_retried_within_the_run(operation, 
     """It is written exactly once, and the report says no more of it than of the others."""
     target = Flaky(operation, 2, late=late)
     stores = {"source": _filled({f"p{n}": {"k": n} for n in range(4)} | {"flaky": {"k": 9}}), "target": target}
-    planned = plan("source", "target", stores=stores, home=home)
+    planned = plan("source", "target", stores=stores, state_folder=home)
     assert planned.count(State.CREATE) == 5
-    report = apply(planned, stores=stores, home=home)
+    report = apply(planned, stores=stores, state_folder=home)
     assert report.count(ItemState.DONE) == 5
     assert target.read("flaky").data == {"k": 9}
-    assert undo(stores=stores, home=home).ok
+    assert undo(stores=stores, state_folder=home).ok
 
 
 def test_a_failure_that_lasts_is_reported_after_a_bounded_number_of_retries(home):
     """The other secrets are written, and `resume` continues with the failed one."""
     target = Flaky("write", 10**6)
     stores = {"source": _filled({f"p{n}": {"k": n} for n in range(4)} | {"flaky": {"k": 9}}), "target": target}
-    planned = plan("source", "target", stores=stores, home=home)
-    report = failed(apply, planned, stores=stores, home=home)
+    planned = plan("source", "target", stores=stores, state_folder=home)
+    report = failed(apply, planned, stores=stores, state_folder=home)
     assert (report.count(ItemState.DONE), report.count(ItemState.FAILED)) == (4, 1)
     assert 10**6 - target.failures == 4
     target.failures = 0
-    assert resume(stores=stores, home=home).ok
+    assert resume(stores=stores, state_folder=home).ok
 
 
 def test_a_source_that_fails_once_for_a_secret_is_read_again_for_the_plan(home):
@@ -798,5 +808,5 @@ def test_a_source_that_fails_once_for_a_secret_is_read_again_for_the_plan(home):
     source = Flaky("read", 1)
     source.write("flaky", {"k": 1})
     source.list_entries = lambda prefix: iter(() if prefix else ("flaky",))
-    planned = plan("source", "target", stores={"source": source, "target": MemoryStore()}, home=home)
+    planned = plan("source", "target", stores={"source": source, "target": MemoryStore()}, state_folder=home)
     assert [item.state for item in planned.items] == [State.CREATE]

@@ -28,8 +28,8 @@ from strongroom.migrate import (
 )
 from strongroom.migrate.execution import parallel
 from strongroom.migrate.execution.copy import Copy
-from strongroom.migrate.ledger.runs import Home
-from strongroom.migrate.plans.labels import Written, after, given_back, kept, record_of, to_write
+from strongroom.migrate.ledger.runs import Ledger
+from strongroom.migrate.plans.labels import Written, after, kept, record_of, restored, to_write
 from strongroom.secret import Secret
 from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
@@ -122,9 +122,9 @@ def labels(store, path):
 
 def test_labels_are_carried_beside_those_of_the_target_and_taken_back(stores, home):
     """Twice, since what was undone is as it was. Nothing gets a version for its labels."""
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     for count in (1, 2):
-        assert states(apply(made, stores=stores, home=home)) == dict.fromkeys(
+        assert states(apply(made, stores=stores, state_folder=home)) == dict.fromkeys(
             ("equal", "less", "new", "plain"), ItemState.DONE
         )
         assert {path: labels(stores["t"], path) for path in ("equal", "less", "new", "plain")} == {
@@ -134,8 +134,8 @@ def test_labels_are_carried_beside_those_of_the_target_and_taken_back(stores, ho
             "plain": {},
         }
         assert [len(stores["t"].versions(path)) for path in ("equal", "less", "new")] == [1, 2 * count, count]
-        assert verify(stores=stores, home=home).count(ItemState.DONE) == 4
-        assert states(undo(stores=stores, home=home)) == dict.fromkeys(
+        assert verify(stores=stores, state_folder=home).count(ItemState.DONE) == 4
+        assert states(undo(stores=stores, state_folder=home)) == dict.fromkeys(
             ("equal", "less", "new", "plain"), ItemState.DONE
         )
         assert labels(stores["t"], "equal") == labels(stores["t"], "less") == {"own": "kept"}
@@ -145,7 +145,7 @@ def test_labels_are_carried_beside_those_of_the_target_and_taken_back(stores, ho
 
 def test_a_plan_names_the_labels_and_survives_its_document(stores, home):
     """Their names alone; a secret of which only labels are missing is changed by them."""
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     assert {item.path: (item.state, item.labels) for item in made.items} == {
         "equal": (State.CHANGE, ("owner", "tier")),
         "less": (State.CHANGE, ("owner", "tier")),
@@ -154,18 +154,18 @@ def test_a_plan_names_the_labels_and_survives_its_document(stores, home):
     }
     assert CANARY not in dump_plan(made)
     assert parse_plan(dump_plan(made)) == made
-    apply(made, stores=stores, home=home)
-    assert plan("s", "t", stores=stores, home=home).count(State.EQUAL) == 4
+    apply(made, stores=stores, state_folder=home)
+    assert plan("s", "t", stores=stores, state_folder=home).count(State.EQUAL) == 4
 
 
 def test_nothing_is_asked_where_there_are_no_labels(stores, home):
     """And of those that have some, only when it is needed."""
     for path in ("equal", "less", "new"):
         MemoryStore.write_metadata(stores["s"], path, {})
-    made = plan("s", "t", stores=stores, home=home)
-    apply(made, stores=stores, home=home)
-    verify(stores=stores, home=home)
-    undo(stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
+    apply(made, stores=stores, state_folder=home)
+    verify(stores=stores, state_folder=home)
+    undo(stores=stores, state_folder=home)
     assert stores["s"].asked == stores["t"].asked == []
 
 
@@ -196,14 +196,14 @@ def test_a_form_is_kept_as_a_label_where_the_target_has_none_of_its_own(home):
     stores = {"first": Formed(), "between": MemoryStore(), "last": Formed()}
     stores["first"].write_formed("text", {"value": CANARY}, FORM)
     stores["first"].write_formed("keys", {"value": CANARY}, {})
-    made = plan("first", "between", stores=stores, home=home / "there")
+    made = plan("first", "between", stores=stores, state_folder=home / "there")
     assert {item.path: item.labels for item in made.items} == {"text": tuple(FORM), "keys": ()}
-    assert apply(made, stores=stores, home=home / "there").ok
-    assert verify(stores=stores, home=home / "there").ok
+    assert apply(made, stores=stores, state_folder=home / "there").ok
+    assert verify(stores=stores, state_folder=home / "there").ok
     assert labels(stores["between"], "text") == FORM
-    made = plan("between", "last", stores=stores, home=home / "back")
+    made = plan("between", "last", stores=stores, state_folder=home / "back")
     assert {item.path: (item.labels, item.cautions) for item in made.items} == {"text": ((), ()), "keys": ((), ())}
-    assert apply(made, stores=stores, home=home / "back").ok
+    assert apply(made, stores=stores, state_folder=home / "back").ok
     assert stores["last"].forms == {"text": FORM, "keys": {}}
 
 
@@ -213,11 +213,11 @@ def test_undoing_gives_the_form_back(home, before, after):
     stores = {"s": MemoryStore(), "t": Formed()}
     stores["s"].write("a", {"value": "new"})
     stores["t"].write_formed("a", {"value": "old"}, before)
-    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, home=home)
-    assert apply(made, stores=stores, home=home).ok
+    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, state_folder=home)
+    assert apply(made, stores=stores, state_folder=home).ok
     assert stores["t"].forms["a"] == before  # a secret keeps the form that it has
     stores["t"].forms["a"] = after
-    assert undo(stores=stores, home=home).ok
+    assert undo(stores=stores, state_folder=home).ok
     assert (dict(stores["t"].read("a").data), stores["t"].forms["a"]) == ({"value": "old"}, before)
 
 
@@ -243,10 +243,10 @@ def test_a_form_that_no_label_keeps_is_in_the_journal(home):
     """Where the target has no labels, which is said, or denies them."""
     stores = {"s": Formed(), "t": Bare()}
     stores["s"].write_formed("a", {"value": CANARY}, FORM)
-    made = plan("s", "t", stores=stores, home=home)
-    assert made.items[0].cautions == ("labels, of which the target has none: strongroom:fold",)
-    assert apply(made, stores=stores, home=home).ok
-    with closing(Home(home).journal_of(runs(home)[-1])) as journal:
+    made = plan("s", "t", stores=stores, state_folder=home)
+    assert made.items[0].cautions == ("labels, which the target does not support: strongroom:fold",)
+    assert apply(made, stores=stores, state_folder=home).ok
+    with closing(Ledger(home).journal_of(runs(home)[-1])) as journal:
         assert journal.entries[0].form == FORM
 
 
@@ -262,40 +262,40 @@ def test_a_form_that_no_label_keeps_is_in_the_journal(home):
 def test_a_label_with_another_text_stays_unless_conflicts_are_overwritten(stores, home, policy, ends, named):
     """What stays is said. A label is no conflict of its secret."""
     MemoryStore.write_metadata(stores["t"], "equal", {"owner": "theirs"})
-    made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=policy, stores=stores, state_folder=home)
     (item,) = (item for item in made.items if item.path == "equal")
     assert (item.state, item.labels) == (State.CHANGE, named)
-    said = ("labels, of which the target's own stay: owner",)
+    said = ("labels, for which the target keeps its own text: owner",)
     assert item.cautions == (() if policy is OnConflict.OVERWRITE else said)
-    apply(made, stores=stores, home=home)
+    apply(made, stores=stores, state_folder=home)
     assert labels(stores["t"], "equal") == ends
-    assert verify(stores=stores, home=home).ok
-    assert undo(stores=stores, home=home).ok
+    assert verify(stores=stores, state_folder=home).ok
+    assert undo(stores=stores, state_folder=home).ok
     assert labels(stores["t"], "equal") == {"owner": "theirs"}
 
 
 @pytest.mark.parametrize("policy", [OnConflict.SKIP, OnConflict.MERGE])
 def test_a_conflict_that_is_skipped_gets_no_labels_and_one_that_is_merged_does(stores, home, policy):
     stores["t"].write("equal", {"k": 9, "more": 9})
-    made = plan("s", "t", on_conflict=policy, stores=stores, home=home)
-    apply(made, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=policy, stores=stores, state_folder=home)
+    apply(made, stores=stores, state_folder=home)
     carried = {} if policy is OnConflict.SKIP else LABELS
     (item,) = (item for item in made.items if item.path == "equal")
     assert item.labels == tuple(carried)
     assert labels(stores["t"], "equal") == {**carried, "own": "kept"}
     assert stores["t"].read("equal").data == {"k": 9, "more": 9}
-    assert verify(stores=stores, home=home).ok
+    assert verify(stores=stores, state_folder=home).ok
 
 
 def test_a_target_without_labels_is_said_and_nothing_is_tried(home):
     stores = {"s": Labelled(), "t": Bare()}
     stores["s"].write("a", {"k": 1})
     MemoryStore.write_metadata(stores["s"], "a", LABELS)
-    made = plan("s", "t", stores=stores, home=home)
-    assert made.items[0].cautions == ("labels, of which the target has none: owner, tier",)
+    made = plan("s", "t", stores=stores, state_folder=home)
+    assert made.items[0].cautions == ("labels, which the target does not support: owner, tier",)
     assert made.items[0].labels == ()
-    assert apply(made, stores=stores, home=home).ok
-    assert plan("s", "t", stores=stores, home=home).items[0].state is State.EQUAL
+    assert apply(made, stores=stores, state_folder=home).ok
+    assert plan("s", "t", stores=stores, state_folder=home).items[0].state is State.EQUAL
 
 
 class Choosy(Labelled):
@@ -318,13 +318,13 @@ def test_labels_that_the_target_would_refuse_are_said_and_stay_behind(home):
     for path in ("new", "kept"):
         stores["s"].write(path, {"k": 0})
         MemoryStore.write_metadata(stores["s"], path, {"owner": "billing", "team": "a", **LABELS})
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     assert {item.path: (item.labels, item.cautions) for item in made.items} == {
-        "new": (("owner", "team"), ("labels, which the target does not take: tier",)),
-        "kept": (("owner",), ("labels, which the target does not take: team, tier",)),
+        "new": (("owner", "team"), ("labels, which the target refuses: tier",)),
+        "kept": (("owner",), ("labels, which the target refuses: team, tier",)),
     }
-    assert apply(made, stores=stores, home=home).ok
-    assert verify(stores=stores, home=home).ok
+    assert apply(made, stores=stores, state_folder=home).ok
+    assert verify(stores=stores, state_folder=home).ok
     assert (labels(stores["t"], "new"), labels(stores["t"], "kept")) == (
         {"owner": LABELS["owner"], "team": "a"},
         {"own": "kept", "owner": LABELS["owner"]},
@@ -333,11 +333,11 @@ def test_labels_that_the_target_would_refuse_are_said_and_stay_behind(home):
 
 def test_what_the_plan_does_not_name_is_not_carried(stores, home):
     """A label that the source got since waits for the next plan; one that it lost is not to be had."""
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     MemoryStore.write_metadata(stores["s"], "new", {"tier": "2", "later": "x"})
-    apply(made, stores=stores, home=home)
+    apply(made, stores=stores, state_folder=home)
     assert labels(stores["t"], "new") == {"tier": "2"}
-    assert verify(stores=stores, home=home).ok
+    assert verify(stores=stores, state_folder=home).ok
 
 
 def test_labels_follow_each_group_of_writes(home):
@@ -346,12 +346,12 @@ def test_labels_follow_each_group_of_writes(home):
     for number in range(100):
         stores["s"].write(f"s{number:02}", {"k": number})
         stores["s"].write_metadata(f"s{number:02}", LABELS)
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     written = []
     stores["t"].write_if = lambda path, data, expected: (
         written.append(len(stores["t"].asked)) or MemoryStore.write_if(stores["t"], path, data, expected)
     )
-    assert apply(made, stores=stores, home=home).ok
+    assert apply(made, stores=stores, state_folder=home).ok
     assert written[0] == 0
     assert written[-1] > 100
 
@@ -366,12 +366,12 @@ def test_an_importers_labels_go_along(home):
             pass
 
     stores = {"i": Importer(), "t": MemoryStore()}
-    made = plan("i", "t", stores=stores, home=home)
+    made = plan("i", "t", stores=stores, state_folder=home)
     assert {item.path or item.source_path: item.state for item in made.items} == {
         "a": State.CREATE,
         "odd": State.IMPOSSIBLE,
     }
-    failed(apply, made, stores=stores, home=home)
+    failed(apply, made, stores=stores, state_folder=home)
     assert labels(stores["t"], "a") == LABELS
 
 
@@ -382,22 +382,22 @@ def test_an_importers_labels_go_along(home):
 @pytest.mark.parametrize("fault", ["read", "write"])
 def test_labels_that_cannot_be_written_fail_for_themselves_and_resuming_writes_them_alone(stores, home, fault):
     """The data are not written a second time."""
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     stores["t"].faults[fault] = StoreUnavailableError
-    report = failed(apply, made, stores=stores, home=home)
+    report = failed(apply, made, stores=stores, state_folder=home)
     assert states(report) == {
         "equal": ItemState.FAILED,
         "less": ItemState.FAILED,
         "new": ItemState.FAILED,
         "plain": ItemState.DONE,
     }
-    assert "its data are written, and its labels are not: " in report.faults[0].reason
+    assert "data written, labels not: " in report.faults[0].reason
     stores["t"].faults.clear()
-    assert resume(stores=stores, home=home).count(ItemState.DONE) == 4
+    assert resume(stores=stores, state_folder=home).count(ItemState.DONE) == 4
     assert labels(stores["t"], "new") == LABELS
     assert [len(stores["t"].versions(path)) for path in ("equal", "less", "new")] == [1, 2, 1]
-    assert verify(stores=stores, home=home).ok
-    assert undo(stores=stores, home=home).ok
+    assert verify(stores=stores, state_folder=home).ok
+    assert undo(stores=stores, state_folder=home).ok
     assert (labels(stores["t"], "new"), labels(stores["t"], "less")) == ({}, {"own": "kept"})
 
 
@@ -405,24 +405,24 @@ def test_labels_that_cannot_be_written_fail_for_themselves_and_resuming_writes_t
 @pytest.mark.parametrize("end", ["s", "t"])
 def test_denied_labels_never_fail_a_migration(stores, home, end, fault):
     """They are a right of their own. What lacks them is said, and is not deleted at the source."""
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     stores[end].faults[fault] = PermissionDeniedError
-    report = apply(made, stores=stores, home=home)
+    report = apply(made, stores=stores, state_folder=home)
     assert report.count(ItemState.DONE) == 4
     asked = fault in {what for what, _ in stores[end].asked}
-    assert {result.path for result in report.results if "labels are not carried" in result.reason} == (
+    assert {result.path for result in report.results if "labels not copied" in result.reason} == (
         {"equal", "less", "new"} if asked else set()
     )
     assert labels(stores["t"], "new") == ({} if asked else LABELS)
-    assert verify(stores=stores, home=home).ok
+    assert verify(stores=stores, state_folder=home).ok
     stores[end].faults.clear()
-    assert verify(stores=stores, home=home).ok
+    assert verify(stores=stores, state_folder=home).ok
     if asked:
-        assert states(failed(delete_source, stores=stores, home=home))["new"] is ItemState.CONFLICT
-        undone = failed(undo, stores=stores, home=home)
+        assert states(failed(delete_source, stores=stores, state_folder=home))["new"] is ItemState.CONFLICT
+        undone = failed(undo, stores=stores, state_folder=home)
         assert {result.path for result in undone.faults} == {"plain"}  # all of it was deleted at the source
     else:
-        assert undo(stores=stores, home=home).ok
+        assert undo(stores=stores, state_folder=home).ok
     assert labels(stores["t"], "less") == {"own": "kept"}
 
 
@@ -430,7 +430,7 @@ def test_denied_labels_never_fail_a_migration(stores, home, end, fault):
 def test_labels_that_the_target_does_not_tell_are_planned_as_if_it_had_none(stores, home, fault):
     """What it has is asked again before anything is written."""
     stores["t"].faults["read"] = fault
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     assert {item.path for item in made.items if item.labels} == {"equal", "less", "new"}
 
 
@@ -438,7 +438,7 @@ def test_labels_that_the_target_does_not_tell_are_planned_as_if_it_had_none(stor
 def test_what_a_run_that_broke_off_wrote_is_not_taken_for_what_was_there(stores, home, monkeypatch):
     """Its labels were written, and nobody saw it: the record of what was there before is the first one."""
     MemoryStore.write_metadata(stores["t"], "less", {"own": "kept", "owner": "before"})
-    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, state_folder=home)
     write = Labelled.write_metadata
 
     def lost(self, path, metadata):
@@ -447,11 +447,11 @@ def test_what_a_run_that_broke_off_wrote_is_not_taken_for_what_was_there(stores,
 
     with monkeypatch.context() as broken:
         broken.setattr(Labelled, "write_metadata", lost)
-        failed(apply, made, stores=stores, home=home)
+        failed(apply, made, stores=stores, state_folder=home)
     MemoryStore.write_metadata(stores["t"], "less", {"own": "kept", "owner": f"{CANARY}-billing"})
-    assert resume(stores=stores, home=home).ok
+    assert resume(stores=stores, state_folder=home).ok
     assert labels(stores["t"], "less") == {**LABELS, "own": "kept"}
-    assert undo(stores=stores, home=home).ok
+    assert undo(stores=stores, state_folder=home).ok
     assert labels(stores["t"], "less") == {"own": "kept", "owner": "before"}
 
 
@@ -459,32 +459,36 @@ def test_what_a_run_that_broke_off_wrote_is_not_taken_for_what_was_there(stores,
 
 
 def test_verifying_names_labels_that_are_not_as_they_should_be(stores, home):
-    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     MemoryStore.write_metadata(stores["t"], "new", {"tier": "1"})
     MemoryStore.write_metadata(stores["s"], "less", {**LABELS, "tier": "2"})
     MemoryStore.write_metadata(stores["t"], "equal", {**LABELS, "own": "changed", "later": "x"})
-    reasons = {result.path: result.reason for result in failed(verify, stores=stores, home=home).faults}
+    reasons = {result.path: result.reason for result in failed(verify, stores=stores, state_folder=home).faults}
     assert reasons == {
-        "new": "the target does not have the source's labels: owner",
-        "less": "the target does not have the source's labels: tier",
+        "new": "labels missing at the target: owner",
+        "less": "labels missing at the target: tier",
     }
 
 
 def test_labels_of_a_plan_that_were_never_written_are_not_verified(stores, home):
-    made = plan("s", "t", stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
     stores["t"].faults["write"] = StoreUnavailableError
-    failed(apply, made, stores=stores, home=home)
+    failed(apply, made, stores=stores, state_folder=home)
     stores["t"].faults.clear()
-    assert {result.path for result in failed(verify, stores=stores, home=home).faults} == {"equal", "less", "new"}
+    assert {result.path for result in failed(verify, stores=stores, state_folder=home).faults} == {
+        "equal",
+        "less",
+        "new",
+    }
 
 
 def test_a_later_change_of_a_label_leaves_the_whole_secret_alone(stores, home):
     """One that the run did not write is of no concern, and stays."""
-    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     MemoryStore.write_metadata(stores["t"], "new", {**LABELS, "owner": "later"})
     MemoryStore.write_metadata(stores["t"], "less", {**LABELS, "own": "later", "more": "later"})
     MemoryStore.write_metadata(stores["t"], "equal", {"own": "kept", "tier": "later"})
-    report = failed(undo, stores=stores, home=home)
+    report = failed(undo, stores=stores, state_folder=home)
     assert states(report) == {
         "equal": ItemState.CONFLICT,
         "less": ItemState.DONE,
@@ -500,10 +504,10 @@ def test_a_later_change_of_a_label_leaves_the_whole_secret_alone(stores, home):
 
 def test_a_later_change_of_the_data_keeps_no_labels_that_were_written_alone(stores, home):
     """What the run did not write of it may be anything by now; of what it did write, nothing is touched."""
-    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     for path in ("equal", "less"):
         stores["t"].write(path, {"k": "later"})
-    report = failed(undo, stores=stores, home=home)
+    report = failed(undo, stores=stores, state_folder=home)
     assert states(report)["equal"] is ItemState.DONE
     assert states(report)["less"] is ItemState.CONFLICT
     assert labels(stores["t"], "equal") == {"own": "kept"}
@@ -512,29 +516,29 @@ def test_a_later_change_of_the_data_keeps_no_labels_that_were_written_alone(stor
 
 
 def test_an_undo_that_broke_off_between_labels_and_data_goes_on(stores, home, monkeypatch):
-    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     for name in ("write", "write_if", "delete"):
         monkeypatch.setattr(
             MemoryStore, name, lambda self, path, *_: (_ for _ in ()).throw(StoreUnavailableError(path))
         )
-    assert states(failed(undo, stores=stores, home=home))["less"] is ItemState.FAILED
+    assert states(failed(undo, stores=stores, state_folder=home))["less"] is ItemState.FAILED
     assert labels(stores["t"], "less") == {"own": "kept"}
     monkeypatch.undo()
-    assert undo(stores=stores, home=home).ok
+    assert undo(stores=stores, state_folder=home).ok
     assert stores["t"].read("less").data == {"k": 1}
 
 
 def test_deleting_at_the_source_needs_the_labels_at_the_target(stores, home):
-    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     MemoryStore.write_metadata(stores["t"], "less", {"own": "kept"})
-    report = failed(delete_source, stores=stores, home=home)
+    report = failed(delete_source, stores=stores, state_folder=home)
     assert [path for path, state in states(report).items() if state is not ItemState.DONE] == ["less"]
     assert list(stores["s"].list_entries("")) == ["less"]
 
 
 def test_nothing_on_disk_shows_what_a_label_says(stores, home):
-    made = plan("s", "t", stores=stores, home=home)
-    report = apply(made, stores=stores, home=home)
+    made = plan("s", "t", stores=stores, state_folder=home)
+    report = apply(made, stores=stores, state_folder=home)
     assert CANARY not in json.dumps(report.to_json()) + repr(made) + repr(report)
     files = [file for file in home.rglob("*") if file.is_file()]
     assert {"journal", "backup"} <= {file.name for file in files}
@@ -552,7 +556,7 @@ def test_what_is_written_can_be_given_back(source, target, policy):
     record = to_write(source, target, policy)
     written = after(target, record)
     assert set(written) == {*source, *target}
-    assert given_back(written, record) == given_back(target, record) == target
+    assert restored(written, record) == restored(target, record) == target
     assert record_of(kept(record)) == record
     if policy is OnConflict.OVERWRITE:
         assert written == {**target, **source}
@@ -565,11 +569,11 @@ def test_what_was_changed_since_is_not_given_back(source, target, name, text):
     record = to_write(source, target, OnConflict.OVERWRITE)
     written = {**after(target, record), name: text}
     expected = name not in record or text in {record[name].before, record[name].after}
-    assert (given_back(written, record) is not None) is expected
+    assert (restored(written, record) is not None) is expected
     if name not in record and expected:
-        assert given_back(written, record) == {**target, name: text}
+        assert restored(written, record) == {**target, name: text}
 
 
 def test_a_label_that_was_taken_away_since_is_a_change_unless_it_was_not_there_before():
-    assert given_back({}, {"a": Written("x", "y")}) is None
-    assert given_back({}, {"a": Written(None, "y")}) == {}
+    assert restored({}, {"a": Written("x", "y")}) is None
+    assert restored({}, {"a": Written(None, "y")}) == {}

@@ -94,7 +94,7 @@ def test_each_secret_has_its_state(home):
             "number": {"a": 1},
         }
     )
-    made = plan("s", "t", stores={"s": source, "t": target}, home=home)
+    made = plan("s", "t", stores={"s": source, "t": target}, state_folder=home)
     assert states(made) == {
         "new": State.CREATE,
         "less": State.CHANGE,
@@ -110,7 +110,7 @@ def test_each_secret_has_its_state(home):
 def test_an_item_names_keys_and_sizes_and_versions(home):
     source = memory({"s": {"text": "ü", "bytes": b"\0\1\2", "number": 12, "same": None}})
     target = memory({"s": {"same": None, "own": "long value"}})
-    (item,) = plan("s", "t", stores={"s": source, "t": target}, home=home).items
+    (item,) = plan("s", "t", stores={"s": source, "t": target}, state_folder=home).items
     assert item.keys == (
         PlannedKey("bytes", Change.ADDED, 3),
         PlannedKey("number", Change.ADDED, 2),
@@ -123,7 +123,7 @@ def test_an_item_names_keys_and_sizes_and_versions(home):
 
 def test_two_sources_for_one_target_are_impossible_and_both_named(home):
     stores = {"a": memory({"x": {"k": 1}, "y": {"k": 1}}), "b": memory({"x": {"k": 1}}), "t": memory()}
-    made = plan(["a", "b"], "t", stores=stores, home=home)
+    made = plan(["a", "b"], "t", stores=stores, state_folder=home)
     assert [(item.source, item.state) for item in made.items] == [
         ("a", State.IMPOSSIBLE),
         ("a", State.CREATE),
@@ -138,7 +138,7 @@ def test_what_cannot_be_read_is_impossible_and_never_created(home, error):
     source, target = Faulty({"hidden": error}), Faulty({"there": error})
     for path in ("hidden", "there", "fine"):
         source.write(path, {"k": 1})
-    made = plan("s", "t", stores={"s": source, "t": target}, home=home)
+    made = plan("s", "t", stores={"s": source, "t": target}, state_folder=home)
     assert states(made) == {"hidden": State.IMPOSSIBLE, "there": State.IMPOSSIBLE, "fine": State.CREATE}
     assert all(item.reason for item in made.items if item.state is State.IMPOSSIBLE)
 
@@ -149,7 +149,7 @@ def test_a_store_that_is_out_as_a_whole_ends_the_plan(home, error):
     source = memory({path: {"k": 1} for path in paths})
     target = Faulty(dict.fromkeys(paths, error))
     with pytest.raises(error):
-        plan("s", "t", stores={"s": source, "t": target}, home=home)
+        plan("s", "t", stores={"s": source, "t": target}, state_folder=home)
 
 
 class Unsure(MemoryStore):
@@ -177,7 +177,7 @@ def test_what_could_not_be_checked_is_not_impossible(home, error, call):
     for path in ("a", "b", "c"):
         stores["s"].write(path, {"k": 1})
     stores["t"].write("b", {"k": 2})
-    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, state_folder=home)
     assert states(made) == {"a": State.CREATE, "b": State.CONFLICT, "c": State.CREATE}
     a, b, c = made.items
     assert a.reason.startswith("it could not be checked: ")
@@ -196,7 +196,7 @@ def test_a_store_that_checks_nothing_any_more_ends_the_plan(home, error, call):
     for path in paths:
         stores["s"].write(path, {"k": 1})
     with pytest.raises(error):
-        plan("s", "t", stores=stores, home=home)
+        plan("s", "t", stores=stores, state_folder=home)
 
 
 class Keeping(MemoryStore):
@@ -215,10 +215,10 @@ class Keeping(MemoryStore):
 @pytest.mark.parametrize(
     ("kept", "reason"),
     [
-        (1, "too few versions kept to undo it, and there is to be no backup"),
+        (1, "the target keeps too few versions to undo it without a backup"),
         (2, ""),
-        (PermissionDeniedError, "how many versions are kept is unknown"),
-        (StoreUnavailableError, "how many versions are kept is unknown"),
+        (PermissionDeniedError, "the number of kept versions is unknown"),
+        (StoreUnavailableError, "the number of kept versions is unknown"),
     ],
 )
 def test_without_a_backup_what_could_not_be_undone_is_impossible(home, kept, reason):
@@ -227,7 +227,7 @@ def test_without_a_backup_what_could_not_be_undone_is_impossible(home, kept, rea
     for path, data in (("less", {"own": 1}), ("equal", {"k": 1}), ("other", {"k": 2})):
         target.write(path, data)
     stores = {"s": source, "t": target}
-    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, backup=False, stores=stores, home=home)
+    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, backup=False, stores=stores, state_folder=home)
     over = {"less": State.IMPOSSIBLE, "other": State.IMPOSSIBLE}
     assert states(made) == {
         "new": State.CREATE,
@@ -243,7 +243,7 @@ def test_without_a_backup_a_conflict_that_stays_is_one(home, policy):
     """It is not overwritten, so that there is nothing to undo."""
     source, target = memory({"other": {"k": 1}}), Keeping(1)
     target.write("other", {"k": 2})
-    made = plan("s", "t", on_conflict=policy, backup=False, stores={"s": source, "t": target}, home=home)
+    made = plan("s", "t", on_conflict=policy, backup=False, stores={"s": source, "t": target}, state_folder=home)
     assert states(made) == {"other": State.CONFLICT}
 
 
@@ -251,7 +251,7 @@ def test_a_store_without_versions_keeps_too_few(home):
     stores = {"s": memory({"a": {"k": 1}}), "t": RemoteStore()}
     stores["t"].write("a", {"own": 1})
     stores["t"].kept_versions = stores["t"].versions = None
-    made = plan("s", "t", backup=False, stores=stores, home=home)
+    made = plan("s", "t", backup=False, stores=stores, state_folder=home)
     assert states(made) == {"a": State.IMPOSSIBLE}
 
 
@@ -268,7 +268,7 @@ def test_what_the_target_refuses_and_what_a_copy_lacks_is_said(home):
     source = Cautioned()
     for path in ("large", "rotated"):
         source.write(path, {"k": 1})
-    made = plan("s", "t", stores={"s": source, "t": Vetting()}, home=home)
+    made = plan("s", "t", stores={"s": source, "t": Vetting()}, state_folder=home)
     large, rotated = made.items
     assert (large.state, large.reason) == (State.IMPOSSIBLE, "secret too large: 5 bytes, the most is 4")
     assert rotated.cautions == ("it rotates",)
@@ -284,7 +284,7 @@ def test_an_importer_is_a_source_and_unmapped_is_no_error(home):
         def close(self):
             pass
 
-    made = plan("i", "t", stores={"i": Importer(), "t": memory()}, home=home)
+    made = plan("i", "t", stores={"i": Importer(), "t": memory()}, state_folder=home)
     assert states(made) == {"b": State.CREATE, "STRAY": State.UNMAPPED, "BROKEN": State.IMPOSSIBLE}
 
 
@@ -302,7 +302,7 @@ def test_what_an_importer_gives_beside_secrets_is_its_own_error_and_no_end(home,
             pass
 
     with pytest.raises(StoreError, match="neither a Secret nor a Failure") as caught:
-        plan("i", "t", stores={"i": Importer(), "t": memory()}, home=home)
+        plan("i", "t", stores={"i": Importer(), "t": memory()}, state_folder=home)
     assert caught.value.store == "i"
     assert "canary-77" not in str(caught.value)
 
@@ -310,8 +310,8 @@ def test_what_an_importer_gives_beside_secrets_is_its_own_error_and_no_end(home,
 def test_a_target_that_is_open_already_takes_no_recipients(home):
     """It would write in plain."""
     stores = {"s": memory({"a": {"k": 1}}), "t": memory()}
-    with pytest.raises(ConfigurationError, match="it is open already, and takes no recipients now"):
-        plan("s", "t", encrypt_to=["age1…"], stores=stores, home=home)
+    with pytest.raises(ConfigurationError, match="is already open, so it takes no recipients"):
+        plan("s", "t", encrypt_to=["age1…"], stores=stores, state_folder=home)
 
 
 def test_a_source_that_cannot_be_listed_and_a_target_that_cannot_be_written_are_refused(home):
@@ -322,19 +322,19 @@ def test_a_source_that_cannot_be_listed_and_a_target_that_cannot_be_written_are_
         def close(self):
             pass
 
-    with pytest.raises(UnsupportedOperationError, match="no listing"):
-        plan("b", "m", stores={"b": Bare(), "m": memory()}, home=home)
+    with pytest.raises(UnsupportedOperationError, match="cannot be listed"):
+        plan("b", "m", stores={"b": Bare(), "m": memory()}, state_folder=home)
     with pytest.raises(UnsupportedOperationError, match="cannot be written"):
-        plan("m", "b", stores={"b": Bare(), "m": memory()}, home=home)
+        plan("m", "b", stores={"b": Bare(), "m": memory()}, state_folder=home)
 
 
 def test_a_plan_is_made_where_nothing_can_be_remembered(home, caplog):
     """In CI, say: versions, names and sizes are what `apply` goes by then."""
     home.mkdir(mode=0o755)
     caplog.set_level(logging.WARNING)
-    made = plan("s", "t", stores={"s": memory({"a": {"k": 1}}), "t": memory()}, home=home)
+    made = plan("s", "t", stores={"s": memory({"a": {"k": 1}}), "t": memory()}, state_folder=home)
     assert states(made) == {"a": State.CREATE}
-    assert "not remembered" in caplog.text
+    assert "are not kept" in caplog.text
 
 
 def test_a_mapping_file_is_of_the_plan(home, tmp_path, monkeypatch):
@@ -343,14 +343,14 @@ def test_a_mapping_file_is_of_the_plan(home, tmp_path, monkeypatch):
     (tmp_path / "m.toml").write_text('version = 1\n[variables]\nA_NAME = "x/y#z"\n')
     monkeypatch.chdir(tmp_path)
     stores = {"t": memory()}
-    made = plan("dotenv:.env", "t", mapping_file=Path("m.toml"), config=Config(), stores=stores, home=home)
+    made = plan("dotenv:.env", "t", mapping_file=Path("m.toml"), config=Config(), stores=stores, state_folder=home)
     assert made.mapping is not None
     assert made.mapping.file == str(tmp_path / "m.toml")
-    apply(parse_plan(dump_plan(made)), config=Config(), stores=stores, home=home)
+    apply(parse_plan(dump_plan(made)), config=Config(), stores=stores, state_folder=home)
     assert stores["t"].read("x/y").data == {"z": "v"}
-    assert verify(config=Config(), stores=stores, home=home).ok
-    with pytest.raises(ConfigurationError, match="none of the sources takes a mapping"):
-        plan("s", "t", mapping_file=Path("m.toml"), stores={"s": memory(), "t": memory()}, home=home)
+    assert verify(config=Config(), stores=stores, state_folder=home).ok
+    with pytest.raises(ConfigurationError, match="no source takes a mapping"):
+        plan("s", "t", mapping_file=Path("m.toml"), stores={"s": memory(), "t": memory()}, state_folder=home)
 
 
 # --- selection --------------------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def test_a_mapping_file_is_of_the_plan(home, tmp_path, monkeypatch):
 def test_a_selection_says_what_is_taken_and_where_it_goes(home):
     source = memory({path: {"k": 1} for path in ("app/a", "app/b/c", "app/old/d", "app/odd", "apple/e", "f")})
     selection = Selection("app", "team/x", include=("app/*",), exclude=("*/old/*",), rename={"app/odd": "even"})
-    made = plan("s", "t", selection=selection, stores={"s": source, "t": memory()}, home=home)
+    made = plan("s", "t", selection=selection, stores={"s": source, "t": memory()}, state_folder=home)
     assert {item.source_path: item.path for item in made.items} == {
         "app/a": "team/x/a",
         "app/b/c": "team/x/b/c",
@@ -486,7 +486,7 @@ def test_only_what_the_target_lists_is_read_there(home):
     """What exists and may not be read is on the list, and is still never created."""
     source = memory({path: {"k": 1} for path in ("new", "hidden", "there")})
     target = Remote({"hidden": {"k": 2}, "there": {"k": 1}, "own": {"k": 3}})
-    made = plan("s", "t", stores={"s": source, "t": target}, home=home)
+    made = plan("s", "t", stores={"s": source, "t": target}, state_folder=home)
     assert states(made) == {"new": State.CREATE, "hidden": State.IMPOSSIBLE, "there": State.EQUAL}
     assert target.reads == ["there"]
 
@@ -504,7 +504,7 @@ def test_without_check_and_set_or_a_listing_everything_is_read(home):
     source = memory({path: {"k": 1} for path in ("new", "there")})
     for kind in (Unchecked, Unlisted):
         target = kind({"there": {"k": 1}})
-        made = plan("s", "t", stores={"s": source, "t": target}, home=home)
+        made = plan("s", "t", stores={"s": source, "t": target}, state_folder=home)
         assert states(made) == {"new": State.CREATE, "there": State.EQUAL}
         assert "there" in target.reads
         assert len(target.reads) == 2

@@ -36,10 +36,14 @@ def test_the_only_copy_is_never_undone(home):
     stores["s"].write("made", {"k": 1})
     stores["s"].write("changed", {"k": 1})
     stores["t"].write("changed", {"k": 2})
-    apply(plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, home=home), stores=stores, home=home)
-    assert delete_source(stores=stores, home=home).ok
+    apply(
+        plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, state_folder=home),
+        stores=stores,
+        state_folder=home,
+    )
+    assert delete_source(stores=stores, state_folder=home).ok
     for _ in range(2):
-        report = failed(undo, stores=stores, home=home)
+        report = failed(undo, stores=stores, state_folder=home)
         assert states(report) == {"made": ItemState.CONFLICT, "changed": ItemState.CONFLICT}
         assert all("source was deleted" in result.reason for result in report.results)
     assert [stores["t"].read(path).data for path in ("made", "changed")] == [{"k": 1}] * 2
@@ -54,17 +58,20 @@ def test_what_was_not_deleted_is_undone(home, error, state):
     stores = {"s": Failing(), "t": MemoryStore()}
     for path in ("a", "b"):
         stores["s"].write(path, {"k": 1})
-    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     stores["s"].error = error
-    assert states(failed(delete_source, stores=stores, home=home)) == {"a": ItemState.DONE, "b": ItemState.FAILED}
-    assert states(failed(undo, stores=stores, home=home)) == {"a": ItemState.CONFLICT, "b": state}
+    assert states(failed(delete_source, stores=stores, state_folder=home)) == {
+        "a": ItemState.DONE,
+        "b": ItemState.FAILED,
+    }
+    assert states(failed(undo, stores=stores, state_folder=home)) == {"a": ItemState.CONFLICT, "b": state}
 
 
 def test_a_deletion_is_in_the_journal_before_it_is_sent(home):
     """Whoever is killed right after it has not forgotten it."""
     stores = {"s": MemoryStore(), "t": MemoryStore()}
     stores["s"].write("a", {"k": 1})
-    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     seen = []
 
     def delete(path):
@@ -72,7 +79,7 @@ def test_a_deletion_is_in_the_journal_before_it_is_sent(home):
         MemoryStore.delete(stores["s"], path)
 
     stores["s"].delete = delete
-    delete_source(stores=stores, home=home)
+    delete_source(stores=stores, state_folder=home)
     assert seen == ['{"t": "source-deleted", "i": 0}']
 
 
@@ -98,12 +105,12 @@ def test_one_place_is_noticed_by_the_first_that_is_deleted(home, gone):
     for path in ("a", "b", "c", "d"):
         target.write(path, {"k": 1})
     stores["more"].write("z", {"k": 1})
-    apply(plan(["s", "more"], "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan(["s", "more"], "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     if gone == "deleted":
         target.delete("a")
     else:
         stores["s"].read = lambda path: Final.read(target, path) if path != "a" else Secret("a", {"k": 2})
-    report = failed(delete_source, stores=stores, home=home)
+    report = failed(delete_source, stores=stores, state_folder=home)
     assert states(report)["b"] is ItemState.FAILED
     assert {path: state for path, state in states(report).items() if path in "cd"} == dict.fromkeys("cd", "pending")
     assert [target.read(path).data for path in "bcd"] == [{"k": 1}] * 3
@@ -117,8 +124,8 @@ def test_each_source_is_looked_at_for_itself(home):
     for path in ("a", "b"):
         target.write(path, {"k": 1})
         stores["s"].write(f"s-{path}", {"k": 1})
-    apply(plan(["s", "same"], "t", stores=stores, home=home), stores=stores, home=home)
-    report = failed(delete_source, stores=stores, home=home)
+    apply(plan(["s", "same"], "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
+    report = failed(delete_source, stores=stores, state_folder=home)
     assert [target.read(path).data for path in ("a", "b", "s-a", "s-b")] == [{"k": 1}] * 4
     assert {path: str(state) for path, state in states(report).items()} == {
         "s-a": "done",
@@ -135,9 +142,13 @@ def test_one_place_by_its_options_is_refused_before_anything_is_deleted(home, tm
     (tmp_path / "one.json").write_text('{"a": {"k": 1}, "b": {"k": 1}}')
     stores = {"more": MemoryStore()}
     stores["more"].write("z", {"k": 1})
-    apply(plan(["json:./one.json", "more"], "json:one.json", stores=stores, home=home), stores=stores, home=home)
+    apply(
+        plan(["json:./one.json", "more"], "json:one.json", stores=stores, state_folder=home),
+        stores=stores,
+        state_folder=home,
+    )
     with pytest.raises(MigrationError, match=r"json:\./one.json and json:one.json are one place: nothing was deleted"):
-        delete_source(stores=stores, home=home)
+        delete_source(stores=stores, state_folder=home)
     assert stores["more"].read("z").data == {"k": 1}
 
 
@@ -146,9 +157,9 @@ def test_one_store_under_two_names_is_refused_before_anything_is_deleted(home):
     stores = {"s": store, "t": store, "more": more}
     store.write("a", {"k": 1})
     more.write("z", {"k": 1})
-    apply(plan(["s", "more"], "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan(["s", "more"], "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     with pytest.raises(MigrationError, match="s and t are one place: nothing was deleted"):
-        delete_source(stores=stores, home=home)
+        delete_source(stores=stores, state_folder=home)
     assert len(store.versions("a")) == 1
 
 
@@ -166,9 +177,9 @@ def test_what_is_given_back_is_the_version_that_was_deleted(home):
     stores = {"s": Same(target), "t": target}
     for number in (1, 2):
         target.write("a", {"k": number})
-    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
-    report = failed(delete_source, stores=stores, home=home)
-    assert "it was given back" in report.results[0].reason
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
+    report = failed(delete_source, stores=stores, state_folder=home)
+    assert "it was restored" in report.results[0].reason
     assert [version.deleted for version in target.versions("a")] == [False, False]
     assert target.read("a").data == {"k": 2}
 
@@ -178,9 +189,9 @@ def test_what_cannot_be_given_back_is_never_told_as_done(home):
     target = Final()
     stores = {"s": Final(target), "t": target}
     target.write("a", {"k": 1})
-    apply(plan("s", "t", stores=stores, home=home), stores=stores, home=home)
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     target.write = lambda *_: (_ for _ in ()).throw(PermissionDeniedError("a"))
-    report = failed(delete_source, stores=stores, home=home)
+    report = failed(delete_source, stores=stores, state_folder=home)
     assert states(report) == {"a": ItemState.FAILED}
-    assert "it was deleted, and is not given back" in report.results[0].reason
+    assert "it was deleted, and not restored" in report.results[0].reason
     assert "denied" in report.stopped.lower()

@@ -1,1 +1,1 @@
-"""The source and the target of a migration: their names, how they are opened, and what is selected."""
+"""The sources and the target of a migration: store names, opening, reading and writing."""

@@ -1,9 +1,10 @@
-"""What a migration reads: a store that can be listed, or an importer."""
+"""Sources of a migration, a listable store or an importer, and the selection of their secrets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
 
 from strongroom.errors import (
@@ -13,12 +14,12 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.migrate.endpoints.selection import Selection
 from strongroom.migrate.execution.parallel import OutageWatch, read_each
 from strongroom.migrate.plans.labels import own
 from strongroom.migrate.spi import Failure, Importer
-from strongroom.paths import check_path
+from strongroom.paths import check_path, check_prefix
 from strongroom.secret import Secret, check_data
+from strongroom.store import Traits
 from strongroom.store.guard import GuardedStore
 from strongroom.store.version_rules import check_labels
 
@@ -27,7 +28,45 @@ _R = TypeVar("_R")
 _HINT = "This is a bug in the importer's plugin"
 
 _END = object()
-"""Comes after the last item: whatever an importer gives is none, `None` too."""
+"""Marks the end of an importer's items, which may be any object, including None."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The secrets of a source that a migration takes, and their paths at the target.
+
+    Attributes:
+        from_prefix: take only secrets in this folder of the source, and drop it from their paths.
+        to_prefix: put all secrets into this folder of the target.
+        include: shell patterns on whole source paths, in which `*` also matches slashes; empty takes all secrets.
+        exclude: shell patterns of secrets to leave out.
+        rename: source path -> target path. Both are whole paths, to which the prefixes do not apply.
+    """
+
+    from_prefix: str = ""
+    to_prefix: str = ""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("from_prefix", "to_prefix"):
+            object.__setattr__(self, name, check_prefix(getattr(self, name)))
+
+    def takes(self, path: str) -> bool:
+        """Return True if the secret at this source path is selected."""
+        if self.from_prefix and not path.startswith(f"{self.from_prefix}/"):
+            return False
+        if self.include and not any(fnmatchcase(path, pattern) for pattern in self.include):
+            return False
+        return not any(fnmatchcase(path, pattern) for pattern in self.exclude)
+
+    def target_path(self, path: str) -> str:
+        """Return the target path for a source path."""
+        if path in self.rename:
+            return self.rename[path]
+        below = path.removeprefix(f"{self.from_prefix}/") if self.from_prefix else path
+        return f"{self.to_prefix}/{below}" if self.to_prefix else below
 
 
 class Source(Protocol):
@@ -36,50 +75,48 @@ class Source(Protocol):
     name: str
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
-        """Every secret that the selection takes, with its labels, in bounded memory."""
+        """Yield every selected secret with its labels, in bounded memory."""
         ...
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
-        """Each of these paths as it is now, in any order. Its labels may have to be asked for."""
+        """Yield each path with its current secret or error, in any order. `labels` may have to fetch its labels."""
         ...
 
     def labels(self, secret: Secret) -> dict[str, str]:
-        """The labels of a secret that was read again."""
+        """Return the labels of a secret from `read_again`."""
         ...
 
     def cautions(self, path: str) -> tuple[str, ...]:
-        """What a copy of the secret would lack."""
+        """Return what a copy of the secret would lose."""
         ...
 
     def delete(self, path: str) -> None:
-        """Removes the secret from the source."""
+        """Delete the secret at the source."""
         ...
 
 
 class StoreSource:
-    """A store as a source. What is listed and confirmed to be absent, such as a deleted secret, is none of its items.
+    """A store as a source. A path that is listed but absent, such as a deleted secret, is skipped.
 
     Args:
         front: the store.
-        name: the name it has for this migration.
+        name: its name in this migration.
 
     Raises:
-        UnsupportedOperationError: it cannot be listed, or makes secrets when it is read.
+        UnsupportedOperationError: it cannot be listed, or creates a credential on every read.
     """
 
     def __init__(self, front: GuardedStore, name: str) -> None:
         if "dynamic" in front.capabilities:
-            reason = "a read makes a new secret there, so that nothing is to be migrated"
+            reason = "it creates a new credential on every read, so it cannot be migrated"
             raise UnsupportedOperationError(None, reason, store=front.name)
         if not front.listable:
-            raise UnsupportedOperationError(
-                None, "it has no listing, so that nobody knows what it holds", store=front.name
-            )
+            raise UnsupportedOperationError(None, "it cannot be listed", store=front.name)
         self.name = name
         self._front = front
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
-        """Every secret that the selection takes, as it comes."""
+        """Yield every selected secret."""
         labels: dict[str, Mapping[str, str]] = {}
         for path, outcome in read_each(self._front, self._taken(selection, labels), OutageWatch()):
             listed = labels.pop(path, None)
@@ -89,23 +126,23 @@ class StoreSource:
                 yield Failure(path, outcome)
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
-        """Each of these paths as it is now, in any order."""
+        """Yield each path with its current secret or error, in any order."""
         return read_each(self._front, paths, OutageWatch())
 
     def labels(self, secret: Secret) -> dict[str, str]:
-        """The secret's labels."""
+        """Return the secret's labels."""
         return labels_of(self._front, secret)
 
     def cautions(self, path: str) -> tuple[str, ...]:
-        """What a copy of the secret would lack."""
+        """Return what a copy of the secret would lose."""
         return self._front.cautions(path)
 
     def delete(self, path: str) -> None:
-        """Removes the secret."""
+        """Delete the secret."""
         self._front.delete(path)
 
     def _taken(self, selection: Selection, labels: dict[str, Mapping[str, str]]) -> Iterator[str]:
-        """The paths that the selection takes; what the listing says of their labels is put aside."""
+        """Yield the selected paths, and collect the labels that the listing has for them."""
         for path, listed in self._front.walk_labels(selection.from_prefix):
             if selection.takes(path):
                 if listed:
@@ -114,11 +151,11 @@ class StoreSource:
 
 
 class ImporterSource:
-    """An importer as a source. It is read as a whole, again each time.
+    """An importer as a source. Each use reads it anew, as a whole.
 
     Args:
         importer: gives the secrets.
-        name: the name it has for this migration.
+        name: its name in this migration.
     """
 
     def __init__(self, importer: Importer, name: str) -> None:
@@ -126,13 +163,13 @@ class ImporterSource:
         self._importer = importer
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
-        """Every secret that the selection takes, and every failure."""
+        """Yield every selected secret and every failure."""
         for item in self._items():
             if isinstance(item, Failure) or selection.takes(item.path):
                 yield item
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
-        """Each of these paths as it is now: found by reading all."""
+        """Yield each path with its current secret or error. This reads the whole importer."""
         wanted = dict.fromkeys(paths)
         for item in self._items():
             name = item.name if isinstance(item, Failure) else item.path
@@ -143,20 +180,20 @@ class ImporterSource:
             yield path, SecretNotFoundError(path, store=self.name)
 
     def labels(self, secret: Secret) -> dict[str, str]:
-        """Those that came with the secret."""
+        """Return the labels that came with the secret."""
         return dict(secret.metadata)
 
     def cautions(self, path: str) -> tuple[str, ...]:
-        """None are known."""
+        """Return nothing: importers state none."""
         del path
         return ()
 
     def delete(self, path: str) -> None:
-        """Is not for importers."""
-        raise UnsupportedOperationError(path, "it can only be read", store=self.name)
+        """Refuse: importers are read-only."""
+        raise UnsupportedOperationError(path, "it is read-only", store=self.name)
 
     def _items(self) -> Iterator[Secret | Failure]:
-        """The importer's items, checked; whatever else it raises is an error of this source."""
+        """Yield the importer's items, checked. An unexpected exception becomes a `StoreError`."""
         items: Iterator[object] = self._call(lambda: iter(self._importer.items()))
         watch = OutageWatch()
         while (item := self._call(lambda: next(items, _END))) is not _END:
@@ -179,8 +216,53 @@ class ImporterSource:
         raise StoreError(None, f"it raised {kind}", store=self.name, hint=_HINT)
 
 
+class ImportedStore:
+    """An importer as a readable, listable store. All secrets are read when it is created.
+
+    Args:
+        importer: the source of the secrets, closed with the store.
+
+    Attributes:
+        unmapped: entries that no mapping covers.
+
+    Raises:
+        StrongroomError: the importer cannot be read.
+    """
+
+    traits = Traits(local=True)
+
+    def __init__(self, importer: Importer) -> None:
+        self._importer = importer
+        self._found: dict[str, Secret | StrongroomError] = {}
+        self.unmapped: list[Failure] = []
+        for item in importer.items():
+            if isinstance(item, Secret):
+                self._found[item.path] = item
+            elif item.unmapped:
+                self.unmapped.append(item)
+            else:
+                self._found[item.name] = item.error
+
+    def read(self, path: str) -> Secret:
+        """Return the secret, or raise the error that the importer reported for it."""
+        found = self._found.get(path)
+        if isinstance(found, Secret):
+            return found
+        raise SecretNotFoundError(path) if found is None else found
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        """Yield the names directly below `prefix`."""
+        start = f"{prefix}/" if prefix else ""
+        below = (path.removeprefix(start) for path in self._found if path.startswith(start))
+        return iter(sorted({name + slash for name, slash, _ in (path.partition("/") for path in below)}))
+
+    def close(self) -> None:
+        """Close the importer."""
+        self._importer.close()
+
+
 def _checked(secret: Secret, source: str) -> Secret | Failure:
-    """The secret, when it could be in a store."""
+    """Return the secret, or a failure if no store could hold it."""
     try:
         check_path(secret.path)
         check_data(secret.path, secret.data)
@@ -191,10 +273,10 @@ def _checked(secret: Secret, source: str) -> Secret | Failure:
 
 
 def labels_of(front: GuardedStore, secret: Secret) -> dict[str, str]:
-    """The labels that came with a secret of this store, else what the store says when it is asked.
+    """Return the labels that came with a secret of this store, or fetch them if none came.
 
     Raises:
-        StoreError: it does not say.
+        StoreError: they cannot be fetched.
     """
     came = dict(secret.metadata)
     if own(came) or "versioned" not in front.capabilities:
@@ -203,7 +285,7 @@ def labels_of(front: GuardedStore, secret: Secret) -> dict[str, str]:
 
 
 def known_labels(front: GuardedStore, secret: Secret) -> dict[str, str]:
-    """`labels_of`, and none where they are denied: a right of its own, which who may read a secret need not have."""
+    """Return `labels_of`, or no labels if access is denied: reading labels can need another permission."""
     try:
         return labels_of(front, secret)
     except PermissionDeniedError:

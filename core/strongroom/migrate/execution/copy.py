@@ -142,7 +142,7 @@ class Copy:
     def _lost(self, written: int, dropped: int) -> list[str]:
         lost: list[str] = []
         if "versioned" not in self._target.capabilities and (labels := self._labels()):
-            lost.append(f"labels, of which the target has none: {', '.join(labels)}")
+            lost.append(f"labels, which the target does not support: {', '.join(labels)}")
         if self._gone:
             lost.append(f"{self._gone} version{'s' * (self._gone > 1)}, deleted or destroyed at the source")
         if dropped:

@@ -15,8 +15,7 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.migrate.endpoints.selection import Selection
-from strongroom.migrate.endpoints.sources import known_labels
+from strongroom.migrate.endpoints.sources import Selection, known_labels
 from strongroom.migrate.execution.parallel import OutageWatch, in_threads, read_each
 from strongroom.migrate.plans.labels import own
 from strongroom.secret import Secret

@@ -1,4 +1,4 @@
-"""Labels on their way: to the target once it has the data, and from it again when a migration is undone."""
+"""Copy labels to the target after the data, and restore the earlier labels when a migration is undone."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from strongroom.migrate.endpoints.sources import Source
 from strongroom.migrate.execution.parallel import in_threads
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.journal import Journal
-from strongroom.migrate.plans.labels import Record, after, given_back, kept, record_of, to_write
+from strongroom.migrate.plans.labels import Record, after, kept, record_of, restored, to_write
 from strongroom.migrate.plans.plan import Plan
 from strongroom.secret import Secret
 from strongroom.store.guard import GuardedStore
 
 
-class Labeller:
-    """Writes the labels that a plan names beside those that the target has.
+class LabelTransfer:
+    """Adds the planned labels to those that the target has.
 
-    Each write is in the journal before it is sent, with what the target's labels were in the backup.
+    Each write is in the journal before it is sent, with the target's earlier labels in the backup.
 
     Args:
         plan: the plan.
         target: the store to write.
-        journal: what the run does.
-        backup: what it overwrites.
+        journal: the journal of the run.
+        backup: the backup of the run.
     """
 
     def __init__(self, plan: Plan, target: GuardedStore, journal: Journal, backup: Backup) -> None:
@@ -35,7 +35,7 @@ class Labeller:
         self._recorded: dict[int, int] = {}
 
     def carry(self, source: Source, secrets: Sequence[tuple[int, Secret]]) -> Iterator[tuple[int, StoreError | None]]:
-        """Writes the labels of these items, whose data the target has; each with why it lacks them, if it does.
+        """Write the labels of items whose data the target holds, and yield each item with its error or None.
 
         Raises:
             MigrationError: the journal or the backup cannot be written. Nothing is sent then.
@@ -45,10 +45,10 @@ class Labeller:
             if isinstance(found, StoreError):
                 yield index, found
                 continue
-            mine, theirs = found
-            if record := to_write(mine, theirs, self._plan.on_conflict):
+            wanted, current = found
+            if record := to_write(wanted, current, self._plan.on_conflict):
                 self._intend(index, record)
-                writes.append((index, after(theirs, record)))
+                writes.append((index, after(current, record)))
             else:
                 yield index, None
         self._backup.sync()
@@ -61,16 +61,16 @@ class Labeller:
             yield index, failure
 
     def _found(self, source: Source, index: int, secret: Secret) -> tuple[dict[str, str], dict[str, str]] | StoreError:
-        """What the plan carries of the source's labels, and all of the target's."""
+        """Return the planned labels of the source, and all labels of the target."""
         item = self._plan.items[index]
         try:
-            mine = source.labels(secret)
-            return {name: mine[name] for name in item.labels if name in mine}, self._target.read_metadata(item.path)
+            wanted = source.labels(secret)
+            return {name: wanted[name] for name in item.labels if name in wanted}, self._target.read_metadata(item.path)
         except StoreError as error:
             return error
 
     def _intend(self, index: int, record: Record) -> None:
-        """What a run that broke off wrote already stays in the record: that it found is not what was there before."""
+        """Record the labels before and after. An interrupted attempt's record stays: it has the true earlier labels."""
         path, earlier = self._plan.items[index].path, self._earlier(index)
         before = {} if earlier is None else record_of(self._backup.get(earlier, path))
         self._recorded[index] = self._backup.put(path, kept({**before, **record}))
@@ -88,17 +88,17 @@ class Labeller:
         return None
 
 
-def give_back(target: GuardedStore, path: str, record: Record) -> StoreError | None:
-    """Gives the target the labels that it had before a run; what is in the way, where something is."""
+def restore_labels(target: GuardedStore, path: str, record: Record) -> StoreError | None:
+    """Restore the labels that the target had before a run, and return the error if that fails."""
     try:
         there = target.read_metadata(path)
-        before = given_back(there, record)
+        before = restored(there, record)
         if before is None:
             return ConflictError(path, "its labels were changed after the migration", store=target.name)
         if before != there:
             target.write_metadata(path, before)
     except SecretNotFoundError:
-        return None  # with the secret its labels are gone
+        return None  # a deleted secret has no labels
     except StoreError as error:
         return error
     return None

@@ -1,4 +1,4 @@
-"""How fast a run goes: the rate that it is held to, and the time that it has left."""
+"""The speed of a run: its rate limit, and its progress with the estimated time left."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Callable
 from strongroom.migrate.reports.report import OnProgress, Progress
 
 _EVERY = 0.1
-"""The progress is told no more often than so many seconds apart, but for the last of it."""
+"""Seconds between two progress reports. The last one always comes."""
 
 _SLOWEST = 1 / 86_400
-"""The least rate, in writes a second: one a day."""
+"""The lowest rate, in writes a second: one a day."""
 
 
-class Pace:
-    """Tells how far a run is.
+class ProgressMeter:
+    """Reports the progress of a run.
 
     Args:
-        action: what runs.
-        total: how many secrets there are; None where nobody knows.
-        on_progress: is told.
-        clock: seconds that only go forward.
+        action: the name of the step.
+        total: the number of secrets, or None if it is unknown.
+        on_progress: is called with the progress.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -36,30 +36,30 @@ class Pace:
         self._total = total
         self._on_progress = on_progress
         self._clock = clock
-        self._started = self._told = clock()
+        self._started = self._reported = clock()
         self._done = 0
 
-    def step(self, count: int = 1) -> None:
-        """So many more secrets are through."""
+    def advance(self, count: int = 1) -> None:
+        """Count more secrets as processed."""
         self._done += count
         if self._on_progress is None:
             return
         now = self._clock()
-        if now - self._told >= _EVERY or self._done == self._total:
-            self._told = now
+        if now - self._reported >= _EVERY or self._done == self._total:
+            self._reported = now
             left = None
             if self._total is not None:
                 left = (now - self._started) / self._done * (self._total - self._done)
             self._on_progress(Progress(self._action, self._done, self._total, left))
 
 
-class Rate:
-    """Holds a run to so many writes a second, on the average of each second.
+class RateLimit:
+    """Limits a run to a number of writes a second, on the average of each second.
 
     Args:
-        rate: how many; None is as many as there come.
-        clock: seconds that only go forward.
-        sleep: waits for so many seconds.
+        rate: the most writes a second; None is unlimited.
+        clock: a monotonic clock, in seconds.
+        sleep: waits for a number of seconds.
 
     Raises:
         ValueError: as `check_rate` does.
@@ -78,15 +78,15 @@ class Rate:
 
     @property
     def is_limited(self) -> bool:
-        """Whether there is a rate."""
+        """True if there is a limit."""
         return self._rate is not None
 
-    def at_once(self, most: int) -> int:
-        """How many writes may go together."""
+    def batch_size(self, most: int) -> int:
+        """Return how many writes may be sent together, at most `most`."""
         return most if self._rate is None else max(1, min(most, int(self._rate)))
 
     def wait(self, count: int) -> None:
-        """Returns when so many writes may go."""
+        """Wait until `count` more writes may be sent."""
         if self._rate is None:
             return
         now = self._clock()
@@ -97,11 +97,11 @@ class Rate:
 
 
 def check_rate(rate: float) -> float:
-    """The rate, where a run can be held to it.
+    """Return the rate if it is usable.
 
     Raises:
-        ValueError: it is not finite, or less than one write a day.
+        ValueError: it is not finite, or below one write a day.
     """
     if not math.isfinite(rate) or rate < _SLOWEST:
-        raise ValueError("a rate is a number of writes a second, at least one a day")
+        raise ValueError("the rate must be a number of writes a second, at least one a day")
     return rate

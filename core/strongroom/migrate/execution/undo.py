@@ -1,95 +1,36 @@
-"""Undoing a migration: the target gets back what it held before, wherever it still holds what the run wrote."""
+"""Undo a migration: restore each secret at the target that still is as the run wrote it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple
 
-from strongroom.config import Config
 from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
-from strongroom.migrate.endpoints.opening import Endpoint, Endpoints
-from strongroom.migrate.endpoints.places import check_target_place
-from strongroom.migrate.execution.label_transfer import give_back
+from strongroom.migrate.execution.label_transfer import restore_labels
 from strongroom.migrate.execution.parallel import OutageWatch, Write, in_threads, read_each, write_each
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.digests import Digester
 from strongroom.migrate.ledger.journal import Entry, Journal
-from strongroom.migrate.ledger.runs import Home
 from strongroom.migrate.plans.labels import Record, record_of
 from strongroom.migrate.plans.plan import Plan
 from strongroom.migrate.reports.outcomes import Results
-from strongroom.migrate.reports.report import Action, ItemState, OnProgress, Report
+from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret, Value, Version
 from strongroom.store.guard import GuardedStore
 
 _GROUP = 128
 _LATER_CHANGE = "the target was changed after the migration"
-_ONLY_COPY = "its source was deleted after the migration: the target may have the only copy"
-
-
-def undo(
-    run: str | None = None,
-    *,
-    config: Config | None = None,
-    stores: Mapping[str, Endpoint] | None = None,
-    home: Path | None = None,
-    progress: OnProgress | None = None,
-) -> Report:
-    """Gives the target back what it held before a run, the last secret first.
-
-    Only what still is as the run wrote it is touched: by its version where the target has versions, and by its data. A
-    secret that the run made is deleted; one that it changed gets its old data, from the version that the target kept,
-    else from the run's encrypted backup. Its labels come first: those that the run wrote are as they were. A later
-    change, of data or of such a label, is left alone and reported, with all of the secret. So is what was deleted at
-    its source since. Where the target has no check-and-set, for labels and for every deletion, a change in the moment
-    between reading and writing would be lost. To undo what broke off, undo again.
-
-    Args:
-        run: its name; None is the last one that had something to write.
-        config: as `apply` has it.
-        stores: as `apply` has it.
-        home: as `apply` has it.
-        progress: as `apply` has it.
-
-    Raises:
-        MigrationError: there is no such run, another one writes to the target, or the target is not where it was when
-            the run was begun; or not everything was undone: `report` says what was.
-        UnsupportedOperationError: the target is an exporter.
-        ConfigurationError, PluginError, StoreError: the target cannot be opened.
-    """
-    opened = Home(home)
-    found = opened.find(run)
-    plan = opened.plan_of(found)
-    with (
-        Endpoints(config, stores, encrypt_to=plan.encrypt_to) as ends,
-        opened.lock(ends.identity(plan.target), plan.target),
-        closing(opened.journal_of(found)) as journal,
-        closing(Backup(found.folder, found.name)) as backup,
-    ):
-        check_target_place(opened.places_of(found), ends, plan)
-        results = Results(Action.UNDO, found.name, plan, len(journal.entries), progress)
-        for index in range(len(plan.items)):
-            if index not in journal.entries:
-                results.settle(index, ItemState.SKIPPED, "it was not written, or is undone")
-        undoer = _Undoer(plan, ends.restorable(plan.target), journal, backup, opened.digester(), results)
-        stopped: StrongroomError | None = None
-        try:
-            undoer.run()
-        except StrongroomError as error:
-            stopped = error
-        return results.report(stopped)
+_ONLY_COPY = "its source was deleted after the migration, so the target may have the only copy"
 
 
 class _Step(NamedTuple):
-    """What undoes an item.
+    """The operations that undo an item.
 
     Attributes:
         path: the secret.
-        labels: what the run made of its labels, where it made anything of them.
-        write: what it held before.
-        deletes: it is deleted.
+        labels: the run's changes of its labels, or None.
+        write: a write of the earlier data, or None.
+        deletes: True if the secret is deleted.
     """
 
     path: str
@@ -98,8 +39,19 @@ class _Step(NamedTuple):
     deletes: bool = False
 
 
-class _Undoer:
-    def __init__(  # noqa: PLR0917  # each is one thing that undoing needs
+class Undo:
+    """Restores the secrets of one run.
+
+    Args:
+        plan: the plan.
+        target: the store that was written.
+        journal: the journal of the run.
+        backup: the backup of the run.
+        digester: computes the digests in the journal.
+        results: collects the result of each item.
+    """
+
+    def __init__(  # noqa: PLR0917  # the parts of a run
         self, plan: Plan, target: GuardedStore, journal: Journal, backup: Backup, digester: Digester, results: Results
     ) -> None:
         self._plan = plan
@@ -111,11 +63,11 @@ class _Undoer:
         self._watch = OutageWatch()
 
     def run(self) -> None:
-        """Undoes every item of the journal, the last one first.
+        """Undo every item of the journal, the last one first.
 
         Raises:
             MigrationError: the journal cannot be written.
-            StoreUnavailableError: the target is out as a whole.
+            StoreUnavailableError: the target is down.
         """
         entries = self._journal.entries
         for index in entries:
@@ -138,7 +90,7 @@ class _Undoer:
                 self._results.fail(index, current)
             elif (step := self._step(index, current if isinstance(current, Secret) else None)) is not None:
                 steps[index] = step
-        self._give_labels_back(steps)
+        self._restore_labels(steps)
         for path, made in write_each(self._target, [step.write for step in steps.values() if step.write is not None]):
             self._settle(at[path], made)
         for path, failure in in_threads(self._delete, [step.path for step in steps.values() if step.deletes]):
@@ -152,33 +104,35 @@ class _Undoer:
                     self._results.put(index, ItemState.DONE)
 
     def _step(self, index: int, current: Secret | None) -> _Step | None:
-        """What undoes an item; None where its result is known."""
+        """Return the operations that undo an item, or None if its result is already known."""
         entry, path = self._journal.entries[index], self._plan.items[index].path
         digest = None if current is None else self._digester.digest(current.data)
         try:
             labels = None if entry.labels is None else record_of(self._backup.get(entry.labels, path))
-            if current is not None and entry.digest == entry.before:  # its labels alone were written
+            if current is not None and entry.digest == entry.before:  # only its labels were written
                 return _Step(path, labels)
             if current is not None and (
-                (digest == entry.digest and _is_ours(current.version, entry))
+                (digest == entry.digest and _written_by_run(current.version, entry))
                 or (digest != entry.before and entry.is_half(self._digester.each(current.data)))
             ):
                 if entry.before is None:
                     return _Step(path, labels, deletes=True)
-                return _Step(path, labels, Write(path, self._before(path, entry), current.version, entry.before_form))
+                return _Step(
+                    path, labels, Write(path, self._earlier_data(path, entry), current.version, entry.before_form)
+                )
         except StrongroomError as error:
             self._results.fail(index, error)
             return None
-        if digest == entry.before:  # never written, or undone by a run that broke off
+        if digest == entry.before:  # never written, or undone by an interrupted undo
             return _Step(path, labels)
         gone = ": it was deleted" if current is None else ""
         self._results.put(index, ItemState.CONFLICT, f"{_LATER_CHANGE}{gone}")
         return None
 
-    def _give_labels_back(self, steps: dict[int, _Step]) -> None:
-        """Before the data: a service may take no label of what is deleted. What cannot be done is a step no more."""
-        given = [(index, step.path, step.labels) for index, step in steps.items() if step.labels is not None]
-        for index, failure in in_threads(lambda each: (each[0], give_back(self._target, *each[1:])), given):
+    def _restore_labels(self, steps: dict[int, _Step]) -> None:
+        """Restore labels before data: a service may refuse labels of a deleted secret. Drop the steps that fail."""
+        restored = [(index, step.path, step.labels) for index, step in steps.items() if step.labels is not None]
+        for index, failure in in_threads(lambda each: (each[0], restore_labels(self._target, *each[1:])), restored):
             self._watch.saw(failure)
             if failure is not None:
                 del steps[index]
@@ -187,25 +141,25 @@ class _Undoer:
             elif failure is not None:
                 self._results.fail(index, failure)
 
-    def _before(self, path: str, entry: Entry) -> Mapping[str, Value]:
-        """What the secret held before: the target's own old version, where it still is what it was; else the backup."""
+    def _earlier_data(self, path: str, entry: Entry) -> Mapping[str, Value]:
+        """Return the earlier data, from the target's old version if its digest matches, otherwise from the backup."""
         if "versioned" in self._target.capabilities and entry.before_version is not None:
             try:
                 kept = self._target.read_version(path, entry.before_version)
             except StoreError:
-                pass  # pruned, destroyed or denied: the backup has it
+                pass  # pruned, destroyed or denied: use the backup
             else:
                 if self._digester.digest(kept.data) == entry.before:
                     return kept.data
         if entry.backup is None:
-            raise MigrationError("what the target held before is not kept any more")
+            raise MigrationError("the earlier data are no longer kept")
         return self._backup.get(entry.backup, path)
 
     def _delete(self, path: str) -> tuple[str, StoreError | None]:
         try:
             self._target.delete(path)
         except SecretNotFoundError:
-            pass  # that is what was wanted
+            pass  # already deleted
         except StoreError as error:
             return path, error
         return path, None
@@ -221,8 +175,8 @@ class _Undoer:
         self._watch.saw(outcome)
 
 
-def _is_ours(version: Version | None, entry: Entry) -> bool:
-    """Whether this is the version that the run made. Of a write whose end nobody saw, it is any but the one before."""
+def _written_by_run(version: Version | None, entry: Entry) -> bool:
+    """Return True if the run wrote this version. If the answer to the write was lost, any later version counts."""
     if version is None:
         return True
     return version == entry.version if entry.done else version != entry.before_version

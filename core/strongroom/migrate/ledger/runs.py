@@ -1,16 +1,22 @@
-"""Where migrations keep what they remember, and which there were.
+"""The folder of all migrations on this machine, and the runs in it.
 
 ::
 
     migrations/             0700, below the user's state folder
       key                   the random key of every digest
-      plans/ID              what the secrets were when a plan was made: digests
-      locks/TARGET          held by who writes to that target
-      RUN/plan              the plan that a run carries out
-      RUN/places            where its stores were
-      RUN/journal           what it was about to do, and what it did
-      RUN/finished          is there when all that the plan would write is written
-      RUN/backup, RUN/backup.key    what it overwrote, encrypted
+      plans/ID              digests of the secrets when a plan was made
+      locks/TARGET          held by the run that writes to that target
+      RUN/plan              the plan that a run applies
+      RUN/locations         where its stores were
+      RUN/journal           its intents and their results
+      RUN/finished          exists once everything in the plan is written
+      RUN/backup, RUN/backup.key    the overwritten data, encrypted
+      RUN/ACTION.report     the last report of each action
+
+These are files and not one SQLite database. Every write waits for the journal, which appends one line for each secret
+and syncs once for each group: the least that a crash-safe log can do, and `tests/bench` bounds its cost. A database
+would replace the parsing of the journal (60 lines) with a schema and its migrations, and would still need the key, the
+lock and the private folder. A journal is also readable with `less` after a disaster.
 """
 
 from __future__ import annotations
@@ -27,14 +33,14 @@ from pathlib import Path
 
 from strongroom.errors import MigrationError, shown
 from strongroom.files import private_file
-from strongroom.migrate.endpoints.places import Places
+from strongroom.migrate.endpoints.stores import Locations
 from strongroom.migrate.ledger.digests import Digester, Remembered
 from strongroom.migrate.ledger.journal import Journal, has_written, steps_in, was_undone
 from strongroom.migrate.plans.document import parse_lines, plan_lines
 from strongroom.migrate.plans.plan import Plan
 
 _PLAN = "plan"
-_PLACES = "places"
+_LOCATIONS = "locations"
 _JOURNAL = "journal"
 _FINISHED = "finished"
 _NAME = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
@@ -42,14 +48,13 @@ _NAME = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
 
 @dataclass(frozen=True)
 class Run:
-    """One migration that was begun.
+    """One application of a plan.
 
     Attributes:
-        name: what `resume`, `verify`, `undo` and `delete_source` call it.
+        name: its name for `resume`, `verify`, `undo` and `delete_source`.
         started: when it began, in UTC.
-        finished: everything that the plan would write was written; else `resume` goes on with the rest. What the plan
-            calls impossible is none of it.
-        folder: where it keeps what it remembers.
+        finished: True once everything that the plan can write is written; until then `resume` continues it.
+        folder: the folder of its files.
     """
 
     name: str
@@ -58,39 +63,39 @@ class Run:
     folder: Path
 
 
-def default_home() -> Path:
-    """The folder of all migrations of this user."""
+def default_folder() -> Path:
+    """Return the folder of all migrations of this user."""
     from platformdirs import user_state_path
 
     return user_state_path("strongroom") / "migrations"
 
 
-def runs(home: Path | None = None) -> list[Run]:
-    """The migrations that were begun here, oldest first.
+def runs(state_folder: Path | None = None) -> list[Run]:
+    """Return the migrations of this machine, oldest first.
 
     Args:
-        home: the folder of all migrations; by default that of this user.
+        state_folder: the folder of all migrations; by default that of this user.
     """
-    home = home or default_home()
-    names = sorted(entry.name for entry in home.iterdir() if _NAME.fullmatch(entry.name)) if home.is_dir() else []
-    return [_run(home, name) for name in names if (home / name / _PLAN).is_file()]
+    folder = state_folder or default_folder()
+    names = sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name)) if folder.is_dir() else []
+    return [_run(folder, name) for name in names if (folder / name / _PLAN).is_file()]
 
 
-class Home:
-    """The folder of all migrations.
+class Ledger:
+    """The record of all migrations, in one folder.
 
     Args:
-        folder: None is that of this user.
+        folder: None is the folder of this user.
 
     Raises:
-        MigrationError: it cannot be made, or is open to others.
+        MigrationError: it cannot be created, or other users have access to it.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self.folder = _private_folder(folder or default_home())
+        self.folder = _private_folder(folder or default_folder())
 
     def digester(self) -> Digester:
-        """What makes the digests."""
+        """Return the digester with this machine's key."""
         file = self.folder / "key"
         try:
             return Digester(private_file.read_or_create_key(file))
@@ -99,7 +104,7 @@ class Home:
         raise MigrationError(f"{file}: {fault}; nothing was written")
 
     def remembered(self, plan_id: str, *, new: bool) -> Remembered | None:
-        """What the secrets of a plan were; None where the plan was made elsewhere, or nothing can be kept."""
+        """Return the digests of a plan's secrets, or None if it was made on another machine or they cannot be kept."""
         file = _private_folder(self.folder / "plans") / plan_id
         try:
             return Remembered(file) if new or file.exists() else None
@@ -108,10 +113,10 @@ class Home:
 
     @contextmanager
     def lock(self, identity: str, target: str) -> Iterator[None]:
-        """The right to write to that target, for one run at a time.
+        """Hold the lock of a target, so that one run at a time writes to it.
 
         Raises:
-            MigrationError: another run has it.
+            MigrationError: another run holds it.
         """
         from filelock import FileLock, Timeout
 
@@ -123,26 +128,26 @@ class Home:
         else:
             busy = False
         if busy:
-            raise MigrationError(f"Another migration is writing to {shown(target)} now: wait until it is through")
+            raise MigrationError(f"Another migration is writing to {shown(target)}. Wait until it ends")
         try:
             yield
         finally:
             lock.release()
 
-    def begin(self, plan: Plan, places: Places) -> Run:
-        """A new run of that plan, with its stores at these places.
+    def begin(self, plan: Plan, locations: Locations) -> Run:
+        """Create a run of the plan.
 
         Raises:
-            MigrationError: it cannot be kept on disk.
+            MigrationError: it cannot be written to disk.
         """
         now = datetime.now(UTC)
         name = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         folder = _private_folder(self.folder / name)
         try:
-            private_file.create(folder / _PLACES, [json.dumps(places._asdict()).encode()])
+            private_file.create(folder / _LOCATIONS, [json.dumps(locations._asdict()).encode()])
             unfinished = folder / f".{_PLAN}"
             private_file.create(unfinished, plan_lines(plan))
-            unfinished.rename(folder / _PLAN)  # what has a plan is a run, so that it has all of it
+            unfinished.rename(folder / _PLAN)  # a folder with a plan is a run, so the plan comes last
             private_file.sync_folder(folder)
         except OSError as error:
             fault = error.strerror or "it cannot be written"
@@ -152,26 +157,25 @@ class Home:
         raise MigrationError(f"{folder / _PLAN}: {fault}; nothing was written")
 
     def finish(self, run: Run) -> None:
-        """Everything that the run would write is written."""
-        with suppress(OSError):  # then `resume` finds nothing to do, and says so
+        """Mark the run as finished."""
+        with suppress(OSError):  # then `resume` finds nothing to do
             private_file.create(run.folder / _FINISHED, [])
 
     def find(self, name: str | None, *, unfinished: bool = False) -> Run:
-        """The run of that name; None is the last one, or the last that is not finished.
+        """Return the run of that name; None is the last run, or the last unfinished one.
 
-        A run that is finished and wrote nothing, as of a plan that was carried out before, is the last one only where
-        there is no other: it has nothing to undo, and its journal has nothing of what the run before it wrote. One that
-        was undone counts: to undo again must not take an earlier one back; but `resume` is to name it.
+        A finished run that wrote nothing counts as the last one only if no other exists: it has nothing to undo. An
+        undone run does count, so that a second undo does not undo an earlier run; `resume` skips it unless it is named.
 
         Raises:
-            MigrationError: there is none.
+            MigrationError: there is no such run.
         """
         known = runs(self.folder)
         if name is None:
             if unfinished:
                 known = [run for run in known if not (run.finished or was_undone(run.folder / _JOURNAL))]
             if not known:
-                what = "no migration to go on with" if unfinished else "no migration"
+                what = "no migration to resume" if unfinished else "no migration"
                 raise MigrationError(f"There is {what} in {self.folder}")
             wrote = (run for run in reversed(known) if not run.finished or has_written(run.folder / _JOURNAL))
             return next(wrote, known[-1])
@@ -181,11 +185,11 @@ class Home:
         raise MigrationError(f"There is no migration {shown(name)} in {self.folder}")
 
     def plan_of(self, run: Run) -> Plan:
-        """The plan that a run carries out.
+        """Return the plan of a run.
 
         Raises:
             MigrationError: it cannot be read.
-            ConfigurationError: it is none.
+            ConfigurationError: it is not a plan.
         """
         file = run.folder / _PLAN
         try:
@@ -196,11 +200,11 @@ class Home:
         raise MigrationError(f"{file}: {fault}")
 
     def undone_of(self, plan_id: str) -> frozenset[str]:
-        """The paths of a plan's target of which the last run that wrote them was undone."""
+        """Return the target paths of a plan whose last run was undone."""
         undone: set[str] = set()
         for run in runs(self.folder):
             if self._carries_out(run, plan_id):
-                items = self.plan_of(run).items  # a plan may have lost some of them since, by hand
+                items = self.plan_of(run).items  # the run's own plan: a person may have edited the other
                 for kind, index in steps_in(run.folder / _JOURNAL):
                     if kind == "undone":
                         undone.add(items[index].path)
@@ -213,36 +217,36 @@ class Home:
         try:
             with private_file.open_lines(run.folder / _PLAN) as lines:
                 return bool(json.loads(next(iter(lines)))["id"] == plan_id)
-        except (OSError, ValueError, KeyError, TypeError, StopIteration):  # whoever opens it says what is wrong with it
+        except (OSError, ValueError, KeyError, TypeError, StopIteration):  # opening it reports the fault
             return False
 
-    def places_of(self, run: Run) -> Places:
-        """Where the stores of a run were when it was begun.
+    def locations_of(self, run: Run) -> Locations:
+        """Return where the stores of a run were when it began.
 
         Raises:
-            MigrationError: it cannot be read.
+            MigrationError: the record cannot be read.
         """
-        file = run.folder / _PLACES
+        file = run.folder / _LOCATIONS
         try:
-            return Places(**json.loads(private_file.read(file)))
+            return Locations(**json.loads(private_file.read(file)))
         except OSError as error:
             fault = error.strerror or "it cannot be read"
         except (ValueError, TypeError):
-            fault = "it does not say where the stores were"
+            fault = "it is not a record of store locations"
         raise MigrationError(f"{file}: {fault}")
 
     def journal_of(self, run: Run) -> Journal:
-        """The journal of a run, which is made where there is none.
+        """Open the journal of a run, or create it.
 
         Raises:
-            MigrationError: it cannot be read, or is of a later format.
+            MigrationError: it cannot be read, or has a later format.
         """
         return Journal(run.folder / _JOURNAL, run.name)
 
 
-def _run(home: Path, name: str) -> Run:
+def _run(ledger: Path, name: str) -> Run:
     started = datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
-    return Run(name, started, (home / name / _FINISHED).exists(), home / name)
+    return Run(name, started, (ledger / name / _FINISHED).exists(), ledger / name)
 
 
 def _private_folder(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Which of a secret's labels go along in a migration, and which the target gets back when it is undone. Pure."""
+"""The labels that a migration copies, and those that its undo restores. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import NamedTuple, TypeAlias
 from strongroom.migrate.plans.plan import OnConflict
 from strongroom.secret import Value
 
-_OURS = "strongroom:"
+_FORM_PREFIX = "strongroom:"
 """Prefix of the labels that name the form of a secret (`MigrationHints.write_formed`)."""
 
 
 class Written(NamedTuple):
-    """What a run makes of one label.
+    """A run's change of one label.
 
     Attributes:
-        before: what the target said; None where it had no such label.
-        after: what it is to say.
+        before: the target's earlier text, or None if it did not have the label.
+        after: the new text.
     """
 
     before: str | None
@@ -25,26 +25,26 @@ class Written(NamedTuple):
 
 
 Record: TypeAlias = Mapping[str, Written]
-"""What a run makes of the labels of one secret."""
+"""A run's changes of the labels of one secret."""
 
 
 def own(labels: Mapping[str, str]) -> dict[str, str]:
-    """Those that say something of the secret, and not of how a store keeps it."""
-    return {name: str(text) for name, text in labels.items() if not name.startswith(_OURS)}
+    """Return the labels that describe the secret, without those that record its form."""
+    return {name: str(text) for name, text in labels.items() if not name.startswith(_FORM_PREFIX)}
 
 
 def form_of(labels: Mapping[str, str]) -> dict[str, str]:
-    """Those that say in which form a store keeps it."""
-    return {name: str(text) for name, text in labels.items() if name.startswith(_OURS)}
+    """Return the labels that record the form of the secret."""
+    return {name: str(text) for name, text in labels.items() if name.startswith(_FORM_PREFIX)}
 
 
 def carried(labels: Mapping[str, str], *, formed: bool) -> dict[str, str]:
-    """Those that the target is to keep: where it has no forms of its own, also the form that the secret had."""
+    """Return the labels to copy. If the target has no forms, they include the form of the source."""
     return own(labels) if formed else dict(labels)
 
 
 def to_write(source: Mapping[str, str], target: Mapping[str, str], on_conflict: OnConflict) -> dict[str, Written]:
-    """What the target gets: labels that it lacks, and where conflicts are overwritten those that say something else.
+    """Return the labels to write: those that the target lacks, and with OVERWRITE those that differ.
 
     Labels that only the target has stay.
     """
@@ -57,17 +57,17 @@ def to_write(source: Mapping[str, str], target: Mapping[str, str], on_conflict: 
 
 
 def lacking(source: Mapping[str, str], target: Mapping[str, str], names: Iterable[str]) -> list[str]:
-    """Those of the names for which the target does not say what the source says."""
+    """Return the names of labels that the target lacks or has with another text."""
     return [name for name in names if name in source and target.get(name) != source[name]]
 
 
 def after(target: Mapping[str, str], record: Record) -> dict[str, str]:
-    """The labels of the target with what a run writes."""
+    """Return the target's labels after a run's changes."""
     return {**target, **{name: written.after for name, written in record.items()}}
 
 
-def given_back(target: Mapping[str, str], record: Record) -> dict[str, str] | None:
-    """The labels of the target without what a run wrote. None where one of these says something else by now."""
+def restored(target: Mapping[str, str], record: Record) -> dict[str, str] | None:
+    """Return the target's labels without a run's changes, or None if one of them was changed since."""
     labels = dict(target)
     for name, written in record.items():
         if target.get(name) not in {written.before, written.after}:
@@ -80,12 +80,12 @@ def given_back(target: Mapping[str, str], record: Record) -> dict[str, str] | No
 
 
 def kept(record: Record) -> dict[str, Value]:
-    """The record as the data that a backup keeps."""
+    """Return the record in the form that a backup stores."""
     return {name: list(written) for name, written in record.items()}
 
 
 def record_of(data: Mapping[str, Value]) -> dict[str, Written]:
-    """The record that `kept` made this of."""
+    """Return the record from the form of `kept`."""
     record: dict[str, Written] = {}
     for name, value in data.items():
         match value:

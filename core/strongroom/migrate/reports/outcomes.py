@@ -1,4 +1,4 @@
-"""Gathers what becomes of each item of a plan, and makes the report of it."""
+"""Collect the result of each item of a plan, and build the report."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from strongroom.errors import MigrationError, StoreError, StrongroomError
-from strongroom.migrate.execution.throttle import Pace
+from strongroom.migrate.execution.throttle import ProgressMeter
 from strongroom.migrate.plans.plan import Plan
 from strongroom.migrate.reports.report import Action, ItemResult, ItemState, OnProgress, Report
 from strongroom.secret import Version
 
 
 class Results:
-    """What becomes of each item. Each is pending until it is said.
+    """The results of one step. Each item is pending until its result is known.
 
     Args:
-        action: what is done.
+        action: the step.
         run: the run's name.
         plan: the plan.
-        total: how many items there are to do, for the progress.
-        on_progress: is told how far it is.
+        total: how many items the step processes, for the progress.
+        on_progress: is called with the progress.
     """
 
     def __init__(self, action: Action, run: str, plan: Plan, total: int, on_progress: OnProgress | None) -> None:
@@ -28,11 +28,11 @@ class Results:
         self._run = run
         self._plan = plan
         self._started = datetime.now(UTC)
-        self._pace = Pace(action.value, total, on_progress)
+        self._progress = ProgressMeter(action.value, total, on_progress)
         self._results = [ItemResult(item.source, item.source_path, item.path, ItemState.PENDING) for item in plan.items]
 
     def settle(self, index: int, state: ItemState, reason: str = "", version: Version | None = None) -> None:
-        """Says what was known of an item before anything was done."""
+        """Set the result of an item that the step does not process."""
         self._results[index] = self._results[index]._replace(state=state, reason=reason, version=version)
 
     def put(
@@ -44,25 +44,25 @@ class Results:
         version: Version | None = None,
         error: StrongroomError | None = None,
     ) -> None:
-        """Says what became of an item."""
+        """Set the result of a processed item."""
         self._results[index] = self._results[index]._replace(state=state, reason=reason, version=version, error=error)
-        self._pace.step()
+        self._progress.advance()
 
     def fail(self, index: int, error: StrongroomError) -> None:
-        """Says that an item could not be done."""
+        """Set a processed item to failed."""
         self.put(index, ItemState.FAILED, str(error), error=error)
 
-    def is_through(self, indices: Iterable[int]) -> bool:
-        """Whether nothing is left to be done for any of these items."""
+    def all_done(self, indices: Iterable[int]) -> bool:
+        """Return True if nothing is left to do for these items."""
         return all(self._results[index].state in {ItemState.DONE, ItemState.SKIPPED} for index in indices)
 
     def report(self, stopped: StrongroomError | None = None) -> Report:
-        """The report.
+        """Return the report.
 
         Raises:
             MigrationError: not everything was done. It carries the report.
         """
-        why = "" if stopped is None else str(stopped)
+        reason = "" if stopped is None else str(stopped)
         report = Report(
             self._action,
             self._run,
@@ -71,15 +71,15 @@ class Results:
             self._started,
             datetime.now(UTC),
             tuple(self._results),
-            why,
+            reason,
         )
         if report.ok:
             return report
-        raise MigrationError(_words(report), report)
+        raise MigrationError(_message(report), report)
 
 
-def _words(report: Report) -> str:
-    """What was and was not done, in one line, with the first path of those that were not."""
+def _message(report: Report) -> str:
+    """Return a summary in one line, with the path and the reason of the first failure."""
     first = report.faults[:1]
     example = ""
     if first and not report.stopped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +21,7 @@ from strongroom.errors import ConfigurationError, shown
 
 if TYPE_CHECKING:
     from strongroom.config import Config
-    from strongroom.migrate import Plan
+    from strongroom.migrate import Migrator, Plan
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -134,18 +135,18 @@ def migrate_command(ctx: click.Context, /, **given: Any) -> None:
         return
     if not (given["yes"] or given["dry_run"] or (sys.stdin.isatty() and sys.stderr.isatty())):
         raise click.UsageError("Without a terminal it needs --yes, or --dry-run to show the plan", ctx)
-    config = invocation.load()
-    made, config = _plan(config, given, color=not invocation.no_color, what="migrating")
-    if given["dry_run"]:
-        _show(made, as_json=given["as_json"], color=not invocation.no_color)
-        ctx.exit(plan_view.exit_code(made))
-    _migrate(ctx, invocation, config, made, given)
+    with ExitStack() as stack:
+        migrator, config, made = _plan(invocation, stack, given, what="migrating")
+        if given["dry_run"]:
+            _show(made, as_json=given["as_json"], color=not invocation.no_color)
+            ctx.exit(plan_view.exit_code(made))
+        _migrate(ctx, invocation, migrator, config, made, given)
 
 
-def _migrate(ctx: click.Context, invocation: Invocation, config: Config, made: Plan, given: dict[str, Any]) -> None:
-    """Applies a plan and verifies it, after a yes."""
-    from strongroom.migrate import apply, verify
-
+def _migrate(  # noqa: PLR0917  # the parts of one command
+    ctx: click.Context, invocation: Invocation, migrator: Migrator, config: Config, made: Plan, given: dict[str, Any]
+) -> None:
+    """Confirm, apply the plan and verify it, with the stores that are open already."""
     color, rate, as_json = not invocation.no_color, given["rate"], given["as_json"]
     if made.is_blocked or not made.pending:
         if as_json:
@@ -166,10 +167,10 @@ def _migrate(ctx: click.Context, invocation: Invocation, config: Config, made: P
     count = len(made.pending)
     why = f"this writes {count:,} secret{'s' if count > 1 else ''} to {shown(made.target)}"
     step.confirm([why], production=config.production, yes=given["yes"])
-    report = step.step(lambda tell: apply(made, rate=rate, config=config, progress=tell), color=color, again="resume")
+    report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), color=color, again="resume")
     code = report_view.exit_code(report)
     if not report.stopped:
-        checked = step.step(lambda tell: verify(report.run, config=config, progress=tell), color=color)
+        checked = step.step(lambda tell: migrator.verify(report.run, progress=tell), color=color)
         report = step.verified(report, checked)
     if code is ExitCode.DONE and not report.ok:
         code = ExitCode.PARTIAL
@@ -196,7 +197,8 @@ def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool,
     color = not invocation.no_color
     if file is not None:
         _check_replaceable(file)
-    made, _ = _plan(invocation.load(), given, color=color, what="planning to migrate")
+    with ExitStack() as stack:
+        _, _, made = _plan(invocation, stack, given, what="planning to migrate")
     if file is not None:
         _write_plan(file, made)
     _show(made, as_json=as_json, color=color)
@@ -230,7 +232,7 @@ def apply_command(
 
     Example: strongroom migrate apply plan.json --rate 50
     """
-    from strongroom.migrate import apply, parse_plan
+    from strongroom.migrate import Migrator, parse_plan
 
     try:
         made = parse_plan(file.read_bytes(), shown(str(file)))
@@ -247,7 +249,8 @@ def apply_command(
         _show(made, as_json=as_json, color=color)
         raise click.exceptions.Exit(plan_view.exit_code(made))
     step.confirm([], production=config.production, yes=yes)
-    report = step.step(lambda tell: apply(made, rate=rate, config=config, progress=tell), color=color, again="resume")
+    with Migrator(config) as migrator:
+        report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), color=color, again="resume")
     step.finish(report, color=color, as_json=as_json, page=page)
 
 
@@ -255,32 +258,33 @@ for _command in RUN_COMMANDS:
     migrate_command.add_command(_command)
 
 
-def _plan(config: Config, given: dict[str, Any], *, color: bool, what: str) -> tuple[Plan, Config]:
-    """The plan that the options ask for, and the configuration with what they add to it."""
-    from strongroom.migrate import OnConflict, Selection, plan
+def _plan(
+    invocation: Invocation, stack: ExitStack, given: dict[str, Any], *, what: str
+) -> tuple[Migrator, Config, Plan]:
+    """Make the plan that the options ask for. Return it with its migrator, closed by the stack, and configuration."""
+    from strongroom.migrate import Migrator, OnConflict, Selection
 
-    mapping_file: Path | None = given["mapping_file"]
+    config, mapping_file = invocation.load(), given["mapping_file"]
     sources = (*given["sources"], *(f"dotenv:{file}" for file in given["env_files"]))
     if not sources and mapping_file is None:
-        raise click.UsageError("What is to be migrated? --from STORE, or --env-file FILE")
+        raise click.UsageError("Nothing to migrate: give --from STORE or --env-file FILE")
     sources, target = sources or ("env",), str(given["target"])
     config = store_names.with_mapping(config, sources, mapping_file)
     selection = Selection(given["from_prefix"], given["to_prefix"], given["include"], given["exclude"])
     output.say(f"{what} from {store_names.listed(sources)} to {store_names.target_in_words(config, target)}")
-    with progress.bar(color=color) as tell:
-        policy = OnConflict(given["on_conflict"])
-        made = plan(
+    migrator = stack.enter_context(Migrator(config))
+    with progress.bar(color=not invocation.no_color) as tell:
+        made = migrator.plan(
             sources,
             target,
             selection=selection,
-            on_conflict=policy,
+            on_conflict=OnConflict(given["on_conflict"]),
             mapping_file=mapping_file,
             backup=not given["no_backup"],
             encrypt_to=given["encrypt_to"],
-            config=config,
             progress=tell,
         )
-    return made, config
+    return migrator, config, made
 
 
 def _show(made: Plan, *, as_json: bool, color: bool) -> None:

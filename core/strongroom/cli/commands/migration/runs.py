@@ -68,18 +68,19 @@ def resume_command(
 
     Example: strongroom migrate resume
     """
-    from strongroom.migrate import resume
+    from strongroom.migrate import Migrator
 
     color = not invocation.no_color
     found, plan = _found(run, unfinished=True)
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
     _announce(config, f"going on with migration {found.name} from {store_names.listed(plan.sources)} to", plan)
     step.confirm([], production=config.production, yes=yes)
-    report = step.step(
-        lambda tell: resume(found.name, rate=rate, encrypt_to=encrypt_to, config=config, progress=tell),
-        color=color,
-        again="resume",
-    )
+    with Migrator(config) as migrator:
+        report = step.step(
+            lambda tell: migrator.resume(found.name, rate=rate, encrypt_to=encrypt_to, progress=tell),
+            color=color,
+            again="resume",
+        )
     step.finish(report, color=color, as_json=as_json, page=page)
 
 
@@ -99,13 +100,14 @@ def verify_command(
 
     Example: strongroom migrate verify
     """
-    from strongroom.migrate import verify
+    from strongroom.migrate import Migrator
 
     color = not invocation.no_color
     found, plan = _found(run)
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
     _announce(config, f"verifying migration {found.name} at", plan)
-    report = step.step(lambda tell: verify(found.name, config=config, progress=tell), color=color)
+    with Migrator(config) as migrator:
+        report = step.step(lambda tell: migrator.verify(found.name, progress=tell), color=color)
     step.finish(report, color=color, as_json=as_json, page=page)
 
 
@@ -123,7 +125,7 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
 
     Example: strongroom migrate undo
     """
-    from strongroom.migrate import undo
+    from strongroom.migrate import Migrator
 
     color = not invocation.no_color
     found, plan = _found(run)
@@ -131,7 +133,8 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
     _announce(config, f"undoing migration {found.name} at", plan)
     why = ["what the migration wrote is taken back"]
     step.confirm(why, production=config.production, yes=yes)
-    report = step.step(lambda tell: undo(found.name, config=config, progress=tell), color=color, again="undo")
+    with Migrator(config) as migrator:
+        report = step.step(lambda tell: migrator.undo(found.name, progress=tell), color=color, again="undo")
     step.finish(report, color=color, as_json=as_json, page=page)
 
 
@@ -152,7 +155,7 @@ def delete_source_command(
 
     Example: strongroom migrate delete-source
     """
-    from strongroom.migrate import delete_source
+    from strongroom.migrate import Migrator
 
     color = not invocation.no_color
     found, plan = _found(run)
@@ -161,9 +164,10 @@ def delete_source_command(
     output.say(f"deleting what migration {found.name} brought to {store_names.listed((plan.target,))} from {sources}")
     why = ["what is deleted at the source may be gone for good"]
     step.confirm(why, production=config.production, yes=yes)
-    report = step.step(
-        lambda tell: delete_source(found.name, config=config, progress=tell), color=color, again="delete-source"
-    )
+    with Migrator(config) as migrator:
+        report = step.step(
+            lambda tell: migrator.delete_source(found.name, progress=tell), color=color, again="delete-source"
+        )
     step.finish(report, color=color, as_json=as_json, page=page)
 
 
@@ -211,21 +215,21 @@ def _announce(config: Config, what: str, plan: Plan) -> None:
 
 def _found(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
     """The migration of that name, or the last one, and its plan."""
-    from strongroom.migrate.ledger.runs import Home
+    from strongroom.migrate.ledger.runs import Ledger
 
     def find() -> tuple[Run, Plan]:
-        home = Home(None)
-        run = home.find(name, unfinished=unfinished)
-        return run, home.plan_of(run)
+        ledger = Ledger(None)
+        run = ledger.find(name, unfinished=unfinished)
+        return run, ledger.plan_of(run)
 
     return step.attempt(find)
 
 
 def _list(*, as_json: bool, color: bool) -> None:
-    from strongroom.migrate.ledger.runs import Home, runs
+    from strongroom.migrate.ledger.runs import Ledger, runs
 
-    home = Home(None)
-    found = [(run, home.plan_of(run)) for run in runs()]
+    ledger = Ledger(None)
+    found = [(run, ledger.plan_of(run)) for run in runs()]
     if as_json:
         output.write_document(
             {

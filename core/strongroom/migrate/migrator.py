@@ -1,0 +1,463 @@
+"""Migrations as methods of one object that opens each store once, and the same as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from strongroom.config import Config
+from strongroom.errors import MigrationError, StrongroomError, shown
+from strongroom.migrate.endpoints.sources import Selection
+from strongroom.migrate.endpoints.stores import (
+    Endpoint,
+    Endpoints,
+    check_locations,
+    check_target_location,
+    locations_of,
+)
+from strongroom.migrate.execution.source_deletion import SourceDeletion, migrated_items
+from strongroom.migrate.execution.throttle import RateLimit
+from strongroom.migrate.execution.transfer import RunState, Transfer, report_unwritten
+from strongroom.migrate.execution.undo import Undo
+from strongroom.migrate.execution.verify import Verification
+from strongroom.migrate.ledger.backup import Backup
+from strongroom.migrate.ledger.journal import Journal
+from strongroom.migrate.ledger.runs import Ledger, Run, runs
+from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedMapping, State
+from strongroom.migrate.plans.planner import make_plan
+from strongroom.migrate.reports.outcomes import Results
+from strongroom.migrate.reports.report import Action, ItemState, OnProgress, Report
+
+_EVERYTHING = Selection()
+
+
+class _OpenRun(NamedTuple):
+    run: Run
+    plan: Plan
+    endpoints: Endpoints
+    journal: Journal
+
+
+class Migrator:
+    """Plans, applies, verifies and undoes migrations. Each store is opened once, and closed at the end of the block.
+
+    ::
+
+        with Migrator() as migrator:
+            plan = migrator.plan("dotenv:.env", "vault:secret/billing")
+            run = migrator.apply(plan).run
+            migrator.verify(run)
+
+    A run is named by its `Report.run`; None is the last run that wrote something. Methods that continue a run raise
+    `MigrationError` if it does not exist, if another run writes to its target, or if a store is not where it was when
+    the run began. All methods raise `ConfigurationError`, `PluginError` or `StoreError` if a store cannot be opened;
+    nothing is written then. Where a report is not complete, they raise `MigrationError` with that `report`.
+
+    Args:
+        config: the configuration; None loads it as `SecretsManager` does.
+        stores: opened stores, by the names that plans have for them. The caller closes them.
+        state_folder: where migrations are recorded; by default the user's state folder.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        stores: Mapping[str, Endpoint] | None = None,
+        state_folder: Path | None = None,
+    ) -> None:
+        self._config = config
+        self._stores = stores
+        self._state_folder = state_folder
+        self._opened: dict[tuple[PlannedMapping | None, tuple[str, ...]], Endpoints] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the stores that this object opened."""
+        self._opened.clear()
+        self._stack.close()
+
+    def runs(self) -> list[Run]:
+        """Return the migrations of this machine, oldest first."""
+        return runs(self._state_folder)
+
+    def plan(
+        self,
+        sources: str | Sequence[str],
+        target: str,
+        *,
+        selection: Selection = _EVERYTHING,
+        on_conflict: OnConflict = OnConflict.FAIL,
+        mapping_file: Path | None = None,
+        backup: bool = True,
+        encrypt_to: Sequence[str] = (),
+        progress: OnProgress | None = None,
+    ) -> Plan:
+        """Return what a migration would do with each secret. No store is written.
+
+        The plan holds names and sizes, never a value or a digest of one. Digests of the secrets stay on this machine,
+        so that `apply` notices any later change. Without them, `apply` compares versions, names and sizes.
+
+        Args:
+            sources: the stores to read, each `NAME` or `PLUGIN:LOCATION`, in the order of the plan.
+            target: the store to write.
+            selection: which secrets are migrated, and to which paths.
+            on_conflict: what to do if the target has another value.
+            mapping_file: a file with the path and key of each variable, for sources of variables. It must not change
+                until the plan is applied.
+            backup: keep an encrypted copy of overwritten data on this machine. Without it a secret is impossible if
+                the target keeps too few versions to undo the write.
+            encrypt_to: age recipients of a target that is a file, in place of the configured ones.
+            progress: is called with the progress.
+
+        Raises:
+            ConfigurationError: no source takes the mapping file, or the target cannot encrypt to recipients.
+            UnsupportedOperationError: a source cannot be listed, or the target is read-only.
+            StoreError: a source cannot be listed completely, or a store is down. A single secret that cannot be read
+                is an item of the plan.
+        """
+        names = (sources,) if isinstance(sources, str) else tuple(sources)
+        return make_plan(
+            names,
+            target,
+            lambda mapping: self._endpoints(mapping, encrypt_to),
+            self._state_folder,
+            selection=selection,
+            on_conflict=on_conflict,
+            mapping_file=mapping_file,
+            backup=backup,
+            encrypt_to=tuple(encrypt_to),
+            progress=progress,
+        )
+
+    def apply(self, plan: Plan, *, rate: float | None = None, progress: OnProgress | None = None) -> Report:
+        """Write what a plan says, except for secrets that changed since.
+
+        Each secret is read again at the source, and skipped if it differs from the plan. The write is a check-and-set
+        if the target has that; otherwise the target is read just before, and a change by another writer in between
+        would be lost. One failed secret does not stop the others. A store that is down ends the run, and `resume`
+        continues it.
+
+        Args:
+            plan: the result of `plan` or `parse_plan`.
+            rate: the most writes a second, at least one a day; None is unlimited.
+            progress: is called with the progress.
+
+        Raises:
+            MigrationError: the plan has a conflict and its policy is to fail (nothing was written), the journal cannot
+                be written (nothing more was written), or not everything was done.
+            ValueError: the rate is invalid.
+        """
+        limit = RateLimit(rate)
+        if plan.is_blocked:
+            count = plan.count(State.CONFLICT)
+            raise MigrationError(
+                f"The plan has {count:,} secret{'s' if count > 1 else ''} in conflict, and nothing was written. "
+                "Plan again with another policy for conflicts, or resolve them at the target"
+            )
+        endpoints, ledger = self._endpoints(plan.mapping, plan.encrypt_to), Ledger(self._state_folder)
+        with ledger.lock(endpoints.identity(plan.target), plan.target):
+            # Open the stores before the run begins: if one cannot be opened, no run is left behind.
+            endpoints.open(dict.fromkeys(item.source for item in plan.pending), plan.target)
+            run = ledger.begin(plan, locations_of(endpoints, plan))
+            with closing(ledger.journal_of(run)) as journal:
+                return self._transfer(ledger, _OpenRun(run, plan, endpoints, journal), limit, progress)
+
+    def resume(
+        self,
+        run: str | None = None,
+        *,
+        rate: float | None = None,
+        encrypt_to: Sequence[str] = (),
+        progress: OnProgress | None = None,
+    ) -> Report:
+        """Continue an unfinished run: write what was interrupted, failed or was in conflict.
+
+        Secrets that the journal has as done are not touched. A write without a recorded result is looked up at the
+        target, and never sent twice. A run is finished if all that is left is impossible.
+
+        Args:
+            run: its name; None is the last run that is neither finished nor undone.
+            rate: as for `apply`.
+            encrypt_to: recipients in place of those of the plan, for this time.
+            progress: is called with the progress.
+
+        Raises:
+            MigrationError, ValueError: as `apply` does.
+        """
+        limit = RateLimit(rate)
+        ledger = Ledger(self._state_folder)
+        found = ledger.find(run, unfinished=True)
+        with self._continued(ledger, found, encrypt_to=encrypt_to) as opened:
+            return self._transfer(ledger, opened, limit, progress)
+
+    def verify(self, run: str | None = None, *, progress: OnProgress | None = None) -> Report:
+        """Read back what a run wrote, past every cache, and compare it with the source as it is now.
+
+        A secret is verified if the target has every key of the source with the same value, and the labels that were
+        carried. If the source cannot be read any more, or if a conflict was merged, it is verified if the target holds
+        what was written, by the digests in the journal.
+        """
+        ledger = Ledger(self._state_folder)
+        found = ledger.find(run)
+        with self._continued(ledger, found, locked=False) as (_, plan, endpoints, journal):
+            checked = [index for index, item in enumerate(plan.items) if plan.writes(item) or item.state is State.EQUAL]
+            endpoints.reopen_local(plan.target)
+            target = endpoints.open(dict.fromkeys(plan.items[index].source for index in checked), plan.target)
+            results = Results(Action.VERIFY, found.name, plan, len(checked), progress)
+            for index, item in enumerate(plan.items):
+                if item.state is State.IMPOSSIBLE:
+                    results.settle(index, ItemState.FAILED, item.reason)
+                elif not (plan.writes(item) or item.state is State.EQUAL):
+                    results.settle(index, ItemState.SKIPPED, item.reason)
+            verification = Verification(plan, target, ledger.digester(), journal.entries, results)
+
+            def verify_sources() -> None:
+                for name in plan.sources:
+                    indices = [index for index in checked if plan.items[index].source == name]
+                    if indices:
+                        verification.run(endpoints.source(name), indices)
+
+            return results.report(_stopped(verify_sources))
+
+    def undo(self, run: str | None = None, *, progress: OnProgress | None = None) -> Report:
+        """Restore at the target what it held before a run, the last secret first.
+
+        Only secrets that still are as the run wrote them are touched, by version if the target has versions, and by
+        data. A secret that the run created is deleted. A changed one gets its old data from the target's old version
+        or from the run's encrypted backup, after its labels are restored. A later change of data or of such a label is
+        kept and reported, and so is a secret whose source was deleted since. Without check-and-set, and for labels and
+        deletions, a change between reading and writing would be lost. An interrupted undo is continued by another.
+
+        Raises:
+            UnsupportedOperationError: the target is an exporter.
+        """
+        ledger = Ledger(self._state_folder)
+        found = ledger.find(run)
+        with (
+            self._continued(ledger, found, target_only=True) as (_, plan, endpoints, journal),
+            closing(Backup(found.folder, found.name)) as backup,
+        ):
+            results = Results(Action.UNDO, found.name, plan, len(journal.entries), progress)
+            for index in range(len(plan.items)):
+                if index not in journal.entries:
+                    results.settle(index, ItemState.SKIPPED, "it was not written, or is already undone")
+            undo = Undo(plan, endpoints.restorable(plan.target), journal, backup, ledger.digester(), results)
+            return results.report(_stopped(undo.run))
+
+    def delete_source(self, run: str | None = None, *, progress: OnProgress | None = None) -> Report:
+        """Delete at the source each secret of a run that the target holds completely.
+
+        Both stores are read just before. A secret is deleted if the target has every key of it with the same value,
+        and the labels that were to be carried; all others stay and are reported. Nothing is deleted if source and
+        target are configured as one place. As they can be one place all the same, one secret of each source is deleted
+        first, and the target is read again. If it is gone there too, it is restored, and nothing more is deleted. Each
+        deletion is in the journal before it is sent, and `undo` leaves that secret alone.
+
+        Raises:
+            MigrationError: source and target are one place.
+            UnsupportedOperationError: a source is read-only.
+        """
+        ledger = Ledger(self._state_folder)
+        found = ledger.find(run)
+        with self._continued(ledger, found) as (_, plan, endpoints, journal):
+            chosen = migrated_items(plan, journal)
+            sources = dict.fromkeys(plan.items[index].source for index in chosen)
+            target = endpoints.open(sources, plan.target)
+            for name in sources:
+                if endpoints.are_same(name, plan.target):
+                    raise MigrationError(f"{shown(name)} and {shown(plan.target)} are one place: nothing was deleted")
+            results = Results(Action.DELETE_SOURCE, found.name, plan, len(chosen), progress)
+            for index in set(range(len(plan.items))) - set(chosen):
+                results.settle(index, ItemState.SKIPPED, "it was not migrated")
+
+            def delete_sources() -> None:
+                for name in sources:
+                    indices = [index for index in chosen if plan.items[index].source == name]
+                    SourceDeletion(plan, endpoints.source(name), target, journal, results).run(indices)
+
+            try:
+                stopped = _stopped(delete_sources)
+            finally:
+                with suppress(MigrationError):  # then the journal has more secrets as deleted than are
+                    journal.sync()
+            return results.report(stopped)
+
+    def _endpoints(self, mapping: PlannedMapping | None, encrypt_to: Sequence[str]) -> Endpoints:
+        key = mapping, tuple(encrypt_to)
+        if key not in self._opened:
+            endpoints = Endpoints(self._config, self._stores, mapping, tuple(encrypt_to))
+            self._opened[key] = self._stack.enter_context(endpoints)
+        return self._opened[key]
+
+    @contextmanager
+    def _continued(
+        self,
+        ledger: Ledger,
+        run: Run,
+        *,
+        encrypt_to: Sequence[str] = (),
+        target_only: bool = False,
+        locked: bool = True,
+    ) -> Iterator[_OpenRun]:
+        """Open a run for a later step, after a check that its stores are where they were."""
+        plan = ledger.plan_of(run)
+        endpoints = self._endpoints(plan.mapping, encrypt_to or plan.encrypt_to)
+        check = check_target_location if target_only else check_locations
+        check(ledger.locations_of(run), endpoints, plan)
+        with ExitStack() as stack:
+            if locked:
+                stack.enter_context(ledger.lock(endpoints.identity(plan.target), plan.target))
+            yield _OpenRun(run, plan, endpoints, stack.enter_context(closing(ledger.journal_of(run))))
+
+    @staticmethod
+    def _transfer(ledger: Ledger, opened: _OpenRun, limit: RateLimit, progress: OnProgress | None) -> Report:
+        run, plan, endpoints, journal = opened
+        with ExitStack() as stack:
+            backup = stack.enter_context(closing(Backup(run.folder, run.name)))
+            remembered = ledger.remembered(plan.id, new=False)
+            if remembered is not None:
+                stack.enter_context(closing(remembered))
+            by_source: dict[str, list[int]] = {}
+            for index, item in enumerate(plan.items):
+                if plan.writes(item) and not (index in journal.entries and journal.entries[index].done):
+                    by_source.setdefault(item.source, []).append(index)
+            target = endpoints.open(by_source, plan.target)
+            results = Results(Action.APPLY, run.name, plan, sum(map(len, by_source.values())), progress)
+            report_unwritten(plan, journal, results)
+            undone = cache(lambda: ledger.undone_of(plan.id))
+            state = RunState(journal, backup, ledger.digester(), remembered, undone)
+            transfer = Transfer(plan, endpoints.source, target, state, results, limit)
+
+            def write_sources() -> None:
+                for name, indices in by_source.items():
+                    transfer.run(name, indices)
+
+            try:
+                stopped = _stopped(write_sources)
+            finally:
+                with suppress(MigrationError):  # an interrupted run keeps its results; if it cannot, `resume` finds out
+                    journal.sync()
+            if stopped is None and results.all_done(index for indices in by_source.values() for index in indices):
+                ledger.finish(run)
+            return results.report(stopped)
+
+
+def _stopped(operation: Callable[[], None]) -> StrongroomError | None:
+    """Return the error that ended the operation, or None."""
+    try:
+        operation()
+    except StrongroomError as error:
+        return error
+    return None
+
+
+# --- one step as a function -------------------------------------------------------------------------------------------
+
+
+def plan(
+    sources: str | Sequence[str],
+    target: str,
+    *,
+    selection: Selection = _EVERYTHING,
+    on_conflict: OnConflict = OnConflict.FAIL,
+    mapping_file: Path | None = None,
+    backup: bool = True,
+    encrypt_to: Sequence[str] = (),
+    config: Config | None = None,
+    stores: Mapping[str, Endpoint] | None = None,
+    state_folder: Path | None = None,
+    progress: OnProgress | None = None,
+) -> Plan:
+    """Plan a migration with stores that are opened for this call; see `Migrator` and `Migrator.plan`."""
+    with Migrator(config, stores=stores, state_folder=state_folder) as migrator:
+        return migrator.plan(
+            sources,
+            target,
+            selection=selection,
+            on_conflict=on_conflict,
+            mapping_file=mapping_file,
+            backup=backup,
+            encrypt_to=encrypt_to,
+            progress=progress,
+        )
+
+
+def apply(
+    plan: Plan,
+    *,
+    rate: float | None = None,
+    config: Config | None = None,
+    stores: Mapping[str, Endpoint] | None = None,
+    state_folder: Path | None = None,
+    progress: OnProgress | None = None,
+) -> Report:
+    """Apply a plan with stores that are opened for this call; see `Migrator` and `Migrator.apply`."""
+    with Migrator(config, stores=stores, state_folder=state_folder) as migrator:
+        return migrator.apply(plan, rate=rate, progress=progress)
+
+
+def resume(
+    run: str | None = None,
+    *,
+    rate: float | None = None,
+    encrypt_to: Sequence[str] = (),
+    config: Config | None = None,
+    stores: Mapping[str, Endpoint] | None = None,
+    state_folder: Path | None = None,
+    progress: OnProgress | None = None,
+) -> Report:
+    """Resume a run with stores that are opened for this call; see `Migrator` and `Migrator.resume`."""
+    with Migrator(config, stores=stores, state_folder=state_folder) as migrator:
+        return migrator.resume(run, rate=rate, encrypt_to=encrypt_to, progress=progress)
+
+
+def verify(
+    run: str | None = None,
+    *,
+    config: Config | None = None,
+    stores: Mapping[str, Endpoint] | None = None,
+    state_folder: Path | None = None,
+    progress: OnProgress | None = None,
+) -> Report:
+    """Verify a run with stores that are opened for this call; see `Migrator` and `Migrator.verify`."""
+    with Migrator(config, stores=stores, state_folder=state_folder) as migrator:
+        return migrator.verify(run, progress=progress)
+
+
+def undo(
+    run: str | None = None,
+    *,
+    config: Config | None = None,
+    stores: Mapping[str, Endpoint] | None = None,
+    state_folder: Path | None = None,
+    progress: OnProgress | None = None,
+) -> Report:
+    """Undo a run with stores that are opened for this call; see `Migrator` and `Migrator.undo`."""
+    with Migrator(config, stores=stores, state_folder=state_folder) as migrator:
+        return migrator.undo(run, progress=progress)
+
+
+def delete_source(
+    run: str | None = None,
+    *,
+    config: Config | None = None,
+    stores: Mapping[str, Endpoint] | None = None,
+    state_folder: Path | None = None,
+    progress: OnProgress | None = None,
+) -> Report:
+    """Delete a run's secrets at the source, with stores that are opened for this call; see `Migrator.delete_source`."""
+    with Migrator(config, stores=stores, state_folder=state_folder) as migrator:
+        return migrator.delete_source(run, progress=progress)
