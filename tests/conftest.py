@@ -34,6 +34,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run the whole suite on all cores if pytest-xdist is there. Selected files run in one process, as with `-n 0`."""
+    if "PYTEST_XDIST_WORKER" in os.environ:  # a worker has the same arguments, and must not start workers itself
+        return
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     nested = "PYTEST_XDIST_WORKER" in os.environ  # a worker, or a run that a test starts, must not start workers
     if whole and not nested and config.getoption("numprocesses", 0) is None and config.getoption("capture") != "no":
