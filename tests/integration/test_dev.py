@@ -294,7 +294,7 @@ def test_a_server_that_ends_by_itself_is_an_outage():
         address = called.stdout.readline()
         os.kill(_listening_on(int(address.rsplit(":", 1)[1])), signal.SIGKILL)
         assert called.wait() == 5
-        assert "ended by itself" in called.stderr.read()
+        assert "the development server exited" in called.stderr.read()
 
 
 # --- the redirection --------------------------------------------------------------------------------------------------

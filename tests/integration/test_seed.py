@@ -11,7 +11,7 @@ import pexpect
 import pytest
 
 from strongroom.config.env_names import EnvironmentMapping
-from strongroom_vault.dev.seed import plan
+from strongroom_vault.dev.seed import plan_seed
 
 STRONGROOM = [sys.executable, "-c", "from strongroom.cli.main import main; main()"]
 CANARY = "canary-7f3a"
@@ -79,10 +79,10 @@ def test_the_command_finds_the_variables_on_the_server(files):
     reserved = "VAULT_TOKEN, BAO_ADDR, STRONGROOM_TIMEOUT, AWS_SECRET_ACCESS_KEY"
     assert called.stderr.splitlines() == [
         "strongroom: seeded: DATABASE_URL, SENTRY_DSN, MY_SERVICE_API_KEY",
-        "strongroom: not seeded: no row of [secrets] and no other rule has a place for APP_SETTING",
-        f"strongroom: not seeded: these open a store, and are never a secret: {reserved}",
-        "strongroom: not seeded: these are empty: JWT_SECRET_KEY",
-        "strongroom: not seeded: 1 more that may be a part of a value",
+        "strongroom: not seeded: no row of [secrets] and no other rule maps APP_SETTING",
+        f"strongroom: not seeded: credentials of a store are never secrets: {reserved}",
+        "strongroom: not seeded: empty: JWT_SECRET_KEY",
+        "strongroom: not seeded: 1 name(s) that may be part of a value",
     ]
     assert "7f3a" not in called.stderr.lower()
 
@@ -148,7 +148,7 @@ def test_a_chain_that_never_asks_the_server_is_said(files):
     Path("strongroom.toml").write_text('chain = [{ store = "vault", paths = ["other/*"] }, "env"]\n', "utf-8")
     called = run("dev", "--seed", str(files), "--", "echo", "started")
     assert (called.returncode, called.stdout) == (7, "")
-    assert "the chain asks no Vault store for database/connection" in called.stderr
+    assert "no Vault store of the chain reads database/connection" in called.stderr
 
 
 def test_the_demonstration_takes_no_seed(files):
@@ -158,7 +158,7 @@ def test_the_demonstration_takes_no_seed(files):
 def test_a_row_of_secrets_goes_before_the_pattern():
     """The plan is pure: names and values to paths and keys."""
     mapping = EnvironmentMapping({"MY_SERVICE_API_KEY": ("services/my", "token")})
-    seed = plan({"MY_SERVICE_API_KEY": CANARY, "a b": CANARY, "QUJD": "="}, mapping)
+    seed = plan_seed({"MY_SERVICE_API_KEY": CANARY, "a b": CANARY, "QUJD": "="}, mapping)
     assert seed.secrets == {"services/my": {"token": CANARY}}
-    assert (seed.mapped, seed.unmapped, seed.odd) == (("MY_SERVICE_API_KEY",), (), 2)
+    assert (seed.mapped, seed.unmapped, seed.invalid) == (("MY_SERVICE_API_KEY",), (), 2)
     assert CANARY not in repr(seed)

@@ -1,4 +1,4 @@
-"""`strongroom dev`: a real server for as long as a command, a demonstration or the developer needs it."""
+"""`strongroom dev`: a real server for a command, for a demonstration, or until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ import click
 from strongroom.cli import api
 from strongroom.config import VAULT, Config, Rank
 from strongroom.errors import StoreUnavailableError
-from strongroom.secret import SensitiveDict
+from strongroom_vault.dev.seed import plan_seed, read_seed, write_seed
 from strongroom_vault.dev.server import DevServer
 
 DEFAULT_MOUNT = "secret"
 
-_KEPT = frozenset({"mount", "prefix"})
-"""The options of a store that say where its secrets are on a server, and not on which."""
+_LOCATION = frozenset({"mount", "prefix"})
+"""The options of a store that locate its secrets within a server."""
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option("--demo", is_flag=True, help="Show the chain at work, with a server that is stopped on the way.")
+@click.option("--demo", is_flag=True, help="Show the chain at work while its server is stopped.")
 @click.option(
     "--seed",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Put the variables of this .env file that the mapping knows into the server first.",
+    help="First write the variables of this .env file to the server.",
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @api.current
 def dev(invocation: api.Invocation, command: tuple[str, ...], *, demo: bool, seed: Path | None) -> None:
     """Start a real OpenBao server on loopback, for development.
 
-    With COMMAND, the server lives as long as the command, whose every Vault store uses it in the place of the
-    configured one, with the configured mounts and prefixes. Without, it lives until Ctrl-C, and what is printed points
-    a shell to it. Everything is in memory, and nothing is left behind.
+    With COMMAND, the server runs as long as the command. Every Vault store that the command opens uses this server
+    instead of the configured one, with the configured mounts and prefixes. Without COMMAND, the server runs until
+    Ctrl-C, and the output points a shell to it. All data is in memory and is lost at the end.
 
-    --seed names the variables that it leaves out; what opens a store, such as VAULT_TOKEN, is always one of them.
+    --seed writes the variables that the mapping of environment names covers, and lists the others. It never writes the
+    credentials of a store, such as VAULT_TOKEN.
 
     Example: strongroom dev --seed .env -- pytest
     """
@@ -48,67 +49,61 @@ def dev(invocation: api.Invocation, command: tuple[str, ...], *, demo: bool, see
             raise click.UsageError("--demo takes no command and no --seed")
         from strongroom_vault.dev.demo import run_demo
 
-        run_demo(plain=invocation.no_color)
+        run_demo(color=not invocation.no_color)
         return
     file = _configuration_file(invocation.config_file)
     configs = _configurations(file, invocation.environment)
-    variables = None if seed is None else _variables(seed)
+    variables = None if seed is None else read_seed(seed)
     with DevServer() as server:
-        from strongroom_vault.setup.dev_setup import set_up
-
-        set_up(server, dict.fromkeys((DEFAULT_MOUNT, *_mounts(configs))))
+        _set_up(server, dict.fromkeys((DEFAULT_MOUNT, *_mounts(configs))))
         settings = redirections(configs, server.url, server.token)
         if file is not None:
             settings["STRONGROOM_CONFIG"] = str(file)
-        if name := invocation.environment:
-            settings["STRONGROOM_ENVIRONMENT"] = name
+        if invocation.environment:
+            settings["STRONGROOM_ENVIRONMENT"] = invocation.environment
         environment = {**_inherited(configs), **settings}
         if variables is not None:
-            _seed(variables, environment)
+            config = api.load_config(environ=environment)
+            seeded = plan_seed(variables, config.mapping)
+            write_seed(seeded, config)
+            for line in seeded.summary():
+                api.say(line)
         if command:
-            variables_of_command = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
-            click.get_current_context().exit(api.run_command(command, variables_of_command))
+            exact = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+            click.get_current_context().exit(api.run_command(command, exact))
         _serve(server, settings)
 
 
-def _variables(seed: Path) -> SensitiveDict:
-    from strongroom_vault.dev.seed import read_seed
-
-    return read_seed(seed)
-
-
-def _seed(variables: SensitiveDict, environment: Mapping[str, str]) -> None:
-    """Puts the variables where a process with this environment finds them, and says which it left out."""
-    from strongroom_vault.dev.seed import plan, sow
-
-    config = api.load_config(environ=environment)
-    seed = plan(variables, config.mapping)
-    sow(seed, config)
-    for line in seed.words():
-        click.echo(f"strongroom: {line}", err=True)
-
-
 def redirections(configs: Sequence[Config], url: str, token: str) -> dict[str, str]:
-    """The variables that lead every Vault store of these configurations to this server, and nowhere else.
+    """Return the variables that redirect every Vault store of these configurations to this server.
 
-    They outrank every configuration file and every other variable; an argument in the program's own code outranks them.
+    They outrank every configuration file and every other variable, but not an argument in the program's own code.
     """
     variables = {"VAULT_ADDR": url, "BAO_ADDR": url, "VAULT_TOKEN": token, "BAO_TOKEN": token}
-    for store in _vault_stores(configs):
-        # `auth` takes the place of a token that is configured lower, too. An empty variable would say nothing, and
-        # "root" is the server's own name for the namespace that has none.
+    names = {name for config in configs for name, store in config.stores.items() if store.plugin == VAULT}
+    for store in sorted(names):
+        # `auth` also replaces a token that a file configures. "root" is the server's name for the namespace without a
+        # name: an empty variable would count as unset.
         auth = json.dumps({"method": "token", "token": token})
         for option, value in (("url", url), ("auth", auth), ("namespace", "root")):
             variables[api.option_variable(store, option)] = value
     return variables
 
 
-def _vault_stores(configs: Sequence[Config]) -> list[str]:
-    return sorted({name for config in configs for name, store in config.stores.items() if store.plugin == VAULT})
+def _set_up(server: DevServer, mounts: Mapping[str, None]) -> None:
+    """Mount a KV version 2 engine at each mount, and write the guide's policies for the first one."""
+    from strongroom_vault.setup import structure
+    from strongroom_vault.setup.runner import reached
+    from strongroom_vault.setup.steps import Goal
+
+    for mount in mounts:
+        policies = structure.policies(mount, "") if mount == DEFAULT_MOUNT else {}
+        with reached(Goal(mount, policies=policies), url=server.url, token=server.token):
+            pass
 
 
 def _mounts(configs: Sequence[Config]) -> Iterator[str]:
-    """The mounts that are written down. A reference names whatever it names later."""
+    """Yield the literal mounts. The value of a reference is not known yet."""
     for config in configs:
         for store in config.stores.values():
             given = store.options.get("mount")
@@ -118,13 +113,13 @@ def _mounts(configs: Sequence[Config]) -> Iterator[str]:
 
 
 def _inherited(configs: Sequence[Config]) -> dict[str, str]:
-    """This process's variables without those that are about another server."""
+    """Return this process's variables without those that concern another server."""
     dropped = {
         api.option_variable(name, option)
         for config in configs
         for name, store in config.stores.items()
         for option, given in store.options.items()
-        if store.plugin == VAULT and given.rank is Rank.VARIABLE and option not in _KEPT
+        if store.plugin == VAULT and given.rank is Rank.VARIABLE and option not in _LOCATION
     }
     return {
         name: value
@@ -133,11 +128,8 @@ def _inherited(configs: Sequence[Config]) -> dict[str, str]:
     }
 
 
-# --- the configuration ------------------------------------------------------------------------------------------------
-
-
 def _configuration_file(given: Path | None) -> Path | None:
-    """The file that applies, by its whole path: the command may change its folder, and must not find another one."""
+    """Return the absolute path of the configuration file: the command may change its folder, and must find this one."""
     named = os.environ.get("STRONGROOM_CONFIG")
     given = given or (api.expand_config_file(named) if named else None)
     path = given or Path(api.CONFIG_FILE_NAME)
@@ -145,22 +137,19 @@ def _configuration_file(given: Path | None) -> Path | None:
 
 
 def _configurations(file: Path | None, selected: str | None) -> list[Config]:
-    """The configuration of every environment: the command's own code may select any of them."""
+    """Return the configuration of every environment: the command's own code may select any of them."""
     names: list[str | None] = [selected] if selected else []
     names += [name for name in (api.config_environments(file) if file else ()) if name != selected]
     return [api.load_config(config_file=file, environment=name) for name in names or [None]]
 
 
-# --- running ----------------------------------------------------------------------------------------------------------
-
-
 def _serve(server: DevServer, settings: Mapping[str, str]) -> None:
-    """Prints what a shell can `eval`, and waits for Ctrl-C."""
-    click.echo(f"strongroom: an OpenBao server is at {server.url}, until Ctrl-C. To use it from a shell:", err=True)
+    """Print export lines for a shell, and wait for Ctrl-C."""
+    api.say(f"OpenBao runs at {server.url} until Ctrl-C. To use it in a shell:")
     for name, value in settings.items():
         click.echo(f"export {name}={shlex.quote(value)}")
     try:
         server.wait()
     except KeyboardInterrupt:
         return
-    raise StoreUnavailableError(None, "the development server ended by itself")
+    raise StoreUnavailableError(None, "the development server exited")

@@ -1,4 +1,4 @@
-"""`strongroom dev --demo`: one secret on a real server, read through the chain while the server is there and after."""
+"""`strongroom dev --demo`: one secret on a real server, read through the chain before and after the server stops."""
 
 from __future__ import annotations
 
@@ -18,97 +18,94 @@ if TYPE_CHECKING:
 
 PATH, KEY = "database/connection", "url"
 VARIABLE = "DATABASE_URL"
-IN_VAULT = "postgresql://app:kept-in-vault@db.example/app"
-IN_THE_ENVIRONMENT = "postgresql://app:kept-in-the-environment@localhost/app"
+VAULT_VALUE = "postgresql://app:kept-in-vault@db.example/app"
+ENVIRONMENT_VALUE = "postgresql://app:kept-in-the-environment@localhost/app"
 
 _TTL = 0.5
 _TOKEN_TTL = 600
 
 
-def run_demo(*, plain: bool = False) -> None:
-    """Shows the chain at work on stdout. Nothing of it is left: no process, no file, no variable.
+def run_demo(*, color: bool = True) -> None:
+    """Show the chain at work on stdout. It leaves no process, file or variable behind.
 
     Args:
-        plain: no colour, even on a terminal.
+        color: False disables color on a terminal.
 
     Raises:
         PluginError: no server is installed, or it does not start.
     """
     from rich.console import Console
 
-    # None leaves it to rich, which knows NO_COLOR and what a terminal can show.
-    console = Console(no_color=True if plain else None, highlight=False, soft_wrap=True)
-    with _fresh_machine(), DevServer() as server:
+    # With None, rich decides by NO_COLOR and the terminal.
+    console = Console(no_color=None if color else True, highlight=False, soft_wrap=True)
+    with _empty_environment(), DevServer() as server:
         token = _set_up(server, console)
         with api.SecretsManager(vault_url=server.url, vault_token=token, cache_ttl=_TTL) as secrets:
-            _with_the_server(secrets, console)
-            _without_the_server(server, secrets, console)
-    console.print("\nNothing is left behind: the server is gone, and it kept everything in memory.")
+            _read_with_server(secrets, console)
+            _read_without_server(server, secrets, console)
+    console.print("\nNothing is left behind: the server is gone, and its data was in memory.")
 
 
 def _set_up(server: DevServer, console: Console) -> str:
-    """Mounts an engine, writes the guide's policies, and returns a token that one of them allows what it may do."""
+    """Mount an engine, write the guide's policies, and return a token with one of them."""
     from strongroom_vault.setup import credential, structure
-    from strongroom_vault.setup.dev_setup import with_server
-    from strongroom_vault.setup.steps import Wanted
+    from strongroom_vault.setup.runner import reached
+    from strongroom_vault.setup.steps import Goal
 
     version = server.call("GET", "sys/health")["version"]
-    _heading(console, "A real server")
+    _print_heading(console, "A real server")
     console.print(f"  OpenBao {version} at {server.url}, process {server.pid}, in memory")
-    policies = [structure.DATABASE_WRITE]
-    token = with_server(
-        server,
-        Wanted("secret", policies=structure.policies("secret", "")),
-        lambda session: credential.issue_token(session, policies, _TOKEN_TTL),
-    )
-    console.print("  set up: KV version 2 at secret/, and a token for secret/database alone")
+    goal = Goal("secret", policies=structure.policies("secret", ""))
+    with reached(goal, url=server.url, token=server.token) as session:
+        token = credential.issue_token(session, [structure.DATABASE_WRITE], _TOKEN_TTL)
+    console.print("  set up: KV version 2 at secret/, and a token for secret/database only")
     return token
 
 
-def _with_the_server(secrets: api.SecretsManager, console: Console) -> None:
-    _heading(console, "Store a secret")
-    version = secrets.set_secret(PATH, {KEY: IN_VAULT})
+def _read_with_server(secrets: api.SecretsManager, console: Console) -> None:
+    _print_heading(console, "Store a secret")
+    version = secrets.set_secret(PATH, {KEY: VAULT_VALUE})
     console.print(f'  set_secret("{PATH}", {{"{KEY}": ...}}): version {version}')
-    console.print(f"  what a log or a traceback would show of it: {secrets.get_secret(PATH)!r}", markup=False)
+    console.print(f"  in a log or a traceback: {secrets.get_secret(PATH)!r}", markup=False)
     secrets.invalidate()
-    _heading(console, "Read it through the chain: Vault, then the environment, then ./.env")
-    _show(console, secrets.resolve(PATH, KEY))
-    _heading(console, "Read it again: from the encrypted cache")
-    _show(console, secrets.resolve(PATH, KEY))
+    _print_heading(console, "Read it through the chain: Vault, then the environment, then ./.env")
+    _print_resolution(console, secrets.resolve(PATH, KEY))
+    _print_heading(console, "Read it again: from the encrypted cache")
+    _print_resolution(console, secrets.resolve(PATH, KEY))
 
 
-def _without_the_server(server: DevServer, secrets: api.SecretsManager, console: Console) -> None:
+def _read_without_server(server: DevServer, secrets: api.SecretsManager, console: Console) -> None:
     pid = server.pid
     server.kill()
-    _heading(console, f"The server is stopped: process {pid} is gone")
+    _print_heading(console, f"The server is stopped: process {pid} is gone")
     resolution = secrets.resolve(PATH, KEY)
-    while not resolution.stale:  # for as long as the cache's half second lasts, nobody need know
+    while not resolution.stale:  # within the TTL the cached value is fresh
         time.sleep(_TTL / 10)
         resolution = secrets.resolve(PATH, KEY)
-    console.print("  what was read stays served, marked stale:")
-    _show(console, resolution)
-    _heading(console, "Without the cache: the environment is the fallback")
+    console.print("  the cached value is still served, marked stale:")
+    _print_resolution(console, resolution)
+    _print_heading(console, "Without the cache: the environment is the fallback")
     secrets.invalidate()
-    _show(console, secrets.resolve(PATH, KEY))
+    _print_resolution(console, secrets.resolve(PATH, KEY))
 
 
-def _heading(console: Console, text: str) -> None:
+def _print_heading(console: Console, text: str) -> None:
     from rich.text import Text
 
     console.print()
     console.print(Text(text, style="bold"))
 
 
-def _show(console: Console, resolution: api.Resolution) -> None:
-    """What each link said, how long it took, and what came of it. The value is shown because it is the demo's own."""
+def _print_resolution(console: Console, resolution: api.Resolution) -> None:
+    """Print the answer and the time of each link, and the value, which is the demo's own."""
     from rich.text import Text
 
     for attempt in resolution.attempts:
         answered = attempt.store == resolution.store
         line = Text("  ")
         line.append(f"{attempt.store:<8}", style="bold green" if answered else "yellow")
-        said = attempt.reason if answered or not attempt.reason else f"{attempt.answer}: {attempt.reason}"
-        line.append(f"{said:<58}")
+        reason = attempt.reason if answered or not attempt.reason else f"{attempt.answer}: {attempt.reason}"
+        line.append(f"{reason:<58}")
         line.append(f"{attempt.seconds * 1000:7.1f} ms", style="dim")
         console.print(line)
     line = Text("  ")
@@ -118,15 +115,15 @@ def _show(console: Console, resolution: api.Resolution) -> None:
 
 
 @contextlib.contextmanager
-def _fresh_machine() -> Iterator[None]:
-    """An empty folder and an environment with the fallback in it, so that the demonstration is the same everywhere."""
-    ours = ("VAULT_", "BAO_", "STRONGROOM_")
-    before = {name: value for name, value in os.environ.items() if name.startswith(ours) or name == VARIABLE}
+def _empty_environment() -> Iterator[None]:
+    """Work in an empty folder, with the fallback value as the only variable, so that the demo is reproducible."""
+    prefixes = ("VAULT_", "BAO_", "STRONGROOM_")
+    before = {name: value for name, value in os.environ.items() if name.startswith(prefixes) or name == VARIABLE}
     with tempfile.TemporaryDirectory(prefix="strongroom-demo-") as folder, contextlib.chdir(folder):
         try:
             for name in before:
                 del os.environ[name]
-            os.environ[VARIABLE] = IN_THE_ENVIRONMENT
+            os.environ[VARIABLE] = ENVIRONMENT_VALUE
             yield
         finally:
             os.environ.pop(VARIABLE, None)

@@ -1,4 +1,4 @@
-"""`strongroom dev --seed`: the variables of a `.env` file, put where the chain finds them on the development server."""
+"""`strongroom dev --seed`: the variables of a `.env` file as secrets on the development server."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Seed:
-    """What becomes of the variables of a file.
+    """The variables of a file, by what happens to them.
 
     Attributes:
-        secrets: by path, the keys and values to write.
-        mapped: the names of the variables that these come from.
-        unmapped: the names that the mapping has no place for.
-        reserved: the names that open a store, and are never a secret.
-        empty: the names without a value, which count as not set.
-        odd: how many others there are. Their names are not shown: each may be a line of a value without quotes.
+        secrets: path -> the keys and values to write.
+        mapped: names of the variables in `secrets`.
+        unmapped: names that the mapping has no path for.
+        reserved: names of credentials of a store, which are never written as secrets.
+        empty: names without a value, which count as unset.
+        invalid: number of other names. They are not shown: each may be a line of an unquoted value.
     """
 
     secrets: Mapping[str, SensitiveDict] = field(repr=False)
@@ -35,27 +35,27 @@ class Seed:
     unmapped: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
-    odd: int = 0
+    invalid: int = 0
 
-    def words(self) -> Iterator[str]:
-        """What there is to say of it, a line each, without a value."""
+    def summary(self) -> Iterator[str]:
+        """Yield the lines of a summary. They contain no value."""
         yield f"seeded: {', '.join(self.mapped) or 'nothing'}"
-        for names, why in (
-            (self.unmapped, "no row of [secrets] and no other rule has a place for"),
-            (self.reserved, "these open a store, and are never a secret:"),
-            (self.empty, "these are empty:"),
+        for names, reason in (
+            (self.unmapped, "no row of [secrets] and no other rule maps"),
+            (self.reserved, "credentials of a store are never secrets:"),
+            (self.empty, "empty:"),
         ):
             if names:
-                yield f"not seeded: {why} {', '.join(names)}"
-        if self.odd:
-            yield f"not seeded: {self.odd} more that may be a part of a value"
+                yield f"not seeded: {reason} {', '.join(names)}"
+        if self.invalid:
+            yield f"not seeded: {self.invalid} name(s) that may be part of a value"
 
 
 def read_seed(file: Path) -> SensitiveDict:
-    """The variables of the file.
+    """Return the variables of the file.
 
     Raises:
-        ConfigurationError: it cannot be read, or is no `.env` file.
+        ConfigurationError: the file cannot be read, or is not a `.env` file.
     """
     try:
         return read_dotenv(file).values
@@ -63,38 +63,38 @@ def read_seed(file: Path) -> SensitiveDict:
         raise ConfigurationError(f"--seed {file}: {error.strerror or 'it cannot be read'}") from None
 
 
-def plan(values: Mapping[str, Value], mapping: EnvironmentMapping) -> Seed:
-    """What becomes of these variables, by the rules that can be read backwards. Pure."""
+def plan_seed(values: Mapping[str, Value], mapping: EnvironmentMapping) -> Seed:
+    """Sort the variables by the reversible rules of the mapping. Pure."""
     secrets: dict[str, dict[str, Value]] = {}
     names: dict[str, list[str]] = {"mapped": [], "unmapped": [], "reserved": [], "empty": []}
-    odd = 0
+    invalid = 0
     for name, value in values.items():
-        # `QUJD==`, the last line of a key in base64, reads as a name with the value `=`.
+        # `QUJD==`, the last line of a key in base64, parses as a name with the value `=`.
         if not _NAME.fullmatch(name) or value == "=":
-            odd += 1
+            invalid += 1
         elif mapping.is_reserved(name):
             names["reserved"].append(name)
-        elif (place := mapping.locate(name)) is None:
+        elif (located := mapping.locate(name)) is None:
             names["unmapped"].append(name)
         elif not value:
             names["empty"].append(name)
         else:
             names["mapped"].append(name)
-            secrets.setdefault(place[0], {})[place[1]] = value
-    found = {kind: tuple(listed) for kind, listed in names.items()}
-    return Seed({path: SensitiveDict(data) for path, data in secrets.items()}, odd=odd, **found)
+            secrets.setdefault(located[0], {})[located[1]] = value
+    sorted_names = {kind: tuple(listed) for kind, listed in names.items()}
+    return Seed({path: SensitiveDict(data) for path, data in secrets.items()}, invalid=invalid, **sorted_names)
 
 
-def sow(seed: Seed, config: Config) -> None:
-    """Writes each secret to the first Vault store of the chain that is asked for its path.
+def write_seed(seed: Seed, config: Config) -> None:
+    """Write each secret to the first Vault store of the chain that reads its path. Existing secrets are replaced.
 
     Args:
-        seed: what to write. A secret that is there already is replaced.
-        config: leads every Vault store to the development server.
+        seed: the secrets.
+        config: a configuration whose Vault stores all use the development server.
 
     Raises:
-        ConfigurationError: there is no such store.
-        StoreError: the server did not take it.
+        ConfigurationError: no Vault store of the chain reads a path.
+        StoreError: the server refused a secret.
     """
     with api.SecretsManager.from_config(config) as secrets:
         for path, data in seed.secrets.items():
@@ -105,4 +105,4 @@ def _store(path: str, config: Config) -> str:
     for link in config.chain:
         if link.covers(path) and config.store(link.store).plugin == VAULT:
             return link.store
-    raise ConfigurationError(f"--seed: the chain asks no Vault store for {path}: nobody would find it on this server")
+    raise ConfigurationError(f"--seed: no Vault store of the chain reads {path}, so it cannot be seeded")

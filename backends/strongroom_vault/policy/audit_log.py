@@ -1,4 +1,7 @@
-"""What an audit device wrote, read line by line: which API paths were used, and for what. Pure, in bounded memory."""
+"""Reading the log of an audit device: the API paths that were used, and the capabilities that they needed.
+
+Pure, in bounded memory.
+"""
 
 from __future__ import annotations
 
@@ -12,64 +15,64 @@ from strongroom.errors import ConfigurationError
 from strongroom_vault.policy.document import CAPABILITIES
 
 MAX_LINE = 1 << 20
-"""The longest line that is understood, in bytes."""
+"""The longest line that is parsed, in bytes."""
 
 MAX_PATHS = 100_000
-"""How many different paths are kept. An application that uses more than this wants a policy with a `*` in it."""
+"""The most distinct paths that are kept. An application that uses more needs a policy with a `*` in it."""
 
-_BY_DEFAULT = re.compile(
+_DEFAULT_POLICY = re.compile(
     r"auth/token/(lookup|renew|revoke)-self"
     r"|sys/(capabilities-self|internal/ui/.+|leases/(renew|lookup)|(renew|tools/hash)(/.+)?|wrapping/.+|control-group/.+)"
     r"|identity/oidc/.+|cubbyhole(/.*)?"
 )
-"""What the policy `default` allows, of both servers:
+"""The paths that the policy `default` of Vault and OpenBao allows:
 https://developer.hashicorp.com/vault/docs/concepts/policies#default-policy
 """
 
 
 @dataclass
 class Usage:
-    """What was used.
+    """Summary of an audit log.
 
     Attributes:
-        rules: namespace (`""` is the root) to API path to the capabilities that it took.
-        lines: how many lines there were.
-        malformed: how many of them are no entry of an audit device.
-        odd: how many successful requests were for operations that no capability is named after.
+        rules: namespace (`""` for the root) -> API path -> the capabilities that were used.
+        lines: number of lines.
+        malformed: number of lines that are not an entry of an audit device.
+        unknown_operations: number of successful requests whose operation is not a capability.
     """
 
     rules: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     lines: int = 0
     malformed: int = 0
-    odd: int = 0
+    unknown_operations: int = 0
 
     @property
     def paths(self) -> int:
-        """How many different paths there are."""
+        """Number of distinct paths."""
         return sum(map(len, self.rules.values()))
 
 
-def lines_of(stream: IO[bytes]) -> Iterator[bytes]:
-    """The lines, each with at most `MAX_LINE + 1` bytes of it, so that no line fills the memory."""
+def read_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield each line, cut to `MAX_LINE + 1` bytes, so that no line fills the memory."""
     while line := stream.readline(MAX_LINE + 1):
-        whole = line
+        start = line
         while not line.endswith(b"\n") and (line := stream.readline(MAX_LINE)):
             pass
-        yield whole
+        yield start
 
 
-def used(lines: Iterable[bytes], *, mounts: Collection[str] = (), who: str | None = None) -> Usage:
-    """What the successful requests in an audit log took, less what the policy `default` allows.
+def summarize(lines: Iterable[bytes], *, mounts: Collection[str] = (), who: str | None = None) -> Usage:
+    """Return the capabilities that the successful requests needed, except those of the policy `default`.
 
-    A request counts when its response has no error. One that needed no policy, such as a login, does not.
+    A request counts if its response has no error and a policy allowed it. A login, for example, needs no policy.
 
     Args:
-        lines: of the file, in the format `json`.
-        mounts: only what was asked below these; empty is everything.
-        who: only what this one asked: a display name, or the name of a role, as the log has it.
+        lines: lines of the log, in the format `json`.
+        mounts: count only requests below these mounts; empty for all.
+        who: count only requests of this display name or role name.
 
     Raises:
-        ConfigurationError: there are more than `MAX_PATHS` different paths.
+        ConfigurationError: there are more than `MAX_PATHS` distinct paths.
     """
     usage = Usage()
     for line in lines:
@@ -83,7 +86,7 @@ def used(lines: Iterable[bytes], *, mounts: Collection[str] = (), who: str | Non
 
 
 def _entry(line: bytes) -> Mapping[str, Any] | None:
-    """The entry of a line; None where it is none. A device may be told to put a prefix before it."""
+    """Return the entry of a line, or None if it is malformed. A device may be configured to write a prefix."""
     try:
         entry = json.loads(line[max(0, line.find(b"{")) :]) if len(line) <= MAX_LINE else None
     except (ValueError, RecursionError):
@@ -96,7 +99,7 @@ def _entry(line: bytes) -> Mapping[str, Any] | None:
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    """Whether it is a string that can be written: JSON has a form for halves of characters."""
+    """Return True for a string that UTF-8 can encode: JSON can express half of a surrogate pair."""
     return isinstance(value, str) and value.encode(errors="replace").decode() == value
 
 
@@ -105,21 +108,21 @@ def _count(usage: Usage, entry: Mapping[str, Any], mounts: Collection[str], who:
     path, operation = request["path"], request["operation"]
     if entry["type"] != "response" or entry.get("error") or "policy_results" not in auth:
         return
-    if not _member(auth, "policy_results").get("allowed") or _BY_DEFAULT.fullmatch(path):
+    if not _member(auth, "policy_results").get("allowed") or _DEFAULT_POLICY.fullmatch(path):
         return
-    # A tuple, since a log may have there what no set can hold.
+    # A tuple: a log can have an unhashable object here.
     if who is not None and who not in (auth.get("display_name"), _member(auth, "metadata").get("role_name")):
         return
     if mounts and not any(path.startswith(f"{mount.strip('/')}/") for mount in mounts):
         return
     if operation not in CAPABILITIES:
-        usage.odd += 1
+        usage.unknown_operations += 1
         return
     namespace = _member(request, "namespace").get("path")
     rules = usage.rules.setdefault(namespace.strip("/") if _is_text(namespace) else "", {})
     if path not in rules and usage.paths >= MAX_PATHS:
         raise ConfigurationError(
-            f"--from-audit: more than {MAX_PATHS:,} different paths were used: name a --mount, or --who used them"
+            f"--from-audit: more than {MAX_PATHS:,} distinct paths. Select some with --mount or --who"
         )
     rules.setdefault(path, set()).add(operation)
 

@@ -1,4 +1,4 @@
-"""Policies as HCL or JSON, from the paths that are read and what is done there. Pure."""
+"""Policies as HCL or JSON. Pure."""
 
 from __future__ import annotations
 
@@ -10,71 +10,71 @@ from typing import Literal, TypeAlias
 from strongroom.errors import InvalidPathError
 
 Rules: TypeAlias = Mapping[str, Collection[str]]
-"""API path, without `/v1/`, to what may be done there. A `*` at its end stands for whatever begins like it."""
+"""API path, without `/v1/` -> capabilities. A `*` at the end of a path matches any ending."""
 
 CAPABILITIES = ("create", "read", "update", "patch", "delete", "list", "scan", "sudo")
-"""What a policy can grant, in the order in which it is written here. `scan` is OpenBao's."""
+"""The capabilities of a policy, in the order in which they are written. Only OpenBao has `scan`."""
 
 _TEMPLATE = "{{"
 _COMMENT = re.compile(r"^\s*(#|//).*$", re.MULTILINE)
 
 
-def reading(paths: Iterable[str], *, mount: str, prefix: str, version: Literal[1, 2]) -> dict[str, tuple[str, ...]]:
-    """What has to be allowed to read the secrets at these paths, and no more.
+def read_rules(paths: Iterable[str], *, mount: str, prefix: str, version: Literal[1, 2]) -> dict[str, tuple[str, ...]]:
+    """Return the rules that allow to read these secrets and nothing else.
 
     Args:
-        paths: as the application names them.
-        mount: where the engine is mounted.
-        prefix: what every path is below, `""` or `like/this`.
-        version: of the key-value engine.
+        paths: paths of secrets, as the application uses them.
+        mount: mount of the engine.
+        prefix: prefix of every path, `""` or `like/this`.
+        version: version of the key-value engine.
     """
     below = "/".join(part for part in (mount, "data" if version == 2 else "", prefix) if part)
     return {f"{below}/{path}": ("read",) for path in paths}
 
 
 def to_hcl(rules: Rules, *, exact: bool = True) -> str:
-    """The rules in Vault's and OpenBao's policy language, by path.
+    """Return the rules in the policy language of Vault and OpenBao, sorted by path.
 
     Args:
-        rules: what to allow.
-        exact: each path stands for itself alone. Where a policy cannot say so, a comment says what else it allows.
+        rules: the rules.
+        exact: each path is meant literally. Where a policy cannot express that, a comment says what else it allows.
 
     Raises:
-        InvalidPathError: no policy can name a path, since two braces begin a template there.
+        InvalidPathError: a path contains two opening braces, which begin a template in a policy.
     """
     return "\n".join(_block(path, rules[path], exact=exact) for path in sorted(rules))
 
 
 def to_document(rules: Rules) -> dict[str, dict[str, dict[str, list[str]]]]:
-    """The rules as the servers take them in JSON, by path: `{"path": {PATH: {"capabilities": […]}}}`.
+    """Return the rules as a JSON policy, sorted by path: `{"path": {PATH: {"capabilities": […]}}}`.
 
     Raises:
-        InvalidPathError: as `to_hcl` does.
+        InvalidPathError: a path contains two opening braces.
     """
-    return {"path": {path: {"capabilities": _listed(path, rules[path])} for path in sorted(rules)}}
+    return {"path": {path: {"capabilities": _sorted(path, rules[path])} for path in sorted(rules)}}
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two policies read alike but for comments and white space."""
-    return _words(one) == _words(other)
+    """Return True if two policies differ in comments and white space only."""
+    return _tokens(one) == _tokens(other)
 
 
 def _block(path: str, capabilities: Collection[str], *, exact: bool) -> str:
-    listed = ", ".join(f'"{name}"' for name in _listed(path, capabilities))
-    wider = f"# {note}\n" if exact and (note := _wider(path)) else ""
-    return f"{wider}path {_quoted(path)} {{\n  capabilities = [{listed}]\n}}\n"
+    listed = ", ".join(f'"{name}"' for name in _sorted(path, capabilities))
+    comment = f"# {note}\n" if exact and (note := _wildcard_note(path)) else ""
+    return f"{comment}path {_quoted(path)} {{\n  capabilities = [{listed}]\n}}\n"
 
 
-def _listed(path: str, capabilities: Collection[str]) -> list[str]:
+def _sorted(path: str, capabilities: Collection[str]) -> list[str]:
     if _TEMPLATE in path:
-        raise InvalidPathError(path, "no policy can name it: two braces begin a template there")
+        raise InvalidPathError(path, "two opening braces begin a template in a policy")
     return [name for name in CAPABILITIES if name in capabilities]
 
 
 def _quoted(path: str) -> str:
-    """The path as a string of HCL, without a character that moves the cursor of a terminal.
+    """Return the path as an HCL string, with control characters escaped.
 
-    HCL takes JSON's escapes, and begins an interpolation at a brace after a dollar.
+    HCL understands the escapes of JSON, and begins an interpolation at `${`.
     """
     quoted = json.dumps(path, ensure_ascii=False).replace("${", r"\u0024{")
     return "".join(each if each.isprintable() else _escape(ord(each)) for each in quoted)
@@ -84,14 +84,14 @@ def _escape(code: int) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def _wider(path: str) -> str:
-    """What the path allows beside itself, in words; nothing where it means itself alone."""
+def _wildcard_note(path: str) -> str:
+    """Return a comment about a wildcard in the path; empty if there is none."""
     if path.endswith("*"):
-        return "A policy takes the * at the end for any end."
+        return "The * at the end matches any ending."
     if "+" in path.split("/"):
-        return "A policy takes a + between slashes for any one name."
+        return "A + between slashes matches any one name."
     return ""
 
 
-def _words(policy: str) -> list[str]:
+def _tokens(policy: str) -> list[str]:
     return _COMMENT.sub("", policy).replace(",", " , ").replace("[", " [ ").replace("]", " ] ").split()

@@ -1,1 +1,1 @@
-"""`strongroom vault setup`: what a server has, what it should have, the steps in between, and taking them."""
+"""`strongroom vault setup`: inspect a server, plan the missing steps, and perform them."""

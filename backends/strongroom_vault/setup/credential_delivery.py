@@ -1,4 +1,4 @@
-"""How an application gets what it proves itself with: into a file, or onto stdout where that was asked for."""
+"""Delivering a credential to the application: into a file, or to stdout if that was requested."""
 
 from __future__ import annotations
 
@@ -13,41 +13,40 @@ from strongroom.bounded_file import load_text
 from strongroom.cli import api
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.secret import SensitiveStr
-from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.session.session import Session
 from strongroom_vault.setup import credential, env_file
 from strongroom_vault.setup.env_file import ADDRESS, TOKEN
-from strongroom_vault.setup.steps import Role, State, Step, target
+from strongroom_vault.setup.steps import Role, State, Step
 
-_MOST = 1 << 20
+_MAX_SIZE = 1 << 20
 
 OpenSession = Callable[[SensitiveStr], Session]
-"""Opens a session with another token, at the same place."""
+"""Opens a session with another token for the same store."""
 
 
 class Delivery(Protocol):
-    """One way to hand it over."""
+    """A credential and its destination."""
 
     @property
     def step(self) -> Step:
-        """How it is, and what it takes."""
+        """State of the credential, and the rights that its creation needs."""
         ...
 
     def deliver(self, session: Session) -> tuple[SensitiveStr | None, str]:
-        """Makes it and hands it over. What is to be printed, if it is, and what was done in words."""
+        """Create and deliver the credential; return what to print on stdout, if anything, and a message."""
         ...
 
 
 @dataclass(frozen=True)
 class TokenDelivery:
-    """A token with these policies, in a `.env` file beside the address, or printed.
+    """A token for a `.env` file, beside the address, or for stdout.
 
     Attributes:
         policies: of the token.
-        period: for how many seconds it lives after each renewal.
-        environment: the variables that go with it: the address, and the namespace where there is one.
-        file: the `.env` file; None prints it.
-        step: how it is.
+        period: seconds that it lives after each renewal.
+        environment: the variables that belong to it: the address, and the namespace if there is one.
+        file: the `.env` file; None for stdout.
+        step: the state of the token.
     """
 
     policies: Sequence[str]
@@ -57,11 +56,11 @@ class TokenDelivery:
     step: Step
 
     def deliver(self, session: Session) -> tuple[SensitiveStr | None, str]:
-        """Makes the token when the file can be written, and writes it; one that could not be written is revoked."""
+        """Create the token once the file can be written, and write it; revoke it if writing fails."""
         if self.file is None:
-            return credential.issue_token(session, self.policies, self.period), "made a token"
+            return credential.issue_token(session, self.policies, self.period), "created a token"
         with _replacement(self.file, "--env-file") as commit:
-            text = _text(self.file)
+            text = _text(self.file, "--env-file")
             env_file.values(text, str(self.file))
             token = credential.issue_token(session, self.policies, self.period)
             failure: StrongroomError | None = None
@@ -70,14 +69,13 @@ class TokenDelivery:
             except StrongroomError as error:
                 failure, narrowed = error, False
             if failure is not None:
-                # Nobody has it: it would live on for nothing.
-                with suppress(StrongroomError):  # what is told is why the file could not be written
-                    session.request(ApiRequest("POST", target("auth/token/revoke"), {"token": token}))
+                with suppress(StrongroomError):  # the failed write is the error to report
+                    credential.revoke_token(session, token)
                 raise failure.copy()
         with suppress(ConfigurationError):  # without a state folder the user runs `strongroom trust`
             api.trust_file(self.file)
-        others = ", and now only its owner can read it" if narrowed else ""
-        return None, f"wrote {', '.join([*self.environment, TOKEN])} to {self.file}{others}"
+        mode = "; only its owner can read it now" if narrowed else ""
+        return None, f"wrote {', '.join([*self.environment, TOKEN])} to {self.file}{mode}"
 
 
 def token_delivery(
@@ -88,35 +86,34 @@ def token_delivery(
     environment: Mapping[str, str],
     open_session: OpenSession,
 ) -> TokenDelivery:
-    """How the token in the file is, which the server is asked about if it is the one that the file says it is for.
+    """Return the delivery of a token. The server is asked about the file's token if the file has the same address.
 
     Args:
-        file: the `.env` file; None is a token that is printed, of which nobody knows an earlier one.
-        policies: what it has to have.
-        period: as `TokenDelivery` has it.
-        environment: as `TokenDelivery` has it.
-        open_session: for the token that the file has.
+        file: the `.env` file; None for stdout.
+        policies: that the token shall have.
+        period: seconds that it lives after each renewal.
+        environment: the variables that belong to it.
+        open_session: for the file's token.
 
     Raises:
-        ConfigurationError: the file cannot be read, or has to be written where there is no folder.
+        ConfigurationError: the file cannot be read, or its folder cannot be written to.
         StoreError: there was no answer.
     """
-    rights = {credential.ORPHAN: frozenset({"update", "sudo"})}
-    what = f"token in {file}" if file else "token"
-    step = Step(what, State.MISSING, f"with the policies {', '.join(policies)}", rights=rights)
-    values = env_file.values(_text(file), str(file)) if file else {}
+    rights = {credential.ORPHAN: {"update", "sudo"}}
+    name = f"token in {file}" if file else "token"
+    step = Step(name, State.MISSING, f"with the policies {', '.join(policies)}", rights=rights)
+    values = env_file.values(_text(file, "--env-file"), str(file)) if file else {}
     if token := values.get(TOKEN):
         if values.get(ADDRESS) != environment[ADDRESS]:
-            detail = "the file has one beside another address"
-            step = Step(what, State.DIFFERS, detail, rights=rights)
+            step = Step(name, State.DIFFERS, "the file has a token for another address", rights=rights)
         else:
             with closing(open_session(token)) as session:
-                kept = credential.inspect(session)
-            if kept.serves(policies):
-                step = Step(what, State.THERE)
-            elif kept.good:
-                has = ", ".join(sorted(kept.policies)) or "policies that it may not tell"
-                step = Step(what, State.DIFFERS, f"the file has one that is good, with {has}", rights=rights)
+                status = credential.token_status(session)
+            if status.has_exactly(policies):
+                step = Step(name, State.EXISTS)
+            elif status.valid:
+                policy_names = ", ".join(sorted(status.policies)) or "unknown policies"
+                step = Step(name, State.DIFFERS, f"the file has a valid token with {policy_names}", rights=rights)
     if file and step.pending:
         _check_folder(file, "--env-file")
     return TokenDelivery(policies, period, environment, file, step)
@@ -124,13 +121,13 @@ def token_delivery(
 
 @dataclass(frozen=True)
 class SecretIdDelivery:
-    """A secret_id of a role, wrapped or not, in a file of its own, or printed.
+    """A secret_id of an AppRole for a file of its own, or for stdout.
 
     Attributes:
-        role: whose it is.
-        wrap_ttl: for how long the token that it is wrapped in lives, as Vault writes it; None leaves it bare.
-        file: where it goes; None prints it.
-        step: how it is.
+        role: the AppRole.
+        wrap_ttl: lifetime of the wrapping token, as Vault writes durations; None for a bare secret_id.
+        file: the file; None for stdout.
+        step: the state of the secret_id.
     """
 
     role: Role
@@ -139,46 +136,46 @@ class SecretIdDelivery:
     step: Step
 
     def deliver(self, session: Session) -> tuple[SensitiveStr | None, str]:
-        """Makes the secret_id when the file can be written, and writes it; one that could not be is destroyed."""
+        """Create the secret_id once the file can be written, and write it; destroy it if writing fails."""
         kind = "a wrapped secret_id" if self.wrap_ttl else "a secret_id"
         if self.file is None:
-            return credential.issue_secret_id(session, self.role, self.wrap_ttl), f"made {kind}"
+            return credential.issue_secret_id(session, self.role, self.wrap_ttl), f"created {kind}"
         with _replacement(self.file, "--secret-id-file") as commit:
-            made = credential.issue_secret_id(session, self.role, self.wrap_ttl)
+            issued = credential.issue_secret_id(session, self.role, self.wrap_ttl)
             failure: StrongroomError | None = None
             try:
-                commit(SensitiveStr(f"{made}\n"))
+                commit(SensitiveStr(f"{issued}\n"))
             except StrongroomError as error:
                 failure = error
             if failure is not None:
-                with suppress(StrongroomError):  # what is told is why the file could not be written
-                    credential.destroy_secret_id(session, self.role, made, wrapped=self.wrap_ttl is not None)
+                with suppress(StrongroomError):  # the failed write is the error to report
+                    credential.destroy_secret_id(session, self.role, issued, wrapped=self.wrap_ttl is not None)
                 raise failure.copy()
         return None, f"wrote {kind} to {self.file}"
 
 
 def secret_id_delivery(file: Path | None, *, role: Role, wrap_ttl: str | None, session: Session) -> SecretIdDelivery:
-    """How the secret_id in the file is.
+    """Return the delivery of a secret_id. The server is asked whether the file's secret_id can still be used.
 
     Raises:
-        ConfigurationError: the file cannot be read, or has to be written where there is no folder.
+        ConfigurationError: the file cannot be read, or its folder cannot be written to.
         StoreError: there was no answer.
     """
-    delivered = SensitiveStr(_text(file).strip()) if file else SensitiveStr()
-    there = bool(delivered) and credential.is_usable(session, role, delivered)
-    rights = {f"{role.path}/secret-id": frozenset({"update"})}
-    what = f"secret_id in {file}" if file else "secret_id"
-    step = Step(what, State.THERE) if there else Step(what, State.MISSING, rights=rights)
+    issued = SensitiveStr(_text(file, "--secret-id-file").strip()) if file else SensitiveStr()
+    exists = bool(issued) and credential.is_usable(session, role, issued)
+    name = f"secret_id in {file}" if file else "secret_id"
+    rights = {f"{role.path}/secret-id": {"update"}}
+    step = Step(name, State.EXISTS) if exists else Step(name, State.MISSING, rights=rights)
     if file and step.pending:
         _check_folder(file, "--secret-id-file")
     return SecretIdDelivery(role, wrap_ttl, file, step)
 
 
-def _text(file: Path) -> SensitiveStr:
-    """The text of the file, empty where there is none."""
-    text, fault, missing = load_text(file, _MOST)
+def _text(file: Path, option: str) -> SensitiveStr:
+    """Return the text of the file, empty if it does not exist."""
+    text, fault, missing = load_text(file, _MAX_SIZE)
     if fault and not missing:
-        raise ConfigurationError(f"{file}: {fault}")
+        raise ConfigurationError(f"{option} {file}: {fault}")
     return text
 
 

@@ -1,10 +1,13 @@
-"""The lines of a `.env` file that name the server and the token to use. Pure: texts in, texts out."""
+"""The address and the token in a `.env` file. Pure: texts in, texts out.
+
+A file of its own because the report, the delivery and the tests share these names and rules.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from strongroom.cli.api import parse_dotenv, set_dotenv_values
+from strongroom.cli import api
 from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.secret import SensitiveStr
 
@@ -19,21 +22,21 @@ def values(text: str, file: str) -> dict[str, SensitiveStr]:
     Raises:
         ConfigurationError: a line is not NAME=value, or sets a variable that outranks one of them.
     """
-    entries = parse_dotenv(text, f"--env-file {file}")
+    entries = api.parse_dotenv(text, f"--env-file {file}")
     for name, outranked in _OUTRANK.items():
         if entries.get(name):
-            raise ConfigurationError(f"--env-file {file}: its {name} outranks {outranked}: remove it, and try again")
+            raise ConfigurationError(f"--env-file {file}: {name} outranks {outranked}. Remove it and try again")
     return {name: entries.get(name) for name in (ADDRESS, TOKEN, NAMESPACE) if name in entries.values}
 
 
 def with_values(text: str, wanted: Mapping[str, str], file: str) -> SensitiveStr:
-    """Return the text with these values, each in the place of its name or at the end; other lines stay as they are.
+    """Return the text with these values, each in its name's line or at the end; other lines stay.
 
     Raises:
         ConfigurationError: a line is not NAME=value, or a value cannot be written.
     """
     try:
-        return set_dotenv_values(text, wanted)
+        return api.set_dotenv_values(text, wanted)
     except InvalidDataError as error:
         fault = error.reason
     raise ConfigurationError(f"--env-file {file}: {fault}")

@@ -1,4 +1,4 @@
-"""The options of `strongroom vault setup`, checked together. Pure."""
+"""The options of `strongroom vault setup`, and the rules between them. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from strongroom.paths import check_path
 from strongroom_vault.setup import structure
 from strongroom_vault.setup.steps import Role
 
-_ROLE = re.compile(r"\w([\w.-]*\w)?", re.ASCII)
-"""A role's name, as a server routes it: another one has no API path, which is found out when it is to be made."""
+_ROLE_NAME = re.compile(r"\w([\w.-]*\w)?", re.ASCII)
+"""The names that a server accepts in the API path of a role."""
 
 _TTL, _MAX_TTL = 3600, 4 * 3600
-"""The life of a login's token, in seconds: the guide's."""
+"""Lifetime of a login's token, and its maximum, in seconds: the guide's."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """The options of the command."""
+class SetupOptions:
+    """The options as click parsed them; durations are seconds."""
 
     store: str | None
     url: str | None
@@ -48,29 +48,29 @@ class Given:
 
     @property
     def policies(self) -> list[str]:
-        """What the application is given."""
-        return [f"{self.policy_prefix}{name}" for name in dict.fromkeys(self.grant or structure.GRANTED)]
+        """The policies of the application."""
+        return [f"{self.policy_prefix}{name}" for name in dict.fromkeys(self.grant or structure.DEFAULT_GRANTS)]
 
     @property
-    def wants_token(self) -> bool:
-        """Whether there is somebody to take a token."""
+    def delivers_token(self) -> bool:
+        """True if a token has a destination."""
         return not (self.approle or self.kubernetes_role) and bool(self.env_file or self.reveal)
 
     @property
-    def wants_secret_id(self) -> bool:
-        """Whether there is somebody to take a secret_id."""
+    def delivers_secret_id(self) -> bool:
+        """True if a secret_id has a destination."""
         return bool(self.approle) and bool(self.secret_id_file or self.reveal)
 
     @property
-    def wrapping(self) -> str | None:
-        """The life of the wrapping token, as Vault writes it; None where there is to be none."""
+    def wrap_duration(self) -> str | None:
+        """Lifetime of the wrapping token as Vault writes durations; None for a bare secret_id."""
         return f"{self.wrap_ttl}s" if self.wrap_ttl else None
 
     def role(self) -> Role | None:
-        """The role that is asked for, if one is.
+        """Return the requested role, if any.
 
         Raises:
-            click.UsageError: options do not go together, or a name cannot be one.
+            click.UsageError: options contradict each other, or a name is invalid.
         """
         self._check()
         method, name = ("approle", self.approle) if self.approle else ("kubernetes", self.kubernetes_role)
@@ -81,12 +81,12 @@ class Given:
         if method == "kubernetes":
             namespace, _, account = (self.service_account or "").partition("/")
             if not (namespace and account):
-                raise click.UsageError("--service-account is NAMESPACE/NAME")
+                raise click.UsageError("--service-account must be NAMESPACE/NAME")
             fields |= {"bound_service_account_names": [account], "bound_service_account_namespaces": [namespace]}
             fields |= {"audience": self.audience} if self.audience else {}
-        if not _ROLE.fullmatch(name):
+        if not _ROLE_NAME.fullmatch(name):
             raise click.UsageError(
-                f"the name of the role: {shown(name)} is not of letters, digits, '_', and '-' or '.' between them"
+                f"Invalid role name {shown(name)}: use letters, digits and '_', with '-' and '.' between them only"
             )
         _check_name("--auth-mount", mount)
         return Role(method, mount, name, fields)
@@ -95,17 +95,17 @@ class Given:
         role = self.approle or self.kubernetes_role
         if self.policy_prefix:
             _check_name("--policy-prefix", f"{self.policy_prefix}x", segments=1)
-        for wrong, words in (
-            (self.approle and self.kubernetes_role, "--approle and --kubernetes-role are two ways to log in: give one"),
+        for wrong, message in (
+            (self.approle and self.kubernetes_role, "--approle and --kubernetes-role exclude each other"),
             (bool(self.kubernetes_role) != bool(self.service_account), "--kubernetes-role needs --service-account"),
-            (self.audience and not self.kubernetes_role, "--audience goes with --kubernetes-role"),
-            (self.secret_id_file and not self.approle, "--secret-id-file goes with --approle"),
-            (self.auth_mount and not role, "--auth-mount goes with --approle or --kubernetes-role"),
-            (self.env_file and role, "--env-file is for a token: what a role needs is printed"),
+            (self.audience and not self.kubernetes_role, "--audience needs --kubernetes-role"),
+            (self.secret_id_file and not self.approle, "--secret-id-file needs --approle"),
+            (self.auth_mount and not role, "--auth-mount needs --approle or --kubernetes-role"),
+            (self.env_file and role, "--env-file is for a token; the settings for a role are printed"),
             (self.token_ttl < 1, "--token-ttl must be one second or more"),
         ):
             if wrong:
-                raise click.UsageError(words)
+                raise click.UsageError(message)
 
 
 def _check_name(option: str, value: str, *, segments: int = 0) -> None:
@@ -114,6 +114,6 @@ def _check_name(option: str, value: str, *, segments: int = 0) -> None:
     except InvalidPathError as error:
         fault = error.reason
     else:
-        fault = "it has a slash" if segments and value.count("/") >= segments else ""
+        fault = "it must not contain a slash" if segments and value.count("/") >= segments else ""
     if fault:
         raise click.UsageError(f"{option}: {fault}")

@@ -1,39 +1,40 @@
-"""From what a server has and what it should have to the steps in between. Pure."""
+"""The steps from a server's present state to the wanted one. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
-from strongroom_vault.http.hvac_adapter import ApiRequest
+from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.policy.document import same
 
 DESCRIPTION = "description"
-"""The custom metadata in which a path of the structure says what belongs there."""
+"""The key of a path's custom metadata that describes what belongs there."""
 
 
 class State(StrEnum):
-    """How something is before anything is done about it."""
+    """The present state of what a step creates."""
 
-    THERE = "already there"
+    EXISTS = "exists"
     MISSING = "missing"
     DIFFERS = "differs"
-    LEFT = "not done"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
 class Role:
-    """A role of an authentication method.
+    """A role of an auth method.
 
     Attributes:
-        method: the method's type, `approle` or `kubernetes`.
-        mount: where it is mounted below `auth/`.
-        name: the role's.
-        fields: what is set in it, as the server reads it back: seconds and lists.
+        method: the type of the auth method, `approle` or `kubernetes`.
+        mount: the mount of the auth method, below `auth/`.
+        name: the name of the role.
+        fields: the fields of the role as the server returns them: seconds and lists.
     """
 
     method: str
@@ -43,21 +44,21 @@ class Role:
 
     @property
     def path(self) -> str:
-        """Its API path."""
+        """API path of the role."""
         return f"auth/{self.mount}/role/{self.name}"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a server should have.
+class Goal:
+    """The wanted state of a server.
 
     Attributes:
-        mount: where the key-value engine is mounted.
-        prefix: what every path is below, `""` or `like/this`.
-        policies: name -> the texts that will do; each is tried where the server refuses the one before it.
-        structure: path -> what belongs there.
-        audit_file: where on the server's machine an audit device writes, if one is asked for.
-        role: the role that an application logs in with, if one is asked for.
+        mount: the mount of the key-value engine.
+        prefix: the prefix of every path, `""` or `like/this`.
+        policies: name -> accepted texts. If the server refuses one text, the next is tried.
+        structure: path -> description of what belongs there.
+        audit_file: the file on the server's machine that an audit device shall write, if any.
+        role: the role that the application logs in with, if any.
     """
 
     mount: str
@@ -68,23 +69,27 @@ class Wanted:
     role: Role | None = None
 
     def below_mount(self, path: str) -> str:
-        """The API path of what is known of a secret."""
-        return "/".join(part for part in (self.mount, "metadata", self.prefix, path) if part)
+        """Return the path below the mount."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+    def metadata_path(self, path: str) -> str:
+        """Return the API path of a secret's metadata."""
+        return f"{self.mount}/metadata/{self.below_mount(path)}"
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a server has.
+class ServerState:
+    """The present state of a server.
 
     Attributes:
-        mounted: there is a key-value engine of version 2 at the mount.
-        policies: name -> text, of those that there are.
-        structure: the paths that there are, also those whose secret was deleted.
-        audit: the files and other ends of audit devices; None where the token may not see them.
-        method: the type of what is mounted where the role's method should be, if something is.
-        role: the role's fields, if there is one.
-        configured: the role's method knows what it needs to check a login.
-        denied: API paths that the token may not look at, although it must.
+        mounted: a key-value engine of version 2 is at the mount.
+        policies: name -> text of the policies that exist.
+        structure: the paths that exist, deleted secrets included.
+        audit: the files and other targets of the audit devices; None if the token may not list them.
+        method: the type of the auth method at the role's mount; None if nothing is mounted there.
+        role: the fields of the role; None if it does not exist.
+        configured: the role's auth method has the configuration that it needs to check a login.
+        denied: API paths that the token cannot read, although the plan depends on them.
     """
 
     mounted: bool = False
@@ -99,134 +104,157 @@ class Found:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that there should be.
+    """One thing that the server shall have.
 
     Attributes:
-        what: it, in words.
-        state: how it is.
-        detail: what differs, or why it is left.
-        lines: what differs, line by line, where it is a text.
-        asks: what makes it so; each is tried where the server refuses what the one before it says.
-        rights: API path -> every capability that this takes.
-        optional: that the server refuses it ends nothing.
-        starts: what is made takes a moment until it can be used.
+        name: the thing, for messages.
+        state: its present state.
+        detail: the difference, or the reason why it is skipped.
+        difference: the difference line by line, for a text.
+        requests: the requests that create it. If the server refuses one with HTTP 400, the next is tried.
+        rights: API path -> the capabilities that the step needs.
+        optional: a refusal by the server does not end the run.
+        starts_engine: the engine that is mounted needs a moment before it can be used.
     """
 
-    what: str
+    name: str
     state: State
     detail: str = ""
-    lines: tuple[str, ...] = ()
-    asks: tuple[ApiRequest, ...] = field(default=(), repr=False)
-    rights: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    difference: tuple[str, ...] = ()
+    requests: tuple[ApiRequest, ...] = field(default=(), repr=False)
+    rights: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
     optional: bool = False
-    starts: bool = False
+    starts_engine: bool = False
 
     @property
     def pending(self) -> bool:
-        """Whether there is something to be done."""
+        """True if the step changes the server."""
         return self.state in {State.MISSING, State.DIFFERS}
 
 
-def plan(wanted: Wanted, found: Found) -> tuple[Step, ...]:
-    """The steps, in the order in which they are taken: what is written down comes before what is written there."""
+def plan(goal: Goal, found: ServerState) -> tuple[Step, ...]:
+    """Return the steps in the order in which they are performed: the audit device first, so that it logs the others."""
     return (
-        *_audit(wanted, found),
-        _mount(wanted, found),
-        *(_policy(name, texts, found.policies.get(name)) for name, texts in wanted.policies.items()),
-        *(_place(wanted, found, path) for path in wanted.structure),
-        *_role(wanted, found),
+        *_audit(goal, found),
+        _mount(goal, found),
+        *(_policy(name, texts, found.policies.get(name)) for name, texts in goal.policies.items()),
+        *(_path(goal, found, path) for path in goal.structure),
+        *_role(goal, found),
     )
 
 
 def target(path: str) -> str:
-    """The request's target for an API path."""
+    """Return the request target of an API path, for a request that hvac has no method for."""
     return f"/v1/{quote(path)}"
 
 
-def _step(what: str, path: str, state: State, content: Mapping[str, Any], rights: set[str], detail: str = "") -> Step:  # noqa: PLR0917  # the parts of one
-    if state is State.THERE:
-        return Step(what, state)
-    asks = (ApiRequest("POST", target(path), content),)
-    return Step(what, state, detail, asks=asks, rights={path: frozenset(rights)})
+def _step(name: str, state: State, request: ApiRequest, path: str, *capabilities: str, detail: str = "") -> Step:
+    if state is State.EXISTS:
+        return Step(name, state)
+    return Step(name, state, detail, requests=(request,), rights={path: frozenset(capabilities)})
 
 
-def _audit(wanted: Wanted, found: Found) -> Iterator[Step]:
-    file = wanted.audit_file
+def _exists(exists: bool) -> State:  # noqa: FBT001  # it is converted, and switches nothing
+    return State.EXISTS if exists else State.MISSING
+
+
+def _audit(goal: Goal, found: ServerState) -> Iterator[Step]:
+    file = goal.audit_file
     if file is None:
         if found.audit is None:
-            yield Step("audit device", State.LEFT, "the token may not see whether there is one")
+            yield Step("audit device", State.SKIPPED, "the token may not list audit devices")
         elif not found.audit:
-            yield Step("audit device", State.LEFT, "there is none: give --audit-file, such as /var/log/vault/audit.log")
+            yield Step(
+                "audit device", State.SKIPPED, "there is none. Add --audit-file, such as /var/log/vault/audit.log"
+            )
         else:
-            yield Step("audit device", State.THERE)
+            yield Step("audit device", State.EXISTS)
     elif found.audit is not None:
-        state = State.THERE if file in found.audit else State.MISSING
-        path = f"sys/audit/{'-'.join(part for part in file.split('/') if part) or 'file'}"
-        content = {"type": "file", "options": {"file_path": file, "mode": "0600"}}
-        step = _step(f"audit device to {file}", path, state, content, {"update", "sudo"})
+        device = "-".join(part for part in file.split("/") if part) or "file"
+        request = requests().system.enable_audit_device(
+            "file", path=device, options={"file_path": file, "mode": "0600"}
+        )
+        state = _exists(file in found.audit)
+        step = _step(f"audit device to {file}", state, request, f"sys/audit/{device}", "update", "sudo")
         yield replace(step, optional=True)
 
 
-def _mount(wanted: Wanted, found: Found) -> Step:
-    state = State.THERE if found.mounted else State.MISSING
-    content = {"type": "kv", "options": {"version": "2"}}
-    step = _step(f"KV version 2 at {wanted.mount}/", f"sys/mounts/{wanted.mount}", state, content, {"update"})
-    return replace(step, starts=True)
-
-
-def _policy(name: str, texts: tuple[str, ...], there: str | None) -> Step:
-    what, path = f"policy {name}", f"sys/policies/acl/{name}"
-    if there is not None and any(same(there, text) for text in texts):
-        return Step(what, State.THERE)
-    step = Step(
-        what,
-        State.MISSING,
-        asks=tuple(ApiRequest("POST", target(path), {"policy": text}) for text in texts),
-        rights={path: frozenset({"update"})},
+def _mount(goal: Goal, found: ServerState) -> Step:
+    request = requests().system.enable_secrets_engine("kv", path=goal.mount, options={"version": "2"})
+    step = _step(
+        f"KV version 2 at {goal.mount}/", _exists(found.mounted), request, f"sys/mounts/{goal.mount}", "update"
     )
-    if there is None:
+    return replace(step, starts_engine=True)
+
+
+def _policy(name: str, texts: tuple[str, ...], current: str | None) -> Step:
+    title = f"policy {name}"
+    if current is not None and any(same(current, text) for text in texts):
+        return Step(title, State.EXISTS)
+    write = requests().system.create_or_update_acl_policy
+    step = Step(
+        title,
+        State.MISSING,
+        requests=tuple(write(name, policy=text, pretty_print=False) for text in texts),
+        rights={f"sys/policies/acl/{name}": {"update"}},
+    )
+    if current is None:
         return step
-    lines = unified_diff(there.splitlines(), texts[0].splitlines(), "there", "wanted", lineterm="", n=0)
-    return replace(step, state=State.DIFFERS, detail="its text is another", lines=tuple(lines))
+    lines = unified_diff(current.splitlines(), texts[0].splitlines(), "current", "wanted", lineterm="", n=0)
+    return replace(step, state=State.DIFFERS, detail="its text differs", difference=tuple(lines))
 
 
-def _place(wanted: Wanted, found: Found, path: str) -> Step:
-    """A folder is what is below it, and a value that stands in for one would be served as one: so the path has none.
+def _path(goal: Goal, found: ServerState, path: str) -> Step:
+    """Return the step that creates a path without a value.
 
-    What is written is what is known of a secret, and a path with that and without a version is not found. Where there
-    is anything already, a deleted secret too, nothing is written.
+    A key-value engine has no empty folders, and a placeholder value would be served as the secret. So the step writes
+    metadata only: a path with metadata and no version reads as not found. Nothing is written to a path that exists,
+    even if its secret was deleted.
     """
-    state = State.THERE if path in found.structure else State.MISSING
-    # The engine may demand check-and-set of metadata too, and 0 is that there are none.
-    content = {"custom_metadata": {DESCRIPTION: wanted.structure[path]}, "metadata_cas": 0}
-    return _step(f"place of {path}", wanted.below_mount(path), state, content, {"create"})
+    api_path = goal.metadata_path(path)
+    # hvac's update_metadata cannot send metadata_cas. 0 means that there is no metadata yet, for an engine that demands
+    # check-and-set of metadata too.
+    content = {"custom_metadata": {DESCRIPTION: goal.structure[path]}, "metadata_cas": 0}
+    request = ApiRequest("POST", target(api_path), content)
+    return _step(f"path {path}", _exists(path in found.structure), request, api_path, "create")
 
 
-def _role(wanted: Wanted, found: Found) -> Iterator[Step]:
-    role = wanted.role
+def _role(goal: Goal, found: ServerState) -> Iterator[Step]:
+    role = goal.role
     if role is None:
         return
-    state = State.MISSING if found.method is None else State.THERE
-    method = f"authentication {role.method} at auth/{role.mount}/"
-    yield _step(method, f"sys/auth/{role.mount}", state, {"type": role.method}, {"update", "sudo"})
+    enable = requests().system.enable_auth_method(role.method, path=role.mount)
+    title = f"auth method {role.method} at auth/{role.mount}/"
+    yield _step(title, _exists(found.method is not None), enable, f"sys/auth/{role.mount}", "update", "sudo")
     if not found.configured:
-        hint = f"tell it how to check a token: bao write auth/{role.mount}/config kubernetes_host=…"
-        yield Step(f"configuration of auth/{role.mount}/", State.LEFT, hint)
-    what = f"{role.method} role {role.name}"
-    if found.role is None:
-        step = _step(what, role.path, State.MISSING, role.fields, {"create"})
-        told = {f"{role.path}/role-id": frozenset({"read"})} if role.method == "approle" else {}
-        yield replace(step, rights={**step.rights, **told})
+        hint = f"it cannot check a login yet: bao write auth/{role.mount}/config kubernetes_host=…"
+        yield Step(f"configuration of auth/{role.mount}/", State.SKIPPED, hint)
+    title = f"{role.method} role {role.name}"
+    current = found.role
+    if current is None:
+        step = _step(title, State.MISSING, _write_role(role), role.path, "create")
+        role_id = {f"{role.path}/role-id": {"read"}} if role.method == "approle" else {}
+        yield replace(step, rights={**step.rights, **role_id})
         return
-    there = found.role
-    others = [name for name, value in role.fields.items() if _ordered(there.get(name)) != _ordered(value)]
-    detail = "; ".join(f"{name} is {_shown(there.get(name))}, not {_shown(role.fields[name])}" for name in others)
-    yield _step(what, role.path, State.DIFFERS if others else State.THERE, role.fields, {"update"}, detail)
+    differing = [name for name, value in role.fields.items() if _ordered(current.get(name)) != _ordered(value)]
+    detail = "; ".join(f"{name} is {_text(current.get(name))}, not {_text(role.fields[name])}" for name in differing)
+    state = State.DIFFERS if differing else State.EXISTS
+    yield _step(title, state, _write_role(role), role.path, "update", detail=detail)
+
+
+def _write_role(role: Role) -> ApiRequest:
+    if role.method == "approle":
+        request: ApiRequest = requests().approle.create_or_update_approle(
+            role.name, mount_point=role.mount, **role.fields
+        )
+        return request
+    # hvac's create_role sends the deprecated fields ttl, max_ttl and policies, which the server stores separately.
+    return ApiRequest("POST", target(role.path), role.fields)
 
 
 def _ordered(value: Any) -> Any:
     return sorted(value, key=str) if isinstance(value, list) else value
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     return ", ".join(map(str, value)) or "nothing" if isinstance(value, list) else str(value)

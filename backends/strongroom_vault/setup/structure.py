@@ -1,4 +1,7 @@
-"""What an application finds on a server that is set up: the paths of its secrets, and its policies. Pure."""
+"""The paths that `strongroom vault setup` creates, and the policies for them. Pure.
+
+A file of its own because it is data: the guide's list of secrets and policies, which an operator may want to read.
+"""
 
 from __future__ import annotations
 
@@ -21,39 +24,39 @@ STRUCTURE: Mapping[str, str] = types.MappingProxyType(
         "monitoring/grafana": "Grafana",
     }
 )
-"""Path -> what belongs there."""
+"""Path -> description of what belongs there."""
 
 APP_READ, DATABASE_READ, DATABASE_WRITE = "app-read", "database-read", "database-write"
 
-GRANTED = (APP_READ, DATABASE_READ)
-"""The policies of an application that changes no secret."""
+DEFAULT_GRANTS = (APP_READ, DATABASE_READ)
+"""The policies of an application that writes no secret."""
 
 _DATABASE = "database"
 _OTHERS = ("api-keys", "auth", "cache", "monitoring")
-_LOOK = ("read", "list", "scan")
+_BROWSE = ("read", "list", "scan")
 _CHANGE = ("create", "read", "update", "patch", "delete")
 
 
 def policies(mount: str, prefix: str) -> dict[str, tuple[str, str]]:
-    """Each policy's name, and its text for OpenBao and for Vault, which refuses a policy that has `scan` in it.
+    """Return the name of each policy with its text for OpenBao, and its text for Vault, which does not know `scan`.
 
-    The names of secrets, and what is known of them, are readable where they are: LIST, the history of versions and a
-    check before a write stand on it. Their data is never readable by that.
+    The policies also allow to read and list the metadata below their paths: listing, version history and a check before
+    a write need it. That does not allow to read any data.
 
     Args:
-        mount: where a key-value engine of version 2 is mounted.
-        prefix: what every path is below, `""` or `like/this`.
+        mount: mount of a key-value engine of version 2.
+        prefix: prefix of every path, `""` or `like/this`.
     """
     below = f"{prefix}/" if prefix else ""
     data, metadata = f"{mount}/data/{below}", f"{mount}/metadata/{below}"
     rules: dict[str, dict[str, tuple[str, ...]]] = {
         APP_READ: {
-            metadata: ("list",),  # the names at the top, so that the others can be found
+            metadata: ("list",),  # the top level, which leads to the others
             **{f"{data}{folder}/*": ("read",) for folder in _OTHERS},
-            **{f"{metadata}{folder}/*": _LOOK for folder in _OTHERS},
+            **{f"{metadata}{folder}/*": _BROWSE for folder in _OTHERS},
         },
-        DATABASE_READ: {f"{data}{_DATABASE}/*": ("read",), f"{metadata}{_DATABASE}/*": _LOOK},
-        DATABASE_WRITE: {f"{data}{_DATABASE}/*": _CHANGE, f"{metadata}{_DATABASE}/*": _LOOK},
+        DATABASE_READ: {f"{data}{_DATABASE}/*": ("read",), f"{metadata}{_DATABASE}/*": _BROWSE},
+        DATABASE_WRITE: {f"{data}{_DATABASE}/*": _CHANGE, f"{metadata}{_DATABASE}/*": _BROWSE},
     }
     return {name: (_text(allowed), _text(_without_scan(allowed))) for name, allowed in rules.items()}
 

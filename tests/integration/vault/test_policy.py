@@ -119,13 +119,13 @@ def test_the_least_that_a_chain_needs_is_to_read_its_rows(print_policy):
     done = print_policy()
     assert (done.code, done.err) == (0, "")
     assert done.out == (
-        "# What [secrets] needs of the store kv.\n\n"
+        "# Read access for [secrets] in the store kv.\n\n"
         'path "team/kv/data/billing/database/connection" {\n  capabilities = ["read"]\n}\n\n'
         'path "team/kv/data/billing/database/pool" {\n  capabilities = ["read"]\n}\n'
     )
     assert 'path "team/kv/billing/database/pool"' in print_policy("--kv", "1").out
     second = print_policy("--store", "second").out
-    assert "in the namespace platform" in second
+    assert ", namespace platform" in second
     assert 'path "secret/data/api-keys/openai"' in second
     assert second.count("path ") == 3
 
@@ -219,7 +219,7 @@ def test_a_policy_of_what_was_used_allows_the_same_again(own_openbao, tmp_path, 
 
 def test_only_what_succeeded_and_took_a_policy_counts():
     """A request is counted by its response; what the policy `default` allows needs no other."""
-    usage = audit_log.used(
+    usage = audit_log.summarize(
         lines(
             {**entry("secret/data/asked"), "type": "request"},
             entry("secret/data/failed", error="1 error occurred"),
@@ -235,7 +235,7 @@ def test_only_what_succeeded_and_took_a_policy_counts():
         )
     )
     assert usage.rules == {"": {"secret/data/read": {"read", "update"}, "transit/sign/app": {"update"}}}
-    assert (usage.lines, usage.malformed, usage.odd, usage.paths) == (11, 0, 1, 2)
+    assert (usage.lines, usage.malformed, usage.unknown_operations, usage.paths) == (11, 0, 1, 2)
 
 
 def test_what_is_no_entry_is_counted_and_left_out(print_policy):
@@ -246,7 +246,7 @@ def test_what_is_no_entry_is_counted_and_left_out(print_policy):
     done = print_policy("--from-audit", "audit.log")
     assert done.code == 0
     assert done.out.count("path ") == 1
-    assert "JSON format: 6" in done.err
+    assert "not JSON entries of an audit device: 6" in done.err
     assert print_policy("--from-audit", "nowhere").code == 7
     assert print_policy("--from-audit", "-", piped=f"{good}\n").out == done.out
 
@@ -269,7 +269,7 @@ def test_an_odd_line_is_no_line_of_the_policy(print_policy):
         'path "kv/data/c" {',
         'path "kv/data/a" {',
     ]
-    assert "no entry of an audit device in the JSON format: 1" in done.err
+    assert "not JSON entries of an audit device: 1" in done.err
     assert print_policy("--from-audit", "odd.log", "--who", "app").code == 0
 
 
@@ -277,9 +277,9 @@ def test_who_and_where_narrow_it():
     """A display name or a role's name; a mount by its whole segments."""
     other = {"display_name": "token-ci", "policy_results": {"allowed": True}}
     log = lines(entry("kv/data/a"), entry("kv2/data/b"), entry("kv/data/c", auth=other))
-    assert set(audit_log.used(log, mounts=["kv/"]).rules[""]) == {"kv/data/a", "kv/data/c"}
-    assert set(audit_log.used(log, who="app").rules[""]) == {"kv/data/a", "kv2/data/b"}
-    assert set(audit_log.used(log, who="token-ci").rules[""]) == {"kv/data/c"}
+    assert set(audit_log.summarize(log, mounts=["kv/"]).rules[""]) == {"kv/data/a", "kv/data/c"}
+    assert set(audit_log.summarize(log, who="app").rules[""]) == {"kv/data/a", "kv2/data/b"}
+    assert set(audit_log.summarize(log, who="token-ci").rules[""]) == {"kv/data/c"}
 
 
 def test_each_namespace_has_its_own_part(print_policy):
@@ -288,8 +288,10 @@ def test_each_namespace_has_its_own_part(print_policy):
     team["request"]["namespace"] = {"id": "x", "path": "team/"}
     Path("audit.log").write_bytes(b"".join(lines(entry("secret/data/a"), team)))
     done = print_policy("--from-audit", "audit.log")
-    assert done.out.index("# What was used.") < done.out.index("# What was used in the namespace team.")
-    assert "more than one namespace" in done.err
+    assert done.out.index("# Requests in the audit log.") < done.out.index(
+        "# Requests in the audit log in the namespace team."
+    )
+    assert "several namespaces" in done.err
     document = json.loads(print_policy("--from-audit", "audit.log", "--json").out)
     assert document["policies"] == [
         {"namespace": namespace, "path": {path: {"capabilities": ["read"]}}}
@@ -322,7 +324,7 @@ def test_a_log_of_any_length_takes_bounded_memory():
     stream = io.BufferedReader(Endless())
     tracemalloc.start()
     try:
-        usage = audit_log.used(audit_log.lines_of(stream))
+        usage = audit_log.summarize(audit_log.read_lines(stream))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -336,6 +338,6 @@ def test_too_many_paths_are_refused(monkeypatch):
     """Such a policy is none that anybody reads: it says how to narrow it."""
     monkeypatch.setattr(audit_log, "MAX_PATHS", 3)
     log = lines(*(entry(f"secret/data/{number}") for number in range(4)))
-    assert audit_log.used([*log[:3], log[0]]).paths == 3
+    assert audit_log.summarize([*log[:3], log[0]]).paths == 3
     with pytest.raises(ConfigurationError, match="--who"):
-        audit_log.used(log)
+        audit_log.summarize(log)

@@ -22,7 +22,7 @@ from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_session, open_vault
 from strongroom_vault.setup import env_file, structure
 from strongroom_vault.setup.runner import apply
-from strongroom_vault.setup.steps import Found, Role, State, Step, Wanted, plan
+from strongroom_vault.setup.steps import Goal, Role, ServerState, State, Step, plan
 from strongroom_vault.testing import TestVault
 
 STRONGROOM = [sys.executable, "-c", "from strongroom.cli.main import main; main()"]
@@ -86,12 +86,12 @@ def test_a_second_run_has_nothing_to_do(server, setup):
     assert {what for what, outcome in outcomes(first).items() if outcome == "created"} == {
         "KV version 2 at secret/",
         *(f"policy {name}" for name in POLICIES),
-        *(f"place of {path}" for path in structure.STRUCTURE),
+        *(f"path {path}" for path in structure.STRUCTURE),
     }
     with unchanged(server):
         second = setup("--json")
     assert second.code == 0
-    assert set(outcomes(second).values()) == {"already there"}
+    assert set(outcomes(second).values()) == {"exists"}
     assert "nothing to do" in second.err
 
 
@@ -107,7 +107,7 @@ def test_a_dry_run_changes_nothing_and_says_by_its_code_whether_something_would_
     with unchanged(server):
         done = setup("--dry-run", "--env-file", ".env")
     assert (done.code, done.out) == (0, "")
-    assert "already there: token in .env" in done.err
+    assert "exists: token in .env" in done.err
 
 
 def test_a_document_has_a_version(server, setup):
@@ -195,7 +195,7 @@ def test_no_value_is_written_and_none_overwritten(server, setup):
     }
     done = setup("--json", "--env-file", ".env")
     assert done.code == 0
-    assert outcomes(done)["place of database/connection"] == outcomes(done)["place of cache/redis"] == "already there"
+    assert outcomes(done)["path database/connection"] == outcomes(done)["path cache/redis"] == "exists"
     for path, metadata in before.items():
         assert server.call("GET", f"secret/metadata/{path}")["data"] == metadata
     assert server.peek("database/connection") == {"url": "mine"}
@@ -217,23 +217,26 @@ def test_a_mount_that_is_in_the_way_is_hinted_at(server, setup):
     done = setup("--mount", "team")
     assert done.code == 1
     assert "sys/mounts/team" in done.err
-    assert "Another engine may be mounted at that path, or below it: name another --mount" in done.err
+    assert "Another engine may be mounted at that path or below it: choose another --mount" in done.err
 
 
 def test_a_step_that_no_api_answers_names_its_path(openbao):
     step = Step(
-        "thing", State.MISSING, asks=(ApiRequest("POST", "/v1/sys/none", {}),), rights={"sys/none": frozenset()}
+        "thing", State.MISSING, requests=(ApiRequest("POST", "/v1/sys/none", {}),), rights={"sys/none": frozenset()}
     )
     session = open_session(url=openbao.url, token=openbao.token)
-    with contextlib.closing(session), pytest.raises(ConfigurationError, match="has no sys/none, to make the thing"):
-        list(apply(session, Wanted("secret"), [step]))
+    with (
+        contextlib.closing(session),
+        pytest.raises(ConfigurationError, match="has no sys/none, so thing cannot be created"),
+    ):
+        list(apply(session, Goal("secret"), [step]))
 
 
 def test_a_mount_that_demands_check_and_set_is_set_up(server, setup):
     """Of secrets and of their metadata; once more, there is nothing to do."""
     server.call("POST", "secret/config", {"cas_required": True, "metadata_cas_required": True})
     assert setup().code == 0
-    assert set(outcomes(setup("--json")).values()) == {"already there"}
+    assert set(outcomes(setup("--json")).values()) == {"exists"}
 
 
 def test_a_mount_of_version_1_is_refused(server, setup):
@@ -279,7 +282,7 @@ def test_the_question_is_whole(server, setup):
         )
     done = setup()
     assert done.code == 2
-    assert "database-write is there and differs: without a terminal it needs --yes" in done.err
+    assert "database-write exists and differs: without a terminal it needs --yes" in done.err
 
 
 @pytest.mark.parametrize("arguments", [("--env-file",), ("--approle", "app", "--secret-id-file")])
@@ -296,7 +299,7 @@ def test_comments_and_the_lack_of_scan_are_no_difference(server, setup):
     server.call("PUT", "sys/policies/acl/database-read", {"policy": "# ours\n" + vaults.replace("\n", "\n\n")})
     server.call("PUT", "sys/policies/acl/app-read", {"policy": structure.policies("secret", "")["app-read"][0]})
     done = setup("--json")
-    assert outcomes(done)["policy database-read"] == outcomes(done)["policy app-read"] == "already there"
+    assert outcomes(done)["policy database-read"] == outcomes(done)["policy app-read"] == "exists"
     assert openbaos != vaults
 
 
@@ -400,7 +403,7 @@ def test_the_env_file_keeps_its_other_lines_and_is_private(server, setup):
     Path(".env").chmod(0o644)
     done = setup("--env-file", ".env")
     assert done.code == 0
-    assert "only its owner" in done.err
+    assert "only its owner can read it now" in done.err
     token = token_of()
     assert Path(".env").read_text() == text.replace("{url}", server.url).replace(
         "VAULT_TOKEN=s.expired", f"VAULT_TOKEN={token}"
@@ -649,7 +652,7 @@ def test_a_server_that_takes_no_audit_device_through_its_api_says_so(server, set
     assert done.code == 8
     assert "refused: audit device" in done.err
     assert setup("--json", "--dry-run").code == 0
-    assert outcomes(setup("--json"))["audit device"] == "already there"
+    assert outcomes(setup("--json"))["audit device"] == "exists"
 
 
 class Permissive(TestVault):
@@ -737,7 +740,7 @@ def test_a_token_without_rights_and_one_that_is_wrong_are_told_apart(server, set
     monkeypatch.setenv("VAULT_TOKEN", weak)
     done = setup()
     assert done.code == 4
-    assert "it lacks" in done.err
+    assert "The token lacks" in done.err
     monkeypatch.setenv("VAULT_TOKEN", "s.canary-7f3a")
     done = setup()
     assert done.code == 4
@@ -774,7 +777,7 @@ def test_the_token_is_asked_for_on_a_terminal(server):
     screen = pexpect.spawn(
         shlex.join([*STRONGROOM, "vault", "setup"]), env=environment, encoding="utf-8", timeout=60, echo=False
     )  # fmt: skip
-    screen.expect_exact("the operator's token:")
+    screen.expect_exact("operator's token:")
     screen.sendline(server.token)
     with unchanged(server):
         screen.expect_exact("[y/N]")
@@ -792,23 +795,23 @@ def test_the_token_is_asked_for_on_a_terminal(server):
 
 def test_a_plan_is_what_is_wanted_less_what_is_found():
     """Pure: the mount comes first of what it is needed for, and what is there has nothing to be done."""
-    wanted = Wanted("kv", "team", {"p": ("a", "b")}, {"x/y": "Y"})
-    assert [step.state for step in plan(wanted, Found())] == [State.LEFT, *[State.MISSING] * 3]
-    _, mount, policy, place = plan(wanted, Found(mounted=True, policies={"p": "b"}, structure=frozenset({"x/y"})))
-    assert {mount.state, policy.state, place.state} == {State.THERE}
-    assert (mount.asks, policy.asks, place.asks) == ((), (), ())
-    (*_, place) = plan(wanted, Found())
-    assert place.asks[0].target == "/v1/kv/metadata/team/x/y"
-    assert place.asks[0].content == {"custom_metadata": {"description": "Y"}, "metadata_cas": 0}
+    wanted = Goal("kv", "team", {"p": ("a", "b")}, {"x/y": "Y"})
+    assert [step.state for step in plan(wanted, ServerState())] == [State.SKIPPED, *[State.MISSING] * 3]
+    _, mount, policy, path = plan(wanted, ServerState(mounted=True, policies={"p": "b"}, structure=frozenset({"x/y"})))
+    assert {mount.state, policy.state, path.state} == {State.EXISTS}
+    assert (mount.requests, policy.requests, path.requests) == ((), (), ())
+    (*_, path) = plan(wanted, ServerState())
+    assert path.requests[0].target == "/v1/kv/metadata/team/x/y"
+    assert path.requests[0].content == {"custom_metadata": {"description": "Y"}, "metadata_cas": 0}
 
 
 def test_a_role_differs_in_what_is_wanted_of_it_alone():
     """The order of its policies is no difference, nor is what nobody asked for."""
     role = Role("approle", "approle", "r", {"token_policies": ["a", "b"], "token_ttl": 60})
-    found = Found(mounted=True, method="approle", role={"token_policies": ["b", "a"], "token_ttl": 60, "more": 1})
-    assert plan(Wanted("kv", role=role), found)[-1].state is State.THERE
-    found = Found(mounted=True, method="approle", role={"token_policies": [], "token_ttl": 60})
-    step = plan(Wanted("kv", role=role), found)[-1]
+    found = ServerState(mounted=True, method="approle", role={"token_policies": ["b", "a"], "token_ttl": 60, "more": 1})
+    assert plan(Goal("kv", role=role), found)[-1].state is State.EXISTS
+    found = ServerState(mounted=True, method="approle", role={"token_policies": [], "token_ttl": 60})
+    step = plan(Goal("kv", role=role), found)[-1]
     assert (step.state, step.detail) == (State.DIFFERS, "token_policies is nothing, not a, b")
 
 
