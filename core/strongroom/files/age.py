@@ -16,14 +16,14 @@ _MAX_IDENTITY = 1 << 16
 
 
 class Encryption:
-    """To whom a file is encrypted, and with what it is decrypted.
+    """The recipients that a file is encrypted to, and the identities that decrypt it.
 
     Args:
-        recipients: age's public keys, `age1…`, or SSH's, `ssh-ed25519 …`; none writes plain text.
+        recipients: age's public keys, `age1…`, or SSH's, `ssh-ed25519 …`; without any, plain text is written.
         identity: a file of age's private keys, a line each, or one SSH private key without a passphrase.
 
     Raises:
-        ConfigurationError: a recipient or the file is not one, or pyrage is not installed.
+        ConfigurationError: a recipient or an identity is malformed, or pyrage is not installed.
     """
 
     def __init__(self, recipients: Sequence[str] = (), identity: Path | None = None) -> None:
@@ -33,26 +33,26 @@ class Encryption:
 
     @property
     def encrypts(self) -> bool:
-        """What is written is encrypted."""
+        """Return True if written content is encrypted."""
         return bool(self._recipients)
 
     @property
     def decrypts(self) -> bool:
-        """What is encrypted can be read, if it is for this identity."""
+        """Return True if there is an identity to decrypt with."""
         return bool(self._identities)
 
     def encrypt(self, content: bytes) -> bytes:
-        """The content for its recipients; as it is where there are none."""
+        """Encrypt the content for the recipients; without any, return it unchanged."""
         if not self._recipients:
             return content
         encrypted: bytes = _pyrage().encrypt(content, self._recipients)
         return encrypted
 
     def decrypt(self, content: bytes) -> bytes:
-        """The content in plain; as it is where it is not encrypted.
+        """Decrypt the content; return it unchanged if it is not encrypted.
 
         Raises:
-            AuthenticationError: there is no identity, or none that it is encrypted to.
+            AuthenticationError: no identity is configured, or it is encrypted to others.
         """
         if not is_encrypted(content):
             return content
@@ -75,7 +75,7 @@ class Encryption:
 
 
 def is_encrypted(content: bytes) -> bool:
-    """Whether it is a file of age's, binary or armored."""
+    """Return True for the format of age, binary or armored."""
     return content.startswith((_BINARY, _ARMOR))
 
 
@@ -97,7 +97,7 @@ def _recipient(pyrage: Any, text: str) -> Any:
         return kind.Recipient.from_str(text.strip())
     except pyrage.RecipientError:
         pass
-    # What it is is not shown: somebody may have pasted the private half.
+    # The text is not shown: it may be a private key, pasted by mistake.
     raise ConfigurationError("The option encrypt_to: not an age recipient: it begins with age1, ssh-ed25519 or ssh-rsa")
 
 

@@ -1,4 +1,4 @@
-"""What a format is: how the bytes of a file hold secrets, and which secrets it cannot hold."""
+"""The interface of a file format: it decodes bytes to secrets, encodes secrets, and refuses those it cannot hold."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from strongroom.paths import check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, check_data
 
 Contents: TypeAlias = Mapping[str, Mapping[str, Value]]
-"""What a file holds: path to key to value."""
+"""The secrets of a file: path to key to value."""
 
 
 class Codec(Protocol):
-    """A format. Pure: it reads and writes bytes, and no file.
+    """A file format. Pure: it converts bytes and opens no file.
 
-    What it encodes it decodes to the same again, all values and all types, or it refuses to encode it. Its errors name
-    path and key, or the line where a text is not of the format, and show nothing of what stands there.
+    Decoding returns exactly the values and types that were encoded; `vet` refuses all others. Errors name the path and
+    key, or the line that is malformed, and never show content.
     """
 
     name: str
-    """The format's name, as people write it."""
+    """The name of the format, for messages."""
 
     keeps_more: bool
-    """Whether a file of it holds more than secrets, which a rewrite keeps."""
+    """Whether a file also holds other content, which a rewrite keeps."""
 
     def decode(self, content: bytes) -> dict[str, SensitiveDict]:
-        """What the content holds.
+        """Return the secrets in the content.
 
         Raises:
-            InvalidDataError, InvalidPathError: it is not of the format, or what it says is not one clear secret.
+            InvalidDataError, InvalidPathError: the content is malformed or ambiguous, or no store could hold a secret.
         """
         ...
 
     def encode(self, contents: Contents, before: bytes) -> bytes:
-        """The content that holds exactly these secrets.
+        """Return content that holds exactly these secrets.
 
         Args:
             contents: every secret of the file. Each passed `vet`.
-            before: what the file held; a format in which not everything is a secret keeps the rest. It can be empty.
+            before: the old content, which can be empty. A format with `keeps_more` keeps all other content.
         """
         ...
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Nothing, where the format can hold it.
+        """Check that the format can hold a secret.
 
         Raises:
-            InvalidDataError, InvalidPathError, SecretTooLargeError: names path and key.
+            InvalidDataError, InvalidPathError, SecretTooLargeError: names the path and the key.
         """
         ...
 
 
 def as_text(content: bytes, *, bom: bool = True) -> SensitiveStr:
-    """The content as text, without a byte order mark at its beginning.
+    """Decode UTF-8, without a byte order mark at the beginning.
 
     Raises:
         InvalidDataError: it is not UTF-8; names the line.
@@ -69,9 +69,9 @@ def as_text(content: bytes, *, bom: bool = True) -> SensitiveStr:
 
 
 def checked(path: str, data: Mapping[str, Value]) -> SensitiveDict:
-    """A secret out of a file, when it could be in a store: nobody but a person wrote it.
+    """Check a secret from a file as if it were written to a store, since a person may have edited the file.
 
     Raises:
-        InvalidDataError, InvalidPathError: names path and key.
+        InvalidDataError, InvalidPathError: names the path and the key.
     """
     return check_data(check_path(path), data)

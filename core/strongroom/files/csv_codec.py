@@ -1,7 +1,7 @@
-"""CSV as RFC 4180 has it: a row for each key, in the columns `path`, `key`, `value` and `type`.
+"""The format `csv` (RFC 4180): a row for each key, with the columns `path`, `key`, `value` and `type`.
 
-A spreadsheet takes a value that begins with `=`, `+`, `-` or `@` for a formula. It is written as it is all the same:
-what is put before it would be a part of the value when it is read back.
+A spreadsheet reads a value that begins with `=`, `+`, `-` or `@` as a formula. It is not escaped, because the escape
+would become a part of the value when the file is read back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _REQUIRED = _COLUMNS[:3]
 
 
 class CsvCodec:
-    """The format `csv`. It holds every value: `type` is text, base64 or json, and a column that may be left out."""
+    """The format `csv`. It holds every value. `type` is text, base64 or json; the column is optional."""
 
     name = "CSV"
     keeps_more = False
@@ -29,8 +29,8 @@ class CsvCodec:
         self._largest_field = largest_field
 
     def decode(self, content: bytes) -> dict[str, SensitiveDict]:
-        """What the rows say. The same path and key in two rows is an error."""
-        # The limit is one for the whole process, and lower than a secret may be long. Raising it harms nobody.
+        """Return the secrets in the rows. The same path and key in two rows is an error."""
+        # The limit is global to the process and lower than the size of a secret. Raising it is harmless.
         csv.field_size_limit(max(csv.field_size_limit(), self._largest_field))
         rows = csv.reader(io.StringIO(as_text(content), newline=""), strict=True)
         secrets: dict[str, SensitiveDict] = {}
@@ -49,13 +49,13 @@ class CsvCodec:
                 _add(secrets, dict(zip(columns, row, strict=True)), line)
         except csv.Error:
             fault = f"line {line + 1}: it is not CSV: is a quote left open?"
-        # Outside the `except`, as everywhere here.
+        # Outside the `except`: the parser's error holds the text.
         if fault:
             raise InvalidDataError(None, fault)
         return {path: checked(path, data) for path, data in secrets.items()}
 
     def encode(self, contents: Contents, before: bytes) -> bytes:
-        """Every field in quotes, so that blanks and line ends in it are its own."""
+        """Quote every field, so that its blanks and line ends are kept."""
         del before
         text = io.StringIO(newline="")
         rows = csv.writer(text, quoting=csv.QUOTE_ALL)
@@ -66,14 +66,14 @@ class CsvCodec:
         return text.getvalue().encode()
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Refuses only integers that no reader takes."""
+        """Refuse integers with more digits than Python reads."""
         for key, value in data.items():
             to_typed(path, key, value)
 
 
 def _columns(row: list[str]) -> list[str]:
     if not (set(_REQUIRED) <= set(row) <= set(_COLUMNS) and len(set(row)) == len(row)):
-        # What stands there is not shown: a file without a header begins with a secret.
+        # The row is not shown: a file without a header begins with a secret.
         raise InvalidDataError(None, f"the first row must name the columns {', '.join(_COLUMNS)}, with commas between")
     return row
 

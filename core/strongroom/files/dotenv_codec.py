@@ -138,9 +138,9 @@ def set_values(text: str, values: Mapping[str, str | None]) -> SensitiveStr:
 
 
 def comment_of(line: str, name: str, value: str) -> SensitiveStr:
-    """Return the comment at the end of a line with the blanks before it; empty if there is none.
+    """Return the comment at the end of a line with the blanks before it; empty if it has no comment.
 
-    It begins where the text before it still reads as NAME=value, so it is never a part of a quoted value.
+    It begins after the shortest text that still reads as NAME=value, so it is never a part of a quoted value.
     """
     for match in _COMMENT.finditer(line):
         if _reads_as(line[: match.start()], name, value):

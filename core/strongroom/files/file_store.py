@@ -1,4 +1,4 @@
-"""A file of secrets as a store, whatever its format is."""
+"""A file of secrets as a store, in any format."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MAX_SIZE = 1 << 26
 """The largest file that is read or written, in bytes: 64 MiB."""
 
 _SETTLED = 1_000_000_000
-"""A file that changed within so many nanoseconds may change again and keep its times: their clocks are coarse."""
+"""A file that changed within these nanoseconds may change again without new times, since file clocks are coarse."""
 
 _Secrets: TypeAlias = dict[str, SensitiveDict]
 
 
 class _Snapshot(NamedTuple):
-    """What the file held when its times and size were these."""
+    """The secrets of the file, and the times and size that it had when it was read."""
 
     stamp: tuple[int, ...]
     settled: bool
@@ -44,14 +44,14 @@ class _Snapshot(NamedTuple):
 class FileStore:
     """The secrets of one file.
 
-    What was read or written is kept in memory for as long as the file is the same one, by its size and its times: many
-    single reads and writes parse it once. Whoever writes reads, changes and replaces the file whole, under a lock of
-    its folder; another program's edit in between those is overwritten where that program takes no such lock.
+    The parsed content is kept in memory while the size and times of the file stay the same, so a series of
+    reads and writes parses it once. A write reads, changes and replaces the whole file under a
+    lock of its folder. It overwrites an edit that another program makes meanwhile without that lock.
 
     Args:
-        file: the file. It need not be there: then it holds nothing, and the first write makes it.
+        file: the file. A missing file is empty, and the first write creates it.
         codec: its format.
-        encryption: to whom it is encrypted, and with what it is read.
+        encryption: its recipients and identities.
     """
 
     traits = Traits(local=True)
@@ -67,21 +67,21 @@ class FileStore:
         return f"FileStore({str(self._file)!r}, {self._codec.name})"
 
     def close(self) -> None:
-        """Forgets what was read."""
+        """Forget the parsed content."""
         with self._lock:
             self._snapshot = None
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Secret:
-        """The secret as the file has it now."""
+        """Return the secret from the current file."""
         secrets = self._read(path)
         if path not in secrets:
-            raise SecretNotFoundError(path, f"{self._file} has none at this path")
+            raise SecretNotFoundError(path, f"{self._file} has no secret at this path")
         return Secret(path, secrets[path])
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Each path with its secret or its own error."""
+        """Yield each path with its secret or its own error."""
         for path in paths:
             try:
                 yield path, self.read(path)
@@ -89,13 +89,13 @@ class FileStore:
                 yield path, error
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The names directly below `prefix`, in order; a secret with others below it is both `name` and `name/`."""
+        """Return the sorted names directly below `prefix`; a secret with others below it is both `name` and `name/`."""
         start = f"{prefix}/" if prefix else ""
         below = (path.removeprefix(start) for path in self.walk(prefix))
         return iter(sorted({name + slash for name, slash, _ in (path.partition("/") for path in below)}))
 
     def walk(self, prefix: str) -> Iterator[str]:
-        """Every path below `prefix`, in the file's order."""
+        """Return every path below `prefix`, in the order of the file."""
         start = f"{prefix}/" if prefix else ""
         try:
             secrets = self._read(prefix or None)
@@ -104,7 +104,7 @@ class FileStore:
         return iter([path for path in secrets if path.startswith(start)])
 
     def probe(self) -> Health:
-        """Whether the file can be read now. One that is not there is well, and holds nothing."""
+        """Return whether the file can be read now. A missing file is healthy and empty."""
         try:
             secrets = self._read(None)
         except SecretNotFoundError as absence:
@@ -114,16 +114,16 @@ class FileStore:
     # --- write --------------------------------------------------------------------------------------------------------
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Nothing, where the format can hold it."""
+        """Check that the format can hold the secret."""
         self._codec.vet(path, data)
 
     def write(self, path: str, data: Mapping[str, Value]) -> None:
-        """Replaces the secret, and the file with it."""
+        """Replace the secret, and with it the file."""
         self._codec.vet(path, data)
         self._change(path, lambda secrets: secrets.__setitem__(path, protect_data(data)))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Writes the file once with all of them. What the format cannot hold comes with its own error."""
+        """Write the file once with all secrets. Yield an error for each secret that the format cannot hold."""
         taken = SensitiveDict()
         for path, data in items:
             try:
@@ -142,11 +142,11 @@ class FileStore:
             yield path, None if failure is None else failure.copy(path=path)
 
     def delete(self, path: str) -> None:
-        """Takes the secret out of the file, which stays, and be it without one."""
+        """Remove the secret. The file stays, even without secrets."""
 
         def remove(secrets: _Secrets) -> None:
             if path not in secrets:
-                raise SecretNotFoundError(path, f"{self._file} has none at this path")
+                raise SecretNotFoundError(path, f"{self._file} has no secret at this path")
             del secrets[path]
 
         self._change(path, remove)
@@ -154,10 +154,10 @@ class FileStore:
     # --- the file -----------------------------------------------------------------------------------------------------
 
     def _read(self, path: str | None) -> _Secrets:
-        """What the file holds now. The caller changes none of it.
+        """Return the secrets of the current file, which the caller must not change.
 
         Raises:
-            SecretNotFoundError: there is no such file: it is the absence of all that it could hold.
+            SecretNotFoundError: there is no such file, so every secret of it is absent.
         """
         with self._lock:
             if (kept := self._kept()) is not None:
@@ -169,7 +169,7 @@ class FileStore:
             return secrets
 
     def _kept(self) -> _Secrets | None:
-        """What was read before, where the file is still the same."""
+        """Return the parsed content if the file is unchanged."""
         if self._snapshot is None or not self._snapshot.settled:
             return None
         try:
@@ -178,7 +178,7 @@ class FileStore:
             return None
 
     def _content(self, path: str | None) -> tuple[bytes, tuple[int, ...]]:
-        """The bytes of the file, and what it was before they were read."""
+        """Return the bytes of the file, and its stamp from before they were read."""
         try:
             stamp = _stamp(self._file.stat())
             content, _ = read_bytes(self._file, MAX_SIZE)
@@ -203,7 +203,7 @@ class FileStore:
         raise failure
 
     def _change(self, path: str | None, change: Callable[[_Secrets], None]) -> None:
-        """Replaces the file by what it holds after the change."""
+        """Apply a change to the secrets and replace the file."""
         failure: StoreError | None = None
         try:
             with self._lock, lock_folder(self._file.parent, remaining()) as folder:
@@ -236,7 +236,7 @@ class FileStore:
         self._snapshot = _Snapshot(_stamp(written), settled=True, secrets=secrets)
 
     def _check(self, path: str | None, content: bytes, secrets: _Secrets, old: _Secrets) -> None:
-        """Reads back what is to be written: all of it, or what changed, where secrets do not touch one another."""
+        """Decode the new content before it is written: all of it, or the changed secrets if they are independent."""
         changed = secrets
         if not self._codec.keeps_more:
             changed = {name: data for name, data in secrets.items() if old.get(name) is not data}
@@ -245,10 +245,10 @@ class FileStore:
             raise StoreError(path, f"{self._codec.name} would not read back as it was written; nothing was written")
 
     def _now(self, path: str | None) -> tuple[bytes, _Secrets]:
-        """What the file holds, in plain bytes and as secrets."""
+        """Return the current content as plain bytes and as secrets."""
         kept = self._kept()
         if kept is not None and self._encryption.encrypts and not self._encryption.decrypts:
-            return b"", kept  # what is in it is known to nobody but us
+            return b"", kept  # only this process knows its content
         try:
             content, _ = self._content(path)
         except SecretNotFoundError:
@@ -261,5 +261,5 @@ class FileStore:
 
 
 def _stamp(found: os.stat_result) -> tuple[int, ...]:
-    """What tells one state of a file from another; the time of its last change comes last."""
+    """Return the identity, size and times of a file; the time of the last change comes last."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

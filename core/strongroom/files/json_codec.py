@@ -15,7 +15,7 @@ from strongroom.secret import MAX_DEPTH, SensitiveDict, SensitiveStr, Value
 TOO_DEEP = "it is nested too deeply"
 
 _LEVELS = 2 * MAX_DEPTH
-"""How deep a document may be: every level of a value can be wrapped once more, where it looks like bytes."""
+"""The most levels of a document: encoding wraps a level of a value once more if it looks like encoded bytes."""
 
 
 class JsonCodec:
@@ -25,26 +25,26 @@ class JsonCodec:
     keeps_more = False
 
     def decode(self, content: bytes) -> dict[str, SensitiveDict]:
-        """What the text says. A name that stands twice in one object is an error, and so is a number like NaN."""
+        """Return the secrets. A repeated name in an object and a number such as NaN are errors."""
         return secrets_of(read_json(as_text(content)))
 
     def encode(self, contents: Contents, before: bytes) -> bytes:
-        """Indented, so that a person can read it."""
+        """Write indented JSON, for people to read."""
         del before
         tree = {path: {key: to_json(value) for key, value in data.items()} for path, data in contents.items()}
         return f"{json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=2)}\n".encode()
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Refuses only integers that no reader takes."""
+        """Refuse integers with more digits than Python reads."""
         for key, value in data.items():
             json_text(path, key, value)
 
 
 def json_text(path: str, key: str, value: Value) -> SensitiveStr:
-    """The value as JSON.
+    """Return the value as JSON.
 
     Raises:
-        InvalidDataError: an integer in it has more digits than Python's own reader takes.
+        InvalidDataError: an integer has more digits than Python reads.
     """
     try:
         return SensitiveStr(json.dumps(to_json(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")))
@@ -54,10 +54,10 @@ def json_text(path: str, key: str, value: Value) -> SensitiveStr:
 
 
 def secrets_of(tree: object) -> dict[str, SensitiveDict]:
-    """The secrets that a whole JSON document is.
+    """Return the secrets of a parsed JSON document.
 
     Raises:
-        InvalidDataError, InvalidPathError: it is not an object of objects, or a path, key or value is none of ours.
+        InvalidDataError, InvalidPathError: it is not an object of objects, or a path, key or value is invalid.
     """
     if not isinstance(tree, dict):
         raise InvalidDataError(None, "it is not an object of paths, each an object of keys")
@@ -69,11 +69,11 @@ def secrets_of(tree: object) -> dict[str, SensitiveDict]:
     return secrets
 
 
-def read_json(text: str) -> Any:  # whatever JSON holds
-    """What the text says, in JSON's types.
+def read_json(text: str) -> Any:  # any of JSON's types
+    """Parse JSON strictly.
 
     Raises:
-        InvalidDataError: it is not JSON, names a thing twice or holds a number that is none; never quotes it.
+        InvalidDataError: it is not JSON, repeats a name, or has a number such as NaN. Never quotes the text.
     """
     faults: list[str] = []
 
@@ -106,7 +106,7 @@ def read_json(text: str) -> Any:  # whatever JSON holds
 
 
 def is_too_deep(tree: object) -> bool:
-    """Whether it has more levels than secrets can have, asked without recursion."""
+    """Return True if the tree has more levels than a secret can have; checked without recursion."""
     level = [tree]
     for _ in range(_LEVELS + 3):
         level = [

@@ -1,9 +1,9 @@
-"""Kubernetes: each secret a manifest of the kind Secret, in one file of YAML documents.
+"""The format `kubernetes`: each secret is a manifest of the kind Secret, in one file of YAML documents.
 
-- The path stands in the annotation `strongroom/path`; a Secret without one has its name for a path.
-- Everything is written base64 under `data`. What is read from there is text where it is UTF-8, and bytes else; the
-  annotation `strongroom/types` names the keys for which that would be wrong: bytes that are UTF-8, numbers, lists.
-- Documents of other kinds, labels and annotations stay as they are; comments do not.
+- The annotation `strongroom/path` holds the path; without it, the path is the name of the Secret.
+- Values are written base64 under `data`. A value that is read from there is text if it is UTF-8, otherwise bytes; the
+  annotation `strongroom/types` names the keys that differ: bytes that are UTF-8, numbers, lists.
+- Documents of other kinds, labels and annotations are kept; comments are not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from strongroom.files.yaml_tree import compose, pairs, represent, serialize, tre
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
 
 MAX_SIZE = 1 << 20
-"""The most that all values of a Secret may have together, in bytes: https://kubernetes.io/docs/concepts/configuration/secret/"""
+"""The most bytes of all values of a Secret together: https://kubernetes.io/docs/concepts/configuration/secret/"""
 
 PATH = "strongroom/path"
 TYPES = "strongroom/types"
@@ -39,7 +39,7 @@ _HASH_LENGTH = 8
 
 
 class _Manifest(NamedTuple):
-    """A Secret of the file that this store reads: its path, its name and namespace, its data, and where it stands."""
+    """A Secret that this store reads: its path, its namespace and name, its data, and its node."""
 
     path: str
     place: tuple[str | None, str | None]
@@ -48,10 +48,10 @@ class _Manifest(NamedTuple):
 
 
 class KubernetesCodec:
-    """The format `kubernetes`. It holds every value, under keys that are legal there.
+    """The format `kubernetes`. It holds every value, under keys that Kubernetes accepts.
 
     Args:
-        namespace: the namespace of the Secrets that are read and written; None reads all, and writes none into them.
+        namespace: the namespace of the Secrets that are read and written; None reads all, and writes no namespace.
     """
 
     name = "a Kubernetes manifest"
@@ -61,7 +61,7 @@ class KubernetesCodec:
         self._namespace = namespace
 
     def decode(self, content: bytes) -> dict[str, SensitiveDict]:
-        """The Secrets of the manifests, those in a List too. One without data is no secret."""
+        """Return the Secrets, including those in a List. A Secret without data is skipped."""
         secrets: dict[str, SensitiveDict] = {}
         for document in compose(as_text(content)):
             for node in _items(document):
@@ -74,7 +74,7 @@ class KubernetesCodec:
         return secrets
 
     def encode(self, contents: Contents, before: bytes) -> bytes:
-        """The documents of the file, with those of changed secrets replaced and those of new ones at the end."""
+        """Replace the documents of changed secrets, remove those of deleted ones, and append new ones."""
         documents: list[Node] = []
         left = dict(contents)
         places: dict[tuple[str | None, str | None], str] = {}
@@ -92,7 +92,7 @@ class KubernetesCodec:
         return serialize(documents) if documents else b""
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Refuses keys and sizes that Kubernetes does not take."""
+        """Refuse keys and sizes that Kubernetes does not accept."""
         size = 0
         for key, value in data.items():
             if not _KEY.fullmatch(key) or key in {".", ".."}:
@@ -106,7 +106,7 @@ class KubernetesCodec:
     # --- one manifest -------------------------------------------------------------------------------------------------
 
     def _manifest(self, node: Node) -> _Manifest | None:
-        """The secret that the document is, or None where it is something else or another namespace's."""
+        """Return the Secret in a document; None for another kind or another namespace."""
         if not isinstance(node, MappingNode):
             raise InvalidDataError(None, f"line {node.start_mark.line + 1}: it is not a manifest")
         fields = dict(pairs(node))
@@ -130,7 +130,7 @@ class KubernetesCodec:
         left: dict[str, Mapping[str, Value]],
         places: dict[tuple[str | None, str | None], str],
     ) -> bool:
-        """Whether the document is to stay. It is changed to hold its secret, which is taken out of `left`."""
+        """Return True if the document stays. Its new data is taken out of `left` and written into the node."""
         manifest = self._manifest(node)
         if manifest is None:
             return True
@@ -160,7 +160,7 @@ def _take(places: dict[tuple[str | None, str | None], str], place: tuple[str | N
 
 
 def _items(document: Node) -> list[Node]:
-    """The objects that a document is: those of a List, else itself."""
+    """Return the objects of a List, otherwise the document itself."""
     if isinstance(document, MappingNode):
         fields = {key.value: value for key, value in document.value if isinstance(key, ScalarNode)}
         kind, items = _plain(fields.get("kind")), fields.get("items")
@@ -184,7 +184,7 @@ def _is_given(node: Node | None) -> bool:
 
 
 def _set_field(node: MappingNode, name: str, value: object) -> None:
-    """The mapping with this field, in its old place where it had one; None takes it away."""
+    """Set a field of a mapping in its old position; None removes it."""
     fields = [(key, old) for key, old in node.value if key.value != name or value is not None]
     new = None if value is None else represent(value)
     if new is not None and all(key.value != name for key, _ in fields):
@@ -208,7 +208,7 @@ def _set_data(manifest: _Manifest, data: Mapping[str, Value]) -> None:
 
 
 def _texts(path: str, data: Mapping[str, Value]) -> tuple[dict[str, str], dict[str, str]]:
-    """What stands under `data`, and the annotation of types where one is needed."""
+    """Return the content of `data`, and the annotation of types if one is needed."""
     encoded = {key: _encoded(path, key, value) for key, value in data.items()}
     texts = {key: SensitiveStr(base64.b64encode(content).decode("ascii")) for key, (content, _) in encoded.items()}
     types = {key: kind for key, (_, kind) in encoded.items() if kind}
@@ -216,7 +216,7 @@ def _texts(path: str, data: Mapping[str, Value]) -> tuple[dict[str, str], dict[s
 
 
 def _encoded(path: str, key: str, value: Value) -> tuple[bytes, str]:
-    """The bytes of a value, and its type where they do not say it."""
+    """Return the bytes of a value, and its type if the bytes alone do not show it."""
     if isinstance(value, str):
         return value.encode(), ""
     if isinstance(value, bytes):
@@ -225,7 +225,7 @@ def _encoded(path: str, key: str, value: Value) -> tuple[bytes, str]:
 
 
 def _decoded(path: str, fields: Mapping[str, Node], types: str | None) -> SensitiveDict:
-    """The secret's data. As in the cluster, `stringData` comes before `data`."""
+    """Return the data of a Secret. As in the cluster, `stringData` overrides `data`."""
     kinds = _types(path, types)
     data = SensitiveDict()
     for key, text in _entries(path, fields.get("data")):
@@ -300,7 +300,7 @@ def _is_name(text: str) -> bool:
 def _name_of(path: str) -> str:
     """Return the path itself if it can be a name, otherwise its legal characters and a hash of it.
 
-    The path also stands in an annotation, where it is read back from.
+    The path is read back from an annotation.
     """
     if _is_name(path):
         return path

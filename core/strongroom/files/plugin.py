@@ -1,4 +1,4 @@
-"""The openers of the stores that are files: their signatures are the schema of their options."""
+"""The openers of file stores. Their signatures are the schema of their options."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from strongroom.files.age import Encryption
 from strongroom.files.file_store import MAX_SIZE, FileStore
 from strongroom.store import Option
 
-_File = Annotated[Path, Option("the file; it need not be there before it is written to", location=True)]
+_File = Annotated[Path, Option("the file; the first write creates it", location=True)]
 _Recipients = Annotated[
-    list[str] | None, Option("age recipients, such as age1…, to whom it is encrypted when it is written")
+    list[str] | None, Option("age recipients, such as age1…, that the file is encrypted to when it is written")
 ]
-_Identity = Annotated[Path | None, Option("a file with the age identity that an encrypted file is read with")]
+_Identity = Annotated[Path | None, Option("a file with the age identity that decrypts the file")]
 
 
 def open_json(*, file: _File, encrypt_to: _Recipients = None, identity: _Identity = None) -> FileStore:
@@ -45,7 +45,7 @@ def open_kubernetes(
     *,
     file: _File,
     namespace: Annotated[
-        str | None, Option("the namespace of the Secrets; left out, all are read, and none is written", place=True)
+        str | None, Option("the namespace of the Secrets; without it, all are read and none is written", place=True)
     ] = None,
     encrypt_to: _Recipients = None,
     identity: _Identity = None,
@@ -65,10 +65,9 @@ def open_dotenv(
     encrypt_to: _Recipients = None,
     identity: _Identity = None,
 ) -> FileStore:
-    """A .env file that is written: its variables by the rows of the mapping.
+    """A .env file as a target of migrations: its variables are named by the rows of the mapping.
 
-    It is a target of migrations, and no store of a chain: there `dotenv` is read-only, so that what is set goes on past
-    it.
+    In a chain, `dotenv` is another, read-only store, so that writes go past it to a real store.
     """
     from strongroom.files.dotenv_codec import DotenvCodec
 
@@ -76,7 +75,7 @@ def open_dotenv(
 
 
 def _source(opener: Callable[..., FileStore]) -> Callable[..., FileStore]:
-    """The opener, for a file that is there: a source that is not is no empty one, but a mistake in its name."""
+    """Return an opener that requires the file to exist, because a missing source is a mistyped name."""
 
     @wraps(opener)
     def open_source(*, file: Path, **options: Any) -> FileStore:

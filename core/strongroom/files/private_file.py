@@ -27,7 +27,7 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class SymbolicLinkError(OSError):
-    """The file is a symbolic link, which is not written through: somebody else may have chosen where it leads."""
+    """The file is a symbolic link. It is not followed, because another user may have chosen its target."""
 
 
 # --- replace a file ---------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ class Replacement:
 
 
 class FolderLock:
-    """The right to replace files in one folder, for as long as `lock_folder` grants it."""
+    """The right to replace files in one folder, while `lock_folder` holds the lock."""
 
     def __init__(self, descriptor: int) -> None:
         self._folder = descriptor

@@ -1,4 +1,4 @@
-"""Any value as text and the name of its type, for formats that hold nothing but text. Pure."""
+"""Any value as text and the name of its type, for formats that hold only text. Shared by CSV and its tests; pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ JSON = "json"
 
 
 def to_typed(path: str, key: str, value: Value) -> tuple[SensitiveStr, str]:
-    """The value's text, and its type: text is itself, bytes are base64, and all else is JSON.
+    """Return the text of a value and its type: text is unchanged, bytes become base64, everything else JSON.
 
     Raises:
-        InvalidDataError: a number has more digits than can be read back.
+        InvalidDataError: a number has more digits than Python reads.
     """
     if isinstance(value, str):
         return SensitiveStr(value), TEXT
@@ -29,10 +29,10 @@ def to_typed(path: str, key: str, value: Value) -> tuple[SensitiveStr, str]:
 
 
 def from_typed(path: str, key: str, text: str, kind: str) -> Value:
-    """The value that `to_typed` wrote.
+    """Return the value that `to_typed` converted.
 
     Raises:
-        InvalidDataError: the type is none of the three, or the text is not of it.
+        InvalidDataError: the type is unknown, or the text is not valid for it.
     """
     if kind == TEXT:
         return SensitiveStr(text)

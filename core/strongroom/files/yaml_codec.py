@@ -12,13 +12,13 @@ from strongroom.secret import SensitiveDict, Value
 
 
 class YamlCodec:
-    """The format `yaml`. It holds every value. A rewrite drops the comments of whoever wrote the file before."""
+    """The format `yaml`. It holds every value. A rewrite drops comments."""
 
     name = "YAML"
     keeps_more = False
 
     def decode(self, content: bytes) -> dict[str, SensitiveDict]:
-        """What the one document says; an empty one holds nothing."""
+        """Return the secrets of the single document; an empty one has none."""
         documents = list(compose(as_text(content)))
         if len(documents) > 1:
             raise InvalidDataError(None, "it is more than one document")
@@ -31,11 +31,11 @@ class YamlCodec:
         return secrets
 
     def encode(self, contents: Contents, before: bytes) -> bytes:
-        """In block style, with every text between double quotes."""
+        """Write block style, with every text between double quotes."""
         del before
         return serialize([represent(contents)])
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Refuses only integers that no reader takes."""
+        """Refuse integers with more digits than Python reads."""
         for key, value in data.items():
             json_text(path, key, value)

@@ -1,8 +1,8 @@
-"""YAML as far as JSON reaches, read so that every reader would read the same.
+"""The part of YAML that corresponds to JSON, restricted to content that every YAML reader understands alike.
 
-What YAML 1.1 and 1.2 read differently is refused, with the advice to write it between quotes: `no` and `on`, which are
-booleans to one and text to the other; `0644`, `1_000` and `1:30`, which are numbers; dates. So are anchors, tags of
-programming languages, and a name that stands twice.
+Scalars that YAML 1.1 and 1.2 read differently are refused, with the advice to quote them: `no` and `on` (booleans to
+one, text to the other), `0644`, `1_000` and `1:30` (numbers), and dates. Aliases, tags of programming languages and
+repeated names are refused too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from strongroom.errors import InvalidDataError
 from strongroom.files.json_codec import TOO_DEEP
 from strongroom.secret import MAX_DEPTH, SensitiveDict, SensitiveStr, protect
 
-# libyaml's are ten times as fast, and PyYAML has them where it was built with it.
+# libyaml's classes are ten times as fast; PyYAML has them if it was built with libyaml.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -34,11 +34,11 @@ _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
 _NUMBER_TO_SOME = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|0o[0-7]+")
 _WORDS_TO_SOME = frozenset({"y", "Y", "n", "N"})
 _NAME = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z_][a-z0-9_./-]*", re.IGNORECASE | re.ASCII)
-"""Names that no reader takes for anything but text, without quotes."""
+"""Names that every reader takes for text without quotes."""
 
 
 def represent(tree: object) -> Node:
-    """The node that stands for the tree: text between double quotes, and no anchors."""
+    """Return a node for the tree, with text between double quotes and without anchors."""
     if isinstance(tree, Mapping):
         fields = [(_named(name), represent(value)) for name, value in tree.items()]
         return MappingNode(f"{_TAG}map", fields, flow_style=not tree)
@@ -52,7 +52,7 @@ def represent(tree: object) -> Node:
         return ScalarNode(f"{_TAG}{'null' if tree is None else 'bool'}", json.dumps(tree))
     number = repr(tree)
     if isinstance(tree, float) and "." not in number:
-        number = number.replace("e", ".0e")  # to YAML 1.1 a number without a point is text
+        number = number.replace("e", ".0e")  # YAML 1.1 reads a number without a point as text
     return ScalarNode(f"{_TAG}{'float' if isinstance(tree, float) else 'int'}", number)
 
 
@@ -65,7 +65,7 @@ def _named(name: str) -> ScalarNode:
 
 
 def serialize(documents: list[Node]) -> bytes:
-    """The text of these documents, in UTF-8."""
+    """Return these documents as UTF-8 text."""
     text = yaml.serialize_all(
         documents, Dumper=_Dumper, allow_unicode=True, width=1 << 30, explicit_start=len(documents) > 1 or None
     )
@@ -73,10 +73,10 @@ def serialize(documents: list[Node]) -> bytes:
 
 
 def compose(text: str) -> Iterator[Node]:
-    """The documents of the text, each as its node. One that is empty is none.
+    """Return the root node of each document; skip empty ones.
 
     Raises:
-        InvalidDataError: it is not YAML; names the line.
+        InvalidDataError: it is not YAML. Names the line.
     """
     fault = ""
     try:
@@ -95,20 +95,20 @@ def compose(text: str) -> Iterator[Node]:
         raise InvalidDataError(None, fault)
 
 
-def tree_of(node: Node) -> Any:  # whatever JSON holds, and bytes
-    """What the node says, in JSON's types and bytes.
+def tree_of(node: Node) -> Any:  # JSON's types and bytes
+    """Convert a node to JSON's types and bytes.
 
     Raises:
-        InvalidDataError: names the line of what is not clear.
+        InvalidDataError: the node is ambiguous. Names its line.
     """
     return _Reader().read(node, 2 * MAX_DEPTH + 3)
 
 
 def pairs(node: Node) -> list[tuple[str, Node]]:
-    """The names and nodes of a mapping.
+    """Return the names and nodes of a mapping.
 
     Raises:
-        InvalidDataError: it is none, a name in it is no text, or stands twice.
+        InvalidDataError: it is not a mapping, or a name is not text or repeated.
     """
     if not isinstance(node, MappingNode):
         raise _refused(node, "it is not a mapping")
@@ -124,7 +124,7 @@ def pairs(node: Node) -> list[tuple[str, Node]]:
 
 
 class _Reader:
-    """Reads one document. A node that it meets twice is an alias: a few lines of those can stand for gigabytes."""
+    """Converts one document and refuses aliases: a few lines of nested aliases can expand to gigabytes."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
@@ -141,10 +141,10 @@ class _Reader:
             return [self.read(item, depth - 1) for item in node.value]
         if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":
             return SensitiveDict((name, self.read(value, depth - 1)) for name, value in pairs(node))
-        raise _refused(node, "its tag is none of JSON's types")
+        raise _refused(node, "its tag is not one of JSON's types")
 
 
-def _scalar(node: ScalarNode) -> Any:  # whatever a scalar can be
+def _scalar(node: ScalarNode) -> Any:  # any of JSON's scalars
     text, tag = node.value, node.tag.removeprefix(_TAG)
     if (exact := _text(node)) is not None:
         return exact
@@ -168,7 +168,7 @@ def _scalar(node: ScalarNode) -> Any:  # whatever a scalar can be
 
 
 def _text(node: Node) -> SensitiveStr | None:
-    """The text that a scalar is to every reader, or None."""
+    """Return the text of a scalar that every reader takes for text, otherwise None."""
     if not isinstance(node, ScalarNode) or node.tag != f"{_TAG}str":
         return None
     plain = not node.style
