@@ -9,7 +9,7 @@ from strongroom_vault.plugin import open_vault
 
 def token_of(store):
     """The token that the store's session holds."""
-    return str(store._session._tokens.held.token)
+    return str(store._session._tokens.active.token)
 
 
 def renewers():

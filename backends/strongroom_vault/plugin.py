@@ -162,7 +162,7 @@ def _session(  # noqa: PLR0917  # the options, checked and not
         verified=not (encrypted and tls.skip_verify),
     )
     if not session.verified:
-        logger.warning("The certificate of %s is not checked, as skip_verify says: it may be anybody", session.place)
+        logger.warning("The certificate of %s is not checked, as skip_verify says: it may be anybody", session.location)
     return session
 
 

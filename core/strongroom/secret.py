@@ -251,3 +251,23 @@ def is_value(value: object) -> bool:
     if isinstance(value, list | tuple):
         return all(map(is_value, value))
     return value is None or isinstance(value, str | bytes | int | float)
+
+
+def same(left: Value, right: Value) -> bool:
+    """Return True if two values are equal: numbers by value, and all others by type too, at every level."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return kind(left) == kind(right) and left == right
+
+
+def kind(value: Value) -> str:
+    """Return the name of a value's type: `number` for both kinds, because JSON has only one."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str | bytes):
+        return "text" if isinstance(value, str) else "bytes"
+    return "mapping" if isinstance(value, Mapping) else "list"

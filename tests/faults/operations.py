@@ -56,7 +56,7 @@ class Operation:
     @property
     def token(self):
         """The token in use; None for a client that has not logged in."""
-        return self.session and self.session._tokens.held.token
+        return self.session and self.session._tokens.active.token
 
     def ask_first(self, url):
         """From now on the client asks this node first, as if that had answered last."""
@@ -231,14 +231,14 @@ class Renew(Operation):
 
     def run(self):
         tokens, renewal = self.session._tokens, self.session._renewal
-        held, lease = tokens.held, tokens.held.lease
+        held, lease = tokens.active, tokens.active.lease
         renewal._begin(held)
         self.later += max(0.0, renewal._next[1] - renewal._clock())
         with warnings_of_this_store() as warned:
             renewal.turn()
             if renewal._next is not None and renewal._next[1] <= renewal._clock():  # a login, since it was refused
                 renewal.turn()
-        if tokens.held is not held:
+        if tokens.active is not held:
             return REPLACED
         if held.lease is not lease and held.lease.renewable:
             return RENEWED

@@ -5,10 +5,10 @@ import contextlib
 import pytest
 
 from strongroom.errors import ConflictError, SecretNotFoundError, WriteOutcomeUnknownError
+from strongroom.secret import same
 from strongroom.store import time_limit
 from strongroom.store.guard import GuardedStore
 from strongroom_vault.plugin import open_vault
-from strongroom_vault.store.write_reconciliation import same
 from strongroom_vault.testing import faults
 
 LOST = {

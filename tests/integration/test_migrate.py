@@ -15,7 +15,6 @@ import pytest
 
 from migrations import HARD
 from strongroom.config import Config
-from strongroom.diff import same
 from strongroom.errors import (
     MigrationError,
     PermissionDeniedError,
@@ -38,7 +37,7 @@ from strongroom.migrate import (
     verify,
 )
 from strongroom.migrate.endpoints.stores import Endpoints
-from strongroom.secret import Secret
+from strongroom.secret import Secret, same
 from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
 from strongroom_vault.plugin import open_vault

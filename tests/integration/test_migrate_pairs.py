@@ -9,12 +9,11 @@ import pytest
 
 from migrations import HARD
 from strongroom.config.discovery import load
-from strongroom.diff import same
 from strongroom.errors import InvalidDataError, InvalidPathError, MigrationError, SecretTooLargeError
 from strongroom.migrate import ItemState, State, apply, plan, runs, verify
 from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.migrate.endpoints.variables import open_dotenv
-from strongroom.secret import Secret
+from strongroom.secret import Secret, same
 
 ODD_PATHS = {"with space", "%2e/percent", "unicode/ünïcode 🗝"}
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.diff import Change, changes, kind, same
+from strongroom.diff import Change, changes
+from strongroom.secret import kind, same
 
 VALUES = st.recursive(
     st.none()

@@ -12,11 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.diff import same
 from strongroom.encoding import as_text, convert, from_json, to_json, to_json_text
 from strongroom.errors import InvalidDataError, InvalidPathError
 from strongroom.paths import MAX_PATH_LENGTH, check_key, check_path, check_prefix, parse_reference
-from strongroom.secret import MAX_DEPTH, Secret, SensitiveDict, SensitiveStr, check_data, conceal, protect, protect_data
+from strongroom.secret import (
+    MAX_DEPTH,
+    Secret,
+    SensitiveDict,
+    SensitiveStr,
+    check_data,
+    conceal,
+    protect,
+    protect_data,
+    same,
+)
 
 CANARY = "canary-model-2f"
 

@@ -1,4 +1,4 @@
-"""How a token is had: one small class for each method, behind one protocol. None of them keeps a token."""
+"""Authentication: one small class for each method, behind one protocol. None of them keeps a token."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from strongroom_vault.http.request_policy import Reply
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token, and what is known of its life.
+    """The result of a login: a token, and its life as far as it is known.
 
     Attributes:
-        token: the client token; None where a local Agent or Proxy puts its own into each request.
-        ttl: for how many seconds it lives from now on, 0 for ever; None where only the server knows.
-        renewable: whether renewing it may lengthen its life.
-        ours: a login made it for this store alone, so that this store may revoke it.
-        uses: how many requests it is good for; None where they are not counted, or only the server knows.
+        token: the client token; None if a local Agent or Proxy puts its token into each request.
+        ttl: how long it lives, in seconds; 0 for ever, None if only the server knows.
+        renewable: whether renewal may extend its life.
+        revocable: a login made it for this store alone, so that this store may revoke it.
+        uses: the number of requests that it allows; None if they are not counted, or only the server knows.
     """
 
     token: SensitiveStr | None = field(repr=False)
     ttl: float | None = None
     renewable: bool = False
-    ours: bool = False
+    revocable: bool = False
     uses: int | None = None
 
 
@@ -56,13 +56,13 @@ class Auth(Protocol):
 
     @property
     def repeatable(self) -> bool:
-        """Whether a second `login` may give another token: not where a token was given once and for all."""
+        """Whether a second `login` may give another token: False for a static token."""
         ...
 
     def login(self, send: Send) -> Grant:
-        """A token. What it stands on (a file, a variable's value, a credential provider) is read anew.
+        """Return a token. Its source (a file, a variable, a credential provider) is read anew.
 
-        *Must* be safe to call from several threads, though one login at a time is what its caller does.
+        *Must* be safe to call from several threads, although the session runs one login at a time.
 
         Raises:
             VaultAuthenticationError: the server does not accept the credentials, or there are none.

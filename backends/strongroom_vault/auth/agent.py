@@ -9,13 +9,13 @@ from strongroom_vault.auth import Grant, Send
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """No token of ours: the listener at the store's address has `use_auto_auth_token`."""
+    """No token: the listener at the store's address has `use_auto_auth_token`."""
 
     @property
     def repeatable(self) -> bool:
-        """Never: logging in is what the Agent does."""
+        """Never: the Agent logs in."""
         return False
 
-    def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature; nothing is asked
-        """That there is no token."""
+    def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature
+        """Return a grant without a token."""
         return Grant(None)

@@ -1,4 +1,4 @@
-"""AppRole: a role_id, and a secret_id that somebody delivers."""
+"""AppRole: a role_id, and a secret_id that is delivered to the workload."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.credential import checked, from_file, one_of
 from strongroom_vault.auth.login import log_in
 from strongroom_vault.auth.wrapping import unwrap_secret_id
+from strongroom_vault.http.hvac_adapter import requests
 
 _HINT = "Check `role_id`, and that the secret_id has not expired, been used up or been destroyed"
 
@@ -20,14 +21,14 @@ class AppRole:
     """The method `approle`.
 
     Attributes:
-        role_id: which role it is.
+        role_id: the role.
         secret_id: its secret_id.
-        secret_id_file: a file that holds it.
-        wrapping_token: a response-wrapping token that holds it. It can be unwrapped once.
-        wrapping_token_file: a file that holds such a token. Another token in it is unwrapped at the next login.
-        role: the role's name. Only a token that wraps a secret_id of this role is unwrapped; None for any role's.
+        secret_id_file: a file that holds the secret_id.
+        wrapping_token: a response-wrapping token that holds the secret_id. It can be unwrapped once.
+        wrapping_token_file: a file that holds such a token. A new token in it is unwrapped at the next login.
+        role: the role's name. Only a token that wraps a secret_id of this role is unwrapped; None for any role.
         mount: where the method is mounted.
-        namespace: in which namespace; None for the store's, `""` for the root.
+        namespace: the method's namespace; None for the store's, `""` for the root.
 
     Raises:
         ConfigurationError: not exactly one of the four sources is given.
@@ -58,17 +59,17 @@ class AppRole:
 
     @property
     def repeatable(self) -> bool:
-        """Always, as long as the secret_id is good for another login."""
+        """Always, as long as the secret_id has uses left."""
         return True
 
     def login(self, send: Send) -> Grant:
-        """A new token, for the secret_id as it is now."""
+        """Return a new token, for the current secret_id."""
         return log_in(
             send,
-            {"role_id": self.role_id, "secret_id": self._secret_id(send)},
+            requests().approle.login(self.role_id, self._secret_id(send), mount_point=self.mount),
             mount=self.mount,
             namespace=self.namespace,
-            what="the role_id and secret_id",
+            credentials="the role_id and secret_id",
             hint=_HINT,
         )
 

@@ -1,4 +1,4 @@
-"""AWS IAM: a request to STS that says who we are, signed here and sent by Vault."""
+"""AWS IAM: a signed request to STS, which Vault sends to learn the identity of the workload."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.util import find_spec
+from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, PluginError, StoreUnavailableError, StrongroomError
+from strongroom.secret import SensitiveStr
 from strongroom.store import remaining
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.login import log_in
 from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.http.hvac_adapter import ApiRequest
 
 _BODY = "Action=GetCallerIdentity&Version=2011-06-15"
 _SERVER_ID = "X-Vault-AWS-IAM-Server-ID"
@@ -30,17 +33,17 @@ _NO_CREDENTIALS = "Check that botocore finds credentials here: `aws sts get-call
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AWS:
-    """The method `aws` of type `iam`. Credentials are what botocore finds: variables, profile, pod, task or instance.
+    """The method `aws` of type `iam`. botocore finds the credentials: variables, profile, pod, task or instance.
 
-    Each login finds them anew and signs anew: a signature is good for some minutes. Only the signature leaves this
-    process. Whoever has it can log in with it meanwhile, to any Vault that does not ask for a `server_id`.
+    Each login finds the credentials and signs anew: a signature is valid for some minutes. Only the signature leaves
+    this process. Until it expires, its bearer can log in to any Vault that does not require a `server_id`.
 
     Attributes:
-        role: the role to log in as; None for the one that is named like the identity.
-        region: whose STS the signature is for; None for that of the AWS profile or of AWS_DEFAULT_REGION.
-        server_id: what Vault expects in the header X-Vault-AWS-IAM-Server-ID, where it expects something.
+        role: the role to log in as; None for the role that is named like the identity.
+        region: the region of the STS endpoint; None for that of the AWS profile or of AWS_DEFAULT_REGION.
+        server_id: the value that Vault requires in the header X-Vault-AWS-IAM-Server-ID, if it does.
         mount: where the method is mounted.
-        namespace: in which namespace; None for the store's, `""` for the root.
+        namespace: the method's namespace; None for the store's, `""` for the root.
 
     Raises:
         PluginError: botocore is not installed.
@@ -65,24 +68,29 @@ class AWS:
         return True
 
     def login(self, send: Send) -> Grant:
-        """A new token, for a signature made with the credentials as they are now."""
+        """Return a new token, for a signature with the current credentials."""
+        # hvac's `iam_login` signs for sts.amazonaws.com alone: no region, no partition, no other endpoint.
+        content = {name: SensitiveStr(value) for name, value in self._signed_in_time().items()}
+        if self.role is not None:
+            content["role"] = SensitiveStr(self.role)
+        request = ApiRequest("POST", f"/v1/auth/{quote(self.mount)}/login", content)
         return log_in(
             send,
-            {"role": self.role, **self._signed_in_time()},
+            request,
             mount=self.mount,
             namespace=self.namespace,
-            what="the AWS identity for this role",
+            credentials="the AWS identity for this role",
             hint=_HINT,
         )
 
     def _signed_in_time(self) -> Mapping[str, str]:
-        """The signed request, made in a thread: finding credentials may ask a service, and botocore has no deadline."""
+        """Sign in a thread: botocore may call a service for credentials, and has no deadline."""
         signed: Future[Mapping[str, str]] = Future()
 
         def sign() -> None:
             try:
                 signed.set_result(self._signed())
-            except Exception as error:  # noqa: BLE001  # it is raised where the result is asked for
+            except Exception as error:  # noqa: BLE001  # `result` raises it
                 signed.set_exception(error)
 
         threading.Thread(target=sign, name="sign for STS", daemon=True).start()
@@ -98,19 +106,19 @@ class AWS:
                 return _sign(self.region, self.server_id)
         except StrongroomError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, its frames hold credentials
-            failure = _meaning(error)
+        except Exception as error:  # noqa: BLE001  # its frames hold credentials
+            failure = _translated(error)
         raise failure
 
 
 def _sign(region: str | None, server_id: str | None) -> Mapping[str, str]:
-    """What a login says: a POST of GetCallerIdentity, as the fields of the login's body."""
+    """Return a signed POST of GetCallerIdentity, as fields of the login's body."""
     from botocore.auth import SigV4Auth  # type: ignore[import-untyped]  # botocore ships no types
     from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]  # botocore ships no types
     from botocore.session import Session  # type: ignore[import-untyped]  # botocore ships no types
 
     session = Session()
-    # Older releases, and some settings, have one endpoint for many regions, for which another region signs.
+    # Older releases and some settings use one endpoint for many regions, with the signature of another region.
     session.set_config_variable("sts_regional_endpoints", "regional")
     region = region or session.get_config_variable("region")
     if not region:
@@ -133,8 +141,8 @@ def _sign(region: str | None, server_id: str | None) -> Mapping[str, str]:
     }
 
 
-def _meaning(error: Exception) -> StrongroomError:
-    """What an exception of botocore's means. Its own text may hold what a credential process or a service said."""
+def _translated(error: Exception) -> StrongroomError:
+    """Return the error for an exception of botocore's, whose own text may hold credentials."""
     from botocore import exceptions  # type: ignore[import-untyped]  # botocore ships no types
 
     kind = type(error).__name__
@@ -168,9 +176,9 @@ _signing: ContextVar[bool] = ContextVar("strongroom_vault_signing", default=Fals
 
 
 class _NotWhileSigning(logging.Filter):
-    """At DEBUG, botocore writes down what it signs, session token and all, and the replies that hold credentials."""
+    """At DEBUG, botocore logs the request that it signs, with the session token, and replies that hold credentials."""
 
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  # whatever it says
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  # the base class's signature
         return not _signing.get()
 
 
@@ -179,8 +187,8 @@ _filter = _NotWhileSigning()
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing of botocore's is logged by this thread in the block; what others do with botocore is."""
-    import botocore.session  # so that its loggers are there
+    """Suppress botocore's log records of this thread within the block."""
+    import botocore.session  # creates its loggers
 
     _ = botocore.session
     for name in list(logging.root.manager.loggerDict):

@@ -1,4 +1,4 @@
-"""Credentials that are read anew at each login, from a file or a variable that somebody keeps fresh."""
+"""Credentials from a file or an environment variable, read anew at each login."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from strongroom.secret import SensitiveStr
 from strongroom_vault.errors import VaultAuthenticationError
 
 MAX_SIZE = 1 << 16
-"""The largest credential that is read, in bytes."""
+"""The largest credential, in bytes."""
 
 _HINT = "Check that something puts a credential there"
 
 
 def from_file(file: Path, option: str) -> SensitiveStr:
-    """What the file holds now, without the white space around it.
+    """Return the current content of the file, without surrounding white space.
 
     Args:
         file: a regular file, or a link to one.
-        option: the option that names it, for messages.
+        option: the option that names the file, for messages.
 
     Raises:
         VaultAuthenticationError: there is no credential in it, or it cannot be read.
@@ -31,12 +31,12 @@ def from_file(file: Path, option: str) -> SensitiveStr:
 
 
 def from_variable(name: str, option: str, hint: str = _HINT) -> SensitiveStr:
-    """What the environment variable holds now, without the white space around it.
+    """Return the current value of the environment variable, without surrounding white space.
 
     Args:
         name: the variable.
-        option: the option that names it, for messages.
-        hint: what to do where it holds nothing.
+        option: the option that names the variable, for messages.
+        hint: what to do if the variable is not set.
 
     Raises:
         VaultAuthenticationError: it is not set, or holds no credential.
@@ -48,7 +48,7 @@ def from_variable(name: str, option: str, hint: str = _HINT) -> SensitiveStr:
 
 
 def checked(text: SensitiveStr, where: str, fault: str = "", hint: str = _HINT) -> SensitiveStr:
-    """The credential itself; raises for one that is none, and says where it was looked for."""
+    """Return the credential, or raise VaultAuthenticationError with its origin if it cannot be one."""
     if not fault and not text:
         fault = "it is empty"
     if not fault and not text.isprintable():
@@ -59,10 +59,10 @@ def checked(text: SensitiveStr, where: str, fault: str = "", hint: str = _HINT) 
 
 
 def one_of(method: str, **sources: object) -> None:
-    """Checks that exactly one of these options is given.
+    """Check that exactly one of these options is given.
 
     Raises:
-        ConfigurationError: none is, or more than one.
+        ConfigurationError: none is given, or more than one.
     """
     given = [name for name, value in sources.items() if value is not None]
     if len(given) != 1:

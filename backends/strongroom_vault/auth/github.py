@@ -1,4 +1,4 @@
-"""Asks GitHub Actions for the JWT of the job that is running.
+"""The JWT of the running job, from GitHub Actions.
 
 https://docs.github.com/en/actions/reference/security/oidc#methods-for-requesting-the-oidc-token
 """
@@ -27,11 +27,11 @@ _HINT = "Give the job the permission `id-token: write`"
 
 
 def request_token(audience: str | None) -> SensitiveStr:
-    """A JWT for this audience, signed just now. The bearer token goes to the URL that GitHub gave, and nowhere else.
+    """Return a new JWT for this audience. The bearer token goes to the URL that GitHub gave, and nowhere else.
 
     Raises:
-        VaultAuthenticationError: this is no job of GitHub Actions, or it may not ask for a JWT.
-        ConfigurationError: the URL is none, or not https.
+        VaultAuthenticationError: this is not a job of GitHub Actions, or it lacks the permission `id-token: write`.
+        ConfigurationError: the URL is malformed, or not https.
         StoreUnavailableError: there was no answer.
     """
     address, target = _endpoint(from_variable(URL, "jwt_from", _HINT), audience)
@@ -49,10 +49,10 @@ def request_token(audience: str | None) -> SensitiveStr:
 
 
 def _endpoint(url: SensitiveStr, audience: str | None) -> tuple[Address, SensitiveStr]:
-    """The URL's address, and the path and query to ask for there."""
-    parts, origin = _taken_apart(url)
+    """Return the URL's address, and its path and query."""
+    parts, origin = _split(url)
     if origin is None:
-        raise ConfigurationError(f"The environment variable {URL} is wrong: it is no URL")
+        raise ConfigurationError(f"The environment variable {URL} is wrong: it is not a URL")
     if origin.scheme != "https" and not _is_loopback(origin.host):
         raise ConfigurationError(f"The environment variable {URL} is wrong: it is not https")
     query = [parts.query] if parts.query else []
@@ -61,7 +61,7 @@ def _endpoint(url: SensitiveStr, audience: str | None) -> tuple[Address, Sensiti
     return origin, SensitiveStr(f"{path}?{'&'.join(query)}" if query else path)
 
 
-def _taken_apart(url: SensitiveStr) -> tuple[SplitResult, Address | None]:
+def _split(url: SensitiveStr) -> tuple[SplitResult, Address | None]:
     try:
         parts = urlsplit(str(url))
         return parts, Address.parse(f"{parts.scheme}://{parts.netloc}")
@@ -77,12 +77,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def _once(request: Request, address: Address) -> Steps:
-    """The request, sent once. A redirect is an answer like another: it is not followed."""
-    came = yield Send(request, address, remaining())
-    if isinstance(came, Fault):
-        raise StoreUnavailableError(reason=f"GitHub gave no JWT: {address}: {came.reason}", hint="Try again")
-    assert came is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
-    return came
+    """Send the request once. A redirect is not followed."""
+    result = yield Send(request, address, remaining())
+    if isinstance(result, Fault):
+        raise StoreUnavailableError(reason=f"GitHub gave no JWT: {address}: {result.reason}", hint="Try again")
+    assert result is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
+    return result
 
 
 def _token(reply: Reply) -> SensitiveStr:

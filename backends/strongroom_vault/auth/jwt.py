@@ -10,25 +10,26 @@ from strongroom.secret import SensitiveStr
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.credential import from_file, from_variable, one_of
 from strongroom_vault.auth.login import log_in
+from strongroom_vault.http.hvac_adapter import requests
 
 _HINT = "Check `role`, that its bound claims and audience fit the token, and that the token has not expired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JWT:
-    """The methods `jwt` and `oidc`, for workloads. The JWT is had anew at each login, since it lives for minutes.
+    """The methods `jwt` and `oidc`, for workloads. Each login reads the JWT anew, because it lives for minutes.
 
     Attributes:
         role: the role to log in as; None for the method's default role.
         jwt_file: a file that holds the JWT.
-        jwt_env: the name of the environment variable that holds it.
-        jwt_from: `github` asks GitHub Actions for it.
-        audience: for whom GitHub issues it; None for GitHub's default, the URL of the repository's owner.
+        jwt_env: the name of the environment variable that holds the JWT.
+        jwt_from: `github` requests the JWT from GitHub Actions.
+        audience: the audience of GitHub's JWT; None for GitHub's default, the URL of the repository's owner.
         mount: where the method is mounted.
-        namespace: in which namespace; None for the store's, `""` for the root.
+        namespace: the method's namespace; None for the store's, `""` for the root.
 
     Raises:
-        ConfigurationError: not exactly one of the three sources is given, or another platform than GitHub.
+        ConfigurationError: not exactly one of the three sources is given, or `jwt_from` is not `github`.
     """
 
     role: str | None = None
@@ -44,21 +45,21 @@ class JWT:
         if self.jwt_from not in {None, "github"}:
             raise ConfigurationError("auth.jwt_from: it must be 'github'")
         if self.audience is not None and self.jwt_from is None:
-            raise ConfigurationError("auth.audience: it needs jwt_from; what is in a file or a variable has its own")
+            raise ConfigurationError("auth.audience: it needs jwt_from; a JWT in a file or a variable has an audience")
 
     @property
     def repeatable(self) -> bool:
-        """Always: there may be a newer JWT by then, too."""
+        """Always: there may be a newer JWT."""
         return True
 
     def login(self, send: Send) -> Grant:
-        """A new token, for the JWT as it is now."""
+        """Return a new token, for the current JWT."""
         return log_in(
             send,
-            {"role": self.role, "jwt": self._token()},
+            requests().jwt.jwt_login(self.role, self._token(), path=self.mount),
             mount=self.mount,
             namespace=self.namespace,
-            what="the JWT for this role",
+            credentials="the JWT for this role",
             hint=_HINT,
         )
 

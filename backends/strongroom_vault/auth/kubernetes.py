@@ -1,4 +1,4 @@
-"""The token of the pod's service account, which Vault shows to the cluster's TokenReview."""
+"""The token of the pod's service account, which Vault verifies with the cluster's TokenReview."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.credential import from_file
 from strongroom_vault.auth.login import log_in
+from strongroom_vault.http.hvac_adapter import requests
 
 # https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -24,7 +25,7 @@ class Kubernetes:
         role: the role to log in as.
         token_file: the service account's token, which Kubernetes replaces while the pod runs.
         mount: where the method is mounted.
-        namespace: in which namespace of Vault; None for the store's, `""` for the root.
+        namespace: the method's namespace of Vault; None for the store's, `""` for the root.
     """
 
     role: str
@@ -34,16 +35,16 @@ class Kubernetes:
 
     @property
     def repeatable(self) -> bool:
-        """Always: the file may hold a newer token by then, too."""
+        """Always: Kubernetes replaces the token in the file."""
         return True
 
     def login(self, send: Send) -> Grant:
-        """A new token, for the service account's token as it is now."""
+        """Return a new token, for the service account's current token."""
         return log_in(
             send,
-            {"role": self.role, "jwt": from_file(self.token_file, "token_file")},
+            requests().kubernetes.login(self.role, from_file(self.token_file, "token_file"), mount_point=self.mount),
             mount=self.mount,
             namespace=self.namespace,
-            what="the service account's token for this role",
+            credentials="the service account's token for this role",
             hint=_HINT,
         )

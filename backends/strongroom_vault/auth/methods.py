@@ -1,4 +1,4 @@
-"""The table `auth` of a store, read as one of the methods: each method's own fields are the options that it takes."""
+"""The table `auth` of a store: the method that it names, whose fields are the options of the table."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ METHODS: Mapping[str, _Method] = types.MappingProxyType({
 
 
 def read_auth(table: Mapping[str, str]) -> Auth:
-    """The method that the table names, with its options.
+    """Return the method that the table names, with its options.
 
     Raises:
         ConfigurationError: the method or an option is unknown, an option is missing, or a value cannot be right. Values
-            are not shown: the method itself could be a token that stands in the wrong place.
+            are not shown: the method could be a token in the wrong place.
         VaultAuthenticationError: the method is `token`, and the token is empty.
-        PluginError: what the method stands on is not installed.
+        PluginError: a package that the method needs is not installed.
     """
     name, options = table.get("method"), {option: value for option, value in table.items() if option != "method"}
     method = METHODS.get(name or "")
     if name is None or method is None:
         raise ConfigurationError(f"auth.method: it must be one of {', '.join(METHODS)}")
-    name = next(known for known in METHODS if known == name)  # plain text: what is given is redacted
+    name = next(known for known in METHODS if known == name)  # plain text: the given name is redacted
     known, hints = {field.name: field for field in fields(method)}, get_type_hints(method)
     for option in options:
         if option not in known:
@@ -61,7 +61,7 @@ def read_auth(table: Mapping[str, str]) -> Auth:
 
 
 def _value(option: str, text: str, hint: Any) -> Any:
-    """The text as what the option holds: a path, a mount, a namespace, or itself."""
+    """Return the value of an option: a path, a mount, a namespace, or the text."""
     if Path in {hint, *get_args(hint)}:
         return _path(option, text)
     if option == "mount":
@@ -74,14 +74,14 @@ def _value(option: str, text: str, hint: Any) -> Any:
 
 
 def _path(option: str, text: str) -> Path:
-    """An absolute path: a workload's credentials do not depend on where it is started."""
+    """Return an absolute path: a workload's credentials do not depend on its working directory."""
     if fault := _path_fault(text):
         raise ConfigurationError(f"auth.{option}: {fault}")
     return Path(text).expanduser()
 
 
 def _path_fault(text: str) -> str:
-    """What is wrong with the path, or the empty string. What stands there may be a credential by mistake."""
+    """Return the fault of the path, or the empty string. The text is not shown: it may be a credential by mistake."""
     if "\0" in text:
         return "it has a NUL"
     try:
@@ -100,7 +100,7 @@ def _mount(text: str) -> str:
 
 
 def check_namespace(text: str, option: str) -> str:
-    """The namespace without slashes around it, `""` for the root.
+    """Return the namespace without surrounding slashes, `""` for the root.
 
     Raises:
         ConfigurationError: no header can hold it, or a segment of it is empty, `.` or `..`.

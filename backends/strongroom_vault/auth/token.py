@@ -1,4 +1,4 @@
-"""A token that somebody else got: given once and for all, or in a file that is kept fresh."""
+"""An existing token: a static one, or one in a file that another process keeps fresh."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class StaticToken:
         """Never: it is the same token each time."""
         return False
 
-    def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature; nothing is asked
-        """The token, whose life only the server knows."""
+    def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature
+        """Return the token, whose life only the server knows."""
         return Grant(SensitiveStr(self.token))
 
 
@@ -50,11 +50,11 @@ class TokenFile:
 
     @property
     def repeatable(self) -> bool:
-        """Always: there may be another one by then."""
+        """Always: the file may hold another token."""
         return True
 
-    def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature; nothing is asked
-        """The token that is in the file now, whose life only the server knows."""
+    def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature
+        """Return the token that is in the file now, whose life only the server knows."""
         token = from_file(self.token_file, "token_file")
         if not is_token(token):
             raise VaultAuthenticationError(reason=f"auth.token_file: the file {shown(str(self.token_file))}: {_RULE}")
@@ -62,5 +62,5 @@ class TokenFile:
 
 
 def is_token(text: str) -> bool:
-    """Whether a header can hold it: an HTTP library would refuse it as well, and show it."""
+    """Return True if a header can hold the text. An HTTP library would refuse any other text too, and show it."""
     return bool(text) and text.isascii() and text.isprintable() and " " not in text

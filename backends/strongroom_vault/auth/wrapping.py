@@ -1,7 +1,7 @@
-"""A secret_id in a response-wrapping token: looked at before it is opened, and opened once.
+"""A secret_id in a response-wrapping token: checked before it is unwrapped, and unwrapped once.
 
-Whoever intercepts such a token has to open it, and then nobody else can: that is what it is for. So one that does not
-open, or that wraps something else, is no mishap but an alarm.
+A token that was intercepted has been unwrapped, and cannot be unwrapped again. So a token that does not unwrap, or that
+wraps another secret, is an alarm.
 https://developer.hashicorp.com/vault/docs/concepts/response-wrapping#response-wrapping-token-validation
 """
 
@@ -19,7 +19,7 @@ from strongroom.store import remaining
 from strongroom_vault.auth import Send
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
-from strongroom_vault.http.hvac_adapter import ApiRequest
+from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, failure, malformed, member
 
@@ -27,37 +27,34 @@ _ALARM = "It may have been intercepted: find out who else had it, destroy the se
 
 _LOST = "Deliver a new one, and destroy the secret_id that was in it"
 
-_LOOKUP = "/v1/sys/wrapping/lookup"
-_UNWRAP = "/v1/sys/wrapping/unwrap"
-
 
 class _Unwrapped:
-    """What the wrapping tokens of this process held, by what was asked of them: token, mount, role and namespace.
+    """The secret_ids that this process has unwrapped, by a digest of token, mount, role and namespace.
 
-    A store that is opened once more, also in the child of a fork, needs the secret_id and cannot unwrap it once more.
+    A store that is opened again, also in a fork's child, needs the secret_id and cannot unwrap it again.
 
     Attributes:
-        lost: what may have been unwrapped, since no answer to that came.
+        lost: digests of tokens that may have been unwrapped, because the reply was lost.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.lost: set[bytes] = set()
-        self._held: dict[bytes, SensitiveStr] = {}
+        self._secret_ids: dict[bytes, SensitiveStr] = {}
 
     def __repr__(self) -> str:
-        return f"_Unwrapped({len(self._held)})"
+        return f"_Unwrapped({len(self._secret_ids)})"
 
-    def get(self, asked: bytes) -> SensitiveStr | None:
-        """The secret_id that was unwrapped for this already."""
-        return self._held.get(asked)
+    def get(self, digest: bytes) -> SensitiveStr | None:
+        """Return the secret_id, if it has been unwrapped."""
+        return self._secret_ids.get(digest)
 
-    def put(self, asked: bytes, secret_id: SensitiveStr) -> None:
-        """Keeps what was unwrapped for this."""
-        self._held[asked] = secret_id
+    def put(self, digest: bytes, secret_id: SensitiveStr) -> None:
+        """Keep an unwrapped secret_id."""
+        self._secret_ids[digest] = secret_id
 
     def reset(self) -> None:
-        """What a fork's child must do first: whoever held the lock is not there to let it go."""
+        """Replace the lock in a fork's child, which another thread of the parent may have held."""
         self.lock = threading.Lock()
 
 
@@ -67,33 +64,33 @@ _unwrapped = _Unwrapped()
 def unwrap_secret_id(
     send: Send, token: SensitiveStr, *, mount: str, role: str | None, namespace: str | None
 ) -> SensitiveStr:
-    """The secret_id that the wrapping token holds, unwrapped at most once in this process.
+    """Return the secret_id in the wrapping token, unwrapped at most once in this process.
 
     Args:
         send: sends the requests.
         token: the wrapping token.
         mount: where AppRole is mounted.
-        role: the role whose secret_id it has to be; None for any role's.
-        namespace: in which namespace, as `Send` has it.
+        role: the role whose secret_id it must hold; None for any role.
+        namespace: the method's namespace; None for the store's, `""` for the root.
 
     Raises:
-        VaultAuthenticationError: it holds something else, or was opened before, or has expired.
+        VaultAuthenticationError: it holds another secret, was unwrapped before, or has expired.
         StoreUnavailableError: there was no answer.
     """
     if not is_token(token):
-        raise VaultAuthenticationError(reason="the wrapping token is none", hint="Deliver a new one")
-    asked = _digest(token, mount, role, namespace)
+        raise VaultAuthenticationError(reason="it is not a wrapping token", hint="Deliver a new one")
+    digest = _digest(token, mount, role, namespace)
     spent: VaultAuthenticationError
     if not _unwrapped.lock.acquire(timeout=remaining()):
         raise StoreUnavailableError(reason="no time is left to unwrap the secret_id")
     try:
-        secret_id = _unwrapped.get(asked)
+        secret_id = _unwrapped.get(digest)
         if secret_id is None:
             _check_origin(send, token, mount, role, namespace)
-            secret_id = _secret_id(send(ApiRequest("POST", _UNWRAP, {}), namespace=namespace, token=token))
-            _unwrapped.put(asked, secret_id)
+            secret_id = _secret_id(send(requests().system.unwrap(), namespace=namespace, token=token))
+            _unwrapped.put(digest, secret_id)
     except WriteOutcomeUnknownError:
-        _unwrapped.lost.add(asked)
+        _unwrapped.lost.add(digest)
         raise
     except VaultAuthenticationError as error:
         spent = error
@@ -101,25 +98,26 @@ def unwrap_secret_id(
         return secret_id
     finally:
         _unwrapped.lock.release()
-    if asked not in _unwrapped.lost:
+    if digest not in _unwrapped.lost:
         raise spent
-    reason = "the wrapping token is spent: most likely this process opened it, and the answer to that was lost"
+    reason = "the wrapping token is spent: most likely this process unwrapped it, and the reply was lost"
     raise VaultAuthenticationError(reason=reason, hint=_LOST)
 
 
 def _check_origin(send: Send, token: SensitiveStr, mount: str, role: str | None, namespace: str | None) -> None:
-    """Refuses a token that was not made by asking for a secret_id: anybody can wrap anything."""
-    reply = send(ApiRequest("POST", _LOOKUP, {"token": token}), namespace=namespace)
+    """Refuse a token that does not come from a request for a secret_id: anybody can wrap any text."""
+    # hvac has no method for this request.
+    reply = send(ApiRequest("POST", "/v1/sys/wrapping/lookup", {"token": token}), namespace=namespace)
     _check_spent(reply)
     path = _field(reply, "creation_path")
     if not path:
         raise malformed(None, "sys/wrapping/lookup")
-    wanted = f"auth/{mount}/role/{role or '<role>'}/secret-id"
-    # A role's name is matched without its case: AppRole keeps it in lower case.
-    named = r"[\w.-]+" if role is None else f"(?i:{re.escape(role)})"
-    pattern = f"auth/{re.escape(mount)}/role/{named}/secret-id"
+    expected = f"auth/{mount}/role/{role or '<role>'}/secret-id"
+    # AppRole keeps the names of roles in lower case.
+    name = r"[\w.-]+" if role is None else f"(?i:{re.escape(role)})"
+    pattern = f"auth/{re.escape(mount)}/role/{name}/secret-id"
     if not re.fullmatch(pattern, path):
-        reason = f"the wrapping token was made by {shown(path)}, not by {wanted}"
+        reason = f"the wrapping token was made by {shown(path)}, not by {expected}"
         raise VaultAuthenticationError(reason=reason, hint=_ALARM)
 
 
@@ -132,21 +130,21 @@ def _secret_id(reply: Reply) -> SensitiveStr:
 
 
 def _field(reply: Reply, name: str) -> SensitiveStr:
-    """The text of that name in the reply's data, empty where there is none or something else."""
+    """Return a text in the reply's data, or an empty text."""
     value = (member(document(reply), "data") or {}).get(name)
     return SensitiveStr(value) if isinstance(value, str) else SensitiveStr()
 
 
 def _check_spent(reply: Reply, *, changes: bool = False) -> None:
     if reply.status in {400, 403}:
-        reason = f"the wrapping token was opened before, has expired, or never was one (HTTP {reply.status})"
+        reason = f"the wrapping token was unwrapped before, has expired, or never was one (HTTP {reply.status})"
         raise VaultAuthenticationError(reason=reason, hint=_ALARM)
     if reply.status != 200:
         raise failure(reply, None, "sys/wrapping", changes=changes)
 
 
-def _digest(*asked: str | None) -> bytes:
-    return hashlib.sha256(json.dumps(asked).encode()).digest()
+def _digest(*parts: str | None) -> bytes:
+    return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
 if hasattr(os, "register_at_fork"):

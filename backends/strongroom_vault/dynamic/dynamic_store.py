@@ -1,4 +1,4 @@
-"""The store `vault-dynamic`: users that a database engine makes, each for a while, at the first read of its path."""
+"""The store `vault-dynamic`: database credentials that the engine creates at the first read of their path."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from strongroom.errors import (
 from strongroom.paths import check_path
 from strongroom.secret import Secret
 from strongroom.store import Health, Option, remaining, time_limit
-from strongroom_vault.dynamic.lease_client import Leasing
+from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import Credentials
+from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.nodes import RETRIES
 from strongroom_vault.options import (
     AuthTable,
@@ -46,7 +47,7 @@ from strongroom_vault.options import (
 from strongroom_vault.plugin import check_vault, open_session
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.lifetime import LEAST_PAUSE, now
-from strongroom_vault.session.login_backoff import Restraint
+from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.health import health
 from strongroom_vault.store.mounts import check_engine
@@ -54,7 +55,7 @@ from strongroom_vault.store.mounts import check_engine
 logger = logging.getLogger("strongroom.vault")
 
 _CLOSE_LIMIT = 5.0
-"""How long `close` may take, in seconds: leases are revoked, and then the token is given back."""
+"""How long `close` may take, in seconds: it revokes the leases, then the token."""
 
 _stores: WeakSet[VaultDynamic] = WeakSet()
 
@@ -64,7 +65,7 @@ def open_vault_dynamic(
     url: Url,
     paths: Annotated[
         dict[str, str],
-        Option('what is asked for, and where the engine makes it: { "database/app" = "creds/app" }'),
+        Option('path -> role of the engine: { "database/app" = "creds/app" }'),
     ],
     token: Token = None,
     auth: AuthTable = None,
@@ -84,15 +85,16 @@ def open_vault_dynamic(
     headers: Headers = None,
     proxy: Proxy = None,
 ) -> VaultDynamic:
-    """A store of the credentials that a database engine of HashiCorp Vault or OpenBao makes.
+    """Open a store of credentials that a database engine of HashiCorp Vault or OpenBao creates.
 
-    It asks the server once whether that engine is there, and for no credentials.
+    The server is asked once whether that engine is there. No credentials are created yet.
 
     Raises:
         ConfigurationError: an option is wrong, or the server has no such namespace, mount or database engine.
         ImportError, PluginError, StoreError: as `open_vault` raises them.
     """
-    places = _places(paths)
+    requests()  # raises ImportError before anything is sent
+    roles = _checked_paths(paths)
     session = open_session(
         url=url,
         token=token,
@@ -113,23 +115,22 @@ def open_vault_dynamic(
         headers=headers,
         proxy=proxy,
     )
-    del token, auth, headers  # no frame holds them when the server's answer raises
+    del token, auth, headers  # no frame holds them when the next call raises
     try:
         check_engine(session, "database")
-        return VaultDynamic(session, places)
+        return VaultDynamic(session, roles)
     except BaseException:
         session.close()
         raise
 
 
 def check_vault_dynamic(*, paths: Mapping[str, str], **options: Any) -> None:  # those of `open_vault_dynamic`
-    """As `check_vault` does."""
-    _places(paths)
+    """Check the options of `open_vault_dynamic`, as `check_vault` does."""
+    _checked_paths(paths)
     check_vault(**options)
 
 
-def _places(paths: Mapping[str, str]) -> dict[str, str]:
-    """The option `paths`, checked."""
+def _checked_paths(paths: Mapping[str, str]) -> dict[str, str]:
     if not paths:
         raise ConfigurationError('paths: it names no path. Write { "database/app" = "creds/app" } and the like')
     for path in [*paths.keys(), *paths.values()]:
@@ -140,30 +141,30 @@ def _places(paths: Mapping[str, str]) -> dict[str, str]:
         else:
             continue
         raise ConfigurationError(f"paths: {path!r}: {reason}. Write it as segments joined by single slashes")
-    return {str(path): str(place) for path, place in paths.items()}
+    return {str(path): str(role_path) for path, role_path in paths.items()}
 
 
 @dataclass(eq=False)
 class _Role:
-    """One row of `paths`, and the credentials in use: one thread asks the engine for others, and all share them."""
+    """One row of `paths`, and its credentials in use: one thread at a time creates new ones, for all."""
 
-    place: str
-    restraint: Restraint
+    path: str
+    backoff: LoginBackoff
     lock: threading.Lock = field(default_factory=threading.Lock)
-    held: Credentials | None = None
+    credentials: Credentials | None = None
 
 
 class VaultDynamic:
-    """Credentials that the engine makes when they are read, one for each path and process.
+    """Credentials that the engine creates at the first read, one set for each path and process.
 
-    They are renewed while they are used, replaced well before they end, and revoked by `close`. What the child of a
-    fork reads is made for it, and what its parent has it neither renews nor revokes.
+    They are renewed while they are used, replaced well before they end, and revoked by `close`. A fork's child creates
+    its own, and neither renews nor revokes its parent's.
 
     Args:
         session: sends the requests, for the engine's mount.
-        paths: path -> where below the mount a read makes its credentials: `creds/app`, `static-creds/app`.
+        paths: path -> the role's path below the mount: `creds/app`, `static-creds/app`.
         clock: seconds that never go back, and go on while the machine sleeps.
-        draw: a random number from 0 to 1.
+        draw: returns a random number from 0 to 1.
     """
 
     def __init__(
@@ -177,134 +178,136 @@ class VaultDynamic:
         self._session = session
         self._paths = dict(paths)
         self._clock = clock
-        self._leasing = Leasing(session, clock, draw)
+        self._client = LeaseClient(session, clock, draw)
         self._closed = False
-        self._begin()
+        self._clear()
         self._renewer = Background(self._turn, "vault leases")
         _stores.add(self)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._session.place})"
+        return f"{type(self).__name__}({self._session.location})"
 
-    def _begin(self) -> None:
+    def _clear(self) -> None:
         self._lock = threading.Lock()
-        self._roles = {path: _Role(place, Restraint(self._clock)) for path, place in self._paths.items()}
-        self._made: list[Credentials] = []
+        self._roles = {path: _Role(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}
+        self._leased: list[Credentials] = []
 
     def reset(self) -> None:
-        """What a fork's child does first: it has no credentials, and the threads that held its locks are gone."""
-        self._begin()
+        """Prepare for a fork's child, which has no credentials and not the threads that held the locks."""
+        self._clear()
         self._renewer.reset()
 
     def probe(self) -> Health:
-        """How the server is, and whether it accepts the token. No credentials are made."""
+        """Return the health of the server, and whether it accepts the token. No credentials are created."""
         return health(self._session)
 
-    # --- reading ------------------------------------------------------------------------------------------------------
+    # --- reads --------------------------------------------------------------------------------------------------------
 
     def makes(self, path: str) -> bool:
-        """Whether it is among `paths`."""
+        """Return True if the path is in the option `paths`."""
         return path in self._paths
 
     def read(self, path: str) -> Secret:
-        """The credentials in use; others where there are none, or where these are near their end.
+        """Return the credentials in use, or new ones if there are none or these are near their end.
 
-        `Secret.ttl` ends where a read would get others. Where none can be had it goes on with what it has, to the end.
+        `Secret.ttl` ends when a read would create new ones. If none can be created, the old ones serve until their end.
 
         Raises:
             SecretNotFoundError: the path is not in `paths`.
             ConfigurationError: there is no such role.
-            StoreError: as for every read of Vault's. That it is unavailable may be said of the database too.
+            StoreError: as for every read of Vault's. An outage may be the database's.
         """
         role = self._roles.get(path)
         if role is None:
             raise SecretNotFoundError(path, "it is not among the `paths` of the store")
-        if (held := self._held(role)) is not None:
-            return self._secret(path, held)
-        # While another thread asks for others, what still lives is good enough for the rest.
+        if (current := self._serving(role)) is not None:
+            return self._secret(path, current)
+        # While another thread creates new credentials, those that still work serve the other readers.
         living = self._living(role)
         if not role.lock.acquire(timeout=remaining() if living is None else 0):
             if living is not None:
                 return self._secret(path, living)
             raise StoreUnavailableError(path, "the request for credentials that is under way takes too long")
         try:
-            return self._secret(path, self._held(role) or self._other(path, role))
+            return self._secret(path, self._serving(role) or self._replacement(path, role))
         finally:
             role.lock.release()
 
-    def _secret(self, path: str, held: Credentials) -> Secret:
-        held.used = at = self._clock()
-        due = held.renewal(at)
-        if due is not None and due <= at:  # nobody had used it until now
+    def _secret(self, path: str, credentials: Credentials) -> Secret:
+        credentials.used = at = self._clock()
+        due = credentials.renewal(at)
+        if due is not None and due <= at:  # unused until now, and therefore not renewed
             self._renewer.wake()
-        return Secret(path, held.data, ttl=max(0.0, held.serves_until - at))
+        return Secret(path, credentials.data, ttl=max(0.0, credentials.serves_until - at))
 
     def _living(self, role: _Role) -> Credentials | None:
-        """What is in use and lets in, as far as is known."""
-        held = role.held
-        good = held is not None and held.token is self._session.held and self._clock() < held.ends
-        return held if good else None
+        """Return the credentials in use, if they work as far as is known."""
+        current = role.credentials
+        good = current is not None and current.token is self._session.active_token and self._clock() < current.ends
+        return current if good else None
 
-    def _held(self, role: _Role) -> Credentials | None:
-        """What is in use, while reads are answered with it."""
-        held = self._living(role)
-        return held if held is not None and self._clock() < held.serves_until else None
+    def _serving(self, role: _Role) -> Credentials | None:
+        """Return the credentials in use, if they may serve reads."""
+        current = self._living(role)
+        return current if current is not None and self._clock() < current.serves_until else None
 
-    def _other(self, path: str, role: _Role) -> Credentials:
-        """What the engine makes now; what is in use, where that lives and no other can be had."""
+    def _replacement(self, path: str, role: _Role) -> Credentials:
+        """Return new credentials, or those in use if none can be created."""
         try:
-            role.restraint.check()
+            role.backoff.check()
             with time_limit(remaining() if self._living(role) is None else remaining() / 2):
-                made = self._leasing.make(path, role.place)
-            role.restraint.succeeded()
+                created = self._client.create(path, role.path)
+            role.backoff.succeeded()
         except StoreUnavailableError as error:
-            if error.path_only and self._clock() >= role.restraint.until:
-                role.restraint.failed(error)
-            held, at = self._living(role), self._clock()
-            if held is None:
+            if error.path_only and self._clock() >= role.backoff.until:
+                role.backoff.failed(error)
+            current, at = self._living(role), self._clock()
+            if current is None:
                 raise
             reason = error.reason or error.summary
         else:
-            if not made.lease_id:
-                return made
-            self._keep(path, made)
-            role.held = made
-            if made.renewal(self._clock()) is not None:
+            if not created.lease_id:
+                return created
+            self._keep(path, created)
+            role.credentials = created
+            if created.renewal(self._clock()) is not None:
                 self._renewer.wake()
-            return made
-        held.not_replaced(at)
+            return created
+        current.replacement_failed(at)
         logger.warning(
-            "The credentials at %s are near their end, and none were had in their place: %s. They end in %.0f s",
+            "The credentials at %s are near their end, and could not be replaced: %s. They end in %.0f s",
             path,
             reason,
-            held.ends - at,
+            current.ends - at,
         )
-        return held
+        return current
 
-    def _keep(self, path: str, made: Credentials) -> None:
-        """Remembers what is to be revoked at the end."""
+    def _keep(self, path: str, created: Credentials) -> None:
+        """Remember the lease, which `close` revokes."""
         with self._lock:
             at = self._clock()
-            self._made = [*(old for old in self._made if at < old.ends), made]
+            self._leased = [*(old for old in self._leased if at < old.ends), created]
             closed = self._closed
         if closed:
-            self._leasing.revoke([made])
+            self._client.revoke([created])
             raise StoreError(path, "it is closed", hint="Open a new one")
 
     def _turn(self) -> float | None:
-        """Renews what is due; returns after how many seconds to be called again, None where nothing will be."""
+        """Renew the leases that are due; return the seconds until the next call, None if no renewal will follow."""
         pauses: list[float] = []
         for path, role in self._roles.items():
-            held, at = role.held, self._clock()
-            if held is None or held.token is not self._session.held or (due := held.renewal(at)) is None:
+            current, at = role.credentials, self._clock()
+            if current is None or current.token is not self._session.active_token:
+                continue
+            if (due := current.renewal(at)) is None:
                 continue
             if due <= at:
-                if not held.is_used(at):
+                if not current.is_used(at):
                     continue
-                if not self._leasing.renew(path, held) and role.held is held:
-                    role.held = None
+                if not self._client.renew(path, current) and role.credentials is current:
+                    role.credentials = None
                 at = self._clock()
-                due = held.renewal(at) if role.held is held else None
+                due = current.renewal(at) if role.credentials is current else None
             if due is not None:
                 pauses.append(max(LEAST_PAUSE, due - at))
         return min(pauses, default=None)
@@ -312,7 +315,7 @@ class VaultDynamic:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Ends the renewals, revokes every lease that this process was given, and closes the session."""
+        """End the renewals, revoke every lease of this process, and close the session."""
         with self._lock:
             if self._closed:
                 return
@@ -320,14 +323,14 @@ class VaultDynamic:
         with time_limit(min(remaining(), _CLOSE_LIMIT)):
             self._renewer.stop(remaining())
             for role in self._roles.values():
-                if role.lock.acquire(timeout=remaining()):  # whoever is being given credentials gives them back
+                if role.lock.acquire(timeout=remaining()):  # a thread that is creating credentials revokes them
                     role.lock.release()
-                role.held = None
+                role.credentials = None
             with self._lock:
-                made, self._made = self._made, []
-            hanging = self._leasing.revoke(made)
+                leased, self._leased = self._leased, []
+            dependent = self._client.revoke(leased)
             self._session.close()
-            self._leasing.check_ended(hanging)
+            self._client.check_ended(dependent)
 
 
 def _reset_in_child() -> None:

@@ -24,7 +24,7 @@ _active_alone: ContextVar[bool] = ContextVar("strongroom_vault_active_alone", de
 
 
 @contextmanager
-def asking_the_active_node() -> Iterator[None]:
+def reads_from_active_node() -> Iterator[None]:
     """What the block asks is answered by the active node, of whose state every other is a part."""
     token = _active_alone.set(True)
     try:
@@ -39,7 +39,7 @@ def required(written: str | None, seen: str | None, *, newest: bool = False) -> 
     Args:
         written: the latest state that a write of ours has left behind.
         seen: any state of this cluster.
-        newest: whether it is to be answered from the newest state that there is, as `asking_the_active_node` says too.
+        newest: whether it is to be answered from the newest state that there is, as `reads_from_active_node` says too.
 
     Returns:
         For the newest, a state that no node has reached: each standby then forwards the request, and the

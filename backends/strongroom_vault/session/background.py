@@ -1,4 +1,4 @@
-"""Work that is done from time to time by a daemon thread, which keeps nothing alive and outlives nothing."""
+"""A daemon thread that repeats one method, keeps no object alive and delays no exit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from weakref import WeakMethod
 
 _LONGEST_WAIT = 60.0
-"""A wait does not notice that the machine slept, so that none is longer than this, in seconds."""
+"""The longest single wait, in seconds: a wait does not notice that the machine slept."""
 
 
 class _Shared:
-    """What the thread and its owner both hold."""
+    """State that the thread and its owner share."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -22,9 +22,9 @@ class _Shared:
 
 
 class Background:
-    """Calls a method in a thread of its own, again after as many seconds as it returns, until it returns None.
+    """Calls a method in a thread, again after the number of seconds that it returns, until it returns None.
 
-    The thread is a daemon and holds the method's object weakly: it ends with the object, and delays no exit.
+    The thread holds the method's object weakly and ends with it.
 
     Args:
         work: a bound method. It *must not* raise.
@@ -38,20 +38,20 @@ class Background:
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Has the work done soon, by a new thread where there is none. Does nothing once it is stopped."""
+        """Call the method soon, in a new thread if none is running. Does nothing after `stop`."""
         shared = self._shared
         with shared.lock:
             shared.wake.set()
             if shared.running or shared.stopped:
                 return
             thread = threading.Thread(target=_run, args=(self._work, shared), name=self._name, daemon=True)
-            # The interpreter may be shutting down, and starts no more threads: there is nothing to look after then.
+            # An interpreter that is shutting down starts no more threads, and needs none.
             with contextlib.suppress(RuntimeError):
                 thread.start()
                 self._thread, shared.running = thread, True
 
     def stop(self, timeout: float) -> None:
-        """Ends the thread, and waits for it for at most so many seconds: its work may be under way."""
+        """End the thread, and wait at most `timeout` seconds for a call that is under way."""
         with self._shared.lock:
             self._shared.stopped = True
             self._shared.wake.set()
@@ -60,7 +60,7 @@ class Background:
             thread.join(timeout)
 
     def reset(self) -> None:
-        """Forgets the thread, which a fork's child does not have."""
+        """Forget the thread, which a fork's child does not have."""
         shared = _Shared()
         shared.stopped = self._shared.stopped
         work = self._work()
@@ -79,7 +79,7 @@ def _run(reference: WeakMethod[Callable[[], float | None]], shared: _Shared) -> 
             shared.wake.wait(min(pause, _LONGEST_WAIT))
             continue
         with shared.lock:
-            # Whoever woke it meanwhile saw it running, and relies on it.
+            # A caller that woke the thread meanwhile saw it running, and relies on it.
             if shared.stopped or not shared.wake.is_set() or reference() is None:
                 shared.running = False
                 return

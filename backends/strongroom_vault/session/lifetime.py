@@ -1,7 +1,7 @@
-"""When a token is to be renewed, and when another one is to be had instead. Pure: times and leases, and no clock.
+"""When to renew a token and when to replace it. Pure: times and leases, and no clock.
 
-The algorithm is that of Vault's Go client (hashicorp/vault `api/lifetime_watcher.go`): a part of each lease, the grace,
-is kept for what may go wrong; renewals come well before it; what cannot be renewed is replaced.
+The algorithm is that of Vault's Go client (hashicorp/vault `api/lifetime_watcher.go`): the last part of each lease, the
+grace, is a reserve for failures; renewals come well before it; a token that cannot be renewed is replaced.
 """
 
 from __future__ import annotations
@@ -13,52 +13,52 @@ from enum import Enum
 from typing import Final
 
 HOUR: Final = 3600.0
-"""A token is renewed at least this often, however long its lease is, in seconds."""
+"""The longest time between two renewals, in seconds, however long the lease is."""
 
 LEAST_PAUSE: Final = 0.5
-"""There is never less than this between two attempts, in seconds: the shortest lease that a server gives is 1 s."""
+"""The shortest time between two attempts, in seconds: the shortest lease that a server gives is 1 s."""
 
 _FIRST_RETRY = 10.0
 _LAST_RETRY = 300.0
 _LATE_IN_LIFE = 0.8
-_ROUNDING = 1.0  # a server tells the length of a capped lease to the nearest second
+_ROUNDING = 1.0  # a server rounds the length of a capped lease to seconds
 
 
 def now() -> float:
-    """Seconds that never go back and that go on while the machine sleeps, as a token's life on the server does."""
+    """Return seconds that never go back and go on while the machine sleeps, as a token's life on the server does."""
     return time.clock_gettime(_CLOCK)
 
 
-# Linux stops CLOCK_MONOTONIC while it is suspended, and macOS does not, which has no CLOCK_BOOTTIME.
+# Linux stops CLOCK_MONOTONIC while it is suspended. macOS does not, and has no CLOCK_BOOTTIME.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Step(Enum):
-    """What a token needs."""
+    """The next step for a token."""
 
-    LOOK_UP = "ask how long it lives"
-    RENEW = "renew it"
+    LOOK_UP = "look up its life"
+    RENEW = "renew"
     LOGIN = "log in again"
-    WARN = "say that it ends soon"
+    WARN = "warn of its end"
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What is known of a token's life. Times are in a clock's seconds, lengths in seconds.
+    """The life of a token, as far as it is known. Times are in a clock's seconds, lengths in seconds.
 
     Attributes:
-        began: when it was asked for, so that the server's own end is never earlier than ours.
-        ttl: how long it lasts from then on; infinite for a token that never expires.
-        whole: how long a lease of this token is when it is new: what a renewal should bring.
+        began: when the lease was requested, so that the server's end is never earlier than ours.
+        ttl: the length of the lease; infinite for a token that never expires.
+        full_ttl: the length of a new lease of this token, which a renewal should bring.
         grace: the last part of it, in which no renewal is relied on.
-        renewable: a renewal may lengthen it.
+        renewable: a renewal may extend it.
         repeatable: a login may give another token.
-        capped: the last renewal met the token's greatest age, or the end of the server's patience with it.
+        capped: the last renewal brought less than a full lease, or was refused.
     """
 
     began: float
     ttl: float
-    whole: float
+    full_ttl: float
     grace: float
     renewable: bool
     repeatable: bool
@@ -71,58 +71,55 @@ class Lease:
 
     @property
     def is_final(self) -> bool:
-        """Nothing can be done about its end."""
+        """Nothing can prevent its end."""
         return math.isfinite(self.ttl) and not self.renewable and not self.repeatable
 
 
-def granted(
-    began: float, ttl: float, draw: float, *, renewable: bool, repeatable: bool, whole: float | None = None
+def new_lease(
+    began: float, ttl: float, draw: float, *, renewable: bool, repeatable: bool, full_ttl: float | None = None
 ) -> Lease:
-    """The lease of a token as a login or a lookup tells of it.
+    """Return the lease of a token after a login or a lookup.
 
     Args:
-        began: when that was asked.
-        ttl: seconds that are left, 0 for ever.
-        draw: a random number from 0 to 1, so that the tokens of many processes are not all renewed at once.
-        renewable: whether renewing may lengthen it.
+        began: when the login or lookup was sent.
+        ttl: seconds left; 0 for a token that never expires.
+        draw: a random number from 0 to 1, which spreads the renewals of many processes.
+        renewable: whether renewal may extend it.
         repeatable: whether a login may give another token.
-        whole: the length of a new lease, where this one is not new.
+        full_ttl: the length of a new lease, if this one is not new.
     """
-    whole = max(ttl, whole or 0.0)
+    full_ttl = max(ttl, full_ttl or 0.0)
     lasts = ttl if ttl > 0 else math.inf
-    return Lease(began, lasts, whole or math.inf, _grace(lasts, draw), renewable and ttl > 0, repeatable)
+    return Lease(began, lasts, full_ttl or math.inf, _grace(lasts, draw), renewable and ttl > 0, repeatable)
 
 
-def renewed(lease: Lease, began: float, ttl: float, draw: float, *, renewable: bool) -> Lease:
-    """The lease after a renewal.
+def renewed_lease(lease: Lease, began: float, ttl: float, draw: float, *, renewable: bool) -> Lease:
+    """Return the lease after a renewal.
 
-    One that brought less than a whole lease has met the token's greatest age, and the next one would bring less still.
-    Where a login may give another token, that ends the renewals. Where none can, they go on for as long as they move
-    the end at all, since the length of a lease may have been changed on the server.
+    A renewal that brought less than a full lease has met the token's maximum age, and the next would bring even less.
+    If a login may give another token, renewals end there. Otherwise they go on as long as they extend the lease at
+    all, because the length of a lease may have been changed on the server.
 
     Args:
-        lease: what it was before.
-        began: when the renewal was asked for.
-        ttl: what it brought, in seconds; 0 is a lease that is over, since only a token that is new can be endless.
-        draw: as `granted` has it.
-        renewable: what the server says of it now.
+        lease: the lease before.
+        began: when the renewal was sent.
+        ttl: the seconds that it brought; 0 is a lease that is over, because only a new token can be endless.
+        draw: a random number from 0 to 1.
+        renewable: whether the server calls it renewable now.
     """
-    stretched = ttl >= lease.whole if lease.repeatable else began + ttl > lease.ends + _ROUNDING
+    extended = ttl >= lease.full_ttl if lease.repeatable else began + ttl > lease.ends + _ROUNDING
     return replace(
         lease,
         began=began,
         ttl=ttl,
         grace=_grace(ttl, draw),
-        renewable=renewable and stretched,
-        capped=not stretched,
+        renewable=renewable and extended,
+        capped=not extended,
     )
 
 
 def next_step(lease: Lease) -> tuple[Step, float] | None:
-    """What the token needs next and when; None where it needs nothing, or nothing can be done.
-
-    The time may be past: then it is due now.
-    """
+    """Return the next step and its time, which may be past; None if no step is needed or possible."""
     if not math.isfinite(lease.ttl):
         return None
     early = lease.began + max(LEAST_PAUSE, lease.ttl * 2 / 3 + lease.grace / 3)
@@ -130,19 +127,25 @@ def next_step(lease: Lease) -> tuple[Step, float] | None:
         return Step.RENEW, min(early, lease.began + HOUR)
     if lease.repeatable:
         return Step.LOGIN, lease.began if lease.capped else early
-    return Step.WARN, lease.ends - lease.whole * (1 - _LATE_IN_LIFE)
+    return Step.WARN, lease.ends - lease.full_ttl * (1 - _LATE_IN_LIFE)
 
 
 def retry_pause(failures: int) -> float:
-    """How long to wait after so many failures in a row: 10 s, twice as long after each, 5 min at most."""
+    """Return the pause after `failures` consecutive failures: 10 s, doubled after each, at most 5 min."""
     return min(_FIRST_RETRY * 2.0 ** min(failures - 1, 10), _LAST_RETRY)
 
 
 def after_failure(lease: Lease, step: Step, at: float, failures: int) -> tuple[Step, float] | None:
-    """What follows a renewal or a login that failed at that time, the so many-th in a row; None once the lease is over.
+    """Return the step after a renewal or login that failed, and its time; None once the lease is over.
 
-    It is tried again after `retry_pause`, and sooner where little of the lease is left. Within the grace a renewal
-    gives way to a login, where that may give another token.
+    The step is repeated after `retry_pause`, or sooner if little of the lease is left. Within the grace, a login
+    replaces the renewal, if it may give another token.
+
+    Args:
+        lease: the lease.
+        step: the step that failed.
+        at: when it failed.
+        failures: the number of consecutive failures.
     """
     left = lease.ends - at
     if left <= 0:

@@ -1,4 +1,7 @@
-"""Logins that fail are held back: what failed just now is not asked again because somebody else reads a secret."""
+"""Backoff after failed logins: while it lasts, callers get the last failure instead of another login.
+
+A file of its own because database roles use it too, for credentials that cannot be made.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ _OUTAGE = (1.0, 30.0)
 _REFUSAL = (5.0, 60.0)
 
 
-class Restraint:
-    """How long to wait after a login that failed: 1 s to 30 s after an outage, 5 s to 60 s after a refusal.
+class LoginBackoff:
+    """How long to wait after a failed login: 1 s to 30 s after an outage, 5 s to 60 s after a refusal.
 
-    Each failure in a row doubles it. Until then, who wants to log in is told of the last failure.
+    Each consecutive failure doubles the time.
 
     Args:
         clock: seconds that never go back.
@@ -26,36 +29,36 @@ class Restraint:
         self.until = 0.0
 
     def check(self) -> None:
-        """Returns when a login may be tried.
+        """Return when a login may be tried.
 
         Raises:
-            StrongroomError: the last failure, which is too fresh.
+            StrongroomError: the last failure, while the backoff lasts.
         """
         if self._last is not None and self._clock() < self.until:
             raise self._last.copy()
 
     def failed(self, error: StrongroomError) -> None:
-        """A login failed."""
-        first, last = _OUTAGE if isinstance(error, StoreUnavailableError) else _REFUSAL
+        """Record a failed login."""
+        first, longest = _OUTAGE if isinstance(error, StoreUnavailableError) else _REFUSAL
         self._last = error.copy()
-        self.until = self._clock() + min(last, first * 2.0 ** min(self._failures, 10))
+        self.until = self._clock() + min(longest, first * 2.0 ** min(self._failures, 10))
         self._failures += 1
 
     def succeeded(self) -> None:
-        """A login gave a token."""
+        """Record a login that gave a token."""
         self._failures, self._last, self.until = 0, None, 0.0
 
 
-_by_credentials: dict[int, Restraint] = {}
+_by_credentials: dict[int, LoginBackoff] = {}
 
 
-def restraint_of(credentials: Hashable, clock: Callable[[], float]) -> Restraint:
-    """The restraint for logins with these credentials, in this process.
+def login_backoff(credentials: Hashable, clock: Callable[[], float]) -> LoginBackoff:
+    """Return this process's backoff for logins with these credentials.
 
-    A store whose first login is refused is opened anew at each read, and knows nothing of the one before it. Nothing is
-    kept of the credentials but a hash, which is another one in each process.
+    A store whose first login is refused is opened anew for each read, so the store itself cannot remember the refusal.
+    Only a hash of the credentials is kept, which differs from process to process.
     """
     try:
-        return _by_credentials.setdefault(hash(credentials), Restraint(clock))
-    except TypeError:  # they are not hashable: somebody else's method
-        return Restraint(clock)
+        return _by_credentials.setdefault(hash(credentials), LoginBackoff(clock))
+    except TypeError:  # a third party's method may not be hashable
+        return LoginBackoff(clock)

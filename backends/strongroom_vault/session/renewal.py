@@ -1,4 +1,4 @@
-"""What is done for the token in use, one step at a time: looked up, renewed, replaced, or its end foretold."""
+"""Care for the token in use, one step at a time: lookup, renewal, replacement, or a warning before its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from strongroom.errors import StoreError
 from strongroom.store import time_limit
-from strongroom_vault.http.hvac_adapter import ApiRequest
+from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.responses import document, member
 from strongroom_vault.session.lifetime import (
@@ -18,189 +18,191 @@ from strongroom_vault.session.lifetime import (
     Lease,
     Step,
     after_failure,
-    granted,
+    new_lease,
     next_step,
-    renewed,
+    renewed_lease,
     retry_pause,
 )
-from strongroom_vault.session.token_check import LOOKUP, Verdicts
-from strongroom_vault.session.tokens import Held, Tokens
+from strongroom_vault.session.token_check import TokenCheck
+from strongroom_vault.session.tokens import ActiveToken, Tokens
 
 logger = logging.getLogger("strongroom.vault")
 
-RENEW = "/v1/auth/token/renew-self"
+_LOOKUP = "auth/token/lookup-self"
+_RENEW = "auth/token/renew-self"
+"""Names of refused requests, for `TokenCheck`."""
 
-_FIRST_LOOK = 1.0
-"""A token whose life is not known is looked up so many seconds after its first use: its lease may be of a few. A
-process that ends sooner need not know, and a lookup spends one of the token's uses, where they are counted."""
+_FIRST_LOOKUP = 1.0
+"""Seconds from a token's first use to the lookup of its life, if that is unknown. Its lease may be a few seconds long.
+A process that ends sooner need not know, and a lookup spends one of the token's uses if they are counted."""
 
 _STEP_LIMIT = 5.0
 """How long one step may take, in seconds."""
 
 
 class Renewal:
-    """Looks after the token that `tokens` holds.
+    """Keeps the active token of `tokens` alive.
 
     Args:
-        tokens: holds it.
+        tokens: holds the token.
         sender: sends the requests.
-        verdicts: tells a bad token from one whose policies do not let it renew itself.
-        place: mount, namespace and address in words, for warnings.
+        token_check: tells a bad token from one whose policies do not allow renewal.
+        location: mount, namespace and addresses, for warnings.
         clock: seconds that never go back.
-        draw: a random number from 0 to 1.
+        draw: returns a random number from 0 to 1.
     """
 
     def __init__(
         self,
         tokens: Tokens,
         sender: Sender,
-        verdicts: Verdicts,
-        place: str,
+        token_check: TokenCheck,
+        location: str,
         *,
         clock: Callable[[], float],
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._tokens = tokens
         self._sender = sender
-        self._verdicts = verdicts
-        self._place = place
+        self._token_check = token_check
+        self._location = location
         self._clock = clock
         self._draw = draw
-        self._held: Held | None = None
+        self._active: ActiveToken | None = None
         self._next: tuple[Step, float] | None = None
         self._failures = 0
         self._denied = False
 
     @staticmethod
-    def has_work(held: Held) -> bool:
-        """Whether there is, or may be, something to do for this token."""
-        if held.token is None:
+    def has_work(active: ActiveToken) -> bool:
+        """Return True if this token needs, or may need, a step."""
+        if active.token is None:
             return False
-        return held.lease is None or next_step(held.lease) is not None
+        return active.lease is None or next_step(active.lease) is not None
 
     def turn(self) -> float | None:
-        """Does what is due; returns after how many seconds to be called again, None where nothing is left to do."""
-        held = self._tokens.held
-        if held is None or held.token is None:
+        """Take the step that is due; return the seconds until the next call, None if no step will follow."""
+        active = self._tokens.active
+        if active is None or active.token is None:
             return None
-        if held is not self._held:
-            self._begin(held)
+        if active is not self._active:
+            self._begin(active)
         if self._next is not None and self._clock() >= self._next[1]:
             step, self._next = self._next[0], None
             with time_limit(_STEP_LIMIT):
-                self._take(step, held)
-        if self._tokens.held is not self._held:
-            return LEAST_PAUSE  # somebody else has logged in meanwhile
+                self._take(step, active)
+        if self._tokens.active is not self._active:
+            return LEAST_PAUSE  # another thread has logged in meanwhile
         return None if self._next is None else max(LEAST_PAUSE, self._next[1] - self._clock())
 
-    def _begin(self, held: Held) -> None:
-        self._held, self._failures = held, 0
-        if held.lease is None:
-            self._next = Step.LOOK_UP, held.since + _FIRST_LOOK
+    def _begin(self, active: ActiveToken) -> None:
+        self._active, self._failures = active, 0
+        if active.lease is None:
+            self._next = Step.LOOK_UP, active.requested_at + _FIRST_LOOKUP
         else:
-            self._follow(held, held.lease)
+            self._follow(active, active.lease)
 
-    def _follow(self, held: Held, lease: Lease, why: str = "") -> None:
-        """Takes this for the token's lease, and plans what comes next.
+    def _follow(self, active: ActiveToken, lease: Lease, why: str = "") -> None:
+        """Record the token's lease, and plan the next step.
 
         Args:
-            held: the token.
-            lease: what is known of its life now.
-            why: what the server says against a renewal, in words.
+            active: the token.
+            lease: its life, as far as it is known now.
+            why: why the server does not renew it.
         """
         if self._denied and lease.renewable:
             lease = replace(lease, renewable=False)
-        before, held.lease = held.lease, lease
+        before, active.lease = active.lease, lease
         self._failures = 0
         if lease.is_final and not (before is not None and before is not lease and before.is_final):
             self._warn(f"cannot be renewed{why and f', since {why}'}", lease)
         elif why:
-            logger.warning("The token of %s is replaced, and not renewed, since %s", self._place, why)
+            logger.warning("The token of %s is replaced, and not renewed, since %s", self._location, why)
         self._next = next_step(lease)
 
-    def _take(self, step: Step, held: Held) -> None:
+    def _take(self, step: Step, active: ActiveToken) -> None:
         try:
             match step:
                 case Step.LOOK_UP:
-                    self._look_up(held)
+                    self._look_up(active)
                 case Step.RENEW:
-                    self._renew(held)
+                    self._renew(active)
                 case Step.LOGIN:
-                    self._log_in(held)
+                    self._log_in(active)
                 case Step.WARN:
-                    if held.lease is not None:
-                        self._warn("is at the end of its life", held.lease)
+                    if active.lease is not None:
+                        self._warn("is at the end of its life", active.lease)
         except StoreError as error:
-            self._failed(step, held, error.reason or error.summary)
-        except Exception as error:  # noqa: BLE001  # a method of somebody else's may raise anything, and the thread lives on
-            self._failed(step, held, type(error).__name__)
+            self._failed(step, active, error.reason or error.summary)
+        except Exception as error:  # noqa: BLE001  # a third party's method may raise anything, and the thread lives on
+            self._failed(step, active, type(error).__name__)
 
     # --- the steps ----------------------------------------------------------------------------------------------------
 
-    def _look_up(self, held: Held) -> None:
+    def _look_up(self, active: ActiveToken) -> None:
         began = self._clock()
-        reply = self._sender.send(ApiRequest("GET", LOOKUP), token=held.token)
+        reply = self._sender.send(requests().token.lookup_self(), token=active.token)
         if reply.status == 200:
             life = member(document(reply), "data")
             if life is None:
-                self._failed(Step.LOOK_UP, held, "the answer is not Vault's")
+                self._failed(Step.LOOK_UP, active, "the reply is not Vault's")
             else:
-                self._follow(held, self._looked_up(life, began))
-        elif reply.status == 403 and self._verdicts.is_good(held, LOOKUP):
-            # The policy `default` allows both, and so may another: a renewal tells the life that it gives.
-            self._renew(held)
+                self._follow(active, self._looked_up(life, began))
+        elif reply.status == 403 and self._token_check.is_good(active, _LOOKUP):
+            # A policy may allow renewal without lookup, and a renewal tells the life that it gives.
+            self._renew(active)
         elif reply.status != 403:
-            self._failed(Step.LOOK_UP, held, f"HTTP {reply.status}")
+            self._failed(Step.LOOK_UP, active, f"HTTP {reply.status}")
 
     def _looked_up(self, life: Mapping[str, Any], began: float) -> Lease:
-        left, whole, period = (_seconds(life.get(name)) for name in ("ttl", "creation_ttl", "period"))
+        left, full_ttl, period = (_seconds(life.get(name)) for name in ("ttl", "creation_ttl", "period"))
         if life.get("expire_time") is not None:
-            left = max(left, 1.0)  # one that is about to end is not one without an end
-        # Each renewal would spend a use, and the token ends with its uses.
+            left = max(left, 1.0)  # 0 would stand for a token that never expires
+        # Each renewal would spend a use.
         counted = bool(_seconds(life.get("num_uses")))
-        return granted(
+        return new_lease(
             began,
             left,
             self._draw(),
             renewable=life.get("renewable") is True and not counted,
             repeatable=self._tokens.repeatable,
-            whole=period or whole,
+            full_ttl=period or full_ttl,
         )
 
-    def _renew(self, held: Held) -> None:
-        lease, began = held.lease, self._clock()
-        reply = self._sender.send(ApiRequest("POST", RENEW, {}), token=held.token, idempotent=True)
+    def _renew(self, active: ActiveToken) -> None:
+        lease, began = active.lease, self._clock()
+        reply = self._sender.send(requests().token.renew_self(), token=active.token, idempotent=True)
         if reply.status == 200:
             auth = member(document(reply), "auth")
             ttl = None if auth is None else auth.get("lease_duration")
             if auth is None or not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 0:
-                self._failed(Step.RENEW, held, "the answer is not Vault's")
+                self._failed(Step.RENEW, active, "the reply is not Vault's")
                 return
             renewable = auth.get("renewable") is True
             if lease is None:
                 repeatable = self._tokens.repeatable
-                lease = granted(began, ttl, self._draw(), renewable=renewable, repeatable=repeatable)
+                lease = new_lease(began, ttl, self._draw(), renewable=renewable, repeatable=repeatable)
             else:
-                lease = renewed(lease, began, ttl, self._draw(), renewable=renewable)
-            logger.debug("The token of %s was renewed for %s s", self._place, ttl)
-            self._follow(held, lease)
-        elif reply.status == 403 and not self._verdicts.is_good(held, RENEW):
+                lease = renewed_lease(lease, began, ttl, self._draw(), renewable=renewable)
+            logger.debug("The token of %s was renewed for %s s", self._location, ttl)
+            self._follow(active, lease)
+        elif reply.status == 403 and not self._token_check.is_good(active, _RENEW):
             self._dead()
         elif reply.status in {400, 403}:
-            self._unrenewable(held, denied=reply.status == 403)
+            self._unrenewable(active, denied=reply.status == 403)
         else:
-            self._failed(Step.RENEW, held, f"HTTP {reply.status}")
+            self._failed(Step.RENEW, active, f"HTTP {reply.status}")
 
-    def _unrenewable(self, held: Held, *, denied: bool) -> None:
-        """The server does not renew this token: it is not of that kind, or its policies do not allow it."""
+    def _unrenewable(self, active: ActiveToken, *, denied: bool) -> None:
+        """Record that this token is not renewable, or that its policies do not allow it."""
         self._denied = denied
         why = "its policies do not allow auth/token/renew-self" if denied else "the server refuses to (HTTP 400)"
-        if held.lease is None:
+        if active.lease is None:
             logger.warning(
-                "How long the token of %s lives is not known, and it is not renewed, since %s", self._place, why
+                "How long the token of %s lives is not known, and it is not renewed, since %s", self._location, why
             )
         else:
-            self._follow(held, replace(held.lease, renewable=False, capped=True), why)
+            self._follow(active, replace(active.lease, renewable=False, capped=True), why)
 
     def _dead(self) -> None:
         if self._tokens.repeatable:
@@ -208,39 +210,39 @@ class Renewal:
         else:
             logger.warning(
                 "The token of %s was not renewed: the server does not accept it any more. Give the store a new one",
-                self._place,
+                self._location,
             )
 
-    def _log_in(self, held: Held) -> None:
-        new = self._tokens.another(held)
-        if new is held:
-            self._failed(Step.LOGIN, held, "a login gives the same token again")
+    def _log_in(self, active: ActiveToken) -> None:
+        new = self._tokens.replacement(active)
+        if new is active:
+            self._failed(Step.LOGIN, active, "a login gives the same token again")
         else:
-            logger.debug("The token of %s was replaced by a new login's", self._place)
+            logger.debug("The token of %s was replaced by a new login's", self._location)
             self._begin(new)
 
-    # --- what goes wrong ----------------------------------------------------------------------------------------------
+    # --- failures ---
 
-    def _failed(self, step: Step, held: Held, reason: str) -> None:
+    def _failed(self, step: Step, active: ActiveToken, reason: str) -> None:
         self._failures += 1
-        at, lease = self._clock(), held.lease
+        at, lease = self._clock(), active.lease
         if lease is None:
             self._next = step, at + retry_pause(self._failures)
-            logger.info("The token of %s was not looked up: %s", self._place, reason)
+            logger.info("The token of %s was not looked up: %s", self._location, reason)
             return
         following = after_failure(lease, step, at, self._failures)
         if following is not None:
-            following = following[0], max(following[1], self._tokens.held_back_until)
+            following = following[0], max(following[1], self._tokens.backoff_until)
         self._next = following
         what = "renewed" if step is Step.RENEW else "replaced by a new login"
         logger.warning(
-            "The token of %s was not %s: %s. %s", self._place, what, reason, _outlook(lease.ends - at, following, at)
+            "The token of %s was not %s: %s. %s", self._location, what, reason, _outlook(lease.ends - at, following, at)
         )
 
     def _warn(self, what: str, lease: Lease) -> None:
         logger.warning(
             "The token of %s %s: it expires in %.0f s. Give the store a new one, or an auth method that can log in",
-            self._place,
+            self._location,
             what,
             max(0.0, lease.ends - self._clock()),
         )

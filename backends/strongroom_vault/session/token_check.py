@@ -1,4 +1,4 @@
-"""What a 403 means: a bad token or a denied path. The server does not say, so that it is asked, seldom."""
+"""Check of a token after a 403, which stands for a bad token as well as for a denied path."""
 
 from __future__ import annotations
 
@@ -8,64 +8,61 @@ from urllib.parse import quote
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.store import remaining
-from strongroom_vault.http.hvac_adapter import ApiRequest
+from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.responses import failure
-from strongroom_vault.session.tokens import Held
-
-LOOKUP = "/v1/auth/token/lookup-self"
+from strongroom_vault.session.tokens import ActiveToken
 
 _MOUNTS = "/v1/sys/internal/ui/mounts/"
 
-_LASTS = 60.0
-_SPACING = 1.0
-_MOST = 1000
+_RESULT_LASTS = 60.0
+_INTERVAL = 1.0
+_MOST_REFUSALS = 1000
 
 
-def mount_target(mount: str) -> str:
-    """The request that tells what is mounted there."""
-    return f"{_MOUNTS}{quote(mount)}"
+def mount_request(mount: str) -> ApiRequest:
+    """Return the request for the engine that is mounted there. hvac has no method for it."""
+    return ApiRequest("GET", f"{_MOUNTS}{quote(mount)}")
 
 
 def spends_a_use(target: str) -> bool:
-    """Whether the server counts that request, where it counts the uses of a token."""
+    """Return True if the request counts as one of the uses of a token whose uses are limited."""
     return not target.startswith(_MOUNTS)
 
 
-class Verdicts:
-    """Whether the server accepts a token at all.
+class TokenCheck:
+    """Tells whether the server still accepts a token.
 
-    Which mount answers for a path (`sys/internal/ui/mounts`) is told to every token that has any right below it,
-    without a policy for that and without spending one of the token's uses; only where it has none is the token itself
-    looked up, which needs the policy `default` or its like.
+    `sys/internal/ui/mounts` answers every token that has any right below the mount; no policy is needed, and no use of
+    the token is spent. Only a token without such a right is looked up, which the policy `default` allows.
 
-    A bad token is asked about once a minute. A good one makes what it was refused final for a minute; another refusal
-    is asked about once a second, since the token may have been revoked meanwhile.
+    A bad token is checked once a minute. A good one makes a refusal final for a minute. Other refusals lead to one
+    check a second, because the token may have been revoked meanwhile.
 
     Args:
         sender: sends the requests.
         mount: where the engine is mounted.
-        place: it in words, for messages.
+        location: mount, namespace and addresses, for messages.
         clock: seconds that never go back.
     """
 
-    def __init__(self, sender: Sender, mount: str, place: str, clock: Callable[[], float]) -> None:
+    def __init__(self, sender: Sender, mount: str, location: str, clock: Callable[[], float]) -> None:
         self._sender = sender
-        self._targets = (mount_target(mount), LOOKUP)
-        self._place = place
+        self._mount = mount
+        self._location = location
         self._clock = clock
-        self._about: Held | None = None
+        self._checked: ActiveToken | None = None
         self._good = False
-        self._asked = 0.0
+        self._checked_at = 0.0
         self._final: dict[str, float] = {}
         self.unlock()
 
     def unlock(self) -> None:
-        """What a fork's child does first: another thread of its parent may have held the lock."""
+        """Replace the lock, which another thread of a fork's parent may have held."""
         self._lock = threading.Lock()
 
-    def is_good(self, held: Held, what: str) -> bool:
-        """Whether the server accepts this token, of which it refused `what`.
+    def is_good(self, active: ActiveToken, refused: str) -> bool:
+        """Return True if the server accepts this token, although it refused the request `refused`.
 
         Raises:
             StoreUnavailableError: there was no answer.
@@ -73,31 +70,34 @@ class Verdicts:
         if not self._lock.acquire(timeout=remaining()):
             raise StoreUnavailableError(reason="no time is left to check the token")
         try:
-            known = self._is_known(held, what)
+            known = self._is_known(active, refused)
             if not known:
-                good = any(self._accepts(held, target) for target in self._targets)
-                if self._about is not held or len(self._final) >= _MOST:
+                good = self._accepts(active, mount_request(self._mount)) or self._accepts(
+                    active, requests().token.lookup_self()
+                )
+                if self._checked is not active or len(self._final) >= _MOST_REFUSALS:
                     self._final.clear()
-                self._about, self._good, self._asked = held, good, self._clock()
+                self._checked, self._good, self._checked_at = active, good, self._clock()
             if self._good:
-                held.proved = True
-                if not known or what not in self._final:
-                    self._final[what] = self._asked
+                active.accepted = True
+                if not known or refused not in self._final:
+                    self._final[refused] = self._checked_at
             return self._good
         finally:
             self._lock.release()
 
-    def _is_known(self, held: Held, what: str) -> bool:
-        if self._about is not held:
+    def _is_known(self, active: ActiveToken, refused: str) -> bool:
+        if self._checked is not active:
             return False
         now = self._clock()
         if not self._good:
-            return now < self._asked + _LASTS
-        refused = self._final.get(what)
-        return now < self._asked + _SPACING or (refused is not None and now < refused + _LASTS)
+            return now < self._checked_at + _RESULT_LASTS
+        final_since = self._final.get(refused)
+        recent = now < self._checked_at + _INTERVAL
+        return recent or (final_since is not None and now < final_since + _RESULT_LASTS)
 
-    def _accepts(self, held: Held, target: str) -> bool:
-        reply = self._sender.send(ApiRequest("GET", target), token=held.token)
+    def _accepts(self, active: ActiveToken, request: ApiRequest) -> bool:
+        reply = self._sender.send(request, token=active.token)
         if reply.status not in {200, 403}:
-            raise failure(reply, None, self._place)
+            raise failure(reply, None, self._location)
         return reply.status == 200

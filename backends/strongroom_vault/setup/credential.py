@@ -50,7 +50,7 @@ def issue_token(session: Session, policies: Collection[str], period: int) -> Sen
         requests().token.create_orphan(policies=list(policies), period=f"{period}s", display_name="strongroom")
     )
     if reply.status == 400:
-        raise StoreError(None, f"{session.place} refused a token with these policies and this lifetime (HTTP 400)")
+        raise StoreError(None, f"{session.location} refused a token with these policies and this lifetime (HTTP 400)")
     return _field(session, reply, "auth", "client_token")
 
 
@@ -115,5 +115,5 @@ def _field(session: Session, reply: Reply, parent: str, name: str) -> SensitiveS
         raise session.failure(reply, None, changes=True)
     value = (member(document(reply), parent) or {}).get(name)
     if not isinstance(value, str) or not value:
-        raise malformed(None, session.place)
+        raise malformed(None, session.location)
     return SensitiveStr(value)

@@ -12,9 +12,9 @@ from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
 from strongroom_vault.session.session import Session
-from strongroom_vault.session.token_check import mount_target
+from strongroom_vault.session.token_check import mount_request
 from strongroom_vault.setup.steps import Goal, Role, ServerState, Step, target
-from strongroom_vault.store.mounts import version_in
+from strongroom_vault.store.mounts import kv_version
 
 _LISTED = 6
 """How many missing rights an error lists."""
@@ -70,7 +70,7 @@ def _missing(session: Session, rights: Mapping[str, AbstractSet[str]]) -> dict[s
     for path, needed in rights.items():
         granted = data.get(path)
         if not isinstance(granted, list):
-            raise malformed(None, session.place)
+            raise malformed(None, session.location)
         if "root" not in granted and (lacking := needed - set(map(str, granted))):
             missing[path] = lacking
     return missing
@@ -106,7 +106,7 @@ class _Inspection:
         audit = self._audit(required=goal.audit_file is not None)
         # A token that was allowed a single read is valid. One that was denied every read may be valid too.
         if not self._accepted and not self._session.token_is_good():
-            raise VaultAuthenticationError(reason=f"{self._session.place} does not accept the token")
+            raise VaultAuthenticationError(reason=f"{self._session.location} does not accept the token")
         return ServerState(
             mounted=mounted,
             policies={name: str(data.get("policy", "")) for name, data in policies.items() if data is not None},
@@ -126,12 +126,12 @@ class _Inspection:
     def _is_mounted(self, mount: str) -> bool:
         """Return True if an engine of version 2 is at the mount, and raise if something else is."""
         session = self._session
-        reply = self._send(ApiRequest("GET", mount_target(mount)))
+        reply = self._send(mount_request(mount))
         if reply.status == 200:
-            if version_in(reply, session) == 2:
+            if kv_version(reply, session) == 2:
                 return True
             raise ConfigurationError(
-                f"mount: {session.place} is a key-value engine of version 1, which is not upgraded automatically. "
+                f"mount: {session.location} is a key-value engine of version 1, which is not upgraded automatically. "
                 "Choose another --mount, or upgrade it: bao kv enable-versioning"
             )
         if reply.status != 403:
@@ -144,7 +144,7 @@ class _Inspection:
             return False
         if data.get("type") == "kv" and (member(data, "options") or {}).get("version") == "2":
             return True
-        raise ConfigurationError(f"mount: {session.place} is not a KV version 2 engine. Choose another --mount")
+        raise ConfigurationError(f"mount: {session.location} is not a KV version 2 engine. Choose another --mount")
 
     def _method(self, role: Role) -> str | None:
         """Return the type of the auth method at the role's mount, None if there is none, and raise if it is another."""
@@ -177,7 +177,7 @@ class _Inspection:
         if reply.status == 200:
             data = member(document(reply), "data")
             if data is None:
-                raise malformed(None, self._session.place)
+                raise malformed(None, self._session.location)
             return data
         if not is_absent(reply) and reply.status not in absent:
             self._record_denial(path, reply)

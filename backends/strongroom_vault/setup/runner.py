@@ -97,10 +97,10 @@ def _await_engine(session: Session, goal: Goal) -> None:
 def _failure(session: Session, step: Step, reply: Reply) -> StrongroomError:
     path = next(iter(step.rights))
     if reply.status == 404:
-        return ConfigurationError(f"{session.place} has no {path}, so {step.name} cannot be created (HTTP 404)")
+        return ConfigurationError(f"{session.location} has no {path}, so {step.name} cannot be created (HTTP 404)")
     if reply.status == 400:
         hint = "Another engine may be mounted at that path or below it: choose another --mount"
         return StoreError(
-            path, f"{session.place} refused {step.name} (HTTP 400)", hint=hint if step.starts_engine else None
+            path, f"{session.location} refused {step.name} (HTTP 400)", hint=hint if step.starts_engine else None
         )
     return session.failure(reply, path, changes=True)

@@ -1,4 +1,4 @@
-"""How a Vault server is, and what is left of the token."""
+"""Health of a Vault server, and the life of the token."""
 
 from __future__ import annotations
 
@@ -20,23 +20,16 @@ from strongroom.errors import (
 from strongroom.store import Health
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.certificate import check_certificates
-from strongroom_vault.http.hvac_adapter import ApiRequest
+from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.responses import document, malformed, member
 from strongroom_vault.session.session import Session
-from strongroom_vault.session.token_check import LOOKUP
 from strongroom_vault.store.access_check import check_policies
 
-# Each state has a status of its own, and some of them would be taken for failures and asked again.
-_HEALTH = (
-    "/v1/sys/health?standbyok=true&perfstandbyok=true"
-    "&standbycode=200&performancestandbycode=200&drsecondarycode=200&sealedcode=200&uninitcode=200"
-)
-
 _MOST_SKEW = 5.0
-"""Seconds that two clocks may differ by. Signed logins have some leeway, and what is newer or older than that fails."""
+"""Tolerated difference of two clocks, in seconds. Signed logins fail when it exceeds their leeway."""
 
 _SHORT = 3600.0
-"""A token that cannot be renewed and has less than this left, in seconds, is worth a warning."""
+"""A token that cannot be renewed is worth a warning when it has less than this left, in seconds."""
 
 
 _AUTHENTICATED = Check("authenticated", CheckState.OK)
@@ -44,7 +37,7 @@ _AUTHENTICATED = Check("authenticated", CheckState.OK)
 
 @dataclass(frozen=True)
 class _Server:
-    """What a server says of itself to anybody, and why it answers no read, if it does not."""
+    """The public state of a server, and the reason why it answers no reads, if there is one."""
 
     checks: tuple[Check, ...]
     facts: dict[str, str] = field(default_factory=dict)
@@ -52,24 +45,24 @@ class _Server:
 
 
 def health(session: Session, needed: Sequence[str] = (), clock: Callable[[], float] = time.time) -> Health:
-    """The server's own word on itself, and whether it accepts the token.
+    """Return the state of the server, and whether it accepts the token.
 
-    Facts: `version`, `sealed` (yes, no), `standby` where it is one, `latency` of one request and `clock_skew` (both in
-    seconds; a clock that is ahead of ours is positive), and `token_ttl` (seconds left) where the token expires and
-    that is known: it may look itself up, or a login gave it.
+    Facts: `version`, `sealed` (yes, no), `standby` (yes, on a standby), `latency` of one request and `clock_skew` (both
+    in seconds; positive if the server's clock is ahead), and `token_ttl` (seconds left) if the token expires and its
+    life is known from a lookup or a login.
 
     Args:
-        session: asks.
-        needed: the API paths that the application reads, without `/v1/`.
-        clock: seconds since the epoch, as this machine has them.
+        session: sends the requests.
+        needed: API paths of the required secrets, without `/v1/`.
+        clock: this machine's seconds since the epoch.
 
     Raises:
-        StoreError: there was no answer, or none of Vault's.
+        StoreError: the server gave no answer, or a malformed one.
     """
     server = _look_at_server(session, clock)
     if server.fault is not None:
         return _unwell(server, server.fault)
-    reply = session.request(ApiRequest("GET", LOOKUP))
+    reply = session.request(requests().token.lookup_self())
     token = member(document(reply), "data") or {}
     if reply.status != 200 and not session.token_is_good():
         return _unwell(server, VaultAuthenticationError(reason="the token is wrong, expired or revoked"))
@@ -78,12 +71,12 @@ def health(session: Session, needed: Sequence[str] = (), clock: Callable[[], flo
     if needed:
         permitted, denied = check_policies(session, needed)
         checks = (*checks, permitted)
-    detail = f"open: {session.place}" if denied is None else denied.reason
+    detail = f"open: {session.location}" if denied is None else denied.reason
     return Health(ok=denied is None, detail=detail, facts=facts, checks=checks, error=denied)
 
 
 def with_checks(error: StrongroomError, session: Session) -> StrongroomError:
-    """The error, with what can be said of the server whose answer it comes from, if it still answers."""
+    """Return a copy of the error with the checks of the server, if it still answers."""
     try:
         checks = _look_at_server(session, time.time).checks
     except StrongroomError:  # the first failure is the one to report
@@ -92,12 +85,12 @@ def with_checks(error: StrongroomError, session: Session) -> StrongroomError:
 
 
 def skew(server: int, sent: float, received: float) -> float:
-    """How far the server's clock is ahead of ours, at the least, in seconds; negative where it is behind.
+    """Return the least lead of the server's clock over ours, in seconds; negative if it is behind.
 
     Args:
-        server: its time, in whole seconds, the rest cut off, at some moment between the other two.
-        sent: our time when it was asked.
-        received: our time when the answer was there.
+        server: the server's time, truncated to seconds, at some moment between the other two.
+        sent: our time when the request was sent.
+        received: our time when the reply arrived.
     """
     if server > received:
         return server - received
@@ -110,11 +103,21 @@ def _unwell(server: _Server, error: StoreError) -> Health:
 
 def _look_at_server(session: Session, clock: Callable[[], float]) -> _Server:
     sent, started = clock(), time.monotonic()
-    reply = session.request(ApiRequest("GET", _HEALTH), anonymous=True)
+    # By default each state has its own status, and some of these would be taken for failures and repeated.
+    request = requests().system.read_health_status(
+        standby_ok="true",
+        standby_code=200,
+        performance_standby_code=200,
+        dr_secondary_code=200,
+        sealed_code=200,
+        uninit_code=200,
+        method="GET",
+    )
+    reply = session.request(request, anonymous=True)
     latency, received = time.monotonic() - started, clock()
     state = document(reply)
     if reply.status != 200 or state is None or not isinstance(state.get("sealed"), bool):
-        raise malformed(None, session.place)
+        raise malformed(None, session.location)
     version, sealed = str(state.get("version", "unknown")), state["sealed"] is True
     facts = {"version": version, "sealed": "yes" if sealed else "no", "latency": f"{latency:.4f}"}
     words = f"version {version}, {latency * 1000:.1f} ms for one request"
@@ -129,10 +132,12 @@ def _look_at_server(session: Session, clock: Callable[[], float]) -> _Server:
     if certificates := session.certificates:
         checks.append(check_certificates(certificates, datetime.fromtimestamp(clock(), UTC)))
     if not session.verified:
-        hint = "Remove skip_verify, and give the authority with ca_cert: whoever is in between is sent the token"
-        checks.append(Check("certificate trust", CheckState.WARNING, "any certificate is taken", hint))
+        hint = "Remove skip_verify and set ca_cert: another server could receive the token"
+        checks.append(
+            Check("certificate trust", CheckState.WARNING, "TLS verification is disabled (skip_verify)", hint)
+        )
     if state.get("initialized") is not True:
-        return _closed(checks, facts, "it is not initialised", "Initialise it: bao operator init")
+        return _closed(checks, facts, "it is not initialized", "Initialize it: bao operator init")
     if sealed:
         return _closed(checks, facts, "it is sealed", "Unseal it: bao operator unseal, once for each key share")
     return _Server((*checks, Check("unsealed", CheckState.OK)), facts)
@@ -147,7 +152,7 @@ def _look_at_clock(ahead: float) -> Check:
     if abs(ahead) <= _MOST_SKEW:
         return Check("clock", CheckState.OK, f"less than {_MOST_SKEW:.0f} s from this machine's")
     words = f"{_rough(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this machine's"
-    hint = "Synchronise both clocks, with NTP for example: logins and certificates depend on them"
+    hint = "Synchronize both clocks, with NTP for example: logins and certificates depend on them"
     return Check("clock", CheckState.WARNING, words, hint)
 
 
@@ -187,7 +192,7 @@ def _look_at_life(session: Session, token: Mapping[str, Any], now: float) -> Che
 
 
 def _life(session: Session, token: Mapping[str, Any]) -> dict[str, str]:
-    """The fact of what is left of the token, where it expires and that is known: by its own word, or by its login."""
+    """Return the fact `token_ttl`, if the token expires and its life is known from a lookup or a login."""
     seconds = token.get("ttl") if token.get("expire_time") is not None else None
     if not token and (left := session.seconds_left) is not None and math.isfinite(left):
         seconds = int(left)

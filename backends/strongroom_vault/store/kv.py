@@ -1,4 +1,4 @@
-"""What both versions of the key-value engine have in common."""
+"""The store of a key-value engine, as far as both versions are alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from strongroom_vault.store.payload import checked_name, prepared
 
 
 class ListingAPI(Protocol):
-    """What is used of hvac's API of either version."""
+    """The methods of hvac's API that both versions share."""
 
     def list_secrets(self, path: str, mount_point: str) -> ApiRequest:
         """LIST below a path."""
@@ -32,7 +32,7 @@ _R = TypeVar("_R")
 
 
 class Item(NamedTuple):
-    """What is to be written."""
+    """A secret to write."""
 
     path: str
     data: Mapping[str, Value]
@@ -43,8 +43,8 @@ class VaultKV(ABC):
 
     Args:
         session: sends the requests, for the engine's mount.
-        api: makes the requests of this version.
-        prefix: what every path is below, `""` or `like/this`.
+        api: hvac's API class for this version.
+        prefix: the folder of all paths, `""` or `like/this`.
     """
 
     def __init__(self, session: Session, api: ListingAPI, prefix: str) -> None:
@@ -54,105 +54,110 @@ class VaultKV(ABC):
 
     def __repr__(self) -> str:
         below = f" below '{self._prefix[:-1]}'" if self._prefix else ""
-        return f"{type(self).__name__}({self._session.place}{below})"
+        return f"{type(self).__name__}({self._session.location}{below})"
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The names directly below `prefix`. A version 2 engine names deleted secrets too: all with metadata."""
-        yield from self._names(self._session.request(self._list_ask(prefix)), prefix)
+        """Yield the names directly below `prefix`. A version 2 engine includes deleted secrets."""
+        yield from self._names(self._session.request(self._list_request(prefix)), prefix)
 
     def walk(self, prefix: str) -> Iterator[str]:
-        """The path of every secret below `prefix`: in one request where the server has SCAN and the token may use it.
+        """Yield the path of every secret below `prefix`.
 
-        Else folder by folder, a dozen at a time. SCAN is OpenBao's; policies grant it as the capability `scan`.
+        One request is enough if the server has SCAN (OpenBao) and the token has the capability `scan`. Otherwise the
+        folders are listed, a dozen at a time.
         """
         try:
             found = self._scanned(prefix)
         except SecretTooLargeError:
-            found = None  # all names in one reply are more than it may hold
+            found = None  # one reply cannot hold all names
         yield from self._walked(prefix) if found is None else found
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Each path with its secret or its own error, in any order; a dozen are asked for at a time."""
-        return self._many(paths, self._read_ask, self._secret)
+        """Yield each path with its secret or its error, in any order; a dozen are read at a time."""
+        return self._many(paths, self._read_request, self._parse_secret)
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Each path with its new version or its own error, in any order; a dozen are written at a time."""
-        sent = self._many(map(Item._make, items), self._write_ask, lambda _, reply: reply)
+        """Yield each path with its new version or its error, in any order; a dozen are written at a time."""
+        sent = self._many(map(Item._make, items), self._write_request, lambda _, reply: reply)
         for item, outcome in sent:
             try:
                 if isinstance(outcome, StoreError) and not isinstance(outcome, WriteOutcomeUnknownError):
                     raise outcome
-                yield item.path, self._written(item, outcome)
+                yield item.path, self._resolve_write(item, outcome)
             except StoreError as error:
                 yield item.path, error
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Nothing, where the engine takes this name and holds this data exactly. Nothing is sent."""
-        self._full(path)
+        """Return if the engine accepts this name and holds this data exactly. Nothing is sent."""
+        self._full_path(path)
         prepared(path, data)
 
     def probe(self) -> Health:
-        """How the server is, whether it accepts the token, and whether that may read what the application needs."""
-        asks = (self._read_ask(path) for path in needs())
-        return health(self._session, [unquote(ask.target.partition("?")[0]).removeprefix("/v1/") for ask in asks])
+        """Return the health of the server, of the token, and of its right to read the required secrets."""
+        targets = (self._read_request(path).target for path in needs())
+        return health(self._session, [unquote(target.partition("?")[0]).removeprefix("/v1/") for target in targets])
 
     def close(self) -> None:
-        """Closes the connections and forgets the token."""
+        """Close the session."""
         self._session.close()
 
     @abstractmethod
-    def _read_ask(self, path: str, /) -> ApiRequest:
-        """What asks for the secret."""
+    def _read_request(self, path: str, /) -> ApiRequest:
+        """Return the request for the secret."""
 
     @abstractmethod
-    def _secret(self, path: str, reply: Reply, /) -> Secret:
-        """The secret in the reply to it."""
+    def _parse_secret(self, path: str, reply: Reply, /) -> Secret:
+        """Return the secret in the reply to it."""
 
     @abstractmethod
-    def _write_ask(self, item: Item, /) -> ApiRequest:
-        """What replaces the secret."""
+    def _write_request(self, item: Item, /) -> ApiRequest:
+        """Return the request that replaces the secret."""
 
     @abstractmethod
-    def _written(self, item: Item, outcome: Reply | WriteOutcomeUnknownError, /) -> Version | None:
-        """The new version that came of it, after whatever more it takes."""
+    def _resolve_write(self, item: Item, outcome: Reply | WriteOutcomeUnknownError, /) -> Version | None:
+        """Return the new version, after further requests if the outcome needs them."""
 
     def _many(
-        self, items: Iterable[_I], ask: Callable[[_I], ApiRequest], conclude: Callable[[_I, Reply], _R]
+        self, items: Iterable[_I], build: Callable[[_I], ApiRequest], parse: Callable[[_I, Reply], _R]
     ) -> Iterator[tuple[_I, _R | StoreError]]:
-        """What comes of each item's request; one that cannot be asked for has its own error and ends nothing."""
+        """Yield each item with the parsed reply to its request, or with its error."""
         refused: deque[tuple[_I, StoreError]] = deque()
 
-        def asks() -> Iterator[tuple[_I, ApiRequest]]:
+        def built() -> Iterator[tuple[_I, ApiRequest]]:
             for item in items:
                 try:
-                    asked = ask(item)
+                    request = build(item)
                 except StoreError as error:
                     refused.append((item, error))
                 else:
-                    yield item, asked
+                    yield item, request
 
-        for item, outcome in self._session.request_many(asks()):
+        for item, outcome in self._session.request_many(built()):
             while refused:
                 yield refused.popleft()
             try:
-                yield item, outcome if isinstance(outcome, StoreError) else conclude(item, outcome)
+                yield item, outcome if isinstance(outcome, StoreError) else parse(item, outcome)
             except StoreError as error:
                 yield item, error
         yield from refused
 
     def _scanned(self, prefix: str) -> list[str] | None:
-        """The path of every secret below `prefix`; None where the server has no SCAN, or grants it not."""
-        reply = self._session.request(self._list_ask(prefix)._replace(method="SCAN"))
+        """Return the path of every secret below `prefix`; None if the server has no SCAN or denies it."""
+        # hvac has no method for SCAN.
+        reply = self._session.request(self._list_request(prefix)._replace(method="SCAN"))
         if reply.status in {403, 405}:
             return None
         if reply.status == 200 and not self._content(reply, prefix or None):
-            return []  # to LIST, the same is a 404
+            return []  # LIST answers 404 here
         return [_below(prefix, name) for name in self._names(reply, prefix)]
 
     def _walked(self, prefix: str) -> Iterator[str]:
         folders = [prefix]
         while folders:
-            listed, folders = self._many(folders, self._list_ask, lambda folder, reply: self._names(reply, folder)), []
+            listed, folders = (
+                self._many(folders, self._list_request, lambda folder, reply: self._names(reply, folder)),
+                [],
+            )
             for folder, names in listed:
                 if isinstance(names, StoreError):
                     raise names
@@ -162,8 +167,8 @@ class VaultKV(ABC):
                     else:
                         yield _below(folder, name)
 
-    def _list_ask(self, prefix: str) -> ApiRequest:
-        folder = self._full(prefix) if prefix else self._prefix.removesuffix("/")
+    def _list_request(self, prefix: str) -> ApiRequest:
+        folder = self._full_path(prefix) if prefix else self._prefix.removesuffix("/")
         return self._listing.list_secrets(path=folder, mount_point=self._session.mount)
 
     def _names(self, reply: Reply, prefix: str) -> list[str]:
@@ -171,24 +176,24 @@ class VaultKV(ABC):
             return []
         keys = self._content(reply, prefix or None).get("keys")
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-            raise malformed(prefix or None, self._session.place)
+            raise malformed(prefix or None, self._session.location)
         return keys
 
-    def _full(self, path: str) -> str:
-        """The path below the mount."""
+    def _full_path(self, path: str) -> str:
+        """Return the path below the mount."""
         return checked_name(self._prefix + path)
 
     def _content(
         self, reply: Reply, path: str | None, parse_int: Callable[[str], float] | None = None
     ) -> Mapping[str, Any]:
-        """The `data` of a reply that has what was asked for; else raises what the reply means."""
+        """Return the `data` of a reply, or raise the error that the reply stands for."""
         if is_absent(reply):
             raise SecretNotFoundError(path)
         if reply.status != 200:
             raise self._session.failure(reply, path)
         content = member(document(reply, parse_int=parse_int), "data")
         if content is None:
-            raise malformed(path, self._session.place)
+            raise malformed(path, self._session.location)
         return content
 
 

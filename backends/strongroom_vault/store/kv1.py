@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from strongroom.secret import Secret, Value
+from strongroom.secret import Secret, Value, same
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import is_absent
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv import Item, ListingAPI, VaultKV
 from strongroom_vault.store.payload import prepared, restored
-from strongroom_vault.store.write_reconciliation import Outcome, confirm, same, send
+from strongroom_vault.store.write_reconciliation import Outcome, confirm, send_change
 
 
 class KV1API(ListingAPI, Protocol):
-    """What is used of hvac's `KvV1`."""
+    """The methods of hvac's `KvV1` that are used."""
 
     def read_secret(self, path: str, mount_point: str) -> ApiRequest:
         """GET the secret."""
@@ -38,8 +38,8 @@ class VaultKV1(VaultKV):
 
     Args:
         session: sends the requests, for the engine's mount.
-        api: makes the requests of version 1.
-        prefix: what every path is below, `""` or `like/this`.
+        api: hvac's API class for version 1.
+        prefix: the folder of all paths, `""` or `like/this`.
     """
 
     def __init__(self, session: Session, api: KV1API, prefix: str) -> None:
@@ -47,38 +47,38 @@ class VaultKV1(VaultKV):
         self._api = api
 
     def read(self, path: str) -> Secret:
-        """The secret at `path`."""
-        return self._secret(path, self._get(path))
+        """Return the secret at `path`."""
+        return self._parse_secret(path, self._session.request(self._read_request(path)))
 
     def write(self, path: str, data: Mapping[str, Value]) -> None:
-        """Replaces the whole secret."""
+        """Replace the whole secret."""
         item = Item(path, data)
-        self._written(item, send(self._session, self._write_ask(item)))
+        self._resolve_write(item, send_change(self._session, self._write_request(item)))
 
     def delete(self, path: str) -> None:
-        """Removes the secret for good. The server answers alike whether there was one, so that it is read first."""
+        """Remove the secret for good. It is read first, because the server also accepts the delete of an absent one."""
         self.read(path)
-        ask = self._api.delete_secret(path=self._full(path), mount_point=self._session.mount)
-        confirm(send(self._session, ask), path, self._session, lambda: is_absent(self._get(path)))
+        request = self._api.delete_secret(path=self._full_path(path), mount_point=self._session.mount)
+        confirm(send_change(self._session, request), path, self._session, lambda: is_absent(self._get(path)))
 
     def _get(self, path: str) -> Reply:
-        return self._session.request(self._read_ask(path))
+        return self._session.request(self._read_request(path))
 
-    def _read_ask(self, path: str) -> ApiRequest:
-        return self._api.read_secret(path=self._full(path), mount_point=self._session.mount)
+    def _read_request(self, path: str) -> ApiRequest:
+        return self._api.read_secret(path=self._full_path(path), mount_point=self._session.mount)
 
-    def _secret(self, path: str, reply: Reply) -> Secret:
+    def _parse_secret(self, path: str, reply: Reply) -> Secret:
         return Secret(path, restored(self._content(reply, path)))
 
-    def _write_ask(self, item: Item) -> ApiRequest:
-        # POST both creates and replaces. Without a method, hvac would read the secret first, to choose one.
+    def _write_request(self, item: Item) -> ApiRequest:
+        # POST creates and replaces. Without a method, hvac would first read the secret to choose one.
         return self._api.create_or_update_secret(
-            path=self._full(item.path),
+            path=self._full_path(item.path),
             secret=prepared(item.path, item.data),
             method="POST",
             mount_point=self._session.mount,
         )
 
-    def _written(self, item: Item, outcome: Outcome) -> None:
+    def _resolve_write(self, item: Item, outcome: Outcome) -> None:
         path, form = item.path, prepared(item.path, item.data)
         confirm(outcome, path, self._session, lambda: same(self._content(self._get(path), path), form))

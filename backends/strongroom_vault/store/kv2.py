@@ -24,11 +24,11 @@ from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv import Item
 from strongroom_vault.store.kv2_versions import MetadataAPI, VaultKV2Metadata, labels, moment
 from strongroom_vault.store.payload import prepared, restored, stored_number
-from strongroom_vault.store.write_reconciliation import Newest, Outcome, Write, confirm, send, version_made
+from strongroom_vault.store.write_reconciliation import Newest, Outcome, Write, confirm, send_change, written_version
 
 
 class KV2API(MetadataAPI, Protocol):
-    """What is used of hvac's `KvV2`."""
+    """The methods of hvac's `KvV2` that are used."""
 
     def read_secret_version(
         self, path: str, version: int | None = None, *, mount_point: str, raise_on_deleted_version: bool
@@ -48,7 +48,7 @@ class KV2API(MetadataAPI, Protocol):
 
 
 class _CheckedItem(NamedTuple):
-    """What is to be written, where the newest version is the expected one."""
+    """A secret to write if its newest version is the expected one."""
 
     path: str
     data: Mapping[str, Value]
@@ -56,12 +56,12 @@ class _CheckedItem(NamedTuple):
 
 
 class VaultKV2(VaultKV2Metadata):
-    """Secrets in a KV version 2 engine. A delete is soft: the version is kept, and the path reads as not found.
+    """Secrets in a KV version 2 engine. A delete keeps the version, and the path reads as not found.
 
     Args:
         session: sends the requests, for the engine's mount.
-        api: makes the requests of version 2.
-        prefix: what every path is below, `""` or `like/this`.
+        api: hvac's API class for version 2.
+        prefix: the folder of all paths, `""` or `like/this`.
     """
 
     def __init__(self, session: Session, api: KV2API, prefix: str) -> None:
@@ -69,101 +69,107 @@ class VaultKV2(VaultKV2Metadata):
         self._api = api
 
     def read(self, path: str) -> Secret:
-        """The newest version of the secret at `path`."""
-        return self._secret(path, self._get(path))
+        """Return the newest version of the secret at `path`."""
+        return self._parse_secret(path, self._session.request(self._read_request(path)))
 
     def read_version(self, path: str, version: Version) -> Secret:
-        """That version of the secret at `path`. No other right is needed than to read the newest one."""
+        """Return that version of the secret at `path`. The right to read the newest version is enough."""
         # The server takes 0 for the newest version.
         reply = self._get(path, version) if isinstance(version, int) and version > 0 else None
         if reply is None or is_absent(reply):
             raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
-        return self._secret(path, reply)
+        return self._parse_secret(path, reply)
 
     def write(self, path: str, data: Mapping[str, Value]) -> int:
-        """Replaces the whole secret; returns its new version."""
+        """Replace the whole secret; return its new version."""
         item = Item(path, data)
-        return self._written(item, send(self._session, self._write_ask(item)))
+        return self._resolve_write(item, send_change(self._session, self._write_request(item)))
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> int:
-        """Replaces the whole secret when its newest version is `expected`; None expects none, or a deleted one.
+        """Replace the whole secret if its newest version is `expected`; None expects none, or a deleted one.
 
-        The server counts a deleted version as any other: where `expected` was deleted since, the write goes through.
+        The server counts deleted versions too: if `expected` was deleted since, the write succeeds.
         """
         item = _CheckedItem(path, data, expected)
-        return self._written_if(item, send(self._session, self._write_if_ask(item)))
+        return self._resolve_write_if(item, send_change(self._session, self._write_if_request(item)))
 
     def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """`write_if` for each; a dozen are written at a time."""
-        sent = self._many(map(_CheckedItem._make, items), self._write_if_ask, lambda _, reply: reply)
+        """Yield the result of `write_if` for each; a dozen are written at a time."""
+        sent = self._many(map(_CheckedItem._make, items), self._write_if_request, lambda _, reply: reply)
         for item, outcome in sent:
             try:
                 if isinstance(outcome, StoreError) and not isinstance(outcome, WriteOutcomeUnknownError):
                     raise outcome
-                yield item.path, self._written_if(item, outcome)
+                yield item.path, self._resolve_write_if(item, outcome)
             except StoreError as error:
                 yield item.path, error
 
     def delete(self, path: str) -> None:
-        """Deletes the newest version. The server answers alike whether there was one, so that it is read first.
+        """Delete the newest version. It is read first, because the server accepts the delete of an absent secret too.
 
-        Where the token may delete and not read, it is deleted all the same, and one that is not there without a word.
-        So is one whose data cannot be read.
+        If the token may delete but not read, an absent secret is not reported. A secret whose data cannot be read is
+        deleted.
         """
         with suppress(PermissionDeniedError, InvalidDataError):
             self.read(path)
-        ask = self._api.delete_latest_version_of_secret(path=self._full(path), mount_point=self._session.mount)
-        confirm(send(self._session, ask), path, self._session, lambda: version_gone(self._get(path)) is not None)
+        request = self._api.delete_latest_version_of_secret(path=self._full_path(path), mount_point=self._session.mount)
+        confirm(
+            send_change(self._session, request), path, self._session, lambda: version_gone(self._get(path)) is not None
+        )
 
-    def _secret(self, path: str, reply: Reply) -> Secret:
-        """The version that a reply to a read holds."""
+    def _parse_secret(self, path: str, reply: Reply) -> Secret:
+        """Return the version in the reply to a read."""
         if (gone := version_gone(reply)) is not None:
             raise SecretNotFoundError(path, f"version {gone.version} is {'destroyed' if gone.destroyed else 'deleted'}")
         found = version_in(self._content(reply, path, stored_number))
         if found is None:
-            raise malformed(path, self._session.place)
+            raise malformed(path, self._session.location)
         version, data, metadata = found
         created = moment(metadata.get("created_time"))
         return Secret(path, restored(data), version=version, created=created, metadata=labels(metadata))
 
     def _get(self, path: str, version: int | None = None) -> Reply:
-        return self._session.request(self._read_ask(path, version))
+        return self._session.request(self._read_request(path, version))
 
-    def _read_ask(self, path: str, version: int | None = None) -> ApiRequest:
+    def _read_request(self, path: str, version: int | None = None) -> ApiRequest:
         return self._api.read_secret_version(
-            path=self._full(path), version=version, mount_point=self._session.mount, raise_on_deleted_version=False
+            path=self._full_path(path), version=version, mount_point=self._session.mount, raise_on_deleted_version=False
         )
 
-    def _write_ask(self, item: Item) -> ApiRequest:
-        return self._post_ask(item.path, prepared(item.path, item.data), None)
+    def _write_request(self, item: Item) -> ApiRequest:
+        return self._post_request(item.path, prepared(item.path, item.data), None)
 
-    def _written(self, item: Item, outcome: Outcome) -> int:
-        # A mount or a secret may take no write without check-and-set: then it is checked against whatever is there.
-        return self._settled(item, outcome, None, lambda _: True)
+    def _resolve_write(self, item: Item, outcome: Outcome) -> int:
+        # A mount or a secret may require check-and-set. Then any newest version is accepted.
+        return self._resolve(item, outcome, None, lambda _: True)
 
-    def _write_if_ask(self, item: _CheckedItem) -> ApiRequest:
+    def _write_if_request(self, item: _CheckedItem) -> ApiRequest:
         if item.expected is not None and not isinstance(item.expected, int):
             raise ConflictError(item.path, f"it never had a version {item.expected!r}")
-        return self._post_ask(item.path, prepared(item.path, item.data), item.expected or 0)
+        return self._post_request(item.path, prepared(item.path, item.data), item.expected or 0)
 
-    def _written_if(self, item: _CheckedItem, outcome: Outcome) -> int:
-        def admits(newest: Newest) -> bool:
+    def _resolve_write_if(self, item: _CheckedItem, outcome: Outcome) -> int:
+        def accepts(newest: Newest) -> bool:
             return not newest.live if item.expected is None else newest.version == item.expected
 
-        return self._settled(item, outcome, int(item.expected or 0), admits)
+        return self._resolve(item, outcome, int(item.expected or 0), accepts)
 
-    def _settled(
-        self, item: Item | _CheckedItem, outcome: Outcome, follows: int | None, admits: Callable[[Newest], bool]
+    def _resolve(
+        self, item: Item | _CheckedItem, outcome: Outcome, follows: int | None, accepts: Callable[[Newest], bool]
     ) -> int:
-        if (version := version_made(outcome)) is not None:
-            return version  # nearly always: what more it may take is not prepared for it
+        if (version := written_version(outcome)) is not None:
+            return version  # nearly always, so nothing is prepared for the other case
         path, form = item.path, prepared(item.path, item.data)
         write = Write(
-            self._session, path, form, partial(self._read_ask, path), lambda cas: self._post_ask(path, form, cas)
+            self._session,
+            path,
+            form,
+            partial(self._read_request, path),
+            lambda cas: self._post_request(path, form, cas),
         )
-        return write.settled(outcome, follows, admits)
+        return write.resolve(outcome, follows, accepts)
 
-    def _post_ask(self, path: str, form: SensitiveDict, cas: int | None) -> ApiRequest:
+    def _post_request(self, path: str, form: SensitiveDict, cas: int | None) -> ApiRequest:
         return self._api.create_or_update_secret(
-            path=self._full(path), secret=form, cas=cas, mount_point=self._session.mount
+            path=self._full_path(path), secret=form, cas=cas, mount_point=self._session.mount
         )

@@ -1,4 +1,4 @@
-"""The versions and labels of a KV version 2 engine: its metadata, which has policies of its own."""
+"""Versions and labels of a KV version 2 engine: the metadata, which has separate policies."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import malformed, member
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv import ListingAPI, VaultKV
-from strongroom_vault.store.write_reconciliation import confirm, send
+from strongroom_vault.store.write_reconciliation import confirm, send_change
 
 _REVISION = "current_metadata_version"
-"""OpenBao counts the changes of a secret's metadata, and takes the number for a check; Vault does neither."""
+"""OpenBao numbers the changes of a secret's metadata, and checks the number on a write. Vault does neither."""
 
 
 _MOST_LABELS, _LONGEST_NAME, _LONGEST_TEXT = 64, 128, 512
-"""What custom metadata may be: how many labels, and how many bytes in a name and in what it says."""
+"""Limits of custom metadata: number of labels, bytes in a name, bytes in a text."""
 
 
 _KEPT_BY_DEFAULT = 10
-"""How many versions an engine keeps where nothing else is set."""
+"""The number of versions that an engine keeps by default."""
 
 _NEVER = (None, "", "0s")
-"""A `delete_version_after` that deletes nothing."""
+"""Values of `delete_version_after` that delete nothing."""
 
 
 class MetadataAPI(ListingAPI, Protocol):
-    """What is used of hvac's `KvV2` for this."""
+    """The methods of hvac's `KvV2` that are used for metadata."""
 
     def read_configuration(self, mount_point: str) -> ApiRequest:
         """GET the engine's settings."""
@@ -45,24 +45,24 @@ class MetadataAPI(ListingAPI, Protocol):
         ...
 
     def undelete_secret_versions(self, path: str, versions: list[int], mount_point: str) -> ApiRequest:
-        """POST what is to be readable again."""
+        """POST the versions to undelete."""
         ...
 
     def destroy_secret_versions(self, path: str, versions: list[int], mount_point: str) -> ApiRequest:
-        """POST what is to be gone."""
+        """POST the versions to destroy."""
         ...
 
 
 class VaultKV2Metadata(VaultKV):
-    """What a version 2 engine knows of a secret beside its data.
+    """Metadata of the secrets in a version 2 engine.
 
-    All of it needs the right to read `<mount>/metadata/<path>`, which the right to read the secret is not. To undelete
-    and to destroy the server says yes whether there is such a version or not, so that the metadata is read first.
+    Every method needs the right to read `<mount>/metadata/<path>`, which the right to read the secret does not include.
+    The metadata is read before undelete and destroy, because the server accepts these for absent versions too.
 
     Args:
         session: sends the requests, for the engine's mount.
-        api: makes the requests of version 2.
-        prefix: what every path is below, `""` or `like/this`.
+        api: hvac's API class for version 2.
+        prefix: the folder of all paths, `""` or `like/this`.
     """
 
     def __init__(self, session: Session, api: MetadataAPI, prefix: str) -> None:
@@ -70,17 +70,17 @@ class VaultKV2Metadata(VaultKV):
         self._metadata_api = api
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
-        """Each version that the engine still knows, oldest first: above `max_versions` it drops the oldest."""
+        """Return each version that the engine keeps, oldest first. It drops the oldest above `max_versions`."""
         reply = self._get_metadata(path)
         now = now_of(reply)
         entries = self._entries(reply, path)
         return [_described(number, entries[number], now) for number in sorted(entries)]
 
     def kept_versions(self, path: str) -> int:
-        """What the secret or the engine says, whichever is more; one where either has versions deleted after a time.
+        """Return how many versions are kept: the larger setting of the secret and of the engine.
 
-        One, too, where the newest version has a time of deletion: it got that when it was written, whatever the
-        settings say by now. It needs the right to read `<mount>/config` too.
+        It is 1 if either deletes versions after a time, or if the newest version has a deletion time, which it got when
+        it was written. The right to read `<mount>/config` is needed too.
         """
         secret = self._get_metadata(path)
         entries = self._entries(secret, path)
@@ -93,37 +93,37 @@ class VaultKV2Metadata(VaultKV):
         return max((number for number in most if isinstance(number, int)), default=0) or _KEPT_BY_DEFAULT
 
     def undelete(self, path: str, version: Version) -> None:
-        """Makes a deleted version readable again. The time of a `delete_version_after` begins anew."""
+        """Make a deleted version readable again. The time of a `delete_version_after` begins anew."""
         if self._info(path, version).destroyed:
             raise SecretNotFoundError(path, f"version {version} is destroyed")
-        ask = self._metadata_api.undelete_secret_versions(
-            path=self._full(path), versions=[int(version)], mount_point=self._session.mount
+        request = self._metadata_api.undelete_secret_versions(
+            path=self._full_path(path), versions=[int(version)], mount_point=self._session.mount
         )
-        confirm(send(self._session, ask), path, self._session, lambda: not self._info(path, version).deleted)
+        confirm(send_change(self._session, request), path, self._session, lambda: not self._info(path, version).deleted)
 
     def destroy(self, path: str, version: Version) -> None:
-        """Removes that version's data for good."""
+        """Remove that version's data for good."""
         self._info(path, version)
-        ask = self._metadata_api.destroy_secret_versions(
-            path=self._full(path), versions=[int(version)], mount_point=self._session.mount
+        request = self._metadata_api.destroy_secret_versions(
+            path=self._full_path(path), versions=[int(version)], mount_point=self._session.mount
         )
-        confirm(send(self._session, ask), path, self._session, lambda: self._info(path, version).destroyed)
+        confirm(send_change(self._session, request), path, self._session, lambda: self._info(path, version).destroyed)
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
-        """The secret's `custom_metadata`."""
+        """Return the secret's `custom_metadata`."""
         reply = self._get_metadata(path)
         self._entries(reply, path)
         return labels(self._content(reply, path))
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
-        """Whether they are within the engine's limits."""
+        """Refuse labels beyond the engine's limits."""
         check_custom_metadata(labels, path)
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
-        """Replaces the secret's `custom_metadata`. All its other settings stay as they are.
+        """Replace the secret's `custom_metadata`. All its other settings stay.
 
         Raises:
-            InvalidDataError: the engine takes no such labels.
+            InvalidDataError: the engine does not accept these labels.
             ConflictError: on OpenBao, its metadata was changed at the same time.
         """
         check_custom_metadata(metadata, path)
@@ -131,29 +131,29 @@ class VaultKV2Metadata(VaultKV):
         content: dict[str, Any] = {"custom_metadata": dict(metadata)}
         if revision is not None:
             content["metadata_cas"] = revision
-        # hvac's `update_metadata` would set `delete_version_after` too, and what is not sent is what stays.
-        target = f"/v1/{quote(self._session.mount)}/metadata/{quote(self._full(path))}"
-        outcome = send(self._session, ApiRequest("POST", target, content))
+        # hvac's `update_metadata` would also set `delete_version_after`; a field that is not sent stays.
+        target = f"/v1/{quote(self._session.mount)}/metadata/{quote(self._full_path(path))}"
+        outcome = send_change(self._session, ApiRequest("POST", target, content))
         if isinstance(outcome, Reply) and outcome.status == 400:
             if self._revision(path) != revision:
                 raise ConflictError(path, "its metadata was changed at the same time", hint="Read it again")
-            raise InvalidDataError(path, f"{self._session.place} refuses these labels (HTTP 400)")
+            raise InvalidDataError(path, f"{self._session.location} refuses these labels (HTTP 400)")
         confirm(outcome, path, self._session, lambda: self.read_metadata(path) == metadata)
 
     def _get_metadata(self, path: str) -> Reply:
-        ask = self._metadata_api.read_secret_metadata(path=self._full(path), mount_point=self._session.mount)
-        return self._session.request(ask)
+        request = self._metadata_api.read_secret_metadata(path=self._full_path(path), mount_point=self._session.mount)
+        return self._session.request(request)
 
     def _entries(self, reply: Reply, path: str) -> dict[int, Mapping[str, Any]]:
-        """What the reply says of each version; metadata alone, which anybody may make, is no secret."""
+        """Return version -> its metadata. Metadata without a version is not a secret."""
         versions = member(self._content(reply, path), "versions")
         if versions is None:
-            raise malformed(path, self._session.place)
+            raise malformed(path, self._session.location)
         entries: dict[int, Mapping[str, Any]] = {}
         for number in versions:
             entry = member(versions, number)
             if entry is None or not number.isdecimal():
-                raise malformed(path, self._session.place)
+                raise malformed(path, self._session.location)
             entries[int(number)] = entry
         if not entries:
             raise SecretNotFoundError(path, "it has metadata and no version")
@@ -166,7 +166,7 @@ class VaultKV2Metadata(VaultKV):
         return info
 
     def _revision(self, path: str) -> int | None:
-        """The number of the secret's metadata, where the server counts; raises where there is no secret."""
+        """Return the revision of the metadata, if the server numbers it; raise if there is no secret."""
         reply = self._get_metadata(path)
         self._entries(reply, path)
         revision = self._content(reply, path).get(_REVISION)
@@ -174,17 +174,17 @@ class VaultKV2Metadata(VaultKV):
 
 
 def labels(content: Mapping[str, Any]) -> dict[str, str]:
-    """The `custom_metadata` in a secret's metadata."""
+    """Return the `custom_metadata` in a secret's metadata."""
     return {name: str(label) for name, label in (member(content, "custom_metadata") or {}).items()}
 
 
 def check_custom_metadata(labels: Mapping[str, str], path: str) -> None:
-    """Refuses what the engine does not take, as it says no more than that it does not.
+    """Refuse labels that the engine does not accept, with a reason that the engine does not give.
 
     See https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#custom_metadata.
 
     Raises:
-        InvalidDataError: names the label and the rule, never what the label says.
+        InvalidDataError: names the label and the rule, never the label's text.
     """
     if len(labels) > _MOST_LABELS:
         raise InvalidDataError(path, f"{len(labels)} labels, the engine takes {_MOST_LABELS}")
@@ -202,7 +202,7 @@ def _prints(text: str, most: int) -> bool:
 
 
 def moment(text: object) -> datetime | None:
-    """A time as the server writes it; None where there is none."""
+    """Return a time that the server wrote; None if the text is none."""
     try:
         return datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
@@ -210,9 +210,9 @@ def moment(text: object) -> datetime | None:
 
 
 def now_of(reply: Reply) -> datetime:
-    """The time at the server, which is what its times are to be compared with: ours may be another.
+    """Return the server's time, for comparison with its times.
 
-    The header has whole seconds, cut: the next one is taken, so that what has just been deleted counts as deleted.
+    The header is truncated to seconds. One second is added, so that a version that was just deleted counts as deleted.
     """
     try:
         return parsedate_to_datetime(reply.headers["date"]) + timedelta(seconds=1)

@@ -1,18 +1,17 @@
-"""Which engine answers at a mount, by the mount's own metadata."""
+"""The engine at a mount, according to the metadata of the mount."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal, TypeAlias, TypeVar
-from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, PermissionDeniedError, StrongroomError
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
-from strongroom_vault.http.hvac_adapter import ApiRequest
+from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
 from strongroom_vault.session.session import Session
-from strongroom_vault.session.token_check import mount_target
+from strongroom_vault.session.token_check import mount_request
 from strongroom_vault.store.health import with_checks
 
 KVVersion: TypeAlias = Literal[1, 2]
@@ -21,23 +20,23 @@ _R = TypeVar("_R")
 
 
 def find_version(session: Session) -> KVVersion:
-    """The version of the key-value engine at the session's mount.
+    """Return the version of the key-value engine at the session's mount.
 
-    `sys/internal/ui/mounts` tells every token that has any right below the mount. It is 403 for a token that is not
-    good, for one that has no right there, and for a mount that does not exist: each has its own answer here, as far as
-    the server lets us tell them apart.
+    `sys/internal/ui/mounts` answers every token that has any right below the mount. Status 403 stands for a bad token,
+    for one without a right there, and for a missing mount. They raise different errors as far as the server tells them
+    apart.
 
     Raises:
         ConfigurationError: there is no such namespace or mount, or it is not a key-value engine.
-        VaultAuthenticationError: the token is not good.
-        PermissionDeniedError: the token has no right below the mount, or there is no mount.
+        VaultAuthenticationError: the server does not accept the token.
+        PermissionDeniedError: the token has no right below the mount, or there is no such mount.
         StoreUnavailableError: there was no answer.
     """
-    return _told(session, version_in)
+    return _parsed(session, kv_version)
 
 
 def check_engine(session: Session, engine: str) -> None:
-    """Returns when an engine of this type, such as `database`, is at the session's mount.
+    """Return if an engine of this type, such as `database`, is at the session's mount.
 
     Raises:
         ConfigurationError: there is no such namespace or mount, or another engine is there.
@@ -48,29 +47,28 @@ def check_engine(session: Session, engine: str) -> None:
         mounted = member(document(reply), "data")
         path = None if mounted is None else mounted.get("path")
         if mounted is None or not isinstance(path, str):
-            raise malformed(None, session.place)
+            raise malformed(None, session.location)
         if mounted.get("type") != engine:
-            raise ConfigurationError(f"mount: {session.place} is not a {engine} engine")
+            raise ConfigurationError(f"mount: {session.location} is not a {engine} engine")
         if path.strip("/") != session.mount:
-            raise ConfigurationError(f"mount: {session.place} is below the mount '{path}': name that one")
+            raise ConfigurationError(f"mount: {session.location} is below the mount '{path}': name that one")
 
-    _told(session, check)
+    _parsed(session, check)
 
 
-def _told(session: Session, conclude: Callable[[Reply, Session], _R]) -> _R:
-    """What is concluded from the server's answer about the session's mount."""
+def _parsed(session: Session, parse: Callable[[Reply, Session], _R]) -> _R:
+    """Return the parsed answer about the session's mount. An error carries checks of the server."""
     try:
-        return conclude(_answer(session), session)
+        return parse(_answer(session), session)
     except VaultConnectionError:
         raise
     except StrongroomError as error:
         failure = error
-    # It says what answered: a store that does not open cannot be asked how its server is.
     raise with_checks(failure, session)
 
 
 def _answer(session: Session) -> Reply:
-    reply = session.request(ApiRequest("GET", mount_target(session.mount)))
+    reply = session.request(mount_request(session.mount))
     if reply.status == 403:
         raise _refusal(session)
     if reply.status != 200:
@@ -78,33 +76,33 @@ def _answer(session: Session) -> Reply:
     return reply
 
 
-def version_in(reply: Reply, session: Session) -> KVVersion:
-    """The version that the server's answer about the session's mount says.
+def kv_version(reply: Reply, session: Session) -> KVVersion:
+    """Return the version in the answer about the session's mount.
 
     Raises:
-        ConfigurationError: it is about another mount, or that is not a key-value engine.
-        StoreUnavailableError: it is no such answer.
+        ConfigurationError: the answer is about another mount, or about another engine.
+        StoreUnavailableError: the reply is malformed.
     """
     mounted = member(document(reply), "data")
     path = None if mounted is None else mounted.get("path")
     if mounted is None or not isinstance(path, str):
-        raise malformed(None, session.place)
+        raise malformed(None, session.location)
     if mounted.get("type") not in {"kv", "generic"}:
-        raise ConfigurationError(f"mount: {session.place} is not a key-value engine")
+        raise ConfigurationError(f"mount: {session.location} is not a key-value engine")
     if path.strip("/") != session.mount:
         rest = session.mount.removeprefix(path)
-        raise ConfigurationError(f"mount: {session.place} is below the mount '{path}': add `prefix` '{rest}'")
+        raise ConfigurationError(f"mount: {session.location} is below the mount '{path}': add `prefix` '{rest}'")
     return 2 if (member(mounted, "options") or {}).get("version") == "2" else 1
 
 
 def _refusal(session: Session) -> Exception:
     if not session.token_is_good():
-        return VaultAuthenticationError(reason=f"{session.place} does not accept the token")
-    # A token that may read there is told that nothing is; one that may not is refused here as well.
-    reply = session.request(ApiRequest("GET", f"/v1/{quote(session.mount)}/config"))
+        return VaultAuthenticationError(reason=f"{session.location} does not accept the token")
+    # With the right to read it, the configuration of a missing mount is 404. Without that right, it is 403 too.
+    reply = session.request(requests().kv2.read_configuration(mount_point=session.mount))
     if reply.status == 404 and not is_absent(reply):
-        return ConfigurationError(f"mount: there is no {session.place}")
+        return ConfigurationError(f"mount: there is no {session.location}")
     return PermissionDeniedError(
-        reason=f"the token has no rights below {session.place}, or there is no such mount",
-        hint="Give the token a policy for what is below the mount, or correct `mount`",
+        reason=f"the token has no rights below {session.location}, or there is no such mount",
+        hint="Give the token a policy for paths below the mount, or correct `mount`",
     )

@@ -1,4 +1,4 @@
-"""What a key-value engine holds exactly, and in which form: numbers, sizes and names. Pure."""
+"""Limits of a key-value engine and the form of its data: numbers, sizes, names. Pure."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Raft refuses an entry above 1 MiB with HTTP 500. Measured on OpenBao 2.7.2, the 
 """
 
 _MOST_LEVELS = 2 * MAX_DEPTH + 3
-"""In JSON a level may take two: what looks like bytes is wrapped."""
+"""In JSON a level may take two, because values that look like encoded bytes are wrapped."""
 
 TOO_DEEP = "it is nested too deeply to be read"
-"""Why data is invalid that the server took from somebody else."""
+"""Why data of another client is invalid."""
 
 # The server escapes these for HTML: `<` takes six bytes as \u003c, and each line separator six instead of three.
 _ESCAPED = {"<": 5, ">": 5, "&": 5, "\u2028": 3, "\u2029": 3}
 
 
 def checked_name(path: str) -> str:
-    """The path, when the server takes it as the name of a secret.
+    """Return the path if the server accepts it as the name of a secret.
 
     Raises:
-        InvalidPathError: a character that does not print, such as a no-break space: the server answers 400 to it.
+        InvalidPathError: it has a character that does not print, such as a no-break space: the server answers 400.
     """
     if path.isprintable():
         return path
@@ -42,7 +42,7 @@ def checked_name(path: str) -> str:
 
 
 def prepared(path: str, data: Mapping[str, Value]) -> SensitiveDict:
-    """The data in JSON's types, when the server would give it back exactly.
+    """Return the data in JSON's types if the server would return it exactly.
 
     Raises:
         InvalidDataError: an integer above 2^53 in magnitude. Names the key.
@@ -59,10 +59,10 @@ def prepared(path: str, data: Mapping[str, Value]) -> SensitiveDict:
 
 
 def restored(form: Mapping[str, Any]) -> SensitiveDict:
-    """The data that `prepared` made this of. Each key is for itself: no key's name makes a secret anything else.
+    """Return the data that `prepared` turned into this form.
 
     Raises:
-        InvalidDataError: it is nested too deeply to be read, as a secret may that somebody else wrote.
+        InvalidDataError: it is nested too deeply, as another client's secret may be.
     """
     if _is_too_deep(form):
         raise InvalidDataError(reason=TOO_DEEP)
@@ -70,7 +70,7 @@ def restored(form: Mapping[str, Any]) -> SensitiveDict:
 
 
 def _is_too_deep(form: Mapping[str, Any]) -> bool:
-    """Whether it has more levels than any secret that Strongroom writes. How many Python can take is its version's."""
+    """Return True if it has more levels than Strongroom writes. Python's own limit differs between versions."""
     level: list[Any] = [form]
     for _ in range(_MOST_LEVELS):
         level = [inner for value in level for inner in _items(value)]
@@ -86,9 +86,9 @@ def _items(value: object) -> Iterable[object]:
 
 
 def stored_number(digits: str) -> float:
-    """The number that a version 2 engine holds where it shows these digits.
+    """Return the number that a version 2 engine holds if it shows these digits.
 
-    It holds a float and writes one below 1e21 as an integer, rounded to what tells it from its neighbours: above 2^53,
+    It holds a float, and writes one below 1e21 as an integer with just enough digits to identify the float. Above 2^53
     the float is the value and the digits are not.
     """
     number = int(digits)

@@ -1,7 +1,7 @@
-"""What became of a write that was refused, or whose answer was lost: found out by reading back, under check-and-set.
+"""Outcome of a write that was refused, or whose reply was lost: found by reading back, under check-and-set.
 
-A write is repeated only where the server would refuse the second of two: each of its requests names the version that it
-follows. Without such a number, what is there now either is what was written, or it stays unknown.
+A write is repeated only if the server would refuse the second of two: each request names the version that it follows.
+Without such a number, either the secret now holds the data that was written, or the outcome stays unknown.
 """
 
 from __future__ import annotations
@@ -11,39 +11,39 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from strongroom.errors import ConflictError, StrongroomError, WriteOutcomeUnknownError
-from strongroom.secret import SensitiveDict
+from strongroom.secret import SensitiveDict, same
 from strongroom_vault.http.hvac_adapter import ApiRequest
-from strongroom_vault.http.read_after_write import asking_the_active_node
+from strongroom_vault.http.read_after_write import reads_from_active_node
 from strongroom_vault.http.request_policy import Reply, may_be_applied
 from strongroom_vault.responses import document, is_absent, malformed, member, version_gone, version_in
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.payload import stored_number
 
 Outcome: TypeAlias = Reply | WriteOutcomeUnknownError
-"""What came of sending a change: a reply, or that its reply was lost."""
+"""Result of sending a change: a reply, or the error for a lost reply."""
 
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The newest version of a secret, and its data as JSON has it. 0 is none at all, and a deleted one is not live."""
+    """The newest version of a secret: 0 if there is none; not live if it is deleted. `form` is its data as JSON."""
 
     version: int
     live: bool
     form: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
-def send(session: Session, ask: ApiRequest) -> Outcome:
-    """Sends a change."""
+def send_change(session: Session, request: ApiRequest) -> Outcome:
+    """Send a change."""
     try:
-        return session.request(ask)
-    except WriteOutcomeUnknownError as doubt:
-        return doubt
+        return session.request(request)
+    except WriteOutcomeUnknownError as error:
+        return error
 
 
-def version_made(outcome: Outcome) -> int | None:
-    """The version in the reply to a write that was done; None where it is not known yet what became of it."""
+def written_version(outcome: Outcome) -> int | None:
+    """Return the version in the reply to a successful write; None if the outcome needs to be found out."""
     if not isinstance(outcome, Reply) or outcome.status != 200:
         return None
     version = (member(document(outcome), "data") or {}).get("version")
@@ -51,34 +51,34 @@ def version_made(outcome: Outcome) -> int | None:
 
 
 def confirm(outcome: Outcome, path: str, session: Session, holds: Callable[[], bool]) -> None:
-    """Returns when a change was made, by the server's word or by what is there now.
+    """Return when a change was made, according to the reply or to the secret as it is now.
 
     Args:
-        outcome: what came of sending it.
+        outcome: the result of sending the change.
         path: the secret's path.
-        session: sent it.
-        holds: reads whether what is there now is what the change leads to.
+        session: the session that sent it.
+        holds: reads the secret, and returns True if it is as the change makes it.
 
     Raises:
-        WriteOutcomeUnknownError: it may or may not have been made.
-        StrongroomError: it was refused.
+        WriteOutcomeUnknownError: the outcome stays unknown.
+        StrongroomError: the change was refused.
     """
     if isinstance(outcome, Reply) and outcome.status in {200, 204} and not may_be_applied(outcome):
         return
     error = _refusal(outcome, path, session)
-    if not isinstance(error, WriteOutcomeUnknownError) or not _shown(holds):
+    if not isinstance(error, WriteOutcomeUnknownError) or not _is_shown(holds):
         raise error
 
 
 class Write:
-    """One write to a version 2 engine, until it is known what became of it.
+    """One write to a version 2 engine, until its outcome is known.
 
     Args:
         session: sends the requests.
         path: the secret's path.
-        form: the data, as JSON has it.
-        read_ask: what asks for a version of the secret, None for the newest.
-        write_ask: what writes the secret after a version, None for whatever is there.
+        form: the data as JSON.
+        read_request: returns the request for a version of the secret; None for the newest.
+        write_request: returns the request that writes the secret after a version; None after any.
     """
 
     def __init__(
@@ -86,83 +86,79 @@ class Write:
         session: Session,
         path: str,
         form: SensitiveDict,
-        read_ask: Callable[[int | None], ApiRequest],
-        write_ask: Callable[[int | None], ApiRequest],
+        read_request: Callable[[int | None], ApiRequest],
+        write_request: Callable[[int | None], ApiRequest],
     ) -> None:
         self._session = session
         self._path = path
         self._form = form
-        self._read_ask = read_ask
-        self._write_ask = write_ask
+        self._read_request = read_request
+        self._write_request = write_request
 
-    def send(self, follows: int | None) -> Outcome:
-        """Sends the write, to follow that version; None for whatever is there."""
-        return send(self._session, self._write_ask(follows))
+    def resolve(self, outcome: Outcome, follows: int | None, accepts: Callable[[Newest], bool]) -> int:
+        """Return the version that the write made, after reads and further attempts if they are needed.
 
-    def settled(self, outcome: Outcome, follows: int | None, admits: Callable[[Newest], bool]) -> int:
-        """The version that the write made, after whatever more it takes.
-
-        400 is a lost check, a mount that is not ready yet, and data that the server refuses: what is there now tells.
-        To write over a deleted version, the server wants its number. When a write that names what is there is refused,
-        and the same is there still, then it is the data.
+        Status 400 stands for a failed check, a mount that is not ready yet, and data that the server refuses; the
+        newest version tells them apart. To write over a deleted version, the server requires its number. If a write
+        that names the newest version is refused, and that version is unchanged, the server refuses the data.
 
         Args:
-            outcome: what came of the first request.
+            outcome: the result of the first request.
             follows: the version that it named.
-            admits: whether the write may follow what is there.
+            accepts: returns True if the write may follow this version.
 
         Raises:
             ConflictError: it may not, and nothing was written.
-            WriteOutcomeUnknownError: it may or may not have been made.
-            StrongroomError: it was refused.
+            WriteOutcomeUnknownError: the outcome stays unknown.
+            StrongroomError: the write was refused.
         """
-        doubt: WriteOutcomeUnknownError | None = None
-        doubted, before, doubts = follows, None, 0
+        unknown: WriteOutcomeUnknownError | None = None  # of an attempt after version `unknown_follows`
+        unknown_follows, before, unknowns = follows, None, 0
         while True:
-            if (version := version_made(outcome)) is not None:
+            if (version := written_version(outcome)) is not None:
                 return version
             error = _refusal(outcome, self._path, self._session)
             if isinstance(error, WriteOutcomeUnknownError):
-                doubt, doubted, doubts = error, follows, doubts + 1
+                unknown, unknown_follows, unknowns = error, follows, unknowns + 1
             elif not isinstance(outcome, Reply) or outcome.status != 400:
-                raise doubt or error
-            newest = self._newest(doubt)
-            if doubt is not None:
-                if (made := self._made(newest, doubted, doubt)) is not None:
+                raise unknown or error
+            newest = self._newest(unknown)
+            if unknown is not None:
+                if (made := self._made(newest, unknown_follows, unknown)) is not None:
                     return made
-                if doubted is None:
-                    raise doubt
-                if newest.version > doubted:
-                    doubt = None  # another version took its place: it never will be made
-            self._check(newest, admits)
-            if doubts == _ATTEMPTS or (newest == before and error is not doubt):
-                raise doubt or error
+                if unknown_follows is None:
+                    raise unknown
+                if newest.version > unknown_follows:
+                    unknown = None  # another write took its version, so it can no longer be applied
+            self._check(newest, accepts)
+            if unknowns == _ATTEMPTS or (newest == before and error is not unknown):
+                raise unknown or error
             before, follows = newest, newest.version
-            outcome = self._again(follows, doubt)
+            outcome = self._repeat(follows, unknown)
 
-    def _check(self, newest: Newest, admits: Callable[[Newest], bool]) -> None:
-        if not admits(newest):
-            there = newest.version if newest.live else "deleted" if newest.version else "none"
-            raise ConflictError(self._path, f"its newest version is {there}, which is not the expected one")
+    def _check(self, newest: Newest, accepts: Callable[[Newest], bool]) -> None:
+        if not accepts(newest):
+            found = newest.version if newest.live else "deleted" if newest.version else "none"
+            raise ConflictError(self._path, f"its newest version is {found}, which is not the expected one")
 
-    def _again(self, follows: int, doubt: WriteOutcomeUnknownError | None) -> Outcome:
+    def _repeat(self, follows: int, unknown: WriteOutcomeUnknownError | None) -> Outcome:
         try:
-            return self.send(follows)
+            return send_change(self._session, self._write_request(follows))
         except StrongroomError as error:
             failure = error
-        raise doubt or failure
+        raise unknown or failure
 
-    def _newest(self, doubt: WriteOutcomeUnknownError | None) -> Newest:
-        """What is there now, read as the secret itself: its metadata may be beyond the token's policies."""
+    def _newest(self, unknown: WriteOutcomeUnknownError | None) -> Newest:
+        """Read the newest version, from its data: the token's policies may not allow its metadata."""
         try:
-            with asking_the_active_node():
+            with reads_from_active_node():
                 return self._read_newest()
         except StrongroomError as error:
             failure = error
-        raise doubt or failure
+        raise unknown or failure
 
     def _read_newest(self) -> Newest:
-        reply = self._session.request(self._read_ask(None))
+        reply = self._session.request(self._read_request(None))
         if is_absent(reply):
             return Newest(0, live=False)
         if (gone := version_gone(reply)) is not None:
@@ -171,58 +167,51 @@ class Write:
             raise self._session.failure(reply, self._path)
         found = version_in(member(document(reply, parse_int=stored_number), "data"))
         if found is None:
-            raise malformed(self._path, self._session.place)
+            raise malformed(self._path, self._session.location)
         return Newest(found[0], live=True, form=found[1])
 
-    def _made(self, newest: Newest, doubted: int | None, doubt: WriteOutcomeUnknownError) -> int | None:
-        """The version that a write in doubt made; None where it made none yet. Raises the doubt where nobody knows."""
-        mine = newest.version if doubted is None else doubted + 1
-        if newest.version < mine:
+    def _made(self, newest: Newest, follows: int | None, unknown: WriteOutcomeUnknownError) -> int | None:
+        """Return the version that a write of unknown outcome made; None if it has made none yet.
+
+        Raises:
+            WriteOutcomeUnknownError: the outcome stays unknown.
+        """
+        expected = newest.version if follows is None else follows + 1
+        if newest.version < expected:
             return None
-        if newest.version == mine:
+        if newest.version == expected:
             if newest.live:
-                return mine if same(newest.form, self._form) else None
-            if doubted is None:
+                return expected if same(newest.form, self._form) else None
+            if follows is None:
                 return None
-            raise doubt  # deleted since, by somebody who saw it, or there before
-        form = self._form_of(mine)
+            raise unknown  # deleted since, or deleted before
+        form = self._form_of(expected)
         if form is None:
-            raise doubt
-        return mine if same(form, self._form) else None
+            raise unknown
+        return expected if same(form, self._form) else None
 
     def _form_of(self, version: int) -> Mapping[str, Any] | None:
         try:
-            with asking_the_active_node():
-                reply = self._session.request(self._read_ask(version))
+            with reads_from_active_node():
+                reply = self._session.request(self._read_request(version))
                 found = version_in(member(document(reply, parse_int=stored_number), "data"))
         except StrongroomError:
             return None
         return None if found is None else found[1]
 
 
-def same(one: object, other: object) -> bool:
-    """Whether both are the same in JSON, where true is no number, and 1.0 is 1."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
-
-
 def _refusal(outcome: Outcome, path: str, session: Session) -> StrongroomError:
-    """The error for what is not the server's word that a change was made."""
+    """Return the error for an outcome that does not confirm the change."""
     if not isinstance(outcome, Reply):
         return outcome
     if 200 <= outcome.status < 300:
-        return WriteOutcomeUnknownError(path, f"{session.place} answered something that is not Vault's API")
+        return WriteOutcomeUnknownError(path, f"{session.location} answered something that is not Vault's API")
     return session.failure(outcome, path, changes=True)
 
 
-def _shown(holds: Callable[[], bool]) -> bool:
+def _is_shown(holds: Callable[[], bool]) -> bool:
     try:
-        with asking_the_active_node():
+        with reads_from_active_node():
             return holds()
     except StrongroomError:
         return False

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from strongroom.bounded_file import read_bytes
-from strongroom.diff import same
 from strongroom.errors import (
     PermissionDeniedError,
     SecretNotFoundError,
@@ -21,7 +20,7 @@ from strongroom.errors import (
 from strongroom.files.age import Encryption, is_encrypted
 from strongroom.files.codec import Codec
 from strongroom.files.private_file import FolderLock, SymbolicLinkError, lock_folder
-from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data
+from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data, same
 from strongroom.store import Health, Items, Traits, remaining
 
 MAX_SIZE = 1 << 26

@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from strongroom.diff import same
 from strongroom.encoding import from_json, to_json_text
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError, StoreError
 from strongroom.files.codec import Contents, as_text, checked
 from strongroom.files.json_codec import json_text, read_json
 from strongroom.files.yaml_tree import compose, pairs, represent, serialize, tree_of
-from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect, same
 
 MAX_SIZE = 1 << 20
 """The most bytes of all values of a Secret together: https://kubernetes.io/docs/concepts/configuration/secret/"""

@@ -12,9 +12,8 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import pytest
 
-from strongroom.diff import same
 from strongroom.errors import StoreError, UnsupportedOperationError
-from strongroom.secret import Value, Version
+from strongroom.secret import Value, Version, same
 from strongroom.store import SecretStore, WritableStore
 from strongroom.store.guard import GuardedStore
 from strongroom.testing.cases import CANARY

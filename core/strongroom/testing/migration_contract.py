@@ -8,11 +8,10 @@ from typing import ClassVar, TypeAlias
 
 import pytest
 
-from strongroom.diff import same
 from strongroom.errors import StrongroomError
 from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
 from strongroom.paths import check_path
-from strongroom.secret import Secret, Value, check_data
+from strongroom.secret import Secret, Value, check_data, same
 from strongroom.testing.cases import CANARY, CASES, Case
 from strongroom.testing.contract_base import Contents, RedactedLogs, examine, secret_data
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from strongroom.diff import same
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
@@ -16,6 +15,7 @@ from strongroom.errors import (
     StoreError,
     UnsupportedOperationError,
 )
+from strongroom.secret import same
 from strongroom.store.guard import GuardedStore
 from strongroom.testing.cases import CASES
 from strongroom.testing.contract_base import PATH, ContractBase, Opened, fails, holds, needs, secret_data

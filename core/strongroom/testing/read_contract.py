@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from strongroom.diff import same
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError, StoreError
-from strongroom.secret import Secret
+from strongroom.secret import Secret, same
 from strongroom.store import CAPABILITIES
 from strongroom.testing.cases import CANARY, CASES, Case
 from strongroom.testing.contract_base import (

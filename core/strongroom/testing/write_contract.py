@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from strongroom.diff import same
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
-from strongroom.secret import Version
+from strongroom.secret import Version, same
 from strongroom.testing.contract_base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
 
 _NEIGHBOURS = ("contract/apple", "contract/ap", "contract/other", "contract")

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from aws import body_of, operation_of
-from strongroom.diff import same
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
@@ -16,6 +15,7 @@ from strongroom.errors import (
 )
 from strongroom.migrate import ItemState, OnConflict, Selection, State, apply, delete_source, plan, resume, undo, verify
 from strongroom.migrate.execution.drift import Drift, drift
+from strongroom.secret import same
 from strongroom.secrets_manager import SecretsManager
 from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore

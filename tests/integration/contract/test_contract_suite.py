@@ -8,7 +8,7 @@ import time
 import pytest
 
 from strongroom import testing
-from strongroom.diff import same
+from strongroom.secret import same
 from strongroom.testing import CASES, NON_TEXT_CASES, StoreContract, silent_server
 
 

@@ -285,7 +285,7 @@ def test_a_fault_is_the_error_that_a_single_read_has(opened, kv2, proxy, caplog,
             front.read("p3")
     assert kinds(outcomes.items()) == {f"p{n}": Secret for n in range(5)} | {"p3": single.type}
     shown = "".join(traceback.TracebackException.from_exception(outcomes["p3"], capture_locals=True).format())
-    for secret in (CANARY, front._store._session._tokens.held.token):
+    for secret in (CANARY, front._store._session._tokens.active.token):
         assert secret not in shown + caplog.text
 
 
@@ -416,11 +416,11 @@ def test_a_token_that_ends_within_a_batch_is_replaced(openbao, opened, kv2):
     front = opened(kv2, token=None, auth=auth)
     list(front.write_many((f"p{n}", {"n": n}) for n in range(50)))
     tokens = front._store._session._tokens
-    tokens._tried -= 60  # its login was a while ago: two of them are never close together
-    token = tokens.held.token
+    tokens._last_login -= 60  # its login was a while ago: two of them are never close together
+    token = tokens.active.token
     openbao.call("POST", "auth/token/revoke", {"token": token})
     assert kinds(front.read_many(f"p{n}" for n in range(50))) == {f"p{n}": Secret for n in range(50)}
-    assert tokens.held.token != token
+    assert tokens.active.token != token
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

@@ -298,7 +298,7 @@ def test_close_revokes_what_was_replaced_as_well(engine, opened):
     store = opened(token=engine.token({"sys/leases/renew": ["deny"], "sys/leases/revoke": ["update"]}))
     first = store.read(PATH).data["username"]
     role = store._store._roles[PATH]
-    role.held.is_last()
+    role.credentials.end_renewals()
     second = store.read(PATH).data["username"]
     assert {first, second} <= engine.postgres.users()
     store.close()
@@ -422,8 +422,8 @@ def test_another_token_gets_other_credentials(engine, opened):
     store = opened(token=None, auth=approle(engine.vault, policy))
     first = store.read(PATH).data
     session = store._store._session
-    engine.vault.call("POST", "auth/token/revoke", {"token": str(session.held.token)})
-    session._tokens.another(session.held)
+    engine.vault.call("POST", "auth/token/revoke", {"token": str(session.active_token.token)})
+    session._tokens.replacement(session.active_token)
     second = store.read(PATH).data
     assert second["username"] != first["username"]
     assert let_in(engine, second)

@@ -78,7 +78,7 @@ def opened(fault_server, monkeypatch):
     monkeypatch.setattr(store._renewer, "wake", lambda: woken.append(clock.time))
     session._renewal.has_work = lambda _: False
     yield SimpleNamespace(store=store, clock=clock, turn=store._turn, woken=woken)
-    store._made.clear()
+    store._leased.clear()
     store.close()
 
 
@@ -174,7 +174,7 @@ def test_where_no_others_can_be_had_the_old_ones_serve_to_their_end(server, open
         pauses.append(secret.ttl)
         opened.clock.time += secret.ttl
     assert 3 <= len(pauses) <= 12
-    assert all("none were had in their place" in said for said in warnings_of(caplog))
+    assert all("could not be replaced" in said for said in warnings_of(caplog))
     with pytest.raises(StoreUnavailableError):
         opened.store.read(PATH)
     server.makes()
@@ -302,5 +302,7 @@ def test_a_reply_that_gives_no_credentials_shows_nothing(server, opened, reply, 
 def test_what_holds_credentials_shows_none(server, opened):
     """However it is printed."""
     user(opened)
-    held = opened.store._roles[PATH].held
-    assert "canary" not in f"{held!r}{opened.store!r}{opened.store._roles!r}{opened.store._made!r}{vars(opened.store)}"
+    held = opened.store._roles[PATH].credentials
+    assert (
+        "canary" not in f"{held!r}{opened.store!r}{opened.store._roles!r}{opened.store._leased!r}{vars(opened.store)}"
+    )

@@ -18,9 +18,9 @@ from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.http.urllib3_driver import Transport
-from strongroom_vault.session.login_backoff import Restraint
+from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.renewal import Renewal
-from strongroom_vault.session.token_check import Verdicts
+from strongroom_vault.session.token_check import TokenCheck
 from strongroom_vault.session.tokens import Tokens
 
 APPROLE = AppRole(role_id="role", secret_id="s3cret")
@@ -81,8 +81,8 @@ def keep(fault_server):
         driver = Transport(addresses, None, None)
         drivers.append(driver)
         send, tell = Sender(driver, addresses, None), lambda: clock.time
-        tokens = Tokens(auth, send, Restraint(tell), clock=tell, draw=lambda: 0.5)
-        verdicts = Verdicts(send, "secret", "mount 'secret'", tell)
+        tokens = Tokens(auth, send, LoginBackoff(tell), clock=tell, draw=lambda: 0.5)
+        verdicts = TokenCheck(send, "secret", "mount 'secret'", tell)
         renewal = Renewal(tokens, send, verdicts, "mount 'secret'", clock=tell, draw=lambda: 0.5)
         return SimpleNamespace(tokens=tokens, renewal=renewal, verdicts=verdicts, clock=clock)
 
@@ -180,7 +180,7 @@ def test_renewals_that_keep_failing_give_way_to_a_login(server, keep):
     kept = keep(APPROLE)
     first = kept.tokens.current()
     server.logs_in("s.two", ttl=100)
-    while kept.tokens.held is first:
+    while kept.tokens.active is first:
         wait_out(kept)
     assert kept.clock.time <= first.lease.ends - first.lease.grace + 1
     assert server.asked == ["login", "renew-self", "renew-self", "login"]
@@ -228,7 +228,7 @@ def test_token_that_may_not_renew_itself_is_replaced(server, keep, caplog):
     kept.tokens.current()
     for token in ("s.two", "s.three", "s.four"):
         server.logs_in(token, ttl=100)
-        while kept.tokens.held.token != token:
+        while kept.tokens.active.token != token:
             kept.clock.time += kept.renewal.turn()
     assert server.asked.count("renew-self") == 1
     assert server.asked.count("login") == 4
@@ -373,7 +373,7 @@ def test_renewal_that_is_not_vaults_is_a_failure(server, keep, caplog, body):
     lease = held.lease
     wait_out(kept)
     assert held.lease is lease
-    assert "the answer is not Vault's" in warnings_of(caplog)[0]
+    assert "the reply is not Vault's" in warnings_of(caplog)[0]
 
 
 def test_token_file_that_is_not_rewritten_is_read_at_growing_intervals(server, keep, tmp_path):
@@ -444,14 +444,14 @@ def test_login_that_a_close_breaks_off_holds_nobody_back(server, keep):
     def login(_):
         with time_limit(0.01):  # it waits no longer for this login
             kept.tokens.close()
-        return Grant(SensitiveStr("s.late"), 100.0, ours=True)
+        return Grant(SensitiveStr("s.late"), 100.0, revocable=True)
 
     kept = keep(SimpleNamespace(repeatable=True, login=login))
     with pytest.raises(StoreError, match="closed"):
         kept.tokens.current()
     assert [request.headers["x-vault-token"] for request in server.fault_server.requests] == ["s.late"]
     assert server.asked == ["revoke-self"]
-    assert kept.tokens.held_back_until <= kept.clock.time
+    assert kept.tokens.backoff_until <= kept.clock.time
 
 
 def test_error_is_each_callers_own(server, keep):
@@ -510,7 +510,7 @@ def test_verdict_is_about_one_token(server, keep):
     assert server.asked == ["login", "secret", "lookup-self"]
     server.knows_the_token()
     server.logs_in("s.two")
-    assert kept.verdicts.is_good(kept.tokens.another(held), "one")
+    assert kept.verdicts.is_good(kept.tokens.replacement(held), "one")
 
 
 def test_denial_leads_to_one_login_a_minute(server, keep):
@@ -521,9 +521,9 @@ def test_denial_leads_to_one_login_a_minute(server, keep):
     assert not kept.tokens.may_replace(held)
     kept.clock.time += 59
     assert not kept.tokens.may_replace(held)
-    held.proved = True
+    held.accepted = True
     assert kept.tokens.may_replace(held)
-    held.proved = False
+    held.accepted = False
     kept.clock.time += 1
     assert kept.tokens.may_replace(held)
     assert not keep(StaticToken("s.given")).tokens.may_replace(held)
@@ -537,11 +537,11 @@ def test_refusal_joins_the_login_that_is_under_way(server, keep):
     server.logs_in("s.two", ttl=1000)
     server.open.clear()
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(kept.tokens.another, held)
+        first = pool.submit(kept.tokens.replacement, held)
         while logins(server) < 2:
             first.done()
         assert kept.tokens.may_replace(held)
-        second = pool.submit(kept.tokens.another, held)
+        second = pool.submit(kept.tokens.replacement, held)
         server.open.set()
         assert first.result(10) is second.result(10)
     assert logins(server) == 2
@@ -557,12 +557,12 @@ def test_every_token_of_ours_is_revoked_at_the_end(server, keep):
     kept = keep(APPROLE)
     first = kept.tokens.current()
     server.logs_in("s.two", ttl=100)
-    kept.tokens.another(first)
+    kept.tokens.replacement(first)
     kept.tokens.close()
     kept.tokens.close()
     revoked = [request for request in server.fault_server.requests if name_of(request) == "revoke-self"]
     assert [request.headers["x-vault-token"] for request in revoked] == ["s.one", "s.two"]
-    assert kept.tokens.held is None
+    assert kept.tokens.active is None
     with pytest.raises(Exception, match="closed"):
         kept.tokens.current()
 
@@ -592,7 +592,7 @@ def test_tokens_that_were_replaced_are_few(server, keep):
     held = kept.tokens.current()
     for number in range(1, 7):
         server.logs_in(f"s.{number}", ttl=100)
-        held = kept.tokens.another(held)
+        held = kept.tokens.replacement(held)
     revoked = [request for request in server.fault_server.requests if name_of(request) == "revoke-self"]
     assert [request.headers["x-vault-token"] for request in revoked] == ["s.0", "s.1"]
 
@@ -603,7 +603,7 @@ def test_child_of_a_fork_logs_in_for_itself(server, keep):
     kept = keep(APPROLE)
     kept.tokens.current()
     kept.tokens.reset()
-    assert kept.tokens.held is None
+    assert kept.tokens.active is None
     server.logs_in("s.two", ttl=100)
     assert kept.tokens.current().token == "s.two"
     kept.tokens.close()
@@ -613,7 +613,7 @@ def test_child_of_a_fork_logs_in_for_itself(server, keep):
 
 def test_child_of_a_fork_goes_on_with_a_token_that_cannot_be_had_again(server, keep):
     """It never gives it back."""
-    grant = Grant(SensitiveStr("s.once"), 100.0, renewable=True, ours=True)
+    grant = Grant(SensitiveStr("s.once"), 100.0, renewable=True, revocable=True)
     kept = keep(SimpleNamespace(repeatable=False, login=lambda send: grant))
     before = kept.tokens.current()
     kept.tokens.reset()

@@ -124,7 +124,7 @@ def opened():
 
 
 def token_of(front):
-    return front._store._session._tokens.held.token
+    return front._store._session._tokens.active.token
 
 
 # --- the life of a token ----------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_one_login_for_many_threads(openbao, opened):
     with ThreadPoolExecutor(32) as pool:
         assert set(pool.map(read, range(32))) == {200}
         assert role.logins == 2
-        openbao.call("POST", "auth/token/revoke", {"token": session._tokens.held.token})
+        openbao.call("POST", "auth/token/revoke", {"token": session._tokens.active.token})
         time.sleep(1.1)  # a login is at least so long ago
         assert set(pool.map(read, range(32))) == {200}
     assert role.logins == 3
@@ -281,7 +281,7 @@ def test_token_with_counted_uses_is_replaced_when_they_are_spent(openbao, opened
     for _ in range(10):
         assert front.read("mine/app").data["k"] == "v"
     assert role.logins == 4
-    assert not front._store._session._tokens.held.lease.renewable  # a renewal would spend a use
+    assert not front._store._session._tokens.active.lease.renewable  # a renewal would spend a use
 
 
 def test_counted_uses_are_shared_by_threads_and_batches(openbao, opened):

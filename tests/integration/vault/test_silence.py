@@ -122,7 +122,7 @@ def test_success_shows_nothing(fault_server, stored):
     shown = f"{store!r} {secret!r} {vars(store)!r} {store._session!r}"
     assert not [canary for canary in CANARIES if canary in shown]
     store.close()
-    assert store._session._tokens.held is None
+    assert store._session._tokens.active is None
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.diff import same
 from strongroom.errors import StoreError
-from strongroom.secret import check_data
+from strongroom.secret import check_data, same
 from strongroom_aws.folding import VALUE, Form, fold, unfold, unwrap, without_references, wrap
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)

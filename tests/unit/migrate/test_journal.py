@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.diff import same
 from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.digests import Digester, Remembered
 from strongroom.migrate.ledger.journal import Entry, Journal, was_undone
+from strongroom.secret import same
 
 ENTRY = Entry(b"d" * 32, b"b" * 32, 3, 17)
 

@@ -237,7 +237,7 @@ def _sides(old: Secret, new: Secret) -> Iterable[tuple[str, Secret]]:
 
 
 def _kind(key: str, secret: Secret) -> str:
-    from strongroom.diff import kind
+    from strongroom.secret import kind
 
     return kind(secret.data[key]) if key in secret.data else ""
 

@@ -14,7 +14,6 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 from strongroom.config.dotenv import read_dotenv
 from strongroom.config.env_names import EnvironmentMapping, is_service_link, variable_value
-from strongroom.diff import same
 from strongroom.encoding import from_json
 from strongroom.errors import (
     ConfigurationError,
@@ -29,7 +28,7 @@ from strongroom.files.json_codec import read_json
 from strongroom.migrate.plans.mapping_export import read_mapping
 from strongroom.migrate.plans.mapping_file import MappingFile, Place
 from strongroom.migrate.spi import Failure
-from strongroom.secret import Secret, SensitiveDict, Value, check_data, protect
+from strongroom.secret import Secret, SensitiveDict, Value, check_data, protect, same
 from strongroom.store import Option
 
 Read: TypeAlias = Callable[[], Mapping[str, str | None]]

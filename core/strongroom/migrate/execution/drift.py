@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 
-from strongroom.diff import Change, changes, same
+from strongroom.diff import Change, changes
 from strongroom.errors import (
     InvalidPathError,
     SecretNotFoundError,
@@ -18,7 +18,7 @@ from strongroom.errors import (
 from strongroom.migrate.endpoints.sources import Selection, known_labels
 from strongroom.migrate.execution.parallel import OutageWatch, in_threads, read_each
 from strongroom.migrate.plans.labels import own
-from strongroom.secret import Secret
+from strongroom.secret import Secret, same
 from strongroom.store.guard import GuardedStore
 
 _BATCH = 256

@@ -66,7 +66,7 @@ def test_requests_without_a_token_are_the_agents(agent, sender, readable):
     """And what it may not read is denied."""
     url, _ = agent
     grant = Agent().login(None)
-    assert (grant.token, grant.ours, Agent().repeatable) == (None, False, False)
+    assert (grant.token, grant.revocable, Agent().repeatable) == (None, False, False)
     send = sender(url)
     reply = send(ApiRequest("GET", f"/v1/{readable.mount}/data/app"))
     assert json.loads(reply.body)["data"]["data"] == {"password": "hunter2"}

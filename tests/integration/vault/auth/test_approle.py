@@ -38,7 +38,7 @@ def test_login_gives_a_token_of_ours(send, approle, accepted):
     auth = AppRole(role_id=role.role_id, secret_id=role.issue(), mount=role.mount)
     grant = auth.login(send)
     assert accepted(grant)["path"] == f"auth/{role.mount}/login"
-    assert (grant.ttl, grant.renewable, grant.ours) == (60, True, True)
+    assert (grant.ttl, grant.renewable, grant.revocable) == (60, True, True)
     assert auth.repeatable
     assert len(send.sent) == 1
     assert "X-Vault-Token" not in send.sent[0].headers
@@ -171,7 +171,7 @@ def test_opened_wrapping_token_is_an_alarm(send, approle, wrap, exposed):
     token = wrap(f"auth/{role.mount}/role/app/secret-id")
     stolen = json.loads(send(ApiRequest("POST", "/v1/sys/wrapping/unwrap", {}), token=token).body)["data"]["secret_id"]
     auth = AppRole(role_id=role.role_id, wrapping_token=token, mount=role.mount)
-    with pytest.raises(VaultAuthenticationError, match=r"opened before.*It may have been intercepted") as caught:
+    with pytest.raises(VaultAuthenticationError, match=r"unwrapped before.*It may have been intercepted") as caught:
         auth.login(send)
     assert not exposed(caught.value, token, stolen)
 
@@ -185,7 +185,7 @@ def test_an_unwrapping_whose_answer_was_lost_is_no_alarm(tell, answered, lost):
     with pytest.raises(WriteOutcomeUnknownError):
         auth.login(send)
     for _ in range(2):
-        with pytest.raises(VaultAuthenticationError, match="most likely this process opened it") as caught:
+        with pytest.raises(VaultAuthenticationError, match="most likely this process unwrapped it") as caught:
             auth.login(send)
         assert "Deliver a new one" in caught.value.hint
         assert "intercepted" not in str(caught.value)

@@ -102,7 +102,7 @@ def log_in(tell, answered, fault_server):
     def login(**options):
         send = tell(answered(200, {"auth": {"client_token": "s.aws", "lease_duration": 60, "renewable": True}}))
         grant = AWS(**options).login(send)
-        assert (grant.token, grant.ttl, grant.ours) == ("s.aws", 60, True)
+        assert (grant.token, grant.ttl, grant.revocable) == ("s.aws", 60, True)
         sent = fault_server.requests[-1]
         assert "x-vault-token" not in sent.headers
         return json.loads(sent.body), sent.target

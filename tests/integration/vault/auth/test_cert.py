@@ -72,7 +72,7 @@ def test_login_shows_the_certificate_of_the_connection(server, sender, identity,
     auth = Certificate(name=name)
     grant = auth.login(send)
     assert server.call("GET", "auth/token/lookup-self", token=str(grant.token))["data"]["path"] == "auth/cert/login"
-    assert (grant.ttl, grant.ours, auth.repeatable) == (50, True, True)
+    assert (grant.ttl, grant.revocable, auth.repeatable) == (50, True, True)
     assert "X-Vault-Token" not in send.sent[0].headers
 
 

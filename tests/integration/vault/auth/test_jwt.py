@@ -34,7 +34,7 @@ def test_file_is_read_anew(send, mount, issuer, accepted, tmp_path):
         file.write_text(issuer.sign(sub=subject, aud="vault") + "\n")
         grant = auth.login(send)
         assert accepted(grant)["display_name"] == f"{mount}-{subject}"
-        assert (grant.ttl, grant.renewable, grant.ours) == (40, True, True)
+        assert (grant.ttl, grant.renewable, grant.revocable) == (40, True, True)
     assert all("X-Vault-Token" not in request.headers for request in send.sent)
 
 
@@ -124,9 +124,9 @@ def test_outside_of_a_job_nothing_is_asked(job, monkeypatch, name):
 
 
 @pytest.mark.parametrize(("url", "words"), [
-    ("http://actions.example/token", "it is not https"), ("ftp://127.0.0.1/token", "it is no URL"),
-    ("https://canary-user:canary@actions.example/", "it is no URL"), ("https://[", "it is no URL"),
-    ("token", "it is no URL"),
+    ("http://actions.example/token", "it is not https"), ("ftp://127.0.0.1/token", "it is not a URL"),
+    ("https://canary-user:canary@actions.example/", "it is not a URL"), ("https://[", "it is not a URL"),
+    ("token", "it is not a URL"),
 ])  # fmt: skip
 def test_bearer_token_is_sent_in_the_clear_to_nobody(monkeypatch, job, exposed, url, words):
     """Loopback apart."""

@@ -68,7 +68,7 @@ def test_login_shows_the_token_of_the_pod(send, mount, cluster, service_account,
         file.write_text(token)
         grant = auth.login(send)
         assert json.loads(cluster.requests[-1].body)["spec"]["token"] == token
-        assert (grant.ttl, grant.ours) == (30, True)
+        assert (grant.ttl, grant.revocable) == (30, True)
         assert accepted(grant)["meta"]["service_account_name"] == "app"
     assert all("X-Vault-Token" not in request.headers for request in send.sent)
     assert auth.repeatable

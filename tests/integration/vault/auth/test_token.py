@@ -17,7 +17,7 @@ def test_static_token_is_the_one_token_there_is():
     """Only the server knows its life, and it is not ours to revoke."""
     auth = StaticToken("s.configured")
     grant = auth.login(None)
-    assert (grant.token, grant.ttl, grant.renewable, grant.ours) == ("s.configured", None, False, False)
+    assert (grant.token, grant.ttl, grant.renewable, grant.revocable) == ("s.configured", None, False, False)
     assert not auth.repeatable
     assert "configured" not in f"{auth!r} {auth.token!r} {grant!r}"
 
