@@ -56,7 +56,7 @@ class GivesAList(WrongImporter):
 
 class GivesTwice(WrongImporter):
     caught_by = "test_every_secret_comes_once"
-    caught_with = "a path came twice"
+    caught_with = "a path was yielded twice"
 
     class Importer(FolderImporter):
         def items(self):
@@ -66,7 +66,7 @@ class GivesTwice(WrongImporter):
 
 class LeavesTheLastOneOut(WrongImporter):
     caught_by = "test_every_secret_comes_once"
-    caught_with = "what came is not what is there"
+    caught_with = "the paths differ from those of the source"
 
     class Importer(FolderImporter):
         def items(self):
@@ -75,7 +75,7 @@ class LeavesTheLastOneOut(WrongImporter):
 
 class StripsBlanks(WrongImporter):
     caught_by = "test_hard_input_survives[blank]"
-    caught_with = "came changed"
+    caught_with = " changed"
 
     class Importer(FolderImporter):
         def item(self, file):
@@ -85,7 +85,7 @@ class StripsBlanks(WrongImporter):
 
 class GivesTextForNumbers(WrongImporter):
     caught_by = "test_hard_input_survives[numbers]"
-    caught_with = "came changed"
+    caught_with = " changed"
 
     class Importer(FolderImporter):
         def item(self, file):
@@ -95,7 +95,7 @@ class GivesTextForNumbers(WrongImporter):
 
 class RunsDry(WrongImporter):
     caught_by = "test_it_gives_the_same_again"
-    caught_with = "the second time it gave other secrets"
+    caught_with = "the second call yielded other secrets"
 
     class Importer(FolderImporter):
         def __init__(self, root):
@@ -146,7 +146,7 @@ class SomebodyElsesError(WrongImporter):
 
 class EndsAtTheFirstFailure(WrongImporter):
     caught_by = "test_an_item_that_cannot_be_given_ends_nothing"
-    caught_with = "what can be given did not come"
+    caught_with = "the secret that can be read was not yielded"
 
     class Importer(FolderImporter):
         def items(self):
@@ -158,7 +158,7 @@ class EndsAtTheFirstFailure(WrongImporter):
 
 class PassesOverWhatFails(WrongImporter):
     caught_by = "test_an_item_that_cannot_be_given_ends_nothing"
-    caught_with = "nothing was said of what cannot be given"
+    caught_with = "no failure was yielded for the secret that cannot be read"
 
     class Importer(FolderImporter):
         def items(self):
@@ -214,7 +214,7 @@ class WrongExporter(ExporterContract):
 
 
 class SaysItTooEarly(WrongExporter):
-    caught_by = "test_what_is_said_to_be_written_is_held"
+    caught_by = "test_written_secret_is_held"
     caught_with = "is not there yet"
 
     class Exporter(FolderExporter):
@@ -299,7 +299,7 @@ class StopsAtARefusal(WrongExporter):
 
 class WritesWhatItCannotHold(WrongExporter):
     caught_by = "test_hard_input_survives_or_is_refused[null]"
-    caught_with = "null is said to be written"
+    caught_with = "null was reported as written"
     cannot_hold = frozenset({"null"})
     Exporter = FolderExporter
 

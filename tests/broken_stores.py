@@ -492,7 +492,7 @@ class NewestUnderAnotherName(Wrong):
 
 
 class KeepsFewerThanItSays(Wrong):
-    caught_by = "test_as_many_versions_stay_as_it_says"
+    caught_by = "test_kept_versions_stay"
     caught_with = "version 1 is destroyed"
 
     class Store(MemoryStore):

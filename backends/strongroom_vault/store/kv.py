@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from strongroom.errors import SecretNotFoundError, SecretTooLargeError, StoreError, WriteOutcomeUnknownError
 from strongroom.secret import Secret, Value, Version
-from strongroom.store import Health, Items, needs
+from strongroom.store import Health, Items, required_paths
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
@@ -94,7 +94,7 @@ class VaultKV(ABC):
 
     def probe(self) -> Health:
         """Return the health of the server, of the token, and of its right to read the required secrets."""
-        targets = (self._read_request(path).target for path in needs())
+        targets = (self._read_request(path).target for path in required_paths())
         return health(self._session, [unquote(target.partition("?")[0]).removeprefix("/v1/") for target in targets])
 
     def close(self) -> None:

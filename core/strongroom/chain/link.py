@@ -24,7 +24,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import Secret, SensitiveDict, Version, protect_data
-from strongroom.store import Health, needing, needs, remaining, time_limit
+from strongroom.store import Health, remaining, require_paths, required_paths, time_limit
 from strongroom.store.guard import GuardedStore
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ class Link:
         """Probe the store, past cache and breaker, and measure the duration."""
         from strongroom.chain.probe import diagnose  # a read does not need it
 
-        with time_limit(self.policy.timeout), needing(filter(self.covers, needs())):
+        with time_limit(self.policy.timeout), require_paths(filter(self.covers, required_paths())):
             return diagnose(self.name, lambda: self._handle.open().probe())
 
     # --- writing ------------------------------------------------------------------------------------------------------

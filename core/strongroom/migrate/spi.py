@@ -1,10 +1,10 @@
-"""What the author of an importer or an exporter writes, and what a store may tell a migration.
+"""Protocols for the authors of importers and exporters, and hints that a store gives to a migration.
 
 A store that can be listed is an importer, and a store that can be written is an exporter. Write an importer or an
-exporter for what is neither, such as a file of another program, or a service that can only be read as a whole. Both are
-entry points, of the groups `strongroom.importers` and `strongroom.exporters`. As for stores, the signature of the entry
-point is the schema of the options, errors are those of `strongroom.errors`, and no value is in a message or a log.
-`strongroom.testing.ImporterContract` and `ExporterContract` check each sentence that says *must*.
+exporter for other sources and targets, such as a file of another program, or a service that can only be read whole.
+Both are entry points, of the groups `strongroom.importers` and `strongroom.exporters`. As for stores, the signature of
+the entry point is the schema of the options, errors are those of `strongroom.errors`, and no value is in a message or
+a log. `strongroom.testing.ImporterContract` and `ExporterContract` check each sentence that says *must*.
 """
 
 from __future__ import annotations
@@ -75,10 +75,7 @@ class Exporter(Protocol):
 
 
 class MigrationHints(Protocol):
-    """What a store can tell a migration about its service.
-
-    A store gives any of these methods, and each is found by its name.
-    """
+    """Methods by which a store tells a migration about its service. Each is optional and found by its name."""
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Raise what a write would raise, as far as the store can know without writing. *Must not* write.
@@ -101,7 +98,7 @@ class MigrationHints(Protocol):
         ...
 
     def cautions(self, path: str) -> Sequence[str]:
-        """Return what a copy of the secret would lack or lose over time, in words: a rotation, a KMS key, replicas."""
+        """Return the features that a copy of the secret would lack, in words: a rotation, a KMS key, replicas."""
         ...
 
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:

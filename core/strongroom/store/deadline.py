@@ -1,4 +1,4 @@
-"""The time that is left for the running call, and the paths that a probe is about."""
+"""Time left for the running call, and the required paths of a probe: both travel in context variables."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 DEFAULT_TIMEOUT = 10.0
-"""How long one call may take in total, in seconds, where nothing else is configured."""
+"""Total time of one call, in seconds, unless configured otherwise."""
 
 _deadline: ContextVar[float | None] = ContextVar("strongroom_deadline", default=None)
 
-_needs: ContextVar[tuple[str, ...]] = ContextVar("strongroom_needs", default=())
+_required_paths: ContextVar[tuple[str, ...]] = ContextVar("strongroom_required_paths", default=())
 
 
 def remaining() -> float:
-    """How long the call that is running may still take, in seconds: never below zero.
+    """Return the time left for the running call, in seconds, never below zero.
 
-    A store *must* pass it to whatever it waits for, as the total and not for each socket operation.
+    A store *must* pass it to every wait, as the total and not for each socket operation.
     """
     deadline = _deadline.get()
     return DEFAULT_TIMEOUT if deadline is None else max(0.0, deadline - time.monotonic())
@@ -26,7 +26,7 @@ def remaining() -> float:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Gives the block at most `seconds`, and never more than what is left already."""
+    """Limit the block to `seconds`, or to the time that is left already if that is less."""
     outer, deadline = _deadline.get(), time.monotonic() + seconds
     token = _deadline.set(deadline if outer is None else min(outer, deadline))
     try:
@@ -35,19 +35,19 @@ def time_limit(seconds: float) -> Iterator[None]:
         _deadline.reset(token)
 
 
-def needs() -> tuple[str, ...]:
-    """The paths that the application reads and this store is asked for, while it is probed where that is known.
+def required_paths() -> tuple[str, ...]:
+    """Return the paths that the application reads from this store, during a probe that knows them.
 
-    A probe *may* look whether its credentials allow to read them. It *must not* read them for it.
+    A probe *may* check if its credentials allow to read them. It *must not* read them for that.
     """
-    return _needs.get()
+    return _required_paths.get()
 
 
 @contextmanager
-def needing(paths: Iterable[str]) -> Iterator[None]:
-    """Tells those who are probed within the block what the application reads."""
-    token = _needs.set(tuple(paths))
+def require_paths(paths: Iterable[str]) -> Iterator[None]:
+    """Set `required_paths` for the probes within the block."""
+    token = _required_paths.set(tuple(paths))
     try:
         yield
     finally:
-        _needs.reset(token)
+        _required_paths.reset(token)

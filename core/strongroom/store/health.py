@@ -1,4 +1,4 @@
-"""The health of a store, as a probe returns it."""
+"""The health of a store. A module of its own: the protocols and plugins that report health share it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from strongroom.errors import Check, StrongroomError
 
 @dataclass(frozen=True)
 class Health:
-    """How a store is.
+    """The health of a store, as a probe returns it.
 
     Attributes:
-        ok: it would answer a read now.
-        detail: one line in words.
-        facts: names and values worth showing (version, sealed, token life left in seconds). Never a secret.
-        checks: each thing that was looked at, in order, with the next step where it is not as it should be. A store
-            with a failed check is not well.
-        error: where it is not well, what a read would raise. A store may leave it out: then it is unavailable.
-        seconds: how long it took to say so, opening included. The chain fills it in.
+        ok: True if the store would answer a read now.
+        detail: one line for people.
+        facts: names and values worth showing (version, sealed, token lifetime in seconds). Never a secret.
+        checks: each check of the probe, in order, with the next step if it failed. A store with a failed check is not
+            `ok`.
+        error: if not `ok`, the error that a read would raise. Without it the store counts as unavailable.
+        seconds: duration of the probe, including the opening of the store. The chain fills it in.
     """
 
     ok: bool

@@ -1,8 +1,8 @@
-"""A store in memory, and the reference for every other: read this before you write one.
+"""A store in memory, and the reference implementation: read it before you write a store.
 
-A plugin is a class with `read` and `close`, and a function with keyword-only options that opens it. Everything else in
-`MemoryStore` is there because memory can do it: leave out what your service cannot do, and nobody will be offered it.
-No method checks a path, closes twice or hides a value from a traceback: `strongroom.store.guard` does that for all.
+A plugin is a class with `read` and `close`, and a function with keyword-only options that opens it. `MemoryStore` has
+every other method that memory allows. Leave out what your service cannot do. No method validates a path, guards against
+a second `close` or removes values from tracebacks: `strongroom.store.guard` does that for every store.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from strongroom.store import Health, Items, Option, Traits, VersionInfo
 
 @dataclass
 class _Kept:
-    """One version: its data until it is destroyed, and since when it is deleted, if it is."""
+    """One version. `data` is None once it is destroyed, and `deleted` is the time of its deletion."""
 
     data: Mapping[str, Value] | None
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -35,14 +35,14 @@ class _Kept:
 
 @dataclass
 class _History:
-    """All versions of one secret, the first one at index 0, and its labels."""
+    """All versions of one secret, oldest first, and its labels."""
 
     kept: list[_Kept] = field(default_factory=list)
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class MemoryStore:
-    """Secrets in this process, with every version of them, until it is closed. Safe to use from several threads."""
+    """Secrets and all their versions in this process, until the store is closed. Safe to use from several threads."""
 
     traits = Traits(local=True)
 
@@ -51,19 +51,19 @@ class MemoryStore:
         self._lock = threading.RLock()
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Drop all secrets."""
         with self._lock:
             self._histories.clear()
 
     # --- read, list, probe --------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Secret:
-        """The newest version. A deleted one is as absent as none, and no older one takes its place."""
+        """Return the newest version. If it is deleted, the secret is absent: no older version takes its place."""
         with self._lock:
             return self._secret(path, self._newest(path))
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The names directly below `prefix`, in order; a secret with others below it is both `name` and `name/`."""
+        """Return the sorted names below `prefix`. A secret with others below it is both `name` and `name/`."""
         start = f"{prefix}/" if prefix else ""
         with self._lock:
             below = [
@@ -74,7 +74,7 @@ class MemoryStore:
         return iter(sorted({name + slash for name, slash, _ in (path.partition("/") for path in below)}))
 
     def probe(self) -> Health:
-        """Memory is always well; says how many secrets there are."""
+        """Return a healthy state with the number of secrets."""
         with self._lock:
             readable = sum(history.kept[-1].readable for history in self._histories.values())
         return Health(ok=True, detail=f"secrets in memory: {readable:,}")
@@ -82,14 +82,14 @@ class MemoryStore:
     # --- write --------------------------------------------------------------------------------------------------------
 
     def write(self, path: str, data: Mapping[str, Value]) -> int:
-        """Replaces the secret by a new version; returns its number, counted from 1."""
+        """Replace the secret by a new version. Return its number, counted from 1."""
         with self._lock:
             history = self._histories.setdefault(path, _History())
-            history.kept.append(_Kept(protect_data(data)))  # a copy: what the caller does to its own is its own affair
+            history.kept.append(_Kept(protect_data(data)))  # a copy, since the caller may change its data
             return len(history.kept)
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> int:
-        """`write`, compared and done under one lock: nobody comes in between."""
+        """Compare and write under one lock, so that no other write comes in between."""
         with self._lock:
             history = self._histories.get(path)
             newest = len(history.kept) if history else None
@@ -99,14 +99,14 @@ class MemoryStore:
             return self.write(path, data)
 
     def delete(self, path: str) -> None:
-        """Marks the newest version as deleted."""
+        """Mark the newest version as deleted."""
         with self._lock:
             self._kept(path, self._newest(path)).deleted = datetime.now(UTC)
 
     # --- versions -----------------------------------------------------------------------------------------------------
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
-        """Every version that was ever written, oldest first."""
+        """Return every version that was ever written, oldest first."""
         with self._lock:
             return [
                 VersionInfo(
@@ -120,18 +120,18 @@ class MemoryStore:
             ]
 
     def read_version(self, path: str, version: Version) -> Secret:
-        """That version, when it is neither deleted nor destroyed."""
+        """Return the version if it is neither deleted nor destroyed."""
         with self._lock:
             return self._secret(path, version)
 
     def kept_versions(self, path: str) -> int:
-        """Any number: none is ever dropped."""
+        """Return the largest number: no version is ever pruned."""
         with self._lock:
             self._history(path)
         return sys.maxsize
 
     def undelete(self, path: str, version: Version) -> None:
-        """Makes a deleted version readable again; a destroyed one is gone."""
+        """Make a deleted version readable again."""
         with self._lock:
             kept = self._kept(path, version)
             if kept.data is None:
@@ -139,24 +139,24 @@ class MemoryStore:
             kept.deleted = None
 
     def destroy(self, path: str, version: Version) -> None:
-        """Drops that version's data for good; its number stays taken."""
+        """Drop the version's data for good. Its number is never used again."""
         with self._lock:
             self._kept(path, version).data = None
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
-        """The secret's labels."""
+        """Return the secret's labels."""
         with self._lock:
             return dict(self._history(path).labels)
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
-        """Replaces the secret's labels. No new version comes of it."""
+        """Replace the secret's labels without a new version."""
         with self._lock:
             self._history(path).labels = dict(metadata)
 
     # --- bulk ---------------------------------------------------------------------------------------------------------
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Each path with its secret or its own error, one at a time."""
+        """Yield each path with its secret or its own error."""
         for path in paths:
             try:
                 yield path, self.read(path)
@@ -164,11 +164,11 @@ class MemoryStore:
                 yield path, error
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Each path with its new version, one at a time."""
+        """Yield each path with its new version."""
         for path, data in items:
             yield path, self.write(path, data)
 
-    # --- what the lock is held for ------------------------------------------------------------------------------------
+    # --- called with the lock held ------------------------------------------------------------------------------------
 
     def _history(self, path: str) -> _History:
         if path not in self._histories:
@@ -197,17 +197,17 @@ class MemoryStore:
 def open_memory(
     *,
     secrets: Annotated[
-        dict[str, dict[str, Any]] | None, Option(help="what it holds: path -> key -> value", secret=True)
+        dict[str, dict[str, Any]] | None, Option(help="contents: path -> key -> value", secret=True)
     ] = None,
 ) -> MemoryStore:
-    """A store in memory that holds `secrets`.
+    """Open a store in memory that holds `secrets`.
 
-    This is what the entry point `memory` of the group `strongroom.stores` names: the signature is the schema of the
-    options that a configuration file may give.
+    The entry point `memory` of the group `strongroom.stores` names this function. Its signature is the schema of the
+    options in a configuration file.
 
     Raises:
-        InvalidPathError: a path cannot name a secret.
-        InvalidDataError: a value is of a type that no secret has.
+        InvalidPathError: a path is invalid.
+        InvalidDataError: a value is not of a supported type.
     """
     store = MemoryStore()
     for path, data in (secrets or {}).items():

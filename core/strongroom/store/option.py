@@ -1,4 +1,4 @@
-"""Annotations for the options of a plugin's opener."""
+"""Annotations for the options of a plugin's opener. A module of its own: the store protocols do not need it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Option:
-    """What a hint cannot say of an option: written as `Annotated[str, Option(...)]` in the opener's signature.
+    """Details of an option that its type cannot express, as `Annotated[str, Option(...)]` in the opener's signature.
 
     Attributes:
         help: one line for `strongroom stores`.
-        ambient: environment variables that give it where nothing else does, the first one that is set.
-        secret: its value is never shown.
-        address: it holds the URL of a service, or a list of them. In production that is https, or loopback. An option
-            that takes a list takes one text with commas between the URLs too.
-        sent_to: for a credential, the option that holds the address it goes to. An ambient credential is refused where
-            only a file found in the working directory gave that address.
-        vouches_for: for a setting that says whom to trust at an address (authorities, a name, no verification), the
-            option that holds the address. A credential is as ambient to it as it is to the address.
-        location: the LOCATION of `PLUGIN:LOCATION` on a command line gives it. Where several options say so, each but
-            the last one, in their order, takes one segment of it up to a slash.
-        place: it says where the store's secrets are, as an address and a location do, such as a namespace or a region:
-            a write names it first.
+        ambient: environment variables that set the option if nothing else does. The first one that is set counts.
+        secret: the value is never shown.
+        address: the value is the URL of a service, or a list of URLs. In production it must be https or loopback. A
+            list option also accepts one text with commas between the URLs.
+        sent_to: for a credential: the option with the address that receives it. An ambient credential is refused if
+            only a file found in the working directory set that address.
+        vouches_for: for a setting that decides whom to trust at an address (CA, server name, no verification): the
+            option with the address. A file found in the working directory must not set it for another source's address,
+            nor for an ambient credential.
+        location: the LOCATION of `PLUGIN:LOCATION` on a command line sets the option. If several options do this, each
+            but the last one takes one segment, up to a slash, in their order.
+        place: the value is part of where the secrets are, as an address is, such as a namespace or a region. A write
+            shows it first.
     """
 
     help: str = ""

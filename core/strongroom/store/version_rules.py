@@ -1,4 +1,4 @@
-"""The rules for what names a version and what labels a secret, in a call and in a store's answer. Pure."""
+"""Rules for versions and labels, in calls and in a store's answers. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from strongroom.store import VersionInfo
 
 
 def check_version(path: str, version: Version) -> Version:
-    """The version itself, when it can be a store's name for one: a number, or a text that could be a key.
+    """Return the version if it is a number or a valid text.
 
     Raises:
-        InvalidPathError: it can never be one. The message does not repeat a text.
+        InvalidPathError: it is neither. The message does not repeat a text.
     """
     if isinstance(version, bool) or not isinstance(version, int | str):
         raise InvalidPathError(path, f"a version is a number or a text, not {type(version).__name__}")
@@ -30,10 +30,10 @@ def check_version(path: str, version: Version) -> Version:
 
 
 def check_labels(path: str, labels: Mapping[str, str]) -> dict[str, str]:
-    """A copy of the labels, when every one is a name with a text.
+    """Return a copy of the labels if each maps a name to a text.
 
     Raises:
-        InvalidDataError: names the label, and never what it says.
+        InvalidDataError: a label is invalid. The message names the label and never shows its text.
     """
     if not isinstance(labels, Mapping):
         raise InvalidDataError(path, f"labels are a mapping of names to texts, not {type(labels).__name__}")
@@ -46,32 +46,32 @@ def check_labels(path: str, labels: Mapping[str, str]) -> dict[str, str]:
     return dict(labels)
 
 
-# --- what a store answered: its author's type checker may not have been asked -----------------------------------------
+# --- answers of a store, which no type checker may have seen ----------------------------------------------------------
 
 
 def as_versions(answer: object) -> list[VersionInfo]:
-    """What a store answered when it was asked for its versions."""
+    """Return a store's answer to `versions`. Raise TypeError if it is invalid."""
     if isinstance(answer, Sequence) and answer and all(isinstance(info, VersionInfo) for info in answer):
         return list(answer)
     raise TypeError
 
 
 def as_count(answer: object) -> int:
-    """What a store answered when it was asked how many versions it keeps."""
+    """Return a store's answer to `kept_versions`. Raise TypeError if it is invalid."""
     if isinstance(answer, int) and not isinstance(answer, bool) and answer > 0:
         return answer
     raise TypeError
 
 
 def as_labels(answer: object) -> dict[str, str]:
-    """What a store answered when it was asked for labels."""
+    """Return a store's answer to `read_metadata`. Raise TypeError if it is invalid."""
     if isinstance(answer, Mapping) and all(isinstance(part, str) for label in answer.items() for part in label):
         return dict(answer)
     raise TypeError
 
 
 def of_version(secret: Secret, version: Version) -> Secret:
-    """The secret that a store answered when it was asked for this version. Another version is another secret."""
+    """Return a store's answer to `read_version`. Raise LookupError if it is another version."""
     if secret.version == version:
         return secret
     raise LookupError

@@ -1,7 +1,6 @@
-"""What tests need: the contracts for those who write a store, an importer or an exporter, `override` for applications.
+"""Test support: contracts for stores, importers and exporters, and `override` for the tests of applications.
 
-Nothing here is imported before it is asked for: `override` works without pytest, and an application's test run that
-needs neither pays for neither.
+Each name is imported at its first use, so that `override` works without pytest and costs nothing until it is used.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ __all__ = [
     "silent_server",
 ]
 
-# No name here is a module's too: importing the module would put it in the place of the name.
-_HOME = {
+# No name here is also a module's name: importing the module would replace the name.
+_MODULES = {
     "CANARY": "cases",
     "CASES": "cases",
     "NON_TEXT_CASES": "cases",
@@ -49,14 +48,14 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name.endswith("Contract"):
         try:
             import pytest
         except ModuleNotFoundError:
-            needs = f'{name} needs pytest, which is not installed: pip install "strongroom[testing]"'
-            raise ModuleNotFoundError(needs, name="pytest") from None
+            message = f'{name} needs pytest, which is not installed: pip install "strongroom[testing]"'
+            raise ModuleNotFoundError(message, name="pytest") from None
         parts = (
             "contract_base",
             "read_contract",
@@ -66,5 +65,5 @@ def __getattr__(name: str) -> object:
             "migration_contract",
         )
         pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     return found

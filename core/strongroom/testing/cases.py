@@ -1,4 +1,4 @@
-"""The hard inputs: names and values on which stores have failed. A store holds each exactly, or refuses it."""
+"""Hard inputs: names and values on which stores have failed. A store returns each intact, or refuses it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from strongroom.secret import Value
 
 CANARY = "canary-6f1d"
-"""Part of every value that the contract writes where it counts: no message, log record or traceback may show it."""
+"""Part of the secret values that the contract writes. No message, log record or traceback may show it."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One hard input: a secret at a path, with data that may be its only odd thing."""
+    """One hard input: a secret with unusual data or an unusual path."""
 
     name: str
     data: Mapping[str, Value]
@@ -73,7 +73,7 @@ _NAMES = (
 )
 
 CASES: Sequence[Case] = (*_TEXT_VALUES, *_TYPED_VALUES, *_NAMES)
-"""Every case, in the order in which the contract tries them."""
+"""All hard inputs, in test order."""
 
 NON_TEXT_CASES = frozenset(case.name for case in _TYPED_VALUES)
-"""The names of the cases that a store of text alone cannot hold."""
+"""Names of the cases that a store of text cannot hold: bytes, numbers, booleans, null, and nested values."""

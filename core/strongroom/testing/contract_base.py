@@ -57,7 +57,7 @@ class ContractBase(RedactedLogs):
     """
 
     capabilities: ClassVar[AbstractSet[str]] = frozenset()
-    """Names of what the store can do beyond reading: rows of `strongroom.store.CAPABILITIES`, and its true traits."""
+    """Names of the store's capabilities, of `strongroom.store.CAPABILITIES`, and of its traits that are True."""
 
     cannot_hold: ClassVar[AbstractSet[str]] = frozenset()
     """Names of the hard inputs (`strongroom.testing.CASES`) that the store refuses. All others must survive."""
@@ -80,7 +80,7 @@ class ContractBase(RedactedLogs):
                 setattr(cls, name, None)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Parametrize the tests whose parameters depend on what the store declares."""
+        """Parametrize the tests whose parameters depend on the store's declarations."""
 
     @pytest.fixture
     def store(self) -> SecretStore:

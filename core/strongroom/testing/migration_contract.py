@@ -25,19 +25,18 @@ _SOME: Contents = {
 
 
 class _Declared(RedactedLogs):
-    """What the two contracts have in common."""
+    """Declarations that both contracts share."""
 
     cannot_hold: ClassVar[AbstractSet[str]] = frozenset()
-    """The names of the hard inputs (`strongroom.testing.cases.CASES`) that it cannot give or take. Others survive."""
+    """Names of the hard inputs (`strongroom.testing.CASES`) that it cannot read or write. Others must survive."""
 
     impossible: ClassVar[AbstractSet[str]] = frozenset()
-    """The states that it is never in: "unreadable" and "partly_unreadable" of an importer, "unreachable" of an
-    exporter."""
+    """States that it is never in: "unreadable" and "partly_unreadable" of importers, "unreachable" of exporters."""
 
     _states: ClassVar[AbstractSet[str]] = frozenset()
 
     def test_declared_names_exist(self) -> None:
-        """A misspelled declaration would declare nothing."""
+        """A misspelled declaration is an error."""
         assert self.cannot_hold <= {case.name for case in CASES}
         assert self.impossible <= self._states
 
@@ -51,44 +50,44 @@ class _Declared(RedactedLogs):
 
 
 class ImporterContract(_Declared):
-    """Checks each sentence of `strongroom.migrate.spi` about importers.
+    """Check each sentence of `strongroom.migrate.spi` about importers.
 
-    Subclass it in a test module, and give it an importer of what a test wants to read::
+    Subclass it in a test module, and return an importer of given contents::
 
         class TestMyImporter(ImporterContract):
             cannot_hold = NON_TEXT_CASES | {"nul"}
 
             @pytest.fixture
             def importing(self, tmp_path):
-                def fill(contents): ...          # path -> data, written as the source has it
+                def fill(contents): ...          # path -> data, written in the source's format
                 return fill                      # returns the open importer
 
             @pytest.fixture
             def unreadable(self): ...            # a source that cannot be read as a whole
 
             @pytest.fixture
-            def partly_unreadable(self): ...     # one that has two secrets, and cannot give the first of them
+            def partly_unreadable(self): ...     # a source whose first of two secrets cannot be read
     """
 
     _states = frozenset({"unreadable", "partly_unreadable"})
 
     @pytest.fixture
     def importing(self) -> Importing:
-        """A function that takes path -> data and returns an open importer whose source holds exactly that."""
+        """Return a function that takes path -> data and returns an open importer of exactly these contents."""
         pytest.fail("override the fixture `importing`")
 
     @pytest.fixture
     def unreadable(self) -> Importer:
-        """An open importer whose source is there and cannot be read."""
+        """Return an open importer whose source exists but cannot be read."""
         pytest.fail("override the fixture `unreadable`, or declare `impossible = {'unreadable'}`")
 
     @pytest.fixture
     def partly_unreadable(self) -> Importer:
-        """An open importer whose source has a secret that cannot be given, and after it one that can."""
+        """Return an open importer whose source has a secret that cannot be read, followed by one that can."""
         pytest.fail("override the fixture `partly_unreadable`, or declare `impossible = {'partly_unreadable'}`")
 
     def test_it_is_an_importer(self, importing: Importing) -> None:
-        """It has the methods, and `items` begins to give before it has read everything."""
+        """It has the methods, and `items` returns an iterator."""
         importer = importing({"contract/app": secret_data()})
         assert isinstance(importer, Importer)
         items = importer.items()
@@ -97,13 +96,13 @@ class ImporterContract(_Declared):
         importer.close()
 
     def test_every_secret_comes_once(self, importing: Importing) -> None:
-        """With its path and all its keys, however the paths lie below one another."""
+        """Each secret has its path and all its keys, also if some paths are below others."""
         importer = importing(_SOME)
         secrets = _secrets(list(importer.items()))
-        assert len({secret.path for secret in secrets}) == len(secrets), "a path came twice"
-        assert {secret.path for secret in secrets} == set(_SOME), "what came is not what is there"
+        assert len({secret.path for secret in secrets}) == len(secrets), "a path was yielded twice"
+        assert {secret.path for secret in secrets} == set(_SOME), "the paths differ from those of the source"
         changed = [secret.path for secret in secrets if not same(secret.data, _SOME[secret.path])]
-        assert not changed, f"{', '.join(changed)} came changed"
+        assert not changed, f"{', '.join(changed)} changed"
         assert CANARY not in repr(secrets)
         importer.close()
 
@@ -120,38 +119,38 @@ class ImporterContract(_Declared):
         assert secret.path == case.path
         assert secret.data.keys() == case.data.keys()
         changed = [key for key in case.data if not same(secret.data[key], case.data[key])]
-        assert not changed, f"{case.name}: {', '.join(map(repr, changed))} came changed"
+        assert not changed, f"{case.name}: {', '.join(map(repr, changed))} changed"
         importer.close()
 
     def test_it_gives_the_same_again(self, importing: Importing) -> None:
-        """A migration reads its source when it is planned, and again when it is carried out."""
+        """A migration reads its source for the plan and again for the run."""
         importer = importing(_SOME)
         first, second = ({s.path: s.data for s in _secrets(list(importer.items()))} for _ in range(2))
-        assert first.keys() == second.keys(), "the second time it gave other secrets than the first time"
+        assert first.keys() == second.keys(), "the second call yielded other secrets"
         assert same(first, second)
         importer.close()
 
     def test_it_can_be_left_in_the_middle(self, importing: Importing) -> None:
-        """Who stops after one item and begins anew gets all of them."""
+        """A second call yields all items, also if the first one was left after one item."""
         importer = importing(_SOME)
         next(importer.items())
         assert len(list(importer.items())) == len(_SOME)
         importer.close()
 
     def test_an_empty_source_gives_nothing(self, importing: Importing) -> None:
-        """That is no error."""
+        """An empty source yields nothing and raises nothing."""
         importer = importing({})
         assert list(importer.items()) == []
         importer.close()
 
     def test_closing_twice_is_harmless(self, importing: Importing) -> None:
-        """Closing gives back what it holds, and once more nothing."""
+        """A second `close` does nothing."""
         importer = importing({"contract/app": secret_data()})
         importer.close()
         importer.close()
 
     def test_a_source_that_cannot_be_read_is_an_error(self, request: pytest.FixtureRequest) -> None:
-        """From the tree, and never a shorter list: a migration of nothing would look as if it were done."""
+        """It is a StrongroomError and never a shorter list: a migration of nothing would look complete."""
         importer = self._state(request, "unreadable")
         assert isinstance(importer, Importer)
         with pytest.raises(StrongroomError) as caught:
@@ -159,13 +158,13 @@ class ImporterContract(_Declared):
         examine(caught.value)
 
     def test_an_item_that_cannot_be_given_ends_nothing(self, request: pytest.FixtureRequest) -> None:
-        """It is a `Failure` that says what and why; the other items follow."""
+        """It is a `Failure` with a name and an error. The other items follow."""
         importer = self._state(request, "partly_unreadable")
         assert isinstance(importer, Importer)
         items = list(importer.items())
         failures = [item for item in items if isinstance(item, Failure)]
-        assert failures, "nothing was said of what cannot be given"
-        assert any(isinstance(item, Secret) for item in items), "what can be given did not come"
+        assert failures, "no failure was yielded for the secret that cannot be read"
+        assert any(isinstance(item, Secret) for item in items), "the secret that can be read was not yielded"
         for failure in failures:
             assert isinstance(failure.error, StrongroomError)
             assert failure.name
@@ -175,9 +174,9 @@ class ImporterContract(_Declared):
 
 
 class ExporterContract(_Declared):
-    """Checks each sentence of `strongroom.migrate.spi` about exporters.
+    """Check each sentence of `strongroom.migrate.spi` about exporters.
 
-    Subclass it in a test module, and give it an exporter and a way to look at what its target holds::
+    Subclass it in a test module, and return an exporter and the contents of its target::
 
         class TestMyExporter(ExporterContract):
             cannot_hold = NON_TEXT_CASES
@@ -188,7 +187,7 @@ class ExporterContract(_Declared):
 
             @pytest.fixture
             def held(self, tmp_path):
-                return lambda: ...               # path -> data, as the target has it now
+                return lambda: ...               # path -> data: the present contents of the target
 
             @pytest.fixture
             def unreachable(self): ...           # an exporter whose target cannot be written
@@ -198,28 +197,28 @@ class ExporterContract(_Declared):
 
     @pytest.fixture
     def exporter(self) -> Exporter:
-        """An open exporter of a target that is empty, and that the contract may write to."""
+        """Return an open exporter of an empty target that the contract may write to."""
         pytest.fail("override the fixture `exporter`")
 
     @pytest.fixture
     def held(self) -> Held:
-        """A function that gives path -> data as the target of `exporter` holds it now, read without the exporter."""
+        """Return a function that reads path -> data from the target of `exporter`, without the exporter."""
         pytest.fail("override the fixture `held`")
 
     @pytest.fixture
     def unreachable(self) -> Exporter:
-        """An open exporter whose target cannot be written to: it is out, or full, or forbids it."""
+        """Return an open exporter whose target cannot be written: it is unavailable, full or denies access."""
         pytest.fail("override the fixture `unreachable`, or declare `impossible = {'unreachable'}`")
 
     def test_it_is_an_exporter(self, exporter: Exporter) -> None:
-        """It has the methods, and says what comes of each secret as it goes."""
+        """It has the methods, and `write` returns an iterator of outcomes."""
         assert isinstance(exporter, Exporter)
         outcomes = exporter.write(iter([Secret("contract/app", secret_data())]))
         assert isinstance(outcomes, Iterator), "write() must return an iterator, so that memory is bounded"
         assert [type(outcome) for outcome in outcomes] == [Outcome]
 
     def test_each_secret_has_one_outcome(self, exporter: Exporter, held: Held) -> None:
-        """Under its own path; and the target then holds all of them, and nothing else."""
+        """Each outcome has its secret's path, and the target then holds exactly these secrets."""
         outcomes = list(exporter.write(Secret(path, data) for path, data in _SOME.items()))
         assert sorted(outcome.path for outcome in outcomes) == sorted(_SOME), "not one outcome for each secret"
         assert [outcome.error for outcome in outcomes if outcome.error is not None] == []
@@ -229,10 +228,10 @@ class ExporterContract(_Declared):
 
     @pytest.mark.parametrize("case", CASES, ids=str)
     def test_hard_input_survives_or_is_refused(self, exporter: Exporter, held: Held, case: Case) -> None:
-        """A hard input is held exactly; one that the target cannot hold is refused, and leaves nothing behind."""
+        """A hard input is kept intact. One that the target cannot hold is refused and leaves nothing behind."""
         (outcome,) = _written(exporter, {case.path: case.data})
         if case.name in self.cannot_hold:
-            assert isinstance(outcome.error, StrongroomError), f"{case.name} is said to be written"
+            assert isinstance(outcome.error, StrongroomError), f"{case.name} was reported as written"
             examine(outcome.error)
             assert case.path not in held()
             return
@@ -243,7 +242,7 @@ class ExporterContract(_Declared):
         assert not changed, f"{case.name}: {', '.join(map(repr, changed))} changed"
 
     def test_what_is_refused_ends_nothing(self, exporter: Exporter, held: Held) -> None:
-        """The others are written all the same."""
+        """A refused secret does not stop the others."""
         refused = [case for case in CASES if case.name in self.cannot_hold]
         secrets = {"contract/first": secret_data(), **{case.path: case.data for case in refused}}
         outcomes = _written(exporter, {**secrets, "contract/last": secret_data()})
@@ -252,47 +251,47 @@ class ExporterContract(_Declared):
         assert {"contract/first", "contract/last"} <= held().keys()
 
     def test_a_secret_is_written_whole(self, exporter: Exporter, held: Held) -> None:
-        """Its old keys are gone, and what stands beside, above and below it is left alone."""
+        """Old keys are gone, and secrets beside, above and below do not change."""
         around = {path: secret_data(own=path) for path in ("contract/apple", "contract", "contract/app/below")}
         _written(exporter, {**around, "contract/app": secret_data(old="key")})
         _written(exporter, {"contract/app": secret_data(new="key")})
         assert same(held(), {**around, "contract/app": secret_data(new="key")})
 
-    def test_what_is_said_to_be_written_is_held(self, exporter: Exporter, held: Held) -> None:
-        """At the moment when it is said."""
+    def test_written_secret_is_held(self, exporter: Exporter, held: Held) -> None:
+        """The target holds a secret when its outcome is yielded."""
         for outcome in exporter.write(Secret(path, data) for path, data in _SOME.items()):
             assert outcome.error is None
             assert same(held().get(outcome.path), _SOME[outcome.path]), f"{outcome.path} is not there yet"
 
     def test_writing_nothing_is_harmless(self, exporter: Exporter, held: Held) -> None:
-        """There is no outcome then."""
+        """No secret, no outcome."""
         assert list(exporter.write(iter(()))) == []
         assert held() == {}
 
     def test_closing_twice_is_harmless(self, exporter: Exporter) -> None:
-        """Closing gives back what it holds, and once more nothing."""
+        """A second `close` does nothing."""
         exporter.close()
         exporter.close()
 
     def test_a_target_that_cannot_be_written_is_an_error(self, request: pytest.FixtureRequest) -> None:
-        """Of each secret, or of the whole; and it is from the tree."""
+        """Each outcome has a StrongroomError, or `write` raises one."""
         exporter = self._state(request, "unreachable")
         assert isinstance(exporter, Exporter)
         errors: Sequence[BaseException | None] = ()
         try:
             errors = [outcome.error for outcome in _written(exporter, {"a": secret_data(), "b": secret_data()})]
-        except Exception as error:  # noqa: BLE001  # what it is is looked at below
+        except Exception as error:  # noqa: BLE001  # its class is checked below
             errors = [error]
-        assert errors, "nothing was said of what was not written"
+        assert errors, "no error was reported for secrets that were not written"
         for found in errors:
             assert isinstance(found, StrongroomError), f"{type(found).__name__} is not of strongroom.errors"
             examine(found)
 
 
 def _secrets(items: Sequence[Secret | Failure]) -> list[Secret]:
-    """The items, all of which are to be secrets."""
+    """Return the items. Assert that all of them are secrets."""
     failed = [item.name for item in items if not isinstance(item, Secret)]
-    assert not failed, f"{', '.join(failed)} did not come"
+    assert not failed, f"{', '.join(failed)} was not yielded"
     return [item for item in items if isinstance(item, Secret)]
 
 

@@ -1,4 +1,4 @@
-"""The contract of the target of a migration: what it is asked before a write, and how it is written."""
+"""The contract of a migration's target: bulk writes with check-and-set, and the migration hints."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _ODD_LABELS: tuple[Mapping[str, str], ...] = (
     {"owner": "<&> 🔑"},
     {f"label{number}": "one of many" for number in range(70)},
 )
-"""Labels that one service or another does not take."""
+"""Labels that some services refuse."""
 
 
 class MigrationTargetContract(ContractBase):
-    """Vets data and labels, keeps forms, and writes many under check-and-set."""
+    """Bulk check-and-set, `vet`, `vet_labels` and `write_formed`."""
 
     @needs("checked")
     def test_many_checked_writes_have_their_own_outcomes(self, opened: Opened) -> None:
-        """Each item is compared for itself: a conflict writes nothing, and the others are written."""
+        """Each item is compared on its own: a conflict writes nothing, and the others are written."""
         front = opened({PATH: secret_data(own="first"), "contract/changed": secret_data(own="first")})
         first, stale = front.read(PATH).version, front.read("contract/changed").version
         front.write("contract/changed", secret_data(own="second"))
@@ -85,7 +85,7 @@ class MigrationTargetContract(ContractBase):
 
     @needs("writable")
     def test_secret_written_in_a_form_is_the_same_secret(self, opened: Opened) -> None:
-        """Its own form again, none, and one that it never heard of: the data are the same, and no form is a label."""
+        """The data is intact in its own form, without a form and in an unknown form. No form is kept as a label."""
         front = opened()
         if not front.formed:
             with fails(UnsupportedOperationError):
@@ -110,7 +110,7 @@ def _require_hint(front: GuardedStore, hint: str) -> None:
 
 
 def _refusal(vet: Callable[..., None], *given: object) -> type[StoreError] | None:
-    """The class of what vetting raised; None where it raised nothing."""
+    """Return the class of the error that `vet` raised, or None."""
     try:
         vet(*given)
     except (InvalidPathError, InvalidDataError, SecretTooLargeError, ConflictError) as error:

@@ -1,4 +1,4 @@
-"""Secrets for an application's tests: what its code is to find, and what is to go wrong."""
+"""Secrets for the tests of an application, and simulated failures."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from strongroom.store.memory import MemoryStore
 
 
 class SimulatedFailure(Enum):
-    """What is to happen to a secret instead of being found.
+    """Simulated failure of a secret.
 
-    An outage that a write or a list meets is one of the whole store, and the chain leaves it alone for a second, as it
-    leaves a real one. Reads of other secrets are answered all the same.
+    An outage of a write or a list is one of the whole store: the chain leaves the store alone for a second, as it does
+    after a real outage. Reads of other secrets still succeed.
     """
 
     MISSING = "missing"
@@ -38,9 +38,9 @@ class SimulatedFailure(Enum):
 
 @dataclass(frozen=True)
 class Slow:
-    """A secret that is found after `seconds`, or is unavailable when the call has less time than that.
+    """A secret that is found after `seconds`, or is unavailable if the call has less time.
 
-    It can be read and listed, not set or deleted.
+    It can be read and listed, but not set or deleted.
     """
 
     seconds: float
@@ -48,11 +48,11 @@ class Slow:
 
 
 OverrideValue: TypeAlias = "Value | SimulatedFailure | Slow"
-"""What is ordered for one path or reference: the type of the values of `override`'s contents."""
+"""Type of the values in `override`'s contents."""
 
 
 class override:  # noqa: N801  # it is used as a function, like those of contextlib
-    """Within the block `strongroom.get_secret` and its siblings answer from `contents` and from nothing else.
+    """Make `strongroom.get_secret` and its siblings answer only from `contents` within the block.
 
     ::
 
@@ -61,38 +61,38 @@ class override:  # noqa: N801  # it is used as a function, like those of context
         with override({"database/connection": SimulatedFailure.UNAVAILABLE}), pytest.raises(StoreUnavailableError):
             ...
 
-    The block gets the manager that answers. What the code under test sets or deletes is seen by its later reads and by
-    no other block: each begins with `contents`, also where one object is used for several. The default manager is one
-    for the process, so two blocks can stand inside one another and not side by side in threads; within a block any
-    thread or task may read. A `SecretsManager` that the code makes for itself is not overridden.
+    The block receives the manager that answers. Later reads in the block see what the code under test sets or deletes.
+    Each block starts with `contents`, even if one object is used for several blocks. Blocks may be nested, but must not
+    run side by side in threads, since the default manager is one for the process. Any thread or task may read within a
+    block. A `SecretsManager` that the code creates itself is not overridden.
 
     Args:
         contents: path -> data, `PATH#KEY` -> value, path -> `SimulatedFailure` or `Slow`. Every other path is missing.
 
     Raises:
-        InvalidPathError, InvalidDataError: no store could hold that.
+        InvalidPathError, InvalidDataError: a path or data is invalid.
     """
 
     def __init__(self, contents: Mapping[str, OverrideValue]) -> None:
-        contents = conceal({reference: conceal(ordered) for reference, ordered in contents.items()})
+        contents = conceal({reference: conceal(value) for reference, value in contents.items()})
         self._held: dict[str, dict[str, Value]] = {}
         self._slow: dict[str, Slow] = {}
         self._failures: dict[str, SimulatedFailure] = {}
         self._blocks: list[tuple[SecretsManager, SecretsManager | None]] = []
-        for reference, ordered in contents.items():
+        for reference, value in contents.items():
             path, key = parse_reference(reference)
-            if isinstance(ordered, SimulatedFailure | Slow):
+            if isinstance(value, SimulatedFailure | Slow):
                 if key is not None:
-                    raise InvalidDataError(path, "what goes wrong goes wrong for a whole secret, not for one key")
-                if isinstance(ordered, SimulatedFailure):
-                    self._failures[path] = ordered
+                    raise InvalidDataError(path, "a simulated failure or delay is for a whole secret, not for one key")
+                if isinstance(value, SimulatedFailure):
+                    self._failures[path] = value
                 else:
-                    self._slow[path] = Slow(ordered.seconds, check_data(path, ordered.data))
+                    self._slow[path] = Slow(value.seconds, check_data(path, value.data))
             else:
-                data: object = ordered if key is None else {key: ordered}
+                data: object = value if key is None else {key: value}
                 self._held.setdefault(path, {}).update(check_data(path, data))  # type: ignore[arg-type]  # it checks
         if twice := self._held.keys() & (self._failures.keys() | self._slow.keys()):
-            raise InvalidDataError(min(twice), "it cannot both be held and go wrong or be slow")
+            raise InvalidDataError(min(twice), "it cannot have both data and a simulated failure or delay")
 
     def __enter__(self) -> SecretsManager:
         stores: dict[str, SecretStore] = {"override": OverrideStore(self._held, self._failures, self._slow)}
@@ -111,14 +111,14 @@ class override:  # noqa: N801  # it is used as a function, like those of context
 
 
 def _manager(stores: Mapping[str, SecretStore]) -> SecretsManager:
-    """A manager of these stores alone: `SecretsManager(chain=…)` would read the configuration that applies here."""
+    """Return a manager of only these stores: `SecretsManager(chain=…)` would read the configuration of this folder."""
     manager = SecretsManager.__new__(SecretsManager)
     manager._build(Config(chain=tuple(map(LinkConfig, stores))), stores)  # noqa: SLF001  # as its constructors do
     return manager
 
 
 class OverrideStore(MemoryStore):
-    """A store in memory where some paths go wrong. They are neither seen nor written."""
+    """A store in memory with simulated failures for some paths."""
 
     def __init__(
         self, held: Mapping[str, Mapping[str, Value]], failures: Mapping[str, SimulatedFailure], slow: Collection[str]
@@ -130,66 +130,66 @@ class OverrideStore(MemoryStore):
             super().write(path, data)
 
     def read(self, path: str) -> Secret:
-        """The secret, or what was ordered instead."""
-        self._obey(path)
+        """Return the secret, or raise its simulated failure."""
+        self._raise_failure(path)
         return super().read(path)
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The names below `prefix`; a denial or an outage below it is one of the list."""
+        """Return the names below `prefix`. A simulated denial or outage below it fails the list."""
         for path in self._failures:
             if path.startswith(f"{prefix}/" if prefix else ""):
-                self._obey(path)
+                self._raise_failure(path)
         return super().list_entries(prefix)
 
     def write(self, path: str, data: Mapping[str, Value]) -> int:
-        """Writes, where nothing else was ordered. What is missing can be written, and is there from then on."""
-        self._obey_change(path)
+        """Write the secret, or raise its simulated failure. A secret that is simulated as missing can be written."""
+        self._raise_on_change(path)
         return super().write(path, data)
 
     def delete(self, path: str) -> None:
-        """Deletes, where nothing else was ordered."""
-        self._obey_change(path)
+        """Delete the secret, or raise its simulated failure."""
+        self._raise_on_change(path)
         super().delete(path)
 
-    def _obey_change(self, path: str) -> None:
-        self._obey(path)
-        if path in self._slow:  # here it would be found at once from then on
-            raise UnsupportedOperationError(path, "it is slow, and cannot be set or deleted")
+    def _raise_on_change(self, path: str) -> None:
+        self._raise_failure(path)
+        if path in self._slow:  # in this store it would no longer be slow
+            raise UnsupportedOperationError(path, "a slow secret cannot be set or deleted")
 
-    def _obey(self, path: str) -> None:
+    def _raise_failure(self, path: str) -> None:
         match self._failures.get(path):
             case SimulatedFailure.DENIED:
-                raise PermissionDeniedError(path, "ordered by the test")
+                raise PermissionDeniedError(path, "simulated by the test")
             case SimulatedFailure.UNAVAILABLE:
-                raise StoreUnavailableError(path, "ordered by the test")
-            case SimulatedFailure.MISSING | None:  # it is not there until somebody writes it
+                raise StoreUnavailableError(path, "simulated by the test")
+            case SimulatedFailure.MISSING | None:  # absent until it is written
                 pass
 
 
 class SlowStore:
-    """Secrets that take their time. Not local, so that asynchronous code is not held up by them."""
+    """Secrets that are found after a delay. Not local, so that they do not block asynchronous code."""
 
     def __init__(self, secrets: Mapping[str, Slow]) -> None:
         self._secrets = secrets
         self._closed = threading.Event()
 
     def read(self, path: str) -> Secret:
-        """The secret, when its time has passed and the call's has not."""
+        """Return the secret after its delay, or raise an outage if the call has less time."""
         if path not in self._secrets:
             raise SecretNotFoundError(path)
         seconds, left = self._secrets[path].seconds, remaining()
         self._closed.wait(min(seconds, left))
         if seconds >= left:
-            raise StoreUnavailableError(path, f"it takes {seconds:g} s, as ordered by the test")
+            raise StoreUnavailableError(path, f"it takes {seconds:g} s, as simulated by the test")
         return Secret(path, self._secrets[path].data)
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The names below `prefix`, at once."""
+        """Return the names below `prefix` at once."""
         names = MemoryStore()
         for path, slow in self._secrets.items():
             names.write(path, slow.data)
         return names.list_entries(prefix)
 
     def close(self) -> None:
-        """Ends every wait."""
+        """End every wait."""
         self._closed.set()

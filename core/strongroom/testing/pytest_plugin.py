@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def strongroom_override() -> Iterator[Callable[[Mapping[str, OverrideValue]], SecretsManager]]:
-    """`strongroom.testing.override` until the end of the test: call it with the contents, again for other ones."""
+    """Return `strongroom.testing.override` as a function. Its contents apply until the end of the test."""
     from strongroom.testing.overrides import override
 
     with ExitStack() as stack:
@@ -28,14 +28,14 @@ def strongroom_override() -> Iterator[Callable[[Mapping[str, OverrideValue]], Se
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Both sides as their `repr` has them, where one holds a secret: pytest would look for the difference in values."""
+    """Show only the `repr` of both sides if one holds a secret: pytest's own explanation would show values."""
     if not (_holds_secret(left) or _holds_secret(right)):
         return None
     return [f"{left!r} {op} {right!r}", "", "(the difference is not shown: one side holds a secret)"]
 
 
 def _holds_secret(value: object) -> bool:
-    """Whether the value, or a field of it in which pytest would look for the difference, is of a redacted type."""
+    """Return True if the value, or a field that pytest would compare, is of a redacted type."""
     from strongroom.secret import SENSITIVE
 
     parts, seen = [value], set[int]()
@@ -50,7 +50,7 @@ def _holds_secret(value: object) -> bool:
 
 
 def _fields(value: object) -> Iterable[str]:
-    """The fields of a dataclass, of a class of attrs, or of a named tuple."""
+    """Return the field names of a dataclass, an attrs class or a named tuple."""
     attributes = getattr(value, "__attrs_attrs__", ())
     return (
         *getattr(value, "__dataclass_fields__", ()),

@@ -41,17 +41,17 @@ class ReadContract(ContractBase):
         pytest.skip(f"the store does not declare {lacking!r}")
 
     def test_capabilities_are_the_declared_ones(self, opened: Opened) -> None:
-        """What the store declares is what Strongroom sees in it, no more and no less."""
+        """The declared capabilities are exactly those that Strongroom detects."""
         assert opened().capabilities == self.capabilities
 
     def test_declared_names_exist(self) -> None:
-        """A misspelled declaration would declare nothing."""
+        """A misspelled declaration is an error."""
         assert self.cannot_hold <= {case.name for case in CASES}
         assert self.impossible <= STATES
 
     @pytest.mark.parametrize("case", CASES, ids=str)
     def test_hard_input_survives_or_is_refused(self, opened: Opened, case: Case) -> None:
-        """A hard input comes back exactly; one that the store cannot hold is refused, and leaves nothing behind."""
+        """A hard input is returned intact. One that the store cannot hold is refused and leaves nothing behind."""
         if case.name not in self.cannot_hold:
             read = opened({case.path: case.data}).read(case.path)
             assert read.data.keys() == case.data.keys()
@@ -65,8 +65,8 @@ class ReadContract(ContractBase):
         with fails(SecretNotFoundError, InvalidPathError):
             front.read(case.path)
 
-    def test_secret_says_where_it_is(self, opened: Opened) -> None:
-        """A secret has the path that was asked for, all its keys, and a time with a time zone if it has one."""
+    def test_secret_has_its_path(self, opened: Opened) -> None:
+        """A secret has the requested path, all its keys, and a time with a time zone if it has a time."""
         secret = opened({PATH: secret_data(port="5432")}).read(PATH)
         assert secret.path == PATH
         assert set(secret.data) == {"user", "password", "port"}
@@ -75,7 +75,7 @@ class ReadContract(ContractBase):
         assert CANARY not in repr(secret)
 
     def test_reads_are_independent(self, opened: Opened) -> None:
-        """What a caller does to the data it was given does not reach the store."""
+        """A caller that changes the data of a read does not change the store."""
         front = opened({PATH: secret_data()})
         data = front.read(PATH).data
         assert isinstance(data, dict)
@@ -86,14 +86,14 @@ class ReadContract(ContractBase):
         "path", ["other", "contract", f"{PATH}/below", f"{PATH}lication", "contract/ap", "contract/APP"]
     )
     def test_absent_path_is_not_found(self, opened: Opened, path: str) -> None:
-        """A path that holds nothing is a confirmed absence, however close its name is to one that does."""
+        """A path without a secret is a confirmed absence, however similar it is to an existing path."""
         front = opened({PATH: secret_data()})
         with fails(SecretNotFoundError):
             front.read(path)
         assert set(front.read(PATH).data) == {"user", "password"}
 
-    def test_store_raises_from_the_tree_itself(self, holding: Holding) -> None:
-        """Without a front too, the absence is a `SecretNotFoundError`, for this path."""
+    def test_store_itself_raises_the_class_of_an_absence(self, holding: Holding) -> None:
+        """Without the guard, too, an absence is a `SecretNotFoundError`."""
         store = holding({})
         try:
             with fails(SecretNotFoundError):
@@ -102,13 +102,13 @@ class ReadContract(ContractBase):
             store.close()
 
     def test_closing_twice_is_harmless(self, holding: Holding) -> None:
-        """Closing gives back what the store holds, and once more nothing."""
+        """A second `close` does nothing."""
         store = holding({PATH: secret_data()})
         store.close()
         store.close()
 
     def test_threads_get_their_own_answers(self, opened: Opened) -> None:
-        """Eight threads read eight secrets at once, and nobody gets another's."""
+        """Eight threads read eight secrets at once, and each gets its own."""
         contents = {f"contract/thread-{number}": secret_data(number=str(number)) for number in range(8)}
         front = opened(contents)
 
@@ -122,14 +122,14 @@ class ReadContract(ContractBase):
 
     @needs("keyed")
     def test_single_key_agrees_with_the_whole(self, opened: Opened) -> None:
-        """A single key is what the whole secret has under it."""
+        """A single key has the same value as in the whole secret."""
         front = opened({PATH: secret_data(port="5432")})
         for key, value in front.read(PATH).data.items():
             assert same(front.read_key(PATH, key), value)
 
     @needs("keyed")
-    def test_absent_single_key_names_what_was_looked_for(self, opened: Opened) -> None:
-        """An absent key is a confirmed absence, and the reason says what was looked for."""
+    def test_absent_single_key_has_a_reason(self, opened: Opened) -> None:
+        """An absent key is a confirmed absence, and the reason names the variable or file that is missing."""
         front = opened({PATH: secret_data()})
         for path in (PATH, "contract/absent"):
             with fails(SecretNotFoundError) as caught:
@@ -140,7 +140,7 @@ class ReadContract(ContractBase):
 
     @needs("listable")
     def test_list_names_what_is_directly_below(self, opened: Opened) -> None:
-        """Names and folders directly below the prefix, each once; `walk` finds every secret."""
+        """A list has each name and folder directly below the prefix once. `walk` finds every secret."""
         contents = {
             path: secret_data()
             for path in ("top", "contract/one", "contract/two", "contract/sub/a", "contract/sub/b/c")
@@ -154,7 +154,7 @@ class ReadContract(ContractBase):
 
     @needs("listable")
     def test_walk_stays_below_its_folder(self, opened: Opened) -> None:
-        """What only begins as the folder does is not below it, for `walk` and for `walk_labels`."""
+        """A path that only starts with the folder's name is not below it, for `walk` and for `walk_labels`."""
         below = ["contract/sub/a", "contract/sub/b/c"]
         front = opened(dict.fromkeys([*below, "contract/subway", "contract/sub-2/x", "contract/su"], secret_data()))
         assert sorted(front.walk("contract/sub")) == below
@@ -162,7 +162,7 @@ class ReadContract(ContractBase):
 
     @needs("listable")
     def test_nothing_below_lists_nothing(self, opened: Opened) -> None:
-        """A prefix with nothing below it gives nothing, be it absent, a secret, or the top of an empty store."""
+        """A prefix with nothing below it lists nothing, whether it is absent or a secret."""
         front = opened({PATH: secret_data()})
         assert list(front.list_entries(PATH)) == []
         assert list(front.list_entries("absent/folder")) == []
@@ -172,13 +172,13 @@ class ReadContract(ContractBase):
 
     @needs("listable")
     def test_empty_store_lists_nothing(self, opened: Opened) -> None:
-        """An empty store gives nothing."""
+        """An empty store lists nothing."""
         assert list(opened().list_entries("")) == []
 
     @needs("listable")
     @pytest.mark.parametrize("more", [0, 1])
     def test_list_is_complete_at_a_page_boundary(self, opened: Opened, more: int) -> None:
-        """A folder that fills a page exactly, or by one too many, is listed whole."""
+        """A folder that fills one page exactly, or has one more name, is listed whole."""
         names = {f"name-{number:05}" for number in range(self.page_size + more)}
         entries = list(opened({f"contract/{name}": {"key": "v"} for name in names}).list_entries("contract"))
         assert len(entries) == len(names)
@@ -187,7 +187,7 @@ class ReadContract(ContractBase):
     # --- bulk, health -------------------------------------------------------------------------------------------------
 
     def test_many_reads_have_their_own_outcomes(self, opened: Opened) -> None:
-        """Each path of a bulk read comes once, with its secret or its own error, over a page boundary too."""
+        """A bulk read yields each path once, with its secret or its own error, also across a page boundary."""
         contents = {f"contract/{number:05}": {"key": str(number)} for number in range(self.page_size + 1)}
         outcomes = list(opened(contents).read_many([*contents, "contract/absent"]))
         found = {path: outcome.data["key"] for path, outcome in outcomes if isinstance(outcome, Secret)}
@@ -197,7 +197,7 @@ class ReadContract(ContractBase):
         assert errors == {"contract/absent": SecretNotFoundError}
 
     def test_many_reads_take_bounded_memory(self, opened: Opened) -> None:
-        """The first outcome comes before the last path is asked for."""
+        """The first result is yielded before the last path is requested."""
         asked = 0
 
         def paths() -> Iterator[str]:
@@ -209,7 +209,7 @@ class ReadContract(ContractBase):
         assert asked < _MANY
 
     def test_open_store_is_well(self, opened: Opened) -> None:
-        """An open store says that it is well, and shows no value."""
+        """An open store is healthy, and its health shows no value."""
         health = opened({PATH: secret_data()}).probe()
         assert health.ok
         assert CANARY not in repr(health)

@@ -1,4 +1,4 @@
-"""A service that accepts connections and never answers."""
+"""A service that accepts connections and never answers. A module of its own: it needs no pytest."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def silent_server() -> Iterator[tuple[str, int]]:
-    """Host and port of a listener on loopback that takes every connection and says nothing.
+    """Yield host and port of a listener on loopback that accepts every connection and never answers.
 
-    A refused connection fails at once and proves no deadline; this is what a hung service looks like.
+    It simulates a hung service. A refused connection would fail at once and prove no deadline.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:  # the kernel completes the handshake, nobody accepts
         yield listener.getsockname()[:2]

@@ -1,4 +1,4 @@
-"""The contract of versions: what was overwritten or deleted, and the labels of a secret."""
+"""The contract of versions and labels."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _TRIED = 12
 
 
 class VersionContract(ContractBase):
-    """Keeps, undeletes and destroys versions."""
+    """Version history, undelete, destroy and labels."""
 
     @needs("versioned")
     def test_versions_are_kept_oldest_first(self, opened: Opened) -> None:
-        """What was overwritten stays readable under its version; `read` gives the newest."""
+        """An overwritten version stays readable. `read` returns the newest."""
         front = opened({PATH: secret_data(own="0")})
         front.write(PATH, secret_data(own="1"))
         versions = front.versions(PATH)
@@ -24,7 +24,7 @@ class VersionContract(ContractBase):
 
     @needs("versioned")
     def test_unknown_versions_are_not_found(self, opened: Opened) -> None:
-        """A version that was never there, and every version of a path that was never there, are absences."""
+        """A version that never existed, and every version of a path that never existed, are absences."""
         front = opened({PATH: secret_data()})
         version = front.versions(PATH)[0].version
         unknown = version + 1_000 if isinstance(version, int) else "0" * 32
@@ -37,8 +37,8 @@ class VersionContract(ContractBase):
         assert len(front.versions(PATH)) == 1
 
     @needs("versioned")
-    def test_as_many_versions_stay_as_it_says(self, opened: Opened) -> None:
-        """A dozen at the most are tried. Of a path that was never there it says nothing."""
+    def test_kept_versions_stay(self, opened: Opened) -> None:
+        """As many versions stay as `kept_versions` returns, tested up to a dozen. An absent path has none."""
         front = opened({PATH: secret_data(own="0")})
         oldest, kept = front.read(PATH).version, front.kept_versions(PATH)
         assert oldest is not None
@@ -50,7 +50,7 @@ class VersionContract(ContractBase):
 
     @needs("versioned", unless="final_deletes")
     def test_deleted_version_can_be_undeleted(self, opened: Opened) -> None:
-        """A deleted newest version is an absence, and no older one takes its place, until it is undeleted."""
+        """A secret whose newest version is deleted is absent until that version is undeleted."""
         front = opened({PATH: secret_data(own="0")})
         front.write(PATH, secret_data(own="1"))
         front.delete(PATH)
@@ -68,7 +68,7 @@ class VersionContract(ContractBase):
 
     @needs("versioned", unless="final_deletes")
     def test_history_names_what_is_deleted(self, opened: Opened) -> None:
-        """A deleted version stays in the history, and stays deleted, when the secret is written again."""
+        """A deleted version stays in the history, and stays deleted when the secret is written again."""
         front = opened({PATH: secret_data(own="0")})
         front.delete(PATH)
         front.write(PATH, secret_data(own="1"))
@@ -81,7 +81,7 @@ class VersionContract(ContractBase):
 
     @needs("versioned")
     def test_destroyed_version_is_gone(self, opened: Opened) -> None:
-        """A destroyed version cannot be read, and the others are as they were."""
+        """A destroyed version cannot be read or undeleted, and the others do not change."""
         front = opened({PATH: secret_data(own="0")})
         front.write(PATH, secret_data(own="1"))
         oldest, newest = (info.version for info in front.versions(PATH))
@@ -99,7 +99,7 @@ class VersionContract(ContractBase):
 
     @needs("versioned", unless="final_deletes")
     def test_destroyed_newest_version_leaves_nothing_to_read(self, opened: Opened) -> None:
-        """No older version takes the place of a destroyed one, deleted before or not, and no later one its name."""
+        """A secret whose newest version is destroyed is absent, and no later version gets the same name."""
         front = opened({PATH: secret_data(own="0")})
         front.write(PATH, secret_data(own="1"))
         oldest, newest = (info.version for info in front.versions(PATH))
@@ -114,7 +114,7 @@ class VersionContract(ContractBase):
 
     @needs("versioned")
     def test_labels_are_replaced_and_nothing_else(self, opened: Opened) -> None:
-        """Labels are replaced whole, make no new version, and stay with the secret when it is written."""
+        """A change of labels replaces all of them and makes no version. A write keeps them."""
         front = opened({PATH: secret_data(own="0")})
         version = front.read(PATH).version
         assert dict(front.read_metadata(PATH)) == {}
@@ -129,7 +129,7 @@ class VersionContract(ContractBase):
 
     @needs("versioned")
     def test_labels_come_with_the_secret_or_with_the_list(self, opened: Opened) -> None:
-        """A migration finds them without asking for each secret. The list with labels names what the list names."""
+        """`read` or `walk_labels` returns the labels. `walk_labels` has the same paths as `walk`."""
         front = opened({PATH: secret_data(), "contract/other": secret_data()})
         front.write_metadata(PATH, {"owner": "billing"})
         listed = dict(front.walk_labels()) if front.listable else {PATH: {}}
@@ -138,7 +138,7 @@ class VersionContract(ContractBase):
 
     @needs("versioned", unless="final_deletes")
     def test_labels_belong_to_a_secret(self, opened: Opened) -> None:
-        """They stay when it is deleted; where there never was one there are none, and labels make none."""
+        """Labels stay when the secret is deleted. A path that never had a secret has no labels and cannot get any."""
         front = opened({PATH: secret_data()})
         front.write_metadata(PATH, {"owner": "billing"})
         front.delete(PATH)
@@ -153,7 +153,7 @@ class VersionContract(ContractBase):
 
     @needs("final_deletes")
     def test_final_delete_takes_everything_along(self, opened: Opened) -> None:
-        """All versions and all labels: there is nothing to undelete, and what is written then begins anew."""
+        """A delete removes all versions and labels. Nothing can be undeleted, and the next write starts over."""
         front = opened({PATH: secret_data(own="0")})
         front.write(PATH, secret_data(own="1"))
         front.write_metadata(PATH, {"owner": "billing"})

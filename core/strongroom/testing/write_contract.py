@@ -12,11 +12,11 @@ _NEIGHBOURS = ("contract/apple", "contract/ap", "contract/other", "contract")
 
 
 class WriteContract(ContractBase):
-    """Writes, deletes and compares."""
+    """Writes, deletes and check-and-set."""
 
     @needs("writable")
     def test_write_replaces_the_whole_secret(self, opened: Opened) -> None:
-        """After a write the secret is what was written: its old keys are gone, and none of the new ones is missing."""
+        """A write replaces the whole secret: old keys are gone, and all new keys are there."""
         front = opened({PATH: secret_data(port="1", name="first")})
         version = front.write(PATH, secret_data(port="2", host="second"))
         read = front.read(PATH)
@@ -25,7 +25,7 @@ class WriteContract(ContractBase):
 
     @needs("writable")
     def test_write_leaves_siblings_alone(self, opened: Opened) -> None:
-        """Writing and deleting one secret changes none beside or above it."""
+        """Writing and deleting one secret changes no other secret beside or above it."""
         front = opened({path: secret_data(own=path) for path in (*_NEIGHBOURS, PATH)})
         front.write(PATH, secret_data(own="new"))
         assert [front.read(path).data["own"] for path in _NEIGHBOURS] == list(_NEIGHBOURS)
@@ -34,7 +34,7 @@ class WriteContract(ContractBase):
 
     @needs("writable")
     def test_secret_above_others_is_a_secret_of_its_own(self, opened: Opened) -> None:
-        """A secret and the secrets below it do not touch one another, and both are listed."""
+        """A secret and the secrets below it are independent, and both are listed."""
         front = opened({PATH: secret_data(own="above"), f"{PATH}/below": secret_data(own="below")})
         if "listable" in self.capabilities:
             assert sorted(front.list_entries("contract")) == ["app", "app/"]
@@ -45,7 +45,7 @@ class WriteContract(ContractBase):
 
     @needs("writable")
     def test_write_copies(self, opened: Opened) -> None:
-        """What the caller does to its data after a write does not reach the store."""
+        """A caller that changes its data after a write does not change the store."""
         front = opened()
         inner: list[str] = ["one"]
         data = secret_data(port="1")
@@ -58,7 +58,7 @@ class WriteContract(ContractBase):
 
     @needs("writable")
     def test_delete_makes_absent(self, opened: Opened) -> None:
-        """A deleted secret is a confirmed absence, and can be written again, with none of its old keys."""
+        """A deleted secret is a confirmed absence. It can be written again, without its old keys."""
         front = opened({PATH: secret_data(old="key")})
         front.delete(PATH)
         with fails(SecretNotFoundError):
@@ -68,7 +68,7 @@ class WriteContract(ContractBase):
 
     @needs("writable")
     def test_deleting_what_is_absent_is_not_found(self, opened: Opened) -> None:
-        """There is nothing to delete where nothing was written, and nothing twice."""
+        """Deleting an absent secret, or deleting twice, is `SecretNotFoundError`."""
         front = opened({PATH: secret_data()})
         with fails(SecretNotFoundError):
             front.delete("contract/absent")
@@ -78,7 +78,7 @@ class WriteContract(ContractBase):
 
     @needs("writable")
     def test_write_is_seen_at_once(self, opened: Opened) -> None:
-        """A write that returned is what the next read gives, and every thread sees a whole secret."""
+        """The next read returns what was written, and every thread sees a whole secret."""
         front = opened({PATH: secret_data(turn="0", copy="0")})
 
         def read() -> bool:
@@ -95,7 +95,7 @@ class WriteContract(ContractBase):
 
     @needs("writable")
     def test_many_writes_have_their_own_outcomes(self, opened: Opened) -> None:
-        """Each item of a bulk write comes once with its version, and the store then holds all of them."""
+        """A bulk write yields each path once with its version, and the store then holds all of them."""
         front = opened()
         items = {f"contract/{number:05}": secret_data(number=str(number)) for number in range(self.page_size + 1)}
         outcomes = list(front.write_many(items.items()))
@@ -110,7 +110,7 @@ class WriteContract(ContractBase):
 
     @needs("checked")
     def test_checked_write_expecting_none_creates(self, opened: Opened) -> None:
-        """Expecting none writes where there is none, and once only."""
+        """Expecting None creates an absent secret, but only once."""
         front = opened()
         version = front.write_if(PATH, secret_data(own="first"), None)
         assert version is not None
@@ -120,7 +120,7 @@ class WriteContract(ContractBase):
 
     @needs("checked")
     def test_checked_write_replaces_the_expected_version(self, opened: Opened) -> None:
-        """The newest version is replaced, whole; an older one is a conflict, and nothing is written."""
+        """Expecting the newest version replaces it whole. Expecting an older one is a conflict that writes nothing."""
         front = opened({PATH: secret_data(own="first", old="key")})
         first = front.read(PATH).version
         assert first is not None
@@ -133,7 +133,7 @@ class WriteContract(ContractBase):
 
     @needs("checked")
     def test_checked_write_expecting_a_version_of_nothing_is_a_conflict(self, opened: Opened) -> None:
-        """Where there is no secret no version can be the newest, and none is made."""
+        """Expecting a version of an absent secret is a conflict, and creates no secret."""
         front = opened({PATH: secret_data()})
         with fails(ConflictError):
             front.write_if("contract/absent", secret_data(), front.read(PATH).version)
@@ -142,7 +142,7 @@ class WriteContract(ContractBase):
 
     @needs("checked")
     def test_checked_write_after_a_delete_expects_none(self, opened: Opened) -> None:
-        """A deleted secret is none; a version that an older caller saw, before it was replaced, is a conflict."""
+        """After a delete, expecting None writes, and expecting an older version is a conflict."""
         front = opened({PATH: secret_data(own="first")})
         first = front.read(PATH).version
         front.write(PATH, secret_data(own="second"))
@@ -154,7 +154,7 @@ class WriteContract(ContractBase):
 
     @needs("checked")
     def test_one_of_many_checked_writes_wins(self, opened: Opened) -> None:
-        """Eight writers expect the same version: one writes it, seven are told of the conflict."""
+        """Of eight writers that expect the same version, one writes and seven get a conflict."""
         front = opened({PATH: secret_data(own="first")})
         expected = front.read(PATH).version
 

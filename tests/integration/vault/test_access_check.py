@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from command_line import Caller
 from engines import open_engine
 from strongroom.errors import CheckState
-from strongroom.store import needing, needs
+from strongroom.store import require_paths, required_paths
 from strongroom.store.guard import GuardedStore
 from strongroom_vault.http.certificate import check_certificates
 
@@ -86,11 +86,11 @@ def test_a_token_that_may_not_ask_says_so(doctor):
 
 def test_what_is_needed_is_known_within_a_block_alone():
     """A probe that nobody told has nothing to look at."""
-    with needing(["a"]):
-        with needing(["b"]):
-            assert needs() == ("b",)
-        assert needs() == ("a",)
-    assert needs() == ()
+    with require_paths(["a"]):
+        with require_paths(["b"]):
+            assert required_paths() == ("b",)
+        assert required_paths() == ("a",)
+    assert required_paths() == ()
 
 
 # --- the certificate --------------------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ def test_slower_than_the_call_is_unavailable():
 def test_slow_can_not_be_changed(change):
     """A write would take no time at all, and what it wrote neither."""
     with override({"app": Slow(0.01, {"key": "late"})}):
-        with pytest.raises(UnsupportedOperationError, match="it is slow, and cannot be"):
+        with pytest.raises(UnsupportedOperationError, match="a slow secret cannot be"):
             change()
         assert get_secret("app", "key") == "late"
 

@@ -15,7 +15,7 @@ from strongroom.cli.exit_codes import ExitCode, code_of, code_of_all
 from strongroom.cli.invocation import Invocation, current
 from strongroom.cli.terminal import confirmation, output
 from strongroom.errors import CheckState, StrongroomError
-from strongroom.store import needing
+from strongroom.store import require_paths
 
 if TYPE_CHECKING:
     from strongroom.config import Config
@@ -65,7 +65,7 @@ def examine(config: Config) -> Mapping[str, Health]:
     """How each store of the chain is, in the chain's order, each opened for this and closed again."""
     links = [Link(link, _opener(config, link.store), config.cache) for link in config.chain]
     paths = dict.fromkeys(secret.path for secret in config.secrets.values())
-    with closing(Chain(links, timeout=config.timeout)) as chain, needing(paths):
+    with closing(Chain(links, timeout=config.timeout)) as chain, require_paths(paths):
         return chain.health()
 
 
