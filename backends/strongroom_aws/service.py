@@ -6,13 +6,12 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from strongroom.errors import StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import protect_data
-from strongroom.store import remaining, time_limit
+from strongroom.store import in_daemon, remaining, time_limit
 from strongroom_aws.errors import may_have_been_done, meaning, misconfigured
 from strongroom_aws.sdk_logging import mute, quiet
 
@@ -166,19 +165,17 @@ def _send_in_time(**_: object) -> None:
 
 def _in_time(path: str | None, operation: Callable[[], _R], *, changes: bool = False) -> _R:
     """The operation's result, or its failure as one of our errors, within `remaining()`."""
-    outcome: Future[_R] = Future()
-    context, limit = copy_context(), remaining()
+    limit = remaining()
 
-    def run() -> None:
+    def run() -> _R:
         try:
             with quiet(), time_limit(limit):
-                outcome.set_result(operation())
-        except Exception as error:  # noqa: BLE001  # its frames hold values; it is raised anew where it is waited for
-            outcome.set_exception(_failure(error, path, changes=changes))
+                return operation()
+        except Exception as error:  # noqa: BLE001  # its frames hold values
+            failure = _failure(error, path, changes=changes)
+        raise failure
 
-    if limit > 0:
-        # A daemon, so that one that hangs keeps nobody from leaving.
-        threading.Thread(target=context.run, args=(run,), name="aws", daemon=True).start()
+    outcome: Future[_R] = in_daemon(run, "aws") if limit > 0 else Future()
     try:
         return outcome.result(timeout=limit)
     except TimeoutError:

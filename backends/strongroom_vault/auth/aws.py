@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, PluginError, StoreUnavailableError, StrongroomError
 from strongroom.secret import SensitiveStr
-from strongroom.store import remaining
+from strongroom.store import in_daemon, remaining
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.login import log_in
 from strongroom_vault.errors import VaultAuthenticationError
@@ -85,17 +83,8 @@ class AWS:
 
     def _signed_in_time(self) -> Mapping[str, str]:
         """Sign in a thread: botocore may call a service for credentials, and has no deadline."""
-        signed: Future[Mapping[str, str]] = Future()
-
-        def sign() -> None:
-            try:
-                signed.set_result(self._signed())
-            except Exception as error:  # noqa: BLE001  # `result` raises it
-                signed.set_exception(error)
-
-        threading.Thread(target=sign, name="sign for STS", daemon=True).start()
         try:
-            return signed.result(timeout=remaining())
+            return in_daemon(self._signed, "sign for STS").result(timeout=remaining())
         except TimeoutError:
             pass
         raise StoreUnavailableError(reason="botocore found no AWS credentials in time", hint=_NO_CREDENTIALS)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from strongroom.store import remaining
+from strongroom.store import in_daemon, remaining
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -90,17 +89,14 @@ def look_up(host: str, port: int) -> Future[Found]:
 
     Nobody waits for the thread, as the end of a process does for those of executors.
     """
-    found: Future[Found] = Future()
-    found.set_running_or_notify_cancel()  # so that who gives it up cannot cancel it
 
-    def resolve() -> None:
+    def resolve() -> Found:
         try:
-            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            found.set_exception(error if isinstance(error, OSError) else socket.gaierror("the name is not valid"))
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise socket.gaierror("the name is not valid") from None
 
-    threading.Thread(target=resolve, name=f"look up {host}", daemon=True).start()
-    return found
+    return in_daemon(resolve, f"look up {host}")
 
 
 def _resolve(host: str, port: int) -> Found:

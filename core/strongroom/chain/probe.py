@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextvars import copy_context
 from dataclasses import replace
-from threading import Thread
 
 from strongroom.errors import (
     AuthenticationError,
@@ -20,7 +18,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom.store import Health, remaining
+from strongroom.store import Health, in_daemon, remaining
 
 _GRACE = 0.5
 """For how many seconds past the deadline an answer is still taken: a store that keeps to it answers at its very end."""
@@ -67,7 +65,7 @@ def probe_all(questions: Mapping[str, Callable[[], Health]]) -> dict[str, Health
     One that does not answer within `remaining()`, whatever it was told, is unavailable and no longer waited for.
     """
     started = time.monotonic()
-    asked = {name: _begun(name, ask) for name, ask in questions.items()}
+    asked = {name: in_daemon(ask, f"health of {name}") for name, ask in questions.items()}
     return {name: _awaited(name, answer, started) for name, answer in asked.items()}
 
 
@@ -79,21 +77,6 @@ def _is_check(value: object) -> bool:
 def _bug(reason: str, store: str) -> Health:
     """For an answer that is not what it is declared to be: its author's type checker may not have been asked."""
     return Health(ok=False, error=StoreError(None, reason, store=store, hint="This is a bug in the store's plugin"))
-
-
-def _begun(name: str, ask: Callable[[], Health]) -> Future[Health]:
-    answer: Future[Health] = Future()
-    context = copy_context()
-
-    def run() -> None:
-        try:
-            answer.set_result(context.run(ask))
-        except BaseException as error:  # noqa: BLE001  # it is raised where the answer is awaited
-            answer.set_exception(error)
-
-    # A pool's threads are waited for when the process ends, and a store that hangs would then hold it.
-    Thread(target=run, name=f"health of {name}", daemon=True).start()
-    return answer
 
 
 def _awaited(name: str, answer: Future[Health], started: float) -> Health:

@@ -1,10 +1,11 @@
 """The store interface: everything that a plugin author imports."""
 
 from strongroom.store import protocols
+from strongroom.store.daemon import in_daemon
 from strongroom.store.deadline import DEFAULT_TIMEOUT, remaining, require_paths, required_paths, time_limit
 from strongroom.store.health import Health
 from strongroom.store.option import Option
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 
-__all__ = ["DEFAULT_TIMEOUT", "Health", "Option", "remaining", "require_paths", "required_paths", "time_limit"]
+__all__ = ["DEFAULT_TIMEOUT", "Health", "Option", "in_daemon", "remaining", "require_paths", "required_paths", "time_limit"]
 __all__ += protocols.__all__

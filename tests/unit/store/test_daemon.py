@@ -1,0 +1,35 @@
+"""A blocking call in a daemon thread."""
+
+import threading
+
+import pytest
+
+from strongroom.errors import StoreError
+from strongroom.store import in_daemon, remaining, time_limit
+
+
+def test_the_call_has_the_context_of_its_caller():
+    """With it the deadline; the thread keeps no process from ending."""
+    with time_limit(3.0):
+        future = in_daemon(lambda: (remaining(), threading.current_thread()), "worker")
+    left, thread = future.result(10)
+    assert 2.0 < left <= 3.0
+    assert thread.daemon
+    assert thread.name == "worker"
+
+
+def test_its_error_is_raised_where_it_is_awaited():
+    def fail():
+        raise StoreError("a")
+
+    with pytest.raises(StoreError):
+        in_daemon(fail, "worker").result(10)
+
+
+def test_a_waiter_that_gives_up_cannot_cancel_it():
+    """Others may wait for the same result."""
+    go = threading.Event()
+    future = in_daemon(go.wait, "worker")
+    assert not future.cancel()
+    go.set()
+    assert future.result(10)
