@@ -136,7 +136,8 @@ def failure(  # noqa: PLR0911  # one for each status
         words = f"{place} answered HTTP {status}: {_UNAVAILABLE.get(status, 'it failed')}"
         if changes and may_be_applied(reply):
             return WriteOutcomeUnknownError(path, words)
-        return StoreUnavailableError(path, words)
+        # A 500 is about this request: other paths are still read. The other statuses are about the server.
+        return StoreUnavailableError(path, words).copy(path_only=status == 500 and path is not None)
     if 200 <= status < 300:
         return malformed(path, place)
     return StoreError(path, f"{place} answered HTTP {status}")

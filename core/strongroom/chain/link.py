@@ -351,7 +351,7 @@ class Link:
         """Write. The cache forgets the path before, so that nobody joins an older read, and after."""
         self._cache.forget(path)
         try:
-            return self._handle.call(path, operation)
+            return self._handle.call(path, operation, changes=True)
         finally:
             self._cache.forget(path)
 

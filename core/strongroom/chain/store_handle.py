@@ -66,7 +66,12 @@ class StoreHandle:
             store.close()
 
     def call(
-        self, path: str | None, operation: Callable[..., _R], *arguments: object, limit: float | None = None
+        self,
+        path: str | None,
+        operation: Callable[..., _R],
+        *arguments: object,
+        limit: float | None = None,
+        changes: bool = False,
     ) -> _R:
         """Return `operation(store, *arguments)`, within the timeout. During a known outage the store is not called.
 
@@ -75,6 +80,7 @@ class StoreHandle:
             operation: takes the store, which is opened if need be, and the arguments.
             arguments: the rest of the operation's arguments.
             limit: a timeout in seconds, if not the store's own.
+            changes: it is a write: one that fails says nothing about reads, and opens no breaker.
         """
         if not self.breaker.admit():
             raise self.known_outage(path)
@@ -96,7 +102,8 @@ class StoreHandle:
         else:
             self._note_answer()
             return answer
-        self._note_outage(outage, given)
+        if not changes:
+            self._note_outage(outage, given)
         raise outage
 
     def read_each(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
@@ -140,7 +147,7 @@ class StoreHandle:
     def known_outage(self, path: str | None) -> StoreUnavailableError:
         """Return the known outage as an error of this path."""
         outage = self._outage or StoreUnavailableError(store=self._name)
-        return outage.copy(path=path or outage.path)
+        return outage.copy(path=path)
 
     def open(self) -> GuardedStore:
         """Return the store. The first caller opens it while the others wait, within their time."""
@@ -166,7 +173,7 @@ class StoreHandle:
         """Record an outage of a store that had `given` seconds to answer."""
         if remaining() <= 0 and given < min(self._timeout, _SHORTEST_TEST):
             return
-        self._outage = outage.copy()
+        self._outage = outage.copy(attempts=(), checks=())
         if self.breaker.failed():
             logger.warning("Store %s is unavailable: %s", self._name, outage.reason or outage)
 

@@ -286,6 +286,14 @@ def test_busy_server_is_an_outage_and_not_waited_for_beyond_the_deadline(faulty,
         faulty(answered(status, {"errors": ["hunter2"]})).read("app")
 
 
+@pytest.mark.parametrize(("status", "path_only"), [(500, True), (503, False), (502, False)])
+def test_only_a_500_is_about_its_path_alone(faulty, answered, status, path_only):
+    """The chain goes on to read other paths then: a chain-wide outage would let a fallback answer for them."""
+    with time_limit(0.9), pytest.raises(StoreUnavailableError) as caught:
+        faulty(answered(status, {"errors": []})).read("app")
+    assert caught.value.path_only is path_only
+
+
 def test_many_threads_fill_no_log_and_keep_their_connections(faulty, fault_server, stored, caplog):
     """urllib3 warns of each connection that is one too many to be kept."""
     threads, together = 100, threading.Barrier(100)

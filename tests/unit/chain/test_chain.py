@@ -21,6 +21,7 @@ from strongroom.chain.query import MISSING
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import (
     Answer,
+    Attempt,
     AuthenticationError,
     ConfigurationError,
     ConflictError,
@@ -31,6 +32,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
     UnsupportedOperationError,
+    WriteOutcomeUnknownError,
 )
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import SecretStore, remaining
@@ -411,6 +413,56 @@ def test_a_store_that_is_out_of_order_is_not_asked_for_each_read(chain: Chain, v
         with pytest.raises(StoreUnavailableError, match=f"nobody/has/{number} "):
             chain.resolve(f"nobody/has/{number}", "k")
     assert asked == ["nobody/has/0"]
+
+
+@pytest.mark.parametrize("fault", [WriteOutcomeUnknownError, StoreUnavailableError, ConnectionError])
+@pytest.mark.parametrize("change", ["merge", "replace", "delete"])
+def test_a_failed_write_says_nothing_against_reads(
+    chain: Chain, vault: RemoteStore, fault: type[Exception], change: str
+) -> None:
+    """The next read of any path is sent, and answered by the store that has it."""
+
+    def fail(*_: object) -> None:
+        raise fault("db")
+
+    vault.write = vault.write_if = vault.delete = fail
+    writes = {
+        "merge": lambda: chain.write("db", {"url": "new"}),
+        "replace": lambda: chain.write("db", {"url": "new"}, replace=True),
+        "delete": lambda: chain.delete("db"),
+    }
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError):
+            writes[change]()
+        assert chain.resolve("db", "host", fresh=True).store == "vault"
+        assert not chain._links[0]._handle.breaker.is_open
+        with pytest.raises(SecretNotFoundError, match="vault: secret not found"):
+            chain.resolve("other", "host")
+
+
+def test_a_write_while_an_outage_is_known_was_not_sent(chain: Chain, vault: RemoteStore) -> None:
+    """Its error says so: it is no write whose outcome is unknown."""
+    vault.fault = ConnectionError()
+    assert chain.resolve("db", "url").store == "env"
+    with pytest.raises(StoreUnavailableError) as caught:
+        chain.write("db", {"url": "new"}, store="vault", replace=True)
+    assert type(caught.value) is StoreUnavailableError
+    assert caught.value.path == "db"
+
+
+def test_a_known_outage_is_a_new_error_for_each_caller(chain: Chain, vault: RemoteStore) -> None:
+    """It has the caller's own path, and nothing that belonged to the call that failed."""
+    first = StoreUnavailableError("secret/one", "refused", hint="Start it", attempts=(Attempt("x", Answer.FAILED),))
+    vault.fault = first
+    errors = []
+    for path in ("one", "two", "two"):
+        with pytest.raises(StoreUnavailableError) as caught:
+            chain.resolve(path, "k")
+        errors.append(caught.value)
+    assert len({id(error) for error in errors}) == 3
+    assert [error.path for error in errors[1:]] == ["two", "two"]
+    assert [attempt.store for attempt in errors[2].attempts] == ["vault", "env"]
+    assert first.__traceback__ is None or all(error.__traceback__ is not first.__traceback__ for error in errors)
 
 
 def test_an_outage_of_one_path_is_none_of_the_store(chain: Chain, vault: RemoteStore) -> None:
