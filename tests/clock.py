@@ -14,7 +14,7 @@ class Clock:
         """Puts a clock into every link of the manager's chain, and returns it."""
         clock = cls()
         for link in manager._chain._links:
-            link._cache._clock = link._access.breaker._clock = clock
+            link._cache._clock = link._handle.breaker._clock = clock
         return clock
 
     def __call__(self):
