@@ -7,5 +7,14 @@ from strongroom.store.health import Health
 from strongroom.store.option import Option
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 
-__all__ = ["DEFAULT_TIMEOUT", "Health", "Option", "in_daemon", "remaining", "require_paths", "required_paths", "time_limit"]
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "Health",
+    "Option",
+    "in_daemon",
+    "remaining",
+    "require_paths",
+    "required_paths",
+    "time_limit",
+]
 __all__ += protocols.__all__
