@@ -1,9 +1,9 @@
-"""What the author of a store sees: each protocol is met by a class that knows nothing of it. Nothing here runs."""
+"""Type checks for the author of a store: each protocol accepts a class that does not inherit it. Nothing here runs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
 from strongroom import Secret, SecretNotFoundError, SecretsManager
-from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
+from strongroom.migrate.spi import Exporter, Failure, Importer, MigrationHints, Outcome
 from strongroom.secret import Value, Version
 from strongroom.store import (
     CheckedStore,
@@ -54,6 +54,24 @@ listable: ListableStore = Full()
 writable: WritableStore = Full()
 checked: CheckedStore = Full()
 probed: ProbedStore = Full()
+
+
+class Hinting(Full):
+    def vet(self, path: str, data: Mapping[str, Value]) -> None: ...
+
+    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None: ...
+
+    def cautions(self, path: str) -> list[str]:
+        return [path]
+
+    def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> int:
+        return len(form)
+
+    def walk_labels(self, prefix: str) -> Iterator[tuple[str, dict[str, str]]]:
+        yield prefix, {}
+
+
+hints: MigrationHints = Hinting()
 
 
 class Both:

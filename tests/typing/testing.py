@@ -1,4 +1,4 @@
-"""What the tests of an application and of a store look like to a type checker. Nothing here runs."""
+"""Type checks for the tests of an application and of a store. Nothing here runs."""
 
 from typing import assert_type
 

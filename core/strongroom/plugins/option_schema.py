@@ -12,6 +12,7 @@ from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import PluginError
 from strongroom.plugins.coercion import members
 from strongroom.store import Option
+from strongroom.store.protocols import traits_of
 
 _SCALARS: Mapping[object, str] = {
     str: "a string",
@@ -78,7 +79,8 @@ def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
     """The schema that the opener's signature is.
 
     Raises:
-        PluginError: a parameter is not keyword-only, has no type hint, or has one that no configuration can give.
+        PluginError: a parameter is not keyword-only, has no type hint, or has one that no configuration can give; or a
+            store that it returns needs a newer store protocol.
     """
     try:
         signature = inspect.signature(opener, eval_str=True)
@@ -106,9 +108,20 @@ def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
                 raise PluginError(
                     f"The plugin {plugin} is broken: its option {name} {relation} {address}, which it lacks"
                 )
-    returned = members(signature.return_annotation)
+    return Schema(options, mapping, _store_classes(signature.return_annotation, plugin))
+
+
+def _store_classes(annotation: Any, plugin: str) -> tuple[type, ...]:
+    """Return the classes that a return annotation names; none if it names anything else.
+
+    Raises:
+        PluginError: one of them needs a newer store protocol.
+    """
+    returned = members(annotation)
     stores = tuple(member for member in returned if isinstance(member, type) and member is not inspect.Signature.empty)
-    return Schema(options, mapping, stores if len(stores) == len(returned) else ())
+    for store in stores:
+        traits_of(store, f"Plugin {plugin}")
+    return stores if len(stores) == len(returned) else ()
 
 
 def _without_annotated(hint: Any) -> tuple[Any, Option]:

@@ -71,7 +71,7 @@ class GuardedStore:
     def __init__(self, store: SecretStore, name: str) -> None:
         self.name = name
         self._store: Any = store
-        self.traits = traits_of(store, name)
+        self.traits = traits_of(store, f"Store {name}")
         self.capabilities = capabilities_of(store)
         self.optional = frozenset(name for name in OPTIONAL_METHODS if hasattr(store, name))
         self._missing = {row.protocol: row.feature for row in CAPABILITIES if row.name not in self.capabilities}

@@ -168,7 +168,11 @@ class WritableStore(Protocol):
     """A store that can be written."""
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
-        """Replace the whole secret. Return its new version, but not before the store holds it."""
+        """Replace the whole secret. Return its new version, but not before the store holds it.
+
+        Raises:
+            WriteOutcomeUnknownError: the write may or may not have been made, since the service's reply was lost.
+        """
         ...
 
     def delete(self, path: str) -> None:
@@ -323,19 +327,24 @@ def capabilities_of(store: object) -> frozenset[str]:
     return frozenset(methods | {name for name in facts if getattr(traits, name) is True})
 
 
-def traits_of(store: object, name: str) -> Traits:
-    """Return the traits of the store `name`, or the defaults if it has none.
+def traits_of(store: object, owner: str) -> Traits:
+    """Return the traits of a store or of a class of stores, or the defaults if it has none.
+
+    Args:
+        store: a store, or a class of stores.
+        owner: whose store it is, for messages, such as `Store vault`.
 
     Raises:
         PluginError: they are of another class, or ask for a newer protocol than `PROTOCOL_VERSION`.
     """
     traits = getattr(store, "traits", Traits())
-    kind = f"{type(store).__module__}.{type(store).__qualname__}"
+    kind = store if isinstance(store, type) else type(store)
+    title = f"{kind.__module__}.{kind.__qualname__}"
     if not isinstance(traits, Traits):
-        raise PluginError(f"Store {name}: `traits` of {kind} is no strongroom.store.Traits. Fix the plugin")
+        raise PluginError(f"{owner}: `traits` of {title} must be a strongroom.store.Traits. Fix the plugin")
     if traits.protocol > PROTOCOL_VERSION:
         raise PluginError(
-            f"Store {name}: {kind} needs store protocol {traits.protocol}, and this Strongroom has {PROTOCOL_VERSION}. "
+            f"{owner}: {title} needs store protocol {traits.protocol}, and this Strongroom has {PROTOCOL_VERSION}. "
             "Upgrade strongroom, or install an older version of the plugin"
         )
     return traits

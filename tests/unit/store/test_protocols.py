@@ -11,6 +11,7 @@ from strongroom import Secret, SecretsManager, store
 from strongroom.errors import PluginError, UnsupportedOperationError
 from strongroom.migrate.spi import MigrationHints
 from strongroom.plugins.capabilities import of_any
+from strongroom.plugins.option_schema import read_schema
 from strongroom.store import (
     CAPABILITIES,
     DEFAULT_TIMEOUT,
@@ -196,8 +197,22 @@ def test_plugin_for_a_newer_protocol_is_refused_by_name():
         secrets.get_secret("a", "key")
 
 
+def test_plugin_for_a_newer_protocol_is_refused_before_it_is_opened():
+    """Its opener names the class of its stores: `strongroom stores` shows the fault, and no login is made."""
+
+    class New(Plugin):
+        traits = Traits(protocol=PROTOCOL_VERSION + 1)
+
+    def open_new() -> New:
+        pytest.fail("opened")
+
+    open_new.__annotations__["return"] = New
+    with pytest.raises(PluginError, match=rf"^Plugin db: .*New needs store protocol {PROTOCOL_VERSION + 1}, and"):
+        read_schema(open_new, "db")
+
+
 @pytest.mark.parametrize("traits", [{"local": True}, True, Traits])
 def test_traits_of_another_class_are_refused(traits):
     """A mistake of a plugin is not taken for a store without traits."""
-    with pytest.raises(PluginError, match=r"^Store db: `traits` of .*Odd is no strongroom\.store\.Traits"):
+    with pytest.raises(PluginError, match=r"^Store db: `traits` of .*Odd must be a strongroom\.store\.Traits"):
         guard.GuardedStore(type("Odd", (Plugin,), {"traits": traits})(), "db")
