@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run without them
     from aws import Moto
+    from fresh_vault import FreshVault
     from strongroom_vault.testing import TestVault
 
 _AMBIENT = re.compile(
@@ -111,6 +112,16 @@ def own_openbao(tmp_path) -> Iterator[TestVault]:
 
     with TestVault(audit=tmp_path / "audit.log") as server:
         yield server
+
+
+@pytest.fixture
+def fresh_openbao(openbao) -> Iterator[FreshVault]:
+    """What looks like a new server: a namespace of the shared server, behind an address of its own."""
+    from fresh_vault import FreshVault
+
+    server = FreshVault(openbao)
+    yield server
+    server.kill()
 
 
 @pytest.fixture

@@ -68,15 +68,15 @@ def default_manager():
 
 
 @pytest.fixture
-def vault(own_openbao):
+def vault(fresh_openbao):
     """A server with the guide's secrets on it, and the guide's `.env` in the working directory."""
-    text = block("3. Configure Application", "env").replace("http://localhost:8200", own_openbao.url)
+    text = block("3. Configure Application", "env").replace("http://localhost:8200", fresh_openbao.url)
     Path(".env").touch(0o600)
-    Path(".env").write_text(text.replace("<token-from-setup-script>", own_openbao.token))
-    own_openbao.put("database/connection", CONNECTION)
-    own_openbao.put("api-keys/openai", {"key": "sk-openai"})
-    own_openbao.put("auth/jwt", {"secret": "jwt-secret", "algorithm": "HS256"})
-    return own_openbao
+    Path(".env").write_text(text.replace("<token-from-setup-script>", fresh_openbao.token))
+    fresh_openbao.put("database/connection", CONNECTION)
+    fresh_openbao.put("api-keys/openai", {"key": "sk-openai"})
+    fresh_openbao.put("auth/jwt", {"secret": "jwt-secret", "algorithm": "HS256"})
+    return fresh_openbao
 
 
 # --- usage in code ----------------------------------------------------------------------------------------------------

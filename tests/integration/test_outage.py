@@ -16,11 +16,21 @@ READ, NOT_READ = ("api-keys/openai", "key"), ("api-keys/anthropic", "key")
 
 @pytest.fixture
 def server(own_openbao, monkeypatch):
-    """A server with two secrets, one of which the environment has too."""
-    own_openbao.put("api-keys/openai", {"key": "from-vault"})
-    own_openbao.put("api-keys/anthropic", {"key": "from-vault"})
+    """A server to kill or pause, with two secrets, one of which the environment has too."""
+    return prepared(own_openbao, monkeypatch)
+
+
+@pytest.fixture
+def running_server(fresh_openbao, monkeypatch):
+    """The same for tests that leave it running."""
+    return prepared(fresh_openbao, monkeypatch)
+
+
+def prepared(server, monkeypatch):
+    server.put("api-keys/openai", {"key": "from-vault"})
+    server.put("api-keys/anthropic", {"key": "from-vault"})
     monkeypatch.setenv("ANTHROPIC_API_KEY", "from-the-environment")
-    return own_openbao
+    return server
 
 
 @pytest.fixture
@@ -183,10 +193,10 @@ def test_a_server_that_goes_on_is_used_again(server):
 # --- denied -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_token_that_may_not_read_the_path_is_denied_and_the_environment_is_not_asked(server):
+def test_a_token_that_may_not_read_the_path_is_denied_and_the_environment_is_not_asked(running_server):
     """A lower store's secret must not stand in for one that is there and out of bounds."""
-    token = server.issue_token({"secret/data/api-keys/openai": ["read"]})
-    with SecretsManager(vault_url=server.url, vault_token=token) as secrets:
+    token = running_server.issue_token({"secret/data/api-keys/openai": ["read"]})
+    with SecretsManager(vault_url=running_server.url, vault_token=token) as secrets:
         assert secrets.get_secret(*READ) == "from-vault"
         with pytest.raises(PermissionDeniedError) as raised:
             secrets.get_secret(*NOT_READ)
@@ -195,7 +205,10 @@ def test_a_token_that_may_not_read_the_path_is_denied_and_the_environment_is_not
     assert "from-the-environment" not in str(raised.value)
 
 
-def test_a_denial_has_no_default(server):
-    token = server.issue_token({"secret/data/api-keys/openai": ["read"]})
-    with SecretsManager(vault_url=server.url, vault_token=token) as secrets, pytest.raises(PermissionDeniedError):
+def test_a_denial_has_no_default(running_server):
+    token = running_server.issue_token({"secret/data/api-keys/openai": ["read"]})
+    with (
+        SecretsManager(vault_url=running_server.url, vault_token=token) as secrets,
+        pytest.raises(PermissionDeniedError),
+    ):
         secrets.get_secret(*NOT_READ, default="a default")

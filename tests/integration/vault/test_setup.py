@@ -36,11 +36,11 @@ def command(capsys, monkeypatch):
 
 
 @pytest.fixture
-def server(own_openbao, monkeypatch):
+def server(fresh_openbao, monkeypatch):
     """A server with an empty mount `secret`, and an operator with a root token."""
-    monkeypatch.setenv("VAULT_ADDR", own_openbao.url)
-    monkeypatch.setenv("VAULT_TOKEN", own_openbao.token)
-    return own_openbao
+    monkeypatch.setenv("VAULT_ADDR", fresh_openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", fresh_openbao.token)
+    return fresh_openbao
 
 
 @pytest.fixture
@@ -55,10 +55,8 @@ def outcomes(done):
 
 def audited(server):
     """Every request of the server's audit log: operation and path."""
-    entries = map(json.loads, server._audit_file.read_text().splitlines())
-    return [
-        (entry["request"]["operation"], entry["request"]["path"]) for entry in entries if entry["type"] == "request"
-    ]
+    requests = [entry["request"] for entry in server.audit_entries() if entry["type"] == "request"]
+    return [(request["operation"], request["path"]) for request in requests]
 
 
 @contextlib.contextmanager
@@ -465,6 +463,7 @@ def test_a_token_that_could_not_be_written_is_revoked(server, setup, monkeypatch
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Replacement, "commit", fail)
+    server.issue_token({"secret/data/x": ["read"]})  # a list of nothing would be a 404
     before = server.call("LIST", "auth/token/accessors")["data"]["keys"]
     done = setup("--env-file", ".env")
     assert done.code == 7
