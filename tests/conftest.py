@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run without them
+    from xdist.workermanage import WorkerController
+
     from aws import Moto
     from fresh_vault import FreshVault
     from strongroom_vault.testing import TestVault
@@ -23,6 +27,7 @@ _AMBIENT = re.compile(
 )
 
 _TESTS = Path(__file__).parent
+_LOCKS = pytest.StashKey[str]()
 _LONG = {_TESTS / name for name in ("bench", "faults")}
 
 
@@ -35,8 +40,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run the whole suite on all cores if pytest-xdist is there. Selected files run in one process, as with `-n 0`."""
-    if "PYTEST_XDIST_WORKER" in os.environ:  # a worker has the same arguments, and must not start workers itself
-        return
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     nested = "PYTEST_XDIST_WORKER" in os.environ  # a worker, or a run that a test starts, must not start workers
     if whole and not nested and config.getoption("numprocesses", 0) is None and config.getoption("capture") != "no":
@@ -82,6 +85,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _uses_module_fixture(item: pytest.Function) -> bool:
     fixtures = item._fixtureinfo.name2fixturedefs.values()
     return any(fixture.scope == "module" and fixture.baseid for each in fixtures for fixture in each[-1:])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Give each worker the folder of the locks below."""
+    if _LOCKS not in node.config.stash:
+        folder = tempfile.TemporaryDirectory(prefix="strongroom-tests-")
+        node.config.add_cleanup(folder.cleanup)
+        node.config.stash[_LOCKS] = folder.name
+    node.workerinput["locks"] = node.config.stash[_LOCKS]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Run a `serial` test while all other workers wait: it measures time."""
+    folder = getattr(item.config, "workerinput", {}).get("locks")
+    if folder is None:
+        return (yield)
+    serial = item.get_closest_marker("serial") is not None
+    with Path(folder, "turn").open("a") as turn, Path(folder, "running").open("a") as running:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # who waits for all others keeps the next test from starting
+        fcntl.flock(running, fcntl.LOCK_EX if serial else fcntl.LOCK_SH)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        try:
+            return (yield)
+        finally:
+            fcntl.flock(running, fcntl.LOCK_UN)  # also of copies that a forked child still holds
 
 
 @pytest.fixture(autouse=True)

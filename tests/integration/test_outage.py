@@ -87,6 +87,7 @@ def test_what_was_not_read_falls_back_and_says_so_once(server, secrets, caplog):
     assert answers(secrets.resolve(*NOT_READ)) == [("vault", Answer.UNAVAILABLE), ("env", Answer.FOUND)]
 
 
+@pytest.mark.serial
 def test_fifty_reads_in_the_outage_take_under_a_second_together(server, secrets, clock):
     """Half of them are of what is stale by now, half of what falls back."""
     server.kill()
@@ -98,6 +99,7 @@ def test_fifty_reads_in_the_outage_take_under_a_second_together(server, secrets,
     assert time.monotonic() - started < 1
 
 
+@pytest.mark.serial
 def test_when_the_server_is_back_the_chain_uses_it_within_the_probe_interval(server, secrets, caplog):
     """In real time, and with the secret changed meanwhile: what comes is new, and not what was cached."""
     server.kill()
@@ -157,6 +159,7 @@ def test_an_application_that_starts_in_the_outage_falls_back(server):
 # --- stopped ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.serial
 def test_a_server_that_hangs_leaves_time_for_the_fallback_and_is_waited_for_once(server, secrets):
     """SIGSTOP: connections are accepted, and nothing answers."""
     server.pause()
@@ -169,6 +172,7 @@ def test_a_server_that_hangs_leaves_time_for_the_fallback_and_is_waited_for_once
     assert time.monotonic() - first < 0.5
 
 
+@pytest.mark.serial
 def test_an_application_that_starts_beside_a_server_that_hangs_falls_back_as_soon(server):
     """Opening the store talks to the server, and has no time of its own."""
     server.pause()

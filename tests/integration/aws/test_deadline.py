@@ -56,6 +56,7 @@ def test_call_ends_in_time(aws, fault):
     each_ends_in_time(operations(aws))
 
 
+@pytest.mark.serial
 def test_batches_end_in_time(aws):
     """With an error for each of their items."""
     secrets, parameters = aws.open_secrets(), aws.open_parameters("secrets")
@@ -77,6 +78,7 @@ def test_backing_off_from_throttling_ends_in_time(aws, monkeypatch):
     each_ends_in_time(operations(aws))
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("open_store", [open_secrets_manager, open_parameter_store])
 def test_credentials_that_are_not_found_in_time_are_an_outage(aws, monkeypatch, open_store):
     """The service of a container that gives them may hang as well."""

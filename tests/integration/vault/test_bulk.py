@@ -289,6 +289,7 @@ def test_a_fault_is_the_error_that_a_single_read_has(opened, kv2, proxy, caplog,
         assert secret not in shown + caplog.text
 
 
+@pytest.mark.serial
 def test_a_server_that_hangs_takes_the_time_once(opened, kv2, proxy):
     front = opened(kv2, url=proxy.url)
     began = time.monotonic()
@@ -298,6 +299,7 @@ def test_a_server_that_hangs_takes_the_time_once(opened, kv2, proxy):
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.serial
 def test_a_slow_server_does_not_make_a_batch_longer_than_its_deadline(openbao, opened, kv2, proxy):
     """What was answered by then is given, the rest is not asked for, and a write is in doubt where it was under way."""
     front = opened(kv2, url=proxy.url)
@@ -336,6 +338,7 @@ def test_a_batch_that_was_kept_from_running_goes_on(opened, kv2, monkeypatch):
         assert all(isinstance(outcome, Secret) for _, outcome in front.read_many(f"p{n}" for n in range(40)))
 
 
+@pytest.mark.serial
 def test_a_lookup_that_hangs_holds_up_neither_a_batch_nor_the_end_of_the_process(opened, openbao, kv2, monkeypatch):
     """A name that has been an address so far. Python waits for every thread at its end that is no daemon."""
     resolve, hangs, over = socket.getaddrinfo, False, threading.Event()
@@ -359,6 +362,7 @@ def test_a_lookup_that_hangs_holds_up_neither_a_batch_nor_the_end_of_the_process
     over.set()
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize(("each", "whole", "late"), [(1, 10, False), (5, 0.5, True)])
 def test_each_answer_has_the_links_time_and_all_have_the_calls(openbao, kv2, proxy, each, whole, late):
     """Thirteen rounds of sixteen take two seconds and more."""
@@ -374,6 +378,7 @@ def test_each_answer_has_the_links_time_and_all_have_the_calls(openbao, kv2, pro
     link.close()
 
 
+@pytest.mark.serial
 def test_a_drip_ends_at_the_deadline(opened, kv2, proxy):
     front = opened(kv2, url=proxy.url)
     front.write("a", {"k": "v" * 10_000})

@@ -153,6 +153,7 @@ def test_huge_reply_is_not_read(faulty, announced):
     assert len(sent) < 50
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("part", ["status line", "headers", "body"])
 def test_a_byte_at_a_time_ends_at_the_deadline(faulty, fault_server, part):
     """Each byte comes well within any timeout of a single receive, and the whole never comes."""
@@ -174,6 +175,7 @@ def test_a_byte_at_a_time_ends_at_the_deadline(faulty, fault_server, part):
     assert time.monotonic() - began < 1.0
 
 
+@pytest.mark.serial
 def test_server_that_never_answers_ends_at_the_deadline(faulty, fault_server):
     """It takes the connection and the request, and nothing comes."""
     front = faulty(lambda _: fault_server.stopping.wait(30))
@@ -183,6 +185,7 @@ def test_server_that_never_answers_ends_at_the_deadline(faulty, fault_server):
     assert time.monotonic() - began < 1.0
 
 
+@pytest.mark.serial
 def test_sending_to_a_server_that_does_not_read_ends_at_the_deadline():
     """Sending waits too, when the buffers of both sides are full, whatever timeout the socket had before."""
     with socket.create_server(("127.0.0.1", 0)) as listener, connect(*listener.getsockname()[:2]) as sock:
@@ -194,6 +197,7 @@ def test_sending_to_a_server_that_does_not_read_ends_at_the_deadline():
         assert time.monotonic() - began < 1.0
 
 
+@pytest.mark.serial
 def test_name_that_takes_long_to_resolve_ends_at_the_deadline(monkeypatch, fault_server):
     """The resolver of the C library knows no deadline of ours."""
     resolve = socket.getaddrinfo
@@ -223,6 +227,7 @@ def test_name_without_an_address_is_an_outage(monkeypatch):
         front.read("app")
 
 
+@pytest.mark.serial
 def test_refused_is_an_outage_at_once():
     """The guide's own message."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -311,6 +316,7 @@ def test_many_threads_fill_no_log_and_keep_their_connections(faulty, fault_serve
     assert len(fault_server._connections) < threads * 1.5
 
 
+@pytest.mark.serial
 def test_rate_limit_is_waited_for(faulty, fault_server, answered, stored):
     """For as long as the server says."""
     front = faulty(answered(429, {"errors": []}, ["Retry-After: 1"]), stored(k="v"))
@@ -320,6 +326,7 @@ def test_rate_limit_is_waited_for(faulty, fault_server, answered, stored):
     assert [request.target for request in fault_server.requests].count("/v1/secret/data/app") == 2
 
 
+@pytest.mark.serial
 def test_closing_ends_a_wait(faulty, fault_server, answered):
     """A thread that waits for a retry does not keep the application from closing."""
     front = faulty(answered(429, b"", ["Retry-After: 8"]))
@@ -468,6 +475,7 @@ def test_doctor_warns_of_any_certificate(secure, answered):
     assert {each.name: each.state.value for each in health.checks}["certificate trust"] == "warning"
 
 
+@pytest.mark.serial
 def test_tls_handshake_ends_at_the_deadline(ca_file):
     """The server takes the connection and never answers the client's hello."""
     began = time.monotonic()

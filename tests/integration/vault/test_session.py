@@ -366,6 +366,7 @@ def test_login_that_finds_no_server_is_an_outage(own_openbao):
     front.close()
 
 
+@pytest.mark.serial
 def test_waiting_for_a_login_ends_at_the_callers_deadline(own_openbao):
     """Whoever logs in."""
     role = Role(own_openbao, token_ttl="1h")
@@ -447,6 +448,7 @@ def test_abandoned_session_ends_its_thread(openbao):
     assert eventually(lambda: not renewers())
 
 
+@pytest.mark.serial
 def test_close_does_not_wait_for_a_server_that_hangs(own_openbao):
     """Longer than a few seconds, whatever is under way."""
     role = Role(own_openbao, token_ttl="2s", token_max_ttl="1h")
@@ -460,6 +462,7 @@ def test_close_does_not_wait_for_a_server_that_hangs(own_openbao):
     assert eventually(lambda: not renewers())
 
 
+@pytest.mark.serial
 def test_exit_is_not_delayed(own_openbao):
     """By a renewal that hangs in a program that closes nothing."""
     role = Role(own_openbao, token_ttl="2s", token_max_ttl="1h")

@@ -563,6 +563,7 @@ def test_a_store_that_hangs_leaves_time_for_the_next_however_short_the_call(time
     assert time.monotonic() - started > 0.9
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
 def test_an_outage_is_known_of_a_store_that_hangs_for_the_whole_of_a_short_call(
     many: bool, caplog: pytest.LogCaptureFixture
