@@ -1,4 +1,4 @@
-"""SecretsManager: a chain made from configuration, and what an application asks of it. A thin face."""
+"""SecretsManager: the secrets of an application, from a configured chain of stores."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class SecretsManager:
     after a fork.
 
     Args:
-        vault_url: the address of Vault or OpenBao, or a list of them. Where nothing else configures a chain, it is
-            Vault, then the environment, then `./.env`.
+        vault_url: the address of Vault or OpenBao, or a list of them. Unless a chain is configured, the chain is Vault,
+            then the environment, then `./.env`.
         vault_token: its token.
-        cache_ttl: how long a secret is served without asking again, in seconds. 300 where nothing configures it.
+        cache_ttl: how long a secret is served from the cache, in seconds. 300 by default.
         enable_fallback: False leaves the environment and `./.env` out of the chain.
-        chain: store names, tables as in a configuration file, or open stores, in the order in which they are asked.
+        chain: store names, tables as in a configuration file, or open stores, in the order in which they are queried.
             An open store is named after its class; it is closed with the manager, and shared with a fork's children.
         environment: the environment of the configuration file.
 
@@ -82,10 +82,10 @@ class SecretsManager:
 
     @classmethod
     def from_config(cls, config: Config | Path | str | None = None, *, environment: str | None = None) -> Self:
-        """A manager from a configuration that is made already, from a file, or from what the process finds.
+        """Return a manager for a configuration, a file, or the configuration that the process finds.
 
         Args:
-            config: a `Config`, or the path of a file. None looks where every application looks.
+            config: a `Config`, or the path of a file. None looks in the usual places.
             environment: the environment of the file.
 
         Raises:
@@ -132,7 +132,7 @@ class SecretsManager:
 
     @property
     def config(self) -> Config:
-        """The configuration that it was made from."""
+        """The configuration of this manager."""
         return self._config
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -158,22 +158,22 @@ class SecretsManager:
         default: Any = MISSING,
         fresh: bool = False,
     ) -> Any:
-        """A secret, or one key of it, from the first store of the chain that has it.
+        """Return a secret, or one key of it, from the first store of the chain that has it.
 
         Args:
             path: such as `database/connection`.
             key: such as `url`. Without it the whole secret is returned, as a dict whose `repr` shows no value.
-            as_: the type of the key's value: str, bytes, int, float, bool, dict, list, or object for what is stored.
+            as_: the type of the key's value: str, bytes, int, float, bool, dict, list, or object for the stored value.
                 Without it the value is text: a number, boolean or container as JSON.
-            default: what to return when every store says that it does not have it. An outage still raises.
-            fresh: ask the stores, whatever is cached.
+            default: returned if every store confirms that it does not have it. An outage still raises.
+            fresh: query the stores, past the cache.
 
         Raises:
-            SecretNotFoundError: no store has it; the message names what each said.
+            SecretNotFoundError: no store has it; the message has each store's answer.
             StoreUnavailableError: no store has it, and one could not answer.
-            AuthenticationError, PermissionDeniedError: a store refused, and may have it.
+            AuthenticationError, PermissionDeniedError: a store that may have it refused.
             InvalidPathError: the path can never name a secret.
-            InvalidDataError: the value is not of the type that is asked for.
+            InvalidDataError: the value is not of the requested type.
         """
         if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
             return text
@@ -208,7 +208,7 @@ class SecretsManager:
         default: Any = MISSING,
         fresh: bool = False,
     ) -> Any:
-        """`get_secret`; what is cached is answered without leaving the event loop."""
+        """`get_secret`. A cached secret is returned without a thread."""
         if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
             return text
         key = _required_key(key, as_)
@@ -223,18 +223,18 @@ class SecretsManager:
         return _requested(found, as_)
 
     def get_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
-        """Many secrets at once: what the first store lacks is asked of the next one as one batch.
+        """Return many secrets at once. Each store is queried with one batch.
 
         Args:
             paths: such as `["database/connection", "auth/jwt"]`.
             strict: raise the error of the first path that was not read.
-            fresh: ask the stores, whatever is cached.
+            fresh: query the stores, past the cache.
 
         Returns:
-            The secrets that were found, by path; `errors` has the error of every other path.
+            The secrets by path; `errors` has the error of every other path.
 
         Raises:
-            StrongroomError: `strict`, and a path was not read; else every path's error is in `errors`.
+            StrongroomError: only if `strict`: the error of the first path that was not read.
         """
         if isinstance(paths, str):
             raise TypeError("paths is a collection of paths: for one secret call get_secret")
@@ -248,14 +248,14 @@ class SecretsManager:
         return await self._threads.run(self.get_secrets, paths, strict=strict, fresh=fresh)
 
     def preload(self, prefix: str = "", *, strict: bool = False) -> SecretBatch:
-        """Reads every secret below `prefix` in one go, so that the cache answers for them from now on.
+        """Read every secret below `prefix` into the cache, in one batch.
 
         Args:
-            prefix: the empty string is everything that the stores of the chain can list.
+            prefix: the empty string is every secret that the stores of the chain can list.
             strict: raise the error of the first path that was not read.
 
         Returns:
-            What `get_secrets` returns, without the paths that are listed and hold nothing, such as deleted ones.
+            The batch of `get_secrets`, without listed paths that hold no secret, such as deleted ones.
 
         Raises:
             StoreError: a store of the chain could not be listed.
@@ -278,28 +278,28 @@ class SecretsManager:
         Args:
             path: such as `database/connection`.
             key: such as `url`; None is the whole secret.
-            fresh: query the stores, whatever is cached.
+            fresh: query the stores, past the cache.
             allow_dynamic: False queries no store that creates a credential on every read.
 
         Raises:
             UnsupportedOperationError: `allow_dynamic` is False, and such a store would have to answer. The last of its
                 `attempts` is `Answer.NOT_ASKED`.
-            StrongroomError: as `get_secret` does.
+            SecretNotFoundError, StoreError: see `get_secret`.
         """
         return self._chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
     async def aresolve(
         self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
     ) -> Resolution:
-        """`resolve`; what is cached is answered without leaving the event loop."""
+        """`resolve`. A cached secret is returned without a thread."""
         return await self._threads.run_if_needed(
             lambda blocking: self._chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
         )
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
-        """What `resolve` comes to, and what every store answers, asked now: also those that it would not ask.
+        """Return the result of `resolve` and the answer of every store, including those that it would not query.
 
-        What goes wrong is in it, and not raised.
+        Failures are part of the result.
 
         Raises:
             InvalidPathError: the path can never name a secret.
@@ -311,10 +311,10 @@ class SecretsManager:
         return await self._threads.run_unlimited(self.explain, path, key)
 
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
-        """The names directly below `prefix`, folders ending in `/`; `recursive` gives every path below it.
+        """Return the names directly below `prefix`, folders ending in `/`; `recursive` returns every path below it.
 
         Raises:
-            StoreError: a store of the chain could not be listed. The list is never shorter than it should be.
+            StoreError: a store of the chain could not be listed. The list is never incomplete.
         """
         return self._chain.list_secrets(prefix, recursive=recursive)
 
@@ -323,18 +323,18 @@ class SecretsManager:
         return await self._threads.run(self.list_secrets, prefix, recursive=recursive)
 
     def get_database_url(self, *, scheme: str = "postgresql") -> SensitiveStr:
-        """The `url` of `database/connection`; else one of its host, port, user, password and name, each quoted.
+        """Return the `url` of `database/connection`, or a URL composed of its host, port, user, password and name.
 
-        All of it comes from one store: parts of two never mix. Where no store has it, the default that `[secrets]` has
-        for `database/connection#url` answers.
+        All parts come from one store. If no store has it, the default that `[secrets]` has for
+        `database/connection#url` is returned.
 
         Args:
-            scheme: of a URL that is composed.
+            scheme: the scheme of a composed URL.
         """
         return self._database_url(scheme, blocking=True)
 
     async def aget_database_url(self, *, scheme: str = "postgresql") -> SensitiveStr:
-        """`get_database_url`; what is cached is answered without leaving the event loop."""
+        """`get_database_url`. A cached secret is returned without a thread."""
         return await self._threads.run_if_needed(lambda blocking: self._database_url(scheme, blocking=blocking))
 
     def _database_url(self, scheme: str, *, blocking: bool) -> SensitiveStr:
@@ -349,19 +349,19 @@ class SecretsManager:
         return as_text(url, DATABASE_PATH, "url")
 
     def get_api_key(self, service: str) -> SensitiveStr:
-        """The `key` of `api-keys/<service>`."""
+        """Return the `key` of `api-keys/<service>`."""
         return self.get_secret(f"api-keys/{service}", "key")
 
     async def aget_api_key(self, service: str) -> SensitiveStr:
-        """`get_api_key`; what is cached is answered without leaving the event loop."""
+        """`get_api_key`. A cached secret is returned without a thread."""
         return await self.aget_secret(f"api-keys/{service}", "key")
 
     def get_jwt_secret(self) -> SensitiveStr:
-        """The `secret` of `auth/jwt`."""
+        """Return the `secret` of `auth/jwt`."""
         return self.get_secret("auth/jwt", "secret")
 
     async def aget_jwt_secret(self) -> SensitiveStr:
-        """`get_jwt_secret`; what is cached is answered without leaving the event loop."""
+        """`get_jwt_secret`. A cached secret is returned without a thread."""
         return await self.aget_secret("auth/jwt", "secret")
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -369,9 +369,9 @@ class SecretsManager:
     def set_secret(
         self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
     ) -> Version | None:
-        """Sets the keys of `data` and keeps the secret's others; `replace=True` replaces the secret.
+        """Set the keys of `data` and keep the secret's others; `replace=True` replaces the secret.
 
-        A merge runs under check-and-set where the store has it, and again when somebody else wrote first.
+        A merge runs under check-and-set if the store has it, and is repeated after a conflict.
 
         Args:
             path: such as `database/connection`.
@@ -380,13 +380,13 @@ class SecretsManager:
             replace: drop the keys that `data` does not have.
 
         Returns:
-            The store's name for the new version, or None where it has none.
+            The store's name for the new version, or None if it has no versions.
 
         Raises:
-            ConflictError: others kept writing, or the new secret would hide keys that only a lower store has.
+            ConflictError: other writers won, or the new secret would hide keys of a lower store.
             InvalidPathError, InvalidDataError, SecretTooLargeError: it could not be stored exactly.
-            UnsupportedOperationError: no store of the chain can be written, or that one is not read for this path.
-            StoreError: nobody took the write, or whether the store took it is unknown.
+            UnsupportedOperationError: no store of the chain can be written, or the named one does not cover this path.
+            WriteOutcomeUnknownError: the write may or may not have been made.
         """
         data = conceal(data)
         return self._chain.write(path, data, store=store, replace=replace)
@@ -399,7 +399,7 @@ class SecretsManager:
         return await self._threads.run(self.set_secret, path, data, store=store, replace=replace)
 
     def delete_secret(self, path: str, *, store: str | None = None) -> None:
-        """Removes the secret from one store, by default the first that can be written.
+        """Remove the secret from one store, by default the first that can be written.
 
         Raises:
             SecretNotFoundError: that store has none.
@@ -411,7 +411,7 @@ class SecretsManager:
         await self._threads.run(self.delete_secret, path, store=store)
 
     def write_target(self, path: str, *, store: str | None = None) -> WriteTarget:
-        """The store that `set_secret` and `delete_secret` would change, and what it can do. It changes nothing.
+        """Return the store that `set_secret` and `delete_secret` would change, with its capabilities.
 
         Raises:
             ConfigurationError: the chain has no store of that name.
@@ -421,19 +421,19 @@ class SecretsManager:
 
     @property
     def versions(self) -> Versions:
-        """What was overwritten or deleted in the store that writes go to, its labels, and how it comes back."""
+        """Version history and labels of the secrets in the store that writes go to."""
         from strongroom.versions import Versions
 
         return Versions(self._chain, self._threads)
 
-    # --- looking after it ---------------------------------------------------------------------------------------------
+    # --- maintenance --------------------------------------------------------------------------------------------------
 
     def invalidate(self, path: str | None = None) -> None:
-        """Forgets what is cached of `path`, or everything; the next read is fresh."""
+        """Drop `path`, or everything, from the cache; the next read is fresh."""
         self._chain.forget(path)
 
     def health(self) -> dict[str, Health]:
-        """How each store of the chain is, asked now. A store that is not well is said so, not raised."""
+        """Return each store's health, probed now. An unhealthy store is reported, not raised."""
         return self._chain.health()
 
     async def ahealth(self) -> dict[str, Health]:
@@ -441,7 +441,7 @@ class SecretsManager:
         return await self._threads.run(self.health)
 
     def close(self) -> None:
-        """Closes every store and forgets everything; every later call is refused."""
+        """Close every store and empty the cache. Every later call is refused."""
         self._chain.close()
         self._threads.close()
 
@@ -470,7 +470,7 @@ def _requested(found: Resolution, as_: type[Any] | None) -> object:
 
 
 def _named(chain: Sequence[ChainEntry]) -> dict[str, SecretStore]:
-    """The open stores in a chain, under names made of their classes."""
+    """Return the open stores in a chain, by names made of their classes."""
     stores: dict[str, SecretStore] = {}
     for entry in chain:
         if not isinstance(entry, str | Mapping):

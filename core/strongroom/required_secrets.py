@@ -1,4 +1,4 @@
-"""What the application needs: the rows of `[secrets]`, and what the chain answers for each.
+"""The required secrets: the rows of `[secrets]`, each with the answer of the chain.
 
 ::
 
@@ -28,42 +28,42 @@ from strongroom.errors import (
 )
 
 Resolve: TypeAlias = Callable[[str, str], Resolution]
-"""Path and key -> what the chain has there: `SecretsManager.resolve`."""
+"""Path and key -> the resolution: `SecretsManager.resolve`."""
 
 
 class State(StrEnum):
-    """What a row came to."""
+    """State of a row."""
 
     FOUND = "found"
     DEFAULT = "default"
-    """Every store says that there is none, and the row has a default."""
+    """Every store confirms the absence, and the row has a default."""
     ABSENT = "absent"
-    """Every store says that there is none, and the row is not required."""
+    """Every store confirms the absence, and the row is not required."""
     MISSING = "missing"
-    """Every store says that there is none, and the row is required."""
+    """Every store confirms the absence, and the row is required."""
     UNAVAILABLE = "unavailable"
-    """A store that may have it did not answer. No row may do without: an outage is not an absence."""
+    """A store that may have it did not answer. That fails every row: an outage is not an absence."""
     DENIED = "denied"
-    """A store that may have it refused, which is not an absence either."""
+    """A store that may have it denied access, which is not an absence either."""
     FAILED = "failed"
     DYNAMIC = "dynamic"
-    """A store makes it when it is read, and it was only looked for."""
+    """A store creates it on every read, and the read did not allow that."""
 
 
 _MET = frozenset({State.FOUND, State.DEFAULT, State.ABSENT, State.DYNAMIC})
-_MENDED_BY_TIME = frozenset({State.MISSING, State.UNAVAILABLE, State.DENIED})
+_TRANSIENT = frozenset({State.MISSING, State.UNAVAILABLE, State.DENIED})
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One row of `[secrets]`, and what the chain answered.
+    """One row of `[secrets]`, with the answer of the chain.
 
     Attributes:
         variable: the name of the environment variable.
-        secret: where its value is, and whether it must be there.
-        state: what came of it.
-        resolution: the value and where it came from, where there is one.
-        error: why there is none.
+        secret: the path and key of its value, and whether it is required.
+        state: the state of the row.
+        resolution: the value with its provenance, if there is one.
+        error: the reason, if there is no value.
     """
 
     variable: str
@@ -74,46 +74,46 @@ class Requirement:
 
     @property
     def met(self) -> bool:
-        """The application has what it needs: a value, or the certainty that there is none and need be none."""
+        """True if there is a value, or a confirmed absence of a value that is not required."""
         return self.state in _MET
 
     @property
-    def may_come(self) -> bool:
-        """It is not met, and may be at a later time: a secret is written, a store answers, a policy is granted.
+    def is_transient(self) -> bool:
+        """True if the row is not met but can be later: a secret is written, a store answers, a policy is granted.
 
-        So may a file that a store's option refers to, which is written beside the application.
+        The same holds if a file that a store's option names is missing: another process may write it.
         """
-        return self.state in _MENDED_BY_TIME or isinstance(self.error, MissingFileError)
+        return self.state in _TRANSIENT or isinstance(self.error, MissingFileError)
 
     @property
     def reference(self) -> str:
-        """Where the value is, as `PATH#KEY`."""
+        """The path and key, as `PATH#KEY`."""
         return f"{self.secret.path}#{self.secret.key}"
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why there is no value, in words: each store's answer, where stores were asked. Else nothing."""
+        """The reasons for a missing value: the answer of each store, or the error; empty if there is a value."""
         if self.error is None:
             return ()
         attempts = self.error.attempts if isinstance(self.error, StoreError) else ()
         return tuple(map(str, attempts)) or (str(self.error),)
 
 
-def resolve(secrets: Mapping[str, SecretConfig], ask: Resolve) -> tuple[Requirement, ...]:
-    """Every row in its order, asked one after another. What is wrong with one keeps no other from being asked.
+def resolve(secrets: Mapping[str, SecretConfig], read: Resolve) -> tuple[Requirement, ...]:
+    """Return every row in its order, read one after another. A failed row does not stop the others.
 
     Args:
         secrets: the rows, as `Config.secrets` has them.
-        ask: reads one key; what it raises from `StrongroomError` becomes the row's own error.
+        read: reads one key. A `StrongroomError` that it raises becomes the row's error.
     """
-    return tuple(_resolved(variable, secret, ask) for variable, secret in secrets.items())
+    return tuple(_resolved(variable, secret, read) for variable, secret in secrets.items())
 
 
-def _resolved(variable: str, secret: SecretConfig, ask: Resolve) -> Requirement:
+def _resolved(variable: str, secret: SecretConfig, read: Resolve) -> Requirement:
     try:
-        found = ask(secret.path, secret.key)
+        found = read(secret.path, secret.key)
     except StrongroomError as error:
-        # Without the frames that it came through: it is kept, and they hold whatever they held.
+        # A copy has no frames: the error is kept, and frames may hold values.
         return Requirement(variable, secret, _state(error, secret), error=error.copy())
     state = State.DEFAULT if found.store == DEFAULT_STORE else State.FOUND
     return Requirement(variable, secret, state, found)

@@ -111,7 +111,7 @@ def get_secret(path: str, key: str, *, as_: type[_T], default: _D, fresh: bool =
 def get_secret(
     path: str, key: str | None = None, *, as_: type[Any] | None = None, default: Any = MISSING, fresh: bool = False
 ) -> Any:
-    """A secret, or one key of it: `SecretsManager.get_secret` on the default manager."""
+    """Return a secret, or one key of it: `SecretsManager.get_secret` on the default manager."""
     get: Any = _manager().get_secret
     return get(path, key, as_=as_, default=default, fresh=fresh)
 
@@ -139,7 +139,7 @@ async def aget_secret(
 def set_secret(
     path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
 ) -> Version | None:
-    """Sets keys of a secret and keeps its others: `SecretsManager.set_secret` on the default manager."""
+    """Set keys of a secret and keep the others: `SecretsManager.set_secret` on the default manager."""
     data = conceal(data)
     return _manager().set_secret(path, data, store=store, replace=replace)
 
@@ -153,7 +153,7 @@ async def aset_secret(
 
 
 def list_secrets(prefix: str = "", *, recursive: bool = False) -> list[str]:
-    """What lies below a prefix: `SecretsManager.list_secrets` on the default manager."""
+    """Return the names below a prefix: `SecretsManager.list_secrets` on the default manager."""
     return _manager().list_secrets(prefix, recursive=recursive)
 
 
@@ -163,7 +163,7 @@ async def alist_secrets(prefix: str = "", *, recursive: bool = False) -> list[st
 
 
 def delete_secret(path: str, *, store: str | None = None) -> None:
-    """Removes a secret from one store: `SecretsManager.delete_secret` on the default manager."""
+    """Remove a secret from one store: `SecretsManager.delete_secret` on the default manager."""
     _manager().delete_secret(path, store=store)
 
 
@@ -173,7 +173,7 @@ async def adelete_secret(path: str, *, store: str | None = None) -> None:
 
 
 def get_secrets(paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
-    """Many secrets at once: `SecretsManager.get_secrets` on the default manager."""
+    """Return many secrets at once: `SecretsManager.get_secrets` on the default manager."""
     return _manager().get_secrets(paths, strict=strict, fresh=fresh)
 
 
@@ -183,7 +183,7 @@ async def aget_secrets(paths: Iterable[str], *, strict: bool = False, fresh: boo
 
 
 def preload(prefix: str = "", *, strict: bool = False) -> SecretBatch:
-    """Reads every secret below a prefix into the cache: `SecretsManager.preload` on the default manager."""
+    """Read every secret below a prefix into the cache: `SecretsManager.preload` on the default manager."""
     return _manager().preload(prefix, strict=strict)
 
 
@@ -193,7 +193,7 @@ async def apreload(prefix: str = "", *, strict: bool = False) -> SecretBatch:
 
 
 def resolve(path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True) -> Resolution:
-    """A secret with its provenance: `SecretsManager.resolve` on the default manager."""
+    """Return a secret with its provenance: `SecretsManager.resolve` on the default manager."""
     return _manager().resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
 
@@ -203,12 +203,12 @@ async def aresolve(path: str, key: str | None = None, *, fresh: bool = False, al
 
 
 def invalidate(path: str | None = None) -> None:
-    """Forgets what is cached: `SecretsManager.invalidate` on the default manager."""
+    """Empty the cache: `SecretsManager.invalidate` on the default manager."""
     _manager().invalidate(path)
 
 
 def health() -> dict[str, Health]:
-    """How each store is: `SecretsManager.health` on the default manager."""
+    """Return each store's health: `SecretsManager.health` on the default manager."""
     return _manager().health()
 
 
@@ -218,7 +218,7 @@ async def ahealth() -> dict[str, Health]:
 
 
 def get_database_url(*, scheme: str = "postgresql") -> SensitiveStr:
-    """The database's URL: `SecretsManager.get_database_url` on the default manager."""
+    """Return the database's URL: `SecretsManager.get_database_url` on the default manager."""
     return _manager().get_database_url(scheme=scheme)
 
 
@@ -228,7 +228,7 @@ async def aget_database_url(*, scheme: str = "postgresql") -> SensitiveStr:
 
 
 def get_api_key(service: str) -> SensitiveStr:
-    """A service's API key: `SecretsManager.get_api_key` on the default manager."""
+    """Return a service's API key: `SecretsManager.get_api_key` on the default manager."""
     return _manager().get_api_key(service)
 
 
@@ -238,7 +238,7 @@ async def aget_api_key(service: str) -> SensitiveStr:
 
 
 def get_jwt_secret() -> SensitiveStr:
-    """The secret that signs tokens: `SecretsManager.get_jwt_secret` on the default manager."""
+    """Return the secret that signs tokens: `SecretsManager.get_jwt_secret` on the default manager."""
     return _manager().get_jwt_secret()
 
 

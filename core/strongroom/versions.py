@@ -1,4 +1,4 @@
-"""What was overwritten or deleted, and how it comes back: `SecretsManager.versions`. A thin face.
+"""Version history and labels of secrets: `SecretsManager.versions`.
 
 ::
 
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 class Versions:
     """The versions and labels of secrets, in one store of a chain.
 
-    Which store that is, is decided as for a write: the one that is named with `store`, by default the first that can be
-    written. It is asked itself, past the cache; and what is cached of a secret is dropped when its versions change. No
-    other store of the chain is asked: a secret that only another one has is not found here.
+    The store is the one that a write would go to: the one named `store`, by default the first that can be written. It
+    is queried past the cache, which drops a secret when its versions change. No other store is queried.
 
-    Every method raises `UnsupportedOperationError` where that store keeps no versions, `ConfigurationError` where the
-    chain has no store of that name, and `SecretNotFoundError` where the store never had the secret or that version.
+    Every method raises `UnsupportedOperationError` if that store keeps no versions, `ConfigurationError` if the chain
+    has no store of that name, and `SecretNotFoundError` if the store never had the secret or that version.
     """
 
     def __init__(self, chain: Chain, threads: Threads) -> None:
@@ -42,61 +41,61 @@ class Versions:
         return f"Versions({self._chain!r})"
 
     def history(self, path: str, *, store: str | None = None) -> list[VersionInfo]:
-        """What is known of each version, oldest first: also of those that are deleted or destroyed.
+        """Return each version of the secret, oldest first, including deleted and destroyed ones.
 
         Raises:
-            PermissionDeniedError: the history may not be read, which reading the secret itself does not say.
+            PermissionDeniedError: the history is denied. The secret itself may still be readable.
         """
-        return self._chain.at_target(path, store, lambda front: front.versions(path))
+        return self._chain.at_target(path, store, lambda guarded: guarded.versions(path))
 
     def read(self, path: str, version: Version, *, store: str | None = None) -> Secret:
-        """One version, with its data.
+        """Return one version, with its data.
 
         Raises:
-            SecretNotFoundError: it is deleted, destroyed or pruned, or never was.
+            SecretNotFoundError: it is deleted, destroyed or pruned, or never existed.
         """
-        return self._chain.at_target(path, store, lambda front: front.read_version(path, version))
+        return self._chain.at_target(path, store, lambda guarded: guarded.read_version(path, version))
 
     def rollback(self, path: str, version: Version, *, store: str | None = None) -> Version | None:
-        """Writes what an old version holds as a new one; returns the store's name for that.
+        """Write the data of an old version as a new version, and return its name.
 
-        It is written under check-and-set, over what was the newest version just before: also over a deleted one.
+        The write is checked against the newest version, which may be a deleted one.
 
         Raises:
-            SecretNotFoundError: the old version is deleted, destroyed or pruned, or never was. Nothing is written.
-            ConflictError: somebody else wrote in between. Nothing is written.
+            SecretNotFoundError: the old version is deleted, destroyed or pruned, or never existed. Nothing is written.
+            ConflictError: another writer came between. Nothing is written.
         """
-        return self._chain.at_target(path, store, lambda front: _roll_back(front, path, version), changes=True)
+        return self._chain.at_target(path, store, lambda guarded: _roll_back(guarded, path, version), changes=True)
 
     def undelete(self, path: str, version: Version, *, store: str | None = None) -> None:
-        """Makes a deleted version readable again; does nothing to one that is not deleted.
+        """Make a deleted version readable again; do nothing to one that is not deleted.
 
-        `SecretsManager.delete_secret` is what deletes, in a store of versions: the newest one.
+        `SecretsManager.delete_secret` deletes the newest version.
 
         Raises:
-            SecretNotFoundError: it is destroyed or pruned, or never was.
+            SecretNotFoundError: it is destroyed or pruned, or never existed.
         """
-        self._chain.at_target(path, store, lambda front: front.undelete(path, version), changes=True)
+        self._chain.at_target(path, store, lambda guarded: guarded.undelete(path, version), changes=True)
 
     def destroy(self, path: str, version: Version, *, store: str | None = None) -> None:
-        """Removes one version's data for good. The other versions stay as they are.
+        """Remove one version's data for good. The other versions stay.
 
         Raises:
-            SecretNotFoundError: it never was, or is pruned.
+            SecretNotFoundError: it never existed, or is pruned.
         """
-        self._chain.at_target(path, store, lambda front: front.destroy(path, version), changes=True)
+        self._chain.at_target(path, store, lambda guarded: guarded.destroy(path, version), changes=True)
 
     def metadata(self, path: str, *, store: str | None = None) -> dict[str, str]:
-        """The secret's own labels, which belong to all its versions."""
-        return self._chain.at_target(path, store, lambda front: front.read_metadata(path))
+        """Return the labels of the secret. All versions share them."""
+        return self._chain.at_target(path, store, lambda guarded: guarded.read_metadata(path))
 
     def set_metadata(self, path: str, metadata: Mapping[str, str], *, store: str | None = None) -> None:
-        """Replaces the secret's own labels, and nothing else of it.
+        """Replace the labels of the secret; its data stays.
 
         Raises:
-            InvalidDataError: a label is not a text, or more than the store takes.
+            InvalidDataError: a label is not text, or the store does not take it.
         """
-        self._chain.at_target(path, store, lambda front: front.write_metadata(path, metadata), changes=True)
+        self._chain.at_target(path, store, lambda guarded: guarded.write_metadata(path, metadata), changes=True)
 
     # --- off the event loop -------------------------------------------------------------------------------------------
 
@@ -129,11 +128,11 @@ class Versions:
         await self._threads.run(self.set_metadata, path, metadata, store=store)
 
 
-def _roll_back(front: GuardedStore, path: str, version: Version) -> Version | None:
-    # First what never changes. It also says, before the secret is read, whether the store keeps versions at all.
-    old = front.read_version(path, version)
+def _roll_back(guarded: GuardedStore, path: str, version: Version) -> Version | None:
+    # Read the old version first: a store without versions refuses here, before the secret itself is read.
+    old = guarded.read_version(path, version)
     try:
-        newest = front.read(path).version
+        newest = guarded.read(path).version
     except SecretNotFoundError:
         newest = None
-    return front.write_if(path, old.data, newest)
+    return guarded.write_if(path, old.data, newest)

@@ -30,7 +30,7 @@ def raising(error):
 
 
 @pytest.mark.parametrize(
-    ("error", "row", "state", "met", "may_come"),
+    ("error", "row", "state", "met", "is_transient"),
     [
         (SecretNotFoundError("a"), ROW, State.MISSING, False, True),
         (SecretNotFoundError("a"), OPTIONAL, State.ABSENT, True, False),
@@ -42,10 +42,10 @@ def raising(error):
         (ConfigurationError("wrong"), OPTIONAL, State.FAILED, False, False),
     ],
 )
-def test_only_a_confirmed_absence_lets_a_row_do_without(error, row, state, met, may_come):
+def test_only_a_confirmed_absence_lets_a_row_do_without(error, row, state, met, is_transient):
     """An outage and a denial say nothing of whether the secret exists, whether it is required or not."""
     (requirement,) = required_secrets.resolve({"DATABASE_URL": row}, raising(error))
-    assert (requirement.state, requirement.met, requirement.may_come) == (state, met, may_come)
+    assert (requirement.state, requirement.met, requirement.is_transient) == (state, met, is_transient)
     assert repr(requirement.error) == repr(error)
     assert requirement.error.__traceback__ is None
     assert requirement.resolution is None

@@ -1,4 +1,4 @@
-"""What came of reading many secrets at once."""
+"""The result of reading many secrets at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from strongroom.secret import SensitiveDict
 
 
 class SecretBatch(dict[str, SensitiveDict]):
-    """The secrets that were found, by path, and in `errors` what became of every other path.
+    """The secrets by path, with the error of every other path in `errors`.
 
     Attributes:
-        errors: by path. `SecretNotFoundError` is a confirmed absence; an outage or a denial is an error of its own.
+        errors: by path. `SecretNotFoundError` is a confirmed absence; an outage or a denial has its own class.
     """
 
     def __init__(self, outcomes: Mapping[str, Resolution | StrongroomError]) -> None:
@@ -28,6 +28,6 @@ class SecretBatch(dict[str, SensitiveDict]):
         return f"SecretBatch({len(self)} secrets, {len(self.errors)} errors)"
 
     def raise_first_error(self) -> None:
-        """Raises the error of the first path that has one, if one has."""
+        """Raise the error of the first path that has one."""
         for error in self.errors.values():
             raise error

@@ -24,9 +24,9 @@ _Field: TypeAlias = "tuple[float, Callable[[bytes, bytes, bytes], bytes], bytes,
 
 
 class Snapshot(NamedTuple):
-    """What a store answered for one path. `fields` is None where it answered that there is nothing, for `reason`.
+    """A store's answer for one path. `fields` is None for a confirmed absence, with its `reason`.
 
-    It counts `until` then; in an outage for `max_stale` more, but never past `ends`.
+    It is current `until` then. In an outage it is served for `max_stale` more, but never past `ends`.
     """
 
     fetched: float
@@ -39,14 +39,14 @@ class Snapshot(NamedTuple):
 
 
 class MemoryCache:
-    """What a link has read, each field sealed on its own.
+    """The secrets that a link has read, each field sealed separately.
 
-    Reads of what is cached take no lock: they are single dictionary lookups. The lock guards the moves that belong
-    together: a snapshot with its fields, a flight with the snapshot that it fills.
+    Cached reads take no lock: they are single dictionary lookups. The lock guards changes that belong together: a
+    snapshot with its fields, a flight with the snapshot that it fills.
 
     Args:
         owner: the link's name; every seal is bound to it.
-        lifetimes: how long what is cached counts. Jitter shortens `ttl` by up to a tenth, so that many processes do
+        lifetimes: how long entries are current. Jitter shortens `ttl` by up to a tenth, so that many processes do
             not all read at once.
         clock: seconds, monotonic.
     """
@@ -58,7 +58,7 @@ class MemoryCache:
         self.reset()
 
     def reset(self) -> None:
-        """A new key and nothing held: what a fork's child does first, since it has its parent's key."""
+        """Empty the cache and make a new key: the child of a fork has its parent's key."""
         self._lock = threading.Lock()
         self._sealer = Sealer()
         self._snapshots: dict[str, Snapshot] = {}
@@ -71,10 +71,10 @@ class MemoryCache:
     def __len__(self) -> int:
         return len(self._snapshots)
 
-    # --- what is held -------------------------------------------------------------------------------------------------
+    # --- entries ------------------------------------------------------------------------------------------------------
 
     def text(self, path: str, key: str) -> SensitiveStr | None:
-        """One field as text while it is current, or None. This is the path that a busy application takes."""
+        """Return one field as text if it is current, or None. A busy application calls little besides."""
         field = self._fields.get((path, key))
         if field is None:
             return None
@@ -87,7 +87,7 @@ class MemoryCache:
             return None
 
     def current(self, path: str, key: str | None = None) -> Snapshot | None:
-        """The snapshot, while what it says of the path, and of `key`, still counts."""
+        """Return the snapshot if it is current for the path and for `key`."""
         snapshot, now = self._snapshots.get(path), self._clock()
         if snapshot is None or snapshot.until <= now:
             return None
@@ -96,22 +96,22 @@ class MemoryCache:
         return snapshot
 
     def stale(self, path: str) -> Snapshot | None:
-        """The snapshot of a secret, for as long as an outage may use it. An absence is never stale: it is unknown."""
+        """Return the snapshot of a secret if an outage may still serve it. An absence is never served stale."""
         snapshot = self._snapshots.get(path)
         if snapshot is None or snapshot.fields is None:
             return None
         return snapshot if self._clock() < min(snapshot.until + self._lifetimes.max_stale, snapshot.ends) else None
 
     def age(self, snapshot: Snapshot) -> float:
-        """Seconds since the store answered."""
+        """Return the seconds since the store answered."""
         return max(0.0, self._clock() - snapshot.fetched)
 
     def ttl(self, snapshot: Snapshot) -> float | None:
-        """For how many seconds the secret is good; None where it does not end."""
+        """Return the remaining lifetime in seconds; None if the secret does not expire."""
         return max(0.0, snapshot.ends - self._clock()) if math.isfinite(snapshot.ends) else None
 
     def open(self, fields: Mapping[str, Sealed]) -> SensitiveDict | None:
-        """A snapshot's fields, unsealed into a new mapping. None where a seal is broken: a miss, and no crash."""
+        """Return the fields, unsealed into a new mapping; None if a seal is broken, which is a miss."""
         try:
             return SensitiveDict((name, self._sealer.open(sealed)) for name, sealed in fields.items())
         except self._sealer.broken_seal:
@@ -169,7 +169,7 @@ class MemoryCache:
         except TimeoutError:
             failure: StoreError = StoreUnavailableError(path, "the read that was under way took too long")
         except StoreError as error:
-            failure = error.copy()  # each thread raises an object of its own: raising writes to it
+            failure = error.copy()  # each thread raises a separate object: raising writes to it
         raise failure
 
     def complete(self, path: str, flight: Flight, secret: Secret) -> None:
@@ -178,7 +178,7 @@ class MemoryCache:
         flight.set_result(secret)
 
     def fail(self, path: str, flight: Flight, failure: BaseException) -> None:
-        """End a flight with its error, of whatever class: the threads that wait for it must not hang."""
+        """End a flight with any exception, so that the threads that wait for it do not hang."""
         self._end(path, flight, self._absence(failure.reason) if isinstance(failure, SecretNotFoundError) else None)
         if isinstance(failure, StoreError):
             flight.set_exception(failure.copy())
@@ -227,7 +227,7 @@ class MemoryCache:
     # --- forgetting ---------------------------------------------------------------------------------------------------
 
     def forget(self, path: str | None = None) -> None:
-        """Drops what is held of `path`, or everything, and lets no read that is under way fill it again."""
+        """Drop `path`, or everything. A read that is in progress does not fill it again."""
         with self._lock:
             if path is None:
                 self._snapshots.clear()

@@ -1,4 +1,4 @@
-"""Why a read comes to what it comes to: every link's answer, and whether its value is the one that is served. Pure."""
+"""The explanation of a read: the answer of every link, and whether its value equals the served one. Pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from strongroom.secret import Value, Version
 
 @dataclass(frozen=True)
 class LinkAnswer:
-    """What one link answers.
+    """The answer of one link.
 
     Attributes:
-        attempt: the link, its answer in words, and how long it took.
+        attempt: the link, its answer in words, and the duration.
         version: the store's name for its version, or None.
-        created: when that version was written, where the store knows.
-        found: it has what was asked for.
-        value: what it has. Not in the `repr`.
+        created: when that version was written, if the store tells.
+        found: whether it has the requested value.
+        value: the value. Not in the `repr`.
     """
 
     attempt: Attempt
@@ -34,13 +34,13 @@ class LinkAnswer:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a read comes to, and why.
+    """The result of a read, with its reasons.
 
     Attributes:
-        answers: of every link that is asked for this path, in the order of the chain.
-        passed_over: the links whose `paths` leave this path out.
-        served: the answer that is served, where any is: one of `answers`, or the default of `[secrets]`.
-        error: why nothing is.
+        answers: the answer of every link that covers the path, in the order of the chain.
+        passed_over: the links whose `paths` do not cover the path.
+        served: the served answer: one of `answers`, or the default of `[secrets]`; None after a failure.
+        error: the failure, if no value is served.
     """
 
     answers: tuple[LinkAnswer, ...]
@@ -49,21 +49,21 @@ class Explanation:
     error: StrongroomError | None = None
 
     def equals_served(self, answer: LinkAnswer) -> bool | None:
-        """Whether this link's value, read as text, is the one that is served; None where there are not two to compare.
+        """Return whether this link's value equals the served one as text; None if one of the two is missing.
 
-        The time that it takes says nothing of where they differ.
+        The comparison takes constant time.
         """
         if self.served is None or not answer.found:
             return None
-        mine, served = answer.value, self.served.value
-        if isinstance(mine, Mapping) and isinstance(served, Mapping):
-            # Every one is compared, whichever differs.
-            return mine.keys() == served.keys() and not [key for key in mine if not _same(mine[key], served[key])]
-        return _same(mine, served)
+        value, served = answer.value, self.served.value
+        if isinstance(value, Mapping) and isinstance(served, Mapping):
+            # A list, so that all values are compared even after a difference.
+            return value.keys() == served.keys() and not [key for key in value if not _same(value[key], served[key])]
+        return _same(value, served)
 
 
 def _same(one: Value, other: Value) -> bool:
-    """Whether an application reads the same: the same text or, of two lists or two mappings, the same items."""
+    """Return True if an application reads the same: equal text, or two lists or mappings of equal items."""
     if (_is_list(one) and _is_list(other)) or (isinstance(one, Mapping) and isinstance(other, Mapping)):
         one, other = (json.dumps(to_json(value), sort_keys=True) for value in (one, other))
     return hmac.compare_digest(_bytes(one), _bytes(other))

@@ -1,4 +1,4 @@
-"""How stores are: asked, timed, and every failure a check of its own. Nothing is raised."""
+"""Probes of stores: run together, timed, with every failure as a check. Nothing is raised."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ _FAILS: dict[type[StrongroomError], str] = {
 """The check that fails with an error of this class."""
 
 _OTHERWISE = "answers"
-_ORIGINS = "`strongroom config show` prints each option with where it came from"
+_ORIGINS = "`strongroom config show` prints each option with its origin"
 
 
-def diagnose(store: str, ask: Callable[[], Health]) -> Health:
-    """How a store is, and how long it took to say so.
+def diagnose(store: str, probe: Callable[[], Health]) -> Health:
+    """Return a store's health, with the duration of the probe.
 
-    What comes back is whole: it has an error where the store is not well, and a failed check that says why.
+    If the store is unhealthy, the result has an error, and a failed check with the reason.
 
     Args:
         store: its name, for messages.
-        ask: opens it if need be, and asks it. What it raises of `strongroom.errors` is the answer.
+        probe: opens the store if need be, and probes it. A `StrongroomError` that it raises is the result.
     """
     started = time.monotonic()
     try:
-        health: object = ask()
+        health: object = probe()
     except StrongroomError as error:
-        # Without the frames that it came through: it is kept, and they hold whatever they held.
+        # A copy has no frames: the error is kept, and frames may hold values.
         health = Health(ok=False, error=error.copy(), checks=error.checks)
     seconds = time.monotonic() - started
     if not isinstance(health, Health):
@@ -59,14 +59,14 @@ def diagnose(store: str, ask: Callable[[], Health]) -> Health:
     return _whole(replace(health, seconds=seconds), store)
 
 
-def probe_all(questions: Mapping[str, Callable[[], Health]]) -> dict[str, Health]:
-    """The health of each store by its name, all asked at the same time: none waits for another's time limit.
+def probe_all(probes: Mapping[str, Callable[[], Health]]) -> dict[str, Health]:
+    """Return each store's health by its name. All are probed at the same time, each within the whole time limit.
 
-    One that does not answer within `remaining()`, whatever it was told, is unavailable and no longer waited for.
+    A store that does not answer within `remaining()` is unavailable.
     """
     started = time.monotonic()
-    asked = {name: in_daemon(ask, f"health of {name}") for name, ask in questions.items()}
-    return {name: _awaited(name, answer, started) for name, answer in asked.items()}
+    answers = {name: in_daemon(probe, f"health of {name}") for name, probe in probes.items()}
+    return {name: _awaited(name, answer, started) for name, answer in answers.items()}
 
 
 def _is_check(value: object) -> bool:
@@ -75,7 +75,7 @@ def _is_check(value: object) -> bool:
 
 
 def _bug(reason: str, store: str) -> Health:
-    """For an answer that is not what it is declared to be: its author's type checker may not have been asked."""
+    """Return the health for a probe that breaks the protocol: no type checker may have seen the plugin."""
     return Health(ok=False, error=StoreError(None, reason, store=store, hint="This is a bug in the store's plugin"))
 
 
@@ -88,7 +88,7 @@ def _awaited(name: str, answer: Future[Health], started: float) -> Health:
 
 
 def _whole(health: Health, store: str) -> Health:
-    """The same, where what a store said of itself agrees with its own checks."""
+    """Return the health with `ok`, `error` and `checks` made consistent."""
     failures = [check for check in health.checks if check.state is CheckState.FAILED]
     if health.ok and not failures and health.error is None:
         return health

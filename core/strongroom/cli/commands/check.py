@@ -92,7 +92,7 @@ def poll(
         else:
             unmet = [answer for answer in answers if not answer.met]
             left = end - clock()
-            if left <= 0 or not unmet or not all(answer.may_come for answer in unmet):
+            if left <= 0 or not unmet or not all(answer.is_transient for answer in unmet):
                 return answers
             waiting = "; ".join(f"{answer.variable} is {answer.state}" for answer in unmet)
         if waiting != said:
