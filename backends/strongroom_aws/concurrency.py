@@ -1,4 +1,4 @@
-"""Several calls at a time, in bounded memory."""
+"""Concurrent calls in bounded memory, for both services."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from typing import TypeVar
 from strongroom.errors import StoreError
 from strongroom.secret import Value, Version
 from strongroom.store import Items
-from strongroom_aws.service import AT_ONCE
+from strongroom_aws.service import MAX_CONCURRENT
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-def at_once(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[tuple[_T, _R]]:
-    """Each item with what the operation makes of it, in their order; `2 * AT_ONCE` items are taken ahead.
+def map_concurrently(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[tuple[_T, _R]]:
+    """Yield each item with the operation's result, in order, with `MAX_CONCURRENT` calls in flight.
 
-    The operation has the time of the call that takes the next result, and answers within it.
+    `2 * MAX_CONCURRENT` items are taken ahead. The operation must finish within the deadline of the caller.
     """
-    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="aws")
-    under_way: deque[tuple[_T, Future[_R]]] = deque()
+    pool = ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="aws")
+    in_flight: deque[tuple[_T, Future[_R]]] = deque()
     try:
         for item in items:
-            under_way.append((item, pool.submit(copy_context().run, operation, item)))
-            if len(under_way) >= 2 * AT_ONCE:
-                first, future = under_way.popleft()
+            in_flight.append((item, pool.submit(copy_context().run, operation, item)))
+            if len(in_flight) >= 2 * MAX_CONCURRENT:
+                first, future = in_flight.popleft()
                 yield first, future.result()
-        for first, future in under_way:
+        for first, future in in_flight:
             yield first, future.result()
     finally:
-        pool.shutdown(cancel_futures=True)  # whoever stops taking results wants no more of them made
+        pool.shutdown(cancel_futures=True)  # a consumer that stops early needs no more results
 
 
 def in_groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """The items in lists of `size`, each item once in its list; the last one may be shorter."""
+    """Yield the items in lists of `size` without duplicates in a list; the last list may be shorter."""
     rest = iter(items)
     while group := list(islice(rest, size)):
         yield list(dict.fromkeys(group))
@@ -47,7 +47,7 @@ def in_groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 def write_each(
     write: Callable[[str, Mapping[str, Value]], Version], items: Items
 ) -> Iterator[tuple[str, Version | StoreError | None]]:
-    """Each item's path with its new version or its own error."""
+    """Write each item; yield its path with its new version or its own error."""
 
     def outcome_of(item: tuple[str, Mapping[str, Value]]) -> Version | StoreError:
         try:
@@ -55,5 +55,5 @@ def write_each(
         except StoreError as error:
             return error
 
-    for (path, _), outcome in at_once(outcome_of, items):
+    for (path, _), outcome in map_concurrently(outcome_of, items):
         yield path, outcome

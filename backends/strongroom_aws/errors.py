@@ -1,4 +1,4 @@
-"""What a failure of the AWS SDK means: by the error's code or class, never by its text, which may quote a value."""
+"""Translation of AWS SDK failures, by error code or class. Their text is never used, since it may quote a value."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from strongroom.errors import (
     StrongroomError,
 )
 
-_LOGIN = "Check who you are with `aws sts get-caller-identity`, under the same profile, and log in anew if it fails"
+_LOGIN = "Run `aws sts get-caller-identity` with the same profile, and log in again if it fails"
 _GRANT = (
-    "Allow this action on this name to the identity (`aws sts get-caller-identity` names it), and the key's use too "
-    "where a KMS key of your own encrypts it"
+    "Allow this action on this name to the identity (`aws sts get-caller-identity` shows it), and the use of the key "
+    "if a KMS key of your own encrypts it"
 )
-_KMS = "Allow kms:Decrypt and kms:GenerateDataKey on that key, and see that it is enabled"
-_CLOCK = "Check the secret access key, and that the clock of this machine is right"
-_TOO_MUCH = "AWS throttles these requests, repeated ones too"
-_SLOWER = "Ask less often, or have the quota of this region raised"
+_KMS = "Allow kms:Decrypt and kms:GenerateDataKey on that key, and check that it is enabled"
+_CLOCK = "Check the secret access key and the clock of this machine"
+_TOO_MUCH = "AWS throttles these requests, also after retries"
+_SLOWER = "Send fewer requests, or have the quota of this region raised"
 _REACH = "Check the region, the endpoint, the proxy, and that the network reaches it"
 
 _ABSENT = frozenset({"ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound"})
@@ -123,41 +123,39 @@ _REFUSED = frozenset(
 
 
 class RefusedError(StoreError):
-    """AWS refused the request for a reason that is in no other class.
+    """AWS refused the request for a reason that no other class covers.
 
     Attributes:
-        code: AWS's code for it, where it is one that is known; else empty.
+        code: the error code of AWS if it is a known one, otherwise empty.
     """
 
     def __init__(self, path: str | None, code: str, status: int) -> None:
-        super().__init__(
-            path, f"AWS refused the request: {code or 'an error of no kind that is known'} (HTTP {status})"
-        )
+        super().__init__(path, f"AWS refused the request: {code or 'an unknown error'} (HTTP {status})")
         self.code = code
 
 
 _KINDS: tuple[tuple[frozenset[str], type[StoreError], str, str], ...] = (
     (_ABSENT, SecretNotFoundError, "", ""),
-    (_KEY, PermissionDeniedError, "its KMS key does not do it ({code})", _KMS),
+    (_KEY, PermissionDeniedError, "its KMS key refused ({code})", _KMS),
     (_DENIED, PermissionDeniedError, "{code}", _GRANT),
     (_NOT_US, AuthenticationError, "AWS does not accept the credentials ({code})", _LOGIN),
     (_UNSIGNED, AuthenticationError, "AWS does not accept the signature ({code})", _CLOCK),
     (_THROTTLED, StoreUnavailableError, _TOO_MUCH, _SLOWER),
     (_BROKEN, StoreUnavailableError, "AWS failed ({code})", "Try again"),
-    (_NAME, InvalidPathError, "AWS does not take this name ({code})", ""),
-    (_FULL, StoreError, "AWS has no room for it ({code})", "Delete what is of no use, or have the quota raised"),
+    (_NAME, InvalidPathError, "AWS does not accept this name ({code})", ""),
+    (_FULL, StoreError, "AWS is at its quota ({code})", "Delete unused secrets, or have the quota raised"),
     (_TYPED, ConflictError, "AWS does not change a parameter's type", "Delete the parameter, and write it again"),
     (_MARKED, StoreError, "it has 100 versions, and the oldest has a label", "Move that label to a newer version"),
 )
-"""Codes with what they mean: an error, its reason, and what to do."""
+"""Error codes with the class, the reason and the hint of the error that they become."""
 
 
-def of_code(code: str, status: int, path: str | None) -> StoreError:
-    """The error that stands for an error code of Secrets Manager or of Systems Manager, and for an HTTP status.
+def error_from_code(code: str, status: int, path: str | None) -> StoreError:
+    """Return the error for an error code of Secrets Manager or Systems Manager, and for an HTTP status.
 
     Codes: https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html, and under each operation.
     """
-    # What is in no table is not repeated: whatever answered may have put anything there.
+    # An unknown code is not repeated: a server that is not AWS may have put a value there.
     for codes, kind, reason, hint in _KINDS:
         if code in codes:
             return kind(path, reason.format(code=code), hint=hint)
@@ -171,7 +169,7 @@ def of_code(code: str, status: int, path: str | None) -> StoreError:
 
 
 def code_of(error: Exception) -> str:
-    """The service's error code in a `ClientError`; empty for any other exception."""
+    """Return the error code of a `ClientError`; empty for any other exception."""
     response: Any = getattr(error, "response", None)
     found = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     return found if isinstance(found, str) else ""
@@ -180,8 +178,8 @@ def code_of(error: Exception) -> str:
 _Kind: TypeAlias = "tuple[tuple[type[Exception], ...], Callable[[str, str | None], StrongroomError]]"
 
 
-def meaning(error: Exception, path: str | None) -> StrongroomError:
-    """The error of our tree that stands for what boto3 or botocore raised."""
+def translate(error: Exception, path: str | None) -> StrongroomError:
+    """Translate an exception of boto3 or botocore."""
     from botocore import exceptions, parsers  # type: ignore[import-untyped]  # botocore ships no types
 
     if isinstance(error, StrongroomError):
@@ -189,7 +187,7 @@ def meaning(error: Exception, path: str | None) -> StrongroomError:
     if isinstance(error, exceptions.ClientError):
         response: Any = error.response
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        failure = of_code(code_of(error), status if isinstance(status, int) else 0, path)
+        failure = error_from_code(code_of(error), status if isinstance(status, int) else 0, path)
         if isinstance(failure, PermissionDeniedError):
             failure = failure.copy(reason=f"{error.operation_name}: {failure.reason}")
         return failure
@@ -202,8 +200,8 @@ def meaning(error: Exception, path: str | None) -> StrongroomError:
     return StoreError(path, f"the AWS SDK raised {kind}", hint="This is a bug in the store's plugin")
 
 
-def may_have_been_done(error: Exception) -> bool:
-    """Whether a request that ended so may have reached AWS: not where there was no connection, or AWS throttled it."""
+def may_have_reached_aws(error: Exception) -> bool:
+    """Return False if the request had no connection or was throttled, so AWS cannot have executed it."""
     from botocore import exceptions
 
     unsent = (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError, exceptions.ProxyConnectionError)
@@ -211,7 +209,7 @@ def may_have_been_done(error: Exception) -> bool:
 
 
 def misconfigured(kind: str) -> ConfigurationError:
-    """The error of settings that boto3 cannot make a client of."""
+    """Return the error for settings that boto3 refuses."""
     return ConfigurationError(
         f"The settings of AWS are wrong ({kind}). Check `region`, `profile` and `endpoint_url`, the AWS_* variables "
         "and ~/.aws/config"
@@ -219,7 +217,7 @@ def misconfigured(kind: str) -> ConfigurationError:
 
 
 def _classes(known: Any) -> tuple[_Kind, ...]:
-    """Classes of botocore's with what makes our error of them; the first that fits counts."""
+    """Return botocore classes with a function that translates them; the first match counts."""
     return (
         (
             (
@@ -230,7 +228,7 @@ def _classes(known: Any) -> tuple[_Kind, ...]:
                 known.NoAuthTokenError,
                 getattr(known, "LoginError", known.NoCredentialsError),  # newer than the oldest botocore that will do
             ),
-            lambda kind, path: AuthenticationError(path, f"there are no AWS credentials ({kind})", hint=_LOGIN),
+            lambda kind, path: AuthenticationError(path, f"no AWS credentials were found ({kind})", hint=_LOGIN),
         ),
         (
             (
@@ -260,5 +258,5 @@ def _classes(known: Any) -> tuple[_Kind, ...]:
 
 
 def malformed(path: str | None) -> StoreUnavailableError:
-    """The error of an answer that lacks what AWS says in it."""
-    return StoreUnavailableError(path, "what answered is not AWS: its reply lacks what was asked for", hint=_REACH)
+    """Return the error for a reply that lacks the fields of AWS's."""
+    return StoreUnavailableError(path, "the server is not AWS: its reply lacks the requested fields", hint=_REACH)

@@ -1,14 +1,14 @@
-"""One text or binary of AWS as a secret's keys, and back exactly. Pure.
+"""Conversion between a secret's keys and the single text or binary that AWS stores, without loss. Pure.
 
-AWS keeps one value under a name. It is one of three forms, and says itself which:
+AWS stores one value under a name. Its form follows from its content:
 
-- a JSON object is the secret's keys, each value as `strongroom.encoding.to_json` writes it: what Strongroom writes, and
-  what AWS writes for a database;
-- any other text is the single key `value`, and so is a JSON object that keys could not give back exactly: one with no
-  or with an impossible name, with a name twice, or with a number that a float would round;
-- a binary is the single key `value`, as bytes.
+- A JSON object holds the secret's keys, each value encoded by `strongroom.encoding.to_json`. Strongroom writes this
+  form, and so does AWS for a database.
+- Any other text is the single key `value`. So is a JSON object that keys cannot represent exactly: an empty one, one
+  with an invalid or repeated name, or one with a number that a float would round.
+- A binary is the single key `value`, as bytes.
 
-What was text or binary is written as such again as long as it still can be read as that; `fold` is told which.
+A secret that was text or binary is written in that form again if it can still be read back from it; see `fold`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from strongroom.errors import StoreError
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, check_data, conceal, protect, protect_data
 
 VALUE = "value"
-"""The single key of a secret that is one text or binary. So is it in the store of files."""
+"""The single key of a secret that is one text or binary, as in the store of files."""
 
 FOLD = "strongroom:fold"
-"""The label of a secret whose form is not `Form.KEYS`, so that it goes along to another store, and back."""
+"""The label that carries a form other than `Form.KEYS` to another store and back."""
 
 
 class Form(StrEnum):
-    """How AWS holds a secret."""
+    """The form in which AWS stores a secret."""
 
     KEYS = "keys"
     TEXT = "text"
@@ -41,18 +41,18 @@ class Form(StrEnum):
 
 
 def labels_of(form: Form) -> dict[str, str]:
-    """What a secret's metadata says of its form."""
+    """Return the labels for a form."""
     return {} if form is Form.KEYS else {FOLD: form.value}
 
 
 def form_in(labels: Mapping[str, str]) -> Form | None:
-    """The form that a secret's metadata names; None where it names none."""
+    """Return the form that the labels name, or None."""
     named = labels.get(FOLD)
     return Form(named) if named in set(Form) else None
 
 
 def unfold(content: str | bytes) -> tuple[Form, SensitiveDict]:
-    """The form that AWS's content is in, and its keys."""
+    """Return the form of AWS's content, and its keys."""
     if isinstance(content, bytes):
         return Form.BINARY, protect_data({VALUE: content})
     keys = _keys(content)
@@ -60,11 +60,11 @@ def unfold(content: str | bytes) -> tuple[Form, SensitiveDict]:
 
 
 def fold(data: Mapping[str, Value], form: Form | None) -> SensitiveStr | bytes:
-    """What AWS is to hold for these keys: in that form if it would be read back as the same, else as a JSON object.
+    """Return the content for these keys: in the wanted form if that can be read back exactly, otherwise as JSON.
 
     Args:
         data: the keys.
-        form: the form that is wished for; None for JSON.
+        form: the wanted form; None for JSON.
     """
     value = data[VALUE] if set(data) == {VALUE} else None
     if form is Form.BINARY and isinstance(value, bytes) and value:
@@ -75,72 +75,72 @@ def fold(data: Mapping[str, Value], form: Form | None) -> SensitiveStr | bytes:
 
 
 def as_json(content: Any) -> SensitiveStr:
-    """JSON text, as short as it can be."""
+    """Return compact JSON."""
     return SensitiveStr(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
 
 
 def size_of(content: str | bytes) -> int:
-    """What it takes, in bytes, which is what AWS counts."""
+    """Return the size in bytes, as AWS counts it."""
     return len(content.encode() if isinstance(content, str) else content)
 
 
-class _NotExact(Exception):  # noqa: N818  # it says what the content is
-    """The keys would not give back what the text says."""
+class _InexactError(Exception):
+    """The keys would not give back the same text."""
 
 
 def _keys(text: str) -> SensitiveDict | None:
-    """The keys that a text is, when they say all of it."""
+    """Return the keys of a JSON text, or None if they do not represent it exactly."""
     try:
         parsed = loaded(text)
         if not isinstance(parsed, dict) or not parsed:
             return None
         keys = check_data("", {name: from_json(item) for name, item in parsed.items()})
-    except (ValueError, RecursionError, _NotExact, StoreError):
+    except (ValueError, RecursionError, _InexactError, StoreError):
         return None
     written = {name: to_json(item) for name, item in keys.items()}
     return keys if written == conceal(parsed) else None
 
 
 def loaded(text: str) -> Any:
-    """JSON as it stands.
+    """Parse JSON without loss.
 
     Raises:
-        ValueError, RecursionError: it is none.
-        _NotExact: reading it would lose something of it.
+        ValueError, RecursionError: it is not JSON.
+        _InexactError: a name is repeated, or a number would be rounded.
     """
     return protect(json.loads(text, object_pairs_hook=_object, parse_float=_number, parse_constant=_constant))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) < len(pairs):
-        raise _NotExact
+        raise _InexactError
     return dict(pairs)
 
 
 def _number(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number) or Decimal(repr(number)) != Decimal(digits):
-        raise _NotExact
+        raise _InexactError
     return number
 
 
 def _constant(_: str) -> float:
-    raise _NotExact
+    raise _InexactError
 
 
 # --- one key alone ----------------------------------------------------------------------------------------------------
 
 _WRAPPED = "strongroom:value"
 _OPENING = f'{{"{_WRAPPED}":'
-# What a parameter cannot hold as it stands: a reference to another one, and what is not sure to survive.
+# A parameter refuses `{{`, a reference to another one, and may change control characters.
 _NOT_PLAIN = re.compile(r"\{\{|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def wrap(value: Value) -> SensitiveStr:
-    """One key's value as a parameter's text: text as it is, all else as `{"strongroom:value":…}`.
+    """Return one key's value as the text of a parameter: plain text, or `{"strongroom:value":…}`.
 
-    Wrapped is also the text that a parameter cannot hold: the empty one, one with `{{`, one with control characters,
-    and one that looks like something wrapped.
+    Text is wrapped if a parameter cannot hold it: empty text, text with `{{` or control characters, and text that looks
+    wrapped.
     """
     if isinstance(value, str) and value and not value.startswith(_OPENING) and not _NOT_PLAIN.search(value):
         return SensitiveStr(value)
@@ -148,11 +148,11 @@ def wrap(value: Value) -> SensitiveStr:
 
 
 def unwrap(text: str) -> Value:
-    """The value that `wrap` made this text of. Text that it did not write comes back as it stands."""
+    """Return the value that `wrap` encoded. Other text is returned unchanged."""
     if text.startswith(_OPENING):
         try:
             content = loaded(text)
-        except (ValueError, RecursionError, _NotExact):
+        except (ValueError, RecursionError, _InexactError):
             return SensitiveStr(text)
         if isinstance(content, dict) and set(content) == {_WRAPPED}:
             return from_json(content[_WRAPPED])
@@ -160,5 +160,5 @@ def unwrap(text: str) -> Value:
 
 
 def without_references(text: str) -> SensitiveStr:
-    """The same JSON without `{{`, which Parameter Store refuses: in JSON it stands in strings alone."""
+    """Escape `{{` in JSON, which Parameter Store refuses; it occurs only in strings."""
     return SensitiveStr(text.replace("{{", "{\\u007b"))

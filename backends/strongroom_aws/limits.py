@@ -1,4 +1,4 @@
-"""What AWS takes as a name, a value and a tag: checked before a call, since a reply would come too late. Pure.
+"""Limits of AWS for names, values and tags, which are checked before a call. Pure.
 
 Sources: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
 https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html,
@@ -36,66 +36,66 @@ _MAX_TAG_NAME = 128
 _MAX_TAG_TEXT = 256
 _TAG = re.compile(r"[\w\s.:/=+@-]*")
 RESERVED = "aws:"
-"""How the names of AWS's own tags begin."""
+"""The prefix of the tags that AWS reserves."""
 
 
 def check_secret_name(name: str, path: str) -> str:
-    """The name, when Secrets Manager takes it.
+    """Return the name if Secrets Manager accepts it.
 
     Raises:
         InvalidPathError: names the rule that it breaks.
     """
     if not _SECRET_NAME.fullmatch(name):
-        raise InvalidPathError(path, "Secrets Manager takes letters, digits and /_+=.@- in a name, and no other")
+        raise InvalidPathError(path, "Secrets Manager accepts only letters, digits and /_+=.@- in a name")
     if len(name) > _MAX_SECRET_NAME:
         raise InvalidPathError(path, f"{len(name):,} characters with the prefix, the most is {_MAX_SECRET_NAME}")
     return name
 
 
 def check_parameter_name(name: str, path: str) -> str:
-    """The name, which begins with a slash, when Parameter Store takes it.
+    """Return the name, which begins with a slash, if Parameter Store accepts it.
 
     Raises:
         InvalidPathError: names the rule that it breaks.
     """
     if not _PARAMETER_NAME.fullmatch(name):
-        raise InvalidPathError(path, "Parameter Store takes letters, digits and _.-/ in a name, and no other")
+        raise InvalidPathError(path, "Parameter Store accepts only letters, digits and _.-/ in a name")
     if len(name) > _MAX_PARAMETER_NAME:
         raise InvalidPathError(path, f"{len(name):,} characters with the prefix, the most is {_MAX_PARAMETER_NAME:,}")
     if name.count("/") > _MAX_LEVELS:
         raise InvalidPathError(path, f"{name.count('/')} levels with the prefix, the most is {_MAX_LEVELS}")
     if name[1:].lower().startswith(("aws", "ssm")):
-        raise InvalidPathError(path, "Parameter Store keeps names that begin with aws or ssm to itself")
+        raise InvalidPathError(path, "Parameter Store reserves names that begin with aws or ssm")
     return name
 
 
 def check_parameter_version(version: Version, path: str) -> Version:
-    """The version, when it is a number or a label that a parameter's version could have.
+    """Return the version if it is a valid number or label.
 
     Raises:
-        SecretNotFoundError: it is neither.
+        SecretNotFoundError: it is neither, so no parameter has it.
     """
     named = str(version)
     if not _PARAMETER_VERSION.fullmatch(named) or (isinstance(version, int) and version < 1):
-        raise SecretNotFoundError(path, "there is no version of that name, which is neither a number nor a label")
+        raise SecretNotFoundError(path, "no version has that name, which is neither a number nor a label")
     return version
 
 
 def check_size(content: str | bytes, most: int, path: str, what: str) -> None:
-    """Refuses what is larger than AWS takes.
+    """Check the size of content.
 
     Raises:
-        SecretTooLargeError: says how large it is, in bytes.
+        SecretTooLargeError: it has more than `most` bytes.
     """
     if (size := size_of(content)) > most:
         raise SecretTooLargeError(path, f"{what} takes {size:,} bytes, the most is {most:,}")
 
 
 def check_tags(tags: Mapping[str, str], path: str) -> Mapping[str, str]:
-    """The tags, when AWS takes them.
+    """Return the tags if AWS accepts them.
 
     Raises:
-        InvalidDataError: names the tag and the rule, never what the tag says.
+        InvalidDataError: names the tag and the rule, never the text of the tag.
     """
     if len(tags) > _MAX_TAGS:
         raise InvalidDataError(path, f"{len(tags)} labels, AWS takes {_MAX_TAGS} tags")

@@ -1,21 +1,24 @@
-"""Paths and what AWS calls them, and the folders that names with slashes make.
+"""Names in AWS, the folders that their slashes make, and the lookup of a version. Shared by both services; pure.
 
-AWS does not ask for segments joined by single slashes. A name that is no path is listed all the same: a read of it is
-refused, so that whoever reads all of a listing hears of it.
+AWS accepts names that are not valid paths. They are listed too; a read of one is refused, which reports it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+from strongroom.errors import SecretNotFoundError
+from strongroom.secret import Version
+from strongroom.store import VersionInfo
 
 
 def below(prefix: str, path: str) -> str:
-    """The path below the prefix, either of which may be empty."""
+    """Join the prefix and the path, either of which may be empty."""
     return f"{prefix}/{path}" if prefix and path else prefix or path
 
 
 def entries(paths: Iterable[str], folder: str) -> Iterator[str]:
-    """What is directly in a folder, of all the paths in it: names, and folders that end in a slash, each once."""
+    """Yield the entries directly in a folder from all paths below it: names, and folders with a slash, each once."""
     start = len(folder) + 1 if folder else 0
     seen: set[str] = set()
     for path in paths:
@@ -23,3 +26,15 @@ def entries(paths: Iterable[str], folder: str) -> Iterator[str]:
         if (entry := name + slash) not in seen:
             seen.add(entry)
             yield entry
+
+
+def find_version(versions: Sequence[VersionInfo], version: Version, path: str) -> VersionInfo:
+    """Return the entry of a version.
+
+    Raises:
+        SecretNotFoundError: there is no such version.
+    """
+    for info in versions:
+        if info.version == version:
+            return info
+    raise SecretNotFoundError(path, f"version {version} does not exist, or not any more")

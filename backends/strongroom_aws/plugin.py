@@ -1,4 +1,4 @@
-"""Opens the stores `aws-secretsmanager` and `aws-ssm`: options as Strongroom gives them, checked."""
+"""The openers of the stores `aws-secretsmanager` and `aws-ssm`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from strongroom.paths import check_prefix
 from strongroom.store import Option
 from strongroom_aws.parameter_store.key_layout import ParameterKeys
 from strongroom_aws.parameter_store.secret_layout import ParameterSecrets
-from strongroom_aws.secrets_manager.store import Habits, SecretsManagerStore
+from strongroom_aws.secrets_manager.store import SecretsManagerStore, WriteOptions
 from strongroom_aws.secrets_manager.versioned_store import VersionedSecretsManagerStore
 from strongroom_aws.service import Access, Service
 from strongroom_aws.tags import Tags
 
 Region: TypeAlias = Annotated[
-    str | None, Option("the region; else that of the profile", ("AWS_DEFAULT_REGION",), place=True)
+    str | None, Option("the region; defaults to that of the profile", ("AWS_DEFAULT_REGION",), place=True)
 ]
-Profile: TypeAlias = Annotated[str | None, Option("the profile of ~/.aws/config; else AWS_PROFILE", place=True)]
+Profile: TypeAlias = Annotated[str | None, Option("the profile of ~/.aws/config; defaults to AWS_PROFILE", place=True)]
 EndpointUrl: TypeAlias = Annotated[
-    str | None, Option("the service's address, where it is not AWS's own; else AWS_ENDPOINT_URL", address=True)
+    str | None, Option("the address of the service if it is not AWS's own; defaults to AWS_ENDPOINT_URL", address=True)
 ]
-Prefix: TypeAlias = Annotated[str, Option("what every path is below", location=True)]
-TagPrefix: TypeAlias = Annotated[str, Option("only tags whose name begins with this are labels")]
+Prefix: TypeAlias = Annotated[str, Option("the prefix of every path", location=True)]
+TagPrefix: TypeAlias = Annotated[str, Option("only tags with this prefix are labels")]
 Fold: TypeAlias = Annotated[
     Literal["keep", "plain", "json"],
     Option("how a secret of the single key `value` is written: as it was, as plain text or binary, or as JSON"),
@@ -40,24 +40,26 @@ def open_secrets_manager(
     kms_key: Annotated[str | None, Option("the KMS key of new secrets: its id, ARN or alias/NAME")] = None,
     tag_prefix: TagPrefix = "",
     fold: Fold = "keep",
-    recovery_days: Annotated[int, Option("for how many days a deleted secret can be restored, 7 to 30")] = 30,
-    force_delete: Annotated[bool, Option("a deleted secret is gone at once, with all its versions")] = False,
-    restore: Annotated[bool, Option("a write to a deleted secret restores it first, its old versions too")] = False,
+    recovery_days: Annotated[int, Option("days in which a deleted secret can be restored, 7 to 30")] = 30,
+    force_delete: Annotated[bool, Option("delete secrets at once, with all versions")] = False,
+    restore: Annotated[bool, Option("a write to a deleted secret restores it first, with its old versions")] = False,
 ) -> SecretsManagerStore | VersionedSecretsManagerStore:
     """Secrets in AWS Secrets Manager.
 
-    Who we are is what boto3 finds: variables, a profile, SSO, a web identity, the role of a pod, a task or an instance.
+    boto3 finds the identity: variables, a profile, SSO, a web identity, the role of a pod, a task or an instance.
 
     Raises:
         ConfigurationError: an option is wrong, or boto3 finds no region or no such profile.
         ImportError: boto3 is not installed. Strongroom names the extra that brings it.
     """
     check_secrets_manager(recovery_days=recovery_days)
-    habits = Habits(fold=fold, kms_key=kms_key, recovery_days=recovery_days, force_delete=force_delete, restore=restore)
+    options = WriteOptions(
+        fold=fold, kms_key=kms_key, recovery_days=recovery_days, force_delete=force_delete, restore=restore
+    )
     service = _service("secretsmanager", region, profile, endpoint_url)
-    if force_delete:  # what is deleted is gone for good: whoever does it is asked first, as where there are no versions
-        return SecretsManagerStore(service, _prefix(prefix), habits)
-    return VersionedSecretsManagerStore(service, _prefix(prefix), habits, Tags(tag_prefix))
+    if force_delete:  # deletes are final, so it offers no versions and the command line asks first
+        return SecretsManagerStore(service, _prefix(prefix), options)
+    return VersionedSecretsManagerStore(service, _prefix(prefix), options, Tags(tag_prefix))
 
 
 def open_parameter_store(
@@ -71,14 +73,14 @@ def open_parameter_store(
         Option("`keys`: a parameter for each key, PREFIX/PATH/KEY; `secrets`: a parameter for each secret, in JSON"),
     ] = "keys",
     kms_key: Annotated[
-        str | None, Option("the KMS key of what is written; else the parameter's own, or alias/aws/ssm")
+        str | None, Option("the KMS key of written parameters; defaults to that of the parameter, or alias/aws/ssm")
     ] = None,
     tag_prefix: TagPrefix = "",
     fold: Fold = "keep",
 ) -> ParameterKeys | ParameterSecrets:
     """Secrets in the Parameter Store of AWS Systems Manager, always written as a SecureString.
 
-    Who we are is what boto3 finds. `tag_prefix` and `fold` are for the layout `secrets`.
+    boto3 finds the identity. `tag_prefix` and `fold` are for the layout `secrets`.
 
     Raises:
         ConfigurationError: an option is wrong, or boto3 finds no region or no such profile.
@@ -93,7 +95,7 @@ def open_parameter_store(
 
 
 def check_secrets_manager(*, prefix: str = "", recovery_days: int = _LONGEST_WINDOW, **_: object) -> None:
-    """Looks for what is wrong with the options of `open_secrets_manager`. What boto3 would find is not looked for.
+    """Check the options of `open_secrets_manager` without boto3.
 
     Raises:
         ConfigurationError: an option is wrong.
@@ -106,16 +108,16 @@ def check_secrets_manager(*, prefix: str = "", recovery_days: int = _LONGEST_WIN
 def check_parameter_store(
     *, prefix: str = "", layout: str = "keys", tag_prefix: str = "", fold: str = "keep", **_: object
 ) -> None:
-    """As `check_secrets_manager`, for `open_parameter_store`."""
+    """Check the options of `open_parameter_store` without boto3."""
     _prefix(prefix.removeprefix("/"))
     if layout == "keys" and (tag_prefix or fold != "keep"):
-        raise ConfigurationError("layout: 'keys' has neither `tag_prefix` nor `fold`, which are for 'secrets'")
+        raise ConfigurationError("layout: 'keys' takes neither `tag_prefix` nor `fold`, which belong to 'secrets'")
 
 
 def _service(name: str, region: str | None, profile: str | None, endpoint_url: str | None) -> Service:
     import boto3  # type: ignore[import-untyped]  # boto3 ships no types
 
-    _ = boto3  # so that its absence is known now, whoever asks first
+    _ = boto3  # fail now if it is not installed
     service = Service(name, Access(region, profile, endpoint_url))
     service.open()
     return service

@@ -1,4 +1,4 @@
-"""The AWS SDK's log, while it works for us: at DEBUG it writes down what it sends and receives, values and all."""
+"""Silencing of the AWS SDK's log during our calls: at DEBUG it contains values. A file for its process-wide state."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from contextvars import ContextVar
 
 _SDK = ("boto3", "botocore")
 
-_ours: ContextVar[bool] = ContextVar("strongroom_aws_quiet", default=False)
+_silenced: ContextVar[bool] = ContextVar("strongroom_aws_quiet", default=False)
 
 
-class _NotForUs(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  # whatever it says
-        return not _ours.get()
+class _SilenceFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  # every record
+        return not _silenced.get()
 
 
-_filter = _NotForUs()
+_filter = _SilenceFilter()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing of boto3's and botocore's is logged by this thread in the block; what others do with them is."""
+    """Drop log records of boto3 and botocore from this thread while the block runs."""
     mute()
-    token = _ours.set(True)
+    token = _silenced.set(True)
     try:
         yield
     finally:
-        _ours.reset(token)
+        _silenced.reset(token)
 
 
 def mute() -> None:
-    """Takes in the loggers that are there by now: the SDK loads modules late, each with a logger of its own."""
+    """Add the filter to the loggers that exist now: the SDK loads modules late, each with a logger."""
     for name in list(logging.root.manager.loggerDict):
         if name.startswith(_SDK):
             logging.getLogger(name).addFilter(_filter)

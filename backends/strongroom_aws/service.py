@@ -1,4 +1,4 @@
-"""One AWS service, called through boto3 within the time that a call has, in silence, and with our errors."""
+"""One AWS service, called through boto3 within the deadline, without its logging, and with Strongroom's errors."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Any, TypeVar
 from strongroom.errors import StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import protect_data
 from strongroom.store import in_daemon, remaining, time_limit
-from strongroom_aws.errors import may_have_been_done, meaning, misconfigured
+from strongroom_aws.errors import may_have_reached_aws, misconfigured, translate
 from strongroom_aws.sdk_logging import mute, quiet
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
-"""How long botocore waits for a connection and between two bytes, in seconds: a call that was given up ends by then."""
+"""Seconds that botocore waits for a connection and between two bytes. An abandoned call ends after them."""
 
-AT_ONCE = 8
-"""How many calls of a batch are under way at a time."""
+MAX_CONCURRENT = 8
+"""Calls of a batch in flight at a time."""
 
 _R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
 class Access:
-    """How AWS is reached. What is None is found as boto3 finds it: AWS_* variables, ~/.aws, the machine's own role.
+    """The connection settings. boto3 finds those that are None: AWS_* variables, ~/.aws, the role of the machine.
 
     Attributes:
         region: the region's name.
         profile: the profile of ~/.aws/config.
-        endpoint_url: the service's address, for one that is not AWS's own.
+        endpoint_url: the address of the service if it is not AWS's own.
     """
 
     region: str | None = None
@@ -42,7 +42,7 @@ class Access:
 
 @dataclass
 class _Clients:
-    """The clients of one process: sockets and locks are of no use to its children."""
+    """The clients of one process. A forked child must not use its sockets and locks."""
 
     process: int = field(default_factory=os.getpid)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -50,13 +50,13 @@ class _Clients:
 
 
 class Service:
-    """A service of AWS, with a boto3 client for each process that calls it.
+    """A service of AWS, with a boto3 client for each process.
 
-    Requests are repeated as botocore's adaptive mode does: AWS_MAX_ATTEMPTS and the profile say how often.
+    botocore retries requests in its adaptive mode; AWS_MAX_ATTEMPTS and the profile set how often.
 
     Args:
-        name: boto3's name for it.
-        access: how it is reached.
+        name: the name of the service in boto3.
+        access: the connection settings.
     """
 
     def __init__(self, name: str, access: Access) -> None:
@@ -69,15 +69,15 @@ class Service:
 
     @property
     def region(self) -> str:
-        """The region that the client is for; empty where there is none yet."""
+        """The region of the client; empty before there is a client."""
         client = self._clients.made.get(self.name)
         return str(client.meta.region_name) if client is not None else ""
 
     def open(self) -> None:
-        """Makes the client, without a request to the service.
+        """Create the client, without a request to the service.
 
         Raises:
-            ConfigurationError: there is no region, no such profile, or the like.
+            ConfigurationError: boto3 refuses the settings, for example because it finds no region.
         """
         _in_time(None, lambda: self._client(self.name))
 
@@ -91,17 +91,16 @@ class Service:
         changes: bool = False,
         **parameters: Any,
     ) -> Mapping[str, Any]:
-        """What AWS answers to an operation, under a `repr` that shows nothing.
+        """Call an operation; return the reply with its values redacted in `repr`.
 
-        botocore's timeouts are for each wait on a socket, and neither finding credentials nor looking up a name has
-        one: so each call runs in a thread of its own, which is left to itself when the time is over. It sends nothing
-        any more from then on.
+        botocore's timeouts apply to each wait on a socket, and finding credentials and resolving a name have none. So
+        each call runs in a separate thread, which is abandoned at the deadline and then sends no further request.
 
         Args:
             operation: the method of boto3's client.
-            path: the secret that it is about, for the error.
-            service: another service's name, which is reached where boto3 finds it.
-            changes: it changes something: a lost reply is a `WriteOutcomeUnknownError`.
+            path: the path of the secret, for errors.
+            service: the name of another service, at its default address.
+            changes: the operation writes: a lost reply is a `WriteOutcomeUnknownError`.
             parameters: of the operation.
         """
 
@@ -112,28 +111,28 @@ class Service:
         return _in_time(path, send, changes=changes)
 
     def close(self) -> None:
-        """Closes the connections of this process."""
-        clients = self._mine()
-        made, clients.made = clients.made, {}  # not under the lock, which a hung search for credentials may hold
+        """Close the connections of this process."""
+        clients = self._own_clients()
+        made, clients.made = clients.made, {}  # without the lock, which a hung search for credentials may hold
         for client in made.values():
             client.close()
 
-    def _mine(self) -> _Clients:
+    def _own_clients(self) -> _Clients:
         if self._clients.process != os.getpid():
             self._clients = _Clients()
         return self._clients
 
     def _client(self, name: str) -> Any:  # boto3 ships no types
-        clients = self._mine()
+        clients = self._own_clients()
         client = clients.made.get(name)
         if client is None:
-            with clients.lock:  # making a client is not safe in several threads at once
+            with clients.lock:  # creating a client is not thread-safe
                 client = clients.made.get(name)
                 if client is None:
-                    client = clients.made[name] = self._make(name)
+                    client = clients.made[name] = self._create(name)
         return client
 
-    def _make(self, name: str) -> Any:
+    def _create(self, name: str) -> Any:
         from boto3.session import Session  # type: ignore[import-untyped]  # boto3 ships no types
         from botocore.config import Config  # type: ignore[import-untyped]  # botocore ships no types
 
@@ -141,14 +140,14 @@ class Service:
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
             retries={"mode": "adaptive"},
-            max_pool_connections=2 * AT_ONCE,
+            max_pool_connections=2 * MAX_CONCURRENT,
             user_agent_extra="strongroom",
         )
         session = Session(profile_name=self._access.profile, region_name=self._access.region)
         endpoint_url = self._access.endpoint_url if name == self.name else None
         try:
             client = session.client(name, config=config, endpoint_url=endpoint_url)
-        except ValueError as error:  # an endpoint that is no URL
+        except ValueError as error:  # the endpoint is not a URL
             kind = type(error).__name__
         else:
             client.meta.events.register("before-send", _send_in_time)
@@ -158,13 +157,13 @@ class Service:
 
 
 def _send_in_time(**_: object) -> None:
-    """Before each request and each repetition: nobody waits any more, and a late write would undo a later one."""
+    """Stop a request or retry after the deadline: its caller has left, and a late write would undo a newer one."""
     if remaining() <= 0:
         raise StoreUnavailableError(reason="no time is left")
 
 
 def _in_time(path: str | None, operation: Callable[[], _R], *, changes: bool = False) -> _R:
-    """The operation's result, or its failure as one of our errors, within `remaining()`."""
+    """Run the operation within `remaining()`; return its result or raise its translated failure."""
     limit = remaining()
 
     def run() -> _R:
@@ -187,7 +186,7 @@ def _in_time(path: str | None, operation: Callable[[], _R], *, changes: bool = F
 
 
 def _failure(error: Exception, path: str | None, *, changes: bool) -> StrongroomError:
-    failure = meaning(error, path)
-    if changes and isinstance(failure, StoreUnavailableError) and may_have_been_done(error):
+    failure = translate(error, path)
+    if changes and isinstance(failure, StoreUnavailableError) and may_have_reached_aws(error):
         return WriteOutcomeUnknownError(path, failure.reason)
     return failure.copy()

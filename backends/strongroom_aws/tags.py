@@ -1,4 +1,4 @@
-"""A secret's tags as its labels."""
+"""Conversion between the tags of a secret and its labels, for both services."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from strongroom_aws.limits import RESERVED, check_tags
 
 
 class Change(NamedTuple):
-    """What makes a resource's tags others: tags to set, and names to remove."""
+    """A change of the tags of a resource: tags to set, and names to remove."""
 
     put: list[dict[str, str]]
     remove: list[str]
 
 
 class Tags:
-    """Which tags are labels: all but AWS's own, or those whose name begins with a prefix.
+    """Selects the tags that are labels: all except reserved ones, or those with a prefix.
 
     Args:
-        prefix: how the name of a tag begins that is a label; the label's name is the rest.
+        prefix: the prefix of tags that are labels, which their names lack.
     """
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
 
     def labels(self, tags: Iterable[Any], path: str) -> dict[str, str]:
-        """The labels among the tags that AWS names."""
+        """Return the labels among the tags of a reply."""
         try:
             named = {str(tag["Key"]): str(tag.get("Value", "")) for tag in tags}
         except (KeyError, TypeError, AttributeError):
@@ -42,16 +42,16 @@ class Tags:
         }
 
     def of(self, labels: Mapping[str, str], path: str) -> list[dict[str, str]]:
-        """The tags that stand for labels.
+        """Return the tags for labels.
 
         Raises:
-            InvalidDataError: AWS takes no such tag.
+            InvalidDataError: AWS does not accept a tag.
         """
         named = check_tags({self._prefix + name: text for name, text in labels.items()}, path)
         return [{"Key": name, "Value": text} for name, text in named.items()]
 
     def change(self, before: Mapping[str, str], after: Mapping[str, str], path: str) -> Change:
-        """What makes the labels `before` the labels `after`. Every other tag stays as it is."""
+        """Return the change from the labels `before` to `after`. All other tags stay."""
         put = {name: text for name, text in after.items() if before.get(name) != text}
         self.of(after, path)
         return Change(self.of(put, path), [self._prefix + name for name in before if name not in after])

@@ -1,4 +1,4 @@
-"""What both layouts of Parameter Store have in common."""
+"""The base class of both layouts of Parameter Store."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from strongroom_aws.names import below, entries
 from strongroom_aws.service import Service
 
 PAGE = 10
-"""How many parameters Parameter Store gives, takes or deletes in one request."""
+"""Parameters in one request that reads or deletes."""
 
 _DESCRIBED = 50
 _OWN_KEY = "alias/aws/ssm"
 
 
 class Parameter(NamedTuple):
-    """A parameter with its value, decrypted where it was asked for so."""
+    """A parameter with its value, decrypted if requested."""
 
     name: str
     value: str
@@ -33,7 +33,7 @@ class Parameter(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What a parameter is beside its value: a write leaves its key and tier as they are, and a copy lacks the rest."""
+    """The attributes of a parameter beside its value. A write keeps its key and tier; a migration carries none."""
 
     kms_key: str | None
     tier: str
@@ -46,8 +46,8 @@ class Parameters(ABC):
 
     Args:
         service: reaches Systems Manager.
-        prefix: what every path is below, `""` or `like/this`.
-        kms_key: what is written is encrypted with; None for the key that the parameter has, or `alias/aws/ssm`.
+        prefix: the prefix of every path, `""` or `like/this`.
+        kms_key: the key for writes; None keeps the key of the parameter, or uses `alias/aws/ssm`.
     """
 
     def __init__(self, service: Service, prefix: str, kms_key: str | None) -> None:
@@ -60,18 +60,18 @@ class Parameters(ABC):
 
     @abstractmethod
     def walk(self, prefix: str) -> Iterator[str]:
-        """The path of every secret below `prefix`."""
+        """Yield the path of every secret below `prefix`."""
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The names directly below `prefix`, folders ending in `/`."""
+        """Yield the names directly below `prefix`; folders end in `/`."""
         yield from entries(self.walk(prefix), prefix)
 
     def probe(self) -> Health:
-        """Whether Systems Manager answers, and who we are to AWS."""
+        """Return whether Systems Manager answers, and the identity in AWS."""
         return health(self._service, "describe_parameters", "Parameter Store")
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._service.close()
 
     # --- for the layouts ----------------------------------------------------------------------------------------------
@@ -80,12 +80,12 @@ class Parameters(ABC):
         return check_parameter_name(f"/{below(self._prefix, path)}", path)
 
     def _folder(self, prefix: str) -> str:
-        """The name of a folder, which ends in a slash."""
+        """Return the name of a folder, with a slash at the end."""
         folder = below(self._prefix, prefix)
         return f"{check_parameter_name(f'/{folder}', prefix)}/" if folder else "/"
 
     def _in_folder(self, folder: str, path: str | None, *, deep: bool, decrypted: bool) -> Iterator[Parameter]:
-        """The parameters in a folder, ten a request; a request may bring none of them and say that there are more."""
+        """Yield the parameters in a folder, ten a request. A page may be empty although more follow."""
         asked: dict[str, Any] = {"Path": folder.rstrip("/") or "/", "Recursive": deep, "WithDecryption": decrypted}
         while True:
             page = self._service.call("get_parameters_by_path", path, MaxResults=PAGE, **asked)
@@ -97,9 +97,9 @@ class Parameters(ABC):
             asked["NextToken"] = token
 
     def _described(self, path: str, key: str, value: str) -> dict[str, Standing]:
-        """What parameters are beside their values, by name: those in a folder (`Path`) or one (`Name`).
+        """Return the attributes of the parameters in a folder (`Path`) or of one (`Name`), by name.
 
-        Only this tells their keys, and without a key a write would take the account's own instead.
+        Only this request returns their KMS keys, and a write without a key would switch to the default key.
         """
         asked: dict[str, Any] = {"ParameterFilters": [{"Key": key, "Values": [value]}]}
         if key == "Path":
@@ -117,7 +117,7 @@ class Parameters(ABC):
             asked["NextToken"] = token
 
     def _standing(self, path: str, key: str, value: str) -> dict[str, Standing]:
-        """`_described`; where that is denied and the key is configured, nothing."""
+        """Return `_described`; nothing if that is denied and a key is configured."""
         try:
             return self._described(path, key, value)
         except PermissionDeniedError as error:
@@ -125,17 +125,17 @@ class Parameters(ABC):
                 return {}
             failure = error
         hint = (
-            "Allow ssm:DescribeParameters, which tells the KMS key that a parameter has; or name the key with the "
-            "option `kms_key`, `alias/aws/ssm` for the account's own"
+            "Allow ssm:DescribeParameters, which returns the KMS key of a parameter, or set the option `kms_key`, for "
+            "example to `alias/aws/ssm`"
         )
         raise failure.copy(hint=hint)
 
     def _cautions(self, path: str, key: str, value: str) -> list[str]:
-        """What a copy would lack of what AWS does for the parameters."""
+        """Return the attributes that a copy would lack."""
         try:
             found = self._described(path, key, value).values()
         except PermissionDeniedError:
-            return ["whether it has a KMS key or policies of its own is not known: DescribeParameters is denied"]
+            return ["its KMS key and policies are unknown: DescribeParameters is denied"]
         cautions = []
         if any(standing.kms_key not in {None, "", _OWN_KEY} for standing in found):
             cautions.append("its KMS key is not carried")
@@ -144,7 +144,7 @@ class Parameters(ABC):
         return cautions
 
     def _put(self, path: str, name: str, text: str, standing: Standing | None) -> int:
-        """Writes one parameter, always encrypted; returns its version."""
+        """Write one parameter, always encrypted; return its version."""
         tier = "Advanced" if size_of(text) > MAX_STANDARD else standing.tier if standing else "Standard"
         asked: dict[str, Any] = {"Name": name, "Value": text, "Type": "SecureString", "Overwrite": True, "Tier": tier}
         key = self._kms_key or (standing.kms_key if standing else None)
@@ -158,18 +158,18 @@ class Parameters(ABC):
 
 
 def check_secure(name: str, standing: Standing | None, path: str) -> None:
-    """Refuses to overwrite what is not encrypted: AWS changes no parameter's type, and to delete it first is no write.
+    """Refuse to overwrite an unencrypted parameter, since AWS cannot change its type.
 
     Raises:
         ConflictError: it is a String or a StringList.
     """
     if standing is not None and not standing.is_secure:
         hint = "Delete it, and write it again"
-        raise ConflictError(path, f"{name} is no SecureString, and AWS does not make one of it", hint=hint)
+        raise ConflictError(path, f"{name} is not a SecureString, and AWS cannot change its type", hint=hint)
 
 
 def check_parameter(text: str, path: str, what: str) -> None:
-    """Refuses what no parameter holds.
+    """Check the size of a parameter.
 
     Raises:
         SecretTooLargeError: more than 8 KiB.
@@ -178,19 +178,19 @@ def check_parameter(text: str, path: str, what: str) -> None:
 
 
 def parameters_in(page: Mapping[str, Any], path: str | None) -> list[Parameter]:
-    """The parameters in an answer.
+    """Return the parameters in a reply.
 
     Raises:
-        StoreUnavailableError: it is not one of AWS's.
+        StoreUnavailableError: the reply is malformed.
     """
     return [parameter(entry, path) for entry in _listed(page, path)]
 
 
 def parameter(entry: object, path: str | None) -> Parameter:
-    """One parameter, as AWS describes it.
+    """Return one parameter from its entry in a reply.
 
     Raises:
-        StoreUnavailableError: it does not.
+        StoreUnavailableError: the entry is malformed.
     """
     if isinstance(entry, Mapping):
         name, value, version = entry.get("Name"), entry.get("Value"), entry.get("Version")

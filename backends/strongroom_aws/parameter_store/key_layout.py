@@ -1,4 +1,4 @@
-"""Parameter Store with one parameter for each key, below the secret's path: what chamber and most people do."""
+"""Parameter Store with one parameter for each key, below the secret's path, as chamber and most tools write it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StoreError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import Traits
-from strongroom_aws.concurrency import at_once, in_groups
+from strongroom_aws.concurrency import in_groups, map_concurrently
 from strongroom_aws.folding import VALUE, unwrap, wrap
 from strongroom_aws.limits import check_parameter_name
 from strongroom_aws.parameter_store.base import (
@@ -23,12 +23,12 @@ from strongroom_aws.parameter_store.base import (
 
 
 class _Change(NamedTuple):
-    """What a write comes to.
+    """The parameters of a write.
 
     Attributes:
-        texts: what each parameter is to hold, by its name.
-        standing: what those that are there are beside their values.
-        flat: the parameter of the secret that is in no folder.
+        texts: the new text of each parameter, by name.
+        standing: the attributes of existing parameters, by name.
+        flat: the parameter of the secret that is not in a folder, if there is one.
     """
 
     texts: dict[str, SensitiveStr]
@@ -39,20 +39,19 @@ class _Change(NamedTuple):
 class ParameterKeys(Parameters):
     """Secrets in Parameter Store, each a folder of parameters: `/app/db/password` is the key `password` of `app/db`.
 
-    Other tools read and write the same parameters. A write is a request for each key, and a delete takes ten at a time:
-    a reader may see some keys new and some old meanwhile.
+    Other tools read and write the same parameters. A write sends a request for each key, and a delete removes ten at a
+    time, so a concurrent reader may see new and old keys together.
 
-    A parameter that is in no folder below the prefix is the key `value` of the secret of its name, and is written where
-    it is.
+    A parameter directly below the prefix is the key `value` of the secret of its name, and keeps its place in a write.
     """
 
     traits = Traits(piecewise=True)
 
     def read(self, path: str) -> Secret:
-        """All keys of the secret, decrypted.
+        """Return all keys of the secret, decrypted.
 
         Raises:
-            InvalidDataError: two parameters are its key `value`.
+            InvalidDataError: two parameters are the key `value`.
         """
         found = self._keys(path, decrypted=True)
         if (flat := self._flat(path, decrypted=True)) is not None:
@@ -67,25 +66,25 @@ class ParameterKeys(Parameters):
         return Secret(path, data, created=max(modified, default=None))
 
     def walk(self, prefix: str) -> Iterator[str]:
-        """The path of every secret below `prefix`, ten parameters a request."""
+        """Yield the path of every secret below `prefix`, ten parameters a request."""
         start, seen = len(self._folder("")), {""}
         for found in self._in_folder(self._folder(prefix), prefix or None, deep=True, decrypted=False):
             folder, _, key = found.name[start:].rpartition("/")
             path = folder or key
-            # What is directly in the folder that is asked for is that secret's own key.
+            # A parameter directly in the requested folder is a key of that secret.
             if path not in seen and path != prefix:
                 seen.add(path)
                 yield path
 
     def write(self, path: str, data: Mapping[str, Value]) -> None:
-        """Writes a parameter for each key, as a SecureString, then removes those of keys that are no more.
+        """Write a SecureString for each key, then remove the parameters of removed keys.
 
-        The key `value` is written to the parameter that is in no folder, where there is one.
+        The key `value` is written to the parameter directly below the prefix if there is one.
 
         Raises:
             InvalidPathError: a key cannot be the last part of a parameter's name.
             SecretTooLargeError: a value takes more than 8 KiB.
-            ConflictError: a parameter that it would overwrite is no SecureString.
+            ConflictError: a parameter that it would overwrite is not a SecureString.
         """
         texts, standing, flat = self._change(path, data)
 
@@ -97,7 +96,7 @@ class ParameterKeys(Parameters):
                 return error
             return None
 
-        failures = [failure for _, failure in at_once(put, texts.items()) if failure is not None]
+        failures = [failure for _, failure in map_concurrently(put, texts.items()) if failure is not None]
         if failures:
             failure = failures[0]
             others = f"{len(failures)} of its {len(texts)} keys were not written, and the others were"
@@ -105,18 +104,18 @@ class ParameterKeys(Parameters):
         self._delete(path, [name for name in self._names(path, flat) if name not in texts])
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Whether every name and every size will do, and that no parameter is there that is no SecureString."""
+        """Check all names and sizes, and that existing parameters are SecureStrings."""
         self._change(path, data)
 
     def cautions(self, path: str) -> Sequence[str]:
-        """KMS keys and policies, where its parameters have them."""
+        """Return cautions about KMS keys and policies of its parameters."""
         found = self._cautions(path, "Path", self._name(path))
         if "/" not in path:
             found += self._cautions(path, "Name", self._name(path))
         return list(dict.fromkeys(found))
 
     def delete(self, path: str) -> None:
-        """Removes every parameter of the secret for good, ten a request."""
+        """Delete every parameter of the secret for good, ten a request."""
         if not (names := self._names(path, self._flat(path, decrypted=False))):
             raise self._absent(path)
         self._delete(path, names)
@@ -124,7 +123,7 @@ class ParameterKeys(Parameters):
     # ------------------------------------------------------------------------------------------------------------------
 
     def _change(self, path: str, data: Mapping[str, Value]) -> _Change:
-        """What a write comes to, when Parameter Store takes it."""
+        """Return the parameters of a write that Parameter Store will accept."""
         texts = self._texts(path, data)
         flat = self._flat(path, decrypted=False)
         standing = self._standing(path, "Path", self._name(path))
@@ -136,7 +135,7 @@ class ParameterKeys(Parameters):
         return _Change(texts, standing, flat)
 
     def _texts(self, path: str, data: Mapping[str, Value]) -> dict[str, SensitiveStr]:
-        """What each parameter is to hold, by its name."""
+        """Return the new text of each parameter, by name."""
         texts = {self._key_name(path, key): wrap(value) for key, value in data.items()}
         for name, text in texts.items():
             check_parameter(text, path, f"key {name.rpartition('/')[2]!r}")
@@ -147,32 +146,32 @@ class ParameterKeys(Parameters):
 
     def _key_name(self, path: str, key: str) -> str:
         if "/" in key:
-            raise InvalidPathError(path, f"key {key!r}: a slash would make a folder of it")
+            raise InvalidPathError(path, f"key {key!r}: a slash would turn it into a folder")
         return check_parameter_name(f"{self._name(path)}/{key}", path)
 
     def _keys(self, path: str, *, decrypted: bool) -> dict[str, Parameter]:
-        """The parameters directly below the secret's path, by key."""
+        """Return the parameters directly below the secret's path, by key."""
         folder = f"{self._name(path)}/"
         found = self._in_folder(folder, path, deep=False, decrypted=decrypted)
         keyed = ((parameter.name[len(folder) :], parameter) for parameter in found)
         return {key: parameter for key, parameter in keyed if key and "/" not in key}
 
     def _flat(self, path: str, *, decrypted: bool) -> Parameter | None:
-        """The parameter that is named like the secret, where no folder could make it another secret's key."""
+        """Return the parameter with the name of the secret; below a folder it would be a key of another secret."""
         if "/" in path:
             return None
         answer = self._service.call("get_parameters", path, Names=[self._name(path)], WithDecryption=decrypted)
         return next(iter(parameters_in(answer, path)), None)
 
     def _names(self, path: str, flat: Parameter | None) -> list[str]:
-        """The name of every parameter of the secret, of which `flat` is in no folder."""
+        """Return the name of every parameter of the secret, including `flat`."""
         names = [parameter.name for parameter in self._keys(path, decrypted=False).values()]
         return names if flat is None else [*names, flat.name]
 
     def _delete(self, path: str, names: list[str]) -> None:
         for group in in_groups(names, PAGE):
             answer = self._service.call("delete_parameters", path, changes=True, Names=group)
-            # What somebody else has deleted meanwhile is named as invalid, and is gone all the same.
+            # A parameter that was deleted meanwhile is reported as invalid; it is gone too.
             gone = {*answer.get("DeletedParameters", ()), *answer.get("InvalidParameters", ())}
             if not gone >= set(group):
                 raise StoreError(path, f"{len(set(group) - gone)} of its parameters were not deleted", hint="Try again")

@@ -9,10 +9,11 @@ from typing import Any
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Items, Traits, VersionInfo
-from strongroom_aws.concurrency import at_once, in_groups, write_each
+from strongroom_aws.concurrency import in_groups, map_concurrently, write_each
 from strongroom_aws.errors import RefusedError, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
 from strongroom_aws.limits import check_parameter_version
+from strongroom_aws.names import find_version
 from strongroom_aws.parameter_store.base import (
     PAGE,
     Parameter,
@@ -24,7 +25,6 @@ from strongroom_aws.parameter_store.base import (
     parameters_in,
 )
 from strongroom_aws.secrets_manager.store import FoldOption
-from strongroom_aws.secrets_manager.version_lookup import known_version
 from strongroom_aws.service import Service
 from strongroom_aws.tags import Tags
 
@@ -33,76 +33,76 @@ _KEPT = 100
 
 
 class ParameterSecrets(Parameters):
-    """Secrets in Parameter Store, each in one parameter, so that a write is seen whole or not at all.
+    """Secrets in Parameter Store, each in one parameter, so that writes are atomic.
 
-    A version is Parameter Store's number of it, and can be read by its label too; none can be destroyed. A delete takes
-    all versions with it, so that there is nothing to undelete.
+    A version is the number or label of Parameter Store; it cannot be destroyed alone. A delete removes all versions, so
+    nothing can be undeleted.
 
     Args:
         service: reaches Systems Manager.
-        prefix: what every path is below, `""` or `like/this`.
-        kms_key: what is written is encrypted with; None for the key that the parameter has, or `alias/aws/ssm`.
-        tags: which tags are labels.
-        how: how a secret of the single key `value` is written.
+        prefix: the prefix of every path, `""` or `like/this`.
+        kms_key: the key for writes; None keeps the key of the parameter, or uses `alias/aws/ssm`.
+        tags: selects the tags that are labels.
+        fold_option: the form for a secret of the single key `value`.
     """
 
     traits = Traits(final_deletes=True)
 
-    def __init__(self, service: Service, prefix: str, kms_key: str | None, tags: Tags, how: FoldOption) -> None:
+    def __init__(self, service: Service, prefix: str, kms_key: str | None, tags: Tags, fold_option: FoldOption) -> None:
         super().__init__(service, prefix, kms_key)
         self._tags = tags
-        self._fold = how
+        self._fold = fold_option
 
     def read(self, path: str) -> Secret:
-        """The newest version of the parameter."""
+        """Return the newest version of the parameter."""
         return self._secret(path, self._get(path, self._name(path)))
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Each path with its secret or its own error, ten a request; one by one where one of them is denied."""
-        for _, outcomes in at_once(self._read_group, in_groups(paths, PAGE)):
+        """Yield each path with its secret or error, ten a request; one by one if a request is denied."""
+        for _, outcomes in map_concurrently(self._read_group, in_groups(paths, PAGE)):
             yield from outcomes
 
     def walk(self, prefix: str) -> Iterator[str]:
-        """The path of every secret below `prefix`, ten a request."""
+        """Yield the path of every secret below `prefix`, ten a request."""
         start = len(self._folder(""))
         for found in self._in_folder(self._folder(prefix), prefix or None, deep=True, decrypted=False):
             yield found.name[start:]
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version:
-        """Writes the parameter, as a SecureString.
+        """Write the parameter as a SecureString.
 
         Raises:
             SecretTooLargeError: more than 8 KiB in the form in which it would be stored.
-            ConflictError: the parameter is there and is no SecureString.
+            ConflictError: the parameter exists and is not a SecureString.
         """
         return self._write(path, data, self._form(path, data))
 
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version:
-        """`write`, in the form that `strongroom:fold` names; where none does, JSON."""
+        """Write in the form that the label `strongroom:fold` names, by default JSON."""
         return self._write(path, data, form_in(form))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Each path with its new version or its own error, some at a time."""
+        """Write concurrently; yield each path with its new version or error."""
         return write_each(self.write, items)
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Whether the name and the size will do, and that no parameter is there that is no SecureString."""
+        """Check the name and the size, and that an existing parameter is a SecureString."""
         self._name(path)
         _text(path, data, self._form(path, data))
         self._overwritten(path)
 
     def cautions(self, path: str) -> Sequence[str]:
-        """A KMS key and policies, where the parameter has them."""
+        """Return cautions about a KMS key and policies of the parameter."""
         return self._cautions(path, "Name", self._name(path))
 
     def delete(self, path: str) -> None:
-        """Removes the parameter for good, with all its versions."""
+        """Delete the parameter for good, with all its versions."""
         self._service.call("delete_parameter", path, changes=True, Name=self._name(path))
 
     # --- history and labels -------------------------------------------------------------------------------------------
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
-        """Each version that Parameter Store still knows, oldest first: it keeps a hundred."""
+        """Return the versions that Parameter Store has, oldest first: at most a hundred."""
         asked: dict[str, Any] = {"Name": self._name(path), "WithDecryption": False}
         found: dict[int, datetime | None] = {}
         while True:
@@ -113,7 +113,7 @@ class ParameterSecrets(Parameters):
             asked["NextToken"] = token
 
     def read_version(self, path: str, version: Version) -> Secret:
-        """The version with this number or with this label of Parameter Store's.
+        """Return the version with this number or label.
 
         Raises:
             SecretNotFoundError: there is no such version.
@@ -125,43 +125,43 @@ class ParameterSecrets(Parameters):
         return self._secret(path, found, version)
 
     def kept_versions(self, path: str) -> int:
-        """A hundred. See https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html."""
+        """Return 100; see https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html."""
         self._get(path, self._name(path))
         return _KEPT
 
     def undelete(self, path: str, version: Version) -> None:
-        """Nothing: a version that is there is not deleted, and what was deleted is gone with all its versions.
+        """Do nothing: an existing version is not deleted, and a deleted parameter is gone with all its versions.
 
         Raises:
             SecretNotFoundError: there is no such version.
         """
-        known_version(self.versions(path), version, path)
+        find_version(self.versions(path), version, path)
 
     def destroy(self, path: str, version: Version) -> None:
-        """Refused: Parameter Store drops old versions by itself, and none when it is asked to.
+        """Refuse: Parameter Store drops old versions only by itself.
 
         Raises:
             SecretNotFoundError: there is no such version.
             UnsupportedOperationError: there is.
         """
-        known_version(self.versions(path), version, path)
+        find_version(self.versions(path), version, path)
         hint = "Delete the whole secret, with all its versions"
-        raise UnsupportedOperationError(path, "Parameter Store destroys no single version", hint=hint)
+        raise UnsupportedOperationError(path, "Parameter Store cannot destroy a single version", hint=hint)
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
-        """The parameter's tags, without AWS's own. Reads go without them: this is a request for each parameter."""
+        """Return the tags of the parameter, without reserved ones. Costs a request that reads do not make."""
         return self._tags.labels(self._tagging("list_tags_for_resource", path).get("TagList", ()), path)
 
     def walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
-        """`walk` with the tags, for which each parameter takes a request more, some at a time."""
-        yield from at_once(self._allowed_labels, self.walk(prefix))
+        """Yield every path with its labels. Costs a request for each parameter, sent concurrently."""
+        yield from map_concurrently(self._allowed_labels, self.walk(prefix))
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
-        """Whether they would do as tags."""
+        """Check that the labels are valid tags."""
         self._tags.of(labels, path)
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
-        """Makes these the tags, without touching AWS's own, nor those that `tag_prefix` leaves out."""
+        """Replace the tags, except reserved ones and those that `tag_prefix` excludes."""
         change = self._tags.change(self.read_metadata(path), metadata, path)
         if change.put:
             self._tagging("add_tags_to_resource", path, changes=True, Tags=change.put)
@@ -181,14 +181,14 @@ class ParameterSecrets(Parameters):
         return Secret(path, data, found.version if version is None else version, found.modified, labels_of(form))
 
     def _allowed_labels(self, path: str) -> Mapping[str, str]:
-        """`read_metadata`, or none where it is denied, or where the parameter is gone by now."""
+        """Return `read_metadata`; nothing if it is denied or the parameter is gone."""
         try:
             return self.read_metadata(path)
         except (PermissionDeniedError, SecretNotFoundError):
             return {}
 
     def _tagging(self, operation: str, path: str, *, changes: bool = False, **parameters: Any) -> Mapping[str, Any]:
-        """An operation on the parameter's tags, of which AWS says InvalidResourceId where there is no parameter."""
+        """Call an operation on the tags. AWS reports a missing parameter as InvalidResourceId."""
         about = {"ResourceType": "Parameter", "ResourceId": self._name(path)}
         try:
             return self._service.call(operation, path, changes=changes, **about, **parameters)
@@ -235,7 +235,7 @@ class ParameterSecrets(Parameters):
         return self._put(path, name, text, self._overwritten(path))
 
     def _overwritten(self, path: str) -> Standing | None:
-        """What the parameter that is there is beside its value, when it can be overwritten."""
+        """Return the attributes of an existing parameter that can be overwritten."""
         name = self._name(path)
         standing = self._standing(path, "Name", name).get(name)
         check_secure(name, standing, path)
@@ -253,9 +253,9 @@ class ParameterSecrets(Parameters):
 
 
 def _text(path: str, data: Mapping[str, Value], form: Form | None) -> SensitiveStr:
-    """What the parameter is to hold: no binary, and nothing with a reference to another parameter."""
+    """Return the text of the parameter: JSON instead of binary, and of text with a reference to a parameter."""
     text = fold(data, form)
     if isinstance(text, bytes) or "{{" in text:
         text = without_references(str(fold(data, None)))
-    check_parameter(text, path, "as Parameter Store would hold it, it")
+    check_parameter(text, path, "its form in Parameter Store")
     return text

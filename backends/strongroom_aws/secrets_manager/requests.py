@@ -1,4 +1,4 @@
-"""Requests about one secret of AWS Secrets Manager, and what their answers say."""
+"""Requests about one secret of AWS Secrets Manager, and the parsing of their replies."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from strongroom_aws.service import Service
 
 
 class SecretRequests:
-    """Asks about secrets by their paths.
+    """Sends requests about secrets by path.
 
     Args:
         service: reaches Secrets Manager.
-        prefix: what every path is below, `""` or `like/this`.
+        prefix: the prefix of every path, `""` or `like/this`.
     """
 
     def __init__(self, service: Service, prefix: str) -> None:
@@ -28,18 +28,18 @@ class SecretRequests:
         self.prefix = prefix
 
     def name(self, path: str) -> str:
-        """What AWS calls the secret.
+        """Return the name of the secret in AWS.
 
         Raises:
-            InvalidPathError: it can call none so.
+            InvalidPathError: AWS does not accept it.
         """
         return check_secret_name(below(self.prefix, path), path)
 
     def call(self, operation: str, path: str, *, changes: bool = False, **parameters: Any) -> Mapping[str, Any]:
-        """The answer to an operation on a secret.
+        """Call an operation on a secret and return the reply.
 
         Raises:
-            SecretNotFoundError: there is none, or it is scheduled for deletion, which the reason says.
+            SecretNotFoundError: it does not exist, or is scheduled for deletion; the reason tells which.
         """
         name = self.name(path)
         try:
@@ -51,25 +51,25 @@ class SecretRequests:
         raise failure.copy()
 
     def get(self, path: str, **version: Any) -> Mapping[str, Any]:
-        """What AWS says of a version's value: of AWSCURRENT, or of the `VersionId` or `VersionStage` that is named."""
+        """Get the value of AWSCURRENT, or of a given `VersionId` or `VersionStage`."""
         return self.call("get_secret_value", path, **version)
 
     def describe(self, path: str, *, pending: bool = True) -> Mapping[str, Any]:
-        """What AWS says of a secret beside its value; with `pending`, also of one that is scheduled for deletion."""
+        """Get the attributes of a secret; with `pending`, also of one that is scheduled for deletion."""
         described = self.call("describe_secret", path)
         if not pending and described.get("DeletedDate"):
             raise _scheduled(path)
         return described
 
     def _absence(self, path: str) -> StoreError | None:
-        """The absence of a secret that is scheduled for deletion: its error code stands for other things too."""
+        """Return the error for a secret that is scheduled for deletion, since its error code has other meanings too."""
         try:
             return _scheduled(path) if self.describe(path).get("DeletedDate") else None
         except StoreError as error:
             return error
 
     def secret(self, path: str, answer: Mapping[str, Any], version: Version | None = None) -> Secret:
-        """The secret in what AWS says of a value, under the version's id or what it was asked for by."""
+        """Return the secret in a reply, with the requested version or, by default, its version id."""
         content, name, current = _content(answer), answer.get("Name"), answer.get("VersionId")
         if content is None or name != self.name(path) or not isinstance(current, str):
             raise malformed(path)
@@ -79,12 +79,12 @@ class SecretRequests:
 
 
 def may_be_scheduled(error: StoreError) -> bool:
-    """Whether AWS refused something in the words in which it refuses what is scheduled for deletion."""
+    """Return True for the error code that AWS also uses for a secret that is scheduled for deletion."""
     return isinstance(error, RefusedError) and error.code == "InvalidRequestException"
 
 
 def listed(answer: Mapping[str, Any], member: str, path: str | None, *, optional: bool = False) -> list[Any]:
-    """The list of mappings that an answer has under this name."""
+    """Return the list of mappings in a field of a reply."""
     found = answer.get(member, [] if optional else None)
     if not isinstance(found, list) or not all(isinstance(entry, Mapping) for entry in found):
         raise malformed(path)
@@ -92,12 +92,12 @@ def listed(answer: Mapping[str, Any], member: str, path: str | None, *, optional
 
 
 def moment(found: object) -> datetime | None:
-    """A time of AWS's; None where there is none."""
+    """Return the value if it is a time, otherwise None."""
     return found if isinstance(found, datetime) else None
 
 
 def _scheduled(path: str) -> SecretNotFoundError:
-    return SecretNotFoundError(path, "it is scheduled for deletion", hint="Bring it back with `undelete`")
+    return SecretNotFoundError(path, "it is scheduled for deletion", hint="Restore it with `undelete`")
 
 
 def _content(answer: Mapping[str, Any]) -> str | bytes | None:

@@ -1,4 +1,4 @@
-"""The store of AWS Secrets Manager: one of its secrets is one secret."""
+"""The store of AWS Secrets Manager, which maps one secret there to one secret here."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Health, Items
-from strongroom_aws.concurrency import at_once, in_groups, write_each
-from strongroom_aws.errors import RefusedError, malformed, of_code
+from strongroom_aws.concurrency import in_groups, map_concurrently, write_each
+from strongroom_aws.errors import RefusedError, error_from_code, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_SECRET, check_secret_name, check_size
 from strongroom_aws.names import below, entries
-from strongroom_aws.secrets_manager.cautions import cautions_of
 from strongroom_aws.secrets_manager.requests import SecretRequests, listed, may_be_scheduled
 from strongroom_aws.service import Service
 
 BATCH = 20
-"""How many secrets one BatchGetSecretValue takes."""
+"""Secrets in one BatchGetSecretValue."""
 
 PAGE = 100
-"""How many names or versions are in one reply."""
+"""Names or versions in one reply."""
 
 FoldOption = Literal["keep", "plain", "json"]
 
+_OWN_KEY = "alias/aws/secretsmanager"
 
-@dataclass(frozen=True, kw_only=True)
-class Habits:
-    """How the store writes and deletes.
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """The options for writes and deletes.
 
     Attributes:
-        fold: how a secret of the single key `value` is written: `keep` as the secret that is there, a new one as JSON;
-            `plain` as text or binary; `json` as JSON.
-        kms_key: what new secrets are encrypted with; None for `aws/secretsmanager`.
-        recovery_days: for how many days what is deleted can be brought back, 7 to 30.
-        force_delete: what is deleted is gone at once.
+        fold: the form for a secret of the single key `value`: `keep` that of the existing secret, JSON for a new one;
+            `plain` text or binary; `json` JSON.
+        kms_key: the key of new secrets; None for `aws/secretsmanager`.
+        recovery_days: days in which a deleted secret can be restored, 7 to 30.
+        force_delete: deletes are immediate and final.
         restore: a write to a secret that is scheduled for deletion restores it first.
     """
 
@@ -57,17 +58,17 @@ class Habits:
 class SecretsManagerStore:
     """Secrets in AWS Secrets Manager.
 
-    With deletes that are forced nothing of a secret is kept, so that it claims to have no versions.
+    It offers no versions, because with `force_delete` nothing of a deleted secret is kept.
 
     Args:
         service: reaches Secrets Manager.
-        prefix: what every path is below, `""` or `like/this`.
-        habits: how it writes and deletes.
+        prefix: the prefix of every path, `""` or `like/this`.
+        options: for writes and deletes.
     """
 
-    def __init__(self, service: Service, prefix: str, habits: Habits) -> None:
+    def __init__(self, service: Service, prefix: str, options: WriteOptions) -> None:
         self._requests = SecretRequests(service, prefix)
-        self._habits = habits
+        self._options = options
 
     def __repr__(self) -> str:
         return f"SecretsManagerStore({self._requests.prefix!r})"
@@ -75,31 +76,31 @@ class SecretsManagerStore:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Secret:
-        """The secret's version AWSCURRENT.
+        """Return the version AWSCURRENT.
 
         Raises:
-            SecretNotFoundError: there is none, or it is scheduled for deletion, which the reason says.
+            SecretNotFoundError: it does not exist, or is scheduled for deletion; the reason tells which.
         """
         return self._requests.secret(path, self._requests.get(path))
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Each path with its secret or its own error, twenty a request, some requests at a time.
+        """Yield each path with its secret or error, twenty a request, with concurrent requests.
 
-        Where BatchGetSecretValue is denied they are read one by one: it is a right of its own.
+        If BatchGetSecretValue is denied, which is a separate permission, they are read one by one.
         """
-        for _, outcomes in at_once(self._read_group, in_groups(paths, BATCH)):
+        for _, outcomes in map_concurrently(self._read_group, in_groups(paths, BATCH)):
             yield from outcomes
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The names directly below `prefix`, of what is not scheduled for deletion."""
+        """Yield the names directly below `prefix` that are not scheduled for deletion."""
         yield from entries(self.walk(prefix), prefix)
 
     def walk(self, prefix: str) -> Iterator[str]:
-        """The path of every secret below `prefix`, a hundred a request; also a name that is no path."""
+        """Yield the path of every secret below `prefix`, a hundred a request; also names that are not valid paths."""
         return (path for path, _ in self._listed(prefix))
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The path of every secret below `prefix`, with what AWS lists of it."""
+        """Yield the path of every secret below `prefix`, with its entry in the listing."""
         folder = below(self._requests.prefix, prefix)
         start = f"{check_secret_name(folder, prefix)}/" if folder else ""
         asked: dict[str, Any] = {"Filters": [{"Key": "name", "Values": [start]}]} if start else {}
@@ -117,17 +118,17 @@ class SecretsManagerStore:
             asked["NextToken"] = token
 
     def probe(self) -> Health:
-        """Whether Secrets Manager answers, and who we are to AWS."""
+        """Return whether Secrets Manager answers, and the identity in AWS."""
         return health(self._requests.service, "list_secrets", "Secrets Manager")
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._requests.service.close()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version:
-        """Puts a new version, and makes the secret where there is none.
+        """Put a new version, and create the secret if it does not exist.
 
         A secret that exists keeps its KMS key, tags, policy and rotation.
 
@@ -138,35 +139,35 @@ class SecretsManagerStore:
         return self._write(path, data, self._form(path, data))
 
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version:
-        """`write`, in the form that `strongroom:fold` names; where none does, JSON."""
+        """Write in the form that the label `strongroom:fold` names, by default JSON."""
         return self._write(path, data, form_in(form))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Each path with its new version or its own error, some at a time."""
+        """Write concurrently; yield each path with its new version or error."""
         return write_each(self.write, items)
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Whether the name and the size will do, and that the secret is not scheduled for deletion."""
+        """Check the name and the size, and that the secret is not scheduled for deletion."""
         self._requests.name(path)
         _content(path, data, self._form(path, data))
-        if self._habits.restore:
+        if self._options.restore:
             return
         try:
             described = self._requests.describe(path)
         except (SecretNotFoundError, PermissionDeniedError):
-            return  # there is none, or it is not for us to know
+            return  # it does not exist, or its attributes are denied
         if described.get("DeletedDate"):
-            raise _going(path)
+            raise _scheduled_conflict(path)
 
     def cautions(self, path: str) -> Sequence[str]:
-        """A rotation, an owning service, a KMS key, replicas and a resource policy, where it has them."""
-        return cautions_of(self._requests, path)
+        """Return cautions about a rotation, an owning service, a KMS key, replicas and a resource policy."""
+        return _cautions(self._requests, path)
 
     def delete(self, path: str) -> None:
-        """Schedules the secret for deletion; with the option `force_delete` it is gone at once."""
-        how: dict[str, Any] = {"RecoveryWindowInDays": self._habits.recovery_days}
-        if self._habits.force_delete:
-            # AWS says yes to this one for what never was, and for what is scheduled already.
+        """Schedule the secret for deletion, or delete it at once with `force_delete`."""
+        how: dict[str, Any] = {"RecoveryWindowInDays": self._options.recovery_days}
+        if self._options.force_delete:
+            # AWS accepts a forced delete of a missing or scheduled secret.
             self._requests.describe(path, pending=False)
             how = {"ForceDeleteWithoutRecovery": True}
         self._requests.call("delete_secret", path, changes=True, **how)
@@ -196,31 +197,31 @@ class SecretsManagerStore:
     def _outcome(
         self, path: str, found: Mapping[str, Any] | None = None, refused: Mapping[str, Any] | None = None
     ) -> Secret | StoreError:
-        """One secret of a batch: what was found, or why not; read by itself where the batch says nothing of use."""
+        """Return one secret of a batch or its error; read it alone if the batch has no usable entry."""
         try:
             if found is not None:
                 return self._requests.secret(path, found)
-            error = of_code(str(refused.get("ErrorCode")), 400, path) if refused is not None else None
+            error = error_from_code(str(refused.get("ErrorCode")), 400, path) if refused is not None else None
             if error is None or may_be_scheduled(error):
                 return self.read(path)
         except StoreError as failure:
             return failure
         return error
 
-    # --- what a write takes -------------------------------------------------------------------------------------------
+    # --- write internals ----------------------------------------------------------------------------------------------
 
     def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         name = self._requests.name(path)
         content = _content(path, data, form)
         field = "SecretString" if isinstance(content, str) else "SecretBinary"
-        # The token is the version's id. botocore repeats a request whose answer was lost: the same token, one version.
+        # The token becomes the version id. If botocore retries after a lost reply, the same token makes one version.
         return self._put(path, name, {field: content, "ClientRequestToken": str(uuid.uuid4())})
 
     def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
-        """The form in which to write the single key `value`."""
-        if set(data) != {VALUE} or not isinstance(value := data[VALUE], str | bytes) or self._habits.fold == "json":
+        """Return the form for the single key `value`."""
+        if set(data) != {VALUE} or not isinstance(value := data[VALUE], str | bytes) or self._options.fold == "json":
             return None
-        if self._habits.fold == "plain":
+        if self._options.fold == "plain":
             return Form.TEXT if isinstance(value, str) else Form.BINARY
         try:
             return form_in(self.read(path).metadata)
@@ -229,20 +230,20 @@ class SecretsManagerStore:
         except PermissionDeniedError as error:
             failure = error
         hint = (
-            "Allow secretsmanager:GetSecretValue on it, so that it is written in the form that it has; or say with the "
-            "option `fold` in which"
+            "Allow secretsmanager:GetSecretValue on it, so that its form can be kept, or set the option `fold` to "
+            "`plain` or `json`"
         )
         raise failure.copy(hint=hint)
 
     def _put(self, path: str, name: str, version: Mapping[str, Any]) -> str:
-        """The id of the new version."""
-        for _ in range(3):  # each step may find that somebody else has just made, deleted or restored the secret
+        """Put the version and return its id."""
+        for _ in range(3):  # another writer may create, delete or restore the secret between two steps
             try:
                 return _written(path, self._requests.call("put_secret_value", path, changes=True, **version), version)
             except SecretNotFoundError as error:
                 is_pending = bool(error.reason)
             if is_pending:
-                if not self._habits.restore:
+                if not self._options.restore:
                     break
                 self._requests.call("restore_secret", path, changes=True)
                 continue
@@ -253,29 +254,55 @@ class SecretsManagerStore:
             if failure.code != "ResourceExistsException":
                 raise failure.copy()
         else:
-            raise ConflictError(path, "it was made and deleted meanwhile", hint="Write it again")
-        raise _going(path)
+            raise ConflictError(path, "it was created and deleted meanwhile", hint="Write it again")
+        raise _scheduled_conflict(path)
 
     def _create(self, path: str, name: str, version: Mapping[str, Any]) -> Mapping[str, Any]:
-        more = {} if self._habits.kms_key is None else {"KmsKeyId": self._habits.kms_key}
+        more = {} if self._options.kms_key is None else {"KmsKeyId": self._options.kms_key}
         return self._requests.service.call("create_secret", path, changes=True, Name=name, **version, **more)
 
 
 def _content(path: str, data: Mapping[str, Value], form: Form | None) -> SensitiveStr | bytes:
-    """What AWS is to hold."""
+    """Return the content for AWS, within its size limit."""
     content = fold(data, form)
-    check_size(content, MAX_SECRET, path, "as Secrets Manager would hold it, it")
+    check_size(content, MAX_SECRET, path, "its form in Secrets Manager")
     return content
 
 
-def _going(path: str) -> ConflictError:
-    hint = "Bring it back with `undelete`, or let writes do so with the option `restore`"
+def _scheduled_conflict(path: str) -> ConflictError:
+    hint = "Restore it with `undelete`, or set the option `restore`"
     return ConflictError(path, "it is scheduled for deletion", hint=hint)
 
 
 def _written(path: str, answer: Mapping[str, Any], version: Mapping[str, Any]) -> str:
-    """The id of the version that was written, which is the token that went with it."""
+    """Return the id of the written version, which must be its token."""
     written = answer.get("VersionId")
     if written != version["ClientRequestToken"]:
         raise malformed(path)
     return str(written)
+
+
+def _cautions(requests: SecretRequests, path: str) -> list[str]:
+    """Return what goes stale in a copy and what is not carried; what is denied is reported as unknown."""
+    try:
+        described = requests.describe(path)
+    except PermissionDeniedError:
+        return ["its rotation and replication are unknown: DescribeSecret is denied"]
+    found = list(_described(described))
+    try:
+        if requests.call("get_resource_policy", path).get("ResourcePolicy"):
+            found.append("its resource policy is not carried")
+    except PermissionDeniedError:
+        found.append("its resource policy is unknown: GetResourcePolicy is denied")
+    return found
+
+
+def _described(described: Mapping[str, Any]) -> Iterator[str]:
+    if described.get("RotationEnabled"):
+        yield "AWS rotates it: a copy goes stale, and the rotation is not carried"
+    if owner := described.get("OwningService"):
+        yield f"the service {owner} owns it: a copy goes stale"
+    if described.get("KmsKeyId") not in {None, "", _OWN_KEY}:
+        yield "its KMS key is not carried"
+    if described.get("ReplicationStatus"):
+        yield "its replicas in other regions are not carried"

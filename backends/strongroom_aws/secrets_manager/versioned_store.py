@@ -1,4 +1,4 @@
-"""The store of AWS Secrets Manager that keeps what is overwritten or deleted, as AWS does unless told otherwise."""
+"""The store of AWS Secrets Manager with version history and recoverable deletes, the default of AWS."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from strongroom.errors import UnsupportedOperationError
 from strongroom.secret import Secret, Version
 from strongroom.store import VersionInfo
+from strongroom_aws.names import find_version
 from strongroom_aws.secrets_manager.requests import listed, moment
-from strongroom_aws.secrets_manager.store import PAGE, Habits, SecretsManagerStore
-from strongroom_aws.secrets_manager.version_lookup import known_version
+from strongroom_aws.secrets_manager.store import PAGE, SecretsManagerStore, WriteOptions
 from strongroom_aws.service import Service
 from strongroom_aws.tags import Tags
 
@@ -19,24 +19,24 @@ _AGE = {"AWSPENDING": 3, "AWSCURRENT": 2, "AWSPREVIOUS": 1}
 
 
 class VersionedSecretsManagerStore(SecretsManagerStore):
-    """Secrets in AWS Secrets Manager, with the versions that it makes and drops by itself.
+    """Secrets in AWS Secrets Manager with their versions, which the service creates and drops.
 
-    A version can be read by its id or by its staging label, and none can be destroyed. A delete schedules the whole
-    secret for deletion, and `undelete` restores all of it.
+    A version can be read by its id or staging label, and cannot be destroyed alone. A delete schedules the whole secret
+    for deletion, and `undelete` restores all of it.
 
     Args:
         service: reaches Secrets Manager.
-        prefix: what every path is below, `""` or `like/this`.
-        habits: how it writes and deletes.
-        tags: which tags are labels.
+        prefix: the prefix of every path, `""` or `like/this`.
+        options: how it writes and deletes.
+        tags: selects the tags that are labels.
     """
 
-    def __init__(self, service: Service, prefix: str, habits: Habits, tags: Tags) -> None:
-        super().__init__(service, prefix, habits)
+    def __init__(self, service: Service, prefix: str, options: WriteOptions, tags: Tags) -> None:
+        super().__init__(service, prefix, options)
         self._tags = tags
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
-        """Each version that Secrets Manager still knows, oldest first. All are deleted while the secret is."""
+        """Return the versions that Secrets Manager has, oldest first. All are deleted if the secret is."""
         pending = moment(self._requests.describe(path).get("DeletedDate"))
         asked: dict[str, Any] = {"IncludeDeprecated": True}
         found: list[Mapping[str, Any]] = []
@@ -53,7 +53,7 @@ class VersionedSecretsManagerStore(SecretsManagerStore):
         ]
 
     def read_version(self, path: str, version: Version) -> Secret:
-        """The version with this id or with this staging label: `AWSPREVIOUS`, `AWSPENDING`, or one of your own.
+        """Return the version with this id or staging label: `AWSPREVIOUS`, `AWSPENDING`, or a custom one.
 
         Raises:
             SecretNotFoundError: there is no such version, or the secret is scheduled for deletion.
@@ -63,32 +63,32 @@ class VersionedSecretsManagerStore(SecretsManagerStore):
         return self._requests.secret(path, answer, version)
 
     def kept_versions(self, path: str) -> int:
-        """The newest, and the one before it, which keeps the label AWSPREVIOUS: any other may be dropped."""
+        """Return 2: the newest version, and AWSPREVIOUS. AWS may drop all others."""
         self._requests.describe(path)
         return 2
 
     def undelete(self, path: str, version: Version) -> None:
-        """Restores the secret, with all its versions."""
-        if known_version(self.versions(path), version, path).deleted:
+        """Restore the secret, with all its versions."""
+        if find_version(self.versions(path), version, path).deleted:
             self._requests.call("restore_secret", path, changes=True)
 
     def destroy(self, path: str, version: Version) -> None:
-        """Refused: Secrets Manager drops old versions by itself, and none when it is asked to.
+        """Refuse: Secrets Manager drops old versions only by itself.
 
         Raises:
             SecretNotFoundError: there is no such version.
             UnsupportedOperationError: there is.
         """
-        known_version(self.versions(path), version, path)
-        hint = "Delete the whole secret, with `force_delete` where no version may be brought back"
-        raise UnsupportedOperationError(path, "Secrets Manager destroys no single version", hint=hint)
+        find_version(self.versions(path), version, path)
+        hint = "Delete the whole secret, with `force_delete` if it must not be recoverable"
+        raise UnsupportedOperationError(path, "Secrets Manager cannot destroy a single version", hint=hint)
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
-        """The secret's tags, without AWS's own."""
+        """Return the tags of the secret, without reserved ones."""
         return self._tags.labels(self._requests.describe(path).get("Tags", ()), path)
 
     def walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
-        """`walk` with the tags, which AWS lists too: it says that they may be some minutes old there."""
+        """Yield every path with its labels, from the listing, which may be some minutes old."""
         for path, entry in self._listed(prefix):
             yield path, self._tags.labels(entry.get("Tags", ()), path)
 

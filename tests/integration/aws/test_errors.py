@@ -25,7 +25,7 @@ CODES = [
     ("DecryptionFailure", 400, PermissionDeniedError, "KMS key"),
     ("InvalidKeyId", 400, PermissionDeniedError, "kms:Decrypt"),
     ("UnrecognizedClientException", 400, AuthenticationError, "aws sts get-caller-identity"),
-    ("ExpiredTokenException", 400, AuthenticationError, "log in anew"),
+    ("ExpiredTokenException", 400, AuthenticationError, "log in again"),
     ("InvalidSignatureException", 400, AuthenticationError, "clock"),
     ("ThrottlingException", 400, StoreUnavailableError, "throttles"),
     ("TooManyUpdates", 400, StoreUnavailableError, "throttles"),
@@ -33,12 +33,12 @@ CODES = [
     ("SomethingNew", 503, StoreUnavailableError, "HTTP 503"),
     ("SomethingNew", 429, StoreUnavailableError, "throttles"),
     ("SomethingNew", 403, PermissionDeniedError, "HTTP 403"),
-    ("SomethingNew", 404, StoreError, "no kind that is known"),
+    ("SomethingNew", 404, StoreError, "an unknown error"),
     ("ValidationException", 400, StoreError, "ValidationException"),
     ("LimitExceededException", 400, StoreError, "quota"),
     ("ParameterMaxVersionLimitExceeded", 400, StoreError, "100 versions"),
     ("HierarchyTypeMismatchException", 400, ConflictError, "Delete the parameter"),
-    ("HierarchyLevelLimitExceededException", 400, InvalidPathError, "does not take this name"),
+    ("HierarchyLevelLimitExceededException", 400, InvalidPathError, "does not accept this name"),
 ]
 
 
@@ -125,7 +125,7 @@ def test_no_credentials_are_no_authentication(aws, monkeypatch):
     for name in list(os.environ):
         if name.startswith("AWS_") and "KEY" in name:
             monkeypatch.delenv(name)
-    with pytest.raises(AuthenticationError, match=r"no AWS credentials \(NoCredentialsError\)"):
+    with pytest.raises(AuthenticationError, match=r"no AWS credentials were found \(NoCredentialsError\)"):
         aws.open_secrets().read("app")
 
 

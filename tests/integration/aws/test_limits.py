@@ -68,7 +68,7 @@ def test_name_that_secrets_manager_does_not_take(aws, path):
         lambda: store.versions(path),
         lambda: store.write_metadata(path, {}),
     ):
-        with pytest.raises(InvalidPathError, match=r"Secrets Manager takes|the most is 512"):
+        with pytest.raises(InvalidPathError, match=r"Secrets Manager accepts|the most is 512"):
             operation()
     [(_, outcome)] = store.read_many([path])
     assert isinstance(outcome, InvalidPathError)
@@ -79,9 +79,9 @@ def test_name_that_secrets_manager_does_not_take(aws, path):
 @pytest.mark.parametrize(
     ("prefix", "path", "rule"),
     [
-        ("p", "two words", "takes letters"),
-        ("p", "a+b", "takes letters"),
-        ("p", "a:1", "takes letters"),
+        ("p", "two words", "accepts only letters"),
+        ("p", "a+b", "accepts only letters"),
+        ("p", "a:1", "accepts only letters"),
         ("p", "x" * 1_010, "the most is 1,011"),
         ("p", "/".join("abcdefghijklmno"), "levels"),
         ("", "awsome/app", "begin with aws or ssm"),

@@ -340,7 +340,7 @@ def test_plan_says_what_is_no_secure_string(aws, tmp_path, layout, name, key):
         ends["source"].write("app", data)
         [item] = plan("source", "target", stores=ends, state_folder=tmp_path, on_conflict=OnConflict.OVERWRITE).items
         assert item.state is State.IMPOSSIBLE
-        assert f"/{aws.name(name)} is no SecureString" in item.reason
+        assert f"/{aws.name(name)} is not a SecureString" in item.reason
     assert not [name for name in aws.asked if name.startswith(("Put", "Delete"))]
     ends["source"].write("app", dict(target.read("app").data))
     [item] = plan("source", "target", stores=ends, state_folder=tmp_path).items
@@ -367,7 +367,7 @@ def test_what_a_copy_would_lack_is_told(aws):
     for word in ("rotates", "rds owns it", "replicas", "GetResourcePolicy is denied"):
         assert word in words
     aws.refuse("DescribeSecret", "AccessDeniedException")
-    assert store.cautions("plain") == ["whether AWS rotates or replicates it is not known: DescribeSecret is denied"]
+    assert store.cautions("plain") == ["its rotation and replication are unknown: DescribeSecret is denied"]
 
 
 @pytest.mark.parametrize("more", [{}, {"more": "m"}])

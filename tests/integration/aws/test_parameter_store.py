@@ -265,11 +265,11 @@ def test_nothing_is_there_to_undelete_or_to_destroy(aws):
     for number in range(2):
         front.write("app", {"k": f"canary-{number}"})
     front.undelete("app", 1)
-    with pytest.raises(UnsupportedOperationError, match="destroys no single version") as caught:
+    with pytest.raises(UnsupportedOperationError, match="cannot destroy a single version") as caught:
         front.destroy("app", 1)
     assert "canary" not in f"{caught.value!r} {caught.value}"
     for operation in (front.undelete, front.destroy):
-        with pytest.raises(SecretNotFoundError, match="no version 3"):
+        with pytest.raises(SecretNotFoundError, match="version 3 does not exist"):
             operation("app", 3)
     with SecretsManager(chain=[store]) as secrets, pytest.raises(UnsupportedOperationError):
         secrets.versions.rollback("app", 1)
@@ -453,7 +453,7 @@ def test_every_write_is_encrypted(aws, layout):
     put(aws, name, '{"k":"plain"}', Type="String")
     assert list(store.read("app").data) == ["k"]
     aws.forget()
-    with pytest.raises(ConflictError, match=f"/{aws.name(name)} is no SecureString"):
+    with pytest.raises(ConflictError, match=f"/{aws.name(name)} is not a SecureString"):
         store.write("app", {"k": "new"})
     assert "PutParameter" not in aws.asked
     assert "DeleteParameter" not in aws.asked

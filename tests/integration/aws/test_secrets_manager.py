@@ -108,7 +108,7 @@ def test_delete_can_be_taken_back(aws):
         store.delete(f"app{days}")
         [request] = [one for one, name in zip(aws.proxy.requests, aws.asked, strict=True) if name == "DeleteSecret"]
         assert body_of(request) == {"SecretId": aws.name(f"app{days}"), "RecoveryWindowInDays": days}
-        with pytest.raises(SecretNotFoundError, match=r"scheduled for deletion\)\. Bring it back with `undelete`"):
+        with pytest.raises(SecretNotFoundError, match=r"scheduled for deletion\)\. Restore it with `undelete`"):
             store.read(f"app{days}")
         assert list(store.walk("")) == []
         store.undelete(f"app{days}", version)
@@ -233,7 +233,7 @@ def test_batch_takes_twenty_a_request_with_an_outcome_for_each(aws):
         "going": SecretNotFoundError,
     }
     assert "scheduled for deletion" in str(outcomes["going"])
-    assert "takes letters" in str(outcomes["two words"])
+    assert "accepts only letters" in str(outcomes["two words"])
 
 
 def test_batch_tells_denied_from_absent(aws):
