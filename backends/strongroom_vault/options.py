@@ -1,4 +1,4 @@
-"""The options with which every store of this backend finds, trusts and enters a server: the hints of its opener."""
+"""Options that all stores of this backend share: address, credentials, TLS and request settings."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ AuthTable: TypeAlias = Annotated[
 Namespace: TypeAlias = Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"), place=True)]
 CaCert: TypeAlias = Annotated[
     Path | None,
-    Option("authorities to trust: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), vouches_for="url"),
+    Option("trusted authorities: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), vouches_for="url"),
 ]
 CaCertBytes: TypeAlias = Annotated[
     str | None,
-    Option("authorities to trust, as PEM text", ("BAO_CACERT_BYTES", "VAULT_CACERT_BYTES"), vouches_for="url"),
+    Option("trusted authorities, as PEM text", ("BAO_CACERT_BYTES", "VAULT_CACERT_BYTES"), vouches_for="url"),
 ]
 CaPath: TypeAlias = Annotated[
-    Path | None, Option("a folder of authorities to trust", ("BAO_CAPATH", "VAULT_CAPATH"), vouches_for="url")
+    Path | None, Option("a folder of trusted authorities", ("BAO_CAPATH", "VAULT_CAPATH"), vouches_for="url")
 ]
 ClientCert: TypeAlias = Annotated[
-    Path | None, Option("our certificate, a PEM file", ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"))
+    Path | None, Option("the client certificate, a PEM file", ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"))
 ]
 ClientKey: TypeAlias = Annotated[
     Path | None, Option("the key of client_cert, a PEM file", ("BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"))
@@ -46,14 +46,14 @@ TlsServerName: TypeAlias = Annotated[
 ]
 SkipVerify: TypeAlias = Annotated[
     bool,
-    Option("trust any certificate: never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"), vouches_for="url"),
+    Option("no TLS verification; never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"), vouches_for="url"),
 ]
 MaxRetries: TypeAlias = Annotated[
     int, Option("how often one request is repeated", ("BAO_MAX_RETRIES", "VAULT_MAX_RETRIES"))
 ]
 DisableRedirects: TypeAlias = Annotated[
     bool,
-    Option("follow no redirect, not even to another node", ("BAO_DISABLE_REDIRECTS", "VAULT_DISABLE_REDIRECTS")),
+    Option("do not follow redirects, not even to another node", ("BAO_DISABLE_REDIRECTS", "VAULT_DISABLE_REDIRECTS")),
 ]
 ClientTimeout: TypeAlias = Annotated[
     float | str | None,
@@ -61,16 +61,16 @@ ClientTimeout: TypeAlias = Annotated[
 ]
 RateLimit: TypeAlias = Annotated[
     str | None,
-    Option("requests a second, and how many at once: 10 or 10:20", ("BAO_RATE_LIMIT", "VAULT_RATE_LIMIT")),
+    Option("requests a second, and the burst: 10 or 10:20", ("BAO_RATE_LIMIT", "VAULT_RATE_LIMIT")),
 ]
 Headers: TypeAlias = Annotated[
     dict[str, str] | None,
-    Option("what every request carries besides", ("BAO_HEADERS", "VAULT_HEADERS"), secret=True, sent_to="url"),
+    Option("additional headers of every request", ("BAO_HEADERS", "VAULT_HEADERS"), secret=True, sent_to="url"),
 ]
 Proxy: TypeAlias = Annotated[
     str | None,
     Option(
-        "an HTTP proxy that the connections go through",
+        "an HTTP proxy for the connections",
         ("BAO_PROXY_ADDR", "VAULT_PROXY_ADDR", "BAO_HTTP_PROXY", "VAULT_HTTP_PROXY"),
         secret=True,
         vouches_for="url",

@@ -1,4 +1,4 @@
-"""Opens the `vault` store: options as Strongroom gives them, checked, to a KV version 1 or 2 store."""
+"""Openers of the `vault` store, for a KV engine of version 1 or 2, and of sessions."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def open_vault(
     auth: AuthTable = None,
     namespace: Namespace = None,
     mount: Annotated[str, Option("where the key-value engine is mounted", location=True)] = "secret",
-    prefix: Annotated[str, Option("what every path is below", location=True)] = "",
+    prefix: Annotated[str, Option("the folder of all paths", location=True)] = "",
     ca_cert: CaCert = None,
     ca_path: CaPath = None,
     client_cert: ClientCert = None,
@@ -74,17 +74,17 @@ def open_vault(
     headers: Headers = None,
     proxy: Proxy = None,
 ) -> VaultKV1 | VaultKV2:
-    """A store on a key-value engine of HashiCorp Vault or OpenBao.
+    """Open a store on a key-value engine of HashiCorp Vault or OpenBao.
 
-    It asks the server once, which version the engine is: an option that said so wrongly would take secrets for absent,
-    since a version 2 path on a version 1 mount is answered like a secret that is not there. Nothing is read from the
-    environment or from a home folder but what the table `auth` names: every setting is an argument here.
+    The server is asked once for the version of the engine. A wrong option would make secrets look absent, because the
+    answer to a version 2 path on a version 1 mount is that of an absent secret. Every setting is an argument: nothing
+    is read from the environment or a home folder, except the sources that the table `auth` names.
 
     Raises:
         ConfigurationError: an option is wrong, or the server has no such namespace, mount or key-value engine.
         ImportError: hvac or urllib3 is not installed. Strongroom names the extra that brings it.
-        PluginError: what the method of authentication stands on is not installed.
-        StoreError: as a read does: `VaultConnectionError`, `VaultAuthenticationError` and their siblings.
+        PluginError: a package that the auth method needs is not installed.
+        StoreError: as a read does, for example `VaultConnectionError` and `VaultAuthenticationError`.
     """
     try:
         tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
@@ -94,19 +94,19 @@ def open_vault(
         return _open(session, prefix)
     except StrongroomError as error:
         failure = error
-    # The caller gets the error without the frames that held the token, and without the token in this one.
+    # A copy has no frames that held the token.
     token = auth = headers = None
     raise failure.copy()
 
 
 def check_vault(*, prefix: str = "", token: str | None = None, **options: Any) -> None:  # those of `open_vault`
-    """Looks for what is wrong with the options of `open_vault`. Nothing is sent, and the lack of a token is no fault.
+    """Check the options of `open_vault`. Nothing is sent, and a token is not required.
 
     Raises:
         ConfigurationError, ImportError, PluginError: as `open_vault` does without asking the server.
     """
     _checked("prefix", prefix, check_prefix)
-    # Who checks may well have no token, which the application gets where it runs.
+    # The token may be available only to the running application.
     open_session(token=token or "none", **options).close()
 
 
@@ -131,7 +131,7 @@ def open_session(
     headers: dict[str, str] | None = None,
     proxy: str | None = None,
 ) -> Session:
-    """A session for the options that `open_vault` takes, whatever is at the mount. Nothing is sent yet.
+    """Open a session with the options of `open_vault`, for any engine at the mount. Nothing is sent yet.
 
     Raises:
         ConfigurationError: an option is wrong.
@@ -162,7 +162,7 @@ def _session(  # noqa: PLR0917  # the options, checked and not
         verified=not (encrypted and tls.skip_verify),
     )
     if not session.verified:
-        logger.warning("The certificate of %s is not checked, as skip_verify says: it may be anybody", session.location)
+        logger.warning("TLS verification is disabled (skip_verify) for %s", session.location)
     return session
 
 
@@ -178,7 +178,7 @@ def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
 
 
 def _checked(option: str, value: str, check: Callable[[str], str]) -> str:
-    """The value as a path, or an error of the option: the path that the application asks for is another one."""
+    """Return the option's value as a path, or raise an error that names the option."""
     try:
         return check(value)
     except InvalidPathError as error:
@@ -217,19 +217,19 @@ def _client_timeout(value: float | str) -> float:
 
 
 def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers, without those that are Vault's own, and without a line end in any: no value is shown."""
+    """Return the headers if no name is reserved and no value has a line end. No value is shown."""
     for name, value in headers.items():
         if name.lower().startswith("x-vault-") or name.lower() in _OWN_HEADERS:
             raise ConfigurationError(f"headers: {shown(name)} is set by the store itself")
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-            raise ConfigurationError(f"headers: {shown(name)} is no name of a header")
+            raise ConfigurationError(f"headers: {shown(name)} is not the name of a header")
         if not value.isascii() or not value.isprintable():
-            raise ConfigurationError(f"headers: the value of {shown(name)} has a character that no header has")
+            raise ConfigurationError(f"headers: the value of {shown(name)} has a character that headers do not allow")
     return {name: SensitiveStr(value) for name, value in headers.items()}
 
 
 def _proxy(url: str | None) -> Address | None:
-    """Where the proxy is, if there is one. Its URL is not shown where it may hold a password."""
+    """Return the address of the proxy, if there is one. Its URL is not shown: it may hold a password."""
     if url is None:
         return None
     try:
@@ -242,7 +242,7 @@ def _proxy(url: str | None) -> Address | None:
 
 
 def _auth(token: str | None, table: dict[str, str] | None, tls: TLSSettings) -> Auth:
-    """The method of the `auth` table where there is one, else the option `token`."""
+    """Return the method of the table `auth`, or of the option `token` without a table."""
     if table is None:
         return StaticToken(token or "")
     auth = read_auth({"token": token or "", **table} if table.get("method") == "token" else table)

@@ -1,6 +1,6 @@
-"""What a reply means: its document, whether it says that a secret is absent, and the error that its status stands for.
+"""Meaning of replies: the document, the absence of a secret, and the error for a status.
 
-Statuses and shapes decide, never the server's words; and no word of a reply is in what is raised.
+Only statuses and shapes count, never the server's messages. No text of a reply is in an error.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from strongroom_vault.http.request_policy import Reply, may_be_applied
 from strongroom_vault.store.payload import TOO_DEEP
 
 _UNAVAILABLE = {
-    412: "it is behind the state that was asked for",
-    429: "it has too much to do, or is a standby",
+    412: "it is behind the required state",
+    429: "it is overloaded, or a standby",
     472: "it is a standby for disaster recovery",
     473: "it is a standby for performance",
     500: "it failed",
-    501: "it is not initialised",
+    501: "it is not initialized",
     502: "its gateway cannot reach it",
     503: "it is sealed, or down for maintenance",
     504: "its gateway waited too long",
@@ -40,14 +40,14 @@ _UNAVAILABLE = {
 
 
 def document(reply: Reply, *, parse_int: Callable[[str], float] | None = None) -> SensitiveDict | None:
-    """The JSON object of a reply, redacted; None where it is anything else.
+    """Return the JSON object of a reply, redacted; None if it is not a JSON object.
 
     Args:
-        reply: what came.
-        parse_int: what to make of an integer's digits.
+        reply: the reply.
+        parse_int: converts an integer's digits.
 
     Raises:
-        InvalidDataError: it is nested too deeply to be read, as a secret may be that the server took.
+        InvalidDataError: it is nested too deeply, as another client's secret may be.
     """
     try:
         with suppress(RecursionError):
@@ -59,28 +59,28 @@ def document(reply: Reply, *, parse_int: Callable[[str], float] | None = None) -
 
 
 def member(parent: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] | None:
-    """The object of that name in an object; None where there is none, or something else."""
+    """Return the object of that name in an object; None if there is none."""
     child = None if parent is None else parent.get(name)
     return SensitiveDict(child) if isinstance(child, dict) else None
 
 
 def is_absent(reply: Reply) -> bool:
-    """Whether a 404 says that there is nothing: `{"errors": []}`, and not a word more.
+    """Return True for a 404 of an absent secret: `{"errors": []}` and no more.
 
-    A namespace, mount or API path that does not exist is a 404 too, with an error or a warning in it.
+    A missing namespace, mount or API path is a 404 too, with an error or a warning in it.
     """
     return reply.status == 404 and document(reply) == {"errors": []}
 
 
 class Gone(NamedTuple):
-    """A version whose data cannot be read any more: destroyed for good, or deleted."""
+    """A version without readable data: destroyed for good, or deleted."""
 
     version: int
     destroyed: bool
 
 
 def version_gone(reply: Reply) -> Gone | None:
-    """The version that a 404 says was deleted or destroyed; None where it does not say so."""
+    """Return the deleted or destroyed version in a 404; None if it names none."""
     if reply.status != 404:
         return None
     metadata = member(member(document(reply), "data"), "metadata")
@@ -91,9 +91,9 @@ def version_gone(reply: Reply) -> Gone | None:
 
 
 def version_in(content: Mapping[str, Any] | None) -> tuple[int, Mapping[str, Any], Mapping[str, Any]] | None:
-    """Number, data and metadata of the version that is the `data` of a reply; None where that is something else.
+    """Return number, data and metadata of the version in the `data` of a reply; None if it is malformed.
 
-    A client may write `null` for the data, which the server gives back: a secret without a key, as `{}` is.
+    A client may write `null` as the data, and the server returns it: a secret without keys, like `{}`.
     """
     data, metadata = member(content, "data"), member(content, "metadata")
     if content is not None and content.get("data", False) is None:
@@ -104,50 +104,50 @@ def version_in(content: Mapping[str, Any] | None) -> tuple[int, Mapping[str, Any
     return version, data, metadata
 
 
-def malformed(path: str | None, place: str) -> StoreUnavailableError:
-    """For a reply that Vault does not give: a proxy's page, a cut or empty body, another shape."""
-    hint = "Check that the address is Vault's own, and what stands between"
-    return StoreUnavailableError(path, f"{place} answered something that is not Vault's API", hint=hint)
+def malformed(path: str | None, location: str) -> StoreUnavailableError:
+    """Return the error for a reply that is not Vault's: a proxy's page, a truncated or empty body, another shape."""
+    hint = "Check that the address is Vault's, and any proxy in between"
+    return StoreUnavailableError(path, f"{location} answered something that is not Vault's API", hint=hint)
 
 
 def failure(  # noqa: PLR0911  # one for each status
-    reply: Reply, path: str | None, place: str, *, changes: bool = False
+    reply: Reply, path: str | None, location: str, *, changes: bool = False
 ) -> StrongroomError:
-    """The error for a reply that is not the answer to what was asked; 403 is the session's, which can ask further.
+    """Return the error for an unsuccessful reply. `Session.failure` handles 403, which needs a further request.
 
     Args:
-        reply: what came.
+        reply: the reply.
         path: the secret's path.
-        place: mount, namespace and address, for the message.
+        location: mount, namespace and addresses, for the message.
         changes: the request was a write.
     """
     status = reply.status
     if status == 404:
-        return ConfigurationError(f"Nothing answers for {place} (HTTP 404). Check `url`, `namespace` and `mount`")
+        return ConfigurationError(f"Nothing answers for {location} (HTTP 404). Check `url`, `namespace` and `mount`")
     if status == 401:
-        return VaultAuthenticationError(path, f"{place} answered HTTP 401")
+        return VaultAuthenticationError(path, f"{location} answered HTTP 401")
     if status == 400 and changes:
-        return InvalidDataError(path, f"{place} refuses this name or data (HTTP 400)")
+        return InvalidDataError(path, f"{location} refuses this name or data (HTTP 400)")
     if status == 405:
-        return UnsupportedOperationError(path, f"{place} does not allow it (HTTP 405)")
+        return UnsupportedOperationError(path, f"{location} does not allow it (HTTP 405)")
     if status == 413:
-        return SecretTooLargeError(path, f"{place} refuses its size (HTTP 413)")
+        return SecretTooLargeError(path, f"{location} refuses its size (HTTP 413)")
     if status in _UNAVAILABLE or status >= 500:
-        words = f"{place} answered HTTP {status}: {_UNAVAILABLE.get(status, 'it failed')}"
+        words = f"{location} answered HTTP {status}: {_UNAVAILABLE.get(status, 'it failed')}"
         if changes and may_be_applied(reply):
             return WriteOutcomeUnknownError(path, words)
         # A 500 is about this request: other paths are still read. The other statuses are about the server.
         return StoreUnavailableError(path, words).copy(path_only=status == 500 and path is not None)
     if 200 <= status < 300:
-        return malformed(path, place)
-    return StoreError(path, f"{place} answered HTTP {status}")
+        return malformed(path, location)
+    return StoreError(path, f"{location} answered HTTP {status}")
 
 
 @cache
 def _decoder(parse_int: Callable[[str], float] | None) -> json.JSONDecoder:
-    """Made once for each way to read integers: `json.loads` would make one for each reply."""
-    return json.JSONDecoder(parse_int=parse_int, parse_constant=_no_constant)
+    """Return a decoder, made once for each `parse_int`: `json.loads` would make one for each reply."""
+    return json.JSONDecoder(parse_int=parse_int, parse_constant=_refuse_constant)
 
 
-def _no_constant(name: str) -> float:
+def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")

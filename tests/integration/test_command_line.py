@@ -322,7 +322,7 @@ def test_production_talks_to_an_authority_that_it_trusts(mode, addresses, monkey
     with Pipes(Case("get database/connection password"), mode) as pipes:
         code, out, err = pipes.ended()
     assert (code, out) == (5, "")
-    assert "certificate is not to be trusted" in err
+    assert "certificate is not trusted" in err
     assert "Check `ca_cert`" in err
     monkeypatch.setenv("VAULT_ADDR", "http://vault.example:8200")
     with Pipes(Case("get database/connection password"), mode) as pipes:

@@ -1,4 +1,4 @@
-"""Where a server is: its URL, taken apart and checked once. Pure."""
+"""The address of a server: its URL, parsed and checked once. Pure."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """The address that a URL names.
+        """Return the address in a URL.
 
         Raises:
             ConfigurationError: it is not http or https, has no host or the port 0, or has a user, a query or a
-                fragment. The URL is not shown where it may hold a password.
+                fragment. The URL is not shown if it may hold a password.
         """
         parts = _split(url)
         host = None if parts is None else parts.hostname
@@ -35,13 +35,13 @@ class Address:
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise ConfigurationError(f"url: the address of {host} has a user, a query or a fragment")
         if parts.port == 0:
-            raise ConfigurationError(f"url: the address of {host} has the port 0, at which nobody listens")
+            raise ConfigurationError(f"url: the address of {host} has the port 0")
         base = quote(parts.path.rstrip("/"), safe="/%")
         return cls(parts.scheme, host, parts.port or _PORTS[parts.scheme], base)
 
     @classmethod
     def of_location(cls, location: str, here: Address) -> Address | None:
-        """The origin that a Location header names, seen from `here`; None where it names none."""
+        """Return the origin in a Location header, relative to `here`; None if there is none."""
         parts = _split(location)
         if parts is None or not location:
             return None
@@ -53,12 +53,12 @@ class Address:
         return cls(scheme, host, parts.port or _PORTS[scheme])
 
     def same_origin(self, other: Address) -> bool:
-        """Whether both are one server's: scheme, host and port, without the path."""
+        """Return True if scheme, host and port are equal."""
         return (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port)
 
     @property
     def authority(self) -> str:
-        """Host and port, as a URL has them."""
+        """Host and port, in the notation of a URL."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class Address:
 
 
 def _is_host(name: str | None) -> TypeGuard[str]:
-    """Whether it can be looked up: an empty or overlong label raises there, and no error of a lookup's kind."""
+    """Return True if the name can be looked up. For an empty or overlong label, a lookup raises UnicodeError."""
     try:
         return bool(name and name.encode("idna"))
     except UnicodeError:
@@ -75,10 +75,10 @@ def _is_host(name: str | None) -> TypeGuard[str]:
 
 def _split(url: str) -> SplitResult | None:
     if not url.isprintable():
-        return None  # `urlsplit` would drop a line end, and whoever shows or keeps the URL as it is would not
+        return None  # `urlsplit` would drop a line end, and a message would show it
     try:
         parts = urlsplit(url)
-        _ = parts.port  # a port that is not a number is only found out here
+        _ = parts.port  # raises if the port is not a number
     except ValueError:
         return None
     return parts

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up as the other driver does: a process ends no sooner than a lookup that hangs in aiohttp's own."""
+    """Resolves names in a daemon thread: a hanging lookup of aiohttp's resolver delays the end of the process."""
 
     async def resolve(
         self,
@@ -48,12 +48,12 @@ class _Resolver(AbstractResolver):
         port: int = 0,
         family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002  # aiohttp's signature
     ) -> list[ResolveResult]:
-        """The host's addresses, of every family."""
+        """Return the host's addresses, of every family."""
         numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
         return [
             ResolveResult(
                 hostname=host,
-                host=socket.getnameinfo(address, numeric)[0],  # with the scope that an IPv6 address may have
+                host=socket.getnameinfo(address, numeric)[0],  # with the scope of an IPv6 address
                 port=port,
                 family=kind,
                 proto=protocol,
@@ -63,14 +63,14 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing: whoever waits for an address is cancelled by the connector."""
+        """Do nothing: the connector cancels the tasks that wait for an address."""
 
 
 class _Connector(TCPConnector):
-    """Ends connections that hang before the event loop ends: TLS would wait for the other side's goodbye."""
+    """Ends hanging connections before the event loop ends: TLS would wait for the server's close notification."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
-        super().__init__(ssl=context or True, limit=0, resolver=_Resolver())  # who runs exchanges decides how many
+        super().__init__(ssl=context or True, limit=0, resolver=_Resolver())  # the batch limits the number of exchanges
         self._made: WeakSet[asyncio.Transport] = WeakSet()
 
     async def _create_connection(
@@ -79,21 +79,21 @@ class _Connector(TCPConnector):
         traces: list[Trace],
         timeout: ClientTimeout,  # noqa: ASYNC109  # aiohttp's signature
     ) -> ResponseHandler:
-        """As the base class does. `connect` is for each request, and this for each connection."""
+        """Create a connection and remember it. `connect` is called for each request."""
         protocol = await super()._create_connection(req, traces, timeout)
         if protocol.transport is not None:
             self._made.add(protocol.transport)
         return protocol
 
     def abort(self) -> None:
-        """Ends those at once that are being closed and are not yet."""
+        """Abort the connections that are still closing."""
         for transport in list(self._made):
             if transport.is_closing():
                 transport.abort()
 
 
 _UNTIMED = ClientTimeout(total=None)
-"""The exchange's own time limit is kept by the alarm; aiohttp's would be two more timers."""
+"""The alarm keeps the time limit of an exchange; aiohttp would set two more timers."""
 
 _BROKEN = "the connection broke before the reply was whole"
 
@@ -101,12 +101,12 @@ _BROKEN = "the connection broke before the reply was whole"
 class AsyncTransport:
     """Runs exchanges in the event loop that it is entered in: an async context manager.
 
-    It takes nothing from its surroundings: no proxy, no netrc, no cookie, and it follows no redirect by itself.
+    It uses no proxy variables, no netrc and no cookies, and follows no redirect by itself.
 
     Args:
-        context: the TLS context for addresses that are https.
-        server_name: the name in their certificates, where it is not the host's.
-        proxy: an HTTP proxy that the connections go through.
+        context: the TLS context for https addresses.
+        server_name: the name in their certificates, if it is not the host's.
+        proxy: an HTTP proxy for the connections.
     """
 
     def __init__(self, context: ssl.SSLContext | None, server_name: str | None, proxy: Address | None = None) -> None:
@@ -120,8 +120,8 @@ class AsyncTransport:
             headers={"Accept-Encoding": "identity"},
             auto_decompress=False,
         )
-        # The exchange alone decides what is sent again; aiohttp would do so once by itself, and says nothing of it. Its
-        # own test client turns this off in the same way.
+        # The exchange alone decides on retries; aiohttp would retry once without notice. Its test client turns this off
+        # in the same way.
         self._http._retry_connection = False  # noqa: SLF001
 
     async def __aenter__(self) -> Self:
@@ -135,16 +135,16 @@ class AsyncTransport:
         await asyncio.sleep(0)
 
     async def run(self, steps: Steps) -> Reply:
-        """The reply that an exchange ends with; raises what it raises."""
+        """Return the reply that an exchange ends with, or raise its error."""
         step = next(steps)
         while True:
-            came = None
+            result = None
             if isinstance(step, Send):
-                came = await self._send(step)
+                result = await self._send(step)
             else:
                 await asyncio.sleep(step.seconds)
             try:
-                step = steps.send(came)
+                step = steps.send(result)
             except StopIteration as done:
                 reply: Reply = done.value
                 return reply
@@ -170,11 +170,11 @@ class AsyncTransport:
         try:
             return await _whole(response, request.longest_reply)
         finally:
-            response.release()  # one that was not read to its end closes the connection, which is of no more use
+            response.release()  # closes the connection if the reply was not read to its end
 
 
 def _url(address: Address, target: str) -> URL:
-    """Where a request goes, of parts that are known: to take a URL apart is most of the work of making one."""
+    """Build the URL from its parts: parsing is most of the work of making one."""
     path, _, query = target.partition("?")
     return URL.build(
         scheme=address.scheme, authority=address.authority, path=address.base + path, query_string=query, encoded=True
@@ -191,16 +191,16 @@ async def _whole(response: ClientResponse, longest: int) -> Reply | Fault:
 
 
 def _fault(error: Exception) -> Fault:  # noqa: PLR0911  # one for each kind
-    """What an exception of aiohttp's means for the exchange. Its own text may quote what the server said."""
+    """Return the fault for an exception of aiohttp's, whose own text may quote the server."""
     match error:
         case ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError(verify_message=words)):
-            return Fault(FaultKind.UNTRUSTED, f"its certificate is not to be trusted: {words}")
+            return Fault(FaultKind.UNTRUSTED, f"its certificate is not trusted: {words}")
         case ClientSSLError(os_error=cause):
             return tls_fault(cause)
         case ssl.SSLError(reason=str(words)) if "ALERT" in words:
             return tls_fault(error)  # TLS 1.3 refuses our certificate after the handshake
         case ClientProxyConnectionError() | ClientHttpProxyError():
-            return Fault(FaultKind.UNREACHABLE, "the proxy makes no connection to it")
+            return Fault(FaultKind.UNREACHABLE, "the proxy does not connect to it")
         case ClientConnectorDNSError():
             return Fault(FaultKind.UNREACHABLE, "the name has no address")
         case ClientConnectorError(os_error=OSError(strerror=str(words))):

@@ -1,4 +1,4 @@
-"""Time limits of many tasks of one event loop, kept by one timer: a timer for each would cost a tenth of a read."""
+"""Time limits of many tasks on one event loop, with one timer: a timer for each would cost a tenth of a read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Alarm:
-    """Interrupts tasks that are over their time. It is used within one event loop."""
+    """Interrupts tasks whose time is over, within one event loop."""
 
     def __init__(self) -> None:
         self._ends: dict[asyncio.Task[object], float] = {}
@@ -17,13 +17,13 @@ class Alarm:
 
     @contextmanager
     def after(self, seconds: float) -> Iterator[None]:
-        """Gives the block so many seconds; blocks of one task are not nested.
+        """Limit the block to `seconds`; blocks of one task must not be nested.
 
         Raises:
-            TimeoutError: they are over.
+            TimeoutError: the time is over.
         """
         task = asyncio.current_task()
-        assert task is not None, "it is used in a task"  # noqa: S101  # the driver's contract
+        assert task is not None, "it must be used in a task"  # noqa: S101  # the driver's contract
         cancelled = task.cancelling()
         self._ends[task] = end = asyncio.get_running_loop().time() + seconds
         if self._timer is None or end < self._timer.when():
@@ -31,7 +31,7 @@ class Alarm:
         try:
             yield
         except asyncio.CancelledError:
-            # Who cancels the task at the same time means more than that.
+            # Another cancellation at the same time takes precedence.
             if task in self._late and task.uncancel() <= cancelled:
                 raise TimeoutError from None
             raise

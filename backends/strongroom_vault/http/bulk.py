@@ -1,6 +1,6 @@
-"""Many exchanges at a time, in bounded memory, on an event loop of their own that runs while the caller waits.
+"""Many exchanges at a time, in bounded memory, on an event loop that runs while the caller waits.
 
-The loop runs in the caller's thread: with another one, each of the two would keep the interpreter from the other.
+The loop runs in the caller's thread: two threads would compete for the interpreter.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from strongroom_vault.http.aiohttp_driver import AsyncTransport
 from strongroom_vault.http.request_policy import Reply, Start
 
 AT_ONCE = 16
-"""How many exchanges are under way at a time: beyond that, one server answers no faster."""
+"""The number of exchanges at a time. One server does not answer more any faster."""
 
 _WINDOW = 4 * AT_ONCE
-"""The most that are taken and not given back yet."""
+"""The most items that are taken before their results are yielded."""
 
 _ENOUGH = 3
-"""When that many have ended they are given back: the server is busy with the others meanwhile."""
+"""The number of results that are yielded together, while the server is busy with the others."""
 
 _GRACE = 0.2
-"""How much longer than the exchanges themselves they are waited for, in seconds: each says best what it missed."""
+"""Additional wait for exchanges beyond their deadline, in seconds: each reports its own failure best."""
 
 _FRESH = 0.1
-"""How long after the call for what has ended another exchange may begin within it, in seconds."""
+"""How long after a call of `take` another exchange may begin within it, in seconds."""
 
 _PATIENCE = 1.0
-"""How long the end of connections is waited for, in seconds."""
+"""How long closing the connections may take, in seconds."""
 
 _K = TypeVar("_K")
 _R = TypeVar("_R")
 
 Transports: TypeAlias = Callable[[], AsyncTransport]
-"""Makes a transport, in the event loop that it is for."""
+"""Makes a transport, in its event loop."""
 
 
 def run_many(transports: Transports, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
-    """What each item's exchange ends with, in any order. Each may take what `remaining()` is when it begins.
+    """Yield the result of each item's exchange, in any order. Each may take what `remaining()` is when it begins.
 
-    Where that comes to an end over what is given back, so does the batch: what was not asked for by then is not.
+    When the caller's time is over, the batch ends, and the items that are left get an error.
 
     Args:
-        transports: makes the transport that they run on.
-        items: a name, and what makes its exchange. A few dozen are taken ahead of what is given back.
+        transports: makes the transport for the exchanges.
+        items: names, and functions that start their exchanges. A few dozen are taken ahead of the results.
 
     Raises:
         StoreUnavailableError: nothing came within `remaining()`.
@@ -61,27 +61,27 @@ def run_many(transports: Transports, items: Iterable[tuple[_K, Start]]) -> Itera
     waiting, under_way = iter(items), 0
     with contextlib.closing(_Batch[_K](transports)) as batch:
         while True:
-            # A few at a time: the server would have nothing left to do while many are made.
+            # A few at a time: the server would be idle while many requests are built.
             taken = list(islice(waiting, min(_WINDOW - under_way, AT_ONCE))) if remaining() > 0 else []
             under_way += len(taken)
             batch.put(taken)
             if not under_way:
                 break
-            came = batch.take(remaining())
-            under_way -= len(came)
-            yield from came
+            results = batch.take(remaining())
+            under_way -= len(results)
+            yield from results
     yield from ((name, StoreUnavailableError(reason="the batch took all the time")) for name, _ in waiting)
 
 
 class _Batch(Generic[_K]):
-    """The event loop with its workers; it runs within `take` and `close`. A worker ends when there is no more work."""
+    """The event loop and its workers. It runs within `take` and `close`; a worker ends when no work is left."""
 
     def __init__(self, transports: Transports) -> None:
         self._began = self._ends = 0.0
         self._process = os.getpid()
         self._under_way = 0
-        self._landed: list[tuple[_K, Reply | StoreError]] = []
-        # An epoll would be one with a fork's child: what that takes out of its loop would be missing in this one.
+        self._results: list[tuple[_K, Reply | StoreError]] = []
+        # An epoll is shared with a fork's child, which would remove the parent's registrations.
         self._loop = asyncio.SelectorEventLoop(selectors.PollSelector())
         self._arrival = asyncio.Event()
         self._work: deque[tuple[_K, Start]] = deque()
@@ -94,21 +94,21 @@ class _Batch(Generic[_K]):
             raise
 
     def put(self, items: list[tuple[_K, Start]]) -> None:
-        """Lets the workers take these."""
+        """Queue these items for the workers."""
         self._under_way += len(items)
         self._work.extend(items)
 
     def take(self, limit: float) -> list[tuple[_K, Reply | StoreError]]:
-        """What has ended since the last call, at least one. What begins within it ends within `limit`."""
+        """Return the results since the last call, at least one. Exchanges that begin within it end within `limit`."""
         self._began = time.monotonic()
         self._ends = self._began + limit
         self._run(self._arrived(limit))
-        landed, self._landed = self._landed, []
-        self._under_way -= len(landed)
-        return landed
+        results, self._results = self._results, []
+        self._under_way -= len(results)
+        return results
 
     def close(self) -> None:
-        """Gives up what is under way, and closes the connections; in a fork's child only its own ends of them."""
+        """Cancel the exchanges and close the connections; in a fork's child close only its copies."""
         if self._process != os.getpid():
             self._loop.close()
             return
@@ -117,14 +117,14 @@ class _Batch(Generic[_K]):
         finally:
             self._loop.close()
 
-    def _run(self, steps: Coroutine[Any, Any, _R]) -> _R:
-        """The loop, until these steps are done; in a thread where the caller's has a loop that is running already."""
+    def _run(self, coroutine: Coroutine[Any, Any, _R]) -> _R:
+        """Run the loop until the coroutine is done, in a thread if the caller's thread has a running loop."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return self._loop.run_until_complete(steps)
-        with ThreadPoolExecutor(1) as aside:
-            return aside.submit(self._loop.run_until_complete, steps).result()
+            return self._loop.run_until_complete(coroutine)
+        with ThreadPoolExecutor(1) as executor:
+            return executor.submit(self._loop.run_until_complete, coroutine).result()
 
     # --- in the loop --------------------------------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class _Batch(Generic[_K]):
 
     async def _arrived(self, limit: float) -> None:
         self._arrival.clear()
-        self._look()
+        self._check_results()
         for _ in range(min(AT_ONCE - len(self._workers), len(self._work))):
             worker = asyncio.create_task(self._worker())
             self._workers.add(worker)
@@ -150,32 +150,32 @@ class _Batch(Generic[_K]):
                 await self._arrival.wait()
         if self._fault is not None:
             raise self._fault
-        if not self._landed:
+        if not self._results:
             raise StoreUnavailableError(reason="the batch took all the time")
 
     async def _worker(self) -> None:
-        # One exchange at least, also where we were kept from running until now: somebody waits for it.
+        # At least one exchange, even if this worker starts late: the caller waits for it.
         while self._work:
             name, start = self._work.popleft()
             try:
                 outcome: Reply | StoreError = await self._transport.run(start(_until(self._ends)))
             except StoreError as error:
                 outcome = error
-            self._landed.append((name, outcome))
-            self._look()
+            self._results.append((name, outcome))
+            self._check_results()
             if self._is_late:
-                return  # another would have less than the whole time: it begins within the next call
+                return  # another exchange would have less than the whole time, and begins within the next call
 
     def _ended(self, worker: asyncio.Task[None]) -> None:
-        """Takes note of a failure of its own: what an exchange comes to is none."""
+        """Record an unexpected exception of a worker. Failed exchanges are results."""
         self._workers.discard(worker)
         if not worker.cancelled() and (fault := worker.exception()) is not None:
             self._fault = fault
             self._arrival.set()
 
-    def _look(self) -> None:
-        """Ends the wait where enough has come, or all, or anything late."""
-        if len(self._landed) >= min(1 if self._is_late else _ENOUGH, self._under_way):
+    def _check_results(self) -> None:
+        """End the wait when enough results are there, or all, or any late one."""
+        if len(self._results) >= min(1 if self._is_late else _ENOUGH, self._under_way):
             self._arrival.set()
 
     @property

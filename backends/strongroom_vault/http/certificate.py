@@ -1,4 +1,4 @@
-"""How long a server's certificate is good: pure, from its bytes and a time."""
+"""Check of the validity of server certificates, from their bytes and a time. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from strongroom.errors import Check, CheckState
 _NAME = "certificate"
 _LATEST = timedelta(days=14)
 _PART = 5
-_HINT = "Renew it, and see to what should have: nobody can connect when it is over"
+_HINT = "Renew it, and check its automatic renewal: clients cannot connect after it has expired"
 
 
 def check_certificates(certificates: Mapping[str, bytes], now: datetime) -> Check:
-    """How long the one is good that ends first.
+    """Check the certificate that expires first.
 
-    A warning comes two weeks before, or with the last fifth of its life, where that is shorter: many are made for a
-    day, and replaced by whatever made them.
+    It is a warning two weeks before the end, or in the last fifth of its life if that is shorter: many certificates
+    are issued for a day and renewed automatically.
 
     Args:
         certificates: address -> certificate in DER form; at least one.
@@ -30,7 +30,7 @@ def check_certificates(certificates: Mapping[str, bytes], now: datetime) -> Chec
         try:
             found = x509.load_der_x509_certificate(content)
         except ValueError:
-            continue  # TLS was content with it
+            continue  # TLS has accepted it
         lives.append((found.not_valid_after_utc, found.not_valid_before_utc, address))
     if not lives:
         return Check(_NAME, CheckState.OK, "when it ends cannot be read")

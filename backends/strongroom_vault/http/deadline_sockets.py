@@ -1,7 +1,7 @@
 """Sockets whose every wait ends at the caller's deadline, `strongroom.store.remaining()`.
 
-A socket's own timeout counts from each operation anew, so that a server which sends a byte a second is never late. Here
-it is set again, to what is left in total, before each of them.
+A socket's timeout starts anew with each operation, so that a server that sends a byte a second is never late. Here it
+is set to the total time left before each operation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Found: TypeAlias = "Sequence[tuple[socket.AddressFamily, socket.SocketKind, int,
 
 
 def _left() -> float:
-    """How many seconds are left; a socket takes zero as leave not to wait at all, which is something else."""
+    """Return the seconds left; raise TimeoutError at 0, which a socket would take for non-blocking mode."""
     left = remaining()
     if left <= 0:
         raise TimeoutError("timed out")
@@ -30,44 +30,44 @@ def _left() -> float:
 
 
 class DeadlineSocket(socket.socket):
-    """A TCP socket that keeps to the deadline."""
+    """A TCP socket with a deadline."""
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
-        """As a socket does, until the deadline."""
+        """Receive until the deadline."""
         self.settimeout(_left())
         return super().recv_into(buffer, nbytes, flags)
 
     def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
-        """As a socket does, until the deadline: its timeout is for all of the data."""
+        """Send all data until the deadline."""
         self.settimeout(_left())
         super().sendall(data, flags)
 
 
 class DeadlineTLSSocket(ssl.SSLSocket):
-    """A TLS socket that keeps to the deadline, the handshake included."""
+    """A TLS socket with a deadline, which includes the handshake."""
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        """As a socket does, until the deadline."""
+        """Receive until the deadline."""
         self.settimeout(_left())
         return super().recv_into(buffer, nbytes, flags)
 
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
-        """As a socket does, until the deadline; `sendall` is made of it."""
+        """Send until the deadline; `sendall` calls it."""
         self.settimeout(_left())
         return super().send(data, flags)
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  # SSLSocket's own signature
-        """As a socket does, until the deadline: its timeout is for the whole handshake."""
+        """Do the whole handshake until the deadline."""
         self.settimeout(_left())
         super().do_handshake(block)
 
 
 def connect(host: str, port: int) -> DeadlineSocket:
-    """A connection to the first of the host's addresses that takes it, within the deadline.
+    """Connect to the first of the host's addresses that accepts, within the deadline.
 
     Raises:
         socket.gaierror: the name has no address.
-        TimeoutError, OSError: what the last address answered.
+        TimeoutError, OSError: the failure of the last address.
     """
     failure: OSError | None = None
     for family, kind, protocol, _, target in _resolve(host, port):
@@ -85,9 +85,9 @@ def connect(host: str, port: int) -> DeadlineSocket:
 
 
 def look_up(host: str, port: int) -> Future[Found]:
-    """The host's addresses, to come from a thread: `getaddrinfo` itself knows no deadline.
+    """Look up the host's addresses in a thread, because `getaddrinfo` has no deadline.
 
-    Nobody waits for the thread, as the end of a process does for those of executors.
+    It is a daemon thread: the end of the process waits for the threads of executors.
     """
 
     def resolve() -> Found:

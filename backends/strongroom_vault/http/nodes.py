@@ -1,4 +1,4 @@
-"""The nodes of one cluster, in the order in which they are asked: experience changes it, for all threads at once."""
+"""The nodes of one cluster, in the order in which they are tried. Results of requests change it, for all threads."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from strongroom_vault.http.address import Address
 from strongroom_vault.http.rate_limit import RequestRate
 
 RETRIES = 2
-"""How often one request is repeated, as in Vault's own client."""
+"""How often one request is repeated, as in Vault's client."""
 
 
 class Cluster(Sequence[Address]):
-    """The configured addresses, and which of them is asked first.
+    """The configured addresses, and the settings of requests to them.
 
-    The node that has answered last is asked first, so that a dead one does not cost each request its time; a node that
-    has failed is asked last. As a sequence it holds the addresses in the order of the configuration.
+    The node that answered last is tried first, so that a dead one does not cost each request its time; a node that
+    failed is tried last. As a sequence it holds the addresses in the order of the configuration.
 
     Args:
         addresses: the nodes; at least one.
         retries: how often one request is repeated.
-        redirects: whether a redirect to another of the nodes is followed.
-        timeout: how long one request may take in total, in seconds; None for as long as its caller has.
-        headers: what every request carries besides Vault's own headers.
-        rate: gives each request its turn.
+        redirects: whether a redirect to another node is followed.
+        timeout: how long one request may take in total, in seconds; None for the caller's deadline.
+        headers: additional headers of every request.
+        rate: limits the rate of requests.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Cluster(Sequence[Address]):
 
     @classmethod
     def of(cls, addresses: Sequence[Address]) -> Cluster:
-        """The cluster itself, where the addresses are one already."""
+        """Return a cluster of these addresses, or the cluster itself."""
         return addresses if isinstance(addresses, Cluster) else cls(addresses)
 
     def __repr__(self) -> str:
@@ -65,23 +65,23 @@ class Cluster(Sequence[Address]):
 
     @property
     def order(self) -> tuple[Address, ...]:
-        """The nodes, the one to be asked first in front."""
+        """The nodes, the one to try first in front."""
         return self._order
 
-    # Each of these replaces one tuple by another. Of two threads that do so at once one may be forgotten, which costs a
-    # request its first attempt and nothing else.
+    # These methods replace the tuple without a lock. Of two threads that do so at once, one update may be lost, which
+    # costs one request one attempt.
 
     def answered(self, node: Address) -> None:
-        """This node is well: it is asked first from now on."""
+        """Try this node first from now on."""
         if self._order[0] != node:
             self._order = (node, *(other for other in self._order if other != node))
 
     def failed(self, node: Address) -> None:
-        """This node is not well: it is asked last from now on."""
+        """Try this node last from now on."""
         if self._order[-1] != node:
             self._order = (*(other for other in self._order if other != node), node)
 
     def unlock(self) -> None:
-        """What a fork's child must do first."""
+        """Replace the lock in a fork's child."""
         if self.rate is not None:
             self.rate.unlock()

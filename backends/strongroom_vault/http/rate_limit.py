@@ -13,11 +13,11 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?)(?::(\d+))?")
 
 
 class RequestRate:
-    """Gives each request its turn: so many a second, and so many at once after a time without any.
+    """Limits the rate of requests, and allows a burst after a pause.
 
     Args:
         rate: requests a second.
-        burst: how many may go at once.
+        burst: the number of requests that may be sent at once.
         clock: seconds that never go back.
     """
 
@@ -30,21 +30,21 @@ class RequestRate:
 
     @classmethod
     def parse(cls, text: str) -> RequestRate:
-        """The limit that a text such as `10` or `10:20` says: requests a second, and how many may go at once.
+        """Return the limit in a text such as `10` or `10:20`: requests a second, and the burst.
 
         Raises:
-            ConfigurationError: it says neither.
+            ConfigurationError: the text has neither form.
         """
-        said = _RATE.fullmatch(text.strip())
-        if said is None or float(said[1]) <= 0:
+        match = _RATE.fullmatch(text.strip())
+        if match is None or float(match[1]) <= 0:
             raise ConfigurationError(
                 "rate_limit: it must be requests a second, or that and a burst, such as 10 or 10:20"
             )
-        rate = float(said[1])
-        return cls(rate, int(said[2] or rate))
+        rate = float(match[1])
+        return cls(rate, int(match[2] or rate))
 
     def turn(self) -> float:
-        """How long the next request has to wait, in seconds. It has its turn then: the one after it comes later."""
+        """Take the next turn; return the seconds until it begins."""
         with self._lock:
             now = self._clock()
             due = max(self._due, now)
@@ -52,5 +52,5 @@ class RequestRate:
             return max(0.0, due - self._ahead - now)
 
     def unlock(self) -> None:
-        """What a fork's child must do first: a thread that it does not have may hold the lock."""
+        """Replace the lock in a fork's child, which another thread of the parent may have held."""
         self._lock = threading.Lock()

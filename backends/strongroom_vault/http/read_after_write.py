@@ -1,7 +1,7 @@
-"""Reading what was written, from any node of a cluster: the state that a write leaves behind. Pure.
+"""Read-after-write consistency on any node of a cluster. Pure.
 
-A standby answers reads from its own, older state. Each write's reply names the state that it made in `X-Vault-Index`;
-a request that carries this header is answered from that state or a later one, by the active node where need be
+A standby answers reads from its own, older state. The reply to a write names the new state in `X-Vault-Index`. A
+request with this header is answered from that state or a later one, by the active node if necessary
 (https://developer.hashicorp.com/vault/docs/enterprise/consistency).
 """
 
@@ -25,7 +25,7 @@ _active_alone: ContextVar[bool] = ContextVar("strongroom_vault_active_alone", de
 
 @contextmanager
 def reads_from_active_node() -> Iterator[None]:
-    """What the block asks is answered by the active node, of whose state every other is a part."""
+    """Let the active node, which has the newest state, answer the requests of the block."""
     token = _active_alone.set(True)
     try:
         yield
@@ -34,16 +34,16 @@ def reads_from_active_node() -> Iterator[None]:
 
 
 def required(written: str | None, seen: str | None, *, newest: bool = False) -> str | None:
-    """The state from which a request is to be answered, if any.
+    """Return the state from which a node must answer a request, if any.
 
     Args:
-        written: the latest state that a write of ours has left behind.
+        written: the latest state after a write of this process.
         seen: any state of this cluster.
-        newest: whether it is to be answered from the newest state that there is, as `reads_from_active_node` says too.
+        newest: require the newest state, as within `reads_from_active_node`.
 
     Returns:
-        For the newest, a state that no node has reached: each standby then forwards the request, and the
-        active node answers from what it has (measured on OpenBao 2.7.2, where `X-Vault-Forward` changes nothing). The
+        For the newest, a state that no node has reached: each standby then forwards the request, and the active
+        node answers from its state (measured on OpenBao 2.7.2, where `X-Vault-Forward` changes nothing). The
         states of Vault are signed and cannot be made up; its standbys forward every request, but for those of
         Enterprise.
     """
@@ -60,9 +60,9 @@ def _is_openbaos(state: str) -> bool:
 
 
 def later(known: str | None, new: str | None) -> str | None:
-    """The later one of two states; the new one, where they cannot be compared.
+    """Return the later of two states; the new one if they cannot be compared.
 
-    Replies of two threads' writes may come in either order, and each thread has to see its own.
+    Replies to writes of two threads may arrive in either order, and each thread must see its own write.
     """
     if known is None or new is None:
         return known or new
@@ -73,7 +73,7 @@ def later(known: str | None, new: str | None) -> str | None:
 
 
 def _position(state: str) -> tuple[str, int] | None:
-    """The cluster and the number in its log; None where the state is of neither known form."""
+    """Return the cluster and the number in its log; None if the state has neither known form."""
     try:
         text = base64.b64decode(state, validate=True).decode()
         if text.startswith("{"):  # OpenBao: {"cluster": "…", "value": "35"}

@@ -1,7 +1,7 @@
-"""One request and all that may become of it, as a pure generator: retries, redirects, the deadline. No I/O, no clock.
+"""The policy of one request, as a pure generator: retries, redirects, the deadline. No I/O, no clock.
 
-`exchange` yields what has to be done, a `Send` or a `Wait`, and is sent what came of it; a driver does the doing. So
-the policy is tested without a server and without waiting, and every driver has the same one.
+`exchange` yields a `Send` or a `Wait`, and receives the result of the `Send`; a driver executes them. So the policy is
+tested without a server and without waiting, and all drivers share it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from strongroom_vault.http.address import Address
 from strongroom_vault.http.nodes import Cluster
 
 MAX_REPLY = 4 * 1024 * 1024
-"""The longest body of a reply that is read, in bytes: four times the largest secret that a server holds by default."""
+"""The longest body of a reply, in bytes: four times the largest secret that a server holds by default."""
 
 MAX_LISTING = 32 * 1024 * 1024
-"""The same of a reply to LIST and SCAN, which is all of a folder, or all below it: some 300,000 long names."""
+"""The same for LIST and SCAN, which return a whole folder: some 300,000 long names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked: the target is the path and query below the address, already percent-encoded.
+    """An HTTP request. The target is the path and query below the address, percent-encoded.
 
     Attributes:
-        changes: it changes what the server holds, so that it may be repeated only when it surely was not applied.
+        changes: it is a write, and may be repeated only if it certainly was not applied.
     """
 
     method: str
@@ -40,7 +40,7 @@ class Request:
 
     @property
     def longest_reply(self) -> int:
-        """The longest body of a reply that is read, in bytes."""
+        """The longest body of the reply, in bytes."""
         return MAX_LISTING if self.method in {"LIST", "SCAN"} else MAX_REPLY
 
 
@@ -60,12 +60,12 @@ class FaultKind(Enum):
     LOST = "the request may have arrived"
     UNTRUSTED = "TLS failed"
     NO_TLS = "the server does not speak TLS"
-    TOO_LARGE = "the reply is longer than is read"
+    TOO_LARGE = "the reply is too long"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """No whole reply; the reason in words, without anything that the other side said."""
+    """No whole reply. The reason contains no text of the server."""
 
     kind: FaultKind
     reason: str
@@ -82,7 +82,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Let so many seconds pass."""
+    """Wait for that number of seconds."""
 
     seconds: float
 
@@ -90,31 +90,30 @@ class Wait:
 Steps: TypeAlias = Generator[Send | Wait, Reply | Fault | None, Reply]
 
 Start: TypeAlias = Callable[[Callable[[], float]], Steps]
-"""Begins an exchange; it is given what tells how many seconds that has left."""
+"""Begins an exchange, from a function that returns the seconds left."""
 
 # The server did nothing: it is behind the state asked for (412), over a limit (429), or a standby (472, 473).
 _NOT_APPLIED = frozenset({412, 429, 472, 473})
-# 501 is a server that waits to be initialised, which no retry will do.
+# 501 is a server that is not initialized. A retry does not change that.
 _FAILED = frozenset(range(500, 600)) - {501}
-# A node that answers so is not asked first again. One that is behind (412) is well.
-_UNWELL = _NOT_APPLIED - {412} | frozenset(range(500, 600))
+# After such a status, another node is tried first. A node that is behind (412) is healthy.
+_UNHEALTHY = _NOT_APPLIED - {412} | frozenset(range(500, 600))
 
-_OWN_API = "/v1/sys/"
+_SYSTEM_API = "/v1/sys/"
 _LAST_CHANCE = 0.5
 _SHORTEST_PAUSE = 1.0
 
 _TLS_HINTS = {
     FaultKind.UNTRUSTED: "Check `ca_cert`, `tls_server_name` and the client certificate of this store",
-    FaultKind.NO_TLS: "Where the server is meant to speak plain HTTP, its address begins with http://",
+    FaultKind.NO_TLS: "If the server is meant to speak plain HTTP, start its address with http://",
 }
 
 
 def may_be_applied(reply: Reply) -> bool:
-    """Whether a change that was answered like this may have been made all the same.
+    """Return True if a change with this reply may have been applied all the same.
 
-    "leadership lost while committing log" is a 500, and the change may be there. A 503 in Vault's own words is a server
-    that did nothing; one of a gateway may stand for a reply that got lost. A success that is not Vault's is no word on
-    what Vault did.
+    "leadership lost while committing log" is a 500, and the change may be there. Vault answers 503 when it did nothing;
+    a gateway may answer 503 for a lost reply. A success without a JSON object is not Vault's reply.
     """
     vaults_own = reply.body.lstrip().startswith(b"{")
     if 200 <= reply.status < 300:
@@ -128,33 +127,32 @@ def exchange(
     remaining: Callable[[], float],
     jitter: Callable[[], float] = random.random,
 ) -> Steps:
-    """Everything that one request takes, until there is a reply that means something.
+    """Send one request until there is a final reply.
 
-    A node that cannot be reached is passed over, and one that fails is left for the next at once: with others to ask, a
-    node gets half of the time that is left, so that one which hangs does not take all of it. Before the last attempt,
-    once every node was asked, or when the cluster has no leader, there is a pause: what the server says in Retry-After
-    and 1.0 to 1.5 s, else just these, and then twice that, as Vault's Go client does (hashicorp/vault `api/client.go`,
-    `DefaultRetryPolicy`). A request is sent three times at most, if nothing else is configured; a redirect that is
-    followed does not count. A node whose redirect leads to none of the addresses is one that cannot answer now: a
-    leader that has just stepped down does that for some tenths of a second (measured on OpenBao 2.7.2).
+    A node that cannot be reached is skipped, and after a failure the next node is tried at once. While other nodes
+    remain, a node gets half of the time left, so that one that hangs does not take all of it. There is a pause before
+    the last attempt, once every node was tried, and when the cluster has no leader: Retry-After plus 1.0 to 1.5 s, or
+    without Retry-After 1.0 to 1.5 s and then twice that, as in Vault's Go client (hashicorp/vault `api/client.go`,
+    `DefaultRetryPolicy`). By default a request is sent three times at most; following a redirect does not count. A
+    node that redirects to an unknown address cannot answer now: a leader that has just stepped down does that for some
+    tenths of a second (measured on OpenBao 2.7.2).
 
-    A change is sent again only when the server surely did not make it. Whoever knows what was there before can settle
-    the rest (`settling`).
+    A change is repeated only if the server certainly did not apply it. `store.write_reconciliation` finds out the rest.
 
     Args:
-        request: what is asked.
-        addresses: the nodes of one cluster; a `Cluster` remembers which of them is well.
-        remaining: how many seconds are left, in total.
-        jitter: a number from 0 to 1.
+        request: what to send.
+        addresses: the nodes of one cluster; a `Cluster` remembers which of them are healthy.
+        remaining: returns the seconds left, in total.
+        jitter: returns a number from 0 to 1.
 
     Returns:
-        The first reply that is neither a redirect nor worth asking again; the last one, where none is.
+        The first reply that is neither a redirect nor worth a retry, or else the last reply.
 
     Raises:
         VaultConnectionError: there was no whole reply.
-        WriteOutcomeUnknownError: there was no whole reply to a change that may have been made.
+        WriteOutcomeUnknownError: there was no whole reply to a change that may have been applied.
         StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached; or the
-            configured rate leaves no turn in time.
+            option rate_limit does not allow the request in time.
         SecretTooLargeError: the reply is longer than `Request.longest_reply`.
     """
     cluster = Cluster.of(addresses)
@@ -162,125 +160,129 @@ def exchange(
     request = replace(request, headers={**cluster.headers, **request.headers}) if cluster.headers else request
     if cluster.rate is not None and (wait := cluster.rate.turn()) > 0:
         if wait >= remaining():
-            raise StoreUnavailableError(reason="the option rate_limit gives this request no turn in time")
+            raise StoreUnavailableError(reason="the option rate_limit does not allow this request in time")
         yield Wait(wait)
-    course = _Course(request, cluster)
+    progress = _Progress(request, cluster)
     while True:
-        node, left = course.next(), remaining()
+        node, left = progress.next(), remaining()
         if left <= 0:
-            raise VaultConnectionError(reason=f"no time is left to ask {node}")
-        came = yield Send(request, node, course.share(left))
-        assert came is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
-        if (reply := course.judged(node, came)) is not None:
+            raise VaultConnectionError(reason=f"no time is left for a request to {node}")
+        result = yield Send(request, node, progress.share(left))
+        assert result is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
+        if (reply := progress.record(node, result)) is not None:
             return reply
         left = remaining()
-        if course.goes_on and left > 0:
+        if progress.continues and left > 0:
             continue
-        pause = None if course.goes_on or course.is_over else _pause(course.trouble, course.attempts, left, jitter)
+        pause = (
+            None
+            if progress.continues or progress.is_over
+            else _pause(progress.failure, progress.attempts, left, jitter)
+        )
         if pause is None:
-            return _given_up(course.trouble)
+            return _final(progress.failure)
         yield Wait(pause)
-        course.begin_anew()
+        progress.restart()
 
 
 def _within(timeout: float | None, remaining: Callable[[], float]) -> Callable[[], float]:
-    """How much is left of a time that is at most `timeout` from now on."""
+    """Limit `remaining` to `timeout` seconds from now on."""
     spare = 0.0 if timeout is None else max(0.0, remaining() - timeout)
     return lambda: remaining() - spare
 
 
-class _Course:
-    """How far one exchange has come: whom it may still ask, how often it has asked, and what its last trouble was."""
+class _Progress:
+    """Progress of one exchange: the nodes that are left, the attempts, and the last failure."""
 
     def __init__(self, request: Request, cluster: Cluster) -> None:
         self.attempts = 0
-        self.trouble: Reply | StoreError = StoreUnavailableError(reason="nothing was asked")
-        self.goes_on = True
+        self.failure: Reply | StoreError = StoreUnavailableError(reason="nothing was sent")
+        self.continues = True
         self._request = request
         self._cluster = cluster
-        self._nodes = list(cluster.order)  # those that can be reached, as far as is known
-        self._due = list(self._nodes)  # those of them that were not asked since the last pause
-        self._first: list[Address] = []  # those of them that are due first after the next pause
-        self._hop: Address | None = None  # where a redirect leads
+        self._nodes = list(cluster.order)  # not known to be unreachable
+        self._due = list(self._nodes)  # not tried since the last pause
+        self._first: list[Address] = []  # due first after the next pause
+        self._hop: Address | None = None  # the target of a redirect
 
     @property
     def is_over(self) -> bool:
-        """It may not, or cannot, ask again."""
+        """No further attempt is allowed or possible."""
         return self.attempts > self._cluster.retries or not self._nodes
 
     def next(self) -> Address:
-        """Whom to ask."""
+        """Return the node for the next attempt."""
         return self._hop or self._due.pop(0)
 
     def share(self, left: float) -> float:
-        """How long this attempt may take. A change leaves some time to find out whether it was made."""
+        """Return the seconds for this attempt. A change leaves some time to find out its outcome."""
         if len(self._nodes) > 1 and self.attempts < self._cluster.retries:
             return left / 2
         return left * 3 / 4 if self._request.changes else left
 
-    def begin_anew(self) -> None:
-        """After a pause, every node may be asked again."""
+    def restart(self) -> None:
+        """Make every node due again, after a pause."""
         self._due, self._first = [*self._first, *(node for node in self._nodes if node not in self._first)], []
 
-    def judged(self, node: Address, came: Reply | Fault) -> Reply | None:
-        """The reply, where it means something; else None: then the exchange `goes_on` at once, or pauses."""
+    def record(self, node: Address, result: Reply | Fault) -> Reply | None:
+        """Return a final reply. Otherwise return None: the exchange `continues` at once, or pauses."""
         hopped, self._hop = self._hop is not None, None
-        if isinstance(came, Fault):
-            self._take_fault(node, came, hopped=hopped)
-        elif 300 <= came.status < 400:
-            self._take_redirect(node, came, hopped=hopped)
-        elif self._take_reply(node, came):
-            return came
+        if isinstance(result, Fault):
+            self._take_fault(node, result, hopped=hopped)
+        elif 300 <= result.status < 400:
+            self._take_redirect(node, result, hopped=hopped)
+        elif self._take_reply(node, result):
+            return result
         return None
 
     def _take_fault(self, node: Address, fault: Fault, *, hopped: bool) -> None:
         self._cluster.failed(node)
-        self.trouble = _failure(fault, self._request, node)
+        self.failure = _failure(fault, self._request, node)
         if fault.kind is FaultKind.UNREACHABLE:
             self._nodes.remove(node)
             self.attempts += hopped
         else:
             self.attempts += 1
-            # The connection was closed just before it was used, or the node ended: either is found out at once.
+            # The connection was closed just before its use, or the node stopped. Both are found out at once.
             self._due = self._due or list(self._nodes)
-        lost_leader = hopped and fault.kind is FaultKind.UNREACHABLE  # of which the others know no better
-        self.goes_on = bool(self._due) and not self.is_over and not lost_leader
+        lost_leader = hopped and fault.kind is FaultKind.UNREACHABLE  # the others would redirect there too
+        self.continues = bool(self._due) and not self.is_over and not lost_leader
 
     def _take_redirect(self, node: Address, reply: Reply, *, hopped: bool) -> None:
-        there = _target(reply, self._request, node, self._cluster)
-        if isinstance(there, StoreError):
+        target = _target(reply, self._request, node, self._cluster)
+        if isinstance(target, StoreError):
             self._cluster.failed(node)
-            self._try_others(there)
+            self._try_others(target)
             return
-        if not hopped and there in self._nodes:
-            self._due = [other for other in self._due if other != there]
-            self._hop, self.goes_on = there, True
+        if not hopped and target in self._nodes:
+            self._due = [other for other in self._due if other != target]
+            self._hop, self.continues = target, True
             return
-        why = "which redirects too" if there in self._nodes else "which cannot be reached"
-        self.trouble = StoreUnavailableError(reason=f"{node} redirects to {there}, {why}: the cluster has no leader")
+        why = "which redirects too" if target in self._nodes else "which cannot be reached"
+        self.failure = StoreUnavailableError(reason=f"{node} redirects to {target}, {why}: the cluster has no leader")
         self.attempts += 1
-        self.goes_on = False  # the others know no better
+        self.continues = False  # the others would redirect there too
 
     def _take_reply(self, node: Address, reply: Reply) -> bool:
-        """Whether the reply is what the exchange ends with."""
-        (self._cluster.failed if reply.status in _UNWELL else self._cluster.answered)(node)
+        """Return True if the reply is final."""
+        (self._cluster.failed if reply.status in _UNHEALTHY else self._cluster.answered)(node)
         if not _worth_repeating(reply, self._request):
             return True
-        # A mount that is just being made, which answers 400, is not on the other nodes yet.
+        # A mount that is still starting answers 400, and is not on the other nodes yet.
         if reply.status == 400:
-            self.trouble, self.goes_on = reply, False
+            self.failure, self.continues = reply, False
             self.attempts += 1
         else:
             self._try_others(reply, None if _retry_after(reply) is None else node)
         return False
 
-    def _try_others(self, trouble: Reply | StoreError, again: Address | None = None) -> None:
-        """The nodes that are still due are asked at once; after a pause they are first, or the one to ask `again`."""
-        self.trouble = trouble
+    def _try_others(self, failure: Reply | StoreError, again: Address | None = None) -> None:
+        """Try the due nodes at once. After a pause they come first, or the node `again`."""
+        self.failure = failure
         self.attempts += 1
-        # The last attempt is kept for after a pause: a limit or an election is over for no node before it is for all.
+        # The last attempt follows a pause: a limit or an election ends for all nodes at the same time.
         kept = self.attempts == self._cluster.retries > 1
-        self.goes_on = bool(self._due) and not kept and not self.is_over
+        self.continues = bool(self._due) and not kept and not self.is_over
         if kept:
             self._first = self._due if again is None else [again]
 
@@ -290,13 +292,13 @@ def _worth_repeating(reply: Reply, request: Request) -> bool:
         return True
     if request.changes:
         return reply.status == 503 and not may_be_applied(reply)
-    # A mount that is just being made answers 400; so do a login or a renewal that is refused, and the server's own API.
-    starting = reply.status == 400 and request.method != "POST" and not request.target.startswith(_OWN_API)
+    # A mount that is still starting answers 400. So do refused logins and renewals, and the system API.
+    starting = reply.status == 400 and request.method != "POST" and not request.target.startswith(_SYSTEM_API)
     return starting or reply.status in _FAILED
 
 
 def _failure(fault: Fault, request: Request, node: Address) -> StoreError:
-    """The error for a fault after which the next node may be asked; raises the others."""
+    """Return the error for a fault after which another node may be tried; raise any other."""
     where = f"{node}: {fault.reason}"
     if (hint := _TLS_HINTS.get(fault.kind)) is not None:
         raise VaultConnectionError(reason=where, hint=hint)
@@ -307,17 +309,17 @@ def _failure(fault: Fault, request: Request, node: Address) -> StoreError:
     return VaultConnectionError(reason=where)
 
 
-def _given_up(trouble: Reply | StoreError) -> Reply:
-    if isinstance(trouble, Reply):
-        return trouble
-    raise trouble
+def _final(failure: Reply | StoreError) -> Reply:
+    if isinstance(failure, Reply):
+        return failure
+    raise failure
 
 
 def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> Address | StoreError:
-    """The configured address that a redirect names; only the address is followed, never the path it gives.
+    """Return the configured address that a redirect names. Its path is never followed.
 
-    Where a standby's own redirect (307) names another address, the error for that, since it may answer soon; raises the
-    others.
+    If a standby's redirect (307) names an unknown address, return the error, because the standby may answer soon. Raise
+    any other error.
     """
     there = Address.of_location(reply.headers.get("location", ""), here)
     where = f"{here} redirects to {there or 'nowhere'}"
@@ -326,7 +328,7 @@ def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> 
     if same is None:
         fault = "which is not one of the configured addresses"
     elif same == here:
-        fault, hint = "which is itself", "Check that the address is Vault's own, and what stands between"
+        fault, hint = "which is itself", "Check that the address is Vault's, and any proxy in between"
     elif here.scheme == "https" and same.scheme != "https":
         fault = "which has no TLS"
     elif request.changes and reply.status not in {307, 308}:
@@ -341,16 +343,16 @@ def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> 
     raise error
 
 
-def _pause(trouble: Reply | StoreError, attempts: int, left: float, jitter: Callable[[], float]) -> float | None:
-    """How long to wait before asking again, in seconds; None where there is no time for that.
+def _pause(failure: Reply | StoreError, attempts: int, left: float, jitter: Callable[[], float]) -> float | None:
+    """Return the seconds until the next attempt; None if the time left is too short.
 
-    What the server asks for is kept to, and a second more: it rounds down, to 0 for the last second of a rate limit
-    (measured on OpenBao 2.7.2). All else is cut where that leaves time for one more attempt, since an election takes
-    two to four seconds.
+    Retry-After is extended by a second: the server rounds it down, to 0 for the last second of a rate limit (measured
+    on OpenBao 2.7.2). Other pauses are cut if that leaves time for one more attempt: an election takes two to four
+    seconds.
     """
-    asked = _retry_after(trouble) if isinstance(trouble, Reply) else None
-    own = 1.0 + jitter() / 2
-    least, pause = (_SHORTEST_PAUSE, max(attempts, 1) * own) if asked is None else (asked, asked + own)
+    requested = _retry_after(failure) if isinstance(failure, Reply) else None
+    base = 1.0 + jitter() / 2
+    least, pause = (_SHORTEST_PAUSE, max(attempts, 1) * base) if requested is None else (requested, requested + base)
     if pause < left:
         return pause
     pause = left - _LAST_CHANCE
@@ -358,6 +360,6 @@ def _pause(trouble: Reply | StoreError, attempts: int, left: float, jitter: Call
 
 
 def _retry_after(reply: Reply) -> float | None:
-    """The seconds of Retry-After; None where there is none, or another form of it, which Vault does not send."""
-    said = reply.headers.get("retry-after", "").strip()
-    return float(said) if said.isascii() and said.isdigit() else None
+    """Return the seconds of Retry-After; None without the header, or for a date, which Vault does not send."""
+    seconds = reply.headers.get("retry-after", "").strip()
+    return float(seconds) if seconds.isascii() and seconds.isdigit() else None

@@ -1,4 +1,4 @@
-"""The TLS settings of a store, and the context that is made of them once."""
+"""TLS settings of a store, and the context that is made from them once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from strongroom_vault.http.deadline_sockets import DeadlineTLSSocket
 from strongroom_vault.http.request_policy import Fault, FaultKind
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
-"""What the versions of OpenSSL call an answer in plain HTTP."""
+"""Reasons that OpenSSL versions give for a plain HTTP answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TLSSettings:
-    """Whom to trust and who we are.
+    """Trusted authorities and the client certificate.
 
     Attributes:
         ca_cert: a PEM file of authorities, or a folder of them under their hashed names (`openssl rehash`).
-        ca_path: such a folder, under the name that Vault's own clients give it.
-        client_cert: a PEM file with our certificate, and with its key where `client_key` is None.
+        ca_path: such a folder, under the name that Vault's clients use.
+        client_cert: a PEM file with the client certificate, and with its key if `client_key` is None.
         client_key: a PEM file with the key of `client_cert`, without a passphrase.
-        server_name: the name that the server's certificate has to hold, instead of the one in the URL.
-        skip_verify: trust any certificate.
-        ca_cert_bytes: authorities as PEM text, where there is no `ca_cert`.
+        server_name: the name that the server's certificate must hold, instead of the host in the URL.
+        skip_verify: disable verification of the server's certificate.
+        ca_cert_bytes: authorities as PEM text, used if there is no `ca_cert`.
     """
 
     ca_cert: Path | None = None
@@ -37,7 +37,7 @@ class TLSSettings:
     ca_cert_bytes: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """A context for connections that keep to the deadline. Without authorities of ours it trusts the system's.
+        """Return a context for sockets with a deadline. By default it trusts the system's authorities.
 
         Raises:
             ConfigurationError: names the option whose file cannot be read or is not PEM.
@@ -46,7 +46,7 @@ class TLSSettings:
         file = None if self.ca_cert is None or self.ca_cert.is_dir() else self.ca_cert
         if folder is not None and not folder.is_dir():
             raise ConfigurationError(f"ca_path: {folder} is not a folder")
-        context = self._trusting_text() if file is None and self.ca_cert_bytes else _trusting(file, folder)
+        context = self._text_context() if file is None and self.ca_cert_bytes else _file_context(file, folder)
         context.sslsocket_class = DeadlineTLSSocket
         if self.skip_verify:
             context.check_hostname = False
@@ -54,7 +54,7 @@ class TLSSettings:
         self._identify(context)
         return context
 
-    def _trusting_text(self) -> ssl.SSLContext:
+    def _text_context(self) -> ssl.SSLContext:
         try:
             return ssl.create_default_context(cadata=self.ca_cert_bytes)
         except (OSError, ValueError):  # ssl.SSLError is an OSError
@@ -68,34 +68,34 @@ class TLSSettings:
             return
         fault = None
         try:
-            # Without a password of its own, OpenSSL would ask for one on the terminal.
+            # Without a password, OpenSSL would prompt for one on the terminal.
             context.load_cert_chain(self.client_cert, self.client_key, password=lambda: "")
         except (OSError, ValueError) as error:
-            fault = _words(error, "not a certificate and its key in PEM form, or the key has a passphrase")
+            fault = _reason(error, "not a certificate and its key in PEM form, or the key has a passphrase")
         if fault is not None:
             raise ConfigurationError(f"client_cert: {self.client_cert}: {fault}")
 
 
-def _trusting(file: Path | None, folder: Path | None) -> ssl.SSLContext:
+def _file_context(file: Path | None, folder: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=file, capath=folder)
     except OSError as error:  # ssl.SSLError is one
-        fault = _words(error, "no certificate in PEM form")
+        fault = _reason(error, "no certificate in PEM form")
     raise ConfigurationError(f"ca_cert: {file}: {fault}")
 
 
 def tls_fault(cause: Exception) -> Fault:
-    """Why a handshake failed; nothing in the words is the other side's."""
+    """Return why a handshake failed, without text of the server."""
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return Fault(FaultKind.UNTRUSTED, f"its certificate is not to be trusted: {cause.verify_message}")
+        return Fault(FaultKind.UNTRUSTED, f"its certificate is not trusted: {cause.verify_message}")
     reason = getattr(cause, "reason", None)
     if reason in _NO_TLS:
         return Fault(FaultKind.NO_TLS, "it does not speak TLS")
     return Fault(FaultKind.UNTRUSTED, f"TLS failed: {reason}" if isinstance(reason, str) else "TLS failed")
 
 
-def _words(error: Exception, otherwise: str) -> str:
-    """What the system says of the file, or that its content is not what it should be."""
+def _reason(error: Exception, otherwise: str) -> str:
+    """Return the system's reason, or `otherwise` if the content of the file is at fault."""
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.strerror:
         return error.strerror
     return otherwise

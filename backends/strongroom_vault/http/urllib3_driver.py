@@ -37,15 +37,14 @@ if TYPE_CHECKING:
 _K = TypeVar("_K")
 
 _UNLIMITED = 0
-"""How many idle connections to one address are kept: as many as were in use at a time. Of a lower number, urllib3
-would warn in the application's log, once for each connection."""
+"""No limit of idle connections to one address: urllib3 would log a warning for each connection beyond it."""
 
 _BROKEN = "the connection broke before the reply was whole"
-_NO_PROXY = "the proxy makes no connection to it"
+_NO_PROXY = "the proxy does not connect to it"
 
 
 def _connected(connection: HTTPConnection) -> DeadlineSocket:
-    """A socket for this connection; failures in urllib3's words, since they decide whether anything was sent."""
+    """Return a connected socket; raise urllib3's errors, which tell whether anything was sent."""
     host, port = connection._dns_host, connection.port or connection.default_port  # noqa: SLF001  # `host` lacks a final dot
     try:
         return connect(host, port)
@@ -58,7 +57,7 @@ def _connected(connection: HTTPConnection) -> DeadlineSocket:
 
 
 class _Response(HTTPResponse):
-    """A reply whose headers are headers. urllib3 would go on without those that are not, and log what they are."""
+    """A reply with well-formed headers. urllib3 would ignore malformed ones, and log their content."""
 
     def begin(self) -> None:
         super().begin()
@@ -66,7 +65,7 @@ class _Response(HTTPResponse):
             raise HTTPException("its headers cannot be read")
 
 
-# `_new_conn` is where urllib3 makes its sockets, for both classes, and what its own SOCKS support replaces.
+# urllib3 makes its sockets in `_new_conn`, which its SOCKS support replaces too.
 
 
 class _Connection(HTTPConnection):
@@ -83,19 +82,19 @@ class _TLSConnection(HTTPSConnection):
         return _connected(self)
 
     def connect(self) -> None:
-        """Connects, handshake included: until that is done nothing of the request has left."""
+        """Connect, including the handshake. Nothing of the request is sent before."""
         try:
             super().connect()
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "timed out") from error
         except OSError as error:  # ssl.SSLError is one
             raise NewConnectionError(self, "failed") from error
-        self.is_verified = True  # as far as it is to be: the store says once that it is not, and urllib3 each time
+        self.is_verified = True  # the store warns once if it is not verified; urllib3 would warn for each request
         if isinstance(self.sock, ssl.SSLSocket):
             self.seen(self.sock.getpeercert(binary_form=True))
 
     def seen(self, certificate: bytes | None) -> None:
-        """The certificate of the server that it is connected to."""
+        """Record the certificate of the server."""
 
 
 class _Pool(HTTPConnectionPool):
@@ -108,7 +107,7 @@ class _TLSPool(HTTPSConnectionPool):
 
     def _new_conn(self) -> BaseHTTPSConnection:
         connection = super()._new_conn()
-        connection.seen = self._note  # type: ignore[attr-defined]  # it is one of ours
+        connection.seen = self._note  # type: ignore[attr-defined]  # a `_TLSConnection`
         return connection
 
     def _note(self, certificate: bytes | None) -> None:
@@ -118,13 +117,13 @@ class _TLSPool(HTTPSConnectionPool):
 class Transport:
     """Runs exchanges, from any thread, on connections that it keeps open.
 
-    It takes nothing from its surroundings: no proxy, no netrc, no cookie, and it follows no redirect by itself.
+    It uses no proxy variables, no netrc and no cookies, and follows no redirect by itself.
 
     Args:
-        addresses: every server that it may talk to.
-        context: the TLS context for those that are https.
-        server_name: the name in their certificates, where it is not the host's.
-        proxy: an HTTP proxy that the connections go through.
+        addresses: every server that it may connect to.
+        context: the TLS context for https addresses.
+        server_name: the name in their certificates, if it is not the host's.
+        proxy: an HTTP proxy for the connections.
     """
 
     def __init__(
@@ -145,7 +144,7 @@ class Transport:
         return {address: _pool(address, self._context, self._server_name, self._proxy) for address in self._addresses}
 
     def run(self, steps: Steps) -> Reply:
-        """The reply that an exchange ends with; raises what it raises.
+        """Return the reply that an exchange ends with, or raise its error.
 
         Raises:
             StoreError: the transport is closed.
@@ -154,25 +153,25 @@ class Transport:
         while True:
             if self._closed.is_set():
                 raise _closed()
-            came = None
+            result = None
             if isinstance(step, Send):
-                came = self._send(step)
+                result = self._send(step)
             else:
                 self._closed.wait(step.seconds)
             try:
-                step = steps.send(came)
+                step = steps.send(result)
             except StopIteration as done:
                 reply: Reply = done.value
                 return reply
 
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
-        """What many exchanges end with, in any order, on connections of their own: see `bulk.run_many`.
+        """Yield the result of each exchange, in any order, on separate connections: see `bulk.run_many`.
 
         Raises:
             StoreError: the transport is closed.
             StoreUnavailableError: nothing came within `remaining()`.
         """
-        from strongroom_vault.http import bulk  # it stands on aiohttp, which only batches pay for
+        from strongroom_vault.http import bulk  # imports aiohttp, which only batches need
 
         if self._closed.is_set():
             raise _closed()
@@ -184,35 +183,35 @@ class Transport:
         return AsyncTransport(self._context, self._server_name, self._proxy)
 
     def certificates(self) -> dict[str, bytes]:
-        """Address -> the certificate, in DER form, of each https server that it has connected to."""
+        """Return address -> DER certificate of each https server that it has connected to."""
         pools = {str(address): pool for address, pool in self._pools.items() if isinstance(pool, _TLSPool)}
         return {address: pool.certificate for address, pool in pools.items() if pool.certificate}
 
     def close(self) -> None:
-        """Closes the connections, and ends the waits of exchanges that are under way."""
+        """Close the connections, and end the waits of exchanges under way."""
         self._closed.set()
         for pool in self._pools.values():
             pool.close()
 
     def reset(self) -> None:
-        """Drops the connections of a fork's parent, which stay the parent's: nothing is said on them."""
+        """Drop the connections of a fork's parent without a word to the server."""
         closed, self._closed = self._closed.is_set(), threading.Event()
         if closed:
             self._closed.set()
         self._pools = self._new_pools()
 
-    def _is_passed_on(self, step: Send) -> bool:
-        """Whether a proxy makes the request for us, as it does for what is not encrypted."""
+    def _is_proxied(self, step: Send) -> bool:
+        """Return True if a proxy sends the request itself, as it does without TLS."""
         return self._proxy is not None and step.address.scheme == "http"
 
     def _send(self, step: Send) -> Reply | Fault:
         try:
             with time_limit(step.timeout):
-                place = str(step.address) if self._is_passed_on(step) else step.address.base
-                return _whole(self._pools[step.address], place + step.request.target, step.request)
+                base = str(step.address) if self._is_proxied(step) else step.address.base
+                return _whole(self._pools[step.address], base + step.request.target, step.request)
         except HTTPError as error:
             fault = _fault(error)
-            if fault.kind is FaultKind.UNREACHABLE and self._is_passed_on(step):
+            if fault.kind is FaultKind.UNREACHABLE and self._is_proxied(step):
                 return Fault(FaultKind.UNREACHABLE, _NO_PROXY)
             return fault
         except OSError as error:
@@ -227,21 +226,21 @@ def _pool(
     address: Address, context: ssl.SSLContext | None, server_name: str | None, proxy: Address | None
 ) -> HTTPConnectionPool:
     if address.scheme == "http":
-        there = proxy or address
-        return _Pool(there.host, there.port, maxsize=_UNLIMITED, timeout=None)
+        server = proxy or address
+        return _Pool(server.host, server.port, maxsize=_UNLIMITED, timeout=None)
     return _TLSPool(
         address.host,
         address.port,
         maxsize=_UNLIMITED,
         timeout=None,
-        _proxy=None if proxy is None else parse_url(str(proxy)),  # what urllib3's ProxyManager passes
+        _proxy=None if proxy is None else parse_url(str(proxy)),  # as urllib3's ProxyManager passes it
         ssl_context=context,
         server_hostname=server_name,
     )
 
 
 def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | Fault:
-    """One request and its whole reply, by one connection. urllib3 retries nothing and follows nothing here."""
+    """Send one request and read its whole reply, without retries and redirects of urllib3."""
     response = pool.urlopen(
         request.method,
         target,
@@ -256,9 +255,9 @@ def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | F
     longest = request.longest_reply
     content = response.read(longest + 1)
     too_large = len(content) > longest
-    # A read of at most so many bytes ends without a word where the body is shorter than the server announced.
+    # A bounded read does not report a body that is shorter than the server announced.
     if too_large or response.length_remaining:
-        response.close()  # the connection is of no more use
+        response.close()  # the connection cannot be used again
     response.release_conn()
     if too_large:
         return Fault(FaultKind.TOO_LARGE, f"a reply of more than {longest:,} bytes")
@@ -268,7 +267,7 @@ def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | F
 
 
 def _fault(error: HTTPError) -> Fault:  # noqa: PLR0911  # one for each kind
-    """What an exception of urllib3's means for the exchange. Its own text may quote what the server said."""
+    """Return the fault for an exception of urllib3's, whose own text may quote the server."""
     match error:
         case ProxyError():
             return Fault(FaultKind.UNREACHABLE, _NO_PROXY)

@@ -220,7 +220,7 @@ def test_every_ambient_variable_is_in_the_list_above():
     ({"max_retries": -1}, "max_retries"), ({"proxy": "http://me:hunter2@proxy:3128"}, "proxy"),
     ({"headers": {"X-Vault-Token": "hunter2"}}, "X-Vault-Token"), ({"headers": {"host": "hunter2"}}, "host"),
     ({"headers": {"Accept-Encoding": "gzip, hunter2"}}, "Accept-Encoding"),
-    ({"headers": {"a b": "hunter2"}}, "no name"), ({"headers": {"a": "x\r\nhunter2"}}, "character"),
+    ({"headers": {"a b": "hunter2"}}, "not the name"), ({"headers": {"a": "x\r\nhunter2"}}, "character"),
     ({"url": "https://one:8200", "ca_cert_bytes": "hunter2"}, "ca_cert_bytes"),
 ])  # fmt: skip
 def test_bad_setting_of_the_client_is_a_configuration_error(options, words):

@@ -182,6 +182,6 @@ def test_certificate_of_a_stranger_is_not_trusted(monkeypatch, start_server, ans
     service.answers[:] = [answered(200, {"value": "a.b.c"})]
     monkeypatch.setenv(github.URL, service.url)
     monkeypatch.setenv(github.BEARER, "canary-bearer")
-    with pytest.raises(StoreUnavailableError, match="certificate is not to be trusted"):
+    with pytest.raises(StoreUnavailableError, match="certificate is not trusted"):
         github.request_token(None)
     assert not service.requests
