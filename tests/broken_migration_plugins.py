@@ -1,4 +1,4 @@
-"""Importers and exporters that are wrong on purpose, and the test of their contract that must catch each."""
+"""Deliberately broken importers and exporters, each with the test of the contract that must catch it."""
 
 import logging
 from itertools import islice
@@ -14,7 +14,7 @@ from strongroom.testing import ExporterContract, ImporterContract
 
 
 class WrongImporter(ImporterContract):
-    """A wrong `Importer`, `caught_by` the test that must fail, which then says `caught_with`."""
+    """A broken `Importer`. The test `caught_by` must fail with the message `caught_with`."""
 
     caught_by: ClassVar[str]
     caught_with: ClassVar[str]
@@ -188,7 +188,7 @@ class LogsAValue(WrongImporter):
 
 
 class WrongExporter(ExporterContract):
-    """A wrong `Exporter`, `caught_by` the test that must fail, which then says `caught_with`."""
+    """A broken `Exporter`. The test `caught_by` must fail with the message `caught_with`."""
 
     caught_by: ClassVar[str]
     caught_with: ClassVar[str]

@@ -1,4 +1,4 @@
-"""Stores that are wrong on purpose, each with its own contract, and the test of the contract that must catch it."""
+"""Deliberately broken stores, each with the test of the contract that must catch it."""
 
 import logging
 import threading
@@ -28,7 +28,7 @@ MEMORY = frozenset({"listable", "writable", "checked", "versioned", "bulk", "pro
 
 
 class Wrong(StoreContract):
-    """A wrong `Store`, `caught_by` the test that must fail, which then says `caught_with`."""
+    """A broken `Store`. The test `caught_by` must fail with the message `caught_with`."""
 
     capabilities = MEMORY
     impossible = frozenset({"denied", "unreachable"})
@@ -113,7 +113,7 @@ class DeletesTwice(Wrong):
 
 
 class _Changes(MemoryStore):
-    """Writes something else than it is given."""
+    """A store that changes the data of a write."""
 
     def changed(self, value):
         raise NotImplementedError
@@ -531,7 +531,7 @@ class NewestFirst(Wrong):
 
 
 class UndeletesWhatIsAbsent(Wrong):
-    """As the server of a KV version 2 engine does."""
+    """Vault's KV version 2 does this."""
 
     caught_by = "test_unknown_versions_are_not_found"
     caught_with = "DID NOT RAISE SecretNotFoundError"
@@ -585,7 +585,7 @@ class WritingUndeletes(Wrong):
 
 
 class UndeletesTheDestroyed(Wrong):
-    """It says yes, and there is nothing to read."""
+    """`undelete` succeeds, but the version cannot be read."""
 
     caught_by = "test_destroyed_version_is_gone"
     caught_with = "DID NOT RAISE SecretNotFoundError"
@@ -698,7 +698,7 @@ class LabelsMakeASecret(Wrong):
             super().write_metadata(path, metadata)
 
 
-# --- talk, threads, closing, declarations -----------------------------------------------------------------------------
+# --- redaction, threads, closing, declarations ------------------------------------------------------------------------
 
 
 class TellsTheValueInAnError(Wrong):
@@ -724,7 +724,7 @@ class TellsTheValueInALog(Wrong):
 
 
 class OneBufferForAllThreads(Wrong):
-    """All eight readers ask before any of them is answered."""
+    """All eight readers call `read` before any of them gets an answer."""
 
     caught_by = "test_threads_get_their_own_answers"
     caught_with = "False = all("
@@ -772,7 +772,7 @@ class DeclaresWhatDoesNotExist(Wrong):
 
 
 class _Refuses:
-    """A store that raises what a contract wants it to raise."""
+    """A store whose operations raise a given failure."""
 
     def __init__(self, failure: Callable[[str], Exception]) -> None:
         self.failure = failure
@@ -792,7 +792,7 @@ class _Refuses:
 
 
 class WrongInTrouble(Wrong):
-    """A contract of a store that is right until it is denied or unreachable."""
+    """A contract of a store with correct denials and outages."""
 
     capabilities = frozenset({"listable", "probed"})
     impossible = frozenset()
@@ -880,7 +880,7 @@ class OutageIsWell(WrongInTrouble):
 
 
 class TakesItsTime(WrongInTrouble):
-    """Waits for three times as long as it may."""
+    """Waits for three times the remaining time."""
 
     caught_by = "test_unreachable_is_unavailable_in_time[read]"
     caught_with = "< (0.5 + 1.0)"

@@ -1,4 +1,4 @@
-"""An exporter and an importer as a stranger would write them: a folder of files, a file for each secret."""
+"""A third party's exporter and importer: a folder with one file for each secret."""
 
 import json
 from contextlib import suppress
@@ -12,14 +12,14 @@ from strongroom.secret import Secret
 
 
 class FolderImporter:
-    """Reads what `FolderExporter` writes."""
+    """Importer of the files that `FolderExporter` writes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def items(self):
         if not self.root.is_dir():
-            raise StoreUnavailableError(None, f"there is no {self.root}")
+            raise StoreUnavailableError(None, f"{self.root} does not exist")
         for file in sorted(self.root.iterdir()):
             yield self.item(file)
 
@@ -31,11 +31,11 @@ class FolderImporter:
         return Failure(path, InvalidDataError(path, "its file is not JSON"))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no file stays open."""
 
 
 class FolderExporter:
-    """A file for each secret, named by its path."""
+    """Exporter that writes each secret into a file named by its path."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -56,4 +56,4 @@ class FolderExporter:
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no file stays open."""

@@ -119,15 +119,15 @@ class ContractBase(RedactedLogs):
     @pytest.fixture
     def opened(self, holding: Holding) -> Iterator[Opened]:
         """Return a function that takes path -> data and returns a guarded store with exactly these contents."""
-        fronts: list[GuardedStore] = []
+        opened_stores: list[GuardedStore] = []
 
         def open_(contents: Contents | None = None) -> GuardedStore:
-            fronts.append(GuardedStore(holding(contents or {}), NAME))
-            return fronts[-1]
+            opened_stores.append(GuardedStore(holding(contents or {}), NAME))
+            return opened_stores[-1]
 
         yield open_
-        for front in fronts:
-            front.close()
+        for guarded in opened_stores:
+            guarded.close()
 
 
 @contextmanager
@@ -167,31 +167,31 @@ def needs(capability: str, *, unless: str | None = None) -> Callable[[_Test], _T
     return decorate
 
 
-def holds(front: GuardedStore, own: str, version: Version | None) -> None:
+def holds(guarded: GuardedStore, own: str, version: Version | None) -> None:
     """Assert that the secret at `PATH` has `own` as its key `own`, all other keys, and this version."""
-    read = front.read(PATH)
+    read = guarded.read(PATH)
     assert same(read.data, secret_data(own=own))
     assert read.version == version
 
 
 _OPERATIONS: Mapping[str, tuple[Callable[[GuardedStore], Any], ...]] = {
-    "keyed": (lambda front: front.read_key(PATH, "user"),),
-    "listable": (lambda front: list(front.list_entries("")), lambda front: list(front.walk())),
-    "writable": (lambda front: front.write(PATH, secret_data()), lambda front: front.delete(PATH)),
-    "checked": (lambda front: front.write_if(PATH, secret_data(), None),),
+    "keyed": (lambda guarded: guarded.read_key(PATH, "user"),),
+    "listable": (lambda guarded: list(guarded.list_entries("")), lambda guarded: list(guarded.walk())),
+    "writable": (lambda guarded: guarded.write(PATH, secret_data()), lambda guarded: guarded.delete(PATH)),
+    "checked": (lambda guarded: guarded.write_if(PATH, secret_data(), None),),
     "versioned": (
-        lambda front: front.versions(PATH),
-        lambda front: front.read_version(PATH, 1),
-        lambda front: front.undelete(PATH, 1),
-        lambda front: front.destroy(PATH, 1),
-        lambda front: front.read_metadata(PATH),
-        lambda front: front.write_metadata(PATH, {}),
+        lambda guarded: guarded.versions(PATH),
+        lambda guarded: guarded.read_version(PATH, 1),
+        lambda guarded: guarded.undelete(PATH, 1),
+        lambda guarded: guarded.destroy(PATH, 1),
+        lambda guarded: guarded.read_metadata(PATH),
+        lambda guarded: guarded.write_metadata(PATH, {}),
     ),
 }
 
 
-def refuses(front: GuardedStore, capability: str) -> None:
+def refuses(guarded: GuardedStore, capability: str) -> None:
     """Assert that every operation of a capability that the store lacks is refused."""
     for operation in _OPERATIONS.get(capability, ()):
         with fails(UnsupportedOperationError):
-            operation(front)
+            operation(guarded)

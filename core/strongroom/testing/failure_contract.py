@@ -18,20 +18,20 @@ _LIMIT = 0.5
 _GRACE = 1.0
 
 _OPERATIONS: Mapping[str, Callable[[GuardedStore], Any]] = {
-    "read": lambda front: front.read(PATH),
-    "read_key": lambda front: front.read_key(PATH, "user"),
-    "read_many": lambda front: _only(front.read_many([PATH])),
-    "list": lambda front: list(front.list_entries("contract")),
-    "write": lambda front: front.write(PATH, secret_data()),
-    "write_if": lambda front: front.write_if(PATH, secret_data(), None),
-    "write_many": lambda front: _only(front.write_many([(PATH, secret_data())])),
-    "delete": lambda front: front.delete(PATH),
-    "versions": lambda front: front.versions(PATH),
-    "read_version": lambda front: front.read_version(PATH, 1),
-    "undelete": lambda front: front.undelete(PATH, 1),
-    "destroy": lambda front: front.destroy(PATH, 1),
-    "read_metadata": lambda front: front.read_metadata(PATH),
-    "write_metadata": lambda front: front.write_metadata(PATH, {"owner": "billing"}),
+    "read": lambda guarded: guarded.read(PATH),
+    "read_key": lambda guarded: guarded.read_key(PATH, "user"),
+    "read_many": lambda guarded: _only(guarded.read_many([PATH])),
+    "list": lambda guarded: list(guarded.list_entries("contract")),
+    "write": lambda guarded: guarded.write(PATH, secret_data()),
+    "write_if": lambda guarded: guarded.write_if(PATH, secret_data(), None),
+    "write_many": lambda guarded: _only(guarded.write_many([(PATH, secret_data())])),
+    "delete": lambda guarded: guarded.delete(PATH),
+    "versions": lambda guarded: guarded.versions(PATH),
+    "read_version": lambda guarded: guarded.read_version(PATH, 1),
+    "undelete": lambda guarded: guarded.undelete(PATH, 1),
+    "destroy": lambda guarded: guarded.destroy(PATH, 1),
+    "read_metadata": lambda guarded: guarded.read_metadata(PATH),
+    "write_metadata": lambda guarded: guarded.write_metadata(PATH, {"owner": "billing"}),
 }
 _CAPABILITY = {
     "read_key": "keyed",
@@ -71,16 +71,16 @@ class FailureContract(ContractBase):
 
     def test_denied_is_denied(self, request: pytest.FixtureRequest, operation: str) -> None:
         """A denial is never an absence, an empty list or an outage."""
-        front = GuardedStore(request.getfixturevalue("denied"), NAME)
+        guarded = GuardedStore(request.getfixturevalue("denied"), NAME)
         with fails(PermissionDeniedError, AuthenticationError):
-            _OPERATIONS[operation](front)
+            _OPERATIONS[operation](guarded)
 
     def test_unreachable_is_unavailable_in_time(self, request: pytest.FixtureRequest, operation: str) -> None:
         """An outage is never an absence, and is reported within the time that the call has."""
-        front = GuardedStore(request.getfixturevalue("unreachable"), NAME)
+        guarded = GuardedStore(request.getfixturevalue("unreachable"), NAME)
         began = time.monotonic()
         with time_limit(_LIMIT), fails(StoreUnavailableError):
-            _OPERATIONS[operation](front)
+            _OPERATIONS[operation](guarded)
         assert time.monotonic() - began < _LIMIT + _GRACE
 
     def test_store_itself_raises_the_class_of_the_failure(self, request: pytest.FixtureRequest, state: str) -> None:
@@ -95,10 +95,10 @@ class FailureContract(ContractBase):
         """A probe of an unreachable store reports the outage in time."""
         if "unreachable" in self.impossible:
             pytest.skip("'unreachable' is declared impossible")
-        front = GuardedStore(request.getfixturevalue("unreachable"), NAME)
+        guarded = GuardedStore(request.getfixturevalue("unreachable"), NAME)
         began = time.monotonic()
         with time_limit(_LIMIT), suppress(StoreUnavailableError):
-            assert not front.probe().ok
+            assert not guarded.probe().ok
         assert time.monotonic() - began < _LIMIT + _GRACE
 
 

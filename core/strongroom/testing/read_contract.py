@@ -58,12 +58,12 @@ class ReadContract(ContractBase):
             changed = [key for key in case.data if not same(read.data[key], case.data[key])]
             assert not changed, f"{case.name}: {', '.join(map(repr, changed))} came back changed"
             return
-        front = opened()
+        guarded = opened()
         if "writable" in self.capabilities:
             with fails(InvalidDataError, InvalidPathError, SecretTooLargeError):
-                front.write(case.path, case.data)
+                guarded.write(case.path, case.data)
         with fails(SecretNotFoundError, InvalidPathError):
-            front.read(case.path)
+            guarded.read(case.path)
 
     def test_secret_has_its_path(self, opened: Opened) -> None:
         """A secret has the requested path, all its keys, and a time with a time zone if it has a time."""
@@ -76,21 +76,21 @@ class ReadContract(ContractBase):
 
     def test_reads_are_independent(self, opened: Opened) -> None:
         """A caller that changes the data of a read does not change the store."""
-        front = opened({PATH: secret_data()})
-        data = front.read(PATH).data
+        guarded = opened({PATH: secret_data()})
+        data = guarded.read(PATH).data
         assert isinstance(data, dict)
         data.clear()
-        assert set(front.read(PATH).data) == {"user", "password"}
+        assert set(guarded.read(PATH).data) == {"user", "password"}
 
     @pytest.mark.parametrize(
         "path", ["other", "contract", f"{PATH}/below", f"{PATH}lication", "contract/ap", "contract/APP"]
     )
     def test_absent_path_is_not_found(self, opened: Opened, path: str) -> None:
         """A path without a secret is a confirmed absence, however similar it is to an existing path."""
-        front = opened({PATH: secret_data()})
+        guarded = opened({PATH: secret_data()})
         with fails(SecretNotFoundError):
-            front.read(path)
-        assert set(front.read(PATH).data) == {"user", "password"}
+            guarded.read(path)
+        assert set(guarded.read(PATH).data) == {"user", "password"}
 
     def test_store_itself_raises_the_class_of_an_absence(self, holding: Holding) -> None:
         """Without the guard, too, an absence is a `SecretNotFoundError`."""
@@ -110,10 +110,10 @@ class ReadContract(ContractBase):
     def test_threads_get_their_own_answers(self, opened: Opened) -> None:
         """Eight threads read eight secrets at once, and each gets its own."""
         contents = {f"contract/thread-{number}": secret_data(number=str(number)) for number in range(8)}
-        front = opened(contents)
+        guarded = opened(contents)
 
         def read(path: str) -> list[bool]:
-            return [front.read(path).data["number"] == contents[path]["number"] for _ in range(25)]
+            return [guarded.read(path).data["number"] == contents[path]["number"] for _ in range(25)]
 
         with ThreadPoolExecutor(len(contents)) as pool:
             assert all(all(right) for right in pool.map(read, contents))
@@ -123,17 +123,17 @@ class ReadContract(ContractBase):
     @needs("keyed")
     def test_single_key_agrees_with_the_whole(self, opened: Opened) -> None:
         """A single key has the same value as in the whole secret."""
-        front = opened({PATH: secret_data(port="5432")})
-        for key, value in front.read(PATH).data.items():
-            assert same(front.read_key(PATH, key), value)
+        guarded = opened({PATH: secret_data(port="5432")})
+        for key, value in guarded.read(PATH).data.items():
+            assert same(guarded.read_key(PATH, key), value)
 
     @needs("keyed")
     def test_absent_single_key_has_a_reason(self, opened: Opened) -> None:
         """An absent key is a confirmed absence, and the reason names the variable or file that is missing."""
-        front = opened({PATH: secret_data()})
+        guarded = opened({PATH: secret_data()})
         for path in (PATH, "contract/absent"):
             with fails(SecretNotFoundError) as caught:
-                front.read_key(path, "absent")
+                guarded.read_key(path, "absent")
             assert caught.value.reason
 
     # --- listing ------------------------------------------------------------------------------------------------------
@@ -145,30 +145,30 @@ class ReadContract(ContractBase):
             path: secret_data()
             for path in ("top", "contract/one", "contract/two", "contract/sub/a", "contract/sub/b/c")
         }
-        front = opened({**contents, "contractor": secret_data()})
-        assert sorted(front.list_entries("")) == ["contract/", "contractor", "top"]
-        assert sorted(front.list_entries("contract")) == ["one", "sub/", "two"]
-        assert sorted(front.list_entries("contract/")) == ["one", "sub/", "two"]
-        assert sorted(front.list_entries("contract/sub")) == ["a", "b/"]
-        assert sorted(front.walk()) == sorted([*contents, "contractor"])
+        guarded = opened({**contents, "contractor": secret_data()})
+        assert sorted(guarded.list_entries("")) == ["contract/", "contractor", "top"]
+        assert sorted(guarded.list_entries("contract")) == ["one", "sub/", "two"]
+        assert sorted(guarded.list_entries("contract/")) == ["one", "sub/", "two"]
+        assert sorted(guarded.list_entries("contract/sub")) == ["a", "b/"]
+        assert sorted(guarded.walk()) == sorted([*contents, "contractor"])
 
     @needs("listable")
     def test_walk_stays_below_its_folder(self, opened: Opened) -> None:
         """A path that only starts with the folder's name is not below it, for `walk` and for `walk_labels`."""
         below = ["contract/sub/a", "contract/sub/b/c"]
-        front = opened(dict.fromkeys([*below, "contract/subway", "contract/sub-2/x", "contract/su"], secret_data()))
-        assert sorted(front.walk("contract/sub")) == below
-        assert sorted(path for path, _ in front.walk_labels("contract/sub")) == below
+        guarded = opened(dict.fromkeys([*below, "contract/subway", "contract/sub-2/x", "contract/su"], secret_data()))
+        assert sorted(guarded.walk("contract/sub")) == below
+        assert sorted(path for path, _ in guarded.walk_labels("contract/sub")) == below
 
     @needs("listable")
     def test_nothing_below_lists_nothing(self, opened: Opened) -> None:
         """A prefix with nothing below it lists nothing, whether it is absent or a secret."""
-        front = opened({PATH: secret_data()})
-        assert list(front.list_entries(PATH)) == []
-        assert list(front.list_entries("absent/folder")) == []
-        assert list(front.list_entries("contract/ap")) == []
-        assert list(front.walk(PATH)) == []
-        assert list(front.walk("contract/ap")) == []
+        guarded = opened({PATH: secret_data()})
+        assert list(guarded.list_entries(PATH)) == []
+        assert list(guarded.list_entries("absent/folder")) == []
+        assert list(guarded.list_entries("contract/ap")) == []
+        assert list(guarded.walk(PATH)) == []
+        assert list(guarded.walk("contract/ap")) == []
 
     @needs("listable")
     def test_empty_store_lists_nothing(self, opened: Opened) -> None:

@@ -14,165 +14,165 @@ class VersionContract(ContractBase):
     @needs("versioned")
     def test_versions_are_kept_oldest_first(self, opened: Opened) -> None:
         """An overwritten version stays readable. `read` returns the newest."""
-        front = opened({PATH: secret_data(own="0")})
-        front.write(PATH, secret_data(own="1"))
-        versions = front.versions(PATH)
-        assert [front.read_version(PATH, info.version).data["own"] for info in versions] == ["0", "1"]
-        assert front.read(PATH).version == versions[-1].version
+        guarded = opened({PATH: secret_data(own="0")})
+        guarded.write(PATH, secret_data(own="1"))
+        versions = guarded.versions(PATH)
+        assert [guarded.read_version(PATH, info.version).data["own"] for info in versions] == ["0", "1"]
+        assert guarded.read(PATH).version == versions[-1].version
         assert not any(info.deleted or info.destroyed for info in versions)
         assert all(info.created is None or info.created.tzinfo is not None for info in versions)
 
     @needs("versioned")
     def test_unknown_versions_are_not_found(self, opened: Opened) -> None:
         """A version that never existed, and every version of a path that never existed, are absences."""
-        front = opened({PATH: secret_data()})
-        version = front.versions(PATH)[0].version
+        guarded = opened({PATH: secret_data()})
+        version = guarded.versions(PATH)[0].version
         unknown = version + 1_000 if isinstance(version, int) else "0" * 32
-        for operation in (front.read_version, front.undelete, front.destroy):
+        for operation in (guarded.read_version, guarded.undelete, guarded.destroy):
             for path, absent in ((PATH, unknown), ("contract/absent", unknown), ("contract/absent", version)):
                 with fails(SecretNotFoundError):
                     operation(path, absent)
         with fails(SecretNotFoundError):
-            front.versions("contract/absent")
-        assert len(front.versions(PATH)) == 1
+            guarded.versions("contract/absent")
+        assert len(guarded.versions(PATH)) == 1
 
     @needs("versioned")
     def test_kept_versions_stay(self, opened: Opened) -> None:
         """As many versions stay as `kept_versions` returns, tested up to a dozen. An absent path has none."""
-        front = opened({PATH: secret_data(own="0")})
-        oldest, kept = front.read(PATH).version, front.kept_versions(PATH)
+        guarded = opened({PATH: secret_data(own="0")})
+        oldest, kept = guarded.read(PATH).version, guarded.kept_versions(PATH)
         assert oldest is not None
         for number in range(1, min(kept, _TRIED)):
-            front.write(PATH, secret_data(own=str(number)))
-        assert front.read_version(PATH, oldest).data["own"] == "0"
+            guarded.write(PATH, secret_data(own=str(number)))
+        assert guarded.read_version(PATH, oldest).data["own"] == "0"
         with fails(SecretNotFoundError):
-            front.kept_versions("contract/absent")
+            guarded.kept_versions("contract/absent")
 
     @needs("versioned", unless="final_deletes")
     def test_deleted_version_can_be_undeleted(self, opened: Opened) -> None:
         """A secret whose newest version is deleted is absent until that version is undeleted."""
-        front = opened({PATH: secret_data(own="0")})
-        front.write(PATH, secret_data(own="1"))
-        front.delete(PATH)
-        newest = front.versions(PATH)[-1]
+        guarded = opened({PATH: secret_data(own="0")})
+        guarded.write(PATH, secret_data(own="1"))
+        guarded.delete(PATH)
+        newest = guarded.versions(PATH)[-1]
         assert newest.deleted
         with fails(SecretNotFoundError):
-            front.read(PATH)
+            guarded.read(PATH)
         with fails(SecretNotFoundError):
-            front.read_version(PATH, newest.version)
-        front.undelete(PATH, newest.version)
-        holds(front, "1", newest.version)
-        front.undelete(PATH, newest.version)
-        holds(front, "1", newest.version)
-        assert not any(info.deleted for info in front.versions(PATH))
+            guarded.read_version(PATH, newest.version)
+        guarded.undelete(PATH, newest.version)
+        holds(guarded, "1", newest.version)
+        guarded.undelete(PATH, newest.version)
+        holds(guarded, "1", newest.version)
+        assert not any(info.deleted for info in guarded.versions(PATH))
 
     @needs("versioned", unless="final_deletes")
     def test_history_names_what_is_deleted(self, opened: Opened) -> None:
         """A deleted version stays in the history, and stays deleted when the secret is written again."""
-        front = opened({PATH: secret_data(own="0")})
-        front.delete(PATH)
-        front.write(PATH, secret_data(own="1"))
-        oldest, newest = front.versions(PATH)
+        guarded = opened({PATH: secret_data(own="0")})
+        guarded.delete(PATH)
+        guarded.write(PATH, secret_data(own="1"))
+        oldest, newest = guarded.versions(PATH)
         assert (oldest.deleted, newest.deleted) == (True, False)
         assert oldest.deleted_at is None or oldest.deleted_at.tzinfo is not None
-        front.undelete(PATH, oldest.version)
-        assert front.read_version(PATH, oldest.version).data["own"] == "0"
-        holds(front, "1", newest.version)
+        guarded.undelete(PATH, oldest.version)
+        assert guarded.read_version(PATH, oldest.version).data["own"] == "0"
+        holds(guarded, "1", newest.version)
 
     @needs("versioned")
     def test_destroyed_version_is_gone(self, opened: Opened) -> None:
         """A destroyed version cannot be read or undeleted, and the others do not change."""
-        front = opened({PATH: secret_data(own="0")})
-        front.write(PATH, secret_data(own="1"))
-        oldest, newest = (info.version for info in front.versions(PATH))
-        front.destroy(PATH, oldest)
+        guarded = opened({PATH: secret_data(own="0")})
+        guarded.write(PATH, secret_data(own="1"))
+        oldest, newest = (info.version for info in guarded.versions(PATH))
+        guarded.destroy(PATH, oldest)
         with fails(SecretNotFoundError):
-            front.read_version(PATH, oldest)
-        assert all(info.destroyed for info in front.versions(PATH) if info.version == oldest)
-        holds(front, "1", newest)
-        front.destroy(PATH, oldest)
+            guarded.read_version(PATH, oldest)
+        assert all(info.destroyed for info in guarded.versions(PATH) if info.version == oldest)
+        holds(guarded, "1", newest)
+        guarded.destroy(PATH, oldest)
         with fails(SecretNotFoundError):
-            front.undelete(PATH, oldest)
+            guarded.undelete(PATH, oldest)
         with fails(SecretNotFoundError):
-            front.read_version(PATH, oldest)
-        assert not any(info.deleted for info in front.versions(PATH))
+            guarded.read_version(PATH, oldest)
+        assert not any(info.deleted for info in guarded.versions(PATH))
 
     @needs("versioned", unless="final_deletes")
     def test_destroyed_newest_version_leaves_nothing_to_read(self, opened: Opened) -> None:
         """A secret whose newest version is destroyed is absent, and no later version gets the same name."""
-        front = opened({PATH: secret_data(own="0")})
-        front.write(PATH, secret_data(own="1"))
-        oldest, newest = (info.version for info in front.versions(PATH))
-        front.delete(PATH)
-        front.destroy(PATH, newest)
+        guarded = opened({PATH: secret_data(own="0")})
+        guarded.write(PATH, secret_data(own="1"))
+        oldest, newest = (info.version for info in guarded.versions(PATH))
+        guarded.delete(PATH)
+        guarded.destroy(PATH, newest)
         with fails(SecretNotFoundError):
-            front.read(PATH)
-        front.write(PATH, secret_data(own="2"))
-        version = front.read(PATH).version
+            guarded.read(PATH)
+        guarded.write(PATH, secret_data(own="2"))
+        version = guarded.read(PATH).version
         assert version not in {oldest, newest}
-        holds(front, "2", version)
+        holds(guarded, "2", version)
 
     @needs("versioned")
     def test_labels_are_replaced_and_nothing_else(self, opened: Opened) -> None:
         """A change of labels replaces all of them and makes no version. A write keeps them."""
-        front = opened({PATH: secret_data(own="0")})
-        version = front.read(PATH).version
-        assert dict(front.read_metadata(PATH)) == {}
-        front.write_metadata(PATH, {"owner": "billing", "tier": "1"})
-        front.write_metadata(PATH, {"owner": "payments"})
-        assert dict(front.read_metadata(PATH)) == {"owner": "payments"}
-        holds(front, "0", version)
-        front.write(PATH, secret_data(own="1"))
-        assert dict(front.read_metadata(PATH)) == {"owner": "payments"}
-        front.write_metadata(PATH, {})
-        assert dict(front.read_metadata(PATH)) == {}
+        guarded = opened({PATH: secret_data(own="0")})
+        version = guarded.read(PATH).version
+        assert dict(guarded.read_metadata(PATH)) == {}
+        guarded.write_metadata(PATH, {"owner": "billing", "tier": "1"})
+        guarded.write_metadata(PATH, {"owner": "payments"})
+        assert dict(guarded.read_metadata(PATH)) == {"owner": "payments"}
+        holds(guarded, "0", version)
+        guarded.write(PATH, secret_data(own="1"))
+        assert dict(guarded.read_metadata(PATH)) == {"owner": "payments"}
+        guarded.write_metadata(PATH, {})
+        assert dict(guarded.read_metadata(PATH)) == {}
 
     @needs("versioned")
     def test_labels_come_with_the_secret_or_with_the_list(self, opened: Opened) -> None:
         """`read` or `walk_labels` returns the labels. `walk_labels` has the same paths as `walk`."""
-        front = opened({PATH: secret_data(), "contract/other": secret_data()})
-        front.write_metadata(PATH, {"owner": "billing"})
-        listed = dict(front.walk_labels()) if front.listable else {PATH: {}}
-        assert not front.listable or sorted(listed) == sorted(front.walk())
-        assert {**front.read(PATH).metadata, **listed[PATH]}["owner"] == "billing"
+        guarded = opened({PATH: secret_data(), "contract/other": secret_data()})
+        guarded.write_metadata(PATH, {"owner": "billing"})
+        listed = dict(guarded.walk_labels()) if guarded.listable else {PATH: {}}
+        assert not guarded.listable or sorted(listed) == sorted(guarded.walk())
+        assert {**guarded.read(PATH).metadata, **listed[PATH]}["owner"] == "billing"
 
     @needs("versioned", unless="final_deletes")
     def test_labels_belong_to_a_secret(self, opened: Opened) -> None:
         """Labels stay when the secret is deleted. A path that never had a secret has no labels and cannot get any."""
-        front = opened({PATH: secret_data()})
-        front.write_metadata(PATH, {"owner": "billing"})
-        front.delete(PATH)
-        assert dict(front.read_metadata(PATH)) == {"owner": "billing"}
+        guarded = opened({PATH: secret_data()})
+        guarded.write_metadata(PATH, {"owner": "billing"})
+        guarded.delete(PATH)
+        assert dict(guarded.read_metadata(PATH)) == {"owner": "billing"}
         with fails(SecretNotFoundError):
-            front.read(PATH)
+            guarded.read(PATH)
         with fails(SecretNotFoundError):
-            front.write_metadata("contract/absent", {"owner": "nobody"})
-        for absent in (front.read_metadata, front.versions, front.read):
+            guarded.write_metadata("contract/absent", {"owner": "nobody"})
+        for absent in (guarded.read_metadata, guarded.versions, guarded.read):
             with fails(SecretNotFoundError):
                 absent("contract/absent")
 
     @needs("final_deletes")
     def test_final_delete_takes_everything_along(self, opened: Opened) -> None:
         """A delete removes all versions and labels. Nothing can be undeleted, and the next write starts over."""
-        front = opened({PATH: secret_data(own="0")})
-        front.write(PATH, secret_data(own="1"))
-        front.write_metadata(PATH, {"owner": "billing"})
-        known = [info.version for info in front.versions(PATH)]
-        front.undelete(PATH, known[-1])
-        holds(front, "1", known[-1])
-        front.delete(PATH)
+        guarded = opened({PATH: secret_data(own="0")})
+        guarded.write(PATH, secret_data(own="1"))
+        guarded.write_metadata(PATH, {"owner": "billing"})
+        known = [info.version for info in guarded.versions(PATH)]
+        guarded.undelete(PATH, known[-1])
+        holds(guarded, "1", known[-1])
+        guarded.delete(PATH)
         for path in (PATH, "contract/absent"):
-            for absent in (front.read, front.versions, front.read_metadata):
+            for absent in (guarded.read, guarded.versions, guarded.read_metadata):
                 with fails(SecretNotFoundError):
                     absent(path)
             with fails(SecretNotFoundError):
-                front.write_metadata(path, {"owner": "nobody"})
+                guarded.write_metadata(path, {"owner": "nobody"})
             for version in known:
-                for operation in (front.read_version, front.undelete, front.destroy):
+                for operation in (guarded.read_version, guarded.undelete, guarded.destroy):
                     with fails(SecretNotFoundError):
                         operation(path, version)
-        front.write(PATH, secret_data(own="2"))
-        [info] = front.versions(PATH)
+        guarded.write(PATH, secret_data(own="2"))
+        [info] = guarded.versions(PATH)
         assert not info.deleted
-        holds(front, "2", info.version)
-        assert dict(front.read_metadata(PATH)) == {}
+        holds(guarded, "2", info.version)
+        assert dict(guarded.read_metadata(PATH)) == {}

@@ -17,92 +17,92 @@ class WriteContract(ContractBase):
     @needs("writable")
     def test_write_replaces_the_whole_secret(self, opened: Opened) -> None:
         """A write replaces the whole secret: old keys are gone, and all new keys are there."""
-        front = opened({PATH: secret_data(port="1", name="first")})
-        version = front.write(PATH, secret_data(port="2", host="second"))
-        read = front.read(PATH)
+        guarded = opened({PATH: secret_data(port="1", name="first")})
+        version = guarded.write(PATH, secret_data(port="2", host="second"))
+        read = guarded.read(PATH)
         assert same(read.data, secret_data(port="2", host="second"))
         assert version is None or read.version == version
 
     @needs("writable")
     def test_write_leaves_siblings_alone(self, opened: Opened) -> None:
         """Writing and deleting one secret changes no other secret beside or above it."""
-        front = opened({path: secret_data(own=path) for path in (*_NEIGHBOURS, PATH)})
-        front.write(PATH, secret_data(own="new"))
-        assert [front.read(path).data["own"] for path in _NEIGHBOURS] == list(_NEIGHBOURS)
-        front.delete(PATH)
-        assert [front.read(path).data["own"] for path in _NEIGHBOURS] == list(_NEIGHBOURS)
+        guarded = opened({path: secret_data(own=path) for path in (*_NEIGHBOURS, PATH)})
+        guarded.write(PATH, secret_data(own="new"))
+        assert [guarded.read(path).data["own"] for path in _NEIGHBOURS] == list(_NEIGHBOURS)
+        guarded.delete(PATH)
+        assert [guarded.read(path).data["own"] for path in _NEIGHBOURS] == list(_NEIGHBOURS)
 
     @needs("writable")
     def test_secret_above_others_is_a_secret_of_its_own(self, opened: Opened) -> None:
         """A secret and the secrets below it are independent, and both are listed."""
-        front = opened({PATH: secret_data(own="above"), f"{PATH}/below": secret_data(own="below")})
+        guarded = opened({PATH: secret_data(own="above"), f"{PATH}/below": secret_data(own="below")})
         if "listable" in self.capabilities:
-            assert sorted(front.list_entries("contract")) == ["app", "app/"]
-        front.delete(PATH)
-        assert front.read(f"{PATH}/below").data["own"] == "below"
+            assert sorted(guarded.list_entries("contract")) == ["app", "app/"]
+        guarded.delete(PATH)
+        assert guarded.read(f"{PATH}/below").data["own"] == "below"
         with fails(SecretNotFoundError):
-            front.read(PATH)
+            guarded.read(PATH)
 
     @needs("writable")
     def test_write_copies(self, opened: Opened) -> None:
         """A caller that changes its data after a write does not change the store."""
-        front = opened()
+        guarded = opened()
         inner: list[str] = ["one"]
         data = secret_data(port="1")
-        front.write(PATH, data if "nested" in self.cannot_hold else {**data, "inner": inner})
+        guarded.write(PATH, data if "nested" in self.cannot_hold else {**data, "inner": inner})
         data.clear()
         inner.append("two")
-        read = front.read(PATH).data
+        read = guarded.read(PATH).data
         assert read["port"] == "1"
         assert same(read.get("inner", ["one"]), ["one"])
 
     @needs("writable")
     def test_delete_makes_absent(self, opened: Opened) -> None:
         """A deleted secret is a confirmed absence. It can be written again, without its old keys."""
-        front = opened({PATH: secret_data(old="key")})
-        front.delete(PATH)
+        guarded = opened({PATH: secret_data(old="key")})
+        guarded.delete(PATH)
         with fails(SecretNotFoundError):
-            front.read(PATH)
-        front.write(PATH, secret_data())
-        assert same(front.read(PATH).data, secret_data())
+            guarded.read(PATH)
+        guarded.write(PATH, secret_data())
+        assert same(guarded.read(PATH).data, secret_data())
 
     @needs("writable")
     def test_deleting_what_is_absent_is_not_found(self, opened: Opened) -> None:
         """Deleting an absent secret, or deleting twice, is `SecretNotFoundError`."""
-        front = opened({PATH: secret_data()})
+        guarded = opened({PATH: secret_data()})
         with fails(SecretNotFoundError):
-            front.delete("contract/absent")
-        front.delete(PATH)
+            guarded.delete("contract/absent")
+        guarded.delete(PATH)
         with fails(SecretNotFoundError):
-            front.delete(PATH)
+            guarded.delete(PATH)
 
     @needs("writable")
     def test_write_is_seen_at_once(self, opened: Opened) -> None:
         """The next read returns what was written, and every thread sees a whole secret."""
-        front = opened({PATH: secret_data(turn="0", copy="0")})
+        guarded = opened({PATH: secret_data(turn="0", copy="0")})
 
         def read() -> bool:
-            data = front.read(PATH).data
+            data = guarded.read(PATH).data
             return data["turn"] == data["copy"]
 
         with ThreadPoolExecutor(4) as pool:
             reads = []
             for turn in map(str, range(1, 26)):
                 reads += [pool.submit(read) for _ in range(4)]
-                front.write(PATH, secret_data(turn=turn, copy=turn))
-                assert front.read(PATH).data["turn"] == turn
+                guarded.write(PATH, secret_data(turn=turn, copy=turn))
+                assert guarded.read(PATH).data["turn"] == turn
             assert all(future.result() for future in reads)
 
     @needs("writable")
     def test_many_writes_have_their_own_outcomes(self, opened: Opened) -> None:
         """A bulk write yields each path once with its version, and the store then holds all of them."""
-        front = opened()
+        guarded = opened()
         items = {f"contract/{number:05}": secret_data(number=str(number)) for number in range(self.page_size + 1)}
-        outcomes = list(front.write_many(items.items()))
+        outcomes = list(guarded.write_many(items.items()))
         assert sorted(path for path, _ in outcomes) == sorted(items)
         for path, outcome in outcomes:
             assert not isinstance(outcome, StoreError)
-            read = front.read(path)
+            read = guarded.read(path)
             assert same(read.data, items[path])
             assert outcome is None or read.version == outcome
 
@@ -111,56 +111,56 @@ class WriteContract(ContractBase):
     @needs("checked")
     def test_checked_write_expecting_none_creates(self, opened: Opened) -> None:
         """Expecting None creates an absent secret, but only once."""
-        front = opened()
-        version = front.write_if(PATH, secret_data(own="first"), None)
+        guarded = opened()
+        version = guarded.write_if(PATH, secret_data(own="first"), None)
         assert version is not None
         with fails(ConflictError):
-            front.write_if(PATH, secret_data(own="second"), None)
-        holds(front, "first", version)
+            guarded.write_if(PATH, secret_data(own="second"), None)
+        holds(guarded, "first", version)
 
     @needs("checked")
     def test_checked_write_replaces_the_expected_version(self, opened: Opened) -> None:
         """Expecting the newest version replaces it whole. Expecting an older one is a conflict that writes nothing."""
-        front = opened({PATH: secret_data(own="first", old="key")})
-        first = front.read(PATH).version
+        guarded = opened({PATH: secret_data(own="first", old="key")})
+        first = guarded.read(PATH).version
         assert first is not None
-        second = front.write_if(PATH, secret_data(own="second"), first)
-        assert "old" not in front.read(PATH).data
+        second = guarded.write_if(PATH, secret_data(own="second"), first)
+        assert "old" not in guarded.read(PATH).data
         for stale in (first, None):
             with fails(ConflictError):
-                front.write_if(PATH, secret_data(own="third"), stale)
-        holds(front, "second", second)
+                guarded.write_if(PATH, secret_data(own="third"), stale)
+        holds(guarded, "second", second)
 
     @needs("checked")
     def test_checked_write_expecting_a_version_of_nothing_is_a_conflict(self, opened: Opened) -> None:
         """Expecting a version of an absent secret is a conflict, and creates no secret."""
-        front = opened({PATH: secret_data()})
+        guarded = opened({PATH: secret_data()})
         with fails(ConflictError):
-            front.write_if("contract/absent", secret_data(), front.read(PATH).version)
+            guarded.write_if("contract/absent", secret_data(), guarded.read(PATH).version)
         with fails(SecretNotFoundError):
-            front.read("contract/absent")
+            guarded.read("contract/absent")
 
     @needs("checked")
     def test_checked_write_after_a_delete_expects_none(self, opened: Opened) -> None:
         """After a delete, expecting None writes, and expecting an older version is a conflict."""
-        front = opened({PATH: secret_data(own="first")})
-        first = front.read(PATH).version
-        front.write(PATH, secret_data(own="second"))
-        front.delete(PATH)
+        guarded = opened({PATH: secret_data(own="first")})
+        first = guarded.read(PATH).version
+        guarded.write(PATH, secret_data(own="second"))
+        guarded.delete(PATH)
         with fails(ConflictError):
-            front.write_if(PATH, secret_data(own="third"), first)
-        version = front.write_if(PATH, secret_data(own="fourth"), None)
-        holds(front, "fourth", version)
+            guarded.write_if(PATH, secret_data(own="third"), first)
+        version = guarded.write_if(PATH, secret_data(own="fourth"), None)
+        holds(guarded, "fourth", version)
 
     @needs("checked")
     def test_one_of_many_checked_writes_wins(self, opened: Opened) -> None:
         """Of eight writers that expect the same version, one writes and seven get a conflict."""
-        front = opened({PATH: secret_data(own="first")})
-        expected = front.read(PATH).version
+        guarded = opened({PATH: secret_data(own="first")})
+        expected = guarded.read(PATH).version
 
         def attempt(writer: int) -> Version | None:
             try:
-                return front.write_if(PATH, secret_data(own=str(writer)), expected)
+                return guarded.write_if(PATH, secret_data(own=str(writer)), expected)
             except ConflictError:
                 return None
 
@@ -168,4 +168,4 @@ class WriteContract(ContractBase):
             versions = list(pool.map(attempt, range(8)))
         winners = [writer for writer, version in enumerate(versions) if version is not None]
         assert len(winners) == 1
-        holds(front, str(winners[0]), versions[winners[0]])
+        holds(guarded, str(winners[0]), versions[winners[0]])

@@ -1,4 +1,4 @@
-"""Secrets in an SQLite file, as a store for Strongroom. Whoever can read the file can read them."""
+"""A store of secrets in an SQLite file. Anyone who can read the file can read the secrets."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from strongroom.errors import (
 from strongroom.secret import Secret, Value
 from strongroom.store import Option, Traits, remaining
 
-# AUTOINCREMENT never gives a number twice, so the version of a deleted secret is never taken for that of a new one.
+# AUTOINCREMENT never reuses a number, so that a deleted secret and its successor have different versions.
 SCHEMA = "CREATE TABLE IF NOT EXISTS secrets (version INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT UNIQUE, data TEXT)"
 
-# SQLite's codes, not its messages. The low byte of an extended code is the code itself.
+# SQLite's error codes, not its messages. The low byte of an extended code is the base code.
 ERRORS: Mapping[int, type[StoreError]] = {
     sqlite3.SQLITE_BUSY: StoreUnavailableError,
     sqlite3.SQLITE_LOCKED: StoreUnavailableError,
@@ -38,7 +38,7 @@ ERRORS: Mapping[int, type[StoreError]] = {
 
 
 class SQLiteStore:
-    """A store in one file. Every call has its own connection, so threads and forks need no care."""
+    """A store in one file. Each call opens a connection, so that it works in threads and after forks."""
 
     traits = Traits(local=True)
 
@@ -48,21 +48,21 @@ class SQLiteStore:
             database.execute(SCHEMA)
 
     def close(self) -> None:
-        """Nothing stays open between calls."""
+        """Do nothing: no connection stays open."""
 
     def read(self, path: str) -> Secret:
-        """The secret at `path`."""
+        """Return the secret at `path`."""
         with self._transaction(path) as database:
             row = database.execute("SELECT data, version FROM secrets WHERE path = ?", [path]).fetchone()
         if row is None:
             raise SecretNotFoundError(path)
         data = from_json(json.loads(row[0]))
         if not isinstance(data, Mapping):
-            raise StoreError(path, "its row is not a JSON object", hint="Somebody else has written to the file")
+            raise StoreError(path, "its row is not a JSON object", hint="Another program has written to the file")
         return Secret(path, data, version=row[1])
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The names directly below `prefix`."""
+        """Yield the names directly below `prefix`."""
         start = f"{prefix}/" if prefix else ""
         with self._transaction(prefix or None) as database:
             rows = database.execute(
@@ -72,12 +72,12 @@ class SQLiteStore:
         yield from sorted({name + slash for name, slash, _ in parts})
 
     def write(self, path: str, data: Mapping[str, Value]) -> int:
-        """Replaces the secret."""
+        """Replace the secret."""
         with self._transaction(path, "IMMEDIATE") as database:
             return _replace(database, path, data)
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: int | str | None) -> int:
-        """Replaces the secret, when its version is `expected`."""
+        """Replace the secret if its version is `expected`."""
         with self._transaction(path, "IMMEDIATE") as database:
             row = database.execute("SELECT version FROM secrets WHERE path = ?", [path]).fetchone()
             if expected != (row and row[0]):
@@ -85,14 +85,14 @@ class SQLiteStore:
             return _replace(database, path, data)
 
     def delete(self, path: str) -> None:
-        """Removes the secret."""
+        """Delete the secret."""
         with self._transaction(path, "IMMEDIATE") as database:
             if database.execute("DELETE FROM secrets WHERE path = ?", [path]).rowcount == 0:
                 raise SecretNotFoundError(path)
 
     @contextmanager
     def _transaction(self, path: str | None, mode: str = "DEFERRED") -> Iterator[sqlite3.Connection]:
-        """A connection that waits for a lock as long as this call may take, and commits or rolls back."""
+        """Yield a connection that waits for locks until the deadline, and commit or roll back."""
         try:
             with closing(sqlite3.connect(self._file, timeout=remaining(), isolation_level=None)) as database:
                 database.execute(f"BEGIN {mode}")
@@ -111,11 +111,11 @@ def _replace(database: sqlite3.Connection, path: str, data: Mapping[str, Value])
 
 
 def open_sqlite(
-    *, file: Annotated[Path, Option(help="the database; it is made when it is missing", place=True)]
+    *, file: Annotated[Path, Option(help="the database file; created if missing", place=True)]
 ) -> SQLiteStore:
-    """A store in an SQLite file."""
+    """Open a store in an SQLite file."""
     try:
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite itself would let others read it
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite would create it readable by all
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be opened: {error.strerror}") from None
     return SQLiteStore(file)

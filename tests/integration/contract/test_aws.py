@@ -13,7 +13,7 @@ from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
 
 @pytest.fixture(scope="module")
 def strict_moto():
-    """It checks policies, and knows a user who has none."""
+    """Return a moto server that checks policies, with a user without any."""
     server = Moto(checked=2)
     iam = server.client("iam")
     iam.create_user(UserName="nobody")
@@ -24,7 +24,7 @@ def strict_moto():
 
 
 class AWSContract(StoreContract):
-    """Here each is used below a prefix of its own."""
+    """Shared by the stores of AWS. Each test uses a fresh prefix."""
 
     @staticmethod
     def open(**options):
@@ -52,22 +52,22 @@ class AWSContract(StoreContract):
 
 
 def destroys_nothing(opened):
-    """A version is refused to be destroyed, and stays; so does the secret."""
-    front = opened({PATH: secret_data(own="0")})
-    front.write(PATH, secret_data(own="1"))
-    oldest, newest = (info.version for info in front.versions(PATH))
+    """Assert that no version can be destroyed and that nothing changes."""
+    guarded = opened({PATH: secret_data(own="0")})
+    guarded.write(PATH, secret_data(own="1"))
+    oldest, newest = (info.version for info in guarded.versions(PATH))
     for version in (oldest, newest):
         with fails(UnsupportedOperationError):
-            front.destroy(PATH, version)
-    assert front.read_version(PATH, oldest).data["own"] == "0"
-    holds(front, "1", newest)
+            guarded.destroy(PATH, version)
+    assert guarded.read_version(PATH, oldest).data["own"] == "0"
+    holds(guarded, "1", newest)
 
 
 NAMES = {"path with a space", "path with marks", "path that is escaped already", "unicode path"}
 
 
 class TestSecretsManager(AWSContract):
-    """One secret of AWS is one secret. A write restores what is scheduled for deletion, as it is told to here."""
+    """One secret of AWS is one secret. With `restore`, a write restores a secret that is scheduled for deletion."""
 
     capabilities = frozenset({"listable", "writable", "versioned", "bulk", "probed"})
     cannot_hold = NAMES | {"64 KiB"}
@@ -77,32 +77,32 @@ class TestSecretsManager(AWSContract):
         return open_secrets_manager(restore=True, **options)
 
     def test_history_names_what_is_deleted(self, opened):
-        """AWS deletes and restores a whole secret: what a write restores is readable again, and so says the history."""
-        front = opened({PATH: secret_data(own="0")})
-        front.delete(PATH)
-        front.write(PATH, secret_data(own="1"))
-        oldest, newest = front.versions(PATH)
+        """AWS deletes and restores a whole secret: a write makes all versions readable again."""
+        guarded = opened({PATH: secret_data(own="0")})
+        guarded.delete(PATH)
+        guarded.write(PATH, secret_data(own="1"))
+        oldest, newest = guarded.versions(PATH)
         assert (oldest.deleted, newest.deleted) == (False, False)
-        assert front.read_version(PATH, oldest.version).data["own"] == "0"
-        holds(front, "1", newest.version)
+        assert guarded.read_version(PATH, oldest.version).data["own"] == "0"
+        holds(guarded, "1", newest.version)
 
     def test_destroyed_version_is_gone(self, opened):
-        """AWS destroys no version: it is refused, and never said to be done."""
+        """AWS cannot destroy a version: the operation is refused."""
         destroys_nothing(opened)
 
     def test_destroyed_newest_version_leaves_nothing_to_read(self, opened):
-        """Nor of a deleted secret, which stays as it is."""
-        front = opened({PATH: secret_data(own="0")})
-        [info] = front.versions(PATH)
-        front.delete(PATH)
+        """Destroying a version of a deleted secret is refused and changes nothing."""
+        guarded = opened({PATH: secret_data(own="0")})
+        [info] = guarded.versions(PATH)
+        guarded.delete(PATH)
         with fails(UnsupportedOperationError):
-            front.destroy(PATH, info.version)
+            guarded.destroy(PATH, info.version)
         with fails(SecretNotFoundError):
-            front.read(PATH)
+            guarded.read(PATH)
 
 
 class TestParameterSecrets(AWSContract):
-    """One parameter is one secret, in JSON. It is deleted with all its versions, and none of them alone."""
+    """One parameter is one secret, in JSON. A delete removes all its versions."""
 
     capabilities = frozenset({"listable", "writable", "versioned", "final_deletes", "bulk", "probed"})
     cannot_hold = NAMES | {"64 KiB"}
@@ -113,7 +113,7 @@ class TestParameterSecrets(AWSContract):
         return open_parameter_store(layout="secrets", **options)
 
     def test_destroyed_version_is_gone(self, opened):
-        """AWS destroys no version: it is refused, and never said to be done."""
+        """AWS cannot destroy a version: the operation is refused."""
         destroys_nothing(opened)
 
 
@@ -136,9 +136,9 @@ class TestParameterKeys(AWSContract):
         return open_parameter_store(**options)
 
     def test_write_is_seen_at_once(self, opened):
-        """A write that returned is what the next read gives. While it runs, some keys may be new and some old."""
-        front = opened({PATH: secret_data(turn="0", copy="0")})
+        """The next read returns what was written. During a write, some keys may be new and some old."""
+        guarded = opened({PATH: secret_data(turn="0", copy="0")})
         for turn in map(str, range(1, 6)):
-            front.write(PATH, secret_data(turn=turn, copy=turn))
-            read = front.read(PATH).data
+            guarded.write(PATH, secret_data(turn=turn, copy=turn))
+            read = guarded.read(PATH).data
             assert (read["turn"], read["copy"]) == (turn, turn)

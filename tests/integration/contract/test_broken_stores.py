@@ -1,4 +1,4 @@
-"""The contracts bite: whatever is wrong on purpose fails the test that is there for its fault."""
+"""Each deliberately broken store and plugin fails the test of the contract that is about its fault."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ WRONG = [*broken_stores.WRONG, *broken_migration_plugins.WRONG]
 
 @pytest.fixture(scope="module")
 def caught(tmp_path_factory) -> dict[tuple[str, str], list[str]]:
-    """What a run of the contracts says of each wrong class: (class, test) -> the messages of its failures."""
+    """Run the contracts of the broken classes. Return (class, test) -> the messages of its failures."""
     folder = tmp_path_factory.mktemp("teeth")
     imports = [f"from {contract.__module__} import {contract.__name__}\n" for contract in WRONG]
     (folder / "test_wrong.py").write_text("".join(imports))
@@ -36,7 +36,7 @@ def caught(tmp_path_factory) -> dict[tuple[str, str], list[str]]:
 
 @pytest.mark.parametrize("contract", WRONG, ids=lambda contract: contract.__name__)
 def test_wrong_store_is_caught(caught, contract):
-    """A store with this one fault fails this one test, or every parameter of it that is about the fault."""
+    """A store with this fault fails this test, or the parameters of it that are about the fault."""
     messages = [
         message
         for (name, test), found in caught.items()

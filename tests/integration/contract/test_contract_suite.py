@@ -1,4 +1,4 @@
-"""The package `strongroom.testing` itself: what it brings, what it leaves alone, and when it calls two values one."""
+"""The package `strongroom.testing`: its names, its imports, and the equality of values."""
 
 import socket
 import subprocess
@@ -13,7 +13,7 @@ from strongroom.testing import CASES, NON_TEXT_CASES, StoreContract, silent_serv
 
 
 def test_names_are_there_and_are_not_modules():
-    """Each name gives its object, whatever was imported before it."""
+    """Each name is its object, regardless of earlier imports."""
     for name in testing.__all__:
         assert not isinstance(getattr(testing, name), type(sys))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
@@ -31,14 +31,14 @@ def test_names_are_there_and_are_not_modules():
     ],
 )
 def test_imports_no_more_than_it_needs(code, left_alone):
-    """`override` works without pytest, and the plugin costs a test run next to nothing."""
+    """`override` works without pytest, and the pytest plugin imports almost nothing."""
     check = f"import sys; {code}; print([name for name in {left_alone!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
 
 def test_the_contract_says_which_extra_brings_what_it_needs():
-    """In one line, where pytest is not installed."""
+    """Without pytest, the error names the extra to install."""
     check = "import sys; sys.modules['pytest'] = None; from strongroom.testing import StoreContract"
     run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     words = 'StoreContract needs pytest, which is not installed: pip install "strongroom[testing]"'
@@ -65,20 +65,20 @@ def test_the_contract_says_which_extra_brings_what_it_needs():
     ],
 )
 def test_a_value_survived_when_its_type_did_too(left, right, expected):
-    """Numbers by value, everything else by type and value."""
+    """Numbers are equal by value, everything else by type and value."""
     assert same(left, right) is expected
     assert same(right, left) is expected
 
 
 def test_hard_inputs_have_names_of_their_own():
-    """A declaration means one case."""
+    """Each case has a unique name."""
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
     assert set(names) > NON_TEXT_CASES
 
 
 def test_silent_server_takes_connections_and_says_nothing():
-    """What a hung service looks like: the connection is there at once, the answer never."""
+    """A connection is accepted at once and never answered."""
     with silent_server() as place, socket.create_connection(place, timeout=1) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
         connection.settimeout(0.1)
@@ -89,7 +89,7 @@ def test_silent_server_takes_connections_and_says_nothing():
 
 
 def test_contract_has_the_tests_of_its_declared_capabilities():
-    """A test of a capability is there for stores that declare it, also below a class that does not."""
+    """Stores that declare a capability have its tests, even if a base class does not declare it."""
 
     class ReadOnly(StoreContract):
         pass

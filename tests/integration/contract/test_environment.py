@@ -1,4 +1,4 @@
-"""The process environment and a .env file keep the contract: text, by the names of the mapping, and never written."""
+"""The process environment and a .env file keep the contract. Both hold only text and are never written."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ READ_ONLY = frozenset({"keyed", "listable", "local"})
 
 
 def rows(contents):
-    """A variable for each key, in the order of the contents: variable -> path, key."""
+    """Return a variable for each key: variable -> path, key."""
     places = [(path, key) for path, data in contents.items() for key in data]
     return {f"CONTRACT_{number}": place for number, place in enumerate(places)}
 
@@ -41,14 +41,14 @@ class TestEnvironment(StoreContract):
 
 
 def quoted(text):
-    """Text as python-dotenv reads it back between double quotes."""
+    """Return text escaped for double quotes, as python-dotenv reads it."""
     for character, escape in {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}.items():
         text = text.replace(character, escape)
     return f'"{text}"'
 
 
 class TestDotenv(StoreContract):
-    """What the environment cannot hold, a file cannot either."""
+    """A .env file has the limits of the environment."""
 
     capabilities = READ_ONLY | {"probed"}
     cannot_hold = NON_TEXT_CASES | {"empty", "nul"}
@@ -69,12 +69,12 @@ class TestDotenv(StoreContract):
 
     @pytest.fixture
     def known(self):
-        """A mapping that knows the secret which the file cannot give."""
+        """Return a mapping with the secret that the file denies."""
         return EnvironmentMapping(rows({"contract/app": {"user": "", "password": ""}}))
 
     @pytest.fixture
     def denied(self, file, known, monkeypatch):
-        """The tests may run as root, whom no mode keeps out, so the kernel's answer is given in its place."""
+        """Simulate the kernel's denial: no file mode stops root, who may run the tests."""
         opened = os.open
 
         def refuse(path, *rest, **more):
@@ -87,6 +87,6 @@ class TestDotenv(StoreContract):
 
     @pytest.fixture
     def unreachable(self, file, known):
-        """A pipe that nobody writes to: who opens it as a file waits for ever."""
+        """A pipe without a writer: opening it as a file would block forever."""
         os.mkfifo(file)
         return open_dotenv(mapping=known, file=file)

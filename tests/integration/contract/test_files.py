@@ -1,4 +1,4 @@
-"""A folder of files keeps the contract: what is in a file is the value, and nothing is ever written."""
+"""A folder of files keeps the contract. A file's contents are a value, and nothing is ever written."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from strongroom_env.files import open_files
 
 
 class TestFiles(StoreContract):
-    """A file name is a part of a path: no slash, no backslash; one that starts with two dots is Kubernetes' own."""
+    """A file name has no slash and no backslash, and names that start with two dots belong to Kubernetes."""
 
     capabilities = frozenset({"listable", "probed", "local"})
     cannot_hold = NON_TEXT_CASES | {"key with a slash", "key with a backslash", "path with dots"}
@@ -31,7 +31,7 @@ class TestFiles(StoreContract):
 
     @pytest.fixture
     def denied(self, root, tmp_path):
-        """The folder is a link out of the root, which no store follows."""
+        """The folder is a link out of the root, which the store does not follow."""
         (tmp_path / "elsewhere" / "app").mkdir(parents=True)
         (tmp_path / "elsewhere" / "app" / "user").write_text("somebody else's")
         root.mkdir()
@@ -40,5 +40,5 @@ class TestFiles(StoreContract):
 
     @pytest.fixture
     def unreachable(self, root):
-        """Nothing is mounted where the secrets should be."""
+        """The root folder does not exist."""
         return open_files(root=root)

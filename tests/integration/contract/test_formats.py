@@ -1,4 +1,4 @@
-"""Every file that is a store keeps the contract: exact, or refused by name; in the plain and encrypted."""
+"""Every file store keeps the contract, in plain text and encrypted."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ KEYS = (
 
 
 class FileContract(StoreContract):
-    """What they have in common. A file has no pages, and a pipe that nobody writes to is an outage."""
+    """Shared by the file stores. A file has no pages, and a pipe without a writer is an outage."""
 
     page_size = 20
     capabilities = frozenset({"listable", "writable", "bulk", "probed", "local"})
@@ -53,7 +53,7 @@ class FileContract(StoreContract):
 
     @pytest.fixture
     def denied(self, file, opening, monkeypatch):
-        """The tests may run as root, whom no mode keeps out, so the kernel's answer is given in its place."""
+        """Simulate the kernel's denial: no file mode stops root, who may run the tests."""
         file.touch(0o600)
         opened = os.open
 
@@ -84,7 +84,7 @@ class TestCsv(FileContract):
 
 
 class TestKubernetes(FileContract):
-    """A key is a file name to Kubernetes, in its own alphabet."""
+    """Kubernetes allows only some characters in a key."""
 
     opener = staticmethod(open_kubernetes)
     cannot_hold = frozenset(
@@ -97,7 +97,7 @@ class TestKubernetes(FileContract):
 
 
 class TestEncrypted(FileContract):
-    """A file that its own identity reads."""
+    """A file that is encrypted to an age identity."""
 
     opener = staticmethod(open_json)
 
@@ -111,7 +111,7 @@ class TestEncrypted(FileContract):
 
 
 class TestDotenv(FileContract):
-    """Text by the names of a mapping. What is empty would be missing to everybody who reads the file."""
+    """Text under the variable names of a mapping. Readers of the file would take an empty value for a missing one."""
 
     opener = staticmethod(open_dotenv)
     cannot_hold = NON_TEXT_CASES | {"empty", "nul", "lines", "shell"}

@@ -1,4 +1,4 @@
-"""What a migration reads and writes that is no store keeps its contract: variables, and what a stranger wrote."""
+"""Importers and exporters keep their contracts: variables, and a third party's plugins."""
 
 import os
 
@@ -12,27 +12,27 @@ from strongroom.testing import NON_TEXT_CASES, ExporterContract, ImporterContrac
 
 
 def rows(contents):
-    """A variable for each key: variable -> path, key."""
+    """Return a variable for each key: variable -> path, key."""
     places = [(path, key) for path, data in contents.items() for key in data]
     return {f"CONTRACT_{number}": place for number, place in enumerate(places)}
 
 
 def quoted(text):
-    """Text as python-dotenv reads it back between double quotes."""
+    """Return text escaped for double quotes, as python-dotenv reads it."""
     for character, escape in {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"}.items():
         text = text.replace(character, escape)
     return f'"{text}"'
 
 
 class TestEnvironment(ImporterContract):
-    """The environment has only text without a NUL, and no variable of it that is its own is unreadable."""
+    """The environment holds only text without NUL, and can always be read."""
 
     cannot_hold = NON_TEXT_CASES | {"empty", "nul"}
     impossible = frozenset({"unreadable"})
 
     @pytest.fixture
     def environment(self, monkeypatch):
-        """A function that makes these all the variables there are. pytest sets some of its own before each test."""
+        """Return a function that replaces all variables: pytest sets some before each test."""
         return lambda variables: monkeypatch.setattr(os, "environ", variables)
 
     @pytest.fixture
@@ -46,7 +46,7 @@ class TestEnvironment(ImporterContract):
 
     @pytest.fixture
     def partly_unreadable(self, environment, tmp_path):
-        """A value that is to be split and is no JSON."""
+        """A variable with a rule to split its JSON, whose value is not JSON."""
         file = tmp_path / "mapping.json"
         file.write_text('{"version": 1, "variables": {"A": {"to": "a", "split": "json"}, "B": "b#k"}}')
         environment({"A": "canary-6f1d, and not JSON", "B": "v"})
@@ -54,7 +54,7 @@ class TestEnvironment(ImporterContract):
 
 
 class TestDotenv(ImporterContract):
-    """A file that is not there is a source that cannot be read."""
+    """A missing file is a source that cannot be read."""
 
     cannot_hold = NON_TEXT_CASES | {"empty", "nul"}
     impossible = frozenset({"partly_unreadable"})
@@ -103,7 +103,7 @@ class TestFolderImporter(ImporterContract):
 
 
 class TestFolderExporter(ExporterContract):
-    """A file name ends somewhere, which no hard input reaches."""
+    """The length of file names is limited, but no hard input exceeds the limit."""
 
     @pytest.fixture
     def root(self, tmp_path):

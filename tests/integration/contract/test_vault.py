@@ -8,7 +8,7 @@ from strongroom_vault.plugin import open_vault
 
 
 class VaultContract(StoreContract):
-    """What the two engines have in common. A silent server is an outage."""
+    """Shared by both engines. A silent server is an outage."""
 
     capabilities = frozenset({"listable", "writable", "bulk", "probed"})
     cannot_hold = frozenset({"large integers"})
@@ -30,19 +30,19 @@ class VaultContract(StoreContract):
 
 
 class TestKV1(VaultContract):
-    """Version 1 has no check-and-set and no versions. Here it is used from the top of its mount."""
+    """Version 1 has no check-and-set and no versions. Used from the top of its mount."""
 
     version = 1
 
     @pytest.fixture
     def denied(self, openbao, mount):
-        """A token without a right in the mount, which is not even told what is mounted there."""
+        """A token without any right in the mount, not even to look the mount up."""
         token = openbao.issue_token({"sys/internal/nothing": ["read"]})
         return open_engine(self.version, url=openbao.url, token=token, mount=mount)
 
 
 class TestKV2(VaultContract):
-    """Version 2 has check-and-set and versions. Here it is used below a prefix."""
+    """Version 2 has check-and-set and versions. Used below a prefix."""
 
     version = 2
     capabilities = VaultContract.capabilities | {"checked", "versioned"}

@@ -1,4 +1,4 @@
-"""The front: what every store is spared, and what nobody sees of it."""
+"""The guard validates what a store receives and redacts what it returns and raises."""
 
 import logging
 import threading
@@ -30,7 +30,7 @@ BAD_PATHS = ["", "/a", "a/", "a//b", ".", "a/../b", "a\\b", "a\nb", "a\x00b", "x
 
 
 class Recorder(MemoryStore):
-    """Keeps the names of the methods that were called."""
+    """A store that records the names of the methods that were called."""
 
     def __init__(self):
         super().__init__()
@@ -49,7 +49,7 @@ class Recorder(MemoryStore):
 
 
 class ReadOnly:
-    """The least that is a store."""
+    """A store with only `read` and `close`."""
 
     def __init__(self, failure=None):
         self.failure = failure
@@ -66,7 +66,7 @@ class ReadOnly:
 
 
 def everywhere(error):
-    """All that somebody who has the error can print of it, with the variables of every frame that it left."""
+    """Return everything that an error can print, with the local variables of every frame."""
     frames = error.__traceback__.tb_next  # the test's own frame knows the value
     printed = traceback.TracebackException(type(error), error, frames, capture_locals=True)
     parts = [*printed.format(), str(error), repr(error), repr(error.args), repr(vars(error))]
@@ -80,17 +80,17 @@ def everywhere(error):
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 PATH_OPERATIONS = {
-    "read": lambda front, path: front.read(path),
-    "read_key": lambda front, path: front.read_key(path, "k"),
-    "write": lambda front, path: front.write(path, DATA),
-    "write_if": lambda front, path: front.write_if(path, DATA, None),
-    "delete": lambda front, path: front.delete(path),
-    "versions": lambda front, path: front.versions(path),
-    "read_version": lambda front, path: front.read_version(path, 1),
-    "undelete": lambda front, path: front.undelete(path, 1),
-    "destroy": lambda front, path: front.destroy(path, 1),
-    "read_metadata": lambda front, path: front.read_metadata(path),
-    "write_metadata": lambda front, path: front.write_metadata(path, {}),
+    "read": lambda guarded, path: guarded.read(path),
+    "read_key": lambda guarded, path: guarded.read_key(path, "k"),
+    "write": lambda guarded, path: guarded.write(path, DATA),
+    "write_if": lambda guarded, path: guarded.write_if(path, DATA, None),
+    "delete": lambda guarded, path: guarded.delete(path),
+    "versions": lambda guarded, path: guarded.versions(path),
+    "read_version": lambda guarded, path: guarded.read_version(path, 1),
+    "undelete": lambda guarded, path: guarded.undelete(path, 1),
+    "destroy": lambda guarded, path: guarded.destroy(path, 1),
+    "read_metadata": lambda guarded, path: guarded.read_metadata(path),
+    "write_metadata": lambda guarded, path: guarded.write_metadata(path, {}),
 }
 
 
@@ -102,7 +102,7 @@ class KeyedRecorder(Recorder):
 @pytest.mark.parametrize("path", BAD_PATHS, ids=lambda path: repr(path)[:12])
 @pytest.mark.parametrize("operation", PATH_OPERATIONS)
 def test_no_store_sees_a_path_that_names_nothing(operation, path):
-    """Each operation refuses such a path before the store hears of it, and without a value in sight."""
+    """Each operation refuses an invalid path without calling the store or showing a value."""
     store = KeyedRecorder()
     with pytest.raises(InvalidPathError) as caught:
         PATH_OPERATIONS[operation](GuardedStore(store, "s"), path)
@@ -112,7 +112,7 @@ def test_no_store_sees_a_path_that_names_nothing(operation, path):
 
 @pytest.mark.parametrize("prefix", ["/", "a//", "../", "a/./b"])
 def test_no_store_sees_a_prefix_that_names_nothing(prefix):
-    """Listing and walking check their prefix."""
+    """Listing and walking validate their prefix."""
     store = Recorder()
     for listing in (GuardedStore(store, "s").list_entries, GuardedStore(store, "s").walk):
         with pytest.raises(InvalidPathError):
@@ -121,7 +121,7 @@ def test_no_store_sees_a_prefix_that_names_nothing(prefix):
 
 
 def test_no_store_sees_an_impossible_key():
-    """A key is checked as a path is."""
+    """A key is validated like a path."""
     store = KeyedRecorder()
     for key in ("", "a\x00", "\ud800", None):
         with pytest.raises(InvalidPathError):
@@ -146,10 +146,10 @@ BAD_DATA = {
 
 @pytest.mark.parametrize("data", BAD_DATA.values(), ids=BAD_DATA)
 def test_no_store_sees_data_that_cannot_be_kept(data):
-    """Such data is refused before the store hears of it, and the refusal shows none of it, in no frame."""
+    """Invalid data is refused without calling the store, and no frame of the error shows it."""
     store = Recorder()
-    front = GuardedStore(store, "s")
-    for write in (lambda: front.write("a", data), lambda: front.write_if("a", data, None)):
+    guarded = GuardedStore(store, "s")
+    for write in (lambda: guarded.write("a", data), lambda: guarded.write_if("a", data, None)):
         with pytest.raises((InvalidDataError, InvalidPathError)) as caught:
             write()
         error = caught.value.with_traceback(caught.value.__traceback__.tb_next)  # and the lambda knows it too
@@ -158,7 +158,7 @@ def test_no_store_sees_data_that_cannot_be_kept(data):
 
 
 def test_store_gets_a_copy_that_shows_nothing():
-    """What reaches the store is redacted and its own: the caller may go on with what it passed."""
+    """The store receives a redacted copy: the caller may go on to use its own data."""
     got = []
 
     class Store(ReadOnly):
@@ -178,7 +178,7 @@ def test_store_gets_a_copy_that_shows_nothing():
 
 
 def test_single_key_is_redacted():
-    """A store may return plain values for a key; nobody gets one."""
+    """A plain value that a store returns for a key is redacted."""
 
     class Store(ReadOnly):
         def read_key(self, path, key):
@@ -192,17 +192,17 @@ def test_single_key_is_redacted():
 
 
 def test_capabilities_are_asked_once():
-    """What a store can do is settled when it is wrapped."""
-    front = GuardedStore(open_memory(), "s")
-    assert front.capabilities == {"listable", "writable", "checked", "versioned", "bulk", "probed", "local"}
-    assert (front.listable, front.writable, front.checked, front.keyed) == (True, True, True, False)
+    """Capabilities are detected when a store is wrapped."""
+    guarded = GuardedStore(open_memory(), "s")
+    assert guarded.capabilities == {"listable", "writable", "checked", "versioned", "bulk", "probed", "local"}
+    assert (guarded.listable, guarded.writable, guarded.checked, guarded.keyed) == (True, True, True, False)
     assert GuardedStore(ReadOnly(), "s").capabilities == frozenset()
     assert GuardedStore(KeyedRecorder(), "s").keyed
 
 
 @pytest.mark.parametrize("name", ["final_deletes", "piecewise", "recoverable", "local"])
 def test_trait_is_a_capability_when_it_is_true(name):
-    """On the store and on its class, which is all that a list of plugins looks at."""
+    """On the store and on its class, which the list of plugins uses."""
     for says, has in ((True, {name}), (False, set()), ("yes", set())):
         kind = type("Store", (ReadOnly,), {"traits": Traits(**{name: says})})
         assert GuardedStore(kind(), "s").capabilities == has
@@ -211,7 +211,7 @@ def test_trait_is_a_capability_when_it_is_true(name):
 
 @pytest.mark.parametrize("operation", [name for name in PATH_OPERATIONS if name != "read"])
 def test_missing_capability_names_the_store(operation):
-    """An operation that the store does not have is refused by name."""
+    """An operation that the store lacks is refused, and the error names the store."""
     with pytest.raises(UnsupportedOperationError, match="store s") as caught:
         PATH_OPERATIONS[operation](GuardedStore(ReadOnly(), "s"), "a")
     assert caught.value.store == "s"
@@ -232,19 +232,19 @@ def test_local_must_be_true_and_not_just_there():
 
 
 def test_store_that_cannot_say_how_it_is_is_well_while_open():
-    """Without `probe` an open front is well; a closed one answers nothing."""
-    front = GuardedStore(ReadOnly(), "s")
-    assert front.probe().ok
-    front.close()
+    """A store without `probe` is healthy while it is open. A closed one is refused."""
+    guarded = GuardedStore(ReadOnly(), "s")
+    assert guarded.probe().ok
+    guarded.close()
     with pytest.raises(StoreError, match="closed"):
-        front.probe()
+        guarded.probe()
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
 class OwnError(StoreUnavailableError):
-    """A backend's own subclass."""
+    """A subclass of a backend."""
 
 
 STRAYS = {
@@ -262,7 +262,7 @@ STRAYS = {
 
 @pytest.mark.parametrize(("stray", "kind"), STRAYS.items(), ids=lambda value: type(value).__name__)
 def test_stray_exception_becomes_one_of_the_tree(stray, kind):
-    """An outage stays an outage, anything else is fatal and never an absence; neither shows what it said."""
+    """An outage stays an outage, and another exception is fatal and never an absence. Neither shows its message."""
     with pytest.raises(StoreError) as caught:
         GuardedStore(ReadOnly(stray), "s").read("a/b")
     error = caught.value
@@ -276,7 +276,7 @@ def test_stray_exception_becomes_one_of_the_tree(stray, kind):
     "kind", [SecretNotFoundError, PermissionDeniedError, ConflictError, StoreUnavailableError, StoreError, OwnError]
 )
 def test_error_of_the_tree_keeps_its_class_and_loses_its_frames(kind):
-    """The store's own error goes through, under the chain's name, without the frames, cause and context it had."""
+    """A store's error keeps its class and gets the store's name, without its frames, cause and context."""
 
     class Store(ReadOnly):
         def read(self, path):
@@ -297,26 +297,26 @@ def test_error_of_the_tree_keeps_its_class_and_loses_its_frames(kind):
 
 
 def test_error_keeps_the_path_and_store_that_it_names():
-    """A store that knows better is believed."""
+    """A path and a store name that the store set are kept."""
     with pytest.raises(SecretNotFoundError) as caught:
         GuardedStore(ReadOnly(SecretNotFoundError("other", store="inner")), "s").read("a")
     assert (caught.value.path, caught.value.store) == ("other", "inner")
 
 
 def test_error_outside_the_store_tree_goes_through():
-    """A configuration error that only shows at the first read is one."""
+    """A configuration error of a read stays a configuration error."""
     with pytest.raises(ConfigurationError, match="mount"):
         GuardedStore(ReadOnly(ConfigurationError("no such mount")), "s").read("a")
 
 
 def test_interrupt_is_nobodys_error():
-    """Ctrl-C is not turned into a store's failure."""
+    """Ctrl-C is not turned into a store error."""
     with pytest.raises(KeyboardInterrupt):
         GuardedStore(ReadOnly(KeyboardInterrupt()), "s").read("a")
 
 
 class Interrupted(MemoryStore):
-    """A signal's handler raises in the midst of everything, while a value is in a variable and in the context."""
+    """A store whose methods are interrupted by a signal while a value is in a variable and in the context."""
 
     def __init__(self, interrupt):
         super().__init__()
@@ -348,7 +348,7 @@ INTERRUPTED = {
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("operation", INTERRUPTED)
 def test_interrupt_brings_no_value_along(operation, kind):
-    """It leaves as itself, without the frames, cause and context that it had in the store."""
+    """An interrupt keeps its class and loses the frames, cause and context of the store."""
     interrupt = kind("stop")
     with pytest.raises(kind) as caught:
         INTERRUPTED[operation](Interrupted(interrupt))
@@ -360,7 +360,7 @@ def test_interrupt_brings_no_value_along(operation, kind):
 
 
 class Breaks(MemoryStore):
-    """Fails in the middle of everything, with the value in a variable, in the message and in the context."""
+    """A store that fails with the value in a variable, in the message and in the context."""
 
     def _break(self, data):
         plain = {str(key): str(value) for key, value in data.items()}
@@ -396,18 +396,18 @@ class Breaks(MemoryStore):
 @pytest.mark.parametrize(
     "operation",
     [
-        lambda front, data: front.write("a", data),
-        lambda front, data: front.write_if("a", data, None),
-        lambda front, data: list(front.write_many(iter([("a", data)]))),
-        lambda front, data: list(front.list_entries("")),
-        lambda front, data: list(front.walk("")),
-        lambda front, data: list(front.read_many(["a"])),
-        lambda front, data: front.probe(),
+        lambda guarded, data: guarded.write("a", data),
+        lambda guarded, data: guarded.write_if("a", data, None),
+        lambda guarded, data: list(guarded.write_many(iter([("a", data)]))),
+        lambda guarded, data: list(guarded.list_entries("")),
+        lambda guarded, data: list(guarded.walk("")),
+        lambda guarded, data: list(guarded.read_many(["a"])),
+        lambda guarded, data: guarded.probe(),
     ],
     ids=["write", "write_if", "write_many", "list", "walk", "read_many", "probe"],
 )
 def test_nothing_is_left_of_a_value_when_a_store_breaks(operation, caplog):
-    """Written or read, half way or at once: no message, frame, context or DEBUG record has it."""
+    """No message, frame, context or DEBUG record of a failed read or write shows a value."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(StoreError, match="it raised RuntimeError") as caught:
         operation(GuardedStore(Breaks(), "s"), DATA)
@@ -433,14 +433,14 @@ MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
     ids=["nothing", "a dict", "a time in a secret", "a number for a name", "a dict for a version", "a time for a key"],
 )
 def test_answer_that_is_no_secret_is_a_bug_of_the_plugin(operation, answer):
-    """It is neither an absence nor an exception of another tree, and shows nothing."""
+    """A malformed answer is a StoreError, never an absence, and shows no value."""
     store = KeyedRecorder()
     setattr(store, operation, lambda *_: answer)
-    front = GuardedStore(store, "wrong")
+    guarded = GuardedStore(store, "wrong")
     call = {
-        "read": lambda: front.read("app/db"),
-        "read_version": lambda: front.read_version("app/db", 1),
-        "read_key": lambda: front.read_key("app/db", "key"),
+        "read": lambda: guarded.read("app/db"),
+        "read_version": lambda: guarded.read_version("app/db", 1),
+        "read_key": lambda: guarded.read_key("app/db", "key"),
     }[operation]
     with pytest.raises(StoreError, match=r"app/db \(store wrong: it raised TypeError\)") as caught:
         call()
@@ -452,18 +452,19 @@ def test_answer_that_is_no_secret_is_a_bug_of_the_plugin(operation, answer):
 
 @pytest.mark.parametrize("operation", ["read", "read_version"])
 def test_another_paths_secret_is_never_served(operation):
-    """A plugin that mixes up its connections is stopped here, whatever else it does."""
+    """A secret of another path is an error: the plugin has mixed up its connections."""
     store = KeyedRecorder()
     setattr(store, operation, lambda *_: Secret("app/other", {"key": CANARY}))
-    front = GuardedStore(store, "wrong")
-    call = {"read": lambda: front.read("app/db"), "read_version": lambda: front.read_version("app/db", 1)}[operation]
+    guarded = GuardedStore(store, "wrong")
+    calls = {"read": lambda: guarded.read("app/db"), "read_version": lambda: guarded.read_version("app/db", 1)}
+    call = calls[operation]
     with pytest.raises(StoreError, match=r"app/db \(store wrong: it raised LookupError\)") as caught:
         call()
     assert type(caught.value) is StoreError
 
 
 def test_debug_log_says_where_a_plugin_failed(caplog):
-    """Its frames are gone, so the log names the line."""
+    """The DEBUG log names the line that raised, since the frames are dropped."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(StoreError):
         GuardedStore(Breaks(), "s").write("a", DATA)
@@ -471,7 +472,7 @@ def test_debug_log_says_where_a_plugin_failed(caplog):
 
 
 def test_what_cannot_be_iterated_is_a_bug_of_the_plugin():
-    """A list that is none is the store's error, in the tree."""
+    """A list that is not iterable is a StoreError."""
 
     class Store(MemoryStore):
         def list_entries(self, prefix):
@@ -482,7 +483,7 @@ def test_what_cannot_be_iterated_is_a_bug_of_the_plugin():
 
 
 def test_opening_fails_as_reading_does():
-    """An outage at opening is an outage, and a stray exception shows nothing."""
+    """An outage of the opener is an outage, and another exception shows no value."""
 
     def refuse():
         raise ConnectionError(CANARY)
@@ -507,7 +508,7 @@ class OneByOne(ReadOnly):
 
 @pytest.mark.parametrize("store", [OneByOne, lambda: open_memory(secrets={"there": DATA})], ids=["single", "bulk"])
 def test_each_read_of_many_has_its_own_outcome(store):
-    """A path that is absent, or that names nothing, ends nothing."""
+    """An absent or invalid path does not end a bulk read."""
     outcomes = dict(GuardedStore(store(), "s").read_many(["a//b", "absent", "there", "c/"]))
     assert {path: type(outcome) for path, outcome in outcomes.items()} == {
         "a//b": InvalidPathError,
@@ -519,10 +520,10 @@ def test_each_read_of_many_has_its_own_outcome(store):
 
 @pytest.mark.parametrize("store", [OneByOne, lambda: open_memory(secrets={"there": DATA})], ids=["single", "bulk"])
 def test_each_write_of_many_has_its_own_outcome(store):
-    """Data that cannot be kept is refused for its own path, and the others are written."""
-    front = GuardedStore(store(), "s")
+    """Invalid data is refused for its own path, and the others are written."""
+    guarded = GuardedStore(store(), "s")
     items = [("a", {"n": float("inf")}), ("b", DATA), ("c//", DATA), ("there", {"n": 1}), ("d", {})]
-    outcomes = dict(front.write_many(items))
+    outcomes = dict(guarded.write_many(items))
     assert {path: type(outcome) for path, outcome in outcomes.items()} == {
         "a": InvalidDataError,
         "b": int,
@@ -530,12 +531,12 @@ def test_each_write_of_many_has_its_own_outcome(store):
         "there": int,
         "d": InvalidDataError,
     }
-    assert front.read("b").data == DATA
+    assert guarded.read("b").data == DATA
     assert all(CANARY not in everywhere(error) for error in outcomes.values() if isinstance(error, StoreError))
 
 
 def test_source_that_fails_shows_no_value():
-    """When what is to be written stops half way, the frames know nothing of what was written before."""
+    """If the items of a bulk write raise halfway, no frame shows the values before."""
 
     def items():
         yield "a", dict(DATA)
@@ -551,40 +552,40 @@ def test_source_that_fails_shows_no_value():
 
 
 def test_closed_front_refuses_everything_and_closes_once():
-    """Every later call is refused; the store is closed one time, from however many threads."""
+    """A store is closed once, even by several threads, and later calls are refused."""
     store = ReadOnly()
-    front = GuardedStore(store, "s")
-    threads = [threading.Thread(target=front.close) for _ in range(8)]
+    guarded = GuardedStore(store, "s")
+    threads = [threading.Thread(target=guarded.close) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert store.closed == 1
     with pytest.raises(StoreError, match="it is closed"):
-        front.read("a")
+        guarded.read("a")
 
 
 @pytest.mark.parametrize("operation", [name for name in PATH_OPERATIONS if name != "read_key"])
 def test_closed_front_refuses_each_operation(operation):
-    """No operation reaches a store that was closed."""
-    front = GuardedStore(open_memory(secrets={"a": DATA}), "s")
-    front.close()
+    """No operation calls a closed store."""
+    guarded = GuardedStore(open_memory(secrets={"a": DATA}), "s")
+    guarded.close()
     with pytest.raises(StoreError, match="it is closed"):
-        PATH_OPERATIONS[operation](front, "a")
+        PATH_OPERATIONS[operation](guarded, "a")
 
 
 def test_listing_stops_when_the_front_is_closed():
-    """A list that is under way gives nothing more of a closed store."""
-    front = GuardedStore(open_memory(secrets={"a": DATA, "b": DATA}), "s")
-    entries = front.list_entries()
+    """A running list stops when its store is closed."""
+    guarded = GuardedStore(open_memory(secrets={"a": DATA, "b": DATA}), "s")
+    entries = guarded.list_entries()
     assert next(entries) == "a"
-    front.close()
+    guarded.close()
     with pytest.raises(StoreError, match="it is closed"):
         next(entries)
 
 
 def test_store_that_fails_to_close_is_logged(caplog):
-    """Closing never raises, and says the class and not the message of what went wrong."""
+    """Closing never raises, and logs the class but not the message of an error."""
 
     class Store(ReadOnly):
         def close(self):

@@ -1,4 +1,4 @@
-"""The reference store, beyond the contract: what its own docstrings say."""
+"""The reference store, beyond the contract."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from strongroom.store.memory import MemoryStore, open_memory
 
 
 def test_opens_with_secrets():
-    """What a configuration file gives is checked, and held."""
+    """Contents from a configuration file are validated and stored."""
     store = open_memory(secrets={"a/b": {"key": "v", "n": 5}})
     assert store.read("a/b").data == {"key": "v", "n": 5}
     assert list(open_memory().list_entries("")) == []
@@ -28,7 +28,7 @@ def test_opens_with_secrets():
     ],
 )
 def test_refuses_to_open_with_what_is_no_secret(secrets, error):
-    """A mistake in the configuration is told at the start."""
+    """Invalid contents are refused when the store is opened."""
     with pytest.raises(error):
         open_memory(secrets=secrets)
 
@@ -45,7 +45,7 @@ def test_versions_count_from_one_and_numbers_are_never_used_twice():
 
 
 def test_destroyed_version_cannot_be_undeleted():
-    """Destroyed is for good."""
+    """A destroyed version cannot be undeleted."""
     store = open_memory(secrets={"a": {"key": "v"}})
     store.destroy("a", 1)
     with pytest.raises(SecretNotFoundError, match="destroyed"):
@@ -53,24 +53,24 @@ def test_destroyed_version_cannot_be_undeleted():
 
 
 def test_deleted_version_may_be_expected_by_its_number():
-    """Who saw the version that was deleted has missed nothing."""
+    """A write may expect the deleted version, if it is the newest."""
     store = open_memory(secrets={"a": {"key": "v"}})
     store.delete("a")
     assert store.write_if("a", {"key": "w"}, 1) == 2
 
 
 def test_conflict_names_both_versions():
-    """The message tells the operator who is behind."""
+    """The message names the expected and the newest version."""
     store = open_memory(secrets={"a": {"key": "v"}})
     with pytest.raises(ConflictError, match="version 7 was expected, the newest is 1"):
         store.write_if("a", {"key": "w"}, 7)
 
 
 def test_nobody_comes_between_comparing_and_writing():
-    """Two writers that expect the same version: the second compares after the first has written."""
+    """Of two writers that expect the same version, the second compares after the first has written."""
 
     class Meeting(MemoryStore):
-        """Holds up whoever has compared until the other has too, or is seen not to come."""
+        """Make a writer that has compared wait for the other to compare, up to a timeout."""
 
         both = threading.Barrier(2, timeout=0.2)
 
@@ -93,7 +93,7 @@ def test_nobody_comes_between_comparing_and_writing():
 
 
 def test_what_is_written_is_copied():
-    """Without a front too, what the caller does to its data afterwards is its own affair."""
+    """Also without the guard, a later change of the caller's data does not change the store."""
     store, data = MemoryStore(), {"inner": ["one"]}
     store.write("a", data)
     data["inner"].append("two")
@@ -101,7 +101,7 @@ def test_what_is_written_is_copied():
 
 
 def test_deleted_secrets_are_not_listed():
-    """A list names what can be read."""
+    """A list names the readable secrets."""
     store = open_memory(secrets={"a": {"key": "v"}, "b": {"key": "v"}})
     store.delete("a")
     assert list(store.list_entries("")) == ["b"]
@@ -109,7 +109,7 @@ def test_deleted_secrets_are_not_listed():
 
 
 def test_close_forgets():
-    """Nothing stays in memory for the sake of a store that nobody may use."""
+    """A closed store keeps no secrets in memory."""
     store = open_memory(secrets={"a": {"key": "v"}})
     store.close()
     with pytest.raises(SecretNotFoundError):

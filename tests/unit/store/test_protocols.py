@@ -1,4 +1,4 @@
-"""The store protocol: what makes a capability, and how long a call may take."""
+"""The store protocol: detection of capabilities, protocol versions, and the time of a call."""
 
 import asyncio
 import contextvars
@@ -37,7 +37,7 @@ from strongroom.store.memory import MemoryStore
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that moves when it is told."""
+    """Return a clock that the test moves."""
 
     class Clock:
         now = 100.0
@@ -51,12 +51,12 @@ def clock(monkeypatch):
 
 
 def test_without_a_limit_there_is_the_default():
-    """A store that is used on its own may take as long as a call may by default."""
+    """Without a limit, the default timeout applies."""
     assert remaining() == DEFAULT_TIMEOUT
 
 
 def test_remaining_runs_down_to_zero(clock):
-    """What is left of the limit, and nothing below zero."""
+    """The remaining time never goes below zero."""
     with time_limit(3):
         assert remaining() == 3
         clock.now += 2
@@ -67,7 +67,7 @@ def test_remaining_runs_down_to_zero(clock):
 
 
 def test_inner_limit_never_extends_the_outer(clock):
-    """A link's own share is cut by what the call has left, and ends with its block."""
+    """An inner limit cannot exceed the time left, and ends with its block."""
     with time_limit(5):
         with time_limit(2):
             assert remaining() == 2
@@ -78,14 +78,14 @@ def test_inner_limit_never_extends_the_outer(clock):
 
 
 def test_limit_ends_with_an_error(clock):
-    """A block that fails takes its limit with it."""
+    """A limit ends when its block raises."""
     with pytest.raises(ZeroDivisionError), time_limit(1):
         _ = 1 / 0
     assert remaining() == DEFAULT_TIMEOUT
 
 
 def test_limit_is_of_its_thread_and_of_who_inherits_its_context(clock):
-    """Another thread has its own time; one that is given the context has what is left."""
+    """A new thread has the default time; a thread with the caller's context has the time left."""
     seen = []
     with time_limit(2):
         context = contextvars.copy_context()
@@ -122,7 +122,7 @@ def test_capability_is_there_when_its_methods_are():
 
 
 def test_no_two_capabilities_share_a_method():
-    """A store never has a capability by accident of a name."""
+    """Two protocols with one method name could be confused."""
     own = [
         {name for name in vars(protocol) if not name.startswith("_")}
         for protocol in (SecretStore, MigrationHints, *(row.protocol for row in CAPABILITIES))
@@ -131,7 +131,7 @@ def test_no_two_capabilities_share_a_method():
 
 
 def test_at_most_ten_concepts():
-    """A plugin author meets ten: the protocols, and the static facts."""
+    """Nine protocols and the static facts."""
     found = [value for value in vars(protocols).values() if getattr(value, "_is_protocol", False)]
     assert len({*found, Traits} - {Protocol}) == 10
 
@@ -143,7 +143,7 @@ def test_public_names_are_all_there():
 
 
 def test_a_new_capability_is_detected_refused_and_called(monkeypatch):
-    """One row of the table is all that the guard and the list of plugins need."""
+    """The guard and the list of plugins need only a row of the table."""
 
     @runtime_checkable
     class RenamableStore(Protocol):
@@ -179,7 +179,7 @@ class Plugin:
 @pytest.mark.parametrize("ours", [1, 2, 5])
 @pytest.mark.parametrize("traits", [None, Traits(), Traits(protocol=1)])
 def test_plugin_for_an_older_protocol_works(monkeypatch, ours, traits):
-    """Also one that states no version: it was written for the first."""
+    """A plugin that states no version was written for the first."""
     monkeypatch.setattr(protocols, "PROTOCOL_VERSION", ours)
     kind = type("Old", (Plugin,), {} if traits is None else {"traits": traits})
     with SecretsManager(chain=[kind()]) as secrets:
@@ -187,7 +187,7 @@ def test_plugin_for_an_older_protocol_works(monkeypatch, ours, traits):
 
 
 def test_plugin_for_a_newer_protocol_is_refused_by_name():
-    """The error names the store, the class and both versions, and the store that was opened is closed."""
+    """The error names the store, the class and both versions, and the opened store is closed."""
     new = type("New", (Plugin,), {"traits": Traits(protocol=PROTOCOL_VERSION + 1), "__module__": "strongroom_new"})()
     versions = rf"protocol {PROTOCOL_VERSION + 1}, and this Strongroom has {PROTOCOL_VERSION}\."
     with pytest.raises(PluginError, match=rf"^Store db: strongroom_new\.New needs store {versions} Upgrade strongroom"):
@@ -198,7 +198,7 @@ def test_plugin_for_a_newer_protocol_is_refused_by_name():
 
 
 def test_plugin_for_a_newer_protocol_is_refused_before_it_is_opened():
-    """Its opener names the class of its stores: `strongroom stores` shows the fault, and no login is made."""
+    """The class that its opener returns states the protocol, so that no login is made."""
 
     class New(Plugin):
         traits = Traits(protocol=PROTOCOL_VERSION + 1)
@@ -213,6 +213,6 @@ def test_plugin_for_a_newer_protocol_is_refused_before_it_is_opened():
 
 @pytest.mark.parametrize("traits", [{"local": True}, True, Traits])
 def test_traits_of_another_class_are_refused(traits):
-    """A mistake of a plugin is not taken for a store without traits."""
+    """A plugin with invalid traits is refused."""
     with pytest.raises(PluginError, match=r"^Store db: `traits` of .*Odd must be a strongroom\.store\.Traits"):
         guard.GuardedStore(type("Odd", (Plugin,), {"traits": traits})(), "db")

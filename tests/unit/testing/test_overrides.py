@@ -1,4 +1,4 @@
-"""`override`: what an application's tests find instead of the configured chain."""
+"""`override`: secrets for the tests of an application."""
 
 import asyncio
 import threading
@@ -34,7 +34,7 @@ URL = {"url": "sqlite://"}
 
 
 def test_contents_answer_and_nothing_else_does(monkeypatch):
-    """Paths and references answer through every function; what is not among them is missing, whatever is set."""
+    """Every function reads the contents. Any other path is missing, even if the environment has it."""
     monkeypatch.setenv("JWT_SECRET_KEY", "real")
     with override({"database/connection": URL, "api-keys/openai#key": "test", "api-keys/openai#limit": 5}):
         assert get_secret("database/connection") == URL
@@ -58,7 +58,7 @@ def test_contents_answer_and_nothing_else_does(monkeypatch):
     ids=["defaults", "environments", "broken"],
 )
 def test_configuration_of_the_folder_answers_nothing(monkeypatch, file):
-    """No default of it is served, none of its environments has to be selected, and no variable counts either."""
+    """The configuration file's defaults and environments and all variables are ignored."""
     Path("strongroom.toml").write_text(file, "utf-8")
     monkeypatch.setenv("STRONGROOM_TIMEOUT", "no number")
     with override({"app": {"key": "v"}, "late": Slow(0.01, {"key": "w"})}) as manager:
@@ -69,7 +69,7 @@ def test_configuration_of_the_folder_answers_nothing(monkeypatch, file):
 
 
 def test_what_was_set_is_seen_and_then_gone():
-    """The code under test may set and delete; the block that follows knows nothing of it."""
+    """The code under test may set and delete. The next block does not see it."""
     with override({"app": {"user": "u", "password": "old"}}) as manager:
         set_secret("app", {"password": "new"})
         set_secret("fresh", {"key": "v"})
@@ -83,7 +83,7 @@ def test_what_was_set_is_seen_and_then_gone():
 
 
 def test_one_override_is_used_again_and_within_itself():
-    """Each block begins with the contents, whatever another one has written, and ends by itself."""
+    """Each block starts with the contents and is independent of the others."""
     contents = {"app": {"key": "v"}}
     ready = override({**contents, "late": Slow(0.01, contents["app"])})
     contents["app"]["key"] = "changed after it was made"
@@ -100,7 +100,7 @@ def test_one_override_is_used_again_and_within_itself():
 
 
 def test_blocks_nest_and_restore_even_after_an_error():
-    """Each end restores the manager that was there before, and the block's own is closed."""
+    """The end of a block restores the previous manager and closes its own."""
     outside = strongroom.SecretsManager(chain=[open_memory(secrets={"app": {"key": "outside"}})])
     before = strongroom.set_default_manager(outside)
     try:
@@ -127,7 +127,7 @@ def test_blocks_nest_and_restore_even_after_an_error():
     ],
 )
 def test_failures_are_to_order(failure, error):
-    """A failure that was ordered has the class that the real one has, each time, and touches no other path."""
+    """A simulated failure has the class of the real one, each time, and affects no other path."""
     with override({"app": failure, "other": {"key": "v"}}):
         for _ in range(3):
             with pytest.raises(error, match="app"):
@@ -139,7 +139,7 @@ def test_failures_are_to_order(failure, error):
     ("failure", "answers"), [(SimulatedFailure.MISSING, True), (SimulatedFailure.UNAVAILABLE, False)]
 )
 def test_default_answers_an_absence_only(failure, answers):
-    """An application that has a default still hears of an outage."""
+    """A default answers an absence but not an outage."""
     with override({"app": failure}):
         if answers:
             assert get_secret("app", "key", default="d") == "d"
@@ -153,7 +153,7 @@ def test_default_answers_an_absence_only(failure, answers):
     [(SimulatedFailure.DENIED, PermissionDeniedError), (SimulatedFailure.UNAVAILABLE, StoreUnavailableError)],
 )
 def test_failures_are_of_writes_and_lists_too(failure, error):
-    """What may not be read may not be written, deleted or listed either."""
+    """A simulated failure also fails writes, deletes and lists."""
     with override({"folder/app": failure, "beside/it": {"key": "v"}}):
         assert list_secrets("beside") == ["it"]
         with pytest.raises(error):
@@ -163,7 +163,7 @@ def test_failures_are_of_writes_and_lists_too(failure, error):
 
 
 def test_what_is_refused_is_shown_in_no_frame():
-    """A test that prints its locals may hold a real value."""
+    """The `repr` of an override shows no value."""
     late = Slow(1, {"key": "canary-93e1"})
     contents = {"late": late, "app": {"key": "canary-93e1", "odd": object()}, "other#key": "canary-93e1"}
     with pytest.raises(InvalidDataError) as caught:
@@ -174,14 +174,14 @@ def test_what_is_refused_is_shown_in_no_frame():
 
 
 def test_missing_can_be_written():
-    """A secret that is missing is there once it has been set."""
+    """A secret that is simulated as missing can be set."""
     with override({"app": SimulatedFailure.MISSING}):
         set_secret("app", {"key": "v"})
         assert get_secret("app", "key") == "v"
 
 
 def test_slow_takes_its_time_and_holds_up_no_event_loop():
-    """While a slow secret is awaited other tasks run, and it is found in the end, with the others at once."""
+    """Other tasks run while a slow secret is awaited."""
 
     async def read() -> tuple[str, int]:
         slow = asyncio.ensure_future(aget_secret("app", "key"))
@@ -202,7 +202,7 @@ def test_slow_takes_its_time_and_holds_up_no_event_loop():
 
 
 def test_slower_than_the_call_is_unavailable():
-    """A secret that takes longer than the call may is an outage, known when the time is up."""
+    """A secret that takes longer than the call is an outage at the deadline."""
     with override({"app": Slow(60, {"key": "never"})}), time_limit(0.1):
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError, match="takes 60 s"):
@@ -220,7 +220,7 @@ def test_slower_than_the_call_is_unavailable():
     ids=["set", "replace", "delete"],
 )
 def test_slow_can_not_be_changed(change):
-    """A write would take no time at all, and what it wrote neither."""
+    """A slow secret cannot be written: it would no longer be slow."""
     with override({"app": Slow(0.01, {"key": "late"})}):
         with pytest.raises(UnsupportedOperationError, match="a slow secret cannot be"):
             change()
@@ -228,7 +228,7 @@ def test_slow_can_not_be_changed(change):
 
 
 def test_threads_of_the_block_read_it():
-    """The override is of the process: a thread that the code under test starts is answered by it."""
+    """The override applies to the process, including threads of the code under test."""
     found = []
     with override({"app": {"key": "v"}}):
         thread = threading.Thread(target=lambda: found.append(get_secret("app", "key")))
@@ -250,7 +250,7 @@ def test_threads_of_the_block_read_it():
     ],
 )
 def test_contents_that_no_store_could_hold_are_refused(contents, error):
-    """A mistake in the test is told where it is made."""
+    """Invalid contents are refused when the override is created."""
     with pytest.raises(error):
         override(contents)
 
@@ -273,6 +273,6 @@ def test_restores():
 
 
 def test_fixture_lasts_until_the_end_of_the_test(pytester):
-    """The plugin's fixture is there unasked, overrides for one test, as often as it is called, and restores."""
+    """The fixture of the pytest plugin overrides for one test, may be called again, and restores."""
     pytester.makepyfile(APPLICATION_TESTS)
     pytester.runpytest_subprocess("-q").assert_outcomes(passed=2)

@@ -1,4 +1,4 @@
-"""The store keeps Strongroom's contract."""
+"""The store passes Strongroom's contract."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class TestSQLite(StoreContract):
 
     @pytest.fixture
     def unreachable(self, tmp_path: Path) -> Iterator[SQLiteStore]:
-        """A store whose file another program has locked, and does not let go."""
+        """Yield a store whose file is locked by another program."""
         store = open_sqlite(file=tmp_path / "locked.db")
         other = sqlite3.connect(tmp_path / "locked.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
