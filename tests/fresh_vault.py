@@ -8,14 +8,14 @@ import secrets
 
 from strongroom_vault.dev.server_process import LoopbackServer
 from strongroom_vault.testing import FaultProxy, TestVault
-from strongroom_vault.testing.provisioning import Preparing
+from strongroom_vault.testing.provisioning import Provisioning
 
 _HEADER = "x-vault-namespace"
 _ROOT_ONLY = ("/v1/sys/audit", "/v1/sys/health", "/v1/sys/init", "/v1/sys/seal-status", "/v1/sys/leader")
 """What a server has once, whatever the namespace."""
 
 
-class FreshVault(LoopbackServer, Preparing):
+class FreshVault(LoopbackServer, Provisioning):
     """A namespace of the shared server, which its clients take for a server: a proxy adds the namespace to requests.
 
     Attributes:

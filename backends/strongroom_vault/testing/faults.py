@@ -1,8 +1,8 @@
-"""What can go wrong between a client and a server, one function each; a `FaultProxy` does it.
+"""Network faults for a `FaultProxy`, one function each.
 
-A fault is a function of one `Exchange`: a request that came in whole. Most of them can let the request through first
-(`forward=True`), so that the server has done what was asked and the client does not hear of it. A fault of one's own is
-such a function too::
+A fault is a function of one `Exchange`, a request that the proxy has read. Most faults can forward the request first
+(`forward=True`), so that the server processes it and the client does not learn the result. A custom fault is such a
+function too::
 
     def slow(exchange):
         exchange.stopping.wait(1)
@@ -23,8 +23,8 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """One request as it came: header names in lower case."""
+class Request:
+    """One request of a client, with header names in lower case."""
 
     method: str
     target: str
@@ -34,31 +34,31 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request that the proxy has read, and what can be done with it and with its connection.
+    """A request that the proxy has read, and its connection.
 
     Attributes:
-        request: what the client sent.
-        connection: the client's, with TLS where the proxy speaks it.
-        stopping: set when the proxy closes; whoever waits waits for it.
-        forward: sends the request to the server, and returns its whole reply as bytes for the client.
+        request: the request.
+        connection: the client's connection, with TLS if the proxy has a context.
+        stopping: set when the proxy closes. A fault that waits should wait for it.
+        forward: sends the request to the server, and returns the whole reply as bytes for the client.
     """
 
-    request: Received
+    request: Request
     connection: socket.socket
     stopping: threading.Event
     forward: Callable[[], bytes]
 
     def send(self, data: bytes) -> None:
-        """Sends this to the client."""
+        """Send data to the client."""
         self.connection.sendall(data)
 
     def reset(self) -> None:
-        """Ends the connection with a reset, as a crashed peer's kernel does."""
+        """Reset the connection, as the kernel of a crashed peer does."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        socket.close(self.connection.detach())  # its own `close` would wait for the file that the proxy reads from
+        socket.close(self.connection.detach())  # `connection.close` would wait for the proxy's file
 
     def end(self) -> None:
-        """Ends the connection in an orderly way, whatever of the reply is missing."""
+        """Shut the connection down in order, even if part of the reply is missing."""
         self.connection.shutdown(socket.SHUT_RDWR)
 
 
@@ -66,27 +66,27 @@ Fault: TypeAlias = Callable[[Exchange], None]
 
 
 def reply(status: int, body: bytes | object = b"", headers: Iterable[str] = ()) -> bytes:
-    """A whole reply, as bytes; `body` is bytes, or what its JSON holds."""
+    """Return a whole reply. `body` is bytes, or an object for JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"HTTP/1.1 {status} Fault", f"Content-Length: {len(content)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
-# --- no reply, or a part of one ---------------------------------------------------------------------------------------
+# --- no reply, or part of one -----------------------------------------------------------------------------------------
 
 
 def hang(*, forward: bool = False) -> Fault:
-    """The request is read, and nothing answers."""
+    """Never answer."""
 
     def fault(exchange: Exchange) -> None:
-        _forwarded(exchange, forward=forward)
+        _forward_if(exchange, forward=forward)
         exchange.stopping.wait()
 
     return fault
 
 
 def delay(seconds: float) -> Fault:
-    """The whole reply comes, so many seconds late."""
+    """Delay the whole reply by these seconds."""
 
     def fault(exchange: Exchange) -> None:
         answer = exchange.forward()
@@ -97,7 +97,7 @@ def delay(seconds: float) -> Fault:
 
 
 def drip(seconds: float = 0.05) -> Fault:
-    """The reply comes a byte at a time, with this pause between them: no single wait is ever long."""
+    """Send the reply byte by byte with this pause in seconds, so that no single wait is long."""
 
     def fault(exchange: Exchange) -> None:
         for byte in exchange.forward():
@@ -109,17 +109,17 @@ def drip(seconds: float = 0.05) -> Fault:
 
 
 def reset(*, forward: bool = False) -> Fault:
-    """The connection is reset before a byte of the reply."""
+    """Reset the connection before the reply."""
 
     def fault(exchange: Exchange) -> None:
-        _forwarded(exchange, forward=forward)
+        _forward_if(exchange, forward=forward)
         exchange.reset()
 
     return fault
 
 
 def reset_within_body() -> Fault:
-    """The connection is reset after the first half of the body. The server has done what was asked."""
+    """Reset the connection after half of the body. The server has processed the request."""
 
     def fault(exchange: Exchange) -> None:
         exchange.send(_half(exchange.forward()))
@@ -129,7 +129,7 @@ def reset_within_body() -> Fault:
 
 
 def truncated() -> Fault:
-    """The connection ends after the first half of the body. The server has done what was asked."""
+    """End the connection after half of the body. The server has processed the request."""
 
     def fault(exchange: Exchange) -> None:
         exchange.send(_half(exchange.forward()))
@@ -139,7 +139,7 @@ def truncated() -> Fault:
 
 
 def huge(size: int = 300 * MIB) -> Fault:
-    """A reply of this many bytes, 300 MB if nothing is said."""
+    """Send a reply of `size` bytes."""
 
     def fault(exchange: Exchange) -> None:
         exchange.send(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode())
@@ -152,11 +152,11 @@ def huge(size: int = 300 * MIB) -> Fault:
     return fault
 
 
-# --- whole replies that are not the server's --------------------------------------------------------------------------
+# --- forged replies ---------------------------------------------------------------------------------------------------
 
 
 def status(code: int, *, retry_after: int | None = None, forward: bool = False) -> Fault:
-    """A reply with this status and Vault's shape of an error, with `Retry-After` in seconds or without."""
+    """Answer with this status and an error in Vault's format, and with `Retry-After` in seconds if it is given."""
     headers = ["Content-Type: application/json"]
     if retry_after is not None:
         headers.append(f"Retry-After: {retry_after}")
@@ -164,19 +164,19 @@ def status(code: int, *, retry_after: int | None = None, forward: bool = False) 
 
 
 def html(code: int = 200, *, forward: bool = False) -> Fault:
-    """A page, such as a captive portal or a gateway answers in the server's place."""
+    """Answer with an HTML page, as a captive portal or a gateway does."""
     page = b"<!doctype html><title>Sign in</title><p>Please sign in to continue."
     return answer(reply(code, page, ["Content-Type: text/html"]), forward=forward)
 
 
 def wrong_json(document: object = None, *, forward: bool = False) -> Fault:
-    """A 200 with JSON that is not Vault's: `null` if nothing is said."""
+    """Answer 200 with a JSON document that Vault would not send."""
     body = json.dumps(document).encode()
     return answer(reply(200, body, ["Content-Type: application/json"]), forward=forward)
 
 
 def redirect(url: str, code: int = 307) -> Fault:
-    """A redirect to the same path at another address."""
+    """Redirect to the same path at another address."""
 
     def fault(exchange: Exchange) -> None:
         exchange.send(reply(code, b"", [f"Location: {url}{exchange.request.target}"]))
@@ -185,13 +185,13 @@ def redirect(url: str, code: int = 307) -> Fault:
 
 
 def echo(code: int = 400) -> Fault:
-    """A reply that shows the request's token, headers and body in each of its own parts: reason, headers and body."""
+    """Answer with the request's token, headers and body in the reason, the headers and the body of the reply."""
 
     def fault(exchange: Exchange) -> None:
         request = exchange.request
         token = request.headers.get("x-vault-token", "none")
-        shown = {"errors": [token, request.target, request.body.decode(errors="replace"), request.headers]}
-        content = json.dumps(shown).encode()
+        echoed = {"errors": [token, request.target, request.body.decode(errors="replace"), request.headers]}
+        content = json.dumps(echoed).encode()
         head = f"HTTP/1.1 {code} {token}\r\nX-Echo: {token}\r\nRetry-After: {token}\r\nContent-Length: {len(content)}"
         exchange.send(head.encode() + b"\r\n\r\n" + content)
 
@@ -199,21 +199,21 @@ def echo(code: int = 400) -> Fault:
 
 
 def answer(data: bytes, *, forward: bool = False) -> Fault:
-    """These bytes, whatever was asked."""
+    """Answer with these bytes."""
 
     def fault(exchange: Exchange) -> None:
-        _forwarded(exchange, forward=forward)
+        _forward_if(exchange, forward=forward)
         exchange.send(data)
 
     return fault
 
 
-def _forwarded(exchange: Exchange, *, forward: bool) -> None:
+def _forward_if(exchange: Exchange, *, forward: bool) -> None:
     if forward:
         exchange.forward()
 
 
 def _half(answer: bytes) -> bytes:
-    """The head of a reply and half of its body."""
+    """Return the head of a reply and half of its body."""
     head, separator, body = answer.partition(b"\r\n\r\n")
     return head + separator + body[: len(body) // 2]

@@ -1,4 +1,4 @@
-"""A proxy that stands between a client and a server, and does what a test wants to the connections or the replies."""
+"""A proxy between a client and a server that injects faults into connections and replies."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from types import TracebackType
 from typing import BinaryIO, Self
 from urllib.parse import urlsplit
 
-from strongroom_vault.testing.faults import Exchange, Fault, Received
+from strongroom_vault.testing.faults import Exchange, Fault, Request
 
 _UPSTREAM_TIMEOUT = 60.0
 _BACKLOG = 128
 _CONNECT_PROBE = 0.2
 _PARKED = 30.0
-_NOT_PASSED_ON = frozenset({"connection", "content-length", "transfer-encoding"})
+_HOP_HEADERS = frozenset({"connection", "content-length", "transfer-encoding"})
 
 
 @dataclass(slots=True)
 class _Rule:
-    """A fault, for which requests, and how often yet; None for always."""
+    """A fault, the requests that it applies to, and how often it still does; None for no limit."""
 
     fault: Fault
-    when: Callable[[Received], bool]
+    when: Callable[[Request], bool]
     times: int | None
 
 
 class FaultProxy:
-    """Passes requests on to a server, except where it was told to do something else.
+    """Forwards requests to a server, unless a fault applies.
 
-    A context manager, on a port of 127.0.0.1. It serves any number of connections, each of them for any number of
-    requests, and reads whole requests before it does anything.
+    A context manager, on a port of 127.0.0.1. It serves any number of connections and requests, and reads a whole
+    request before it acts.
 
     Args:
-        upstream: the server's URL, `http://host:port`.
-        context: a server's TLS context; with it, clients speak TLS to the proxy.
+        upstream: URL of the server, `http://host:port`.
+        context: TLS context of a server; with it, clients use TLS.
 
     Attributes:
-        url: where clients find it.
-        requests: every request that came in, in order, those that met a fault included.
+        url: address for clients.
+        requests: all requests in order, including those with a fault.
     """
 
     def __init__(self, upstream: str, *, context: ssl.SSLContext | None = None) -> None:
@@ -59,9 +59,9 @@ class FaultProxy:
         self._stopping = threading.Event()
         self._accepting = threading.Event()
         self._parked = threading.Event()
-        self._crowd: list[socket.socket] = []
+        self._fillers: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
-        self.requests: list[Received] = []
+        self.requests: list[Request] = []
         self.url = f"{'http' if context is None else 'https'}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._accepting.set()
         self._run(self._accept)
@@ -77,26 +77,26 @@ class FaultProxy:
     ) -> None:
         self.close()
 
-    # --- what it does -------------------------------------------------------------------------------------------------
+    # --- faults -------------------------------------------------------------------------------------------------------
 
     def inject(
-        self, fault: Fault, *, times: int | None = None, when: Callable[[Received], bool] = lambda _: True
+        self, fault: Fault, *, times: int | None = None, when: Callable[[Request], bool] = lambda _: True
     ) -> None:
-        """From now on, requests meet this fault: the last one injected that is for them.
+        """Apply a fault to the next requests. If several faults match a request, the last one injected applies.
 
         Args:
-            fault: one of `faults`, or a function of one's own.
-            times: how many requests meet it; None for every one until `heal`.
-            when: for which requests it is.
+            fault: one of `faults`, or a custom function.
+            times: number of requests that it applies to; None for all until `heal`.
+            when: returns True for the requests that it applies to.
         """
         with self._lock:
             self._rules.append(_Rule(fault, when, times))
 
     @contextmanager
     def fault(
-        self, fault: Fault, *, times: int | None = None, when: Callable[[Received], bool] = lambda _: True
+        self, fault: Fault, *, times: int | None = None, when: Callable[[Request], bool] = lambda _: True
     ) -> Iterator[Self]:
-        """`inject` for a block, and `heal` at its end."""
+        """Inject a fault for a block, and `heal` at its end."""
         self.inject(fault, times=times, when=when)
         try:
             yield self
@@ -104,18 +104,18 @@ class FaultProxy:
             self.heal()
 
     def heal(self) -> None:
-        """Lets everything pass again, and connections be made."""
+        """Forward all requests, and accept connections again."""
         with self._lock:
             self._rules.clear()
         if not self._accepting.is_set():
             self._listener.listen(_BACKLOG)
-            for sock in self._crowd:
+            for sock in self._fillers:
                 sock.close()
-            self._crowd.clear()
+            self._fillers.clear()
             self._accepting.set()
 
     def cut(self) -> None:
-        """Resets every connection that is open. New ones can be made."""
+        """Reset all open connections. New ones are accepted."""
         with self._lock:
             connections = list(self._open)
         for connection in connections:
@@ -123,35 +123,35 @@ class FaultProxy:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def stop_accepting(self) -> None:
-        """No connection is made until `heal`, and none is refused: attempts run into their timeout. Open ones are cut.
+        """Cut all connections, and neither accept nor refuse new ones until `heal`: attempts time out.
 
-        As Linux has it: once the queue of a listening socket is full, the kernel drops what else comes.
+        On Linux, the kernel drops connection attempts when the queue of a listening socket is full.
         """
         if not self._accepting.is_set():
             return
         self._parked.clear()
         self._accepting.clear()
-        self._join_queue()  # wakes the thread that accepts, which then sees that it must not
+        self._join_queue()  # wakes the accepting thread, which then stops
         if not self._parked.wait(_PARKED):
             raise RuntimeError("the thread that accepts connections did not stop")
         self._listener.listen(0)
-        self._join_queue()  # a queue of the length 0 has room for one
+        self._join_queue()  # a queue of length 0 has room for one connection
         self.cut()
 
     def _join_queue(self) -> None:
-        """Makes a connection that nobody may ever accept; there is no room for it where the queue is full already."""
+        """Open a connection to fill the queue. It times out if the queue is full already."""
         sock = socket.socket()
-        self._crowd.append(sock)
+        self._fillers.append(sock)
         sock.settimeout(_CONNECT_PROBE)
         with contextlib.suppress(TimeoutError):
             sock.connect(self._listener.getsockname())
 
     def forget(self) -> None:
-        """Empties `requests`."""
+        """Clear `requests`."""
         self.requests.clear()
 
     def close(self) -> None:
-        """Ends every connection and every thread; connecting is then refused."""
+        """End all connections and threads. New connections are refused."""
         self._stopping.set()
         self.heal()
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -211,7 +211,7 @@ class FaultProxy:
                 else:
                     fault(exchange)
 
-    def _fault_for(self, request: Received) -> Fault | None:
+    def _fault_for(self, request: Request) -> Fault | None:
         with self._lock:
             for rule in reversed(self._rules):
                 if rule.times == 0 or not rule.when(request):
@@ -221,9 +221,9 @@ class FaultProxy:
                 return rule.fault
         return None
 
-    def _forward(self, upstream: http.client.HTTPConnection, request: Received) -> bytes:
-        """The server's whole reply, with a length and without chunks. Where there is none, the client's ends too."""
-        headers = {name: value for name, value in request.headers.items() if name not in _NOT_PASSED_ON}
+    def _forward(self, upstream: http.client.HTTPConnection, request: Request) -> bytes:
+        """Return the server's whole reply, with a length and without chunks. Raise if the connection ends before."""
+        headers = {name: value for name, value in request.headers.items() if name not in _HOP_HEADERS}
         upstream.request(request.method, request.target, request.body or None, headers)
         if upstream.sock is not None:
             with self._tracked(upstream.sock):
@@ -232,13 +232,13 @@ class FaultProxy:
         else:  # the server closes after each reply
             answer = upstream.getresponse()
             body = answer.read()
-        passed = [f"{name}: {value}" for name, value in answer.getheaders() if name.lower() not in _NOT_PASSED_ON]
-        head = [f"HTTP/1.1 {answer.status} {answer.reason}", f"Content-Length: {len(body)}", *passed]
+        headers_back = [f"{name}: {value}" for name, value in answer.getheaders() if name.lower() not in _HOP_HEADERS]
+        head = [f"HTTP/1.1 {answer.status} {answer.reason}", f"Content-Length: {len(body)}", *headers_back]
         return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
 
 
-def _read(incoming: BinaryIO) -> Received | None:
-    """The next whole request of a connection; None at its end."""
+def _read(incoming: BinaryIO) -> Request | None:
+    """Read the next request of a connection; return None at its end."""
     words = incoming.readline().decode("latin-1").split()
     if len(words) != 3:
         return None
@@ -247,4 +247,4 @@ def _read(incoming: BinaryIO) -> Received | None:
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
     body = incoming.read(int(headers.get("content-length", 0)))
-    return Received(words[0], words[1], headers, body)
+    return Request(words[0], words[1], headers, body)

@@ -1,38 +1,38 @@
-"""One real server for tests."""
+"""One real server for tests. A file of its own because it is the part that most tests import."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from strongroom_vault.dev.server import DevServer
-from strongroom_vault.testing.provisioning import Preparing, audited
+from strongroom_vault.testing.provisioning import Provisioning, count_requests
 
 
-class TestVault(DevServer, Preparing):
-    """A `DevServer` with KV version 2 mounted at `secret`, and short words for setting it up.
+class TestVault(DevServer, Provisioning):
+    """A `DevServer` with KV version 2 mounted at `secret`, and methods for preparing a test.
 
     Args:
-        folder: as `DevServer` has it.
-        audit: as `DevServer` has it; `requests` reads it.
+        folder: keeps the data there; see `DevServer`.
+        audit: file of an audit device, which `requests` reads.
     """
 
-    __test__ = False  # its name begins like that of a test class
+    __test__ = False  # not a class of tests, despite its name
 
     def __init__(self, *, folder: Path | None = None, audit: Path | None = None) -> None:
         super().__init__(folder=folder, audit=audit)
         self._audit_file = audit
 
     def start(self) -> None:
-        """Starts the server, and mounts `secret` on one that is new."""
+        """Start the server, and mount `secret` if it is new."""
         super().start()
         if "secret/" not in self.call("GET", "sys/mounts")["data"]:
             self.mount("secret")
 
     def requests(self, path: str, *, operation: str = "read") -> int:
-        """How many requests the audit file has for exactly this API path (`secret/data/app`) and operation.
+        """Return the number of requests in the audit file for exactly this API path (`secret/data/app`) and operation.
 
-        Operations are the server's: read, list, create, update, delete. The server writes the line before it answers.
+        An operation is read, list, create, update or delete. The server writes the line before it answers.
         """
         if self._audit_file is None:
-            raise ValueError("TestVault(audit=…) was not given")
-        return audited(self._audit_file, path, operation)
+            raise ValueError("requests() needs TestVault(audit=FILE)")
+        return count_requests(self._audit_file, path, operation)
