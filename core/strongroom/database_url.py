@@ -1,4 +1,4 @@
-"""A database URL out of one secret: the one that is stored, or one composed of its parts. Pure."""
+"""The database URL of one secret: the stored one, or one composed of its parts. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ WANTED = "key 'url', nor all of host, user, password and name"
 
 
 def database_url(data: SensitiveDict, scheme: str) -> SensitiveStr | Missing:
-    """The `url` of the secret; else `scheme://user:password@host[:port]/name`, each part quoted.
+    """Return the `url` of the secret, or `scheme://user:password@host[:port]/name` with each part quoted.
 
-    A part that is null or empty counts as missing. `MISSING` where neither is whole.
+    A null or empty part counts as missing. Returns `MISSING` if neither form is complete.
 
     Raises:
-        InvalidDataError: the host has a port in it, or the port is no number.
+        InvalidDataError: the host contains a port, or the port is not a number.
     """
     from urllib.parse import quote
 
@@ -35,10 +35,7 @@ def database_url(data: SensitiveDict, scheme: str) -> SensitiveStr | Missing:
 
 
 def _address(host: SensitiveStr) -> str:
-    """A host as it stands in a URL: a name, an address, or the folder of a socket, which PostgreSQL takes quoted.
-
-    Several, with commas between them, are such parts one by one.
-    """
+    """Return a host as it appears in a URL: a name, an address, or the quoted folder of a PostgreSQL socket."""
     from urllib.parse import quote
 
     if ":" not in host or host.startswith("/"):

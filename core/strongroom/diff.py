@@ -1,4 +1,4 @@
-"""What became of a secret's keys from one state of it to another. Pure."""
+"""Differences between two states of a secret. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from strongroom.secret import Value, same
 
 
 class Change(StrEnum):
-    """What became of a key."""
+    """The change of a key."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -18,7 +18,7 @@ class Change(StrEnum):
 
 
 def changes(old: Mapping[str, Value], new: Mapping[str, Value]) -> dict[str, Change]:
-    """What became of each key of either, in the order of their names."""
+    """Return the change of each key of either state, sorted by name."""
     return {key: _change(key, old, new) for key in sorted({*old, *new})}
 
 

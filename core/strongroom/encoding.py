@@ -1,4 +1,4 @@
-"""Values as JSON, as text, and as the type that a caller asks for. Nothing is rounded or cut."""
+"""Values as JSON, as text, and as the requested type. Nothing is rounded or cut."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BYTES = "strongroom:bytes"
 
 
 def to_json(value: Value) -> Any:
-    """The value in JSON's types, an exact inverse of `from_json`.
+    """Return the value in JSON types: the exact inverse of `from_json`.
 
     Bytes become `{"strongroom:bytes": "<base64>"}`; a mapping that looks like that is wrapped once more.
     """
@@ -34,7 +34,7 @@ def to_json(value: Value) -> Any:
 
 
 def from_json(value: Any) -> Value:
-    """The value that `to_json` wrote, in redacted types. What it did not write comes back as it stands."""
+    """Return the value that `to_json` wrote, in redacted types. Other JSON is returned unchanged."""
     if isinstance(value, dict):
         if len(value) == 1 and _BYTES in value:
             inner = value[_BYTES]
@@ -52,7 +52,7 @@ def from_json(value: Any) -> Value:
 
 
 def to_json_text(value: Value) -> str:
-    """The value as compact JSON text: what `as_text` shows of a number, a boolean or a container."""
+    """Return the value as compact JSON text: the text of a number, a boolean or a container."""
     import json
 
     return json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":"))
@@ -64,7 +64,7 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 
 
 def as_text(value: Value, path: str, key: str) -> SensitiveStr:
-    """A string as it is; a number, boolean or container as JSON text, so that Vault's 5432 equals the environment's.
+    """Return a string as it is, and other values as JSON text, so that Vault's 5432 equals the environment's.
 
     Raises:
         InvalidDataError: null and bytes have no text; the message names `as_=`.
@@ -78,14 +78,14 @@ def as_text(value: Value, path: str, key: str) -> SensitiveStr:
 
 
 def convert(value: Value, wanted: type[_T], path: str, key: str) -> _T:
-    """The value as `wanted`: str, bytes, int, float, bool, dict, list, or object for the value as it is stored.
+    """Return the value as `wanted`: str, bytes, int, float, bool, dict, list, or object for the stored value.
 
-    Text is read as the type that is asked for, since an environment variable has no other; a boolean is one of true,
-    false, 1, 0, yes, no, on, off. Nothing is rounded or cut.
+    Text is read as the requested type, since an environment variable is always text. A boolean is one of true, false,
+    1, 0, yes, no, on, off. Nothing is rounded or cut.
 
     Raises:
         InvalidDataError: the stored value is not of that type. The message does not show it.
-        TypeError: `wanted` is no class.
+        TypeError: `wanted` is not a class.
     """
     if not isinstance(wanted, type):
         value = None
@@ -100,7 +100,7 @@ def convert(value: Value, wanted: type[_T], path: str, key: str) -> _T:
 
 
 def _converted(value: Value, wanted: type, path: str, key: str) -> object:
-    """The value as it is read for `wanted`, or None. A parser's own error quotes the text that it could not read."""
+    """Return the value as `wanted`, or None. A parser's own error would quote the text."""
     if wanted is str or wanted is SensitiveStr:
         return as_text(value, path, key)
     try:
@@ -131,20 +131,20 @@ def _parsed(value: Value, wanted: type) -> object:
 
 
 def _number(text: str) -> int | float:
-    """Text as an integer where it is one: as a float it might be rounded."""
+    """Return text as an integer if possible: as a float it might be rounded."""
     text = _decimal(text)
     return float(text) if any(mark in text for mark in ".eEnN") else int(text)
 
 
 def _decimal(text: str) -> str:
-    """The text itself, where it is no number to Python alone, which takes 1_000 and the digits of every script."""
+    """Refuse numbers that only Python accepts, such as 1_000 and the digits of other scripts."""
     if "_" in text or not text.isascii():
         raise ValueError
     return text
 
 
 def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON text in which every name stands once: of two values one would be dropped."""
+    """Return a JSON object, if its names are unique: of two values one would be dropped."""
     if len(found := dict(items)) < len(items):
         raise ValueError
     return found

@@ -118,7 +118,7 @@ class PluginError(StrongroomError):
 
 
 class MigrationError(StrongroomError):
-    """A migration is incomplete. The message says what was done and what was not.
+    """A migration is incomplete. The message counts the finished and the unfinished secrets.
 
     Attributes:
         report: a `strongroom.migrate.Report` on each secret; None if nothing was started.

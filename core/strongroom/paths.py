@@ -15,14 +15,14 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
 
 
 def check_path(path: str) -> str:
-    """The path itself, when it can name a secret.
+    """Return the path, if it can name a secret.
 
     A path is segments joined by single slashes: no empty segment, no `.` or `..`, no control character, backslash or
     lone surrogate, at most `MAX_PATH_LENGTH` characters. Each of these has been an alias for another secret, or a way
     out of the mount, in some client.
 
     Raises:
-        InvalidPathError: says which rule the path breaks.
+        InvalidPathError: the message names the broken rule.
     """
     if not isinstance(path, str):
         raise InvalidPathError(None, f"a path is a string, not {type(path).__name__}")
@@ -40,16 +40,16 @@ def check_path(path: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """The folder to list, without its trailing slash; the empty string is the top.
+    """Return the folder to list, without its trailing slash; the empty string is the top.
 
     Raises:
-        InvalidPathError: as `check_path` does.
+        InvalidPathError: see `check_path`.
     """
     return check_path(prefix.removesuffix("/") or prefix) if prefix else prefix
 
 
 def check_key(key: str, path: str | None = None) -> str:
-    """The key itself, when it can name a field of a secret.
+    """Return the key, if it can name a field of a secret.
 
     Raises:
         InvalidPathError: it is empty, too long, not a string, or has a control character or a lone surrogate.
@@ -62,10 +62,10 @@ def check_key(key: str, path: str | None = None) -> str:
 
 
 def parse_reference(reference: str) -> tuple[str, str | None]:
-    """`PATH#KEY` as path and key, `PATH` as path and None. The last `#` divides, since a path may hold one.
+    """Return the path and key of `PATH#KEY`, or the path and None of `PATH`. The last `#` separates them.
 
     Raises:
-        InvalidPathError: as `check_path` and `check_key` do.
+        InvalidPathError: see `check_path` and `check_key`.
     """
     path, mark, key = reference.rpartition("#")
     if not mark:

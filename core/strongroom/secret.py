@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 Value: TypeAlias = "str | bytes | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
-"""What a secret's key can hold. Strings and bytes survive exactly, numbers by value, and types are kept."""
+"""The value of a key. Strings and bytes survive exactly, numbers by value, and types are kept."""
 
 Version: TypeAlias = "int | str"
-"""A store's own name for one version of a secret: a number in Vault, an id in AWS. Opaque to everybody else."""
+"""A store's name for one version of a secret: a number in Vault, an id in AWS. Opaque to everybody else."""
 
 MAX_DEPTH = 32
 """How deep a value may nest."""
@@ -33,8 +33,8 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 class SensitiveStr(str):
     """A real `str` whose `repr` is redacted, so that logs of arguments and tracebacks with locals do not show it.
 
-    Slices stay sensitive; copies are the object itself; a pickle holds a plain `str`. What does show it: `str()`,
-    f-strings, `%s`, `+`, `.strip()`, `.encode()` and everything else that makes a new string.
+    Slices stay sensitive; copies are the object itself; a pickle holds a plain `str`. It is shown by `str()`,
+    f-strings, `%s`, `+`, `.strip()`, `.encode()` and every other operation that makes a new string.
     """
 
     __slots__ = ()
@@ -59,7 +59,7 @@ class SensitiveStr(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Lets a pydantic model have a field of this type."""
+        """Let a pydantic model have a field of this type."""
         from pydantic_core import core_schema
 
         return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
@@ -150,8 +150,8 @@ _AS_THEY_ARE = frozenset({SensitiveStr, int, float, bool, type(None)})
 
 
 def protect(value: Value) -> Value:
-    """The same value in types whose `repr` shows nothing, all the way down. Numbers, booleans and null stay."""
-    if type(value) in _AS_THEY_ARE:  # nearly every value: asking the abstract classes below takes ten times as long
+    """Return the value in redacted types, at every level. Numbers, booleans and null stay."""
+    if type(value) in _AS_THEY_ARE:  # nearly every value: the checks of abstract classes below take ten times as long
         return value
     if isinstance(value, str):
         return SensitiveStr(value)
@@ -165,7 +165,7 @@ def protect(value: Value) -> Value:
 
 
 def protect_data(data: Mapping[str, Value]) -> SensitiveDict:
-    """`protect` for a secret's data: a new `SensitiveDict` that shares nothing mutable with `data`."""
+    """Return a secret's data as a new `SensitiveDict` that shares nothing mutable with `data`."""
     return SensitiveDict((key, protect(value)) for key, value in data.items())
 
 
@@ -174,13 +174,13 @@ class Secret:
     """One secret as one store holds it.
 
     Attributes:
-        path: where it is, relative to the store.
+        path: its path in the store.
         data: its keys and values, as a `SensitiveDict`.
-        version: the store's name for this version, or None where it has none.
-        created: when this version was written, with a time zone, or None where the store does not say.
-        metadata: the store's own labels (custom metadata, tags). Never a value.
-        ttl: for how many seconds from now on it is good, or None where it does not end. Nothing keeps it for longer, in
-            an outage neither.
+        version: the store's name for this version, or None if it has no versions.
+        created: when this version was written, with a time zone, or None if the store does not tell.
+        metadata: the secret's labels (custom metadata, tags). Never a value.
+        ttl: its remaining lifetime in seconds, or None if it does not expire. It is not cached for longer, not even in
+            an outage.
     """
 
     path: str
@@ -195,20 +195,20 @@ class Secret:
 
 
 def conceal(data: object) -> Any:
-    """The same data, unchecked, under a `repr` that shows no value: for a frame that holds it while it is checked."""
+    """Return the same data, unchecked, in redacted types: for a frame that holds it while it is checked."""
     if isinstance(data, Mapping):
         return SensitiveDict(data)
     return protect(data) if isinstance(data, str | bytes | bytearray | memoryview | list | tuple) else data
 
 
 def check_data(path: str, data: Mapping[str, Value]) -> SensitiveDict:
-    """A redacted copy of `data`, when every store could give it back exactly.
+    """Return a redacted copy of `data`, if every store could return it exactly.
 
     Raises:
         InvalidDataError: names the key, never the value: a type that is not a `Value`, a number that is not finite, a
             lone surrogate, a key that is not a string, or more than `MAX_DEPTH` levels.
     """
-    # Of ours, which redact, the name of the class that was given is the base's.
+    # The message names the built-in base of a redacting class.
     kind = next(base.__name__ for base in type(data).__mro__ if base.__module__ != __name__)
     data = conceal(data)
     if not isinstance(data, Mapping):
@@ -224,7 +224,7 @@ def check_data(path: str, data: Mapping[str, Value]) -> SensitiveDict:
 
 
 def _fault(value: object, depth: int) -> str | None:  # noqa: PLR0911  # one for each kind of value
-    """What keeps a value from being stored exactly, or None."""
+    """Return the reason why a value cannot be stored exactly, or None."""
     if value is None or isinstance(value, bool | int | bytes):
         return None
     if isinstance(value, str):
@@ -243,7 +243,7 @@ def _fault(value: object, depth: int) -> str | None:  # noqa: PLR0911  # one for
 
 
 def is_value(value: object) -> bool:
-    """Whether it is a `Value`, all the way down: what a store may answer with, exact or not."""
+    """Return True if it is a `Value` at every level: a store may return it, exact or not."""
     if type(value) in _AS_THEY_ARE:
         return True
     if isinstance(value, Mapping):

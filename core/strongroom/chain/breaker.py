@@ -1,4 +1,4 @@
-"""A circuit breaker: after an outage one caller at a time looks whether it is over; the others are not kept waiting."""
+"""A circuit breaker: during an outage one caller at a time probes the store, and the others fail at once."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """An outage is known, and has not ended."""
+        """True during a known outage."""
         return self._interval > 0
 
     def would_admit(self) -> bool:
-        """Whether `admit` would say yes now."""
+        """Return True if `admit` would."""
         return not self.is_open or self._clock() >= self._probe_at
 
     def admit(self) -> bool:
-        """Whether to ask the store: always while closed; while open, for one caller at each probe."""
+        """Return True if the caller may query the store: always while closed; while open, one caller for each probe."""
         if not self.is_open:
             return True
         with self._lock:
@@ -50,7 +50,7 @@ class Breaker:
             return True
 
     def succeeded(self) -> bool:
-        """The store answered. True when this ends an outage."""
+        """Note an answer. Return True if it ends an outage."""
         if not self.is_open:
             return False
         with self._lock:
@@ -60,7 +60,7 @@ class Breaker:
             return ended
 
     def failed(self) -> bool:
-        """The store was unavailable. True when this begins an outage."""
+        """Note a failure. Return True if it begins an outage."""
         with self._lock:
             begins = not self.is_open
             if not begins and not self._probing:

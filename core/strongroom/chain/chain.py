@@ -136,7 +136,7 @@ class Chain:
             key: the requested key; None requests the whole secret.
             extract: returns another value of the secret, such as a URL made of its parts.
             wanted: the name of that value, for messages.
-            fresh: query the stores, whatever is cached.
+            fresh: query the stores, past the caches.
             allow_dynamic: False queries no store that creates a credential on every read.
             blocking: False raises `link.WouldBlockError` if only I/O could answer.
 
@@ -256,7 +256,7 @@ class Chain:
         return {path: outcomes[path] for path in requested}
 
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
-        """Return the union of what the listable links have below `prefix`, sorted.
+        """Return the names below `prefix` in all listable links, sorted.
 
         Raises:
             StoreError: a link could not answer. The list is never incomplete.

@@ -89,7 +89,7 @@ class Link:
     Attributes:
         missing_ttl: for how many seconds a confirmed absence counts.
         peek: path and key -> the field as text, if it is cached and current; else None. It is the cache's own method: a
-            busy application calls little else.
+            busy application calls little besides.
     """
 
     def __init__(self, config: LinkConfig, opener: Opener, cache: CacheConfig) -> None:
@@ -135,11 +135,11 @@ class Link:
         Args:
             path: a checked path.
             key: the requested key, if any. The reading may lack it.
-            fresh: query the store, whatever is cached.
+            fresh: query the store, past the cache.
             blocking: False raises `WouldBlockError` if only I/O could answer.
 
         Raises:
-            StoreError: as `GuardedStore.read` does. An outage is raised if nothing usable is cached.
+            StoreError: see `GuardedStore.read`. An outage is raised if nothing usable is cached.
         """
         if self._handle.store is None and not blocking:
             raise WouldBlockError(None)
@@ -153,7 +153,7 @@ class Link:
                 self._require_no_io(path, fresh=fresh)
             if key is not None and store.keyed:
                 return Reading(SensitiveDict({key: self._handle.call(path, GuardedStore.read_key, path, key)}))
-            # A partial is no frame of ours: a read should not have to cross many.
+            # A partial adds no Python frame, as a lambda would.
             load = partial(self._handle.call, path, GuardedStore.read, path)
             return Reading.of(self._cache.fetch(path, load, fresh=fresh))
         except StoreUnavailableError as error:

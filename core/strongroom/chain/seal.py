@@ -22,10 +22,10 @@ _SEALS_PER_KEY = 2**32  # NIST SP 800-38D, 8.3: the most under one key, however 
 
 
 class Sealed(NamedTuple):
-    """A value that only its `Sealer` can open, and only as what it was sealed as.
+    """A sealed value. Only its `Sealer` can open it, and only for the same owner and kind.
 
     `is_string` tells a string from JSON. `has_text` says that the plaintext is the value's text in UTF-8: it is not for
-    null and bytes, which `model.as_text` refuses, nor for a string with a lone surrogate.
+    null and bytes, which `encoding.as_text` refuses, nor for a string with a lone surrogate.
     """
 
     nonce: bytes
@@ -38,7 +38,7 @@ class Sealed(NamedTuple):
 class Sealer:
     """Seals values under a key made here, which nothing else ever sees.
 
-    Each seal is bound to what it belongs to (link, path, key) and to its kind, so that two of them cannot be swapped.
+    Each seal is bound to its owner (link, path, key) and to its kind, so that two of them cannot be swapped.
     The cipher is imported at the first seal: a chain of stores on this machine caches nothing, and starts without it.
     """
 
@@ -55,12 +55,12 @@ class Sealer:
 
     @property
     def decrypt(self) -> Callable[[bytes, bytes, bytes], bytes]:
-        """Nonce, ciphertext and what it is bound to -> plaintext."""
+        """Nonce, ciphertext and associated data -> plaintext."""
         return self._cipher.decrypt
 
     @property
     def broken_seal(self) -> type[Exception]:
-        """What `open` and `decrypt` raise."""
+        """The exception of `open` and `decrypt`."""
         from cryptography.exceptions import InvalidTag
 
         return InvalidTag
@@ -70,11 +70,11 @@ class Sealer:
 
     @property
     def spent(self) -> bool:
-        """It has sealed as often as one key may."""
+        """True if the key has sealed as often as one key may."""
         return self._sealed >= _SEALS_PER_KEY
 
     def seal(self, value: Value, *owner: str) -> Sealed:
-        """The value, sealed for `owner`: the names of what it belongs to, outermost first."""
+        """Return the value, sealed for `owner`: link, path and key."""
         text, kind = (value, "string") if isinstance(value, str) else (to_json_text(value), "json")
         # An unambiguous form, each name with its length: ("a", "bc") and ("ab", "c") differ.
         bound = "".join([kind, *(f" {len(name)}:{name}" for name in owner)]).encode("utf-8", "surrogatepass")
@@ -87,7 +87,7 @@ class Sealer:
         return Sealed(nonce, self._cipher.encrypt(nonce, plaintext, bound), bound, kind == "string", has_text)
 
     def open(self, sealed: Sealed) -> Value:
-        """What was sealed, in redacted types.
+        """Return the sealed value, in redacted types.
 
         Raises:
             broken_seal: it was sealed under another key or for another owner, or it was changed.

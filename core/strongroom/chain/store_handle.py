@@ -26,7 +26,7 @@ Opener: TypeAlias = Callable[[], SecretStore]
 
 _R = TypeVar("_R")
 _OUTAGES_IN_A_ROW = 32
-"""A batch ends when so many answers in a row are outages: more than stores request at a time."""
+"""A batch ends after this many consecutive outages: more than stores request at a time."""
 _SHORTEST_TEST = 0.5
 """With less time than this, in seconds, silence tells nothing about the store: the caller was short of time."""
 

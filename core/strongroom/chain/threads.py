@@ -36,32 +36,32 @@ class Threads:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets the threads: in the child of a fork there are none."""
+        """Drop the pool: the child of a fork has none of its threads."""
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
-        """Ends the threads, once they have done what they were given."""
+        """End the threads after their current calls."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False)
 
     async def run(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """The call's result, from a thread, within the limit."""
+        """Return the call's result, from a thread, within the limit."""
         return await self._within(time.monotonic() + self._limit, partial(call, *args, **kwargs))
 
     async def run_unlimited(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """`run`, for a call whose parts have limits of their own."""
+        """`run`, for a call whose parts have separate limits."""
         import asyncio
 
         return await asyncio.wrap_future(self._begin(partial(call, *args, **kwargs)))
 
     async def run_if_needed(self, call: Callable[[bool], _R]) -> _R:
-        """`call(False)` where no I/O is needed; else waits for the read that is under way, or makes one in a thread.
+        """Return `call(False)` if that needs no I/O. Otherwise wait for the read in progress, or block in a thread.
 
         Args:
-            call: takes whether it may block, and raises `WouldBlockError` where it may not and would have to.
+            call: takes whether it may block. It raises `WouldBlockError` if it may not, but has to.
         """
         try:
             return call(False)  # noqa: FBT003  # its one argument
@@ -71,9 +71,9 @@ class Threads:
         if flight is not None:
             import asyncio
 
-            landing = asyncio.wrap_future(flight)
-            landing.add_done_callback(_seen)
-            await asyncio.wait([landing], timeout=self._limit)
+            done = asyncio.wrap_future(flight)
+            done.add_done_callback(_retrieve_exception)
+            await asyncio.wait([done], timeout=self._limit)
             try:
                 return call(False)  # noqa: FBT003
             except WouldBlockError:
@@ -81,7 +81,7 @@ class Threads:
         return await self._within(deadline, partial(call, True))  # noqa: FBT003
 
     async def _within(self, deadline: float, call: Callable[[], _R]) -> _R:
-        """The call's result, from a thread. One that has to begin too late is left no time: it gets what needs none."""
+        """Return the call's result, from a thread. A call that starts past the deadline has no time left for I/O."""
 
         def limited() -> _R:
             with time_limit(deadline - time.monotonic()):
@@ -99,7 +99,7 @@ class Threads:
             return self._pool.submit(context.run, call)
 
 
-def _seen(landing: asyncio.Future[Any]) -> None:
-    """Takes a failed flight's error, which its own reader raises: unseen, asyncio would log it."""
-    if not landing.cancelled():
-        landing.exception()
+def _retrieve_exception(done: asyncio.Future[Any]) -> None:
+    """Retrieve a failed flight's exception, which its own reader raises: asyncio logs it otherwise."""
+    if not done.cancelled():
+        done.exception()

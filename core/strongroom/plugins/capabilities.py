@@ -1,4 +1,4 @@
-"""What the stores of a plugin can do, from the classes that its opener is annotated with. Opens nothing."""
+"""Capabilities of a plugin's stores, from the classes that its opener is annotated with. Opens nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a value as the type of an option: TOML's types as they are, and text as the type that is asked for."""
+"""Reading a value as the type of an option: TOML types stay, text is read as the requested type."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MISMATCH: Final = object()
 
 
 def members(hint: Any) -> tuple[Any, ...]:
-    """The types of a union; of any other hint, itself."""
+    """Return the types of a union, or the hint itself."""
     return get_args(hint) if get_origin(hint) in {Union, types.UnionType} else (hint,)
 
 
 def read_json(text: str) -> object:
-    """The list or table that the text is in JSON, in redacted types, or the text itself when it is neither."""
+    """Return the list or table that the text is as JSON, in redacted types; otherwise the text."""
     if text.lstrip().startswith(("[", "{")):
         import json
 
@@ -35,13 +35,13 @@ def read_json(text: str) -> object:
 
 
 def read_value(value: object, hint: Any, *, text: bool, folder: Path | None = None) -> object:
-    """The value as the type of an option, or `MISMATCH`.
+    """Return the value as the type of an option, or `MISMATCH`.
 
     Args:
         value: from TOML or from an argument; or text, of a variable or a file.
         hint: the option's type, without `Annotated`.
-        text: whether it is text, which has no type of its own: it is read as the one that is asked for.
-        folder: what a relative path is relative to.
+        text: whether it comes from a variable or a file: text is read as the requested type.
+        folder: the base of a relative path.
     """
     union = members(hint)
     if len(union) > 1:

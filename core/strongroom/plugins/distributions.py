@@ -1,4 +1,4 @@
-"""The distributions that are installed here, and the entry points by which they offer plugins. None is loaded."""
+"""Entry points of the installed distributions. None of them is loaded here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def entry_points(group: str) -> tuple[EntryPoint, ...]:
-    """Every entry point of the group, on the search path as it is now."""
+    """Return every entry point of the group on the current search path."""
     import sys
 
     return _scanned(group, tuple(sys.path))
@@ -23,7 +23,7 @@ def entry_points(group: str) -> tuple[EntryPoint, ...]:
 
 @lru_cache(maxsize=8)
 def _scanned(group: str, search_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """The group's entry points. A distribution that stands on the search path twice counts once, where it is first."""
+    """Return the group's entry points. A distribution that is on the search path twice counts once."""
     del search_path  # a part of the cache's key: importlib.metadata reads it by itself
     from importlib import metadata
 
@@ -31,7 +31,7 @@ def _scanned(group: str, search_path: tuple[str, ...]) -> tuple[EntryPoint, ...]
 
 
 def by_name(group: str) -> dict[str, list[EntryPoint]]:
-    """The group's entry points by name: more than one where distributions claim the same name."""
+    """Return the group's entry points by name; several if distributions claim the same name."""
     found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group):
         found.setdefault(point.name, []).append(point)
@@ -39,7 +39,7 @@ def by_name(group: str) -> dict[str, list[EntryPoint]]:
 
 
 def entry_point(group: str, about: StoreConfig) -> EntryPoint:
-    """The one entry point of the plugin's name.
+    """Return the one entry point of the plugin's name.
 
     Raises:
         PluginError: nothing installed has one, or two distributions have one each.
@@ -57,7 +57,7 @@ def entry_point(group: str, about: StoreConfig) -> EntryPoint:
 
 
 def described(point: EntryPoint) -> str:
-    """The distribution that offers the entry point, with its version."""
+    """Return the name and version of the entry point's distribution."""
     name = point.dist.name if point.dist is not None else None
     return f"{name} {point.dist.version}" if name and point.dist is not None else "a distribution without a name"
 
@@ -72,7 +72,7 @@ def _has_extra(name: str) -> bool:
 
 
 def missing(point: EntryPoint, error: ImportError) -> str:
-    """What an import that failed means for the person who configured the plugin, in one line."""
+    """Return the message for a failed import: what to install, or that the plugin is broken."""
     module = (error.name or "").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or not module or module == point.module.partition(".")[0]:
         what = f"importing {error.name} raised" if error.name else "it raised"
@@ -88,7 +88,7 @@ def _extras(distribution: Distribution) -> Sequence[str]:
 
 
 def _extra_with(distribution: Distribution, module: str, plugin: str) -> str | None:
-    """The extra that brings the module: the one named like the plugin, else the smallest one that asks for it."""
+    """Return the extra that installs the module: the one named like the plugin, or the smallest that has it."""
     import re
 
     sizes: dict[str, int] = {}

@@ -1,10 +1,10 @@
-"""Plugins: which are installed, what they take, and opening the one that is configured.
+"""Plugins: list the installed ones, read their options, and open the configured one.
 
-A plugin is an entry point of the group `strongroom.stores`: a callable with keyword-only, type-hinted options that
-returns a store. Those of `strongroom.importers` and `strongroom.exporters` are the same for what a migration reads and
-writes; one of `strongroom.checks` looks for what is wrong with the options of the store of its name, and opens nothing.
-Entry points are looked at before anything of a plugin runs, so that a name which two distributions claim is refused,
-and not the luck of the search path.
+A store plugin is an entry point of the group `strongroom.stores`: a callable with keyword-only, type-hinted options
+that returns a store. Those of `strongroom.importers` and `strongroom.exporters` return the source or the target of a
+migration. One of `strongroom.checks` validates the options of the store of its name, and opens nothing.
+
+Entry points are checked before any code of a plugin runs: a name that two distributions claim is refused.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Plugin(NamedTuple):
 
     Attributes:
         name: what `plugin = …` calls it.
-        distribution: the name of what was installed, with its version; of each, where several claim the name.
-        schema: what it takes.
-        fault: why it cannot be used, or the empty string.
+        distribution: the name and version of its distribution; of each, if several claim the name.
+        schema: its options.
+        fault: the reason if it cannot be used, or the empty string.
     """
 
     name: str
@@ -56,15 +56,15 @@ class Plugin(NamedTuple):
 
 
 def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
-    """Checks the plugin and the options of a store now, and returns what opens it.
+    """Check the plugin and the options of a store, and return a function that opens the store.
 
-    What it returns may be called more than once. Each call resolves the options anew, so that a token in a file which
-    was replaced since is the new one, and raises whatever the plugin raises; a ConfigurationError names the store.
+    The function may be called more than once. Each call resolves the options again, so that it reads a file which was
+    replaced in the meantime. It raises the plugin's own errors; a ConfigurationError names the store.
 
     Raises:
         PluginError: the plugin is not installed, is claimed by two distributions, or is broken; when called, also that
-            a dependency is missing, or that what it returned is no store.
-        ConfigurationError: as `resolution.resolve` does; when called, also what the plugin finds wrong with an option.
+            a dependency is missing, or that the plugin did not return a store.
+        ConfigurationError: an option is wrong: see `resolution.resolve`. When called, also if the plugin refuses one.
     """
     opener = prepare_any(config, store, STORES)
 
@@ -81,7 +81,7 @@ def prepare_any(config: Config, store: str, group: str) -> Callable[[], object]:
     """`prepare` for the plugin of that name in any group. What it returns may give anything: the caller looks at it.
 
     Raises:
-        PluginError, ConfigurationError: as `prepare` does.
+        PluginError, ConfigurationError: see `prepare`.
     """
     about = config.store(store)
     opener = _load(group, about)
@@ -96,11 +96,11 @@ def prepare_any(config: Config, store: str, group: str) -> Callable[[], object]:
 
 
 def check(config: Config, store: str) -> None:
-    """Looks for what is wrong with the options of a store, as far as that can be known without opening it.
+    """Validate the options of a store without opening it.
 
     Raises:
-        PluginError: as `prepare` does, also that a dependency is missing.
-        ConfigurationError: as `prepare` does, or the plugin's own check in `strongroom.checks`, where it has one.
+        PluginError: see `prepare`; also if a dependency is missing.
+        ConfigurationError: see `prepare`; also if the plugin's check in `strongroom.checks` refuses an option.
     """
     about = config.store(store)
     given = settings(config, store)
@@ -109,29 +109,29 @@ def check(config: Config, store: str) -> None:
 
 
 def broken(plugin: str, opened: object, wanted: str) -> PluginError:
-    """That a plugin returned something else than what its group is for."""
+    """Return the error for a plugin that returned an object of the wrong kind."""
     return PluginError(f"The plugin {plugin} is broken: it returned {type(opened).__name__}, which is no {wanted}")
 
 
 def offers(group: str, plugin: str) -> bool:
-    """Whether something installed has a plugin of that name in the group."""
+    """Return True if a plugin of that name is installed in the group."""
     return plugin in by_name(group)
 
 
 def settings(config: Config, store: str, group: str = STORES) -> Mapping[str, Setting]:
-    """The options of a store as they are resolved now, each with its origin in words.
+    """Return the options of a store as resolved now, each with its origin in words.
 
     Raises:
-        PluginError, ConfigurationError: as `prepare` does.
+        PluginError, ConfigurationError: see `prepare`.
     """
     return resolve(config.store(store), schema(config, store, group), config, _read_file)
 
 
 def schema(config: Config, store: str, group: str = STORES) -> Schema:
-    """What the plugin of a store takes.
+    """Return the options of the plugin of a store.
 
     Raises:
-        PluginError: as `prepare` does.
+        PluginError: see `prepare`.
     """
     about = config.store(store)
     return read_schema(_load(group, about), about.plugin)
@@ -155,9 +155,9 @@ def installed() -> list[Plugin]:
 
 
 def commands() -> Mapping[str, Callable[[], object]]:
-    """The commands that plugins add to the command line: by name, what loads the click command.
+    """Return the commands that plugins add to the command line: name -> a function that loads the click command.
 
-    What loads it raises PluginError as `prepare` does.
+    The function raises PluginError: see `prepare`.
     """
 
     def loader(name: str) -> Callable[[], object]:
@@ -179,17 +179,17 @@ def _read_file(file: Path, where: str) -> str:
 
 
 def check_elsewhere(config: Config, store: str) -> None:
-    """Looks for what is wrong with the options of a store as they are written, for surroundings that are not these.
+    """Validate the options of a store as they are written, for use in another environment.
 
     Raises:
         PluginError: the plugin is not installed, is claimed by two distributions, or is broken.
-        ConfigurationError: as `resolution.check_written` does.
+        ConfigurationError: an option is wrong: see `resolution.check_written`.
     """
     check_written(config.store(store), schema(config, store), production=config.production)
 
 
 def _called(opener: Opener, group: str, about: StoreConfig, given: Mapping[str, Setting]) -> object:
-    """What the plugin's opener or check returns for these options; a ConfigurationError names where they come from."""
+    """Call the plugin's opener or check with these options. A ConfigurationError names their origin."""
     fault = wrong = ""
     checks: tuple[Check, ...] = ()
     opened: object = None
@@ -211,7 +211,7 @@ def _called(opener: Opener, group: str, about: StoreConfig, given: Mapping[str, 
 
 
 def _origin(fault: str, about: StoreConfig, given: Mapping[str, Setting]) -> str:
-    """Where the option comes from that a plugin's words begin with: the plugin knows that, and not whose it is."""
+    """Return the origin of the option that a plugin's message begins with: the plugin does not know the origin."""
     setting = given.get(re.split("[.:]", fault, maxsplit=1)[0])
     if setting is None or setting.rank in {Rank.FILE, Rank.FILE_ENVIRONMENT}:
         return about.origin
@@ -241,7 +241,7 @@ def _loaded(point: EntryPoint) -> object:
 
 
 def _opener(point: EntryPoint, loaded: object) -> Opener:
-    """Return what an entry point named, if it is callable.
+    """Return the loaded object of an entry point, if it is callable.
 
     Raises:
         PluginError: it is not, or it is the error that loading it raised.

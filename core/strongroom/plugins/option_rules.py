@@ -101,13 +101,13 @@ def _check_dotenv(store: StoreConfig, file: Setting | None) -> None:
 
 
 def _fault(address: str, production: bool) -> str | None:  # noqa: FBT001  # the only other thing that matters
-    """What is wrong with the address; of the address itself its scheme and host alone are shown."""
+    """Return the fault of the address, or None. Messages show its scheme and host alone."""
     from urllib.parse import urlsplit
 
     try:
         parts = urlsplit(address)
         host = parts.hostname
-        _ = parts.port  # one that is no port is only found out here
+        _ = parts.port  # raises if it is not a number
     except ValueError:
         return "must be a URL such as https://vault.example:8200"
     if not parts.scheme or not host:

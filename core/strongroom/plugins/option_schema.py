@@ -1,4 +1,4 @@
-"""The options of a plugin: its opener's signature is their schema, and says what a value must be."""
+"""The option schema of a plugin, read from its opener's signature."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OptionSchema(NamedTuple):
     Attributes:
         name: the parameter's name.
         hint: its type, without `Annotated`.
-        option: what the author says beyond the type.
+        option: the author's annotation beyond the type.
         required: whether it has no default.
         default: its default.
     """
@@ -62,12 +62,12 @@ class OptionSchema(NamedTuple):
 
 
 class Schema(NamedTuple):
-    """What a plugin's opener takes.
+    """The options of a plugin's opener.
 
     Attributes:
         options: what can be configured, by name.
         mapping: the name of the parameter that is given the `EnvironmentMapping`, or None.
-        stores: the classes that it says it returns: one, or those of a union; none where it says nothing of use.
+        stores: the annotated return types: one class, or those of a union; empty without a usable annotation.
     """
 
     options: Mapping[str, OptionSchema]
@@ -76,7 +76,7 @@ class Schema(NamedTuple):
 
 
 def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
-    """The schema that the opener's signature is.
+    """Return the schema of the opener's signature.
 
     Raises:
         PluginError: a parameter is not keyword-only, has no type hint, or has one that no configuration can give; or a

@@ -1,4 +1,4 @@
-"""Resolving a store's options: from what the sources say to the values that its plugin is opened with."""
+"""Resolving a store's options: from the configured sources to the values that open its plugin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from strongroom.plugins.setting import Setting
 from strongroom.secret import SensitiveDict, SensitiveStr, protect
 
 ReadFile: TypeAlias = Callable[[Path, str], str]
-"""Reads the file of a reference; the second argument says where the reference stands, for messages."""
+"""Reads the file of a reference; the second argument is the origin of the reference, for messages."""
 
 _AUTH = "auth"
 """The option that says how to authenticate: with it, no credential of a lower source is taken."""
@@ -26,8 +26,8 @@ def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadF
     """The settings of a store: those that some source gives. For the others the plugin has a default.
 
     Args:
-        store: what was said for it.
-        schema: what its plugin takes.
+        store: its configured options.
+        schema: the options of its plugin.
         config: the whole configuration, for the ambient sources and the rules of production.
         read_file: reads the files that options refer to.
 
@@ -55,9 +55,9 @@ def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadF
 
 
 def check_written(store: StoreConfig, schema: Schema, *, production: bool) -> None:
-    """Looks for what is wrong with the options as they are written, wherever they will be used.
+    """Validate the options as they are written, for use in another environment.
 
-    No reference is followed, and what the surroundings may give there is not missing.
+    References are not followed, and an option that the environment may give is not missing.
 
     Raises:
         ConfigurationError: an option is unknown or of a wrong type, or an address is not allowed.
@@ -77,7 +77,7 @@ def _check_known(store: StoreConfig, schema: Schema) -> None:
 
 
 def _chosen(store: StoreConfig, schema: Schema) -> Iterator[tuple[str, Given]]:
-    """What was said; of `auth` and the credentials beside it, what the higher source says."""
+    """Yield the configured options; of `auth` and the credentials beside it, only the higher source."""
     said = store.options
     credentials = {name for name in said if _is_credential(schema.options[name])}
     auth = said[_AUTH].rank if _AUTH in said else None
@@ -153,8 +153,8 @@ def _may_hold_password(address: object) -> bool:
     return any(isinstance(item, str) and "@" in item for item in items)
 
 
-def _shielded(value: Any, *, secret: bool) -> Any:  # whatever an option can hold
-    """The value in types whose `repr` shows nothing when it is secret, and in plain ones else.
+def _shielded(value: Any, *, secret: bool) -> Any:  # any type of an option
+    """Return the value in redacted types if it is secret, otherwise in plain types.
 
     A table is always shielded: whether it holds a credential is known to its plugin alone.
     """
@@ -169,7 +169,7 @@ def _shielded(value: Any, *, secret: bool) -> Any:  # whatever an option can hol
 
 
 def _reference(value: object) -> tuple[str, str] | None:
-    """`{ env = "NAME" }` or `{ file = "PATH" }` as its kind and what it names."""
+    """Return the kind and the target of `{ env = "NAME" }` or `{ file = "PATH" }`; None for other values."""
     if isinstance(value, Mapping) and len(value) == 1:
         ((what, name),) = value.items()
         if what in {"env", "file"} and isinstance(name, str) and name:
@@ -193,8 +193,8 @@ class _References:
         self.origin = given.origin
         self.found = given.found
 
-    def follow(self, value: Any) -> Any:  # whatever TOML or JSON holds
-        """The value with what its references name in their place, all the way down."""
+    def follow(self, value: Any) -> Any:  # any type of TOML or JSON
+        """Return the value with its references replaced by their targets, at every level."""
         if (reference := _reference(value)) is not None:
             what, name = reference
             return SensitiveStr(self._variable(name) if what == "env" else self._file(name))

@@ -1,4 +1,4 @@
-"""A resolved option: its value, and where it comes from."""
+"""A resolved option: its value and its origin."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from strongroom.secret import REDACTED
 
 
 class Setting(NamedTuple):
-    """An option's value, and where it comes from.
+    """An option's value and its origin.
 
     Attributes:
-        value: what the plugin is given.
+        value: the value that the plugin gets.
         origin: the source in words.
         secret: whether the value is never shown.
         rank: the source's place in the order of precedence.
         declared: as `found`, for the file that says where the value comes from.
         found: the file that gave it, where that was found in the working directory and nobody named it.
         address: whether it holds the URL of a service, or a list of them.
-        place: whether it says where the store's secrets are, in another way than by an address.
+        place: whether it locates the store's secrets other than by an address.
     """
 
     value: object

@@ -1,4 +1,4 @@
-"""Loading entry points with stevedore. A module of its own: stevedore is imported when the first plugin is loaded.
+"""Loading entry points with stevedore. A separate module, imported when the first plugin is loaded.
 
 Both managers get their entry points from the caller, who has made sure that no two distributions claim one name:
 stevedore would run the modules of both before it sees the conflict. They also keep stevedore away from its own list,
@@ -39,7 +39,7 @@ class _Extensions(ExtensionManager[object]):
 
 
 def load(point: EntryPoint) -> object:
-    """Return the object that the entry point names; raise what its module raises."""
+    """Return the object that the entry point names. Errors of its module pass through."""
     return _Driver(point).driver
 
 
