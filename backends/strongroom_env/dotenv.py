@@ -10,17 +10,17 @@ from strongroom.config.dotenv import Dotenv, read_dotenv
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import Check, CheckState, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom.store import Health, Option
-from strongroom_env.variables import Variables
+from strongroom_env.variables import VariableStore
 
 
-class DotenvStore(Variables):
-    """The variables of a `.env` file, by the mapping's names.
+class DotenvStore(VariableStore):
+    """The variables of a `.env` file, named by the mapping.
 
-    The file is parsed at each read (0.3 ms for twenty lines), so an edit is seen at once and no value is kept.
+    Each read parses the file (0.3 ms for twenty lines), so an edit is seen at once and no value stays in memory.
 
     Args:
         mapping: the names.
-        file: the file. A relative one is below the folder that was the working directory when the store was made.
+        file: the file, relative to the working directory at this moment.
     """
 
     def __init__(self, mapping: EnvironmentMapping, file: Path) -> None:
@@ -28,13 +28,13 @@ class DotenvStore(Variables):
         self._file = file.absolute()
 
     def variables(self, path: str | None) -> Mapping[str, str]:
-        """What the file says now.
+        """Return the variables of the current file.
 
         Raises:
-            SecretNotFoundError: there is no such file: it is the absence of all that it could hold.
+            SecretNotFoundError: there is no such file, so every variable is absent.
             PermissionDeniedError: it may not be read.
             StoreUnavailableError: it cannot be read for another reason.
-            ConfigurationError: a line of it cannot be understood. Names the file and the line.
+            ConfigurationError: a line is malformed. Names the file and the line.
         """
         return {name: value for name, value in self._read(path).values.items() if isinstance(value, str)}
 
@@ -53,9 +53,9 @@ class DotenvStore(Variables):
             ) from None
 
     def probe(self) -> Health:
-        """Whether the file can be read now, and what in it is probably not meant so.
+        """Return whether the file can be read now, with its probable mistakes as warnings.
 
-        One that is not there is well, and holds nothing.
+        A missing file is healthy and empty.
         """
         try:
             read = self._read(None)
@@ -72,7 +72,7 @@ def open_dotenv(
     """A .env file.
 
     Args:
-        mapping: which variable stands for which path and key.
+        mapping: the variable of each path and key.
         file: the file to read. Relative to the working directory.
     """
     return DotenvStore(mapping, file)

@@ -1,14 +1,14 @@
 """A folder of files as a store, such as /run/secrets: read-only.
 
-Where a secret is, below the root:
+Secrets below the root:
 
 - The file `PATH/KEY` is the key `KEY` of the secret `PATH`: `database/connection/password` is `password` of
   `database/connection`. A folder is one secret; the folders in it are other secrets.
-- A file `NAME` directly in the root is in no folder: it is the secret `NAME` with the single key `value`. This is how
-  Docker mounts secrets: `/run/secrets/db_password` is read with `get_secret("db_password", "value")`.
+- A file `NAME` directly in the root is the secret `NAME` with the single key `value`. Docker mounts secrets like this:
+  `/run/secrets/db_password` is read with `get_secret("db_password", "value")`.
 
-So a file is one key of one secret, and never two. Its content is the value, exactly: UTF-8 is text, anything else is
-bytes, and a final newline stays unless `strip_newline` is on. Names that start with `..` are Kubernetes' own, not seen.
+A file is one key of one secret. Its content is exactly the value: text if it is UTF-8, otherwise bytes. A final newline
+stays unless `strip_newline` is on. Names that start with `..` belong to Kubernetes and are hidden.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import Annotated
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreError
 from strongroom.secret import Secret, Value
 from strongroom.store import Health, Option, Traits
-from strongroom_env.folder import MAX_SIZE, Entry, Folder, Found, Kind, look
+from strongroom_env.folder import MAX_SIZE, Entry, Folder, Found, Kind, read_root
 
 FLAT_KEY = "value"
-"""The single key of a secret that is a file directly in the root."""
+"""The key of a secret that is a file directly in the root."""
 
 
 class FilesStore:
-    """The files below a root folder. Nothing is kept between reads: what is mounted now is what is read.
+    """The files below a root folder. Nothing is cached, so a new mount is seen at once.
 
     Args:
-        root: the folder. A relative one is below the folder that was the working directory when the store was made.
-        strip_newline: whether one line end at the end of a text is left out.
+        root: the folder, relative to the working directory at this moment.
+        strip_newline: remove one line end at the end of a text.
     """
 
     traits = Traits(local=True)
@@ -44,37 +44,37 @@ class FilesStore:
         return f"FilesStore({str(self._root)!r})"
 
     def read(self, path: str) -> Secret:
-        """The files of one folder, all of one moment where Kubernetes' `..data` says which belong together.
+        """Return the files of one folder; with Kubernetes' `..data`, all of the same version.
 
         Raises:
             SecretNotFoundError: there is no such file or folder, or no file in it.
-            PermissionDeniedError: it may not be read, or a link leads out of the root.
-            StoreUnavailableError: the root is missing, or a link leads nowhere: what belongs there is unknown.
-            InvalidDataError: something in it is neither a file nor a folder.
+            PermissionDeniedError: it is not readable, or a link leads out of the root.
+            StoreUnavailableError: the root is missing, or a link is dangling, so the content is unknown.
+            InvalidDataError: an entry is neither a file nor a folder.
             SecretTooLargeError: its files hold more than `folder.MAX_SIZE` bytes together.
         """
         names = tuple(path.split("/"))
-        contents = look(self._root, path, lambda folder: _contents(folder, names, path))
+        contents = read_root(self._root, path, lambda folder: _contents(folder, names, path))
         if not contents:
             raise SecretNotFoundError(path, f"no file for it in {self._root}")
         return Secret(path=path, data={key: self._value(content) for key, content in contents.items()})
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The secrets and folders directly below the prefix, sorted.
+        """Yield the sorted secrets and folders directly below the prefix.
 
         Raises:
-            StoreError: a link leads back to a folder above it, so that the listing would have no end.
+            StoreError: a link leads to a folder above it, so the listing would not end.
         """
         names = tuple(prefix.split("/")) if prefix else ()
-        yield from look(self._root, prefix or None, lambda folder: list(_below(folder, names, prefix)))
+        yield from read_root(self._root, prefix or None, lambda folder: list(_below(folder, names, prefix)))
 
     def probe(self) -> Health:
-        """Whether the root is there and can be read now."""
-        look(self._root, None, lambda folder: folder.find(()))
+        """Return whether the root exists and is readable."""
+        read_root(self._root, None, lambda folder: folder.find(()))
         return Health(ok=True, detail=f"the folder {self._root}")
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
     def _value(self, content: bytes) -> Value:
         try:
@@ -87,7 +87,7 @@ class FilesStore:
 
 
 def _contents(folder: Folder, names: tuple[str, ...], path: str) -> dict[str, bytes]:
-    """Each key of the secret with the bytes of its file; nothing where there is no such secret."""
+    """Return each key of the secret with the bytes of its file; empty if there is no such secret."""
     found = folder.find(names)
     if found is None:
         return {}
@@ -134,12 +134,12 @@ def _refuse_loop(entry: Entry, found: Found, prefix: str) -> None:
 def open_files(
     *,
     root: Annotated[Path, Option("the folder that holds the secrets, such as /run/secrets", location=True)],
-    strip_newline: Annotated[bool, Option("leave one line end at the end of each text out")] = False,
+    strip_newline: Annotated[bool, Option("remove one line end at the end of each text")] = False,
 ) -> FilesStore:
     """A folder of files, such as the secrets that Docker or Kubernetes mounts.
 
     Args:
         root: the folder. Relative to the working directory.
-        strip_newline: leave one line end at the end of each text out. By default the content is the value, exactly.
+        strip_newline: remove one line end at the end of each text. By default the content is exactly the value.
     """
     return FilesStore(root, strip_newline=strip_newline)

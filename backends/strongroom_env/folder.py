@@ -1,4 +1,4 @@
-"""A root folder on disk, read without ever leaving it: links, Kubernetes' `..data`, special files, and failures."""
+"""Reading of a root folder without leaving it: links, Kubernetes' `..data`, special files, and failures."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from strongroom.errors import (
 from strongroom.paths import check_path
 
 MAX_SIZE = 1 << 20
-"""How much the files of one secret may hold together, in bytes."""
+"""The most bytes of all files of one secret together."""
 
 HIDDEN = ".."
-"""What a name that is not seen starts with: `..data` and the folders that Kubernetes keeps behind it."""
+"""The prefix of hidden names: `..data` and the folders that Kubernetes keeps behind it."""
 
-# A mounted volume is replaced by turning one link to a new folder. Whoever has followed the old one sees files vanish:
+# Kubernetes updates a volume by pointing one link to a new folder. A reader of the old folder sees files vanish:
 # https://github.com/kubernetes/kubernetes/blob/v1.31.0/pkg/volume/util/atomic_writer.go
 _SNAPSHOT = "..data"
 _ATTEMPTS = 5
@@ -37,13 +37,13 @@ _MOVING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Place: TypeAlias = tuple[str, ...]
-"""The names that lead from the root to a file or folder, none of them a link."""
+"""The names from the root to a file or folder, none of them a link."""
 
 _T = TypeVar("_T")
 
 
 class Kind(Enum):
-    """What an entry is. OTHER is a pipe, a socket or a device."""
+    """The type of an entry. OTHER is a pipe, a socket or a device."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -51,7 +51,7 @@ class Kind(Enum):
 
 
 class Entry(NamedTuple):
-    """One name in a folder, what it is, and where it really is."""
+    """One name in a folder, its type, and its place without links."""
 
     name: str
     kind: Kind
@@ -59,27 +59,27 @@ class Entry(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a path leads to, and the folders that the way passed through, the root first."""
+    """The target of a path, and the folders that lead to it, the root first."""
 
     kind: Kind
     place: Place
     passed: tuple[Place, ...]
 
 
-def look(root: Path, path: str | None, operation: Callable[[Folder], _T]) -> _T:
-    """What the operation finds in the root folder, begun anew when a swap of the volume pulls it away underneath.
+def read_root(root: Path, path: str | None, operation: Callable[[Folder], _T]) -> _T:
+    """Run an operation on the root folder; repeat it if the volume is replaced meanwhile.
 
     Raises:
-        PermissionDeniedError: a file or folder may not be read, or a link leads out of the root.
-        StoreUnavailableError: the root is missing, a link leads nowhere, or reading failed: what is absent and what is
-            lost cannot be told apart.
+        PermissionDeniedError: a file or folder is not readable, or a link leads out of the root.
+        StoreUnavailableError: the root is missing, a link is dangling, or reading failed, so an absence cannot be
+            confirmed.
         ConfigurationError: the root is not a folder.
     """
     for _ in range(_ATTEMPTS):
         try:
             with _opened_root(root, path) as folder:
                 result = operation(folder)
-                if folder.settled():
+                if folder.unchanged():
                     return result
         except PermissionError as error:
             name = shown(Path(error.filename).name) if isinstance(error.filename, str) else "a folder of it"
@@ -87,7 +87,7 @@ def look(root: Path, path: str | None, operation: Callable[[Folder], _T]) -> _T:
         except OSError as error:
             if error.errno not in _MOVING:
                 raise StoreUnavailableError(path, error.strerror or "reading failed") from None
-    raise StoreUnavailableError(path, f"a link in {root} leads nowhere, or it never stays the same while it is read")
+    raise StoreUnavailableError(path, f"a link in {root} is dangling, or the folder changes at every read")
 
 
 @contextmanager
@@ -106,10 +106,10 @@ def _opened_root(root: Path, path: str | None) -> Iterator[Folder]:
 
 
 class Folder:
-    """The root folder while it is open.
+    """The open root folder.
 
-    Links are resolved first, and the result is opened name by name without following any: a link which is changed in
-    between leads to an error and never outside.
+    Links are resolved first, and the result is opened name by name without following links: a link that changes in
+    between causes an error and never leads outside.
     """
 
     def __init__(self, descriptor: int, real: str, path: str | None) -> None:
@@ -118,15 +118,15 @@ class Folder:
         self._path = path
         self._snapshots: dict[Place, Place] = {}
 
-    def settled(self) -> bool:
-        """Whether each `..data` that was followed leads where it did: until it is turned, nothing behind it is removed.
+    def unchanged(self) -> bool:
+        """Return True if each followed `..data` still has the same target.
 
-        Once it is, a listing of the old folder may be of what is left of it.
+        Kubernetes removes files of a target only after it has changed the link; then a listing may be incomplete.
         """
         return all(self._resolve((*place, _SNAPSHOT)) == before for place, before in self._snapshots.items())
 
     def find(self, names: Place) -> Found | None:
-        """What these names lead to, or None where there is nothing."""
+        """Return the target of these names, or None."""
         place: Place = ()
         kind = Kind.FOLDER
         passed: list[Place] = [()]
@@ -141,10 +141,10 @@ class Folder:
         return Found(kind, place, tuple(passed))
 
     def entries(self, place: Place) -> list[Entry]:
-        """What is in the folder, sorted by name, hidden names left out. Where it has a `..data`, that is the folder.
+        """Return the sorted entries of a folder without hidden names; of its `..data` if it has one.
 
         Raises:
-            InvalidPathError: a name in it can be no part of a path.
+            InvalidPathError: a name cannot be a part of a path.
         """
         place = self._snapshot(place)
         with self._opened(place) as descriptor:
@@ -152,7 +152,7 @@ class Folder:
             return [self._entry(place, name, descriptor) for name in names]
 
     def content(self, place: Place, limit: int) -> bytes:
-        """The bytes of a file.
+        """Return the bytes of a file.
 
         Raises:
             SecretTooLargeError: it is longer than `limit`.
@@ -167,18 +167,18 @@ class Folder:
         try:
             check_path(name)
         except InvalidPathError:
-            reason = f"it holds a file name that can be no part of a path, {shown(name)}"
+            reason = f"a file name in it cannot be a part of a path: {shown(name)}"
             raise InvalidPathError(self._path, reason, hint="Rename the file") from None
         mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
         if not stat.S_ISLNK(mode):
             return Entry(name, _kind(mode), (*folder, name))
         place = self._resolve((*folder, name))
         if place is None:
-            raise FileNotFoundError(errno.ENOENT, "it was listed a moment ago")
+            raise FileNotFoundError(errno.ENOENT, "it has been removed")
         return Entry(name, self._kind(place), place)
 
     def _resolve(self, place: Place) -> Place | None:
-        """The place with its links followed, or None where there is nothing; one that leads nowhere is an OSError."""
+        """Return the place without links, or None if it does not exist. Raise OSError for a dangling link."""
         written = os.path.join(self._real, *place)  # noqa: PTH118  # a path of text, as realpath wants it
         try:
             real = os.path.realpath(written, strict=True)
@@ -196,7 +196,7 @@ class Folder:
         names = Path(inside).parts
         if names[0] == os.pardir:
             reason = f"{shown('/'.join(place))} is a link that leads out of the root folder"
-            raise PermissionDeniedError(self._path, reason, hint="Keep what it leads to in the root folder")
+            raise PermissionDeniedError(self._path, reason, hint="Keep its target in the root folder")
         return names
 
     def _snapshot(self, place: Place) -> Place:
@@ -213,7 +213,7 @@ class Folder:
         with self._opened(place[:-1]) as folder:
             mode = os.stat(place[-1], dir_fd=folder, follow_symlinks=False).st_mode
         if stat.S_ISLNK(mode):
-            raise FileNotFoundError(errno.ENOENT, "it was no link a moment ago")
+            raise FileNotFoundError(errno.ENOENT, "it has become a link")
         return _kind(mode)
 
     @contextmanager

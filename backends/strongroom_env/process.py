@@ -1,4 +1,4 @@
-"""The process environment as a store: read at each read, never changed."""
+"""The process environment as a store, never changed. A plugin of its own, so a module."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import os
 from collections.abc import Mapping
 
 from strongroom.config.env_names import EnvironmentMapping
-from strongroom_env.variables import Variables
+from strongroom_env.variables import VariableStore
 
 
-class EnvironmentStore(Variables):
+class EnvironmentStore(VariableStore):
     """The variables of this process, by the mapping's names."""
 
     def __init__(self, mapping: EnvironmentMapping) -> None:
         super().__init__(mapping, "the environment")
 
     def variables(self, path: str | None) -> Mapping[str, str]:  # noqa: ARG002  # the environment can always be read
-        """The live environment, so that what a test or a framework sets later is seen."""
+        """Return the live environment, so that later changes are seen."""
         return os.environ
 
 
@@ -24,6 +24,6 @@ def open_env(*, mapping: EnvironmentMapping) -> EnvironmentStore:
     """The process environment.
 
     Args:
-        mapping: which variable stands for which path and key.
+        mapping: the variable of each path and key.
     """
     return EnvironmentStore(mapping)

@@ -1,4 +1,4 @@
-"""What the process environment and a `.env` file share: names by the mapping, and what counts as missing."""
+"""The base class of the stores of variables: names from the mapping, and the rules for missing values."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ logger = logging.getLogger("strongroom.env")
 _SHOWN_NAMES = 8
 
 
-class Variables(ABC):
-    """Variables read as secrets.
+class VariableStore(ABC):
+    """VariableStore as secrets, one variable for each key.
 
-    A key of a secret is one variable. An empty variable counts as missing: some CI systems set an absent secret to it.
-    So does the service link of Kubernetes, which is skipped with one warning for each name.
+    An empty variable counts as missing, because some CI systems set absent secrets to it. So does a service link of
+    Kubernetes, which is skipped with one warning for each name.
 
     Args:
         mapping: the names.
-        origin: where the variables come from, for messages: "the environment", a file.
+        origin: the source of the variables, for messages: "the environment", a file.
     """
 
     traits = Traits(local=True)
@@ -41,14 +41,17 @@ class Variables(ABC):
 
     @abstractmethod
     def variables(self, path: str | None) -> Mapping[str, str]:
-        """All variables as they are now. `path` is what they are read for: an error names it.
+        """Return all current variables.
+
+        Args:
+            path: the requested path, for errors.
 
         Raises:
-            SecretNotFoundError: there is nothing to read them from, and so none of them is set.
+            SecretNotFoundError: the source does not exist, so no variable is set.
         """
 
     def read(self, path: str) -> Secret:
-        """The keys of the table at this path whose variables are set; the open rule cannot know any other."""
+        """Return the keys of the table at this path whose variables are set. The open rule cannot list keys."""
         names = self._mapping.keys(path)
         if not names:
             raise SecretNotFoundError(
@@ -61,7 +64,7 @@ class Variables(ABC):
         return Secret(path=path, data=data)
 
     def read_key(self, path: str, key: str) -> Value:
-        """The variable of exactly this path and key: by the table, else by the open rule where that is on."""
+        """Return the variable of this path and key, by the table or by the open rule if it is enabled."""
         name = self._mapping.variable(path, key)
         if name is None:
             raise SecretNotFoundError(path, f"no variable stands for key {key!r}")
@@ -72,7 +75,7 @@ class Variables(ABC):
         return value
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """The names below the prefix that the table knows and that have a variable which is set."""
+        """Yield the names of the table below the prefix whose variables are set."""
         try:
             variables = self.variables(prefix or None)
         except SecretNotFoundError:
@@ -86,8 +89,8 @@ class Variables(ABC):
             entries.add(entry + slash)
         yield from sorted(entries)
 
-    def close(self) -> None:  # noqa: B027  # for every subclass there is nothing to give back
-        """Nothing is held."""
+    def close(self) -> None:  # noqa: B027  # subclasses hold no resource
+        """Do nothing: no resource is held."""
 
     def _usable(self, name: str, variables: Mapping[str, str]) -> Value | None:
         value = variables.get(name)
@@ -108,6 +111,6 @@ def _why_not(value: str | None) -> str:
 
 
 def _none_set(names: Collection[str]) -> str:
-    """That none of these is set, in words; cut when they are many."""
+    """Return a message that none of these is set, cut if they are many."""
     shown = ", ".join(list(names)[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
     return f"{shown} is not set" if len(names) == 1 else f"none of {shown} is set"

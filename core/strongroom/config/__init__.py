@@ -1,4 +1,4 @@
-"""The typed configuration, and the sources that it is read from."""
+"""The typed configuration and its sources."""
 
 from strongroom.config.model import (
     DOTENV,

@@ -1,4 +1,4 @@
-"""Reading a chain: from the file or from an argument, in one form."""
+"""Parsing of a chain from the file or from an argument. Both use it, so it has a module."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from strongroom.config.document import Table, kind
 from strongroom.errors import ConfigurationError
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-"""The name of a store or of an environment: it becomes a part of paths and of variables' names."""
+"""The name of a store or an environment, which becomes a part of paths and variable names."""
 
 NAME_RULE = "use letters, digits, '.', '_', '-'"
 
 
 def read_chain(chain: object, table: Table, *, production: bool) -> tuple[LinkConfig, ...]:
-    """The links of a chain: a list of store names and of tables with a store's name and the link's policy.
+    """Parse a chain: a list of store names, and of tables with a store name and the policy of the link.
 
     Raises:
-        ConfigurationError: names what is wrong in which link, or a store that is in it twice.
+        ConfigurationError: a link is malformed, or a store is in the chain twice. Names the link.
     """
     if not isinstance(chain, Sequence) or isinstance(chain, str | bytes) or not chain:
         table.fail("chain", 'must be a list with at least one link, such as [{ store = "vault" }]')
@@ -41,7 +41,7 @@ def _link(table: Table, *, production: bool) -> LinkConfig:
     if store is None:
         table.fail("store", "is missing: a link names its store")
     if not NAME.fullmatch(store):
-        table.fail("store", f"is no name of a store: {NAME_RULE}")
+        table.fail("store", f"is not a store name: {NAME_RULE}")
     strict: OnAnswer = "fail" if production else "next"
     link = LinkConfig(
         store=store,

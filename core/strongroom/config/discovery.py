@@ -1,4 +1,4 @@
-"""Finding and reading what configures Strongroom: arguments, variables, strongroom.toml and `./.env`."""
+"""Discovery of the configuration: arguments, variables, strongroom.toml and `./.env`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DOTTED = re.compile(
 )
 
 _REPEATED = re.compile(r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) ")
-"""How the parser's message begins where a table or a key is given again."""
+"""The beginning of the parser's message for a repeated table or key."""
 
 _POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 
@@ -52,7 +52,7 @@ def load(
     folder: Path | None = None,
     require_trust: bool = False,
 ) -> Config:
-    """The configuration, from every source, the higher one first.
+    """Load the configuration from all sources; the first source in this list counts.
 
     Args:
         config_file: the file to read, in the place of STRONGROOM_CONFIG and of `./strongroom.toml`.
@@ -88,7 +88,7 @@ def load(
 
 
 def load_others(*, config_file: Path | None = None, environment: str | None = None) -> Iterator[Config]:
-    """What the file says for each environment that `load` would not select, and no other source.
+    """Yield the configuration for each environment that `load` would not select, from the file alone.
 
     Raises:
         ConfigurationError: the file is wrong.
@@ -106,7 +106,7 @@ def load_others(*, config_file: Path | None = None, environment: str | None = No
 
 
 def environments(config_file: Path) -> tuple[str, ...]:
-    """The names of the file's environments, as `load` would find them.
+    """Return the names of the environments in the file.
 
     Raises:
         ConfigurationError: the file cannot be read, or is not TOML.
@@ -116,10 +116,10 @@ def environments(config_file: Path) -> tuple[str, ...]:
 
 
 def named_file(name: str) -> Path:
-    """The file that STRONGROOM_CONFIG names.
+    """Return the file that STRONGROOM_CONFIG names.
 
     Raises:
-        ConfigurationError: it is below the home folder of a user who is not known.
+        ConfigurationError: it is below the home folder of an unknown user.
     """
     try:
         return Path(name).expanduser()
@@ -133,7 +133,7 @@ def _file(
 ) -> FileConfig:
     path, source, found = _place(config_file, variables, folder)
     selected = environment or variables.environment
-    # A link that leads nowhere was put there by somebody: it is an error, and not the same as no file.
+    # A dangling link is an error, not a missing file.
     if found and not os.path.lexists(path):
         return read_file({}, source, environment=selected)
     document = _document(path, source, inspection.inspect(path, source) if found else None)
@@ -141,7 +141,7 @@ def _file(
 
 
 def _place(config_file: Path | None, variables: Variables, folder: Path) -> tuple[Path, str, bool]:
-    """The file, its name for messages, and whether nobody named it, so that it is looked for in the folder."""
+    """Return the file, its name for messages, and whether it was looked for rather than named."""
     named = config_file or (named_file(variables.config) if variables.config else None)
     return (named, str(named), False) if named else (folder / FILE_NAME, f"./{FILE_NAME}", True)
 
@@ -163,7 +163,7 @@ def _document(path: Path, source: str, inspect: Callable[[os.stat_result, bytes]
         fault = position[1] if position else "somewhere"
         if _REPEATED.match(str(error)):
             reason = "a table or a key stands there for the second time"
-    # Outside the `except`, and without the parser's words: either may hold what stands in the file.
+    # Outside the `except`, and without the parser's message: either may hold content of the file.
     del text
     raise ConfigurationError(f"{source}, {fault}: {reason}")
 

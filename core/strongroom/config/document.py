@@ -14,11 +14,11 @@ _SHOWN = 60
 
 
 class Table:
-    """One table, read key by key. What has not been read when it is closed is a mistake of its author.
+    """One table, read key by key. `close` refuses keys that were not read.
 
     Args:
         values: the table as a TOML parser gives it.
-        source: where the document comes from, for messages: a file name, or the name of an argument.
+        source: the name of the document, for messages: a file or an argument.
         name: the table's dotted name; the top table has none.
     """
 
@@ -35,45 +35,45 @@ class Table:
         return key in self._values
 
     def where(self, key: str = "") -> str:
-        """The file, the table and the key, as a message names them."""
+        """Return the file, the table and the key, for a message."""
         return " ".join(part for part in (f"{self.source}:", self.name and f"[{self.name}]", shown_key(key)) if part)
 
     def fail(self, key: str, message: str) -> NoReturn:
-        """Refuses what `key` holds."""
+        """Raise a ConfigurationError about a key."""
         raise ConfigurationError(f"{self.where(key).removesuffix(':')}: {message}")
 
     def origins(self) -> dict[str, str]:
-        """Where each key of the table is, in words."""
+        """Return the place of each key, for messages."""
         return {key: self.where(key) for key in self._values}
 
     def take(self, key: str) -> object:
-        """What `key` holds, as it stands; None when it is not there."""
+        """Return the raw value of a key; None if it is missing."""
         self._read[key] = None
         return self._values.get(key)
 
     def text(self, key: str) -> str | None:
-        """A string that is not empty."""
+        """Return a non-empty string, or None."""
         value = self.take(key)
         if value is None or (isinstance(value, str) and value):
             return value if value is None else str(value)
         return self.fail(key, f"must be a string that is not empty, not {kind(value)}")
 
     def flag(self, key: str) -> bool | None:
-        """True or false."""
+        """Return a boolean, or None."""
         value = self.take(key)
         if value is None or isinstance(value, bool):
             return value
         return self.fail(key, f"must be true or false, not {kind(value)}")
 
     def integer(self, key: str, least: int) -> int | None:
-        """A whole number, `least` or more."""
+        """Return an integer, `least` or more, or None."""
         value = self.take(key)
         if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
             return value
         return self.fail(key, f"must be a whole number, {least} or more")
 
     def seconds(self, key: str, *, positive: bool = False) -> float | None:
-        """A duration, in seconds."""
+        """Return a duration in seconds, or None."""
         value = self.take(key)
         if value is None:
             return None
@@ -85,7 +85,7 @@ class Table:
         return duration
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings, none of them empty."""
+        """Return a list of non-empty strings, empty if the key is missing."""
         value = self.take(key)
         if value is None:
             return ()
@@ -94,7 +94,7 @@ class Table:
         return tuple(map(str, value))
 
     def table(self, key: str) -> Table:
-        """A table; an empty one when it is not there."""
+        """Return a table, empty if the key is missing."""
         value = self.take(key)
         if value is None:
             value = {}
@@ -103,23 +103,23 @@ class Table:
         return Table(value, self.source, f"{self.name}.{shown_key(key)}" if self.name else shown_key(key))
 
     def tables(self, key: str) -> dict[str, Table]:
-        """A table of tables, by name."""
+        """Return a table of tables, by name."""
         outer = self.table(key)
         return {name: outer.table(name) for name in outer.rest()}
 
     def rest(self) -> dict[str, object]:
-        """All that has not been read so far; it counts as read now."""
+        """Return the keys that were not read so far, and mark them as read."""
         return {key: self.take(key) for key in self._values if key not in self._read}
 
     def close(self) -> None:
-        """Refuses the first key that nobody has read."""
+        """Refuse the first key that was not read."""
         for key in self._values:
             if key not in self._read:
                 self.fail(key, f"unknown key; {suggest(key, self._read)}")
 
 
 def kind(value: object) -> str:
-    """What a value is, in the words of the file's author; never the value."""
+    """Return the type of a value in TOML's terms, never the value."""
     if isinstance(value, bool):
         return "true or false"
     names: tuple[tuple[type | tuple[type, ...], str], ...] = (
@@ -133,14 +133,14 @@ def kind(value: object) -> str:
 
 
 def shown_key(key: str) -> str:
-    """A key as a message shows it: bare where TOML takes it bare, else quoted, escaped and cut."""
+    """Return a key for a message: bare if TOML allows it, otherwise quoted, escaped and cut."""
     if not key or _BARE.fullmatch(key):
         return key[:_SHOWN]
     return ascii(key[:_SHOWN]) if not key.isprintable() else f'"{key[:_SHOWN]}"'
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """What could have been meant instead of `name`: the near miss if there is one, and all that is known."""
+    """Return a suggestion for an unknown name: a near match, if there is one, and all known names."""
     import difflib
 
     names = sorted(known)

@@ -85,7 +85,7 @@ def read_dotenv(file: Path, *, inspect: Inspect | None = None) -> Dotenv:
     Raises:
         FileNotFoundError: there is no such file, or a folder of that name, such as a virtual environment.
         OSError: it cannot be read.
-        ConfigurationError: names the file and the line: as `parse_dotenv` does, or it is not UTF-8, or the file has
+        ConfigurationError: names the file and the line: it is not NAME=value or not UTF-8, or the file has
             more than `MAX_SIZE` bytes or `MAX_LINES` lines.
     """
     try:
@@ -132,12 +132,12 @@ def _parse(text: str) -> Dotenv | _Mistake:
     for binding in parse_stream(io.StringIO(text.removeprefix("\ufeff"), newline=None)):
         line = _first_line(binding)
         if binding.error:
-            # Not even a part of the line is shown: what stands after an open quote is a value.
+            # No part of the line is shown: the text after an open quote is a value.
             return _Mistake(line, "it is not NAME=value: is a quote left open?")
         if binding.key is None:
             continue
         if binding.value is None:
-            # Not shown either: it may be a line of a key that was pasted without quotes.
+            # Not shown either, because a key that was pasted without quotes looks like this.
             notes.append(f"line {line} has a name without a value: it counts as not set")
             bare.append(line)
             continue
@@ -166,7 +166,7 @@ def _first_line(binding: Binding) -> int:
 
 
 def _log_once(file: Path, note: str) -> None:
-    """Log a note once for each file, under whatever name: `./.env` is read for the configuration and as a store."""
+    """Log a note once for each file, under any name: `./.env` is read for the configuration and as a store."""
     about = str(file.absolute()), note
     with _logging:
         if about in _logged:

@@ -1,4 +1,4 @@
-"""Which environment variable stands for which path and key. Names only: nothing here reads an environment.
+"""The mapping between environment variables and paths and keys. It reads no environment.
 
 Two kinds of rule give a name:
 
@@ -41,11 +41,11 @@ TABLE: Mapping[str, tuple[str, str]] = MappingProxyType(
         "REDIS_PASSWORD": ("cache/redis", "password"),
     }
 )
-"""The rows that every mapping has: variable to path and key."""
+"""The built-in rows of every mapping: variable to path and key."""
 
-# What opens a store is not what a store holds. Served as secrets, these would be listed, migrated into the very store
-# that they open, and handed to whoever may ask for a path of that name. Of AWS's names, those that hold a credential
-# and those that say where one is kept; AWS_REGION and the like are settings, and stay usable.
+# Credentials for stores are never served as secrets: they would be listed, migrated into the store that they open, and
+# readable by path. The names of AWS are those of credentials and of their locations; settings such as AWS_REGION stay
+# usable.
 _RESERVED_PREFIXES = ("VAULT_", "BAO_", "STRONGROOM_", "AWS_BEARER_TOKEN_")
 _RESERVED_NAMES = frozenset(
     {
@@ -78,7 +78,7 @@ class EnvironmentMapping:
     Args:
         secrets: the rows of `[secrets]`, variable to path and key. They come before the pattern, and take a variable or
             a place away from it.
-        derive: whether the open rule gives names. Production does without: there a name is written down or is none.
+        derive: enable the open rule. Production disables it, so that every name is written down.
 
     Raises:
         ConfigurationError: a variable stands for two places, a place has two variables (the rows of `TABLE` count), a
@@ -106,7 +106,7 @@ class EnvironmentMapping:
             )
         if self.is_reserved(variable):
             raise ConfigurationError(
-                f"[secrets] {variable}: it is reserved for what opens a store, and is never a secret: use another name"
+                f"[secrets] {variable}: it is reserved for the credentials of a store: use another name"
             )
         try:
             check_key(key, check_path(path))
@@ -128,21 +128,21 @@ class EnvironmentMapping:
         keys[key] = variable
 
     def variable(self, path: str, key: str) -> str | None:
-        """The variable to look for when this one key is read: from the table, else by the open rule, if it is on.
+        """Return the variable of a single key, from the table or by the open rule if it is enabled.
 
-        None when there is none: what the rules make is not a name, is reserved, or stands for another place.
+        None if the rules make an invalid or reserved name, or one of another path or key.
         """
         return self._by_path.get(path, {}).get(key) or self._by_pattern(path, key) or self._by_open_rule(path, key)
 
     def keys(self, path: str) -> Mapping[str, str]:
-        """The table's keys at this path, each with its variable: what a whole read looks for."""
+        """Return the keys of the table at this path with their variables, for a read of the whole secret."""
         keys = self._by_path.get(path, {})
         if _SERVICE_KEY not in keys and (variable := self._by_pattern(path, _SERVICE_KEY)):
             return MappingProxyType({**keys, _SERVICE_KEY: variable})
         return MappingProxyType(keys)
 
     def locate(self, variable: str) -> tuple[str, str] | None:
-        """The path and key that a variable stands for in the table, or None. `variable` is its inverse.
+        """Return the path and key of a variable in the table, or None; the inverse of `variable`.
 
         `MY_SERVICE_API_KEY` stands for `api-keys/my_service`, unless a row of `[secrets]` gives it to another place.
         """
@@ -154,18 +154,18 @@ class EnvironmentMapping:
         return (path, _SERVICE_KEY) if self.keys(path).get(_SERVICE_KEY) == variable else None
 
     def rows(self) -> Mapping[str, tuple[str, str]]:
-        """Every row of the table, variable to path and key, without what the pattern adds."""
+        """Return every row of the table, variable to path and key, without the pattern."""
         return MappingProxyType(self._places)
 
     def present(self, variables: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-        """Path, key and variable of each of these names that the table knows."""
+        """Yield path, key and variable for each of these names in the table."""
         for variable in variables:
             if (place := self.locate(variable)) is not None:
                 yield *place, variable
 
     @staticmethod
     def is_reserved(variable: str) -> bool:
-        """Whether the name belongs to what opens a store: in any case of letters, since Windows has no other."""
+        """Return True for the name of a store's credential, in any case, since Windows ignores the case."""
         name = variable.upper()
         return name in _RESERVED_NAMES or name.startswith(_RESERVED_PREFIXES)
 
@@ -193,7 +193,7 @@ def is_service_link(variable: str, value: str) -> bool:
 
 
 def variable_value(value: str) -> Value:
-    """The value of a variable: text, or bytes where they are no text, which Python shows as lone surrogates."""
+    """Return the value as text, or as bytes if Python decoded it to lone surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The format of strongroom.toml: a parsed document and the name of an environment become what the file says."""
+"""The format of strongroom.toml: converts a parsed document and an environment to a `FileConfig`."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from strongroom.paths import check_key, check_path, parse_reference
 from strongroom.secret import Value, check_data
 
 FORMAT_VERSION = 1
-"""The newest `version` of the file that is understood, and the one of a file that says none."""
+"""The newest supported `version` of the file, and the default."""
 
 _DURATIONS = ("ttl", "max_stale", "missing_ttl")
 
 
 @dataclass(frozen=True)
 class FileConfig:
-    """What one file says, with the selected environment laid over it. A file that is not there says nothing.
+    """The settings of one file, merged with those of the selected environment. A missing file has none.
 
     Attributes:
         environment: the selected environment, or None.
-        production: whether it is one.
-        timeout: seconds, or None where the file says nothing.
-        cache: the settings of `[cache]` that it has.
-        secrets: variable to what it stands for.
-        stores: the stores that have a table.
-        chain: the links, or None where the file has no chain.
-        other_stores: the stores that have a table in some environment.
+        production: the strict rules of production apply.
+        timeout: seconds, or None if it is not set.
+        cache: the settings of `[cache]`.
+        secrets: the required secrets, by variable.
+        stores: the stores with a table.
+        chain: the links, or None if it is not set.
+        other_stores: the stores with a table in any environment.
         source: the file's name, for messages.
-        heeds_environment: whether it has environments, or `{environment}` in its stores.
-        origins: setting to where in the file it is, as `Config.origins` has it.
+        heeds_environment: it has environments, or `{environment}` in its stores.
+        origins: setting to its place in the file; see `Config.origins`.
     """
 
     environment: str | None = None
@@ -60,14 +60,14 @@ def read_file(
     found: bool = False,
     folder: Path | None = None,
 ) -> FileConfig:
-    """What the document says for an environment.
+    """Read the settings of a document for an environment.
 
     Args:
         document: the parsed TOML.
         source: the file's name, for messages.
-        environment: the environment that an argument or a variable selects; it wins over the file's own.
-        found: whether the file was found in the working directory, and not named by anybody.
-        folder: what relative paths in it are relative to.
+        environment: the environment that an argument or a variable selects; it overrides the file's own.
+        found: the file was found in the working directory rather than named.
+        folder: the base of relative paths.
 
     Raises:
         ConfigurationError: names the file, the table and the key.
@@ -84,7 +84,7 @@ def read_file(
     environments = {name: _level(table) for name, table in top.tables("environments").items()}
     _check_selected(environment, environments, source)
     base = _level(top)
-    # The others are read too: a mistake in production's table shows in development.
+    # The other environments are read too, so that a mistake in production's table shows in development.
     for other in environments.values():
         _chain(base, other)
     level = environments.get(environment or "")
@@ -105,7 +105,7 @@ def read_file(
 
 
 class _Level(NamedTuple):
-    """What can be said at the top and for an environment alike. None says nothing."""
+    """The settings that are allowed at the top and in an environment. None is not set."""
 
     table: Table
     production: bool | None
@@ -148,7 +148,7 @@ def _is_production(base: _Level, level: _Level | None) -> bool:
 
 
 def _chain(base: _Level, level: _Level | None) -> tuple[LinkConfig, ...] | None:
-    """The environment's chain, else the one at the top."""
+    """Return the chain of the environment, or that at the top."""
     owner = base if level is None or level.chain is None else level
     if owner.chain is None:
         return None
@@ -179,10 +179,10 @@ def _secrets(table: Table) -> Iterator[tuple[str, SecretConfig]]:
             row = table.table(variable)
             reference = row.text("at")
             if reference is None:
-                row.fail("at", 'is missing: it says where the secret is, as "PATH#KEY"')
+                row.fail("at", 'is missing: it names the secret as "PATH#KEY"')
             default, required = _default(row), row.flag("required")
             if required and default is not None:
-                row.fail("required", "must not be true beside `default`, which stands in where there is no such secret")
+                row.fail("required", "must not be true beside `default`, which replaces a missing secret")
             row.close()
             path, key = _place(reference, table, variable)
             required = default is None if required is None else required
@@ -198,14 +198,14 @@ def _default(row: Table) -> Value:
     if value is None:
         return None
     try:
-        return check_data("default", {"default": value})["default"]  # type: ignore[dict-item]  # that is what it checks
+        return check_data("default", {"default": value})["default"]  # type: ignore[dict-item]  # it checks the type
     except InvalidDataError:
         fault = f"must be a string, number, boolean, list or table, not {kind(value)}"
     return row.fail("default", fault)
 
 
 def _place(reference: str, table: Table, variable: str) -> tuple[str, str]:
-    """`PATH#KEY`; and `PATH/KEY`, where there is no `#`."""
+    """Parse `PATH#KEY`, or `PATH/KEY` without a `#`."""
     try:
         path, key = parse_reference(str(reference))
         if key is None:

@@ -1,4 +1,4 @@
-"""Laying the sources of a configuration over each other: arguments, variables, the file, and what is ambient. Pure."""
+"""Merging of the sources of a configuration: arguments, variables, the file, ambient variables. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from strongroom.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the application says in code. None says nothing.
+    """The arguments of the application. None is not set.
 
     Attributes:
         vault_url: the `url` of every store in the chain whose plugin is "vault".
@@ -48,12 +48,12 @@ class Arguments:
     environment: str | None = None
 
     def origins(self) -> dict[str, str]:
-        """Setting to its argument in words, as `Config.origins` has it."""
+        """Return setting to argument, for messages; see `Config.origins`."""
         said = {"environment": ("environment", self.environment), "cache.ttl": ("cache_ttl", self.cache_ttl)}
         return {setting: f"the argument {name}" for setting, (name, value) in said.items() if value is not None}
 
     def options(self) -> dict[str, Given]:
-        """The options that they give a Vault store."""
+        """Return the options of a Vault store."""
         said = {"url": ("vault_url", self.vault_url), "token": ("vault_token", self.vault_token)}
         return {
             option: Given(value, f"the argument {name}", Rank.ARGUMENT)
@@ -63,19 +63,18 @@ class Arguments:
 
 
 def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient: Sequence[Ambient]) -> Config:
-    """The configuration that these sources make, the higher one first.
+    """Merge the sources; the first in this order counts.
 
     Args:
-        arguments: what the application says.
+        arguments: those of the application.
         variables: the STRONGROOM_* variables.
         file: the configuration file, with its environment selected.
         ambient: the process's own variables, then those of `./.env`; production has only the first.
 
     Raises:
-        ConfigurationError: names the source and what is wrong with it; or an environment is selected that changes
-            nothing.
+        ConfigurationError: a source is wrong, which it names; or an environment is selected that changes nothing.
     """
-    # Nobody gets the rules of development in the place of production's. A chain in code is no file's.
+    # An environment must not silently get development's rules. A chain in code does not depend on the file.
     lenient = not (file.heeds_environment or file.production)
     if file.environment and lenient and arguments.chain is None:
         raise ConfigurationError(
@@ -84,12 +83,12 @@ def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient:
         )
     chain = _chain(arguments, variables, file, ambient)
     stores = _stores(chain, variables, file)
-    if said := arguments.options():
+    if argument_options := arguments.options():
         vaults = [link.store for link in chain if stores[link.store].plugin == VAULT]
         if not vaults:
-            names = " and ".join(given.origin.removeprefix("the argument ") for given in said.values())
+            names = " and ".join(given.origin.removeprefix("the argument ") for given in argument_options.values())
             raise ConfigurationError(f"{names} would do nothing: no store in the chain has the plugin {VAULT}")
-        stores |= {name: _over(stores[name], said) for name in vaults}
+        stores |= {name: _with_options(stores[name], argument_options) for name in vaults}
     if not arguments.enable_fallback:
         chain = tuple(link for link in chain if stores[link.store].plugin not in FALLBACKS)
         if not chain:
@@ -137,7 +136,7 @@ def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig)
         stores.setdefault(link.store, replace(bare, origin=f"{where} {link.store}") if where else bare)
     for name in (VAULT, *FALLBACKS):
         stores.setdefault(name, StoreConfig.bare(name))
-    # A variable for a store that another environment has is no mistake, and changes nothing here.
+    # A variable for a store of another environment is allowed, and ignored here.
     for name, options in variables.options({*stores, *file.other_stores}).items():
         if name not in stores:
             continue
@@ -145,11 +144,11 @@ def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig)
             option: Given(text, f"the environment variable {variable}", Rank.VARIABLE)
             for option, (variable, text) in options.items()
         }
-        stores[name] = _over(stores[name], said)
+        stores[name] = _with_options(stores[name], said)
     return stores
 
 
-def _over(store: StoreConfig, options: Mapping[str, Given]) -> StoreConfig:
+def _with_options(store: StoreConfig, options: Mapping[str, Given]) -> StoreConfig:
     return replace(store, options={**store.options, **options})
 
 

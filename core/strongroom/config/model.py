@@ -1,4 +1,4 @@
-"""The typed configuration: what the rest of Strongroom is told, after every source has been read and laid over."""
+"""The typed configuration, after all sources have been read and merged."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from strongroom.secret import Value
 from strongroom.store import DEFAULT_TIMEOUT
 
 VAULT = "vault"
-"""The plugin that `vault_url` and `vault_token` configure, and the first link where no chain is configured."""
+"""The plugin that `vault_url` and `vault_token` configure, and the first link of the default chain."""
 
 VAULT_ADDRESSES = ("BAO_AGENT_ADDR", "VAULT_AGENT_ADDR", "BAO_ADDR", "VAULT_ADDR")
-"""Where no chain is configured, Vault is in it when one of these is set."""
+"""The default chain has Vault if one of these is set."""
 
 DOTENV = "dotenv"
-"""The plugin that reads `./.env` where its `file` names no other: production refuses that."""
+"""The plugin that by default reads `./.env`, which production refuses."""
 
 FALLBACKS = ("env", DOTENV)
-"""The plugins that `enable_fallback=False` leaves out, and that follow Vault where no chain is configured."""
+"""The plugins that `enable_fallback=False` removes, and that follow Vault in the default chain."""
 
 OnAnswer: TypeAlias = Literal["next", "fail"]
 
 
 class Rank(IntEnum):
-    """Where an option comes from: the higher one counts."""
+    """The precedence of the sources of an option: the highest counts."""
 
     DOTENV = 1
     PROCESS = 2
@@ -41,15 +41,15 @@ class Rank(IntEnum):
 
 @dataclass(frozen=True)
 class Given:
-    """What one source says for one option, not yet read as the option's type.
+    """The value of an option in one source, before conversion to the type of the option.
 
     Attributes:
-        value: as the source has it; in it, `{ env = … }` and `{ file = … }` still stand for what they name.
-        origin: the source in words: a file with table and key, a variable, an argument.
-        rank: the source's place in the order of precedence.
-        found: the file, where it was found in the working directory and nobody named it. Whoever wrote that folder
-            wrote the file, so what it says is not trusted with a token from elsewhere.
-        folder: what relative paths in it are relative to; None is the working directory.
+        value: the raw value; references `{ env = … }` and `{ file = … }` are not resolved yet.
+        origin: the source, for messages: a file with table and key, a variable, an argument.
+        rank: the precedence of the source.
+        found: the file, if it was found in the working directory rather than named. Its author is the author of that
+            folder, so its address never gets a token from another source.
+        folder: the base of relative paths; None is the working directory.
     """
 
     value: object = field(repr=False)
@@ -61,7 +61,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Ambient:
-    """Variables that were not set for Strongroom, in the process or in `./.env`.
+    """Variables of the process or of `./.env` that belong to the store itself, such as VAULT_ADDR.
 
     Attributes:
         values: the variables.
@@ -74,19 +74,19 @@ class Ambient:
     found: str = ""
 
     def origin(self, name: str) -> str:
-        """One of its variables in words."""
+        """Return the origin of a variable, for messages."""
         return f"{name} in {self.found}" if self.found else f"the environment variable {name}"
 
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """A named store: its plugin and what was said for its options.
+    """A named store: its plugin and its options.
 
     Attributes:
-        name: the name that the chain and messages use.
+        name: the name in the chain and in messages.
         plugin: the name of its entry point.
-        origin: where it is configured, in words.
-        options: by name, what the highest source says.
+        origin: the place of its configuration, for messages.
+        options: by name, the value with the highest rank.
     """
 
     name: str
@@ -96,7 +96,7 @@ class StoreConfig:
 
     @classmethod
     def bare(cls, name: str) -> Self:
-        """A store that nothing configures: the plugin of its name, without options."""
+        """Return a store without configuration: the plugin of that name, without options."""
         return cls(name, name, f"The store {name}")
 
 
@@ -107,11 +107,11 @@ class LinkConfig:
     Attributes:
         store: the store's name.
         paths: shell patterns on whole paths; empty means every path.
-        timeout: the most that one call may take of the chain's time, in seconds.
-        on_unavailable: what follows an outage, after what the cache holds.
-        on_denied: what follows a denial or a failed authentication.
-        on_missing_key: what follows when the link has the path and lacks the key.
-        origins: setting to the source that gives it, in words; one that is not in it has its default.
+        timeout: seconds that one call may take of the chain's time.
+        on_unavailable: the policy for an outage without a stale value in the cache.
+        on_denied: the policy for a denial or a failed authentication.
+        on_missing_key: the policy for a secret that lacks the key.
+        origins: setting to its source, for messages; a setting with its default is not in it.
     """
 
     store: str
@@ -123,20 +123,20 @@ class LinkConfig:
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def covers(self, path: str) -> bool:
-        """Whether this link is asked for `path`."""
+        """Return True if this link serves `path`."""
         return not self.paths or any(fnmatchcase(path, pattern) for pattern in self.paths)
 
 
 @dataclass(frozen=True)
 class SecretConfig:
-    """One row of `[secrets]`: what the application needs under the name of an environment variable.
+    """One row of `[secrets]`: a secret that the application requires, under the name of a variable.
 
     Attributes:
         path: the secret's path.
         key: the key in it.
-        default: what stands in for a confirmed absence; None is no default.
-        required: whether a confirmed absence is an error.
-        origin: where the row is, in words.
+        default: the value for a confirmed absence; None if there is no default.
+        required: a confirmed absence is an error.
+        origin: the place of the row, for messages.
     """
 
     path: str
@@ -148,13 +148,13 @@ class SecretConfig:
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """How long the caches count, in seconds, and how many paths each holds.
+    """The lifetimes in the caches, in seconds, and their size.
 
     Attributes:
-        ttl: a presence; zero caches nothing.
-        max_stale: after its ttl, while the store is unavailable.
-        missing_ttl: an absence.
-        max_entries: paths for one link.
+        ttl: of a secret; zero disables the cache.
+        max_stale: of a stale secret after its ttl, while the store is unavailable.
+        missing_ttl: of an absence.
+        max_entries: paths in the cache of one link.
     """
 
     ttl: float = 300.0
@@ -169,16 +169,16 @@ class Config:
 
     Attributes:
         environment: the selected environment, or None.
-        production: whether its rules are those of production.
-        timeout: how long one call may take in total, in seconds.
+        production: the strict rules of production apply.
+        timeout: seconds that one call may take in total.
         chain: the links, first to last.
-        stores: every configured store, also those in no chain.
-        secrets: variable to what it stands for.
-        cache: how long caches count.
+        stores: every configured store, in the chain or not.
+        secrets: the required secrets, by variable.
+        cache: the settings of the caches.
         mapping: the names of variables for paths and keys.
-        ambient: the sources of what no store's own configuration says, highest first.
-        origins: setting to the source that gives it, in words, by the name that the file has for it, as in `cache.ttl`;
-            one that is not in it has its default.
+        ambient: sources of options that the configuration of a store lacks, highest first.
+        origins: setting to its source, for messages, with names as in the file, such as `cache.ttl`; a setting with its
+            default is not in it.
         untrusted: files that were found in the working directory and whose addresses, credentials and TLS settings
             must not be used: see `trust`. Only the command line has any.
     """
@@ -196,5 +196,5 @@ class Config:
     untrusted: frozenset[str] = frozenset()
 
     def store(self, name: str) -> StoreConfig:
-        """The store of that name, bare where nothing configures it."""
+        """Return the store of that name, with defaults if it is not configured."""
         return self.stores.get(name) or StoreConfig.bare(name)

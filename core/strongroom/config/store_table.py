@@ -1,4 +1,4 @@
-"""Reading the tables of a store: its plugin, and its options as the file has them."""
+"""Parsing of the tables of a store: its plugin and its raw options. A file of its own for `{environment}`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ANY_PLACEHOLDER = re.compile(r"\{[A-Za-z_]+\}")
 
 
 def has_placeholder(value: object) -> bool:
-    """Whether `{environment}` stands in it, all the way down."""
+    """Return True if the value contains `{environment}` at any depth."""
     if isinstance(value, Mapping):
         return any(map(has_placeholder, value.values()))
     if isinstance(value, list):
@@ -27,12 +27,12 @@ def has_placeholder(value: object) -> bool:
 
 
 class OptionReader(NamedTuple):
-    """How the options of a store are read from this file.
+    """Reads the options of a store from one file.
 
     Attributes:
-        environment: what `{environment}` stands for; None is an error where it is used.
-        found: the file, where it was found in the working directory and nobody named it.
-        folder: what relative paths in it are relative to.
+        environment: the value of `{environment}`; if None, using it is an error.
+        found: the file, if it was found in the working directory rather than named.
+        folder: the base of relative paths.
     """
 
     environment: str | None
@@ -40,16 +40,16 @@ class OptionReader(NamedTuple):
     folder: Path | None
 
     def given(self, table: Table, key: str, value: object, rank: Rank) -> Given:
-        """What this file says for one option."""
+        """Return the value of one option."""
         return Given(self._filled(table, key, value), table.where(key), rank, self.found, self.folder)
 
-    def _filled(self, table: Table, key: str, value: Any) -> Any:  # whatever TOML holds
-        """The value with the environment's name in the place of its placeholder, all the way down."""
+    def _filled(self, table: Table, key: str, value: Any) -> Any:  # any TOML value
+        """Replace `{environment}` in the value at any depth."""
         if isinstance(value, str):
             if _PLACEHOLDER in value and self.environment is None:
                 table.fail(key, f"has {_PLACEHOLDER}, and no environment is selected: set STRONGROOM_ENVIRONMENT")
             filled = value.replace(_PLACEHOLDER, self.environment or "")
-            # Which one is not shown: it may be a part of a token.
+            # The placeholder is not shown, because it could be a part of a token.
             if _ANY_PLACEHOLDER.search(filled):
                 table.fail(
                     key,
@@ -65,10 +65,10 @@ class OptionReader(NamedTuple):
 
 
 def read_store(name: str, tables: list[tuple[Table, Rank]], reader: OptionReader) -> StoreConfig:
-    """The store's tables laid over each other, the last one on top; an option's own table replaces the one below it."""
+    """Merge the tables of a store; later ones override earlier ones option by option."""
     last = tables[-1][0]
     if not NAME.fullmatch(name):
-        raise ConfigurationError(f"{last.source}: [stores] {shown_key(name)}: is no name of a store: {NAME_RULE}")
+        raise ConfigurationError(f"{last.source}: [stores] {shown_key(name)}: is not a store name: {NAME_RULE}")
     plugin = name
     options: dict[str, Given] = {}
     for table, rank in tables:

@@ -31,7 +31,7 @@ class FoundFiles:
 
     Args:
         environ: the process's variables.
-        require_trust: whether `untrusted` is to be filled.
+        require_trust: fill `untrusted`.
 
     Attributes:
         untrusted: the names, as messages show them, of files whose content was not recorded.

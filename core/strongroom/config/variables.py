@@ -1,4 +1,4 @@
-"""The STRONGROOM_* environment variables: which there are, and what they say."""
+"""The STRONGROOM_* environment variables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMES = ("STRONGROOM_CONFIG", "STRONGROOM_ENVIRONMENT", "STRONGROOM_TIMEOUT", T
 
 @dataclass(frozen=True)
 class Variables:
-    """What the process's STRONGROOM_* variables say. An empty variable says nothing.
+    """The settings in STRONGROOM_* variables. An empty variable is not set.
 
     Attributes:
         config: the configuration file to read.
@@ -35,7 +35,7 @@ class Variables:
         timeout: seconds for one call in total.
         cache: seconds, by the name of the setting.
         stores: each STRONGROOM_STORES_<NAME>_<OPTION> with its text.
-        origins: setting to its variable in words, as `Config.origins` has it.
+        origins: setting to its variable, for messages; see `Config.origins`.
     """
 
     config: str | None = None
@@ -46,12 +46,12 @@ class Variables:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def options(self, stores: Iterable[str]) -> dict[str, dict[str, tuple[str, str]]]:
-        """Store to option to (variable, text), for these stores' names.
+        """Return store to option to (variable, text), for these store names.
 
-        A store is named in upper case, with `_` for everything else. Where two names fit, the longer one is meant.
+        A store name is in upper case, with `_` for other characters. If two names match, the longer one counts.
 
         Raises:
-            ConfigurationError: a variable names none of the stores, or two of them alike.
+            ConfigurationError: a variable matches no store, or two stores with the same upper-case name.
         """
         names: dict[str, list[str]] = {}
         for store in stores:
@@ -75,15 +75,15 @@ class Variables:
 
 
 def option_variable(store: str, option: str) -> str:
-    """The variable that lies over this option of this store."""
+    """Return the variable that overrides an option of a store."""
     return f"{_STORES}{_upper(store)}_{option.upper()}"
 
 
 def read_variables(environ: Mapping[str, str]) -> Variables:
-    """The STRONGROOM_* variables of this environment.
+    """Read the STRONGROOM_* variables of an environment.
 
     Raises:
-        ConfigurationError: one that Strongroom does not know, or a duration that is none.
+        ConfigurationError: a variable is unknown, or its duration is malformed.
     """
     ours = {name: value for name, value in environ.items() if name.startswith(PREFIX) and value}
     for name in ours:
@@ -105,7 +105,7 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
 
 
 def _name(ours: Mapping[str, str], name: str) -> str | None:
-    """The variable as plain text: whatever else the process holds is redacted, and these two are no secrets."""
+    """Return a variable as plain text, not redacted: these two names are not secret."""
     return str(ours[name]) if name in ours else None
 
 
