@@ -12,6 +12,7 @@ from strongroom.errors import ConfigurationError, InvalidPathError, StrongroomEr
 from strongroom.paths import check_path, check_prefix
 from strongroom.secret import SensitiveStr
 from strongroom.store import Option
+from strongroom_vault import options as opt
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.cert import Certificate
 from strongroom_vault.auth.methods import check_namespace, read_auth
@@ -21,25 +22,6 @@ from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.nodes import RETRIES, Cluster
 from strongroom_vault.http.rate_limit import RequestRate
 from strongroom_vault.http.tls import TLSSettings
-from strongroom_vault.options import (
-    AuthTable,
-    CaCert,
-    CaCertBytes,
-    CaPath,
-    ClientCert,
-    ClientKey,
-    ClientTimeout,
-    DisableRedirects,
-    Headers,
-    MaxRetries,
-    Namespace,
-    Proxy,
-    RateLimit,
-    SkipVerify,
-    TlsServerName,
-    Token,
-    Url,
-)
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2
@@ -54,25 +36,25 @@ _OWN_HEADERS = frozenset({
 
 def open_vault(
     *,
-    url: Url,
-    token: Token = None,
-    auth: AuthTable = None,
-    namespace: Namespace = None,
-    mount: Annotated[str, Option("where the key-value engine is mounted", location=True)] = "secret",
+    url: opt.Url,
+    token: opt.Token = None,
+    auth: opt.AuthTable = None,
+    namespace: opt.Namespace = None,
+    mount: Annotated[str, Option("the mount path of the key-value engine", location=True)] = "secret",
     prefix: Annotated[str, Option("the folder of all paths", location=True)] = "",
-    ca_cert: CaCert = None,
-    ca_path: CaPath = None,
-    client_cert: ClientCert = None,
-    client_key: ClientKey = None,
-    tls_server_name: TlsServerName = None,
-    skip_verify: SkipVerify = False,
-    ca_cert_bytes: CaCertBytes = None,
-    max_retries: MaxRetries = RETRIES,
-    disable_redirects: DisableRedirects = False,
-    client_timeout: ClientTimeout = None,
-    rate_limit: RateLimit = None,
-    headers: Headers = None,
-    proxy: Proxy = None,
+    ca_cert: opt.CaCert = None,
+    ca_path: opt.CaPath = None,
+    client_cert: opt.ClientCert = None,
+    client_key: opt.ClientKey = None,
+    tls_server_name: opt.TlsServerName = None,
+    skip_verify: opt.SkipVerify = False,
+    ca_cert_bytes: opt.CaCertBytes = None,
+    max_retries: opt.MaxRetries = RETRIES,
+    disable_redirects: opt.DisableRedirects = False,
+    client_timeout: opt.ClientTimeout = None,
+    rate_limit: opt.RateLimit = None,
+    headers: opt.Headers = None,
+    proxy: opt.Proxy = None,
 ) -> VaultKV1 | VaultKV2:
     """Open a store on a key-value engine of HashiCorp Vault or OpenBao.
 

@@ -40,11 +40,11 @@ class Send(Protocol):
         token: SensitiveStr | None = None,
         idempotent: bool = False,
     ) -> Reply:
-        """Return the reply, whatever its status.
+        """Return the reply, with any status.
 
         Args:
             request: what to send.
-            namespace: where the method is mounted; None for the store's namespace, `""` for the root.
+            namespace: the method's namespace; None for the store's, `""` for the root.
             token: a wrapping token that the request unwraps or looks up.
             idempotent: the request may be repeated when its outcome is unknown.
         """
@@ -67,6 +67,6 @@ class Auth(Protocol):
         Raises:
             VaultAuthenticationError: the server does not accept the credentials, or there are none.
             ConfigurationError: the method, its mount or its role does not exist, or an option is wrong.
-            StoreUnavailableError: there was no answer; a later login may succeed.
+            StoreUnavailableError: the server did not answer; a later login may succeed.
         """
         ...

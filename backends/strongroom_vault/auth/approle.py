@@ -27,7 +27,7 @@ class AppRole:
         wrapping_token: a response-wrapping token that holds the secret_id. It can be unwrapped once.
         wrapping_token_file: a file that holds such a token. A new token in it is unwrapped at the next login.
         role: the role's name. Only a token that wraps a secret_id of this role is unwrapped; None for any role.
-        mount: where the method is mounted.
+        mount: the method's mount path.
         namespace: the method's namespace; None for the store's, `""` for the root.
 
     Raises:

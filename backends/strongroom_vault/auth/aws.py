@@ -40,7 +40,7 @@ class AWS:
         role: the role to log in as; None for the role that is named like the identity.
         region: the region of the STS endpoint; None for that of the AWS profile or of AWS_DEFAULT_REGION.
         server_id: the value that Vault requires in the header X-Vault-AWS-IAM-Server-ID, if it does.
-        mount: where the method is mounted.
+        mount: the method's mount path.
         namespace: the method's namespace; None for the store's, `""` for the root.
 
     Raises:

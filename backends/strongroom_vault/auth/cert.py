@@ -18,7 +18,7 @@ class Certificate:
 
     Attributes:
         name: the role; None for any role that matches the certificate.
-        mount: where the method is mounted.
+        mount: the method's mount path.
         namespace: the method's namespace; None for the store's, `""` for the root.
     """
 

@@ -32,7 +32,7 @@ def request_token(audience: str | None) -> SensitiveStr:
     Raises:
         VaultAuthenticationError: this is not a job of GitHub Actions, or it lacks the permission `id-token: write`.
         ConfigurationError: the URL is malformed, or not https.
-        StoreUnavailableError: there was no answer.
+        StoreUnavailableError: the server did not answer.
     """
     address, target = _endpoint(from_variable(URL, "jwt_from", _HINT), audience)
     bearer = from_variable(BEARER, "jwt_from", _HINT)

@@ -25,7 +25,7 @@ class JWT:
         jwt_env: the name of the environment variable that holds the JWT.
         jwt_from: `github` requests the JWT from GitHub Actions.
         audience: the audience of GitHub's JWT; None for GitHub's default, the URL of the repository's owner.
-        mount: where the method is mounted.
+        mount: the method's mount path.
         namespace: the method's namespace; None for the store's, `""` for the root.
 
     Raises:

@@ -24,7 +24,7 @@ class Kubernetes:
     Attributes:
         role: the role to log in as.
         token_file: the service account's token, which Kubernetes replaces while the pod runs.
-        mount: where the method is mounted.
+        mount: the method's mount path.
         namespace: the method's namespace of Vault; None for the store's, `""` for the root.
     """
 

@@ -23,13 +23,13 @@ def log_in(send: Send, request: ApiRequest, *, mount: str, namespace: str | None
     Args:
         send: sends the request.
         request: the login.
-        mount: where the method is mounted, below `auth/`.
+        mount: the method's mount path below `auth/`.
         namespace: the method's namespace; None for the store's, `""` for the root.
-        credentials: what they are, for the message "does not accept …".
+        credentials: a noun phrase for the message "does not accept …".
         hint: what to check when they are refused.
 
     Raises:
-        VaultAuthenticationError, ConfigurationError, StoreUnavailableError: as `Auth.login` does.
+        VaultAuthenticationError, ConfigurationError, StoreUnavailableError: see `Auth.login`.
     """
     location = described(mount, namespace)
     # A login of unknown outcome has changed nothing but a count of uses. It is repeated on the next node, or a process

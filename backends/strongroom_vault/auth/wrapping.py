@@ -75,7 +75,7 @@ def unwrap_secret_id(
 
     Raises:
         VaultAuthenticationError: it holds another secret, was unwrapped before, or has expired.
-        StoreUnavailableError: there was no answer.
+        StoreUnavailableError: the server did not answer.
     """
     if not is_token(token):
         raise VaultAuthenticationError(reason="it is not a wrapping token", hint="Deliver a new one")

@@ -21,29 +21,11 @@ from strongroom.errors import (
 from strongroom.paths import check_path
 from strongroom.secret import Secret
 from strongroom.store import Health, Option, remaining, time_limit
+from strongroom_vault import options as opt
 from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import Credentials
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.nodes import RETRIES
-from strongroom_vault.options import (
-    AuthTable,
-    CaCert,
-    CaCertBytes,
-    CaPath,
-    ClientCert,
-    ClientKey,
-    ClientTimeout,
-    DisableRedirects,
-    Headers,
-    MaxRetries,
-    Namespace,
-    Proxy,
-    RateLimit,
-    SkipVerify,
-    TlsServerName,
-    Token,
-    Url,
-)
 from strongroom_vault.plugin import check_vault, open_session
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.lifetime import LEAST_PAUSE, now
@@ -62,28 +44,28 @@ _stores: WeakSet[VaultDynamic] = WeakSet()
 
 def open_vault_dynamic(
     *,
-    url: Url,
+    url: opt.Url,
     paths: Annotated[
         dict[str, str],
         Option('path -> role of the engine: { "database/app" = "creds/app" }'),
     ],
-    token: Token = None,
-    auth: AuthTable = None,
-    namespace: Namespace = None,
-    mount: Annotated[str, Option("where the database engine is mounted", place=True)] = "database",
-    ca_cert: CaCert = None,
-    ca_path: CaPath = None,
-    client_cert: ClientCert = None,
-    client_key: ClientKey = None,
-    tls_server_name: TlsServerName = None,
-    skip_verify: SkipVerify = False,
-    ca_cert_bytes: CaCertBytes = None,
-    max_retries: MaxRetries = RETRIES,
-    disable_redirects: DisableRedirects = False,
-    client_timeout: ClientTimeout = None,
-    rate_limit: RateLimit = None,
-    headers: Headers = None,
-    proxy: Proxy = None,
+    token: opt.Token = None,
+    auth: opt.AuthTable = None,
+    namespace: opt.Namespace = None,
+    mount: Annotated[str, Option("the mount path of the database engine", place=True)] = "database",
+    ca_cert: opt.CaCert = None,
+    ca_path: opt.CaPath = None,
+    client_cert: opt.ClientCert = None,
+    client_key: opt.ClientKey = None,
+    tls_server_name: opt.TlsServerName = None,
+    skip_verify: opt.SkipVerify = False,
+    ca_cert_bytes: opt.CaCertBytes = None,
+    max_retries: opt.MaxRetries = RETRIES,
+    disable_redirects: opt.DisableRedirects = False,
+    client_timeout: opt.ClientTimeout = None,
+    rate_limit: opt.RateLimit = None,
+    headers: opt.Headers = None,
+    proxy: opt.Proxy = None,
 ) -> VaultDynamic:
     """Open a store of credentials that a database engine of HashiCorp Vault or OpenBao creates.
 

@@ -1,4 +1,4 @@
-"""What a client allows itself: how long one request may take, and how many there may be in a second."""
+"""The rate limit of requests."""
 
 from __future__ import annotations
 

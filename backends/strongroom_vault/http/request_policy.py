@@ -54,7 +54,7 @@ class Reply:
 
 
 class FaultKind(Enum):
-    """Why there is no whole reply."""
+    """Reason for a missing or partial reply."""
 
     UNREACHABLE = "the request never left"
     LOST = "the request may have arrived"
@@ -149,8 +149,8 @@ def exchange(
         The first reply that is neither a redirect nor worth a retry, or else the last reply.
 
     Raises:
-        VaultConnectionError: there was no whole reply.
-        WriteOutcomeUnknownError: there was no whole reply to a change that may have been applied.
+        VaultConnectionError: no whole reply arrived.
+        WriteOutcomeUnknownError: no whole reply arrived to a change that may have been applied.
         StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached; or the
             option rate_limit does not allow the request in time.
         SecretTooLargeError: the reply is longer than `Request.longest_reply`.

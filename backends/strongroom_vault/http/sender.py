@@ -76,7 +76,7 @@ class Sender:
         token: SensitiveStr | None = None,
         idempotent: bool = False,
     ) -> Reply:
-        """Return the reply to one request, whatever its status.
+        """Return the reply to one request, with any status.
 
         Args:
             request: what to send.

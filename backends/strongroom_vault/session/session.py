@@ -46,7 +46,7 @@ class Session:
         addresses: the nodes of one cluster.
         auth: how to log in.
         namespace: the namespace's path, or None for the root.
-        mount: where the engine is mounted.
+        mount: the engine's mount path.
         verified: False if TLS verification is disabled.
         clock: seconds that never go back, and go on while the machine sleeps.
     """
@@ -135,7 +135,7 @@ class Session:
         self._watched = None
 
     def request(self, request: ApiRequest, *, anonymous: bool = False) -> Reply:
-        """Return the reply to one request, whatever its status.
+        """Return the reply to one request, with any status.
 
         A request that is refused with 403 is sent once more when another token has replaced the refused one, or when
         the refused one is no longer valid and a login may give another.
@@ -145,8 +145,8 @@ class Session:
             anonymous: send it to the root namespace and without a token.
 
         Raises:
-            StoreError: as `exchange` and the driver do, and as `Auth.login` does.
-            ConfigurationError: as `Auth.login` does.
+            StoreError: see `exchange` and `Auth.login`.
+            ConfigurationError: see `Auth.login`.
         """
         if anonymous:
             return self._sender.send(request, namespace="")
@@ -158,7 +158,7 @@ class Session:
 
         Raises:
             StoreUnavailableError: nothing came within `remaining()`.
-            StoreError, ConfigurationError: as `Auth.login` does.
+            StoreError, ConfigurationError: see `Auth.login`.
         """
 
         def authorized() -> Iterator[tuple[tuple[_K, ActiveToken], ApiRequest, SensitiveStr | None]]:
@@ -189,7 +189,7 @@ class Session:
             refused: the refused path, for which the answer holds for a minute.
 
         Raises:
-            StoreUnavailableError: there was no answer.
+            StoreUnavailableError: the server did not answer.
         """
         # An expired token is checked as it is: the check of another one would be no answer.
         return self._token_check.is_good(self._tokens.active or self._tokens.current(counted=False), refused or "")

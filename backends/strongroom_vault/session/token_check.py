@@ -41,7 +41,7 @@ class TokenCheck:
 
     Args:
         sender: sends the requests.
-        mount: where the engine is mounted.
+        mount: the engine's mount path.
         location: mount, namespace and addresses, for messages.
         clock: seconds that never go back.
     """
@@ -65,7 +65,7 @@ class TokenCheck:
         """Return True if the server accepts this token, although it refused the request `refused`.
 
         Raises:
-            StoreUnavailableError: there was no answer.
+            StoreUnavailableError: the server did not answer.
         """
         if not self._lock.acquire(timeout=remaining()):
             raise StoreUnavailableError(reason="no time is left to check the token")

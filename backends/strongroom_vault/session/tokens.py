@@ -117,7 +117,7 @@ class Tokens:
             counted: whether the request spends one of the token's uses.
 
         Raises:
-            VaultAuthenticationError, ConfigurationError, StoreUnavailableError: as `Auth.login` does.
+            VaultAuthenticationError, ConfigurationError, StoreUnavailableError: see `Auth.login`.
             StoreError: the session is closed.
         """
         while True:

@@ -22,7 +22,7 @@ def check_policies(session: Session, paths: Sequence[str]) -> tuple[Check, Permi
         paths: API paths of the required secrets, without `/v1/`; at least one.
 
     Raises:
-        StoreError: there was no answer.
+        StoreError: the server did not answer.
     """
     reply = session.request(requests().system.get_capabilities(list(paths)))
     data = member(document(reply), "data") if reply.status == 200 else None

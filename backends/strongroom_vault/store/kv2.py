@@ -77,7 +77,7 @@ class VaultKV2(VaultKV2Metadata):
         # The server takes 0 for the newest version.
         reply = self._get(path, version) if isinstance(version, int) and version > 0 else None
         if reply is None or is_absent(reply):
-            raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
+            raise SecretNotFoundError(path, f"version {version} does not exist or is no longer kept")
         return self._parse_secret(path, reply)
 
     def write(self, path: str, data: Mapping[str, Value]) -> int:

@@ -162,7 +162,7 @@ class VaultKV2Metadata(VaultKV):
     def _info(self, path: str, version: Version) -> VersionInfo:
         known = (info for info in self.versions(path) if info.version == version)
         if (info := next(known, None)) is None:
-            raise SecretNotFoundError(path, f"there is no version {version}, or not any more")
+            raise SecretNotFoundError(path, f"version {version} does not exist or is no longer kept")
         return info
 
     def _revision(self, path: str) -> int | None:

@@ -30,7 +30,7 @@ def find_version(session: Session) -> KVVersion:
         ConfigurationError: there is no such namespace or mount, or it is not a key-value engine.
         VaultAuthenticationError: the server does not accept the token.
         PermissionDeniedError: the token has no right below the mount, or there is no such mount.
-        StoreUnavailableError: there was no answer.
+        StoreUnavailableError: the server did not answer.
     """
     return _parsed(session, kv_version)
 

@@ -142,7 +142,7 @@ def test_pruned_versions_are_not_there(front, metadata):
     writes(front, 5)
     assert [info.version for info in front.versions("app")] == [4, 5, 6]
     for operation in (front.read_version, front.undelete, front.destroy):
-        with pytest.raises(SecretNotFoundError, match="there is no version 1, or not any more"):
+        with pytest.raises(SecretNotFoundError, match="version 1 does not exist or is no longer kept"):
             operation("app", 1)
 
 
