@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class TLSSettings:
 
     def _text_context(self) -> ssl.SSLContext:
         try:
-            return ssl.create_default_context(cadata=self.ca_cert_bytes)
+            return _verifying_context(cadata=self.ca_cert_bytes)
         except (OSError, ValueError):  # ssl.SSLError is an OSError
             pass
         raise ConfigurationError("ca_cert_bytes: it holds no certificate in PEM form")
@@ -78,10 +79,24 @@ class TLSSettings:
 
 def _file_context(file: Path | None, folder: Path | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=file, capath=folder)
+        return _verifying_context(cafile=file, capath=folder)
     except OSError as error:  # ssl.SSLError is one
         fault = _reason(error, "no certificate in PEM form")
     raise ConfigurationError(f"ca_cert: {file}: {fault}")
+
+
+def _verifying_context(
+    *, cafile: Path | None = None, capath: Path | None = None, cadata: str | None = None
+) -> ssl.SSLContext:
+    """Return Python's default context, but without the key log of SSLKEYLOGFILE, which would reveal secrets."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    if cafile or capath or cadata:
+        context.load_verify_locations(cafile, capath, cadata)
+    else:
+        context.load_default_certs()
+    return context
 
 
 def tls_fault(cause: Exception) -> Fault:

@@ -13,6 +13,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
+    EmptyPoolError,
     HTTPError,
     NameResolutionError,
     NewConnectionError,
@@ -23,7 +24,7 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 
 from strongroom.errors import StoreError
-from strongroom.store import time_limit
+from strongroom.store import remaining, time_limit
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.deadline_sockets import DeadlineSocket, connect
 from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send, Start, Steps
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 _K = TypeVar("_K")
 
-_UNLIMITED = 0
-"""No limit of idle connections to one address: urllib3 would log a warning for each connection beyond it."""
+MAX_CONNECTIONS = 64
+"""The largest number of connections to one address. Further requests wait for a free one, within their deadline."""
 
 _BROKEN = "the connection broke before the reply was whole"
 _NO_PROXY = "the proxy does not connect to it"
@@ -227,11 +228,12 @@ def _pool(
 ) -> HTTPConnectionPool:
     if address.scheme == "http":
         server = proxy or address
-        return _Pool(server.host, server.port, maxsize=_UNLIMITED, timeout=None)
+        return _Pool(server.host, server.port, maxsize=MAX_CONNECTIONS, block=True, timeout=None)
     return _TLSPool(
         address.host,
         address.port,
-        maxsize=_UNLIMITED,
+        maxsize=MAX_CONNECTIONS,
+        block=True,
         timeout=None,
         _proxy=None if proxy is None else parse_url(str(proxy)),  # as urllib3's ProxyManager passes it
         ssl_context=context,
@@ -250,6 +252,7 @@ def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | F
         redirect=False,
         assert_same_host=False,
         preload_content=False,
+        pool_timeout=remaining(),  # type: ignore[arg-type]  # urllib3 passes it to `Queue.get`
         decode_content=False,
     )
     longest = request.longest_reply
@@ -269,6 +272,8 @@ def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | F
 def _fault(error: HTTPError) -> Fault:  # noqa: PLR0911  # one for each kind
     """Return the fault for an exception of urllib3's, whose own text may quote the server."""
     match error:
+        case EmptyPoolError():
+            return Fault(FaultKind.UNREACHABLE, "no connection was free in time")
         case ProxyError():
             return Fault(FaultKind.UNREACHABLE, _NO_PROXY)
         case NameResolutionError():

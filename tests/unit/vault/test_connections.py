@@ -1,0 +1,101 @@
+"""The number of connections to one address is bounded; requests queue for them within their deadline."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from strongroom.store import time_limit
+from strongroom_vault.errors import VaultConnectionError
+from strongroom_vault.http import urllib3_driver
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.request_policy import Request, exchange
+
+REQUEST = Request("GET", "/v1/secret/data/app", {})
+
+
+@pytest.fixture
+def slow():
+    """A server that answers after `delay` seconds and counts its connections."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self):
+            self.server.connections += 1
+            super().setup()
+
+        def do_GET(self):
+            time.sleep(self.server.delay)
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 256
+
+        def handle_error(self, *_):
+            """A client that gives up closes its connection."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    server.connections, server.delay = 0, 0.05
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def transport(server):
+    address = Address("http", "127.0.0.1", server.server_address[1])
+    return urllib3_driver.Transport([address], None, None), address
+
+
+def read(driver, address, seconds):
+    ends = time.monotonic() + seconds
+    with time_limit(seconds):
+        return driver.run(exchange(REQUEST, [address], lambda: max(0.0, ends - time.monotonic())))
+
+
+def test_readers_of_a_slow_server_share_a_bounded_number_of_connections(slow, monkeypatch):
+    monkeypatch.setattr(urllib3_driver, "MAX_CONNECTIONS", 4)
+    driver, address = transport(slow)
+    with ThreadPoolExecutor(40) as pool:
+        replies = list(pool.map(lambda _: read(driver, address, 20), range(40)))
+    driver.close()
+    assert {reply.status for reply in replies} == {200}
+    assert slow.connections <= 4
+
+
+def test_a_reader_that_gets_no_connection_fails_at_its_deadline(slow, monkeypatch):
+    monkeypatch.setattr(urllib3_driver, "MAX_CONNECTIONS", 1)
+    slow.delay = 2
+    driver, address = transport(slow)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(read, driver, address, 20)
+        while not slow.connections:
+            time.sleep(0.01)
+        began = time.monotonic()
+        with pytest.raises(VaultConnectionError, match="no connection was free in time"):
+            read(driver, address, 0.3)
+        assert time.monotonic() - began < 1.5
+        assert first.result().status == 200
+    driver.close()
+    assert slow.connections == 1
+
+
+def test_a_failed_request_gives_its_connection_back(slow, monkeypatch):
+    monkeypatch.setattr(urllib3_driver, "MAX_CONNECTIONS", 1)
+    driver, address = transport(slow)
+    slow.delay = 0.5
+    for _ in range(3):
+        with pytest.raises(VaultConnectionError):
+            read(driver, address, 0.1)
+    slow.delay = 0
+    assert read(driver, address, 5).status == 200
+    driver.close()
