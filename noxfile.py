@@ -1,4 +1,4 @@
-"""What a contributor and CI run; `nox -l` lists it. With `--no-venv` a session uses the environment that is there."""
+"""Checks for contributors and CI; `nox -l` lists them. With `--no-venv` a session uses the current environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ nox.options.reuse_venv = "yes"
 PYTHONS = ["3.11", "3.12", "3.13"]
 ROOT = Path(__file__).parent
 
-# What the tests of the core and of the environment stores need, beyond Strongroom without extras.
+# Packages for the unit tests of the core and the environment stores, beside Strongroom without extras.
 CORE_TEST_TOOLS = [
     "hypothesis",
     "pexpect",
@@ -31,34 +31,34 @@ CORE_TEST_TOOLS = [
     "pytest-xdist",
     "pyyaml",
 ]
-BRINGING = ["age", "aws", "testing", "vault", "yaml"]  # the extras that bring more than others of ours
+BRINGING = ["age", "aws", "testing", "vault", "yaml"]  # the extras that add packages of others
 CORE_TESTS = ["tests/unit", "--ignore=tests/unit/aws", "--ignore=tests/unit/vault"]
 PARALLEL = ["-n", "auto", "--dist", "loadgroup"]  # the default of a run without paths
 
 
 def install(session: nox.Session, *arguments: str) -> None:
-    """`session.install`, where the session has an environment of its own."""
+    """Install packages, unless the session uses the current environment."""
     if not isinstance(session.virtualenv, PassthroughEnv):
         session.install(*arguments)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """All tests, a real OpenBao server among them."""
+    """Run the unit, integration and documentation tests on all cores."""
     install(session, "-e", ".[dev]")
     session.run("pytest", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def tests_core_only(session: nox.Session) -> None:
-    """The core and the environment stores, with no extra installed: nothing of theirs may need one."""
+    """Run the unit tests of the core and the environment stores without any extra."""
     install(session, "-e", ".", *CORE_TEST_TOOLS)
     session.run("pytest", *PARALLEL, *CORE_TESTS, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
 def minimums(session: nox.Session) -> None:
-    """All tests with the oldest release that pyproject.toml allows of everything that a user's environment may hold."""
+    """Run all tests with the oldest allowed release of every dependency of the library and its extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     needs = project["dependencies"] + [need for name in BRINGING for need in extras[name]]
@@ -68,13 +68,13 @@ def minimums(session: nox.Session) -> None:
     constraints = Path(session.create_tmp(), "minimums.txt")
     constraints.write_text("\n".join(oldest), "utf-8")
     install(session, "-e", ".[dev]", "-c", str(constraints))
-    # That the contract bites is told by the words of its failures, which are those of the newest pytest.
+    # These tests compare assertion messages of the newest pytest.
     session.run("pytest", "--ignore=tests/integration/contract/test_broken_stores.py", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff's rules and its formatting."""
+    """Check style and formatting with ruff."""
     install(session, "ruff")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -82,7 +82,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """mypy and pyright, over the sources, the API as a user's code sees it, and the example of a plugin."""
+    """Check types with mypy and pyright: the sources, code that uses the API, and the example plugin."""
     install(session, "-e", ".[dev]")
     session.run("mypy")
     session.run("mypy", "tests/typing", "docs/examples/strongroom-sqlite/strongroom_sqlite.py")
@@ -91,21 +91,21 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def contracts(session: nox.Session) -> None:
-    """The import rules in pyproject.toml."""
+    """Check the import rules in pyproject.toml."""
     install(session, "-e", ".[dev]")
     session.run("lint-imports")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation; a warning is an error."""
+    """Build the documentation; a warning is an error."""
     install(session, "-e", ".[dev]")
     session.run("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", f"{session.create_tmp()}/html")
 
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """The sdist and the wheel, their contents, and the wheel alone in a new environment."""
+    """Build the sdist and the wheel, check their contents, and start the wheel in a new environment."""
     install(session, "-e", ".[dev]")
     dist, alone = Path(session.create_tmp(), "dist"), Path(session.create_tmp(), "alone")
     session.run("python", "-m", "build", "--outdir", str(dist))
@@ -118,14 +118,14 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """What each operation comes to under each fault of a real cluster, and one minute of the soak."""
+    """Run every operation under every fault of a real cluster, and one minute of the soak test."""
     install(session, "-e", ".[dev]")
     session.run("pytest", "tests/faults", *session.posargs)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Ten minutes in which many threads read, while the leader of a real cluster is killed again and again."""
+    """Run the soak test for ten minutes: 64 threads read while the leader of a cluster is killed repeatedly."""
     install(session, "-e", ".[dev]")
     session.run("pytest", "-s", "tests/faults/test_soak.py", *session.posargs, env={"SOAK_SECONDS": "600"})
 
@@ -167,6 +167,6 @@ def bench_once(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
-    """What the chain and its cache cost, against the libraries they stand on and those that do the same."""
+    """Time the chain and its cache beside the libraries they use and comparable libraries."""
     install(session, "-e", ".[dev]", "secretspec")
     session.run("pytest", "tests/bench", "--benchmark-enable", *session.posargs)
