@@ -331,7 +331,7 @@ def test_without_a_backup_nothing_is_overwritten_that_the_server_would_not_keep(
         assert undo(stores=stores, state_folder=home).count(ItemState.DONE) == 2
         assert not list(home.rglob("backup*"))
     else:
-        with pytest.raises(MigrationError, match="s: too few versions kept to undo it"):
+        with pytest.raises(MigrationError, match="s: the target keeps too few versions to undo it"):
             apply(made, stores=stores, state_folder=home)
     assert target.read("s").data == {"own": CANARY}
 
@@ -545,7 +545,7 @@ def test_two_names_of_one_place_exclude_each_other(vault, kv2, home):
     outcomes = []
 
     def progress(_):
-        with pytest.raises(MigrationError, match="Another migration is writing to mine now"):
+        with pytest.raises(MigrationError, match="Another migration is writing to mine"):
             apply(mine, stores=stores, state_folder=home)
         outcomes.append(apply(made[f"vault:{kv2}/b"], stores=stores, state_folder=home).ok)
 
@@ -624,7 +624,7 @@ def test_nothing_on_disk_shows_a_value(vault, kv2, mount, home, caplog):
 
 def test_a_rotating_source_is_refused(vault):
     """A store that makes a secret when it is read has nothing to migrate."""
-    with pytest.raises(UnsupportedOperationError, match="makes a new secret"):
+    with pytest.raises(UnsupportedOperationError, match="creates a new credential"):
         plan("vault-dynamic", "memory", config=Config(), stores={"vault-dynamic": _Dynamic(), "memory": MemoryStore()})
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.digests import Digester, Remembered
+from strongroom.migrate.ledger.digests import Digester, PlanDigests
 from strongroom.migrate.ledger.journal import Entry, Journal, was_undone
 from strongroom.secret import same
 
@@ -167,7 +167,7 @@ def test_numbers_count_by_value_and_types_count(left, right, one):
 
 def test_what_is_remembered_can_be_put_in_another_order(tmp_path):
     """And is found by its name, where the plan has it at another place than it had."""
-    kept = Remembered(tmp_path / "plan")
+    kept = PlanDigests(tmp_path / "plan")
     names = [bytes([index + 201]) * 32 for index in range(4)]
     for index in (0, 2, 3):
         kept.put(index, names[index], bytes([index + 1]) * 32, None if index == 2 else bytes([index + 101]) * 32)
@@ -207,16 +207,16 @@ def test_a_secret_cannot_stand_in_for_another(backup, tmp_path):
     """Neither for another path, nor for another run, nor with a byte changed."""
     place = backup.put("a", DATA)
     backup.sync()
-    with pytest.raises(MigrationError, match="damaged or gone"):
+    with pytest.raises(MigrationError, match="damaged or missing"):
         backup.get(place, "b")
     other = Backup(tmp_path, "other run")
-    with pytest.raises(MigrationError, match="damaged or gone"):
+    with pytest.raises(MigrationError, match="damaged or missing"):
         other.get(place, "a")
     other.close()
     content = bytearray((tmp_path / "backup").read_bytes())
     content[-1] ^= 1
     (tmp_path / "backup").write_bytes(content)
-    with pytest.raises(MigrationError, match="damaged or gone"):
+    with pytest.raises(MigrationError, match="damaged or missing"):
         backup.get(place, "a")
 
 
@@ -225,6 +225,6 @@ def test_without_its_key_a_backup_is_gone_and_no_new_key_is_made(backup, tmp_pat
     backup.sync()
     (tmp_path / "backup.key").unlink()
     again = Backup(tmp_path, "run")
-    with pytest.raises(MigrationError, match="its key is gone"):
+    with pytest.raises(MigrationError, match="its key is missing"):
         again.get(place, "a")
     assert not (tmp_path / "backup.key").exists()

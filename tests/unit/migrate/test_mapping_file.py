@@ -50,30 +50,30 @@ def test_a_name_comes_before_a_pattern_and_the_first_pattern_before_the_next():
     ("text", "says"),
     [
         ("{", "m.json: line 1, column 2: it is not JSON"),
-        ("[]", "m.json: it is no mapping"),
-        ('{"variables": {}}', "m.json: version: the file must begin with `version`, which is 1"),
-        ('{"version": true}', "m.json: version: the file must begin"),
-        ('{"version": 2}', "m.json: version: 2 is of a later Strongroom, this one reads 1"),
-        ('{"version": 1, "vars": {}}', "m.json: there is no field vars"),
+        ("[]", "m.json: it is not a mapping"),
+        ('{"variables": {}}', "m.json: version: it is missing or invalid, write `version` 1"),
+        ('{"version": true}', "m.json: version: it is missing or invalid"),
+        ('{"version": 2}', "m.json: version: 2 needs a later Strongroom, this one reads 1"),
+        ('{"version": 1, "vars": {}}', "m.json: unknown field vars"),
         ('{"version": 1, "variables": []}', "m.json: variables: it is not a table"),
         ('{"version": 1, "variables": {"A": "p#k", "A": "p#l"}}', "m.json: the name 'A' stands twice"),
         (json_of({"A B": "p#k"}), "m.json: 'A B': not the name of a variable"),
-        (json_of({"VAULT_TOKEN": "p#k"}), "m.json: VAULT_TOKEN: it is reserved for what opens a store"),
+        (json_of({"VAULT_TOKEN": "p#k"}), "m.json: VAULT_TOKEN: it is reserved for store credentials"),
         (json_of({"VAULT_*": "p/{1}#k"}), "m.json: VAULT_*: it is reserved"),
         (json_of({"A": 5}), "m.json: A: it is neither PATH#KEY nor a table"),
         (
             json_of({"A": {"to": "p#k", "rename": "x"}}),
-            "m.json: A: there is no field rename; it is one of to, split, note",
+            "m.json: A: unknown field rename, use one of to, split, note",
         ),
         (json_of({"A": {"to": 5}}), "m.json: A: to: it is not text"),
-        (json_of({"A": {"to": "p", "split": "xml"}}), "m.json: A: split: 'xml' is not known: it is json"),
-        (json_of({"A": {"to": "p#k", "split": "json"}}), "m.json: A: to: a value that is split has no #KEY"),
+        (json_of({"A": {"to": "p", "split": "xml"}}), "m.json: A: split: 'xml' is unknown, use json"),
+        (json_of({"A": {"to": "p#k", "split": "json"}}), "m.json: A: to: a split value takes no #KEY"),
         (json_of({"A": "p"}), "m.json: A: to: the #KEY is missing"),
         (json_of({"A": "p//q#k"}), "m.json: A: to: it has a leading, trailing or double slash"),
         (json_of({"A": "p#"}), "m.json: A: to: the key is empty"),
-        (json_of({"A": "p/{1}#k"}), "m.json: A: to: there is no * number 1 for {1}"),
-        (json_of({"*_A": "p/{2}#k"}), "m.json: *_A: to: there is no * number 2 for {2}"),
-        (json_of({"*_A": "p#k"}), "m.json: *_A: to: every variable of the pattern would go to one place: use {1}"),
+        (json_of({"A": "p/{1}#k"}), "m.json: A: to: {1} has no matching *"),
+        (json_of({"*_A": "p/{2}#k"}), "m.json: *_A: to: {2} has no matching *"),
+        (json_of({"*_A": "p#k"}), "m.json: *_A: to: all variables of the pattern would get one path and key: use {1}"),
     ],
 )
 def test_a_mistake_is_named_by_file_entry_and_field(text, says):
@@ -118,12 +118,12 @@ def test_a_file_that_is_there_is_not_overwritten(tmp_path, name):
     """Nor written through, when it is a link to nowhere."""
     file = tmp_path / name
     file.write_text("mine")
-    with pytest.raises(ConfigurationError, match="it is there already: --update adds to it"):
+    with pytest.raises(ConfigurationError, match="it exists already: --update adds to it"):
         write_mapping(file, current(MAPPING, []))
     assert file.read_text() == "mine"
     file.unlink()
     file.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ConfigurationError, match="there already"):
+    with pytest.raises(ConfigurationError, match="it exists already"):
         write_mapping(file, current(MAPPING, []))
 
 

@@ -418,8 +418,8 @@ def document(**changes):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ([], "no plan"),
-        ({"format": "x"}, "no plan"),
+        ([], "not a migration plan"),
+        ({"format": "x"}, "not a migration plan"),
         (document(version=2), "format version 2"),
         (document(extra=1), "extra"),
         (document(id="../x"), "id"),
@@ -454,7 +454,7 @@ def test_a_plan_has_each_secret_once(state, other):
         if last.state is State.IMPOSSIBLE:
             assert parse_plan(dump_plan(made)) == made
         else:
-            with pytest.raises(ConfigurationError, match=r"plan.json, item 2: .* is of an item before it, too"):
+            with pytest.raises(ConfigurationError, match=r"plan.json, item 2: .* is also in an earlier item"):
                 parse_plan(dump_plan(made), "plan.json")
 
 
@@ -462,9 +462,9 @@ def test_a_plan_cut_short_is_refused():
     made = Plan(
         "ab", ("s",), "t", OnConflict.FAIL, (Item("s", "a", "a", State.CREATE), Item("s", "b", "b", State.CREATE))
     )
-    with pytest.raises(ConfigurationError, match="not all of one"):
+    with pytest.raises(ConfigurationError, match="is incomplete"):
         parse_lines(list(plan_lines(made))[:-1], "plan")
-    with pytest.raises(ConfigurationError, match="not JSON"):
+    with pytest.raises(ConfigurationError, match="not a migration plan"):
         parse_plan(dump_plan(made)[:-5])
 
 

@@ -65,12 +65,12 @@ def test_every_variable_comes_out_as_one_or_the_other():
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("PATH", SECRET, "no rule says where it belongs: name it in [secrets]"),
-        ("VAULT_TOKEN", SECRET, "reserved for what opens a store, and is never migrated"),
+        ("PATH", SECRET, "no mapping: add it to [secrets]"),
+        ("VAULT_TOKEN", SECRET, "reserved for credentials of stores, which are never migrated"),
         ("bao_token", SECRET, "reserved"),
         ("STRONGROOM_CONFIG", SECRET, "reserved"),
         ("AWS_SECRET_ACCESS_KEY", SECRET, "reserved"),
-        ("DB_PASSWORD", "", "it is empty, which counts as missing"),
+        ("DB_PASSWORD", "", "it is empty, so it is missing"),
         ("REDIS_PORT", "tcp://10.0.0.1:6379", "Kubernetes service link"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_mapping_file_decides_alone():
         "db/main": {"user": "u"},
     }
     assert failures.keys() == {"TODO", "DB_HOST"}
-    assert all("name it in the mapping file" in str(failure.error) for failure in failures.values())
+    assert all("add it to the mapping file" in str(failure.error) for failure in failures.values())
 
 
 def test_a_value_is_split_into_keys():
@@ -138,7 +138,7 @@ def test_what_opens_a_store_is_not_taken_out_of_a_value_that_is_split():
     assert secrets == {"app": {"a": 1}}
     assert failures.keys() == {"CONF#VAULT_TOKEN", "CONF#aws_secret_access_key", "B#BAO_TOKEN"}
     assert all(failure.unmapped for failure in failures.values())
-    assert all("is never migrated" in str(failure.error) for failure in failures.values())
+    assert all("are never migrated" in str(failure.error) for failure in failures.values())
 
 
 @pytest.mark.parametrize("value", ["hunter2-9c", '["hunter2-9c"]', "{}", '{"k": "hunter2-9c", "k": 1}', '{"": "x"}'])
@@ -158,7 +158,7 @@ def test_two_variables_for_one_key_are_a_dispute():
     assert failures.keys() == {"A", "B"}
     for failure in failures.values():
         assert isinstance(failure.error, InvalidDataError)
-        assert "A and B go to key 'k' with different values" in str(failure.error)
+        assert "A and B map to key 'k' with different values" in str(failure.error)
         assert not failure.unmapped
 
 
@@ -246,5 +246,5 @@ def test_a_mapping_file_is_read_when_the_source_is_opened(tmp_path):
     importer = open_dotenv(mapping=EnvironmentMapping(), file=tmp_path / ".env", mapping_file=file)
     assert [item.path for item in importer.items() if isinstance(item, Secret)] == ["app/other"]
     file.write_text("version = 2\n")
-    with pytest.raises(ConfigurationError, match=r"mapping\.toml: version: 2 is of a later Strongroom"):
+    with pytest.raises(ConfigurationError, match=r"mapping\.toml: version: 2 needs a later Strongroom"):
         open_env(mapping=EnvironmentMapping(), mapping_file=file)

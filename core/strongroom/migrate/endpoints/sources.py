@@ -197,7 +197,7 @@ class ImporterSource:
         items: Iterator[object] = self._call(lambda: iter(self._importer.items()))
         watch = OutageWatch()
         while (item := self._call(lambda: next(items, _END))) is not _END:
-            watch.saw(item.error if isinstance(item, Failure) else item)
+            watch.observe(item.error if isinstance(item, Failure) else item)
             if isinstance(item, Secret):
                 yield _checked(item, self.name)
             elif isinstance(item, Failure):

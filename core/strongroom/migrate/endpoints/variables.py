@@ -1,8 +1,7 @@
-"""Variables as a source of secrets: the process environment, or a `.env` file, folded by a mapping.
+"""Variables as a source of secrets: the process environment or a `.env` file, grouped into secrets by a mapping.
 
-Every variable comes out of it: as a key of a secret, or as a `Failure` that says why not. Where a mapping file is
-given it alone decides; else the table of the environment's mapping does. The open rule never does: it cannot be read
-backwards.
+Every variable becomes a key of a secret, or a `Failure` with the reason. A mapping file alone decides, if one is given;
+otherwise the rows of `[secrets]` do. The general naming rule is not used, since it cannot be reversed.
 """
 
 from __future__ import annotations
@@ -26,28 +25,28 @@ from strongroom.errors import (
 )
 from strongroom.files.json_codec import read_json
 from strongroom.migrate.plans.mapping_export import read_mapping
-from strongroom.migrate.plans.mapping_file import MappingFile, Place
+from strongroom.migrate.plans.mapping_file import Destination, MappingFile
 from strongroom.migrate.spi import Failure
 from strongroom.secret import Secret, SensitiveDict, Value, check_data, protect, same
 from strongroom.store import Option
 
 Read: TypeAlias = Callable[[], Mapping[str, str | None]]
-"""Gives all variables as they are now; None for what has no value, under the name that it is listed by."""
+"""Returns all variables; None stands for a name without a value."""
 
 
-_RESERVED = "it is reserved for what opens a store, and is never migrated"
+_RESERVED = "it is reserved for credentials of stores, which are never migrated"
 
 
 class VariablesImporter:
-    """Variables, folded into secrets.
+    """Variables, grouped into secrets.
 
     Args:
-        read: gives the variables, anew for each run.
-        origin: where they come from, for messages.
-        mapping: the rows that say where they go.
-        file: the mapping file that says so in their place.
-        keep_empty: whether an empty variable is a value. By default it counts as missing: some CI systems set an absent
-            secret to it.
+        read: returns the variables, and is called for each run.
+        origin: the name of the source, for messages.
+        mapping: the rows of the configuration.
+        file: the mapping file, which replaces the rows.
+        keep_empty: True if an empty variable is a value. By default it is missing, as some CI systems set an absent
+            secret to the empty text.
     """
 
     def __init__(
@@ -69,10 +68,10 @@ class VariablesImporter:
         return f"VariablesImporter({self._origin!r})"
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
     def items(self) -> Iterator[Secret | Failure]:
-        """Every secret, in the order of its first variable, and then what none is made of, each with its reason.
+        """Yield every secret, in the order of its first variable, then every failure.
 
         Raises:
             StrongroomError: the variables cannot be read.
@@ -81,80 +80,80 @@ class VariablesImporter:
         failures: list[Failure] = []
         for name, value in self._read().items():
             if value is None:
-                failures.append(_unmapped(name, "it has a name without a value, which counts as not set"))
+                failures.append(_unmapped(name, "it has no value, so it is not set"))
                 continue
-            place = self._place(name, value)
-            failures += [place] if isinstance(place, Failure) else fold.add(name, place, value)
+            destination = self._destination(name, value)
+            failures += [destination] if isinstance(destination, Failure) else fold.add(name, destination, value)
         yield from fold.secrets()
         yield from failures
         yield from fold.disputes()
 
-    def _place(self, name: str, value: str) -> Place | Failure:
-        """Where a variable goes, or why it goes nowhere."""
+    def _destination(self, name: str, value: str) -> Destination | Failure:
+        """Return the path and key of a variable, or the failure."""
         if self._mapping.is_reserved(name):
             return _unmapped(name, _RESERVED)
         try:
-            place = self._located(name)
+            destination = self._located(name)
         except StoreError as error:
             return Failure(name, error)
-        if place is None:
+        if destination is None:
             where = "the mapping file" if self._file else "[secrets]"
-            return _unmapped(name, f"no rule says where it belongs: name it in {where}")
+            return _unmapped(name, f"no mapping: add it to {where}")
         if not value and not self._keep_empty:
-            return _unmapped(name, "it is empty, which counts as missing")
+            return _unmapped(name, "it is empty, so it is missing")
         if is_service_link(name, value):
-            return _unmapped(name, "it holds a Kubernetes service link, which is no secret")
-        return place
+            return _unmapped(name, "it is a Kubernetes service link, not a secret")
+        return destination
 
-    def _located(self, name: str) -> Place | None:
+    def _located(self, name: str) -> Destination | None:
         if self._file is None:
             found = self._mapping.locate(name)
-            return Place(*found) if found else None
+            return Destination(*found) if found else None
         entry = self._file.entry(name)
         return entry.match(name) if entry else None
 
 
 class _Offer(NamedTuple):
-    """A value for a key, and the variable that has it."""
+    """A value for a key, with its variable."""
 
     variable: str
     value: Value
 
 
 class _Fold:
-    """Secrets in the making: what is offered for each key of each path."""
+    """Secrets under construction: the values of each key of each path."""
 
     def __init__(self) -> None:
         self._offers: dict[str, dict[str, list[_Offer]]] = {}
 
-    def add(self, name: str, place: Place, value: str) -> list[Failure]:
-        """Puts the variable's value into its place; returns what of it cannot be there, and why."""
+    def add(self, name: str, destination: Destination, value: str) -> list[Failure]:
+        """Add a variable's value, and return failures for the parts that cannot be stored."""
         try:
-            data = check_data(place.path, _keys(place, name, value))
+            data = check_data(destination.path, _keys(destination, name, value))
         except StoreError as error:
             return [Failure(name, error.copy())]
-        # Only where the value's own names are keys: a key that the operator's rule names is no variable.
-        reserved = [key for key in data if place.key is None and EnvironmentMapping.is_reserved(key)]
-        keys = self._offers.setdefault(place.path, {})
+        # Only for a split value, whose names are variables. A key named in the operator's rule is allowed.
+        reserved = [key for key in data if destination.key is None and EnvironmentMapping.is_reserved(key)]
+        keys = self._offers.setdefault(destination.path, {})
         for key, item in data.items():
             if key not in reserved:
                 keys.setdefault(key, []).append(_Offer(name, item))
         return [_unmapped(f"{name}#{key}", _RESERVED) for key in reserved]
 
     def secrets(self) -> Iterator[Secret]:
-        """What was folded, without the keys that are in dispute."""
+        """Yield the secrets, without disputed keys."""
         for path, keys in self._offers.items():
             data = SensitiveDict((key, offers[0].value) for key, offers in keys.items() if not _disputed(offers))
             if data:
                 yield Secret(path, data)
 
     def disputes(self) -> Iterator[Failure]:
-        """The variables that go to one key with different values: which of them is meant nobody knows."""
+        """Yield a failure for each variable of a key with several different values."""
         for path, keys in self._offers.items():
             for key, offers in keys.items():
                 if _disputed(offers):
                     names = " and ".join(offer.variable for offer in offers)
-                    reason = f"{names} go to key {key!r} with different values"
+                    reason = f"{names} map to key {key!r} with different values"
                     for offer in offers:
                         yield Failure(offer.variable, InvalidDataError(path, reason, hint="Map all but one elsewhere"))
 
@@ -163,20 +162,20 @@ def _disputed(offers: Sequence[_Offer]) -> bool:
     return not all(same(offer.value, offers[0].value) for offer in offers)
 
 
-def _keys(place: Place, name: str, value: str) -> SensitiveDict:
-    """The keys that a variable gives to a secret: one, or those of the JSON object that its value is."""
-    if place.key is not None:
-        return SensitiveDict({place.key: protect(variable_value(value))})
+def _keys(destination: Destination, name: str, value: str) -> SensitiveDict:
+    """Return the keys of a variable: one, or those of the JSON object in its value."""
+    if destination.key is not None:
+        return SensitiveDict({destination.key: protect(variable_value(value))})
     fault = ""
     try:
         tree = read_json(value)
         if isinstance(tree, dict) and tree:
             return SensitiveDict((key, from_json(item)) for key, item in tree.items())
-        fault = "it is not a JSON object with names in it"
+        fault = "it is not a JSON object with at least one name"
     except InvalidDataError as error:
         fault = error.reason
     value = ""
-    raise InvalidDataError(place.path, f"{name} cannot be split: {fault}")
+    raise InvalidDataError(destination.path, f"{name} cannot be split: {fault}")
 
 
 def _unmapped(name: str, why: str) -> Failure:
@@ -185,17 +184,17 @@ def _unmapped(name: str, why: str) -> Failure:
 
 # --- the sources ------------------------------------------------------------------------------------------------------
 
-_MappingFile = Annotated[Path | None, Option("a mapping file, JSON or TOML, that says where each variable goes")]
-_KeepEmpty = Annotated[bool, Option("an empty variable is a value, and not missing")]
+_MappingFile = Annotated[Path | None, Option("a mapping file, JSON or TOML, with the path and key of each variable")]
+_KeepEmpty = Annotated[bool, Option("an empty variable is a value")]
 
 
 def open_env(
     *, mapping: EnvironmentMapping, mapping_file: _MappingFile = None, keep_empty: _KeepEmpty = False
 ) -> VariablesImporter:
-    """The process environment, as a source of a migration.
+    """Open the process environment as a source of a migration.
 
     Raises:
-        ConfigurationError: the mapping file is not one.
+        ConfigurationError: the mapping file is invalid.
     """
     file = read_mapping(mapping_file) if mapping_file else None
     return VariablesImporter(lambda: os.environ, "the environment", mapping, file, keep_empty=keep_empty)
@@ -208,24 +207,24 @@ def open_dotenv(
     mapping_file: _MappingFile = None,
     keep_empty: _KeepEmpty = False,
 ) -> VariablesImporter:
-    """A .env file, as a source of a migration.
+    """Open a .env file as a source of a migration.
 
     Raises:
-        ConfigurationError: the mapping file is not one.
+        ConfigurationError: the mapping file is invalid.
     """
     rules = read_mapping(mapping_file) if mapping_file else None
-    place = file.absolute()
-    return VariablesImporter(lambda: read_variables(place), str(file), mapping, rules, keep_empty=keep_empty)
+    destination = file.absolute()
+    return VariablesImporter(lambda: read_variables(destination), str(file), mapping, rules, keep_empty=keep_empty)
 
 
 def read_variables(file: Path) -> Mapping[str, str | None]:
-    """The variables of a `.env` file, and None for each line that has a name without `=`, under the line's number.
+    """Return the variables of a `.env` file, and None for each line without `=`, under its line number.
 
-    Not under that name: it may be a line of a key that was pasted without quotes, and a plan shows it to others.
+    The number replaces the name, which may be a line of a private key pasted without quotes, and a plan shows names.
 
     Raises:
-        MissingFileError: there is no such file: as a source that is no empty one, but a mistake.
-        ConfigurationError: a line of it cannot be understood.
+        MissingFileError: the file does not exist.
+        ConfigurationError: a line is invalid.
         PermissionDeniedError, StoreUnavailableError: it cannot be read.
     """
     failure: StrongroomError

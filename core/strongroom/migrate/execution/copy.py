@@ -17,17 +17,17 @@ from strongroom.store.guard import GuardedStore
 
 
 class Copied(NamedTuple):
-    """What came of a copy.
+    """The result of a copy.
 
     Attributes:
-        written: whether the target's secret was written; it may have had all of it.
-        reason: why it was not.
+        written: True if the target was written, False if it had all of the secret.
+        reason: why it was not written.
         keys: the keys of the source.
-        version: the target's new version, where it has versions.
-        versions: how many versions were written.
-        labels: the labels that the target has now by this copy.
+        version: the target's new version, if it has versions.
+        versions: the number of written versions.
+        labels: the labels that the copy wrote.
         lost: what the copy lacks, and why.
-        error: what ended it midway; None where it is whole.
+        error: the error that ended it midway, or None.
     """
 
     written: bool
@@ -41,24 +41,24 @@ class Copied(NamedTuple):
 
 
 class Copy:
-    """A copy that is to be made. Both ends are read when this is made, and nothing is written.
+    """A prepared copy. Creating it reads both stores and writes nothing.
 
     Args:
         source: the store to read.
         path: the secret there.
         target: the store to write.
         to: its path at the target.
-        on_conflict: what becomes of it where the target has another value.
-        history: bring older versions too. The target must have none of the secret.
+        on_conflict: the policy if the target has another value.
+        history: copy older versions too. The target must have no version of the secret.
 
     Attributes:
-        overwrites: the target loses values by it, unless it keeps versions.
+        overwrites: True if values of the target are replaced.
 
     Raises:
         SecretNotFoundError: the source has no such secret.
-        ConflictError: the target has another value, or any, and that is to fail.
-        UnsupportedOperationError: the history is wanted, and one of them keeps none; or the target cannot be written.
-        StoreError: one of them cannot be read, or the target could not hold it.
+        ConflictError: the target has another value and the policy is FAIL, or it has a history already.
+        UnsupportedOperationError: the history is requested and a store keeps none, or the target is read-only.
+        StoreError: a store cannot be read, or the target could not hold the secret.
     """
 
     def __init__(
@@ -77,16 +77,16 @@ class Copy:
             there = {} if self._there is None else self._there.data
             changed = changes(there, self._secret.data).items()
             keys = ", ".join(shown(key) for key, change in changed if change is Change.CHANGED)
-            hint = "Say with --on-conflict what is to become of it"
-            raise ConflictError(to, f"it is there with another value: {keys}", store=target.name, hint=hint)
+            hint = "Choose a policy with --on-conflict"
+            raise ConflictError(to, f"the target has another value for {keys}", store=target.name, hint=hint)
         self.overwrites = self._decision.do is Do.WRITE and on_conflict is OnConflict.OVERWRITE and bool(self._there)
 
     def make(self) -> Copied:
-        """Writes it.
+        """Write the copy.
 
         Raises:
-            ConflictError: somebody else wrote at the same time. Nothing is written.
-            StoreError: the target did not take it. Nothing is written.
+            ConflictError: another writer was faster. Nothing is written.
+            StoreError: the target refused it. Nothing is written.
         """
         version = None if self._there is None else self._there.version
         written = 0
@@ -117,7 +117,7 @@ class Copy:
         )
 
     def _form(self, secret: Secret) -> dict[str, str] | None:
-        """The form for what the target does not have yet."""
+        """Return the form for a secret that the target does not have."""
         return form_of(secret.metadata) or None if self._there is None else None
 
     def _write(self, write: Write) -> Version | None:
@@ -126,7 +126,7 @@ class Copy:
         return write_one(self._target, write)
 
     def _write_labels(self) -> tuple[str, ...]:
-        """The source's labels beside those that the target has."""
+        """Add the source's labels to those of the target, and return them."""
         labels = self._labels()
         if not labels or "versioned" not in self._target.capabilities:
             return ()
@@ -150,7 +150,7 @@ class Copy:
         return lost
 
     def _dropped(self, written: int) -> int:
-        """How many the target has let go again of a history that is longer than it keeps."""
+        """Return how many versions the target has already dropped of a long history."""
         return written - len(self._target.versions(self._to)) if len(self._versions) > 1 else 0
 
 
@@ -162,10 +162,10 @@ def _read(front: GuardedStore, path: str) -> Secret | None:
 
 
 def _require_empty(target: GuardedStore, path: str) -> None:
-    """That the target has no version of it, deleted ones among them: the history would stand behind another one."""
+    """Raise if the target has any version, even a deleted one: the history would follow another."""
     try:
         target.versions(path)
     except SecretNotFoundError:
         return
     hint = "Copy it without --versions, or to another path"
-    raise ConflictError(path, "the target has a history of it already", store=target.name, hint=hint)
+    raise ConflictError(path, "the target already has a history of it", store=target.name, hint=hint)

@@ -1,4 +1,4 @@
-"""What two stores hold differently: key by key, with labels and history where both have them. No value comes of it."""
+"""The differences between two stores, by key, label and history, without values."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ _BATCH = 256
 
 
 class Drift(StrEnum):
-    """How a path is in two stores."""
+    """The comparison of one path in two stores."""
 
     SAME = "same"
     DIFFERENT = "different"
     ONLY_FIRST = "only in the first"
     ONLY_SECOND = "only in the second"
     UNKNOWN = "unknown"
-    """One of them did not say."""
+    """One of them could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What became of one path from the first store to the second.
+    """The difference of one path between the first store and the second.
 
     Attributes:
         path: the secret.
-        state: how it is.
-        keys: its keys. One that is ADDED is in the second store alone, and one that is REMOVED in the first.
-        labels: its labels, in the same way; none where a store has no labels.
-        history: how many versions either has that can be read, where their histories differ.
-        error: why it is unknown.
+        state: the result.
+        keys: its keys. An ADDED key is only in the second store, and a REMOVED one only in the first.
+        labels: its labels, likewise; empty if a store has no labels.
+        history: the numbers of readable versions, if the histories differ.
+        error: why the state is unknown.
     """
 
     path: str
@@ -59,17 +59,17 @@ class Difference:
 def drift(
     first: GuardedStore, second: GuardedStore, selection: Selection, *, history: bool = False
 ) -> Iterator[Difference]:
-    """Each path that either store has, in order.
+    """Yield a difference for each path of either store, sorted by path.
 
     Args:
-        first: a store that can be listed.
+        first: a listable store.
         second: another one.
-        selection: which paths are compared. They are the same in both.
+        selection: which paths are compared. The paths are the same in both.
         history: compare older versions too.
 
     Raises:
-        UnsupportedOperationError: one of them cannot be listed, or has no versions where the history is compared.
-        StoreError: one of them cannot be listed to its end, or gives no answer at all.
+        UnsupportedOperationError: one of them cannot be listed, or has no versions and the history is compared.
+        StoreError: one of them cannot be listed completely, or is down.
     """
     if history:
         for front in (first, second):
@@ -79,18 +79,18 @@ def drift(
     paths = iter(sorted(set.union(*listed)))
     watches = OutageWatch(), OutageWatch()
     while batch := list(islice(paths, _BATCH)):
-        ours, theirs = (dict(read_each(*each)) for each in zip((first, second), (batch, batch), watches, strict=True))
+        left, right = (dict(read_each(*each)) for each in zip((first, second), (batch, batch), watches, strict=True))
         for path in batch:
-            for answers, names in zip((ours, theirs), listed, strict=True):
+            for answers, names in zip((left, right), listed, strict=True):
                 if path not in names:
                     answers[path] = _absent_where_illegal(answers[path])
         comparison = _Comparison(first, second, history=history)
-        found = in_threads(lambda path: comparison.of(path, ours[path], theirs[path]), batch)  # noqa: B023  # used up here
+        found = in_threads(lambda path: comparison.of(path, left[path], right[path]), batch)  # noqa: B023  # used up here
         yield from (each for each in found if each is not None)
 
 
 def _absent_where_illegal(answer: Secret | StoreError) -> Secret | StoreError:
-    """The answer of a store that does not list the path: what it can have no secret at is absent there."""
+    """Return absence for a path that a store neither lists nor accepts."""
     return SecretNotFoundError(answer.path, answer.reason) if isinstance(answer, InvalidPathError) else answer
 
 
@@ -100,42 +100,42 @@ class _Comparison:
         self._labels = all("versioned" in front.capabilities for front in self._fronts)
         self._history = history
 
-    def of(self, path: str, ours: Secret | StoreError, theirs: Secret | StoreError) -> Difference | None:
-        """What became of it; None where both have listed what neither has, as a deleted secret is."""
-        for answer in (ours, theirs):
+    def of(self, path: str, left: Secret | StoreError, right: Secret | StoreError) -> Difference | None:
+        """Return the difference, or None if both stores list the path and neither has it, such as a deleted secret."""
+        for answer in (left, right):
             if isinstance(answer, StoreError) and not isinstance(answer, SecretNotFoundError):
                 return Difference(path, Drift.UNKNOWN, error=answer)
-        if not isinstance(ours, Secret) or not isinstance(theirs, Secret):
-            if isinstance(ours, Secret):
-                return Difference(path, Drift.ONLY_FIRST, dict.fromkeys(sorted(ours.data), Change.REMOVED))
-            if isinstance(theirs, Secret):
-                return Difference(path, Drift.ONLY_SECOND, dict.fromkeys(sorted(theirs.data), Change.ADDED))
+        if not isinstance(left, Secret) or not isinstance(right, Secret):
+            if isinstance(left, Secret):
+                return Difference(path, Drift.ONLY_FIRST, dict.fromkeys(sorted(left.data), Change.REMOVED))
+            if isinstance(right, Secret):
+                return Difference(path, Drift.ONLY_SECOND, dict.fromkeys(sorted(right.data), Change.ADDED))
             return None
         try:
-            labels = self._compared_labels(ours, theirs)
+            labels = self._compared_labels(left, right)
             history = self._compared_history(path) if self._history else None
         except StoreError as error:
             return Difference(path, Drift.UNKNOWN, error=error)
-        keys = changes(ours.data, theirs.data)
+        keys = changes(left.data, right.data)
         differs = history is not None or any(change is not Change.SAME for change in (*keys.values(), *labels.values()))
         return Difference(path, Drift.DIFFERENT if differs else Drift.SAME, keys, labels, history)
 
-    def _compared_labels(self, ours: Secret, theirs: Secret) -> dict[str, Change]:
+    def _compared_labels(self, left: Secret, right: Secret) -> dict[str, Change]:
         if not self._labels:
             return {}
-        both = zip(self._fronts, (ours, theirs), strict=True)
-        left, right = (own(known_labels(front, each)) for front, each in both)
-        return changes(left, right)
+        both = zip(self._fronts, (left, right), strict=True)
+        first, second = (own(known_labels(front, each)) for front, each in both)
+        return changes(first, second)
 
     def _compared_history(self, path: str) -> tuple[int, int] | None:
-        """How many versions can be read, where they are not the same, oldest first."""
+        """Return the numbers of readable versions if the histories differ, otherwise None."""
         left, right = (readable_versions(front, path) for front in self._fronts)
         alike = len(left) == len(right) and all(same(a.data, b.data) for a, b in zip(left, right, strict=True))
         return None if alike else (len(left), len(right))
 
 
 def readable_versions(front: GuardedStore, path: str) -> list[Secret]:
-    """Every version that has data, oldest first.
+    """Return every version that has data, oldest first.
 
     Raises:
         UnsupportedOperationError: the store keeps no versions.

@@ -35,9 +35,13 @@ _R = TypeVar("_R")
 
 
 class Write(NamedTuple):
-    """What is to be written: whole, and where the store has check-and-set, after that version; None is after none.
+    """A write of a whole secret.
 
-    Where the store has forms, it is written in this one; None leaves it to the store.
+    Attributes:
+        path: the secret.
+        data: its keys and values.
+        expected: the current version, for check-and-set; None if there is no secret.
+        form: the form to write, for a store that has forms; None leaves it to the store.
     """
 
     path: str
@@ -82,7 +86,7 @@ def read_each(
     """
     retries = Retries[str]()
     for path, outcome in _read_once(front, paths):
-        watch.saw(outcome)
+        watch.observe(outcome)
         if not retries.keep(path, outcome):
             yield path, outcome
     for again in retries.rounds():
@@ -101,7 +105,7 @@ def _read_once(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str,
 
 
 def write_each(front: GuardedStore, writes: Iterable[Write]) -> Iterator[tuple[str, Version | StoreError | None]]:
-    """Each path with its new version or its own error, in any order; under check-and-set where the store has it."""
+    """Yield each path with its new version or error, in any order. Uses check-and-set if the store has it."""
     if front.checked:
         if front.local or front.bulk_checked:
             return front.write_many_if(write[:3] for write in writes)
@@ -112,7 +116,7 @@ def write_each(front: GuardedStore, writes: Iterable[Write]) -> Iterator[tuple[s
 
 
 def write_one(front: GuardedStore, write: Write) -> Version | None:
-    """The new version of a write, without check-and-set."""
+    """Write without check-and-set, and return the new version."""
     if write.form is None or not front.formed:
         return front.write(write.path, write.data)
     return front.write_formed(write.path, write.data, write.form)
@@ -126,7 +130,7 @@ def _outcome(operation: Callable[[], _R]) -> _R | StoreError:
 
 
 def in_threads(function: Callable[[_I], _R], items: Iterable[_I]) -> Iterator[_R]:
-    """The function's results, in the order of the items, of which few are taken ahead."""
+    """Yield the function's results in the order of the items, and take few items ahead."""
     waiting: deque[Future[_R]] = deque()
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="strongroom migrate")
     try:
@@ -141,16 +145,16 @@ def in_threads(function: Callable[[_I], _R], items: Iterable[_I]) -> Iterator[_R
 
 
 class OutageWatch:
-    """Tells the outage of a store from that of a secret: a batch is not carried on against a store that is out."""
+    """Tells a store that is down from single failures, so that a batch ends early."""
 
     def __init__(self) -> None:
         self._outages = 0
 
-    def saw(self, outcome: object) -> None:
-        """Takes note of an answer.
+    def observe(self, outcome: object) -> None:
+        """Count an outcome.
 
         Raises:
-            StoreUnavailableError, AuthenticationError: it is one of many in a row.
+            StoreUnavailableError, AuthenticationError: it is one of many outages in a row.
         """
         if not isinstance(outcome, OUTAGES):
             self._outages = 0

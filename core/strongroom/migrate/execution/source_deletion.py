@@ -113,7 +113,7 @@ class SourceDeletion:
         for index, failure in in_threads(lambda each: (each[0], _delete(self._source, each[1])), paths):
             if isinstance(failure, _REFUSALS) and index in noted:
                 self._journal.source_kept(index)
-            self._watch.saw(failure)
+            self._watch.observe(failure)
             if failure is not None:
                 self._results.fail(index, failure)
             else:

@@ -15,7 +15,7 @@ from strongroom.migrate.execution.label_transfer import LabelTransfer
 from strongroom.migrate.execution.parallel import OutageWatch, Retries, Write, read_each, write_each
 from strongroom.migrate.execution.throttle import RateLimit
 from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.digests import Digester, Remembered
+from strongroom.migrate.ledger.digests import Digester, PlanDigests
 from strongroom.migrate.ledger.journal import Entry, Journal, Part
 from strongroom.migrate.plans.comparison import HAS_ALL, SOURCE_CHANGED, Do, decide, source_changed, target_changed
 from strongroom.migrate.plans.labels import form_of
@@ -67,7 +67,7 @@ class RunState:
     journal: Journal
     backup: Backup
     digester: Digester
-    remembered: Remembered | None
+    remembered: PlanDigests | None
     undone: Callable[[], frozenset[str]]
 
 
@@ -158,7 +158,7 @@ class Transfer:
                     self._fail(index, outcome)
                 else:
                     self._data_written(_Held(index, secret, outcome))
-                watch.saw(outcome)
+                watch.observe(outcome)
 
     def _undelete(self, index: int, digest: bytes) -> None:
         """Undelete a secret that an undo of this plan deleted, if the service keeps it and refuses a new one.
@@ -299,7 +299,7 @@ class Transfer:
         waiting = {held.item: held for held in self._unlabelled}
         self._unlabelled.clear()
         for index, failure in self._label_transfer.carry(source, [held[:2] for held in waiting.values()]):
-            watch.saw(failure)
+            watch.observe(failure)
             version = waiting[index].version
             if failure is None:
                 self._done(index, version)

@@ -133,7 +133,7 @@ class Undo:
         """Restore labels before data: a service may refuse labels of a deleted secret. Drop the steps that fail."""
         restored = [(index, step.path, step.labels) for index, step in steps.items() if step.labels is not None]
         for index, failure in in_threads(lambda each: (each[0], restore_labels(self._target, *each[1:])), restored):
-            self._watch.saw(failure)
+            self._watch.observe(failure)
             if failure is not None:
                 del steps[index]
             if isinstance(failure, ConflictError):
@@ -172,7 +172,7 @@ class Undo:
         else:
             self._journal.undone(index)
             self._results.put(index, ItemState.DONE, version=outcome)
-        self._watch.saw(outcome)
+        self._watch.observe(outcome)
 
 
 def _written_by_run(version: Version | None, entry: Entry) -> bool:

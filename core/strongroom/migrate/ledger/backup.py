@@ -1,7 +1,7 @@
-"""What a run overwrites, kept encrypted beside its journal, so that it can be undone.
+"""The data that a run overwrites, encrypted beside its journal, so that the run can be undone.
 
-AES-256-GCM under a key of the run in a file of its own. Each secret is bound to its run and its path: none can be put
-in the place of another.
+AES-256-GCM under a random key of the run, in a separate file. The associated data are the run and the path, so that no
+record can take the offset of another.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LENGTH = 8
 
 
 class Backup:
-    """The backup of one run. The files are made at the first `put`.
+    """The backup of one run. The files are created at the first `put`.
 
     Args:
         folder: the run's folder.
@@ -42,16 +42,16 @@ class Backup:
         self._dirty = False
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def put(self, path: str, data: Mapping[str, Value]) -> int:
-        """Keeps what a secret holds; returns where. It is on disk after `sync`.
+        """Append the data of a secret, and return the offset of the record. It is on disk after `sync`.
 
         Raises:
-            MigrationError: it cannot be kept.
+            MigrationError: it cannot be written.
         """
         plain = json.dumps({key: to_json(value) for key, value in data.items()}).encode()
         cipher = self._opened(os.O_CREAT)
@@ -59,10 +59,10 @@ class Backup:
         sealed = nonce + cipher.encrypt(nonce, plain, self._bound(path))
         record = len(sealed).to_bytes(_LENGTH, "big") + sealed
         fault = ""
-        place = 0
+        offset = 0
         if self._descriptor is not None:
             try:
-                place = os.lseek(self._descriptor, 0, os.SEEK_END)
+                offset = os.lseek(self._descriptor, 0, os.SEEK_END)
                 view = memoryview(record)
                 while view:
                     view = view[os.write(self._descriptor, view) :]
@@ -71,13 +71,13 @@ class Backup:
                 fault = error.strerror or "it cannot be written"
         if fault:
             raise MigrationError(f"The backup {self._file}: {fault}; no more was written. Make room and resume")
-        return place
+        return offset
 
     def sync(self) -> None:
-        """Returns when everything that was put is on disk.
+        """Wait until all records are on disk.
 
         Raises:
-            MigrationError: it is not.
+            MigrationError: they cannot be written.
         """
         if self._descriptor is None or not self._dirty:
             return
@@ -90,11 +90,11 @@ class Backup:
             return
         raise MigrationError(f"The backup {self._file}: {fault}; no more was written. Make room and resume")
 
-    def get(self, place: int, path: str) -> SensitiveDict:
-        """What the secret at this path held.
+    def get(self, offset: int, path: str) -> SensitiveDict:
+        """Return the data of the record at an offset.
 
         Raises:
-            MigrationError: it is not there any more, or was changed.
+            MigrationError: the record is missing or was changed.
         """
         cipher = self._opened(0)
         found: object = None
@@ -102,25 +102,25 @@ class Backup:
             from cryptography.exceptions import InvalidTag
 
             with suppress(InvalidTag, OSError, ValueError, RecursionError):
-                length = int.from_bytes(os.pread(self._descriptor, _LENGTH, place), "big")
+                length = int.from_bytes(os.pread(self._descriptor, _LENGTH, offset), "big")
                 size = min(length, os.fstat(self._descriptor).st_size)
-                sealed = os.pread(self._descriptor, size, place + _LENGTH)
+                sealed = os.pread(self._descriptor, size, offset + _LENGTH)
                 found = json.loads(cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._bound(path)))
         if not isinstance(found, dict):
-            raise MigrationError(f"The backup {self._file}: what it has of {shown(path)} is damaged or gone")
+            raise MigrationError(f"The backup {self._file}: the record of {shown(path)} is damaged or missing")
         return SensitiveDict((key, from_json(value)) for key, value in found.items())
 
     def _bound(self, path: str) -> bytes:
         return f"{self._run}\0{path}".encode("utf-8", "surrogatepass")
 
     def _opened(self, flags: int) -> AESGCM:
-        """The cipher, with the file open."""
+        """Open the file, and return the cipher."""
         if self._cipher is None:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
             fault = ""
             if not flags and not self._key_file.exists():
-                fault = "its key is gone"
+                fault = "its key is missing"
             else:
                 try:
                     self._cipher = AESGCM(private_file.read_or_create_key(self._key_file))

@@ -1,4 +1,4 @@
-"""A digest of a secret that tells whether two are the same, and nothing else to whoever lacks the key."""
+"""Keyed digests of secrets, which show whether two are equal and reveal nothing without the key."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from strongroom.files import private_file
 from strongroom.secret import Value
 
 SIZE = 32
-_NONE = bytes(SIZE)
+_ABSENT = bytes(SIZE)
 _RECORD = 3 * SIZE
 
 
 class Digester:
-    """Digests secrets by HMAC-SHA256.
+    """Computes digests of secrets with HMAC-SHA256.
 
-    Two secrets have one digest where `difference.same` says of all their keys that they are one: numbers by value.
+    Two secrets have the same digest if `strongroom.diff.same` holds for all their keys; numbers compare by value.
 
     Args:
         key: random bytes that never leave this machine.
@@ -32,22 +32,22 @@ class Digester:
         return "Digester()"
 
     def digest(self, data: Mapping[str, Value]) -> bytes:
-        """The digest of a secret's data, 32 bytes."""
+        """Return the digest of a secret's data, 32 bytes."""
         parts: list[bytes] = []
         _add(data, parts)
         return hmac.digest(self._key, b"".join(parts), "sha256")
 
     def each(self, data: Mapping[str, Value]) -> dict[str, bytes]:
-        """The digest of each key with its value."""
+        """Return the digest of each key with its value."""
         return {key: self.digest({key: value}) for key, value in data.items()}
 
     def name(self, source: str, path: str) -> bytes:
-        """A name of 32 bytes for the secret that a source has at a path."""
+        """Return 32 bytes that name the secret of a source at a path."""
         return self.digest({"source": source, "path": path})
 
 
 def _add(value: Value, parts: list[bytes]) -> None:
-    """Adds the value in an unambiguous form: each part has its type and its length before it."""
+    """Append the value in an unambiguous form: each part has its type and its length in front."""
     if isinstance(value, str):
         content = value.encode("utf-8", "surrogatepass")
         parts += (b"s%d:" % len(content), content)
@@ -69,8 +69,8 @@ def _add(value: Value, parts: list[bytes]) -> None:
             _add(item, parts)
 
 
-class Remembered:
-    """What the secrets of a plan were when it was made: the name of each and two digests, in a file of fixed places.
+class PlanDigests:
+    """The digests of a plan's secrets when it was made, in a file of fixed-size records: name, source and target.
 
     Args:
         file: the file.
@@ -80,38 +80,38 @@ class Remembered:
         self._descriptor = private_file.open_file(file, os.O_RDWR | os.O_CREAT)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         os.close(self._descriptor)
 
     def put(self, index: int, name: bytes, source: bytes, target: bytes | None) -> None:
-        """Keeps the digests of what an item was at the source and at the target.
+        """Store the digests of an item at the source and at the target.
 
         Raises:
-            OSError: they cannot be kept.
+            OSError: they cannot be written.
         """
-        os.pwrite(self._descriptor, name + source + (target or _NONE), index * _RECORD)
+        os.pwrite(self._descriptor, name + source + (target or _ABSENT), index * _RECORD)
 
     def reorder(self, order: Sequence[int]) -> None:
-        """Puts what stands at each of these places at the place that it has in the list."""
+        """Move the records into this order of their indices."""
         os.pwrite(self._descriptor, b"".join(map(self._record, order)), 0)
 
     def get(self, index: int, name: bytes) -> tuple[bytes | None, bytes | None]:
-        """The digests of the item of that name, where they were kept: at its place in the plan, or at another one.
+        """Return the digests of an item, or None for each that was not kept.
 
-        It has another place where somebody took items out of the plan.
+        The record is at the item's index, or elsewhere if a person removed items from the plan.
         """
         record = self._record(index)
         if record[:SIZE] != name:
-            record = self._record(self._places.get(name, -1))
+            record = self._record(self._indices.get(name, -1))
         source, target = record[SIZE : 2 * SIZE], record[2 * SIZE :]
-        return (None, None) if source == _NONE else (source, None if target == _NONE else target)
+        return (None, None) if source == _ABSENT else (source, None if target == _ABSENT else target)
 
     @cached_property
-    def _places(self) -> Mapping[bytes, int]:
+    def _indices(self) -> Mapping[bytes, int]:
         count = -(-os.fstat(self._descriptor).st_size // _RECORD)
         return {self._record(index)[:SIZE]: index for index in range(count)}
 
     def _record(self, index: int) -> bytes:
-        """What stands at a place; nothing but zeros where nothing does."""
+        """Return the record at an index, or zeros if it does not exist."""
         found = os.pread(self._descriptor, _RECORD, index * _RECORD) if index >= 0 else b""
         return found if len(found) == _RECORD else bytes(_RECORD)

@@ -1,10 +1,10 @@
-"""What a run was about to do and what it did: JSON lines on disk before and after each write. No value is in it.
+"""The journal of a run: JSON lines on disk before and after each write, without values.
 
-A line is what a secret was and is to be, as digests under this machine's key. `intent` stands there before the write is
-sent, `done` after the store said that it holds it, or `refused` where it holds another writer's. Where labels go along,
-`labels` stands before they are written, with `done` after it; `source-deleted` stands before a secret is deleted at its
-source, and `source-kept` where it was not. So a run that was killed at any point leaves three kinds of secrets: without
-an intent, which were not touched; done; and in between, which only the target can tell.
+A line has digests of the data before and after a write, under this machine's key. The run appends `intent` before it
+sends the write, then `done` if the target holds it, or `refused` if the target holds another writer's secret. `labels`
+comes before labels are written, and `done` after it. `source-deleted` comes before a deletion at the source, and
+`source-kept` if the source refused it. A run killed at any point leaves three kinds of secrets: untouched ones without
+an intent, done ones, and those in between, for which the target decides.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ FORMAT_VERSION = 1
 
 
 Part: TypeAlias = tuple[bytes | None, bytes | None]
-"""The digest of a key before a write and after it; None where there is no such key."""
+"""The digests of a key before and after a write; None if the key does not exist."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """What is known of one secret that a run was about to write.
+    """The journal's record of one secret.
 
     Attributes:
-        digest: of what was to be written.
-        before: of what the target held; None where there was nothing.
-        before_version: the version of that, where the target has versions.
-        backup: where in the backup that is kept, where it is.
-        done: the target said that it holds it.
-        version: the version that it made, where the target has versions.
-        labels: where in the backup that is kept what the run makes of its labels; None where it wrote none.
-        form: the form that the source had it in, which a target without labels cannot keep.
-        before_form: the form that the target had it in.
-        parts: of each key, where the target writes them one by one: the digests of what it held, and was to hold.
-        source_deleted: it was deleted at its source since, or may have been: the target may have the only copy.
+        digest: digest of the data to write.
+        before: digest of the target's earlier data, or None if it had no secret.
+        before_version: the version of the earlier data, if the target has versions.
+        backup: offset of the earlier data in the backup, or None.
+        done: True if the target confirmed the write.
+        version: the version of the write, if the target has versions.
+        labels: offset of the label changes in the backup, or None if the run wrote no labels.
+        form: the form of the secret at the source, which a target without labels cannot keep.
+        before_form: the form of the secret at the target before.
+        parts: the digests of each key before and after, if the target writes keys one by one.
+        source_deleted: True if the secret was, or may have been, deleted at its source since.
     """
 
     digest: bytes
@@ -61,24 +61,23 @@ class Entry:
     source_deleted: bool = False
 
     def is_half(self, there: Mapping[str, bytes]) -> bool:
-        """Whether a write that broke off, of the run or of its undoing, left these: the digests of each key."""
+        """Return True if these digests of the keys can be the result of an interrupted write of the run or its undo."""
         keys = there.keys() | self.parts.keys()
         return bool(self.parts) and all(there.get(key) in self.parts.get(key, ()) for key in keys)
 
 
 class Journal:
-    """The journal of one run. Lines gather until `sync` has them on disk.
+    """The journal of one run. Lines are buffered until `sync` writes them to disk.
 
     Args:
-        file: where it is; it is made where it is not there. A last line that is torn was never on disk for sure, and is
-            dropped.
-        run: the run's name, which the first line says.
+        file: the file, created if it does not exist. A torn last line is dropped, as no `sync` completed it.
+        run: the run's name, which is in the first line.
 
     Attributes:
-        entries: what it says of each item, by its place in the plan, as it was when it was opened.
+        entries: the entry of each item, by its index in the plan, when the journal was opened.
 
     Raises:
-        MigrationError: it cannot be read or written, is of a later format, or of another run.
+        MigrationError: it cannot be read or written, has a later format, or is of another run.
     """
 
     def __init__(self, file: Path, run: str) -> None:
@@ -91,16 +90,16 @@ class Journal:
         except OSError as error:
             fault = error.strerror or "it cannot be opened"
         else:
-            self._begin(run)
+            self._load(run)
             return
         raise MigrationError(f"{file}: {fault}; nothing was written")
 
     def close(self) -> None:
-        """Closes the file. What was not synced is lost, as after a kill."""
+        """Close the file. Lines that were not synced are lost, as after a kill."""
         os.close(self._descriptor)
 
     def intend(self, index: int, entry: Entry) -> None:
-        """The item is about to be written."""
+        """Record that the item is about to be written."""
         line = {
             "t": "intent",
             "i": index,
@@ -114,34 +113,34 @@ class Journal:
         self._lines.append(json.dumps({**line, **{name: value for name, value in more.items() if value}}))
 
     def label(self, index: int, place: int | None) -> None:
-        """The item's labels are about to be written; the backup has there what is made of them. None takes it back."""
+        """Record that labels are about to be written, with the offset of the changes in the backup. None revokes it."""
         self._lines.append(json.dumps({"t": "labels", "i": index, "k": place}))
 
     def done(self, index: int, version: Version | None) -> None:
-        """The target holds the item."""
+        """Record that the target holds the item."""
         self._lines.append(json.dumps({"t": "done", "i": index, "v": version}))
 
     def refused(self, index: int) -> None:
-        """The target did not take the item, since it holds another's: the run has written none."""
+        """Record that the target holds another writer's secret, so that the run wrote nothing."""
         self._lines.append(json.dumps({"t": "refused", "i": index}))
 
     def undone(self, index: int) -> None:
-        """The target holds what it held before the run."""
+        """Record that the target holds its earlier data again."""
         self._lines.append(json.dumps({"t": "undone", "i": index}))
 
     def source_deleted(self, index: int) -> None:
-        """The item, which is done, is about to be deleted at its source."""
+        """Record that a done item is about to be deleted at its source."""
         self._lines.append(json.dumps({"t": "source-deleted", "i": index}))
 
     def source_kept(self, index: int) -> None:
-        """The source refused to delete the item: it has it as before."""
+        """Record that the source refused to delete the item."""
         self._lines.append(json.dumps({"t": "source-kept", "i": index}))
 
     def sync(self) -> None:
-        """Returns when every line is on disk.
+        """Write all buffered lines to disk.
 
         Raises:
-            MigrationError: they cannot be written. What they say is not to be done then.
+            MigrationError: they cannot be written. The caller must not send these writes then.
         """
         if not self._lines:
             return
@@ -151,7 +150,7 @@ class Journal:
             try:
                 self._write(content)
             except OSError as error:
-                self._broken = True  # half a line may stand at its end now
+                self._broken = True  # its last line may be torn now
                 fault = error.strerror or "it cannot be written"
             else:
                 self._lines.clear()
@@ -166,13 +165,13 @@ class Journal:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def _begin(self, run: str) -> None:
+    def _load(self, run: str) -> None:
         with self._file.open("rb") as stream:
             size, number = 0, 0
             for number, line in enumerate(stream, start=1):
                 if not line.endswith(b"\n"):
                     break
-                self._take(line, number, run)
+                self._apply_line(line, number, run)
                 size += len(line)
         if size == 0:
             self._lines.append(json.dumps({"t": FORMAT, "version": FORMAT_VERSION, "run": run}))
@@ -181,30 +180,30 @@ class Journal:
         if size == 0:
             private_file.sync_folder(self._file.parent)
 
-    def _take(self, line: bytes, number: int, run: str) -> None:
-        """Takes a line in."""
+    def _apply_line(self, line: bytes, number: int, run: str) -> None:
+        """Apply a line to the entries."""
         try:
-            said = json.loads(line)
-            known = self._understood(said) if number > 1 else _is_first(said, run)
+            record = json.loads(line)
+            known = self._apply(record) if number > 1 else _is_first(record, run)
         except (ValueError, KeyError, TypeError, AttributeError):
             known = False
         if not known:
-            raise MigrationError(f"{self._file}, line {number}: it is no line that this release's journal has")
+            raise MigrationError(f"{self._file}, line {number}: unrecognized journal entry")
 
-    def _understood(self, said: Mapping[str, Any]) -> bool:
-        index, kind = said["i"], said["t"]
+    def _apply(self, record: Mapping[str, Any]) -> bool:
+        index, kind = record["i"], record["t"]
         if kind == "intent":
-            before = _bytes(said["b"])
+            before = _bytes(record["b"])
             earlier = self.entries.get(index)
             labels = None if earlier is None else earlier.labels
-            entry = Entry(bytes.fromhex(said["d"]), before, said["v"], said["k"], labels=labels)
-            entry.form, entry.before_form = said.get("f", {}), said.get("g", {})
-            entry.parts = {key: (_bytes(old), _bytes(new)) for key, (old, new) in said.get("p", {}).items()}
+            entry = Entry(bytes.fromhex(record["d"]), before, record["v"], record["k"], labels=labels)
+            entry.form, entry.before_form = record.get("f", {}), record.get("g", {})
+            entry.parts = {key: (_bytes(old), _bytes(new)) for key, (old, new) in record.get("p", {}).items()}
             self.entries[index] = entry
         elif kind == "labels":
-            self.entries[index].labels = said["k"]
+            self.entries[index].labels = record["k"]
         elif kind == "done":
-            self.entries[index].done, self.entries[index].version = True, said["v"]
+            self.entries[index].done, self.entries[index].version = True, record["v"]
         elif kind in {"source-deleted", "source-kept"}:
             self.entries[index].source_deleted = kind == "source-deleted"
         elif kind in {"undone", "refused"}:
@@ -223,42 +222,42 @@ def _bytes(digest: str | None) -> bytes | None:
 
 
 def has_written(file: Path) -> bool:
-    """Whether the run with this journal wrote something, undone or not, or may have."""
+    """Return True if the run wrote something, or may have, even if it was undone."""
     begun: set[int] = set()
     try:
         with private_file.open_lines(file) as lines:
             for line in islice(lines, 1, None):
-                said = json.loads(line)
-                index, kind = said["i"], said["t"]
+                record = json.loads(line)
+                index, kind = record["i"], record["t"]
                 if kind == "done" and index in begun:
                     return True
-                # Where labels are looked at alone, the data are to be what they were.
-                if (kind == "intent" and said["d"] != said["b"]) or (kind == "labels" and said["k"] is not None):
+                # An intent for labels alone leaves the data unchanged.
+                if (kind == "intent" and record["d"] != record["b"]) or (kind == "labels" and record["k"] is not None):
                     begun.add(index)
                 elif kind == "refused":
                     begun.discard(index)
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError):  # whoever opens it says what is wrong with it
+    except (OSError, ValueError, KeyError, TypeError):  # opening the journal reports the fault
         return True
     return bool(begun)
 
 
 def steps_in(file: Path) -> Iterator[tuple[str, int]]:
-    """The kind of each line of a journal, and the item that it is about."""
+    """Yield the kind and the item of each line of a journal."""
     with suppress(OSError, ValueError, KeyError, TypeError), private_file.open_lines(file) as lines:
         for line in islice(lines, 1, None):
-            said = json.loads(line)
-            yield said["t"], said["i"]
+            record = json.loads(line)
+            yield record["t"], record["i"]
 
 
 def was_undone(file: Path) -> bool:
-    """Whether anything of the run with this journal was undone, and nothing was begun since."""
+    """Return True if the run was undone, at least in part, and not resumed since."""
     undone = False
     for kind, _ in steps_in(file):
         undone = kind == "undone" or (undone and kind != "intent")
     return undone
 
 
-def _is_first(said: Mapping[str, Any], run: str) -> bool:
-    return bool(said["t"] == FORMAT and said["version"] == FORMAT_VERSION and said["run"] == run)
+def _is_first(record: Mapping[str, Any], run: str) -> bool:
+    return bool(record["t"] == FORMAT and record["version"] == FORMAT_VERSION and record["run"] == run)

@@ -34,7 +34,7 @@ from pathlib import Path
 from strongroom.errors import MigrationError, shown
 from strongroom.files import private_file
 from strongroom.migrate.endpoints.stores import Locations
-from strongroom.migrate.ledger.digests import Digester, Remembered
+from strongroom.migrate.ledger.digests import Digester, PlanDigests
 from strongroom.migrate.ledger.journal import Journal, has_written, steps_in, was_undone
 from strongroom.migrate.plans.document import parse_lines, plan_lines
 from strongroom.migrate.plans.plan import Plan
@@ -103,11 +103,11 @@ class Ledger:
             fault = error.strerror or "it cannot be read"
         raise MigrationError(f"{file}: {fault}; nothing was written")
 
-    def remembered(self, plan_id: str, *, new: bool) -> Remembered | None:
+    def remembered(self, plan_id: str, *, new: bool) -> PlanDigests | None:
         """Return the digests of a plan's secrets, or None if it was made on another machine or they cannot be kept."""
         file = _private_folder(self.folder / "plans") / plan_id
         try:
-            return Remembered(file) if new or file.exists() else None
+            return PlanDigests(file) if new or file.exists() else None
         except OSError:
             return None
 

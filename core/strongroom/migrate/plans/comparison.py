@@ -1,4 +1,4 @@
-"""Whether a secret is still what a plan says, and what a run does with it then. Pure."""
+"""Compare a secret with its plan, and decide what a run does with it. Pure."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ HAS_ALL = "the target has all of it already"
 
 
 class Do(Enum):
-    """What becomes of a secret."""
+    """The treatment of a secret in a run."""
 
     WRITE = "write"
     KEEP = "keep"
-    """Its data stay as they are; it may get labels."""
+    """Keep its data. It may get labels."""
     LEAVE = "leave"
-    """Nothing of it is touched."""
+    """Touch nothing of it."""
     CONFLICT = "conflict"
 
 
 class Decision(NamedTuple):
-    """What becomes of a secret, and why, or which data is written."""
+    """The treatment of a secret, with the reason or the data to write."""
 
     do: Do
     reason: str = ""
@@ -36,7 +36,7 @@ class Decision(NamedTuple):
 
 
 def size(value: Value) -> int:
-    """The size of a value in bytes, as text or as JSON."""
+    """Return the size of a value in bytes, as text or as JSON."""
     if isinstance(value, bytes):
         return len(value)
     text = value if isinstance(value, str) else to_json_text(value)
@@ -44,7 +44,7 @@ def size(value: Value) -> int:
 
 
 def planned_keys(source: Secret, target: Secret | None) -> tuple[PlannedKey, ...]:
-    """What becomes of each key, in the order of their names."""
+    """Return the change of each key, sorted by name."""
     there: Mapping[str, Value] = {} if target is None else target.data
     return tuple(
         PlannedKey(name, change, size(source.data[name]) if name in source.data else 0)
@@ -53,7 +53,7 @@ def planned_keys(source: Secret, target: Secret | None) -> tuple[PlannedKey, ...
 
 
 def state_of(source: Secret, target: Secret | None) -> State:
-    """What a migration would do with a secret that can be read at both ends."""
+    """Return the planned state of a secret that can be read in both stores."""
     if target is None:
         return State.CREATE
     found = set(changes(target.data, source.data).values())
@@ -63,22 +63,22 @@ def state_of(source: Secret, target: Secret | None) -> State:
 
 
 def covers(target: Mapping[str, Value], source: Mapping[str, Value]) -> bool:
-    """Whether the target has every key of the source with the same value."""
+    """Return True if the target has every key of the source with the same value."""
     return not {Change.ADDED, Change.CHANGED} & set(changes(target, source).values())
 
 
 def differing(target: Mapping[str, Value], source: Mapping[str, Value]) -> list[str]:
-    """The source's keys that the target lacks or has another value for."""
+    """Return the source's keys that the target lacks or has with another value."""
     return [key for key, change in changes(target, source).items() if change in {Change.ADDED, Change.CHANGED}]
 
 
 def source_changed(item: Item, source: Secret, *, same: bool | None) -> bool:
-    """Whether the source is not what the plan was made of.
+    """Return True if the source differs from the plan.
 
     Args:
-        item: the plan's.
-        source: as it is now.
-        same: what the digests say; None where none were kept.
+        item: the planned item.
+        source: the current secret.
+        same: the comparison of the digests; None if none were kept.
     """
     if same is not None:
         return not same
@@ -89,13 +89,13 @@ def source_changed(item: Item, source: Secret, *, same: bool | None) -> bool:
 
 
 def target_changed(item: Item, source: Secret, target: Secret | None, *, same: bool | None) -> bool:
-    """Whether the target is not what the plan found there.
+    """Return True if the target differs from what the plan found.
 
     Args:
-        item: the plan's.
-        source: as it was for the plan.
-        target: as it is now; None is absent.
-        same: what the digests say; None where none were kept.
+        item: the planned item.
+        source: the secret of the plan.
+        target: the current secret, or None if it is absent.
+        same: the comparison of the digests; None if none were kept.
     """
     if item.state is State.CREATE or target is None:
         return (item.state is State.CREATE) != (target is None)
@@ -107,13 +107,13 @@ def target_changed(item: Item, source: Secret, target: Secret | None, *, same: b
 
 
 def decide(source: Secret, target: Secret | None, on_conflict: OnConflict, *, changed: bool) -> Decision:
-    """What becomes of a secret.
+    """Decide what to do with a secret.
 
     Args:
-        source: what is to arrive.
-        target: what is there; None is nothing.
-        on_conflict: what becomes of it where the two differ, or where somebody changed the target.
-        changed: the target was changed since the plan.
+        source: the secret to write.
+        target: the target's secret, or None.
+        on_conflict: the policy if the two differ, or if the target was changed.
+        changed: True if the target was changed since the plan.
     """
     there: Mapping[str, Value] = {} if target is None else target.data
     found = set(changes(there, source.data).values())
@@ -124,7 +124,7 @@ def decide(source: Secret, target: Secret | None, on_conflict: OnConflict, *, ch
         conflict = conflict or "the target has another value for a key of it"
     if conflict and on_conflict in {OnConflict.FAIL, OnConflict.SKIP}:
         return Decision(Do.CONFLICT if on_conflict is OnConflict.FAIL else Do.LEAVE, conflict)
-    if changed and on_conflict is OnConflict.OVERWRITE:  # nobody was shown what would be lost
+    if changed and on_conflict is OnConflict.OVERWRITE:  # the plan did not show what would be lost
         return Decision(Do.CONFLICT, TARGET_CHANGED)
     if on_conflict is OnConflict.MERGE:
         if target is not None and Change.ADDED not in found:

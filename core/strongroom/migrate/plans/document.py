@@ -35,9 +35,9 @@ _MAPPING = PlannedMapping._fields
 
 
 def dump_plan(plan: Plan) -> str:
-    """The plan as JSON text. It holds no value and no digest of one.
+    """Return the plan as JSON text. It holds no value and no digest of one.
 
-    Each item is on a line of its own, so that a review shows what changed between two plans.
+    Each item is on one line, so that a diff of two plans shows the changed secrets.
     """
     lines = ",\n  ".join(json.dumps(_item(item), ensure_ascii=False) for item in plan.items)
     start = json.dumps(_head(plan), ensure_ascii=False, indent=1).removesuffix("\n}")
@@ -45,40 +45,40 @@ def dump_plan(plan: Plan) -> str:
 
 
 def parse_plan(text: str | bytes, where: str = "The plan") -> Plan:
-    """The plan that `dump_plan` wrote.
+    """Return the plan that `dump_plan` wrote.
 
     Args:
         text: the document.
-        where: what it is called in errors, such as the file's name.
+        where: its name in errors, such as the file's name.
 
     Raises:
-        ConfigurationError: it is none, is of a later format, or has been changed into something that is none.
+        ConfigurationError: it is not a plan, has a later format, or was edited into an invalid one.
     """
     reader = _Reader(where)
     try:
-        # An item is made as soon as it is read: as tables, all of them take several times the memory.
-        document = json.loads(text, object_hook=reader.made)
+        # Build each item as soon as it is parsed: as dictionaries, all items take several times the memory.
+        document = json.loads(text, object_hook=reader.build)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ConfigurationError(f"{where}: it is no plan of a migration, or not JSON")
+        raise ConfigurationError(f"{where}: it is not a migration plan")
     plan = reader.plan(document, document.get("items"))
-    reader.check_once(plan)  # a person may have changed it
+    reader.check_once(plan)  # a person may have edited it
     return plan
 
 
 def plan_lines(plan: Plan) -> Iterator[bytes]:
-    """The plan as JSON lines, one for each item: what a run keeps, and reads in bounded memory."""
+    """Yield the plan as JSON lines, one for each item, for a run to store and read in bounded memory."""
     yield f"{json.dumps({**_head(plan), 'items': len(plan.items)})}\n".encode()
     for item in plan.items:
         yield f"{json.dumps(_item(item))}\n".encode()
 
 
 def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
-    """The plan that `plan_lines` wrote.
+    """Return the plan that `plan_lines` wrote.
 
     Raises:
-        ConfigurationError: it is none, or not all of it.
+        ConfigurationError: it is not a plan, or is incomplete.
     """
     reader = _Reader(where)
     head: object = None
@@ -88,24 +88,24 @@ def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
             if head is None:
                 head = json.loads(line)
             else:
-                items.append(json.loads(line, object_hook=reader.made))
+                items.append(json.loads(line, object_hook=reader.build))
     except (ValueError, RecursionError):
         head = None
     if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("items") != len(items):
-        raise ConfigurationError(f"{where}: it is no plan of a migration, or not all of one")
+        raise ConfigurationError(f"{where}: it is not a migration plan, or is incomplete")
     return reader.plan(head, items)
 
 
 class _Reader:
-    """Makes the parts of a plan out of what JSON has for them."""
+    """Builds a plan from parsed JSON."""
 
     def __init__(self, where: str) -> None:
         self._where = where
         self._count = 0
         self._shared: dict[object, Any] = {}
 
-    def made(self, value: dict[str, Any]) -> object:
-        """The key or the item that the table is; any other table as it is."""
+    def build(self, value: dict[str, Any]) -> object:
+        """Return the key or item of a table, or any other table unchanged."""
         if value.keys() == set(_KEY):
             key = _Table(value, f"{self._where}, item {self._count + 1}", _KEY)
             return self._share(PlannedKey(key.text("name"), key.one_of("change", Change), key.number("size")))
@@ -115,11 +115,11 @@ class _Reader:
         return value
 
     def plan(self, head: dict[str, Any], items: object) -> Plan:
-        """The plan of this head and these items."""
+        """Return the plan with this head and these items."""
         if head.get("version") != FORMAT_VERSION:
             version = head.get("version")
             raise ConfigurationError(
-                f"{self._where}: it is of format version {version!r}, and this release reads {FORMAT_VERSION}"
+                f"{self._where}: format version {version!r} is not supported, this release reads {FORMAT_VERSION}"
             )
         table = _Table(head, self._where, _PLAN)
         if not isinstance(items, list):
@@ -129,7 +129,7 @@ class _Reader:
         sources = table.texts("sources")
         for number, item in enumerate(items, start=1):
             if not isinstance(item, Item) or item.source not in sources:
-                raise ConfigurationError(f"{self._where}, item {number}: it is no item of this plan")
+                raise ConfigurationError(f"{self._where}, item {number}: it is not an item of this plan")
         policy, mapping = table.one_of("on_conflict", OnConflict), self._mapping(table)
         return Plan(
             identifier,
@@ -143,7 +143,7 @@ class _Reader:
         )
 
     def check_once(self, plan: Plan) -> None:
-        """Whether no two items have one secret at the source, or at the target, of those that are compared there."""
+        """Raise if two items have the same source path or the same target path."""
         paths: set[str] = set()
         source_paths: dict[str, set[str]] = {name: set() for name in plan.sources}
         for number, item in enumerate(plan.items, start=1):
@@ -151,9 +151,7 @@ class _Reader:
                 continue
             for known, path in ((paths, item.path), (source_paths[item.source], item.source_path)):
                 if path in known:
-                    raise ConfigurationError(
-                        f"{self._where}, item {number}: {shown(path)} is of an item before it, too"
-                    )
+                    raise ConfigurationError(f"{self._where}, item {number}: {shown(path)} is also in an earlier item")
                 known.add(path)
 
     def _mapping(self, head: _Table) -> PlannedMapping | None:
@@ -184,23 +182,23 @@ class _Reader:
         )
 
     def _share(self, value: _T) -> _T:
-        """The first of equal values, so that a large plan holds each once."""
+        """Return the first of equal values, so that a large plan holds each once."""
         shared: _T = self._shared.setdefault(value, value)
         return shared
 
 
 class _Table:
-    """A JSON object that is read strictly."""
+    """Strict access to a JSON object."""
 
     def __init__(self, value: Mapping[str, Any], where: str, names: tuple[str, ...]) -> None:
         self.value = value
         self._where = where
         if value.keys() != set(names):
-            odd = ", ".join(sorted(map(repr, value.keys() ^ set(names))))
-            raise ConfigurationError(f"{where}: it lacks, or has and should not, {odd}")
+            fields = ", ".join(sorted(map(repr, value.keys() ^ set(names))))
+            raise ConfigurationError(f"{where}: missing or unknown fields: {fields}")
 
     def fault(self, name: str) -> ConfigurationError:
-        return ConfigurationError(f"{self._where}: {name} is not what a plan has there")
+        return ConfigurationError(f"{self._where}: {name} is invalid")
 
     def text(self, name: str) -> str:
         value = self.value[name]

@@ -1,4 +1,4 @@
-"""The mapping file of a plan: it is named in the plan, and read again by whoever carries the plan out."""
+"""The mapping file of a plan, which names it, and which `apply` reads again."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from strongroom.migrate.plans.mapping_export import MAX_SIZE
 from strongroom.migrate.plans.plan import PlannedMapping
 
 MAPPING_FILE = "mapping_file"
-"""The option of the importers of variables."""
+"""The name of the option of importers of variables."""
 
 
 def planned_mapping(file: Path) -> PlannedMapping:
-    """The mapping file as it is now.
+    """Return the name and the digest of a mapping file.
 
     Raises:
         ConfigurationError: it cannot be read.
@@ -27,10 +27,10 @@ def planned_mapping(file: Path) -> PlannedMapping:
 
 
 def with_mapping(config: Config, store: str, mapping: PlannedMapping) -> Config:
-    """The configuration in which that store reads the mapping file of the plan, or the one of a command line.
+    """Return the configuration in which a store reads the plan's mapping file, or that of the command line.
 
     Raises:
-        ConfigurationError: it is not what the plan was made with: another mapping would find other secrets.
+        ConfigurationError: the file differs from that of the plan, so it would select other secrets.
     """
     about = config.store(store)
     given = about.options.get(MAPPING_FILE)
@@ -39,9 +39,9 @@ def with_mapping(config: Config, store: str, mapping: PlannedMapping) -> Config:
     file, fault = Path(str(given.value)), ""
     try:
         if _digest(file) != mapping.digest:
-            fault = "it was changed since the plan was made. Plan again, or name the file as it was with --mapping-file"
+            fault = "it was changed since the plan. Plan again, or name an unchanged copy with --mapping-file"
     except MissingFileError:
-        fault = "it is not there any more. Name it with --mapping-file, or plan again"
+        fault = "it no longer exists. Name it with --mapping-file, or plan again"
     if fault:
         raise ConfigurationError(f"The mapping file of the plan, {shown(str(file))}: {fault}")
     changed = replace(about, options={**about.options, MAPPING_FILE: given})

@@ -1,6 +1,6 @@
-"""The mapping file of a migration: which variable goes to which path and key. Pure, and without a value.
+"""The mapping file of a migration: the path and key of each variable. Pure, and without values.
 
-It is JSON or TOML, of the same shape. In TOML::
+It is JSON or TOML of the same shape. In TOML::
 
     version = 1
 
@@ -8,10 +8,10 @@ It is JSON or TOML, of the same shape. In TOML::
     DATABASE_URL = "database/connection#url"
     REDIS_CONFIG = { to = "cache/redis", split = "json" }        # {"host": …, "port": …} becomes host and port
     "*_API_KEY" = { to = "api-keys/{1}#key", note = "all of them" }
-    SENTRY_DSN = ""                                               # to be filled in: not migrated
+    SENTRY_DSN = ""                                               # not filled in: not migrated
 
-A name without `*` comes before the patterns, and of those the first that matches counts. `{1}` is what the first `*`
-stands for, in lower case, `{2}` the second, and so on.
+A plain name is preferred to patterns, and the first matching pattern counts. `{1}` stands for the text that the first
+`*` matched, in lower case, `{2}` for the second, and so on.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _PLACEHOLDER = re.compile(r"\{([0-9]+)\}")
 _POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 
 
-class Place(NamedTuple):
-    """Where a variable goes: a path, and its key there; None where the value is split into keys of its own."""
+class Destination(NamedTuple):
+    """The path and key of a variable. The key is None if the value is split into several keys."""
 
     path: str
     key: str | None
@@ -46,14 +46,13 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the mapping.
+    """One entry of the mapping.
 
     Attributes:
         variable: a variable's name, or a pattern with `*`.
-        to: `PATH#KEY`, or `PATH` where the value is split; empty where nobody has decided yet. In it `{1}` stands for
-            what the first `*` matched.
-        split: "json" where the value is a JSON object whose names are the keys; else empty.
-        note: what its author wants to remember.
+        to: `PATH#KEY`, or `PATH` if the value is split; empty if not filled in. `{1}` stands for the first `*`.
+        split: "json" if the value is a JSON object whose names are the keys; otherwise empty.
+        note: a comment of the author.
     """
 
     variable: str
@@ -61,20 +60,20 @@ class Entry:
     split: str = ""
     note: str = ""
 
-    def match(self, variable: str) -> Place | None:
-        """Where that variable goes by this entry, or None where it is not about it, or not filled in.
+    def match(self, variable: str) -> Destination | None:
+        """Return the path and key of a variable, or None if the entry does not match or is not filled in.
 
         Raises:
-            InvalidPathError: what the pattern makes of the name cannot be a path and a key.
+            InvalidPathError: the pattern produces an invalid path or key.
         """
         found = self._expression.fullmatch(variable)
         if found is None or not self.to:
             return None
         to = _PLACEHOLDER.sub(lambda mark: found[int(mark[1])].lower(), self.to)
-        return Place(check_path(to), None) if self.split else Place(*parse_reference(to))
+        return Destination(check_path(to), None) if self.split else Destination(*parse_reference(to))
 
-    def is_about(self, variable: str) -> bool:
-        """Whether the entry is the variable's, filled in or not."""
+    def matches(self, variable: str) -> bool:
+        """Return True if the entry matches the variable, filled in or not."""
         return self._expression.fullmatch(variable) is not None
 
     @property
@@ -83,7 +82,7 @@ class Entry:
 
     @property
     def is_pattern(self) -> bool:
-        """Whether it may be about several variables."""
+        """True if it can match several variables."""
         return "*" in self.variable
 
 
@@ -104,24 +103,24 @@ class MappingFile:
         object.__setattr__(self, "_by_name", {entry.variable: entry for entry in self.entries})
 
     def entry(self, variable: str) -> Entry | None:
-        """The entry that decides on a variable, or None where there is none."""
+        """Return the entry that decides for a variable, or None."""
         if (named := self._by_name.get(variable)) is not None:
             return named
-        return next((entry for entry in self.entries if entry.is_pattern and entry.is_about(variable)), None)
+        return next((entry for entry in self.entries if entry.is_pattern and entry.matches(variable)), None)
 
     def updated(self, newer: MappingFile) -> MappingFile:
-        """This mapping, as it was edited, and after it the entries of the newer one that it says nothing about."""
+        """Return this mapping, followed by the entries of the newer one that it lacks."""
         return MappingFile((*self.entries, *self.missing(newer)), self.source)
 
     def missing(self, newer: MappingFile) -> tuple[Entry, ...]:
-        """The entries of the newer one for variables that this one says nothing about."""
+        """Return the entries of the newer mapping for variables that this one does not match."""
         return tuple(entry for entry in newer.entries if self.entry(entry.variable) is None)
 
 
 def current(mapping: EnvironmentMapping, variables: Iterable[str]) -> MappingFile:
-    """The mapping as it is without a file: every row, and each of these variables that the table knows.
+    """Return the mapping that applies without a file: every configured row, and each of these variables.
 
-    Variables that it does not know have an entry to be filled in. What opens a store is never migrated, and has none.
+    An unknown variable gets an entry to fill in. Credentials of stores are never migrated, and get none.
     """
     rows = {variable: f"{path}#{key}" for variable, (path, key) in mapping.rows().items()}
     for variable in sorted(set(variables)):
@@ -136,10 +135,10 @@ def current(mapping: EnvironmentMapping, variables: Iterable[str]) -> MappingFil
 
 
 def parse_json(text: str, source: str) -> MappingFile:
-    """The mapping that the JSON text is.
+    """Parse a mapping in JSON.
 
     Raises:
-        ConfigurationError: names `source`, the entry and the field.
+        ConfigurationError: it is invalid. The message names `source`, the entry and the field.
     """
     fault = ""
     try:
@@ -150,7 +149,7 @@ def parse_json(text: str, source: str) -> MappingFile:
 
 
 def parse_toml(text: str, source: str) -> MappingFile:
-    """The mapping that the TOML text is.
+    """Parse a mapping in TOML.
 
     Raises:
         ConfigurationError: as `parse_json` does.
@@ -168,63 +167,63 @@ def parse_toml(text: str, source: str) -> MappingFile:
 
 def _mapping(document: Any, source: str) -> MappingFile:
     if not isinstance(document, dict):
-        raise ConfigurationError(f"{source}: it is no mapping: an object with `version` and `variables`")
+        raise ConfigurationError(f"{source}: it is not a mapping, which is an object with `version` and `variables`")
     version = document.get("version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise ConfigurationError(f"{source}: version: the file must begin with `version`, which is {VERSION}")
+        raise ConfigurationError(f"{source}: version: it is missing or invalid, write `version` {VERSION}")
     if version > VERSION:
-        raise ConfigurationError(f"{source}: version: {version} is of a later Strongroom, this one reads {VERSION}")
+        raise ConfigurationError(f"{source}: version: {version} needs a later Strongroom, this one reads {VERSION}")
     if unknown := document.keys() - {"version", "variables"}:
-        raise ConfigurationError(f"{source}: there is no field {min(unknown)}; it is version or variables")
+        raise ConfigurationError(f"{source}: unknown field {min(unknown)}, use version or variables")
     variables = document.get("variables", {})
     if not isinstance(variables, dict):
         raise ConfigurationError(f"{source}: variables: it is not a table of variables")
-    return MappingFile(tuple(_entry(name, said, source) for name, said in variables.items()), source)
+    return MappingFile(tuple(_entry(name, value, source) for name, value in variables.items()), source)
 
 
-def _entry(name: str, said: Any, source: str) -> Entry:
+def _entry(name: str, value: Any, source: str) -> Entry:
     where = f"{source}: {name if _PATTERN.fullmatch(name) else ascii(name)}"
     if not _PATTERN.fullmatch(name):
         raise ConfigurationError(f"{where}: not the name of a variable: letters, digits and _, and * in a pattern")
     if EnvironmentMapping.is_reserved(name):
-        raise ConfigurationError(f"{where}: it is reserved for what opens a store, and is never migrated: take it out")
-    fields = {"to": said} if isinstance(said, str) else said
+        raise ConfigurationError(f"{where}: it is reserved for store credentials, which are never migrated: remove it")
+    fields = {"to": value} if isinstance(value, str) else value
     if not isinstance(fields, dict):
         raise ConfigurationError(f"{where}: it is neither PATH#KEY nor a table with `to`")
-    for field_name, value in fields.items():
+    for field_name, content in fields.items():
         if field_name not in _FIELDS:
             raise ConfigurationError(
-                f"{where}: there is no field {ascii(field_name)[1:-1]}; it is one of {', '.join(_FIELDS)}"
+                f"{where}: unknown field {ascii(field_name)[1:-1]}, use one of {', '.join(_FIELDS)}"
             )
-        if not isinstance(value, str):
+        if not isinstance(content, str):
             raise ConfigurationError(f"{where}: {field_name}: it is not text")
-    entry = Entry(name, **{field_name: str(value) for field_name, value in fields.items()})
+    entry = Entry(name, **{field_name: str(content) for field_name, content in fields.items()})
     if fault := _fault(entry):
         raise ConfigurationError(f"{where}: {fault}")
     return entry
 
 
 def _fault(entry: Entry) -> str:  # noqa: PLR0911  # one for each mistake
-    """What is wrong with an entry, in words that begin with the field."""
+    """Return the fault of an entry, beginning with the field, or an empty text."""
     if entry.split and entry.split not in _SPLITS:
-        return f"split: {entry.split!a} is not known: it is {', '.join(_SPLITS)}"
+        return f"split: {entry.split!a} is unknown, use {', '.join(_SPLITS)}"
     stars = entry.variable.count("*")
     if wrong := [mark for mark in _PLACEHOLDER.findall(entry.to) if not 1 <= int(mark) <= stars]:
-        return f"to: there is no * number {wrong[0]} for {{{wrong[0]}}} to stand for"
+        return f"to: {{{wrong[0]}}} has no matching *"
     example = _PLACEHOLDER.sub("x", entry.to)
     if not example:
         return ""
     try:
         if entry.split:
             check_path(example)
-            return "to: a value that is split has no #KEY: its names are the keys" if "#" in example else ""
+            return "to: a split value takes no #KEY, its own names are the keys" if "#" in example else ""
         _, key = parse_reference(example)
     except InvalidPathError as error:
         return f"to: {error.reason}"
     if key is None:
         return "to: the #KEY is missing: write PATH#KEY, or split the value"
     if entry.is_pattern and example == entry.to:
-        return "to: every variable of the pattern would go to one place: use {1}"
+        return "to: all variables of the pattern would get one path and key: use {1}"
     return ""
 
 
@@ -236,22 +235,22 @@ def _is_name(variable: str) -> bool:
 
 
 def as_json(mapping: MappingFile) -> str:
-    """The mapping as JSON, in the order of its entries."""
-    variables = {entry.variable: dict(_said(entry)) for entry in mapping.entries}
+    """Return the mapping as JSON, in the order of its entries."""
+    variables = {entry.variable: dict(_fields(entry)) for entry in mapping.entries}
     return json.dumps({"version": VERSION, "variables": variables}, indent=2, ensure_ascii=False) + "\n"
 
 
 def as_toml(mapping: MappingFile) -> str:
-    """The mapping as TOML, a table for each entry."""
+    """Return the mapping as TOML, with a table for each entry."""
     return f"version = {VERSION}\n{as_toml_tables(mapping.entries)}"
 
 
 def as_toml_tables(entries: Iterable[Entry]) -> str:
-    """The entries alone, to stand below what is in a file already: so that its comments stay."""
+    """Return the tables of the entries, to append to an existing file."""
     return "".join(f"\n[variables.{_toml_key(entry.variable)}]\n{_toml_fields(entry)}" for entry in entries)
 
 
-def _said(entry: Entry) -> Iterator[tuple[str, str]]:
+def _fields(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "to", entry.to
     if entry.split:
         yield "split", entry.split
@@ -265,7 +264,7 @@ def _toml_key(name: str) -> str:
 
 def _toml_fields(entry: Entry) -> str:
     # A basic string of TOML is one of JSON, where everything odd is escaped: https://toml.io/en/v1.0.0#string
-    return "".join(f"{name} = {_toml_string(value)}\n" for name, value in _said(entry))
+    return "".join(f"{name} = {_toml_string(value)}\n" for name, value in _fields(entry))
 
 
 def _toml_string(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The types of a plan: what is to become of each secret. Pure, and without a value."""
+"""The types of a plan. Pure, and without values."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from strongroom.secret import Version
 
 
 class State(StrEnum):
-    """What a migration would do with one secret."""
+    """The planned treatment of one secret."""
 
     CREATE = "create"
-    """The target has none."""
+    """The target does not have it."""
     CHANGE = "change"
-    """The target has it, without some of its keys or labels. Those that only the target has are kept."""
+    """The target lacks some of its keys or labels, which are added. Keys that only the target has are kept."""
     EQUAL = "equal"
-    """The target has all of it already."""
+    """The target has all of it."""
     CONFLICT = "conflict"
     """The target has another value for one of its keys."""
     UNMAPPED = "unmapped"
-    """Nothing says where it belongs."""
+    """No mapping covers it."""
     IMPOSSIBLE = "impossible"
-    """It cannot be read, the target cannot hold it, or it could not be undone; the reason says which."""
+    """It cannot be read, the target cannot hold it, or its write could not be undone. See the reason."""
 
 
 class OnConflict(StrEnum):
-    """What becomes of a secret in conflict."""
+    """The policy for secrets in conflict."""
 
     FAIL = "fail"
-    """Nothing at all is written while the plan has one; one that is met later fails for itself."""
+    """Write nothing if the plan has a conflict. A conflict found later fails that secret alone."""
     SKIP = "skip"
-    """The target's secret stays as it is."""
+    """Keep the target's secret."""
     OVERWRITE = "overwrite"
-    """The source's values take the place of those that the plan found at the target."""
+    """Replace the target's values that the plan found by those of the source."""
     MERGE = "merge"
-    """The target's values stay, and keys that it lacks are added."""
+    """Keep the target's values, and add the keys that it lacks."""
 
     def writes(self, state: State) -> bool:
-        """Whether a run with this policy would write a secret in that state."""
+        """Return True if this policy writes a secret in that state."""
         if state is State.CONFLICT:
             return self in {OnConflict.OVERWRITE, OnConflict.MERGE}
         return state in {State.CREATE, State.CHANGE}
 
 
 class PlannedKey(NamedTuple):
-    """One key of a planned secret: what becomes of it, and the size of the source's value in bytes, as JSON or text.
+    """One key of a planned secret: its change, and the size of the source's value in bytes, as JSON or text.
 
-    Of a key that only the target has, which is kept, the size is 0: it is none of the source's.
+    The size is 0 for a key that only the target has.
     """
 
     name: str
@@ -63,17 +63,16 @@ class Item:
     """One secret of a plan.
 
     Attributes:
-        source: the name of the store it comes from.
-        source_path: its path there, or what the source calls it.
-        path: its path at the target; empty where nothing says where it belongs.
-        state: what is to become of it.
-        reason: why it is in conflict, unmapped or impossible, or why it could not be checked whether the target takes
-            it and what a copy lacks: one line.
-        keys: its keys, in the order of their names, with those that only the target has.
-        source_version: the version that was read, where the source has versions.
-        target_version: the version that the target had, where it has versions; None where there was no secret.
-        cautions: what the copy will not have, or will lose with time.
-        labels: the names of its labels that the target is to get.
+        source: the name of the source.
+        source_path: its path or name there.
+        path: its path at the target; empty if no mapping covers it.
+        state: its planned treatment.
+        reason: why it is in conflict, unmapped or impossible, or why it could not be checked: one line.
+        keys: its keys and those that only the target has, sorted by name.
+        source_version: the version that was read, if the source has versions.
+        target_version: the target's version, or None if it has no versions or no such secret.
+        cautions: what the copy will lack, or lose over time.
+        labels: the names of the labels to write.
     """
 
     source: str
@@ -89,9 +88,9 @@ class Item:
 
 
 class PlannedMapping(NamedTuple):
-    """The mapping file that a plan was made with: where it is, absolute, and the SHA-256 of its text, in hexadecimal.
+    """The mapping file of a plan: its absolute path, and the SHA-256 of its text in hexadecimal.
 
-    A mapping holds names alone, so that its digest tells nothing of a secret.
+    A mapping holds only names, so its digest reveals nothing about a secret.
     """
 
     file: str
@@ -100,17 +99,17 @@ class PlannedMapping(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a migration would do. It holds no value and no digest of one, so that it can be kept and reviewed.
+    """A planned migration. It holds no value and no digest of one, so it can be stored and reviewed.
 
     Attributes:
-        id: a name of its own, by which this machine remembers what the secrets were when it was made.
-        sources: the stores it reads, as they were named.
-        target: the store it writes, as it was named.
-        on_conflict: what becomes of secrets in conflict.
+        id: a random name, under which this machine keeps the digests of the secrets.
+        sources: the names of the sources.
+        target: the name of the target.
+        on_conflict: the policy for conflicts.
         items: one for each secret, in the order of the sources.
-        mapping: the mapping file that its sources of variables were read with, where one was given for the plan.
-        backup: whether a run keeps what it overwrites, encrypted, on its machine.
-        encrypt_to: the age recipients to whom the target, a file, is encrypted; none leaves it as it is configured.
+        mapping: the mapping file of sources of variables, or None.
+        backup: True if a run keeps an encrypted copy of overwritten data on its machine.
+        encrypt_to: the age recipients of a target that is a file; empty for the configured ones.
     """
 
     id: str
@@ -123,19 +122,19 @@ class Plan:
     encrypt_to: tuple[str, ...] = ()
 
     def count(self, state: State) -> int:
-        """How many items are in that state."""
+        """Return how many items are in that state."""
         return sum(item.state is state for item in self.items)
 
     @property
     def is_blocked(self) -> bool:
-        """Nothing may be written: something is in conflict, and that is to fail."""
+        """True if a conflict and the policy FAIL forbid every write."""
         return self.on_conflict is OnConflict.FAIL and any(item.state is State.CONFLICT for item in self.items)
 
     def writes(self, item: Item) -> bool:
-        """Whether a run would write that item."""
+        """Return True if a run writes that item."""
         return self.on_conflict.writes(item.state)
 
     @property
     def pending(self) -> list[Item]:
-        """The items that a run would write."""
+        """The items that a run writes."""
         return [item for item in self.items if self.writes(item)]

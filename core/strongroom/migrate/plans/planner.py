@@ -24,7 +24,7 @@ from strongroom.migrate.endpoints.sources import Selection, Source, labels_of
 from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_each
 from strongroom.migrate.execution.throttle import ProgressMeter
-from strongroom.migrate.ledger.digests import Digester, Remembered
+from strongroom.migrate.ledger.digests import Digester, PlanDigests
 from strongroom.migrate.ledger.runs import Ledger
 from strongroom.migrate.plans.comparison import planned_keys, state_of
 from strongroom.migrate.plans.labels import Record, carried, lacking, to_write
@@ -95,7 +95,7 @@ def _list_target(target: GuardedStore, selection: Selection) -> frozenset[str] |
 
 class _Digests(NamedTuple):
     digester: Digester
-    kept: Remembered
+    kept: PlanDigests
 
 
 def _open_digests(state_folder: Path | None, identifier: str) -> _Digests | None:
@@ -236,9 +236,9 @@ class _Planner:
             if writes_data:
                 self._target.vet(item.path, {**({} if there is None else there.data), **secret.data})
             item = replace(item, cautions=(*source.cautions(item.source_path), *item.cautions))
-            self._checks.saw(item)
+            self._checks.observe(item)
         except OUTAGES as error:
-            self._checks.saw(error)  # ends the plan after many in a row
+            self._checks.observe(error)  # ends the plan after many in a row
             reasons.append(f"it could not be checked: {_reason(error)}")
         except StoreError as error:
             return replace(item, state=State.IMPOSSIBLE, reason=_reason(error), labels=())
@@ -253,7 +253,7 @@ class _Planner:
         try:
             kept = self._target.kept_versions(item.path)
         except StoreError as error:
-            self._checks.saw(error)
+            self._checks.observe(error)
             return f"without a backup it could not be undone: the number of kept versions is unknown: {_reason(error)}"
         return "" if kept > 1 else "the target keeps too few versions to undo it without a backup"
 
@@ -268,7 +268,7 @@ class _Planner:
             try:
                 held = labels_of(self._target, there)
             except StoreError as error:  # the write reads them again
-                self._checks.saw(error)
+                self._checks.observe(error)
         wanted = to_write(labels, held, self._on_conflict)
         if others := [name for name in lacking(labels, held, labels) if name not in wanted]:
             item = _with_caution(item, "labels, for which the target keeps its own text", others)

@@ -1,4 +1,4 @@
-"""The reports of a run, kept beside its journal for `strongroom migrate report`: the last one of each action."""
+"""The stored reports of a run, beside its journal: the last one of each action."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from strongroom.migrate.reports.report import FORMAT, FORMAT_VERSION, Action, It
 
 
 def keep_report(run: Run, report: Report) -> None:
-    """Keeps a report of the run, in the place of the one before of that action. A full disk loses it, and no more."""
+    """Store a report, replacing the last one of that action. On a full disk only the report is lost."""
     with suppress(OSError):
         private_file.replace(_file(run, report.action), json.dumps(report.to_json(), ensure_ascii=False).encode())
 
 
 def kept_reports(run: Run) -> list[Report]:
-    """The reports of the run, oldest first.
+    """Return the reports of the run, oldest first.
 
     Raises:
-        MigrationError: one cannot be read, or is of a later format.
+        MigrationError: one cannot be read, or has a later format.
     """
     found = [_read(file) for action in Action if (file := _file(run, action)).is_file()]
     return sorted(found, key=lambda report: report.finished)
@@ -39,11 +39,11 @@ def _read(file: Path) -> Report:
         document = json.loads(private_file.read(file))
         if document["format"] == FORMAT and document["version"] == FORMAT_VERSION:
             return _parsed(document)
-        fault = "it is no report of this release's format"
+        fault = "its format is not supported"
     except OSError as error:
         fault = error.strerror or "it cannot be read"
     except (ValueError, TypeError, KeyError):
-        fault = "it is no report"
+        fault = "it is not a report"
     raise MigrationError(f"{file}: {fault}")
 
 

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing beside itself, and holds no value."""
+"""A report as one self-contained HTML page without values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ td { overflow-wrap: anywhere; } .done { color: #1b6e3c; }
 
 
 def html_report(report: Report) -> str:
-    """The report as a page: self-contained, without a script and without anything to load."""
+    """Return the report as a page that has no script and loads nothing."""
     title = f"Migration {report.run}: {report.action.value}"
     facts = [
         ("From", ", ".join(report.sources)),
@@ -32,7 +32,7 @@ def html_report(report: Report) -> str:
     ]
     if report.stopped:
         facts.append(("Stopped", report.stopped))
-    # What went wrong is what somebody opens the page for.
+    # List failures first.
     results = sorted(report.results, key=lambda result: result.state in {ItemState.DONE, ItemState.SKIPPED})
     return "\n".join(
         [

@@ -1,4 +1,4 @@
-"""What became of each secret of a migration: typed, without a value, and as JSON."""
+"""The report of one step of a migration, as objects and as JSON, without values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT_VERSION = 1
 
 
 class Action(StrEnum):
-    """What a report is about."""
+    """The step that a report is about."""
 
     APPLY = "apply"
     VERIFY = "verify"
@@ -25,31 +25,31 @@ class Action(StrEnum):
 
 
 class ItemState(StrEnum):
-    """What became of one secret."""
+    """The result for one secret."""
 
     DONE = "done"
-    """Written, verified, restored or deleted, whatever the report is about."""
+    """Written, verified, restored or deleted, according to the action."""
     SKIPPED = "skipped"
-    """Nothing was to be done; the reason says why."""
+    """Nothing to do, for the given reason."""
     CONFLICT = "conflict"
-    """Somebody else changed it, at the source or at the target: it was left as it is."""
+    """Changed by another writer at the source or the target, and left alone."""
     FAILED = "failed"
-    """It could not be done."""
+    """The step failed for this secret."""
     PENDING = "pending"
-    """The run ended before it came to this one."""
+    """The run ended before this secret."""
 
 
 class ItemResult(NamedTuple):
-    """What became of one secret.
+    """The result for one secret.
 
     Attributes:
-        source: the store it comes from.
+        source: the source.
         source_path: its path there.
         path: its path at the target.
-        state: what became of it.
-        reason: why it was not done: one line, without a value.
-        version: the version that the target has now by this run, where it has versions.
-        error: what a store raised, where one did.
+        state: the result.
+        reason: why it was not done, in one line without values.
+        version: the version that the run wrote, if the target has versions.
+        error: the error of a store, or None.
     """
 
     source: str
@@ -62,13 +62,13 @@ class ItemResult(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a run is.
+    """The progress of a step.
 
     Attributes:
-        action: what runs: an `Action`'s value, or "plan".
-        done: how many secrets are through, well or not.
-        total: how many there are; None while nobody knows.
-        seconds_left: how long the rest takes at the pace so far; None where that is not known.
+        action: the value of an `Action`, or "plan".
+        done: the number of processed secrets, including failures.
+        total: the number of secrets, or None if it is unknown.
+        seconds_left: the estimated time left, or None if it is unknown.
     """
 
     action: str
@@ -78,22 +78,22 @@ class Progress(NamedTuple):
 
 
 OnProgress: TypeAlias = Callable[[Progress], None]
-"""Is told from time to time how far a run is, in the thread that runs it."""
+"""Called with the progress from time to time, in the thread of the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did.
+    """The results of one step.
 
     Attributes:
-        action: what it was to do.
+        action: the step.
         run: the name of the migration, for `resume`, `verify`, `undo` and `delete_source`.
         sources: the stores it read.
         target: the store it wrote.
         started: when it began, in UTC.
         finished: when it ended, in UTC.
         results: one for each secret of the plan, in its order.
-        stopped: why it ended before it was through; empty where it was.
+        stopped: why it ended early, or empty.
     """
 
     action: Action
@@ -106,30 +106,30 @@ class Report:
     stopped: str = ""
 
     def count(self, state: ItemState) -> int:
-        """How many secrets are in that state."""
+        """Return how many secrets have that result."""
         return sum(result.state is state for result in self.results)
 
     @property
     def ok(self) -> bool:
-        """Everything that was to be done is done."""
+        """True if nothing failed, and nothing is left to do."""
         bad = {ItemState.CONFLICT, ItemState.FAILED, ItemState.PENDING}
         return not self.stopped and not any(result.state in bad for result in self.results)
 
     @property
     def faults(self) -> list[ItemResult]:
-        """The secrets in conflict, failed, or not come to."""
+        """The results of secrets in conflict, failed or pending."""
         return [result for result in self.results if result.state not in {ItemState.DONE, ItemState.SKIPPED}]
 
     @property
     def summary(self) -> str:
-        """It in one line: `apply: done 17, failed 3`."""
+        """The counts in one line: `apply: done 17, failed 3`."""
         counts = [f"{state.value} {number:,}" for state in ItemState if (number := self.count(state))]
         return (
             f"{self.action.value}: {', '.join(counts) or 'nothing to do'}{f'; {self.stopped}' if self.stopped else ''}"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The report as a JSON document. It holds no value."""
+        """Return the report as a JSON document without values."""
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
