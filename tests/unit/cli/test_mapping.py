@@ -29,7 +29,7 @@ def test_each_variable_of_the_file_has_an_entry(command, arguments):
     assert variables()["STRIPE_API_KEY"] == {"to": "api-keys/stripe#key"}
     assert variables()["LEGACY"] == {"to": ""}
     assert "VAULT_TOKEN" not in variables()
-    assert "to be filled in, else not migrated: LEGACY" in done.err
+    assert "not migrated until filled in: LEGACY" in done.err
     assert CANARY not in Path("m.json").read_text("utf-8") + done.err
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.files.file_store import FileStore
-from strongroom.migrate import Migrator
+from strongroom.migrate import Migrator, runs
 
 CANARY = "canary-7f3a"
 
@@ -32,6 +32,11 @@ def sources():
     write("new.json", json.dumps({"a": {"k": f"{CANARY}-other", "mine": "x"}, "b": {"k": CANARY}}))
     yield
     assert_no_value_is_kept()
+
+
+def last_run():
+    """Return the name of the last migration, which a destructive step needs without a terminal."""
+    return runs()[-1].name
 
 
 def write(name, text):
@@ -59,7 +64,7 @@ def assert_no_value_is_kept():
 
 def run_of(done):
     """The name of the migration that was said."""
-    found = re.search(r"migration (\S+):", done.err)
+    found = re.search(r"(?:\(migration |migrate undo )(\S+?)[)`]", done.err)
     assert found is not None, done.err
     return found[1]
 
@@ -99,7 +104,7 @@ def test_a_second_run_has_nothing_to_do(command):
     first = run_of(command(*TO_JSON, "--yes"))
     done = command(*TO_JSON, "--yes")
     assert done.code == 0
-    assert "equal 2, unmapped 3; there is nothing to write" in done.err
+    assert "equal 2, unmapped 3. Nothing to write" in done.err
     assert [line.split("\t")[0] for line in command("migrate", "report", "--list").out.decode().splitlines()] == [first]
 
 
@@ -126,8 +131,8 @@ def test_without_a_terminal_it_needs_yes(command):
     [
         ((), "Usage: strongroom migrate"),
         (("--yes",), "Nothing to migrate: give --from STORE"),
-        (("--from", "json:old.json", "plan"), "--from stands behind the command: strongroom migrate plan --from …"),
-        (("--json", "undo"), "--json stands behind the command"),
+        (("--from", "json:old.json", "plan"), "--from must follow the command: strongroom migrate plan --from …"),
+        (("--json", "undo"), "--json must follow the command"),
         (("--from", "json:old.json", "--mapping-file", "m.json", "--dry-run"), "--mapping-file is for variables"),
         (("--export-mapping", "m.json", "--to", "env"), "leave --to out"),
         (("--from", "json:old.json", "--rate", "0", "--yes"), "'--rate'"),
@@ -164,7 +169,7 @@ def test_a_file_is_encrypted_to_recipients_of_the_command_line(command, recipien
     done = command("migrate", "--from", "json:old.json", "--to", "sealed", "--encrypt-to", recipient, "--yes")
     assert (done.code, is_sealed()) == (0, True)
     assert command("diff", "json:old.json", "sealed").code == 0
-    assert command("migrate", "undo", "--yes").code == 0
+    assert command("migrate", "undo", last_run(), "--yes").code == 0
     assert is_sealed()
 
 
@@ -193,7 +198,7 @@ def test_what_nobody_here_can_read_back_is_written_and_can_be_verified_later(com
     done = command("migrate", *options)
     assert (done.code, is_sealed()) == (8, True)
     assert "it is encrypted with age). Name the file of your identity with the option identity" in done.err
-    assert f"`strongroom migrate verify {run_of(done)}` compares what was written, once the cause is" in done.err
+    assert f"compare again: `strongroom migrate verify {run_of(done)}`" in done.err
     assert "plan again" not in done.err
     write("strongroom.toml", '[stores.json]\nplugin = "json"\nidentity = "key.txt"\n')
     assert command("migrate", "verify").code == 0
@@ -236,7 +241,7 @@ def test_a_conflict_is_as_the_policy_says(command, policy, code, k):
     assert held("new.json")["a"]["mine"] == "x"
     assert ("n" in held("new.json")["a"]) is (policy in {"merge", "overwrite"})
     assert ("c/d" in held("new.json")) is (policy != "fail")
-    assert ("nothing was written: --on-conflict says" in done.err) is (policy == "fail")
+    assert ("Nothing was written. Choose a policy" in done.err) is (policy == "fail")
     assert CANARY not in done.out.decode() + done.err
 
 
@@ -249,7 +254,7 @@ def test_what_is_done_in_part_is_named(command):
     named = [line for line in done.err.splitlines() if "database/connection" in line]
     assert len(named) == 2
     assert all("failed: two sources for one target" in line for line in named)
-    assert "nothing is left to resume: plan again once the cause is mended" in done.err
+    assert "Nothing is left to resume. Fix the cause, then plan again" in done.err
     assert "migrate resume" not in done.err
     done = command("migrate", "resume")
     assert (done.code, "no migration to resume" in done.err) == (6, True)
@@ -325,7 +330,7 @@ def test_a_page_replaces_a_page_and_nothing_else(command):
     """Before anything is done."""
     for step in (TO_JSON, ("migrate", "undo")):
         done = command(*step, "--yes", "--report", "new.json")
-        assert (done.code, "is no HTML page: it is not replaced" in done.err) == (2, True)
+        assert (done.code, "is not an HTML page, so it is not replaced" in done.err) == (2, True)
     assert not Path("out.json").exists()
     assert held("new.json")["b"] == {"k": CANARY}
     assert command(*TO_JSON, "--yes", "--report", "page.html").code == 0
@@ -385,7 +390,7 @@ def test_a_plan_remembers_its_mapping_file(command, mapped, monkeypatch):
     assert command("migrate", "resume").code == 0
     assert held("out.json") == mapped
     assert command("migrate", "verify").code == 0
-    assert command("migrate", "undo", "--yes").code == 0
+    assert command("migrate", "undo", last_run(), "--yes").code == 0
     assert command("migrate", "apply", "plan.json").code == 0
     assert held("out.json") == mapped
 
@@ -414,7 +419,8 @@ def test_every_step_notices_a_mapping_file_that_was_changed(command, mapped, mon
             broken.setattr(FileStore, "write_many", lambda _, items: ((path, out) for path, _ in list(items)))
         assert command("migrate", "apply", "plan.json").code == (5 if step == "resume" else 0)
     write("m.json", json.dumps({"version": 1, "variables": {"LEGACY": "a#b"}}))
-    done = command("migrate", step, *(() if step == "verify" else ("--yes",)))
+    named = {"delete-source": (last_run(), "--yes"), "resume": ("--yes",), "verify": ()}[step]
+    done = command("migrate", step, *named)
     assert (done.code, "m.json: it was changed since the plan" in done.err) == (7, True)
     assert CANARY in Path(".env").read_text("utf-8")
 
@@ -426,10 +432,11 @@ def test_a_plan_that_is_applied_twice_is_undone_once(command):
     again = command("migrate", "apply", "plan.json")
     assert (again.code, run_of(again) == first, "migrate undo" in again.err) == (0, False, False)
     for step, code in (("verify", 0), ("undo", 0)):
-        done = command("migrate", step, *(("--yes",) if step == "undo" else ()))
+        done = command("migrate", step, *((first, "--yes") if step == "undo" else ()))
         assert (done.code, run_of(done)) == (code, first)
     assert held("out.json") == {}
-    assert run_of(command("migrate", "undo", "--yes")) == first
+    assert run_of(command("migrate", "verify")) == first
+    assert run_of(command("migrate", "undo", first, "--yes")) == first
 
 
 def test_a_plan_replaces_a_plan_and_nothing_else(command):
@@ -437,7 +444,7 @@ def test_a_plan_replaces_a_plan_and_nothing_else(command):
     plan = ("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o")
     assert command(*plan, "plan.json").code == command(*plan, "plan.json").code == 10
     done = command(*plan, "new.json")
-    assert (done.code, "is no plan: it is not replaced" in done.err) == (7, True)
+    assert (done.code, "is not a plan, so it is not replaced" in done.err) == (7, True)
     assert held("new.json")["b"] == {"k": CANARY}
 
 
@@ -461,7 +468,7 @@ def test_a_source_that_was_changed_since_the_plan_is_noticed(command):
     assert held("out.json").keys() == {"a", "c/d"}
 
 
-@pytest.mark.parametrize("text", ["", "{}", "not a migration plan", '{"format": "strongroom-migration-plan", "version": 99}'])
+@pytest.mark.parametrize("text", ["", "{}", "no plan", '{"format": "strongroom-migration-plan", "version": 99}'])
 def test_what_is_no_plan_is_not_applied(command, text):
     """With the file's name."""
     write("plan.json", text)
@@ -496,13 +503,23 @@ def test_undo_gives_back_what_was_there(command):
     before = held("new.json")
     arguments = ("migrate", "--from", "json:old.json", "--to", "json:new.json", "--on-conflict", "overwrite", "--yes")
     assert command(*arguments).code == 0
-    done = command("migrate", "undo")
+    for refused in (command("migrate", "undo"), command("migrate", "undo", "--yes")):
+        assert (refused.code, "needs the name RUN" in refused.err) == (2, True)
+    done = command("migrate", "undo", last_run())
     assert (done.code, "without a terminal it needs --yes" in done.err) == (2, True)
-    assert command("migrate", "undo", "--yes").code == 0
+    assert command("migrate", "undo", last_run(), "--yes").code == 0
     assert held("new.json") == before
     assert command("migrate", "verify").code == 10
     assert command(*arguments).code == 0
     assert held("new.json")["a"]["k"] == f"{CANARY}-a"
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_migration(command):
+    """Nothing is written, and no run is left behind."""
+    done = command(*TO_JSON, "--yes", "--report", "nowhere/report.html")
+    assert (done.code, "nowhere does not exist" in done.err) == (2, True)
+    assert not Path("out.json").exists()
+    assert runs() == []
 
 
 def test_without_a_backup_a_file_is_not_overwritten(command):
@@ -519,11 +536,14 @@ def test_without_a_backup_a_file_is_not_overwritten(command):
 
 
 def test_delete_source_deletes_what_the_target_has(command):
-    """And leaves what was changed since."""
+    """And leaves what was changed since. Without a terminal it needs the name: the last migration may be another."""
     assert command("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes").code == 0
+    refused = command("migrate", "delete-source", "--yes")
+    assert (refused.code, "needs the name RUN" in refused.err) == (2, True)
+    assert held("old.json").keys() == held("out.json").keys()
     write("old.json", json.dumps({**held("old.json"), "b": {"k": f"{CANARY}!"}}))
     assert command("migrate", "delete-source").code == 2
-    done = command("migrate", "delete-source", "--yes")
+    done = command("migrate", "delete-source", last_run(), "--yes")
     assert done.code == 8
     assert "from store json:old.json" in done.err.splitlines()[0]
     assert held("old.json") == {"b": {"k": f"{CANARY}!"}}
@@ -560,10 +580,10 @@ def test_a_migration_is_bound_to_what_the_configuration_said_of_its_stores(comma
     write("strongroom.toml", '[stores.mine]\nplugin = "json"\nfile = "old.json"\n')
     assert command("migrate", "--from", "mine", "--to", "json:out.json", "--yes").code == 0
     write("strongroom.toml", '[stores.mine]\nplugin = "json"\nfile = "new.json"\n')
-    for step in (("verify",), ("delete-source", "--yes")):
+    for step in (("verify",), ("delete-source", last_run(), "--yes")):
         done = command("migrate", *step)
         assert (done.code, "mine is another place now than when the migration" in done.err) == (6, True)
-    assert command("migrate", "undo", "--yes").code == 0
+    assert command("migrate", "undo", last_run(), "--yes").code == 0
     assert held("out.json") == {}
 
 

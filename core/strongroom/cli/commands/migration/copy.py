@@ -24,19 +24,19 @@ from strongroom.errors import shown
     shell_complete=completed("end"),
     help="Read it here: NAME, or PLUGIN:LOCATION.",
 )
-@click.option("--to", "target", metavar="STORE", required=True, shell_complete=completed("end"), help="Write it there.")
-@click.option("--as", "new_path", metavar="PATH", help="Give it another path there.")
-@click.option("--versions", is_flag=True, help="Bring its history too, where both keep versions.")
+@click.option("--to", "target", metavar="STORE", required=True, shell_complete=completed("end"), help="Write it here.")
+@click.option("--as", "new_path", metavar="PATH", help="Use another path at the target.")
+@click.option("--versions", is_flag=True, help="Also copy its history, if both stores keep versions.")
 @click.option(
     "--on-conflict",
     type=click.Choice(("fail", "skip", "overwrite", "merge")),
     default="fail",
     show_default=True,
-    help="What becomes of it where the target has another value.",
+    help="What to do if the target has another value.",
 )
 @store_names.encrypt_to_option
-@click.option("-y", "--yes", is_flag=True, help="Do not ask, where it is production or cannot be undone.")
-@click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON object.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @current
 def copy_command(
     invocation: Invocation,
@@ -53,9 +53,9 @@ def copy_command(
 ) -> None:
     """Copy one secret from a store to another, with its labels.
 
-    It says where it writes first, and asks in production, and where it overwrites what a store without versions has.
-    Keys that only the target has are kept. The target's labels stay, and the source's come beside them. With --versions
-    every version that can be read is written, oldest first, to a path that the target has not had yet.
+    Prints the target first. Asks for confirmation in production, and before it overwrites data in a store without
+    versions. Keys and labels that only the target has are kept. With --versions every readable version is written,
+    oldest first, to a path that is new at the target.
 
     Example: strongroom copy database/connection --from vault --to aws-secretsmanager:billing
     """
@@ -81,11 +81,11 @@ def copy_command(
     if done.written:
         output.say(f"copied {', '.join(map(shown, done.keys))} to {shown(to)}{many}{numbered}{labelled}")
     else:
-        output.say(f"nothing was written to {shown(to)}: {done.reason}")
+        output.say(f"{shown(to)} was not written: {done.reason}")
     for lost in done.lost:
         output.say(f"not copied: {lost}")
     if done.error is not None:
-        output.say(f"it is copied in part: {done.error}")
+        output.say(f"copied in part: {done.error}")
     if as_json:
         output.write_document(
             {

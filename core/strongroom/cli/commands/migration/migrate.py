@@ -1,4 +1,4 @@
-"""`strongroom migrate`: all in one go, or plan and apply as steps of their own."""
+"""`strongroom migrate`: a whole migration, or plan and apply as separate steps."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _planned = (
         metavar="STORE",
         multiple=True,
         shell_complete=completed("end"),
-        help="Read this store: NAME, or PLUGIN:LOCATION such as dotenv:.env. Repeat it for more.",
+        help="Read this store: NAME, or PLUGIN:LOCATION such as dotenv:.env. Repeatable.",
     ),
-    click.option("--env-file", "env_files", metavar="FILE", multiple=True, help="The same as --from dotenv:FILE."),
+    click.option("--env-file", "env_files", metavar="FILE", multiple=True, help="Same as --from dotenv:FILE."),
     click.option(
         "--to",
         "target",
@@ -48,25 +48,30 @@ _planned = (
         help="Write to this store.",
     ),
     click.option(
-        "--mapping-file", metavar="FILE", type=_FILE, help="Says where each variable goes; with no --from, read env."
+        "--mapping-file",
+        metavar="FILE",
+        type=_FILE,
+        help="Path and key of each variable. Without --from, reads env.",
     ),
     click.option(
         "--on-conflict",
         type=click.Choice(_POLICIES),
         default="fail",
         show_default=True,
-        help="What becomes of a secret for which the target has another value.",
+        help="What to do if the target has another value.",
     ),
     click.option(
         "--no-backup",
         is_flag=True,
-        help="Keep no copy of what is overwritten; what the target could not give back is left alone.",
+        help="Keep no copy of overwritten data. Skip secrets whose target keeps too few versions to undo.",
     ),
     store_names.encrypt_to_option,
-    click.option("--from-prefix", metavar="PREFIX", default="", help="Take only what is below, without this prefix."),
-    click.option("--to-prefix", metavar="PREFIX", default="", help="Put everything below this prefix."),
-    click.option("--include", metavar="GLOB", multiple=True, help="Take only paths of this shell pattern."),
-    click.option("--exclude", metavar="GLOB", multiple=True, help="Leave paths of this shell pattern out."),
+    click.option(
+        "--from-prefix", metavar="PREFIX", default="", help="Take only secrets below this prefix, and drop it."
+    ),
+    click.option("--to-prefix", metavar="PREFIX", default="", help="Add this prefix at the target."),
+    click.option("--include", metavar="GLOB", multiple=True, help="Migrate only paths that match this shell pattern."),
+    click.option("--exclude", metavar="GLOB", multiple=True, help="Skip paths that match this shell pattern."),
 )
 _rate = click.option(
     "--rate",
@@ -75,18 +80,18 @@ _rate = click.option(
     callback=step.rate_option,
     help="Write at most N secrets a second.",
 )
-_page = click.option(
+_html = click.option(
     "--report",
-    "page",
+    "html",
     metavar="FILE",
     type=_FILE,
-    callback=report_view.page_option,
-    help="Write the report as an HTML page, too.",
+    callback=report_view.html_option,
+    help="Also write the report as an HTML page.",
 )
-_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-_json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")
+_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _mapping = click.option(
-    "--mapping-file", metavar="FILE", type=_FILE, help="Where the plan's mapping file is now, if it had one."
+    "--mapping-file", metavar="FILE", type=_FILE, help="The current path of the plan's mapping file."
 )
 
 
@@ -101,21 +106,24 @@ def _with(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
 
 @click.group("migrate", invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
 @_with(*_planned, _rate)
-@click.option("--dry-run", is_flag=True, help="Show the plan, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
 @_yes
 @_json
-@_page
+@_html
 @click.option(
-    "--export-mapping", metavar="FILE", type=_FILE, help="Write where each variable would go, to be edited; then stop."
+    "--export-mapping",
+    metavar="FILE",
+    type=_FILE,
+    help="Write a mapping of all variables to edit, and stop.",
 )
 @click.pass_context
 def migrate_command(ctx: click.Context, /, **given: Any) -> None:
-    """Move secrets from one store to another: plan, apply and verify in one go.
+    """Copy secrets from one store to another: plan, apply and verify in one command.
 
-    It says where it writes, shows what would become of each secret, asks, writes, and reads the target back. No value
-    is shown. Without a terminal it needs --yes. While the plan has a conflict nothing is written: --on-conflict says
-    what is to become of one. Whatever is not migrated is listed with the reason; credentials of stores (VAULT_*,
-    BAO_*, STRONGROOM_*, AWS) never are. The commands below are the steps, one by one.
+    Prints the target and the plan, asks for confirmation, writes, and reads the target back. No value is printed.
+    Without a terminal it needs --yes. A conflict stops the migration before the first write; choose a policy with
+    --on-conflict. Skipped secrets are listed with the reason. Credentials of stores (VAULT_*, BAO_*, STRONGROOM_*, AWS)
+    are never migrated. The commands below are the single steps.
 
     Example: strongroom migrate --env-file .env --to vault:secret/billing
     """
@@ -155,7 +163,7 @@ def _migrate(  # noqa: PLR0917  # the parts of one command
             plan_view.write(made, color=color)
         output.say(plan_view.summary(made))
         if made.is_blocked:
-            output.say("nothing was written: --on-conflict says what is to become of a secret in conflict")
+            output.say("Nothing was written. Choose a policy for conflicts with --on-conflict")
         ctx.exit(plan_view.exit_code(made))
     if not given["yes"]:
         if not as_json:
@@ -175,8 +183,8 @@ def _migrate(  # noqa: PLR0917  # the parts of one command
     if code is ExitCode.DONE and not report.ok:
         code = ExitCode.PARTIAL
     shown_plan = plan_view.document(made)
-    page: Path | None = given["page"]
-    step.finish(report, color=color, as_json=as_json, page=page, plan=shown_plan, ended=code)
+    html: Path | None = given["html"]
+    step.finish(report, color=color, as_json=as_json, html=html, plan=shown_plan, ended=code)
 
 
 @migrate_command.command("plan")
@@ -187,10 +195,9 @@ def _migrate(  # noqa: PLR0917  # the parts of one command
 def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool, **given: Any) -> None:
     """Show what a migration would do with each secret.
 
-    Nothing is written to a store. A secret is to be created, changed (keys are added), equal, in conflict, unmapped or
-    impossible. The plan holds names and sizes, never a value or a digest, so that it can be reviewed and be an artifact
-    of CI. The exit code is 0 where there is nothing to do, 10 where there is, and 6 where something is in conflict or
-    impossible.
+    Nothing is written to a store. The states are create, change (keys are added), equal, conflict, unmapped and
+    impossible. A plan holds names and sizes, never a value or a digest, so it can be reviewed and stored as a CI
+    artifact. The exit code is 0 if there is nothing to do, 10 if there is, and 6 for conflicts or impossible secrets.
 
     Example: strongroom migrate plan --from aws-ssm:/billing --to vault:secret/billing -o plan.json
     """
@@ -203,7 +210,7 @@ def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool,
         _write_plan(file, made)
     _show(made, as_json=as_json, color=color)
     if file is not None:
-        output.say(f"the plan is in {shown(str(file))}: `strongroom migrate apply {shown(str(file))}` carries it out")
+        output.say(f"Plan written to {shown(str(file))}. To apply it: `strongroom migrate apply {shown(str(file))}`")
     click.get_current_context().exit(plan_view.exit_code(made))
 
 
@@ -211,7 +218,7 @@ def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool,
 @click.argument("file", type=_FILE)
 @_mapping
 @store_names.encrypt_to_option
-@_with(_rate, _yes, _json, _page)
+@_with(_rate, _yes, _json, _html)
 @current
 def apply_command(
     invocation: Invocation,
@@ -222,13 +229,13 @@ def apply_command(
     rate: float | None,
     yes: bool,
     as_json: bool,
-    page: Path | None,
+    html: Path | None,
 ) -> None:
-    """Carry out the plan in FILE.
+    """Apply the plan in FILE.
 
-    Each secret is read again: one that was changed since the plan, at the source or at the target, is a conflict and
-    left alone, and the others go on. In production it asks. What it does is in a journal, so that `resume` goes on
-    where it broke off, and `undo` takes it back. Nothing is written where the plan has a conflict that is to fail.
+    Each secret is read again. One that was changed since the plan is a conflict and left alone; the others are written.
+    Asks for confirmation in production. A journal records every write, so that `resume` can continue an interrupted run
+    and `undo` can restore the target. Nothing is written if the plan has a conflict and its policy is to fail.
 
     Example: strongroom migrate apply plan.json --rate 50
     """
@@ -238,20 +245,20 @@ def apply_command(
         made = parse_plan(file.read_bytes(), shown(str(file)))
     except OSError as error:
         raise ConfigurationError(f"The plan {shown(str(file))}: {error.strerror}") from None
-    if encrypt_to:  # which the run is to remember
+    if encrypt_to:  # the run stores it with its plan
         made = replace(made, encrypt_to=encrypt_to)
     color = not invocation.no_color
     config = store_names.with_mapping(invocation.load(), made.sources, mapping_file)
     output.say(
         f"migrating from {store_names.listed(made.sources)} to {store_names.target_in_words(config, made.target)}"
     )
-    if made.is_blocked or not made.pending:  # a migration that writes nothing would be in the way of `undo`
+    if made.is_blocked or not made.pending:  # a run that writes nothing would hide the one before it from `undo`
         _show(made, as_json=as_json, color=color)
         raise click.exceptions.Exit(plan_view.exit_code(made))
     step.confirm([], production=config.production, yes=yes)
     with Migrator(config) as migrator:
         report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), color=color, again="resume")
-    step.finish(report, color=color, as_json=as_json, page=page)
+    step.finish(report, color=color, as_json=as_json, html=html)
 
 
 for _command in RUN_COMMANDS:
@@ -296,10 +303,10 @@ def _show(made: Plan, *, as_json: bool, color: bool) -> None:
 
 
 def _check_replaceable(file: Path) -> None:
-    """A file that is there is replaced when it is a plan: one of secrets may have the name by mistake.
+    """Check that an existing file is a plan, and not a file of secrets named by mistake.
 
     Raises:
-        ConfigurationError: it is something else.
+        ConfigurationError: it is not a plan.
     """
     from strongroom.migrate import parse_plan
 
@@ -311,7 +318,7 @@ def _check_replaceable(file: Path) -> None:
     except OSError as error:
         fault = error.strerror or type(error).__name__
     except ConfigurationError:
-        fault = "it is there already, and is no plan: it is not replaced"
+        fault = "it exists and is not a plan, so it is not replaced"
     if fault:
         raise ConfigurationError(f"{shown(str(file))}: {fault}")
 
@@ -330,18 +337,16 @@ def _write_plan(file: Path, made: Plan) -> None:
 
 
 def _refuse_before(ctx: click.Context, used: list[str]) -> None:
-    """Options of `migrate` itself do nothing for its commands: they would be lost without a word."""
+    """Refuse options between `migrate` and a command, which would have no effect."""
     if used:
         name, option = ctx.invoked_subcommand, _option(ctx, used[0])
-        raise click.UsageError(f"{option} stands behind the command: strongroom migrate {name} {option} …", ctx)
+        raise click.UsageError(f"{option} must follow the command: strongroom migrate {name} {option} …", ctx)
 
 
 def _refuse_beside(ctx: click.Context, used: list[str], allowed: set[str]) -> None:
     for name in used:
         if name not in allowed:
-            raise click.UsageError(
-                f"--export-mapping writes the mapping and stops: leave {_option(ctx, name)} out", ctx
-            )
+            raise click.UsageError(f"--export-mapping only writes the mapping: leave {_option(ctx, name)} out", ctx)
 
 
 def _option(ctx: click.Context, name: str) -> str:

@@ -1,4 +1,4 @@
-"""How a plan looks: a table for a person, lines of fields for a pipe, and a document. Names and sizes, no value."""
+"""A plan as a table, as lines for a pipe and as a document: names and sizes, without values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, St
 from strongroom.secret import Value
 
 _KILO = 1024
-_WORDS = {
+_PREFIXES = {
     Change.CHANGED: "differs:",
     Change.ADDED: "adds:",
     Change.SAME: "same:",
@@ -29,23 +29,23 @@ _CHANGES = {
 
 
 def exit_code(plan: Plan) -> ExitCode:
-    """What a plan comes to: IMPOSSIBLE where something is, or is in conflict and that is to fail."""
+    """Return IMPOSSIBLE for impossible secrets or blocking conflicts, DIFFERENT for writes, otherwise DONE."""
     if plan.is_blocked or plan.count(State.IMPOSSIBLE):
         return ExitCode.IMPOSSIBLE
     return ExitCode.DIFFERENT if plan.pending else ExitCode.DONE
 
 
 def write(plan: Plan, *, color: bool) -> None:
-    """The plan, on stdout: on a terminal a table and below it what is to be known, else a line for each secret.
+    """Print a table with cautions on a terminal, or one line for each secret in a pipe.
 
-    On a terminal what is equal is counted, and not listed.
+    The table leaves out equal secrets, which the summary counts.
     """
     if not output.is_terminal():
         output.write_rows(_fields(item) for item in plan.items)
         return
     items = [item for item in plan.items if item.state is not State.EQUAL]
     several = len(plan.sources) > 1 or any(item.path and item.path != item.source_path for item in items)
-    columns = ("path", "state", *(("from",) if several else ()), "keys, or why")
+    columns = ("path", "state", *(("from",) if several else ()), "keys, or reason")
     if items:
         output.write_table(columns, (tuple(_row(item, several=several)) for item in items), color=color)
     for line in cautions(plan.items):
@@ -53,7 +53,7 @@ def write(plan: Plan, *, color: bool) -> None:
 
 
 def summary(plan: Plan) -> str:
-    """The plan in one line: `plan: create 3, conflict 1 (fails)`."""
+    """Return the plan in one line: `plan: create 3, conflict 1 (fails)`."""
     counts = [
         f"{state.value} {plan.count(state):,}" + (f" ({_CHANGES[plan.on_conflict]})" * (state is State.CONFLICT))
         for state in State
@@ -62,11 +62,11 @@ def summary(plan: Plan) -> str:
     manner = "" if plan.backup else ", without a backup"
     if count := len(plan.encrypt_to):
         manner += f", encrypted to {count:,} recipient{'s' if count > 1 else ''}"
-    return f"plan: {', '.join(counts) or 'no secrets'}{manner if plan.pending else '; there is nothing to write'}"
+    return f"plan: {', '.join(counts) or 'no secrets'}{manner if plan.pending else '. Nothing to write'}"
 
 
 def cautions(items: Iterable[Item]) -> Iterator[str]:
-    """What copies will lack, each thing once, with the secrets that it is about."""
+    """Yield each caution once, with its secrets."""
     about: dict[str, list[str]] = {}
     for item in items:
         for caution in item.cautions:
@@ -77,7 +77,7 @@ def cautions(items: Iterable[Item]) -> Iterator[str]:
 
 
 def document(plan: Plan) -> dict[str, Value]:
-    """The plan for `--json`."""
+    """Return the plan for `--json`."""
     return {
         "id": plan.id,
         "sources": list(plan.sources),
@@ -92,7 +92,7 @@ def document(plan: Plan) -> dict[str, Value]:
 
 
 def size(count: int) -> str:
-    """A number of bytes as a person reads it: `24B`, `64KiB`, `1.5MiB`. Without a blank, so that no line ends in it."""
+    """Return a size as `24B`, `64KiB` or `1.5MiB`, without a space, so that no line breaks in it."""
     if count < _KILO:
         return f"{count}B"
     kibi = count / _KILO
@@ -126,7 +126,7 @@ def _row(item: Item, *, several: bool) -> Iterator[Cell | str]:
 
 
 def _fields(item: Item) -> tuple[str, ...]:
-    """One line: state, path at the target, source, path there, keys, reason, cautions and labels."""
+    """Return the fields of a line: state, target path, source, source path, keys, reason, cautions and labels."""
     keys = ", ".join(f"{shown(key.name)} {_sized(key)}{key.change.value}" for key in item.keys)
     return (
         item.state.value,
@@ -149,12 +149,12 @@ def _sized(key: PlannedKey) -> str:
 
 
 def _keys(item: Item) -> str:
-    """The keys with their sizes; where the target has some already, by what becomes of them."""
+    """Return the keys with their sizes, grouped by change if the target has the secret."""
     if item.state is State.CREATE:
         return ", ".join(f"{shown(key.name)} {size(key.size)}" for key in item.keys)
-    groups = {change: [key for key in item.keys if key.change is change] for change in _WORDS}
+    groups = {change: [key for key in item.keys if key.change is change] for change in _PREFIXES}
     return "\n".join(
-        f"{_WORDS[change]} {', '.join(f'{shown(key.name)} {_sized(key)}'.rstrip() for key in keys)}"
+        f"{_PREFIXES[change]} {', '.join(f'{shown(key.name)} {_sized(key)}'.rstrip() for key in keys)}"
         for change, keys in groups.items()
         if keys
     )

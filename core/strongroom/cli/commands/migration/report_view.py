@@ -1,7 +1,8 @@
-"""How the report of a migration looks, and the exit code that it comes to."""
+"""A report on the terminal, in a pipe and as HTML, and its exit code."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,13 @@ from strongroom.errors import ConfigurationError, SecretNotFoundError, shown
 if TYPE_CHECKING:
     from strongroom.migrate import Item, ItemResult, Report
 
-_PAGE = b"<!doctype html>"
+_HTML = b"<!doctype html>"
 
 
 def exit_code(report: Report) -> ExitCode:
-    """DONE where everything is; PARTIAL where something was done; else that of what was in the way.
+    """Return DONE, PARTIAL if something was done, or the code of the first errors.
 
-    What was verified and is not the same is DIFFERENT, however much else is: that is the answer, and no failure.
+    A verification that found a difference is DIFFERENT: that is an answer, and not a failure.
     """
     from strongroom.migrate import Action, ItemState
 
@@ -36,8 +37,33 @@ def exit_code(report: Report) -> ExitCode:
     return code_of_all(errors) if errors else ExitCode.IMPOSSIBLE
 
 
+_VERBS = {"apply": "Migrated", "verify": "Verified", "undo": "Restored", "delete-source": "Deleted at the source"}
+
+
+def sentence(report: Report, *, migrated: bool = False) -> str:
+    """Return a report in one line, such as `Migrated and verified 41 secrets, skipped 1`.
+
+    Args:
+        report: the report.
+        migrated: True if the report merges apply and verify.
+    """
+    from strongroom.migrate import ItemState
+
+    done = report.count(ItemState.DONE)
+    verb = "Migrated and verified" if migrated and not report.stopped else _VERBS[report.action.value]
+    others = {
+        "skipped": report.count(ItemState.SKIPPED),
+        "in conflict": report.count(ItemState.CONFLICT),
+        "failed": report.count(ItemState.FAILED),
+        "not processed": report.count(ItemState.PENDING),
+    }
+    rest = "".join(f", {words} {count:,}" for words, count in others.items() if count)
+    stopped = f". Stopped early: {report.stopped}" if report.stopped else ""
+    return f"{verb} {done:,} secret{'' if done == 1 else 's'}{rest}{stopped}"
+
+
 def write(report: Report, *, color: bool) -> None:
-    """What became of each secret, on stdout: on a terminal of those that are to be known, else a line for each."""
+    """Print a table of the noteworthy results on a terminal, or one line for each secret in a pipe."""
     from strongroom.migrate import ItemState
     from strongroom.migrate.plans.comparison import HAS_ALL
 
@@ -51,32 +77,37 @@ def write(report: Report, *, color: bool) -> None:
 
 
 def name_faults(report: Report, *, listed: bool) -> None:
-    """A line on stderr for each secret that was not done, where no table on the terminal has listed them."""
+    """Print a line on stderr for each secret that was not done, unless the table has listed them."""
     for result in () if listed else report.faults:
         why = f": {reason(result)}" if result.reason else ""
         output.say(f"{report.action.value}: {shown(result.path or result.source_path)}: {result.state.value}{why}")
 
 
 def reason(item: ItemResult | Item) -> str:
-    """Why an item is as it is, without the name that stands beside it."""
+    """Return the reason of an item, without the path that is printed beside it."""
     return item.reason.removeprefix(f"{item.source_path}: ")
 
 
-def page_option(context: click.Context, _: click.Parameter, file: Path | None) -> Path | None:
-    """The file of a page, as an option gives it: what is there is replaced when it is a page, and no file of secrets.
+def html_option(context: click.Context, _: click.Parameter, file: Path | None) -> Path | None:
+    """Check the option for an HTML report: an existing file must be HTML, and a new one must be creatable.
 
     Raises:
-        click.BadParameter: it is something else, or cannot be read.
+        click.BadParameter: the file is something else, or cannot be written.
     """
     if file is None or context.resilient_parsing:
         return file
     fault = ""
     try:
         with file.open("rb") as stream:
-            if stream.read(len(_PAGE)).lower() != _PAGE:
-                fault = "it is there already, and is no HTML page: it is not replaced"
+            if stream.read(len(_HTML)).lower() != _HTML:
+                fault = "it exists and is not an HTML page, so it is not replaced"
     except FileNotFoundError:
-        return file
+        # Before anything is written: a report that cannot be saved must not fail a migration at its end.
+        folder = file.absolute().parent
+        if not folder.is_dir():
+            fault = f"the folder {shown(str(folder))} does not exist"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            fault = f"the folder {shown(str(folder))} is not writable"
     except OSError as error:
         fault = error.strerror or type(error).__name__
     if fault:
@@ -84,8 +115,8 @@ def page_option(context: click.Context, _: click.Parameter, file: Path | None) -
     return file
 
 
-def write_page(file: Path, report: Report) -> None:
-    """The report as an HTML page, which replaces the file.
+def write_html(file: Path, report: Report) -> None:
+    """Write the report as an HTML page, replacing the file.
 
     Raises:
         ConfigurationError: it cannot be written.
@@ -107,7 +138,7 @@ def _row(result: ItemResult) -> tuple[str | output.Cell, ...]:
 
 
 def _fields(report: Report, result: ItemResult) -> tuple[str, ...]:
-    """One line: action, state, path at the target, source, path there, version and reason."""
+    """Return the fields of a line: action, state, target path, source, source path, version and reason."""
     return (
         report.action.value,
         result.state.value,

@@ -1,7 +1,8 @@
-"""`strongroom migrate resume`, `verify`, `undo`, `delete-source` and `report`: what is done with a migration begun."""
+"""`strongroom migrate resume`, `verify`, `undo`, `delete-source` and `report`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,18 +22,18 @@ _FILE = click.Path(path_type=Path)
 
 _run = click.argument("run", required=False, shell_complete=completed("migration"))
 _mapping = click.option(
-    "--mapping-file", metavar="FILE", type=_FILE, help="Where the plan's mapping file is now, if it had one."
+    "--mapping-file", metavar="FILE", type=_FILE, help="The current path of the plan's mapping file."
 )
-_page = click.option(
+_html = click.option(
     "--report",
-    "page",
+    "html",
     metavar="FILE",
     type=_FILE,
-    callback=report_view.page_option,
-    help="Write the report as an HTML page, too.",
+    callback=report_view.html_option,
+    help="Also write the report as an HTML page.",
 )
-_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-_json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")
+_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.command("resume")
@@ -48,7 +49,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer with one JS
 )
 @_yes
 @_json
-@_page
+@_html
 @current
 def resume_command(
     invocation: Invocation,
@@ -59,12 +60,12 @@ def resume_command(
     rate: float | None,
     yes: bool,
     as_json: bool,
-    page: Path | None,
+    html: Path | None,
 ) -> None:
-    """Go on with a migration that broke off or failed in part.
+    """Continue a migration that was interrupted or failed in part.
 
-    By default with the last one that is neither finished nor undone. What the journal says is done is not touched, and
-    no secret is written twice. In production it asks.
+    The default is the last one that is neither finished nor undone. Secrets that are done are not touched, and none is
+    written twice. Asks for confirmation in production.
 
     Example: strongroom migrate resume
     """
@@ -73,7 +74,7 @@ def resume_command(
     color = not invocation.no_color
     found, plan = _found(run, unfinished=True)
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
-    _announce(config, f"going on with migration {found.name} from {store_names.listed(plan.sources)} to", plan)
+    _announce(config, f"resuming migration {found.name} from {store_names.listed(plan.sources)} to", plan)
     step.confirm([], production=config.production, yes=yes)
     with Migrator(config) as migrator:
         report = step.step(
@@ -81,22 +82,22 @@ def resume_command(
             color=color,
             again="resume",
         )
-    step.finish(report, color=color, as_json=as_json, page=page)
+    step.finish(report, color=color, as_json=as_json, html=html)
 
 
 @click.command("verify")
 @_run
 @_mapping
 @_json
-@_page
+@_html
 @current
 def verify_command(
-    invocation: Invocation, run: str | None, *, mapping_file: Path | None, as_json: bool, page: Path | None
+    invocation: Invocation, run: str | None, *, mapping_file: Path | None, as_json: bool, html: Path | None
 ) -> None:
-    """Compare what a migration wrote with its source.
+    """Compare the target of a migration with its source.
 
-    By default the last one. The target is read back past every cache, and nothing is changed. A secret is verified when
-    the target has every key that the source has, with the same value.
+    The default is the last migration. The target is read past every cache, and nothing is changed. A secret is verified
+    if the target has every key of the source with the same value.
 
     Example: strongroom migrate verify
     """
@@ -108,20 +109,20 @@ def verify_command(
     _announce(config, f"verifying migration {found.name} at", plan)
     with Migrator(config) as migrator:
         report = step.step(lambda tell: migrator.verify(found.name, progress=tell), color=color)
-    step.finish(report, color=color, as_json=as_json, page=page)
+    step.finish(report, color=color, as_json=as_json, html=html)
 
 
 @click.command("undo")
 @_run
 @_yes
 @_json
-@_page
+@_html
 @current
-def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json: bool, page: Path | None) -> None:
-    """Give the target back what it held before a migration.
+def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json: bool, html: Path | None) -> None:
+    """Restore the target to its state before a migration.
 
-    By default before the last one. A secret that it made is deleted, and one that it changed gets its old data back.
-    What was changed since is left alone, and said. It asks; without a terminal it needs --yes.
+    The default is the last migration. Secrets that it created are deleted, and changed ones get their old data. Later
+    changes are kept and reported. Asks for confirmation; without a terminal it needs RUN and --yes.
 
     Example: strongroom migrate undo
     """
@@ -129,13 +130,14 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
 
     color = not invocation.no_color
     found, plan = _found(run)
+    _require_name(run, "undo")
     config = invocation.load()
     _announce(config, f"undoing migration {found.name} at", plan)
-    why = ["what the migration wrote is taken back"]
+    why = [f"this restores the target to its state before migration {found.name}"]
     step.confirm(why, production=config.production, yes=yes)
     with Migrator(config) as migrator:
         report = step.step(lambda tell: migrator.undo(found.name, progress=tell), color=color, again="undo")
-    step.finish(report, color=color, as_json=as_json, page=page)
+    step.finish(report, color=color, as_json=as_json, html=html)
 
 
 @click.command("delete-source")
@@ -143,15 +145,15 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
 @_mapping
 @_yes
 @_json
-@_page
+@_html
 @current
 def delete_source_command(
-    invocation: Invocation, run: str | None, *, mapping_file: Path | None, yes: bool, as_json: bool, page: Path | None
+    invocation: Invocation, run: str | None, *, mapping_file: Path | None, yes: bool, as_json: bool, html: Path | None
 ) -> None:
-    """Delete at the source what a migration has moved.
+    """Delete the migrated secrets at the source.
 
-    By default the last one. Both ends are read just before: a secret is deleted when the target has all of it, and
-    every other one stays. It asks; without a terminal it needs --yes.
+    The default is the last migration. Both stores are read just before: a secret is deleted if the target has all of
+    it, and all others stay. Asks for confirmation; without a terminal it needs RUN and --yes.
 
     Example: strongroom migrate delete-source
     """
@@ -159,35 +161,36 @@ def delete_source_command(
 
     color = not invocation.no_color
     found, plan = _found(run)
+    _require_name(run, "delete-source")
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
     sources = " and ".join(store_names.target_in_words(config, source) for source in plan.sources)
-    output.say(f"deleting what migration {found.name} brought to {store_names.listed((plan.target,))} from {sources}")
-    why = ["what is deleted at the source may be gone for good"]
+    output.say(f"deleting the secrets of migration {found.name} to {store_names.listed((plan.target,))} from {sources}")
+    why = [f"this deletes the secrets of migration {found.name} at the source, possibly for good"]
     step.confirm(why, production=config.production, yes=yes)
     with Migrator(config) as migrator:
         report = step.step(
             lambda tell: migrator.delete_source(found.name, progress=tell), color=color, again="delete-source"
         )
-    step.finish(report, color=color, as_json=as_json, page=page)
+    step.finish(report, color=color, as_json=as_json, html=html)
 
 
 @click.command("report")
 @_run
-@click.option("--list", "listing", is_flag=True, help="List the migrations that were begun here, oldest first.")
+@click.option("--list", "listing", is_flag=True, help="List the migrations of this machine, oldest first.")
 @_json
 @click.option(
     "--html",
-    "page",
+    "html",
     metavar="FILE",
     type=_FILE,
-    callback=report_view.page_option,
-    help="Write it as an HTML page, too.",
+    callback=report_view.html_option,
+    help="Also write it as an HTML page.",
 )
 @current
-def report_command(invocation: Invocation, run: str | None, *, listing: bool, as_json: bool, page: Path | None) -> None:
+def report_command(invocation: Invocation, run: str | None, *, listing: bool, as_json: bool, html: Path | None) -> None:
     """Print the last report of a migration again.
 
-    By default of the last one. No store is asked. The exit code is 0 where there is one, whatever it says.
+    The default is the last migration. No store is read. The exit code is 0 if there is a report, even one of failures.
 
     Example: strongroom migrate report --html report.html
     """
@@ -200,13 +203,24 @@ def report_command(invocation: Invocation, run: str | None, *, listing: bool, as
     found, _ = _found(run)
     reports = step.attempt(lambda: kept_reports(found))
     if not reports:
-        words = f"Migration {found.name} broke off before its first report: `strongroom migrate resume` goes on with it"
+        words = f"Migration {found.name} has no report yet. To continue it: `strongroom migrate resume`"
         raise click.ClickException(words)
-    step.finish(reports[-1], color=color, as_json=as_json, page=page, ended=ExitCode.DONE)
+    step.finish(reports[-1], color=color, as_json=as_json, html=html, ended=ExitCode.DONE)
 
 
 RUN_COMMANDS = (resume_command, verify_command, undo_command, delete_source_command, report_command)
-"""The commands of `strongroom migrate` that are about a migration which was begun."""
+"""The commands of `strongroom migrate` for a migration that has begun."""
+
+
+def _require_name(run: str | None, command: str) -> None:
+    """Refuse a destructive step that names no migration and that nobody can confirm: the last one may be another.
+
+    Raises:
+        click.UsageError: there is no terminal, and no name.
+    """
+    if run is None and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        hint = "`strongroom migrate report --list` lists them"
+        raise click.UsageError(f"Without a terminal, `strongroom migrate {command}` needs the name RUN: {hint}")
 
 
 def _announce(config: Config, what: str, plan: Plan) -> None:
@@ -214,7 +228,7 @@ def _announce(config: Config, what: str, plan: Plan) -> None:
 
 
 def _found(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
-    """The migration of that name, or the last one, and its plan."""
+    """Return the migration of that name, or the last one, with its plan."""
     from strongroom.migrate.ledger.runs import Ledger
 
     def find() -> tuple[Run, Plan]:
@@ -257,6 +271,6 @@ def _list(*, as_json: bool, color: bool) -> None:
         for run, plan in found
     ]
     if output.is_terminal():
-        output.write_table(("migration", "begun", "state", "from", "to"), rows, color=color)
+        output.write_table(("migration", "begun", "status", "from", "to"), rows, color=color)
     else:
         output.write_rows(rows)

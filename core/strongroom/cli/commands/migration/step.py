@@ -1,4 +1,4 @@
-"""One step of a migration on the command line: shown while it runs, and reported when it is through."""
+"""One step of a migration on the command line: its progress, its report and its exit code."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _T = TypeVar("_T")
 
 
 def rate_option(ctx: click.Context, parameter: click.Parameter, rate: float | None) -> float | None:
-    """The callback of the option `--rate`.
+    """Check the option `--rate`.
 
     Raises:
-        click.BadParameter: no run could be held to it.
+        click.BadParameter: the rate is unusable.
     """
     del ctx, parameter
     if rate is None:
@@ -40,12 +40,12 @@ def rate_option(ctx: click.Context, parameter: click.Parameter, rate: float | No
 
 
 def step(run: Callable[[OnProgress | None], Report], *, color: bool, again: str = "") -> Report:
-    """The report of a step, also of one that was not done whole. It is kept beside the run's journal.
+    """Run a step, store its report beside the run's journal, and return it, even if it is not complete.
 
     Args:
-        run: does it, and tells of the progress.
-        color: whether the bar has colours.
-        again: the command that goes on after Ctrl-C; nothing where there is nothing to go on with.
+        run: runs the step, with a callback for the progress.
+        color: True for a colored progress bar.
+        again: the command that continues after Ctrl-C, or empty.
     """
 
     def done() -> Report:
@@ -63,14 +63,14 @@ def step(run: Callable[[OnProgress | None], Report], *, color: bool, again: str 
         report = attempt(done)
     except KeyboardInterrupt:
         if again:
-            output.say(f"it broke off: `strongroom migrate {again}` goes on from there")
+            output.say(f"Interrupted. To continue: `strongroom migrate {again}`")
         raise
     _keep(report)
     return report
 
 
 def attempt(operation: Callable[[], _T]) -> _T:
-    """What it returns; where it could not even be begun, that is said, and is not "done in part"."""
+    """Return the result of an operation. If it could not begin, print why and exit with IMPOSSIBLE."""
     try:
         return operation()
     except MigrationError as error:
@@ -84,51 +84,52 @@ def finish(
     *,
     color: bool,
     as_json: bool = False,
-    page: Path | None = None,
+    html: Path | None = None,
     plan: Mapping[str, Any] | None = None,
     ended: ExitCode | None = None,
 ) -> NoReturn:
-    """Says what became of each secret, and what can be done next, and ends with the exit code of it.
+    """Print the result of each secret, a summary and the next command, and exit.
 
     Args:
-        report: what was done.
-        color: whether the terminal's table has colours.
-        as_json: print a document, and no table.
-        page: the file of the HTML page, if one is wanted.
-        plan: the plan for the document, where it was made in the same go.
-        ended: the exit code, where it is not the report's.
+        report: the report.
+        color: True for a colored table.
+        as_json: print a JSON document instead of the table.
+        html: the file for an HTML report, or None.
+        plan: the plan for the JSON document, if it was made by the same command.
+        ended: the exit code, if it is not that of the report.
     """
     from strongroom.migrate import Action, ItemState
 
-    if page is not None:
-        report_view.write_page(page, report)
+    if html is not None:
+        report_view.write_html(html, report)
     if as_json:
         output.write_document({**({} if plan is None else {"plan": plan}), **document(report)})
     else:
         report_view.write(report, color=color)
     report_view.name_faults(report, listed=not as_json and output.is_terminal())
-    output.say(f"migration {report.run}: {report.summary}")
     writes = report.action is Action.APPLY or plan is not None
+    name = f" (migration {report.run})"
+    if writes and report.count(ItemState.DONE):
+        name = f". To roll back: `strongroom migrate undo {report.run}`"
+    output.say(f"{report_view.sentence(report, migrated=plan is not None)}{name}")
     if writes and not report.ok:
         run = _run(report)
         if run is None or not run.finished:
-            output.say(f"`strongroom migrate resume {report.run}` goes on with it, once the cause is mended")
+            output.say(f"Fix the cause, then continue: `strongroom migrate resume {report.run}`")
         elif any(map(_is_unread, report.faults)):
-            output.say(f"`strongroom migrate verify {report.run}` compares what was written, once the cause is mended")
+            output.say(f"Fix the cause, then compare again: `strongroom migrate verify {report.run}`")
         else:  # the rest is impossible, or was changed after it was written
-            output.say("nothing is left to resume: plan again once the cause is mended")
-    if writes and report.count(ItemState.DONE):
-        output.say(f"`strongroom migrate undo {report.run}` gives the target back what it held before")
+            output.say("Nothing is left to resume. Fix the cause, then plan again")
     raise click.exceptions.Exit(report_view.exit_code(report) if ended is None else ended)
 
 
 def document(report: Report) -> dict[str, Any]:
-    """The report for `--json`, whose document has a version of its own."""
+    """Return the report for `--json`, without its format fields: the document has its own version."""
     return {name: value for name, value in report.to_json().items() if name not in {"format", "version"}}
 
 
 def verified(applied: Report, checked: Report) -> Report:
-    """The report of both steps: what could not be written says so, and everything else what verifying found."""
+    """Merge two reports: unwritten secrets keep the result of apply, and all others have that of verify."""
     from strongroom.migrate import ItemState
 
     def both(written: ItemResult, found: ItemResult) -> ItemResult:
@@ -141,10 +142,10 @@ def verified(applied: Report, checked: Report) -> Report:
 
 
 def confirm(why: list[str], *, production: bool, yes: bool) -> None:
-    """Asks, where there is a reason to.
+    """Ask for confirmation, if there is a reason to.
 
     Raises:
-        click.UsageError: there is nobody to ask.
+        click.UsageError: there is no terminal.
         click.Abort: the answer is no.
     """
     ask([*(["this is production"] if production else []), *why], yes=yes)
@@ -158,12 +159,12 @@ def _keep(report: Report) -> None:
 
 
 def _is_unread(result: ItemResult) -> bool:
-    """Whether the target did not say what it holds: what was written may well be there."""
+    """Return True if the target could not be read, so that the secret may have been written."""
     return result.error is not None and not isinstance(result.error, SecretNotFoundError)
 
 
 def _run(report: Report) -> Run | None:
-    """The run that the report is about, as it is now."""
+    """Return the current run of a report."""
     from strongroom.migrate import runs
 
     return next((run for run in runs() if run.name == report.run), None)
