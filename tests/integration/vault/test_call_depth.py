@@ -1,0 +1,35 @@
+"""How many functions of ours one read from a server crosses."""
+
+import sys
+from pathlib import Path
+
+import strongroom
+import strongroom_vault
+from strongroom import SecretsManager
+from strongroom_vault.http.urllib3_driver import Transport
+
+OURS = tuple(Path(module.__file__).parent for module in (strongroom, strongroom_vault))
+
+
+def test_a_cold_read_crosses_at_most_ten_functions(openbao, kv2, monkeypatch):
+    """From `get_secret` to the one that calls the driver."""
+    openbao.put("app/db", {"password": "x"}, mount=kv2)
+    callers = []
+    run = Transport.run
+
+    def noting(transport, steps):
+        frame = sys._getframe(1)
+        callers.clear()
+        while frame is not None:
+            if any(Path(frame.f_code.co_filename).is_relative_to(root) for root in OURS):
+                callers.append(frame.f_code.co_qualname)
+            frame = frame.f_back
+        return run(transport, steps)
+
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", kv2)
+    with SecretsManager(vault_url=openbao.url, vault_token=openbao.token, chain=["vault"]) as manager:
+        manager.get_secret("app/db", "password", fresh=True)
+        monkeypatch.setattr(Transport, "run", noting)
+        assert manager.get_secret("app/db", "password", fresh=True) == "x"
+    assert callers[-1] == "SecretsManager.get_secret"
+    assert len(callers) <= 10, callers
