@@ -78,7 +78,7 @@ class MigrationHints(Protocol):
     """Methods by which a store tells a migration about its service. Each is optional and found by its name."""
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Raise what a write would raise, as far as the store can know without writing. *Must not* write.
+        """Raise the error that a write would raise, as far as the store can know. *Must not* write.
 
         A write *must* refuse what this refuses, and *may* refuse more.
 
@@ -88,7 +88,7 @@ class MigrationHints(Protocol):
         ...
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
-        """Raise what `write_metadata` would raise if these were all labels of the secret. *Must not* write.
+        """Raise the error that `write_metadata` would raise for these labels. *Must not* write.
 
         `write_metadata` *must* refuse what this refuses, and *may* refuse more.
 
@@ -116,7 +116,7 @@ class MigrationHints(Protocol):
     def walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
         """Yield the path of every secret below `prefix` once, in any order, with the labels of `read_metadata`.
 
-        For a `VersionedStore` whose reads return no labels. *Must* name what a listing names. *May* yield labels as
-        they were a moment ago, and none where labels are denied.
+        For a `VersionedStore` whose reads return no labels. *Must* yield the same paths as a listing. *May* yield
+        the labels of a moment ago, and no labels if access to them is denied.
         """
         ...

@@ -57,7 +57,7 @@ class GuardedStore:
 
     Attributes:
         traits: static facts about the store.
-        capabilities: names of what the store can do beyond reading.
+        capabilities: names of the store's capabilities beyond reading.
         optional: names of its methods that are found by name, such as `walk` or the migration hint `vet`.
         local, keyed, listable, writable, checked: whether the store has this capability.
         bulk_reads, bulk_writes, bulk_checked: whether the store itself reads, writes, or writes with check-and-set,
@@ -186,7 +186,7 @@ class GuardedStore:
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield each path with its new version or its own error; one by one if the store has no bulk writes."""
-        items = map(_concealed, items)  # no frame keeps what the caller gave
+        items = map(_concealed, items)  # no frame keeps the caller's values
         write_many = self._optional("write_many")
         if write_many is None:
             yield from ((path, self._outcome(self.write, path, data)) for path, data in items)
@@ -259,21 +259,21 @@ class GuardedStore:
     # --- hints for migrations (`strongroom.migrate.spi.MigrationHints`) -----------------------------------------------
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Raise what a write would raise, as far as the store can know without writing."""
+        """Raise the error that a write would raise, as far as the store can know without writing."""
         data = conceal(data)
         data, path = check_data(path, data), check_path(path)
         if (vet := self._optional("vet")) is not None:
             self._answer(path, lambda: vet(path, data))
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
-        """Raise what `write_metadata` would raise, as far as the store can know without writing."""
+        """Raise the error that `write_metadata` would raise, as far as the store can know without writing."""
         path = check_path(path)
         labels = check_labels(path, labels)
         if (vet_labels := self._optional("vet_labels")) is not None:
             self._answer(path, lambda: vet_labels(path, labels))
 
     def cautions(self, path: str) -> tuple[str, ...]:
-        """Return what a copy of the secret would lack, in words."""
+        """Return the features that a copy of the secret would lack, in words."""
         path = check_path(path)
         cautions = self._optional("cautions")
         return () if cautions is None else self._answer(path, lambda: tuple(map(str, cautions(path))))
@@ -348,7 +348,7 @@ class GuardedStore:
         raise failure
 
     def _stream(self, path: str | None, operation: Callable[[], Iterator[_R]]) -> Iterator[_R]:
-        """Yield the items of an operation, guarding each step as `_answer` does."""
+        """Yield the items of an operation, and guard each step like `_answer`."""
         items = self._answer(path, lambda: iter(operation()))
         end = object()
         while (item := self._answer(path, lambda: next(items, end))) is not end:
@@ -425,7 +425,7 @@ def open_guarded(opener: Callable[[], SecretStore], name: str) -> GuardedStore:
 
 
 def _translated(error: BaseException, path: str | None, store: str) -> BaseException:
-    """Return the error of `strongroom.errors` for what a store raised, or the interrupt itself, without frames."""
+    """Return the error of `strongroom.errors` for a store's exception, or the interrupt itself, without frames."""
     kind = type(error).__name__
     if logger.isEnabledFor(logging.DEBUG):
         last = traceback.extract_tb(error.__traceback__)[-1]

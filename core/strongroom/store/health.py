@@ -1,4 +1,4 @@
-"""The health of a store. A module of its own: the protocols and plugins that report health share it."""
+"""The health of a store. Separate from the protocols, which use it."""
 
 from __future__ import annotations
 

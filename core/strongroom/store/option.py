@@ -1,4 +1,4 @@
-"""Annotations for the options of a plugin's opener. A module of its own: the store protocols do not need it."""
+"""Annotations for the options of a plugin's opener. Separate from the protocols: stores do not need it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ class Option:
             list option also accepts one text with commas between the URLs.
         sent_to: for a credential: the option with the address that receives it. An ambient credential is refused if
             only a file found in the working directory set that address.
-        vouches_for: for a setting that decides whom to trust at an address (CA, server name, no verification): the
-            option with the address. A file found in the working directory must not set it for another source's address,
-            nor for an ambient credential.
+        vouches_for: for a setting that decides which server is trusted at an address (CA, server name, no
+            verification): the option with the address. A file found in the working directory
+            must not set it for another source's address, nor for an ambient credential.
         location: the LOCATION of `PLUGIN:LOCATION` on a command line sets the option. If several options do this, each
             but the last one takes one segment, up to a slash, in their order.
-        place: the value is part of where the secrets are, as an address is, such as a namespace or a region. A write
-            shows it first.
+        place: the value locates the secrets, such as an address, a namespace or a region. A write shows it first.
     """
 
     help: str = ""

@@ -1,4 +1,4 @@
-"""The store protocol: what a plugin implements, and everything that the rest of Strongroom knows about a store.
+"""The store protocol: the methods that a plugin implements, and everything that Strongroom knows about a store.
 
 A store *must* have `read` and `close`. Each other capability is a protocol with its own method names, and a store has
 the capability if it has the methods. Static facts about a store are its class attribute `traits`. `CAPABILITIES` and
@@ -8,7 +8,7 @@ the capability if it has the methods. Static facts about a store are its class a
 Rules for every method:
 
 - Paths and data are validated before the store sees them. The store *must not* validate them again. It *must* refuse
-  what it cannot hold exactly with `InvalidPathError`, `InvalidDataError` or `SecretTooLargeError`.
+  data that it cannot hold exactly with `InvalidPathError`, `InvalidDataError` or `SecretTooLargeError`.
 - A store *must* raise errors of `strongroom.errors`, and `SecretNotFoundError` only for a confirmed absence.
 - A store *must* allow calls from several threads at once. It *need not* survive a fork: the child opens a new store.
 - A method *must* return or raise within `remaining()` seconds.
@@ -63,9 +63,9 @@ class Traits:
         local: the store answers at once from its own process or machine. It is queried every time and never cached.
         piecewise: one write takes several steps. A write that fails halfway *must* leave each key with either its old
             or its new value. Migrations that resume or undo such a write recognize both.
-        final_deletes: for a `VersionedStore` where a delete also removes all versions and labels, as if the secret had
-            never existed. Users are asked to confirm a delete. A later write starts over and *may* reuse version names.
-        recoverable: for a store that is no `VersionedStore`, but whose service keeps what was overwritten or deleted,
+        final_deletes: for a `VersionedStore` whose deletes remove all versions and labels, as if the secret had never
+            existed. Users are asked to confirm a delete. A later write starts over and *may* reuse version names.
+        recoverable: for a store that is not a `VersionedStore`, but whose service keeps overwritten and deleted data,
             so that an operator can restore it. Users are not asked to confirm a delete.
         protocol: the `PROTOCOL_VERSION` that the store was written for. A store for a newer version is refused.
     """
@@ -140,7 +140,7 @@ class KeyedStore(Protocol):
         """Return the value at exactly this path and key. *Must* agree with `read` if `read` returns the key.
 
         Raises:
-            SecretNotFoundError: it does not exist. `reason` names what the store looked for.
+            SecretNotFoundError: it does not exist. `reason` names the variable or file that is missing.
         """
         ...
 
@@ -150,8 +150,8 @@ class ListableStore(Protocol):
     """A store that can list its secrets.
 
     It *may* have a method `walk(prefix: str) -> Iterator[str]` too, if it can name every path below a prefix with less
-    work than folder by folder: each path once, in any order. It *must* agree with `list_entries` and raise where that
-    would raise.
+    work than folder by folder: each path once, in any order. It *must* agree with `list_entries` and fail in the
+    same cases.
     """
 
     def list_entries(self, prefix: str) -> Iterator[str]:
@@ -245,7 +245,7 @@ class VersionedStore(Protocol):
     def read_metadata(self, path: str) -> Mapping[str, str]:
         """Return the secret's labels. They belong to all its versions and remain when the secret is deleted.
 
-        `read` *must* return them too, as `Secret.metadata`. A store where that takes one more request for each secret
+        `read` *must* return them too, as `Secret.metadata`. A store that would need one more request for each secret
         *may* have `walk_labels` of `strongroom.migrate.spi.MigrationHints` instead.
         """
         ...
@@ -287,7 +287,7 @@ class Capability(NamedTuple):
     Attributes:
         name: its name in `capabilities`, in `strongroom stores` and in a `StoreContract`.
         protocol: a store has the capability if it has the methods of this protocol.
-        feature: what a store without the capability lacks, for the error message.
+        feature: the words for it in the error of a store that lacks it.
     """
 
     name: str
@@ -319,7 +319,7 @@ OPTIONAL_METHODS = frozenset({"walk", "write_many", "write_many_if", *_HINTS})
 
 
 def capabilities_of(store: object) -> frozenset[str]:
-    """Return the names of what a store can do beyond reading. `store` is a store or a class of stores."""
+    """Return the names of the capabilities of a store or of a class of stores."""
     has_methods = issubclass if isinstance(store, type) else isinstance
     methods = {name for name, protocol, _ in CAPABILITIES if has_methods(store, protocol)}  # type: ignore[arg-type]
     traits = getattr(store, "traits", None)

@@ -1,4 +1,4 @@
-"""The contract of every store. A module of its own, since it joins the parts that share `contract_base`."""
+"""The contract of every store. Separate from `contract_base`, which its parts import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from strongroom.testing.write_contract import WriteContract
 class StoreContract(ReadContract, WriteContract, MigrationTargetContract, VersionContract, FailureContract):
     """Check each sentence of `strongroom.store` that says *must*.
 
-    Subclass it in a test module, declare what the store can do, and return a store::
+    Subclass it in a test module, declare the store's capabilities, and return a store::
 
         class TestMyStore(StoreContract):
             capabilities = {"listable", "writable"}

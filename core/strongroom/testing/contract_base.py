@@ -111,7 +111,7 @@ class ContractBase(RedactedLogs):
 
     @pytest.fixture
     def unreachable(self) -> SecretStore:
-        """Return an open store whose service accepts connections and never answers, as `silent_server` does."""
+        """Return an open store whose service accepts connections and never answers, like `silent_server`."""
         pytest.fail("override the fixture `unreachable`, or declare `impossible = {'unreachable'}`")
 
     # --- for the tests ------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from strongroom.store.memory import MemoryStore
 class SimulatedFailure(Enum):
     """Simulated failure of a secret.
 
-    An outage of a write or a list is one of the whole store: the chain leaves the store alone for a second, as it does
+    An outage of a write or a list is one of the whole store: the chain leaves the store alone for a second, like
     after a real outage. Reads of other secrets still succeed.
     """
 
@@ -61,7 +61,7 @@ class override:  # noqa: N801  # it is used as a function, like those of context
         with override({"database/connection": SimulatedFailure.UNAVAILABLE}), pytest.raises(StoreUnavailableError):
             ...
 
-    The block receives the manager that answers. Later reads in the block see what the code under test sets or deletes.
+    The block receives the manager that answers. Later reads in the block see the changes of the code under test.
     Each block starts with `contents`, even if one object is used for several blocks. Blocks may be nested, but must not
     run side by side in threads, since the default manager is one for the process. Any thread or task may read within a
     block. A `SecretsManager` that the code creates itself is not overridden.

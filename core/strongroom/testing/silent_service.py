@@ -1,4 +1,4 @@
-"""A service that accepts connections and never answers. A module of its own: it needs no pytest."""
+"""A service that accepts connections and never answers. Separate from the contracts: it needs no pytest."""
 
 from __future__ import annotations
 

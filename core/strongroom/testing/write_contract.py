@@ -78,7 +78,7 @@ class WriteContract(ContractBase):
 
     @needs("writable")
     def test_write_is_seen_at_once(self, opened: Opened) -> None:
-        """The next read returns what was written, and every thread sees a whole secret."""
+        """The next read returns the new data, and every thread sees a whole secret."""
         guarded = opened({PATH: secret_data(turn="0", copy="0")})
 
         def read() -> bool:

@@ -65,10 +65,9 @@ class SQLiteStore:
         """Yield the names directly below `prefix`."""
         start = f"{prefix}/" if prefix else ""
         with self._transaction(prefix or None) as database:
-            rows = database.execute(
-                "SELECT path FROM secrets WHERE substr(path, 1, length(?1)) = ?1", [start]
-            ).fetchall()
-        parts = (path.removeprefix(start).partition("/") for (path,) in rows)
+            rows = database.execute("SELECT path FROM secrets WHERE substr(path, 1, length(?)) = ?", [start, start])
+            paths = [path for (path,) in rows]
+        parts = (path.removeprefix(start).partition("/") for path in paths)
         yield from sorted({name + slash for name, slash, _ in parts})
 
     def write(self, path: str, data: Mapping[str, Value]) -> int:
@@ -104,8 +103,7 @@ class SQLiteStore:
 
 
 def _replace(database: sqlite3.Connection, path: str, data: Mapping[str, Value]) -> int:
-    text = json.dumps(to_json(data))
-    database.execute("REPLACE INTO secrets (path, data) VALUES (?, ?)", [path, text])
+    database.execute("REPLACE INTO secrets (path, data) VALUES (?, ?)", [path, json.dumps(to_json(data))])
     (version,) = database.execute("SELECT version FROM secrets WHERE path = ?", [path]).fetchone()
     return int(version)
 
