@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from strongroom.cli import api
-from strongroom.config import VAULT, Config, Given, LinkConfig, Rank, StoreConfig
+from strongroom.config import VAULT, Config, LinkConfig, OptionValue, Rank, StoreConfig
 from strongroom.errors import ConfigurationError, shown
 from strongroom.paths import check_path, check_prefix
 from strongroom.secret import SensitiveDict
@@ -102,7 +102,7 @@ def find_location(config: Config, store: str | None, overrides: Mapping[str, str
     given = _given(overrides)
     chosen = _store(config, store, has_address=True)
     options = {name: value for name, value in chosen.options.items() if name in _LOCATION} | given
-    options["url"] = Given(_UNUSED_URL, "", Rank.ARGUMENT)
+    options["url"] = OptionValue(_UNUSED_URL, "", Rank.ARGUMENT)
     settings = api.store_settings(_with(config, replace(chosen, options=options)), chosen.name)
     return Target(chosen.name, *_location({name: setting.value for name, setting in settings.items()}))
 
@@ -111,8 +111,10 @@ def _links(config: Config) -> list[LinkConfig]:
     return [link for link in config.chain if config.store(link.store).plugin == VAULT]
 
 
-def _given(overrides: Mapping[str, str | None]) -> dict[str, Given]:
-    return {name: Given(value, f"--{name}", Rank.ARGUMENT) for name, value in overrides.items() if value is not None}
+def _given(overrides: Mapping[str, str | None]) -> dict[str, OptionValue]:
+    return {
+        name: OptionValue(value, f"--{name}", Rank.ARGUMENT) for name, value in overrides.items() if value is not None
+    }
 
 
 def _is_operator_token(value: object) -> bool:

@@ -110,7 +110,7 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
     if file is None:
         return config
     from strongroom import plugins
-    from strongroom.config import Given, Rank
+    from strongroom.config import OptionValue, Rank
     from strongroom.migrate.endpoints.store_spec import named, parse_spec
     from strongroom.migrate.plans.mapping import MAPPING_FILE
 
@@ -120,7 +120,7 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
         if not plugins.offers(plugins.IMPORTERS, about.plugin):
             continue
         if MAPPING_FILE in plugins.schema(config, about.plugin, plugins.IMPORTERS).options:
-            given = Given(str(file.absolute()), "--mapping-file", Rank.ARGUMENT)
+            given = OptionValue(str(file.absolute()), "--mapping-file", Rank.ARGUMENT)
             stores[name] = replace(about, options={**about.options, MAPPING_FILE: given})
     if stores == dict(config.stores):
         raise click.UsageError("--mapping-file is for variables: none of the sources, such as env or dotenv, takes one")

@@ -12,7 +12,7 @@ from pathlib import Path
 from strongroom.bounded_file import read_text
 from strongroom.config import Ambient, Config, Rank
 from strongroom.config.file import FileConfig, read_file
-from strongroom.config.layers import Arguments, build
+from strongroom.config.merge import Arguments, build
 from strongroom.config.trust import FoundFiles
 from strongroom.config.variables import PREFIX, Variables, read_variables
 from strongroom.errors import ConfigurationError

@@ -40,7 +40,7 @@ class Rank(IntEnum):
 
 
 @dataclass(frozen=True)
-class Given:
+class OptionValue:
     """The value of an option in one source, before conversion to the type of the option.
 
     Attributes:
@@ -66,7 +66,7 @@ class Ambient:
     Attributes:
         values: the variables.
         rank: PROCESS or DOTENV.
-        found: as in `Given`.
+        found: as in `OptionValue`.
     """
 
     values: Mapping[str, str] = field(repr=False)
@@ -92,7 +92,7 @@ class StoreConfig:
     name: str
     plugin: str
     origin: str
-    options: Mapping[str, Given] = field(default_factory=dict)
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
 
     @classmethod
     def bare(cls, name: str) -> Self:

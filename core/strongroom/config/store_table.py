@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from strongroom.config import Given, Rank, StoreConfig
+from strongroom.config import OptionValue, Rank, StoreConfig
 from strongroom.config.chain_table import NAME, NAME_RULE
 from strongroom.config.document import Table, shown_key
 from strongroom.errors import ConfigurationError
@@ -39,9 +39,9 @@ class OptionReader(NamedTuple):
     found: str
     folder: Path | None
 
-    def given(self, table: Table, key: str, value: object, rank: Rank) -> Given:
+    def given(self, table: Table, key: str, value: object, rank: Rank) -> OptionValue:
         """Return the value of one option."""
-        return Given(self._filled(table, key, value), table.where(key), rank, self.found, self.folder)
+        return OptionValue(self._filled(table, key, value), table.where(key), rank, self.found, self.folder)
 
     def _filled(self, table: Table, key: str, value: Any) -> Any:  # any TOML value
         """Replace `{environment}` in the value at any depth."""
@@ -70,7 +70,7 @@ def read_store(name: str, tables: list[tuple[Table, Rank]], reader: OptionReader
     if not NAME.fullmatch(name):
         raise ConfigurationError(f"{last.source}: [stores] {shown_key(name)}: is not a store name: {NAME_RULE}")
     plugin = name
-    options: dict[str, Given] = {}
+    options: dict[str, OptionValue] = {}
     for table, rank in tables:
         plugin = table.text("plugin") or plugin
         options |= {key: reader.given(table, key, value, rank) for key, value in table.rest().items()}

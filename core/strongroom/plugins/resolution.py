@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, get_origin
 
-from strongroom.config import Ambient, Config, Given, Rank, StoreConfig
+from strongroom.config import Ambient, Config, OptionValue, Rank, StoreConfig
 from strongroom.config.document import kind, suggest
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.plugins.coercion import MISMATCH, members, read_json, read_value
@@ -76,7 +76,7 @@ def _check_known(store: StoreConfig, schema: Schema) -> None:
             )
 
 
-def _chosen(store: StoreConfig, schema: Schema) -> Iterator[tuple[str, Given]]:
+def _chosen(store: StoreConfig, schema: Schema) -> Iterator[tuple[str, OptionValue]]:
     """Yield the configured options; of `auth` and the credentials beside it, only the higher source."""
     said = store.options
     credentials = {name for name in said if _is_credential(schema.options[name])}
@@ -100,11 +100,13 @@ def _ambient(option: OptionSchema, sources: Sequence[Ambient]) -> Setting | None
         for name in option.option.ambient:
             if text := source.values.get(name):
                 value = read_json(text) if option.takes_json else text
-                return _setting(option, value, Given(text, source.origin(name), source.rank, source.found), text=True)
+                return _setting(
+                    option, value, OptionValue(text, source.origin(name), source.rank, source.found), text=True
+                )
     return None
 
 
-def _given(option: OptionSchema, given: Given, sources: Sequence[Ambient], read_file: ReadFile) -> Setting:
+def _given(option: OptionSchema, given: OptionValue, sources: Sequence[Ambient], read_file: ReadFile) -> Setting:
     value, found, text = given.value, given.found, given.rank is Rank.VARIABLE
     if text and option.takes_json and isinstance(value, str):
         value = read_json(value)
@@ -115,11 +117,11 @@ def _given(option: OptionSchema, given: Given, sources: Sequence[Ambient], read_
         # What a file names is not what the file says: an address in a variable of the process is the process's own.
         found, text = references.found, True
         value = read_json(value) if option.takes_json else value
-    origin = Given(value, references.origin, given.rank, found, given.folder)
+    origin = OptionValue(value, references.origin, given.rank, found, given.folder)
     return _setting(option, value, origin, text=text, secret=whole)._replace(declared=given.found)
 
 
-def _setting(option: OptionSchema, value: object, given: Given, *, text: bool, secret: bool = False) -> Setting:
+def _setting(option: OptionSchema, value: object, given: OptionValue, *, text: bool, secret: bool = False) -> Setting:
     """The value read as the option's type; text that came through a reference is as secret as the option can be."""
     read = read_value(value, option.hint, text=text, folder=given.folder)
     if read is MISMATCH:
@@ -186,7 +188,7 @@ def _has_reference(value: object) -> bool:
 class _References:
     """Follows the references in one option. Afterwards `origin` and `found` say where what they name comes from."""
 
-    def __init__(self, given: Given, sources: Sequence[Ambient], read_file: ReadFile) -> None:
+    def __init__(self, given: OptionValue, sources: Sequence[Ambient], read_file: ReadFile) -> None:
         self._given = given
         self._sources = sources
         self._read_file = read_file

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strongroom.config import Ambient, CacheConfig, Config, LinkConfig, Rank, SecretConfig
 from strongroom.config.durations import parse_duration
 from strongroom.config.file import FileConfig, read_file
-from strongroom.config.layers import Arguments, build
+from strongroom.config.merge import Arguments, build
 from strongroom.config.variables import Variables, option_variable, read_variables
 from strongroom.errors import ConfigurationError
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import pyrage
 import pytest
 
-from strongroom.config import Given, Rank, StoreConfig
+from strongroom.config import OptionValue, Rank, StoreConfig
 from strongroom.config.discovery import load
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import (
@@ -446,7 +446,7 @@ def test_the_traceback_of_a_refusal_shows_no_value(file):
 def test_a_source_that_is_not_there_is_a_mistake(tmp_path, plugin):
     """Where a target is made. A migration of nothing would look as if it were done."""
     config = load(chain=[{"store": "memory"}], folder=tmp_path)
-    given = Given(str(tmp_path / "none"), "a test", Rank.ARGUMENT)
+    given = OptionValue(str(tmp_path / "none"), "a test", Rank.ARGUMENT)
     config = replace(config, stores={"file": StoreConfig("file", plugin, "The store file", {"file": given})})
     with pytest.raises(ConfigurationError, match="The store file: There is no"):
         store_spec.prepare_source(config, "file")()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strongroom import plugins
-from strongroom.config import Config, Given, Rank, StoreConfig
+from strongroom.config import Config, OptionValue, Rank, StoreConfig
 from strongroom.errors import ConfigurationError
 from strongroom.migrate.endpoints.store_spec import Spec, parse_spec, placed
 
@@ -16,7 +16,7 @@ CONFIGURED = Config(
             "vault",
             "strongroom.toml: [stores.prod]",
             {
-                name: Given(value, "strongroom.toml", Rank.FILE)
+                name: OptionValue(value, "strongroom.toml", Rank.FILE)
                 for name, value in {"url": "https://vault.example", "mount": "kv", "prefix": "billing"}.items()
             },
         )

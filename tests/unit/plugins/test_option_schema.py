@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strongroom.config import Ambient, Config, Rank
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.config.file import read_file
-from strongroom.config.layers import Arguments, build
+from strongroom.config.merge import Arguments, build
 from strongroom.config.variables import read_variables
 from strongroom.errors import ConfigurationError, PluginError
 from strongroom.plugins.coercion import MISMATCH, read_json, read_value

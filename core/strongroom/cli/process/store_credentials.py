@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from strongroom.config import Config, Given, Rank
+from strongroom.config import Config, OptionValue, Rank
 from strongroom.config.variables import option_variable
 from strongroom.plugins.coercion import read_json
 from strongroom.plugins.option_schema import OptionSchema, Schema
@@ -67,7 +67,7 @@ def _referred(config: Config, schemas: Mapping[str, Schema]) -> Iterator[str]:
                 yield from _names(_value(given))
 
 
-def _value(given: Given) -> object:
+def _value(given: OptionValue) -> object:
     return read_json(given.value) if given.rank is Rank.VARIABLE and isinstance(given.value, str) else given.value
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from strongroom import plugins
-from strongroom.config import Config, Given, Rank, StoreConfig
+from strongroom.config import Config, OptionValue, Rank, StoreConfig
 from strongroom.errors import ConfigurationError, shown
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins.option_schema import Schema
@@ -69,7 +69,7 @@ def placed(config: Config, spec: Spec, schema: Schema) -> Config:
         ConfigurationError: the plugin takes no location.
     """
     about = named(config, spec)
-    options: dict[str, Given] = dict(about.options)
+    options: dict[str, OptionValue] = dict(about.options)
     if spec.location is not None:
         origin = f"The store {shown(spec.text)}"
         locating = [name for name, option in schema.options.items() if option.option.location]
@@ -77,7 +77,7 @@ def placed(config: Config, spec: Spec, schema: Schema) -> Config:
             raise ConfigurationError(f"{origin}: the plugin {about.plugin} takes no LOCATION after a colon")
         options = {name: given for name, given in options.items() if name not in locating}
         parts = spec.location.split("/", len(locating) - 1)
-        options |= {name: Given(part, origin, Rank.ARGUMENT) for name, part in zip(locating, parts, strict=False)}
+        options |= {name: OptionValue(part, origin, Rank.ARGUMENT) for name, part in zip(locating, parts, strict=False)}
     store = StoreConfig(spec.text, about.plugin, f"The store {shown(spec.text)}", options)
     stores: Mapping[str, StoreConfig] = {**config.stores, spec.text: store}
     return replace(config, stores=stores)
@@ -95,7 +95,7 @@ def with_recipients(config: Config, store: str, recipients: Sequence[str]) -> Co
     if _ENCRYPT_TO not in plugins.schema(config, store, plugin_group(plugins.EXPORTERS, about.plugin)).options:
         reason = f"{about.plugin} cannot encrypt to recipients. Only files can: leave --encrypt-to out"
         raise ConfigurationError(f"The store {shown(store)}: {reason}")
-    given = Given(list(recipients), "--encrypt-to", Rank.ARGUMENT)
+    given = OptionValue(list(recipients), "--encrypt-to", Rank.ARGUMENT)
     changed = replace(about, options={**about.options, _ENCRYPT_TO: given})
     return replace(config, stores={**config.stores, store: changed})
 

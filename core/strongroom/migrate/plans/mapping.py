@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from strongroom.bounded_file import read_text
-from strongroom.config import Config, Given, Rank
+from strongroom.config import Config, OptionValue, Rank
 from strongroom.errors import ConfigurationError, MissingFileError, shown
 from strongroom.migrate.plans.mapping_export import MAX_SIZE
 from strongroom.migrate.plans.plan import PlannedMapping
@@ -35,7 +35,7 @@ def with_mapping(config: Config, store: str, mapping: PlannedMapping) -> Config:
     about = config.store(store)
     given = about.options.get(MAPPING_FILE)
     if given is None or given.rank < Rank.ARGUMENT:
-        given = Given(mapping.file, f"The mapping file {shown(mapping.file)} of the plan", Rank.ARGUMENT)
+        given = OptionValue(mapping.file, f"The mapping file {shown(mapping.file)} of the plan", Rank.ARGUMENT)
     file, fault = Path(str(given.value)), ""
     try:
         if _digest(file) != mapping.digest:

@@ -13,8 +13,8 @@ from strongroom.config import (
     Ambient,
     CacheConfig,
     Config,
-    Given,
     LinkConfig,
+    OptionValue,
     Rank,
     StoreConfig,
 )
@@ -52,11 +52,11 @@ class Arguments:
         said = {"environment": ("environment", self.environment), "cache.ttl": ("cache_ttl", self.cache_ttl)}
         return {setting: f"the argument {name}" for setting, (name, value) in said.items() if value is not None}
 
-    def options(self) -> dict[str, Given]:
+    def options(self) -> dict[str, OptionValue]:
         """Return the options of a Vault store."""
         said = {"url": ("vault_url", self.vault_url), "token": ("vault_token", self.vault_token)}
         return {
-            option: Given(value, f"the argument {name}", Rank.ARGUMENT)
+            option: OptionValue(value, f"the argument {name}", Rank.ARGUMENT)
             for option, (name, value) in said.items()
             if value is not None
         }
@@ -141,14 +141,14 @@ def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig)
         if name not in stores:
             continue
         said = {
-            option: Given(text, f"the environment variable {variable}", Rank.VARIABLE)
+            option: OptionValue(text, f"the environment variable {variable}", Rank.VARIABLE)
             for option, (variable, text) in options.items()
         }
         stores[name] = _with_options(stores[name], said)
     return stores
 
 
-def _with_options(store: StoreConfig, options: Mapping[str, Given]) -> StoreConfig:
+def _with_options(store: StoreConfig, options: Mapping[str, OptionValue]) -> StoreConfig:
     return replace(store, options={**store.options, **options})
 
 
