@@ -449,10 +449,6 @@ class SecretsManager:
         """`close`, off the event loop."""
         await self._threads.run_unlimited(self.close)
 
-    def _after_fork(self) -> None:
-        self._chain.reset()
-        self._threads.reset()
-
 
 def _required_key(key: str | None, as_: type[Any] | None) -> str | None:
     if key is None and as_ is not None:
@@ -464,9 +460,9 @@ def _requested(found: Resolution, as_: type[Any] | None) -> object:
     """Return the value as the type that the caller asked for."""
     if found.key is None:
         return found.value
-    return (
-        as_text(found.value, found.path, found.key) if as_ is None else convert(found.value, as_, found.path, found.key)
-    )
+    if as_ is None:
+        return as_text(found.value, found.path, found.key)
+    return convert(found.value, as_, found.path, found.key)
 
 
 def _named(chain: Sequence[ChainEntry]) -> dict[str, SecretStore]:
@@ -495,7 +491,8 @@ def _opener(config: Config, name: str, stores: Mapping[str, SecretStore]) -> Cal
 
 def _reset_in_child() -> None:
     for manager in list(_managers):
-        manager._after_fork()  # noqa: SLF001  # of this module
+        manager._chain.reset()  # noqa: SLF001  # of this module
+        manager._threads.reset()  # noqa: SLF001
 
 
 if hasattr(os, "register_at_fork"):

@@ -51,9 +51,9 @@ class OptionSchema(NamedTuple):
     default: object = None
 
     @property
-    def words(self) -> str:
+    def type_name(self) -> str:
         """Its type in words."""
-        return _words(self.hint)
+        return _type_name(self.hint)
 
     @property
     def takes_json(self) -> bool:
@@ -150,7 +150,7 @@ def _is_readable(hint: Any) -> bool:
     return len(members(hint)) > 1 and all(map(_is_readable, members(hint)))
 
 
-def _words(hint: Any) -> str:
+def _type_name(hint: Any) -> str:
     if hint in _SCALARS:
         return _SCALARS[hint]
     if get_origin(hint) is Literal:
@@ -160,4 +160,4 @@ def _words(hint: Any) -> str:
             item = (get_args(hint) or (None,))[-1]
             of = _PLURALS.get(get_origin(item) or item)
             return f"{words} of {of}" if of else words
-    return " or ".join(_words(member) for member in members(hint) if member is not type(None))
+    return " or ".join(_type_name(member) for member in members(hint) if member is not type(None))

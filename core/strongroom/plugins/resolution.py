@@ -49,7 +49,7 @@ def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadF
             settings[name] = found
         elif option.required:
             instead = "".join(f", or set {variable}" for variable in option.option.ambient[-1:])
-            raise ConfigurationError(f"{store.origin}: the option {name} is missing: it is {option.words}{instead}")
+            raise ConfigurationError(f"{store.origin}: the option {name} is missing: it is {option.type_name}{instead}")
     check(store, schema, settings, production=config.production, untrusted=config.untrusted)
     return settings
 
@@ -126,7 +126,7 @@ def _setting(option: OptionSchema, value: object, given: OptionValue, *, text: b
     read = read_value(value, option.hint, text=text, folder=given.folder)
     if read is MISMATCH:
         what = "this text" if text else kind(value)
-        raise ConfigurationError(f"{given.origin}: the option {option.name} must be {option.words}, not {what}")
+        raise ConfigurationError(f"{given.origin}: the option {option.name} must be {option.type_name}, not {what}")
     if option.option.address:
         read = _parted(read, option.hint)
     # An address with a password in it is refused, by a check whose frames may be printed.

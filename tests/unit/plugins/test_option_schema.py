@@ -110,7 +110,7 @@ class TestSchema:
     def test_a_signature_is_a_schema(self):
         """Types in words, defaults, what is required, and what `Option` adds; the mapping is not configurable."""
         assert SCHEMA.mapping == "mapping"
-        assert {name: option.words for name, option in SCHEMA.options.items()} == {
+        assert {name: option.type_name for name, option in SCHEMA.options.items()} == {
             "url": "a list of strings",
             "token": "a string",
             "auth": "a table",

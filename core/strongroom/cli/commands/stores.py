@@ -40,7 +40,7 @@ def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -
         rows.append((plugin.name, "", plugin.fault or plugin.distribution))
         if abilities := _abilities(plugin):
             rows.append(("", "can be", abilities))
-        rows += [(f"  {option.name}", option.words, _sentence(option)) for option in plugin.schema.options.values()]
+        rows += [(f"  {option.name}", option.type_name, _sentence(option)) for option in plugin.schema.options.values()]
     if output.is_terminal():
         output.write_table(("plugin, option", "type", ""), rows, color=not invocation.no_color)
     else:
@@ -58,7 +58,7 @@ def _described(plugin: Plugin) -> dict[str, Any]:
         "options": [
             {
                 "name": option.name,
-                "type": option.words,
+                "type": option.type_name,
                 "required": option.required,
                 "help": option.option.help,
                 "variables": list(option.option.ambient),
