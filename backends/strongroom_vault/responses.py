@@ -133,11 +133,11 @@ def failure(  # noqa: PLR0911  # one for each status
     if status == 413:
         return SecretTooLargeError(path, f"{location} refuses its size (HTTP 413)")
     if status in _UNAVAILABLE or status >= 500:
-        words = f"{location} answered HTTP {status}: {_UNAVAILABLE.get(status, 'it failed')}"
+        reason = f"{location} answered HTTP {status}: {_UNAVAILABLE.get(status, 'it failed')}"
         if changes and may_be_applied(reply):
-            return WriteOutcomeUnknownError(path, words)
+            return WriteOutcomeUnknownError(path, reason)
         # A 500 is about this request: other paths are still read. The other statuses are about the server.
-        return StoreUnavailableError(path, words).copy(path_only=status == 500 and path is not None)
+        return StoreUnavailableError(path, reason).copy(path_only=status == 500 and path is not None)
     if 200 <= status < 300:
         return malformed(path, location)
     return StoreError(path, f"{location} answered HTTP {status}")

@@ -81,7 +81,7 @@ def test_an_authority_that_is_not_trusted_is_not_asked_again(secure_front, secur
 def test_a_server_of_plain_http_is_told_from_one_that_is_not_trusted(openbao):
     """No certificate of ours would help."""
     url = openbao.url.replace("http://", "https://")
-    with pytest.raises(VaultConnectionError, match=r"it does not speak TLS.*its address begins with http://") as caught:
+    with pytest.raises(VaultConnectionError, match=r"it does not speak TLS.*start its address with http://") as caught:
         open_vault(url=url, token=openbao.token)
     assert "ca_cert" not in str(caught.value)
 

@@ -5,12 +5,11 @@ https://docs.github.com/en/actions/reference/security/oidc#methods-for-requestin
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from urllib.parse import SplitResult, quote, urlsplit
 
 from strongroom.errors import ConfigurationError, StoreUnavailableError
 from strongroom.secret import SensitiveStr, protect_data
-from strongroom.store import remaining
+from strongroom.store import is_loopback, remaining
 from strongroom_vault.auth.credential import checked, from_variable
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
@@ -53,7 +52,7 @@ def _endpoint(url: SensitiveStr, audience: str | None) -> tuple[Address, Sensiti
     parts, origin = _split(url)
     if origin is None:
         raise ConfigurationError(f"The environment variable {URL} is wrong: it is not a URL")
-    if origin.scheme != "https" and not _is_loopback(origin.host):
+    if origin.scheme != "https" and not is_loopback(origin.host):
         raise ConfigurationError(f"The environment variable {URL} is wrong: it is not https")
     query = [parts.query] if parts.query else []
     query += [f"audience={quote(audience, safe='')}"] if audience is not None else []
@@ -67,13 +66,6 @@ def _split(url: SensitiveStr) -> tuple[SplitResult, Address | None]:
         return parts, Address.parse(f"{parts.scheme}://{parts.netloc}")
     except (ValueError, ConfigurationError):
         return SplitResult("", "", "", "", ""), None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _once(request: Request, address: Address) -> Steps:

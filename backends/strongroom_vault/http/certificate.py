@@ -33,16 +33,16 @@ def check_certificates(certificates: Mapping[str, bytes], now: datetime) -> Chec
             continue  # TLS has accepted it
         lives.append((found.not_valid_after_utc, found.not_valid_before_utc, address))
     if not lives:
-        return Check(_NAME, CheckState.OK, "when it ends cannot be read")
+        return Check(_NAME, CheckState.OK, "its expiry cannot be read")
     ends, begins, address = min(lives)
-    whose = f" of {address}" if len(lives) > 1 else ""
+    origin = f" of {address}" if len(lives) > 1 else ""
     if ends <= now:
-        return Check(_NAME, CheckState.WARNING, f"the one{whose} is over since {ends:%Y-%m-%d %H:%M} UTC", _HINT)
+        return Check(_NAME, CheckState.WARNING, f"expired{origin} since {ends:%Y-%m-%d %H:%M} UTC", _HINT)
     left = ends - now
-    words = f"good until {ends:%Y-%m-%d %H:%M} UTC{whose}, {_rough(left)} from now"
+    reason = f"valid until {ends:%Y-%m-%d %H:%M} UTC{origin}, {_rough(left)} from now"
     if left < min(_LATEST, (ends - begins) / _PART):
-        return Check(_NAME, CheckState.WARNING, words, _HINT)
-    return Check(_NAME, CheckState.OK, words)
+        return Check(_NAME, CheckState.WARNING, reason, _HINT)
+    return Check(_NAME, CheckState.OK, reason)
 
 
 def _rough(left: timedelta) -> str:

@@ -321,10 +321,10 @@ def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> 
     If a standby's redirect (307) names an unknown address, return the error, because the standby may answer soon. Raise
     any other error.
     """
-    there = Address.of_location(reply.headers.get("location", ""), here)
-    where = f"{here} redirects to {there or 'nowhere'}"
+    named = Address.of_location(reply.headers.get("location", ""), here)
+    where = f"{here} redirects to {named or 'nowhere'}"
     hint = "Add that address to `url` if it is a node of the cluster"
-    same = next((address for address in cluster if there is not None and address.same_origin(there)), None)
+    same = next((address for address in cluster if named is not None and address.same_origin(named)), None)
     if same is None:
         fault = "which is not one of the configured addresses"
     elif same == here:
@@ -338,7 +338,7 @@ def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> 
     else:
         return same
     error = StoreUnavailableError(reason=f"{where}, {fault}", hint=hint)
-    if there is not None and same is None and reply.status == 307:
+    if named is not None and same is None and reply.status == 307:
         return error
     raise error
 

@@ -32,10 +32,10 @@ def check_policies(session: Session, paths: Sequence[str]) -> tuple[Check, Permi
     if not denied:
         return Check(_NAME, CheckState.OK, f"to read all that [secrets] needs: {_count(paths)}"), None
     more = f" and {len(denied) - 1} more" if len(denied) > 1 else ""
-    words = f"the token's policies do not allow to read {shown(denied[0])}{more}, which [secrets] needs"
+    reason = f"the token's policies do not allow to read {shown(denied[0])}{more}, which [secrets] needs"
     if len(denied) < len(paths):
-        return Check(_NAME, CheckState.WARNING, words, _HINT), None
-    return Check(_NAME, CheckState.FAILED, words, _HINT), PermissionDeniedError(reason=words, hint=_HINT)
+        return Check(_NAME, CheckState.WARNING, reason, _HINT), None
+    return Check(_NAME, CheckState.FAILED, reason, _HINT), PermissionDeniedError(reason=reason, hint=_HINT)
 
 
 def _listed(value: object) -> list[object]:

@@ -120,13 +120,13 @@ def _look_at_server(session: Session, clock: Callable[[], float]) -> _Server:
         raise malformed(None, session.location)
     version, sealed = str(state.get("version", "unknown")), state["sealed"] is True
     facts = {"version": version, "sealed": "yes" if sealed else "no", "latency": f"{latency:.4f}"}
-    words = f"version {version}, {latency * 1000:.1f} ms for one request"
+    text = f"version {version}, {latency * 1000:.1f} ms for one request"
     if state.get("standby") is True and not sealed:
         facts["standby"] = "yes"
-        words += ", a standby"
-    checks = [Check("reachable", CheckState.OK, words)]
-    if isinstance(told := state.get("server_time_utc"), int):
-        ahead = skew(told, sent, received)
+        text += ", a standby"
+    checks = [Check("reachable", CheckState.OK, text)]
+    if isinstance(server_time := state.get("server_time_utc"), int):
+        ahead = skew(server_time, sent, received)
         facts["clock_skew"] = f"{ahead:.1f}"
         checks.append(_look_at_clock(ahead))
     if certificates := session.certificates:
@@ -151,9 +151,9 @@ def _closed(checks: list[Check], facts: dict[str, str], reason: str, hint: str) 
 def _look_at_clock(ahead: float) -> Check:
     if abs(ahead) <= _MOST_SKEW:
         return Check("clock", CheckState.OK, f"less than {_MOST_SKEW:.0f} s from this machine's")
-    words = f"{_rough(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    text = f"{_rough(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this machine's"
     hint = "Synchronize both clocks, with NTP for example: logins and certificates depend on them"
-    return Check("clock", CheckState.WARNING, words, hint)
+    return Check("clock", CheckState.WARNING, text, hint)
 
 
 def _look_at_token(session: Session, token: Mapping[str, Any], now: float) -> tuple[Check, ...]:
@@ -168,27 +168,27 @@ def _look_at_life(session: Session, token: Mapping[str, Any], now: float) -> Che
     ttl, uses = _life(session, token).get("token_ttl"), token.get("num_uses")
     hint = "Have a new token ready before that, or let the store log in with `auth`"
     if isinstance(uses, int) and uses > 0 and not session.is_kept:
-        words = f"{uses} uses left" + ("" if ttl is None else f", within {_rough(float(ttl))}") + ", and no renewal"
-        return Check("token life", CheckState.WARNING, words, hint)
+        text = f"{uses} uses left" + ("" if ttl is None else f", within {_rough(float(ttl))}") + ", and no renewal"
+        return Check("token life", CheckState.WARNING, text, hint)
     if ttl is None:
         known = bool(token) or session.seconds_left is not None
-        words = "it does not expire" if known else "not known: its policies do not let it look itself up"
-        return Check("token life", CheckState.OK, words)
-    left, words = float(ttl), f"{_rough(float(ttl))} left"
+        text = "it does not expire" if known else "not known: its policies do not let it look itself up"
+        return Check("token life", CheckState.OK, text)
+    left, text = float(ttl), f"{_rough(float(ttl))} left"
     if session.is_kept:
-        return Check("token life", CheckState.OK, f"{words}, then a renewal or a login")
+        return Check("token life", CheckState.OK, f"{text}, then a renewal or a login")
     renewable = token.get("renewable") is True
     most, born = token.get("explicit_max_ttl"), token.get("creation_time")
     if renewable and isinstance(most, int) and isinstance(born, int) and most > 0:
         left = max(0.0, born + most - now)
-        words += f", renewable for {_rough(left)} in all"
+        text += f", renewable for {_rough(left)} in all"
     elif renewable:
-        return Check("token life", CheckState.OK, f"{words}, renewable")
+        return Check("token life", CheckState.OK, f"{text}, renewable")
     else:
-        words += ", not renewable"
+        text += ", not renewable"
     if left >= _SHORT:
-        return Check("token life", CheckState.OK, words)
-    return Check("token life", CheckState.WARNING, words, hint)
+        return Check("token life", CheckState.OK, text)
+    return Check("token life", CheckState.WARNING, text, hint)
 
 
 def _life(session: Session, token: Mapping[str, Any]) -> dict[str, str]:

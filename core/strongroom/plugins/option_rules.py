@@ -9,6 +9,7 @@ from strongroom.config import DOTENV, StoreConfig
 from strongroom.errors import ConfigurationError
 from strongroom.plugins.option_schema import Schema
 from strongroom.plugins.setting import Setting
+from strongroom.store.option import is_loopback
 
 
 def check(
@@ -114,15 +115,6 @@ def _fault(address: str, production: bool) -> str | None:  # noqa: FBT001  # the
         return "must be a URL such as https://vault.example:8200"
     if "@" in parts.netloc:
         return "a URL holds no user or password here"
-    if production and parts.scheme != "https" and not _is_loopback(host):
+    if production and parts.scheme != "https" and not is_loopback(host):
         return f"{parts.scheme}://{host} is not https, and production talks in the clear to loopback alone"
     return None
-
-
-def _is_loopback(host: str) -> bool:
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"

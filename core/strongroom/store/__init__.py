@@ -4,7 +4,7 @@ from strongroom.store import protocols
 from strongroom.store.daemon import in_daemon
 from strongroom.store.deadline import DEFAULT_TIMEOUT, remaining, require_paths, required_paths, time_limit
 from strongroom.store.health import Health
-from strongroom.store.option import Option
+from strongroom.store.option import Option, is_loopback
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Health",
     "Option",
     "in_daemon",
+    "is_loopback",
     "remaining",
     "require_paths",
     "required_paths",

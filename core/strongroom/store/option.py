@@ -33,3 +33,13 @@ class Option:
     vouches_for: str | None = None
     location: bool = False
     place: bool = False
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if the host is `localhost` or an IP address of this machine's loopback interface."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
