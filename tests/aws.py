@@ -1,4 +1,4 @@
-"""moto as a server on loopback, in a process of its own."""
+"""moto as a server on loopback, in a separate process."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def found_here(monkeypatch):
 
 @functools.cache
 def _load_service_models():
-    """Load what the first client of each service would load within the deadline of the test that opens it."""
+    """Load the service models now, so that no test does it within its deadline."""
     for service in ("secretsmanager", "ssm", "sts"):
         boto3.Session().client(service)
 
 
 class Moto:
-    """A moto server in a process of its own.
+    """A moto server in a separate process.
 
     Args:
         checked: after how many requests it checks signatures and policies; None for never.

@@ -1,4 +1,4 @@
-"""A configuration with known secrets, a command line run in this process, and one on a terminal."""
+"""Fixtures for tests of the command line: in this process, on a terminal, with known secrets."""
 
 import logging
 import os
@@ -45,7 +45,7 @@ class Done(NamedTuple):
 
 @pytest.fixture
 def command(capsysbinary, monkeypatch) -> Iterator[Callable[..., Done]]:
-    """Runs `strongroom` with these arguments and, where given, these bytes piped into stdin."""
+    """A function that runs `strongroom` in this process, with optional bytes on stdin."""
 
     def call(*arguments: str, piped: bytes = b"") -> Done:
         reading, writing = os.pipe()
@@ -75,7 +75,7 @@ def configured() -> Path:
 
 @pytest.fixture
 def kept(monkeypatch) -> MemoryStore:
-    """A store in memory that is the whole chain of every command, and outlives it."""
+    """A memory store that is the whole chain of every command and outlives it."""
     store = MemoryStore()
     monkeypatch.setattr(store, "close", lambda: None)
     monkeypatch.setattr(Invocation, "open", lambda _: SecretsManager(chain=[store]))
@@ -95,37 +95,37 @@ class Terminal:
         self._screen = fdspawn(screen, timeout=30, encoding="utf-8")
 
     def waits_for(self, text: str) -> None:
-        """Until this is on the screen."""
+        """Wait until this text is on the screen."""
         self._screen.expect_exact(text)
 
     def types(self, text: str) -> None:
-        """A line at the keyboard."""
+        """Type a line."""
         self._screen.sendline(text)
 
     def presses(self, keys: bytes) -> None:
-        """These keys and no others; a paste is many at once."""
+        """Send these bytes, without a line end."""
         while keys:
             keys = keys[os.write(self._keyboard, keys) :]
 
     def echoes(self) -> bool:
-        """Whether it shows what is typed."""
+        """Return True if typed text is visible."""
         return bool(termios.tcgetattr(self._keyboard)[3] & termios.ECHO)
 
     def interrupts(self) -> None:
-        """Ctrl-C."""
+        """Press Ctrl-C."""
         self.gets(signal.SIGINT)
 
     def gets(self, number: signal.Signals) -> None:
-        """A signal for the process."""
+        """Send a signal to the process."""
         self._process.send_signal(number)
 
     def ended(self) -> tuple[int, str]:
-        """The exit code, and what came on the screen since the last `waits_for`."""
+        """Return the exit code and the screen text since the last `waits_for`."""
         rest = self._screen.read()
         return self._process.wait(30), rest
 
     def close(self) -> None:
-        """Leaves nothing running."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         self._screen.close()
@@ -133,7 +133,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal() -> Iterator[Callable[..., Terminal]]:
-    """Runs a program on a terminal."""
+    """A function that runs a program on a terminal."""
     opened: list[Terminal] = []
 
     def start(*program: str) -> Terminal:
@@ -147,5 +147,5 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
 
 @pytest.fixture
 def script() -> str:
-    """The installed command, for a process of its own."""
+    """The path of the installed command."""
     return str(Path(sys.executable).parent / "strongroom")

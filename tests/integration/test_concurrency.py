@@ -1,4 +1,4 @@
-"""Threads and processes at once on one real server: nothing is lost, doubled, old or another's."""
+"""Concurrent threads and processes on one real server: no lost, duplicate, stale or mixed-up secret."""
 
 import os
 import threading
@@ -10,19 +10,19 @@ from strongroom import SecretsManager
 from strongroom_vault.plugin import open_vault
 
 MAY_FORK = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-"""From Python 3.12 on, a fork beside other threads is warned of. That it works is what is tested here."""
+"""Python 3.12 and later warn of a fork in a process with threads. These tests show that it works."""
 
 
 @pytest.fixture
 def secrets(openbao, kv2, monkeypatch):
-    """A manager on a mount of its own."""
+    """A manager on a fresh mount."""
     monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", kv2)
     with SecretsManager(vault_url=openbao.url, vault_token=openbao.token) as manager:
         yield manager
 
 
 def at_once(count, work):
-    """`work(0)` to `work(count - 1)`, each in a thread of its own, started together; their results."""
+    """Run `work(0)` to `work(count - 1)` in threads that start together, and return the results."""
     start = threading.Barrier(count)
 
     def one(number):
@@ -34,13 +34,13 @@ def at_once(count, work):
 
 
 def test_forty_concurrent_writes_of_different_keys_lose_none(secrets, openbao, kv2):
-    """Each merges its key into what is there, under check-and-set."""
+    """Each writer merges its key into the secret, under check-and-set."""
     at_once(40, lambda number: secrets.set_secret("shared", {f"key-{number}": number}))
     assert openbao.peek("shared", mount=kv2) == {f"key-{number}": number for number in range(40)}
 
 
 def test_forty_writers_with_a_manager_each_lose_none(openbao, kv2, monkeypatch):
-    """As forty processes would: no lock of ours is common to them, only the server's check."""
+    """The writers share no lock, like forty processes: only the server's check-and-set protects them."""
     monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", kv2)
 
     def write(number):
@@ -59,7 +59,7 @@ def test_sixty_four_threads_on_a_cold_key_make_one_upstream_read(secrets, openba
 
 
 def test_a_write_is_read_back_at_once_under_readers(secrets):
-    """No reader's flight that began before a write may fill the cache after it."""
+    """A read that began before a write never fills the cache after it."""
     secrets.set_secret("busy", {"count": -1})
     done = threading.Event()
     seen = []
@@ -88,7 +88,7 @@ def test_a_write_is_read_back_at_once_under_readers(secrets):
 
 @MAY_FORK
 def test_forked_children_read_their_own_secrets(secrets, openbao, kv2):
-    """One client shared over a fork hands out another path's secret: its connection has two readers."""
+    """A connection shared over a fork would return another path's secret."""
     for number in range(40):
         openbao.put(f"own/{number}", {"key": f"value-{number}"}, mount=kv2)
     assert secrets.get_secret("own/0", "key") == "value-0"
@@ -100,7 +100,7 @@ def test_forked_children_read_their_own_secrets(secrets, openbao, kv2):
 
 @MAY_FORK
 def test_forked_children_read_their_own_secrets_from_a_store_that_was_open(openbao, kv2):
-    """An open store in the chain is the parent's very object: nothing opens another one in the child."""
+    """A store that the application opened is not reopened in the child."""
     for number in range(40):
         openbao.put(f"own/{number}", {"key": f"value-{number}"}, mount=kv2)
     store = open_vault(url=openbao.url, token=openbao.token, mount=kv2)
@@ -113,7 +113,7 @@ def test_forked_children_read_their_own_secrets_from_a_store_that_was_open(openb
 
 
 def _child(secrets, shift):
-    """Reads all forty, each child from another one on, and ends with the number of wrong values."""
+    """Read all forty secrets in an order that depends on `shift`, and exit with the number of wrong values."""
     wrong = 255
     try:
         numbers = [(number * 7 + shift * 5) % 40 for number in range(40)]
@@ -124,7 +124,7 @@ def _child(secrets, shift):
 
 @MAY_FORK
 def test_a_child_that_is_forked_while_the_parent_reads_can_read(secrets, openbao, kv2):
-    """A lock that another thread of the parent held at that moment is held by nobody in the child."""
+    """A lock that a thread of the parent held during the fork does not block the child."""
     for number in range(40):
         openbao.put(f"own/{number}", {"key": f"value-{number}"}, mount=kv2)
     done = threading.Event()

@@ -1,4 +1,4 @@
-"""A migration, or undoing it, killed at any point: going on makes the target what an unbroken run makes it, exactly."""
+"""Migrations and undos that are killed at any point: resuming leaves the target exactly as an unbroken run does."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from strongroom_vault.plugin import open_vault
 
 COUNT = 20
 BOUNDARIES = {"kv2": 30, "kv1": 18}
-"""Labels have lines of their own in the journal, and version 1 has no labels."""
+"""Labels take journal lines too, and KV version 1 has no labels."""
 UNDO_BOUNDARIES = 12
 SECRETS = {f"app/s{number:02}": {"user": f"u{number}", "port": number} for number in range(COUNT)}
 LABELS = {path: {"owner": f"team-{path}", "tier": "1"} for path in SECRETS if path not in {"app/s01", "app/s08"}}
-"""Of what is made, of what is changed, and of what gets nothing else; so many that each group of writes has some."""
+"""On created, changed and unchanged secrets, enough for each group of writes to have some."""
 LABELLED_BEFORE = {"app/s03": {"own": "kept"}, "app/s06": {"owner": "another"}}
 RANDOM_KILLS = int(os.environ.get("TEST_MIGRATION_KILLS", "1"))
 STEP = 1 if "TEST_MIGRATION_KILLS" in os.environ else 5
@@ -28,7 +28,7 @@ STEP = 1 if "TEST_MIGRATION_KILLS" in os.environ else 5
 
 @pytest.fixture(params=["kv2", "kv1"])
 def target(request, openbao, tmp_path, monkeypatch):
-    """The front of a mount in which a part of what is to come is there already."""
+    """A mount that holds a part of the migrated secrets already."""
     mount = request.getfixturevalue(request.param)
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", openbao.token)
@@ -46,7 +46,7 @@ def target(request, openbao, tmp_path, monkeypatch):
 
 @pytest.fixture
 def planned(openbao, target, tmp_path):
-    """The file of a plan that overwrites, from a mount with labels; and the folder of migrations."""
+    """A plan that overwrites, from a source with labels, as a file."""
     mount = openbao.fresh_mount(version=2)
     source = GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), "source")
     for path, data in SECRETS.items():
@@ -61,7 +61,7 @@ def planned(openbao, target, tmp_path):
 
 
 def check_target(target):
-    """The target is what an unbroken run makes it: no secret more or less, no version more, and the labels."""
+    """Check that the target holds the same secrets, versions and labels as after an unbroken run."""
     assert sorted(target.walk()) == sorted(SECRETS)
     for path, data in SECRETS.items():
         changed = path in {"app/s03", "app/s04", "app/s17"}
@@ -73,20 +73,20 @@ def check_target(target):
 
 @pytest.fixture
 def applied(planned, tmp_path):
-    """The folder of migrations, after the plan was carried out."""
+    """The folder of migrations after the plan was applied."""
     assert apply(parse_plan(planned.read_bytes()), state_folder=tmp_path / "home").ok
     return tmp_path / "home"
 
 
 def check_undone(target):
-    """The target holds what it held before, each secret that was changed as one version more, and none twice."""
+    """Check that the target has its former data again, and one more version of each changed secret."""
     there = sorted(path for path, outcome in target.read_many(list(target.walk())) if isinstance(outcome, Secret))
     assert there == ["app/s03", "app/s04", "app/s05", "app/s06", "app/s17"]
     assert target.read("app/s06").data == {"user": "another"}
     for path in ("app/s03", "app/s04", "app/s17"):
         assert target.read(path).data == {"user": SECRETS[path]["user"], "own": "kept"}
     assert target.read("app/s05").data == SECRETS["app/s05"]
-    if "versioned" in target.capabilities:  # what is deleted has its labels still, where there are any
+    if "versioned" in target.capabilities:  # a deleted secret keeps its labels
         labels = {path: target.read_metadata(path) for path in SECRETS}
         assert {path: found for path, found in labels.items() if found} == LABELLED_BEFORE
         changed = {"app/s03", "app/s04", "app/s06", "app/s17"}
@@ -95,7 +95,7 @@ def check_undone(target):
 
 
 def undo_again(target, home):
-    """Undoes what is left, and finds nothing to undo after that."""
+    """Undo the rest, and check that a further undo has nothing to do."""
     assert undo(state_folder=home).ok
     check_undone(target)
     assert undo(state_folder=home).count(ItemState.SKIPPED) == COUNT
@@ -103,12 +103,12 @@ def undo_again(target, home):
 
 
 def go_on(target, home):
-    """Resumes what was begun, if anything was."""
+    """Resume the migration and return True, or return False if none was begun."""
     if not runs(home):
         return False
     report = resume(runs(home)[-1].name, state_folder=home)
     assert report.ok
-    equal = "versioned" not in target.capabilities  # one has all data from the beginning, and gets labels alone
+    equal = "versioned" not in target.capabilities  # one secret is equal from the beginning and gets labels only
     assert report.count(ItemState.DONE) == COUNT - equal
     return True
 
@@ -119,7 +119,7 @@ def go_on(target, home):
     indirect=["target"],
 )
 def test_killed_at_a_boundary_of_the_journal(target, planned, tmp_path, boundary):
-    """Before a group of lines is written, with half of it written, and once it is on disk."""
+    """Kills before a group of lines is written, after half of it, and once it is on disk."""
     home = tmp_path / "home"
     assert Killable("apply", home, boundary, planned).wait() == -9
     assert go_on(target, home)
@@ -131,7 +131,7 @@ def test_killed_at_a_boundary_of_the_journal(target, planned, tmp_path, boundary
 
 @pytest.mark.parametrize(("target", "count"), BOUNDARIES.items(), indirect=["target"])
 def test_there_is_no_other_boundary(target, planned, tmp_path, count):
-    """The numbers above are all that there are, so that none is left out."""
+    """The counts above are complete."""
     assert Killable("apply", tmp_path / "home", count + 1, planned).wait() == 0
     check_target(target)
 
@@ -145,7 +145,7 @@ def test_killed_at_a_random_point(target, planned, tmp_path, seed):
 
 
 def test_killed_again_while_resuming_is_no_different(target, planned, tmp_path):
-    """Each kill leaves what the next resume needs: here none of four comes to its end."""
+    """After four interrupted runs, the next resume still completes the migration."""
     home = tmp_path / "home"
     assert Killable("apply", home, 8, planned).wait() == -9
     for boundary in (2, 3, 5):
@@ -156,13 +156,13 @@ def test_killed_again_while_resuming_is_no_different(target, planned, tmp_path):
 
 @pytest.mark.parametrize("boundary", range(1, UNDO_BOUNDARIES + 1, STEP))
 def test_undoing_killed_at_a_boundary_of_the_journal(target, applied, boundary):
-    """What it gave back is in the journal or is seen at the target: undoing again does the rest, and only that."""
+    """A second undo reverts only the secrets that the first one did not."""
     assert Killable("undo", applied, boundary).wait() == -9
     undo_again(target, applied)
 
 
 def test_undoing_has_no_other_boundary(target, applied):
-    """The numbers above are all that there are, so that none is left out."""
+    """The counts above are complete."""
     assert Killable("undo", applied, UNDO_BOUNDARIES + 1).wait() == 0
     check_undone(target)
 
@@ -174,7 +174,7 @@ def test_undoing_killed_at_a_random_point(target, applied, seed):
 
 
 def test_undoing_killed_again_and_again_is_no_different(target, applied):
-    """And the plan can be carried out once more, as after an unbroken undo."""
+    """The plan can be applied again, as after an unbroken undo."""
     for boundary in (1, 2, 3, 5, 1):
         assert Killable("undo", applied, boundary).wait() == -9
     undo_again(target, applied)

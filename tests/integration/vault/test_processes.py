@@ -1,4 +1,4 @@
-"""A session and the processes of its application: forks, multiprocessing, gunicorn."""
+"""Sessions in several processes: forks, multiprocessing, gunicorn."""
 
 import contextlib
 import http.client
@@ -22,11 +22,11 @@ from strongroom_vault.testing import TestVault
 
 LONG = 30.0
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 
 
 def approle(server, **settings):
-    """The options that open a store with an AppRole of its own."""
+    """Create an AppRole, and return the options of a store that uses it."""
     mount = f"approle-{os.urandom(4).hex()}"
     policy = server.write_policy({"secret/data/mine/*": ["read"]})
     server.call("POST", f"sys/auth/{mount}", {"type": "approle"})
@@ -47,14 +47,14 @@ def lives(server, token):
 
 
 def forked(work):
-    """What `work` returns in the child of a fork, as JSON brings it."""
+    """Return the result of `work` in a forked child, through JSON."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.write(writing, json.dumps(work()).encode())
             os._exit(0)
-        except BaseException:  # noqa: BLE001  # the child must end here, whatever happens
+        except BaseException:  # noqa: BLE001  # the child must not return into the tests
             traceback.print_exc()
             os._exit(1)
     os.close(writing)
@@ -65,7 +65,7 @@ def forked(work):
 
 
 def test_child_logs_in_for_itself_and_leaves_its_parents_token_alone(openbao):
-    """Both renew their own, and each gives back its own."""
+    """Each process renews and revokes its own token."""
     store = open_vault(**approle(openbao, token_ttl="1h"))
     store.read("mine/app")
     mine = token_of(store)
@@ -81,7 +81,7 @@ def test_child_logs_in_for_itself_and_leaves_its_parents_token_alone(openbao):
 
 
 def test_child_that_closes_at_once_gives_nothing_back(openbao):
-    """It has no token of its own."""
+    """The child has no token to revoke."""
     store = open_vault(**approle(openbao, token_ttl="1h"))
     assert forked(lambda: store.close() or len(renewers())) == 0
     assert lives(openbao, token_of(store))
@@ -89,7 +89,7 @@ def test_child_that_closes_at_once_gives_nothing_back(openbao):
 
 
 def test_child_goes_on_with_a_given_token(openbao):
-    """Which nobody gives back."""
+    """Neither process revokes a token that was given."""
     openbao.put("mine/app", {"k": "v"})
     token = openbao.issue_token({"secret/data/mine/*": ["read"]})
     store = open_vault(url=openbao.url, token=token)
@@ -100,7 +100,7 @@ def test_child_goes_on_with_a_given_token(openbao):
 
 
 def test_fork_while_threads_log_in_and_read(openbao):
-    """No child inherits a lock that somebody held, or a connection that somebody reads from."""
+    """No child inherits a held lock, or a connection in use."""
     store, stopping = open_vault(**approle(openbao, token_ttl="1s", token_max_ttl="2s")), threading.Event()
 
     def read():
@@ -122,7 +122,7 @@ def test_fork_while_threads_log_in_and_read(openbao):
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes_of_multiprocessing(openbao, method):
-    """Each has a token of its own, and none is left."""
+    """Each process has its own token and revokes it."""
     options = approle(openbao, token_ttl="1h")
     context = multiprocessing.get_context(method)
     answers = context.Queue()
@@ -165,7 +165,7 @@ def application(environ, start_response):
 
 
 class Gunicorn:
-    """The real one, with an application that reads a secret at each request."""
+    """A gunicorn server whose application reads a secret for each request."""
 
     def __init__(self, folder, options, workers, preload):
         (folder / "application.py").write_text(APPLICATION)
@@ -203,7 +203,7 @@ class Gunicorn:
 
 @pytest.mark.parametrize(("preload", "workers"), [(False, 2), (True, 4)], ids=["not preloaded", "preloaded"])
 def test_gunicorn(tmp_path, preload, workers):
-    """Over several lifetimes and a reload: no failed request, no hot loop, and no token left at the end."""
+    """Over several token lifetimes and a reload: no failed request, no hot loop and no token left at the end."""
     with TestVault(audit=tmp_path / "audit.log") as server:
         options = approle(server, token_ttl="2s", token_max_ttl="4s")
         gunicorn = Gunicorn(tmp_path, options, workers, preload)
