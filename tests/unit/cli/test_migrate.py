@@ -628,3 +628,24 @@ def test_the_table_is_as_wide_as_the_terminal(terminal, script, monkeypatch, col
     assert "a conflict differs: k 13B adds: n 1B only at the target: mine c/d create k 11B" in words
     assert "plan: create 1, equal 1, conflict 1 (fails)" in words
     assert CANARY not in shown
+
+
+def test_the_list_names_migrations_that_were_undone(command):
+    """A migration that was finished and then undone is not shown as finished."""
+    assert command(*TO_JSON, "--yes").code == 0
+    assert command("migrate", "undo", last_run(), "--yes").code == 0
+    assert command("migrate", "report", "--list").out.decode().split("\t")[2] == "undone"
+    assert json.loads(command("migrate", "report", "--list", "--json").out)["migrations"][0]["undone"] is True
+
+
+def test_a_prefix_or_pattern_that_matches_nothing_is_an_error(command):
+    """It is most likely mistyped. An empty source without one is not."""
+    for option in ("--from-prefix", "--include"):
+        done = command("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes", option, "mistyped")
+        assert (done.code, "Check the spelling" in done.err) == (6, True)
+
+
+def test_standard_output_is_refused_as_a_store(command):
+    """No file of the name `-` is made."""
+    done = command("migrate", "--from", "json:old.json", "--to", "json:-", "--yes")
+    assert (done.code, "not supported" in done.err, Path("-").exists()) == (7, True, False)

@@ -9,12 +9,14 @@ import os
 import re
 import resource
 import threading
+from datetime import datetime
 
 import pytest
 
 from migrations import failed, states
 from stores import Clock
 from strongroom.errors import (
+    AuthenticationError,
     MigrationError,
     PermissionDeniedError,
     SecretNotFoundError,
@@ -39,6 +41,7 @@ from strongroom.migrate import (
     verify,
 )
 from strongroom.migrate.execution.throttle import ProgressMeter, RateLimit
+from strongroom.migrate.ledger import runs as ledger_runs
 from strongroom.migrate.plans.document import plan_lines
 from strongroom.migrate.spi import Outcome
 from strongroom.secret import Secret
@@ -810,3 +813,33 @@ def test_a_source_that_fails_once_for_a_secret_is_read_again_for_the_plan(home):
     source.list_entries = lambda prefix: iter(() if prefix else ("flaky",))
     planned = plan("source", "target", stores={"source": source, "target": MemoryStore()}, state_folder=home)
     assert [item.state for item in planned.items] == [State.CREATE]
+
+
+def test_the_last_run_is_the_last_one_after_the_clock_was_set_back(stores, home, monkeypatch):
+    """Undo without a name takes the newest run, whatever the clock says."""
+    stores["t"] = MemoryStore()
+    first = apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home).run
+    stores["s"].write("later", {"k": 1})
+
+    class Earlier(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2001, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(ledger_runs, "datetime", Earlier)
+    second = apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home).run
+    assert [run.name for run in runs(home)] == [first, second]
+    assert undo(stores=stores, state_folder=home).run == second
+
+
+def test_rejected_credentials_end_the_run_early(home):
+    """The same failure is not repeated for each of 150 secrets."""
+
+    class Expired(Bare):
+        def write(self, path, data):
+            raise AuthenticationError(path, "the token has expired")
+
+    stores = {"s": _filled({f"p{n:03}": {"k": n} for n in range(150)}), "t": Expired()}
+    report = failed(apply, plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
+    assert "the token has expired" in report.stopped
+    assert (report.count(ItemState.FAILED), report.count(ItemState.PENDING)) == (8, 142)

@@ -43,13 +43,15 @@ def parse_spec(text: str) -> Spec:
     """Split a store's name at the first colon.
 
     Raises:
-        ConfigurationError: a part is empty.
+        ConfigurationError: a part is empty, or the location is `-`.
     """
     name, colon, location = text.partition(":")
     if not name or (colon and not location):
         raise ConfigurationError(
             f"The store {shown(text)}: it is NAME or PLUGIN:LOCATION, such as vault:secret/billing"
         )
+    if location == "-":
+        raise ConfigurationError(f"The store {shown(text)}: standard input and output are not supported. Name a file")
     return Spec(text, name, location if colon else None)
 
 

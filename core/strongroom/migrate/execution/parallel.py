@@ -29,6 +29,9 @@ _MOST_RETRIED = 256
 _OUTAGES_IN_A_ROW = 32
 """How many consecutive outages mean that the store is down. It is more than the calls in flight at a time."""
 
+_REJECTIONS_IN_A_ROW = 8
+"""How many consecutive failures end the batch if the last one is rejected credentials, such as an expired token."""
+
 _I = TypeVar("_I")
 _K = TypeVar("_K")
 _R = TypeVar("_R")
@@ -154,11 +157,12 @@ class OutageWatch:
         """Count an outcome.
 
         Raises:
-            StoreUnavailableError, AuthenticationError: it is one of many outages in a row.
+            StoreUnavailableError, AuthenticationError: it is one of many in a row.
         """
         if not isinstance(outcome, OUTAGES):
             self._outages = 0
             return
         self._outages += 1
-        if self._outages >= _OUTAGES_IN_A_ROW:
+        limit = _REJECTIONS_IN_A_ROW if isinstance(outcome, AuthenticationError) else _OUTAGES_IN_A_ROW
+        if self._outages >= limit:
             raise outcome.copy()

@@ -28,7 +28,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from strongroom.errors import MigrationError, shown
@@ -61,6 +61,11 @@ class Run:
     started: datetime
     finished: bool
     folder: Path
+
+    @property
+    def undone(self) -> bool:
+        """True if the run was undone, at least in part, and not resumed since."""
+        return was_undone(self.folder / _JOURNAL)
 
 
 def default_folder() -> Path:
@@ -141,6 +146,9 @@ class Ledger:
             MigrationError: it cannot be written to disk.
         """
         now = datetime.now(UTC)
+        if (known := runs(self.folder)) and known[-1].started >= now:
+            # The clock was set back. Names are the order of the runs, so a new one always sorts last.
+            now = known[-1].started + timedelta(microseconds=1)
         name = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         folder = _private_folder(self.folder / name)
         try:
@@ -173,7 +181,7 @@ class Ledger:
         known = runs(self.folder)
         if name is None:
             if unfinished:
-                known = [run for run in known if not (run.finished or was_undone(run.folder / _JOURNAL))]
+                known = [run for run in known if not (run.finished or run.undone)]
             if not known:
                 what = "no migration to resume" if unfinished else "no migration"
                 raise MigrationError(f"There is {what} in {self.folder}")

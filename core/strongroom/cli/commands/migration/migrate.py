@@ -291,6 +291,11 @@ def _plan(
             encrypt_to=given["encrypt_to"],
             progress=tell,
         )
+    if not made.items and (selection.from_prefix or selection.include):
+        output.say(
+            f"No secret of {store_names.listed(sources)} matches --from-prefix and --include. Check the spelling"
+        )
+        raise click.exceptions.Exit(ExitCode.IMPOSSIBLE)
     return migrator, config, made
 
 

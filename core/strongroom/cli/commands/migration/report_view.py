@@ -78,7 +78,12 @@ def write(report: Report, *, color: bool) -> None:
 
 def name_faults(report: Report, *, listed: bool) -> None:
     """Print a line on stderr for each secret that was not done, unless the table has listed them."""
-    for result in () if listed else report.faults:
+    from strongroom.migrate import ItemState
+
+    faults = report.faults
+    if report.stopped:  # the summary has the reason, which is the same for all pending secrets
+        faults = [result for result in faults if result.state is not ItemState.PENDING]
+    for result in () if listed else faults:
         why = f": {reason(result)}" if result.reason else ""
         output.say(f"{report.action.value}: {shown(result.path or result.source_path)}: {result.state.value}{why}")
 

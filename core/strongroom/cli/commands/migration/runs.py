@@ -252,6 +252,7 @@ def _list(*, as_json: bool, color: bool) -> None:
                         "run": run.name,
                         "started": run.started.isoformat(),
                         "finished": run.finished,
+                        "undone": run.undone,
                         "sources": list(plan.sources),
                         "target": plan.target,
                     }
@@ -264,7 +265,7 @@ def _list(*, as_json: bool, color: bool) -> None:
         (
             run.name,
             f"{run.started:%Y-%m-%d %H:%M:%S} UTC",
-            "finished" if run.finished else "not finished",
+            "undone" if run.undone else "finished" if run.finished else "not finished",
             store_names.listed(plan.sources),
             store_names.listed((plan.target,)),
         )
