@@ -265,7 +265,7 @@ def on_a_terminal(case: Case, mode: str) -> tuple[int, str]:
     with pexpect.spawn(STRONGROOM, words, dimensions=MODES[mode], timeout=30, encoding="utf-8") as child:
         child.logfile_read = screen
         if case.asks(mode):
-            child.expect_exact("Go on? [y/N] ")
+            child.expect_exact("Continue? [y/N] ")
             child.sendline("y")
         if case.asked is not None:
             question, answer = case.asked
@@ -338,7 +338,7 @@ def test_production_is_not_changed_where_nobody_can_be_asked(words, mode, place,
     with Pipes(Case(words, piped="another"), mode) as pipes:
         code, out, err = pipes.ended()
     assert (code, out) == (2, "")
-    assert "this is production: without a terminal it needs --yes" in err.lower()
+    assert "this is production: without a terminal this needs --yes" in err.lower()
     assert openbao.peek("database/connection", mount=place.mount)["password"] == CANARY
 
 

@@ -148,7 +148,7 @@ def test_done_in_part(server):
         destroy = [STRONGROOM, "destroy", "database/connection", "1", "2", "--yes"]
         done = subprocess.run(destroy, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (8, "")
-    assert "of versions 1 and 2, destroyed before it failed: 1\n" in done.stderr
+    assert "Destroyed before the failure: 1 of versions 1 and 2\n" in done.stderr
 
 
 def test_a_reader_that_goes_away_and_an_interruption(server):

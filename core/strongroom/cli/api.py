@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from strongroom.cli.exit_codes import ExitCode
     from strongroom.cli.invocation import Invocation, current
     from strongroom.cli.process.child_process import run_command
-    from strongroom.cli.terminal.confirmation import ask as confirm
+    from strongroom.cli.terminal.confirmation import confirm
     from strongroom.cli.terminal.output import Cell, say, write_document, write_lines, write_rows, write_table
     from strongroom.config.discovery import FILE_NAME as CONFIG_FILE_NAME
     from strongroom.config.discovery import environments as config_environments
@@ -42,7 +42,7 @@ _MODULES = {
     "cli.exit_codes": {"ExitCode": "ExitCode"},
     "cli.invocation": {"Invocation": "Invocation", "current": "current"},
     "cli.process.child_process": {"run_command": "run_command"},
-    "cli.terminal.confirmation": {"confirm": "ask"},
+    "cli.terminal.confirmation": {"confirm": "confirm"},
     "cli.terminal.output": {
         name: name for name in ("Cell", "say", "write_document", "write_lines", "write_rows", "write_table")
     },

@@ -1,4 +1,4 @@
-"""`strongroom` itself: the options before the command, and what every failure becomes."""
+"""The `strongroom` command group: global options, logging, and the exit code of each failure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ import click
 
 from strongroom.cli import registry
 from strongroom.cli.exit_codes import ExitCode, code_of
-from strongroom.cli.invocation import Invocation, completed
-from strongroom.cli.terminal import output, usage_errors
-from strongroom.cli.terminal.streams import UnwritableError
+from strongroom.cli.invocation import Invocation, complete
+from strongroom.cli.terminal import output, streams, usage_errors
 from strongroom.errors import PluginError, StrongroomError
 
 
 class _Commands(click.Group):
-    """The commands of the registry. A closed output pipe ends a command here, before click makes a failure of it."""
+    """The registered commands. A closed output pipe is turned into an exit code before click handles it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return registry.names()
@@ -34,14 +33,17 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not (ctx.resilient_parsing or name.startswith("-")) and self.get_command(ctx, name) is None:
-            near = usage_errors.nearest(name, registry.names())
-            meant = f". Did you mean {near!r}?" if near else ""
-            raise click.UsageError(f"No such command {name!r}{meant}", ctx)
+            match = usage_errors.nearest(name, registry.names())
+            hint = f". Did you mean {match!r}?" if match else ""
+            raise click.UsageError(f"No such command {name!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, self._summary(name)) for name in registry.names()])
+        groups = registry.groups()
+        width = max(len(name) for names in groups.values() for name in names)
+        for group, names in groups.items():
+            with formatter.section(group):
+                formatter.write_dl([(name.ljust(width), self._summary(name)) for name in names])
 
     def _summary(self, name: str) -> str:
         try:
@@ -57,18 +59,18 @@ class _Commands(click.Group):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        with _closed_pipe_is_an_end():  # --help and --version print while the options are read
+        with _closed_pipe_exit():  # --help and --version print while the options are parsed
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _closed_pipe_is_an_end(), usage_errors.placed(ctx):
+        with _closed_pipe_exit(), usage_errors.subcommand_context(ctx):
             result = super().invoke(ctx)
             sys.stdout.flush()
         return result
 
 
 @contextmanager
-def _closed_pipe_is_an_end() -> Iterator[None]:
+def _closed_pipe_exit() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -81,87 +83,98 @@ _FILE = click.Path(path_type=Path)
 
 
 @click.group(cls=_Commands, invoke_without_command=True, subcommand_metavar=_COMMAND, context_settings=_SETTINGS)
-@click.option("--config", "config_file", metavar="FILE", type=_FILE, help="Read this file, not ./strongroom.toml.")
+@click.option("--config", "config_file", metavar="FILE", type=_FILE, help="Read FILE instead of ./strongroom.toml.")
 @click.option(
     "--environment",
     metavar="NAME",
-    shell_complete=completed("environment"),
-    help="Use this one of the file's environments.",
+    shell_complete=complete("environment"),
+    help="Select an environment of the configuration file.",
 )
-@click.option("--verbose", is_flag=True, help="Say what each store answered, and where a failure happened.")
-@click.option("--no-color", is_flag=True, help="Plain text. The variable NO_COLOR takes the colours away too.")
+@click.option("--verbose", is_flag=True, help="Log each store's answer, and show where a failure occurred.")
+@click.option("--no-color", is_flag=True, help="Disable color (NO_COLOR works too).")
 @click.version_option(package_name="strongroom", message="%(version)s")
 @click.pass_context
 def strongroom(
     ctx: click.Context, config_file: Path | None, environment: str | None, *, verbose: bool, no_color: bool
 ) -> None:
-    """Secrets from a chain of stores.
+    """Read, write and migrate secrets in a chain of stores.
 
     Example: strongroom get database/connection password
     """
     ctx.obj = Invocation(config_file, environment, verbose, no_color)
-    _start_logging(verbose=verbose)
+    _start_logging(verbose=verbose, color=not no_color)
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help(), err=True)
+        output.write_advice(ctx.get_help())
         ctx.exit(ExitCode.USAGE)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command and returns its exit code. A failure is one line on stderr."""
+    """Run one command and return its exit code. A failure prints one line on stderr."""
     try:
         result = strongroom.main(list(arguments), prog_name="strongroom", standalone_mode=False)
     except click.UsageError as error:
         if usage_errors.is_help(error):
-            click.echo(error.format_message(), err=True)
+            output.write_advice(error.format_message())
         else:
-            output.say(usage_errors.explained(error))
+            output.say(usage_errors.explain(error))
         return ExitCode.USAGE
-    except click.ClickException as error:  # a plugin's own, with words and a code of its choice
+    except click.ClickException as error:  # of a plugin: message and exit code are its choice
         output.say(error.format_message())
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except StrongroomError as error:
         output.say(str(error))
-        _say_where(error)
+        _show_frames(error)
         return code_of(error)
-    except UnwritableError as error:
-        output.say(f"The output cannot be written to stdout: {error.strerror}")
-    except Exception as error:  # noqa: BLE001  # a bug; its message may hold anything, so only its kind is shown
-        hint = "" if _is_verbose() else "; strongroom --verbose says where"
-        output.say(f"Unexpected failure: {type(error).__name__}{hint}")
-        _say_where(error)
+    except Exception as error:  # noqa: BLE001  # a bug: the message may hold a secret, so only the class is shown
+        if isinstance(error, OSError) and (fault := _stdout_fault(error)):
+            output.say(f"Cannot write the output to stdout: {fault}")
+        else:
+            hint = "" if _is_verbose() else ". Run strongroom --verbose to see where"
+            output.say(f"Unexpected failure: {type(error).__name__}{hint}")
+            _show_frames(error)
     else:
         return result if isinstance(result, int) else ExitCode.DONE
-    return ExitCode.UNEXPECTED
+    return ExitCode.FAILED
 
 
-def _say_where(error: Exception) -> None:
-    """The frames, on demand, and no more: source lines, locals and the messages of causes may show values."""
+def _stdout_fault(error: OSError) -> str | None:
+    return error.strerror if isinstance(error, streams.UnwritableError) else streams.stdout_fault()
+
+
+def _show_frames(error: Exception) -> None:
+    """With --verbose, show the frames alone: source lines, locals and messages of causes may hold values."""
     if _is_verbose():
         for frame in traceback.extract_tb(error.__traceback__):
             output.say(f"  at {frame.filename}:{frame.lineno} in {frame.name}")
 
 
+_COLORS = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
+
+
 class _StderrHandler(logging.Handler):
-    """A line for each record; a warning that is given again, as in each round of `check --wait`, is said once."""
+    """Log handler that prints each record on one line, and a repeated warning once, as in `check --wait`."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
+        self._color = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = f"{record.levelname.lower()}: {record.getMessage()}"
-        if record.levelno < logging.WARNING:
-            output.say(message)
-        elif message not in self._said:
-            self._said.add(message)
-            output.say(message)
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            if message in self._printed:
+                return
+            self._printed.add(message)
+        color = _COLORS.get(record.levelno) if self._color else None
+        output.say(message, label=record.levelname.lower(), color=color)
 
-    def begin(self, level: int) -> None:
-        """From here on this level and those above it, with nothing said yet."""
+    def start(self, level: int, *, color: bool) -> None:
+        """Set the level for one command, and forget the warnings of the last one."""
         self.setLevel(level)
-        self._said.clear()
+        self._color = color
+        self._printed.clear()
 
 
 _log_handler = _StderrHandler()
@@ -171,13 +184,13 @@ def _is_verbose() -> bool:
     return _log_handler.level <= logging.DEBUG
 
 
-def _start_logging(*, verbose: bool) -> None:
-    """Warnings of anybody to stderr; with `verbose`, all that Strongroom and the installed stores log.
+def _start_logging(*, verbose: bool, color: bool) -> None:
+    """Print warnings of all loggers, and with `verbose` everything that Strongroom and its plugins log.
 
-    The libraries beneath them stay at warnings: what they log at DEBUG may hold a reply's body.
+    Other libraries stay at warnings: their debug output may hold the body of a response.
     """
     level = logging.DEBUG if verbose else logging.WARNING
-    _log_handler.begin(level)
+    _log_handler.start(level, color=color)
     logging.getLogger().addHandler(_log_handler)
     for package in registry.packages() if verbose else ():
         logging.getLogger(package).setLevel(level)

@@ -1,4 +1,4 @@
-"""What the command's exit code says: one table, for every command and every error."""
+"""Exit codes of the command line, one table for every command and every error."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from strongroom.errors import (
 
 
 class ExitCode(IntEnum):
-    """Each code, and in its `meaning` the words of `strongroom --help`."""
+    """Exit codes. `meaning` is the text in `strongroom --help`."""
 
     meaning: str
 
     def __new__(cls, code: int, meaning: str) -> Self:
-        """A member with its meaning."""
+        """Create a member with its meaning."""
         member = int.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning
         return member
 
-    DONE = 0, "done"
-    UNEXPECTED = 1, "an unexpected failure"
-    USAGE = 2, "the command line is wrong"
-    NOT_FOUND = 3, "there is no such secret or key"
-    DENIED = 4, "denied, or not authenticated"
-    UNAVAILABLE = 5, "a store gave no answer in time: worth trying again"
-    IMPOSSIBLE = 6, "it cannot be done: a conflict, a bad path or value, too large, or not supported"
-    CONFIGURATION = 7, "the configuration or a plugin is wrong"
-    PARTIAL = 8, "done in part"
-    DIFFERENT = 10, "what was compared differs, or changes are pending"
+    DONE = 0, "success"
+    FAILED = 1, "declined at the prompt, or an unexpected failure"
+    USAGE = 2, "invalid command line"
+    NOT_FOUND = 3, "secret or key not found"
+    DENIED = 4, "permission denied, or authentication failed"
+    UNAVAILABLE = 5, "a store is unavailable: try again later"
+    IMPOSSIBLE = 6, "conflict, invalid path or value, too large, or not supported"
+    CONFIGURATION = 7, "invalid configuration or plugin"
+    PARTIAL = 8, "partly done"
+    DIFFERENT = 10, "differences found, or changes pending"
     INTERRUPTED = 130, "interrupted"
-    CLOSED_PIPE = 141, "the reader of the output went away"
+    CLOSED_PIPE = 141, "the output pipe was closed"
 
 
 CODES: dict[type[StrongroomError], ExitCode] = {
@@ -62,13 +62,13 @@ CODES: dict[type[StrongroomError], ExitCode] = {
     ConfigurationError: ExitCode.CONFIGURATION,
     PluginError: ExitCode.CONFIGURATION,
     MigrationError: ExitCode.PARTIAL,
-    StrongroomError: ExitCode.UNEXPECTED,
+    StrongroomError: ExitCode.FAILED,
 }
-"""The code of each error class; a class that is not here, such as a backend's own, has its nearest parent's."""
+"""Exit code of each error class. A class that is not listed, such as one of a backend, has its parent's."""
 
 _GRAVEST_FIRST = (
     ExitCode.CONFIGURATION,
-    ExitCode.UNEXPECTED,
+    ExitCode.FAILED,
     ExitCode.PARTIAL,
     ExitCode.IMPOSSIBLE,
     ExitCode.DENIED,
@@ -78,13 +78,10 @@ _GRAVEST_FIRST = (
 
 
 def code_of(error: StrongroomError) -> ExitCode:
-    """The exit code that stands for this error."""
+    """Return the exit code of an error."""
     return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
 
 
 def code_of_all(errors: Iterable[StrongroomError]) -> ExitCode:
-    """The code of the error that needs the most doing, since UNAVAILABLE says that trying again is enough.
-
-    DONE where there is none.
-    """
+    """Return the code of the gravest error, or DONE without errors. UNAVAILABLE is the least: a retry may be enough."""
     return min(map(code_of, errors), key=_GRAVEST_FIRST.index, default=ExitCode.DONE)

@@ -1,4 +1,4 @@
-"""What was given before the command's name, and what it opens: shared by the commands of one call."""
+"""Global options of one call, and the configuration and manager that they select."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ if TYPE_CHECKING:
 
 
 class Invocation(NamedTuple):
-    """The options of `strongroom` itself.
-
-    A plugin's command receives it through `strongroom.cli.api.current`.
+    """Options given before the command's name. A plugin's command gets them from `strongroom.cli.api.current`.
 
     Attributes:
-        config_file: the file to read in the place of `./strongroom.toml`.
-        environment: one of its environments.
-        verbose: say what each store answered.
-        no_color: plain text.
+        config_file: configuration file to read instead of `./strongroom.toml`.
+        environment: selected environment of that file.
+        verbose: log each store's answer.
+        no_color: disable color.
     """
 
     config_file: Path | None = None
@@ -31,34 +29,34 @@ class Invocation(NamedTuple):
     no_color: bool = False
 
     def open(self) -> SecretsManager:
-        """The manager of the configured chain, for a `with` block."""
+        """Return a manager of the configured chain, for a `with` block."""
         from strongroom.secrets_manager import SecretsManager
 
         return SecretsManager.from_config(self.load())
 
     def load(self) -> Config:
-        """The configuration that `open` would use, for what asks it more than for secrets."""
+        """Return the configuration that `open` uses."""
         from strongroom.config import discovery
 
         return discovery.load(config_file=self.config_file, environment=self.environment, require_trust=True)
 
     def load_others(self) -> list[Config]:
-        """What the file says for each of its other environments."""
+        """Return the configurations of the environments that are not selected."""
         from strongroom.config import discovery
 
         return list(discovery.load_others(config_file=self.config_file, environment=self.environment))
 
 
-def completed(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """For `shell_complete=`: what completes a word of this kind, one of `completion.KINDS`, imported on Tab only."""
+def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return a `shell_complete=` callback for a kind of `completer.KINDS`. The completer is imported on Tab only."""
 
-    def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    def callback(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
         from strongroom.cli.terminal.completer import KINDS
 
         return KINDS[kind](ctx, incomplete)
 
-    return complete
+    return callback
 
 
 current = click.make_pass_decorator(Invocation)
-"""Decorates a command that takes the `Invocation` as its first argument."""
+"""Decorator that passes the `Invocation` to a command as its first argument."""

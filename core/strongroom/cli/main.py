@@ -1,6 +1,5 @@
-"""The entry point of the process. It imports next to nothing, so that what it sets holds for all that is imported."""
+"""Entry point of the process. It prepares the standard streams before it imports anything that may write to them."""
 
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -10,26 +9,21 @@ from strongroom.cli.terminal import streams
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs one command and ends the process with its exit code.
+    """Run one command and exit with its exit code.
 
     Args:
-        arguments: the command line without the program's name; by default the process's own.
+        arguments: the command line without the program name; defaults to `sys.argv`.
     """
-    # What a command imports stays until it ends, and most commands end at once. Looking for garbage after each 700 new
-    # objects, which is Python's default, is a tenth of a `get`.
-    gc.set_threshold(50_000)
     streams.prepare()
     try:
         from strongroom.cli import app
-        from strongroom.cli.terminal import output
 
-        if "_STRONGROOM_COMPLETE" in os.environ:  # `completion.VARIABLE`, which a shell sets on Tab
+        if "_STRONGROOM_COMPLETE" in os.environ:  # `completer.VARIABLE`, set by the shell on Tab
             from strongroom.cli.terminal import completer
 
             completer.answer(app.strongroom)
         code = app.run(sys.argv[1:] if arguments is None else arguments)
-        output.finish()
-    except KeyboardInterrupt:  # while modules are imported: Ctrl-C is no traceback then either
+        streams.finish()
+    except KeyboardInterrupt:  # Ctrl-C during an import
         code = 130
-    gc.freeze()  # nor does the interpreter look for any as it ends
     sys.exit(code)

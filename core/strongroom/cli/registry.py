@@ -1,7 +1,8 @@
-"""Which commands there are, and the module of each, imported when it is called: a read pays for no other command."""
+"""Registry of the commands. A command's module is imported when the command is called, so that a read stays fast."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 
 import click
@@ -10,68 +11,93 @@ from strongroom import plugins
 from strongroom.errors import PluginError
 from strongroom.plugins.distributions import entry_points
 
-BUILT_IN = {
-    "check": ("strongroom.cli.commands.check", "check_command"),
-    "completion": ("strongroom.cli.commands.completion", "completion_command"),
-    "config": ("strongroom.cli.commands.config", "config_command"),
-    "copy": ("strongroom.cli.commands.migration.copy", "copy_command"),
-    "delete": ("strongroom.cli.commands.write", "delete_command"),
-    "destroy": ("strongroom.cli.commands.versions", "destroy_command"),
-    "diff": ("strongroom.cli.commands.diff", "diff_command"),
-    "explain": ("strongroom.cli.commands.explain", "explain_command"),
-    "doctor": ("strongroom.cli.commands.doctor", "doctor_command"),
-    "export": ("strongroom.cli.commands.export", "export_command"),
-    "get": ("strongroom.cli.commands.read", "get_command"),
-    "history": ("strongroom.cli.commands.versions", "history_command"),
-    "list": ("strongroom.cli.commands.read", "list_command"),
-    "mapping": ("strongroom.cli.commands.migration.mapping", "mapping_command"),
-    "migrate": ("strongroom.cli.commands.migration.migrate", "migrate_command"),
-    "rollback": ("strongroom.cli.commands.versions", "rollback_command"),
-    "run": ("strongroom.cli.commands.run", "run_command"),
-    "set": ("strongroom.cli.commands.write", "set_command"),
-    "trust": ("strongroom.cli.commands.trust", "trust_command"),
-    "stores": ("strongroom.cli.commands.stores", "stores_command"),
-    "undelete": ("strongroom.cli.commands.versions", "undelete_command"),
-}
+_PACKAGE = "strongroom.cli.commands"
 
-_LONGEST = 100
-"""The longest summary of a command, in characters."""
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "Read": {
+        "get": "read:get_command",
+        "list": "read:list_command",
+        "explain": "explain:explain_command",
+        "run": "run:run_command",
+        "export": "export:export_command",
+    },
+    "Write": {
+        "set": "write:set_command",
+        "delete": "write:delete_command",
+    },
+    "Versions": {
+        "history": "versions:history_command",
+        "diff": "diff:diff_command",
+        "rollback": "versions:rollback_command",
+        "undelete": "versions:undelete_command",
+        "destroy": "versions:destroy_command",
+    },
+    "Migrate": {
+        "migrate": "migration.migrate:migrate_command",
+        "copy": "migration.copy:copy_command",
+        "mapping": "migration.mapping:mapping_command",
+    },
+    "Operate": {
+        "check": "check:check_command",
+        "doctor": "doctor:doctor_command",
+        "config": "config:config_command",
+        "stores": "stores:stores_command",
+        "trust": "trust:trust_command",
+        "completion": "completion:completion_command",
+    },
+}
+"""Built-in commands by the group under which `strongroom --help` lists them: name -> MODULE:ATTRIBUTE."""
+
+PLUGIN_GROUP = "Operate"
+"""Group of the commands that plugins add."""
+
+_BUILT_IN = {name: target for commands in GROUPS.values() for name, target in commands.items()}
+
+_SUMMARY_LENGTH = 100
+"""Length limit of a command's summary, in characters."""
 
 
 def names() -> list[str]:
-    """The name of every command, installed plugins' among them."""
-    return sorted({*BUILT_IN, *plugins.commands()})
+    """Return the names of all commands, including those of plugins."""
+    return sorted({*_BUILT_IN, *plugins.commands()})
+
+
+def groups() -> dict[str, list[str]]:
+    """Return the command names by group, in the order of the help text."""
+    found = {group: list(commands) for group, commands in GROUPS.items()}
+    found[PLUGIN_GROUP] += sorted(plugins.commands().keys() - _BUILT_IN.keys())
+    return found
 
 
 def load(name: str) -> click.Command | None:
-    """The command of this name, or None. A plugin cannot take the name of a command that is always there.
+    """Return the command, or None if there is none. A plugin cannot replace a built-in command.
 
     Raises:
-        PluginError: two distributions have a command of this name, or it cannot be loaded, or it is no click command.
+        PluginError: two distributions define the command, it cannot be loaded, or it is not a click command.
     """
-    if name in BUILT_IN:
-        module, attribute = BUILT_IN[name]
-        command: object = getattr(import_module(module), attribute)
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        command: object = getattr(import_module(f"{_PACKAGE}.{module}"), attribute)
     elif (loader := plugins.commands().get(name)) is not None:
         command = loader()
     else:
         return None
     if not isinstance(command, click.Command):
-        raise PluginError(f"The plugin {name} is broken: it is {type(command).__name__}, which is no click command")
-    _summarize(command)
+        raise PluginError(f"The plugin {name} is broken: {type(command).__name__} is not a click command")
+    _set_summary(command)
     return command
 
 
-def _summarize(command: click.Command) -> None:
-    """Gives a command, and each below it, the whole summary for a list of commands: click cuts it to the width."""
+def _set_summary(command: click.Command) -> None:
+    """Set the full summary of a command and its subcommands, which click would cut to the terminal width."""
     if command.short_help is None:
-        command.short_help = command.get_short_help_str(_LONGEST)
+        command.short_help = command.get_short_help_str(_SUMMARY_LENGTH)
     if isinstance(command, click.Group):
-        for each in command.commands.values():
-            _summarize(each)
+        for subcommand in command.commands.values():
+            _set_summary(subcommand)
 
 
 def packages() -> set[str]:
-    """The top package of everything that is installed for Strongroom: the names that their loggers begin with."""
+    """Return the top-level packages of all installed plugins. Their logger names begin with these."""
     points = (point for group in (plugins.STORES, plugins.COMMANDS) for point in entry_points(group))
     return {"strongroom", *(point.module.partition(".")[0] for point in points)}

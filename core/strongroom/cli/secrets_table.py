@@ -1,4 +1,4 @@
-"""What `check`, `run` and `export` share: the rows of `[secrets]`, asked, and the code that says what came of them."""
+"""The `[secrets]` table for `check`, `run` and `export`: resolved rows, their exit code, and their values as bytes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ if TYPE_CHECKING:
     from strongroom.secrets_manager import SecretsManager
 
 
-def ask(config: Config, *, allow_dynamic: bool = True) -> tuple[Requirement, ...]:
-    """Every row of `[secrets]`, asked as a new process would ask: nothing is cached, nothing is known to be out.
+def resolve_rows(config: Config, *, allow_dynamic: bool = True) -> tuple[Requirement, ...]:
+    """Resolve every row of `[secrets]` with a new manager, so that no cache and no known outage matters.
 
     Args:
-        config: the configuration.
-        allow_dynamic: False queries no store that creates a credential on every read.
+        config: configuration.
+        allow_dynamic: False skips stores that create a credential on every read.
 
     Raises:
-        ConfigurationError: there are none, or a store of the chain is configured wrongly.
+        ConfigurationError: there are no rows, or a store of the chain is configured wrongly.
     """
-    with asked(config, allow_dynamic=allow_dynamic) as (answers, _):
+    with open_rows(config, allow_dynamic=allow_dynamic) as (answers, _):
         return answers
 
 
 @contextmanager
-def asked(config: Config, *, allow_dynamic: bool = True) -> Iterator[tuple[tuple[Requirement, ...], SecretsManager]]:
-    """`ask`, and the manager that answered, which is open while the block runs: so is what its stores made."""
+def open_rows(
+    config: Config, *, allow_dynamic: bool = True
+) -> Iterator[tuple[tuple[Requirement, ...], SecretsManager]]:
+    """Resolve the rows as `resolve_rows` does, and keep the manager and its leases open while the block runs."""
     from strongroom.secrets_manager import SecretsManager
 
     rows = _rows(config)
@@ -46,52 +48,55 @@ def asked(config: Config, *, allow_dynamic: bool = True) -> Iterator[tuple[tuple
 
 
 def exit_code(answers: Sequence[Requirement]) -> ExitCode:
-    """DONE where every row is met, else the code of the row that needs the most doing."""
+    """Return DONE if every row is met, otherwise the code of the gravest error."""
     return code_of_all(answer.error for answer in answers if answer.error is not None and not answer.met)
 
 
-def require(answers: Sequence[Requirement], otherwise: str) -> None:
-    """Goes on where every row is met.
+def require(answers: Sequence[Requirement], consequence: str) -> None:
+    """Exit unless every row is met. Print the variables that are not, once for each distinct error.
 
     Args:
-        answers: of every row.
-        otherwise: what the command did not do, in words, where one is not met.
+        answers: resolved rows.
+        consequence: what the command did not do, for the last line.
 
     Raises:
-        click.exceptions.Exit: one is not, and which and why has been said.
+        click.exceptions.Exit: a row is not met.
     """
     if unmet := [answer for answer in answers if not answer.met]:
+        variables: dict[str, list[str]] = {}
         for answer in unmet:
-            output.say(f"{answer.variable}: {answer.error}")
-        output.say(f"{otherwise}: {len(unmet)} of {count(answers)} of [secrets] did not resolve")
+            variables.setdefault(str(answer.error), []).append(answer.variable)
+        for error, names in variables.items():
+            output.say(f"{', '.join(names)}: {error}")
+        output.say(f"{consequence}: {len(unmet)} of {count(answers)} of [secrets] did not resolve")
         raise click.exceptions.Exit(exit_code(answers))
 
 
-def content(answer: Requirement) -> bytes:
-    """The value as bytes: text as UTF-8, bytes as they are, a number, boolean or container as JSON.
+def to_bytes(answer: Requirement) -> bytes:
+    """Return the value as bytes: text as UTF-8, bytes unchanged, any other type as JSON.
 
     Raises:
-        InvalidDataError: it is null, or holds half a character. The message names the variable.
+        InvalidDataError: the value is null, or has a lone surrogate. The message names the variable.
     """
     value = answer.resolution.value if answer.resolution else None
     if value is None:
-        raise refusal(answer, "it is null, which is no text")
+        raise refusal(answer, "it is null")
     if isinstance(value, bytes):
         return value
     try:
         return as_text(value, answer.secret.path, answer.secret.key).encode()
     except UnicodeEncodeError:
-        del value  # nor does the error leave here: it holds the value
-    raise refusal(answer, "it has a lone surrogate, which is no text")
+        del value  # the error holds the value, so another one is raised below
+    raise refusal(answer, "it has a lone surrogate, so it is not valid Unicode")
 
 
 def refusal(answer: Requirement, why: str) -> InvalidDataError:
-    """What says that the value cannot be handed on, and under which name."""
+    """Return the error for a value that cannot be passed on."""
     return InvalidDataError(answer.secret.path, f"{answer.variable} cannot be set: {why}")
 
 
 def count(rows: Sequence[Requirement]) -> str:
-    """`1 variable`, `5 variables`."""
+    """Return `1 variable`, `5 variables`."""
     return f"{len(rows)} variable{'' if len(rows) == 1 else 's'}"
 
 
@@ -113,6 +118,6 @@ def check_names(config: Config) -> None:
 
 def _rows(config: Config) -> Mapping[str, SecretConfig]:
     if not config.secrets:
-        # To have checked nothing must not look like success: the command may stand in the wrong folder.
-        raise ConfigurationError("There is no [secrets] to ask for: strongroom.toml has no such table, or is not here")
+        # Nothing to check must not look like success: this may be the wrong folder.
+        raise ConfigurationError("No [secrets] to resolve: strongroom.toml has no such table, or is not in this folder")
     return config.secrets

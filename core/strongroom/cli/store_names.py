@@ -1,4 +1,4 @@
-"""Where the stores that a command line names are, in words: each is NAME or PLUGIN:LOCATION."""
+"""Stores named on the command line, as NAME or PLUGIN:LOCATION."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli.terminal.confirmation import described
+from strongroom.cli.terminal.confirmation import describe_target
 from strongroom.errors import shown
 
 if TYPE_CHECKING:
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from strongroom.store.guard import GuardedStore
 
 
-def target_in_words(config: Config, name: str) -> str:
-    """The store that is written to: its addresses and its place there, and the environment.
+def describe_store(config: Config, name: str) -> str:
+    """Return the target store in words, with its addresses, location and environment.
 
     Raises:
-        ConfigurationError, PluginError: there is no such store, or its options are wrong.
+        ConfigurationError, PluginError: the store does not exist, or its options are invalid.
     """
     from strongroom import plugins
     from strongroom.chain.chain import WriteTarget
 
-    config, group = placed_at(config, name, plugins.EXPORTERS)
-    return described(WriteTarget(name, frozenset()), config, plugins.settings(config, name, group))
+    config, group = with_location(config, name, plugins.EXPORTERS)
+    return describe_target(WriteTarget(name, frozenset()), config, plugins.settings(config, name, group))
 
 
-def placed_at(config: Config, name: str, group: str) -> tuple[Config, str]:
-    """The configuration with the store that the name means, under that whole name, and the group of its plugin.
+def with_location(config: Config, name: str, group: str) -> tuple[Config, str]:
+    """Return the configuration with this store added under its whole name, and the group of its plugin.
 
     Args:
-        config: the configuration.
+        config: configuration.
         name: NAME or PLUGIN:LOCATION.
-        group: of the plugin that is preferred: `plugins.IMPORTERS` or `plugins.EXPORTERS`.
+        group: preferred group of the plugin: `plugins.IMPORTERS` or `plugins.EXPORTERS`.
 
     Raises:
-        ConfigurationError, PluginError: there is no such store, or it takes no LOCATION.
+        ConfigurationError, PluginError: the store does not exist, or takes no LOCATION.
     """
     from strongroom import plugins
     from strongroom.migrate.endpoints.store_spec import named, parse_spec, placed
@@ -54,14 +54,14 @@ def placed_at(config: Config, name: str, group: str) -> tuple[Config, str]:
 
 
 def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[GuardedStore, Sequence[Failure]]:
-    """The store to read, closed with the stack; variables as the secrets that they are folded into.
+    """Open a store, or a source of variables as a store, and close it with the stack.
 
     Returns:
-        It, and what it has and no rule says the place of.
+        The store, and the variables that no mapping rule covers.
 
     Raises:
-        ConfigurationError, PluginError: there is no such store, or its options are wrong.
-        StoreError: it could not be opened, or read.
+        ConfigurationError, PluginError: the store does not exist, or its options are invalid.
+        StoreError: it cannot be opened, or read.
     """
     from strongroom import plugins
     from strongroom.migrate.endpoints.sources import ImportedStore
@@ -69,7 +69,7 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[GuardedSto
     from strongroom.store import SecretStore
     from strongroom.store.guard import open_guarded
 
-    config, _ = placed_at(config, name, plugins.IMPORTERS)
+    config, _ = with_location(config, name, plugins.IMPORTERS)
     opener = prepare_source(config, name)
     unmapped: list[Failure] = []
 
@@ -90,22 +90,22 @@ encrypt_to_option = click.option(
     "--encrypt-to",
     metavar="RECIPIENT",
     multiple=True,
-    help="Encrypt the file that is written to this age recipient. Repeat it for more.",
+    help="Encrypt the written file to this age recipient. Repeatable.",
 )
 
 
-def listed(names: tuple[str, ...]) -> str:
-    """The names of stores, in one phrase."""
+def join_names(names: tuple[str, ...]) -> str:
+    """Return the names as `a, b and c`."""
     *most, last = map(shown, names)
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) -> Config:
-    """The configuration in which the sources of variables read that mapping file.
+    """Return the configuration with this mapping file for every source of variables.
 
     Raises:
-        click.UsageError: none of the sources takes one.
-        ConfigurationError, PluginError: there is no such source.
+        click.UsageError: no source takes a mapping file.
+        ConfigurationError, PluginError: a source does not exist.
     """
     if file is None:
         return config
@@ -123,5 +123,5 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
             given = OptionValue(str(file.absolute()), "--mapping-file", Rank.ARGUMENT)
             stores[name] = replace(about, options={**about.options, MAPPING_FILE: given})
     if stores == dict(config.stores):
-        raise click.UsageError("--mapping-file is for variables: none of the sources, such as env or dotenv, takes one")
+        raise click.UsageError("--mapping-file only applies to variables: no source is env, dotenv or the like")
     return replace(config, stores=stores)

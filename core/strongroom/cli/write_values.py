@@ -1,4 +1,4 @@
-"""The values of a write: what the words of the command line ask for, and where each value comes from."""
+"""Arguments of `set`, and its values from the terminal, stdin, files or a JSON document."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ from strongroom.paths import check_key, check_path, parse_reference
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
 
 MAX_SIZE = 32 << 20
-"""The most that is read of a file or of stdin, in bytes: what Vault takes in one request by default."""
+"""Size limit of a file and of stdin, in bytes: Vault's default limit for one request."""
 
 _ENVELOPE = frozenset({"version", "path", "key", "store", "secret_version"})
-"""What `get --json` prints beside the values: its other fields may become more."""
+"""Fields that identify a document of `get --json`."""
 
-_HOW = (
-    "type the value when asked, pipe it in: `… | strongroom set PATH KEY`, or name the file that it is in: "
-    "`strongroom set PATH KEY=@FILE`"
+_USAGE = (
+    "enter it at the prompt, pipe it (`… | strongroom set PATH KEY`), or name a file (`strongroom set PATH KEY=@FILE`)"
 )
 
-MISPLACED = f"A value does not belong on the command line: {_HOW}"
-"""What is said where a value seems to stand there."""
+MISPLACED = f"Do not pass a value as an argument: {_USAGE}"
+"""Message if an argument may be a value."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a command line wants to be written.
+class WriteRequest:
+    """Parsed arguments of `set`.
 
     Attributes:
-        path: of the secret.
-        key: the key whose value is typed or piped in; None where files or a document have the values.
-        files: the file of each key that was given as KEY=@FILE.
+        path: path of the secret.
+        key: key whose value comes from the terminal or stdin; None if files or a document have the values.
+        files: file of each key that was given as KEY=@FILE.
     """
 
     path: str
@@ -48,123 +47,126 @@ class Wanted:
 
     @property
     def keys(self) -> list[str]:
-        """The keys that are known before any value is read."""
+        """Keys that are known before any value is read."""
         return list(self.files) if self.key is None else [self.key]
 
 
-def parse_words(words: Sequence[str]) -> Wanted:
-    """PATH KEY, PATH#KEY, PATH KEY=@FILE…, as what it asks for.
+def parse_words(words: Sequence[str]) -> WriteRequest:
+    """Parse PATH KEY, PATH#KEY, or PATH KEY=@FILE….
 
     Raises:
-        click.UsageError: it is none of these. No message repeats a word that follows the path: it may be a value in
-            the wrong place.
-        InvalidPathError: the path or a key is impossible.
+        click.UsageError: the words have another form. No message repeats a word after the path: it may be a value.
+        InvalidPathError: the path or a key is invalid.
     """
-    if "-" in words[1:]:  # stdin, as other programs have it
+    if "-" in words[1:]:  # stdin, in other programs
         raise click.UsageError(MISPLACED)
-    words = _divided(words)
+    words = _split_reference(words)
     if len(words) > 1 and all("=@" in word for word in words[1:]):
-        return Wanted(check_path(words[0]), files=_files(words[0], words[1:]))
-    # A path may hold an equals sign, and so may a key; but in a key it is nearly always a value that was put there.
+        return WriteRequest(check_path(words[0]), files=_files(words[0], words[1:]))
+    # A path and a key may contain =, but in a key it is nearly always followed by a value.
     suspect = words[-1].rpartition("#")[2] if len(words) == 1 else "".join(words[1:])
     if "=" in suspect or any("=" in word.partition("#")[2] for word in words[:1]):
         raise click.UsageError(MISPLACED)
     if len(words) not in {1, 2}:
-        raise click.UsageError(f"It takes PATH and KEY, or PATH#KEY, and nothing more: {_HOW}")
+        raise click.UsageError(f"Too many arguments, expected PATH KEY or PATH#KEY. To give the value, {_USAGE}")
     path, key = parse_reference(words[0]) if len(words) == 1 else words
     if key is None:
-        raise click.UsageError(f"It takes a KEY too: {_HOW}")
-    return Wanted(check_path(path), check_key(key, path))
+        raise click.UsageError(f"Missing KEY. To give the value, {_USAGE}")
+    return WriteRequest(check_path(path), check_key(key, path))
 
 
-def parse_path(words: Sequence[str]) -> Wanted:
-    """PATH alone, for a document that has the keys.
+def parse_path(words: Sequence[str]) -> WriteRequest:
+    """Parse PATH, for a document that has the keys.
 
     Raises:
-        click.UsageError: there is more or less than one word.
+        click.UsageError: there is not exactly one word.
     """
     if len(words) != 1:
-        raise click.UsageError("With --json it takes PATH alone: the document has the keys and the values")
-    return Wanted(check_path(words[0]))
+        raise click.UsageError("With --json, give PATH alone: the document has the keys and values")
+    return WriteRequest(check_path(words[0]))
 
 
 def read_files(files: Mapping[str, str], *, empty: bool) -> SensitiveDict:
-    """The exact content of each file under its key: as text where it is UTF-8, else as bytes.
+    """Return the exact content of each file by key: text if it is UTF-8, otherwise bytes.
 
     Raises:
-        click.UsageError: one cannot be read, or is empty, and that is not meant. The message names the key and not the
-            file, which may be a value that begins with @.
+        click.UsageError: a file cannot be read, or is empty without `empty`. The message names the key, not the file,
+            which may be a value that begins with @.
     """
     data = SensitiveDict()
     for key, name in files.items():
-        what = f"the file of {shown(key)}"
-        data[key] = _meant(text_or_bytes(read_file(name, what)), what, empty=empty)
+        source = f"The file of {shown(key)}"
+        data[key] = _check_empty(decode(read_file(name, source)), source, empty=empty)
     return data
 
 
-def read_file(name: str, what: str) -> bytes:
-    """The bytes of a file.
+def read_file(name: str, source: str) -> bytes:
+    """Return the content of a file.
+
+    Args:
+        name: path of the file.
+        source: name of the file in messages.
 
     Raises:
-        click.UsageError: says what cannot be read, and why.
+        click.UsageError: the file cannot be read, or is too large.
     """
     fault, content = "", b""
     try:
         content, _ = read_bytes(Path(name).expanduser(), MAX_SIZE)
     except (OSError, ValueError, RuntimeError) as error:
-        fault = (error.strerror if isinstance(error, OSError) else None) or "it cannot be read"
+        fault = (error.strerror if isinstance(error, OSError) else None) or "invalid file name"
     if fault:
-        raise click.UsageError(f"{what[0].upper()}{what[1:]}: {fault}")
-    return _limited(content, what)
+        raise click.UsageError(f"{source} cannot be read: {fault}")
+    return _check_size(content, source)
 
 
 def read_document(content: bytes) -> SensitiveDict:
-    """The keys and values of a JSON object, in which bytes are `{"strongroom:bytes": "<base64>"}`.
+    """Return the keys and values of a JSON object, in which bytes are `{"strongroom:bytes": "<base64>"}`.
 
     Raises:
-        click.UsageError: it is not a JSON object, is empty, or has a key twice; or it is what `get --json` prints,
-            whose own fields are not to be stored. No message shows a part of it.
+        click.UsageError: the document is not a JSON object, is empty, has a key twice, or comes from `get --json`,
+            whose own fields must not be stored. No message shows a part of it.
     """
     fault, document = "", None
     try:
         document = from_json(json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object))
     except json.JSONDecodeError as error:
-        fault = f"line {error.lineno}, column {error.colno}: it is not JSON"
+        fault = f"invalid JSON at line {error.lineno}, column {error.colno}"
     except UnicodeDecodeError:
-        fault = "it is not UTF-8"
+        fault = "not UTF-8"
     except RecursionError:
-        fault = "it is nested too deeply"
+        fault = "nested too deeply"
     except _RepeatedKeyError:
-        fault = "an object has one key twice"
+        fault = "duplicate key in an object"
     except ValueError:  # an integer of more digits than Python reads
-        fault = "it has a number that is too long"
+        fault = "a number is too long"
     del content
     if not fault and not isinstance(document, SensitiveDict):
-        fault = "it is not a JSON object of keys and values"
-    if fault or not isinstance(document, SensitiveDict):  # outside the `except`: the decoder's error holds the text
+        fault = "not a JSON object of keys and values"
+    if fault or not isinstance(document, SensitiveDict):  # outside the `except`: the decoder's error holds the document
         raise click.UsageError(f"The document of --json: {fault}")
     if not document:
-        raise click.UsageError("The document of --json: it has no key")
+        raise click.UsageError("The document of --json: no keys")
     if document.keys() >= _ENVELOPE:
         raise click.UsageError(
-            "The document of --json: it is what `get --json` prints, which is more than the keys and values; those are "
-            "what it prints without --json: `strongroom get PATH | strongroom set PATH --json -`"
+            "The document of --json comes from `get --json`, and has more than the keys and values. "
+            "Use `strongroom get PATH | strongroom set PATH --json -`"
         )
     return document
 
 
 def read_typed(path: str, key: str, *, empty: bool) -> Value:
-    """One line that is typed, without echo: as text where it is UTF-8, else as bytes.
+    """Prompt for one line without echo, and return text if it is UTF-8, otherwise bytes.
 
     Raises:
-        click.UsageError: more than one line was pasted; or it is empty, and that is not meant.
+        click.UsageError: more than one line was pasted, or the line is empty without `empty`.
         click.Abort: Ctrl-D.
     """
-    return _meant(text_or_bytes(prompt.read_line(f"Value of {path}#{key}: ")), "what was typed", empty=empty)
+    return _check_empty(decode(prompt.read_line(f"Value of {path}#{key}: ")), "The value", empty=empty)
 
 
 def read_typed_document(path: str) -> bytes:
-    """What is typed until Ctrl-D, without echo, for `read_document`.
+    """Prompt for a document without echo, until Ctrl-D.
 
     Raises:
         click.Abort: nothing was typed.
@@ -173,47 +175,48 @@ def read_typed_document(path: str) -> bytes:
 
 
 def read_stdin() -> bytes:
-    """All of stdin.
+    """Return all of stdin.
 
     Raises:
-        click.UsageError: there is more of it than a file may have.
+        click.UsageError: it is too large.
     """
-    return _limited(sys.stdin.buffer.read(MAX_SIZE + 1), "stdin")
+    return _check_size(sys.stdin.buffer.read(MAX_SIZE + 1), "Stdin")
 
 
 def read_piped(*, empty: bool) -> Value:
-    """All of stdin, less one newline at its end where it is text.
+    """Return all of stdin, without one trailing newline if it is text.
 
     Raises:
-        click.UsageError: it is too large; or it is empty, and that is not meant.
+        click.UsageError: it is too large, or empty without `empty`.
     """
-    value = text_or_bytes(read_stdin())
-    # The newline goes first: `echo "$UNSET"` prints one.
-    return _meant(SensitiveStr(value.removesuffix("\n")) if isinstance(value, str) else value, "stdin", empty=empty)
+    value = decode(read_stdin())
+    # Remove the newline before the check: `echo "$UNSET"` prints one.
+    value = SensitiveStr(value.removesuffix("\n")) if isinstance(value, str) else value
+    return _check_empty(value, "Stdin", empty=empty)
 
 
-def text_or_bytes(content: bytes) -> Value:
-    """The same content: text where it is UTF-8."""
+def decode(content: bytes) -> Value:
+    """Return the content as text if it is UTF-8, otherwise as bytes."""
     try:
         return SensitiveStr(content.decode())
     except UnicodeDecodeError:
         return protect(content)
 
 
-def _limited(content: bytes, what: str) -> bytes:
+def _check_size(content: bytes, source: str) -> bytes:
     if len(content) > MAX_SIZE:
-        raise click.UsageError(f"{what[0].upper()}{what[1:]}: it is larger than {MAX_SIZE:,} bytes")
+        raise click.UsageError(f"{source} is larger than {MAX_SIZE:,} bytes")
     return content
 
 
-def _meant(value: Value, what: str, *, empty: bool) -> Value:
+def _check_empty(value: Value, source: str, *, empty: bool) -> Value:
     if not value and not empty:
-        raise click.UsageError(f"{what[0].upper()}{what[1:]} is empty; --empty stores an empty value")
+        raise click.UsageError(f"{source} is empty: use --empty to allow an empty value")
     return value
 
 
 class _RepeatedKeyError(Exception):
-    """One object has a key twice: which of the two counts would be a guess."""
+    """An object has a key twice."""
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -223,8 +226,8 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _divided(words: Sequence[str]) -> list[str]:
-    """PATH#KEY=@FILE as PATH and KEY=@FILE."""
+def _split_reference(words: Sequence[str]) -> list[str]:
+    """Split PATH#KEY=@FILE into PATH and KEY=@FILE."""
     place, mark, file = words[0].partition("=@") if words else ("", "", "")
     path, hash_, key = place.rpartition("#")
     return [path, f"{key}{mark}{file}", *words[1:]] if mark and hash_ else list(words)
@@ -237,6 +240,6 @@ def _files(path: str, words: Sequence[str]) -> dict[str, str]:
         if "=" in key:
             raise click.UsageError(MISPLACED)
         if check_key(key, path) in files:
-            raise click.UsageError(f"The key {shown(key)} is given twice")
+            raise click.UsageError(f"Duplicate key {shown(key)}")
         files[key] = file
     return files

@@ -72,10 +72,10 @@ def test_waiting_ends_when_the_last_one_is_there(script, openbao, server):
     waiting = [script, "check", "--wait", "50s"]
     with subprocess.Popen(waiting, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            both = "strongroom: waiting: DATABASE_URL is missing; OPENAI_API_KEY is missing\n"
+            both = "strongroom: Waiting: DATABASE_URL is missing; OPENAI_API_KEY is missing\n"
             assert process.stderr.readline() == both
             openbao.put("database/connection", {"url": CANARY}, mount=server)
-            assert process.stderr.readline() == "strongroom: waiting: OPENAI_API_KEY is missing\n"
+            assert process.stderr.readline() == "strongroom: Waiting: OPENAI_API_KEY is missing\n"
             openbao.put("api-keys/openai", {"key": CANARY}, mount=server)
             out, err = process.communicate(timeout=30)
         finally:
@@ -88,7 +88,7 @@ def test_waiting_ends_when_the_last_one_is_there(script, openbao, server):
 def test_ctrl_c_ends_the_waiting(terminal, script, server):
     """Silently, and with the code of an interruption."""
     screen = terminal(script, "check", "--wait", "50s")
-    screen.waits_for("waiting: DATABASE_URL is missing")
+    screen.waits_for("Waiting: DATABASE_URL is missing")
     screen.interrupts()
     code, rest = screen.ended()
     assert code == 130

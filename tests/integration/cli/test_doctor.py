@@ -50,11 +50,11 @@ def test_a_server_that_is_well(command, openbao, server):
     done = command("--verbose", "doctor")
     assert done.code == 0
     found = lines(done)
-    assert found["vault", ""] == ("well", f"{openbao.url}, mount {server}", "")
+    assert found["vault", ""] == ("ok", f"{openbao.url}, mount {server}", "")
     for name in ("reachable", "clock", "unsealed", "authenticated", "token life"):
         assert found["vault", name][0] == "ok"
     assert found["vault", "token rights"][0] == "warning"
-    assert found["env", ""][0] == "well"
+    assert found["env", ""][0] == "ok"
     assert openbao.token not in done.out.decode() + done.err
 
 
@@ -75,7 +75,7 @@ def test_a_sealed_server_is_told_from_a_dead_one(command, own_server):
     assert "Connection refused" in found["vault", "reachable"][1]
     assert "Check that" in found["vault", "reachable"][2]
     assert ("vault", "unsealed") not in found
-    assert found["env", ""][0] == "well"
+    assert found["env", ""][0] == "ok"
 
 
 def test_a_server_that_hangs_takes_no_more_than_the_time_of_its_link(command, own_server):
@@ -88,7 +88,7 @@ def test_a_server_that_hangs_takes_no_more_than_the_time_of_its_link(command, ow
         own_server.resume()
     assert done.code == 5
     assert lines(done)["vault", "reachable"][0] == "failed"
-    assert lines(done)["env", ""][0] == "well"
+    assert lines(done)["env", ""][0] == "ok"
 
 
 def test_a_token_that_is_wrong_or_over(command, openbao, server, monkeypatch):
@@ -156,4 +156,4 @@ def test_a_terminal_shows_a_table_that_fits(terminal, script, own_server, monkey
     assert max(map(len, screen.splitlines())) <= columns
     words = " ".join(screen.split())
     assert "unsealed failed it is sealed Next: Unseal it: bao operator unseal" in words
-    assert words.endswith("strongroom: 1 of 2 stores is not well: vault")
+    assert words.endswith("strongroom: 1 of 2 stores failed: vault")

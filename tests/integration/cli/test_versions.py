@@ -14,19 +14,19 @@ def vault(openbao, kv1, kv2, monkeypatch):
     return lambda version: monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", {1: kv1, 2: kv2}[version])
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 130), ("", 130)])
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1), ("", 1)])
 def test_on_a_terminal_destroy_asks(terminal, script, vault, openbao, kv2, answer, code):
     """Only a yes is one."""
     vault(2)
     for number in "12":
         openbao.put(PATH, {"password": f"{CANARY}-{number}"}, mount=kv2)
     screen = terminal(script, "destroy", PATH, "1")
-    screen.waits_for(f"strongroom: destroying version 1 of {PATH} in store vault ({openbao.url}, mount {kv2})")
-    screen.waits_for("strongroom: what is destroyed is gone for good. Go on? [y/N] ")
+    screen.waits_for(f"strongroom: Destroying version 1 of {PATH} in store vault ({openbao.url}, mount {kv2})")
+    screen.waits_for("strongroom: Destroyed versions cannot be restored. Continue? [y/N] ")
     screen.types(answer)
     ended, rest = screen.ended()
     assert ended == code
-    assert ("nothing was changed" in rest) is (code != 0)
+    assert ("Nothing was changed" in rest) is (code != 0)
     history = openbao.call("GET", f"{kv2}/metadata/{PATH}")["data"]["versions"]
     assert [history[number]["destroyed"] for number in "12"] == [code == 0, False]
 

@@ -29,8 +29,8 @@ def test_a_write_says_the_server_and_the_place_on_it(command, vault, openbao, kv
     done = command("set", "app/config", "password", piped=CANARY.encode())
     assert done.code == 0, done.err
     assert done.err.splitlines() == [
-        f"strongroom: writing password at app/config to store vault ({openbao.url}, mount {kv2})",
-        "strongroom: stored password at app/config, version 1",
+        f"strongroom: Writing password at app/config to store vault ({openbao.url}, mount {kv2})",
+        "strongroom: Stored password at app/config, version 1",
     ]
     assert openbao.peek("app/config", mount=kv2) == {"password": CANARY}
     assert openbao.token not in done.err
@@ -44,7 +44,7 @@ def test_a_write_says_the_region(command, moto, monkeypatch, plugin):
     done = command("set", "a", "b", piped=b"c")
     assert (done.code, done.err.splitlines()[0]) == (
         0,
-        f"strongroom: writing b at a to store {plugin} (region eu-west-1, prefix billing)",
+        f"strongroom: Writing b at a to store {plugin} (region eu-west-1, prefix billing)",
     )
     monkeypatch.setenv("STRONGROOM_STORES_" + plugin.replace("-", "_").upper() + "_REGION", "eu-central-1")
     done = command("set", "a", "b", piped=b"c")
@@ -59,26 +59,26 @@ def test_what_a_store_without_versions_cannot_undo_needs_yes(command, vault):
         for arguments in (("set", "a", "b", "--replace"), ("delete", "a")):
             done = command(*arguments, piped=b"new")
             assert done.code == (2 if needs_yes else 0), done.err
-            assert ("Store vault keeps no versions, so that it cannot be undone" in done.err) is needs_yes
+            assert ("Store vault keeps no versions, so this cannot be undone" in done.err) is needs_yes
             if needs_yes:
                 assert set(json.loads(command("get", "a").out)) >= {"b"}
                 assert command(*arguments, "--yes", piped=b"new").code == 0
         assert command("get", "a").code == 3
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 130), ("", 130), ("yes please", 130)])
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1), ("", 1), ("yes please", 1)])
 def test_on_a_terminal_it_asks(terminal, script, vault, openbao, kv1, answer, code):
     """Only a yes is one; stdout has nothing of it."""
     vault(1)
     openbao.call("POST", f"{kv1}/app/config", {"password": CANARY})
     screen = terminal(script, "delete", "app/config")
-    screen.waits_for(f"strongroom: deleting app/config from store vault ({openbao.url}, mount {kv1})")
-    screen.waits_for("strongroom: store vault keeps no versions, so that it cannot be undone. Go on? [y/N] ")
+    screen.waits_for(f"strongroom: Deleting app/config from store vault ({openbao.url}, mount {kv1})")
+    screen.waits_for("strongroom: Store vault keeps no versions, so this cannot be undone. Continue? [y/N] ")
     screen.types(answer)
     ended, rest = screen.ended()
     assert ended == code
-    assert ("nothing was changed" in rest) is (code != 0)
-    assert ("deleted app/config" in rest) is (code == 0)
+    assert ("Nothing was changed" in rest) is (code != 0)
+    assert ("Deleted app/config" in rest) is (code == 0)
     assert CANARY not in rest
 
 
@@ -92,12 +92,12 @@ def test_in_production_it_asks_before_the_value_is_typed(terminal, script, openb
     )
     monkeypatch.setenv("TOKEN", openbao.token)
     screen = terminal(script, "set", "app/config", "password")
-    screen.waits_for("this is production. Go on? [y/N] ")
+    screen.waits_for("This is production. Continue? [y/N] ")
     screen.interrupts()
     code, rest = screen.ended()
     assert (code, rest.strip()) == (130, "")
     screen = terminal(script, "set", "app/config", "password")
-    screen.waits_for("Go on? [y/N] ")
+    screen.waits_for("Continue? [y/N] ")
     screen.types("y")
     screen.waits_for("Value of app/config#password: ")
     screen.types(CANARY)

@@ -98,7 +98,7 @@ def test_to_have_nothing_to_check_is_no_success(command, configured):
     """Nor is to stand in the wrong folder."""
     for done in (command("check"), command("check", "--wait", "60s")):
         assert (done.code, done.out) == (7, b"")
-        assert "There is no [secrets]" in done.err
+        assert "No [secrets] to resolve" in done.err
     configured.unlink()
     assert command("check").code == 7
 
@@ -196,7 +196,7 @@ def test_waiting_for_the_file_of_an_option(script):
     with subprocess.Popen(waiting, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             said = process.stderr.readline()
-            assert said.startswith("strongroom: waiting: ./strongroom.toml: [stores.memory] secrets: the file ")
+            assert said.startswith("strongroom: Waiting: ./strongroom.toml: [stores.memory] secrets: the file ")
             assert said.endswith("late/token: No such file or directory\n")
             Path("late").mkdir()
             Path("late/token").touch()
@@ -254,7 +254,7 @@ def test_the_pauses_grow_and_the_last_round_is_when_the_time_is_over(capsys):
     (answer,) = rounds.poll(20)
     assert not answer.met
     assert rounds.asked == [0, 0.5, 1.5, 3.5, 7.5, 12.5, 17.5, 20]
-    assert capsys.readouterr().err.count("waiting: A is missing") == 1
+    assert capsys.readouterr().err.count("Waiting: A is missing") == 1
 
 
 def test_without_a_wait_there_is_one_round():

@@ -81,7 +81,7 @@ def test_signals_go_on_to_the_command():
 def test_a_signal_that_comes_before_the_command_starts_is_passed_on():
     """It arrives while the command is being started."""
     child = child_process._Child()
-    with child_process._passed_on(child):
+    with child_process._signal_forwarding(child):
         os.kill(os.getpid(), signal.SIGTERM)
         child.start(["sleep", "60"], dict(os.environb))
         assert child.wait() == 128 + signal.SIGTERM
@@ -132,7 +132,7 @@ def test_what_the_terminal_sends_to_all_is_not_passed_on(monkeypatch, foreground
     monkeypatch.setattr(child_process, "_is_in_foreground", lambda: foreground)
     child = SimpleNamespace(got=[])
     child.signal = child.got.append
-    with child_process._passed_on(child):
+    with child_process._signal_forwarding(child):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGQUIT)
         signal.raise_signal(signal.SIGTERM)
@@ -203,26 +203,26 @@ class Store:
 
 def keeper():
     """The thread that asks."""
-    return next(thread for thread in threading.enumerate() if thread.name == "kept secrets")
+    return next(thread for thread in threading.enumerate() if thread.name == "strongroom-renewal")
 
 
 def test_what_does_not_end_is_not_kept():
     """The command takes the place of the process then."""
     absent = replace(ROW, state=State.ABSENT, resolution=None)
-    assert lease_keeper.ending([LASTING, ROW, absent]) == [ROW]
+    assert lease_keeper.leased([LASTING, ROW, absent]) == [ROW]
 
 
 def test_what_ends_is_asked_for_again_and_a_new_value_is_said_once(capsys):
     """After a failure too; from then on there is nothing to keep."""
     changed = replace(FOUND, value="canary-2")
     store = Store(FOUND, StoreUnavailableError(), FOUND, changed)
-    with lease_keeper.kept([ROW], store, "gunicorn"):
+    with lease_keeper.renewal([ROW], store, "gunicorn"):
         thread = keeper()
         assert store.was_asked(4)
         thread.join(30)
     said = capsys.readouterr().err
     assert said.count("DB_PASSWORD has a new value") == 1
-    assert "start gunicorn again" in said
+    assert "restart gunicorn" in said
     assert "canary" not in said
 
 
@@ -230,7 +230,7 @@ def test_nothing_is_asked_when_the_command_has_ended():
     """Its store is closed."""
     store = Store()
     later = replace(ROW, resolution=replace(FOUND, ttl=3600.0))
-    with lease_keeper.kept([later], store, "true"):
+    with lease_keeper.renewal([later], store, "true"):
         thread = keeper()
     thread.join(30)
     assert not thread.is_alive()

@@ -262,6 +262,6 @@ def test_in_a_real_shell_a_tab_completes_a_file(shell, script, monkeypatch):
         person.send("strongroom set services/web cert=@web.c\t")
         person.expect_exact("web.crt")
         person.sendline("")
-        person.expect_exact("stored cert at services/web")
+        person.expect_exact("Stored cert at services/web")
     finally:
         person.close(force=True)

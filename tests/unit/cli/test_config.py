@@ -50,7 +50,7 @@ def configured(monkeypatch) -> Path:
 @pytest.mark.usefixtures("configured")
 def test_each_setting_is_a_line_with_where_it_came_from(command):
     """Name, value and origin; a credential and a table are redacted."""
-    done = command("config", "show")
+    done = command("config", "show", "--all")
     assert (done.code, done.err) == (0, "")
     lines = [line.split("\t") for line in done.out.decode().splitlines()]
     rows = {name: (value, origin) for name, value, origin in lines}
@@ -79,6 +79,18 @@ def test_each_setting_is_a_line_with_where_it_came_from(command):
     assert rows["stores.vault.token"][0] == rows["stores.memory.secrets"][0] == "**********"
     assert "APP_TOKEN" in rows["stores.vault.token"][1]
     assert CANARY not in done.out.decode()
+
+
+@pytest.mark.usefixtures("configured")
+def test_defaults_are_listed_on_demand(command):
+    """What is configured would be lost among fifty defaults."""
+    configured, every = (
+        [line.split("\t") for line in command("config", "show", *option).out.decode().splitlines()]
+        for option in ((), ("--all",))
+    )
+    assert ["cache.ttl", "60.0", "./strongroom.toml: [cache] ttl"] in configured
+    assert configured == [row for row in every if "default" not in row[2]]
+    assert len(configured) < len(every)
 
 
 @pytest.mark.usefixtures("configured")
@@ -137,7 +149,7 @@ def test_what_is_wrong_with_a_store_of_no_chain_is_no_failure(command, monkeypat
 def test_what_is_wrong_with_a_store_of_the_chain_hides_nothing_else(command, monkeypatch):
     """It is when something is wrong that somebody looks. The fault is in the store's place and on stderr: code 7."""
     monkeypatch.delenv("APP_TOKEN")
-    done = command("config", "show")
+    done = command("config", "show", "--all")
     rows = {name: rest for name, *rest in (line.split("\t") for line in done.out.decode().splitlines())}
     assert done.code == 7
     assert "APP_TOKEN is not set" in rows["stores.vault"][1]

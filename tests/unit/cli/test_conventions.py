@@ -4,6 +4,7 @@ terminal as it was.
 
 import json
 import os
+import re
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,13 +143,25 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 def test_every_summary_of_a_command_is_whole(command):
     """Also of those below another one, and of a plugin's."""
     helps = [command(*name.split(), "--help").out.decode() for name in ("", "config", "mapping", "migrate", "vault")]
-    assert [text for text in helps if "..." in text.partition("Commands:")[2]] == []
-    assert all("Commands:" in text and "Example: strongroom " in " ".join(text.split()) for text in helps)
+    lists = [text.partition("Read:" if text is helps[0] else "Commands:")[2] for text in helps]
+    assert [text for text in lists if not text or "..." in text] == []
+    assert all("Example: strongroom " in " ".join(text.split()) for text in helps)
+
+
+def test_help_groups_every_command(command):
+    """By what somebody wants to do; the commands of plugins are in one of the groups."""
+    text = command("--help").out.decode()
+    places = [
+        text.index(f"\n{group}:\n") for group in ("Read", "Write", "Versions", "Migrate", "Operate", "Exit codes")
+    ]
+    assert places == sorted(places)
+    listed = re.findall(r"^  (\w+) {2,}\S", text[places[0] : places[-1]], re.MULTILINE)
+    assert sorted(listed) == registry.names()
 
 
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize(
-    ("end", "said"), [("sendintr", "\r\n"), ("sendeof", "\r\nstrongroom: nothing was changed\r\n")]
+    ("end", "said"), [("sendintr", "\r\n"), ("sendeof", "\r\nstrongroom: Nothing was changed\r\n")]
 )
 def test_a_question_that_is_left_ends_its_line(script, end, said):
     """So that the prompt of the shell does not stand beside it. Ctrl-C and Ctrl-D change nothing."""
@@ -156,7 +169,7 @@ def test_a_question_that_is_left_ends_its_line(script, end, said):
     file.write_text(f"production = true\n{file.read_text('utf-8')}", "utf-8")
     screen = pexpect.spawn(script, ["delete", "database/connection"], encoding="utf-8", timeout=30)
     try:
-        screen.expect_exact("Go on? [y/N] ")
+        screen.expect_exact("Continue? [y/N] ")
         getattr(screen, end)()
         rest = screen.read()
     finally:

@@ -91,7 +91,7 @@ def test_what_cannot_be_undone_is_asked_about(command):
     """A file keeps no versions."""
     done = command("copy", PATH, "--from", "json:a.json", "--to", "json:b.json", "--on-conflict", "overwrite")
     assert (done.code, held("b.json")[PATH]["k"]) == (2, f"{CANARY}-b")
-    assert "keeps no versions, so that it cannot be undone" in done.err
+    assert "keeps no versions, so this cannot be undone" in done.err
 
 
 def test_what_is_not_there_is_not_copied(command):

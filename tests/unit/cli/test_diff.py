@@ -48,8 +48,8 @@ def test_a_line_for_each_path_and_a_code_for_a_pipeline(command):
         ((*DIFF, "--exclude", "[aim]*"), 0),
         ((*DIFF, "--prefix", "app"), 10),
         ((*DIFF, "--prefix", "none"), 0),
-        ((*DIFF, "--versions"), 6),
-        (("diff", "--versions", "json:a.json", "json:b.json"), 6),
+        ((*DIFF, "--history"), 6),
+        (("diff", "--history", "json:a.json", "json:b.json"), 6),
         (("diff", "json:none.json", "none:x"), 7),
     ],
 )
@@ -70,6 +70,9 @@ def test_the_code_is_of_what_is_compared(command, arguments, code):
         ("app/config", "other", "--versions", "1", "2"),
         ("app/config", "--versions"),
         ("app/config", "--versions", "1"),
+        ("app/config", "--versions", "1", "2", "--history"),
+        ("json:a.json", "json:b.json", "--versions"),
+        ("--versions", "json:a.json", "json:b.json"),
     ],
 )
 def test_two_stores_are_not_confused_with_two_versions(command, arguments):

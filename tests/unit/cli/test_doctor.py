@@ -35,17 +35,17 @@ def test_local_stores_are_well_or_say_what_is_wrong_with_them(command, tmp_path)
     done = command("doctor")
     assert done.code == 5
     found = lines(done)
-    assert found["env", ""] == ("well", "open", "")
-    assert found["dotenv", ""] == ("well", "there is no .env", "")
+    assert found["env", ""] == ("ok", "open", "")
+    assert found["dotenv", ""] == ("ok", "there is no .env", "")
     assert found["files", ""][0] == "unavailable"
     assert found["files", "reachable"] == ("failed", f"there is no {tmp_path / 'secrets'}", "Check that it is mounted")
-    assert done.err == "strongroom: 1 of 3 stores is not well: files\n"
+    assert done.err == "strongroom: 1 of 3 stores failed: files\n"
     (tmp_path / "secrets").mkdir()
     Path(".env").touch(0o600)
     Path(".env").write_text("A=1\n")
     done = command("doctor")
     assert (done.code, done.err) == (0, "")
-    assert lines(done)["dotenv", ""] == ("well", "variables in .env: 1", "")
+    assert lines(done)["dotenv", ""] == ("ok", "variables in .env: 1", "")
 
 
 def test_what_is_odd_in_an_env_file_is_a_warning(command):
@@ -57,7 +57,7 @@ def test_what_is_odd_in_an_env_file_is_a_warning(command):
     done = command("doctor")
     assert done.code == 0
     rows = [line.split("\t") for line in done.out.decode().splitlines()]
-    assert [row[:3] for row in rows] == [["dotenv", "", "well"], *[["dotenv", "tidy", "warning"]] * 2]
+    assert [row[:3] for row in rows] == [["dotenv", "", "ok"], *[["dotenv", "tidy", "warning"]] * 2]
     assert "line 2 sets A again" in rows[1][4]
     assert "chmod 600" in rows[2][4]
     assert "Correct .env" in rows[1][5]
@@ -83,8 +83,8 @@ def test_what_is_wrong_with_one_store_hides_no_other(command):
     assert "no option secretz" in found["memory", "configured"][1]
     assert "strongroom config show" in found["memory", "configured"][2]
     assert "no plugin consul" in found["consul", "installed"][1]
-    assert found["env", ""][0] == "well"
-    assert "2 of 3 stores are not well: memory, consul" in done.err
+    assert found["env", ""][0] == "ok"
+    assert "2 of 3 stores failed: memory, consul" in done.err
 
 
 def test_a_file_that_cannot_be_read_as_configuration_is_one_line(command):
@@ -134,7 +134,7 @@ def test_a_strangers_checks_and_facts_are_shown(command, strangers):
     done = command("doctor")
     assert (done.code, done.err) == (0, "")
     assert lines(done) == {
-        ("tape", ""): ("well", "spinning", ""),
+        ("tape", ""): ("ok", "spinning", ""),
         ("tape", "quota"): ("warning", "91 % used", "Ask for more"),
     }
     (store,) = json.loads(command("doctor", "--json").out)["stores"]
@@ -190,7 +190,7 @@ def test_json_has_a_version_and_an_object_for_each_store(command, strangers):
         "ok": False,
         "environment": None,
         "stores": [
-            {"store": "a", "state": "well", "place": "", "detail": "open", "facts": {}, "checks": []},
+            {"store": "a", "state": "ok", "place": "", "detail": "open", "facts": {}, "checks": []},
             {
                 "store": "b", "state": "denied", "place": "", "facts": {},
                 "detail": "Failed to authenticate with the store (store b: no). Go",

@@ -82,7 +82,7 @@ def test_a_bug_is_one_line_without_its_message(command, monkeypatch):
     failing(monkeypatch, KeyError("canary-7f3a"))
     done = command("get", "a/b")
     assert (done.code, done.out) == (1, b"")
-    assert done.err == "strongroom: Unexpected failure: KeyError; strongroom --verbose says where\n"
+    assert done.err == "strongroom: Unexpected failure: KeyError. Run strongroom --verbose to see where\n"
 
 
 def test_verbose_says_where_and_shows_no_source_line_or_local(command, monkeypatch):
@@ -116,28 +116,28 @@ def test_a_wrong_command_line_is_one_line(command, arguments):
         (("get", "a", "--jsn"), "No such option '--jsn'. Did you mean '--json'?", " get"),
         (
             ("get", "a", "--environment", "prod"),
-            "--environment stands before the command: strongroom --environment NAME get …",
+            "--environment goes before the command: strongroom --environment NAME get …",
             " get",
         ),
         (
             ("config", "show", "--verbose"),
-            "--verbose stands before the command: strongroom --verbose config show …",
+            "--verbose goes before the command: strongroom --verbose config show …",
             " config show",
         ),
         (
             ("set", "a", "b", "--config=canary-7f3a"),
-            "--config stands before the command: strongroom --config FILE set …",
+            "--config goes before the command: strongroom --config FILE set …",
             " set",
         ),
         (("set", "a", "b", "--store"), "Option '--store' requires an argument.", " set"),
         (("get", "a", "--json=x"), "Option '--json' does not take a value.", " get"),
         (("mapping", "export", "--env-file"), "Option '--env-file' requires an argument.", " mapping"),
         (("--config",), "Option '--config' requires an argument.", ""),
-        (("--json", "get", "a"), "--json stands behind the command: strongroom COMMAND --json …", ""),
-        (("--store=canary-7f3a", "set"), "--store stands behind the command: strongroom COMMAND --store …", ""),
+        (("--json", "get", "a"), "--json goes after the command: strongroom COMMAND --json …", ""),
+        (("--store=canary-7f3a", "set"), "--store goes after the command: strongroom COMMAND --store …", ""),
         (
             ("config", "--json", "show"),
-            "--json stands behind the command: strongroom config COMMAND --json …",
+            "--json goes after the command: strongroom config COMMAND --json …",
             " config",
         ),
         (("--no-colour",), "No such option '--no-colour'. Did you mean '--no-color'?", ""),
@@ -175,7 +175,7 @@ def test_output_that_cannot_be_written_is_a_failure(script, arguments):
     """A full disk is no success, and no bug."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([script, *arguments], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
-    said = "strongroom: The output cannot be written to stdout: No space left on device\n"
+    said = "strongroom: Cannot write the output to stdout: No space left on device\n"
     assert (done.returncode, done.stderr) == (1, said.encode())
 
 
@@ -231,7 +231,7 @@ def test_a_message_that_cannot_be_written_changes_nothing(script, configured, ar
     ("line", "code", "said"),
     [
         ("get odd/values#text >&-", 0, ""),
-        ("set odd/values text <&-", 2, "strongroom: Stdin is empty; --empty stores an empty value. Try "),
+        ("set odd/values text <&-", 2, "strongroom: Stdin is empty: use --empty to allow an empty value. Try "),
         ("get odd/values#none 2>&-", 3, ""),
         ("get odd/values#text <&- >&- 2>&-", 0, ""),
     ],
@@ -319,7 +319,10 @@ def test_the_module_of_another_command_is_not_imported(configured, script):
     loaded = set(done.stdout.split())
     assert "strongroom.cli.commands.read" in loaded
     unwanted = {"strongroom_vault", "hvac", "requests", "urllib3", "rich", "dotenv"}
-    unwanted |= {f"strongroom.cli.{name}" for name in ("commands.writing", "completion", "target", "values")}
+    unwanted |= {
+        f"strongroom.cli.{name}"
+        for name in ("commands.write", "terminal.completer", "terminal.confirmation", "write_values")
+    }
     assert loaded & unwanted == set()
 
 

@@ -47,10 +47,10 @@ def test_a_later_store_is_asked_and_compared(command, monkeypatch, held, compare
     assert memory[2].endswith(" ms")
     assert memory[4].endswith(" s ago")
     assert (environment[:2], environment[5]) == (["env", "found"], compared)
-    assert apart[:2] == ["apart", "not asked: its paths leave this one out"]
+    assert apart[:2] == ["apart", "not queried: its paths exclude this one"]
     assert CANARY not in done.out.decode() + done.err
     assert held not in done.out.decode() + done.err
-    assert "a running process may serve what it has cached" in done.err
+    assert "A running process may serve a cached value" in done.err
 
 
 @pytest.mark.usefixtures("chain")
@@ -113,7 +113,7 @@ def test_a_terminal_shows_a_table(terminal, script, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", CANARY)
     code, screen = terminal(script, "--no-color", "explain", "database/connection", "url").ended()
     assert code == 0
-    for word in ("answer", "took", "served", "same", "not asked"):
+    for word in ("status", "took", "served", "same", "not queried"):
         assert word in screen
     assert CANARY not in screen
     assert "\x1b" not in screen
@@ -143,8 +143,8 @@ def test_how_long_a_process_may_serve_what_it_has_cached(command, ttl, max_stale
     Path("strongroom.toml").write_text(f'cache = {{ ttl = "{ttl}", max_stale = "{max_stale}" }}\n{CHAIN}', "utf-8")
     line = command("explain", "database/connection", "url").err.strip()
     assert line == (
-        f"strongroom: a running process may serve what it has cached of a store that is not local {said}"
-        + " while its store is unavailable" * (max_stale != "0")
+        f"strongroom: A running process may serve a cached value of a remote store {said}"
+        + " during an outage" * (max_stale != "0")
     )
 
 

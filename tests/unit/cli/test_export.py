@@ -259,7 +259,7 @@ def test_nothing_is_written_where_one_is_missing(command, runner, configuration,
     done = command("export", "--format", kind)
     assert (done.code, done.out) == (3, b"")
     assert "strongroom: DB_PORT: Secret not found" in done.err
-    assert "nothing was exported: 1 of 4 variables" in done.err
+    assert "Nothing was exported: 1 of 4 variables" in done.err
     assert CANARY not in done.err
     assert runner.read_bytes() == b""
 
@@ -295,7 +295,7 @@ def test_a_runners_file_that_is_full_is_a_failure_in_words(command, runner, monk
     done = command("export", "--format", "github")
     assert (done.code, done.err) == (
         7,
-        "strongroom: GITHUB_ENV: /dev/full cannot be written: No space left on device\n",
+        "strongroom: Cannot write /dev/full (GITHUB_ENV): No space left on device\n",
     )
 
 

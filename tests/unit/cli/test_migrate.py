@@ -133,7 +133,7 @@ def test_without_a_terminal_it_needs_yes(command):
         (("--yes",), "Nothing to migrate: give --from STORE"),
         (("--from", "json:old.json", "plan"), "--from must follow the command: strongroom migrate plan --from …"),
         (("--json", "undo"), "--json must follow the command"),
-        (("--from", "json:old.json", "--mapping-file", "m.json", "--dry-run"), "--mapping-file is for variables"),
+        (("--from", "json:old.json", "--mapping-file", "m.json", "--dry-run"), "--mapping-file only applies"),
         (("--export-mapping", "m.json", "--to", "env"), "leave --to out"),
         (("--from", "json:old.json", "--rate", "0", "--yes"), "'--rate'"),
         (
@@ -506,7 +506,7 @@ def test_undo_gives_back_what_was_there(command):
     for refused in (command("migrate", "undo"), command("migrate", "undo", "--yes")):
         assert (refused.code, "needs the name RUN" in refused.err) == (2, True)
     done = command("migrate", "undo", last_run())
-    assert (done.code, "without a terminal it needs --yes" in done.err) == (2, True)
+    assert (done.code, "without a terminal this needs --yes" in done.err) == (2, True)
     assert command("migrate", "undo", last_run(), "--yes").code == 0
     assert held("new.json") == before
     assert command("migrate", "verify").code == 10
@@ -594,20 +594,20 @@ def test_production_asks(command):
     done = command("migrate", "apply", "plan.json")
     assert (done.code, Path("out.json").exists()) == (2, False)
     assert "json:out.json, production" in done.err
-    assert "This is production: without a terminal it needs --yes" in done.err
+    assert "This is production: without a terminal this needs --yes" in done.err
     assert command("migrate", "apply", "plan.json", "--yes").code == 0
 
 
 # --- on a terminal, and a real server ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 130)])
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
 def test_on_a_terminal_it_shows_the_plan_and_asks(terminal, script, answer, code):
     """A table in colour, and nothing written before a yes."""
     screen = terminal(script, *TO_JSON)
     screen.waits_for("\x1b[32mcreate")
     screen.waits_for("strongroom: plan: create 2, unmapped 3")
-    screen.waits_for("strongroom: this writes 2 secrets to json:out.json. Go on? [y/N] ")
+    screen.waits_for("strongroom: This writes 2 secrets to json:out.json. Continue? [y/N] ")
     assert not Path("out.json").exists()
     screen.types(answer)
     ended, rest = screen.ended()

@@ -118,7 +118,7 @@ def test_an_empty_line_is_refused_unless_it_is_meant(prompt):
     """As an empty stdin is."""
     screen = prompt("")
     screen.presses(b"\r")
-    screen.waits_for("What was typed is empty; --empty stores an empty value")
+    screen.waits_for("The value is empty: use --empty to allow an empty value")
     code, rest = screen.ended()
     assert (code, "stored 0" in rest) == (2, True)
     screen = prompt("", "a", "b", "--empty")

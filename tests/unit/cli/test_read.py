@@ -33,7 +33,7 @@ def test_null_has_no_bytes_but_json(command, kept):
     kept.write("a", {"nothing": None})
     refused = command("get", "a#nothing")
     assert (refused.code, refused.out) == (6, b"")
-    assert refused.err.endswith("Ask for it with --json\n")
+    assert refused.err.endswith("Use --json to print it\n")
     assert json.loads(command("get", "a#nothing", "--json").out)["value"] is None
 
 

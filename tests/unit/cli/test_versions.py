@@ -143,8 +143,8 @@ def test_rollback_writes_an_old_version_as_a_new_one(command, three):
     done = command("rollback", PATH, "1")
     assert (done.code, done.out) == (0, b"")
     assert done.err.splitlines() == [
-        f"strongroom: rolling {PATH} back to version 1 in store memory",
-        f"strongroom: stored version 1 of {PATH} again, as version 4",
+        f"strongroom: Rolling {PATH} back to version 1 in store memory",
+        f"strongroom: Restored version 1 of {PATH}, as version 4",
     ]
     assert three.read(PATH).data == {"host": "db", "password": f"{CANARY}-1"}
     assert len(three.versions(PATH)) == 4
@@ -158,8 +158,8 @@ def test_rollback_brings_back_a_deleted_secret(command, three):
     command("delete", PATH)
     done = command("undelete", PATH, "4")
     assert done.err.splitlines() == [
-        f"strongroom: undeleting version 4 of {PATH} in store memory",
-        f"strongroom: version 4 of {PATH} can be read again",
+        f"strongroom: Undeleting version 4 of {PATH} in store memory",
+        f"strongroom: Undeleted version 4 of {PATH}",
     ]
     assert three.read(PATH).version == 4
 
@@ -182,13 +182,13 @@ def test_destroy_without_a_terminal_needs_yes(command, three):
     """Always: nothing brings it back."""
     refused = command("destroy", PATH, "1")
     assert refused.code == 2
-    assert "What is destroyed is gone for good: without a terminal it needs --yes" in refused.err
+    assert "Destroyed versions cannot be restored: without a terminal this needs --yes" in refused.err
     assert not any(info.destroyed for info in three.versions(PATH))
     done = command("destroy", PATH, "1", "2", "1", "--yes")
     assert (done.code, done.out) == (0, b"")
     assert done.err.splitlines() == [
-        f"strongroom: destroying versions 1 and 2 of {PATH} in store memory",
-        f"strongroom: destroyed versions 1 and 2 of {PATH}",
+        f"strongroom: Destroying versions 1 and 2 of {PATH} in store memory",
+        f"strongroom: Destroyed versions 1 and 2 of {PATH}",
     ]
     assert [info.destroyed for info in three.versions(PATH)] == [True, True, False]
 
@@ -214,7 +214,7 @@ def test_what_was_destroyed_before_it_failed_is_said(command, three):
     three.destroy = failing
     done = command("destroy", PATH, "1", "2", "3", "--yes")
     assert done.code == 8
-    assert "of versions 1, 2 and 3, destroyed before it failed: 1\n" in done.err
+    assert "Destroyed before the failure: 1 of versions 1, 2 and 3\n" in done.err
     assert [info.destroyed for info in three.versions(PATH)] == [True, False, False]
     assert command("destroy", PATH, "2", "3", "--yes").code == 5  # none was: what failed is all there is to say
 

@@ -31,8 +31,8 @@ def test_the_other_keys_stay(command, kept):
     done = command("set", "app/config", "password", piped=b"new")
     assert (done.code, done.out) == (0, b"")
     assert done.err.splitlines() == [
-        "strongroom: writing password at app/config to store memory",
-        "strongroom: stored password at app/config, version 2",
+        "strongroom: Writing password at app/config to store memory",
+        "strongroom: Stored password at app/config, version 2",
     ]
     assert kept.read("app/config").data == {"host": "db", "password": "new"}
     assert command("set", "app/config", "password", "--replace", piped=b"new").code == 0
@@ -73,7 +73,7 @@ def test_a_value_on_the_command_line_is_refused_and_not_repeated(command, kept, 
     done = command("set", *words, piped=b"other")
     assert (done.code, done.out) == (2, b"")
     assert done.err.count("\n") == 1
-    assert "pipe it in: `… | strongroom set PATH KEY`" in done.err
+    assert "pipe it (`… | strongroom set PATH KEY`)" in done.err
     assert CANARY not in done.err
     assert list(kept.list_entries("")) == []
 
@@ -113,7 +113,7 @@ def test_an_empty_stdin_is_refused_unless_it_is_meant(command, kept, piped):
     """The program that should have printed the value has probably failed; `echo "$UNSET"` prints a newline."""
     refused = command("set", "a", "b", piped=piped)
     assert refused.code == 2
-    assert "Stdin is empty; --empty stores an empty value" in refused.err
+    assert "Stdin is empty: use --empty to allow an empty value" in refused.err
     assert list(kept.list_entries("")) == []
     assert command("set", "a", "b", "--empty", piped=piped).code == 0
     assert kept.read("a").data == {"b": ""}
@@ -125,7 +125,7 @@ def test_an_empty_file_is_refused_unless_it_is_meant(command, kept):
     Path("newline").write_bytes(b"\n")
     refused = command("set", "a", "b=@newline", "c=@empty")
     assert refused.code == 2
-    assert "The file of c is empty; --empty stores an empty value" in refused.err
+    assert "The file of c is empty: use --empty to allow an empty value" in refused.err
     assert list(kept.list_entries("")) == []
     assert command("set", "a", "b=@newline", "c=@empty", "--empty").code == 0
     assert kept.read("a").data == {"b": "\n", "c": ""}
@@ -138,7 +138,7 @@ def test_stdin_has_the_limit_of_a_file(script, words):
     endless = 'ulimit -v 1000000; exec "$0" set "$@" </dev/zero'
     done = subprocess.run(["sh", "-c", endless, script, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "Stdin: it is larger than 33,554,432 bytes" in done.stderr
+    assert "Stdin is larger than 33,554,432 bytes" in done.stderr
 
 
 @pytest.mark.parametrize(("path", "key"), [("../x", "k"), ("a//b", "k"), ("a", "new\nline")])
@@ -158,7 +158,7 @@ def test_a_file_is_stored_byte_for_byte(command, kept):
     kept.write("services/web", {"owner": "web"})
     done = command("set", "services/web", "crt=@tls.crt", "der=@tls.der")
     assert (done.code, done.out) == (0, b"")
-    assert "writing crt and der at services/web to store memory" in done.err
+    assert "Writing crt and der at services/web to store memory" in done.err
     assert kept.read("services/web").data == {"owner": "web", "crt": "one\r\ntwo\n\n", "der": b"\xff\x00\n"}
     assert kept.read("services/web").version == 2
     assert command("get", "services/web", "der").out == b"\xff\x00\n"
@@ -171,7 +171,7 @@ def test_a_file_that_cannot_be_read_is_named_by_its_key(command, kept, name):
     """What follows the @ may be a value that begins with one."""
     done = command("set", "a", f"b=@{name}")
     assert (done.code, done.out, done.err.count("\n")) == (2, b"", 1)
-    assert "The file of b: " in done.err
+    assert "The file of b cannot be read: " in done.err
     assert CANARY not in done.err
     assert list(kept.list_entries("")) == []
 
@@ -204,12 +204,12 @@ def test_a_document_sets_many_keys_in_one_version(command, kept):
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        (b'{"a": "canary-7f3a", "a": "x"}', "one key twice"),
-        (b'{"a": "canary-7f3a"', "line 1, column 20: it is not JSON"),
+        (b'{"a": "canary-7f3a", "a": "x"}', "duplicate key in an object"),
+        (b'{"a": "canary-7f3a"', "invalid JSON at line 1, column 20"),
         (b'["canary-7f3a"]', "not a JSON object"),
         (b'"canary-7f3a"', "not a JSON object"),
         (b"{}", "no key"),
-        (b"", "not JSON"),
+        (b"", "invalid JSON"),
         (b'{"canary-7f3a": "\xff"}', "not UTF-8"),
         (b'{"canary-7f3a": ' + b"9" * 5000 + b"}", "too long"),
         (b'{"canary-7f3a":' + b"[" * 50_000, "too deeply"),
@@ -263,8 +263,8 @@ def test_delete_removes_the_secret_and_says_from_where(command, kept):
     done = command("delete", "app/config")
     assert (done.code, done.out) == (0, b"")
     assert done.err.splitlines() == [
-        "strongroom: deleting app/config from store memory",
-        "strongroom: deleted app/config from store memory",
+        "strongroom: Deleting app/config from store memory",
+        "strongroom: Deleted app/config from store memory",
     ]
     assert list(kept.list_entries("")) == []
     kept.undelete("app/config", 1)
@@ -276,7 +276,7 @@ def test_delete_as_json_says_what_was_done(command, kept):
     kept.write("a", {"b": CANARY})
     done = command("delete", "a", "--json")
     assert (done.code, json.loads(done.out)) == (0, {"version": 1, "path": "a", "store": "memory"})
-    assert "strongroom: deleting a from store memory" in done.err
+    assert "strongroom: Deleting a from store memory" in done.err
 
 
 def test_delete_of_what_is_not_there_is_not_found(command, kept):
@@ -305,9 +305,9 @@ def test_in_production_a_write_without_a_terminal_needs_yes(command, kept, argum
     kept.write("a", {"old": "value"})
     refused = command(*arguments, piped=b'{"b": "new"}')
     assert (refused.code, refused.out) == (2, b"")
-    assert "at a to" in refused.err or "deleting a from" in refused.err
+    assert "at a to" in refused.err or "Deleting a from" in refused.err
     assert "store memory, environment prod, production" in refused.err
-    assert "This is production: without a terminal it needs --yes" in refused.err
+    assert "This is production: without a terminal this needs --yes" in refused.err
     assert kept.read("a").data == {"old": "value"}
     assert command(*arguments, "--yes", piped=b'{"b": "new"}').code == 0
     assert arguments[0] == "delete" or kept.read("a").data.keys() == {"old", "b"}
@@ -320,7 +320,7 @@ def test_a_delete_that_takes_all_versions_needs_yes(command, kept):
     assert command("set", "a", "b", "--replace", piped=b"new").code == 0
     refused = command("delete", "a")
     assert (refused.code, refused.out) == (2, b"")
-    assert "Store memory deletes all versions with it, so that it cannot be undone: without" in refused.err
+    assert "Store memory deletes all versions too, so this cannot be undone: without" in refused.err
     assert kept.read("a").data == {"b": "new"}
     assert command("delete", "a", "--yes").code == 0
     assert command("get", "a").code == 3
@@ -330,7 +330,7 @@ def test_a_write_says_the_file(command):
     """Of a store that is one."""
     Path("strongroom.toml").write_text('chain = ["json"]\n[stores.json]\nfile = "kept.json"\n', "utf-8")
     done = command("set", "a", "b", piped=b"c")
-    assert done.err.splitlines()[0] == f"strongroom: writing b at a to store json (file {Path('kept.json').absolute()})"
+    assert done.err.splitlines()[0] == f"strongroom: Writing b at a to store json (file {Path('kept.json').absolute()})"
 
 
 PROGRAM = """

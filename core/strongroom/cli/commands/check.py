@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE = 0.5
 _LAST_PAUSE = 5.0
-"""Seconds between two rounds of `--wait`: the pauses double up to this."""
+"""Seconds between rounds of `--wait`. The pause doubles up to the last value."""
 
 
 def _read_duration(_: click.Context, __: click.Parameter, value: str | None) -> float:
@@ -33,26 +33,30 @@ def _read_duration(_: click.Context, __: click.Parameter, value: str | None) -> 
 
 
 @click.command("check")
-@click.option("--wait", callback=_read_duration, metavar="DURATION", help="Ask again until all are there, for so long.")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each variable.")
+@click.option(
+    "--wait",
+    callback=_read_duration,
+    metavar="DURATION",
+    help="Retry for at most this long.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each variable.")
 @current
 def check_command(invocation: Invocation, wait: float, *, as_json: bool) -> None:
-    """Check that every variable of [secrets] resolves, and say from which store.
+    """Check that every variable of [secrets] resolves, and show from which store.
 
-    No value is shown. What no store has is missing if it is required; what a store did not answer for, or denied, is
-    never taken for an absence. The exit code is 0 when the application has what it needs; else it says what is to be
-    done first. --wait also waits for a file that an option is read from, such as a token's.
+    No value is shown. A required secret that no store has is missing. An outage or a denial is never treated as an
+    absence. The exit code is 0 if the application has all it needs; otherwise it is the code of the gravest problem.
+    --wait also waits for files that options refer to, such as a token file.
 
     Example, in an init container: strongroom check --wait 60s
     """
     config = invocation.load()
-    answers = poll(lambda: secrets_table.ask(config, allow_dynamic=False), wait)
+    answers = poll(lambda: secrets_table.resolve_rows(config, allow_dynamic=False), wait)
     unmet = [answer for answer in answers if not answer.met]
     if as_json:
         output.write_document(_described(answers))
     elif output.is_terminal():
-        rows = [(answer.variable, answer.reference, _need(answer), _cell(answer)) for answer in answers]
-        output.write_table(("variable", "secret", "need", "answer"), rows, color=not invocation.no_color)
+        output.write_table(("variable", "secret", "need", "status"), _cells(answers), color=not invocation.no_color)
     else:
         output.write_rows(map(_fields, answers))
     if unmet:
@@ -67,21 +71,21 @@ def poll(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Sequence[Requirement]:
-    """The answers of the last round: all are met, or time would not mend it, or the time is over.
+    """Resolve until every row is met, a retry cannot help, or the time is over, and return the last answers.
 
-    A file that an option of a store refers to may come too, as a token does that an agent in the next container writes.
+    A missing file that an option refers to is waited for too: an agent in another container may write a token there.
 
     Args:
-        ask: one round. It is always finished, and there is one more when the time is over.
-        limit: in seconds; zero asks once.
-        clock: seconds that only grow.
-        sleep: waits for so many seconds.
+        ask: resolves all rows once. The last round starts when the time is over.
+        limit: time limit in seconds; zero asks once.
+        clock: monotonic clock in seconds.
+        sleep: sleeps for a number of seconds.
 
     Raises:
-        MissingFileError: such a file is not there when the time is over.
-        ConfigurationError: at once, where anything else is wrong.
+        MissingFileError: the file is still missing when the time is over.
+        ConfigurationError: the configuration is invalid; raised at once.
     """
-    end, pause, said = clock() + limit, _FIRST_PAUSE, ""
+    end, pause, printed = clock() + limit, _FIRST_PAUSE, ""
     while True:
         try:
             answers = ask()
@@ -95,9 +99,9 @@ def poll(
             if left <= 0 or not unmet or not all(answer.is_transient for answer in unmet):
                 return answers
             waiting = "; ".join(f"{answer.variable} is {answer.state}" for answer in unmet)
-        if waiting != said:
-            said = waiting
-            output.say(f"waiting: {said}")
+        if waiting != printed:
+            printed = waiting
+            output.say(f"Waiting: {waiting}")
         sleep(min(pause, left))
         pause = min(pause * 2, _LAST_PAUSE)
 
@@ -139,22 +143,28 @@ def _need(answer: Requirement) -> str:
 
 
 def _store(answer: Requirement) -> str:
-    """The store that has it, or would make it; none does where the default stands in."""
+    """Return the store that has the secret or would create it; empty for a default."""
     if answer.state == "dynamic" and isinstance(answer.error, StoreError):
         return answer.error.store or ""
     return answer.resolution.store if answer.resolution and answer.state == "found" else ""
 
 
-def _cell(answer: Requirement) -> output.Cell:
-    return output.state(answer.state, _words(answer))
+def _cells(answers: Sequence[Requirement]) -> Iterator[tuple[str | output.Cell, ...]]:
+    """Yield the cells of each row on a terminal. Reasons that several rows share are shown in the first one."""
+    seen: dict[tuple[str, ...], str] = {}
+    for answer in answers:
+        status = _status(answer)
+        if not answer.met:
+            first = seen.setdefault(answer.reasons, answer.variable)
+            reasons = answer.reasons if first == answer.variable else (f"as {first}",)
+            status = "\n".join((answer.state, *reasons))
+        yield answer.variable, answer.reference, _need(answer), output.state(answer.state, status)
 
 
-def _words(answer: Requirement) -> str:
-    """For a person: where it is from; where that is a fault, what each store said, a line each."""
-    if not answer.met:
-        return "\n".join((answer.state, *answer.reasons))
+def _status(answer: Requirement) -> str:
+    """Return where the value of a met row comes from."""
     if answer.state == "dynamic":
-        return f"{_store(answer)}, made when it is read"
+        return f"{_store(answer)}, created on read"
     if answer.resolution is None or not (store := _store(answer)):
         return f"{answer.state}, in no store"
     return store if answer.resolution.version is None else f"{store}, version {answer.resolution.version}"

@@ -11,14 +11,15 @@ from strongroom.cli.terminal import completer, output
 @click.argument("shell", type=click.Choice(completer.SHELLS))
 @click.pass_context
 def completion_command(ctx: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete commands, options, paths and keys on Tab.
+    """Print the completion script for SHELL.
 
-    Paths and keys are asked of the configured stores, for a second at most; where they do not answer, only those of
-    [secrets] are offered. To know the keys of a secret it is read, and an audit log says so. No value is ever shown.
+    Commands, options, paths and keys are completed on Tab. Paths and keys come from [secrets] and from the configured
+    stores, which have one second to answer. To complete keys the secret is read, which an audit log records. No value
+    is shown.
 
     \b
     Example, in ~/.bashrc:     eval "$(strongroom completion bash)"
     in ~/.zshrc:               eval "$(strongroom completion zsh)"
     in fish/config.fish:       strongroom completion fish | source
-    """  # noqa: D301  # click's mark for lines that are not wrapped
+    """  # noqa: D301  # click does not wrap a paragraph after \b
     output.write(completer.script(ctx.find_root().command, shell).encode(), newline=False)

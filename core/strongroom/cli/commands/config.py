@@ -24,18 +24,20 @@ if TYPE_CHECKING:
 DEFAULT = "the default"
 DEFAULT_IN_PRODUCTION = "the default in production"
 DEFAULT_OF_PLUGIN = "the plugin's default"
-"""Where a setting or an option comes from that no source gives."""
+"""Origins of settings and options that are not configured."""
+
+_DEFAULTS = frozenset({DEFAULT, DEFAULT_IN_PRODUCTION, DEFAULT_OF_PLUGIN})
 
 
-class Stated(NamedTuple):
-    """A setting that belongs to no store, and where it comes from in words."""
+class Entry(NamedTuple):
+    """Value and origin of a setting that belongs to no store."""
 
     value: Value
     origin: str
 
 
 class Options(NamedTuple):
-    """The options of a store, or why they cannot be resolved."""
+    """The options of a store, or the error that makes them invalid."""
 
     settings: Mapping[str, Setting]
     fault: StrongroomError | None = None
@@ -44,24 +46,24 @@ class Options(NamedTuple):
 @click.group("config", invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
 @click.pass_context
 def config_command(ctx: click.Context) -> None:
-    """Show or check the configuration that the application would have here.
+    """Show or check the configuration that an application would use here.
 
     Example: strongroom config check
     """
     if ctx.invoked_subcommand is None:
-        raise click.UsageError(ctx.get_help(), ctx)  # as a click of 8.2 does by itself
+        raise click.UsageError(ctx.get_help(), ctx)  # click 8.2 does this by itself
 
 
 @config_command.command("show")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@click.option("--all", "show_all", is_flag=True, help="Include settings that have their default.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, including the defaults.")
 @current
-def show_command(invocation: Invocation, *, as_json: bool) -> None:
-    """Print all that is configured, each with where it came from.
+def show_command(invocation: Invocation, *, show_all: bool, as_json: bool) -> None:
+    """Print the configuration, with the origin of each setting.
 
-    That is every setting, every variable of [secrets], and every option of each store. A secret option is redacted, and
-    so is every table: what is in one is known to its plugin alone. Stores that are in no chain, which a migration can
-    use, come last. What is wrong with a store is said in its place: exit code 7 where it is in the chain. Nothing is
-    opened.
+    It lists the settings, the variables of [secrets], and the options of each store; stores outside the chain, which
+    migrations can use, come last. Secret options and tables are redacted. The error of an invalid store is shown in its
+    place; in the chain it also sets exit code 7. No store is opened.
 
     Example: strongroom --environment prod config show
     """
@@ -69,11 +71,16 @@ def show_command(invocation: Invocation, *, as_json: bool) -> None:
     stores = _stores(config)
     if as_json:
         output.write_document(_described(config, stores))
-    elif output.is_terminal():
-        output.write_table(("setting", "value", "from"), _rows(config, stores), color=not invocation.no_color)
     else:
-        output.write_rows(_rows(config, stores))
-    # A store of no chain is no fault here: the application may well lack what only a migration needs.
+        rows = list(_rows(config, stores))
+        listed = [row for row in rows if show_all or row[2] not in _DEFAULTS]
+        if output.is_terminal():
+            output.write_table(("setting", "value", "origin"), listed, color=not invocation.no_color)
+            if hidden := len(rows) - len(listed):
+                output.say(f"{hidden} settings have their default: --all lists them")
+        else:
+            output.write_rows(listed)
+    # A faulty store outside the chain does not fail: the application does not use it.
     faults = [fault for link in config.chain if (fault := stores[link.store].fault)]
     for fault in faults:
         output.say(str(fault))
@@ -81,15 +88,15 @@ def show_command(invocation: Invocation, *, as_json: bool) -> None:
 
 
 @config_command.command("check")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @current
 def check_command(invocation: Invocation, *, as_json: bool) -> None:
-    """Check the configuration and the options of every store of the chain, without opening one.
+    """Check the configuration and the options of every store in the chain, without opening a store.
 
-    So are the chains of the environments that are not selected, as far as they do not depend on where they are used.
+    The chains of the other environments are checked too, as far as they do not depend on the machine.
 
-    It prints nothing where all is well, else a line for each fault that names the file, the table and the key: exit
-    code 7.
+    It prints nothing if the configuration is valid. Otherwise it prints a line for each fault, with file, table and
+    key, and the exit code is 7.
 
     Example, in CI: strongroom --environment prod config check
     """
@@ -101,10 +108,10 @@ def check_command(invocation: Invocation, *, as_json: bool) -> None:
     click.get_current_context().exit(code_of_all(faults))
 
 
-def settings(config: Config) -> dict[str, Stated]:
-    """The settings that belong to no store, by the names that the configuration file has for them; times in seconds.
+def settings(config: Config) -> dict[str, Entry]:
+    """Return the settings that belong to no store by their names in the configuration file; times are in seconds.
 
-    A link of the chain counts from zero, as in messages about the file.
+    Links of the chain count from zero, as in messages about the file.
     """
     plain: dict[str, Value] = {
         "environment": config.environment,
@@ -115,7 +122,7 @@ def settings(config: Config) -> dict[str, Stated]:
         "cache.missing_ttl": config.cache.missing_ttl,
         "cache.max_entries": config.cache.max_entries,
     }
-    found = {name: Stated(value, config.origins.get(name, DEFAULT)) for name, value in plain.items()}
+    found = {name: Entry(value, config.origins.get(name, DEFAULT)) for name, value in plain.items()}
     for number, link in enumerate(config.chain):
         policy: dict[str, Value] = {
             "store": link.store,
@@ -128,12 +135,12 @@ def settings(config: Config) -> dict[str, Stated]:
         for name, value in policy.items():
             stricter = config.production and name in {"on_unavailable", "on_missing_key"}
             origin = link.origins.get(name, DEFAULT_IN_PRODUCTION if stricter else DEFAULT)
-            found[f"chain[{number}].{name}"] = Stated(value, origin)
+            found[f"chain[{number}].{name}"] = Entry(value, origin)
     return found
 
 
 def _faults(invocation: Invocation) -> list[StrongroomError]:
-    """What is wrong: with what is read first, since nothing else is known then, or with the stores, one each."""
+    """Return the error in the configuration itself, or one error for each faulty store."""
     try:
         config, others = invocation.load(), invocation.load_others()
     except ConfigurationError as error:
@@ -145,12 +152,12 @@ def _faults(invocation: Invocation) -> list[StrongroomError]:
         try:
             check(configuration, store)
         except StrongroomError as error:
-            found.setdefault(str(error), error)  # what several environments share is wrong once
+            found.setdefault(str(error), error)  # report a fault that environments share once
     return list(found.values())
 
 
 def _stores(config: Config) -> dict[str, Options]:
-    """Each store with those options that a source gives, then the plugin's defaults. Those of the chain first."""
+    """Return the options of each store, configured ones before defaults, and stores of the chain first."""
     chain = [link.store for link in config.chain]
     others = [name for name, store in config.stores.items() if name not in chain and store != StoreConfig.bare(name)]
     return {name: _options(config, name) for name in (*chain, *others)}
@@ -179,7 +186,7 @@ def _defaults(schema: Mapping[str, OptionSchema], given: Mapping[str, Setting]) 
 
 
 def _rows(config: Config, stores: Mapping[str, Options]) -> Iterator[tuple[str, str, str]]:
-    """Setting, value and origin."""
+    """Yield setting, value and origin."""
     for name, setting in settings(config).items():
         yield name, _text(setting.value), setting.origin
     for variable, secret in config.secrets.items():
@@ -195,7 +202,7 @@ def _rows(config: Config, stores: Mapping[str, Options]) -> Iterator[tuple[str, 
 
 
 def _shown(setting: Setting) -> Value:
-    """What may be seen of an option."""
+    """Return the value of an option, redacted if it may be secret."""
     value = setting.value
     if setting.secret or isinstance(value, Mapping):
         return REDACTED

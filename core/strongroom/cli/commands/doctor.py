@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from strongroom.config import Config
     from strongroom.store import Health, SecretStore
 
-_WELL = "well"
+_OK = CheckState.OK.value
 _STATES = {
     ExitCode.DENIED: "denied",
     ExitCode.UNAVAILABLE: "unavailable",
     ExitCode.CONFIGURATION: "misconfigured",
 }
 _FAILED = "failed"
-"""The word for every other code."""
+"""State for every other exit code."""
 
-_LOOKS = {_WELL: CheckState.OK, "misconfigured": CheckState.FAILED}
-"""Words that look like others."""
+_STYLES = {"misconfigured": CheckState.FAILED}
+"""States with the color of another."""
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each store.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each store.")
 @current
 def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
-    """Say how every store of the chain is, and what to do where one is not well.
+    """Check the health of every store in the chain, and suggest what to fix.
 
-    Each is opened anew and asked how it is, past what is cached or known, and all at the same time. A store that cannot
-    say how it is is well when it opens. The exit code is 0 only when every store is well; else it says what is to be
-    done first. A warning is something to be done before long, in a store that is well today.
+    All stores are opened and checked in parallel, without any cache. A store without health checks is ok if it opens.
+    The exit code is 0 if every store is ok; otherwise it is the code of the gravest problem. A warning needs attention
+    soon, but does not change the exit code.
 
     Example: strongroom --environment prod doctor
     """
@@ -52,17 +52,17 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
         output.write_document(_described(config, found))
     elif output.is_terminal():
         rows = map(_cells, _rows(config, found))
-        output.write_table(("store, check", "state", "took", ""), rows, color=not invocation.no_color)
+        output.write_table(("store, check", "status", "took", "details"), rows, color=not invocation.no_color)
     else:
         output.write_rows(_rows(config, found))
-    if unwell := [name for name, health in found.items() if not health.ok]:
+    if failed := [name for name, health in found.items() if not health.ok]:
         stores = f"{len(found)} store{'' if len(found) == 1 else 's'}"
-        output.say(f"{len(unwell)} of {stores} {'is' if len(unwell) == 1 else 'are'} not well: {', '.join(unwell)}")
+        output.say(f"{len(failed)} of {stores} failed: {', '.join(failed)}")
     click.get_current_context().exit(code_of_all(health.error for health in found.values() if health.error is not None))
 
 
 def examine(config: Config) -> Mapping[str, Health]:
-    """How each store of the chain is, in the chain's order, each opened for this and closed again."""
+    """Return the health of each store in chain order. The stores are opened for this, and closed again."""
     links = [Link(link, _opener(config, link.store), config.cache) for link in config.chain]
     paths = dict.fromkeys(secret.path for secret in config.secrets.values())
     with closing(Chain(links, timeout=config.timeout)) as chain, require_paths(paths):
@@ -70,7 +70,7 @@ def examine(config: Config) -> Mapping[str, Health]:
 
 
 def _opener(config: Config, store: str) -> Opener:
-    """Opens a store. What is wrong with its options is wrong with it alone, and the others are asked all the same."""
+    """Return the opener of a store, which raises any error in its options, so that the others are still checked."""
     from strongroom import plugins
 
     try:
@@ -85,20 +85,20 @@ def _opener(config: Config, store: str) -> Opener:
 
 
 def _rows(config: Config, found: Mapping[str, Health]) -> Iterator[tuple[str, ...]]:
-    """Store, check, state, how long it took, what was found, and the next step; first the store itself."""
+    """Yield store, check, state, duration, details and hint; the row of a store comes before those of its checks."""
     for name, health in found.items():
         took = f"{health.seconds * 1000:.1f} ms"
-        about = _place(config, name) or (health.detail if health.ok else "")
-        yield tuple(map(output.one_line, (name, "", _state(health), took, about, "")))
+        details = _location(config, name) or (health.detail if health.ok else "")
+        yield tuple(map(output.one_line, (name, "", _state(health), took, details, "")))
         for check in health.checks:
             yield tuple(map(output.one_line, (name, check.name, check.state, "", check.detail, check.hint)))
 
 
 def _cells(row: tuple[str, ...]) -> tuple[str | output.Cell, ...]:
-    """For a person: the checks below their store, and the next step below what was found."""
+    """Return the cells of a row on a terminal: checks are indented, and the hint is below the details."""
     name, check, state, took, detail, hint = row
-    words = "\n".join(part for part in (detail, f"Next: {hint}" if hint else "") if part)
-    return (f"  {check}" if check else name, output.state(_LOOKS.get(state, state), state), took, words)
+    details = "\n".join(part for part in (detail, f"Next: {hint}" if hint else "") if part)
+    return (f"  {check}" if check else name, output.state(_STYLES.get(state, state), state), took, details)
 
 
 def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
             {
                 "store": name,
                 "state": _state(health),
-                "place": _place(config, name),
+                "place": _location(config, name),
                 "seconds": health.seconds,
                 "detail": health.detail,
                 "facts": {name: str(fact) for name, fact in health.facts.items()},
@@ -124,14 +124,14 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
 
 
 def _state(health: Health) -> str:
-    return _WELL if health.error is None else _STATES.get(code_of(health.error), _FAILED)
+    return _OK if health.error is None else _STATES.get(code_of(health.error), _FAILED)
 
 
-def _place(config: Config, store: str) -> str:
-    """Where its secrets are, as far as its options can be read."""
+def _location(config: Config, store: str) -> str:
+    """Return the location of the store, or an empty string if its options are invalid."""
     from strongroom import plugins
 
     try:
-        return confirmation.place(plugins.settings(config, store))
+        return confirmation.describe_location(plugins.settings(config, store))
     except StrongroomError:
         return ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.output import Cell
 from strongroom.config.durations import format_duration
@@ -24,16 +24,16 @@ _SERVED = Cell("served", "bold green")
 
 
 @click.command("explain")
-@click.argument("path", metavar="PATH[#KEY]", shell_complete=completed("reference"))
-@click.argument("key", required=False, shell_complete=completed("key"))
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each store.")
+@click.argument("path", metavar="PATH[#KEY]", shell_complete=complete("reference"))
+@click.argument("key", required=False, shell_complete=complete("key"))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each store.")
 @current
 def explain_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool) -> None:
-    """Say what every store of the chain answers, and which answer is served.
+    """Show what every store in the chain answers, and which answer a read returns.
 
-    Stores after the one that is served are asked too: whether their value is the same is said, and never the value.
-    They are asked now, while a running process may hold a cached value; one that makes a secret when it is read is not
-    asked. The exit code is the one of `get`, and 0 where such a store has the path.
+    Every store is queried now, without the cache of a running process. Values are compared with the served one, but
+    never shown. A store that creates a credential on every read is not queried. The exit code is that of `get`; it is 0
+    if such a store has the path.
 
     Example: strongroom explain database/connection password
     """
@@ -47,7 +47,7 @@ def explain_command(invocation: Invocation, path: str, key: str | None, *, as_js
     else:
         rows = list(_rows(explanation, now))
         if output.is_terminal():
-            columns = ("store", "answer", "took", "version", "written", "value")
+            columns = ("store", "status", "took", "version", "written", "value")
             output.write_table(columns, rows, color=not invocation.no_color)
         else:
             output.write_rows([cell.text for cell in row] for row in rows)
@@ -73,8 +73,8 @@ def _rows(explanation: Explanation, now: datetime) -> Iterator[tuple[Cell, ...]]
     if served is not None and all(answer is not served for answer in explanation.answers):
         yield (Cell(served.attempt.store), output.state("found"), _NOTHING, _NOTHING, _NOTHING, _SERVED)
     for store in explanation.passed_over:
-        not_asked = Cell("not asked: its paths leave this one out", "dim")
-        yield (Cell(store, "dim"), not_asked, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
+        not_queried = Cell("not queried: its paths exclude this one", "dim")
+        yield (Cell(store, "dim"), not_queried, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
 
 
 def _described(explanation: Explanation, path: str, key: str | None, now: datetime) -> Mapping[str, Value]:
@@ -108,17 +108,12 @@ def _compared(explanation: Explanation, answer: LinkAnswer) -> Cell:
 
 
 def _age(answer: LinkAnswer, now: datetime) -> float | None:
-    """Seconds since this version was written; never below zero, whatever the server's clock says."""
+    """Return the seconds since this version was written; not below zero, even if the server's clock is ahead."""
     if answer.created is None or answer.created.tzinfo is None:
         return None
     return max(0.0, (now - answer.created).total_seconds())
 
 
 def _caution(cache: CacheConfig) -> str:
-    held = format_duration(cache.ttl)
-    stale = (
-        f", and for {format_duration(cache.max_stale)} more while its store is unavailable"
-        if cache.max_stale > 0
-        else ""
-    )
-    return f"a running process may serve what it has cached of a store that is not local for {held}{stale}"
+    stale = f", and for {format_duration(cache.max_stale)} more during an outage" if cache.max_stale > 0 else ""
+    return f"A running process may serve a cached value of a remote store for {format_duration(cache.ttl)}{stale}"

@@ -26,83 +26,83 @@ if TYPE_CHECKING:
     "kind",
     type=click.Choice(["dotenv", "json", "github", "shell"]),
     required=True,
-    help="How to print them.",
+    help="Output format.",
 )
-@click.option("--reveal", is_flag=True, help="Print the values on a terminal too.")
+@click.option("--reveal", is_flag=True, help="Allow output to a terminal.")
 @current
 def export_command(invocation: Invocation, kind: str, *, reveal: bool) -> None:
     """Print the variables of [secrets] with their values, for another program.
 
-    As dotenv, NAME=value for python-dotenv; as json, one object, types kept; as shell, lines to `eval`; as github, what
-    a step of GitHub Actions hands to the next ones: masks for the log on stdout, and the variables in the file of
-    $GITHUB_ENV. A value that a format cannot hold exactly is refused by its variable's name, and nothing is written;
-    so it is when a variable that is needed does not resolve.
+    The format dotenv prints NAME=value for python-dotenv, json one object with typed values, and shell lines for
+    `eval`. In a step of GitHub Actions, github masks the values in the log and sets the variables for later steps in
+    $GITHUB_ENV. Nothing is written if a required variable does not resolve, or if the format cannot hold a value
+    exactly; the message names the variable.
 
     Example: variables=$(strongroom export --format shell) && eval "$variables"
     """
     if output.is_terminal() and not reveal:
-        raise click.UsageError("stdout is a terminal, where everybody could read the values: pipe it, or add --reveal")
+        raise click.UsageError("stdout is a terminal, and the values would be visible: use a pipe, or --reveal")
     if kind == "github":
-        _hand_to_runner(invocation)
+        _export_to_github(invocation)
         return
-    answers = _lasting(invocation)
+    answers = _exportable_rows(invocation)
     if kind == "json":
         document = export_formats.as_json(answers)
-        _warn_of_readers()
+        _warn_if_readable()
         output.write_json(document)
         return
     text = export_formats.as_dotenv(answers) if kind == "dotenv" else export_formats.as_shell(answers)
-    _warn_of_readers()
+    _warn_if_readable()
     output.write(text.encode(), newline=False)
 
 
-def _hand_to_runner(invocation: Invocation) -> None:
+def _export_to_github(invocation: Invocation) -> None:
     name = os.environ.get("GITHUB_ENV")
     if not name:
-        raise ConfigurationError("GITHUB_ENV is not set: --format github is for a step of GitHub Actions")
-    answers = _lasting(invocation)
+        raise ConfigurationError("GITHUB_ENV is not set: --format github only works in a step of GitHub Actions")
+    answers = _exportable_rows(invocation)
     content = export_formats.as_github_file(answers, f"strongroom-{secrets.token_hex(16)}").encode()
-    _append(name, b"")  # where that fails, nothing is printed
+    _append(name, b"")  # fail before anything is printed
     _mask(answers)
     _append(name, content)
 
 
 def _append(name: str, content: bytes) -> None:
-    """To the file, which is the runner's: it is neither made here, nor given another mode."""
+    """Append to the runner's file, without creating it or changing its mode."""
     try:
         with os.fdopen(os.open(name, os.O_WRONLY | os.O_APPEND), "wb") as file:
-            # The last step may have left its line open. The runner passes over an empty one.
+            # An earlier step may have left its last line open. The runner skips empty lines.
             file.write(b"\n" * (os.fstat(file.fileno()).st_size > 0) + content if content else b"")
     except OSError as error:
-        raise ConfigurationError(f"GITHUB_ENV: {name} cannot be written: {error.strerror}") from None
+        raise ConfigurationError(f"Cannot write {name} (GITHUB_ENV): {error.strerror}") from None
 
 
-def _lasting(invocation: Invocation) -> tuple[Requirement, ...]:
-    """The answers, each of which outlives this process: what a store makes is given back when the store is closed."""
+def _exportable_rows(invocation: Invocation) -> tuple[Requirement, ...]:
+    """Return the resolved rows, none of which is a credential that is revoked when this process ends."""
     from strongroom.required_secrets import State
 
-    answers = secrets_table.ask(invocation.load(), allow_dynamic=False)
-    secrets_table.require(answers, "nothing was exported")
+    answers = secrets_table.resolve_rows(invocation.load(), allow_dynamic=False)
+    secrets_table.require(answers, "Nothing was exported")
     for answer in answers:
         if answer.state is State.DYNAMIC:
             raise UnsupportedOperationError(
                 answer.secret.path,
-                f"{answer.variable} cannot be exported: it would end with this command",
-                hint="Start what needs it with `strongroom run`",
+                f"cannot export {answer.variable}: it would be revoked when this command ends",
+                hint="Use `strongroom run` instead",
             )
     return answers
 
 
 def _mask(answers: Sequence[Requirement]) -> None:
-    """Before anything else: the runner reads the lines as they come."""
+    """Print the masks, before anything else: the runner reads the lines as they come."""
     output.write(export_formats.as_github_masks(answers).encode(), newline=False)
 
 
-def _warn_of_readers() -> None:
-    """Where the shell has put stdout into a file that it made for all to read, before this process began."""
+def _warn_if_readable() -> None:
+    """Warn if the shell has redirected stdout to a file that other users can read."""
     try:
         mode = os.fstat(sys.stdout.fileno()).st_mode
     except (OSError, ValueError):
         return
     if stat.S_ISREG(mode) and mode & 0o077:
-        output.say("others than its owner may read the file that stdout goes to: run chmod 600 on it")
+        output.say("Other users can read the file that stdout is redirected to: run chmod 600 on it")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
 from strongroom.encoding import to_json_text
 from strongroom.paths import parse_reference
@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 
 
 @click.command("get")
-@click.argument("path", metavar="PATH[#KEY]", shell_complete=completed("reference"))
-@click.argument("key", required=False, shell_complete=completed("key"))
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object that also says where it comes from.")
-@click.option("--reveal", is_flag=True, help="Show the values of a whole secret on a terminal too.")
+@click.argument("path", metavar="PATH[#KEY]", shell_complete=complete("reference"))
+@click.argument("key", required=False, shell_complete=complete("key"))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object that includes the origin of the value.")
+@click.option("--reveal", is_flag=True, help="Show the values of a whole secret on a terminal.")
 @current
 def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool, reveal: bool) -> None:
     """Print one value, or a whole secret.
 
-    A value is printed as it is, byte for byte; a number, boolean, list or object as JSON. A whole secret is one JSON
-    object when it is piped, and on a terminal a table of its keys, whose values are shown with --reveal only. What a
-    store makes at a read, such as the users of a database engine, is not printed: it would end with this command.
+    A text or bytes value is printed unchanged; a number, boolean, list or object is printed as JSON. A whole secret is
+    printed as a JSON object in a pipe, and as a table of its keys on a terminal, where --reveal shows the values. A
+    credential that a store creates on every read is not printed: it would be revoked when this command ends. Use
+    `strongroom run`.
 
     Example: strongroom get database/connection password
     """
-    # With a KEY of its own the path is taken as it stands: it may hold a # itself.
+    # With a separate KEY, the path may contain a #.
     path, key = parse_reference(path) if key is None else (path, key)
     with invocation.open() as secrets:
-        found = secrets.resolve(path, key, allow_dynamic=False)  # its credential would end with this command
+        found = secrets.resolve(path, key, allow_dynamic=False)  # create no credential: it would end with this command
     if as_json:
         output.write_document(_described(found))
     elif key is None and not output.is_terminal():
@@ -47,15 +48,14 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
 
 
 @click.command("list")
-@click.argument("prefix", default="", shell_complete=completed("folder"))
-@click.option("-r", "--recursive", is_flag=True, help="Every secret below PREFIX, not only what is directly below.")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@click.argument("prefix", default="", shell_complete=complete("folder"))
+@click.option("-r", "--recursive", is_flag=True, help="List every secret below PREFIX with its whole path.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @current
 def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_json: bool) -> None:
-    """Print the names directly below PREFIX, one a line; folders end in a slash.
+    """List the secrets and folders directly below PREFIX; folders end in a slash.
 
-    With --recursive, the whole path of every secret below it. The names are those of every store in the chain that can
-    list. A store that does not answer is an error, never a shorter list.
+    The names of all listable stores in the chain are merged. An unavailable store is an error, never a shorter list.
 
     Example: strongroom list --recursive database
     """
@@ -89,11 +89,11 @@ def _show(found: Resolution, *, reveal: bool, color: bool) -> None:
 
 
 def cell(value: Value) -> str:
-    """A value as a table shows it, on one line."""
+    """Return a value as one line for a table."""
     text = value if isinstance(value, str) else to_json_text(value)
     if text.isprintable():
         return text
     import json
 
-    # A control character would move the cursor, or worse; the exact value is what `get PATH KEY` prints.
+    # A control character could move the cursor. `get PATH KEY` prints the exact value.
     return json.dumps(text)

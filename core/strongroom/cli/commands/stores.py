@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
 from strongroom.plugins import capabilities
 
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
 
 @click.command("stores")
-@click.argument("name", required=False, shell_complete=completed("plugin"))
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each plugin.")
+@click.argument("name", required=False, shell_complete=complete("plugin"))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each plugin.")
 @current
 def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -> None:
-    """Print the store plugins that are installed, each with its options; or that of one NAME.
+    """List the installed store plugins, or the options of the plugin NAME.
 
-    What its stores can do beyond reading is said where that is known without opening one. A plugin that cannot be used
-    is in the list too, with the reason.
+    Each plugin is listed with its capabilities beyond reading, or with the reason why it cannot be used.
 
     Example: strongroom stores vault
     """
@@ -31,18 +30,20 @@ def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -
 
     found = [plugin for plugin in plugins.installed() if name is None or plugin.name == name]
     if name is not None and not found:
-        raise click.UsageError(f"There is no store plugin {name}: `strongroom stores` lists those that are installed")
+        raise click.UsageError(f"No store plugin {name} is installed: `strongroom stores` lists the installed plugins")
     if as_json:
         output.write_document({"plugins": [_described(plugin) for plugin in found]})
         return
-    rows: list[tuple[str, str, str]] = []
-    for plugin in found:
-        rows.append((plugin.name, "", plugin.fault or plugin.distribution))
-        if abilities := _abilities(plugin):
-            rows.append(("", "can be", abilities))
-        rows += [(f"  {option.name}", option.type_name, _sentence(option)) for option in plugin.schema.options.values()]
+    columns: tuple[str, ...] = ("plugin", "distribution", "details")
+    rows = [(plugin.name, plugin.distribution, plugin.fault or _capabilities(plugin)) for plugin in found]
+    if name is not None:
+        columns = ("plugin, option", "type", "details")
+        options = found[0].schema.options.values()
+        rows += [(f"  {option.name}", option.type_name, _details(option)) for option in options]
     if output.is_terminal():
-        output.write_table(("plugin, option", "type", ""), rows, color=not invocation.no_color)
+        output.write_table(columns, rows, color=not invocation.no_color)
+        if name is None:
+            output.say("`strongroom stores NAME` lists the options of a plugin")
     else:
         output.write_rows(rows)
 
@@ -68,13 +69,13 @@ def _described(plugin: Plugin) -> dict[str, Any]:
     }
 
 
-def _abilities(plugin: Plugin) -> str:
-    """In words: what every one of its stores can be, and what depends on the options or the service."""
+def _capabilities(plugin: Plugin) -> str:
+    """Return the capabilities of all its stores, then those that depend on the options or the service."""
     always, sometimes = capabilities.of_any(plugin.schema.stores) or (frozenset(), frozenset())
     parts = [", ".join(sorted(always)), f"some: {', '.join(sorted(sometimes))}" if sometimes else ""]
     return "; ".join(part for part in parts if part)
 
 
-def _sentence(option: OptionSchema) -> str:
+def _details(option: OptionSchema) -> str:
     parts = [option.option.help, "required" if option.required else "", " or ".join(option.option.ambient)]
     return "; ".join(part for part in parts if part)

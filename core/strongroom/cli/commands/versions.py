@@ -1,4 +1,4 @@
-"""`strongroom history`, `rollback`, `undelete` and `destroy`, and what `diff` says of versions."""
+"""`strongroom history`, `rollback`, `undelete` and `destroy`, and the comparison of versions for `diff`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import click
 
 from strongroom.cli.commands.read import cell
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
-from strongroom.cli.terminal.confirmation import announce, ask, reasons
+from strongroom.cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.errors import SecretNotFoundError, StrongroomError, shown
 
 if TYPE_CHECKING:
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     from strongroom.secret import Secret, Value, Version
     from strongroom.store import VersionInfo
 
-_path = click.argument("path", shell_complete=completed("path"))
+_path = click.argument("path", shell_complete=complete("path"))
 _store = click.option(
     "--store",
     metavar="NAME",
-    shell_complete=completed("store"),
-    help="In this store, not in the first of the chain that can be written.",
+    shell_complete=complete("store"),
+    help="Use this store instead of the first writable one of the chain.",
 )
-_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask, where it is production.")
-_json = click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON object.")
+_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation in production.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 
 
 def as_version(word: str) -> Version:
-    """A store's name for a version as it is typed: a number in Vault, some text in another store."""
+    """Convert a version from the command line: digits to a number, as in Vault; anything else stays text."""
     return int(word) if word.isascii() and word.isdigit() else word
 
 
 @click.command("history")
 @_path
 @_store
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object with an object for each version.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each version.")
 @current
 def history_command(invocation: Invocation, path: str, *, store: str | None, as_json: bool) -> None:
     """Print the versions of a secret, oldest first.
 
-    Of each it says when it was written, and how it is now; no value is read.
-    A version is the current one, readable, deleted (undelete brings it back) or destroyed (nothing does). The last
-    column says when it was deleted, or will be by itself. Versions that the store keeps no more are not there.
+    Each version is listed with its creation time and status; no value is read. The status is current, readable, deleted
+    (undelete restores it) or destroyed (cannot be restored). The last column is the time of its deletion, past or
+    scheduled. Versions that the store has pruned are not listed.
 
     Example: strongroom history database/connection
     """
@@ -69,9 +69,9 @@ def history_command(invocation: Invocation, path: str, *, store: str | None, as_
         ]
         output.write_document({"path": path, "store": store, "labels": labels, "versions": described})
     elif output.is_terminal():
-        labelled = "".join(f", {name}={label}" for name, label in labels.items())
-        caption = f"{shown(path)} from {store}{labelled}"
-        columns = ("version", "written", "state", "deleted")
+        label_text = "".join(f", {name}={label}" for name, label in labels.items())
+        caption = f"{shown(path)} from {store}{label_text}"
+        columns = ("version", "written", "status", "deleted")
         output.write_table(columns, rows, caption=caption, color=not invocation.no_color)
     else:
         output.write_rows(rows)
@@ -86,7 +86,7 @@ def compare_versions(
     as_json: bool,
     reveal: bool,
 ) -> NoReturn:
-    """Prints what became of each key from one version of a secret to another, and ends with DIFFERENT or DONE."""
+    """Print the change of each key between two versions, and exit with DIFFERENT or DONE."""
     from strongroom.diff import Change, changes
 
     with invocation.open() as secrets:
@@ -119,7 +119,7 @@ def compare_versions(
 
 @click.command("rollback")
 @_path
-@click.argument("version", type=as_version, shell_complete=completed("version"))
+@click.argument("version", type=as_version, shell_complete=complete("version"))
 @_store
 @_yes
 @_json
@@ -127,27 +127,27 @@ def compare_versions(
 def rollback_command(
     invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool, as_json: bool
 ) -> None:
-    """Write what an old version holds as a new version.
+    """Write the content of an old version as a new version.
 
-    Nothing is lost by it: the versions in between stay. Where somebody else writes at the same moment nothing is
-    written. The secret may be a deleted one. It says where it writes first, and asks in production.
+    The versions in between are kept. A deleted secret can be rolled back too. If somebody else writes at the same time,
+    the rollback fails and nothing is written. In production it asks for confirmation.
 
     Example: strongroom rollback database/connection 3
     """
     with invocation.open() as secrets:
         target = secrets.write_target(path, store=store)
-        announce(secrets, target, f"rolling {shown(path)} back to version {_shown(version)} in")
-        ask(reasons(target, secrets.config, drops=False), yes=yes)
+        announce(secrets, target, f"Rolling {shown(path)} back to version {_shown(version)} in")
+        confirm(reasons(target, secrets.config, drops=False), yes=yes)
         made = secrets.versions.rollback(path, version, store=target.store)
     numbered = "" if made is None else f", as version {made}"
-    output.say(f"stored version {_shown(version)} of {shown(path)} again{numbered}")
+    output.say(f"Restored version {_shown(version)} of {shown(path)}{numbered}")
     if as_json:
         output.write_document({"path": path, "store": target.store, "from_version": version, "secret_version": made})
 
 
 @click.command("undelete")
 @_path
-@click.argument("version", type=as_version, shell_complete=completed("version"))
+@click.argument("version", type=as_version, shell_complete=complete("version"))
 @_store
 @_yes
 @_json
@@ -155,63 +155,63 @@ def rollback_command(
 def undelete_command(
     invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool, as_json: bool
 ) -> None:
-    """Make a deleted version readable again.
+    """Restore a deleted version under its own number.
 
-    It says in which store first, and asks in production. A version that is not deleted stays as it is.
+    In production it asks for confirmation. A version that is not deleted is left unchanged.
 
     Example: strongroom undelete database/connection 3
     """
     with invocation.open() as secrets:
         target = secrets.write_target(path, store=store)
-        announce(secrets, target, f"undeleting version {_shown(version)} of {shown(path)} in")
-        ask(reasons(target, secrets.config, drops=False), yes=yes)
+        announce(secrets, target, f"Undeleting version {_shown(version)} of {shown(path)} in")
+        confirm(reasons(target, secrets.config, drops=False), yes=yes)
         secrets.versions.undelete(path, version, store=target.store)
-    output.say(f"version {_shown(version)} of {shown(path)} can be read again")
+    output.say(f"Undeleted version {_shown(version)} of {shown(path)}")
     if as_json:
         output.write_document({"path": path, "store": target.store, "secret_version": version})
 
 
 @click.command("destroy")
 @_path
-@click.argument("versions", nargs=-1, required=True, type=as_version, shell_complete=completed("version"))
+@click.argument("versions", nargs=-1, required=True, type=as_version, shell_complete=complete("version"))
 @_store
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @_json
 @current
 def destroy_command(
     invocation: Invocation, path: str, versions: tuple[Version, ...], *, store: str | None, yes: bool, as_json: bool
 ) -> None:
-    """Remove the data of versions for good.
+    """Permanently destroy the data of versions.
 
-    It says in which store and asks, always; without a terminal it needs --yes. Where one of the versions does not
-    exist, none is destroyed; where it fails midway, it says which were, with exit code 8. To take a secret away so that
-    it can come back, delete it.
+    It always asks for confirmation; without a terminal it needs --yes. If one of the versions does not exist, none is
+    destroyed. If it fails midway, the exit code is 8 and the destroyed versions are printed. Use delete to remove a
+    secret that may have to be restored.
 
     Example: strongroom destroy database/connection 1 2
     """
-    wanted = list(dict.fromkeys(versions))
-    what = f"{'version' if len(wanted) == 1 else 'versions'} {_listed(wanted)}"
+    numbers = list(dict.fromkeys(versions))
+    what = f"{'version' if len(numbers) == 1 else 'versions'} {_listed(numbers)}"
     with invocation.open() as secrets:
         target = secrets.write_target(path, store=store)
         known = {info.version for info in secrets.versions.history(path, store=target.store)}
-        if missing := [version for version in wanted if version not in known]:
+        if missing := [version for version in numbers if version not in known]:
             raise SecretNotFoundError(path, f"there is no version {_listed(missing)}", store=target.store)
-        announce(secrets, target, f"destroying {what} of {shown(path)} in")
-        ask([*reasons(target, secrets.config, drops=False), "what is destroyed is gone for good"], yes=yes)
+        announce(secrets, target, f"Destroying {what} of {shown(path)} in")
+        confirm([*reasons(target, secrets.config, drops=False), "destroyed versions cannot be restored"], yes=yes)
         done: list[Version] = []
         try:
-            for version in wanted:
+            for version in numbers:
                 secrets.versions.destroy(path, version, store=target.store)
                 done.append(version)
         except StrongroomError as error:
             if not done:
                 raise
-            output.say(f"of {what}, destroyed before it failed: {_listed(done)}")
+            output.say(f"Destroyed before the failure: {_listed(done)} of {what}")
             output.say(str(error))
             click.get_current_context().exit(ExitCode.PARTIAL)
-    output.say(f"destroyed {what} of {shown(path)}")
+    output.say(f"Destroyed {what} of {shown(path)}")
     if as_json:
-        output.write_document({"path": path, "store": target.store, "secret_versions": wanted})
+        output.write_document({"path": path, "store": target.store, "secret_versions": numbers})
 
 
 def _state(info: VersionInfo, versions: Sequence[VersionInfo]) -> str:

@@ -7,17 +7,17 @@ import sys
 import click
 
 from strongroom.cli import write_values
-from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output, usage_errors
-from strongroom.cli.terminal.confirmation import announce, ask, reasons
+from strongroom.cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.errors import shown
 from strongroom.secret import SensitiveDict, check_data
 
-_YES = "Do not ask, where it is production or cannot be undone."
+_YES = "Do not ask for confirmation."
 
 
 class _SetCommand(click.Command):
-    """An unknown option is not repeated as click would do it: it may be a value."""
+    """`set`, which never repeats an unknown option in a message: it may be a secret value."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -27,22 +27,22 @@ class _SetCommand(click.Command):
 
 
 @click.command("set", cls=_SetCommand)
-@click.argument("words", nargs=-1, metavar="PATH [KEY | KEY=@FILE...]", shell_complete=completed("path, then keys"))
+@click.argument("words", nargs=-1, metavar="PATH [KEY | KEY=@FILE...]", shell_complete=complete("path, then keys"))
 @click.option(
     "--json",
     "document",
     metavar="FILE",
     type=click.Path(allow_dash=True),
-    help="Set the keys of a JSON object, and answer with one; - reads it from stdin.",
+    help="Set the keys of a JSON object (- reads stdin), and print a JSON object.",
 )
 @click.option(
     "--store",
     metavar="NAME",
-    shell_complete=completed("store"),
-    help="Write to this store, not to the first of the chain that can be written.",
+    shell_complete=complete("store"),
+    help="Write to this store instead of the first writable one of the chain.",
 )
-@click.option("--replace", is_flag=True, help="Drop the secret's other keys; without it they are kept.")
-@click.option("--empty", is_flag=True, help="Store an empty value, which is refused else.")
+@click.option("--replace", is_flag=True, help="Remove the secret's other keys.")
+@click.option("--empty", is_flag=True, help="Allow an empty value.")
 @click.option("-y", "--yes", is_flag=True, help=_YES)
 @current
 def set_command(
@@ -55,76 +55,76 @@ def set_command(
     empty: bool,
     yes: bool,
 ) -> None:
-    """Store one value or several, and keep the secret's other keys.
+    """Set one or more values of a secret, and keep its other keys.
 
-    A value is never on the command line, where every process of the machine could read it: on a terminal it is asked
-    for without echo, else it is read from stdin, less one newline at its end. KEY=@FILE stores the exact content of a
-    file, and --json the keys of an object. What is not UTF-8 is stored as bytes, whole. PATH#KEY stands for PATH KEY.
+    Values are never passed as arguments, which other processes could read. On a terminal the value is prompted for
+    without echo; otherwise it is read from stdin, without one trailing newline. KEY=@FILE stores the exact content of a
+    file, and --json the keys of an object. Content that is not UTF-8 is stored as bytes. PATH#KEY stands for PATH KEY.
 
-    It says where it writes first. In production it asks, and with --replace where the store keeps no versions; without
-    a terminal it needs --yes then.
+    It asks for confirmation in production, and with --replace if the store keeps no versions. Without a terminal it
+    then needs --yes.
 
     Example: strongroom set services/web cert=@web.crt key=@web.key
     """
-    wanted = write_values.parse_words(words) if document is None else write_values.parse_path(words)
+    request = write_values.parse_words(words) if document is None else write_values.parse_path(words)
     if document not in {None, "-"}:
         data = write_values.read_document(write_values.read_file(str(document), "the document of --json"))
     else:
-        data = write_values.read_files(wanted.files, empty=empty)
+        data = write_values.read_files(request.files, empty=empty)
     with invocation.open() as secrets:
-        target = secrets.write_target(wanted.path, store=store)
-        what = _listed(wanted.keys or list(data)) or "keys from stdin"
-        announce(secrets, target, f"writing {what} at {shown(wanted.path)} to")
-        ask(reasons(target, secrets.config, drops=replace), yes=yes)
-        typed = sys.stdin.isatty()
+        target = secrets.write_target(request.path, store=store)
+        what = _join(request.keys or list(data)) or "keys from stdin"
+        announce(secrets, target, f"Writing {what} at {shown(request.path)} to")
+        confirm(reasons(target, secrets.config, drops=replace), yes=yes)
+        interactive = sys.stdin.isatty()
         if document == "-":
-            content = write_values.read_typed_document(wanted.path) if typed else write_values.read_stdin()
+            content = write_values.read_typed_document(request.path) if interactive else write_values.read_stdin()
             data = write_values.read_document(content)
-        elif wanted.key is not None:
+        elif request.key is not None:
             value = (
-                write_values.read_typed(wanted.path, wanted.key, empty=empty)
-                if typed
+                write_values.read_typed(request.path, request.key, empty=empty)
+                if interactive
                 else write_values.read_piped(empty=empty)
             )
-            data = SensitiveDict({wanted.key: value})
-        version = secrets.set_secret(wanted.path, check_data(wanted.path, data), store=target.store, replace=replace)
+            data = SensitiveDict({request.key: value})
+        version = secrets.set_secret(request.path, check_data(request.path, data), store=target.store, replace=replace)
     numbered = "" if version is None else f", version {version}"
-    output.say(f"stored {_listed(list(data))} at {shown(wanted.path)}{numbered}")
+    output.say(f"Stored {_join(list(data))} at {shown(request.path)}{numbered}")
     if document is not None:
         output.write_document(
-            {"path": wanted.path, "store": target.store, "keys": list(data), "secret_version": version}
+            {"path": request.path, "store": target.store, "keys": list(data), "secret_version": version}
         )
 
 
 @click.command("delete")
-@click.argument("path", shell_complete=completed("path"))
+@click.argument("path", shell_complete=complete("path"))
 @click.option(
     "--store",
     metavar="NAME",
-    shell_complete=completed("store"),
-    help="Delete it in this store, not in the first that can be written.",
+    shell_complete=complete("store"),
+    help="Delete from this store instead of the first writable one of the chain.",
 )
 @click.option("-y", "--yes", is_flag=True, help=_YES)
-@click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @current
 def delete_command(invocation: Invocation, path: str, *, store: str | None, yes: bool, as_json: bool) -> None:
-    """Remove a whole secret from one store.
+    """Delete a whole secret from one store.
 
-    It says from where first. In production it asks, and where the store keeps no versions, so that it cannot be undone;
-    without a terminal it needs --yes then. A secret of the same path in a lower store of the chain is read again.
+    It asks for confirmation in production, and if the store keeps no versions, because the secret cannot be restored.
+    Without a terminal it then needs --yes. Reads then return the secret of a lower store in the chain, if there is one.
 
     Example: strongroom delete services/web --store vault
     """
     with invocation.open() as secrets:
         target = secrets.write_target(path, store=store)
-        announce(secrets, target, f"deleting {shown(path)} from")
-        ask(reasons(target, secrets.config, deletes=True), yes=yes)
+        announce(secrets, target, f"Deleting {shown(path)} from")
+        confirm(reasons(target, secrets.config, deletes=True), yes=yes)
         secrets.delete_secret(path, store=target.store)
-    output.say(f"deleted {shown(path)} from store {shown(target.store)}")
+    output.say(f"Deleted {shown(path)} from store {shown(target.store)}")
     if as_json:
         output.write_document({"path": path, "store": target.store})
 
 
-def _listed(keys: list[str]) -> str:
+def _join(keys: list[str]) -> str:
     *most, last = map(shown, keys) if keys else ("",)
     return f"{', '.join(most)} and {last}" if most else last

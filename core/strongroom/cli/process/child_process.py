@@ -1,7 +1,6 @@
-"""A command as the child of this process, which stands in for it: signals go on to it, and its exit code comes back.
+"""A command as a child process: signals are forwarded to it, and its exit code is returned.
 
-Both are in one process group, so that the terminal is the command's as much as ours: it reads what is typed, and a
-pipeline that we are part of stays one.
+The child stays in this process group, so that it can read the terminal and remains part of a shell pipeline.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from types import FrameType
 
 from strongroom.cli.terminal import output
 
-_OF_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH})
-"""What a terminal sends to every process of the group in its foreground: the command has it already."""
+_TERMINAL_SIGNALS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH})
+"""Signals that a terminal sends to its whole foreground process group, including the child."""
 
-_PASSED_ON = _OF_TERMINAL | {
+_FORWARDED = _TERMINAL_SIGNALS | {
     signal.SIGHUP,
     signal.SIGTERM,
     signal.SIGUSR1,
@@ -29,10 +28,10 @@ _PASSED_ON = _OF_TERMINAL | {
 }
 
 CANNOT_RUN, NOT_FOUND = 126, 127
-"""A shell's exit codes for a command that cannot be run, and for one that does not exist."""
+"""Exit codes of a shell for a command that cannot be run, and for one that does not exist."""
 
-_DIED = 128
-"""What a shell adds to a signal's number, where a command was ended by it."""
+_SIGNALED = 128
+"""A shell's exit code for a command that a signal ended is this plus the number of the signal."""
 
 
 def run_command(command: Sequence[str], variables: Mapping[bytes, bytes]) -> int:
@@ -52,15 +51,15 @@ def exit_code(
         command: the program and its arguments.
         variables: its whole environment.
     """
-    if not command[0]:  # the folders of PATH would be what is run
-        output.say("there is no command ''")
+    if not command[0]:  # would run the folders of PATH
+        output.say("Command not found: ''")
         return NOT_FOUND
     try:
         return start(command, variables)
     except FileNotFoundError:
-        code, fault = NOT_FOUND, f"there is no command {command[0]}"
+        code, fault = NOT_FOUND, f"Command not found: {command[0]}"
     except OSError as error:
-        code, fault = CANNOT_RUN, f"{command[0]} cannot be run: {error.strerror}"
+        code, fault = CANNOT_RUN, f"Cannot run {command[0]}: {error.strerror}"
     output.say(fault)
     return code
 
@@ -72,7 +71,7 @@ def run(command: Sequence[str], variables: Mapping[bytes, bytes]) -> int:
         OSError: the command cannot be started.
     """
     child = _Child()
-    with _passed_on(child):
+    with _signal_forwarding(child):
         child.start(command, variables)
         return child.wait()
 
@@ -83,13 +82,13 @@ class _Child:
         self._early: list[int] = []
 
     def start(self, command: Sequence[str], variables: Mapping[bytes, bytes]) -> None:
-        """Starts it. What we have inherited to hand on, such as a socket, it has too."""
-        self._process = subprocess.Popen(command, env=variables, close_fds=False)  # noqa: S603  # what is asked for
+        """Start the command with all inherited file descriptors, such as a socket."""
+        self._process = subprocess.Popen(command, env=variables, close_fds=False)  # noqa: S603  # the user's own command
         for number in self._early:
             self.signal(number)
 
     def signal(self, number: int) -> None:
-        """Sends it the signal, once it runs."""
+        """Send a signal to the child, or queue it until the child runs."""
         if self._process is None:
             self._early.append(number)
         elif self._process.returncode is None:
@@ -97,28 +96,28 @@ class _Child:
                 os.kill(self._process.pid, number)
 
     def wait(self) -> int:
-        """Until it has ended. While it is stopped, so are we: whoever waits for us is told."""
+        """Wait for the child and return its exit code. While the child is stopped, this process is stopped too."""
         process = self._process
-        assert process is not None, "it was started"  # noqa: S101
+        assert process is not None, "start() comes first"  # noqa: S101
         while True:
             _, status = os.waitpid(process.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 process.returncode = os.waitstatus_to_exitcode(status)
-                return _DIED - process.returncode if process.returncode < 0 else process.returncode
+                return _SIGNALED - process.returncode if process.returncode < 0 else process.returncode
             os.kill(os.getpid(), signal.SIGSTOP)
 
 
 @contextlib.contextmanager
-def _passed_on(child: _Child) -> Iterator[None]:
-    """While the block runs, the child gets the signals that we get, and they do nothing to us."""
+def _signal_forwarding(child: _Child) -> Iterator[None]:
+    """Forward signals to the child while the block runs, instead of handling them."""
 
-    def pass_on(number: int, _: FrameType | None) -> None:
-        if number not in _OF_TERMINAL or not _is_in_foreground():
+    def forward(number: int, _: FrameType | None) -> None:
+        if number not in _TERMINAL_SIGNALS or not _is_in_foreground():
             child.signal(number)
 
-    # What is ignored stays so in the command, as `nohup` relies on; a handler would not be inherited.
-    wanted = [number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, pass_on) for number in wanted}
+    # An ignored signal stays ignored in the child, as `nohup` expects; a handler would not be inherited.
+    wanted = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in wanted}
     try:
         yield
     finally:
@@ -127,7 +126,7 @@ def _passed_on(child: _Child) -> Iterator[None]:
 
 
 def _is_in_foreground() -> bool:
-    """Whether what is typed on our terminal, if we have one, signals our group."""
+    """Return True if this process group is in the foreground of its terminal."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:

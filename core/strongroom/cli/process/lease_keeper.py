@@ -1,4 +1,4 @@
-"""Secrets that end, kept for a command that has them in its environment: who made them sees that they are in use."""
+"""Renewal of leased secrets while a child process has them in its environment."""
 
 from __future__ import annotations
 
@@ -15,57 +15,57 @@ if TYPE_CHECKING:
     from strongroom.required_secrets import Requirement, Resolve
 
 _RETRY = 1.0
-_LEAST = 0.1
-"""Seconds until a row is asked for again: after a failure, and where it is good for next to no time."""
+_MINIMUM = 0.1
+"""Seconds until the next read: after a failure, and at least."""
 
 
-def ending(answers: Sequence[Requirement]) -> list[Requirement]:
-    """Those whose value is good for a while only."""
+def leased(answers: Sequence[Requirement]) -> list[Requirement]:
+    """Return the rows whose value has a time to live."""
     return [answer for answer in answers if answer.resolution is not None and answer.resolution.ttl is not None]
 
 
 @contextmanager
-def kept(answers: Sequence[Requirement], ask: Resolve, command: str) -> Iterator[None]:
-    """While the block runs, each value that ends is asked for again when it does, so that its store renews it.
+def renewal(answers: Sequence[Requirement], resolve: Resolve, command: str) -> Iterator[None]:
+    """Read each leased value again when it ends, so that its store renews it, while the block runs.
 
-    A store that cannot has another value then, which no running command can be given: that is said, once for each.
+    If the store can only return a new value, which a running command cannot receive, print a message, once for each.
 
     Args:
-        answers: what the command has.
-        ask: reads one key.
-        command: its name, for messages.
+        answers: rows that the command has in its environment.
+        resolve: reads one key.
+        command: name of the command, for messages.
     """
     stop = threading.Event()
-    work = ending(answers), ask, command, stop
-    threading.Thread(target=_keep, args=work, name="kept secrets", daemon=True).start()
+    work = leased(answers), resolve, command, stop
+    threading.Thread(target=_renew, args=work, name="strongroom-renewal", daemon=True).start()
     try:
         yield
     finally:
         stop.set()
 
 
-def _keep(answers: Sequence[Requirement], ask: Resolve, command: str, stop: threading.Event) -> None:
+def _renew(answers: Sequence[Requirement], resolve: Resolve, command: str, stop: threading.Event) -> None:
     now = time.monotonic()
     due = {answer.variable: now + _ttl(answer) for answer in answers}
     by_name = {answer.variable: answer for answer in answers}
-    while due and not stop.wait(max(_LEAST, min(due.values()) - time.monotonic())):
+    while due and not stop.wait(max(_MINIMUM, min(due.values()) - time.monotonic())):
         for name in [name for name, at in due.items() if at <= time.monotonic()]:
-            pause = _again(by_name[name], ask, command)
+            pause = _read_again(by_name[name], resolve, command)
             if pause is None:
                 del due[name]
             else:
                 due[name] = time.monotonic() + pause
 
 
-def _again(answer: Requirement, ask: Resolve, command: str) -> float | None:
-    """After how many seconds to ask again; None where there is another value by now."""
+def _read_again(answer: Requirement, resolve: Resolve, command: str) -> float | None:
+    """Return the seconds until the next read, or None if there is a new value."""
     try:
-        found = ask(answer.secret.path, answer.secret.key)
+        found = resolve(answer.secret.path, answer.secret.key)
     except StrongroomError:
-        return _RETRY  # its store has said so, and it may come back before the end
+        return _RETRY  # the store has logged the failure, and may recover in time
     if answer.resolution is not None and found.value == answer.resolution.value:
         return None if found.ttl is None else found.ttl
-    output.say(f"{answer.variable} has a new value, and the old one ends soon: start {command} again")
+    output.say(f"{answer.variable} has a new value, and the old one expires soon: restart {command}")
     return None
 
 

@@ -1,4 +1,4 @@
-"""Which variables open a store: a command that is given some secrets is not given the key to all of them. Pure."""
+"""Environment variables that hold the credentials of stores, and are not passed on to a command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from strongroom.plugins.option_schema import OptionSchema, Schema
 
 _STORES = "STRONGROOM_STORES_"
 _PREFIXES = ("VAULT_", "BAO_")
-_NAMES_A_VARIABLE = "_env"  # the end of an entry's name: what it names is read when a store logs in
+_VARIABLE_SUFFIX = "_env"  # `jwt_env` and the like name a variable that holds a credential
 _CREDENTIAL_WORDS = frozenset(
     {"TOKEN", "TOKENS", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASSPHRASE"}
     | {"CREDENTIAL", "CREDENTIALS", "JWT", "UNSEAL"}
@@ -19,50 +19,49 @@ _CREDENTIAL_WORDS = frozenset(
 
 
 def without_credentials(variables: Mapping[str, str], config: Config, schemas: Mapping[str, Schema]) -> dict[str, str]:
-    """The variables less those that hold what a store is opened with.
+    """Return the variables without the credentials of stores.
 
-    These are the tokens, secret ids and passwords of Vault and OpenBao (`VAULT_TOKEN`, `BAO_SECRET_ID`); what gives
-    any plugin an option that is never shown (`VAULT_HEADERS`); every `STRONGROOM_STORES_…` that is not known to be an
-    option which may be shown; and what the credentials of a store refer to with `{ env = … }`, or name in an entry such
-    as `jwt_env`.
+    Removed are tokens, secret ids and passwords of Vault and OpenBao (`VAULT_TOKEN`, `BAO_SECRET_ID`); variables that
+    set a secret option of any plugin (`VAULT_HEADERS`); `STRONGROOM_STORES_…`, except for options that are known not to
+    be secret; and variables that a secret option refers to with `{ env = … }` or an entry such as `jwt_env`.
 
     Args:
-        variables: of this process.
-        config: the configuration.
-        schemas: the schema of each installed plugin.
+        variables: environment of this process.
+        config: configuration.
+        schemas: schema of each installed plugin.
     """
-    shown = {
+    public = {
         option_variable(name, option)
         for name, store in config.stores.items()
         for option, schema in _options(schemas, store.plugin).items()
         if not schema.option.secret
     }
-    secret = {*_referred(config, schemas), *_ambient(schemas)}
+    secret = {*_references(config, schemas), *_ambient(schemas)}
     return {
         name: value
         for name, value in variables.items()
-        if not (_is_vaults(name) or name in secret or (name.startswith(_STORES) and name not in shown))
+        if not (_is_vault_credential(name) or name in secret or (name.startswith(_STORES) and name not in public))
     }
 
 
-def _is_vaults(name: str) -> bool:
+def _is_vault_credential(name: str) -> bool:
     name = name.upper()
     return name.startswith(_PREFIXES) and not _CREDENTIAL_WORDS.isdisjoint(name.split("_"))
 
 
 def _ambient(schemas: Mapping[str, Schema]) -> Iterator[str]:
-    """The variables that give a secret option of a plugin by themselves, whether a store of it is configured or not."""
+    """Yield the variables that set a secret option of a plugin, even if no such store is configured."""
     for schema in schemas.values():
         for about in schema.options.values():
             if about.option.secret:
                 yield from about.option.ambient
 
 
-def _referred(config: Config, schemas: Mapping[str, Schema]) -> Iterator[str]:
+def _references(config: Config, schemas: Mapping[str, Schema]) -> Iterator[str]:
     for store in config.stores.values():
         options = _options(schemas, store.plugin)
         for name, given in store.options.items():
-            # An option that no schema knows is taken for a secret one.
+            # An option that is not in the schema counts as secret.
             if name not in options or options[name].option.secret:
                 yield from _names(_value(given))
 
@@ -72,13 +71,13 @@ def _value(given: OptionValue) -> object:
 
 
 def _names(value: object) -> Iterator[str]:
-    """The variables that an option's value refers to, all the way down."""
+    """Yield the variables that a value refers to, at any depth."""
     if isinstance(value, Mapping):
         if value.keys() == {"env"} and isinstance(value["env"], str):
             yield str(value["env"])
         else:
             for name, item in value.items():
-                if isinstance(name, str) and name.endswith(_NAMES_A_VARIABLE) and isinstance(item, str):
+                if isinstance(name, str) and name.endswith(_VARIABLE_SUFFIX) and isinstance(item, str):
                     yield str(item)
                 else:
                     yield from _names(item)

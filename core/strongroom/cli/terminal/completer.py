@@ -1,7 +1,7 @@
-"""What a shell offers on Tab: paths, keys and names, in a short time or not at all, and never a value.
+"""Shell completion of paths, keys and names within a time limit. Values are never offered.
 
-The mechanism is click's: the script of `strongroom completion SHELL` calls `strongroom` with a variable set, and
-`answer` takes over. See https://click.palletsprojects.com/en/stable/shell-completion/.
+It uses click's mechanism: the script of `strongroom completion SHELL` calls `strongroom` with a variable set, and
+`answer` replies. See https://click.palletsprojects.com/en/stable/shell-completion/.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from strongroom.secrets_manager import SecretsManager
 
 VARIABLE: Final = "_STRONGROOM_COMPLETE"
-"""The variable that the shell's script sets."""
+"""Variable that the script of the shell sets."""
 
 SHELLS: Final = ("bash", "zsh", "fish")
 
 CHAIN_TIME = 1.0
-"""The most that the stores may take, in seconds."""
+"""Time limit of the stores, in seconds."""
 
 WHOLE_TIME = 2.0
-"""The most that a Tab may take, in seconds: a store's plugin may not keep to its own."""
+"""Time limit of a completion, in seconds, for plugins that ignore the limit of the stores."""
 
-# A shell puts what it is offered into the line as it stands: a name that it would read as more than a word is left out.
+# The shell inserts completions unquoted, so names that need quotes are left out.
 _WORD = re.compile(r"[\w./@+][\w./@+%,:=#-]*")
 
 
 def answer(cli: click.Command) -> NoReturn:
-    """Prints what the shell asks for and ends the process. A failure offers nothing, and says nothing on any stream."""
+    """Print the completions and exit. A failure prints nothing on any stream."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
     signal.setitimer(signal.ITIMER_REAL, WHOLE_TIME)
@@ -52,7 +52,7 @@ def answer(cli: click.Command) -> NoReturn:
 
 
 def script(cli: click.Command, shell: str) -> str:
-    """What a shell evaluates to complete our command; a name of `SHELLS`."""
+    """Return the completion script for a shell of `SHELLS`."""
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)
@@ -61,11 +61,11 @@ def script(cli: click.Command, shell: str) -> str:
     return kind(cli, {}, "strongroom", VARIABLE).source()
 
 
-# --- what can be completed --------------------------------------------------------------------------------------------
+# --- kinds of words ---------------------------------------------------------------------------------------------------
 
 
 def references(ctx: click.Context, incomplete: str) -> list[str]:
-    """PATH, and after a # the keys of that secret. What holds a # itself would be read as another reference."""
+    """Complete PATH, and after a # its keys. Names with a # are left out: a reference is split at the last one."""
     path, mark, _ = incomplete.rpartition("#")
     if not mark:
         return [found for found in paths(ctx, incomplete) if "#" not in found]
@@ -73,80 +73,80 @@ def references(ctx: click.Context, incomplete: str) -> list[str]:
 
 
 def paths(ctx: click.Context, incomplete: str) -> list[str]:
-    """Paths, one folder at a time; through a folder that holds one thing it goes on."""
+    """Complete paths, one folder at a time. A folder with a single entry is entered."""
     with _opened(ctx) as (secrets, config):
         return _deepest(incomplete, lambda typed: _words(typed, _below(secrets, config, typed)))
 
 
 def folders(ctx: click.Context, incomplete: str) -> list[str]:
-    """Folders."""
+    """Complete folders."""
     with _opened(ctx) as (secrets, config):
         return [name for name in _words(incomplete, _below(secrets, config, incomplete)) if name.endswith("/")]
 
 
 def keys(ctx: click.Context, incomplete: str) -> list[str]:
-    """The keys of the secret whose path stands before."""
+    """Complete the keys of the secret at the preceding path."""
     return _words(incomplete, _keys(ctx, str(ctx.params.get("path") or "")))
 
 
 def path_then_keys(ctx: click.Context, incomplete: str) -> list[str]:
-    """The words of `set`: a path, then keys, and after KEY=@ the names of files."""
+    """Complete the words of `set`: a path, then keys, and files after KEY=@."""
     before = ctx.params.get("words") or ()
     key, mark, file = incomplete.partition("=@")
     if mark and key:
         return [f"{key}{mark}{name}" for name in files(file)]
-    # In bash =@ is a word of its own (COMP_WORDBREAKS), while readline completes from the @ on (rl_special_prefixes).
+    # In bash =@ is a separate word (COMP_WORDBREAKS), but readline completes from the @ (rl_special_prefixes).
     if mark or (before and before[-1] == "=@"):
         return [f"@{name}" for name in files(file if mark else incomplete)]
     return _words(incomplete, _keys(ctx, str(before[0]))) if before else references(ctx, incomplete)
 
 
 def versions(ctx: click.Context, incomplete: str) -> list[str]:
-    """The versions of the secret whose path stands before."""
-    # After an option that lacks a value, click has given no word to its argument yet.
+    """Complete the versions of the secret at the preceding path."""
+    # After an option that lacks its value, click has not assigned the arguments yet.
     path, store = str(ctx.params.get("path") or next(iter(ctx.args), "")), ctx.params.get("store")
     with _opened(ctx) as (secrets, _):
         return _words(incomplete, (str(info.version) for info in secrets.versions.history(path, store=store)))
 
 
 def files(incomplete: str) -> list[str]:
-    """Names of files, as `paths` has those of secrets; hidden ones where a dot is typed."""
+    """Complete file names, one folder at a time; hidden files only after a dot."""
     return _deepest(incomplete, _files)
 
 
 def stores(ctx: click.Context, incomplete: str) -> list[str]:
-    """The names of the chain's stores."""
+    """Complete the stores of the chain."""
     return _words(incomplete, (link.store for link in _config(ctx).chain))
 
 
 def plugins(_: click.Context, incomplete: str) -> list[str]:
-    """The names of the store plugins that are installed."""
+    """Complete the installed store plugins."""
     from strongroom import plugins
 
     return _words(incomplete, (plugin.name for plugin in plugins.installed()))
 
 
 def ends(ctx: click.Context, incomplete: str) -> list[str]:
-    """What a migration can read or write: the stores of the configuration, and the plugins."""
+    """Complete sources and targets of a migration: configured stores and plugins."""
     return sorted({*_words(incomplete, _config(ctx).stores), *plugins(ctx, incomplete)})
 
 
 def migrations(_: click.Context, incomplete: str) -> list[str]:
-    """The migrations that were begun on this machine."""
+    """Complete the migration runs on this machine."""
     from strongroom.migrate import runs
 
     return _words(incomplete, (run.name for run in runs()))
 
 
 def command(ctx: click.Context, incomplete: str) -> list[str]:
-    """The words of `run`: a program that the shell would find, then the names of files."""
+    """Complete the words of `run`: a program on PATH, then file names."""
     if ctx.params.get("command") or "/" in incomplete or not incomplete:
         return files(incomplete)
     return _words(incomplete, _programs())
 
 
 def environments(ctx: click.Context, incomplete: str) -> list[str]:
-    """The environments of the configuration file."""
+    """Complete the environments of the configuration file."""
     from strongroom.config import discovery
 
     named = ctx.find_root().params.get("config_file") or os.environ.get("STRONGROOM_CONFIG") or discovery.FILE_NAME
@@ -169,7 +169,7 @@ KINDS: Mapping[str, Callable[[click.Context, str], list[str]]] = {
 }
 
 
-# --- how it is found --------------------------------------------------------------------------------------------------
+# --- lookup -----------------------------------------------------------------------------------------------------------
 
 
 def _config(ctx: click.Context) -> Config:
@@ -189,13 +189,13 @@ def _opened(ctx: click.Context) -> Iterator[tuple[SecretsManager, Config]]:
     from strongroom.secrets_manager import SecretsManager
 
     config = _config(ctx)
-    # All calls together, and not each of them: where a store is silent the second one is not begun.
+    # One limit for all calls together.
     with time_limit(CHAIN_TIME), SecretsManager.from_config(config) as secrets:
         yield secrets, config
 
 
 def _below(secrets: SecretsManager, config: Config, incomplete: str) -> set[str]:
-    """What is directly below the folder that is typed already: of the stores, and of the rows of `[secrets]`."""
+    """Return the entries directly below the typed folder, from the stores and from `[secrets]`."""
     folder, slash, _ = incomplete.rpartition("/")
     below = folder + slash
     rows = (row.path for row in config.secrets.values() if row.path.startswith(below))
@@ -206,7 +206,7 @@ def _below(secrets: SecretsManager, config: Config, incomplete: str) -> set[str]
 
 
 def _keys(ctx: click.Context, path: str) -> set[str]:
-    """The names of the keys at a path: what is read is dropped here."""
+    """Return the keys at a path. The values are read, and dropped here."""
     with _opened(ctx) as (secrets, config):
         found = {row.key for row in config.secrets.values() if row.path == path}
         with contextlib.suppress(StrongroomError):
@@ -216,7 +216,7 @@ def _keys(ctx: click.Context, path: str) -> set[str]:
 
 
 def _deepest(incomplete: str, below: Callable[[str], list[str]]) -> list[str]:
-    """What is offered for what is typed; a folder that is alone stands for what is in it."""
+    """Return the completions; a folder that is the only one is replaced by its entries."""
     found = below(incomplete)
     while len(found) == 1 and found[0].endswith("/"):
         deeper = below(found[0])
@@ -238,12 +238,12 @@ def _files(typed: str) -> list[str]:
 
 
 def _programs() -> Iterator[str]:
-    """What stands in the folders of PATH and may be run."""
+    """Yield the executables on PATH."""
     for folder in filter(None, os.environ.get("PATH", "").split(os.pathsep)):
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             yield from (entry.name for entry in entries if entry.is_file() and os.access(entry.path, os.X_OK))
 
 
 def _words(incomplete: str, found: Iterable[str]) -> list[str]:
-    """Those that go on from what is typed, and that a shell takes for one word."""
+    """Return the names that begin with the typed text, and that a shell reads as one word."""
     return sorted({name for name in found if name.startswith(incomplete) and _WORD.fullmatch(name)})

@@ -1,13 +1,14 @@
-"""Where a write goes: said before it happens, and asked about where it cannot be taken back."""
+"""Announcement of a write, and the confirmation prompt of every command that asks before it changes something."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.terminal import output
 from strongroom.errors import shown
 
@@ -19,68 +20,73 @@ if TYPE_CHECKING:
 
 
 def announce(secrets: SecretsManager, target: WriteTarget, what: str) -> None:
-    """One line on stderr: what is about to be done, and to which store, at which address."""
+    """Print on stderr what is about to be done, in which store, at which address."""
     from strongroom import plugins
 
     config = secrets.config
-    output.say(f"{what} {described(target, config, plugins.settings(config, target.store))}")
+    output.say(f"{what} {describe_target(target, config, plugins.settings(config, target.store))}")
 
 
-def described(target: WriteTarget, config: Config, settings: Mapping[str, Setting]) -> str:
-    """The target in words: the store, its addresses and its place there, and the environment."""
+def describe_target(target: WriteTarget, config: Config, settings: Mapping[str, Setting]) -> str:
+    """Return the target in words: store, addresses, location there, and environment."""
     _, _, location = target.store.partition(":")
-    # What stands in the name of the store is not said again.
-    about = place({name: setting for name, setting in settings.items() if str(setting.value) != location})
+    # Leave out what the name of the store already says.
+    about = describe_location({name: setting for name, setting in settings.items() if str(setting.value) != location})
     store = f"store {shown(target.store)}{f' ({about})' if about else ''}"
     named = f", environment {shown(config.environment)}" if config.environment else ""
     return f"{store}{named}{', production' if config.production else ''}"
 
 
-def place(settings: Mapping[str, Setting]) -> str:
-    """Where the secrets of a store with these options are, in words: its addresses, and each option that is a place."""
-    return ", ".join(_about(settings))
+def describe_location(settings: Mapping[str, Setting]) -> str:
+    """Return the location of a store in words: its addresses, mount, prefix and the like."""
+    return ", ".join(_location_parts(settings))
 
 
 def reasons(target: WriteTarget, config: Config, *, drops: bool = False, deletes: bool = False) -> list[str]:
-    """Why somebody must say yes first; nothing where nobody need be asked.
+    """Return why the write needs confirmation; empty if it needs none.
 
     Args:
-        target: the store.
-        config: the configuration, for what is production.
-        drops: the write takes keys away, so that it cannot be undone in a store without versions.
-        deletes: the whole secret goes, which a store may keep no version of although it keeps what is overwritten.
+        target: store to write to.
+        config: configuration, which says whether this is production.
+        drops: the write removes keys, which only a store with versions can restore.
+        deletes: the write deletes a whole secret. Some stores then delete its versions too.
     """
     found = ["this is production"] if config.production else []
     if deletes and "final_deletes" in target.capabilities:
-        found.append(f"store {shown(target.store)} deletes all versions with it, so that it cannot be undone")
+        found.append(f"store {shown(target.store)} deletes all versions too, so this cannot be undone")
     elif (drops or deletes) and not target.capabilities & {"versioned", "recoverable"}:
-        found.append(f"store {shown(target.store)} keeps no versions, so that it cannot be undone")
+        found.append(f"store {shown(target.store)} keeps no versions, so this cannot be undone")
     return found
 
 
-def ask(why: list[str], *, yes: bool) -> None:
-    """Goes on when there is no reason to ask, or when the answer is yes.
+def confirm(reasons: Sequence[str], *, yes: bool) -> None:
+    """Ask for confirmation, unless there are no reasons to, or `yes` has confirmed already.
 
     Raises:
-        click.UsageError: there is nobody to ask.
-        click.Abort: the answer is no.
+        click.UsageError: stdin or stderr is not a terminal.
+        click.exceptions.Exit: declined; the exit code is FAILED.
+        click.Abort: Ctrl-C or Ctrl-D.
     """
-    if yes or not why:
+    if yes or not reasons:
         return
-    words = " and ".join(why)
+    text = " and ".join(reasons)
+    text = f"{text[0].upper()}{text[1:]}"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError(f"{words[0].upper()}{words[1:]}: without a terminal it needs --yes")
+        raise click.UsageError(f"{text}: without a terminal this needs --yes")
     # Not `click.confirm`, which writes a space to stdout.
-    click.echo(f"strongroom: {words}. Go on? [y/N] ", nl=False, err=True)
+    click.echo(f"strongroom: {text}. Continue? [y/N] ", nl=False, err=True)
     answer = sys.stdin.readline()
-    if not answer.endswith("\n"):  # Ctrl-D: what comes next would stand beside the question
+    if answer.strip().lower() in {"y", "yes"}:
+        return
+    if not answer.endswith("\n"):  # Ctrl-D leaves the cursor beside the question
         click.echo(err=True)
-    if answer.strip().lower() not in {"y", "yes"}:
-        output.say("nothing was changed")
+        output.say("Nothing was changed")
         raise click.Abort
+    output.say("Nothing was changed")
+    raise click.exceptions.Exit(ExitCode.FAILED)
 
 
-def _about(settings: Mapping[str, Setting]) -> Iterator[str]:
+def _location_parts(settings: Mapping[str, Setting]) -> Iterator[str]:
     for name, setting in settings.items():
         if setting.secret or not setting.value:
             continue

@@ -1,7 +1,8 @@
-"""What the command writes: results to stdout, exactly and as UTF-8; everything else to stderr, one line each."""
+"""Output of commands: results on stdout, exact and in UTF-8; messages on stderr, one line each."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -16,87 +17,106 @@ from strongroom.errors import InvalidDataError
 from strongroom.secret import Value
 
 DOCUMENT_VERSION = 1
-"""The shape of the documents that `--json` prints: what one has stays, with its meaning; more may be added to it."""
+"""Version of the documents that `--json` prints. While it stays the same, fields are only added."""
 
 
 def is_terminal() -> bool:
-    """Whether a person reads the output as it is written."""
+    """Return True if stdout is a terminal."""
     return sys.stdout.isatty()
 
 
-def say(message: str) -> None:
-    """One line for the person at the keyboard, on stderr, so that it never mixes with a result."""
-    click.echo(f"strongroom: {_plain(' '.join(message.splitlines()))}", err=True)
+def say(message: str, *, label: str = "", color: str | None = None) -> None:
+    """Print a message on one line of stderr; on a terminal it is wrapped between words.
+
+    A stderr that cannot be written is ignored: messages change neither the result nor the exit code.
+
+    Args:
+        message: text, whose control characters are escaped.
+        label: word before the message, such as `warning`.
+        color: color of the label on a terminal; ignored if NO_COLOR is set.
+    """
+    text = _escape(" ".join(message.splitlines()))
+    line = _wrap(f"strongroom: {f'{label}: ' if label else ''}{text}")
+    if color and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        line = line.replace(f"{label}:", click.style(f"{label}:", fg=color), 1)
+    write_advice(line)
+
+
+def write_advice(text: str) -> None:
+    """Write text and a newline to stderr. A failure is ignored: the disk may be full, or the reader gone."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _wrap(line: str) -> str:
+    """Wrap a line to the width of the terminal on stderr, if it is one and its width is known."""
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return line
+    if not 0 < width < len(line):
+        return line
+    from textwrap import fill
+
+    return fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def write(content: bytes, *, newline: bool = True) -> None:
-    """Exactly these bytes, to stdout.
+    """Write exactly these bytes to stdout.
 
     Raises:
-        UnwritableError: they cannot be written, as on a full disk.
+        UnwritableError: stdout cannot be written, for example because the disk is full.
     """
-    with streams.writing_results():
+    with streams.result_errors():
         click.echo(content, nl=newline)
 
 
-def finish() -> None:
-    """Writes what stdout still holds, or drops it where it cannot be written, as after a failure of that kind.
-
-    Python tries it once more when it ends, and would add a complaint and an exit code of its own:
-    https://docs.python.org/3/library/signal.html#note-on-sigpipe.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def write_value(value: Value, path: str, key: str) -> None:
-    """The exact bytes of a value, and a newline on a terminal only.
+    """Write the exact bytes of a value, and a newline on a terminal only.
 
     Raises:
-        InvalidDataError: the value is null, which has no bytes.
+        InvalidDataError: the value is null.
     """
     if value is None:
-        raise InvalidDataError(path, f"key {key!r} holds null, which has no bytes", hint="Ask for it with --json")
+        raise InvalidDataError(path, f"the value of key {key!r} is null", hint="Use --json to print it")
     content = value if isinstance(value, bytes) else as_text(value, path, key).encode()
     write(bytes(content), newline=is_terminal())
 
 
 def write_json(value: Value) -> None:
-    """One JSON document; bytes in it as `{"strongroom:bytes": "<base64>"}`."""
+    """Write a JSON document. Bytes are encoded as `{"strongroom:bytes": "<base64>"}`."""
     import json
 
     write(json.dumps(to_json(value), ensure_ascii=False, indent=2).encode())
 
 
 def write_document(fields: Mapping[str, Value]) -> None:
-    """What a command answers with --json: one object, whose first field is its `version`.
+    """Write the `--json` document of a command: one object, whose first field is `version`.
 
     Args:
-        fields: the others, in the order that they are printed in; none is called `version`.
+        fields: the other fields, in order.
     """
     write_json({"version": DOCUMENT_VERSION, **fields})
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """One result a line."""
+    """Write one result a line."""
     for line in lines:
         write(line.encode())
 
 
 def write_rows(rows: Iterable[Sequence[str]]) -> None:
-    """One row a line, with a tab between its fields."""
+    """Write one row a line, with tabs between its fields."""
     write_lines("\t".join(map(one_line, row)) for row in rows)
 
 
 def one_line(text: str) -> str:
-    """One field of one line, whatever a store says: nothing in it moves the cursor or begins another field."""
+    """Return the text with a space for each control character, so that it stays one field of one line."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 class Cell(NamedTuple):
-    """A cell of a table with a style of rich's. Its words say everything: the style is for the eye."""
+    """Table cell with a rich style. The style only repeats what the text says."""
 
     text: str
     style: str = ""
@@ -106,7 +126,6 @@ _STYLES = {
     "found": "green",
     "default": "green",
     "ok": "green",
-    "well": "green",
     "dynamic": "green",
     "not asked": "dim",
     "absent": "dim",
@@ -130,12 +149,12 @@ _STYLES = {
 
 
 def state(name: str, text: str | None = None) -> Cell:
-    """A cell that shows how something is, in the colour of it.
+    """Return a cell in the color of a state.
 
     Args:
-        name: of a `requirements.State`, an `errors.Answer` or an `errors.CheckState`, or `well`; of a migration's
-            `State` or `ItemState`.
-        text: what the cell says; by default the state's name.
+        name: a `required_secrets.State`, `errors.Answer`, `errors.CheckState`, or a migration's `State` or
+            `ItemState`.
+        text: text of the cell; defaults to the name.
     """
     return Cell(name if text is None else text, _STYLES.get(name, ""))
 
@@ -143,13 +162,13 @@ def state(name: str, text: str | None = None) -> Cell:
 def write_table(
     columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], *, caption: str = "", color: bool = True
 ) -> None:
-    """A table for a person to read, wrapped to the terminal's width.
+    """Write a table, wrapped to the width of the terminal.
 
     Args:
-        columns: their headings.
-        rows: the cells of each; a `Cell` where one has a style.
-        caption: a line below it.
-        color: False is plain text, and so is a variable NO_COLOR that is not empty: https://no-color.org
+        columns: headings.
+        rows: cells of each row; a `Cell` has a style.
+        caption: line below the table.
+        color: False disables color, as a non-empty NO_COLOR does (https://no-color.org).
     """
     from shutil import get_terminal_size
 
@@ -160,7 +179,7 @@ def write_table(
     from rich.text import Text
 
     class Folding:
-        """A cell's text, whose long words are folded when the width of the column is known."""
+        """Cell text whose long words are folded once the width of the column is known."""
 
         def __init__(self, text: str, style: str) -> None:
             self._text, self._style = text, style
@@ -170,31 +189,31 @@ def write_table(
 
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
             text = re.sub(r"\S+", lambda word: "\n".join(folded(word[0], options.max_width)), self._text)
-            # As Text, since what a store calls a thing may look like rich's markup.
+            # Text, not str: a name may look like markup of rich.
             yield Text(text, self._style, overflow="fold")
 
     plain = not color or bool(os.environ.get("NO_COLOR"))
-    # Rich by itself takes a COLUMNS of 0, which says nothing, for a width in which nothing is shown.
+    # rich would take COLUMNS=0 for a width of zero.
     width = get_terminal_size().columns
     console = Console(color_system=None if plain else "auto", highlight=False, width=width)
     table = Table(*columns, box=box.SIMPLE_HEAD)
     for row in rows:
         cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
-        table.add_row(*(Folding(_plain(cell.text), cell.style) for cell in cells))
-    # A name is kept whole where that leaves half of the line to what is said of it.
+        table.add_row(*(Folding(_escape(cell.text), cell.style) for cell in cells))
+    # Keep names whole if that leaves half of the line to the other columns.
     name = console.measure(Group(*table.columns[0].cells)).maximum
     table.columns[0].no_wrap = name <= console.width // 2
     console.print(table)
-    if caption:  # not the table's own, which is as narrow as the table
-        console.print(Text(f"  {_plain(caption)}", "dim italic"))
+    if caption:  # a caption of the table itself would be as narrow as the table
+        console.print(Text(f"  {_escape(caption)}", "dim italic"))
 
 
 _BREAKS = (r"(?<=/)|(?=#)", r"(?<=[._:,=-])|(?=\[)")
-"""Where a word may be folded: between the folders and the key of a path; where that is not enough, within a name."""
+"""Where a word may be folded: first between the folders and the key of a path, then within a name."""
 
 
 def folded(word: str, width: int, breaks: Sequence[str] = _BREAKS) -> list[str]:
-    """The word as lines of at most that width; a part that has no place to fold it is left whole."""
+    """Split a word into lines of at most `width` columns. A part without a folding place stays whole."""
     from rich.cells import cell_len
 
     if not breaks or cell_len(word) <= width:
@@ -209,8 +228,8 @@ def folded(word: str, width: int, breaks: Sequence[str] = _BREAKS) -> list[str]:
     return [line for line in lines if line]
 
 
-def _plain(text: str) -> str:
-    """The text without what moves a cursor or colours a screen, whoever wrote it; a new line stays one."""
+def _escape(text: str) -> str:
+    """Escape control characters, which could move the cursor or color the screen. A newline stays."""
     return "".join(
         character if character.isprintable() or character == "\n" else character.encode("unicode_escape").decode()
         for character in text

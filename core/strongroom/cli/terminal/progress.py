@@ -1,4 +1,4 @@
-"""How far a long command is: a bar with the time that is left, for a person who waits, and for nobody else."""
+"""Progress bar on stderr with the remaining time, for long commands on a terminal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from strongroom.migrate import OnProgress
-    from strongroom.migrate import Progress as Told
+    from strongroom.migrate import Progress as ProgressEvent
 
-_DOING = {
+_LABELS = {
     "plan": "reading",
     "apply": "writing",
     "verify": "verifying",
@@ -23,13 +23,13 @@ _DOING = {
 
 @contextmanager
 def bar(*, color: bool = True) -> Iterator[OnProgress | None]:
-    """While the block runs, a bar on stderr where that is a terminal, which is gone at the end; else nothing.
+    """Show a progress bar on stderr while the block runs, and remove it at the end.
 
     Args:
-        color: False is plain text, and so is a variable NO_COLOR that is not empty.
+        color: False disables color, as a non-empty NO_COLOR does.
 
     Yields:
-        What is to be told of the progress; None where nobody waits.
+        The progress callback, or None if stderr is not a terminal.
     """
     if not sys.stderr.isatty():
         yield None
@@ -40,22 +40,24 @@ def bar(*, color: bool = True) -> Iterator[OnProgress | None]:
     plain = not color or bool(os.environ.get("NO_COLOR"))
     console = Console(stderr=True, color_system=None if plain else "auto", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-    shown = Progress(*columns, console=console, transient=True)
-    task = shown.add_task("", total=None, left="")
+    display = Progress(*columns, console=console, transient=True)
+    task = display.add_task("", total=None, left="")
 
-    def tell(progress: Told) -> None:
-        description = _DOING.get(progress.action, progress.action)
-        shown.update(task, description=description, completed=progress.done, total=progress.total, left=left(progress))
-        shown.start()  # not before: what is done in no time has no bar
+    def update(progress: ProgressEvent) -> None:
+        description = _LABELS.get(progress.action, progress.action)
+        display.update(
+            task, description=description, completed=progress.done, total=progress.total, left=left(progress)
+        )
+        display.start()  # on the first event, so that a short command shows no bar
 
     try:
-        yield tell
+        yield update
     finally:
-        shown.stop()
+        display.stop()
 
 
-def left(progress: Told) -> str:
-    """The time that is left, in words; nothing where that is not known."""
+def left(progress: ProgressEvent) -> str:
+    """Return the remaining time in words, or an empty string if it is unknown."""
     if progress.seconds_left is None:
         return ""
     seconds = round(progress.seconds_left)

@@ -1,7 +1,4 @@
-"""The standard streams as every command has them: each is open, and what is wrong with one is a failure in words.
-
-Nothing of stderr is a failure.
-"""
+"""Setup and final flush of the standard streams. Apart from `output`, so that it can run before click is imported."""
 
 from __future__ import annotations
 
@@ -12,36 +9,29 @@ import sys
 from collections.abc import Iterator
 
 _STRICT = ("strict", "surrogateescape")
-"""How Python fails at a character that the terminal's encoding lacks, where nobody chose: a table shows its number."""
-
-
-def prepare() -> None:
-    """Sets the streams of this process up, before anything is written."""
-    _open_what_is_closed()
-    # Where somebody has put another in the place of the process's own, it stays.
-    if (out := sys.__stdout__) is not None and sys.stdout is out:
-        sys.stdout = _Results(
-            out.buffer,
-            out.encoding,
-            "backslashreplace" if out.errors in _STRICT else out.errors,
-            line_buffering=out.line_buffering,
-            write_through=out.write_through,
-        )
-    if (err := sys.__stderr__) is not None and sys.stderr is err:
-        sys.stderr = _Advice(err.buffer, err.encoding, err.errors, line_buffering=True, write_through=err.write_through)
+"""Python's default error handlers, under which a character that the terminal cannot show raises an error."""
 
 
 class UnwritableError(OSError):
-    """A result cannot be written, as on a full disk."""
+    """A result cannot be written to stdout, for example because the disk is full."""
+
+
+def prepare() -> None:
+    """Open closed standard streams on /dev/null, and escape characters that the encoding of stdout lacks.
+
+    Python sets a closed stream to None, and the next file or connection would get its descriptor.
+    """
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        if getattr(sys, name) is None:
+            file = os.open(os.devnull, os.O_RDWR)  # the lowest free number: the closed stream's
+            setattr(sys, name, os.fdopen(file, mode, encoding="utf-8"))
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _STRICT:
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager
-def writing_results() -> Iterator[None]:
-    """Tells a failure to write results from that of any other file. That their reader went away is none.
-
-    Raises:
-        UnwritableError: they cannot be written.
-    """
+def result_errors() -> Iterator[None]:
+    """Raise UnwritableError if the block fails to write. A closed pipe stays a BrokenPipeError."""
     try:
         yield
     except BrokenPipeError:
@@ -50,47 +40,23 @@ def writing_results() -> Iterator[None]:
         raise UnwritableError(error.errno, error.strerror) from None
 
 
-class _Results(io.TextIOWrapper):
-    """A stream that fails as `writing_results` does, whoever writes to it."""
-
-    def write(self, text: str, /) -> int:
-        """Writes the text."""
-        with writing_results():
-            return super().write(text)
-
-    def flush(self) -> None:
-        """Writes what is held."""
-        with writing_results():
-            super().flush()
+def stdout_fault() -> str | None:
+    """Return why stdout cannot be written, or None. After a failed write the data is still buffered and fails again."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return error.strerror
+    return None
 
 
-class _Advice(io.TextIOWrapper):
-    """A stream that never fails: what is said beside a result changes neither the result nor the exit code.
+def finish() -> None:
+    """Flush stdout and stderr. Redirect one that fails to /dev/null.
 
-    A disk may be full, a reader gone, and the pipe of a caller that does not wait full: then it is left unsaid.
+    Otherwise Python flushes it once more at exit, and adds a complaint and an exit code of its own:
+    https://docs.python.org/3/library/signal.html#note-on-sigpipe.
     """
-
-    def write(self, text: str, /) -> int:
-        """Writes the text, where that is possible."""
+    for stream in (sys.stdout, sys.stderr):
         try:
-            return super().write(text)
+            stream.flush()
         except OSError:
-            return len(text)
-
-    def flush(self) -> None:
-        """Writes what is held, where that is possible."""
-        try:
-            super().flush()
-        except OSError:
-            return
-
-
-def _open_what_is_closed() -> None:
-    """A standard stream that was closed before we began leads nowhere, as in any program of Go's.
-
-    Python has None in its place, and the next file or connection would get its number.
-    """
-    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
-        if getattr(sys, name) is None:
-            file = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is the closed stream's
-            setattr(sys, name, os.fdopen(file, mode, encoding="utf-8"))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,4 @@
-"""What is said of a command line that is wrong: one line, with what to type in its place."""
+"""Messages for an invalid command line: one line, with a suggestion of what to type instead."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ import click
 from strongroom.errors import PluginError
 
 
-def explained(error: click.UsageError) -> str:
-    """What is wrong, and where the help is.
+def explain(error: click.UsageError) -> str:
+    """Return a one-line message that ends with the help command to run.
 
-    An option of `strongroom` itself that stands behind a command's name is not called unknown, nor is one of a command
-    that stands before its name.
+    A global option after the command's name, and a command's option before it, are reported as misplaced.
     """
     context = error.ctx
     misplaced = _misplaced(error.option_name, context) if isinstance(error, click.NoSuchOption) and context else ""
-    words = misplaced or " ".join(error.format_message().split())  # click puts choices on lines of their own
-    end = "" if words.endswith(("?", "?)", "…")) else "."
-    return f"{words.removesuffix('.')}{end} Try '{context.command_path if context else 'strongroom'} --help'"
+    text = misplaced or " ".join(error.format_message().split())  # click lists choices on separate lines
+    end = "" if text.endswith(("?", "?)", "…")) else "."
+    return f"{text.removesuffix('.')}{end} Try '{context.command_path if context else 'strongroom'} --help'"
 
 
 @contextmanager
-def placed(context: click.Context) -> Iterator[None]:
-    """In the context of a group: a mistake that click tells without one, as an option that lacks its value, is given
-    that of the group's command, whose help says more.
-    """
+def subcommand_context(context: click.Context) -> Iterator[None]:
+    """Give a usage error that lacks a context, such as an option without its value, the context of the subcommand."""
     try:
         yield
     except click.UsageError as error:
@@ -39,44 +36,44 @@ def placed(context: click.Context) -> Iterator[None]:
 
 
 def is_help(error: click.UsageError) -> bool:
-    """Whether this is no message but the help text: click's answer to a group without the name of a command."""
+    """Return True if the error only carries the help text of a group that was called without a command."""
     return error.ctx is not None and error.message == error.ctx.get_help()
 
 
-def unknown_option(error: click.NoSuchOption, otherwise: str) -> click.UsageError:
-    """What is said of an option that a command does not have, where it may be a value in the wrong place.
+def unknown_option(error: click.NoSuchOption, fallback: str) -> click.UsageError:
+    """Return the error for an unknown option that may be a secret value, without repeating it.
 
     Args:
-        error: what click says of it, which shows it.
-        otherwise: the words, where it is no option of `strongroom` itself, and near to none of the command's.
+        error: click's error, which shows the option.
+        fallback: message if the option is neither global nor similar to one of the command.
     """
     context, name = error.ctx, error.option_name
-    if context is None or _place(context, name):
+    if context is None or _global_option(context, name):
         return error
     options = (each for each in context.command.get_params(context) if isinstance(each, click.Option))
-    near = nearest(name, (spelling for option in options for spelling in option.opts))
-    return click.UsageError(f"No such option. Did you mean {near!r}?" if near else otherwise, context)
+    match = nearest(name, (spelling for option in options for spelling in option.opts))
+    return click.UsageError(f"No such option. Did you mean {match!r}?" if match else fallback, context)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that was meant, if one is near."""
+    """Return the most similar name, or None."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name, list(names), n=1)), None)
 
 
 def _misplaced(name: str, context: click.Context) -> str:
-    """Where an option that is not known here stands; nothing where it stands nowhere."""
-    if place := _place(context, name):
+    """Return where a misplaced option belongs, or an empty string if no command has it."""
+    if option := _global_option(context, name):
         command = context.command_path.removeprefix(f"{context.find_root().command_path} ")
-        return f"{name} stands before the command: strongroom {place} {command} …"
+        return f"{name} goes before the command: strongroom {option} {command} …"
     if isinstance(context.command, click.Group) and name in _options(context.command, context):
-        return f"{name} stands behind the command: {context.command_path} COMMAND {name} …"
+        return f"{name} goes after the command: {context.command_path} COMMAND {name} …"
     return ""
 
 
 def _options(group: click.Group, context: click.Context) -> Iterator[str]:
-    """The options of the group's commands, all the way down, less those of a plugin that cannot be loaded."""
+    """Yield the options of all commands below the group, without plugins that fail to load."""
     for name in group.list_commands(context):
         try:
             command = group.get_command(context, name)
@@ -88,8 +85,8 @@ def _options(group: click.Group, context: click.Context) -> Iterator[str]:
             yield from _options(command, context)
 
 
-def _place(context: click.Context, name: str) -> str:
-    """An option of `strongroom` itself as it is typed; nothing where it has none of that name."""
+def _global_option(context: click.Context, name: str) -> str:
+    """Return the global option with its metavar, or an empty string if there is none of that name."""
     root = context.find_root()
     for option in root.command.params:
         if context is not root and name in option.opts:

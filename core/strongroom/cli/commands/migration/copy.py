@@ -8,23 +8,23 @@ import click
 
 from strongroom.cli import store_names
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
-from strongroom.cli.terminal.confirmation import ask, reasons
+from strongroom.cli.terminal.confirmation import confirm, reasons
 from strongroom.errors import shown
 
 
 @click.command("copy")
-@click.argument("path", shell_complete=completed("path"))
+@click.argument("path", shell_complete=complete("path"))
 @click.option(
     "--from",
     "source",
     metavar="STORE",
     required=True,
-    shell_complete=completed("end"),
+    shell_complete=complete("end"),
     help="Read it here: NAME, or PLUGIN:LOCATION.",
 )
-@click.option("--to", "target", metavar="STORE", required=True, shell_complete=completed("end"), help="Write it here.")
+@click.option("--to", "target", metavar="STORE", required=True, shell_complete=complete("end"), help="Write it here.")
 @click.option("--as", "new_path", metavar="PATH", help="Use another path at the target.")
 @click.option("--versions", is_flag=True, help="Also copy its history, if both stores keep versions.")
 @click.option(
@@ -66,14 +66,14 @@ def copy_command(
 
     config, to = invocation.load(), new_path or path
     renamed = f" as {shown(to)}" if to != path else ""
-    where = store_names.target_in_words(config, target)
+    where = store_names.describe_store(config, target)
     output.say(f"copying {shown(path)} from {shown(source)}{renamed} to {where}")
     with ExitStack() as stack:
         reader, _ = store_names.open_reader(config, source, stack)
         writer = stack.enter_context(Endpoints(config, None, encrypt_to=encrypt_to)).target(target)
         copy = Copy(reader, path, writer, to, on_conflict=OnConflict(on_conflict), history=versions)
         why = reasons(WriteTarget(target, writer.capabilities), config, drops=copy.overwrites)
-        ask(why, yes=yes)
+        confirm(why, yes=yes)
         done = copy.make()
     numbered = "" if done.version is None else f", version {done.version}"
     many = f" in {done.versions:,} versions" if versions else ""

@@ -15,7 +15,7 @@ from strongroom.cli import store_names
 from strongroom.cli.commands.migration import plan_view, report_view, step
 from strongroom.cli.commands.migration.runs import RUN_COMMANDS
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output, progress
 from strongroom.errors import ConfigurationError, shown
 
@@ -34,7 +34,7 @@ _planned = (
         "sources",
         metavar="STORE",
         multiple=True,
-        shell_complete=completed("end"),
+        shell_complete=complete("end"),
         help="Read this store: NAME, or PLUGIN:LOCATION such as dotenv:.env. Repeatable.",
     ),
     click.option("--env-file", "env_files", metavar="FILE", multiple=True, help="Same as --from dotenv:FILE."),
@@ -44,7 +44,7 @@ _planned = (
         metavar="STORE",
         default="vault",
         show_default=True,
-        shell_complete=completed("end"),
+        shell_complete=complete("end"),
         help="Write to this store.",
     ),
     click.option(
@@ -250,7 +250,7 @@ def apply_command(
     color = not invocation.no_color
     config = store_names.with_mapping(invocation.load(), made.sources, mapping_file)
     output.say(
-        f"migrating from {store_names.listed(made.sources)} to {store_names.target_in_words(config, made.target)}"
+        f"migrating from {store_names.join_names(made.sources)} to {store_names.describe_store(config, made.target)}"
     )
     if made.is_blocked or not made.pending:  # a run that writes nothing would hide the one before it from `undo`
         _show(made, as_json=as_json, color=color)
@@ -278,7 +278,7 @@ def _plan(
     sources, target = sources or ("env",), str(given["target"])
     config = store_names.with_mapping(config, sources, mapping_file)
     selection = Selection(given["from_prefix"], given["to_prefix"], given["include"], given["exclude"])
-    output.say(f"{what} from {store_names.listed(sources)} to {store_names.target_in_words(config, target)}")
+    output.say(f"{what} from {store_names.join_names(sources)} to {store_names.describe_store(config, target)}")
     migrator = stack.enter_context(Migrator(config))
     with progress.bar(color=not invocation.no_color) as tell:
         made = migrator.plan(
@@ -293,7 +293,7 @@ def _plan(
         )
     if not made.items and (selection.from_prefix or selection.include):
         output.say(
-            f"No secret of {store_names.listed(sources)} matches --from-prefix and --include. Check the spelling"
+            f"No secret of {store_names.join_names(sources)} matches --from-prefix and --include. Check the spelling"
         )
         raise click.exceptions.Exit(ExitCode.IMPOSSIBLE)
     return migrator, config, made

@@ -11,7 +11,7 @@ import click
 from strongroom.cli import store_names
 from strongroom.cli.commands.migration import report_view, step
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, completed, current
+from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path)
 
-_run = click.argument("run", required=False, shell_complete=completed("migration"))
+_run = click.argument("run", required=False, shell_complete=complete("migration"))
 _mapping = click.option(
     "--mapping-file", metavar="FILE", type=_FILE, help="The current path of the plan's mapping file."
 )
@@ -74,7 +74,7 @@ def resume_command(
     color = not invocation.no_color
     found, plan = _found(run, unfinished=True)
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
-    _announce(config, f"resuming migration {found.name} from {store_names.listed(plan.sources)} to", plan)
+    _announce(config, f"resuming migration {found.name} from {store_names.join_names(plan.sources)} to", plan)
     step.confirm([], production=config.production, yes=yes)
     with Migrator(config) as migrator:
         report = step.step(
@@ -163,8 +163,10 @@ def delete_source_command(
     found, plan = _found(run)
     _require_name(run, "delete-source")
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
-    sources = " and ".join(store_names.target_in_words(config, source) for source in plan.sources)
-    output.say(f"deleting the secrets of migration {found.name} to {store_names.listed((plan.target,))} from {sources}")
+    sources = " and ".join(store_names.describe_store(config, source) for source in plan.sources)
+    output.say(
+        f"deleting the secrets of migration {found.name} to {store_names.join_names((plan.target,))} from {sources}"
+    )
     why = [f"this deletes the secrets of migration {found.name} at the source, possibly for good"]
     step.confirm(why, production=config.production, yes=yes)
     with Migrator(config) as migrator:
@@ -224,7 +226,7 @@ def _require_name(run: str | None, command: str) -> None:
 
 
 def _announce(config: Config, what: str, plan: Plan) -> None:
-    output.say(f"{what} {store_names.target_in_words(config, plan.target)}")
+    output.say(f"{what} {store_names.describe_store(config, plan.target)}")
 
 
 def _found(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
@@ -266,8 +268,8 @@ def _list(*, as_json: bool, color: bool) -> None:
             run.name,
             f"{run.started:%Y-%m-%d %H:%M:%S} UTC",
             "undone" if run.undone else "finished" if run.finished else "not finished",
-            store_names.listed(plan.sources),
-            store_names.listed((plan.target,)),
+            store_names.join_names(plan.sources),
+            store_names.join_names((plan.target,)),
         )
         for run, plan in found
     ]

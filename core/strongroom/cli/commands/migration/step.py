@@ -11,8 +11,7 @@ import click
 
 from strongroom.cli.commands.migration import report_view
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.terminal import output, progress
-from strongroom.cli.terminal.confirmation import ask
+from strongroom.cli.terminal import confirmation, output, progress
 from strongroom.errors import MigrationError, SecretNotFoundError
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def confirm(why: list[str], *, production: bool, yes: bool) -> None:
         click.UsageError: there is no terminal.
         click.Abort: the answer is no.
     """
-    ask([*(["this is production"] if production else []), *why], yes=yes)
+    confirmation.confirm([*(["this is production"] if production else []), *why], yes=yes)
 
 
 def _keep(report: Report) -> None:
