@@ -789,6 +789,58 @@ def test_the_token_is_asked_for_on_a_terminal(server):
     assert server.token not in before + rest
 
 
+# --- the guide's order: setup, then migrate ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def set_up(server, setup, monkeypatch):
+    """A server after `vault setup --env-file .env`: `.env` has a secret and the read-only token of the application."""
+    Path(".env").touch(0o600)
+    Path(".env").write_text("OPENAI_API_KEY=sk-openai\n")
+    assert setup("--env-file", ".env").code == 0
+    monkeypatch.delenv("VAULT_ADDR")
+    monkeypatch.delenv("VAULT_TOKEN")
+    return server
+
+
+@pytest.mark.parametrize("arguments", [("--yes",), ("--dry-run",)])
+def test_migrate_after_setup_names_the_applications_token(set_up, command, arguments):
+    """That token may only read, so nothing is written; the message says how to use another one."""
+    done = command("migrate", "--env-file", ".env", *arguments)
+    assert "store vault uses VAULT_TOKEN in ./.env" in done.err
+    assert "operator's token" in done.err
+    if arguments == ("--yes",):
+        assert done.code == 4
+    with pytest.raises(StoreError, match="404"):
+        set_up.peek("api-keys/openai")
+
+
+def test_migrate_after_setup_uses_the_operators_token_of_the_environment(set_up, command, monkeypatch):
+    monkeypatch.setenv("VAULT_ADDR", set_up.url)
+    monkeypatch.setenv("VAULT_TOKEN", set_up.token)
+    done = command("migrate", "--env-file", ".env", "--yes")
+    assert done.code == 0
+    assert "store vault uses" not in done.err
+    assert set_up.peek("api-keys/openai") == {"key": "sk-openai"}
+
+
+def test_migrate_after_setup_asks_for_the_operators_token(set_up):
+    """On a terminal, without echo; it goes to the address that `.env` gives."""
+    screen = pexpect.spawn(
+        shlex.join([*STRONGROOM, "migrate", "--env-file", ".env"]), encoding="utf-8", timeout=60, echo=False
+    )
+    screen.expect_exact("Operator's token, or Enter for that one:")
+    screen.sendline(set_up.token)
+    screen.expect_exact("[y/N]")
+    before = screen.before
+    screen.sendline("y")
+    rest = screen.read()
+    screen.close()
+    assert screen.exitstatus == 0
+    assert set_up.token not in before + rest
+    assert set_up.peek("api-keys/openai") == {"key": "sk-openai"}
+
+
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ import click
 
 from strongroom.cli import store_names
 from strongroom.cli.commands.migration import plan_view, report_view, step
+from strongroom.cli.commands.migration.operator_token import with_operator_token
 from strongroom.cli.commands.migration.runs import RUN_COMMANDS
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, complete, current
@@ -256,6 +257,7 @@ def apply_command(
         _show(made, as_json=as_json, color=color)
         raise click.exceptions.Exit(plan_view.exit_code(made))
     step.confirm([], production=config.production, yes=yes)
+    config = with_operator_token(config, made.target, ask=not yes)
     with Migrator(config) as migrator:
         report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), color=color, again="resume")
     step.finish(report, color=color, as_json=as_json, html=html)
@@ -279,6 +281,7 @@ def _plan(
     config = store_names.with_mapping(config, sources, mapping_file)
     selection = Selection(given["from_prefix"], given["to_prefix"], given["include"], given["exclude"])
     output.say(f"{what} from {store_names.join_names(sources)} to {store_names.describe_store(config, target)}")
+    config = with_operator_token(config, target, ask=not (given.get("yes") or given.get("dry_run")))
     migrator = stack.enter_context(Migrator(config))
     with progress.bar(color=not invocation.no_color) as tell:
         made = migrator.plan(

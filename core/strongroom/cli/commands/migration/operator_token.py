@@ -1,0 +1,59 @@
+"""The operator's token for the target of a migration.
+
+A `.env` file usually holds a token for the application, which may only read. A file of its own because `migrate` and
+`migrate apply` share it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from dataclasses import replace
+
+from strongroom.cli import store_names
+from strongroom.cli.terminal import output
+from strongroom.config import Config, OptionValue, Rank
+from strongroom.errors import shown
+from strongroom.secret import SensitiveStr
+
+_HINT = "To use an operator's token, set it and the address in the environment, or enter it on a terminal without --yes"
+
+
+def with_operator_token(config: Config, target: str, *, ask: bool) -> Config:
+    """Return the configuration with an operator's token for the target, if its own token comes from `./.env`.
+
+    Without a terminal, or with an empty answer, the token of the file is used.
+
+    Args:
+        config: the configuration.
+        target: NAME or PLUGIN:LOCATION.
+        ask: ask for the token on a terminal.
+    """
+    from strongroom import plugins
+
+    located, group = store_names.with_location(config, target, plugins.EXPORTERS)
+    settings = plugins.settings(located, target, group)
+    tokens = {name: setting for name, setting in settings.items() if setting.secret and setting.value}
+    if [setting.rank for setting in tokens.values()] != [Rank.DOTENV]:
+        return config
+    [(option, token)] = tokens.items()
+    name = target.partition(":")[0]
+    used = f"store {shown(name)} uses {token.origin}"
+    typed = SensitiveStr()
+    if ask and sys.stdin.isatty() and sys.stderr.isatty():
+        prompt = f"strongroom: {used}. Operator's token, or Enter for that one: "
+        typed = SensitiveStr(getpass.getpass(prompt, stream=sys.stderr).strip())
+    else:
+        output.say(f"{used}. {_HINT}")
+    if not typed:
+        return config
+    # Whoever types a token for this store means its address, which the same file may give.
+    given = {
+        other: OptionValue(setting.value, setting.origin, Rank.ARGUMENT)
+        for other, setting in settings.items()
+        if setting.address and setting.value
+    }
+    given[option] = OptionValue(typed, "the prompt", Rank.ARGUMENT)
+    store = config.store(name)
+    chosen = replace(store, options={**store.options, **given})
+    return replace(config, stores={**config.stores, name: chosen})
