@@ -55,10 +55,10 @@ class Migrator:
     A run is named by its `Report.run`; None is the last run that wrote something. Methods that continue a run raise
     `MigrationError` if it does not exist, if another run writes to its target, or if a store is not where it was when
     the run began. All methods raise `ConfigurationError`, `PluginError` or `StoreError` if a store cannot be opened;
-    nothing is written then. Where a report is not complete, they raise `MigrationError` with that `report`.
+    nothing is written then. If a step is not complete, it raises `MigrationError` with that `report`.
 
     Args:
-        config: the configuration; None loads it as `SecretsManager` does.
+        config: the configuration; None loads the default one.
         stores: opened stores, by the names that plans have for them. The caller closes them.
         state_folder: where migrations are recorded; by default the user's state folder.
     """

@@ -87,7 +87,7 @@ class Source(Protocol):
         ...
 
     def cautions(self, path: str) -> tuple[str, ...]:
-        """Return what a copy of the secret would lose."""
+        """Return cautions about properties that a copy would lose."""
         ...
 
     def delete(self, path: str) -> None:
@@ -134,7 +134,7 @@ class StoreSource:
         return labels_of(self._front, secret)
 
     def cautions(self, path: str) -> tuple[str, ...]:
-        """Return what a copy of the secret would lose."""
+        """Return cautions about properties that a copy would lose."""
         return self._front.cautions(path)
 
     def delete(self, path: str) -> None:

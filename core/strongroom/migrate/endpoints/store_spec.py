@@ -130,7 +130,7 @@ def prepare_target(config: Config, store: str) -> Callable[[], Exporter | Secret
     """Check the plugin and the options of a target, and return a function that opens it.
 
     Raises:
-        PluginError, ConfigurationError: as `prepare_source` does.
+        PluginError, ConfigurationError: see `prepare_source`.
     """
     plugin, opener = _prepare(config, store, plugins.EXPORTERS)
 

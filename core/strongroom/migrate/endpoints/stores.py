@@ -52,7 +52,7 @@ class Endpoints:
     """The sources and the target of a migration, each opened at most once, and closed together.
 
     Args:
-        config: the configuration; None loads it at first use, as `SecretsManager` does.
+        config: the configuration; None loads the default one at first use.
         given: opened stores by name.
         mapping: the mapping file for sources of variables.
         encrypt_to: the age recipients of a target that is a file; by default those of the configuration.

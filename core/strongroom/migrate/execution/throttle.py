@@ -62,7 +62,7 @@ class RateLimit:
         sleep: waits for a number of seconds.
 
     Raises:
-        ValueError: as `check_rate` does.
+        ValueError: the rate is unusable.
     """
 
     def __init__(

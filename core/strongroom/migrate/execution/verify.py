@@ -1,4 +1,4 @@
-"""Read the target back, and compare it with the source or with the digests of what was written."""
+"""Read the target back, and compare it with the source or with the digests of the written data."""
 
 from __future__ import annotations
 

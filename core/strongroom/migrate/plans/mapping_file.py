@@ -152,7 +152,7 @@ def parse_toml(text: str, source: str) -> MappingFile:
     """Parse a mapping in TOML.
 
     Raises:
-        ConfigurationError: as `parse_json` does.
+        ConfigurationError: see `parse_json`.
     """
     position = ""
     try:

@@ -119,7 +119,7 @@ class _Planner:
         on_conflict: the policy for conflicts.
         digests: keeps the digests of the secrets, or None.
         meter: counts the secrets.
-        backup: True if a run keeps what it overwrites.
+        backup: True if a run keeps the overwritten data.
     """
 
     def __init__(

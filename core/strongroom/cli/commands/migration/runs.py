@@ -218,7 +218,7 @@ def _require_name(run: str | None, command: str) -> None:
     """Refuse a destructive step that names no migration and that nobody can confirm: the last one may be another.
 
     Raises:
-        click.UsageError: there is no terminal, and no name.
+        click.UsageError: stdin is not a terminal, and the name is missing.
     """
     if run is None and not (sys.stdin.isatty() and sys.stderr.isatty()):
         hint = "`strongroom migrate report --list` lists them"

@@ -144,7 +144,7 @@ def confirm(why: list[str], *, production: bool, yes: bool) -> None:
     """Ask for confirmation, if there is a reason to.
 
     Raises:
-        click.UsageError: there is no terminal.
+        click.UsageError: stdin is not a terminal.
         click.Abort: the answer is no.
     """
     confirmation.confirm([*(["this is production"] if production else []), *why], yes=yes)
