@@ -15,6 +15,7 @@ from pathlib import Path
 
 import boto3
 import botocore.session
+from botocore.config import Config
 
 _PROGRAM = Path(__file__).parent / "integration" / "aws" / "server.py"
 REGION = "eu-west-1"
@@ -71,6 +72,19 @@ class Moto:
             assert self._process.poll() is None, "moto ended before it answered"
             assert time.monotonic() < deadline, "moto did not answer within a minute"
             time.sleep(0.05)
+        if checked is None:
+            self._load_backends()
+
+    def _load_backends(self):
+        """Have moto load each service now.
+
+        It does so at the first request to it, which on a busy machine takes longer than the ten seconds that a store's
+        call may take: the first test of a session failed with "AWS did not answer in time".
+        """
+        patient = Config(read_timeout=120, retries={"total_max_attempts": 1})
+        self.client("secretsmanager", config=patient).list_secrets()
+        self.client("ssm", config=patient).describe_parameters()
+        self.client("sts", config=patient).get_caller_identity()
 
     def client(self, service, **options):
         """A client of boto3's, for what a test does without Strongroom."""
