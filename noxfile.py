@@ -32,7 +32,8 @@ CORE_TEST_TOOLS = [
     "pyyaml",
 ]
 BRINGING = ["age", "aws", "testing", "vault", "yaml"]  # the extras that add packages of others
-CORE_TESTS = ["tests/unit", "--ignore=tests/unit/aws", "--ignore=tests/unit/vault"]
+NEEDS_TOOLS = ["aws", "vault", "test_packaging.py"]
+CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" for name in NEEDS_TOOLS)]
 PARALLEL = ["-n", "auto", "--dist", "loadgroup"]  # the default of a run without paths
 
 

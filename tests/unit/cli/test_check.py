@@ -151,6 +151,7 @@ def test_a_terminal_shows_the_states_in_their_colours(terminal, script, monkeypa
     assert f"{RED}missing" in screen
 
 
+@pytest.mark.vault
 def test_a_terminal_shows_an_outage_in_another_colour_than_an_absence(terminal, script, monkeypatch):
     """It is no absence."""
     monkeypatch.setenv("TERM", "xterm-256color")

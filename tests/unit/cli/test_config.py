@@ -183,6 +183,7 @@ def test_without_a_file_everything_is_a_default(command):
     assert settings["chain[0].store"]["value"] == "env"
 
 
+@pytest.mark.vault
 @pytest.mark.usefixtures("configured")
 def test_a_right_configuration_is_checked_in_silence(command):
     """Nothing is opened: no server is there. As JSON there is a document."""
@@ -217,6 +218,7 @@ def test_what_is_wrong_is_one_line_and_code_7(command, configured, right, wrong,
     assert [f"strongroom: {fault}\n" for fault in document["faults"]] == [done.err]
 
 
+@pytest.mark.vault
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -258,6 +260,7 @@ def test_a_variable_is_blamed_for_what_it_says(command, monkeypatch):
         assert "strongroom.toml" not in done.err
 
 
+@pytest.mark.vault
 def test_a_store_without_a_token_is_no_fault(command):
     """Its application gets one where it runs."""
     Path("strongroom.toml").write_text('chain = ["vault"]\n[stores.vault]\nurl = "http://127.0.0.1:1"\n', "utf-8")
@@ -315,6 +318,7 @@ def test_each_store_that_is_wrong_has_its_line(command, configured):
     assert CANARY not in done.err
 
 
+@pytest.mark.vault
 @pytest.mark.usefixtures("configured")
 def test_a_terminal_shows_a_table(terminal, script):
     """For a person to read; a check is as silent there."""

@@ -265,6 +265,7 @@ def test_a_terminal_that_lacks_a_character_shows_its_number(script, monkeypatch,
     assert shown in screen
 
 
+@pytest.mark.vault
 @pytest.mark.usefixtures("rows")
 def test_a_warning_that_is_given_again_is_said_once(command, monkeypatch):
     """As in each round of --wait; and again by the next command."""

@@ -148,6 +148,7 @@ def test_how_long_a_process_may_serve_what_it_has_cached(command, ttl, max_stale
     )
 
 
+@pytest.mark.vault
 @pytest.mark.parametrize(
     ("first", "code", "answer"),
     [("memory", 3, "key missing: "), ("vault", 5, "unavailable: ")],

@@ -306,6 +306,7 @@ def test_the_value_stands_in_no_argument(called):
     assert done.stdout == "cat\0/proc/self/cmdline\0"
 
 
+@pytest.mark.vault
 def test_an_outage_stops_the_command(called, monkeypatch, configuration):
     """Also where the row is not required: an outage is not an absence."""
     configuration.write_text(CONFIGURATION.replace('["memory", "env"]', '["memory", "vault"]'), "utf-8")

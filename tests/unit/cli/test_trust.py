@@ -98,6 +98,7 @@ def test_a_harmless_file_needs_no_trust(command):
     assert command("get", "a", "b").out == b"v"
 
 
+@pytest.mark.vault
 def test_trusted_content_is_used_until_it_changes(command):
     file = write(MEMORY)
     assert command("trust").code == 0
@@ -113,6 +114,7 @@ def test_trust_can_be_revoked(command):
     assert "is not trusted" in command("get", "a", "b").err
 
 
+@pytest.mark.vault
 @pytest.mark.parametrize("how", ["option", "variable", "trusted path"])
 def test_a_named_file_and_a_trusted_path_need_no_trust(command, monkeypatch, how):
     file = write(MEMORY)
