@@ -1,4 +1,7 @@
-"""What is typed or pasted at the terminal: without echo, at any length, and with no line of it left to the shell."""
+"""Prompt without echo that accepts input of any length, and leaves no pasted line to the shell.
+
+`getpass` and `click.prompt` read lines of at most 4,095 bytes, and leave the other lines of a paste to the shell.
+"""
 
 from __future__ import annotations
 
@@ -15,30 +18,33 @@ from types import FrameType
 import click
 
 PAUSE = 0.2
-"""In how many seconds the next line of a paste has come."""
+"""Seconds to wait for the next line of a paste."""
+
+_IN_FLIGHT = 0.05
+"""Seconds to wait for keys that the kernel has not delivered yet, before the echo is turned on again."""
 
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP})
-"""What ends or stops the process where Python does nothing about it."""
+"""Signals that end or stop the process without giving Python a chance to restore the terminal."""
 
-# A terminal that knows these marks puts a paste between them: https://invisible-island.net/xterm/xterm-paste64.html
+# Bracketed paste: https://invisible-island.net/xterm/xterm-paste64.html
 _MARK, _NO_MARK = "\x1b[?2004h", "\x1b[?2004l"
 _PASTE, _END_OF_PASTE = b"\x1b[200~", b"\x1b[201~"
 
 _ERASED = {
-    "VERASE": rb"(?s:[\xc2-\xf4][\x80-\xbf]+|.)\Z",  # a character, which may be several bytes of UTF-8
+    "VERASE": rb"(?s:[\xc2-\xf4][\x80-\xbf]+|.)\Z",  # one character, which may be several bytes of UTF-8
     "VWERASE": rb"\S*\s*\Z",
     "VKILL": rb"[^\n]*\Z",
 }
-"""What each key takes away, which the terminal does itself only for lines of its own, of at most 4,095 bytes."""
+"""What each editing key removes. The terminal itself edits only lines of at most 4,095 bytes."""
 
 
 def read_line(prompt: str) -> bytes:
-    """One line without its newline.
+    """Read one line, and return it without its newline.
 
     Raises:
-        click.UsageError: more than one line was pasted. All of them are taken from the terminal: the shell would run
-            the others, show them and keep them in its history.
-        click.Abort: there is none: Ctrl-D, or the terminal is gone.
+        click.UsageError: more than one line was pasted. All lines are consumed: the shell would run the others, show
+            them and keep them in its history.
+        click.Abort: Ctrl-D, or the terminal is gone.
     """
     line = _read(prompt, lines=False).rstrip(b"\n")
     if b"\n" in line:
@@ -47,21 +53,21 @@ def read_line(prompt: str) -> bytes:
 
 
 def read_lines(prompt: str) -> bytes:
-    """All until Ctrl-D.
+    """Read all lines until Ctrl-D.
 
     Raises:
-        click.Abort: there is nothing, or the terminal is gone.
+        click.Abort: nothing was typed, or the terminal is gone.
     """
     return _read(prompt, lines=True)
 
 
 def _read(prompt: str, *, lines: bool) -> bytes:
     terminal = sys.stdin.fileno()
-    typed = _Typed(_keys(terminal), lines=lines)
+    typed = _TypedText(_keys(terminal), lines=lines)
     with _hidden(terminal, prompt, typed):
         while not typed.over or select.select([terminal], [], [], PAUSE)[0]:
             content = b""
-            with suppress(OSError):  # the terminal is gone, which some systems call a failure
+            with suppress(OSError):  # some systems report a closed terminal as an error
                 content = os.read(terminal, 65_536)
             if not content:
                 raise click.Abort
@@ -69,16 +75,16 @@ def _read(prompt: str, *, lines: bool) -> bytes:
     return bytes(typed.text)
 
 
-class _Typed:
-    """What was typed so far, made of the bytes that a terminal sends. Pure.
+class _TypedText:
+    """Line editor for the bytes that a terminal sends.
 
     Args:
-        keys: the names of those that edit it.
-        lines: a newline is not the end.
+        keys: names of the editing keys.
+        lines: whether a newline continues the input.
 
     Attributes:
-        text: the bytes, with every newline.
-        over: the end was typed; what comes yet is added as it is.
+        text: the bytes so far, with newlines.
+        over: whether the end was typed. Later bytes are appended unchanged.
     """
 
     def __init__(self, keys: Mapping[int, str], *, lines: bool) -> None:
@@ -86,15 +92,15 @@ class _Typed:
         self.begin()
 
     def begin(self) -> None:
-        """Nothing was typed."""
+        """Discard the input."""
         self.text, self.over = bytearray(), False
         self._in_paste = self._is_literal = False
 
     def take(self, content: bytes) -> None:
-        """Goes on with these bytes.
+        """Process bytes from the terminal.
 
         Raises:
-            click.Abort: Ctrl-D, and no text before it.
+            click.Abort: Ctrl-D without text before it.
         """
         for byte in content:
             if self.over:
@@ -126,7 +132,7 @@ class _Typed:
 
 
 def _keys(terminal: int) -> dict[int, str]:
-    """The name of each key that edits what is typed."""
+    """Return the names of the terminal's editing keys by byte."""
     characters = termios.tcgetattr(terminal)[6]
     found = {name: characters[getattr(termios, name)] for name in (*_ERASED, "VLNEXT", "VEOF")}
     off = os.fpathconf(terminal, "PC_VDISABLE")
@@ -134,8 +140,8 @@ def _keys(terminal: int) -> dict[int, str]:
 
 
 @contextmanager
-def _hidden(terminal: int, prompt: str, typed: _Typed) -> Iterator[None]:
-    """The prompt, and a terminal that shows nothing until the block, or the process, ends or is stopped."""
+def _hidden(terminal: int, prompt: str, typed: _TypedText) -> Iterator[None]:
+    """Show the prompt and turn off the echo until the block ends, or a signal ends or stops the process."""
     before, hidden = termios.tcgetattr(terminal), termios.tcgetattr(terminal)
     hidden[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.IEXTEN)
     hidden[6][termios.VMIN], hidden[6][termios.VTIME] = 1, 0
@@ -151,34 +157,36 @@ def _hidden(terminal: int, prompt: str, typed: _Typed) -> Iterator[None]:
 
     def end() -> None:
         nonlocal is_hidden
-        if is_hidden:  # else we may be in the background, where setting it would stop us
+        if is_hidden:  # otherwise the process may be in the background, where tcsetattr would stop it
             is_hidden = False
             with suppress(termios.error):  # the terminal is gone
                 termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
             _write((_NO_MARK if marks else "") + "\n")
 
-    def heed(number: int, _: FrameType | None) -> None:
+    def handle(number: int, _: FrameType | None) -> None:
+        # Keys on their way through the kernel arrive now and are discarded; with echo they would be shown.
+        select.select([terminal], [], [], _IN_FLIGHT)
         end()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
-        signal.signal(number, heed)  # a stop has an end: it is asked for again
+        signal.signal(number, handle)  # continued after a stop: prompt again
         begin()
 
-    heeded = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    handled = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
     try:
-        for number in heeded:
-            signal.signal(number, heed)
+        for number in handled:
+            signal.signal(number, handle)
         begin()
         yield
-    except KeyboardInterrupt:  # of which click would make an empty line
+    except KeyboardInterrupt:  # click would print an empty line
         raise click.Abort from None
     finally:
         end()
-        for number in heeded:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
 
 
 def _write(text: str) -> None:
-    """To stderr, past Python's buffer: a signal that comes while that is written may not write to it."""
-    with suppress(OSError):  # a stderr that cannot be written keeps nobody from typing
+    """Write to stderr without Python's buffer, which a signal handler must not write to."""
+    with suppress(OSError):  # input still works without stderr
         os.write(sys.stderr.fileno(), text.encode(sys.stderr.encoding, "backslashreplace"))
