@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from strongroom import SecretsManager
+
 pytestmark = pytest.mark.usefixtures("configured")
 
 
@@ -113,3 +115,10 @@ def test_list_as_json_has_a_version(command, options, recursive, names):
     """And says what was asked for: its shape is documented."""
     document = json.loads(command("list", *options, "odd", "--json").out)
     assert document == {"version": 1, "prefix": "odd", "recursive": recursive, "names": names}
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb", "a\rb"])
+def test_a_name_that_a_store_lists_is_never_raw_in_a_pipe(command, configured, monkeypatch, name):
+    """It could begin a line of its own, or move the cursor of whoever looks at it."""
+    monkeypatch.setattr(SecretsManager, "list_secrets", lambda *_, **__: [name, "plain"])
+    assert command("list").out.decode().splitlines() == [json.dumps(name), "plain"]

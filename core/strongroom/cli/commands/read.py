@@ -64,7 +64,7 @@ def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_jso
     if as_json:
         output.write_document({"prefix": prefix, "recursive": recursive, "names": names})
     else:
-        output.write_lines(map(cell, names) if output.is_terminal() else names)
+        output.write_lines(map(cell, names))  # a control character of a name is escaped in a pipe too
 
 
 def _described(found: Resolution) -> dict[str, Value]:
