@@ -1,6 +1,8 @@
 """Entry point of the process. It prepares the standard streams before it imports anything that may write to them."""
 
+import contextlib
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -15,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: the command line without the program name; defaults to `sys.argv`.
     """
     streams.prepare()
+    _disable_core_dumps()
     try:
         from strongroom.cli import app
 
@@ -27,3 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:  # Ctrl-C during an import
         code = 130
     sys.exit(code)
+
+
+def _disable_core_dumps() -> None:
+    """Set the soft limit of core dumps to zero: a core dump would hold secrets. A child process may raise it again."""
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

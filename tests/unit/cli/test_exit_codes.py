@@ -356,3 +356,12 @@ def test_a_failing_command_shows_no_value(command, code, arguments, verbose):
     assert failure[0].startswith("strongroom: ")
     assert verbose or len(failure) == 1
     assert "canary-7f3a" not in done.err
+
+
+def test_a_crash_leaves_no_core_dump(script):
+    """It would hold the secrets of the process. The hard limit stays, so that a command of `run` may raise its own."""
+    Path("strongroom.toml").write_text('chain = ["env"]\n[secrets]\nDB_HOST = "database/connection#host"\n', "utf-8")
+    environ = {**os.environ, "DB_HOST": "x"}
+    shell = f"ulimit -c unlimited 2>/dev/null; exec {script} run -- sh -c 'ulimit -Sc'"
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False, timeout=60, env=environ)
+    assert (done.returncode, done.stdout.strip()) == (0, "0")
