@@ -1,4 +1,4 @@
-"""`strongroom vault setup`, on a real server: what it makes, what it leaves alone, and what it says."""
+"""`strongroom vault setup` on a real server: its changes, the existing state that it keeps, and its messages."""
 
 import contextlib
 import errno
@@ -49,19 +49,19 @@ def setup(command):
 
 
 def outcomes(done):
-    """What -> what became of it, of a call with --json."""
+    """Return the outcome of each step of a call with --json, by its name."""
     return {step["what"]: step["outcome"] for step in json.loads(done.out)["steps"]}
 
 
 def audited(server):
-    """Every request of the server's audit log: operation and path."""
+    """Return operation and path of every request in the server's audit log."""
     requests = [entry["request"] for entry in server.audit_entries() if entry["type"] == "request"]
     return [(request["operation"], request["path"]) for request in requests]
 
 
 @contextlib.contextmanager
 def unchanged(server):
-    """Nothing on the server is changed by the block. What only asks is a POST, too."""
+    """Check that the block changes nothing on the server. Some POST requests only ask."""
     before = len(audited(server))
     yield
     asks = re.compile(r"sys/(capabilities-self|wrapping/lookup)|auth/approle/role/[^/]+/secret-id/lookup")
@@ -77,7 +77,7 @@ def token_of(file=".env"):
 
 
 def test_a_second_run_has_nothing_to_do(server, setup):
-    """The first makes everything and says so; then all is there, and the code is 0 both times."""
+    """The first run creates everything, the second one finds it. Both exit with 0."""
     server.call("DELETE", "sys/mounts/secret")
     first = setup("--json")
     assert first.code == 0
@@ -93,8 +93,8 @@ def test_a_second_run_has_nothing_to_do(server, setup):
     assert "nothing to do" in second.err
 
 
-def test_a_dry_run_changes_nothing_and_says_by_its_code_whether_something_would_be(server, setup):
-    """10, what was compared differs; 0 when all is there."""
+def test_a_dry_run_changes_nothing_and_its_exit_code_tells_whether_anything_would(server, setup):
+    """The exit code is 10 if anything is missing, and 0 if everything exists."""
     with unchanged(server):
         done = setup("--dry-run", "--env-file", ".env", "--json")
     assert done.code == 10
@@ -109,15 +109,15 @@ def test_a_dry_run_changes_nothing_and_says_by_its_code_whether_something_would_
 
 
 def test_a_document_has_a_version(server, setup):
-    """And the whole of what was done and what to configure."""
+    """It also has every step and the settings for the application."""
     document = json.loads(setup("--json").out)
     assert document["version"] == 1
     assert document["environment"] == {"VAULT_ADDR": server.url}
     assert "token" not in document
 
 
-def test_a_mount_and_a_prefix_of_the_store_are_those_that_are_set_up(server, setup):
-    """The policies are about what is below them."""
+def test_the_stores_mount_and_prefix_are_set_up(server, setup):
+    """The policies cover the paths below them only."""
     Path("strongroom.toml").write_text(
         f'chain = ["kv"]\n[stores.kv]\nplugin = "vault"\nmount = "team/kv"\nprefix = "billing"\n'
         f'url = "{server.url}"\ntoken = {{ env = "VAULT_TOKEN" }}\n'
@@ -138,7 +138,7 @@ def test_a_mount_and_a_prefix_of_the_store_are_those_that_are_set_up(server, set
 
 
 def test_a_namespace_is_set_up_by_itself(server, setup):
-    """What is there without one stays without; the application is told the namespace."""
+    """The root namespace stays unchanged, and the .env file names the namespace."""
     server.call("POST", "sys/namespaces/team", {})
     done = setup("--namespace", "team", "--mount", "kv", "--env-file", ".env")
     assert done.code == 0
@@ -151,7 +151,7 @@ def test_a_namespace_is_set_up_by_itself(server, setup):
 
 
 def test_without_a_chain_an_address_is_enough(server, setup, monkeypatch):
-    """And without either, it says what is missing."""
+    """Without a chain and an address, the error names the missing option."""
     monkeypatch.delenv("VAULT_ADDR")
     done = setup()
     assert (done.code, done.out) == (7, "")
@@ -161,8 +161,8 @@ def test_without_a_chain_an_address_is_enough(server, setup, monkeypatch):
     assert done.out == f'VAULT_ADDR={server.url}\n\n# strongroom.toml, [stores.vault]\nmount = "kv"\n'
 
 
-def test_a_package_that_is_missing_is_named_with_what_brings_it(setup, monkeypatch):
-    """The command is there without the extra, since the store's plugin is."""
+def test_a_missing_package_is_named_with_its_extra(setup, monkeypatch):
+    """The command is installed without the extra, as the plugin of the store is."""
     monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
     monkeypatch.setenv("VAULT_TOKEN", "t")
     monkeypatch.delattr(strongroom_vault, "transport", raising=False)  # another test may have imported it
@@ -173,17 +173,17 @@ def test_a_package_that_is_missing_is_named_with_what_brings_it(setup, monkeypat
 
 
 def test_a_server_that_is_gone_is_an_outage(setup, monkeypatch):
-    """5: worth trying again."""
+    """Its exit code is 5: another attempt may succeed."""
     monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
     monkeypatch.setenv("VAULT_TOKEN", "t")
     assert setup().code == 5
 
 
-# --- what is there stays ----------------------------------------------------------------------------------------------
+# --- existing state ----------------------------------------------------------------------------------------------
 
 
 def test_no_value_is_written_and_none_overwritten(server, setup):
-    """Not a live one, not a deleted one, nor what is known of either; and a place alone reads as not found."""
+    """Live and deleted secrets keep their data and metadata, and a path without a version reads as not found."""
     server.put("database/connection", {"url": "mine"})
     server.call("POST", "secret/metadata/database/connection", {"custom_metadata": {"owner": "me"}, "max_versions": 7})
     server.put("cache/redis", {"host": "old"})
@@ -210,7 +210,7 @@ def test_no_value_is_written_and_none_overwritten(server, setup):
 
 
 def test_a_mount_that_is_in_the_way_is_hinted_at(server, setup):
-    """The server refuses one above another, and the message says at which path and what it may be."""
+    """The server refuses a mount above another one; the message names the path and a likely cause."""
     server.call("POST", "sys/mounts/team/kv", {"type": "kv", "options": {"version": "2"}})
     done = setup("--mount", "team")
     assert done.code == 1
@@ -218,7 +218,7 @@ def test_a_mount_that_is_in_the_way_is_hinted_at(server, setup):
     assert "Another engine may be mounted at that path or below it: choose another --mount" in done.err
 
 
-def test_a_step_that_no_api_answers_names_its_path(openbao):
+def test_a_step_without_an_api_names_its_path(openbao):
     step = Step(
         "thing", State.MISSING, requests=(ApiRequest("POST", "/v1/sys/none", {}),), rights={"sys/none": frozenset()}
     )
@@ -231,14 +231,14 @@ def test_a_step_that_no_api_answers_names_its_path(openbao):
 
 
 def test_a_mount_that_demands_check_and_set_is_set_up(server, setup):
-    """Of secrets and of their metadata; once more, there is nothing to do."""
+    """It demands it for secrets and for metadata. A second run has nothing to do."""
     server.call("POST", "secret/config", {"cas_required": True, "metadata_cas_required": True})
     assert setup().code == 0
     assert set(outcomes(setup("--json")).values()) == {"exists"}
 
 
 def test_a_mount_of_version_1_is_refused(server, setup):
-    """It is never turned into version 2; the message says what to do."""
+    """It is never upgraded to version 2; the message names the choices."""
     server.mount("old", version=1)
     server.call("PUT", "old/database/connection", {"url": "mine"})
     with unchanged(server):
@@ -254,8 +254,8 @@ def test_a_mount_of_version_1_is_refused(server, setup):
     assert "below the mount 'secret/'" in below.err
 
 
-def test_a_policy_of_the_same_name_is_replaced_by_a_yes_alone(server, setup):
-    """It is shown as differing; without a terminal nobody can be asked."""
+def test_a_policy_that_differs_is_replaced_only_after_confirmation(server, setup):
+    """The difference is shown. Without a terminal it needs --yes."""
     theirs = 'path "secret/data/theirs" {\n  capabilities = ["read"]\n}\n'
     assert setup().code == 0
     server.call("PUT", "sys/policies/acl/app-read", {"policy": theirs})
@@ -273,7 +273,7 @@ def test_a_policy_of_the_same_name_is_replaced_by_a_yes_alone(server, setup):
 
 
 def test_the_question_is_whole(server, setup):
-    """However many policies differ."""
+    """It is not cut, even if several policies differ."""
     for name in POLICIES:
         server.call(
             "PUT", f"sys/policies/acl/{name}", {"policy": 'path "secret/data/theirs" { capabilities = ["read"] }'}
@@ -284,7 +284,7 @@ def test_the_question_is_whole(server, setup):
 
 
 @pytest.mark.parametrize("arguments", [("--env-file",), ("--approle", "app", "--secret-id-file")])
-def test_a_folder_that_is_not_there_is_found_before_anything_is_made(server, setup, arguments):
+def test_a_missing_folder_is_reported_before_anything_is_created(server, setup, arguments):
     with unchanged(server):
         done = setup(*arguments, "no/such/file")
     assert done.code == 7
@@ -292,7 +292,7 @@ def test_a_folder_that_is_not_there_is_found_before_anything_is_made(server, set
 
 
 def test_comments_and_the_lack_of_scan_are_no_difference(server, setup):
-    """What an operator notes in a policy stays, and so does one that was written for Vault."""
+    """An operator's comments in a policy stay, and so does the variant for Vault."""
     openbaos, vaults = structure.policies("secret", "")["database-read"]
     server.call("PUT", "sys/policies/acl/database-read", {"policy": "# ours\n" + vaults.replace("\n", "\n\n")})
     server.call("PUT", "sys/policies/acl/app-read", {"policy": structure.policies("secret", "")["app-read"][0]})
@@ -302,7 +302,7 @@ def test_comments_and_the_lack_of_scan_are_no_difference(server, setup):
 
 
 def test_production_asks(server, setup, monkeypatch):
-    """Whatever there is to do; and not where nothing is."""
+    """It asks before any change, and does not ask if there is none."""
     Path("strongroom.toml").write_text(
         f'[environments.prod]\nproduction = true\nchain = ["vault"]\n'
         f'[stores.vault]\nurl = "{server.url}"\ntoken = {{ env = "VAULT_TOKEN" }}\n'
@@ -346,7 +346,7 @@ def test_the_token_reads_what_the_guide_reads_and_lists_it(server, setup):
 
 
 def test_the_env_file_is_all_that_an_application_needs(server, setup, command, monkeypatch):
-    """As in the guide's quick start: set up, then ask. Nothing of it is in the process."""
+    """As in the guide's quick start: after the set-up, .env alone is enough to read secrets."""
     assert setup("--env-file", ".env").code == 0
     server.put("database/connection", {"url": "postgres://"})
     monkeypatch.delenv("VAULT_ADDR")
@@ -359,8 +359,8 @@ def test_the_env_file_is_all_that_an_application_needs(server, setup, command, m
 
 
 @pytest.mark.parametrize("arguments", [["--env-file", ".env"], [], ["--approle", "app", "--secret-id-file", "wrapped"]])
-def test_another_mount_than_the_stores_is_to_be_configured(server, setup, command, monkeypatch, arguments):
-    """No variable of Vault's own clients says where it is."""
+def test_a_mount_that_differs_from_the_stores_is_printed(server, setup, command, monkeypatch, arguments):
+    """No variable of Vault's own clients names the mount."""
     done = setup("--mount", "kv", *arguments)
     assert done.code == 0
     environment, _, table = done.out.partition("# strongroom.toml, [stores.vault]\n")
@@ -376,7 +376,7 @@ def test_another_mount_than_the_stores_is_to_be_configured(server, setup, comman
 
 
 def test_an_application_that_rotates_the_database_is_granted_it(server, setup):
-    """The guide's full access to database secrets is a policy of its own."""
+    """The guide's full access to database secrets is a separate policy."""
     server.put("database/connection", {"password": "old"})
     assert setup("--env-file", ".env", "--grant", "app-read", "--grant", "database-write").code == 0
     with SecretsManager(vault_url=server.url, vault_token=token_of(), enable_fallback=False) as secrets:
@@ -386,7 +386,7 @@ def test_an_application_that_rotates_the_database_is_granted_it(server, setup):
 
 
 def test_the_token_lives_on_by_itself(server, setup):
-    """It ends neither with the operator's nor at a maximum, and renews itself."""
+    """It outlives the operator's token, has no maximum lifetime, and may renew itself."""
     setup("--env-file", ".env", "--token-ttl", "2h")
     data = server.call("GET", "auth/token/lookup-self", token=token_of())["data"]
     assert (data["orphan"], data["period"], data["renewable"], data["explicit_max_ttl"]) == (True, 7200, True, 0)
@@ -395,7 +395,7 @@ def test_the_token_lives_on_by_itself(server, setup):
 
 
 def test_the_env_file_keeps_its_other_lines_and_is_private(server, setup):
-    """Also one that others could read before: there was no token in it then."""
+    """A file that others could read becomes private to its owner."""
     text = "# mine\nDATABASE_URL='postgres://x\ny'\n\nexport VAULT_TOKEN=s.expired\nVAULT_ADDR={url}\nLAST=1"
     Path(".env").write_text(text.replace("{url}", server.url))
     Path(".env").chmod(0o644)
@@ -414,7 +414,7 @@ def test_the_env_file_keeps_its_other_lines_and_is_private(server, setup):
 
 
 def test_an_env_file_is_written_through_a_link_and_never_made_wider(server, setup):
-    """A mode that gives its owner less stays."""
+    """A mode that gives the owner fewer rights stays."""
     Path("real").touch(0o400)
     Path(".env").symlink_to("real")
     assert setup("--env-file", ".env").code == 0
@@ -427,8 +427,8 @@ def test_an_env_file_is_written_through_a_link_and_never_made_wider(server, setu
     ("text", "said"),
     [("BAO_TOKEN=s.other\n", "BAO_TOKEN"), ("A='open\n", "line 1"), ("\udcff", "UTF-8")],
 )
-def test_an_env_file_that_cannot_be_written_rightly_is_refused_before_a_token_is_made(server, setup, text, said):
-    """What is in it is not shown."""
+def test_an_env_file_that_cannot_hold_the_token_is_refused_before_one_is_created(server, setup, text, said):
+    """The message shows none of its content."""
     Path(".env").write_bytes(text.encode(errors="surrogateescape"))
     with unchanged(server):
         done = setup("--env-file", ".env")
@@ -439,8 +439,8 @@ def test_an_env_file_that_cannot_be_written_rightly_is_refused_before_a_token_is
     assert not server.requests("auth/token/create-orphan", operation="update")
 
 
-def test_a_good_token_of_somebody_else_is_replaced_by_a_yes_alone(server, setup):
-    """A root token that the file has may be the only copy of it; one for another server is never sent to this one."""
+def test_another_valid_token_is_replaced_only_after_confirmation(server, setup):
+    """A root token in the file may be the only copy. A token for another address is never sent to this server."""
     Path(".env").write_text(f"VAULT_ADDR={server.url}\nVAULT_TOKEN={server.token}\n")
     done = setup("--env-file", ".env")
     assert done.code == 2
@@ -457,7 +457,7 @@ def test_a_good_token_of_somebody_else_is_replaced_by_a_yes_alone(server, setup)
 
 
 def test_a_token_that_could_not_be_written_is_revoked(server, setup, monkeypatch):
-    """Nobody has it, and it would live on."""
+    """Otherwise it would stay valid although nobody has it."""
 
     def fail(self, content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -473,7 +473,7 @@ def test_a_token_that_could_not_be_written_is_revoked(server, setup, monkeypatch
 
 @pytest.mark.parametrize("wrapping", ["0", "10m"])
 def test_a_secret_id_that_could_not_be_written_is_destroyed(server, setup, monkeypatch, wrapping):
-    """Nobody has it, and it would be good for logins; also what a wrapping token holds."""
+    """Otherwise it would stay valid although nobody has it. This includes a wrapped one."""
     assert setup("--approle", "myapp").code == 0
     made = []
 
@@ -489,11 +489,11 @@ def test_a_secret_id_that_could_not_be_written_is_destroyed(server, setup, monke
         server.call("LIST", "auth/approle/role/myapp/secret-id")
 
 
-# --- secrets are for their taker --------------------------------------------------------------------------------------
+# --- no secret in a log --------------------------------------------------------------------------------------
 
 
 def test_no_secret_is_in_a_log(server, command):
-    """Neither the operator's nor the application's, however much is said; nor a secret_id, wrapped or not."""
+    """This covers the operator's token, the application's token, and a secret_id, even with --verbose."""
     every = []
     for arguments in (
         ("--env-file", ".env"),
@@ -511,16 +511,16 @@ def test_no_secret_is_in_a_log(server, command):
         assert not [secret for secret in secrets if secret in said]
 
 
-def test_without_somebody_to_take_it_no_token_is_made(server, setup):
-    """A token in a log would be one for all who read it: it says what to do instead."""
+def test_without_a_destination_no_token_is_created(server, setup):
+    """Every reader of a log could use a token in it. The message names the option for a destination."""
     done = setup()
     assert done.out == f"VAULT_ADDR={server.url}\n"
     assert "--env-file" in done.err
     assert not server.requests("auth/token/create-orphan", operation="update")
 
 
-def test_a_token_is_printed_where_that_is_asked_for(server, setup):
-    """On stdout alone, as lines of a .env file, or in the document."""
+def test_reveal_prints_the_token(server, setup):
+    """It goes to stdout only, as lines of a .env file or in the JSON document."""
     done = setup("--reveal")
     found = env_file.values(done.out, "stdout")
     assert found["VAULT_ADDR"] == server.url
@@ -529,8 +529,8 @@ def test_a_token_is_printed_where_that_is_asked_for(server, setup):
     assert json.loads(setup("--reveal", "--json").out)["token"]
 
 
-def test_a_token_on_the_command_line_is_not_understood(server, setup):
-    """Every process of the machine could read it there."""
+def test_no_option_takes_a_token(server, setup):
+    """Every process on the machine can read a command line."""
     done = setup("--token", "s.canary-7f3a")
     assert done.code == 2
 
@@ -539,7 +539,7 @@ def test_a_token_on_the_command_line_is_not_understood(server, setup):
 
 
 def test_an_approle_logs_in_with_its_wrapped_secret_id(server, setup, command, monkeypatch):
-    """As the guide has it, an hour and at most four; a second run finds it all, until the secret_id is opened."""
+    """Its tokens live one hour, at most four. A second run finds everything until the secret_id is unwrapped."""
     done = setup("--approle", "myapp", "--secret-id-file", "wrapped")
     assert done.code == 0
     role = server.call("GET", "auth/approle/role/myapp")["data"]
@@ -570,7 +570,7 @@ def test_an_approle_logs_in_with_its_wrapped_secret_id(server, setup, command, m
 
 
 def test_a_bare_secret_id_is_found_again(server, setup):
-    """It is the role's until it ends."""
+    """It is found until it is destroyed."""
     arguments = ("--approle", "myapp", "--secret-id-file", "bare", "--wrap-ttl", "0")
     done = setup(*arguments)
     assert "secret_id_file" in done.out
@@ -589,7 +589,7 @@ def test_a_bare_secret_id_is_found_again(server, setup):
 
 
 def test_a_role_that_differs_is_named_field_by_field(server, setup):
-    """And replaced by a yes alone; what else is set in it stays."""
+    """It is replaced only after confirmation, and its other fields stay."""
     setup("--approle", "myapp")
     server.call("POST", "auth/approle/role/myapp", {"token_ttl": "10m", "secret_id_num_uses": 3})
     done = setup("--approle", "myapp")
@@ -601,7 +601,7 @@ def test_a_role_that_differs_is_named_field_by_field(server, setup):
 
 
 def test_a_role_of_kubernetes_is_bound_to_one_service_account(server, setup):
-    """What its method still needs is said."""
+    """The missing configuration of the auth method is reported."""
     arguments = ("--kubernetes-role", "billing", "--service-account", "prod/app", "--auth-mount", "kubernetes-eu1")
     done = setup(*arguments)
     assert done.code == 0
@@ -634,8 +634,8 @@ def test_a_role_of_kubernetes_is_bound_to_one_service_account(server, setup):
         ("--policy-prefix", "../"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(setup, monkeypatch, arguments):
-    """Before anything is sent: nobody listens there."""
+def test_contradicting_options_are_refused(setup, monkeypatch, arguments):
+    """They are refused before any request: nothing listens at the address."""
     monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
     monkeypatch.setenv("VAULT_TOKEN", "t")
     done = setup(*arguments)
@@ -645,8 +645,8 @@ def test_options_that_do_not_go_together_are_refused(setup, monkeypatch, argumen
 # --- audit ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_takes_no_audit_device_through_its_api_says_so(server, setup, tmp_path):
-    """As OpenBao does: all else is done, and the code is that of what is done in part."""
+def test_a_server_without_an_api_for_audit_devices_is_reported(server, setup, tmp_path):
+    """OpenBao is one. The other steps are performed, and the exit code is 8."""
     done = setup("--audit-file", tmp_path / "x.log")
     assert done.code == 8
     assert "refused: audit device" in done.err
@@ -655,14 +655,14 @@ def test_a_server_that_takes_no_audit_device_through_its_api_says_so(server, set
 
 
 class Permissive(TestVault):
-    """An OpenBao that takes audit devices through its API, as Vault does."""
+    """An OpenBao with an API for audit devices, which Vault has by default."""
 
     def _configuration(self, binary, port):
         return f"{super()._configuration(binary, port)}\nunsafe_allow_api_audit_creation = true\n"
 
 
 def test_an_audit_device_is_made_where_the_api_allows_it(setup, tmp_path, monkeypatch):
-    """And found again; without the option, it is only said that there is none."""
+    """A second run finds it. Without the option, the missing device is only reported."""
     with Permissive() as server:
         monkeypatch.setenv("VAULT_ADDR", server.url)
         monkeypatch.setenv("VAULT_TOKEN", server.token)
@@ -684,11 +684,11 @@ OPERATOR = {
     "secret/metadata/*": ["read", "create"],
     "auth/token/create-orphan": ["update", "sudo"],
 }
-"""All that an operator needs for a token of an application."""
+"""The rights that an operator needs to create a token for an application."""
 
 
 def test_an_operator_needs_no_more_than_this(server, setup, monkeypatch):
-    """Also where the mount is not there yet."""
+    """This holds for a missing mount too."""
     server.call("DELETE", "sys/mounts/secret")
     monkeypatch.setenv("VAULT_TOKEN", server.issue_token(OPERATOR))
     assert setup("--env-file", ".env").code == 0
@@ -701,11 +701,11 @@ ROLES = {
     "auth/approle/role/myapp/role-id": ["read"],
     "auth/approle/role/myapp/secret-id": ["update"],
 }
-"""What it takes besides for an AppRole."""
+"""The additional rights for an AppRole."""
 
 
 def test_an_operator_of_an_approle_needs_no_more_than_this(server, setup, monkeypatch):
-    """What reads the role_id is asked about before the role is made, too."""
+    """The right to read the role_id is checked before the role is created, too."""
     rules = {path: names for path, names in OPERATOR.items() if not path.startswith("auth/")}
     arguments = ("--approle", "myapp", "--secret-id-file", "wrapped")
     for lacking in ROLES:
@@ -721,8 +721,8 @@ def test_an_operator_of_an_approle_needs_no_more_than_this(server, setup, monkey
 
 
 @pytest.mark.parametrize("lacking", sorted(OPERATOR))
-def test_what_an_operator_lacks_is_named_before_anything_is_changed(server, setup, monkeypatch, lacking):
-    """4, with the path and the capability."""
+def test_missing_rights_are_named_before_anything_is_changed(server, setup, monkeypatch, lacking):
+    """The exit code is 4, and the message has path and capability."""
     server.call("DELETE", "sys/mounts/secret")
     rules = {path: names for path, names in OPERATOR.items() if path != lacking}
     monkeypatch.setenv("VAULT_TOKEN", server.issue_token(rules))
@@ -734,7 +734,7 @@ def test_what_an_operator_lacks_is_named_before_anything_is_changed(server, setu
 
 
 def test_a_token_without_rights_and_one_that_is_wrong_are_told_apart(server, setup, monkeypatch):
-    """Both are 4: the one lacks rights, the other is not accepted."""
+    """Both have the exit code 4: one lacks rights, the other is not accepted."""
     weak = server.issue_token({"secret/data/x": ["read"]})
     monkeypatch.setenv("VAULT_TOKEN", weak)
     done = setup()
@@ -752,7 +752,7 @@ def test_a_token_without_rights_and_one_that_is_wrong_are_told_apart(server, set
 
 
 def test_the_operators_token_goes_before_the_applications(server, setup, monkeypatch):
-    """The store's own way to log in is the application's. Without another, it is taken, and said to lack rights."""
+    """The store's configured login is the application's. It is used if there is no other, and then lacks rights."""
     Path("app-token").write_text(server.issue_token({"secret/data/*": ["read"]}))
     table = f'auth = {{ method = "token-file", token_file = "{Path("app-token").absolute()}" }}'
     Path("strongroom.toml").write_text(f'chain = ["vault"]\n[stores.vault]\n{table}\n')
@@ -763,14 +763,14 @@ def test_the_operators_token_goes_before_the_applications(server, setup, monkeyp
 
 
 def test_an_ambient_token_never_goes_to_an_address_that_a_found_file_gives(server, setup):
-    """As in every other command."""
+    """This is the same in every command."""
     Path("strongroom.toml").write_text(f'chain = ["vault"]\n[stores.vault]\nurl = "{server.url}"\n')
     with unchanged(server):
         assert setup().code == 7
 
 
-def test_the_token_is_asked_for_on_a_terminal(server):
-    """Without echo, and a no to the question that follows changes nothing."""
+def test_a_terminal_is_asked_for_the_token(server):
+    """The prompt has no echo. Answering no to the confirmation changes nothing."""
     server.write_policy({"secret/data/theirs": ["read"]}, name="app-read")
     environment = {name: value for name, value in os.environ.items() if name != "VAULT_TOKEN"}
     screen = pexpect.spawn(
@@ -844,8 +844,8 @@ def test_migrate_after_setup_asks_for_the_operators_token(set_up):
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_is_what_is_wanted_less_what_is_found():
-    """Pure: the mount comes first of what it is needed for, and what is there has nothing to be done."""
+def test_a_plan_is_the_goal_without_the_existing_parts():
+    """The mount comes before the steps that need it, and an existing part has no request."""
     wanted = Goal("kv", "team", {"p": ("a", "b")}, {"x/y": "Y"})
     assert [step.state for step in plan(wanted, ServerState())] == [State.SKIPPED, *[State.MISSING] * 3]
     _, mount, policy, path = plan(wanted, ServerState(mounted=True, policies={"p": "b"}, structure=frozenset({"x/y"})))
@@ -856,8 +856,8 @@ def test_a_plan_is_what_is_wanted_less_what_is_found():
     assert path.requests[0].content == {"custom_metadata": {"description": "Y"}, "metadata_cas": 0}
 
 
-def test_a_role_differs_in_what_is_wanted_of_it_alone():
-    """The order of its policies is no difference, nor is what nobody asked for."""
+def test_a_role_differs_only_in_the_wanted_fields():
+    """The order of its policies and other fields do not count."""
     role = Role("approle", "approle", "r", {"token_policies": ["a", "b"], "token_ttl": 60})
     found = ServerState(mounted=True, method="approle", role={"token_policies": ["b", "a"], "token_ttl": 60, "more": 1})
     assert plan(Goal("kv", role=role), found)[-1].state is State.EXISTS
@@ -876,6 +876,6 @@ def test_a_role_differs_in_what_is_wanted_of_it_alone():
         ("\n\n  export A = 'old' # why\n# end\n", "\n\n  export A=new # why\n# end\n"),
     ],
 )
-def test_a_value_is_put_in_the_place_of_the_old_one(text, written):
-    """By python-dotenv's own grammar: what stands inside another value is that value's."""
+def test_a_value_replaces_the_old_one(text, written):
+    """The grammar is python-dotenv's: a line inside a quoted value belongs to that value."""
     assert env_file.with_values(text, {"A": "new"}, ".env") == written
