@@ -6,17 +6,23 @@ would become a part of the value when the file is read back.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import csv
 import io
 from collections.abc import Mapping
 
+from strongroom.encoding import from_json
 from strongroom.errors import InvalidDataError
 from strongroom.files.codec import Contents, as_text, checked
-from strongroom.files.typed_text import TEXT, from_typed, to_typed
-from strongroom.secret import SensitiveDict, Value
+from strongroom.files.json_codec import json_text, read_json
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
 
 _COLUMNS = ("path", "key", "value", "type")
 _REQUIRED = _COLUMNS[:3]
+_TEXT = "text"
+_BASE64 = "base64"
+_JSON = "json"
 
 
 class CsvCodec:
@@ -62,13 +68,13 @@ class CsvCodec:
         rows.writerow(_COLUMNS)
         for path, data in contents.items():
             for key, value in data.items():
-                rows.writerow((path, key, *to_typed(path, key, value)))
+                rows.writerow((path, key, *_to_typed(path, key, value)))
         return text.getvalue().encode()
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Refuse integers with more digits than Python reads."""
         for key, value in data.items():
-            to_typed(path, key, value)
+            _to_typed(path, key, value)
 
 
 def _columns(row: list[str]) -> list[str]:
@@ -83,4 +89,43 @@ def _add(secrets: dict[str, SensitiveDict], row: Mapping[str, str], line: int) -
     data = secrets.setdefault(path, SensitiveDict())
     if key in data:
         raise InvalidDataError(path, f"line {line}: key {key!r} stands twice")
-    data[key] = from_typed(path, key, row["value"], row.get("type") or TEXT)
+    data[key] = _from_typed(path, key, row["value"], row.get("type") or _TEXT)
+
+
+# --- typed values -----------------------------------------------------------------------------------------------------
+
+
+def _to_typed(path: str, key: str, value: Value) -> tuple[SensitiveStr, str]:
+    """Return the text of a value and its type: text is unchanged, bytes become base64, everything else JSON.
+
+    Raises:
+        InvalidDataError: a number has more digits than Python reads.
+    """
+    if isinstance(value, str):
+        return SensitiveStr(value), _TEXT
+    if isinstance(value, bytes):
+        return SensitiveStr(base64.b64encode(value).decode("ascii")), _BASE64
+    return json_text(path, key, value), _JSON
+
+
+def _from_typed(path: str, key: str, text: str, kind: str) -> Value:
+    """Return the value that `_to_typed` converted.
+
+    Raises:
+        InvalidDataError: the type is unknown, or the text is not valid for it.
+    """
+    if kind == _TEXT:
+        return SensitiveStr(text)
+    fault = f"{kind!r} is not a type: one of {_TEXT}, {_BASE64}, {_JSON}" if kind not in {_BASE64, _JSON} else ""
+    if kind == _BASE64:
+        try:
+            return protect(base64.b64decode(text, validate=True))
+        except (binascii.Error, ValueError):
+            fault = "it is not base64"
+    if kind == _JSON:
+        try:
+            return from_json(read_json(text))
+        except InvalidDataError as error:
+            fault = error.reason
+    text = ""
+    raise InvalidDataError(path, f"key {key!r}: {fault}")
