@@ -81,9 +81,10 @@ class Requests:
         # hvac ships no types.
         from hvac.api import auth_methods, secrets_engines, system_backend  # type: ignore[import-untyped]
 
-        adapter = RequestAdapter()
+        adapter: Any = RequestAdapter()
         # The body of a KV version 1 write is the secret itself, in which None is a value.
-        self.kv1: Any = secrets_engines.KvV1(RequestAdapter(keep_nulls=True))
+        verbatim: Any = RequestAdapter(keep_nulls=True)
+        self.kv1: Any = secrets_engines.KvV1(verbatim)
         self.kv2: Any = secrets_engines.KvV2(adapter)
         self.database: Any = secrets_engines.Database(adapter)
         self.approle: Any = auth_methods.AppRole(adapter)
