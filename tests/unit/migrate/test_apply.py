@@ -63,10 +63,13 @@ class Bare:
 
     def __init__(self):
         self.inner = MemoryStore()
-        self.list_entries, self.delete = self.inner.list_entries, self.inner.delete
+        self.list_entries = self.inner.list_entries
 
     def read(self, path):
         return Secret(path, self.inner.read(path).data)
+
+    def delete(self, path):
+        self.inner.delete(path)
 
     def write(self, path, data):
         self.inner.write(path, data)
@@ -779,6 +782,9 @@ class Flaky(Bare):
     def write(self, path, data):
         return self._call("write", path, data)
 
+    def delete(self, path):
+        return self._call("delete", path)
+
 
 @pytest.mark.parametrize("late", [False, True], ids=["refused", "answer lost"])
 @pytest.mark.parametrize("operation", ["read", "write"])
@@ -843,3 +849,13 @@ def test_rejected_credentials_end_the_run_early(home):
     report = failed(apply, plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     assert "the token has expired" in report.stopped
     assert (report.count(ItemState.FAILED), report.count(ItemState.PENDING)) == (8, 142)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["refused", "answer lost"])
+def test_a_transient_failure_of_one_secret_is_retried_within_an_undo(late, home):
+    """All of it is undone at the first try."""
+    target = Flaky("delete", 2, late=late)
+    stores = {"s": _filled({f"p{n}": {"k": n} for n in range(4)} | {"flaky": {"k": 9}}), "t": target}
+    assert apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home).ok
+    assert undo(stores=stores, state_folder=home).ok
+    assert list(target.list_entries("")) == []

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.execution.label_transfer import restore_labels
-from strongroom.migrate.execution.parallel import OutageWatch, Write, in_threads, read_each, write_each
+from strongroom.migrate.execution.parallel import OutageWatch, Retries, Write, in_threads, read_each, write_each
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.digests import Digester
 from strongroom.migrate.ledger.journal import Entry, Journal
@@ -61,6 +61,7 @@ class Undo:
         self._digester = digester
         self._results = results
         self._watch = OutageWatch()
+        self._retries = Retries[int]()
 
     def run(self) -> None:
         """Undo every item of the journal, the last one first.
@@ -75,7 +76,14 @@ class Undo:
                 self._results.put(index, ItemState.CONFLICT, _ONLY_COPY)
         indices = sorted((index for index in entries if not entries[index].source_deleted), reverse=True)
         for start in range(0, len(indices), _GROUP):
-            self._undo(indices[start : start + _GROUP])
+            try:
+                self._undo(indices[start : start + _GROUP])
+                for failed in self._retries.rounds():
+                    self._undo(failed)
+            finally:
+                for index, error in self._retries.failed.items():
+                    self._results.fail(index, error)
+                self._retries = Retries[int]()
             self._journal.sync()
 
     def _undo(self, indices: list[int]) -> None:
@@ -87,7 +95,7 @@ class Undo:
         for index in indices:
             current = there[index]
             if isinstance(current, StoreError) and not isinstance(current, SecretNotFoundError):
-                self._results.fail(index, current)
+                self._fail(index, current)
             elif (step := self._step(index, current if isinstance(current, Secret) else None)) is not None:
                 steps[index] = step
         self._restore_labels(steps)
@@ -99,9 +107,9 @@ class Undo:
             if step.write is None and not step.deletes:
                 self._journal.undone(index)
                 if step.labels is None:
-                    self._results.put(index, ItemState.SKIPPED, "the target holds what it held before")
+                    self._put(index, ItemState.SKIPPED, "the target holds what it held before")
                 else:
-                    self._results.put(index, ItemState.DONE)
+                    self._put(index, ItemState.DONE)
 
     def _step(self, index: int, current: Secret | None) -> _Step | None:
         """Return the operations that undo an item, or None if its result is already known."""
@@ -126,7 +134,7 @@ class Undo:
         if digest == entry.before:  # never written, or undone by an interrupted undo
             return _Step(path, labels)
         gone = ": it was deleted" if current is None else ""
-        self._results.put(index, ItemState.CONFLICT, f"{_LATER_CHANGE}{gone}")
+        self._put(index, ItemState.CONFLICT, f"{_LATER_CHANGE}{gone}")
         return None
 
     def _restore_labels(self, steps: dict[int, _Step]) -> None:
@@ -137,9 +145,9 @@ class Undo:
             if failure is not None:
                 del steps[index]
             if isinstance(failure, ConflictError):
-                self._results.put(index, ItemState.CONFLICT, failure.reason, error=failure)
+                self._put(index, ItemState.CONFLICT, failure.reason, error=failure)
             elif failure is not None:
-                self._results.fail(index, failure)
+                self._fail(index, failure)
 
     def _earlier_data(self, path: str, entry: Entry) -> Mapping[str, Value]:
         """Return the earlier data, from the target's old version if its digest matches, otherwise from the backup."""
@@ -164,14 +172,31 @@ class Undo:
             return path, error
         return path, None
 
+    def _put(
+        self,
+        index: int,
+        state: ItemState,
+        reason: str = "",
+        *,
+        version: Version | None = None,
+        error: StrongroomError | None = None,
+    ) -> None:
+        self._retries.keep(index, None)
+        self._results.put(index, state, reason, version=version, error=error)
+
+    def _fail(self, index: int, error: StrongroomError) -> None:
+        """Report the item as failed, unless it is retried first."""
+        if not self._retries.keep(index, error):
+            self._results.fail(index, error)
+
     def _settle(self, index: int, outcome: Version | StoreError | None) -> None:
         if isinstance(outcome, ConflictError):
-            self._results.put(index, ItemState.CONFLICT, _LATER_CHANGE, error=outcome)
+            self._put(index, ItemState.CONFLICT, _LATER_CHANGE, error=outcome)
         elif isinstance(outcome, StoreError):
-            self._results.fail(index, outcome)
+            self._fail(index, outcome)
         else:
             self._journal.undone(index)
-            self._results.put(index, ItemState.DONE, version=outcome)
+            self._put(index, ItemState.DONE, version=outcome)
         self._watch.observe(outcome)
 
 
