@@ -28,7 +28,7 @@ def resolve_rows(config: Config, *, allow_dynamic: bool = True) -> tuple[Require
         allow_dynamic: False skips stores that create a credential on every read.
 
     Raises:
-        ConfigurationError: there are no rows, or a store of the chain is configured wrongly.
+        ConfigurationError: the table is empty, or a store of the chain is configured wrongly.
     """
     with open_rows(config, allow_dynamic=allow_dynamic) as (answers, _):
         return answers
@@ -38,7 +38,7 @@ def resolve_rows(config: Config, *, allow_dynamic: bool = True) -> tuple[Require
 def open_rows(
     config: Config, *, allow_dynamic: bool = True
 ) -> Iterator[tuple[tuple[Requirement, ...], SecretsManager]]:
-    """Resolve the rows as `resolve_rows` does, and keep the manager and its leases open while the block runs."""
+    """Resolve the rows, see `resolve_rows`, and keep the manager and its leases open while the block runs."""
     from strongroom.secrets_manager import SecretsManager
 
     rows = _rows(config)
@@ -57,7 +57,7 @@ def require(answers: Sequence[Requirement], consequence: str) -> None:
 
     Args:
         answers: resolved rows.
-        consequence: what the command did not do, for the last line.
+        consequence: effect on the command, for the last line.
 
     Raises:
         click.exceptions.Exit: a row is not met.

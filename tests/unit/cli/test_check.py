@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from strongroom.cli.commands.check import poll
@@ -315,3 +316,12 @@ def test_a_closed_pipe_is_silent(script):
     process.stdout.close()
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (141, b"")
+
+
+def test_a_reason_that_rows_share_is_shown_once(script):
+    """One dead token would repeat its reason on every row of the screen."""
+    rows = "".join(f'{name} = "a/b#{name.lower()}"\n' for name in ("FIRST", "SECOND", "THIRD"))
+    Path("strongroom.toml").write_text(f'chain = ["files"]\n[secrets]\n{rows}[stores.files]\nroot = "/none"\n', "utf-8")
+    screen, code = pexpect.run(f"{script} --no-color check", encoding="utf-8", dimensions=(40, 80), withexitstatus=1)
+    assert code == 5
+    assert (screen.count("/none"), screen.count("as FIRST")) == (1, 2)

@@ -5,6 +5,7 @@ terminal as it was.
 import json
 import os
 import re
+import subprocess
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -276,3 +277,16 @@ def test_a_warning_that_is_given_again_is_said_once(command, monkeypatch):
         done = command("check", "--wait", "0.6s")
         assert done.code == 5
         assert done.err.count("warning: Store vault is unavailable") == 1
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_message_on_a_terminal_is_wrapped_between_words(script):
+    """A terminal would break it within a word; a warning has a color there, and in a pipe none."""
+    message = f"{script} set database/connection password=x"
+    screen = pexpect.run(message, encoding="utf-8", dimensions=(24, 60))
+    lines = screen.splitlines()
+    assert len(lines) > 1
+    assert all(len(line) <= 60 for line in lines)
+    piped = subprocess.run(message.split(), capture_output=True, text=True, check=False, timeout=60).stderr
+    assert " ".join(screen.split()) == " ".join(piped.split())
+    assert piped.count("\n") == 1

@@ -162,7 +162,7 @@ def _cells(answers: Sequence[Requirement]) -> Iterator[tuple[str | output.Cell, 
 
 
 def _status(answer: Requirement) -> str:
-    """Return where the value of a met row comes from."""
+    """Return the origin of a met row's value."""
     if answer.state == "dynamic":
         return f"{_store(answer)}, created on read"
     if answer.resolution is None or not (store := _store(answer)):

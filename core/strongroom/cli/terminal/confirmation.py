@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def announce(secrets: SecretsManager, target: WriteTarget, what: str) -> None:
-    """Print on stderr what is about to be done, in which store, at which address."""
+    """Print the planned change on stderr, with its store and address."""
     from strongroom import plugins
 
     config = secrets.config
@@ -30,7 +30,7 @@ def announce(secrets: SecretsManager, target: WriteTarget, what: str) -> None:
 def describe_target(target: WriteTarget, config: Config, settings: Mapping[str, Setting]) -> str:
     """Return the target in words: store, addresses, location there, and environment."""
     _, _, location = target.store.partition(":")
-    # Leave out what the name of the store already says.
+    # The name of the store already contains its location.
     about = describe_location({name: setting for name, setting in settings.items() if str(setting.value) != location})
     store = f"store {shown(target.store)}{f' ({about})' if about else ''}"
     named = f", environment {shown(config.environment)}" if config.environment else ""
@@ -60,7 +60,7 @@ def reasons(target: WriteTarget, config: Config, *, drops: bool = False, deletes
 
 
 def confirm(reasons: Sequence[str], *, yes: bool) -> None:
-    """Ask for confirmation, unless there are no reasons to, or `yes` has confirmed already.
+    """Ask for confirmation if there is a reason to, and `yes` has not confirmed already.
 
     Raises:
         click.UsageError: stdin or stderr is not a terminal.

@@ -116,7 +116,7 @@ def one_line(text: str) -> str:
 
 
 class Cell(NamedTuple):
-    """Table cell with a rich style. The style only repeats what the text says."""
+    """Table cell with a rich style. The style adds nothing to the text."""
 
     text: str
     style: str = ""
@@ -209,7 +209,7 @@ def write_table(
 
 
 _BREAKS = (r"(?<=/)|(?=#)", r"(?<=[._:,=-])|(?=\[)")
-"""Where a word may be folded: first between the folders and the key of a path, then within a name."""
+"""Folding places of a word: first between the folders and the key of a path, then within a name."""
 
 
 def folded(word: str, width: int, breaks: Sequence[str] = _BREAKS) -> list[str]:

@@ -63,7 +63,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def _misplaced(name: str, context: click.Context) -> str:
-    """Return where a misplaced option belongs, or an empty string if no command has it."""
+    """Return the right place of a misplaced option, or an empty string if no command has it."""
     if option := _global_option(context, name):
         command = context.command_path.removeprefix(f"{context.find_root().command_path} ")
         return f"{name} goes before the command: strongroom {option} {command} …"
@@ -86,7 +86,7 @@ def _options(group: click.Group, context: click.Context) -> Iterator[str]:
 
 
 def _global_option(context: click.Context, name: str) -> str:
-    """Return the global option with its metavar, or an empty string if there is none of that name."""
+    """Return the global option with its metavar, or an empty string for any other name."""
     root = context.find_root()
     for option in root.command.params:
         if context is not root and name in option.opts:
