@@ -251,7 +251,7 @@ def test_the_steps_of_a_workflow_run(file, page, openbao, kv2):
     handed.touch(0o600)
 
     name, job = workflow["jobs"].popitem()
-    variables = {**workflow.get("env", {}), **job.get("env", {}), **at_server(openbao, kv2), "GITHUB_ENV": str(handed)}
+    variables = {**variables_of(workflow), **variables_of(job), **at_server(openbao, kv2), "GITHUB_ENV": str(handed)}
     variables["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "?id"
     printed = ""
     for step in job["steps"]:
@@ -278,7 +278,13 @@ def test_the_pull_requests_check_needs_no_secret(page):
     workflow = yaml.safe_load(block("github-actions.md", "yaml", "# .github/workflows/deploy.yml"))
     assert "id-token" not in workflow["permissions"]
     line = workflow["jobs"]["configuration"]["steps"][-1]["run"]
-    assert run(line, **workflow["env"]).returncode == 0
+    assert run(line, **variables_of(workflow)).returncode == 0
+
+
+def variables_of(part: dict[str, Any]) -> dict[str, str]:
+    """The variables of a workflow or a job, with the checkout in this folder."""
+    checkout = str(Path.cwd())
+    return {name: text.replace("${{ github.workspace }}", checkout) for name, text in part.get("env", {}).items()}
 
 
 # --- command lines that nothing runs ----------------------------------------------------------------------------------
