@@ -34,7 +34,7 @@ CORE_TEST_TOOLS = [
 BRINGING = ["age", "aws", "testing", "vault", "yaml"]  # the extras that add packages of others
 NEEDS_TOOLS = ["aws", "vault", "test_packaging.py"]
 CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" for name in NEEDS_TOOLS)]
-PARALLEL = ["-n", "auto", "--dist", "loadgroup"]  # the default of a run without paths
+PARALLEL = ["-n", "auto", "--dist", "loadscope"]  # the default of a run without paths
 
 
 def install(session: nox.Session, *arguments: str) -> None:
@@ -136,7 +136,7 @@ def kills(session: nox.Session) -> None:
     """Kill migrations and undos at every boundary of the journal, and at 200 (TEST_MIGRATION_KILLS) random points."""
     install(session, "-e", ".[dev]")
     kills = {"TEST_MIGRATION_KILLS": os.environ.get("TEST_MIGRATION_KILLS", "200")}
-    session.run("pytest", *PARALLEL, "tests/integration/test_migrate_killed.py", *session.posargs, env=kills)
+    session.run("pytest", "-n", "auto", "tests/integration/test_migrate_killed.py", *session.posargs, env=kills)
 
 
 @nox.session

@@ -44,7 +44,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     nested = "PYTEST_XDIST_WORKER" in os.environ  # a worker, or a run that a test starts, must not start workers
     if whole and not nested and config.getoption("numprocesses", 0) is None and config.getoption("capture") != "no":
         config.option.numprocesses = "auto"
-        config.option.dist = "loadgroup"
+        config.option.dist = "loadscope"  # tests that share a fixture of their module stay together
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -71,20 +71,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need an OpenBao server, so that `-m "not server"` deselects them, and group by fixture.
-
-    Tests that share a fixture of their module run on one worker, in their order.
-    """
+    """Mark the tests that need an OpenBao server, so that `-m "not server"` deselects them."""
     for item in items:
         if {"openbao", "own_openbao", "standing_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-        if isinstance(item, pytest.Function) and _uses_module_fixture(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(_TESTS).as_posix()))
-
-
-def _uses_module_fixture(item: pytest.Function) -> bool:
-    fixtures = item._fixtureinfo.name2fixturedefs.values()
-    return any(fixture.scope == "module" and fixture.baseid for each in fixtures for fixture in each[-1:])
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -16,6 +16,12 @@ def tab(script, *words):
     return [line.partition(",")[2].partition("	")[0] for line in done.stdout.splitlines()]
 
 
+def offered(script, *words):
+    """Return the first words that are offered: a busy machine may exceed the time that completion has."""
+    tries = (tab(script, *words) for _ in range(5))
+    return next((each for each in tries if each not in ([], [""])), [])
+
+
 def test_paths_and_keys_come_from_the_server(script, openbao, kv2, monkeypatch):
     """And what they hold does not."""
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
@@ -23,5 +29,5 @@ def test_paths_and_keys_come_from_the_server(script, openbao, kv2, monkeypatch):
     monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", kv2)
     openbao.put("database/connection", {"host": CANARY, "password": CANARY}, mount=kv2)
     openbao.put("database/pool", {"size": 5}, mount=kv2)
-    assert tab(script, "get", "database/") == ["database/connection", "database/pool"]
-    assert tab(script, "get", "database/connection", "") == ["host", "password"]
+    assert offered(script, "get", "database/") == ["database/connection", "database/pool"]
+    assert offered(script, "get", "database/connection", "") == ["host", "password"]
