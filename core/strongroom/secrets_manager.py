@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
+import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, overload
 
 from strongroom.chain.batch import SecretBatch
@@ -84,7 +87,19 @@ def _manager() -> SecretsManager:
         with _making:
             if _default is None:
                 _default = SecretsManager()
+                # Exit hooks run in reverse order. This registers the hook of weakref, by which urllib3 drops its
+                # connections, before ours, which still needs one.
+                weakref.finalize(_default, bool)
+                atexit.register(_close_at_exit, weakref.ref(_default), os.getpid())
     return _default
+
+
+def _close_at_exit(created: weakref.ref[SecretsManager], owner: int) -> None:
+    """Close a default manager that was created here, so that its logins leave no token alive on the server."""
+    manager = created() if os.getpid() == owner else None
+    if manager is not None:
+        with suppress(Exception):  # nobody is left to handle it, and the token expires anyway
+            manager.close()
 
 
 def _unlock_in_child() -> None:

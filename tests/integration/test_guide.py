@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import logging
 import re
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 
@@ -226,6 +228,24 @@ def test_the_guides_policies_are_enough_to_read_and_to_rotate(vault):
             secrets.list_secrets("api-keys")
         with pytest.raises(PermissionDeniedError):
             secrets.get_secret("auth/jwt", "secret")
+
+
+def test_a_script_leaves_no_token_of_its_login_behind(vault):
+    """It uses the module's functions and an AppRole, and closes nothing."""
+    vault.call("POST", "sys/auth/approle", {"type": "approle"})
+    policy = vault.write_policy({"secret/data/*": ["read"], "auth/token/revoke-self": ["update"]})
+    vault.call("POST", "auth/approle/role/app", {"token_policies": [policy]})
+    role_id = vault.call("GET", "auth/approle/role/app/role-id")["data"]["role_id"]
+    secret_id = vault.call("POST", "auth/approle/role/app/secret-id", {})["data"]["secret_id"]
+    Path("secret-id").write_text(secret_id)
+    auth = f'{{ method = "approle", role_id = "{role_id}", secret_id_file = "{Path("secret-id").absolute()}" }}'
+    Path("strongroom.toml").write_text(f'chain = ["vault"]\n[stores.vault]\nurl = "{vault.url}"\nauth = {auth}\n')
+    vault.issue_token({"secret/data/x": ["read"]})  # a list of nothing would be a 404
+    before = vault.call("LIST", "auth/token/accessors")["data"]["keys"]
+    script = "from strongroom import get_secret; print(get_secret('api-keys/openai', 'key'))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.returncode) == ("sk-openai\n", 0), done.stderr
+    assert vault.call("LIST", "auth/token/accessors")["data"]["keys"] == before
 
 
 # --- troubleshooting --------------------------------------------------------------------------------------------------
