@@ -555,7 +555,7 @@ def test_commands_that_look_make_no_lease(engine, call, capsys):
     assert "strongroom run" in capsys.readouterr().err
     assert call("get", "api/mail#key") == 0
     assert call("export", "--format", "json") == 6
-    assert "APP_USER cannot be exported" in capsys.readouterr().err
+    assert "cannot export APP_USER" in capsys.readouterr().err
     assert call("doctor") == 0
     assert call("diff", "api/mail", "--versions", "1", "2") == 10
     assert call("diff", "database/app", "--versions", "1", "2") == 3
@@ -641,7 +641,8 @@ def test_run_says_when_its_command_needs_new_ones(engine):
     with subprocess.Popen([SCRIPT, "run", "cat"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             said = sorted(process.stderr.readline() for _ in range(2))
-            assert said[0].startswith("strongroom: APP_PASSWORD has a new value, and the old one ends soon: start cat")
+            start = "strongroom: APP_PASSWORD has a new value, and the old one expires soon: restart cat"
+            assert said[0].startswith(start)
             process.communicate(timeout=60)
             assert process.returncode == 0
         finally:
