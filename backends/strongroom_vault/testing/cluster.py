@@ -100,7 +100,7 @@ class TestCluster(Provisioning):
     """Three unsealed nodes with Raft storage, all of them voters, with KV version 2 mounted at `secret`.
 
     A context manager. The nodes end with the process that started them, even if it is killed; the data stays in that
-    case. The start takes about ten seconds, so many tests share one cluster and call `heal` in between.
+    case. The start takes about ten seconds, so tests share one cluster and call `heal` in between.
 
     Args:
         folder: data of the nodes. With None it is a temporary folder, which `close` removes.
@@ -149,7 +149,7 @@ class TestCluster(Provisioning):
         """Start all nodes, and wait until all of them are voters.
 
         Raises:
-            PluginError: there is no executable, or it does not start.
+            PluginError: no server is installed, or it does not start.
             StoreUnavailableError: the nodes do not form a cluster within a minute.
         """
         try:

@@ -1,6 +1,6 @@
 """Preparing a server for a test, in one line each: mounts, secrets, policies, tokens.
 
-A file of its own because a single server, a cluster and the fixtures of this project share it.
+A separate file because a single server, a cluster and the fixtures of this project share it.
 """
 
 from __future__ import annotations

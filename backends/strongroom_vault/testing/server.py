@@ -1,4 +1,4 @@
-"""One real server for tests. A file of its own because it is the part that most tests import."""
+"""One real server for tests. A separate file because it is the part that most tests import."""
 
 from __future__ import annotations
 
