@@ -31,16 +31,25 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class SensitiveStr(str):
-    """A real `str` whose `repr` is redacted, so that logs of arguments and tracebacks with locals do not show it.
+    """A `str` whose `repr` is redacted, so that logs of arguments and tracebacks with locals do not show it.
 
-    Slices stay sensitive; copies are the object itself; a pickle holds a plain `str`. It is shown by `str()`,
-    f-strings, `%s`, `+`, `.strip()`, `.encode()` and every other operation that makes a new string.
+    Code that accepts subclasses of `str` takes it unchanged. Libraries that check for the exact type, such as asyncpg,
+    oracledb, msgspec, msgpack and PyYAML, refuse it: give them `value.reveal()`.
+
+    Slices stay sensitive; copies are the object itself; a pickle holds a plain `str`. It is shown by f-strings, `%s`,
+    `+`, `.strip()`, `.encode()` and every other operation that makes a new string.
     """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return f"SensitiveStr('{REDACTED}')"
+
+    __sentry_repr__ = __repr__
+
+    def reveal(self) -> str:
+        """Return the value as a plain `str`."""
+        return str.__str__(self)
 
     def __getitem__(self, index: SupportsIndex | slice) -> SensitiveStr:
         return SensitiveStr(str.__getitem__(self, index))
@@ -55,7 +64,7 @@ class SensitiveStr(str):
         return self
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        return str, (str.__str__(self),)
+        return str, (self.reveal(),)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -66,14 +75,18 @@ class SensitiveStr(str):
 
 
 class SensitiveBytes(bytes):
-    """Real `bytes` that no form of text shows: bytes have none but their `repr`. Slices stay sensitive."""
+    """`bytes` whose `repr` and `str` are redacted. Slices stay sensitive; `reveal` returns plain `bytes`."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return f"SensitiveBytes(b'{REDACTED}')"
 
-    __str__ = __repr__
+    __str__ = __sentry_repr__ = __repr__
+
+    def reveal(self) -> bytes:
+        """Return the value as plain `bytes`."""
+        return b"".join([self])
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> int: ...
@@ -90,22 +103,54 @@ class SensitiveBytes(bytes):
         return self
 
     def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
-        return bytes, (b"".join([self]),)
+        return bytes, (self.reveal(),)
 
 
 class SensitiveList(list["Value"]):
-    """A real `list` whose `repr` shows no value."""
+    """A `list` whose `repr` shows no value, and neither does that of its slices, sums and copies.
+
+    A number, boolean or null that is taken out of it has no redacted type.
+    """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return f"SensitiveList({REDACTED})"
 
+    __sentry_repr__ = __repr__
+
     def __rich_repr__(self) -> Iterator[str]:
         yield REDACTED
 
-    def __copy__(self) -> SensitiveList:
+    def reveal(self) -> list[Any]:
+        """Return the values in plain built-in types, at every level."""
+        return [_revealed(item) for item in self]
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Value: ...
+    @overload
+    def __getitem__(self, index: slice) -> SensitiveList: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        part: Any = list.__getitem__(self, index)
+        return SensitiveList(part) if isinstance(index, slice) else part
+
+    def __add__(self, other: list[Any]) -> SensitiveList:  # type: ignore[override]  # list's has two overloads
+        return SensitiveList(list.__add__(self, other))
+
+    def __radd__(self, other: list[Any]) -> SensitiveList:
+        return SensitiveList([*other, *self])
+
+    def __mul__(self, count: SupportsIndex) -> SensitiveList:
+        return SensitiveList(list.__mul__(self, count))
+
+    __rmul__ = __mul__
+
+    def copy(self) -> SensitiveList:
+        """Return a shallow copy, as redacted as this one."""
         return SensitiveList(self)
+
+    def __copy__(self) -> SensitiveList:
+        return self.copy()
 
     def __deepcopy__(self, memo: object) -> SensitiveList:
         return SensitiveList(map(protect, self))
@@ -115,22 +160,35 @@ class SensitiveList(list["Value"]):
 
 
 class SensitiveDict(dict[str, "Value"]):
-    """A real `dict` whose `repr` shows its keys and no value. The strings in it are `SensitiveStr`."""
+    """A `dict` whose `repr` shows its keys and no value. The strings in it are `SensitiveStr`.
+
+    A number, boolean or null that is taken out of it has no redacted type: a traceback that shows local variables shows
+    a variable that holds one.
+    """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return f"SensitiveDict({', '.join(f'{key!r}: {REDACTED}' for key in self)})"
 
+    __sentry_repr__ = __repr__
+
     def __rich_repr__(self) -> Iterator[tuple[str, str]]:
         for key in self:
             yield key, REDACTED
 
+    def reveal(self) -> dict[str, Any]:
+        """Return the secret in plain built-in types, at every level."""
+        return {str(key): _revealed(value) for key, value in self.items()}
+
     def __or__(self, other: Mapping[str, Any]) -> SensitiveDict:  # type: ignore[override]  # dict's has two overloads
         return protect_data({**self, **other})
 
+    def __ror__(self, other: Mapping[str, Any]) -> SensitiveDict:  # type: ignore[override]  # dict's has two overloads
+        return protect_data({**other, **self})
+
     def copy(self) -> SensitiveDict:
-        """A shallow copy, as redacted as this one."""
+        """Return a shallow copy, as redacted as this one."""
         return SensitiveDict(self)
 
     def __copy__(self) -> SensitiveDict:
@@ -145,6 +203,16 @@ class SensitiveDict(dict[str, "Value"]):
 
 SENSITIVE = (SensitiveStr, SensitiveBytes, SensitiveList, SensitiveDict)
 """The types whose `repr` is redacted."""
+
+
+def _revealed(value: Any) -> Any:
+    """Return a value in plain built-in types, at every level."""
+    if isinstance(value, SensitiveStr | SensitiveBytes | SensitiveList | SensitiveDict):
+        return value.reveal()
+    if isinstance(value, dict):  # the caller may have put plain containers in
+        return {key: _revealed(item) for key, item in value.items()}
+    return [_revealed(item) for item in value] if isinstance(value, list) else value
+
 
 _AS_THEY_ARE = frozenset({SensitiveStr, int, float, bool, type(None)})
 

@@ -151,6 +151,13 @@ CONTAINERS = protect_data(
         lambda d: d["list"],
         lambda d: copy.copy(d["list"]),
         lambda d: copy.deepcopy(d["list"]),
+        lambda d: d["list"].copy(),
+        lambda d: d["list"][:],
+        lambda d: d["list"] + [4711],
+        lambda d: [4711] + d["list"],
+        lambda d: d["list"] * 2,
+        lambda d: 2 * d["list"],
+        lambda d: {"n": 4711} | d,
         lambda d: d["bytes"],
         lambda d: copy.deepcopy(d["bytes"]),
         lambda d: d["dict"],
@@ -177,6 +184,44 @@ def test_rich_shows_nothing(value):
     for shown in (pretty_repr(value), pretty_repr(value, max_string=8), pretty_repr({"k": [value]}, expand_all=True)):
         assert "canary" not in shown
         assert "4711" not in shown
+
+
+@pytest.mark.parametrize("value", [CONTAINERS, *(CONTAINERS[key] for key in ("list", "text", "bytes", "dict"))])
+def test_sentry_shows_nothing(value):
+    """Sentry's serializer goes through containers and shows their numbers, except for classes with its hook."""
+    shown = type(value).__sentry_repr__(value)
+    assert shown == repr(value)
+    assert "4711" not in shown
+
+
+@given(values)
+def test_reveal_returns_plain_values(value):
+    """At every level, whatever the depth, with the value unchanged."""
+
+    def types(item):
+        inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        return {type(item)}.union(*map(types, inner))
+
+    protected = protect_data({"k": value})
+    revealed = protected.reveal()
+    assert same(revealed, {"k": value})
+    assert types(revealed) <= {str, bytes, int, float, bool, type(None), list, dict}
+    if isinstance(value, str | bytes | list | dict):
+        assert type(protected["k"].reveal()) is type(value)
+
+
+def test_reveal_satisfies_libraries_that_check_the_exact_type():
+    """They refuse a subclass of str."""
+    import msgspec
+    import yaml
+
+    secret = protect_data({"text": "t", "list": ["l", {"k": b"v"}]})
+    secret["added"] = {"later": SensitiveStr("s")}
+    revealed = secret.reveal()
+    assert yaml.safe_load(yaml.safe_dump(revealed)) == secret
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(revealed)) == secret
+    with pytest.raises(yaml.representer.RepresenterError):
+        yaml.safe_dump(SensitiveStr("t"))
 
 
 def test_pydantic_takes_it_as_a_field():
