@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from strongroom.chain.query import MISSING, Missing
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
@@ -11,10 +13,41 @@ DATABASE_PATH = "database/connection"
 WANTED = "key 'url', nor all of host, user, password and name"
 
 
-def database_url(data: SensitiveDict, scheme: str) -> SensitiveStr | Missing:
+DEFAULT_SCHEME = "postgresql"
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+
+
+def check_scheme(scheme: str | None) -> None:
+    """Raise ValueError if it is not the scheme of a URL, such as `postgresql+asyncpg`."""
+    if scheme is not None and not _SCHEME.fullmatch(str(scheme)):
+        raise ValueError('scheme is the part of a URL before "://", such as postgresql+asyncpg')
+
+
+def with_scheme(url: SensitiveStr, scheme: str | None) -> SensitiveStr:
+    """Return the URL with this scheme in the place of its own; None keeps its own.
+
+    Raises:
+        InvalidDataError: a scheme is given, and the text is not a URL, such as `host=db dbname=app`.
+    """
+    if scheme is None:
+        return url
+    own, mark, rest = url.partition("://")
+    is_url = mark and _SCHEME.fullmatch(own)
+    if is_url:
+        return SensitiveStr(f"{scheme}://{rest}")
+    del own, rest
+    raise InvalidDataError(DATABASE_PATH, "key 'url' is not a URL, so its scheme cannot be replaced")
+
+
+def database_url(data: SensitiveDict, scheme: str | None = None) -> SensitiveStr | Missing:
     """Return the `url` of the secret, or `scheme://user:password@host[:port]/name` with each part quoted.
 
     A null or empty part counts as missing. Returns `MISSING` if neither form is complete.
+
+    Args:
+        data: the secret.
+        scheme: see `with_scheme`. None is postgresql for a composed URL.
 
     Raises:
         InvalidDataError: the host contains a port, or the port is not a number.
@@ -22,7 +55,7 @@ def database_url(data: SensitiveDict, scheme: str) -> SensitiveStr | Missing:
     from urllib.parse import quote
 
     if url := _part(data, "url"):
-        return url
+        return with_scheme(url, scheme)
     host, user, password, name = (_part(data, key) for key in ("host", "user", "password", "name"))
     if not (host and user and password and name):
         return MISSING
@@ -31,6 +64,7 @@ def database_url(data: SensitiveDict, scheme: str) -> SensitiveStr | Missing:
         raise InvalidDataError(DATABASE_PATH, "key 'port' does not hold a number")
     address = ",".join(_address(SensitiveStr(part)) for part in host.split(","))
     where = f"{address}:{port}" if port else address
+    scheme = scheme or DEFAULT_SCHEME
     return SensitiveStr(f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{where}/{quote(name, safe='')}")
 
 

@@ -58,6 +58,9 @@ def to_json_text(value: Value) -> str:
     return json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":"))
 
 
+_TYPES = (str, bytes, int, float, bool, dict, list, object)
+_REDACTED_TYPES = (SensitiveStr, SensitiveBytes, SensitiveDict, SensitiveList)
+
 _TRUE = frozenset({"true", "1", "yes", "on"})
 
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -77,19 +80,22 @@ def as_text(value: Value, path: str, key: str) -> SensitiveStr:
     return SensitiveStr(to_json_text(value))
 
 
+def check_type(wanted: object) -> None:
+    """Raise TypeError if `convert` has no such type."""
+    if not any(wanted is known for known in _TYPES + _REDACTED_TYPES):
+        given = wanted.__name__ if isinstance(wanted, type) else type(wanted).__name__
+        raise TypeError(f"as_ is one of {', '.join(known.__name__ for known in _TYPES)}, not {given}")
+
+
 def convert(value: Value, wanted: type[_T], path: str, key: str) -> _T:
-    """Return the value as `wanted`: str, bytes, int, float, bool, dict, list, or object for the stored value.
+    """Return the value as `wanted`, a type that `check_type` accepts; `object` is the stored value.
 
     Text is read as the requested type, since an environment variable is always text. A boolean is one of true, false,
     1, 0, yes, no, on, off. Nothing is rounded or cut.
 
     Raises:
         InvalidDataError: the stored value is not of that type. The message does not show it.
-        TypeError: `wanted` is not a class.
     """
-    if not isinstance(wanted, type):
-        value = None
-        raise TypeError("as_ is one of str, bytes, int, float, bool, dict, list and object")
     if wanted is object:
         return cast("_T", value)
     converted = _converted(value, wanted, path, key)

@@ -8,6 +8,7 @@
     ├── PluginError                   a plugin is missing, broken or registered twice
     ├── StoreError                    (.store, .path, .reason, .hint, .attempts)
     │   ├── SecretNotFoundError       a confirmed absence
+    │   │   └── MissingKeyError       a whole secret lacks the key; a `KeyError` too
     │   ├── AuthenticationError       the store rejects the credentials
     │   ├── PermissionDeniedError     the credentials are valid, but do not cover this path
     │   ├── StoreUnavailableError     no usable answer in time: retry later
@@ -184,6 +185,12 @@ class SecretNotFoundError(StoreError):
     """
 
     summary = "Secret not found"
+
+
+class MissingKeyError(SecretNotFoundError, KeyError):
+    """A whole secret lacks the key, as in `get_secret("database/connection")["url"]`. The hint names its keys."""
+
+    summary = "Key not found"
 
 
 class AuthenticationError(StoreError):

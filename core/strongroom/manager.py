@@ -13,9 +13,9 @@ from strongroom.chain.chain import Chain, Resolution, WriteTarget
 from strongroom.chain.link import Link
 from strongroom.chain.query import MISSING
 from strongroom.chain.threads import Threads
-from strongroom.database_url import DATABASE_PATH, WANTED, database_url
-from strongroom.encoding import as_text, convert
-from strongroom.errors import SecretNotFoundError
+from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
+from strongroom.encoding import as_text, check_type, convert
+from strongroom.errors import ConfigurationError, SecretNotFoundError
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health, SecretStore
 
@@ -52,6 +52,7 @@ class SecretsManager:
 
     Raises:
         ConfigurationError: an argument, a variable or the file is wrong.
+        TypeError: `enable_fallback` is not a bool: the text "false" would count as true.
         PluginError: a store of the chain is not installed, or installed twice.
     """
 
@@ -69,6 +70,7 @@ class SecretsManager:
         vault_url, vault_token = conceal(vault_url), conceal(vault_token)
         from strongroom.config import discovery
 
+        _check_flag("enable_fallback", enable_fallback)
         stores = _named(chain or ())
         config = discovery.load(
             environment=environment,
@@ -174,9 +176,13 @@ class SecretsManager:
             AuthenticationError, PermissionDeniedError: a store that may have it refused.
             InvalidPathError: the path can never name a secret.
             InvalidDataError: the value is not of the requested type.
+            TypeError: `as_` is not one of these types.
         """
-        if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
-            return text
+        try:
+            if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
+                return text
+        except TypeError:  # a list as the path or the key: the read below says so
+            pass
         try:
             found = self._chain.resolve(path, _required_key(key, as_), fresh=fresh)
         except SecretNotFoundError:
@@ -209,8 +215,11 @@ class SecretsManager:
         fresh: bool = False,
     ) -> Any:
         """`get_secret`. A cached secret is returned without a thread."""
-        if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
-            return text
+        try:
+            if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
+                return text
+        except TypeError:
+            pass
         key = _required_key(key, as_)
         try:
             found = await self._threads.run_if_needed(
@@ -322,22 +331,29 @@ class SecretsManager:
         """`list_secrets`, off the event loop."""
         return await self._threads.run(self.list_secrets, prefix, recursive=recursive)
 
-    def get_database_url(self, *, scheme: str = "postgresql") -> SensitiveStr:
+    def get_database_url(self, *, scheme: str | None = None) -> SensitiveStr:
         """Return the `url` of `database/connection`, or a URL composed of its host, port, user, password and name.
 
         All parts come from one store. If no store has it, the default that `[secrets]` has for
         `database/connection#url` is returned.
 
         Args:
-            scheme: the scheme of a composed URL.
+            scheme: the scheme of the returned URL, such as `postgresql+asyncpg`: it takes the place of that of a stored
+                URL. By default a stored URL is returned unchanged, and a composed one is `postgresql://…`.
+
+        Raises:
+            SecretNotFoundError, StoreError: see `get_secret`.
+            InvalidDataError: a part is not valid; or `scheme` is given, and the stored `url` is not a URL.
+            ValueError: `scheme` is not the scheme of a URL.
         """
         return self._database_url(scheme, blocking=True)
 
-    async def aget_database_url(self, *, scheme: str = "postgresql") -> SensitiveStr:
+    async def aget_database_url(self, *, scheme: str | None = None) -> SensitiveStr:
         """`get_database_url`. A cached secret is returned without a thread."""
         return await self._threads.run_if_needed(lambda blocking: self._database_url(scheme, blocking=blocking))
 
-    def _database_url(self, scheme: str, *, blocking: bool) -> SensitiveStr:
+    def _database_url(self, scheme: str | None, *, blocking: bool) -> SensitiveStr:
+        check_scheme(scheme)
         try:
             url = self._chain.resolve(
                 DATABASE_PATH, extract=lambda data: database_url(data, scheme), wanted=WANTED, blocking=blocking
@@ -345,7 +361,7 @@ class SecretsManager:
         except SecretNotFoundError:
             if (DATABASE_PATH, "url") not in self._defaults:
                 raise
-            url = self._defaults[DATABASE_PATH, "url"]
+            url = with_scheme(as_text(self._defaults[DATABASE_PATH, "url"], DATABASE_PATH, "url"), scheme)
         return as_text(url, DATABASE_PATH, "url")
 
     def get_api_key(self, service: str) -> SensitiveStr:
@@ -389,6 +405,7 @@ class SecretsManager:
             WriteOutcomeUnknownError: the write may or may not have been made.
         """
         data = conceal(data)
+        _check_flag("replace", replace)
         return self._chain.write(path, data, store=store, replace=replace)
 
     async def aset_secret(
@@ -453,7 +470,15 @@ class SecretsManager:
 def _required_key(key: str | None, as_: type[Any] | None) -> str | None:
     if key is None and as_ is not None:
         raise TypeError("as_ is the type of one key's value: give the key too")
+    if as_ is not None:
+        check_type(as_)
     return key
+
+
+def _check_flag(name: str, value: object) -> None:
+    """Refuse a flag that is not a bool: text from a variable, such as "false", would count as true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {type(value).__name__}")
 
 
 def _requested(found: Resolution, as_: type[Any] | None) -> object:
@@ -468,12 +493,19 @@ def _requested(found: Resolution, as_: type[Any] | None) -> object:
 def _named(chain: Sequence[ChainEntry]) -> dict[str, SecretStore]:
     """Return the open stores in a chain, by names made of their classes."""
     stores: dict[str, SecretStore] = {}
-    for entry in chain:
+    for place, entry in enumerate(chain, 1):
         if not isinstance(entry, str | Mapping):
+            _check_store(entry, f"The argument chain: entry {place}")
             base = type(entry).__name__.removesuffix("Store").lower() or "store"
             count = sum(name.partition("-")[0] == base for name in stores)
             stores[f"{base}-{count + 1}" if count else base] = entry
     return stores
+
+
+def _check_store(entry: object, place: str) -> None:
+    if isinstance(entry, type) or not isinstance(entry, SecretStore):
+        given = f"the class {entry.__name__}" if isinstance(entry, type) else f"of type {type(entry).__name__}"
+        raise ConfigurationError(f"{place} is not a store but {given}: give a name, a table or an open store")
 
 
 def _entries(chain: Sequence[ChainEntry], stores: Mapping[str, SecretStore]) -> list[str | Mapping[str, object]]:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeAlias, overload
 
-from strongroom.errors import InvalidDataError
+from strongroom.errors import InvalidDataError, MissingKeyError, shown
 from strongroom.paths import check_key
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ MAX_DEPTH = 32
 """How deep a value may nest."""
 
 REDACTED = "**********"
+
+_MOST_KEYS = 20
+"""How many keys an error names."""
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -164,9 +167,13 @@ class SensitiveDict(dict[str, "Value"]):
 
     A number, boolean or null that is taken out of it has no redacted type: a traceback that shows local variables shows
     a variable that holds one.
+
+    A whole secret that a manager returned raises `MissingKeyError`, a `KeyError`, for a key that it lacks.
     """
 
-    __slots__ = ()
+    __slots__ = ("_origin",)
+
+    _origin: tuple[str, str]
 
     def __repr__(self) -> str:
         return f"SensitiveDict({', '.join(f'{key!r}: {REDACTED}' for key in self)})"
@@ -176,6 +183,25 @@ class SensitiveDict(dict[str, "Value"]):
     def __rich_repr__(self) -> Iterator[tuple[str, str]]:
         for key in self:
             yield key, REDACTED
+
+    def of_store(self, path: str, store: str) -> SensitiveDict:
+        """Set the path and the store that `MissingKeyError` names, and return this dict."""
+        self._origin = path, store
+        return self
+
+    def __missing__(self, key: object) -> NoReturn:
+        origin = getattr(self, "_origin", None)
+        if origin is None:
+            raise KeyError(key)
+        name = repr(key) if isinstance(key, str) else f"of type {type(key).__name__}"
+        keys = [shown(key) for key in self]
+        rest = f" and {len(keys) - _MOST_KEYS} more" if len(keys) > _MOST_KEYS else ""
+        hint = f"Its keys are {', '.join(keys[:_MOST_KEYS])}{rest}"
+        raise MissingKeyError(origin[0], f"it has no key {shown(name)}", store=origin[1], hint=hint)
+
+    def _give_origin(self, twin: SensitiveDict) -> SensitiveDict:
+        origin = getattr(self, "_origin", None)
+        return twin if origin is None else twin.of_store(*origin)
 
     def reveal(self) -> dict[str, Any]:
         """Return the secret in plain built-in types, at every level."""
@@ -189,13 +215,13 @@ class SensitiveDict(dict[str, "Value"]):
 
     def copy(self) -> SensitiveDict:
         """Return a shallow copy, as redacted as this one."""
-        return SensitiveDict(self)
+        return self._give_origin(SensitiveDict(self))
 
     def __copy__(self) -> SensitiveDict:
         return self.copy()
 
     def __deepcopy__(self, memo: object) -> SensitiveDict:
-        return protect_data(self)
+        return self._give_origin(protect_data(self))
 
     def __reduce__(self) -> tuple[type[dict[str, Value]], tuple[dict[str, Value]]]:
         return dict, (dict(self),)

@@ -232,12 +232,12 @@ async def ahealth() -> dict[str, Health]:
     return await _manager().ahealth()
 
 
-def get_database_url(*, scheme: str = "postgresql") -> SensitiveStr:
+def get_database_url(*, scheme: str | None = None) -> SensitiveStr:
     """Return the database's URL: `SecretsManager.get_database_url` on the default manager."""
     return _manager().get_database_url(scheme=scheme)
 
 
-async def aget_database_url(*, scheme: str = "postgresql") -> SensitiveStr:
+async def aget_database_url(*, scheme: str | None = None) -> SensitiveStr:
     """`SecretsManager.aget_database_url` on the default manager."""
     return await _manager().aget_database_url(scheme=scheme)
 

@@ -23,6 +23,7 @@ from stores import RemoteStore
 from strongroom import (
     ConfigurationError,
     InvalidDataError,
+    InvalidPathError,
     SecretNotFoundError,
     SecretsManager,
     StoreError,
@@ -136,11 +137,41 @@ def test_as_without_a_key_is_a_mistake_of_the_caller(manager: SecretsManager) ->
         wrong.get_secret("types", as_=int)
 
 
-@pytest.mark.parametrize("wanted", ["int", list[str]])
-def test_as_something_that_is_no_class_is_a_mistake_of_the_caller(manager: SecretsManager, wanted: Any) -> None:
-    """The message says what there is."""
+@pytest.mark.parametrize("wanted", ["int", list[str], Path, tuple])
+@pytest.mark.parametrize("path", ["types", "nowhere"])
+def test_as_another_type_is_a_mistake_of_the_caller(manager: SecretsManager, wanted: Any, path: str) -> None:
+    """Whether the secret exists or not, and a default does not hide it. The message lists the types."""
     with pytest.raises(TypeError, match="as_ is one of str, bytes, int"):
-        manager.get_secret("types", "list", as_=wanted)
+        manager.get_secret(path, "list", as_=wanted, default=None)
+    with pytest.raises(TypeError, match="as_ is one of str, bytes, int"):
+        asyncio.run(manager.aget_secret(path, "list", as_=wanted))
+
+
+@pytest.mark.parametrize("key", [["x"], {"x": 1}, 5, b"x"])
+def test_a_key_is_a_string(manager: SecretsManager, key: Any) -> None:
+    with pytest.raises(InvalidPathError, match=f"a key is a string, not {type(key).__name__}"):
+        manager.get_secret("a/b", key)
+    with pytest.raises(InvalidPathError, match="a key is a string"):
+        asyncio.run(manager.aget_secret("a/b", key))
+    with pytest.raises(InvalidPathError, match="a path is a string"):
+        manager.get_secret(key, "x")
+
+
+def test_a_missing_key_of_a_whole_secret_names_path_and_store(manager: SecretsManager) -> None:
+    whole: Any = [
+        manager.get_secret("auth/jwt"),
+        manager.get_secret("auth/jwt"),
+        manager.get_secrets(["auth/jwt"])["auth/jwt"],
+        manager.resolve("auth/jwt").value,
+        asyncio.run(manager.aget_secret("auth/jwt")),
+    ]
+    for secret in whole:
+        with pytest.raises(KeyError) as caught:
+            secret["sceret"]
+        assert isinstance(caught.value, SecretNotFoundError)
+        assert str(caught.value) == (
+            "Key not found: auth/jwt (store remote: it has no key 'sceret'). Its keys are secret"
+        )
 
 
 def test_a_value_in_the_place_of_a_secret_is_told_by_the_name_that_its_writer_knows(manager: SecretsManager) -> None:
@@ -210,6 +241,33 @@ def test_a_url_is_composed_of_one_secrets_parts(manager: SecretsManager) -> None
 def test_a_stored_url_is_taken_as_it_is(manager: SecretsManager) -> None:
     manager.set_secret("database/connection", {"url": "postgresql://elsewhere/x?y=z"})
     assert manager.get_database_url() == "postgresql://elsewhere/x?y=z"
+
+
+def test_a_scheme_that_was_asked_for_replaces_that_of_a_stored_url(manager: SecretsManager) -> None:
+    """Unlike the default, which keeps it."""
+    manager.set_secret("database/connection", {"url": "postgres://u:p://w@elsewhere/x?y=z"})
+    assert manager.get_database_url() == "postgres://u:p://w@elsewhere/x?y=z"
+    assert manager.get_database_url(scheme="postgresql+asyncpg") == "postgresql+asyncpg://u:p://w@elsewhere/x?y=z"
+    found = asyncio.run(manager.aget_database_url(scheme="postgresql"))
+    assert found == "postgresql://u:p://w@elsewhere/x?y=z"
+    assert type(found) is SensitiveStr
+
+
+@pytest.mark.parametrize(
+    "stored", ["host=db dbname=app password=canary-77aa-value", "u:canary-77aa-value@db/app", "://x"]
+)
+def test_a_scheme_cannot_replace_what_is_no_scheme(manager: SecretsManager, stored: str) -> None:
+    manager.set_secret("database/connection", {"url": stored})
+    assert manager.get_database_url() == stored
+    with pytest.raises(InvalidDataError, match="key 'url' is not a URL") as caught:
+        manager.get_database_url(scheme="mysql")
+    assert "canary" not in shown(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["", "postgresql://", "a b", 5])
+def test_a_scheme_is_the_scheme_of_a_url(manager: SecretsManager, scheme: Any) -> None:
+    with pytest.raises(ValueError, match="scheme is the part of a URL"):
+        manager.get_database_url(scheme=scheme)
 
 
 def test_parts_of_two_links_never_mix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -683,6 +741,23 @@ def test_a_configured_default_is_the_databases_url_where_no_store_has_one(
 def test_open_stores_are_named_after_their_class() -> None:
     with SecretsManager(chain=[MemoryStore(), MemoryStore(), RemoteStore(), "env"]) as manager:
         assert repr(manager) == "SecretsManager(Chain(memory, memory-2, remote, env))"
+
+
+@pytest.mark.parametrize("entry", [object(), None, 5, MemoryStore, dict])
+def test_an_entry_that_is_no_store_is_refused_at_once(entry: Any) -> None:
+    """Not at the first read; a class is not an open store either."""
+    with pytest.raises(ConfigurationError, match="The argument chain: entry 2 is not a store but "):
+        SecretsManager(chain=["env", entry])
+
+
+@pytest.mark.parametrize("wrong", ["false", "true", 0, 1, None])
+def test_a_flag_is_a_bool(manager: SecretsManager, wrong: Any) -> None:
+    """The text of a variable, "false", would count as true."""
+    with pytest.raises(TypeError, match="enable_fallback is True or False, not "):
+        SecretsManager(enable_fallback=wrong)
+    with pytest.raises(TypeError, match="replace is True or False, not "):
+        manager.set_secret("auth/jwt", {"other": "x"}, replace=wrong)
+    assert manager.get_jwt_secret() == "jwt"
 
 
 def test_a_chain_that_is_one_name_is_no_list_of_its_letters() -> None:

@@ -1,5 +1,6 @@
 """Values, their redaction, the rules for paths and data, and bytes in JSON."""
 
+import collections.abc
 import copy
 import dataclasses
 import json
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.encoding import as_text, convert, from_json, to_json, to_json_text
-from strongroom.errors import InvalidDataError, InvalidPathError
+from strongroom.encoding import as_text, check_type, convert, from_json, to_json, to_json_text
+from strongroom.errors import InvalidDataError, InvalidPathError, MissingKeyError
 from strongroom.paths import MAX_PATH_LENGTH, check_key, check_path, check_prefix, parse_reference
 from strongroom.secret import (
     MAX_DEPTH,
@@ -561,7 +562,6 @@ def test_value_as_a_type(value, wanted, result):
         ("{", dict),
         ("[" * 100_000, list),
         (5, bytes),
-        ("text", tuple),
         (None, dict),
     ],
     ids=lambda value: ascii(value)[:16],
@@ -571,6 +571,54 @@ def test_value_of_another_type_is_refused(value, wanted):
     with pytest.raises(InvalidDataError, match=f"'k' does not hold {wanted.__name__}") as caught:
         convert(protect(value), wanted, "a", "k")
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("wanted", [tuple, type(None), "int", list[str], datetime, collections.abc.Mapping])
+def test_type_that_no_value_has_is_a_mistake_of_the_caller(wanted):
+    """The message lists the types that there are."""
+    with pytest.raises(TypeError, match="as_ is one of str, bytes, int, float, bool, dict, list, object, not "):
+        check_type(wanted)
+
+
+@pytest.mark.parametrize("wanted", [str, bytes, int, float, bool, dict, list, object, SensitiveStr, SensitiveDict])
+def test_types_of_values_are_accepted(wanted):
+    check_type(wanted)
+
+
+# --- a whole secret ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("made", [lambda d: d, copy.copy, copy.deepcopy, lambda d: d.copy()])
+def test_missing_key_of_a_secret_is_named_with_the_keys_that_it_has(made):
+    secret = made(protect_data({"host": CANARY, "port": 4711}).of_store("database/connection", "vault"))
+    with pytest.raises(KeyError) as caught:
+        secret["password"]
+    error = caught.value
+    assert isinstance(error, MissingKeyError)
+    assert str(error) == (
+        "Key not found: database/connection (store vault: it has no key 'password'). Its keys are host, port"
+    )
+    for twin in (error, error.copy(), pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert str(twin) == str(error)
+        assert CANARY not in f"{twin!r} {vars(twin)} {twin.args}"
+    assert secret.get("password") is None
+    with pytest.raises(MissingKeyError, match="no key of type int"):
+        secret[5]
+
+
+def test_missing_key_of_other_data_is_a_plain_key_error():
+    """What a store or a merge made was not read from a chain, and a pickle is a plain dict."""
+    secret = protect_data({"host": {"in": 1}}).of_store("a", "vault")
+    for data in (secret["host"], secret | {"k": 1}, pickle.loads(pickle.dumps(secret)), secret.reveal()):
+        with pytest.raises(KeyError) as caught:
+            data["password"]
+        assert type(caught.value) is KeyError
+
+
+def test_error_names_a_few_of_many_keys():
+    secret = protect_data({f"key{n}": "v" for n in range(1000)}).of_store("a", "vault")
+    with pytest.raises(MissingKeyError, match=r"key19 and 980 more$"):
+        secret["password"]
 
 
 @given(values)

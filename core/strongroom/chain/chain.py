@@ -400,11 +400,14 @@ def _value(request: Request, reading: Reading) -> Value:
 
 def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:
     """Return the resolution of the last attempt."""
+    store, value = attempts[-1].store, protect(value)
+    if key is None and isinstance(value, SensitiveDict):
+        value.of_store(path, store)
     return Resolution(
         path=path,
         key=key,
-        value=protect(value),
-        store=attempts[-1].store,
+        value=value,
+        store=store,
         version=reading.version,
         age=reading.age,
         cached=reading.cached,
