@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from strongroom.errors import StoreUnavailableError
+
 FIRST_PROBE = 1.0
 LAST_PROBE = 30.0
 
@@ -19,12 +21,16 @@ class Breaker:
     Args:
         probe_limit: how long one probe may take, in seconds, before another caller is admitted in its stead.
         clock: seconds, monotonic.
+
+    Attributes:
+        outage: the last failure that was noted.
     """
 
     def __init__(self, probe_limit: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._probe_limit = probe_limit
         self._clock = clock
         self._lock = threading.Lock()
+        self.outage: StoreUnavailableError | None = None
         self._interval = 0.0
         self._probe_at = 0.0
         self._probing = False
@@ -59,9 +65,10 @@ class Breaker:
             self._probing = False
             return ended
 
-    def failed(self) -> bool:
+    def failed(self, outage: StoreUnavailableError | None = None) -> bool:
         """Note a failure. Return True if it begins an outage."""
         with self._lock:
+            self.outage = outage
             begins = not self.is_open
             if not begins and not self._probing:
                 return False  # a call that began before the outage was known: it says nothing new

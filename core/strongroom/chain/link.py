@@ -146,16 +146,15 @@ class Link:
         store = self._handle.opened(path)
         if store.local:
             return _read_local(store, path, key)
-        if not fresh and (cached := self._cached(path, key, store)) is not None:
-            return cached
+        if not fresh and (known := self._cached_or_stale(path, key, store)) is not None:
+            return known
         try:
             if not blocking:
                 self._require_no_io(path, fresh=fresh)
             if key is not None and store.keyed:
-                return Reading(SensitiveDict({key: self._handle.call(path, GuardedStore.read_key, path, key)}))
-            # A partial adds no Python frame, as a lambda would.
-            load = partial(self._handle.call, path, GuardedStore.read, path)
-            return Reading.of(self._cache.fetch(path, load, fresh=fresh))
+                value = self._handle.call(path, GuardedStore.read_key, path, key, reads=True)
+                return Reading(SensitiveDict({key: value}))
+            return Reading.of(self._cache.fetch(path, self._load(path), fresh=fresh))
         except StoreUnavailableError as error:
             outage = error
         except (PermissionDeniedError, AuthenticationError):
@@ -166,10 +165,34 @@ class Link:
             raise outage
         return stale
 
+    def _load(self, path: str) -> Callable[[], Secret]:
+        """Return the call that reads the secret from the store. A partial adds no frame to it, as a lambda would."""
+        return partial(self._handle.call, path, GuardedStore.read, path, reads=True)
+
+    def _cached_or_stale(self, path: str, key: str | None, store: GuardedStore) -> Reading | None:
+        """Return what is cached. During a known outage that includes a stale secret: nobody waits for a probe."""
+        cached = self._cached(path, key, store)
+        if cached is not None or (outage := self._handle.known_outage(path)) is None:
+            return cached
+        stale = self._stale(path, outage)
+        if stale is not None:
+            self._handle.probe(path, partial(self._probe, path))
+        return stale
+
+    def _probe(self, path: str) -> None:
+        """Read the path into the cache, in the background. Every failure has been noted where it was raised."""
+        try:
+            self._cache.fetch(path, self._load(path))
+        except (PermissionDeniedError, AuthenticationError):
+            self._cache.forget(path)
+        except StrongroomError:
+            pass
+
     def _require_no_io(self, path: str, *, fresh: bool) -> None:
-        if self._handle.breaker.would_admit():
+        outage = self._handle.known_outage(path)
+        if outage is None or not self._handle.is_refused(path):
             raise WouldBlockError(None if fresh else self._cache.flight(path))
-        raise self._handle.known_outage(path)
+        raise outage
 
     def read_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Reading | StrongroomError]:
         """Return what `read` would return or raise for each path. Paths that are not cached are read as one batch.
@@ -205,7 +228,7 @@ class Link:
             store = self._handle.opened(path)
             if store.local:
                 return _read_local(store, path, None)
-            return None if fresh else self._cached(path, None, store)
+            return None if fresh else self._cached_or_stale(path, None, store)
         except StrongroomError as error:
             return self._stale_or(error, path, fresh=fresh)
 

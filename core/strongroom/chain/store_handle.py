@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextvars import Context
 from typing import TypeAlias, TypeVar
 
 from strongroom.chain.breaker import Breaker
@@ -17,7 +19,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.secret import Secret
-from strongroom.store import SecretStore, remaining, time_limit
+from strongroom.store import SecretStore, in_daemon, remaining, time_limit
 from strongroom.store.guard import GuardedStore, open_guarded
 
 logger = logging.getLogger("strongroom.secrets_manager")
@@ -29,6 +31,8 @@ _OUTAGES_IN_A_ROW = 32
 """A batch ends after this many consecutive outages: more than stores request at a time."""
 _SHORTEST_TEST = 0.5
 """With less time than this, in seconds, silence tells nothing about the store: the caller was short of time."""
+_MOST_PATHS = 1000
+"""The outages of this many single paths are remembered; beyond them the oldest is forgotten."""
 
 
 class StoreHandle:
@@ -40,7 +44,7 @@ class StoreHandle:
         timeout: how long one answer may take, in seconds.
 
     Attributes:
-        breaker: whether an outage is known.
+        breaker: whether an outage of the store is known. A path that alone is unavailable has a breaker of its own.
         store: the store, if it is open.
     """
 
@@ -56,14 +60,22 @@ class StoreHandle:
         self._opening = threading.Lock()
         self.store: GuardedStore | None = None
         self.breaker = Breaker(self._timeout)
-        self._outage: StoreUnavailableError | None = None
+        self._path_breakers: dict[str | None, Breaker] = {}
+        self._probe: Future[object] | None = None
+        self._probe_lock = threading.RLock()
 
     def close(self) -> None:
-        """Close the store. Every later call is refused."""
+        """Close the store, and wait for a probe in the background. Every later call is refused."""
         self._closed = True
         store, self.store = self.store, None
-        if store is not None:
-            store.close()
+        try:
+            if store is not None:
+                store.close()
+        finally:
+            with self._probe_lock:
+                probe = self._probe
+            if probe is not None:
+                wait([probe], min(self._timeout, remaining()))
 
     def call(
         self,
@@ -71,19 +83,24 @@ class StoreHandle:
         operation: Callable[..., _R],
         *arguments: object,
         limit: float | None = None,
+        reads: bool = False,
         changes: bool = False,
     ) -> _R:
         """Return `operation(store, *arguments)`, within the timeout. During a known outage the store is not called.
+
+        An outage of one path alone is known to its reads, and to nothing else.
 
         Args:
             path: the path that errors name.
             operation: takes the store, which is opened if need be, and the arguments.
             arguments: the rest of the operation's arguments.
             limit: a timeout in seconds, if not the store's own.
+            reads: it is a read of `path`.
             changes: it is a write: one that fails says nothing about reads, and opens no breaker.
         """
-        if not self.breaker.admit():
-            raise self.known_outage(path)
+        for breaker in (self.breaker, self._path_breakers.get(path) if reads else None):
+            if breaker is not None and not breaker.admit():
+                raise _known_outage(breaker, path, self._name)
         limit = self._timeout if limit is None else limit
         given = min(limit, remaining())
         try:
@@ -92,15 +109,17 @@ class StoreHandle:
         except StoreUnavailableError as error:
             if error.path_only:
                 self._note_answer()
+                if reads:
+                    self._note_path_outage(path, error)
                 raise
             outage = error.copy(path=error.path or path, store=error.store or self._name)
         except (InvalidPathError, InvalidDataError, UnsupportedOperationError):
             raise  # most are refused before anything is sent, which does not end an outage
         except StrongroomError:
-            self._note_answer()
+            self._note_answer(path if reads else None)
             raise
         else:
-            self._note_answer()
+            self._note_answer(path if reads or changes else None)
             return answer
         if not changes:
             self._note_outage(outage, given)
@@ -111,6 +130,10 @@ class StoreHandle:
 
         After a row of outages, or when the call's own time is over, the remaining paths are not requested.
         """
+        refused = {path: self._path_breakers[path] for path in paths if path in self._path_breakers}
+        refused = {path: breaker for path, breaker in refused.items() if not breaker.admit()}
+        yield from ((path, _known_outage(breaker, path, self._name)) for path, breaker in refused.items())
+        paths = [path for path in paths if path not in refused]
         if not paths:
             return
         waiting, outages, given = dict.fromkeys(paths), 0, min(self._timeout, remaining())
@@ -119,13 +142,17 @@ class StoreHandle:
         failure: StrongroomError = late
         try:
             if not self.breaker.admit():
-                raise self.known_outage(None)
+                raise _known_outage(self.breaker, None, self._name)
             answers = self.open().read_many(paths)
             while waiting and outages < enough and remaining() > 0:
                 given = max(given if outages else 0.0, min(self._timeout, remaining()))
                 with time_limit(self._timeout):
                     path, answer = next(answers)
                 del waiting[path]
+                if isinstance(answer, StoreUnavailableError):
+                    self._note_path_outage(path, answer)
+                else:
+                    self._path_breakers.pop(path, None)
                 if isinstance(answer, StoreUnavailableError) and not answer.path_only:
                     failure, outages = answer, outages + 1
                 else:
@@ -144,10 +171,36 @@ class StoreHandle:
         """Return the store, opened if need be. That an open store exists says nothing about an outage."""
         return self.store or self.call(path, lambda store: store)
 
-    def known_outage(self, path: str | None) -> StoreUnavailableError:
-        """Return the known outage as an error of this path."""
-        outage = self._outage or StoreUnavailableError(store=self._name)
-        return outage.copy(path=path)
+    def known_outage(self, path: str) -> StoreUnavailableError | None:
+        """Return the known outage of the store, or of this path alone, as an error of the path, or None."""
+        breaker = self._open_breaker(path)
+        return None if breaker is None else _known_outage(breaker, path, self._name)
+
+    def is_refused(self, path: str) -> bool:
+        """Return True if a read of `path` would be refused, because an outage is known and no probe is due."""
+        breaker = self._open_breaker(path)
+        return breaker is not None and not breaker.would_admit()
+
+    def probe(self, path: str, read: Callable[[], object]) -> None:
+        """Run `read` in the background if a probe of `path` is due and none is in progress.
+
+        It has the store's whole timeout, not the caller's time. Its answer or failure is noted as that of any call.
+        """
+        if self.is_refused(path):
+            return
+        with self._probe_lock:
+            if self._closed or (self._probe is not None and not self._probe.done()):
+                return
+            try:
+                self._probe = Context().run(in_daemon, read, f"strongroom probe of {self._name}")
+            except RuntimeError:  # no thread can be started: the process is ending, or has too many
+                logger.debug("Store %s is not probed: no thread can be started", self._name)
+
+    def _open_breaker(self, path: str) -> Breaker | None:
+        """Return the breaker that knows of an outage for `path`: the store's, or the path's own."""
+        if self.breaker.is_open:
+            return self.breaker
+        return self._path_breakers.get(path)
 
     def open(self) -> GuardedStore:
         """Return the store. The first caller opens it while the others wait, within their time."""
@@ -173,10 +226,24 @@ class StoreHandle:
         """Record an outage of a store that had `given` seconds to answer."""
         if remaining() <= 0 and given < min(self._timeout, _SHORTEST_TEST):
             return
-        self._outage = outage.copy(attempts=(), checks=())
-        if self.breaker.failed():
+        if self.breaker.failed(outage.copy(attempts=(), checks=())):
             logger.warning("Store %s is unavailable: %s", self._name, outage.reason or outage)
 
-    def _note_answer(self) -> None:
+    def _note_answer(self, path: str | None = None) -> None:
+        """Record an answer of the store, and that it was one for `path`."""
+        self._path_breakers.pop(path, None)
         if self.breaker.succeeded():
             logger.info("Store %s is available again", self._name)
+
+    def _note_path_outage(self, path: str | None, outage: StoreUnavailableError) -> None:
+        if outage.path_only:
+            breaker = self._path_breakers.setdefault(path, Breaker(self._timeout))
+            breaker.failed(outage.copy(attempts=(), checks=()))
+            while len(self._path_breakers) > _MOST_PATHS:
+                self._path_breakers.pop(next(iter(self._path_breakers), path), None)
+
+
+def _known_outage(breaker: Breaker, path: str | None, store: str) -> StoreUnavailableError:
+    """Return the outage that a breaker knows, as a new error of this path."""
+    outage = breaker.outage or StoreUnavailableError(store=store)
+    return outage.copy(path=path)

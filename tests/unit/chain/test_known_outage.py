@@ -1,0 +1,251 @@
+"""Reads during a known outage: a stale secret is served at once, and one probe runs in the background."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import pytest
+
+from stores import RemoteStore
+from strongroom.chain.chain import Chain
+from strongroom.chain.link import Link
+from strongroom.config import CacheConfig, LinkConfig
+from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreUnavailableError, StrongroomError
+from strongroom.secret import Secret
+
+READERS = 20
+
+
+class OutageStore(RemoteStore):
+    """A remote store whose reads can fail or hang. `requests` has the path of every read, failed ones included."""
+
+    def __init__(self) -> None:
+        super().__init__({"db": {"url": "old", "host": "h"}, "app": {"key": "k"}})
+        self.requests: list[str] = []
+        self.path_faults: dict[str, StrongroomError] = {}
+
+    def read(self, path: str) -> Secret:
+        self.requests.append(path)
+        if path in self.path_faults:
+            raise self.path_faults[path]
+        return super().read(path)
+
+
+@pytest.fixture
+def store() -> Iterator[OutageStore]:
+    store = OutageStore()
+    yield store
+    store.gate.set()
+
+
+@pytest.fixture
+def link(store: OutageStore) -> Link:
+    """A link whose cached secrets are stale at once, within their `max_stale`."""
+    return Link(LinkConfig("vault"), lambda: store, CacheConfig(ttl=1e-9))
+
+
+@pytest.fixture
+def chain(link: Link, store: OutageStore) -> Iterator[Chain]:
+    """A chain that has read both secrets, during an outage that is known."""
+    chain = Chain([link])
+    chain.resolve_many(["db", "app"])
+    store.fault = StoreUnavailableError("db", "refused")
+    assert chain.resolve("db", "url").stale
+    store.fault = None
+    store.requests.clear()
+    while store.entered.acquire(blocking=False):
+        pass
+    yield chain
+    store.gate.set()
+    chain.close()
+
+
+def make_probe_due(link: Link) -> None:
+    link._handle.breaker._probe_at = 0.0
+    for breaker in link._handle._path_breakers.values():
+        breaker._probe_at = 0.0
+
+
+def probe_ended(link: Link) -> None:
+    probe = link._handle._probe
+    assert probe is not None
+    assert wait([probe], 10).done
+
+
+def test_stale_is_served_at_once_while_one_probe_hangs(chain: Chain, link: Link, store: OutageStore) -> None:
+    """All readers have their answer before the store has given any."""
+    store.write("db", {"url": "new"})
+    store.gate.clear()
+    make_probe_due(link)
+    with ThreadPoolExecutor(READERS) as pool:
+        reads = [pool.submit(chain.resolve, "db", "url") for _ in range(READERS)]
+        done, _ = wait(reads, 10)
+        assert len(done) == READERS
+        batch = pool.submit(chain.resolve_many, ["db", "app"])
+        assert wait([batch], 10).done
+        assert store.entered.acquire(timeout=10)  # the probe has been sent, and has no answer yet
+        assert store.requests == ["db"]
+        store.gate.set()
+    assert {(read.result().value, read.result().stale) for read in reads} == {("old", True)}
+    probe_ended(link)
+    assert not link._handle.breaker.is_open
+    assert chain.resolve("db", "url").value == "new"
+
+
+def test_a_probe_has_the_whole_timeout_of_the_store(link: Link, store: OutageStore, chain: Chain) -> None:
+    """The caller's time may be almost over."""
+    given = []
+    read = store.read
+
+    def timed(path: str) -> Secret:
+        from strongroom.store import remaining
+
+        given.append(remaining())
+        return read(path)
+
+    store.read = timed
+    make_probe_due(link)
+    chain._timeout = 0.2
+    assert chain.resolve("db", "url").stale
+    probe_ended(link)
+    assert 2 < given[0] <= 3
+
+
+def test_a_probe_that_fails_keeps_the_outage(chain: Chain, link: Link, store: OutageStore) -> None:
+    store.fault = StoreUnavailableError("db", "refused")
+    make_probe_due(link)
+    assert chain.resolve("db", "url").stale
+    probe_ended(link)
+    assert link._handle.breaker.is_open
+    assert link._handle.breaker._interval == 2.0
+    assert chain.resolve("db", "url").stale
+
+
+def test_a_probe_that_is_denied_ends_the_stale_answers(chain: Chain, link: Link, store: OutageStore) -> None:
+    """A revoked permission takes effect with the first probe."""
+    store.fault = PermissionDeniedError("db")
+    make_probe_due(link)
+    assert chain.resolve("db", "url").stale
+    probe_ended(link)
+    with pytest.raises(PermissionDeniedError):
+        chain.resolve("db", "url")
+
+
+def test_a_fresh_read_probes_in_the_foreground(chain: Chain, link: Link, store: OutageStore) -> None:
+    store.write("db", {"url": "new"})
+    make_probe_due(link)
+    assert chain.resolve("db", "url", fresh=True).value == "new"
+
+
+def test_a_close_leaves_no_probe_and_no_secret(chain: Chain, link: Link, store: OutageStore) -> None:
+    """It waits for the probe, whose answer is not cached; the next read is refused, and starts no other."""
+    store.gate.clear()
+    make_probe_due(link)
+    assert chain.resolve("db", "url").stale
+    assert store.entered.acquire(timeout=10)
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(chain.close)
+        while not store.closed:
+            threading.Event().wait(0.001)
+        assert not closing.done()
+        store.gate.set()
+        closing.result(10)
+    probe = link._handle._probe
+    assert probe is not None
+    assert probe.done()
+    assert len(link._cache) == 0
+    make_probe_due(link)
+    with pytest.raises(StrongroomError, match="closed"):
+        chain.resolve("db", "url")
+    assert store.requests == ["db"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_the_child_of_a_fork_has_no_probe_of_its_parent(chain: Chain, link: Link, store: OutageStore) -> None:
+    """The thread does not exist there: the child opens its own store, and waits for nothing."""
+    child_store = RemoteStore({"db": {"url": "child"}})
+    link._handle._opener = lambda: store if os.getpid() == parent else child_store
+    parent = os.getpid()
+    store.gate.clear()
+    make_probe_due(link)
+    assert chain.resolve("db", "url").stale
+    assert store.entered.acquire(timeout=10)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            chain.reset()
+            found = chain.resolve("db", "url")
+            chain.close()
+            status = 0 if (found.value, found.stale) == ("child", False) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+# --- an outage of one path --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path_outage(link: Link, store: OutageStore) -> Chain:
+    """A chain that has read both secrets; then `db` alone became unavailable, which one read has met."""
+    chain = Chain([link])
+    chain.resolve_many(["db", "app"])
+    store.path_faults["db"] = StoreUnavailableError("db", "HTTP 500").copy(path_only=True)
+    assert chain.resolve("db", "url").stale
+    store.requests.clear()
+    return chain
+
+
+def test_a_path_that_is_unavailable_is_not_requested_for_each_read(path_outage: Chain, store: OutageStore) -> None:
+    """Its stale secret is served at once, alone and in a batch, and the other paths are requested as ever."""
+    for _ in range(5):
+        found = path_outage.resolve("db", "url")
+        assert (found.value, found.stale) == ("old", True)
+    with pytest.raises(StoreUnavailableError, match="HTTP 500"):
+        path_outage.resolve("db", "url", fresh=True)
+    assert store.requests == []
+    batch = path_outage.resolve_many(["app", "db"], fresh=True)
+    assert isinstance(batch["db"], StoreUnavailableError)
+    assert not isinstance(batch["app"], StrongroomError)
+    assert store.requests == ["app"]
+    assert not path_outage._links[0]._handle.breaker.is_open
+
+
+@pytest.mark.parametrize("answer", ["secret", "absent"])
+def test_a_path_that_answers_again_is_known_to_at_once(
+    path_outage: Chain, link: Link, store: OutageStore, answer: str
+) -> None:
+    del store.path_faults["db"]
+    if answer == "absent":
+        store.delete("db")
+    make_probe_due(link)
+    assert path_outage.resolve("db", "url").stale
+    probe_ended(link)
+    assert link._handle._path_breakers == {}
+    if answer == "secret":
+        assert not path_outage.resolve("db", "url").stale
+    else:
+        with pytest.raises(SecretNotFoundError):
+            path_outage.resolve("db", "url")
+
+
+def test_a_write_to_a_path_that_is_unavailable_is_sent_and_read_back(path_outage: Chain, store: OutageStore) -> None:
+    del store.path_faults["db"]
+    path_outage.write("db", {"url": "new"}, replace=True)
+    assert path_outage.resolve("db", "url").value == "new"
+
+
+def test_the_outages_of_single_paths_are_bounded(
+    path_outage: Chain, link: Link, store: OutageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strongroom.chain.store_handle._MOST_PATHS", 3)
+    for number in range(5):
+        path = f"p{number}"
+        store.path_faults[path] = StoreUnavailableError(path, "HTTP 500").copy(path_only=True)
+        with pytest.raises(StoreUnavailableError):
+            path_outage.resolve(path, "k")
+    assert list(link._handle._path_breakers) == ["p2", "p3", "p4"]
