@@ -7,14 +7,34 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NoReturn, TypeVar, final
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, NoReturn, TypeVar, cast, final
 
-from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError, UnsupportedOperationError
+from strongroom.errors import (
+    InvalidPathError,
+    PluginError,
+    StoreError,
+    StrongroomError,
+    UnsupportedOperationError,
+    WriteOutcomeUnknownError,
+)
 from strongroom.paths import check_key, check_path, check_prefix
-from strongroom.secret import Secret, Value, Version, check_data, conceal, is_value, protect
+from strongroom.secret import Secret, Value, Version, check_data, conceal, protect
+from strongroom.store import answers
+from strongroom.store.containment import (
+    PLUGIN_BUG,
+    AnswerError,
+    bare,
+    contained,
+    depth,
+    is_interrupt,
+    plugin_code,
+    translated,
+)
 from strongroom.store.health import Health
 from strongroom.store.protocols import (
     CAPABILITIES,
@@ -34,13 +54,14 @@ from strongroom.store.protocols import (
     capabilities_of,
     traits_of,
 )
-from strongroom.store.version_rules import as_count, as_labels, as_versions, check_labels, check_version, of_version
+from strongroom.store.version_rules import check_labels, check_version
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
 _R = TypeVar("_R")
 _C = TypeVar("_C")
-_PLUGIN_BUG = "This is a bug in the store's plugin"
+_Invalid = Callable[[InvalidPathError], None]
+"""Called with the error of each invalid name that a store lists. By default the first one is raised at the end."""
 
 
 @final
@@ -48,8 +69,11 @@ class GuardedStore:
     """Validating, redacting wrapper around a store.
 
     It validates paths and data before the store sees them, and raises `UnsupportedOperationError` for a capability that
-    the store lacks. Every error of the store leaves as one of `strongroom.errors`, with the store's name and without
-    the store's frames: a traceback that prints local variables would show values.
+    the store lacks. Every answer is checked. Every error of the store leaves as one of `strongroom.errors`, with the
+    store's name and without the store's frames: a traceback that prints local variables would show values.
+
+    An invalid name that a store lists, such as `..`, is an error of that name. The valid names come first, and the
+    error at the end, so that the list neither looks complete nor ends at a name that somebody chose.
 
     Args:
         store: any `SecretStore`.
@@ -105,20 +129,29 @@ class GuardedStore:
         """Return the whole secret at `path`."""
         path = check_path(path)
         self._guard(path)
-        try:  # `_answer` in place: every read of an application goes through here
-            return _secret(self._store.read(path), path)
-        except BaseException as error:  # noqa: BLE001  # as in `_answer`
-            failure = _translated(error, path, self.name)
+        depth.calls += 1
+        try:  # `contained` in place: every read of an application goes through here
+            return answers.as_secret(self._store.read(path), path)
+        except BaseException as error:  # noqa: BLE001  # as in `contained`
+            failure = translated(error, path, self.name)
+        finally:
+            depth.calls -= 1
         raise failure
 
     def makes(self, path: str) -> bool:
-        """Return True if a read of `path` would create a credential."""
-        return "dynamic" in self.capabilities and bool(self.call(DynamicStore, path, lambda store: store.makes(path)))
+        """Return True if a read of `path` would create a credential, or if the store does not tell."""
+        if "dynamic" not in self.capabilities:
+            return False
+        self._guard(path)
+        try:
+            return self.call(DynamicStore, path, lambda store: store.makes(path)) is not False
+        except StrongroomError:
+            return True
 
     def read_key(self, path: str, key: str) -> Value:
         """Return one key, from a store with single-key reads."""
         path, key = check_path(path), check_key(key, path)
-        return protect(self.call(KeyedStore, path, lambda store: _value(store.read_key(path, key))))
+        return protect(self.call(KeyedStore, path, lambda store: answers.as_value(store.read_key(path, key))))
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Yield each path once, with its secret or its own error; one by one if the store has no bulk reads."""
@@ -126,49 +159,77 @@ class GuardedStore:
             yield from ((path, self._outcome(self.read, path)) for path in paths)
             return
         bulk = self._require(BulkStore, None)
-        asked: dict[str, None] = {}
+        yield from self._many(
+            "read_many",
+            bulk.read_many,
+            ((path,) for path in paths),
+            check_path,
+            lambda answer, path: answers.as_secret(answer, path, "read_many"),
+        )
 
-        def noted() -> Iterator[tuple[str]]:
-            for path in paths:
-                asked[path] = None
-                yield (path,)
+    def list_entries(self, prefix: str = "", invalid: _Invalid | None = None) -> Iterator[str]:
+        """Yield the names directly below `prefix`, folders ending in `/`.
 
-        for path, outcome in self._many(bulk.read_many, noted(), check_path):
-            if path in asked:
-                del asked[path]
-                yield path, outcome if isinstance(outcome, StoreError) else self._outcome(self._read_as, path, outcome)
-        for path in asked:
-            yield path, StoreError(path, "a bulk read left it out", store=self.name, hint=_PLUGIN_BUG)
-
-    def list_entries(self, prefix: str = "") -> Iterator[str]:
-        """Yield the names directly below `prefix`, folders ending in `/`."""
+        Raises:
+            InvalidPathError: at the end, if the store listed an invalid name and `invalid` is None.
+        """
         prefix = check_prefix(prefix)
         listable = self._require(ListableStore, prefix or None)
-        yield from self._stream(prefix or None, lambda: listable.list_entries(prefix))
+        names = self._stream(
+            prefix, "list_entries", lambda: listable.list_entries(prefix), lambda name: answers.as_entry(name, prefix)
+        )
+        yield from self._valid(names, invalid)
 
-    def walk(self, prefix: str = "") -> Iterator[str]:
-        """Yield the path of every secret below `prefix`."""
+    def walk(self, prefix: str = "", invalid: _Invalid | None = None) -> Iterator[str]:
+        """Yield the path of every secret below `prefix`.
+
+        Raises:
+            InvalidPathError: as for `list_entries`.
+        """
         prefix = check_prefix(prefix)
+        yield from self._valid(self._walk(prefix), invalid)
+
+    def _walk(self, prefix: str) -> Iterator[str | InvalidPathError]:
+        """Yield the path of every secret below `prefix`, and the error of each invalid name."""
         walk = self._optional("walk") if self.listable else None
         if walk is not None:
-            yield from self._stream(prefix or None, lambda: walk(prefix))
+            yield from self._stream(prefix, "walk", lambda: walk(prefix), lambda path: answers.as_path(path, prefix))
             return
         folders = [prefix]
         while folders:
             folder = folders.pop()
-            for name in self.list_entries(folder):
+            errors: list[InvalidPathError] = []
+            for name in self.list_entries(folder, errors.append):
                 path = f"{folder}/{name}" if folder else name
                 if name.endswith("/"):
                     folders.append(path.removesuffix("/"))
                 else:
                     yield path
+            yield from errors
+
+    def _valid(self, names: Iterator[str | InvalidPathError], invalid: _Invalid | None) -> Iterator[str]:
+        """Yield the valid names. Give the errors of the others to `invalid`, or raise the first one at the end."""
+        first: InvalidPathError | None = None
+        for name in names:
+            if not isinstance(name, InvalidPathError):
+                yield name
+            elif invalid is not None:
+                invalid(name.copy(store=self.name))
+            else:
+                first = first or name.copy(store=self.name)
+        if first is not None:
+            raise first
 
     def probe(self) -> Health:
         """Return the store's health. A store that cannot report it is well as long as it is open."""
         self._guard(None)
         if "probed" not in self.capabilities:
             return Health(ok=True, detail="open")
-        return self.call(ProbedStore, None, lambda store: store.probe())
+        health = self.call(ProbedStore, None, lambda store: answers.as_health(store.probe()))
+        if health.error is None:
+            return health
+        error = translated(health.error, None, self.name)
+        return replace(health, error=error if isinstance(error, StrongroomError) else None)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -176,13 +237,15 @@ class GuardedStore:
         """Replace the whole secret."""
         data = conceal(data)
         data, path = check_data(path, data), check_path(path)
-        return self.call(WritableStore, path, lambda store: store.write(path, data))
+        return self.call(WritableStore, path, lambda store: answers.as_version(store.write(path, data), "write"))
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
         """Replace the whole secret if its newest version is `expected`; None expects that it does not exist."""
         data = conceal(data)
         data, path = check_data(path, data), check_path(path)
-        return self.call(CheckedStore, path, lambda store: store.write_if(path, data, expected))
+        return self.call(
+            CheckedStore, path, lambda store: answers.as_version(store.write_if(path, data, expected), "write_if")
+        )
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield each path with its new version or its own error; one by one if the store has no bulk writes."""
@@ -191,7 +254,13 @@ class GuardedStore:
         if write_many is None:
             yield from ((path, self._outcome(self.write, path, data)) for path, data in items)
         else:
-            yield from self._many(write_many, items, lambda path, data: (check_path(path), check_data(path, data)))
+            yield from self._many(
+                "write_many",
+                write_many,
+                items,
+                lambda path, data: (check_path(path), check_data(path, data)),
+                lambda answer, _: answers.as_version(answer, "write_many"),
+            )
 
     def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield each path with the result of `write_if`; one by one if the store has no bulk check-and-set."""
@@ -201,9 +270,11 @@ class GuardedStore:
             yield from ((item[0], self._outcome(self.write_if, *item)) for item in items)
         else:
             yield from self._many(
+                "write_many_if",
                 write_many_if,
                 items,
                 lambda path, data, expected: (check_path(path), check_data(path, data), expected),
+                lambda answer, _: answers.as_version(answer, "write_many_if"),
             )
 
     def delete(self, path: str) -> None:
@@ -216,14 +287,14 @@ class GuardedStore:
     def versions(self, path: str) -> list[VersionInfo]:
         """Return every version, oldest first."""
         path = check_path(path)
-        return self.call(VersionedStore, path, lambda store: as_versions(store.versions(path)))
+        return self.call(VersionedStore, path, lambda store: answers.as_versions(store.versions(path)))
 
     def read_version(self, path: str, version: Version) -> Secret:
         """Return one version of a secret."""
         path = check_path(path)
         version = check_version(path, version)
         return self.call(
-            VersionedStore, path, lambda store: of_version(_secret(store.read_version(path, version), path), version)
+            VersionedStore, path, lambda store: answers.as_secret_of(store.read_version(path, version), path, version)
         )
 
     def kept_versions(self, path: str) -> int:
@@ -231,7 +302,7 @@ class GuardedStore:
         path = check_path(path)
         if "versioned" not in self.capabilities:
             return 1
-        return self.call(VersionedStore, path, lambda store: as_count(store.kept_versions(path)))
+        return self.call(VersionedStore, path, lambda store: answers.as_count(store.kept_versions(path)))
 
     def undelete(self, path: str, version: Version) -> None:
         """Make a deleted version readable again."""
@@ -248,7 +319,7 @@ class GuardedStore:
     def read_metadata(self, path: str) -> dict[str, str]:
         """Return the secret's labels."""
         path = check_path(path)
-        return self.call(VersionedStore, path, lambda store: as_labels(store.read_metadata(path)))
+        return self.call(VersionedStore, path, lambda store: answers.as_labels(store.read_metadata(path)))
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Replace the secret's labels."""
@@ -276,27 +347,35 @@ class GuardedStore:
         """Return the features that a copy of the secret would lack, in words."""
         path = check_path(path)
         cautions = self._optional("cautions")
-        return () if cautions is None else self._answer(path, lambda: tuple(map(str, cautions(path))))
+        return () if cautions is None else self._answer(path, lambda: answers.as_cautions(cautions(path)))
 
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
         """Replace the whole secret, in the form that these labels name."""
         data = conceal(data)
         data, path = check_data(path, data), check_path(path)
         write_formed = self._optional("write_formed") or self._unsupported("forms", path)
-        version: Version | None = self._answer(path, lambda: write_formed(path, data, form))
-        return version
+        return self._answer(path, lambda: answers.as_version(write_formed(path, data, form), "write_formed"))
 
-    def walk_labels(self, prefix: str = "") -> Iterator[tuple[str, Mapping[str, str]]]:
-        """Yield each path below `prefix` with those labels that `read` does not return."""
+    def walk_labels(self, prefix: str = "", invalid: _Invalid | None = None) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Yield each path below `prefix` with those labels that `read` does not return.
+
+        Raises:
+            InvalidPathError: as for `list_entries`.
+        """
         walk_labels = self._optional("walk_labels")
         if walk_labels is None:
             none: Mapping[str, str] = {}
-            yield from ((path, none) for path in self.walk(prefix))
+            yield from ((path, none) for path in self.walk(prefix, invalid))
             return
         prefix = check_prefix(prefix)
-        yield from self._stream(
-            prefix or None, lambda: ((path, as_labels(labels)) for path, labels in walk_labels(prefix))
-        )
+        labeled: dict[str, Mapping[str, str]] = {}
+
+        def paths() -> Iterator[str | InvalidPathError]:
+            for path, labels in self._stream(prefix, "walk_labels", lambda: walk_labels(prefix), answers.as_labeled):
+                labeled[path] = labels
+                yield answers.as_path(path, prefix)
+
+        yield from ((path, labeled.pop(path)) for path in self._valid(paths(), invalid))
 
     def close(self) -> None:
         """Close the store once. Every later call is refused."""
@@ -305,12 +384,13 @@ class GuardedStore:
                 return
             self._closed = True
         try:
-            self._store.close()
-        except Exception as error:  # noqa: BLE001  # a store that fails to close has nothing left to lose
-            logger.warning("Closing store %s failed: %s", self.name, type(error).__name__)
-            return
-        except BaseException as error:  # noqa: BLE001  # as in `_answer`
-            interrupt = _bare(error)
+            with plugin_code():
+                self._store.close()
+        except BaseException as error:  # noqa: BLE001  # a store that fails to close has nothing left to lose
+            if not is_interrupt(error):
+                logger.warning("Closing store %s failed: %s", self.name, type(error).__name__)
+                return
+            interrupt = bare(error)
         else:
             return
         raise interrupt
@@ -335,33 +415,50 @@ class GuardedStore:
             raise StoreError(path, "it is closed", store=self.name, hint="Open a new one")
 
     def _answer(self, path: str | None, operation: Callable[[], _R]) -> _R:
-        """Return the operation's result. Raise its failure outside the `except`, so that no context holds a value.
-
-        Ctrl-C, or another exception of a signal handler, is raised as itself, also without the store's frames.
-        """
+        """Return the operation's result: see `contained`."""
         self._guard(path)
-        try:
-            return operation()
-        except BaseException as error:  # noqa: BLE001  # this is the boundary that turns stray exceptions into the tree
-            failure = _translated(error, path, self.name)
-        del operation
-        raise failure
+        return contained(operation, self.name, path)
 
-    def _stream(self, path: str | None, operation: Callable[[], Iterator[_R]]) -> Iterator[_R]:
-        """Yield the items of an operation, and guard each step like `_answer`."""
-        items = self._answer(path, lambda: iter(operation()))
+    def _stream(
+        self, prefix: str | None, method: str, operation: Callable[[], Iterator[Any]], check: Callable[[Any], _R]
+    ) -> Iterator[_R]:
+        """Yield the checked items of an operation, and guard each step like `_answer`."""
+        path = prefix or None
+        items = self._answer(path, lambda: answers.as_iterator(operation(), method))
         end = object()
-        while (item := self._answer(path, lambda: next(items, end))) is not end:
-            yield item  # type: ignore[misc]  # the sentinel has just been ruled out
+
+        def step() -> _R | object:  # no frame that outlives it holds an unchecked item
+            item = next(items, end)
+            return item if item is end else check(item)
+
+        try:
+            while (item := self._answer(path, step)) is not end:
+                yield item  # type: ignore[misc]  # the sentinel has just been ruled out
+        finally:
+            if isinstance(items, Generator):  # otherwise its `finally` runs whenever it is collected
+                with suppress(StoreError):
+                    contained(items.close, self.name, path)
 
     def _many(
         self,
-        operation: Callable[[Iterator[_C]], Iterator[tuple[str, _R | StoreError]]],
+        method: str,
+        operation: Callable[[Iterator[_C]], Iterator[tuple[str, Any]]],
         items: Iterable[tuple[Any, ...]],
         check: Callable[..., _C],
+        as_result: Callable[[Any, str], _R],
     ) -> Iterator[tuple[str, _R | StoreError]]:
-        """Yield the results of a bulk operation. An item that fails the check is yielded with its own error."""
+        """Yield each path of a bulk operation once, with its result or its own error.
+
+        Args:
+            method: name of the store's method, for messages.
+            operation: the method.
+            items: arguments of each item, the path first.
+            check: returns the item as the store gets it. An item that fails the check is yielded with its error.
+            as_result: returns the outcome of a path, checked.
+        """
         refused: deque[tuple[str, StoreError]] = deque()
+        asked: dict[str, None] = {}
+        outcome = partial(self._as_outcome, method, as_result)
 
         def passing() -> Iterator[_C]:
             for item in items:
@@ -370,38 +467,40 @@ class GuardedStore:
                 except StoreError as error:
                     refused.append((item[0], error))
                     continue
+                asked[item[0]] = None
                 yield passed
 
-        for outcome in self._stream(None, lambda: operation(passing())):
+        given = passing()
+        for path, result in self._stream(None, method, lambda: operation(given), outcome):
             while refused:
                 yield refused.popleft()
-            yield outcome
+            if path in asked:
+                del asked[path]
+                yield path, result
+        deque(given, maxlen=0)  # a store may end early
         yield from refused
+        for path in asked:
+            kind = StoreError if method == "read_many" else WriteOutcomeUnknownError
+            yield path, kind(path, f"{method}() left it out", store=self.name, hint=PLUGIN_BUG)
 
-    def _read_as(self, path: str, answer: object) -> Secret:
-        """Return the answer of a bulk read for `path`, if it is that secret."""
-        return self._answer(path, lambda: _secret(answer, path))
+    def _as_outcome(
+        self, method: str, as_result: Callable[[Any, str], _R], item: object
+    ) -> tuple[str, _R | StoreError]:
+        """Return an item of a bulk operation: its path, and its checked result or its error without frames."""
+        path, answer = answers.as_outcome(item, method)
+        try:
+            if not isinstance(answer, StoreError):
+                return path, as_result(answer, path)
+            failure = translated(answer, path, self.name)
+        except AnswerError as error:
+            failure = translated(error, path, self.name)
+        return path, cast("StoreError", failure)
 
     def _outcome(self, operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
         try:
             return operation(*arguments)
         except StoreError as error:
             return error
-
-
-def _secret(answer: object, path: str) -> Secret:
-    """Return a store's answer to a read of `path`, if it is that secret. No type checker may have seen the store."""
-    if isinstance(answer, Secret) and is_value(answer.data):
-        if answer.path == path:
-            return answer
-        raise LookupError  # another path's secret: a mixed-up connection, or an alias
-    raise TypeError
-
-
-def _value(answer: Value) -> Value:
-    if is_value(answer):
-        return answer
-    raise TypeError
 
 
 def _concealed(item: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -412,36 +511,13 @@ def _concealed(item: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def open_guarded(opener: Callable[[], SecretStore], name: str) -> GuardedStore:
     """Open a store and wrap it. A failure to open is translated as the store's own failures are."""
-    try:
+
+    def opened() -> GuardedStore:
         store = opener()
         try:
             return GuardedStore(store, name)
         except PluginError:
             store.close()
             raise
-    except BaseException as error:  # noqa: BLE001  # as in `_answer`
-        failure = _translated(error, None, name)
-    raise failure
 
-
-def _translated(error: BaseException, path: str | None, store: str) -> BaseException:
-    """Return the error of `strongroom.errors` for a store's exception, or the interrupt itself, without frames."""
-    kind = type(error).__name__
-    if logger.isEnabledFor(logging.DEBUG):
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        logger.debug("Store %s raised %s at %s:%s in %s", store, kind, last.filename, last.lineno, last.name)
-    if isinstance(error, StrongroomError):
-        if isinstance(error, StoreError):
-            return error.copy(store=error.store or store, path=path if error.path is None else error.path)
-        return error.copy()
-    if not isinstance(error, Exception):
-        return _bare(error)
-    if isinstance(error, ConnectionError | TimeoutError):
-        return StoreUnavailableError(path, kind, store=store)
-    return StoreError(path, f"it raised {kind}", store=store, hint=_PLUGIN_BUG)
-
-
-def _bare(error: BaseException) -> BaseException:
-    """Return the error without its frames and its cause: both may hold values."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
+    return contained(opened, name)

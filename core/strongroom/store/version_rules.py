@@ -1,13 +1,12 @@
-"""Rules for versions and labels, in calls and in a store's answers. Pure functions."""
+"""Rules for the versions and labels of a call. Pure functions, apart from the guard for migrations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from strongroom.errors import InvalidDataError, InvalidPathError
 from strongroom.paths import check_key
-from strongroom.secret import Secret, Value, Version, check_data
-from strongroom.store import VersionInfo
+from strongroom.secret import Value, Version, check_data
 
 
 def check_version(path: str, version: Version) -> Version:
@@ -44,34 +43,3 @@ def check_labels(path: str, labels: Mapping[str, str]) -> dict[str, str]:
     if odd is not None:
         raise InvalidDataError(path, f"label {odd!r} is not a text")
     return dict(labels)
-
-
-# --- answers of a store, which no type checker may have seen ----------------------------------------------------------
-
-
-def as_versions(answer: object) -> list[VersionInfo]:
-    """Return a store's answer to `versions`. Raise TypeError if it is invalid."""
-    if isinstance(answer, Sequence) and answer and all(isinstance(info, VersionInfo) for info in answer):
-        return list(answer)
-    raise TypeError
-
-
-def as_count(answer: object) -> int:
-    """Return a store's answer to `kept_versions`. Raise TypeError if it is invalid."""
-    if isinstance(answer, int) and not isinstance(answer, bool) and answer > 0:
-        return answer
-    raise TypeError
-
-
-def as_labels(answer: object) -> dict[str, str]:
-    """Return a store's answer to `read_metadata`. Raise TypeError if it is invalid."""
-    if isinstance(answer, Mapping) and all(isinstance(part, str) for label in answer.items() for part in label):
-        return dict(answer)
-    raise TypeError
-
-
-def of_version(secret: Secret, version: Version) -> Secret:
-    """Return a store's answer to `read_version`. Raise LookupError if it is another version."""
-    if secret.version == version:
-        return secret
-    raise LookupError

@@ -1,0 +1,215 @@
+"""Checks of a store's answers, which no type checker may have seen. Pure functions.
+
+Each returns the answer, or raises an `AnswerError` that names the method, and types instead of values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from strongroom.errors import Check, CheckState, InvalidPathError, StoreError, StrongroomError
+from strongroom.paths import check_path
+from strongroom.secret import Secret, Value, Version, is_value
+from strongroom.store.containment import AnswerError
+from strongroom.store.health import Health
+from strongroom.store.protocols import VersionInfo
+from strongroom.store.version_rules import check_version
+
+
+def unexpected(method: str, answer: object, expected: str, part: str = "") -> AnswerError:
+    """Return the error for an answer, or a part of it, of another type than expected."""
+    kind = type(answer).__name__
+    return AnswerError(f"{method}() returned {f'{part} of type {kind}' if part else kind}, expected {expected}")
+
+
+def as_secret(answer: Any, path: str, method: str = "read") -> Secret:
+    """Return the answer to a read of `path`."""
+    if not isinstance(answer, Secret):
+        raise unexpected(method, answer, "Secret")
+    if answer.path != path:  # a mixed-up connection, or an alias
+        raise AnswerError(f"{method}() returned the secret of another path")
+    if not is_value(answer.data):
+        raise unexpected(method, _stray(answer.data), "text, bytes, number, boolean, null, list or mapping", "a value")
+    version: Any = answer.version
+    ttl: Any = answer.ttl
+    if not (version is None or type(version) is int or _is_version(version)):
+        raise unexpected(method, version, "int, str or None", "a version")
+    if answer.created is not None:
+        _check_time(method, answer.created, "a creation time")
+    if answer.metadata or type(answer.metadata) is not dict:
+        as_labels(answer.metadata, method)
+    if ttl is not None and (not isinstance(ttl, int | float) or isinstance(ttl, bool)):
+        raise unexpected(method, ttl, "seconds or None", "a ttl")
+    if ttl is not None and not (math.isfinite(ttl) and ttl >= 0):
+        raise AnswerError(f"{method}() returned a ttl that is negative or not finite")
+    return answer
+
+
+def as_value(answer: Any) -> Value:
+    """Return the answer to `read_key`."""
+    if is_value(answer):
+        value: Value = answer
+        return value
+    raise unexpected("read_key", _stray(answer), "text, bytes, number, boolean, null, list or mapping")
+
+
+def as_version(answer: object, method: str) -> Version | None:
+    """Return the answer to a write."""
+    if answer is None or (isinstance(answer, int | str) and _is_version(answer)):
+        return answer
+    raise unexpected(method, answer, "int, str or None; the secret may have been written")
+
+
+def as_versions(answer: object) -> list[VersionInfo]:
+    """Return the answer to `versions`."""
+    if not isinstance(answer, Sequence):
+        raise unexpected("versions", answer, "a list of VersionInfo")
+    if not answer:
+        raise AnswerError("versions() returned no version, expected SecretNotFoundError")
+    for info in answer:
+        if not isinstance(info, VersionInfo):
+            raise unexpected("versions", info, "VersionInfo", "an item")
+        if not _is_version(info.version):
+            raise unexpected("versions", info.version, "int or str", "a version")
+        for time in filter(None, (info.created, info.deleted_at)):
+            _check_time("versions", time, "a time")
+        for flag in (info.deleted, info.destroyed):
+            if not isinstance(flag, bool):
+                raise unexpected("versions", flag, "bool", "deleted or destroyed")
+    return list(answer)
+
+
+def as_count(answer: object) -> int:
+    """Return the answer to `kept_versions`."""
+    if isinstance(answer, bool) or not isinstance(answer, int):
+        raise unexpected("kept_versions", answer, "int")
+    if answer < 1:
+        raise AnswerError("kept_versions() returned less than 1")
+    return answer
+
+
+def as_labels(answer: object, method: str = "read_metadata") -> dict[str, str]:
+    """Return the answer to `read_metadata`, or the labels of another answer."""
+    if not isinstance(answer, Mapping):
+        raise unexpected(method, answer, "a mapping of str to str", "labels")
+    for part in (part for label in answer.items() for part in label):
+        if not isinstance(part, str):
+            raise unexpected(method, part, "str", "a label")
+    return dict(answer)
+
+
+def as_secret_of(answer: object, path: str, version: Version) -> Secret:
+    """Return the answer to `read_version`."""
+    secret = as_secret(answer, path, "read_version")
+    if secret.version != version:
+        raise AnswerError("read_version() returned another version")
+    return secret
+
+
+def as_health(answer: object) -> Health:
+    """Return the answer to `probe`."""
+    if not isinstance(answer, Health):
+        raise unexpected("probe", answer, "Health")
+    for name, part, kinds in (
+        ("ok", answer.ok, bool),
+        ("detail", answer.detail, str),
+        ("facts", answer.facts, Mapping),
+        ("checks", answer.checks, tuple | list),
+        ("error", answer.error, StrongroomError | None),
+    ):
+        if not isinstance(part, kinds):
+            raise unexpected("probe", part, "the type that Health declares", f"a Health with {name}")
+    for check in answer.checks:
+        if not isinstance(check, Check):
+            raise unexpected("probe", check, "Check", "a check")
+        for text in (check.name, check.detail, check.hint):
+            if not isinstance(text, str):
+                raise unexpected("probe", text, "str", "a check with a text")
+        if not isinstance(check.state, CheckState):
+            raise unexpected("probe", check.state, "CheckState", "a check with a state")
+    return answer
+
+
+def as_cautions(answer: object) -> tuple[str, ...]:
+    """Return the answer to `cautions`."""
+    return tuple(_text("cautions", caution) for caution in as_iterator(answer, "cautions"))
+
+
+def as_iterator(answer: Any, method: str) -> Iterator[Any]:
+    """Return an iterator over a list that a store returned."""
+    if isinstance(answer, str | bytes) or not isinstance(answer, Iterable):
+        raise unexpected(method, answer, "an iterator")
+    return iter(answer)
+
+
+def as_outcome(answer: object, method: str) -> tuple[str, Any]:
+    """Return an item of a bulk operation, a path and its outcome."""
+    if isinstance(answer, tuple) and len(answer) == 2:
+        return _text(method, answer[0]), answer[1]
+    raise unexpected(method, answer, "a path and its outcome", "an item")
+
+
+def as_labeled(answer: object) -> tuple[str, dict[str, str]]:
+    """Return an item of `walk_labels`, a path and its labels."""
+    path, labels = as_outcome(answer, "walk_labels")
+    return path, as_labels(labels, "walk_labels")
+
+
+def as_entry(answer: object, prefix: str) -> str | InvalidPathError:
+    """Return a name that `list_entries` yielded, or the error of an invalid name: see `listed_path`."""
+    name = _text("list_entries", answer)
+    inner = name.removesuffix("/")
+    error = _name_error(f"{prefix}/{inner}" if prefix else inner, "/" in inner, "it has a slash inside")
+    return error or name
+
+
+def as_path(answer: object, prefix: str, method: str = "walk") -> str | InvalidPathError:
+    """Return a path that `walk` yielded, or the error of a path that is invalid or not below the prefix."""
+    path = _text(method, answer)
+    return _name_error(path, prefix and not path.startswith(f"{prefix}/"), "it is not in the listed folder") or path
+
+
+def _name_error(path: str, wrong: object, reason: str) -> InvalidPathError | None:
+    try:
+        check_path(path)
+    except InvalidPathError as error:
+        wrong, reason = True, error.reason
+    hint = "Rename or delete it with the store's own tools"
+    return InvalidPathError(path, f"it lists this name, and {reason}", hint=hint) if wrong else None
+
+
+def _text(method: str, answer: object) -> str:
+    if isinstance(answer, str):
+        return answer
+    raise unexpected(method, answer, "str", "an item")
+
+
+def _is_version(version: object) -> bool:
+    if isinstance(version, int | str):
+        try:
+            check_version("", version)
+        except StoreError:
+            return False
+        return True
+    return False
+
+
+def _check_time(method: str, time: object, part: str) -> None:
+    if not isinstance(time, datetime):
+        raise unexpected(method, time, "datetime or None", part)
+    if time.utcoffset() is None:
+        raise AnswerError(f"{method}() returned {part} without a time zone")
+
+
+def _stray(value: object) -> object:
+    """Return the innermost part that makes `value` no `Value`."""
+    if isinstance(value, Mapping):
+        if odd := [name for name in value if not isinstance(name, str)]:
+            return odd[0]
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return next((_stray(part) for part in value if not is_value(part)), value)
+    return value

@@ -1,0 +1,148 @@
+"""Containment of plugin code: its exceptions become errors of the tree, and its output does not count as ours.
+
+A module of its own, since the guard, the loading of plugins and migrations all run plugin code.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import CodeType, FrameType
+from typing import TypeVar
+
+from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+PLUGIN_BUG = "This is a bug in the store's plugin"
+
+_R = TypeVar("_R")
+
+
+class AnswerError(Exception):
+    """A store returned something that the protocol does not allow. The message has types and no values."""
+
+
+class _Depth(threading.local):
+    """How many calls of plugin code are in progress on this thread."""
+
+    calls = 0
+
+
+depth = _Depth()
+
+
+@contextmanager
+def plugin_code() -> Iterator[None]:
+    """Mark the block as plugin code, whose output the command line keeps off stdout."""
+    depth.calls += 1
+    try:
+        yield
+    finally:
+        depth.calls -= 1
+
+
+def contained(operation: Callable[[], _R], store: str, path: str | None = None, *, hint: str = PLUGIN_BUG) -> _R:
+    """Return the result of plugin code. Its failure is raised outside the `except`, so that no context holds a value.
+
+    Args:
+        operation: calls the plugin.
+        store: the name for errors that have none.
+        path: the secret's path for errors that have none.
+        hint: of an error that only a bug can cause.
+
+    Raises:
+        StrongroomError: a copy of the plugin's own error, or a StoreError for any other exception.
+        BaseException: an exception that a signal handler raised, without frames: see `is_interrupt`.
+    """
+    depth.calls += 1
+    try:
+        return operation()
+    except BaseException as error:  # noqa: BLE001  # this is the boundary that turns stray exceptions into the tree
+        failure = translated(error, path, store, hint)
+    finally:
+        depth.calls -= 1
+    del operation
+    raise failure
+
+
+def translated(error: BaseException, path: str | None, store: str, hint: str = PLUGIN_BUG) -> BaseException:
+    """Return the error of the tree for a plugin's exception, or the interrupt itself, without frames."""
+    kind = type(error).__name__
+    if logger.isEnabledFor(logging.DEBUG) and (frames := traceback.extract_tb(error.__traceback__)):
+        last = frames[-1]
+        logger.debug("Store %s raised %s at %s:%s in %s", store, kind, last.filename, last.lineno, last.name)
+    if isinstance(error, StrongroomError) and (copy := _copied(error, path, store)) is not None:
+        return copy
+    if isinstance(error, AnswerError):
+        return StoreError(path, str(error), store=store, hint=hint)
+    if is_interrupt(error):
+        return bare(error)
+    if isinstance(error, ConnectionError | TimeoutError):
+        return StoreUnavailableError(path, kind, store=store)
+    return StoreError(path, f"it raised {kind}", store=store, hint=hint)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Return True for a KeyboardInterrupt, and for an exception that a Python signal handler raised.
+
+    A signal handler runs between two instructions of the main thread, on top of the interrupted frame, so that its
+    exception passes through the store. It is recognized by the code of a handler that is registered now. SystemExit
+    and its like are also recognized by a handler's arguments, the signal and the interrupted frame: many handlers
+    restore the default before they raise.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = {code for number in signal.valid_signals() if (code := _code_of(signal.getsignal(number)))}
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code in handlers or (not isinstance(error, Exception) and _is_called_by_signal(frame)):
+            return True
+    return False
+
+
+def bare(error: BaseException) -> BaseException:
+    """Return the error without its frames and its cause: both may hold values."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _code_of(handler: object) -> CodeType | None:
+    """Return the code of a signal handler: a function, a method, a partial or an object with `__call__`."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    for function in (handler, getattr(type(handler), "__call__", None)):  # noqa: B004  # its code is wanted
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        if isinstance(code, CodeType):
+            return code
+    return None
+
+
+def _is_called_by_signal(frame: FrameType) -> bool:
+    """Return True if a frame's arguments end with a signal's number and the frame below it."""
+    code = frame.f_code
+    names = code.co_varnames[: code.co_argcount + bool(code.co_flags & 0x04)]  # 0x04: it has `*args`
+    arguments: list[object] = []
+    for name in names:
+        value = frame.f_locals.get(name)
+        arguments.extend(value if isinstance(value, tuple) else [value])
+    return len(arguments) > 1 and arguments[-1] is frame.f_back is not None and isinstance(arguments[-2], int)
+
+
+def _copied(error: StrongroomError, path: str | None, store: str) -> StrongroomError | None:
+    """Return a copy of a plugin's error with the path and the store; None if the error is malformed."""
+    try:
+        if not isinstance(error, StoreError):
+            copy: StrongroomError = error.copy()
+        else:
+            copy = error.copy(store=error.store or store, path=path if error.path is None else error.path)
+        str(copy)
+    except Exception:  # noqa: BLE001  # the class is the plugin's
+        return None
+    return copy
