@@ -6,6 +6,7 @@ import secrets
 from typing import ClassVar
 
 from strongroom.errors import StoreError, WriteOutcomeUnknownError
+from strongroom.store import boot_time
 from strongroom.store.guard import GuardedStore
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.http.address import Address
@@ -13,7 +14,6 @@ from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.http.urllib3_driver import Transport
 from strongroom_vault.plugin import open_vault
-from strongroom_vault.session.lifetime import now
 from strongroom_vault.session.session import Session
 
 CANARY = f"canary-{secrets.token_hex(8)}"
@@ -224,7 +224,7 @@ class Renew(Operation):
             AppRole(**given),
             namespace=None,
             mount="secret",
-            clock=lambda: now() + self.later,
+            clock=lambda: boot_time() + self.later,
         )
         self.session._renewer.stop(0)  # it is done by `run`, when that is due and not later
         assert self.session.request(ApiRequest("GET", f"/v1/secret/data/{self.path}")).status == 200

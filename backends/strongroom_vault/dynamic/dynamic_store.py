@@ -20,7 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path
 from strongroom.secret import Secret
-from strongroom.store import Health, Option, remaining, time_limit
+from strongroom.store import Health, Option, boot_time, remaining, time_limit
 from strongroom_vault import options as opt
 from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import Credentials
@@ -28,7 +28,7 @@ from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.nodes import RETRIES
 from strongroom_vault.plugin import check_vault, open_session
 from strongroom_vault.session.background import Background
-from strongroom_vault.session.lifetime import LEAST_PAUSE, now
+from strongroom_vault.session.lifetime import LEAST_PAUSE
 from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.health import health
@@ -154,7 +154,7 @@ class VaultDynamic:
         session: Session,
         paths: Mapping[str, str],
         *,
-        clock: Callable[[], float] = now,
+        clock: Callable[[], float] = boot_time,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._session = session

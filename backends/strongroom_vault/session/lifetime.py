@@ -7,7 +7,6 @@ grace, is a reserve for failures; renewals come well before it; a token that can
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -22,15 +21,6 @@ _FIRST_RETRY = 10.0
 _LAST_RETRY = 300.0
 _LATE_IN_LIFE = 0.8
 _ROUNDING = 1.0  # a server rounds the length of a capped lease to seconds
-
-
-def now() -> float:
-    """Return seconds that never go back and go on while the machine sleeps, as a token's life on the server does."""
-    return time.clock_gettime(_CLOCK)
-
-
-# Linux stops CLOCK_MONOTONIC while it is suspended. macOS does not, and has no CLOCK_BOOTTIME.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Step(Enum):

@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError
 from strongroom.secret import SensitiveStr
-from strongroom.store import remaining, time_limit
+from strongroom.store import boot_time, remaining, time_limit
 from strongroom_vault.auth import Auth
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
@@ -19,7 +19,6 @@ from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.http.sender import Driver, Sender
 from strongroom_vault.responses import failure
 from strongroom_vault.session.background import Background
-from strongroom_vault.session.lifetime import now
 from strongroom_vault.session.login_backoff import login_backoff
 from strongroom_vault.session.renewal import Renewal
 from strongroom_vault.session.token_check import TokenCheck, spends_a_use
@@ -60,7 +59,7 @@ class Session:
         namespace: str | None,
         mount: str,
         verified: bool = True,
-        clock: Callable[[], float] = now,
+        clock: Callable[[], float] = boot_time,
     ) -> None:
         self.mount = mount
         self.verified = verified

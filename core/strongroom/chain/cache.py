@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import datetime
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from strongroom.chain.seal import Sealed, Sealer
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version
-from strongroom.store import remaining
+from strongroom.store import boot_time, remaining
 
 if TYPE_CHECKING:
     from strongroom.config import CacheConfig
@@ -48,10 +47,10 @@ class MemoryCache:
         owner: the link's name; every seal is bound to it.
         lifetimes: how long entries are current. Jitter shortens `ttl` by up to a tenth, so that many processes do
             not all read at once.
-        clock: seconds, monotonic.
+        clock: seconds that go on while the machine is suspended.
     """
 
-    def __init__(self, owner: str, lifetimes: CacheConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, owner: str, lifetimes: CacheConfig, *, clock: Callable[[], float] = boot_time) -> None:
         self._owner = owner
         self._lifetimes = lifetimes
         self._clock = clock

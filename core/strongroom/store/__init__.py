@@ -2,7 +2,7 @@
 
 from strongroom.store import protocols
 from strongroom.store.daemon import in_daemon
-from strongroom.store.deadline import DEFAULT_TIMEOUT, remaining, require_paths, required_paths, time_limit
+from strongroom.store.deadline import DEFAULT_TIMEOUT, boot_time, remaining, require_paths, required_paths, time_limit
 from strongroom.store.health import Health
 from strongroom.store.option import Option, is_loopback
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
@@ -11,6 +11,7 @@ __all__ = [
     "DEFAULT_TIMEOUT",
     "Health",
     "Option",
+    "boot_time",
     "in_daemon",
     "is_loopback",
     "remaining",

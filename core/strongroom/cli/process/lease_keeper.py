@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from strongroom.cli.terminal import output
 from strongroom.errors import StrongroomError
+from strongroom.store import boot_time
 
 if TYPE_CHECKING:
     from strongroom.required_secrets import Requirement, Resolve
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _RETRY = 1.0
 _MINIMUM = 0.1
 """Seconds until the next read: after a failure, and at least."""
+_LONGEST_WAIT = 60.0
+"""A wait in seconds stops while the machine is suspended, and a lease does not: look at the clock this often."""
 
 
 def leased(answers: Sequence[Requirement]) -> list[Requirement]:
@@ -45,16 +47,16 @@ def renewal(answers: Sequence[Requirement], resolve: Resolve, command: str) -> I
 
 
 def _renew(answers: Sequence[Requirement], resolve: Resolve, command: str, stop: threading.Event) -> None:
-    now = time.monotonic()
+    now = boot_time()
     due = {answer.variable: now + _ttl(answer) for answer in answers}
     by_name = {answer.variable: answer for answer in answers}
-    while due and not stop.wait(max(_MINIMUM, min(due.values()) - time.monotonic())):
-        for name in [name for name, at in due.items() if at <= time.monotonic()]:
+    while due and not stop.wait(min(_LONGEST_WAIT, max(_MINIMUM, min(due.values()) - boot_time()))):
+        for name in [name for name, at in due.items() if at <= boot_time()]:
             pause = _read_again(by_name[name], resolve, command)
             if pause is None:
                 del due[name]
             else:
-                due[name] = time.monotonic() + pause
+                due[name] = boot_time() + pause
 
 
 def _read_again(answer: Requirement, resolve: Resolve, command: str) -> float | None:
