@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, TypeVar, overload
 from weakref import WeakSet
 
 from strongroom.chain.batch import SecretBatch
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _D = TypeVar("_D")
 
-_managers: WeakSet[SecretsManager] = WeakSet()
+_forked: WeakSet[Chain | Threads] = WeakSet()
+"""Reset in the child of a fork. Not the managers: `Versions`, for one, uses these and may outlive its manager."""
 
 
 class SecretsManager:
@@ -111,10 +112,14 @@ class SecretsManager:
         self._peek = self._chain.peek
         self._threads = Threads(config.timeout)
         self._config = config
-        _managers.add(self)
+        _forked.update((self._chain, self._threads))
 
     def __repr__(self) -> str:
         return f"SecretsManager({getattr(self, '_chain', '')!r})"  # a traceback may show one that was not made
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse `copy` and `pickle`: the copy would have the same connections, locks and key."""
+        raise TypeError("A SecretsManager cannot be copied or pickled: share it, or make another one")
 
     def __enter__(self) -> Self:
         return self
@@ -522,9 +527,8 @@ def _opener(config: Config, name: str, stores: Mapping[str, SecretStore]) -> Cal
 
 
 def _reset_in_child() -> None:
-    for manager in list(_managers):
-        manager._chain.reset()  # noqa: SLF001  # of this module
-        manager._threads.reset()  # noqa: SLF001
+    for part in list(_forked):
+        part.reset()
 
 
 if hasattr(os, "register_at_fork"):

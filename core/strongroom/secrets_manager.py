@@ -16,7 +16,7 @@ from strongroom.chain.query import MISSING
 from strongroom.errors import SecretNotFoundError
 from strongroom.manager import SecretsManager
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
-from strongroom.store import Health
+from strongroom.store import Health, time_limit
 
 __all__ = [
     "Resolution",
@@ -55,6 +55,9 @@ _D = TypeVar("_D")
 
 _default: SecretsManager | None = None
 _making = threading.Lock()
+
+_EXIT_LIMIT = 3.0
+"""For how many seconds closing may delay the exit of a process."""
 
 
 def set_default_manager(manager: SecretsManager | None) -> SecretsManager | None:
@@ -98,7 +101,7 @@ def _close_at_exit(created: weakref.ref[SecretsManager], owner: int) -> None:
     """Close a default manager that was created here, so that its logins leave no token alive on the server."""
     manager = created() if os.getpid() == owner else None
     if manager is not None:
-        with suppress(Exception):  # nobody is left to handle it, and the token expires anyway
+        with suppress(Exception), time_limit(_EXIT_LIMIT):  # nobody is left to handle it, and the token expires anyway
             manager.close()
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import dataclasses
 import gc
 import os
+import pickle
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
@@ -34,7 +38,7 @@ from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
 from strongroom.chain.query import MISSING
 from strongroom.chain.threads import Threads
-from strongroom.config import CacheConfig, LinkConfig
+from strongroom.config import CacheConfig, Config, LinkConfig
 from strongroom.database_url import database_url
 from strongroom.errors import UnsupportedOperationError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
@@ -596,7 +600,7 @@ def test_the_child_of_a_fork_has_a_store_and_a_key_of_its_own() -> None:
     manager = SecretsManager(chain=[MemoryStore()])
     manager._chain = Chain([Link(LinkConfig("remote"), opener, CacheConfig())])
     manager._peek = manager._chain.peek
-    assert manager in manager_module._managers
+    manager_module._forked.add(manager._chain)
     manager.get_secret("a", "k")
     sealer = manager._chain._links[0]._cache._sealer
 
@@ -609,6 +613,40 @@ def test_the_child_of_a_fork_has_a_store_and_a_key_of_its_own() -> None:
     assert in_child(check)
     assert manager._chain.peek("a", "k") == "v"
     assert openings == [os.getpid()]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_child_of_a_fork_has_a_key_of_its_own_if_the_manager_is_gone() -> None:
+    """An object that outlives the manager still uses its chain."""
+    manager = SecretsManager(chain=[RemoteStore({"a": {"k": "v"}})])
+    manager.get_secret("a", "k")
+    versions, peek = manager.versions, manager._peek
+    sealer = versions._chain._links[0]._cache._sealer
+    del manager
+    gc.collect()
+    assert in_child(lambda: peek("a", "k") is None and versions._chain._links[0]._cache._sealer is not sealer)
+
+
+@pytest.mark.parametrize("made", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_manager_is_not_copied(manager: SecretsManager, made: Callable[[Any], Any]) -> None:
+    """A copy would have the same key, connections and locks, and a fork would not know of it."""
+    with pytest.raises(TypeError, match="cannot be copied or pickled"):
+        made(manager)
+
+
+def test_a_configuration_with_credentials_is_not_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the whole nor a part; a copy is as redacted as the original."""
+    monkeypatch.setenv("VAULT_TOKEN", CANARY)
+    with SecretsManager(vault_url="http://127.0.0.1:9", vault_token=CANARY) as manager:
+        config = manager.config
+    parts: list[Any] = [config, config.stores, config.stores["vault"], config.ambient[0], vars(config)]
+    for part in parts:
+        with pytest.raises(TypeError, match="load it again in the other process"):
+            pickle.dumps(part)
+    for same in (copy.copy(config), copy.deepcopy(config), dataclasses.replace(config, timeout=1.0)):
+        assert same.stores["vault"].options["token"].value == CANARY
+        assert CANARY not in repr(same)
+    assert pickle.loads(pickle.dumps(Config(timeout=3.0))).timeout == 3.0
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -693,6 +731,23 @@ def test_closing_the_default_manager(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         strongroom.close()
         strongroom.set_default_manager(outer)
+
+
+def test_closing_at_exit_has_a_short_deadline() -> None:
+    """A server that hangs delays the exit of a script by seconds, and a fork's child closes nothing."""
+    times: list[float] = []
+
+    class Slow(RemoteStore):
+        def close(self) -> None:
+            times.append(remaining())
+
+    manager = SecretsManager(chain=[Slow({"a": {"k": "v"}})])
+    manager.get_secret("a", "k")
+    secrets_manager._close_at_exit(weakref.ref(manager), os.getppid())
+    assert times == []
+    secrets_manager._close_at_exit(weakref.ref(manager), os.getpid())
+    assert len(times) == 1
+    assert times[0] <= 3.0
 
 
 # --- making one -------------------------------------------------------------------------------------------------------

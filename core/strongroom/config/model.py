@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from typing import Literal, NoReturn, Self, TypeAlias
 
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.secret import Value
@@ -39,8 +39,24 @@ class Rank(IntEnum):
     ARGUMENT = 6
 
 
+class _Unpicklable:
+    """Holds credentials, so that a pickle of it, or of a `Config` that has it, would be a file with credentials.
+
+    Copies are the object itself: it never changes.
+    """
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A configuration that holds credentials is not pickled: load it again in the other process")
+
+
 @dataclass(frozen=True)
-class OptionValue:
+class OptionValue(_Unpicklable):
     """The value of an option in one source, before conversion to the type of the option.
 
     Attributes:
@@ -60,7 +76,7 @@ class OptionValue:
 
 
 @dataclass(frozen=True)
-class Ambient:
+class Ambient(_Unpicklable):
     """Variables of the process or of `./.env` that belong to the store itself, such as VAULT_ADDR.
 
     Attributes:
