@@ -442,7 +442,7 @@ def test_an_outage_is_answered_on_the_event_loop_too(
     store.fault = StoreUnavailableError("types", "refused")
     manager.get_secret("local/only", "key")
     cache = manager._chain._links[0]._cache
-    cache._snapshots["types"] = cache._snapshots["types"]._replace(until=time.monotonic())
+    cache._secrets.snapshots["types"] = cache._secrets.snapshots["types"]._replace(until=time.monotonic())
     monkeypatch.setattr(Threads, "_begin", None)
     assert asyncio.run(manager.aresolve("types", "pi")).stale
     assert asyncio.run(manager.aget_secret("local/only", "key")) == "local"

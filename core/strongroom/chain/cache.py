@@ -18,6 +18,12 @@ from strongroom.store import boot_time, remaining
 if TYPE_CHECKING:
     from strongroom.config import CacheConfig
 
+_SNAPSHOT_BYTES = 500
+_FIELD_BYTES = 400
+"""Memory of Python's own objects for one snapshot, and for one field of it, as measured with tracemalloc."""
+_ABSENT_SHARE = 8
+"""Absences have this fraction of the bytes."""
+
 Flight: TypeAlias = "Future[Secret]"
 _Field: TypeAlias = "tuple[float, Callable[[bytes, bytes, bytes], bytes], bytes, bytes, bytes]"
 
@@ -35,6 +41,46 @@ class Snapshot(NamedTuple):
     created: datetime | None = None
     reason: str = ""
     ends: float = math.inf
+    size: int = 0
+
+
+class _Share:
+    """The part of the cache for secrets, or for absences: snapshots by path, the oldest first, and their size.
+
+    Args:
+        most_paths: how many it may hold.
+        most_bytes: how much memory they may take.
+    """
+
+    def __init__(self, most_paths: int, most_bytes: int) -> None:
+        self.snapshots: dict[str, Snapshot] = {}
+        self._most_paths = most_paths
+        self._most_bytes = most_bytes
+        self._bytes = 0
+
+    def holds(self, size: int) -> bool:
+        """Return True if a snapshot of this size has room in an empty share."""
+        return size <= self._most_bytes
+
+    def oldest_in_the_way(self, size: int) -> str | None:
+        """Return the path to drop before a snapshot of this size has room, or None."""
+        if len(self.snapshots) < self._most_paths and self._bytes + size <= self._most_bytes:
+            return None
+        return next(iter(self.snapshots), None)
+
+    def add(self, path: str, snapshot: Snapshot) -> None:
+        self.snapshots[path] = snapshot
+        self._bytes += snapshot.size
+
+    def remove(self, path: str) -> Snapshot | None:
+        snapshot = self.snapshots.pop(path, None)
+        if snapshot is not None:
+            self._bytes -= snapshot.size
+        return snapshot
+
+    def clear(self) -> None:
+        self.snapshots.clear()
+        self._bytes = 0
 
 
 class MemoryCache:
@@ -45,14 +91,14 @@ class MemoryCache:
 
     Args:
         owner: the link's name; every seal is bound to it.
-        lifetimes: how long entries are current. Jitter shortens `ttl` by up to a tenth, so that many processes do
-            not all read at once.
+        config: how long entries are current, and how much is held. Jitter shortens `ttl` by up to a tenth, so that
+            many processes do not all read at once.
         clock: seconds that go on while the machine is suspended.
     """
 
-    def __init__(self, owner: str, lifetimes: CacheConfig, *, clock: Callable[[], float] = boot_time) -> None:
+    def __init__(self, owner: str, config: CacheConfig, *, clock: Callable[[], float] = boot_time) -> None:
         self._owner = owner
-        self._lifetimes = lifetimes
+        self._config = config
         self._clock = clock
         self.reset()
 
@@ -60,15 +106,17 @@ class MemoryCache:
         """Empty the cache and make a new key: the child of a fork has its parent's key."""
         self._lock = threading.Lock()
         self._sealer = Sealer()
-        self._snapshots: dict[str, Snapshot] = {}
+        absent_bytes = self._config.max_bytes // _ABSENT_SHARE
+        self._secrets = _Share(self._config.max_entries, self._config.max_bytes - absent_bytes)
+        self._absences = _Share(self._config.max_entries, absent_bytes)
         self._fields: dict[tuple[str, str], _Field] = {}
         self._flights: dict[str, Flight] = {}
 
     def __repr__(self) -> str:
-        return f"MemoryCache({self._owner!r}, {len(self._snapshots)} entries)"
+        return f"MemoryCache({self._owner!r}, {len(self)} entries)"
 
     def __len__(self) -> int:
-        return len(self._snapshots)
+        return len(self._secrets.snapshots) + len(self._absences.snapshots)
 
     # --- entries ------------------------------------------------------------------------------------------------------
 
@@ -87,19 +135,20 @@ class MemoryCache:
 
     def current(self, path: str, key: str | None = None) -> Snapshot | None:
         """Return the snapshot if it is current for the path and for `key`."""
-        snapshot, now = self._snapshots.get(path), self._clock()
+        snapshot = self._secrets.snapshots.get(path) or self._absences.snapshots.get(path)
+        now = self._clock()
         if snapshot is None or snapshot.until <= now:
             return None
         if snapshot.fields is not None and key is not None and key not in snapshot.fields:
-            return snapshot if now < snapshot.fetched + self._lifetimes.missing_ttl else None
+            return snapshot if now < snapshot.fetched + self._config.missing_ttl else None
         return snapshot
 
     def stale(self, path: str) -> Snapshot | None:
         """Return the snapshot of a secret if an outage may still serve it. An absence is never served stale."""
-        snapshot = self._snapshots.get(path)
-        if snapshot is None or snapshot.fields is None:
+        snapshot = self._secrets.snapshots.get(path)
+        if snapshot is None:
             return None
-        return snapshot if self._clock() < min(snapshot.until + self._lifetimes.max_stale, snapshot.ends) else None
+        return snapshot if self._clock() < min(snapshot.until + self._config.max_stale, snapshot.ends) else None
 
     def age(self, snapshot: Snapshot) -> float:
         """Return the seconds since the store answered."""
@@ -178,7 +227,7 @@ class MemoryCache:
 
     def fail(self, path: str, flight: Flight, failure: BaseException) -> None:
         """End a flight with any exception, so that the threads that wait for it do not hang."""
-        self._end(path, flight, self._absence(failure.reason) if isinstance(failure, SecretNotFoundError) else None)
+        self._end(path, flight, self._absence(path, failure) if isinstance(failure, SecretNotFoundError) else None)
         if isinstance(failure, StoreError):
             flight.set_exception(failure.copy())
         else:
@@ -189,39 +238,45 @@ class MemoryCache:
             if self._flights.get(path) is not flight:
                 return
             del self._flights[path]
-            if snapshot is not None and self._lifetimes.ttl > 0:
+            if snapshot is not None and self._config.ttl > 0:
                 self._keep(path, snapshot)
 
     def _keep(self, path: str, snapshot: Snapshot) -> None:
         self._discard(path)
-        while len(self._snapshots) >= self._lifetimes.max_entries:
-            self._discard(next(iter(self._snapshots)))
-        self._snapshots[path] = snapshot
+        share = self._absences if snapshot.fields is None else self._secrets
+        if not share.holds(snapshot.size):
+            return
+        while (oldest := share.oldest_in_the_way(snapshot.size)) is not None:
+            self._discard(oldest)
+        share.add(path, snapshot)
         decrypt = self._sealer.decrypt
         for key, sealed in (snapshot.fields or {}).items():
             if sealed.has_text:
                 self._fields[path, key] = (snapshot.until, decrypt, sealed.nonce, sealed.ciphertext, sealed.bound)
 
     def _discard(self, path: str) -> None:
-        snapshot = self._snapshots.pop(path, None)
+        self._absences.remove(path)
+        snapshot = self._secrets.remove(path)
         for key in (snapshot and snapshot.fields) or {}:
             self._fields.pop((path, key), None)
 
     def _snapshot(self, path: str, secret: Secret) -> Snapshot:
         if self._sealer.spent:
             with self._lock:
-                self._snapshots.clear()
-                self._fields.clear()
+                self._clear()
                 self._sealer = Sealer()
         now = self._clock()
         fields = {key: self._sealer.seal(value, self._owner, path, key) for key, value in secret.data.items()}
-        until = now + self._lifetimes.ttl * random.uniform(0.9, 1.0)  # noqa: S311  # it spreads load, it hides nothing
+        until = now + self._config.ttl * random.uniform(0.9, 1.0)  # noqa: S311  # it spreads load, it hides nothing
         ends = math.inf if secret.ttl is None else now + secret.ttl
-        return Snapshot(now, min(until, ends), fields, secret.version, secret.created, ends=ends)
+        size = _SNAPSHOT_BYTES + len(path) + sum(map(_field_size, fields.values()))
+        return Snapshot(now, min(until, ends), fields, secret.version, secret.created, ends=ends, size=size)
 
-    def _absence(self, reason: str) -> Snapshot:
+    def _absence(self, path: str, absence: SecretNotFoundError) -> Snapshot:
         now = self._clock()
-        return Snapshot(now, now + min(self._lifetimes.ttl, self._lifetimes.missing_ttl), None, reason=reason)
+        until = now + min(self._config.ttl, self._config.missing_ttl)
+        size = _SNAPSHOT_BYTES + len(path) + len(absence.reason)
+        return Snapshot(now, until, None, reason=absence.reason, size=size)
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 
@@ -229,9 +284,17 @@ class MemoryCache:
         """Drop `path`, or everything. A read that is in progress does not fill it again."""
         with self._lock:
             if path is None:
-                self._snapshots.clear()
-                self._fields.clear()
+                self._clear()
                 self._flights.clear()
             else:
                 self._discard(path)
                 self._flights.pop(path, None)
+
+    def _clear(self) -> None:
+        self._secrets.clear()
+        self._absences.clear()
+        self._fields.clear()
+
+
+def _field_size(sealed: Sealed) -> int:
+    return _FIELD_BYTES + len(sealed.nonce) + len(sealed.ciphertext) + len(sealed.bound)

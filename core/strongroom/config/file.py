@@ -168,9 +168,11 @@ def _stores(base: _Level, level: _Level | None, reader: OptionReader) -> Iterato
 
 def _cache(table: Table) -> dict[str, float]:
     found: dict[str, float] = {key: duration for key in _DURATIONS if (duration := table.seconds(key)) is not None}
-    entries = table.integer("max_entries", 1)
+    for key in ("max_entries", "max_bytes"):
+        if (limit := table.integer(key, 1)) is not None:
+            found[key] = limit
     table.close()
-    return found if entries is None else {**found, "max_entries": entries}
+    return found
 
 
 def _secrets(table: Table) -> Iterator[tuple[str, SecretConfig]]:

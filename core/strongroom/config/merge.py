@@ -164,6 +164,7 @@ def _cache(arguments: Arguments, variables: Variables, file: FileConfig) -> Cach
         max_stale=said.get("max_stale", CacheConfig.max_stale),
         missing_ttl=said.get("missing_ttl", CacheConfig.missing_ttl),
         max_entries=int(said.get("max_entries", CacheConfig.max_entries)),
+        max_bytes=int(said.get("max_bytes", CacheConfig.max_bytes)),
     )
 
 

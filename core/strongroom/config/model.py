@@ -170,13 +170,15 @@ class CacheConfig:
         ttl: of a secret; zero disables the cache.
         max_stale: of a stale secret after its ttl, while the store is unavailable.
         missing_ttl: of an absence.
-        max_entries: paths in the cache of one link.
+        max_entries: secrets in the cache of one link, and as many absences.
+        max_bytes: memory of the cache of one link, of which absences have an eighth.
     """
 
     ttl: float = 300.0
     max_stale: float = 3600.0
     missing_ttl: float = 30.0
     max_entries: int = 10_000
+    max_bytes: int = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)

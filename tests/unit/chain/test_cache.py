@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -252,6 +255,69 @@ def test_the_oldest_entry_makes_room(cache: MemoryCache) -> None:
         put(cache, path, k="v")
     assert [path for path in "abcd" if cache.current(path)] == ["b", "c", "d"]
     assert cache.text("a", "k") is None
+
+
+def test_the_oldest_secrets_make_room_for_the_bytes_of_a_new_one(clock: Clock) -> None:
+    """What the cache takes in memory, Python's objects included, stays below `max_bytes`."""
+    most = 4 * 1024 * 1024
+    cache = MemoryCache("v", CacheConfig(max_bytes=most), clock=clock)
+    put(cache, "first", k="v")
+    tracemalloc.start()
+    try:
+        for number in range(40):
+            put(cache, f"large/{number}", k="v" * 300_000)
+        for number in range(8_000):
+            put(cache, f"small/{number}", k="v")
+        assert most * 0.7 < tracemalloc.get_traced_memory()[0] < most
+    finally:
+        tracemalloc.stop()
+    assert cache.text("first", "k") is None
+    assert cache.current("large/39") is None
+    assert cache.text("small/7999", "k") == "v"
+    assert cache.text("small/4500", "k") == "v"
+
+
+def test_bytes_are_counted_once_for_each_path(cache: MemoryCache) -> None:
+    """A secret that is read again and again, grows, shrinks, is dropped or becomes absent leaves nothing behind."""
+    for number in range(50):
+        put(cache, "a", k="v" * number)
+        put(cache, "b", k="v")
+        cache.forget("b")
+        with contextlib.suppress(SecretNotFoundError):
+            cache.fetch("a", lambda: absent("a"), fresh=True)
+    assert (cache._secrets._bytes, cache._secrets.snapshots) == (0, {})
+    assert cache._absences._bytes == sum(snapshot.size for snapshot in cache._absences.snapshots.values())
+    put(cache, "a", k="v")
+    assert (cache._absences._bytes, cache._absences.snapshots) == (0, {})
+    cache.forget()
+    assert cache._secrets._bytes == 0
+
+
+def test_a_secret_above_the_whole_cache_displaces_nothing(clock: Clock) -> None:
+    cache = MemoryCache("v", CacheConfig(max_bytes=100_000), clock=clock)
+    put(cache, "small", k="v")
+    put(cache, "large", k="old")
+    put(cache, "large", k="v" * 200_000)
+    assert cache.text("small", "k") == "v"
+    assert (cache.text("large", "k"), cache.current("large"), cache.stale("large")) == (None, None, None)
+
+
+def test_absences_displace_absences_alone(cache: MemoryCache) -> None:
+    put(cache, "present", k="v")
+    for number in range(10):
+        with pytest.raises(SecretNotFoundError):
+            cache.fetch(f"absent/{number}", partial(absent, f"absent/{number}"))
+    assert cache.text("present", "k") == "v"
+    assert [n for n in range(10) if cache.current(f"absent/{n}")] == [7, 8, 9]
+
+
+def test_absences_are_bounded_in_bytes_too(clock: Clock) -> None:
+    cache = MemoryCache("v", CacheConfig(max_bytes=80_000), clock=clock)
+    for number in range(100):
+        with pytest.raises(SecretNotFoundError):
+            cache.fetch(f"absent/{number}", partial(absent, f"absent/{number}"))
+    assert 5 < len(cache) <= 20
+    assert cache.current("absent/99") is not None
 
 
 def test_a_key_that_went_away_is_not_served(cache: MemoryCache) -> None:

@@ -31,6 +31,7 @@ ttl = "5m"
 max_stale = 1800
 missing_ttl = "500ms"
 max_entries = 64
+max_bytes = 4096
 
 [stores.vault]
 url = "https://vault.corp.example:8200"
@@ -91,7 +92,7 @@ class TestFile:
         assert config.environment == "dev"
         assert not config.production
         assert config.timeout == 9.0
-        assert config.cache == CacheConfig(ttl=0.0, max_stale=1800.0, missing_ttl=0.5, max_entries=64)
+        assert config.cache == CacheConfig(ttl=0.0, max_stale=1800.0, missing_ttl=0.5, max_entries=64, max_bytes=4096)
         assert config.chain == (
             LinkConfig("env"),
             LinkConfig("dotenv"),
@@ -167,6 +168,7 @@ class TestFile:
             ("production = 1", ["app.toml: production: must be true or false, not an integer"]),
             ("[cache]\nttls = 1", ["app.toml: [cache] ttls: unknown key", 'did you mean "ttl"?']),
             ("[cache]\nmax_entries = 0", ["app.toml: [cache] max_entries: must be a whole number, 1 or more"]),
+            ("[cache]\nmax_bytes = 1.5", ["app.toml: [cache] max_bytes: must be a whole number, 1 or more"]),
             ("cache = 5", ["app.toml: cache: must be a table, not an integer"]),
             ("[stores]\nvault = 5", ["app.toml: [stores] vault: must be a table"]),
             ("[stores.'a b']", ['app.toml: [stores] "a b": is not a store name']),
@@ -245,7 +247,7 @@ class TestPrecedence:
         }
         config = configured(file, environ=environ)
         assert (config.environment, config.timeout) == ("prod", 4.0)
-        assert config.cache == CacheConfig(ttl=420.0, max_stale=1800.0, missing_ttl=2.0, max_entries=64)
+        assert config.cache == CacheConfig(ttl=420.0, max_stale=1800.0, missing_ttl=2.0, max_entries=64, max_bytes=4096)
         config = configured(file, environ=environ, environment="dev", cache_ttl=600)
         assert (config.environment, config.cache.ttl) == ("dev", 600.0)
 

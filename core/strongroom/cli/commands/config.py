@@ -121,6 +121,7 @@ def settings(config: Config) -> dict[str, Entry]:
         "cache.max_stale": config.cache.max_stale,
         "cache.missing_ttl": config.cache.missing_ttl,
         "cache.max_entries": config.cache.max_entries,
+        "cache.max_bytes": config.cache.max_bytes,
     }
     found = {name: Entry(value, config.origins.get(name, DEFAULT)) for name, value in plain.items()}
     for number, link in enumerate(config.chain):
