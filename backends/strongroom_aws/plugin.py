@@ -17,7 +17,9 @@ from strongroom_aws.tags import Tags
 Region: TypeAlias = Annotated[
     str | None, Option("the region; defaults to that of the profile", ("AWS_DEFAULT_REGION",), place=True)
 ]
-Profile: TypeAlias = Annotated[str | None, Option("the profile of ~/.aws/config; defaults to AWS_PROFILE", place=True)]
+Profile: TypeAlias = Annotated[
+    str | None, Option("the profile of ~/.aws/config; defaults to AWS_PROFILE", place=True, sent_to="endpoint_url")
+]
 EndpointUrl: TypeAlias = Annotated[
     str | None, Option("the address of the service if it is not AWS's own; defaults to AWS_ENDPOINT_URL", address=True)
 ]

@@ -35,10 +35,10 @@ CaPath: TypeAlias = Annotated[
     Path | None, Option("a folder of trusted authorities", ("BAO_CAPATH", "VAULT_CAPATH"), vouches_for="url")
 ]
 ClientCert: TypeAlias = Annotated[
-    Path | None, Option("the client certificate, a PEM file", ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"))
+    Path | None, Option("the client certificate, a PEM file", ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"), sent_to="url")
 ]
 ClientKey: TypeAlias = Annotated[
-    Path | None, Option("the key of client_cert, a PEM file", ("BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"))
+    Path | None, Option("the key of client_cert, a PEM file", ("BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"), sent_to="url")
 ]
 TlsServerName: TypeAlias = Annotated[
     str | None,

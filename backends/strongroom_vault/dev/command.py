@@ -129,10 +129,18 @@ def _inherited(configs: Sequence[Config]) -> dict[str, str]:
 
 
 def _configuration_file(given: Path | None) -> Path | None:
-    """Return the absolute path of the configuration file: the command may change its folder, and must find this one."""
+    """Return the absolute path of the configuration file: the command may change its folder, and must find this one.
+
+    The command uses it as a file that somebody named, so a found file must be trusted.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
     named = os.environ.get("STRONGROOM_CONFIG")
     given = given or (api.expand_config_file(named) if named else None)
     path = given or Path(api.CONFIG_FILE_NAME)
+    if given is None and path.exists():
+        api.config_environments()
     return path.absolute() if given or path.exists() else None
 
 

@@ -107,8 +107,7 @@ def check_names(config: Config) -> None:
         ConfigurationError: names the first such variable.
     """
     from strongroom.config.discovery import FILE_NAME
-    from strongroom.config.trust import is_dangerous_name
-    from strongroom.plugins.option_rules import not_trusted
+    from strongroom.config.trust import is_dangerous_name, not_trusted
 
     file = f"./{FILE_NAME}"
     name = next(filter(is_dangerous_name, config.secrets), None) if file in config.untrusted else None

@@ -13,7 +13,7 @@ from strongroom.bounded_file import read_text
 from strongroom.config import Ambient, Config, Rank
 from strongroom.config.file import FileConfig, read_file
 from strongroom.config.merge import Arguments, build
-from strongroom.config.trust import FoundFiles
+from strongroom.config.trust import FoundFiles, not_trusted
 from strongroom.config.variables import PREFIX, Variables, read_variables
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, SensitiveStr, protect_data
@@ -105,13 +105,18 @@ def load_others(*, config_file: Path | None = None, environment: str | None = No
             yield build(Arguments(), Variables(), file, ())
 
 
-def environments(config_file: Path) -> tuple[str, ...]:
-    """Return the names of the environments in the file.
+def environments(config_file: Path | None = None) -> tuple[str, ...]:
+    """Return the names of the environments in the file; by default in that of STRONGROOM_CONFIG or `./strongroom.toml`.
 
     Raises:
-        ConfigurationError: the file cannot be read, or is not TOML.
+        ConfigurationError: the file cannot be read, is not TOML, or is a found file that is not trusted.
     """
-    table = _document(config_file, str(config_file)).get("environments")
+    path, source, found = _place(config_file, read_variables(os.environ), Path())
+    inspection = FoundFiles(os.environ, require_trust=True)
+    document = _document(path, source, inspection.inspect(path, source) if found else None)
+    if inspection.untrusted:
+        raise not_trusted(source, "it names the environments")
+    table = document.get("environments")
     return tuple(map(str, table)) if isinstance(table, Mapping) else ()
 
 

@@ -15,15 +15,32 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from strongroom.bounded_file import read_bytes
+from strongroom.errors import ConfigurationError
+
 _DANGEROUS = re.compile(
-    r"PATH|HOME|SHELL|IFS|ENV|EDITOR|VISUAL|PAGER|BASH_.*|SHELLOPTS|PS4|PROMPT_COMMAND|LD_.*|DYLD_.*|GCONV_PATH|NODE_OPTIONS"
-    r"|NODE_PATH|PYTHON.*|PERL5.*|PERLLIB|RUBY(LIB|OPT)|JAVA_TOOL_OPTIONS|JDK_JAVA_OPTIONS|GIT_.*|SSH_.*|PIP_.*|NPM_.*"
-    r"|(HTTPS?|ALL|NO|FTP)_PROXY|SSL_.*|CURL_.*|REQUESTS_CA_BUNDLE|NODE_EXTRA_CA_CERTS",
+    # shells, editors and pagers
+    r"PATH|HOME|SHELL|IFS|ENV|BASH_.*|SHELLOPTS|BASHOPTS|PS4|PROMPT_COMMAND|ZDOTDIR|FPATH|CDPATH|TMPDIR|XDG_.*"
+    r"|(.*_)?(EDITOR|VISUAL|PAGER|ASKPASS|BROWSER)|LESS(OPEN|CLOSE)|(VIM|EX)INIT|FZF_.*|HISTFILE"
+    # loaders and interpreters
+    r"|LD_.*|DYLD_.*|GCONV_PATH|LOCPATH|GLIBC_TUNABLES|OPENSSL_.*|PYTHON.*|PERL.*|RUBY.*|GEM_.*|BUNDLE_.*|LUA_.*|R_(PROFILE|ENVIRON|HOME|LIBS).*|PHPRC"
+    r"|PHP_INI_SCAN_DIR|NODE_(OPTIONS|PATH|EXTRA_CA_CERTS|TLS_.*|REPL_.*)|DENO_.*|BUN_.*|(.*_)?JAVA_(TOOL_)?OPT(ION)?S|JAVA_HOME|CLASSPATH|ERL_.*|ELIXIR_.*"
+    r"|DOTNET_.*|CORECLR_.*|COR_.*"
+    # build tools and clients, which run what their configuration names
+    r"|GIT_.*|SSH_.*|HGRCPATH|[CR]VS_RSH|RSYNC_.*|TAR_OPTIONS|MAKEFLAGS|MAKEFILES|CC|CXX|(MAVEN|GRADLE|SBT)_OPTS|GO(FLAGS|PROXY|ENV)"
+    r"|CARGO_.*|RUST.*|PIP_.*|UV_.*|POETRY_.*|CONDA_.*|NPM_.*|YARN_.*|PNPM_.*|ANSIBLE_.*|TF_CLI_.*|GUNICORN_CMD_ARGS"
+    r"|DOCKER_(HOST|CONFIG|CONTEXT|CERT_PATH|TLS.*)|KUBECONFIG|AWS_(CONFIG_FILE|CA_BUNDLE|PROFILE|ENDPOINT_URL.*)|PSQLRC|PGSYSCONFDIR|PGSERVICEFILE"
+    # proxies and authorities
+    r"|(HTTPS?|ALL|NO|FTP)_PROXY|SSL.*|CURL_.*|REQUESTS_CA_BUNDLE|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS",
     re.IGNORECASE,
 )
 
 TRUSTED_PATHS = "STRONGROOM_TRUSTED_PATHS"
 """Folders, separated by colons, in which every found file is trusted: for containers and CI."""
+
+
+_LARGEST_RECORD = 1 << 16
+"""Bytes of a record: a digest and a path."""
 
 
 class FoundFiles:
@@ -60,6 +77,11 @@ def is_dangerous_name(variable: str) -> bool:
     return _DANGEROUS.fullmatch(variable) is not None
 
 
+def not_trusted(file: str, reason: str) -> ConfigurationError:
+    """Return the error of a found file that the command line must not use before `strongroom trust`."""
+    return ConfigurationError(f"{file} is not trusted: {reason}. Review the file, then run: strongroom trust {file}")
+
+
 def ownership_fault(file: Path, status: os.stat_result) -> str:
     """Return why a found file is not safe to read, or the empty string.
 
@@ -71,8 +93,15 @@ def ownership_fault(file: Path, status: os.stat_result) -> str:
         return f"it belongs to user {status.st_uid}, not to you or root"
     if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private_group(status.st_gid)):
         return "others may write to it: run chmod go-w"
-    if file.is_symlink() and file.resolve().parent != file.parent.resolve():
+    real = Path(os.path.realpath(file))
+    if real.parent != _folder(file):
         return "it is a symbolic link out of its folder"
+    try:
+        now = os.lstat(real)
+    except OSError:
+        now = None
+    if now is None or not os.path.samestat(now, status):
+        return "it was replaced while it was read"
     return ""
 
 
@@ -83,9 +112,9 @@ def is_trusted(file: Path, content: bytes, environ: Mapping[str, str]) -> bool:
 
 def in_trusted_path(file: Path, environ: Mapping[str, str]) -> bool:
     """Return True if the file lies in or below a folder of STRONGROOM_TRUSTED_PATHS."""
-    place = file.parent.resolve()
-    folders = (Path(folder) for folder in environ.get(TRUSTED_PATHS, "").split(os.pathsep))
-    return any(folder.is_absolute() and place.is_relative_to(folder.resolve()) for folder in folders)
+    folder = _folder(file)
+    trusted = (Path(path) for path in environ.get(TRUSTED_PATHS, "").split(os.pathsep))
+    return any(path.is_absolute() and folder.is_relative_to(os.path.realpath(path)) for path in trusted)
 
 
 def record_of(file: Path) -> Path:
@@ -96,25 +125,33 @@ def record_of(file: Path) -> Path:
     return user_state_path("strongroom") / "trusted" / name
 
 
-def record_text(file: Path, content: bytes) -> str:
+def record_text(file: Path, content: bytes) -> bytes:
     """Return the record that makes this content of the file trusted: its digest, and the path for a reader."""
-    return f"{_digest(content)}  {_absolute(file)}\n"
+    return f"{_digest(content)}  ".encode() + os.fsencode(_absolute(file)) + b"\n"
 
 
 def _recorded(file: Path) -> str:
-    """Return the recorded digest. A record that somebody else could have written does not count."""
+    """Return the recorded digest. A record that somebody else could have written or placed does not count."""
     record = record_of(file)
     try:
-        status = os.lstat(record)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        folder = os.lstat(record.parent)
+        if not stat.S_ISDIR(folder.st_mode) or folder.st_uid != os.geteuid() or folder.st_mode & 0o077:
             return ""
-        return record.read_text("utf-8").partition(" ")[0]
-    except (OSError, UnicodeDecodeError):
+        content, status = read_bytes(record, _LARGEST_RECORD, follow_links=False)
+    except OSError:
         return ""
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        return ""
+    return content.partition(b" ")[0].decode("ascii", "replace")
 
 
 def _absolute(file: Path) -> Path:
-    return file.parent.resolve() / file.name
+    return _folder(file) / file.name
+
+
+def _folder(file: Path) -> Path:
+    # Not `Path.resolve`, which raises RuntimeError for links in a circle.
+    return Path(os.path.realpath(file.parent))
 
 
 def _digest(content: bytes) -> str:

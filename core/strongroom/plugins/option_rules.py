@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from strongroom.config import DOTENV, StoreConfig
+from strongroom.config.trust import not_trusted
 from strongroom.errors import ConfigurationError
-from strongroom.plugins.option_schema import Schema
+from strongroom.plugins.option_schema import OptionSchema, Schema
 from strongroom.plugins.setting import Setting
 from strongroom.store.option import is_loopback
 
@@ -40,20 +41,17 @@ def check(
             raise not_trusted(setting.found, f"it sets {name} of store {store.name}")
         if option.address:
             _check_addresses(setting, production=production)
-        if option.vouches_for:
+            _check_identity(store, schema, settings, name)
+        if option.vouches_for and not _is_default(schema.options[name], setting):
             _check_trust_setting(name, setting, settings.get(option.vouches_for))
         if option.sent_to:
             _check_credential(store, name, setting, settings.get(option.sent_to), "an address that only {} gives")
             for other, trust in settings.items():
-                if trust.value and schema.options[other].option.vouches_for == option.sent_to:
+                about = schema.options[other]
+                if about.option.vouches_for == option.sent_to and not _is_default(about, trust):
                     _check_credential(store, name, setting, trust, f"a server that only {other} of {{}} trusts")
     if production and store.plugin == DOTENV and ("file" in settings or "file" not in store.options):
         _check_dotenv(store, settings.get("file"))
-
-
-def not_trusted(file: str, reason: str) -> ConfigurationError:
-    """Return the error of a found file that the command line must not use before `strongroom trust`."""
-    return ConfigurationError(f"{file} is not trusted: {reason}. Review the file, then run: strongroom trust {file}")
 
 
 def _check_addresses(setting: Setting, *, production: bool) -> None:
@@ -84,9 +82,34 @@ def _check_credential(store: StoreConfig, name: str, credential: Setting, other:
     )
 
 
+def _check_identity(store: StoreConfig, schema: Schema, settings: Mapping[str, Setting], address: str) -> None:
+    """Refuse a found file's address for a plugin that finds its credentials itself, such as boto3.
+
+    None of its options is a secret then. The options that choose the credentials, such as a profile, can be given in
+    the same file.
+    """
+    found = settings[address].found
+    choosing = [name for name, option in schema.options.items() if option.option.sent_to == address]
+    if not found or not choosing or any(schema.options[name].option.secret for name in choosing):
+        return
+    if not any(found in {settings[name].found, settings[name].declared} for name in choosing if name in settings):
+        raise ConfigurationError(
+            f"The store {store.name} has its credentials from the process, which are not sent to an address that only "
+            f"{found} gives: set {' or '.join(choosing)} there, or name the file with STRONGROOM_CONFIG"
+        )
+
+
+def _is_default(option: OptionSchema, setting: Setting) -> bool:
+    """Return True for the default, which a found file may set. Another empty value can weaken TLS, too."""
+    return setting.value == option.default
+
+
 def _check_trust_setting(name: str, setting: Setting, address: Setting | None) -> None:
-    """Refuse a TLS or proxy setting of a found file for an address that another source gave."""
-    if setting.value and setting.found and address is not None and not address.found:
+    """Refuse a TLS or proxy setting of a found file for an address that another source gave.
+
+    A file that names a variable of the process chooses the value: `skip_verify = { env = "CI" }`.
+    """
+    if (setting.found or setting.declared) and address is not None and not address.found:
         raise ConfigurationError(
             f"{setting.origin}: {name} does not apply to the address from {address.origin}: give both in the same place"
         )

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias, get_origin
 
 from strongroom.config import Ambient, Config, OptionValue, Rank, StoreConfig
 from strongroom.config.document import kind, suggest
+from strongroom.config.trust import not_trusted
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.plugins.coercion import MISMATCH, members, read_json, read_value
-from strongroom.plugins.option_rules import check, not_trusted
+from strongroom.plugins.option_rules import check
 from strongroom.plugins.option_schema import OptionSchema, Schema
 from strongroom.plugins.setting import Setting
 from strongroom.secret import SensitiveDict, SensitiveStr, protect
@@ -91,8 +92,8 @@ def _chosen(store: StoreConfig, schema: Schema) -> Iterator[tuple[str, OptionVal
 
 
 def _is_credential(option: OptionSchema) -> bool:
-    """Whether it is another way to log in than `auth`, which a table such as that of headers is not."""
-    return option.option.sent_to is not None and not option.takes_json
+    """Return True for another way to log in than `auth`. Headers and a client certificate can stand beside it."""
+    return option.option.sent_to is not None and option.option.secret and not option.takes_json
 
 
 def _ambient(option: OptionSchema, sources: Sequence[Ambient]) -> Setting | None:
@@ -111,12 +112,14 @@ def _given(option: OptionSchema, given: OptionValue, sources: Sequence[Ambient],
     if text and option.takes_json and isinstance(value, str):
         value = read_json(value)
     whole = _reference(value) is not None
-    references = _References(given, sources, read_file)
+    references = _References(given, sources, read_file, whole=whole)
     value = references.follow(value)
     if whole:
         # What a file names is not what the file says: an address in a variable of the process is the process's own.
         found, text = references.found, True
         value = read_json(value) if option.takes_json else value
+    else:
+        found = found or references.found  # one address of a list can come from ./.env
     origin = OptionValue(value, references.origin, given.rank, found, given.folder)
     return _setting(option, value, origin, text=text, secret=whole)._replace(declared=given.found)
 
@@ -186,10 +189,11 @@ def _has_reference(value: object) -> bool:
 
 
 class _References:
-    """Follows the references in one option. Afterwards `origin` and `found` say where what they name comes from."""
+    """Follows the references in one option. Afterwards `origin` and `found` say where their targets come from."""
 
-    def __init__(self, given: OptionValue, sources: Sequence[Ambient], read_file: ReadFile) -> None:
+    def __init__(self, given: OptionValue, sources: Sequence[Ambient], read_file: ReadFile, *, whole: bool) -> None:
         self._given = given
+        self._whole = whole
         self._sources = sources
         self._read_file = read_file
         self.origin = given.origin
@@ -209,7 +213,8 @@ class _References:
     def _variable(self, name: str) -> str:
         for source in self._sources:
             if text := source.values.get(name):
-                self.origin, self.found = f"{self._given.origin}, from {source.origin(name)}", source.found
+                self.origin = f"{self._given.origin}, from {source.origin(name)}"
+                self.found = source.found if self._whole else self.found or source.found
                 return text
         raise ConfigurationError(f"{self._given.origin}: the environment variable {name} is not set, or is empty")
 

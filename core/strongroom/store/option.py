@@ -15,8 +15,8 @@ class Option:
         secret: the value is never shown.
         address: the value is the URL of a service, or a list of URLs. In production it must be https or loopback. A
             list option also accepts one text with commas between the URLs.
-        sent_to: for a credential: the option with the address that receives it. An ambient credential is refused if
-            only a file found in the working directory set that address.
+        sent_to: for a credential, or an option that chooses one: the option with the address that receives it. An
+            ambient credential is refused if only a file found in the working directory set that address.
         vouches_for: for a setting that decides which server is trusted at an address (CA, server name, no
             verification): the option with the address. A file found in the working directory
             must not set it for another source's address, nor for an ambient credential.

@@ -17,6 +17,8 @@ HOSTILE = {
     "jwt_file": f'[stores.vault]\nurl = "{URL}"\nauth = {{ method = "jwt", role = "a", jwt_file = "/etc/hostname" }}\n',
     "endpoint": f'chain = ["aws-ssm"]\n[stores.aws-ssm]\nregion = "eu-west-1"\nendpoint_url = "{URL}"\n',
     "proxy": f'chain = ["vault"]\n[stores.vault]\nproxy = "{URL}"\n',
+    "profile": 'chain = ["aws-ssm"]\n[stores.aws-ssm]\nregion = "eu-west-1"\nprofile = "theirs"\n',
+    "client_cert": 'chain = ["vault"]\n[stores.vault]\nclient_cert = "/etc/hostname"\n',
     "skip_verify": 'chain = ["vault"]\n[stores.vault]\nskip_verify = true\n',
 }
 COMMANDS = [("get", "a/b", "c"), ("doctor",), ("list",), ("check",), ("explain", "a/b"), ("run", "--", "true")]
@@ -83,7 +85,25 @@ def test_tab_opens_nothing(command, connections, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["PATH", "LD_PRELOAD", "BASH_ENV", "PYTHONPATH", "https_proxy", "NODE_OPTIONS", "GIT_SSH"]
+    "name",
+    [
+        "PATH",
+        "LD_PRELOAD",
+        "BASH_ENV",
+        "PYTHONPATH",
+        "https_proxy",
+        "NODE_OPTIONS",
+        "GIT_SSH",
+        "LESSOPEN",
+        "ZDOTDIR",
+        "MAKEFLAGS",
+        "TAR_OPTIONS",
+        "_JAVA_OPTIONS",
+        "OPENSSL_CONF",
+        "KUBECONFIG",
+        "AWS_CONFIG_FILE",
+        "SSLKEYLOGFILE",
+    ],
 )
 @pytest.mark.parametrize("arguments", [("run", "--", "true"), ("export", "--format", "json")], ids=["run", "export"])
 def test_a_dangerous_variable_of_a_found_file_is_refused(command, name, arguments):
@@ -137,6 +157,29 @@ def test_a_file_that_others_may_write_is_refused_everywhere(command):
         assert "others may write to it" in done.err
     with pytest.raises(ConfigurationError, match="others may write to it"):
         SecretsManager()
+
+
+def test_tab_reads_no_environments_of_an_untrusted_file(monkeypatch):
+    import click
+
+    from strongroom import ConfigurationError
+    from strongroom.cli.app import strongroom
+
+    write("[environments.dev]\n[environments.prod]\n")
+    with click.Context(strongroom) as ctx:
+        ctx.params = {"config_file": None}
+        with pytest.raises(ConfigurationError, match="is not trusted"):
+            completer.environments(ctx, "")
+        monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", os.fspath(Path.cwd()))
+        assert completer.environments(ctx, "") == ["dev", "prod"]
+
+
+def test_dev_uses_no_untrusted_file(command):
+    """It names the file to the command, where it would count as one that somebody chose."""
+    write(f'[stores.vault]\nproxy = "{URL}"\n')
+    done = command("dev", "--", "true")
+    assert done.code == 7
+    assert "strongroom trust ./strongroom.toml" in done.err
 
 
 def test_there_is_nothing_to_trust(command):

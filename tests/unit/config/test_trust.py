@@ -23,8 +23,8 @@ def file(tmp_path) -> Path:
 def recorded(file) -> Path:
     """The record of its content."""
     record = record_of(file)
-    record.parent.mkdir(parents=True)
-    record.write_text(record_text(file, CONTENT))
+    record.parent.mkdir(0o700, parents=True)
+    record.write_bytes(record_text(file, CONTENT))
     record.chmod(0o600)
     return record
 
@@ -112,3 +112,28 @@ def test_a_relative_folder_is_never_trusted(file, monkeypatch, paths):
     """Otherwise `.` would trust every folder."""
     monkeypatch.chdir(file.parent)
     assert not is_trusted(file, CONTENT, {TRUSTED_PATHS: paths})
+
+
+def test_a_record_in_a_folder_that_others_may_enter_does_not_count(file, recorded):
+    """It may have been placed there: a checkout of a hostile repository belongs to this user, too."""
+    recorded.parent.chmod(0o755)
+    assert not is_trusted(file, CONTENT, {})
+
+
+def test_a_path_that_is_not_utf8_can_be_recorded(tmp_path):
+    assert record_text(tmp_path / os.fsdecode(b"\xff") / "strongroom.toml", CONTENT).endswith(
+        b"/\xff/strongroom.toml\n"
+    )
+
+
+def test_links_in_a_circle_are_not_trusted(file, tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    assert not is_trusted(file, CONTENT, {TRUSTED_PATHS: str(tmp_path / "circle")})
+
+
+def test_a_file_that_was_replaced_while_it_was_read_is_not_safe(file):
+    """Such as a link that became a file after it was opened."""
+    status = file.stat()
+    file.rename(file.with_name("old"))
+    file.write_bytes(CONTENT)
+    assert "replaced" in ownership_fault(file, status)

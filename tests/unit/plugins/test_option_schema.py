@@ -492,6 +492,48 @@ class TestBoundSources:
         """Also without a credential: what is written to such a server would be read by another."""
         assert "trust_all does not apply to the address from" in refusal(**said, vault_url=URL)
 
+    def test_a_found_file_weakens_no_tls_through_a_variable_of_the_process(self):
+        """`CI=1` is set on every runner: the file's author chooses the variable, and so its value."""
+        text = '[stores.vault]\ntrust_all = { env = "CI" }'
+        message = refusal(text, found=True, environ={"CI": "1", "VAULT_ADDR": URL})
+        assert "trust_all does not apply to the address from" in message
+
+    def test_a_found_file_removes_no_authority(self):
+        """An empty text would take the place of the process's own authorities, and trust the system's."""
+
+        def pinned(
+            *,
+            url: Annotated[str, Option(ambient=("VAULT_ADDR",), address=True)],
+            ca: Annotated[str | None, Option(ambient=("VAULT_CACERT_BYTES",), vouches_for="url")] = None,
+        ) -> object:
+            """Has authorities as text."""
+
+        source = Source('[stores.vault]\nca = ""', found=True, environ={"VAULT_ADDR": URL, "VAULT_CACERT_BYTES": "PEM"})
+        with pytest.raises(ConfigurationError, match="ca does not apply to the address from"):
+            source.resolve(pinned)
+
+    def test_one_address_of_a_list_is_bound_too(self):
+        """A named file names the variable, and ./.env gives its value."""
+        text = f"[stores.vault]\nurl = ['{URL}', {{ env = 'U' }}]"
+        message = refusal(text, environ=AMBIENT_TOKEN, dotenv={"U": "https://elsewhere.example"})
+        assert "not sent to an address that only ./.env gives" in message
+
+    def test_credentials_that_a_plugin_finds_itself_are_bound(self):
+        """boto3 signs with the process's credentials, and sends its session token."""
+
+        def signing(
+            *,
+            endpoint: Annotated[str | None, Option(address=True)] = None,
+            profile: Annotated[str | None, Option(sent_to="endpoint")] = None,
+        ) -> object:
+            """Has no option for a credential, only for its choice."""
+
+        text = f'[stores.vault]\nendpoint = "{URL}"\n'
+        with pytest.raises(ConfigurationError, match="set profile there"):
+            Source(text, found=True).resolve(signing)
+        assert Source(f'{text}profile = "mine"', found=True).resolve(signing)
+        assert Source(text).resolve(signing)
+
 
 class TestUntrustedFiles:
     """The command line uses no address, credential or TLS setting of a found file before `strongroom trust`."""

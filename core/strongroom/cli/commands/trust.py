@@ -54,6 +54,6 @@ def record(file: Path) -> None:
         raise ConfigurationError(f"{file}: {fault}")
     place = record_of(file)
     try:
-        replace(make_folder(place.parent) / place.name, record_text(file, content).encode())
+        replace(make_folder(place.parent) / place.name, record_text(file, content))
     except OSError as error:
         raise ConfigurationError(f"{place}: {error.strerror or 'it cannot be written'}") from None

@@ -149,8 +149,7 @@ def environments(ctx: click.Context, incomplete: str) -> list[str]:
     """Complete the environments of the configuration file."""
     from strongroom.config import discovery
 
-    named = ctx.find_root().params.get("config_file") or os.environ.get("STRONGROOM_CONFIG") or discovery.FILE_NAME
-    return _words(incomplete, discovery.environments(Path(named).expanduser()))
+    return _words(incomplete, discovery.environments(ctx.find_root().params.get("config_file")))
 
 
 KINDS: Mapping[str, Callable[[click.Context, str], list[str]]] = {
