@@ -9,10 +9,13 @@ from strongroom.config import LinkConfig, OnAnswer
 from strongroom.config.document import Table, kind
 from strongroom.errors import ConfigurationError
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-"""The name of a store or an environment, which becomes a part of paths and variable names."""
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+"""The name of a store or an environment, which becomes a part of paths and variable names.
 
-NAME_RULE = "use letters, digits, '.', '_', '-'"
+A longer name could fill the memory in the place of each `{environment}`.
+"""
+
+NAME_RULE = "use letters, digits, '.', '_', '-', at most 128"
 
 
 def read_chain(chain: object, table: Table, *, production: bool) -> tuple[LinkConfig, ...]:
@@ -23,17 +26,17 @@ def read_chain(chain: object, table: Table, *, production: bool) -> tuple[LinkCo
     """
     if not isinstance(chain, Sequence) or isinstance(chain, str | bytes) or not chain:
         table.fail("chain", 'must be a list with at least one link, such as [{ store = "vault" }]')
-    links: list[LinkConfig] = []
+    links: dict[str, LinkConfig] = {}
     for number, entry in enumerate(chain):
         values = {"store": entry} if isinstance(entry, str) else entry
         name = f"{table.name}.chain[{number}]" if table.name else f"chain[{number}]"
         if not isinstance(values, Mapping):
             raise ConfigurationError(f"{table.source}: {name} must be a store's name or a table, not {kind(values)}")
         link = _link(Table(values, table.source, name), production=production)
-        if any(link.store == other.store for other in links):
+        if link.store in links:
             raise ConfigurationError(f"{table.source}: {name}: the store {link.store} is in the chain already")
-        links.append(link)
-    return tuple(links)
+        links[link.store] = link
+    return tuple(links.values())
 
 
 def _link(table: Table, *, production: bool) -> LinkConfig:

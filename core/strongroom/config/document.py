@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from strongroom.config import durations
@@ -11,6 +11,7 @@ from strongroom.errors import ConfigurationError
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN = 60
+_LISTED = 40
 
 
 class Table:
@@ -139,11 +140,17 @@ def shown_key(key: str) -> str:
     return ascii(key[:_SHOWN]) if not key.isprintable() else f'"{key[:_SHOWN]}"'
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return the first `_LISTED` names for a message, and how many more there are."""
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return f"{', '.join(map(shown_key, names[:_LISTED]))}{more}"
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion for an unknown name: a near match, if there is one, and all known names."""
+    """Return a suggestion for an unknown name: a near match, if there is one, and the known names."""
     import difflib
 
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, n=1)
-    allowed = f"known here: {', '.join(map(shown_key, names))}" if names else "nothing is known here"
+    allowed = f"known here: {listed(names)}" if names else "nothing is known here"
     return f'did you mean "{near[0]}"? {allowed}' if near else allowed

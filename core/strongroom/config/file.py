@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from strongroom.config import LinkConfig, Rank, SecretConfig, StoreConfig
 from strongroom.config.chain_table import NAME, NAME_RULE, read_chain
-from strongroom.config.document import Table, kind, shown_key, suggest
+from strongroom.config.document import Table, kind, listed, shown_key, suggest
 from strongroom.config.store_table import OptionReader, has_placeholder, read_store
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
 from strongroom.paths import check_key, check_path, parse_reference
@@ -86,7 +86,8 @@ def read_file(
     base = _level(top)
     # The other environments are read too, so that a mistake in production's table shows in development.
     for other in environments.values():
-        _chain(base, other)
+        if other.chain is not None:  # that at the top is read below, once
+            _chain(base, other)
     level = environments.get(environment or "")
     reader = OptionReader(environment, source if found else "", folder)
     return FileConfig(
@@ -133,9 +134,9 @@ def _level(table: Table) -> _Level:
 
 def _check_selected(environment: str | None, environments: Mapping[str, object], source: str) -> None:
     if environments and environment is None:
-        listed = ", ".join(map(shown_key, environments))
         raise ConfigurationError(
-            f"{source}: it has environments and none is selected: set STRONGROOM_ENVIRONMENT to one of {listed}"
+            f"{source}: it has environments and none is selected: set STRONGROOM_ENVIRONMENT to one of "
+            f"{listed(list(environments))}"
         )
     if environments and environment not in environments:
         known = suggest(environment or "", environments)

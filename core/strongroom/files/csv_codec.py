@@ -116,7 +116,7 @@ def _from_typed(path: str, key: str, text: str, kind: str) -> Value:
     """
     if kind == _TEXT:
         return SensitiveStr(text)
-    fault = f"{kind!r} is not a type: one of {_TEXT}, {_BASE64}, {_JSON}" if kind not in {_BASE64, _JSON} else ""
+    fault = f"its type is not one of {_TEXT}, {_BASE64}, {_JSON}" if kind not in {_BASE64, _JSON} else ""
     if kind == _BASE64:
         try:
             return protect(base64.b64decode(text, validate=True))

@@ -1,5 +1,6 @@
 """The file format, the variables and the arguments, and which of them counts."""
 
+import time
 import tomllib
 
 import pytest
@@ -213,6 +214,26 @@ class TestFile:
         assert "set STRONGROOM_ENVIRONMENT to one of dev, prod" in refusal(file)
         message = refusal(file, environment="prood")
         assert 'no environment prood; did you mean "prod"? known here: dev, prod' in message
+
+    def test_a_long_chain_is_read_once_and_in_linear_time(self):
+        """A file of the largest size took minutes when each link was compared with all others, in each environment."""
+        chain = ", ".join(f'"s{number}"' for number in range(20_000))
+        text = f"chain = [{chain}]\n" + "".join(f"[environments.e{number}]\n" for number in range(1_000))
+        started = time.process_time()
+        assert len(read(text, environment="e0").chain or ()) == 20_000
+        assert time.process_time() - started < 5
+
+    def test_a_name_cannot_fill_the_memory(self):
+        """It is put in the place of each `{environment}`."""
+        text = f'environment = "{"e" * 129}"\n[stores.s]\nfile = "{{environment}}{{environment}}"'
+        assert "at most 128" in refusal(text)
+
+    def test_a_message_lists_a_bounded_number_of_names(self):
+        text = "".join(f"[environments.e{number}]\n" for number in range(1_000))
+        for environment in (None, "other"):
+            message = refusal(text, environment=environment)
+            assert len(message) < 600
+            assert message.endswith(" and 960 more")
 
     def test_a_mistake_in_an_environment_that_is_not_selected_is_found(self):
         """A typing error in production's table shows in development."""

@@ -133,7 +133,7 @@ def test_yaml_bombs_do_not_go_off():
         ("path,key,value\na,b,hunter2-9c,d\n", "line 2: it has 4 fields, and not 3"),
         ("path,key,value\na,b,one\na,b,hunter2-9c\n", "a (line 3: key 'b' stands twice"),
         ('path,key,value\na,b,"hunter2-9c\n', "it is not CSV: is a quote left open?"),
-        ("path,key,value,type\na,b,hunter2-9c,number\n", "a (key 'b': 'number' is not a type"),
+        ("path,key,value,type\na,b,text,hunter2-9c\n", "a (key 'b': its type is not one of text, base64, json"),
         ("path,key,value,type\na,b,hunter2-9c,base64\n", "a (key 'b': it is not base64"),
         ("path,key,value,type\na,b,hunter2-9c,json\n", "a (key 'b': line 1, column 1: it is not JSON"),
         ("path,key,value\na//b,k,v\n", "Invalid path: a//b"),
