@@ -128,7 +128,7 @@ def test_table_of_a_found_file_names_its_source(tmp_path, monkeypatch):
     monkeypatch.setenv("VAULT_TOKEN", "s.ambient")
     start = 'chain = [{ store = "vault" }]\n[stores.vault]\nurl = "http://127.0.0.1:1"\n'
     (tmp_path / "strongroom.toml").write_text(start)
-    with pytest.raises(ConfigurationError, match=r"does not go to an address that only .* gives"):
+    with pytest.raises(ConfigurationError, match=r"is not sent to an address that only .* gives"):
         plugins.prepare(discovery.load(), "vault")
     (tmp_path / "strongroom.toml").write_text(start + 'auth = { method = "kubernetes", role = "app" }\n')
     settings = plugins.settings(discovery.load(), "vault")
