@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -72,34 +72,55 @@ def _has_extra(name: str) -> bool:
 
 
 def missing(point: EntryPoint, error: ImportError) -> str:
-    """Return the message for a failed import: what to install, or that the plugin is broken."""
+    """Return the message for a failed import: what to install, or that the plugin is broken.
+
+    Only names from the metadata of the plugin's own distribution are named as things to install. A module's name is
+    none: somebody else may have registered it on the package index.
+    """
     module = (error.name or "").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or not module or module == point.module.partition(".")[0]:
         what = f"importing {error.name} raised" if error.name else "it raised"
         return f"The plugin {point.name} of {described(point)} is broken: {what} {type(error).__name__}"
-    name = point.dist.name if point.dist is not None else ""
-    extra = _extra_with(point.dist, module, point.name) if point.dist is not None else None
-    what = f'pip install "{name}[{extra}]"' if extra else f"pip install {module}"
-    return f"The plugin {point.name} needs {module}, which is not installed: {what}"
+    about = f"The plugin {point.name} needs {module}, which is not installed"
+    if point.dist is not None and point.dist.name:
+        if extra := _extra_with(point.dist, module, point.name):
+            return f'{about}: pip install "{point.dist.name}[{extra}]"'
+        if _lacks_requirement(point.dist):
+            return f'{about}: pip install "{point.dist.name}" installs its dependencies'
+    return f"{about}. The metadata of {described(point)} does not declare it: ask its author"
 
 
 def _extras(distribution: Distribution) -> Sequence[str]:
     return distribution.metadata.get_all("Provides-Extra") or ()
 
 
-def _extra_with(distribution: Distribution, module: str, plugin: str) -> str | None:
-    """Return the extra that installs the module: the one named like the plugin, or the smallest that has it."""
+def _requirements(distribution: Distribution) -> Iterator[tuple[str, str | None]]:
+    """Yield the name of each distribution that is required, with the extra that requires it, or None."""
     import re
 
-    sizes: dict[str, int] = {}
-    having: set[str] = set()
     for requirement in distribution.requires or ():
         extra = re.search(r"""extra\s*==\s*['"]([^'"]+)['"]""", requirement)
-        needed = re.match(r"[A-Za-z0-9._-]+", requirement)
-        if extra and needed:
-            sizes[extra[1]] = sizes.get(extra[1], 0) + 1
-            if needed[0].lower().replace("-", "_") == module.lower():
-                having.add(extra[1])
+        if needed := re.match(r"[A-Za-z0-9._-]+", requirement):
+            yield needed[0], extra[1] if extra else None
+
+
+def _lacks_requirement(distribution: Distribution) -> bool:
+    """Return True if a distribution that is required without an extra is not installed."""
+    from importlib import metadata
+
+    required = {name for name, extra in _requirements(distribution) if extra is None}
+    return any(not any(metadata.Distribution.discover(name=name)) for name in required)
+
+
+def _extra_with(distribution: Distribution, module: str, plugin: str) -> str | None:
+    """Return the extra that installs the module: the one named like the plugin, or the smallest that has it."""
+    sizes: dict[str, int] = {}
+    having: set[str] = set()
+    for name, extra in _requirements(distribution):
+        if extra is not None:
+            sizes[extra] = sizes.get(extra, 0) + 1
+            if name.lower().replace("-", "_") == module.lower():
+                having.add(extra)
     if plugin in _extras(distribution):
         return plugin
     return min(having, key=lambda extra: (sizes[extra], extra), default=None)
