@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import PluginError
 from strongroom.plugins.coercion import members
 from strongroom.store import Option
+from strongroom.store.containment import is_interrupt, plugin_code
 from strongroom.store.protocols import traits_of
 
 _SCALARS: Mapping[object, str] = {
@@ -31,6 +33,15 @@ _PLURALS: Mapping[object, str] = {
     dict: "tables",
     list: "lists",
 }
+
+
+RESERVED = frozenset({"plugin"})
+"""Keys of a store's table that are no options."""
+
+OWN_VARIABLES = "STRONGROOM_"
+"""Beginning of the environment variables that configure Strongroom itself."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class OptionSchema(NamedTuple):
@@ -79,29 +90,33 @@ def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
     """Return the schema of the opener's signature.
 
     Raises:
-        PluginError: a parameter is not keyword-only, has no type hint, or has one that no configuration can give; or a
-            store that it returns needs a newer store protocol.
+        PluginError: a parameter is not keyword-only, has no type hint, has one that no configuration can give, or has
+            an `Option` that is malformed; or a store that it returns needs a newer store protocol.
     """
     try:
-        signature = inspect.signature(opener, eval_str=True)
+        with plugin_code():
+            return _schema(opener, plugin)
+    except PluginError:
+        raise
     except (NameError, TypeError, ValueError, AttributeError) as error:
-        raise PluginError(f"The plugin {plugin} is broken: its signature cannot be read ({error})") from None
+        fault = str(error)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        fault = type(error).__name__
+    raise PluginError(f"The plugin {plugin} is broken: its signature cannot be read ({fault})")
+
+
+def _schema(opener: Callable[..., object], plugin: str) -> Schema:
+    signature = inspect.signature(opener, eval_str=True)
     options: dict[str, OptionSchema] = {}
     mapping: str | None = None
     for name, parameter in signature.parameters.items():
-        about = f"The plugin {plugin} is broken: its option {name}"
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            raise PluginError(f"{about} is not keyword-only, or stands for any number of them")
-        if parameter.annotation is inspect.Parameter.empty:
-            raise PluginError(f"{about} has no type hint")
-        hint, option = _without_annotated(parameter.annotation)
-        if hint is EnvironmentMapping:
+        option = _option(parameter, f"The plugin {plugin} is broken: its option {name}")
+        if option.hint is EnvironmentMapping:
             mapping = name
-            continue
-        if not _is_readable(hint):
-            raise PluginError(f"{about} has a type that no configuration can give: {hint}")
-        required = parameter.default is inspect.Parameter.empty
-        options[name] = OptionSchema(name, hint, option, required, None if required else parameter.default)
+        else:
+            options[name] = option
     for name, schema in options.items():
         for relation, address in (("is sent to", schema.option.sent_to), ("vouches for", schema.option.vouches_for)):
             if address is not None and address not in options:
@@ -109,6 +124,31 @@ def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
                     f"The plugin {plugin} is broken: its option {name} {relation} {address}, which it lacks"
                 )
     return Schema(options, mapping, _store_classes(signature.return_annotation, plugin))
+
+
+def _option(parameter: inspect.Parameter, about: str) -> OptionSchema:
+    """Return the schema of a parameter.
+
+    Args:
+        parameter: the parameter.
+        about: beginning of an error message.
+    """
+    if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+        raise PluginError(f"{about} is not keyword-only, or stands for any number of them")
+    if parameter.annotation is inspect.Parameter.empty:
+        raise PluginError(f"{about} has no type hint")
+    if parameter.name in RESERVED:
+        raise PluginError(f"{about} has a reserved name: rename it")
+    hint, found = _without_annotated(parameter.annotation)
+    if len(found) > 1:
+        raise PluginError(f"{about} has {len(found)} Options: keep one")
+    option = found[0] if found else Option()
+    if fault := _option_fault(option):
+        raise PluginError(f"{about} has an Option whose {fault}")
+    if hint is not EnvironmentMapping and not _is_readable(hint):
+        raise PluginError(f"{about} has a type that no configuration can give: {hint}")
+    required = parameter.default is inspect.Parameter.empty
+    return OptionSchema(parameter.name, hint, option, required, None if required else parameter.default)
 
 
 def _store_classes(annotation: Any, plugin: str) -> tuple[type, ...]:
@@ -124,17 +164,35 @@ def _store_classes(annotation: Any, plugin: str) -> tuple[type, ...]:
     return stores if len(stores) == len(returned) else ()
 
 
-def _without_annotated(hint: Any) -> tuple[Any, Option]:
-    """The bare hint, and the `Option` that stands beside it or beside a member of its union."""
+def _without_annotated(hint: Any) -> tuple[Any, list[Option]]:
+    """Return the bare hint, and each `Option` that stands beside it or beside a member of its union."""
     if get_origin(hint) is Annotated:
-        found = next((item for item in hint.__metadata__ if isinstance(item, Option)), None)
         inner, below = _without_annotated(hint.__origin__)
-        return inner, found or below
+        return inner, [*(item for item in hint.__metadata__ if isinstance(item, Option)), *below]
     if get_origin(hint) in {Union, types.UnionType}:
         members = [_without_annotated(member) for member in get_args(hint)]
-        option = next((option for _, option in members if option != Option()), Option())
-        return Union[tuple(member for member, _ in members)], option  # noqa: UP007  # made of a tuple
-    return hint, Option()
+        found = [option for _, options in members for option in options]
+        return Union[tuple(member for member, _ in members)], found  # noqa: UP007  # made of a tuple
+    return hint, []
+
+
+def _option_fault(option: Option) -> str:
+    """Return what is wrong with an `Option`, which no type checker may have seen, or the empty string."""
+    ambient: object = option.ambient
+    if not isinstance(ambient, tuple) or not all(isinstance(name, str) for name in ambient):
+        return f'ambient is {type(ambient).__name__}, not a tuple of names such as ("NAME",)'
+    for name in ambient:
+        if not _VARIABLE.fullmatch(name):
+            return f"ambient variable {name!r} is no name of an environment variable"
+        if name.startswith(OWN_VARIABLES):
+            return f"ambient variable {name} is reserved: names that begin with {OWN_VARIABLES} configure Strongroom"
+    for field in ("secret", "address", "location", "place"):
+        if not isinstance(getattr(option, field), bool):
+            return f"{field} is {type(getattr(option, field)).__name__}, not bool"
+    for field in ("help", "sent_to", "vouches_for"):
+        if not isinstance(text := getattr(option, field), str | None) or (text is None and field == "help"):
+            return f"{field} is {type(text).__name__}, not str"
+    return ""
 
 
 def _is_readable(hint: Any) -> bool:

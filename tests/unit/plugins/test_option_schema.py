@@ -179,6 +179,48 @@ class TestSchema:
                 read_schema(broken, "corp")
             assert "The plugin corp is broken" in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("hint", "words"),
+        [
+            ("exit(0)", r"its signature cannot be read \(SystemExit\)"),
+            ("1 / 0", r"its signature cannot be read \(ZeroDivisionError\)"),
+            (Annotated[str, Option("a"), Option(secret=True)], "option url has 2 Options: keep one"),
+            (Annotated[str, Option("a")] | Annotated[None, Option("b")], "option url has 2 Options: keep one"),
+            (
+                Annotated[str, Option(ambient="URL")],
+                r'option url has an Option whose ambient is str, not a tuple of names such as \("NAME",\)',
+            ),
+            (
+                Annotated[str, Option(ambient=("MY URL",))],
+                "whose ambient variable 'MY URL' is no name of an environment variable",
+            ),
+            (
+                Annotated[str, Option(ambient=("STRONGROOM_CONFIG",))],
+                "whose ambient variable STRONGROOM_CONFIG is reserved: names that begin with STRONGROOM_ configure",
+            ),
+            (Annotated[str, Option(secret="yes")], "option url has an Option whose secret is str, not bool"),
+            (Annotated[str, Option(help=None)], "option url has an Option whose help is NoneType, not str"),
+        ],
+        ids=str,
+    )
+    def test_annotation_that_is_no_option_is_a_broken_plugin(self, hint, words):
+        """A malformed annotation is refused when the plugin is loaded, not when a value is looked up."""
+
+        def broken(*, url) -> object: ...
+
+        broken.__annotations__["url"] = hint
+        with pytest.raises(PluginError, match=words) as caught:
+            read_schema(broken, "corp")
+        assert "The plugin corp is broken" in str(caught.value)
+
+    def test_reserved_name_is_a_broken_plugin(self):
+        """`plugin` in the table of a store names the plugin: an option of that name could never be set."""
+
+        def broken(*, plugin: str) -> object: ...
+
+        with pytest.raises(PluginError, match="option plugin has a reserved name: rename it"):
+            read_schema(broken, "corp")
+
 
 class TestReading:
     @pytest.mark.parametrize(
