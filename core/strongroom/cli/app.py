@@ -111,7 +111,8 @@ def strongroom(
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. A failure prints one line on stderr."""
     try:
-        result = strongroom.main(list(arguments), prog_name="strongroom", standalone_mode=False)
+        with streams.results_only():
+            result = strongroom.main(list(arguments), prog_name="strongroom", standalone_mode=False)
     except click.UsageError as error:
         if usage_errors.is_help(error):
             output.write_advice(error.format_message())
@@ -127,7 +128,9 @@ def run(arguments: Sequence[str]) -> int:
         output.say(str(error))
         _show_frames(error)
         return code_of(error)
-    except Exception as error:  # noqa: BLE001  # a bug: the message may hold a secret, so only the class is shown
+    except SystemExit:  # of a plugin's command: its exit code is its choice
+        raise
+    except BaseException as error:  # noqa: BLE001  # a bug: the message may hold a secret, so only the class is shown
         if isinstance(error, OSError) and (fault := _stdout_fault(error)):
             output.say(f"Cannot write the output to stdout: {fault}")
         else:
@@ -143,7 +146,7 @@ def _stdout_fault(error: OSError) -> str | None:
     return error.strerror if isinstance(error, streams.UnwritableError) else streams.stdout_fault()
 
 
-def _show_frames(error: Exception) -> None:
+def _show_frames(error: BaseException) -> None:
     """With --verbose, show the frames alone: source lines, locals and messages of causes may hold values."""
     if _is_verbose():
         for frame in traceback.extract_tb(error.__traceback__):

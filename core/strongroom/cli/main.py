@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if "_STRONGROOM_COMPLETE" in os.environ:  # `completer.VARIABLE`, set by the shell on Tab
             from strongroom.cli.terminal import completer
 
-            completer.answer(app.strongroom)
+            with streams.results_only():
+                completer.answer(app.strongroom)
         code = app.run(sys.argv[1:] if arguments is None else arguments)
         streams.finish()
     except KeyboardInterrupt:  # Ctrl-C during an import

@@ -23,6 +23,7 @@ from strongroom.plugins.option_schema import Schema, read_schema
 from strongroom.plugins.resolution import check_written, resolve
 from strongroom.plugins.setting import Setting
 from strongroom.store import SecretStore
+from strongroom.store.containment import contained, is_interrupt, plugin_code
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -101,11 +102,13 @@ def check(config: Config, store: str) -> None:
     Raises:
         PluginError: see `prepare`; also if a dependency is missing.
         ConfigurationError: see `prepare`; also if the plugin's check in `strongroom.checks` refuses an option.
+        StoreError: the plugin's check raised another exception.
     """
     about = config.store(store)
     given = settings(config, store)
     if offers(CHECKS, about.plugin):
-        _called(_load(CHECKS, about), CHECKS, about, given)
+        loaded = _load(CHECKS, about)
+        contained(lambda: _called(loaded, CHECKS, about, given), store)
 
 
 def broken(plugin: str, opened: object, wanted: str) -> PluginError:
@@ -142,7 +145,8 @@ def installed() -> list[Plugin]:
     from strongroom.plugins import stevedore_loader
 
     names = by_name(STORES)
-    loaded = stevedore_loader.load_all(STORES, [points[0] for points in names.values() if len(points) == 1])
+    with plugin_code():
+        loaded = stevedore_loader.load_all(STORES, [points[0] for points in names.values() if len(points) == 1])
     found: list[Plugin] = []
     for name, points in sorted(names.items()):
         distribution = " and ".join(described(point) for point in points)
@@ -226,8 +230,11 @@ def _load(group: str, about: StoreConfig) -> Opener:
     """
     point = entry_point(group, about)
     try:
-        loaded = _loaded(point)
-    except Exception as error:  # noqa: BLE001  # the code of a third party runs here
+        with plugin_code():
+            loaded = _loaded(point)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         loaded = error
     return _opener(point, loaded)
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
+from typing import Any
 
 from stevedore.driver import DriverManager
-from stevedore.extension import ExtensionManager
+from stevedore.extension import Extension, ExtensionManager
+
+from strongroom.store.containment import is_interrupt
 
 
 class _Driver(DriverManager[object]):
@@ -27,15 +30,19 @@ class _Extensions(ExtensionManager[object]):
     def __init__(self, group: str, points: Sequence[EntryPoint]) -> None:
         self._points = points
         self.failures: dict[str, BaseException] = {}
-        super().__init__(group, on_load_failure_callback=self._note)
+        super().__init__(group)
 
     def list_entry_points(self) -> list[EntryPoint]:
         return list(self._points)
 
-    @staticmethod
-    def _note(manager: ExtensionManager[object], point: EntryPoint, error: BaseException) -> None:
-        assert isinstance(manager, _Extensions)  # noqa: S101  # for the type checker
-        manager.failures[point.name] = error
+    def _load_one_plugin(self, ep: EntryPoint, *arguments: Any) -> Extension[object] | None:
+        try:
+            return super()._load_one_plugin(ep, *arguments)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            self.failures[ep.name] = error  # stevedore itself would pass some on, and skip the other plugins
+            return None
 
 
 def load(point: EntryPoint) -> object:

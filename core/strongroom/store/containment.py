@@ -71,6 +71,25 @@ def contained(operation: Callable[[], _R], store: str, path: str | None = None, 
     raise failure
 
 
+def close_quietly(close: Callable[[], object], store: str) -> None:
+    """Call a plugin's `close`. A store that fails to close has nothing left to lose, so the failure is only logged.
+
+    Raises:
+        BaseException: an exception that a signal handler raised, without frames.
+    """
+    try:
+        with plugin_code():
+            close()
+    except BaseException as error:  # noqa: BLE001  # as in `contained`
+        if not is_interrupt(error):
+            logger.warning("Closing store %s failed: %s", store, type(error).__name__)
+            return
+        interrupt = bare(error)
+    else:
+        return
+    raise interrupt
+
+
 def translated(error: BaseException, path: str | None, store: str, hint: str = PLUGIN_BUG) -> BaseException:
     """Return the error of the tree for a plugin's exception, or the interrupt itself, without frames."""
     kind = type(error).__name__

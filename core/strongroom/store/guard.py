@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -25,16 +24,7 @@ from strongroom.errors import (
 from strongroom.paths import check_key, check_path, check_prefix
 from strongroom.secret import Secret, Value, Version, check_data, conceal, protect
 from strongroom.store import answers
-from strongroom.store.containment import (
-    PLUGIN_BUG,
-    AnswerError,
-    bare,
-    contained,
-    depth,
-    is_interrupt,
-    plugin_code,
-    translated,
-)
+from strongroom.store.containment import PLUGIN_BUG, AnswerError, close_quietly, contained, depth, translated
 from strongroom.store.health import Health
 from strongroom.store.protocols import (
     CAPABILITIES,
@@ -55,8 +45,6 @@ from strongroom.store.protocols import (
     traits_of,
 )
 from strongroom.store.version_rules import check_labels, check_version
-
-logger = logging.getLogger("strongroom.secrets_manager")
 
 _R = TypeVar("_R")
 _C = TypeVar("_C")
@@ -383,17 +371,7 @@ class GuardedStore:
             if self._closed:
                 return
             self._closed = True
-        try:
-            with plugin_code():
-                self._store.close()
-        except BaseException as error:  # noqa: BLE001  # a store that fails to close has nothing left to lose
-            if not is_interrupt(error):
-                logger.warning("Closing store %s failed: %s", self.name, type(error).__name__)
-                return
-            interrupt = bare(error)
-        else:
-            return
-        raise interrupt
+        close_quietly(self._store.close, self.name)
 
     # --- the boundary -------------------------------------------------------------------------------------------------
 

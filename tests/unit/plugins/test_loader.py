@@ -2,55 +2,16 @@
 
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from strongroom import plugins
 from strongroom.config import discovery
-from strongroom.errors import ConfigurationError, PluginError
+from strongroom.errors import ConfigurationError, PluginError, StoreError
 from strongroom.store.memory import MemoryStore
 
 CANARY = "canary-9d2e"
-
-
-class SearchPath:
-    """A folder on the search path in which a test installs distributions."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._folder = folder
-        self._monkeypatch = monkeypatch
-
-    def install(
-        self,
-        distribution: str,
-        stores: dict[str, str],
-        *,
-        modules: dict[str, str] | None = None,
-        metadata: str = "",
-        group: str = "strongroom.stores",
-        below: str = "site",
-    ) -> None:
-        """A distribution with entry points and the source of its modules."""
-        site = self._folder / below
-        info = site / f"{distribution.replace('-', '_')}-1.2.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n{textwrap.dedent(metadata)}"
-        )
-        points = "\n".join(f"{name} = {value}" for name, value in stores.items())
-        (info / "entry_points.txt").write_text(f"[{group}]\n{points}\n")
-        for name, source in (modules or {}).items():
-            (site / f"{name}.py").write_text(textwrap.dedent(source))
-            self._monkeypatch.delitem(sys.modules, name, raising=False)
-        if str(site) not in sys.path:
-            self._monkeypatch.syspath_prepend(site)
-
-
-@pytest.fixture
-def search_path(tmp_path, monkeypatch) -> SearchPath:
-    return SearchPath(tmp_path, monkeypatch)
 
 
 def prepare(store: str, **options: object):
@@ -190,12 +151,23 @@ class TestMissing:
                 """,
                 'pip install "corp-secrets[sdk]"',
             ),
-            ("", "pip install no_such_sdk"),
+            (
+                "Requires-Dist: no-such-distribution>=1\n",
+                'which is not installed: pip install "corp-secrets" installs its dependencies',
+            ),
+            (
+                "Requires-Dist: click\n",
+                "which is not installed. The metadata of corp-secrets 1.2 does not declare it: ask its author",
+            ),
+            ("", "The metadata of corp-secrets 1.2 does not declare it: ask its author"),
         ],
     )
     @pytest.mark.parametrize("when", ["loaded", "opened"])
     def test_a_dependency_that_is_not_installed(self, search_path, metadata, words, when):
-        """One line, with the smallest extra that brings it; whether the plugin imports it early or late."""
+        """One line, with the smallest extra that brings it; whether the plugin imports it early or late.
+
+        A module's name is no name of a distribution: a stranger may have registered it.
+        """
         source = {
             "loaded": "import no_such_sdk.client\ndef open_corp(): ...",
             "opened": "def open_corp():\n    import no_such_sdk.client",
@@ -203,7 +175,9 @@ class TestMissing:
         search_path.install(
             "corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source}, metadata=metadata
         )
-        assert words in refusal("corp")
+        message = refusal("corp")
+        assert words in message
+        assert "pip install no_such_sdk" not in message
 
     def test_our_own_plugin_without_its_extra(self):
         """`vault` needs strongroom[vault]; the distribution's own metadata says so."""
@@ -250,6 +224,8 @@ class TestBroken:
             ("import corp_store.nothing", "importing corp_store.nothing raised ModuleNotFoundError"),
             ("from json import nothing", "importing json raised ImportError"),
             (f"raise ImportError('{CANARY}')", "it raised ImportError"),
+            (f"raise SystemExit('{CANARY}')", "loading it raised SystemExit"),
+            ("assert False", "loading it raised AssertionError"),
             ("", "loading it raised AttributeError"),
             ("open_corp = 5", "corp_store:open_corp is not callable"),
             ("def open_corp(url: str): ...", "its option url is not keyword-only"),
@@ -263,6 +239,17 @@ class TestBroken:
         message = refusal("corp")
         assert words in message
         assert CANARY not in message
+
+    @pytest.mark.parametrize("kind", ["SystemExit", "ValueError"])
+    def test_check_that_raises_is_an_error_of_the_store(self, search_path, kind):
+        """Validating the options ends neither the process nor in an exception of the plugin."""
+        source = f"def open_corp(): ...\ndef check_corp(): raise {kind}('{CANARY}')"
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source})
+        search_path.install("corp-checks", {"corp": "corp_store:check_corp"}, group="strongroom.checks")
+        with pytest.raises(StoreError, match=rf"store corp: it raised {kind}\)") as caught:
+            plugins.check(discovery.load(chain=["corp"]), "corp")
+        assert caught.value.__context__ is None
+        assert CANARY not in str(caught.value)
 
     def test_what_the_plugin_raises_is_left_to_whoever_opens_it(self, search_path):
         """An outage at opening is an outage."""
@@ -303,6 +290,17 @@ class TestInstalled:
         assert "needs nope" in listed["corp"].fault
         assert "registered by" in listed["memory"].fault
         assert "other-secrets 1.2" in listed["memory"].distribution
+
+    @pytest.mark.parametrize(
+        "source",
+        ["raise SystemExit(0)", "assert False", "raise GeneratorExit", "def open_corp(*, url: 'exit(0)'): ..."],
+    )
+    def test_one_broken_plugin_leaves_the_others_listed(self, search_path, source):
+        """Neither an import nor a signature that raises ends the list, or the process."""
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source})
+        listed = {plugin.name: plugin for plugin in plugins.installed()}
+        assert "The plugin corp" in listed["corp"].fault
+        assert listed["memory"].fault == ""
 
     def test_nothing_is_written_to_the_user_s_cache_folder(self, search_path, tmp_path):
         """Stevedore's own discovery would write there, and miss what is installed later."""

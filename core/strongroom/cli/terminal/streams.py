@@ -6,7 +6,9 @@ import contextlib
 import io
 import os
 import sys
+import threading
 from collections.abc import Iterator
+from typing import Any, TextIO, cast
 
 _STRICT = ("strict", "surrogateescape")
 """Python's default error handlers, under which a character that the terminal cannot show raises an error."""
@@ -27,6 +29,31 @@ def prepare() -> None:
             setattr(sys, name, os.fdopen(file, mode, encoding="utf-8"))
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _STRICT:
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+class _ResultsOnly:
+    """Stand-in for stdout that sends to stderr what a plugin prints, from its calls and from its threads."""
+
+    def __init__(self, stdout: TextIO) -> None:
+        self._stdout = stdout
+        self._thread = threading.get_ident()
+
+    def __getattr__(self, name: str) -> Any:  # any attribute of a stream
+        from strongroom.store.containment import depth
+
+        ours = threading.get_ident() == self._thread and not depth.calls
+        return getattr(self._stdout if ours else sys.stderr, name)
+
+
+@contextlib.contextmanager
+def results_only() -> Iterator[None]:
+    """Keep the output of plugins off stdout in the block, whose results this thread writes."""
+    stdout = sys.stdout
+    sys.stdout = cast("TextIO", _ResultsOnly(stdout))
+    try:
+        yield
+    finally:
+        sys.stdout = stdout
 
 
 @contextlib.contextmanager

@@ -8,11 +8,13 @@ from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
 
 from strongroom.errors import (
+    InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
     StrongroomError,
     UnsupportedOperationError,
+    shown,
 )
 from strongroom.migrate.execution.parallel import OutageWatch, read_each
 from strongroom.migrate.plans.labels import own
@@ -20,6 +22,7 @@ from strongroom.migrate.spi import Failure, Importer
 from strongroom.paths import check_path, check_prefix
 from strongroom.secret import Secret, check_data
 from strongroom.store import Traits
+from strongroom.store.containment import contained
 from strongroom.store.guard import GuardedStore
 from strongroom.store.version_rules import check_labels
 
@@ -118,12 +121,15 @@ class StoreSource:
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
         """Yield every selected secret."""
         labels: dict[str, Mapping[str, str]] = {}
-        for path, outcome in read_each(self._front, self._taken(selection, labels), OutageWatch()):
+        invalid: list[InvalidPathError] = []
+        for path, outcome in read_each(self._front, self._taken(selection, labels, invalid.append), OutageWatch()):
             listed = labels.pop(path, None)
             if isinstance(outcome, Secret):
                 yield replace(outcome, metadata={**outcome.metadata, **listed}) if listed else outcome
             elif not isinstance(outcome, SecretNotFoundError):
                 yield Failure(path, outcome)
+        for error in invalid:
+            yield Failure(shown(error.path or ""), error)
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
         """Yield each path with its current secret or error, in any order."""
@@ -141,9 +147,14 @@ class StoreSource:
         """Delete the secret."""
         self._front.delete(path)
 
-    def _taken(self, selection: Selection, labels: dict[str, Mapping[str, str]]) -> Iterator[str]:
-        """Yield the selected paths, and collect the labels that the listing has for them."""
-        for path, listed in self._front.walk_labels(selection.from_prefix):
+    def _taken(
+        self,
+        selection: Selection,
+        labels: dict[str, Mapping[str, str]],
+        invalid: Callable[[InvalidPathError], None],
+    ) -> Iterator[str]:
+        """Yield the selected paths, and collect the labels that the listing has for them. See `GuardedStore.walk`."""
+        for path, listed in self._front.walk_labels(selection.from_prefix, invalid):
             if selection.takes(path):
                 if listed:
                     labels[path] = listed
@@ -207,13 +218,7 @@ class ImporterSource:
                 raise StoreError(None, reason, store=self.name, hint=_HINT)
 
     def _call(self, operation: Callable[[], _R]) -> _R:
-        try:
-            return operation()
-        except StrongroomError:
-            raise
-        except Exception as error:  # noqa: BLE001  # a stranger's importer runs here
-            kind = type(error).__name__
-        raise StoreError(None, f"it raised {kind}", store=self.name, hint=_HINT)
+        return contained(operation, self.name, hint=_HINT)
 
 
 class ImportedStore:

@@ -37,7 +37,8 @@ from strongroom.migrate.plans.plan import Plan, PlannedMapping, State
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins.option_schema import Schema
 from strongroom.secret import Secret, Value, Version
-from strongroom.store import Items, SecretStore
+from strongroom.store import Items, SecretStore, answers
+from strongroom.store.containment import close_quietly, contained
 from strongroom.store.guard import GuardedStore
 
 Endpoint: TypeAlias = SecretStore | GuardedStore | Importer | Exporter
@@ -220,19 +221,9 @@ class Endpoints:
         return with_mapping(config, name, self._mapping)
 
     def _opened(self, opener: Callable[[], _T], name: str) -> _T:
-        try:
-            opened = opener()
-        except StoreError as error:
-            failure: StrongroomError = error.copy(store=error.store or name)
-        except StrongroomError as error:
-            failure = error.copy()
-        except Exception as error:  # noqa: BLE001  # a plugin can raise anything
-            kind = type(error).__name__
-            failure = StoreError(None, f"it raised {kind}", store=name, hint="This is a bug in the store's plugin")
-        else:
-            self._stack.callback(opened.close)
-            return opened
-        raise failure
+        opened = contained(opener, name)
+        self._stack.callback(close_quietly, opened.close, name)
+        return opened
 
 
 class ExporterStore:
@@ -265,6 +256,8 @@ class ExporterStore:
         """Write all secrets in one call of the exporter."""
         for outcome in self._exporter.write(Secret(path, data) for path, data in items):
             error = outcome.error
+            if not isinstance(error, StrongroomError | None):
+                raise answers.unexpected("write", error, "StrongroomError or None", "an error")
             if error is not None and not isinstance(error, StoreError):
                 error = StoreError(outcome.path, str(error))
             yield outcome.path, outcome.version if error is None else error

@@ -1,0 +1,45 @@
+"""Fake distributions with plugins, installed on the search path of one test."""
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+
+class SearchPath:
+    """A folder on the search path in which a test installs distributions."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._monkeypatch = monkeypatch
+
+    def install(
+        self,
+        distribution: str,
+        stores: dict[str, str],
+        *,
+        modules: dict[str, str] | None = None,
+        metadata: str = "",
+        group: str = "strongroom.stores",
+        below: str = "site",
+    ) -> None:
+        """A distribution with entry points and the source of its modules."""
+        site = self._folder / below
+        info = site / f"{distribution.replace('-', '_')}-1.2.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n{textwrap.dedent(metadata)}"
+        )
+        points = "\n".join(f"{name} = {value}" for name, value in stores.items())
+        (info / "entry_points.txt").write_text(f"[{group}]\n{points}\n")
+        for name, source in (modules or {}).items():
+            (site / f"{name}.py").write_text(textwrap.dedent(source))
+            self._monkeypatch.delitem(sys.modules, name, raising=False)
+        if str(site) not in sys.path:
+            self._monkeypatch.syspath_prepend(site)
+
+
+@pytest.fixture
+def search_path(tmp_path, monkeypatch) -> SearchPath:
+    return SearchPath(tmp_path, monkeypatch)

@@ -1,0 +1,177 @@
+"""Every command with a plugin that exits, raises or prints: it neither succeeds, nor shows a value, nor adds output."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+CANARY = "canary-77d1"
+
+STORE = f"""
+    import asyncio
+    import os
+    import sys
+    from strongroom.store import Traits
+    from strongroom.store.memory import MemoryStore
+
+    print("printed at import")
+    KINDS = {{"SystemExit": SystemExit, "CancelledError": asyncio.CancelledError, "GeneratorExit": GeneratorExit}}
+    METHODS = ("read", "read_many", "list_entries", "write", "write_if", "write_many", "delete",
+               "versions", "read_version", "kept_versions", "undelete", "destroy", "read_metadata", "write_metadata",
+               "probe", "close")
+    failed = []
+    called = []
+
+    def fail(name):
+        plain = "{CANARY} in a variable"
+        method, _, kind = os.environ.get("HOSTILE", "").partition(":")
+        print("printed in", name)
+        sys.stdout.buffer.write(b"printed too")
+        called.append(name)
+        if name == method:
+            failed.append(name)
+            raise KINDS[kind](0)
+
+    class Hostile(MemoryStore):
+        traits = Traits()  # a migration opens a local target anew
+
+    def wrapped(name):
+        def method(self, *arguments):
+            fail(name)
+            return getattr(MemoryStore, name)(self, *arguments)
+        return method
+
+    for name in METHODS:
+        setattr(Hostile, name, wrapped(name))
+
+    def check_hostile():
+        fail("check")
+
+    def open_hostile() -> Hostile:
+        fail("open")
+        store = MemoryStore.__new__(Hostile)
+        MemoryStore.__init__(store)
+        for value in ("old", "{CANARY}"):
+            MemoryStore.write(store, "app/db", {{"password": value}})
+        if os.environ.get("DELETED"):
+            MemoryStore.delete(store, "app/db")
+        return store
+"""
+
+CONFIGURATION = """
+chain = ["hostile"]
+[stores.hostile]
+[secrets]
+PASSWORD = "app/db#password"
+"""
+
+COMMANDS = {
+    "get": ("get", "app/db", "password"),
+    "get a whole secret": ("get", "app/db", "--json"),
+    "list": ("list", "app"),
+    "list all": ("list", "--recursive"),
+    "explain": ("explain", "app/db"),
+    "run": ("run", "--", sys.executable, "-c", ""),
+    "export": ("export", "--format", "json"),
+    "set": ("set", "app/db", "user"),
+    "set all": ("set", "app/db", "user", "--replace", "--yes"),
+    "delete": ("delete", "app/db", "--yes"),
+    "history": ("history", "app/db"),
+    "diff": ("diff", "app/db", "--versions", "1", "2"),
+    "diff of stores": ("diff", "hostile", "json:b.json"),
+    "rollback": ("rollback", "app/db", "1"),
+    "undelete": ("undelete", "app/db", "2"),
+    "destroy": ("destroy", "app/db", "1", "--yes"),
+    "migrate from": ("migrate", "--from", "hostile", "--to", "json:new.json", "--yes"),
+    "migrate to": ("migrate", "--from", "json:b.json", "--to", "hostile", "--yes"),
+    "copy from": ("copy", "app/db", "--from", "hostile", "--to", "json:new.json"),
+    "copy to": ("copy", "app/other", "--from", "json:b.json", "--to", "hostile"),
+    "check": ("check",),
+    "doctor": ("doctor",),
+    "config check": ("config", "check"),
+}
+METHODS = (
+    "open",
+    "check",
+    "read",
+    "read_many",
+    "list_entries",
+    "write",
+    "write_if",
+    "write_many",
+    "delete",
+    "versions",
+    "read_version",
+    "kept_versions",
+    "undelete",
+    "destroy",
+    "read_metadata",
+    "write_metadata",
+    "probe",
+)
+
+HARMLESS = {("migrate to", "list_entries")}  # the listing of a target only saves reads
+
+
+@pytest.fixture
+def hostile(search_path, monkeypatch):
+    """A plugin that fails or prints in each of its methods, as HOSTILE says. `run` starts its command in vain."""
+
+    def start(*_):
+        raise click.exceptions.Exit(0)
+
+    monkeypatch.setattr(os, "execvpe", start)
+    search_path.install("hostile-secrets", {"hostile": "hostile_store:open_hostile"}, modules={"hostile_store": STORE})
+    search_path.install("hostile-checks", {"hostile": "hostile_store:check_hostile"}, group="strongroom.checks")
+    Path("strongroom.toml").write_text(CONFIGURATION)
+    Path("b.json").write_text('{"app/other": {"password": "x"}}')
+    Path("b.json").chmod(0o600)
+
+
+@pytest.mark.parametrize("kind", ["SystemExit", "CancelledError"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_fails_if_its_plugin_raises(hostile, command, monkeypatch, name, kind):
+    """A plugin that raises SystemExit(0) in any method does not make a command succeed, and no value is shown."""
+    raised = []
+    if name == "undelete":
+        monkeypatch.setenv("DELETED", "1")
+    for method in METHODS:
+        monkeypatch.setenv("HOSTILE", f"{method}:{kind}")
+        Path("new.json").unlink(missing_ok=True)
+        done = command("--verbose", *COMMANDS[name], piped=b"value")
+        failed = sys.modules["hostile_store"].failed
+        if failed:
+            raised.append(method)
+            assert done.code not in {0, 130} or (name, method) in HARMLESS, method
+            assert kind in done.err
+        failed.clear()
+        assert CANARY not in done.err
+        assert "Traceback" not in done.err
+        if done.code != 0:
+            assert CANARY.encode() not in done.out
+    assert raised, "no method of the plugin was called"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_output_of_a_plugin_is_none_of_the_command(hostile, command, monkeypatch, name):
+    """What a plugin prints is on stderr: a pipe reads stdout."""
+    monkeypatch.delitem(sys.modules, "hostile_store", raising=False)
+    if name == "undelete":
+        monkeypatch.setenv("DELETED", "1")
+    done = command(*COMMANDS[name], piped=b"value")
+    assert done.code == (10 if name in {"diff", "diff of stores"} else 0), done.err
+    assert b"printed" not in done.out
+    assert "printed at import" in done.err
+    assert all(f"printed in {method}" in done.err for method in sys.modules["hostile_store"].called)
+
+
+@pytest.mark.parametrize("kind", ["SystemExit(0)", "GeneratorExit"])
+def test_stores_lists_the_others(search_path, command, kind):
+    """A plugin that exits when it is imported does not end `strongroom stores`."""
+    search_path.install("hostile-secrets", {"hostile": "bad_store:nothing"}, modules={"bad_store": f"raise {kind}"})
+    done = command("stores")
+    assert done.code == 0
+    assert b"loading it raised" in done.out
+    assert b"memory" in done.out
