@@ -81,7 +81,7 @@ class SecretsManager:
             enable_fallback=enable_fallback,
             chain=chain if chain is None or isinstance(chain, str) else _entries(chain, stores),
         )
-        self._build(config, stores)
+        self._build(config, stores, sources="" if chain else config.sources)
 
     @classmethod
     def from_config(cls, config: Config | Path | str | None = None, *, environment: str | None = None) -> Self:
@@ -102,13 +102,13 @@ class SecretsManager:
             file = None if config is None else Path(config)
             config = discovery.load(config_file=file, environment=environment)
         manager = cls.__new__(cls)
-        manager._build(config, {})  # noqa: SLF001  # the other constructor
+        manager._build(config, {}, sources=config.sources)  # noqa: SLF001  # the other constructor
         return manager
 
-    def _build(self, config: Config, stores: Mapping[str, SecretStore]) -> None:
+    def _build(self, config: Config, stores: Mapping[str, SecretStore], *, sources: str = "") -> None:
         links = [Link(link, _opener(config, link.store, stores), config.cache) for link in config.chain]
         self._defaults = {(s.path, s.key): s.default for s in config.secrets.values() if s.default is not None}
-        self._chain = Chain(links, timeout=config.timeout, defaults=self._defaults)
+        self._chain = Chain(links, timeout=config.timeout, defaults=self._defaults, sources=sources)
         self._peek = self._chain.peek
         self._threads = Threads(config.timeout)
         self._config = config

@@ -750,6 +750,65 @@ def test_closing_at_exit_has_a_short_deadline() -> None:
     assert times[0] <= 3.0
 
 
+# --- which file was read ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ([], "No configuration file was found in {0}"),
+        (["strongroom.toml"], "Configuration: {0}/strongroom.toml"),
+        ([".env"], "Configuration: {0}/.env"),
+        (["strongroom.toml", ".env"], "Configuration: {0}/strongroom.toml and {0}/.env"),
+    ],
+)
+def test_an_absence_and_the_debug_log_name_the_files_that_were_read(
+    written: list[str], says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job that is started in another folder silently gets another chain."""
+    for name in written:
+        Path(name).write_text("")
+        Path(name).chmod(0o600)
+    said = says.format(Path().absolute())
+    caplog.set_level("DEBUG", "strongroom.secrets_manager")
+    for made in (SecretsManager, SecretsManager.from_config):
+        with made() as manager:
+            assert said in caplog.messages
+            with pytest.raises(SecretNotFoundError) as caught:
+                manager.get_secret("api-keys/none", "key")
+            assert str(caught.value).endswith(f"). {said}")
+            assert str(manager.get_secrets(["nowhere"]).errors["nowhere"]).endswith(said)
+            with pytest.raises(SecretNotFoundError, match=r"Invalid|\. (Conf|No conf)"):
+                manager.get_database_url()
+        caplog.clear()
+
+
+def test_an_absence_names_a_file_that_was_named(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('chain = [{ store = "env", paths = ["a/*"] }]')
+    named = rf"Check `paths` in the chain\. Configuration: {file}$"
+    with SecretsManager.from_config(file) as manager, pytest.raises(SecretNotFoundError, match=named):
+        manager.get_secret("b")
+    made = Config(chain=(LinkConfig("env"),))
+    with SecretsManager.from_config(made) as manager, pytest.raises(SecretNotFoundError, match=r"whole secret\)$"):
+        manager.get_secret("b")
+
+
+def test_an_absence_in_a_chain_in_code_names_no_file(manager: SecretsManager) -> None:
+    """No file decided about that chain."""
+    with pytest.raises(SecretNotFoundError, match=r"\)$"):
+        manager.get_secret("nowhere")
+
+
+def test_a_removed_working_directory_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with SecretsManager() as manager:
+        assert manager.config.sources == "No configuration file was found in ."
+
+
 # --- making one -------------------------------------------------------------------------------------------------------
 
 

@@ -93,6 +93,7 @@ class Chain:
         links: at least one.
         timeout: the total time of one call, in seconds.
         defaults: (path, key) -> the value that answers if every link confirms its absence.
+        sources: the files that define the chain, in words: the last sentence of an absence's hint.
 
     Attributes:
         peek: `Link.peek` of the first link: no other link could answer before it.
@@ -104,11 +105,13 @@ class Chain:
         *,
         timeout: float = DEFAULT_TIMEOUT,
         defaults: Mapping[tuple[str, str], Value] | None = None,
+        sources: str = "",
     ) -> None:
         if not links:
             raise ConfigurationError("the chain is empty: name at least one store in `chain`")
         self._links = tuple(links)
         self._timeout = timeout
+        self._sources = sources
         self._warned: set[tuple[str, str, str]] = set()
         self._defaults = {place: protect(value) for place, value in (defaults or {}).items()}
         self.peek = self._links[0].peek
@@ -224,6 +227,8 @@ class Chain:
             default = self._defaults[path, key]
             attempts.append(Attempt(DEFAULT_STORE, Answer.FOUND, "the default of [secrets]"))
             return _resolution(path, key, default, Reading(SensitiveDict({key: default})), attempts)
+        if isinstance(failure, SecretNotFoundError) and self._sources:
+            failure = failure.copy(hint=". ".join(filter(None, (failure.hint, self._sources))))
         raise failure.copy(attempts=tuple(attempts)) if isinstance(failure, StoreError) else failure.copy()
 
     def resolve_many(

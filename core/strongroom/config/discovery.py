@@ -79,12 +79,20 @@ def load(
     folder = Path() if folder is None else folder
     variables = read_variables(process)
     inspection = FoundFiles(process, require_trust=require_trust)
-    file = _file(config_file, environment, variables, folder, inspection)
+    file, read = _file(config_file, environment, variables, folder, inspection)
     ambient = [Ambient(process)]
-    if not file.production:
-        ambient += _dotenv(folder / DOTENV_NAME, inspection)
+    if not file.production and (dotenv := _dotenv(folder / DOTENV_NAME, inspection)):
+        ambient += dotenv
+        read = [*read, folder / DOTENV_NAME]
     arguments = Arguments(vault_url, vault_token, cache_ttl, enable_fallback, chain, environment or None)
-    return replace(build(arguments, variables, file, ambient), untrusted=frozenset(inspection.untrusted))
+    config = replace(
+        build(arguments, variables, file, ambient),
+        untrusted=frozenset(inspection.untrusted),
+        files=tuple(map(_absolute, read)),
+        folder=_absolute(folder),
+    )
+    logger.debug("%s", config.sources)
+    return config
 
 
 def load_others(*, config_file: Path | None = None, environment: str | None = None) -> Iterator[Config]:
@@ -135,14 +143,24 @@ def named_file(name: str) -> Path:
 
 def _file(
     config_file: Path | None, environment: str | None, variables: Variables, folder: Path, inspection: FoundFiles
-) -> FileConfig:
+) -> tuple[FileConfig, list[Path]]:
+    """Return the settings of the file, and the file if there is one."""
     path, source, found = _place(config_file, variables, folder)
     selected = environment or variables.environment
     # A dangling link is an error, not a missing file.
     if found and not os.path.lexists(path):
-        return read_file({}, source, environment=selected)
+        return read_file({}, source, environment=selected), []
     document = _document(path, source, inspection.inspect(path, source) if found else None)
-    return read_file(document, source, environment=selected, found=found, folder=path.parent.absolute())
+    file = read_file(document, source, environment=selected, found=found, folder=path.parent.absolute())
+    return file, [path]
+
+
+def _absolute(path: Path) -> Path:
+    """Return the absolute path, or the same one if the working directory was removed."""
+    try:
+        return path.absolute()
+    except OSError:
+        return path
 
 
 def _place(config_file: Path | None, variables: Variables, folder: Path) -> tuple[Path, str, bool]:

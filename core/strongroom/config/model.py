@@ -199,6 +199,8 @@ class Config:
             default is not in it.
         untrusted: files that were found in the working directory and whose addresses, credentials and TLS settings
             must not be used: see `trust`. Only the command line has any.
+        files: the files that were read: strongroom.toml and `./.env`, as absolute paths.
+        folder: the folder in which they were looked for; None if the configuration was made in code.
     """
 
     environment: str | None = None
@@ -212,6 +214,15 @@ class Config:
     ambient: tuple[Ambient, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     untrusted: frozenset[str] = frozenset()
+    files: tuple[Path, ...] = field(default=(), compare=False)
+    folder: Path | None = field(default=None, compare=False)
+
+    @property
+    def sources(self) -> str:
+        """The files that were read, or the folder that has none, in words for a message."""
+        if self.files:
+            return f"Configuration: {' and '.join(map(str, self.files))}"
+        return "" if self.folder is None else f"No configuration file was found in {self.folder}"
 
     def store(self, name: str) -> StoreConfig:
         """Return the store of that name, with defaults if it is not configured."""

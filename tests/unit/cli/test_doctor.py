@@ -39,12 +39,13 @@ def test_local_stores_are_well_or_say_what_is_wrong_with_them(command, tmp_path)
     assert found["dotenv", ""] == ("ok", "there is no .env", "")
     assert found["files", ""][0] == "unavailable"
     assert found["files", "reachable"] == ("failed", f"there is no {tmp_path / 'secrets'}", "Check that it is mounted")
-    assert done.err == "strongroom: 1 of 3 stores failed: files\n"
+    sources = f"strongroom: Configuration: {Path('strongroom.toml').absolute()}"
+    assert done.err == f"{sources}\nstrongroom: 1 of 3 stores failed: files\n"
     (tmp_path / "secrets").mkdir()
     Path(".env").touch(0o600)
     Path(".env").write_text("A=1\n")
     done = command("doctor")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, f"{sources} and {Path('.env').absolute()}\n")
     assert lines(done)["dotenv", ""] == ("ok", "variables in .env: 1", "")
 
 
@@ -132,7 +133,7 @@ def test_a_strangers_checks_and_facts_are_shown(command, strangers):
     quota = Check("quota", CheckState.WARNING, "91 % used", "Ask for more")
     strangers(tape=Strange(Health(ok=True, detail="spinning", facts={"reels": "2"}, checks=(quota,))))
     done = command("doctor")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err.count("\n")) == (0, 1)
     assert lines(done) == {
         ("tape", ""): ("ok", "spinning", ""),
         ("tape", "quota"): ("warning", "91 % used", "Ask for more"),
@@ -189,6 +190,8 @@ def test_json_has_a_version_and_an_object_for_each_store(command, strangers):
         "version": 1,
         "ok": False,
         "environment": None,
+        "files": [str(Path("strongroom.toml").absolute())],
+        "folder": str(Path().absolute()),
         "stores": [
             {"store": "a", "state": "ok", "place": "", "detail": "open", "facts": {}, "checks": []},
             {

@@ -21,6 +21,7 @@ EXPECTED = {
     errors.StrongroomError: 1,
     errors.StoreError: 1,
     errors.SecretNotFoundError: 3,
+    errors.MissingKeyError: 3,
     errors.AuthenticationError: 4,
     errors.PermissionDeniedError: 4,
     errors.StoreUnavailableError: 5,

@@ -48,6 +48,8 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
     """
     config = invocation.load()
     found = examine(config)
+    if config.sources and not as_json:
+        output.say(config.sources)
     if as_json:
         output.write_document(_described(config, found))
     elif output.is_terminal():
@@ -105,6 +107,8 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
     return {
         "ok": all(health.ok for health in found.values()),
         "environment": config.environment,
+        "files": list(map(str, config.files)),
+        "folder": str(config.folder),
         "stores": [
             {
                 "store": name,
