@@ -72,10 +72,14 @@ class TokenDelivery:
                 with suppress(StrongroomError):  # the failed write is the error to report
                     credential.revoke_token(session, token)
                 raise failure.copy()
-        with suppress(ConfigurationError):  # without a state folder the user runs `strongroom trust`
-            api.trust_file(self.file)
-        mode = "; only its owner can read it now" if narrowed else ""
-        return None, f"wrote {', '.join([*self.environment, TOKEN])} to {self.file}{mode}"
+        note = "; only its owner can read it now" if narrowed else ""
+        # The other settings of a file that nobody has reviewed could send the new token elsewhere.
+        if api.is_file_trusted(self.file, text.encode(), os.environ) or env_file.sets_only_these(text, str(self.file)):
+            with suppress(ConfigurationError):  # without a state folder the user runs `strongroom trust`
+                api.trust_file(self.file)
+        else:
+            note += f". It has other settings of Vault: review it, then run strongroom trust {self.file}"
+        return None, f"wrote {', '.join([*self.environment, TOKEN])} to {self.file}{note}"
 
 
 def token_delivery(

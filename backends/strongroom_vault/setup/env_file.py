@@ -29,6 +29,12 @@ def values(text: str, file: str) -> dict[str, SensitiveStr]:
     return {name: entries.get(name) for name in (ADDRESS, TOKEN, NAMESPACE) if name in entries.values}
 
 
+def sets_only_these(text: str, file: str) -> bool:
+    """Return True if the text sets no other variable of a Vault store, such as a proxy or an authority."""
+    names = api.parse_dotenv(text, f"--env-file {file}").values
+    return all(name in {ADDRESS, TOKEN, NAMESPACE} for name in names if name.startswith(("VAULT_", "BAO_")))
+
+
 def with_values(text: str, wanted: Mapping[str, str], file: str) -> SensitiveStr:
     """Return the text with these values, each in its name's line or at the end; other lines stay.
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from strongroom.config.dotenv import parse_dotenv
     from strongroom.config.durations import ALLOWED as DURATION_FORMAT
     from strongroom.config.durations import parse_duration
+    from strongroom.config.trust import is_trusted as is_file_trusted
     from strongroom.config.variables import option_variable
     from strongroom.files.dotenv_codec import set_values as set_dotenv_values
     from strongroom.files.private_file import prepare as prepare_private_file
@@ -54,6 +55,7 @@ _MODULES = {
     },
     "config.dotenv": {"parse_dotenv": "parse_dotenv"},
     "config.durations": {"DURATION_FORMAT": "ALLOWED", "parse_duration": "parse_duration"},
+    "config.trust": {"is_file_trusted": "is_trusted"},
     "config.variables": {"option_variable": "option_variable"},
     "files.dotenv_codec": {"set_dotenv_values": "set_values"},
     "files.private_file": {"prepare_private_file": "prepare"},
@@ -74,6 +76,7 @@ __all__ = [
     "confirm",
     "current",
     "expand_config_file",
+    "is_file_trusted",
     "load_config",
     "option_variable",
     "parse_dotenv",

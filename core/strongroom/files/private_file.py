@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
 import time
@@ -121,8 +122,9 @@ class FolderLock:
 
     def _remove_leftovers(self, name: str) -> None:
         """Remove the temporary files of killed writers. No live writer has one, since this one holds the lock."""
+        leftover = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}\.tmp")
         for other in os.listdir(self._folder):  # noqa: PTH208  # a descriptor has no path
-            if other.startswith(f".{name}.") and other.endswith(".tmp"):
+            if leftover.fullmatch(other):
                 with suppress(OSError):
                     os.unlink(other, dir_fd=self._folder)
 
@@ -199,21 +201,35 @@ def read(file: Path) -> bytes:
 
 @contextmanager
 def open_lines(file: Path) -> Iterator[Iterable[bytes]]:
-    """Open a file that is not a symbolic link; iterate over its lines."""
-    with os.fdopen(open_file(file, os.O_RDONLY), "rb") as stream:
+    """Open a regular file that is not a symbolic link; iterate over its lines.
+
+    Raises:
+        OSError: it is not a regular file.
+    """
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
+    with os.fdopen(open_file(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
         yield stream
 
 
 def create(file: Path, content: Iterable[bytes]) -> None:
-    """Create a file from these pieces. It is on disk when this returns.
+    """Create a file from these pieces. It is on disk when this returns, and removed if writing it fails.
 
     Raises:
         FileExistsError: it exists already.
+        OSError: it cannot be created, or the disk is full.
     """
-    with os.fdopen(open_file(file, _CREATE), "wb") as stream:
-        stream.writelines(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    descriptor = open_file(file, _CREATE)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.writelines(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        with suppress(OSError):
+            file.unlink()
+        raise
     sync_folder(file.parent)
 
 

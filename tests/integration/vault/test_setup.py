@@ -394,6 +394,23 @@ def test_the_token_lives_on_by_itself(server, setup):
     assert server.call("POST", "auth/token/renew-self", {}, token=token_of())["auth"]["lease_duration"] == 7200
 
 
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("before", ["", "APP_NAME=mine\n", "VAULT_PROXY_ADDR=http://127.0.0.1:9\n"])
+def test_only_an_env_file_without_unreviewed_settings_is_trusted(setup, command, monkeypatch, before):
+    """A proxy that stood in the file of a cloned folder would receive the new token."""
+    monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")
+    Path("deploy").mkdir()
+    Path("deploy/.env").write_text(before)
+    done = setup("--env-file", "deploy/.env")
+    assert done.code == 0
+    assert ("review it, then run strongroom trust deploy/.env" in done.err) is ("PROXY" in before)
+    for name in ("VAULT_ADDR", "VAULT_TOKEN"):
+        monkeypatch.delenv(name)
+    monkeypatch.chdir("deploy")
+    used = command("list")
+    assert ("is not trusted" in used.err) is ("PROXY" in before), used.err
+
+
 def test_the_env_file_keeps_its_other_lines_and_is_private(server, setup):
     """A file that others could read becomes private to its owner."""
     text = "# mine\nDATABASE_URL='postgres://x\ny'\n\nexport VAULT_TOKEN=s.expired\nVAULT_ADDR={url}\nLAST=1"

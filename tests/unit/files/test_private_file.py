@@ -122,7 +122,35 @@ def test_one_writer_at_a_time(tmp_path):
 
 
 def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
-    (tmp_path / ".file.0123.tmp").write_text("half")
-    (tmp_path / ".other.0123.tmp").write_text("half")
+    (tmp_path / ".file.0123456789abcdef.tmp").write_text("half")
+    (tmp_path / ".other.0123456789abcdef.tmp").write_text("half")
     private_file.replace(tmp_path / "file", b"whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.0123.tmp", "file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.0123456789abcdef.tmp", "file"]
+
+
+def test_a_file_that_only_looks_like_a_leftover_stays(tmp_path):
+    """It belongs to the user, or to another file."""
+    for name in (".file.mine.tmp", ".file.json.0123456789abcdef.tmp"):
+        (tmp_path / name).write_text("x")
+    private_file.replace(tmp_path / "file", b"new")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_that_cannot_be_written_is_not_left_in_part(tmp_path):
+    """Otherwise the next attempt finds that it exists already."""
+
+    def pieces():
+        yield b"half"
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        private_file.create(tmp_path / "file", pieces())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_not_read(tmp_path):
+    """Opening it would wait for a writer."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        private_file.read(tmp_path / "pipe")
