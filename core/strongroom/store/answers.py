@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from strongroom.errors import Check, CheckState, InvalidPathError, StoreError, StrongroomError
@@ -37,14 +37,13 @@ def as_secret(answer: Any, path: str, method: str = "read") -> Secret:
     ttl: Any = answer.ttl
     if not (version is None or type(version) is int or _is_version(version)):
         raise unexpected(method, version, "int, str or None", "a version")
-    if answer.created is not None:
-        _check_time(method, answer.created, "a creation time")
+    created: Any = answer.created
+    if created is not None and not (type(created) is datetime and created.tzinfo is UTC):
+        _check_time(method, created, "a creation time")
     if answer.metadata or type(answer.metadata) is not dict:
         as_labels(answer.metadata, method)
-    if ttl is not None and (not isinstance(ttl, int | float) or isinstance(ttl, bool)):
-        raise unexpected(method, ttl, "seconds or None", "a ttl")
-    if ttl is not None and not (math.isfinite(ttl) and ttl >= 0):
-        raise AnswerError(f"{method}() returned a ttl that is negative or not finite")
+    if ttl is not None:
+        _check_ttl(method, ttl)
     return answer
 
 
@@ -195,6 +194,13 @@ def _is_version(version: object) -> bool:
             return False
         return True
     return False
+
+
+def _check_ttl(method: str, ttl: object) -> None:
+    if not isinstance(ttl, int | float) or isinstance(ttl, bool):
+        raise unexpected(method, ttl, "seconds or None", "a ttl")
+    if not (math.isfinite(ttl) and ttl >= 0):
+        raise AnswerError(f"{method}() returned a ttl that is negative or not finite")
 
 
 def _check_time(method: str, time: object, part: str) -> None:

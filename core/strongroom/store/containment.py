@@ -36,6 +36,20 @@ class _Depth(threading.local):
 
 depth = _Depth()
 
+watched = False
+"""True while somebody looks at `depth`, which makes a read a little slower."""
+
+
+@contextmanager
+def watch() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns True while a call of plugin code is in progress on the calling thread."""
+    global watched  # noqa: PLW0603  # a read looks at it, and a call would take as long as the check of its answer
+    before, watched = watched, True
+    try:
+        yield lambda: depth.calls > 0
+    finally:
+        watched = before
+
 
 @contextmanager
 def plugin_code() -> Iterator[None]:

@@ -23,8 +23,8 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_key, check_path, check_prefix
 from strongroom.secret import Secret, Value, Version, check_data, conceal, protect
-from strongroom.store import answers
-from strongroom.store.containment import PLUGIN_BUG, AnswerError, close_quietly, contained, depth, translated
+from strongroom.store import answers, containment
+from strongroom.store.containment import PLUGIN_BUG, AnswerError, close_quietly, contained, translated
 from strongroom.store.health import Health
 from strongroom.store.protocols import (
     CAPABILITIES,
@@ -117,13 +117,12 @@ class GuardedStore:
         """Return the whole secret at `path`."""
         path = check_path(path)
         self._guard(path)
-        depth.calls += 1
+        if containment.watched:
+            return contained(lambda: answers.as_secret(self._store.read(path), path), self.name, path)
         try:  # `contained` in place: every read of an application goes through here
             return answers.as_secret(self._store.read(path), path)
         except BaseException as error:  # noqa: BLE001  # as in `contained`
             failure = translated(error, path, self.name)
-        finally:
-            depth.calls -= 1
         raise failure
 
     def makes(self, path: str) -> bool:

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO, cast
 
 _STRICT = ("strict", "surrogateescape")
@@ -34,26 +34,28 @@ def prepare() -> None:
 class _ResultsOnly:
     """Stand-in for stdout that sends to stderr what a plugin prints, from its calls and from its threads."""
 
-    def __init__(self, stdout: TextIO) -> None:
+    def __init__(self, stdout: TextIO, in_plugin: Callable[[], bool]) -> None:
         self._stdout = stdout
+        self._in_plugin = in_plugin
         self._thread = threading.get_ident()
 
     def __getattr__(self, name: str) -> Any:  # any attribute of a stream
-        from strongroom.store.containment import depth
-
-        ours = threading.get_ident() == self._thread and not depth.calls
+        ours = threading.get_ident() == self._thread and not self._in_plugin()
         return getattr(self._stdout if ours else sys.stderr, name)
 
 
 @contextlib.contextmanager
 def results_only() -> Iterator[None]:
     """Keep the output of plugins off stdout in the block, whose results this thread writes."""
+    from strongroom.store import containment
+
     stdout = sys.stdout
-    sys.stdout = cast("TextIO", _ResultsOnly(stdout))
-    try:
-        yield
-    finally:
-        sys.stdout = stdout
+    with containment.watch() as in_plugin:
+        sys.stdout = cast("TextIO", _ResultsOnly(stdout, in_plugin))
+        try:
+            yield
+        finally:
+            sys.stdout = stdout
 
 
 @contextlib.contextmanager
