@@ -403,6 +403,22 @@ class LosesTheLastOfTheBatch(Wrong):
                 yield path, self.write(path, data) if number < 100 else 1
 
 
+class DeletesAllButTheLastOfTheBatch(Wrong):
+    caught_by = "test_many_deletes_have_their_own_outcomes"
+    caught_with = "DID NOT RAISE SecretNotFoundError"
+
+    class Store(MemoryStore):
+        def delete_many(self, paths):
+            for number, path in enumerate(paths):
+                error = None
+                try:
+                    if number != 100:
+                        self.delete(path)
+                except SecretNotFoundError as absence:
+                    error = absence
+                yield path, error
+
+
 class ComparesOneOfMany(Wrong):
     caught_by = "test_many_checked_writes_have_their_own_outcomes"
     caught_with = "At index 0 diff: <class 'int'>"

@@ -49,12 +49,12 @@ def failed(function: Callable[..., object], *arguments: object, **options: Any) 
 _DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
-from strongroom.migrate import apply, parse_plan, resume, undo
+from strongroom.migrate import apply, delete_source, parse_plan, resume, undo
 from strongroom.migrate.ledger import journal
-from strongroom.migrate.execution import transfer, undo as undoing
+from strongroom.migrate.execution import parallel, transfer, undo as undoing
 
 step, plan, home, at = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-transfer._GROUP = transfer._GROUP_UNCHECKED = undoing._GROUP = 5
+transfer._GROUP = transfer._GROUP_UNCHECKED = parallel._GROUP = parallel._GROUP_LOCAL = 5
 write, count = journal.Journal._write, 0
 
 def boundary():
@@ -88,6 +88,8 @@ if step == "apply":
     apply(parse_plan(Path(plan).read_bytes()), state_folder=home)
 elif step == "resume":
     resume(state_folder=home)
+elif step == "delete-source":
+    delete_source(state_folder=home)
 else:
     undo(state_folder=home)
 print("through", count, flush=True)
@@ -96,7 +98,7 @@ print("through", count, flush=True)
 
 
 class Killable:
-    """`apply` of a plan, or `resume` or `undo` of the last run, in another process.
+    """`apply` of a plan, or `resume`, `undo` or `delete_source` of the last run, in another process.
 
     Args:
         step: which of them.
@@ -106,7 +108,7 @@ class Killable:
     """
 
     def __init__(
-        self, step: Literal["apply", "resume", "undo"], home: Path, at: int = 0, plan: Path | str = ""
+        self, step: Literal["apply", "resume", "undo", "delete-source"], home: Path, at: int = 0, plan: Path | str = ""
     ) -> None:
         command = [sys.executable, "-c", _DRIVER, step, str(plan), str(home), str(at)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

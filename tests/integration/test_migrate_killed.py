@@ -8,7 +8,20 @@ import random
 import pytest
 
 from migrations import Killable
-from strongroom.migrate import ItemState, OnConflict, apply, dump_plan, parse_plan, plan, resume, runs, undo, verify
+from strongroom.migrate import (
+    ItemState,
+    OnConflict,
+    apply,
+    delete_source,
+    dump_plan,
+    parse_plan,
+    plan,
+    resume,
+    runs,
+    undo,
+    verify,
+)
+from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.secret import Secret
 from strongroom.store.guard import GuardedStore
 from strongroom_vault.plugin import open_vault
@@ -182,3 +195,48 @@ def test_undoing_killed_again_and_again_is_no_different(target, applied):
     assert {path: target.read(path).data for path in ("app/s00", "app/s06")} == {
         path: SECRETS[path] for path in ("app/s00", "app/s06")
     }
+
+
+# --- files, which are rewritten once for each group -------------------------------------------------------------------
+
+FILE_BOUNDARIES = 12
+"""Of an undo or a deletion of twenty secrets in groups of five."""
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """The source and the target after a migration between two files, and the folder of migrations."""
+    monkeypatch.chdir(tmp_path)
+    source = Endpoints(None, None).target("json:source.json")
+    target = Endpoints(None, None).target("yaml:target.yaml")
+    list(source.write_many(SECRETS.items()))
+    target.write("app/s03", {"user": "another"})
+    home = tmp_path / "home"
+    made = plan("json:source.json", "yaml:target.yaml", on_conflict=OnConflict.OVERWRITE, state_folder=home)
+    assert apply(made, state_folder=home).ok
+    return source, target, home
+
+
+def contents(store):
+    return {path: dict(outcome.data) for path, outcome in store.read_many(list(store.walk()))}
+
+
+@pytest.mark.parametrize("boundary", range(1, FILE_BOUNDARIES + 1))
+def test_undoing_a_file_killed_at_a_boundary_of_the_journal(files, boundary):
+    """A second undo reverts the rest, and nothing twice."""
+    source, target, home = files
+    assert Killable("undo", home, boundary).wait() == -9
+    assert undo(state_folder=home).ok
+    assert contents(target) == {"app/s03": {"user": "another"}}
+    assert contents(source) == SECRETS
+
+
+@pytest.mark.parametrize("boundary", range(1, FILE_BOUNDARIES + 1))
+def test_deleting_in_a_file_killed_at_a_boundary_of_the_journal(files, boundary):
+    """A second deletion deletes the rest, and the target keeps all of them."""
+    source, target, home = files
+    assert Killable("delete-source", home, boundary).wait() == -9
+    assert {**contents(source), **contents(target)} == SECRETS
+    assert delete_source(state_folder=home).ok
+    assert contents(source) == {}
+    assert contents(target) == SECRETS

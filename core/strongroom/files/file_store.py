@@ -142,13 +142,26 @@ class FileStore:
 
     def delete(self, path: str) -> None:
         """Remove the secret. The file stays, even without secrets."""
+        for _, failure in self.delete_many([path]):
+            if failure is not None:
+                raise failure
+
+    def delete_many(self, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
+        """Write the file once without these secrets. Write nothing if it has none of them."""
+        absence = SecretNotFoundError(None, f"{self._file} has no secret at this path")
+        results: dict[str, StoreError | None] = dict.fromkeys(paths)
 
         def remove(secrets: _Secrets) -> None:
-            if path not in secrets:
-                raise SecretNotFoundError(path, f"{self._file} has no secret at this path")
-            del secrets[path]
+            results.update({path: absence for path in results if secrets.pop(path, None) is None})
+            if all(results.values()):
+                raise absence
 
-        self._change(path, remove)
+        try:
+            self._change(None, remove)
+        except StoreError as error:
+            results = {path: failure or error for path, failure in results.items()}
+        for path, failure in results.items():
+            yield path, None if failure is None else failure.copy(path=path)
 
     # --- the file -----------------------------------------------------------------------------------------------------
 

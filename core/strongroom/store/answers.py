@@ -62,6 +62,12 @@ def as_version(answer: object, method: str) -> Version | None:
     raise unexpected(method, answer, "int, str or None; the secret may have been written")
 
 
+def as_nothing(answer: object, method: str) -> None:
+    """Check the answer to a deletion."""
+    if answer is not None:
+        raise unexpected(method, answer, "None; the secret may have been deleted")
+
+
 def as_versions(answer: object) -> list[VersionInfo]:
     """Return the answer to `versions`."""
     if not isinstance(answer, Sequence):

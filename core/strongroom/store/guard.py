@@ -72,8 +72,8 @@ class GuardedStore:
         capabilities: names of the store's capabilities beyond reading.
         optional: names of its methods that are found by name, such as `walk` or the migration hint `vet`.
         local, keyed, listable, writable, checked: whether the store has this capability.
-        bulk_reads, bulk_writes, bulk_checked: whether the store itself reads, writes, or writes with check-and-set,
-            many secrets faster than one by one.
+        bulk_reads, bulk_writes, bulk_checked, bulk_deletes: whether the store itself reads, writes, writes with
+            check-and-set, or deletes many secrets faster than one by one.
         formed: whether the store can hold the same data in more than one form.
 
     Raises:
@@ -95,6 +95,7 @@ class GuardedStore:
         self.bulk_reads = "bulk" in self.capabilities
         self.bulk_writes = "write_many" in self.optional
         self.bulk_checked = "write_many_if" in self.optional
+        self.bulk_deletes = "delete_many" in self.optional
         self.formed = "write_formed" in self.optional
         self._closed = False
         self._closing = threading.Lock()
@@ -268,6 +269,20 @@ class GuardedStore:
         """Delete the secret."""
         path = check_path(path)
         self.call(WritableStore, path, lambda store: store.delete(path))
+
+    def delete_many(self, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
+        """Yield each path with None or its own error; one by one if the store has no bulk deletes."""
+        delete_many = self._optional("delete_many")
+        if delete_many is None:
+            yield from ((path, self._outcome(self.delete, path)) for path in paths)
+        else:
+            yield from self._many(
+                "delete_many",
+                delete_many,
+                ((path,) for path in paths),
+                check_path,
+                lambda answer, _: answers.as_nothing(answer, "delete_many"),
+            )
 
     # --- versions -----------------------------------------------------------------------------------------------------
 

@@ -259,12 +259,13 @@ class VersionedStore(Protocol):
 class BulkStore(Protocol):
     """A store that reads many secrets faster than one by one, in bounded memory.
 
-    It *may* have these methods too, if it can write many secrets faster than one by one. Both yield each path with its
-    new version or its own error, in any order:
+    It *may* have these methods too, if it can write or delete many secrets faster than one by one. Each method yields
+    every path with its result or its own error, in any order:
 
     - `write_many(items: Items) -> Iterator[tuple[str, Version | StoreError | None]]`
     - `write_many_if(items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]` is `write_if` for each
       item. Each item *must* be compared on its own: a conflict of one item *must not* affect another.
+    - `delete_many(paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]` is `delete` for each path.
     """
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
@@ -314,7 +315,7 @@ To add a capability, add its protocol and its row here. The guard then detects i
 """
 
 
-OPTIONAL_METHODS = frozenset({"walk", "write_many", "write_many_if", *_HINTS})
+OPTIONAL_METHODS = frozenset({"walk", "write_many", "write_many_if", "delete_many", *_HINTS})
 """Methods that belong to no protocol of the guard. Each is found by its name."""
 
 

@@ -26,6 +26,7 @@ _OPERATIONS: Mapping[str, Callable[[GuardedStore], Any]] = {
     "write_if": lambda guarded: guarded.write_if(PATH, secret_data(), None),
     "write_many": lambda guarded: _only(guarded.write_many([(PATH, secret_data())])),
     "delete": lambda guarded: guarded.delete(PATH),
+    "delete_many": lambda guarded: _only(guarded.delete_many([PATH])),
     "versions": lambda guarded: guarded.versions(PATH),
     "read_version": lambda guarded: guarded.read_version(PATH, 1),
     "undelete": lambda guarded: guarded.undelete(PATH, 1),
@@ -40,6 +41,7 @@ _CAPABILITY = {
     "write_if": "checked",
     "write_many": "writable",
     "delete": "writable",
+    "delete_many": "writable",
     **dict.fromkeys(
         ("versions", "read_version", "undelete", "destroy", "read_metadata", "write_metadata"), "versioned"
     ),

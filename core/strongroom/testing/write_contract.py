@@ -106,6 +106,20 @@ class WriteContract(ContractBase):
             assert same(read.data, items[path])
             assert outcome is None or read.version == outcome
 
+    @needs("writable")
+    def test_many_deletes_have_their_own_outcomes(self, opened: Opened) -> None:
+        """A bulk delete yields each path once: with None if it was deleted, with its own error if it was absent."""
+        paths = [f"contract/{number:05}" for number in range(self.page_size + 1)]
+        guarded = opened({path: secret_data(own=path) for path in (*paths, *_NEIGHBOURS)})
+        outcomes = list(guarded.delete_many([*paths, "contract/absent"]))
+        assert sorted(path for path, _ in outcomes) == [*paths, "contract/absent"]
+        assert isinstance(dict(outcomes).pop("contract/absent"), SecretNotFoundError)
+        assert [path for path, outcome in outcomes if outcome is not None] == ["contract/absent"]
+        for path in paths:
+            with fails(SecretNotFoundError):
+                guarded.read(path)
+        assert [guarded.read(path).data["own"] for path in _NEIGHBOURS] == list(_NEIGHBOURS)
+
     # --- check-and-set ------------------------------------------------------------------------------------------------
 
     @needs("checked")

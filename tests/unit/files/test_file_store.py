@@ -54,6 +54,20 @@ def mode(file):
     return stat.S_IMODE(file.stat().st_mode)
 
 
+@pytest.fixture
+def rewrites(monkeypatch):
+    """The names of the files that were written, in order."""
+    names = []
+    real = private_file.FolderLock.replace
+
+    def replace(folder, name, content):
+        names.append(name)
+        return real(folder, name, content)
+
+    monkeypatch.setattr(private_file.FolderLock, "replace", replace)
+    return names
+
+
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
@@ -485,3 +499,41 @@ def test_what_another_wrote_between_two_writes_stays(file):
         "c": "by hand",
         "d": "y",
     }
+
+
+# --- bulk deletes -----------------------------------------------------------------------------------------------------
+
+
+def test_many_deletes_are_one_rewrite(file, rewrites):
+    """An absent secret has its own error, and the others are deleted."""
+    front = opened(file)
+    list(front.write_many((f"a/{n}", {"k": "v"}) for n in range(50)))
+    rewrites.clear()
+    outcomes = dict(front.delete_many([*(f"a/{n}" for n in range(40)), "a/absent"]))
+    assert rewrites == [file.name]
+    assert {path for path, outcome in outcomes.items() if outcome is not None} == {"a/absent"}
+    assert isinstance(outcomes["a/absent"], SecretNotFoundError)
+    assert outcomes["a/absent"].path == "a/absent"
+    assert sorted(opened(file).walk()) == sorted(f"a/{n}" for n in range(40, 50))
+
+
+def test_deleting_only_absent_secrets_writes_nothing(file, rewrites):
+    outcomes = dict(opened(file).delete_many(["a", "b"]))
+    assert [type(outcome) for outcome in outcomes.values()] == [SecretNotFoundError] * 2
+    assert rewrites == []
+    assert not file.exists()
+
+
+def test_a_failed_bulk_delete_is_the_error_of_each_secret(file, monkeypatch):
+    """Nothing was deleted."""
+    front = opened(file)
+    list(front.write_many((f"a/{n}", {"k": "v"}) for n in range(3)))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(private_file.FolderLock, "replace", full)
+    outcomes = dict(front.delete_many(["a/0", "a/1", "a/absent"]))
+    kinds = {path: type(outcome) for path, outcome in outcomes.items()}
+    assert kinds == {"a/0": StoreUnavailableError, "a/1": StoreUnavailableError, "a/absent": SecretNotFoundError}
+    assert len(list(front.walk())) == 3

@@ -6,6 +6,8 @@ import pytest
 
 from migrations import failed, states
 from strongroom.errors import MigrationError, PermissionDeniedError, StoreUnavailableError
+from strongroom.files.plugin import open_json
+from strongroom.files.private_file import FolderLock
 from strongroom.migrate import ItemState, OnConflict, apply, delete_source, plan, undo
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
@@ -195,3 +197,25 @@ def test_what_cannot_be_given_back_is_never_told_as_done(home):
     assert states(report) == {"a": ItemState.FAILED}
     assert "it was deleted, and not restored" in report.results[0].reason
     assert "denied" in report.stopped.lower()
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("step", "rewrites"), [(undo, 1), (delete_source, 2)])
+def test_a_file_is_rewritten_once_for_a_batch(home, tmp_path, monkeypatch, step, rewrites):
+    """A deletion rewrites it once more, for the first secret, which shows that source and target are two places."""
+    stores = {"s": open_json(file=tmp_path / "s.json"), "t": open_json(file=tmp_path / "t.json")}
+    list(stores["s"].write_many((f"app/{number}", {"k": number}) for number in range(300)))
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
+    count, real = 0, FolderLock.replace
+
+    def replace(*arguments):
+        nonlocal count
+        count += 1
+        return real(*arguments)
+
+    monkeypatch.setattr(FolderLock, "replace", replace)
+    assert step(stores=stores, state_folder=home).count(ItemState.DONE) == 300
+    assert count == rewrites
+    assert list(stores["t" if step is undo else "s"].walk("")) == []

@@ -16,7 +16,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
-from strongroom.migrate.execution.parallel import OutageWatch, read_each
+from strongroom.migrate.execution.parallel import OutageWatch, delete_each, read_each
 from strongroom.migrate.plans.labels import own
 from strongroom.migrate.spi import Failure, Importer
 from strongroom.paths import check_path, check_prefix
@@ -76,6 +76,7 @@ class Source(Protocol):
     """A source of secrets."""
 
     name: str
+    local: bool
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
         """Yield every selected secret with its labels, in bounded memory."""
@@ -93,8 +94,8 @@ class Source(Protocol):
         """Return cautions about properties that a copy would lose."""
         ...
 
-    def delete(self, path: str) -> None:
-        """Delete the secret at the source."""
+    def delete_many(self, paths: Sequence[str]) -> Iterator[tuple[str, StoreError | None]]:
+        """Delete secrets at the source. Yield each path with None or its error, in any order."""
         ...
 
 
@@ -116,6 +117,7 @@ class StoreSource:
         if not front.listable:
             raise UnsupportedOperationError(None, "it cannot be listed", store=front.name)
         self.name = name
+        self.local = front.local
         self._front = front
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
@@ -143,9 +145,9 @@ class StoreSource:
         """Return cautions about properties that a copy would lose."""
         return self._front.cautions(path)
 
-    def delete(self, path: str) -> None:
-        """Delete the secret."""
-        self._front.delete(path)
+    def delete_many(self, paths: Sequence[str]) -> Iterator[tuple[str, StoreError | None]]:
+        """Delete secrets. An absent secret counts as deleted."""
+        return delete_each(self._front, paths)
 
     def _taken(
         self,
@@ -171,6 +173,7 @@ class ImporterSource:
 
     def __init__(self, importer: Importer, name: str) -> None:
         self.name = name
+        self.local = False
         self._importer = importer
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
@@ -199,9 +202,9 @@ class ImporterSource:
         del path
         return ()
 
-    def delete(self, path: str) -> None:
+    def delete_many(self, paths: Sequence[str]) -> Iterator[tuple[str, StoreError | None]]:
         """Refuse: importers are read-only."""
-        raise UnsupportedOperationError(path, "it is read-only", store=self.name)
+        return ((path, UnsupportedOperationError(path, "it is read-only", store=self.name)) for path in paths)
 
     def _items(self) -> Iterator[Secret | Failure]:
         """Yield the importer's items, checked. An unexpected exception becomes a `StoreError`."""

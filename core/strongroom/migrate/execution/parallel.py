@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, NamedTuple, TypeVar
 
-from strongroom.errors import AuthenticationError, StoreError, StoreUnavailableError, StrongroomError
+from strongroom.errors import (
+    AuthenticationError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+)
 from strongroom.secret import Secret, Value, Version
 from strongroom.store.guard import GuardedStore
 
 _THREADS = 8
+_GROUP = 128
+_GROUP_LOCAL = 1 << 14
+"""A file is rewritten once for each group, in a time that grows with its size, so its groups are large."""
+
 OUTAGES = (StoreUnavailableError, AuthenticationError)
 """Errors that concern the store and not the secret: it is unavailable, or rejects our credentials."""
 
@@ -123,6 +133,27 @@ def write_one(front: GuardedStore, write: Write) -> Version | None:
     if write.form is None or not front.formed:
         return front.write(write.path, write.data)
     return front.write_formed(write.path, write.data, write.form)
+
+
+def delete_each(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
+    """Yield each path with None or its error, in any order. A secret that is already absent counts as deleted."""
+    if front.local or front.bulk_deletes:
+        outcomes = front.delete_many(paths)
+    else:
+        outcomes = in_threads(lambda path: (path, _outcome(lambda: front.delete(path))), paths)
+    for path, failure in outcomes:
+        yield path, None if isinstance(failure, SecretNotFoundError) else failure
+
+
+def groups(items: Sequence[_I], *, local: bool) -> Iterator[Sequence[_I]]:
+    """Yield the items of an undo or a deletion in groups, each of which shares the syncs of the journal.
+
+    Args:
+        items: the items.
+        local: whether the store to change is local.
+    """
+    size = _GROUP_LOCAL if local else _GROUP
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _outcome(operation: Callable[[], _R]) -> _R | StoreError:

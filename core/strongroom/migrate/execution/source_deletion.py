@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from strongroom.errors import (
@@ -14,7 +15,7 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.migrate.endpoints.sources import Source, labels_of
-from strongroom.migrate.execution.parallel import OutageWatch, Write, in_threads, read_each, write_one
+from strongroom.migrate.execution.parallel import OutageWatch, Write, groups, read_each, write_one
 from strongroom.migrate.ledger.journal import Journal
 from strongroom.migrate.plans.comparison import covers
 from strongroom.migrate.plans.labels import form_of, lacking
@@ -24,7 +25,6 @@ from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret
 from strongroom.store.guard import GuardedStore
 
-_GROUP = 128
 _REFUSALS = (PermissionDeniedError, UnsupportedOperationError)
 """Errors after which the source certainly still has the secret."""
 
@@ -66,10 +66,10 @@ class SourceDeletion:
             StoreUnavailableError: a store is down.
             MigrationError: source and target are one place, or the journal cannot be written.
         """
-        for start in range(0, len(indices), _GROUP):
-            self._run_group(indices[start : start + _GROUP])
+        for group in groups(indices, local=self._source.local):
+            self._run_group(group)
 
-    def _run_group(self, indices: list[int]) -> None:
+    def _run_group(self, indices: Sequence[int]) -> None:
         """Delete one by one until one deletion has shown that the target keeps the secret; then the rest."""
         safe = self._safe(indices)
         while safe and not self._separate:
@@ -80,7 +80,7 @@ class SourceDeletion:
                 self._separate = True
         self._delete(list(safe))
 
-    def _safe(self, indices: list[int]) -> dict[int, Secret]:
+    def _safe(self, indices: Sequence[int]) -> dict[int, Secret]:
         """Return the target's secret for each item that it holds completely, and report all other items."""
         items = self._plan.items
         there = dict(read_each(self._target, [items[index].path for index in indices], self._watch))
@@ -109,8 +109,9 @@ class SourceDeletion:
         for index in noted:
             self._journal.source_deleted(index)
         self._journal.sync()
-        paths = [(index, self._plan.items[index].source_path) for index in indices]
-        for index, failure in in_threads(lambda each: (each[0], _delete(self._source, each[1])), paths):
+        at = {self._plan.items[index].source_path: index for index in indices}
+        for path, failure in self._source.delete_many(list(at)):
+            index = at[path]
             if isinstance(failure, _REFUSALS) and index in noted:
                 self._journal.source_kept(index)
             self._watch.observe(failure)
@@ -166,13 +167,3 @@ def _restore(target: GuardedStore, secret: Secret) -> None:
             target.undelete(secret.path, secret.version)
             return
     write_one(target, Write(secret.path, secret.data, None, form_of(secret.metadata)))
-
-
-def _delete(source: Source, path: str) -> StoreError | None:
-    try:
-        source.delete(path)
-    except SecretNotFoundError:
-        pass  # already deleted
-    except StoreError as error:
-        return error
-    return None

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.execution.label_transfer import restore_labels
-from strongroom.migrate.execution.parallel import OutageWatch, Retries, Write, in_threads, read_each, write_each
+from strongroom.migrate.execution.parallel import (
+    OutageWatch,
+    Retries,
+    Write,
+    delete_each,
+    groups,
+    in_threads,
+    read_each,
+    write_each,
+)
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.digests import Digester
 from strongroom.migrate.ledger.journal import Entry, Journal
@@ -18,7 +27,6 @@ from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret, Value, Version
 from strongroom.store.guard import GuardedStore
 
-_GROUP = 128
 _LATER_CHANGE = "the target was changed after the migration"
 _ONLY_COPY = "its source was deleted after the migration, so the target may have the only copy"
 
@@ -75,9 +83,9 @@ class Undo:
             if entries[index].source_deleted:
                 self._results.put(index, ItemState.CONFLICT, _ONLY_COPY)
         indices = sorted((index for index in entries if not entries[index].source_deleted), reverse=True)
-        for start in range(0, len(indices), _GROUP):
+        for group in groups(indices, local=self._target.local):
             try:
-                self._undo(indices[start : start + _GROUP])
+                self._undo(group)
                 for failed in self._retries.rounds():
                     self._undo(failed)
             finally:
@@ -86,7 +94,7 @@ class Undo:
                 self._retries = Retries[int]()
             self._journal.sync()
 
-    def _undo(self, indices: list[int]) -> None:
+    def _undo(self, indices: Sequence[int]) -> None:
         at = {self._plan.items[index].path: index for index in indices}
         there: dict[int, Secret | StoreError] = {}
         for path, outcome in read_each(self._target, list(at), self._watch):
@@ -101,7 +109,7 @@ class Undo:
         self._restore_labels(steps)
         for path, made in write_each(self._target, [step.write for step in steps.values() if step.write is not None]):
             self._settle(at[path], made)
-        for path, failure in in_threads(self._delete, [step.path for step in steps.values() if step.deletes]):
+        for path, failure in delete_each(self._target, [step.path for step in steps.values() if step.deletes]):
             self._settle(at[path], failure)
         for index, step in steps.items():
             if step.write is None and not step.deletes:
@@ -162,15 +170,6 @@ class Undo:
         if entry.backup is None:
             raise MigrationError("the earlier data are no longer kept")
         return self._backup.get(entry.backup, path)
-
-    def _delete(self, path: str) -> tuple[str, StoreError | None]:
-        try:
-            self._target.delete(path)
-        except SecretNotFoundError:
-            pass  # already deleted
-        except StoreError as error:
-            return path, error
-        return path, None
 
     def _put(
         self,
