@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import CoroutineType
 from typing import Any
 
 from strongroom.errors import Check, CheckState, InvalidPathError, StoreError, StrongroomError
@@ -22,6 +23,8 @@ from strongroom.store.version_rules import check_version
 def unexpected(method: str, answer: object, expected: str, part: str = "") -> AnswerError:
     """Return the error for an answer, or a part of it, of another type than expected."""
     kind = type(answer).__name__
+    if isinstance(answer, CoroutineType):
+        answer.close()  # otherwise Python warns that it was never awaited
     return AnswerError(f"{method}() returned {f'{part} of type {kind}' if part else kind}, expected {expected}")
 
 
@@ -127,15 +130,22 @@ def as_health(answer: object) -> Health:
     ):
         if not isinstance(part, kinds):
             raise unexpected("probe", part, "the type that Health declares", f"a Health with {name}")
+    for part in (part for fact in answer.facts.items() for part in fact):
+        if not isinstance(part, str):
+            raise unexpected("probe", part, "str", "a fact")
     for check in answer.checks:
-        if not isinstance(check, Check):
-            raise unexpected("probe", check, "Check", "a check")
-        for text in (check.name, check.detail, check.hint):
-            if not isinstance(text, str):
-                raise unexpected("probe", text, "str", "a check with a text")
-        if not isinstance(check.state, CheckState):
-            raise unexpected("probe", check.state, "CheckState", "a check with a state")
+        _check_check(check)
     return answer
+
+
+def _check_check(check: object) -> None:
+    if not isinstance(check, Check):
+        raise unexpected("probe", check, "Check", "a check")
+    for text in (check.name, check.detail, check.hint):
+        if not isinstance(text, str):
+            raise unexpected("probe", text, "str", "a check with a text")
+    if not isinstance(check.state, CheckState):
+        raise unexpected("probe", check.state, "CheckState", "a check with a state")
 
 
 def as_cautions(answer: object) -> tuple[str, ...]:
@@ -166,24 +176,27 @@ def as_labeled(answer: object) -> tuple[str, dict[str, str]]:
 def as_entry(answer: object, prefix: str) -> str | InvalidPathError:
     """Return a name that `list_entries` yielded, or the error of an invalid name: see `listed_path`."""
     name = _text("list_entries", answer)
+    path = f"{prefix}/{name}" if prefix else name
     inner = name.removesuffix("/")
-    error = _name_error(f"{prefix}/{inner}" if prefix else inner, "/" in inner, "it has a slash inside")
-    return error or name
+    wrong = "it has a slash inside" if "/" in inner else "" if inner else "it is empty"
+    return _name_error(path, path.removesuffix("/"), wrong) or name
 
 
 def as_path(answer: object, prefix: str, method: str = "walk") -> str | InvalidPathError:
     """Return a path that `walk` yielded, or the error of a path that is invalid or not below the prefix."""
     path = _text(method, answer)
-    return _name_error(path, prefix and not path.startswith(f"{prefix}/"), "it is not in the listed folder") or path
+    wrong = "it is not in the listed folder" if prefix and not path.startswith(f"{prefix}/") else ""
+    return _name_error(path, path, wrong) or path
 
 
-def _name_error(path: str, wrong: object, reason: str) -> InvalidPathError | None:
+def _name_error(listed: str, path: str, wrong: str) -> InvalidPathError | None:
+    """Return the error of a listed name that is wrong, or whose path is invalid."""
     try:
         check_path(path)
     except InvalidPathError as error:
-        wrong, reason = True, error.reason
+        wrong = wrong or error.reason
     hint = "Rename or delete it with the store's own tools"
-    return InvalidPathError(path, f"it lists this name, and {reason}", hint=hint) if wrong else None
+    return InvalidPathError(listed, f"it lists this name, and {wrong}", hint=hint) if wrong else None
 
 
 def _text(method: str, answer: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -22,6 +23,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
     UnsupportedOperationError,
+    shown,
 )
 from strongroom.migrate import (
     Item,
@@ -288,7 +290,16 @@ def test_an_importer_is_a_source_and_unmapped_is_no_error(home):
     assert states(made) == {"b": State.CREATE, "STRAY": State.UNMAPPED, "BROKEN": State.IMPOSSIBLE}
 
 
-@pytest.mark.parametrize("wrong", [None, "canary-77", {"k": "canary-77"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        "canary-77",
+        {"k": "canary-77"},
+        Failure("x", ValueError("canary-77")),
+        Failure(["canary-77"], StoreError()),
+    ],
+)
 def test_what_an_importer_gives_beside_secrets_is_its_own_error_and_no_end(home, wrong):
     """Else what follows would be dropped without a word, or the target be blamed."""
 
@@ -301,10 +312,45 @@ def test_what_an_importer_gives_beside_secrets_is_its_own_error_and_no_end(home,
         def close(self):
             pass
 
-    with pytest.raises(StoreError, match="neither a Secret nor a Failure") as caught:
+    with pytest.raises(
+        StoreError, match=r"items\(\) returned an? (item|Failure with (name|error)) of type \w+, expected"
+    ) as caught:
         plan("i", "t", stores={"i": Importer(), "t": memory()}, state_folder=home)
     assert caught.value.store == "i"
     assert "canary-77" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, ValueError])
+def test_importer_that_raises_is_an_error_of_the_source(home, kind):
+    """Also in `close`, where it is only logged: an importer ends neither the process nor the plan without a word."""
+
+    class Importer:
+        def items(self):
+            yield Secret("a", {"k": 1})
+            raise kind("canary-77")
+
+        def close(self):
+            raise kind("canary-77")
+
+    with pytest.raises(StoreError, match=rf"store i: it raised {kind.__name__}\)") as caught:
+        plan("i", "t", stores={"i": Importer(), "t": memory()}, state_folder=home)
+    assert "canary-77" not in str(caught.value)
+
+
+def test_invalid_name_that_a_source_lists_is_a_row_of_its_own(home):
+    """One name that is no path, such as a folder named `/`, fails alone. It is shown escaped."""
+    source = memory({"good": {"k": 1}})
+    names = ["/", "", "..", "a\nb", "\x1b[31m", "good"]
+    source.walk = lambda prefix: iter(names)
+    made = plan("s", "t", stores={"s": source, "t": memory()}, state_folder=home)
+    assert sorted(states(made).items()) == sorted(
+        [("good", State.CREATE), *((shown(name), State.IMPOSSIBLE) for name in names if name != "good")]
+    )
+    folders = memory({"good": {"k": 1}})
+    folders.walk = None
+    folders.list_entries = lambda prefix: iter(names if not prefix else [])
+    made = plan("s", "t", stores={"s": folders, "t": memory()}, state_folder=home)
+    assert states(made)["good"] is State.CREATE
 
 
 def test_a_target_that_is_open_already_takes_no_recipients(home):

@@ -27,6 +27,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     UnsupportedOperationError,
     WriteOutcomeUnknownError,
+    shown,
 )
 from strongroom.plugins.capabilities import of_any
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr
@@ -311,6 +312,17 @@ def test_error_keeps_the_path_and_store_that_it_names():
     with pytest.raises(SecretNotFoundError) as caught:
         GuardedStore(ReadOnly(SecretNotFoundError("other", store="inner")), "s").read("a")
     assert (caught.value.path, caught.value.store) == ("other", "inner")
+
+
+def test_asynchronous_read_is_a_bug_of_the_plugin():
+    """A coroutine is no secret. It is closed, so that Python does not warn that it was never awaited."""
+
+    class Store(ReadOnly):
+        async def read(self, path):
+            return Secret(path, DATA)
+
+    with pytest.raises(StoreError, match=r"read\(\) returned coroutine, expected Secret"):
+        GuardedStore(Store(), "s").read("a")
 
 
 def test_error_outside_the_store_tree_goes_through():
@@ -644,6 +656,7 @@ WRONG_ANSWERS = {
             "probe() returned a check with a text of type NoneType",
         ),
         (Health(ok=False, error=ValueError()), "probe() returned a Health with error of type ValueError, expected"),
+        (Health(ok=True, facts={"a": 1}), "probe() returned a fact of type int, expected str"),
         (Health(ok=True, facts=None), "probe() returned a Health with facts of type NoneType, expected"),
     ],
     ("list_entries", lambda guarded: list(guarded.list_entries("app"))): [
@@ -756,6 +769,7 @@ def test_invalid_name_is_an_error_of_that_name(listing, name):
     assert list(listed("app", errors.append)) == [valid]
     assert [type(error) for error in errors] == [InvalidPathError]
     assert str(caught.value).isprintable()
+    assert shown(f"app/{name}") in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["", "/", "app/..", "app/a\nb", "other/a", "app"])

@@ -21,7 +21,7 @@ from strongroom.migrate.plans.labels import own
 from strongroom.migrate.spi import Failure, Importer
 from strongroom.paths import check_path, check_prefix
 from strongroom.secret import Secret, check_data
-from strongroom.store import Traits
+from strongroom.store import Traits, answers
 from strongroom.store.containment import contained
 from strongroom.store.guard import GuardedStore
 from strongroom.store.version_rules import check_labels
@@ -210,15 +210,14 @@ class ImporterSource:
         """Yield the importer's items, checked. An unexpected exception becomes a `StoreError`."""
         items: Iterator[object] = self._call(lambda: iter(self._importer.items()))
         watch = OutageWatch()
-        while (item := self._call(lambda: next(items, _END))) is not _END:
+
+        def step() -> Secret | Failure | None:  # no frame that outlives it holds an unchecked item
+            item = next(items, _END)
+            return None if item is _END else _as_item(item)
+
+        while (item := self._call(step)) is not None:
             watch.observe(item.error if isinstance(item, Failure) else item)
-            if isinstance(item, Secret):
-                yield _checked(item, self.name)
-            elif isinstance(item, Failure):
-                yield item
-            else:
-                reason = f"it gave {type(item).__name__}, which is neither a Secret nor a Failure"
-                raise StoreError(None, reason, store=self.name, hint=_HINT)
+            yield _checked(item, self.name) if isinstance(item, Secret) else item
 
     def _call(self, operation: Callable[[], _R]) -> _R:
         return contained(operation, self.name, hint=_HINT)
@@ -243,7 +242,7 @@ class ImportedStore:
         self._importer = importer
         self._found: dict[str, Secret | StrongroomError] = {}
         self.unmapped: list[Failure] = []
-        for item in importer.items():
+        for item in map(_as_item, importer.items()):
             if isinstance(item, Secret):
                 self._found[item.path] = item
             elif item.unmapped:
@@ -267,6 +266,18 @@ class ImportedStore:
     def close(self) -> None:
         """Close the importer."""
         self._importer.close()
+
+
+def _as_item(item: object) -> Secret | Failure:
+    """Return an item of an importer, if it is one. The message of an error of another class may hold a value."""
+    if not isinstance(item, Failure):
+        if isinstance(item, Secret):
+            return item
+        raise answers.unexpected("items", item, "Secret or Failure", "an item")
+    for name, part, kind in (("name", item.name, str), ("error", item.error, StrongroomError)):
+        if not isinstance(part, kind):
+            raise answers.unexpected("items", part, kind.__name__, f"a Failure with {name}")
+    return item
 
 
 def _checked(secret: Secret, source: str) -> Secret | Failure:
