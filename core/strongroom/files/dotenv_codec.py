@@ -33,7 +33,13 @@ UNWRITABLE = "a .env file cannot hold it so that a shell and python-dotenv read 
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")
 _EXPANDED_BY_SHELL = re.compile(r"[$`]")
 _EXPANDED_BY_DOTENV = "${"
+_ASSIGNMENT = re.compile(
+    r"""\s*(?:export[^\S\r\n]+)?(?:'[^']+'|[^=#\s]+)[^\S\r\n]*=[^\S\r\n]*(?:'(?:\\'|[^'])*'|"(?:\\"|[^"])*"|[^'"\r\n][^\r\n]*|)"""
+)
+"""NAME=value in python-dotenv's grammar: https://github.com/theskumar/python-dotenv/blob/v1.1.1/src/dotenv/parser.py"""
+
 _COMMENT = re.compile(r"[^\S\r\n]*#")
+_COMMENT_OF_BARE = re.compile(r"[^\S\r\n]+#")
 
 
 class DotenvCodec:
@@ -140,11 +146,17 @@ def set_values(text: str, values: Mapping[str, str | None]) -> SensitiveStr:
 def comment_of(line: str, name: str, value: str) -> SensitiveStr:
     """Return the comment at the end of a line with the blanks before it; empty if it has no comment.
 
-    It begins after the shortest text that still reads as NAME=value, so it is never a part of a quoted value.
+    It begins after the quote that ends the value, or at the first blank with a # after it.
     """
-    for match in _COMMENT.finditer(line):
-        if _reads_as(line[: match.start()], name, value):
-            return SensitiveStr(line[match.start() :].rstrip("\r\n"))
+    assignment = _ASSIGNMENT.match(line)
+    if assignment is None:
+        return SensitiveStr("")
+    end = assignment.end()
+    quoted = line[end - 1 : end] in {"'", '"'} and (match := _COMMENT.match(line, end))
+    if not quoted:
+        match = _COMMENT_OF_BARE.search(line, line.index("=") + 1)
+    if match and _reads_as(line[: match.start()], name, value):
+        return SensitiveStr(line[match.start() :].rstrip("\r\n"))
     return SensitiveStr("")
 
 

@@ -56,4 +56,4 @@ def record(file: Path) -> None:
     try:
         replace(make_folder(place.parent) / place.name, record_text(file, content))
     except OSError as error:
-        raise ConfigurationError(f"{place}: {error.strerror or 'it cannot be written'}") from None
+        raise ConfigurationError(f"{place.parent}: {error.strerror or 'it cannot be written'}") from None
