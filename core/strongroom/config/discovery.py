@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,11 @@ from strongroom.bounded_file import read_text
 from strongroom.config import Ambient, Config, Rank
 from strongroom.config.file import FileConfig, read_file
 from strongroom.config.merge import Arguments, build
+from strongroom.config.toml_text import parse_toml
 from strongroom.config.trust import FoundFiles, not_trusted
 from strongroom.config.variables import PREFIX, Variables, read_variables
 from strongroom.errors import ConfigurationError
-from strongroom.secret import SensitiveDict, SensitiveStr, protect_data
+from strongroom.secret import SensitiveDict, SensitiveStr
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -25,18 +25,6 @@ DOTENV_NAME = ".env"
 
 MAX_FILE_SIZE = 1 << 20
 """The largest configuration file that is read, in bytes."""
-
-MAX_DOTS = 100
-"""The longest dotted key in it. The parser's time grows with the square of it."""
-
-_DOTTED = re.compile(
-    rf"""(?<![A-Za-z0-9_.-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DOTS + 1}}}"""
-)
-
-_REPEATED = re.compile(r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) ")
-"""The beginning of the parser's message for a repeated table or key."""
-
-_POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 
 
 def load(
@@ -170,25 +158,7 @@ def _place(config_file: Path | None, variables: Variables, folder: Path) -> tupl
 
 
 def _document(path: Path, source: str, inspect: Callable[[os.stat_result, bytes], str] | None = None) -> SensitiveDict:
-    import tomllib
-
-    text = read_text(path, "The configuration", MAX_FILE_SIZE, inspect=inspect)
-    if dotted := _DOTTED.search(text):
-        line = text.count("\n", 0, dotted.start()) + 1
-        del text, dotted
-        raise ConfigurationError(f"{source}, line {line}: a key with more than {MAX_DOTS} dots")
-    fault = ""
-    reason = "it is not TOML"
-    try:
-        return protect_data(tomllib.loads(str(text)))
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and that of a number of too many digits
-        position = _POSITION.search(str(error))
-        fault = position[1] if position else "somewhere"
-        if _REPEATED.match(str(error)):
-            reason = "a table or a key stands there for the second time"
-    # Outside the `except`, and without the parser's message: either may hold content of the file.
-    del text
-    raise ConfigurationError(f"{source}, {fault}: {reason}")
+    return parse_toml(read_text(path, "The configuration", MAX_FILE_SIZE, inspect=inspect), source)
 
 
 def _dotenv(file: Path, inspection: FoundFiles) -> list[Ambient]:

@@ -1,6 +1,8 @@
 """The mapping file: what it says of a variable, what is wrong with it, and how it is brought up to date."""
 
 import json
+import re
+import time
 import tomllib
 
 import pytest
@@ -187,3 +189,36 @@ def test_what_is_written_is_read(entries):
     mapping = MappingFile(tuple(entries), "m")
     assert parse_json(as_json(mapping), "m") == mapping
     assert parse_toml(as_toml(mapping), "m") == mapping
+
+
+@given(
+    pattern=st.text("AB_*", min_size=1, max_size=8).filter(lambda text: "*" in text), name=st.text("AB_", max_size=10)
+)
+def test_each_star_takes_as_much_as_it_can_from_the_left(pattern, name):
+    """As a regular expression with greedy groups would."""
+    found = re.fullmatch("(.*)".join(map(re.escape, pattern.split("*"))), name)
+    entry = Entry(pattern)
+    assert entry.matches(name) is (found is not None)
+    assert entry._matched(name) == (list(found.groups()) if found else None)
+
+
+def test_a_pattern_of_many_stars_is_matched_at_once():
+    """A regular expression tried every combination."""
+    started = time.process_time()
+    assert not Entry("*A" * 12 + "*B").matches("A" * 60)
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version = " + "9" * 5000,
+        "a" + ".a" * 16_000 + " = 1",
+        "version = 1\n[variables]\n'A*' = 'a#{" + "9" * 5000 + "}'",
+    ],
+)
+def test_a_hostile_toml_is_refused_at_once(text):
+    started = time.process_time()
+    with pytest.raises(ConfigurationError):
+        parse_toml(text, "map.toml")
+    assert time.process_time() - started < 1

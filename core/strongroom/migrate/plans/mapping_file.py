@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from strongroom.config import toml_text
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
 from strongroom.files.json_codec import read_json
@@ -33,8 +33,8 @@ VERSION = 1
 _FIELDS = ("to", "split", "note")
 _SPLITS = ("json",)
 _PATTERN = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]*")
+_DIGITS = 6
 _PLACEHOLDER = re.compile(r"\{([0-9]+)\}")
-_POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 
 
 class Destination(NamedTuple):
@@ -66,19 +66,35 @@ class Entry:
         Raises:
             InvalidPathError: the pattern produces an invalid path or key.
         """
-        found = self._expression.fullmatch(variable)
+        found = self._matched(variable)
         if found is None or not self.to:
             return None
-        to = _PLACEHOLDER.sub(lambda mark: found[int(mark[1])].lower(), self.to)
+        to = _PLACEHOLDER.sub(lambda mark: found[int(mark[1]) - 1].lower(), self.to)
         return Destination(check_path(to), None) if self.split else Destination(*parse_reference(to))
 
     def matches(self, variable: str) -> bool:
         """Return True if the entry matches the variable, filled in or not."""
-        return self._expression.fullmatch(variable) is not None
+        return self._matched(variable) is not None
 
-    @property
-    def _expression(self) -> re.Pattern[str]:
-        return re.compile("(.*)".join(map(re.escape, self.variable.split("*"))))
+    def _matched(self, variable: str) -> list[str] | None:
+        """Return the text that each `*` matched, the first ones as long as possible; None without a match.
+
+        Each piece between two `*` is searched once, from the right: a regular expression would try all combinations.
+        """
+        first, *pieces = self.variable.split("*")
+        if not pieces:
+            return [] if variable == first else None
+        start, end = len(first), len(variable) - len(pieces[-1])
+        if start > end or not (variable.startswith(first) and variable.endswith(pieces[-1])):
+            return None
+        found: list[str] = []
+        for piece in reversed(pieces[:-1]):
+            at = variable.rfind(piece, start, end)
+            if at < 0:
+                return None
+            found.append(variable[at + len(piece) : end])
+            end = at
+        return [variable[start:end], *reversed(found)]
 
     @property
     def is_pattern(self) -> bool:
@@ -154,15 +170,7 @@ def parse_toml(text: str, source: str) -> MappingFile:
     Raises:
         ConfigurationError: see `parse_json`.
     """
-    position = ""
-    try:
-        document = tomllib.loads(str(text))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        found = _POSITION.search(str(error))
-        position = found[1] if found else "somewhere"
-    else:
-        return _mapping(document, source)
-    raise ConfigurationError(f"{source}, {position}: it is not TOML")
+    return _mapping(toml_text.parse_toml(text, source), source)
 
 
 def _mapping(document: Any, source: str) -> MappingFile:
@@ -208,8 +216,8 @@ def _fault(entry: Entry) -> str:  # noqa: PLR0911  # one for each mistake
     if entry.split and entry.split not in _SPLITS:
         return f"split: {entry.split!a} is unknown, use {', '.join(_SPLITS)}"
     stars = entry.variable.count("*")
-    if wrong := [mark for mark in _PLACEHOLDER.findall(entry.to) if not 1 <= int(mark) <= stars]:
-        return f"to: {{{wrong[0]}}} has no matching *"
+    if wrong := [mark for mark in _PLACEHOLDER.findall(entry.to) if len(mark) > _DIGITS or not 1 <= int(mark) <= stars]:
+        return f"to: {{{wrong[0][:_DIGITS]}}} has no matching *"
     example = _PLACEHOLDER.sub("x", entry.to)
     if not example:
         return ""

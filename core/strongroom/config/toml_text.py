@@ -1,0 +1,46 @@
+"""Parsing of TOML from a file that a stranger may have written. The configuration and mapping files share it."""
+
+from __future__ import annotations
+
+import re
+
+from strongroom.errors import ConfigurationError
+from strongroom.secret import SensitiveDict, protect_data
+
+MAX_DOTS = 100
+"""The longest dotted key. The parser's time grows with the square of it."""
+
+_DOTTED = re.compile(
+    rf"""(?<![A-Za-z0-9_.-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DOTS + 1}}}"""
+)
+
+_REPEATED = re.compile(r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) ")
+"""The beginning of the parser's message for a repeated table or key."""
+
+_POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
+
+
+def parse_toml(text: str, source: str) -> SensitiveDict:
+    """Parse a TOML document.
+
+    Raises:
+        ConfigurationError: names `source` and the position, and shows no content.
+    """
+    import tomllib
+
+    if dotted := _DOTTED.search(text):
+        line = text.count("\n", 0, dotted.start()) + 1
+        del text, dotted
+        raise ConfigurationError(f"{source}, line {line}: a key with more than {MAX_DOTS} dots")
+    fault = ""
+    reason = "it is not TOML"
+    try:
+        return protect_data(tomllib.loads(str(text)))
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and that of a number of too many digits
+        position = _POSITION.search(str(error))
+        fault = position[1] if position else "somewhere"
+        if _REPEATED.match(str(error)):
+            reason = "a table or a key stands there for the second time"
+    # Outside the `except`, and without the parser's message: either may hold content of the file.
+    del text
+    raise ConfigurationError(f"{source}, {fault}: {reason}")
