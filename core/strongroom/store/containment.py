@@ -110,8 +110,8 @@ def translated(error: BaseException, path: str | None, store: str, hint: str = P
     if logger.isEnabledFor(logging.DEBUG) and (frames := traceback.extract_tb(error.__traceback__)):
         last = frames[-1]
         logger.debug("Store %s raised %s at %s:%s in %s", store, kind, last.filename, last.lineno, last.name)
-    if isinstance(error, StrongroomError) and (copy := _copied(error, path, store)) is not None:
-        return copy
+    if isinstance(error, StrongroomError):
+        return _copied(error, path, store) or StoreError(path, f"it raised a malformed {kind}", store=store, hint=hint)
     if isinstance(error, AnswerError):
         return StoreError(path, str(error), store=store, hint=hint)
     if is_interrupt(error):
@@ -172,10 +172,12 @@ def _copied(error: StrongroomError, path: str | None, store: str) -> StrongroomE
     """Return a copy of a plugin's error with the path and the store; None if the error is malformed."""
     try:
         if not isinstance(error, StoreError):
-            copy: StrongroomError = error.copy()
+            copy: object = error.copy()
         else:
             copy = error.copy(store=error.store or store, path=path if error.path is None else error.path)
         str(copy)
-    except Exception:  # noqa: BLE001  # the class is the plugin's
+    except BaseException as fault:  # the class is the plugin's
+        if is_interrupt(fault):
+            raise
         return None
-    return copy
+    return copy if isinstance(copy, type(error)) else None

@@ -739,10 +739,24 @@ class MalformedError(StoreError):
         return self.path + CANARY
 
 
-@pytest.mark.parametrize("error", [MalformedError(7), StoreError(7), StoreError("a", 7, store=[])])
+class UncopiedError(StoreError):
+    def copy(self, **fields):
+        return self.path
+
+
+class ExitingError(ConfigurationError):
+    def copy(self, **fields):
+        raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MalformedError(7), StoreError(7), StoreError("a", 7, store=[]), UncopiedError(CANARY), ExitingError(CANARY)],
+    ids=lambda error: type(error).__name__,
+)
 def test_malformed_error_is_a_bug_of_the_plugin(error):
-    """An error that cannot be printed is replaced, so that it does not fail where it is shown."""
-    with pytest.raises(StoreError) as caught:
+    """An error that cannot be copied or printed is replaced, so that it does not fail where it is shown."""
+    with pytest.raises(StoreError, match=r"store s: it raised a malformed \w+\)") as caught:
         GuardedStore(ReadOnly(error), "s").read("a")
     assert CANARY not in str(caught.value)
 
