@@ -14,16 +14,15 @@ A secret that was text or binary is written in that form again if it can still b
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import StoreError
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, check_data, conceal, protect, protect_data
+from strongroom.strict_json import exact_float
 
 VALUE = "value"
 """The single key of a secret that is one text or binary, as in the store of files."""
@@ -105,23 +104,16 @@ def loaded(text: str) -> Any:
     """Parse JSON without loss.
 
     Raises:
-        ValueError, RecursionError: it is not JSON.
-        _InexactError: a name is repeated, or a number would be rounded.
+        ValueError, RecursionError: it is not JSON, or a number would be rounded.
+        _InexactError: a name is repeated.
     """
-    return protect(json.loads(text, object_pairs_hook=_object, parse_float=_number, parse_constant=_constant))
+    return protect(json.loads(text, object_pairs_hook=_object, parse_float=exact_float, parse_constant=_constant))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) < len(pairs):
         raise _InexactError
     return dict(pairs)
-
-
-def _number(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number) or Decimal(repr(number)) != Decimal(digits):
-        raise _InexactError
-    return number
 
 
 def _constant(_: str) -> float:

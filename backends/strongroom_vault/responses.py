@@ -22,6 +22,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.secret import SensitiveDict
+from strongroom.strict_json import float_or_mark
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.request_policy import Reply, may_be_applied
 from strongroom_vault.store.payload import TOO_DEEP
@@ -41,6 +42,8 @@ _UNAVAILABLE = {
 
 def document(reply: Reply, *, parse_int: Callable[[str], float] | None = None) -> SensitiveDict | None:
     """Return the JSON object of a reply, redacted; None if it is not a JSON object.
+
+    A number that a float would round is an `InexactNumber`, which `payload.restored` refuses.
 
     Args:
         reply: the reply.
@@ -146,7 +149,7 @@ def failure(  # noqa: PLR0911  # one for each status
 @cache
 def _decoder(parse_int: Callable[[str], float] | None) -> json.JSONDecoder:
     """Return a decoder, made once for each `parse_int`: `json.loads` would make one for each reply."""
-    return json.JSONDecoder(parse_int=parse_int, parse_constant=_refuse_constant)
+    return json.JSONDecoder(parse_int=parse_int, parse_float=float_or_mark, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> float:

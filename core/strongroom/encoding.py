@@ -111,7 +111,7 @@ def _converted(value: Value, wanted: type, path: str, key: str) -> object:
         return as_text(value, path, key)
     try:
         return _parsed(value, wanted)
-    except (ValueError, OverflowError, RecursionError):
+    except (ValueError, OverflowError, InvalidDataError):
         return None
 
 
@@ -130,16 +130,20 @@ def _parsed(value: Value, wanted: type) -> object:
         exact = not isinstance(value, int) or number == value  # above 2^53 not every integer is a float
         return number if exact and isinstance(number, float) and math.isfinite(number) else None
     if wanted in {dict, list} and isinstance(value, str):
-        import json
+        from strongroom.strict_json import read_json
 
-        return from_json(json.loads(value, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite))
+        return from_json(read_json(value))
     return value
 
 
 def _number(text: str) -> int | float:
     """Return text as an integer if possible: as a float it might be rounded."""
     text = _decimal(text)
-    return float(text) if any(mark in text for mark in ".eEnN") else int(text)
+    if not any(mark in text for mark in ".eEnN"):
+        return int(text)
+    from strongroom.strict_json import exact_float
+
+    return exact_float(text)
 
 
 def _decimal(text: str) -> str:
@@ -147,16 +151,3 @@ def _decimal(text: str) -> str:
     if "_" in text or not text.isascii():
         raise ValueError
     return text
-
-
-def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object, if its names are unique: of two values one would be dropped."""
-    if len(found := dict(items)) < len(items):
-        raise ValueError
-    return found
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError
-    return number

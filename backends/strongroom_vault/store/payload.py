@@ -9,6 +9,7 @@ from typing import Any
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
 from strongroom.secret import MAX_DEPTH, SensitiveDict, Value, protect_data
+from strongroom.strict_json import TOO_PRECISE, inexact_key
 
 MAX_INTEGER = 2**53
 """The largest integer that survives: a version 2 engine keeps numbers as 64-bit floats."""
@@ -62,10 +63,12 @@ def restored(form: Mapping[str, Any]) -> SensitiveDict:
     """Return the data that `prepared` turned into this form.
 
     Raises:
-        InvalidDataError: it is nested too deeply, as another client's secret may be.
+        InvalidDataError: it is nested too deeply, or a number would be rounded, as in another client's secret.
     """
     if _is_too_deep(form):
         raise InvalidDataError(reason=TOO_DEEP)
+    if (key := inexact_key(form)) is not None:
+        raise InvalidDataError(reason=f"key {key!r}: {TOO_PRECISE}")
     return SensitiveDict((key, from_json(value)) for key, value in form.items())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +12,10 @@ import click
 from strongroom.bounded_file import read_bytes
 from strongroom.cli.terminal import prompt
 from strongroom.encoding import from_json
-from strongroom.errors import shown
+from strongroom.errors import InvalidDataError, shown
 from strongroom.paths import check_key, check_path, parse_reference
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
+from strongroom.strict_json import read_json
 
 MAX_SIZE = 32 << 20
 """Size limit of a file and of stdin, in bytes: Vault's default limit for one request."""
@@ -129,17 +129,11 @@ def read_document(content: bytes) -> SensitiveDict:
     """
     fault, document = "", None
     try:
-        document = from_json(json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object))
-    except json.JSONDecodeError as error:
-        fault = f"invalid JSON at line {error.lineno}, column {error.colno}"
+        document = from_json(read_json(content.decode("utf-8-sig")))
     except UnicodeDecodeError:
         fault = "not UTF-8"
-    except RecursionError:
-        fault = "nested too deeply"
-    except _RepeatedKeyError:
-        fault = "duplicate key in an object"
-    except ValueError:  # an integer of more digits than Python reads
-        fault = "a number is too long"
+    except InvalidDataError as error:
+        fault = error.reason
     del content
     if not fault and not isinstance(document, SensitiveDict):
         fault = "not a JSON object of keys and values"
@@ -213,17 +207,6 @@ def _check_empty(value: Value, source: str, *, empty: bool) -> Value:
     if not value and not empty:
         raise click.UsageError(f"{source} is empty: use --empty to allow an empty value")
     return value
-
-
-class _RepeatedKeyError(Exception):
-    """An object has a key twice."""
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _RepeatedKeyError
-    return found
 
 
 def _split_reference(words: Sequence[str]) -> list[str]:

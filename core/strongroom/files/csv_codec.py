@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from strongroom.encoding import from_json
 from strongroom.errors import InvalidDataError
 from strongroom.files.codec import Contents, as_text, checked
-from strongroom.files.json_codec import json_text, read_json
+from strongroom.files.json_codec import json_text
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
+from strongroom.strict_json import read_json
 
 _COLUMNS = ("path", "key", "value", "type")
 _REQUIRED = _COLUMNS[:3]

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NoReturn
 
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import InvalidDataError
 from strongroom.files.codec import Contents, as_text, checked
-from strongroom.secret import MAX_DEPTH, SensitiveDict, SensitiveStr, Value
-
-TOO_DEEP = "it is nested too deeply"
-
-_LEVELS = 2 * MAX_DEPTH
-"""The most levels of a document: encoding wraps a level of a value once more if it looks like encoded bytes."""
+from strongroom.secret import SensitiveDict, SensitiveStr, Value
+from strongroom.strict_json import read_json
 
 
 class JsonCodec:
@@ -67,53 +61,3 @@ def secrets_of(tree: object) -> dict[str, SensitiveDict]:
             raise InvalidDataError(path, "it is not an object of keys")
         secrets[path] = checked(path, SensitiveDict((key, from_json(value)) for key, value in data.items()))
     return secrets
-
-
-def read_json(text: str) -> Any:  # any of JSON's types
-    """Parse JSON strictly.
-
-    Raises:
-        InvalidDataError: it is not JSON, repeats a name, or has a number such as NaN. Never quotes the text.
-    """
-    faults: list[str] = []
-
-    def refuse(constant: str) -> NoReturn:
-        faults.append(f"{constant} is not JSON")
-        raise ValueError
-
-    def paired(pairs: list[tuple[str, Any]]) -> SensitiveDict:
-        found = SensitiveDict(pairs)
-        if len(found) < len(pairs):
-            repeated, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-            faults.append(f"the name {repeated!r} stands twice")
-            raise ValueError
-        return found
-
-    try:
-        tree = json.loads(text, object_pairs_hook=paired, parse_constant=refuse)
-        if not is_too_deep(tree):
-            return tree
-        faults.append(TOO_DEEP)
-    except json.JSONDecodeError as error:
-        faults.append(f"line {error.lineno}, column {error.colno}: it is not JSON")
-    except ValueError:
-        faults.append("a number has too many digits")
-    except RecursionError:
-        faults.append(TOO_DEEP)
-    # Outside the `except`: the parser's error holds the whole text.
-    del text
-    raise InvalidDataError(None, faults[0])
-
-
-def is_too_deep(tree: object) -> bool:
-    """Return True if the tree has more levels than a secret can have; checked without recursion."""
-    level = [tree]
-    for _ in range(_LEVELS + 3):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
-        ]
-        if not level:
-            return False
-    return True

@@ -20,9 +20,10 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from strongroom.encoding import from_json, to_json_text
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError, StoreError
 from strongroom.files.codec import Contents, as_text, checked
-from strongroom.files.json_codec import json_text, read_json
+from strongroom.files.json_codec import json_text
 from strongroom.files.yaml_tree import compose, pairs, represent, serialize, tree_of
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect, same
+from strongroom.strict_json import read_json
 
 MAX_SIZE = 1 << 20
 """The most bytes of all values of a Secret together: https://kubernetes.io/docs/concepts/configuration/secret/"""

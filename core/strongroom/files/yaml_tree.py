@@ -18,8 +18,8 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from strongroom.errors import InvalidDataError
-from strongroom.files.json_codec import TOO_DEEP
 from strongroom.secret import MAX_DEPTH, SensitiveDict, SensitiveStr, protect
+from strongroom.strict_json import TOO_DEEP, TOO_PRECISE, float_or_mark, inexact_key
 
 # libyaml's classes are ten times as fast; PyYAML has them if it was built with libyaml.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -101,7 +101,10 @@ def tree_of(node: Node) -> Any:  # JSON's types and bytes
     Raises:
         InvalidDataError: the node is ambiguous. Names its line.
     """
-    return _Reader().read(node, 2 * MAX_DEPTH + 3)
+    tree = _Reader().read(node, 2 * MAX_DEPTH + 3)
+    if not isinstance(tree, dict) and inexact_key(tree) is not None:
+        raise _refused(node, TOO_PRECISE)
+    return tree
 
 
 def pairs(node: Node) -> list[tuple[str, Node]]:
@@ -140,8 +143,14 @@ class _Reader:
         if isinstance(node, SequenceNode) and node.tag == f"{_TAG}seq":
             return [self.read(item, depth - 1) for item in node.value]
         if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":
-            return SensitiveDict((name, self.read(value, depth - 1)) for name, value in pairs(node))
+            return SensitiveDict(self._pair(name, value, depth - 1) for name, value in pairs(node))
         raise _refused(node, "its tag is not one of JSON's types")
+
+    def _pair(self, name: str, node: Node, depth: int) -> tuple[str, Any]:
+        value = self.read(node, depth)
+        if not isinstance(value, dict) and inexact_key(value) is not None:
+            raise _refused(node, f"key {name!r}: {TOO_PRECISE}")
+        return name, value
 
 
 def _scalar(node: ScalarNode) -> Any:  # any of JSON's scalars
@@ -158,7 +167,7 @@ def _scalar(node: ScalarNode) -> Any:  # any of JSON's scalars
         except ValueError:
             pass
     if tag == "float" and _FLOAT.fullmatch(text):
-        return float(text)
+        return float_or_mark(text)
     if tag == "binary":
         try:
             return protect(base64.b64decode("".join(text.split()), validate=True))

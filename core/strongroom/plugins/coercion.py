@@ -25,11 +25,12 @@ def members(hint: Any) -> tuple[Any, ...]:
 def read_json(text: str) -> object:
     """Return the list or table that the text is as JSON, in redacted types; otherwise the text."""
     if text.lstrip().startswith(("[", "{")):
-        import json
+        from strongroom.errors import InvalidDataError
+        from strongroom.strict_json import read_json as read_strictly
 
         try:
-            return protect(json.loads(text))
-        except (ValueError, RecursionError):
+            return protect(read_strictly(text))
+        except InvalidDataError:
             pass
     return text
 

@@ -248,3 +248,12 @@ def test_a_mapping_file_is_read_when_the_source_is_opened(tmp_path):
     file.write_text("version = 2\n")
     with pytest.raises(ConfigurationError, match=r"mapping\.toml: version: 2 needs a later Strongroom"):
         open_env(mapping=EnvironmentMapping(), mapping_file=file)
+
+
+def test_a_number_that_would_be_rounded_is_not_split():
+    """The error names the variable and the key, and not the number."""
+    file = '{"version": 1, "variables": {"DB": {"to": "db", "split": "json"}}}'
+    secrets, failures = taken({"DB": '{"price": 12345678901234567890.5}'}, file)
+    assert secrets == {}
+    assert "DB cannot be split: key 'price': a number would be rounded" in str(failures["DB"].error)
+    assert "12345" not in str(failures["DB"].error)

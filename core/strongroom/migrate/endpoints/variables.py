@@ -23,12 +23,12 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom.files.json_codec import read_json
 from strongroom.migrate.plans.mapping_export import read_mapping
 from strongroom.migrate.plans.mapping_file import Destination, MappingFile
 from strongroom.migrate.spi import Failure
 from strongroom.secret import Secret, SensitiveDict, Value, check_data, protect, same
 from strongroom.store import Option
+from strongroom.strict_json import read_json
 
 Read: TypeAlias = Callable[[], Mapping[str, str | None]]
 """Returns all variables; None stands for a name without a value."""

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 from strongroom.config import toml_text
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
-from strongroom.files.json_codec import read_json
 from strongroom.paths import check_path, parse_reference
+from strongroom.strict_json import read_json
 
 VERSION = 1
 
