@@ -36,7 +36,7 @@ _PLURALS: Mapping[object, str] = {
 
 
 RESERVED = frozenset({"plugin"})
-"""Keys of a store's table that are no options."""
+"""Keys of a store's table with another meaning than an option."""
 
 OWN_VARIABLES = "STRONGROOM_"
 """Beginning of the environment variables that configure Strongroom itself."""
@@ -177,13 +177,13 @@ def _without_annotated(hint: Any) -> tuple[Any, list[Option]]:
 
 
 def _option_fault(option: Option) -> str:
-    """Return what is wrong with an `Option`, which no type checker may have seen, or the empty string."""
+    """Return the fault of a malformed `Option`, or the empty string."""
     ambient: object = option.ambient
     if not isinstance(ambient, tuple) or not all(isinstance(name, str) for name in ambient):
         return f'ambient is {type(ambient).__name__}, not a tuple of names such as ("NAME",)'
     for name in ambient:
         if not _VARIABLE.fullmatch(name):
-            return f"ambient variable {name!r} is no name of an environment variable"
+            return f"ambient variable {name!r} is not the name of an environment variable"
         if name.startswith(OWN_VARIABLES):
             return f"ambient variable {name} is reserved: names that begin with {OWN_VARIABLES} configure Strongroom"
     for field in ("secret", "address", "location", "place"):

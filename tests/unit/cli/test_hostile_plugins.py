@@ -156,7 +156,7 @@ def test_command_fails_if_its_plugin_raises(hostile, command, monkeypatch, name,
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_output_of_a_plugin_is_none_of_the_command(hostile, command, monkeypatch, name):
-    """What a plugin prints is on stderr: a pipe reads stdout."""
+    """A plugin's output is on stderr: a pipe reads stdout."""
     monkeypatch.delitem(sys.modules, "hostile_store", raising=False)
     if name == "undelete":
         monkeypatch.setenv("DELETED", "1")

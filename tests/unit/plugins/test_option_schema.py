@@ -192,7 +192,7 @@ class TestSchema:
             ),
             (
                 Annotated[str, Option(ambient=("MY URL",))],
-                "whose ambient variable 'MY URL' is no name of an environment variable",
+                "whose ambient variable 'MY URL' is not the name of an environment variable",
             ),
             (
                 Annotated[str, Option(ambient=("STRONGROOM_CONFIG",))],

@@ -32,7 +32,7 @@ def prepare() -> None:
 
 
 class _ResultsOnly:
-    """Stand-in for stdout that sends to stderr what a plugin prints, from its calls and from its threads."""
+    """Stand-in for stdout that sends the output of plugins, from their calls and threads, to stderr."""
 
     def __init__(self, stdout: TextIO, in_plugin: Callable[[], bool]) -> None:
         self._stdout = stdout
