@@ -22,6 +22,15 @@ READ_TIMEOUT = 10.0
 MAX_CONCURRENT = 8
 """Calls of a batch in flight at a time."""
 
+CREDENTIAL_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+)
+"""The variables in which boto3 finds a credential itself. Others, such as AWS_PROFILE, name a place that has one."""
+
 _R = TypeVar("_R")
 
 

@@ -20,6 +20,7 @@ from strongroom_aws.parameter_store.base import (
     check_secure,
     parameters_in,
 )
+from strongroom_aws.service import CREDENTIAL_VARIABLES
 
 
 class _Change(NamedTuple):
@@ -45,7 +46,7 @@ class ParameterKeys(Parameters):
     A parameter directly below the prefix is the key `value` of the secret of its name, and keeps its place in a write.
     """
 
-    traits = Traits(piecewise=True)
+    traits = Traits(piecewise=True, credential_variables=CREDENTIAL_VARIABLES)
 
     def read(self, path: str) -> Secret:
         """Return all keys of the secret, decrypted.

@@ -25,7 +25,7 @@ from strongroom_aws.parameter_store.base import (
     parameters_in,
 )
 from strongroom_aws.secrets_manager.store import FoldOption
-from strongroom_aws.service import Service
+from strongroom_aws.service import CREDENTIAL_VARIABLES, Service
 from strongroom_aws.tags import Tags
 
 _PAGE_OF_HISTORY = 50
@@ -46,7 +46,7 @@ class ParameterSecrets(Parameters):
         fold_option: the form for a secret of the single key `value`.
     """
 
-    traits = Traits(final_deletes=True)
+    traits = Traits(final_deletes=True, credential_variables=CREDENTIAL_VARIABLES)
 
     def __init__(self, service: Service, prefix: str, kms_key: str | None, tags: Tags, fold_option: FoldOption) -> None:
         super().__init__(service, prefix, kms_key)

@@ -14,7 +14,7 @@ from strongroom.errors import (
     StoreError,
 )
 from strongroom.secret import Secret, SensitiveStr, Value, Version
-from strongroom.store import Health, Items
+from strongroom.store import Health, Items, Traits
 from strongroom_aws.concurrency import in_groups, map_concurrently, write_each
 from strongroom_aws.errors import RefusedError, error_from_code, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in
@@ -22,7 +22,7 @@ from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_SECRET, check_secret_name, check_size
 from strongroom_aws.names import below, entries
 from strongroom_aws.secrets_manager.requests import SecretRequests, listed, may_be_scheduled
-from strongroom_aws.service import Service
+from strongroom_aws.service import CREDENTIAL_VARIABLES, Service
 
 BATCH = 20
 """Secrets in one BatchGetSecretValue."""
@@ -65,6 +65,8 @@ class SecretsManagerStore:
         prefix: the prefix of every path, `""` or `like/this`.
         options: for writes and deletes.
     """
+
+    traits = Traits(credential_variables=CREDENTIAL_VARIABLES)
 
     def __init__(self, service: Service, prefix: str, options: WriteOptions) -> None:
         self._requests = SecretRequests(service, prefix)

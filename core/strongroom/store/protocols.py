@@ -67,6 +67,9 @@ class Traits:
             existed. Users are asked to confirm a delete. A later write starts over and *may* reuse version names.
         recoverable: for a store that is not a `VersionedStore`, but whose service keeps overwritten and deleted data,
             so that an operator can restore it. Users are not asked to confirm a delete.
+        credential_variables: environment variables from which the store's own library reads credentials, such as
+            AWS_SECRET_ACCESS_KEY. `strongroom run` withholds them from its command. Variables of an option belong in
+            `Option.ambient` instead.
         protocol: the `PROTOCOL_VERSION` that the store was written for. A store for a newer version is refused.
     """
 
@@ -74,6 +77,7 @@ class Traits:
     piecewise: bool = False
     final_deletes: bool = False
     recoverable: bool = False
+    credential_variables: tuple[str, ...] = ()
     protocol: int = 1
 
 

@@ -288,6 +288,35 @@ def test_what_opens_a_store_is_not_passed_on(configuration):
     assert without_credentials(PASSED | DROPPED, config, schemas) == PASSED
 
 
+AWS_KEYS = {
+    "AWS_ACCESS_KEY_ID": CANARY,
+    "AWS_SECRET_ACCESS_KEY": CANARY,
+    "AWS_SESSION_TOKEN": CANARY,
+    "AWS_SECURITY_TOKEN": CANARY,
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN": CANARY,
+}
+AWS_SETTINGS = {"AWS_REGION": "eu-west-1", "AWS_PROFILE": "app", "AWS_ROLE_ARN": "arn:x"}
+
+
+@pytest.mark.parametrize("plugin", ["aws-secretsmanager", "aws-ssm"])
+def test_keys_that_the_library_of_a_store_reads_are_not_passed_on(configuration, plugin):
+    """They are no option of it. Settings, and the names of a profile or a role, are the command's too."""
+    configuration.write_text(f'chain = ["central", "env"]\n[stores.central]\nplugin = "{plugin}"\n')
+    config = discovery.load(environ={})
+    schemas = {plugin.name: plugin.schema for plugin in installed()}
+    assert without_credentials(AWS_KEYS | AWS_SETTINGS, config, schemas) == AWS_SETTINGS
+
+
+def test_keys_of_a_library_are_the_commands_if_no_store_of_the_chain_uses_them(configuration):
+    """A configured store outside the chain is for migrations."""
+    configuration.write_text('chain = ["env"]\n[stores.central]\nplugin = "aws-ssm"\n')
+    config = discovery.load(environ={})
+    schemas = {plugin.name: plugin.schema for plugin in installed()}
+    assert without_credentials(AWS_KEYS, config, schemas) == AWS_KEYS
+    configuration.write_text('chain = ["central"]\n[stores.central]\nplugin = "of-nobody"\n')
+    assert without_credentials(AWS_KEYS, discovery.load(environ={}), schemas) == AWS_KEYS
+
+
 def test_where_no_schema_is_known_every_option_may_be_a_credential(configuration):
     """As for a plugin that cannot be loaded."""
     configuration.write_text(STORES, "utf-8")

@@ -38,8 +38,9 @@ def run_command(invocation: Invocation, command: tuple[str, ...]) -> None:
     """Run COMMAND with the variables of [secrets] in its environment.
 
     The variables override inherited ones. COMMAND is not started if a required variable does not resolve. It does not
-    inherit the credentials of stores, such as tokens in VAULT_*, BAO_* and STRONGROOM_* variables. It inherits --config
-    and --environment as STRONGROOM_CONFIG and STRONGROOM_ENVIRONMENT.
+    inherit the credentials of stores, such as tokens in VAULT_*, BAO_* and STRONGROOM_* variables, and the access keys
+    in AWS_* variables if an AWS store is in the chain. It inherits --config and --environment as STRONGROOM_CONFIG and
+    STRONGROOM_ENVIRONMENT.
 
     COMMAND replaces this process, so that it receives signals and sets the exit code. If a value is leased, such as a
     database user, this process stays as the parent of COMMAND: it renews the leases, forwards signals, and revokes the

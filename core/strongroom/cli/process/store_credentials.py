@@ -8,6 +8,7 @@ from strongroom.config import Config, OptionValue, Rank
 from strongroom.config.variables import option_variable
 from strongroom.plugins.coercion import read_json
 from strongroom.plugins.option_schema import OptionSchema, Schema
+from strongroom.store.protocols import traits_of
 
 _STORES = "STRONGROOM_STORES_"
 _PREFIXES = ("VAULT_", "BAO_")
@@ -23,7 +24,8 @@ def without_credentials(variables: Mapping[str, str], config: Config, schemas: M
 
     Removed are tokens, secret ids and passwords of Vault and OpenBao (`VAULT_TOKEN`, `BAO_SECRET_ID`); variables that
     set a secret option of any plugin (`VAULT_HEADERS`); `STRONGROOM_STORES_…`, except for options that are known not to
-    be secret; and variables that a secret option refers to with `{ env = … }` or an entry such as `jwt_env`.
+    be secret; variables that a secret option refers to with `{ env = … }` or an entry such as `jwt_env`; and those from
+    which the library of a store in the chain reads credentials (`AWS_SECRET_ACCESS_KEY`).
 
     Args:
         variables: environment of this process.
@@ -36,7 +38,7 @@ def without_credentials(variables: Mapping[str, str], config: Config, schemas: M
         for option, schema in _options(schemas, store.plugin).items()
         if not schema.option.secret
     }
-    secret = {*_references(config, schemas), *_ambient(schemas)}
+    secret = {*_references(config, schemas), *_ambient(schemas), *_library_variables(config, schemas)}
     return {
         name: value
         for name, value in variables.items()
@@ -55,6 +57,14 @@ def _ambient(schemas: Mapping[str, Schema]) -> Iterator[str]:
         for about in schema.options.values():
             if about.option.secret:
                 yield from about.option.ambient
+
+
+def _library_variables(config: Config, schemas: Mapping[str, Schema]) -> Iterator[str]:
+    """Yield the variables that the stores of the chain declare in their traits."""
+    for link in config.chain:
+        plugin = config.store(link.store).plugin
+        for store in schemas[plugin].stores if plugin in schemas else ():
+            yield from traits_of(store, f"Plugin {plugin}").credential_variables
 
 
 def _references(config: Config, schemas: Mapping[str, Schema]) -> Iterator[str]:
