@@ -93,6 +93,10 @@ class Migrator:
         """Return the migrations of this machine, oldest first."""
         return runs(self._state_folder)
 
+    def has_prefix(self, source: str) -> bool:
+        """Return True if the source takes only the secrets below a prefix, such as `vault:secret/billing`."""
+        return self._endpoints(None, ()).has_prefix(source)
+
     def plan(
         self,
         sources: str | Sequence[str],

@@ -11,6 +11,7 @@ import pytest
 from strongroom.errors import StoreUnavailableError
 from strongroom.files.file_store import FileStore
 from strongroom.migrate import Migrator, runs
+from strongroom.migrate.endpoints.stores import Endpoints
 
 CANARY = "canary-7f3a"
 
@@ -649,3 +650,39 @@ def test_standard_output_is_refused_as_a_store(command):
     """No file of the name `-` is made."""
     done = command("migrate", "--from", "json:old.json", "--to", "json:-", "--yes")
     assert (done.code, "not supported" in done.err, Path("-").exists()) == (7, True, False)
+
+
+def test_a_location_whose_prefix_matches_nothing_is_an_error(command, monkeypatch):
+    """As for --from-prefix, and also beside another source. An empty store without a prefix is not an error."""
+    monkeypatch.setattr(Endpoints, "has_prefix", lambda _, name: name == "json:empty.json")
+    write("empty.json", "{}")
+    for others in ((), ("--from", "json:old.json")):
+        for start in (("migrate",), ("migrate", "plan")):
+            yes = ("--yes",) if start == ("migrate",) else ()
+            done = command(*start, "--from", "json:empty.json", *others, "--to", "json:out.json", *yes)
+            assert (done.code, "json:empty.json has no secrets below its prefix" in done.err) == (6, True)
+    assert not Path("out.json").exists()
+
+
+def test_a_symbolic_link_as_target_is_refused_once_before_any_write(command):
+    """It names the link and the target, and no row per secret."""
+    write("out.json", "{}")
+    Path("link.json").symlink_to("out.json")
+    for step in (("--dry-run",), ("--yes",)):
+        done = command("migrate", "--from", "json:old.json", "--to", "json:link.json", *step)
+        assert done.code != 0
+        assert done.out == b""
+        assert done.err.count("is a symbolic link. Name the file that it leads to") == 1
+    assert runs() == []
+    assert held("out.json") == {}
+
+
+def test_a_plan_that_is_too_large_or_not_a_regular_file_is_refused(command):
+    """Before it is read into memory."""
+    with Path("plan.json").open("wb") as file:
+        file.truncate(1 << 29)
+    os.mkfifo("pipe.json")
+    for name in ("plan.json", "pipe.json"):
+        for words in (("apply", name), ("plan", "--from", "json:old.json", "--to", "json:out.json", "-o", name)):
+            done = command("migrate", *words)
+            assert (done.code, name in done.err) == (7, True)

@@ -8,6 +8,7 @@ from strongroom import plugins
 from strongroom.config import Config, OptionValue, Rank, StoreConfig
 from strongroom.errors import ConfigurationError
 from strongroom.migrate.endpoints.store_spec import Spec, parse_spec, placed
+from strongroom.migrate.endpoints.stores import Endpoints
 
 CONFIGURED = Config(
     stores={
@@ -67,3 +68,17 @@ def test_a_location_takes_the_place_of_the_configured_one_as_a_whole():
 def test_a_plugin_without_a_location_refuses_one():
     with pytest.raises(ConfigurationError, match="takes no LOCATION"):
         options("memory:x")
+
+
+@pytest.mark.parametrize(
+    ("source", "prefixed"),
+    [
+        ("vault:secret/typo", True),
+        ("vault:secret", False),
+        ("vault", False),
+        ("aws-ssm:/typo", True),
+        ("json:secrets.json", False),
+    ],
+)
+def test_a_location_with_a_prefix_is_recognized(source, prefixed):
+    assert Endpoints(Config(), None).has_prefix(source) is prefixed

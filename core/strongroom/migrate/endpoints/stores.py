@@ -142,6 +142,7 @@ class Endpoints:
         if name not in self._targets:
             opened: object = self._given.get(name)
             if opened is None:
+                self._check_no_link(name)
                 config = with_recipients(self._placed(name, plugins.EXPORTERS), name, self._encrypt_to)
                 opened = self._opened(prepare_target(config, name), name)
             elif self._encrypt_to:
@@ -181,6 +182,13 @@ class Endpoints:
         place = {option: values[option] for option in placing or public}
         return _digest({"plugin": plugin, "place": place})
 
+    def has_prefix(self, name: str) -> bool:
+        """Return True if the location of a source has a prefix of paths."""
+        if name in self._given:
+            return False
+        given = self._placed(name, plugins.IMPORTERS).store(name).options.get("prefix")
+        return given is not None and bool(given.value)
+
     def location(self, name: str, group: str = plugins.EXPORTERS) -> str | None:
         """Return `identity`, or None for a given store, whose place is unknown."""
         return None if name in self._given else self.identity(name, group)
@@ -193,6 +201,27 @@ class Endpoints:
         left, right = self._options(source, plugins.IMPORTERS)[2], self._options(target, plugins.EXPORTERS)[2]
         alike = self.identity(source, plugins.IMPORTERS) == self.identity(target)
         return alike and all(left[option] == right[option] for option in left.keys() & right.keys())
+
+    def _check_no_link(self, name: str) -> None:
+        """Check that the file of a target is not a symbolic link, which no file store writes through.
+
+        Raises:
+            ConfigurationError: it is one.
+        """
+        config = self._placed(name, plugins.EXPORTERS)
+        group = plugin_group(plugins.EXPORTERS, config.store(name).plugin)
+        values: dict[str, object] = {
+            option: about.default
+            for option, about in plugins.schema(config, name, group).options.items()
+            if about.option.location
+        }
+        settings = plugins.settings(config, name, group)
+        values |= {option: settings[option].value for option in values if option in settings}
+        for file in values.values():
+            if isinstance(file, Path) and file.is_symlink() and not file.is_dir():
+                raise ConfigurationError(
+                    f"The target {shown(name)}: {file} is a symbolic link. Name the file that it leads to"
+                )
 
     def _options(self, name: str, group: str) -> tuple[str, Schema, dict[str, list[str]]]:
         """Return the plugin of a store, its option schema, and each option's value in a normal form."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from strongroom.bounded_file import read_bytes
 from strongroom.cli import store_names
 from strongroom.cli.commands.migration import plan_view, report_view, step
 from strongroom.cli.commands.migration.operator_token import with_operator_token
@@ -28,6 +29,8 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 _POLICIES = ("fail", "skip", "overwrite", "merge")
 _FILE = click.Path(path_type=Path)
+_MAX_PLAN = 1 << 28
+"""The largest plan that is read, in bytes: about 500,000 secrets."""
 
 _planned = (
     click.option(
@@ -243,7 +246,7 @@ def apply_command(
     from strongroom.migrate import Migrator, parse_plan
 
     try:
-        made = parse_plan(file.read_bytes(), shown(str(file)))
+        made = parse_plan(_read_plan(file), shown(str(file)))
     except OSError as error:
         raise ConfigurationError(f"The plan {shown(str(file))}: {error.strerror}") from None
     if encrypt_to:  # the run stores it with its plan
@@ -299,6 +302,12 @@ def _plan(
             f"No secret of {store_names.join_names(sources)} matches --from-prefix and --include. Check the spelling"
         )
         raise click.exceptions.Exit(ExitCode.IMPOSSIBLE)
+    given_by = {item.source for item in made.items}
+    if not (selection.from_prefix or selection.include or selection.exclude):
+        for source in sources:
+            if source not in given_by and migrator.has_prefix(source):
+                output.say(f"{shown(source)} has no secrets below its prefix. Check the spelling")
+                raise click.exceptions.Exit(ExitCode.IMPOSSIBLE)
     return migrator, config, made
 
 
@@ -308,6 +317,19 @@ def _show(made: Plan, *, as_json: bool, color: bool) -> None:
     else:
         plan_view.write(made, color=color)
     output.say(plan_view.summary(made))
+
+
+def _read_plan(file: Path) -> bytes:
+    """Return the content of a plan.
+
+    Raises:
+        ConfigurationError: it is too large.
+        OSError: it cannot be read, or is not a regular file.
+    """
+    content, _ = read_bytes(file, _MAX_PLAN)
+    if len(content) > _MAX_PLAN:
+        raise ConfigurationError(f"{shown(str(file))}: it has more than {_MAX_PLAN:,} bytes, so it is not a plan")
+    return content
 
 
 def _check_replaceable(file: Path) -> None:
@@ -320,7 +342,7 @@ def _check_replaceable(file: Path) -> None:
 
     fault = ""
     try:
-        parse_plan(file.read_bytes())
+        parse_plan(_read_plan(file))
     except FileNotFoundError:
         return
     except OSError as error:
