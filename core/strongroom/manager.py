@@ -16,6 +16,7 @@ from strongroom.chain.threads import Threads
 from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
 from strongroom.encoding import as_text, check_type, convert
 from strongroom.errors import ConfigurationError, SecretNotFoundError
+from strongroom.paths import check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health, SecretStore
 
@@ -186,7 +187,7 @@ class SecretsManager:
         try:
             if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
                 return text
-        except TypeError:  # a list as the path or the key: the read below says so
+        except TypeError:  # a list as the path or the key: the read below names the fault
             pass
         try:
             found = self._chain.resolve(path, _required_key(key, as_), fresh=fresh)
@@ -249,9 +250,11 @@ class SecretsManager:
 
         Raises:
             StrongroomError: only if `strict`: the error of the first path that was not read.
+            InvalidPathError: a path is not a string.
         """
         if isinstance(paths, str):
             raise TypeError("paths is a collection of paths: for one secret call get_secret")
+        paths = _strings(paths)
         batch = SecretBatch(self._chain.resolve_many(paths, fresh=fresh))
         if strict:
             batch.raise_first_error()
@@ -470,6 +473,11 @@ class SecretsManager:
     async def aclose(self) -> None:
         """`close`, off the event loop."""
         await self._threads.run_unlimited(self.close)
+
+
+def _strings(paths: Iterable[Any]) -> list[str]:
+    """Return the paths, if all are strings: others may not even be keys of the result."""
+    return [path if isinstance(path, str) else check_path(path) for path in paths]
 
 
 def _required_key(key: str | None, as_: type[Any] | None) -> str | None:

@@ -205,7 +205,7 @@ class SensitiveDict(dict[str, "Value"]):
 
     def reveal(self) -> dict[str, Any]:
         """Return the secret in plain built-in types, at every level."""
-        return {str(key): _revealed(value) for key, value in self.items()}
+        return {_revealed(key): _revealed(value) for key, value in self.items()}
 
     def __or__(self, other: Mapping[str, Any]) -> SensitiveDict:  # type: ignore[override]  # dict's has two overloads
         return protect_data({**self, **other})

@@ -159,6 +159,8 @@ def test_a_key_is_a_string(manager: SecretsManager, key: Any) -> None:
         asyncio.run(manager.aget_secret("a/b", key))
     with pytest.raises(InvalidPathError, match="a path is a string"):
         manager.get_secret(key, "x")
+    with pytest.raises(InvalidPathError, match="a path is a string"):
+        manager.get_secrets(["auth/jwt", key])
 
 
 def test_a_missing_key_of_a_whole_secret_names_path_and_store(manager: SecretsManager) -> None:
@@ -781,6 +783,19 @@ def test_an_absence_and_the_debug_log_name_the_files_that_were_read(
             with pytest.raises(SecretNotFoundError, match=r"Invalid|\. (Conf|No conf)"):
                 manager.get_database_url()
         caplog.clear()
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[31m", "\u202e", os.fsdecode(b"\xff")], ids=ascii)
+def test_a_folder_cannot_forge_a_message(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for named in ("strongroom.toml", ".env", None):
+        with SecretsManager() as manager, pytest.raises(SecretNotFoundError) as caught:
+            manager.get_secret("nowhere")
+        assert str(caught.value).isprintable()
+        if named:
+            Path(named).touch(0o600)
 
 
 def test_an_absence_names_a_file_that_was_named(tmp_path: Path) -> None:

@@ -221,9 +221,14 @@ class Config:
     def sources(self) -> str:
         """The files that were read, or the folder that has none, in words for a message."""
         if self.files:
-            return f"Configuration: {' and '.join(map(str, self.files))}"
-        return "" if self.folder is None else f"No configuration file was found in {self.folder}"
+            return f"Configuration: {' and '.join(map(_one_line, self.files))}"
+        return "" if self.folder is None else f"No configuration file was found in {_one_line(self.folder)}"
 
     def store(self, name: str) -> StoreConfig:
         """Return the store of that name, with defaults if it is not configured."""
         return self.stores.get(name) or StoreConfig.bare(name)
+
+
+def _one_line(path: Path) -> str:
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
