@@ -1,6 +1,7 @@
 """Every command with a plugin that exits, raises or prints: it neither succeeds, nor shows a value, nor adds output."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -165,6 +166,40 @@ def test_output_of_a_plugin_is_none_of_the_command(hostile, command, monkeypatch
     assert b"printed" not in done.out
     assert "printed at import" in done.err
     assert all(f"printed in {method}" in done.err for method in sys.modules["hostile_store"].called)
+
+
+NOISY = """
+    import atexit
+    import threading
+    from strongroom import Secret
+
+    atexit.register(print, "printed at exit")
+
+    class Noisy:
+        def read(self, path):
+            thread = threading.Thread(target=print, args=["printed in a thread"])
+            thread.start()
+            thread.join()
+            return Secret(path, {"password": "plain"})
+
+        def close(self):
+            pass
+
+    def open_hostile() -> Noisy:
+        return Noisy()
+"""
+
+
+def test_output_of_threads_and_at_exit_is_none_of_the_command(search_path, script, tmp_path):
+    """In a process: a plugin may print when none of its calls is in progress."""
+    search_path.install("hostile-secrets", {"hostile": "noisy:open_hostile"}, modules={"noisy": NOISY})
+    Path("strongroom.toml").write_text(CONFIGURATION)
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(
+        [script, "get", "app/db", "password"], env=environ, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "plain"
+    assert done.stderr == "printed in a thread\nprinted at exit\n"
 
 
 @pytest.mark.parametrize("kind", ["SystemExit(0)", "GeneratorExit"])

@@ -79,7 +79,7 @@ def stdout_fault() -> str | None:
 
 
 def finish() -> None:
-    """Flush stdout and stderr. Redirect one that fails to /dev/null.
+    """Flush stdout and stderr. Redirect one that fails to /dev/null, and later output of plugins to stderr.
 
     Otherwise Python flushes it once more at exit, and adds a complaint and an exit code of its own:
     https://docs.python.org/3/library/signal.html#note-on-sigpipe.
@@ -89,3 +89,4 @@ def finish() -> None:
             stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.stdout = sys.stderr  # handlers at exit and threads of plugins still run
