@@ -179,7 +179,7 @@ def test_a_name_that_a_store_cannot_have_is_absent_there(two, monkeypatch, liste
     monkeypatch.setattr(two[1], "read", refuse)
     monkeypatch.setattr(two[1], "read_many", lambda paths: ((path, error) for path in paths))
     found = compared(two)
-    assert (found.state, found.error) == (state, error if listed else None)
+    assert (found.state, repr(found.error)) == (state, repr(error.copy(store="right") if listed else None))
 
 
 @pytest.mark.parametrize("error", [PermissionDeniedError, StoreUnavailableError])
