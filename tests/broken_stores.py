@@ -330,7 +330,7 @@ class ListsOnePage(Wrong):
 
 class ListsByTheStartOfTheName(Wrong):
     caught_by = "test_nothing_below_lists_nothing"
-    caught_with = "it lists this name, and it is empty"
+    caught_with = "assert [''] == []"
 
     class Store(MemoryStore):
         def list_entries(self, prefix):

@@ -14,7 +14,7 @@ from typing import Any
 from strongroom.errors import Check, CheckState, InvalidPathError, StoreError, StrongroomError
 from strongroom.paths import check_path
 from strongroom.secret import Secret, Value, Version, is_value
-from strongroom.store.containment import AnswerError
+from strongroom.store.containment import PLUGIN_BUG, AnswerError
 from strongroom.store.health import Health
 from strongroom.store.protocols import VersionInfo
 from strongroom.store.version_rules import check_version
@@ -173,30 +173,34 @@ def as_labeled(answer: object) -> tuple[str, dict[str, str]]:
     return path, as_labels(labels, "walk_labels")
 
 
-def as_entry(answer: object, prefix: str) -> str | InvalidPathError:
-    """Return a name that `list_entries` yielded, or the error of an invalid name: see `listed_path`."""
-    name = _text("list_entries", answer)
-    path = f"{prefix}/{name}" if prefix else name
-    inner = name.removesuffix("/")
-    wrong = "it has a slash inside" if "/" in inner else "" if inner else "it is empty"
-    return _name_error(path, path.removesuffix("/"), wrong) or name
+def as_name(method: str, answer: object) -> str:
+    """Return a name or a path that a store listed. It may be invalid."""
+    return _text(method, answer)
 
 
-def as_path(answer: object, prefix: str, method: str = "walk") -> str | InvalidPathError:
-    """Return a path that `walk` yielded, or the error of a path that is invalid or not below the prefix."""
-    path = _text(method, answer)
-    wrong = "it is not in the listed folder" if prefix and not path.startswith(f"{prefix}/") else ""
-    return _name_error(path, path, wrong) or path
-
-
-def _name_error(listed: str, path: str, wrong: str) -> InvalidPathError | None:
-    """Return the error of a listed name that is wrong, or whose path is invalid."""
+def is_path(path: str) -> bool:
+    """Return True if the path can name a secret or a folder."""
     try:
         check_path(path)
-    except InvalidPathError as error:
-        wrong = wrong or error.reason
-    hint = "Rename or delete it with the store's own tools"
-    return InvalidPathError(listed, f"it lists this name, and {wrong}", hint=hint) if wrong else None
+    except InvalidPathError:
+        return False
+    return True
+
+
+def entry_error(name: str, prefix: str) -> InvalidPathError | None:
+    """Return the error of a listed name with a slash inside, or None."""
+    if "/" not in name.removesuffix("/"):
+        return None
+    return _listed(f"{prefix}/{name}" if prefix else name, "it has a slash inside")
+
+
+def path_error(path: str, prefix: str) -> InvalidPathError | None:
+    """Return the error of a listed path that is not below the prefix, or None."""
+    return _listed(path, "it is not in the listed folder") if prefix and not path.startswith(f"{prefix}/") else None
+
+
+def _listed(path: str, fault: str) -> InvalidPathError:
+    return InvalidPathError(path, f"it lists this name, and {fault}", hint=PLUGIN_BUG)
 
 
 def _text(method: str, answer: object) -> str:

@@ -48,8 +48,6 @@ from strongroom.store.version_rules import check_labels, check_version
 
 _R = TypeVar("_R")
 _C = TypeVar("_C")
-_Invalid = Callable[[InvalidPathError], None]
-"""Called with the error of each invalid name that a store lists. By default the first one is raised at the end."""
 
 
 @final
@@ -60,8 +58,8 @@ class GuardedStore:
     the store lacks. Every answer is checked. Every error of the store leaves as one of `strongroom.errors`, with the
     store's name and without the store's frames: a traceback that prints local variables would show values.
 
-    An invalid name that a store lists, such as `..`, is an error of that name. The valid names come first, and the
-    error at the end, so that the list neither looks complete nor ends at a name that somebody chose.
+    A listed name that is not a path, such as `..`, is yielded, and every operation refuses it: it is an error of that
+    name, which hides no other name, and is not looked into.
 
     Args:
         store: any `SecretStore`.
@@ -155,56 +153,51 @@ class GuardedStore:
             lambda answer, path: answers.as_secret(answer, path, "read_many"),
         )
 
-    def list_entries(self, prefix: str = "", invalid: _Invalid | None = None) -> Iterator[str]:
+    def list_entries(self, prefix: str = "") -> Iterator[str]:
         """Yield the names directly below `prefix`, folders ending in `/`.
 
         Raises:
-            InvalidPathError: at the end, if the store listed an invalid name and `invalid` is None.
+            InvalidPathError: at the end, if the store listed a name with a slash inside.
         """
         prefix = check_prefix(prefix)
         listable = self._require(ListableStore, prefix or None)
-        names = self._stream(
-            prefix, "list_entries", lambda: listable.list_entries(prefix), lambda name: answers.as_entry(name, prefix)
+        yield from self._listed(
+            self._stream(
+                prefix, "list_entries", lambda: listable.list_entries(prefix), partial(answers.as_name, "list_entries")
+            ),
+            lambda name: answers.entry_error(name, prefix),
         )
-        yield from self._valid(names, invalid)
 
-    def walk(self, prefix: str = "", invalid: _Invalid | None = None) -> Iterator[str]:
-        """Yield the path of every secret below `prefix`.
+    def walk(self, prefix: str = "") -> Iterator[str]:
+        """Yield the path of every secret below `prefix`, and each listed name that is no path.
 
         Raises:
-            InvalidPathError: as for `list_entries`.
+            InvalidPathError: at the end, if the store listed a path that is not below `prefix`.
         """
         prefix = check_prefix(prefix)
-        yield from self._valid(self._walk(prefix), invalid)
-
-    def _walk(self, prefix: str) -> Iterator[str | InvalidPathError]:
-        """Yield the path of every secret below `prefix`, and the error of each invalid name."""
         walk = self._optional("walk") if self.listable else None
         if walk is not None:
-            yield from self._stream(prefix, "walk", lambda: walk(prefix), lambda path: answers.as_path(path, prefix))
+            paths = self._stream(prefix, "walk", lambda: walk(prefix), partial(answers.as_name, "walk"))
+            yield from self._listed(paths, lambda path: answers.path_error(path, prefix))
             return
         folders = [prefix]
         while folders:
             folder = folders.pop()
-            errors: list[InvalidPathError] = []
-            for name in self.list_entries(folder, errors.append):
+            for name in self.list_entries(folder):
                 path = f"{folder}/{name}" if folder else name
-                if name.endswith("/"):
+                if name.endswith("/") and answers.is_path(path.removesuffix("/")):
                     folders.append(path.removesuffix("/"))
-                else:
+                else:  # a folder such as `/` has itself below it
                     yield path
-            yield from errors
 
-    def _valid(self, names: Iterator[str | InvalidPathError], invalid: _Invalid | None) -> Iterator[str]:
-        """Yield the valid names. Give the errors of the others to `invalid`, or raise the first one at the end."""
+    def _listed(self, names: Iterator[str], error_of: Callable[[str], InvalidPathError | None]) -> Iterator[str]:
+        """Yield the names without an error, then raise the first error."""
         first: InvalidPathError | None = None
         for name in names:
-            if not isinstance(name, InvalidPathError):
+            if (error := error_of(name)) is None:
                 yield name
-            elif invalid is not None:
-                invalid(name.copy(store=self.name))
             else:
-                first = first or name.copy(store=self.name)
+                first = first or error.copy(store=self.name)
         if first is not None:
             raise first
 
@@ -358,26 +351,23 @@ class GuardedStore:
         write_formed = self._optional("write_formed") or self._unsupported("forms", path)
         return self._answer(path, lambda: answers.as_version(write_formed(path, data, form), "write_formed"))
 
-    def walk_labels(self, prefix: str = "", invalid: _Invalid | None = None) -> Iterator[tuple[str, Mapping[str, str]]]:
-        """Yield each path below `prefix` with those labels that `read` does not return.
-
-        Raises:
-            InvalidPathError: as for `list_entries`.
-        """
+    def walk_labels(self, prefix: str = "") -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Yield what `walk` yields, with those labels that `read` does not return."""
         walk_labels = self._optional("walk_labels")
         if walk_labels is None:
             none: Mapping[str, str] = {}
-            yield from ((path, none) for path in self.walk(prefix, invalid))
+            yield from ((path, none) for path in self.walk(prefix))
             return
         prefix = check_prefix(prefix)
         labeled: dict[str, Mapping[str, str]] = {}
 
-        def paths() -> Iterator[str | InvalidPathError]:
+        def paths() -> Iterator[str]:
             for path, labels in self._stream(prefix, "walk_labels", lambda: walk_labels(prefix), answers.as_labeled):
                 labeled[path] = labels
-                yield answers.as_path(path, prefix)
+                yield path
 
-        yield from ((path, labeled.pop(path)) for path in self._valid(paths(), invalid))
+        for path in self._listed(paths(), lambda path: answers.path_error(path, prefix)):
+            yield path, labeled.pop(path)
 
     def close(self) -> None:
         """Close the store once. Every later call is refused."""
@@ -439,7 +429,7 @@ class GuardedStore:
         check: Callable[..., _C],
         as_result: Callable[[Any, str], _R],
     ) -> Iterator[tuple[str, _R | StoreError]]:
-        """Yield each path of a bulk operation once, with its result or its own error.
+        """Yield each path of a bulk operation, a path that is read once, with its result or its own error.
 
         Args:
             method: name of the store's method, for messages.
@@ -449,7 +439,7 @@ class GuardedStore:
             as_result: returns the outcome of a path, checked.
         """
         refused: deque[tuple[str, StoreError]] = deque()
-        asked: dict[str, None] = {}
+        asked: dict[str, int] = {}
         outcome = partial(self._as_outcome, method, as_result)
 
         def passing() -> Iterator[_C]:
@@ -459,19 +449,19 @@ class GuardedStore:
                 except StoreError as error:
                     refused.append((item[0], error))
                     continue
-                asked[item[0]] = None
+                asked[item[0]] = 1 if method == "read_many" else asked.get(item[0], 0) + 1
                 yield passed
 
         given = passing()
         for path, result in self._stream(None, method, lambda: operation(given), outcome):
             while refused:
                 yield refused.popleft()
-            if path in asked:
-                del asked[path]
+            if asked.get(path):
+                asked[path] -= 1
                 yield path, result
         deque(given, maxlen=0)  # a store may end early
         yield from refused
-        for path in asked:
+        for path in (path for path, left in asked.items() for _ in range(left)):
             kind = StoreError if method == "read_many" else WriteOutcomeUnknownError
             yield path, kind(path, f"{method}() left it out", store=self.name, hint=PLUGIN_BUG)
 

@@ -23,7 +23,6 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
     UnsupportedOperationError,
-    shown,
 )
 from strongroom.migrate import (
     Item,
@@ -344,7 +343,7 @@ def test_invalid_name_that_a_source_lists_is_a_row_of_its_own(home):
     source.walk = lambda prefix: iter(names)
     made = plan("s", "t", stores={"s": source, "t": memory()}, state_folder=home)
     assert sorted(states(made).items()) == sorted(
-        [("good", State.CREATE), *((shown(name), State.IMPOSSIBLE) for name in names if name != "good")]
+        [("good", State.CREATE), *((name, State.IMPOSSIBLE) for name in names if name != "good")]
     )
     folders = memory({"good": {"k": 1}})
     folders.walk = None

@@ -8,13 +8,11 @@ from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
 
 from strongroom.errors import (
-    InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
     StrongroomError,
     UnsupportedOperationError,
-    shown,
 )
 from strongroom.migrate.execution.parallel import OutageWatch, delete_each, read_each
 from strongroom.migrate.plans.labels import own
@@ -123,15 +121,12 @@ class StoreSource:
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
         """Yield every selected secret."""
         labels: dict[str, Mapping[str, str]] = {}
-        invalid: list[InvalidPathError] = []
-        for path, outcome in read_each(self._front, self._taken(selection, labels, invalid.append), OutageWatch()):
+        for path, outcome in read_each(self._front, self._taken(selection, labels), OutageWatch()):
             listed = labels.pop(path, None)
             if isinstance(outcome, Secret):
                 yield replace(outcome, metadata={**outcome.metadata, **listed}) if listed else outcome
             elif not isinstance(outcome, SecretNotFoundError):
                 yield Failure(path, outcome)
-        for error in invalid:
-            yield Failure(shown(error.path or ""), error)
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
         """Yield each path with its current secret or error, in any order."""
@@ -149,14 +144,9 @@ class StoreSource:
         """Delete secrets. An absent secret counts as deleted."""
         return delete_each(self._front, paths)
 
-    def _taken(
-        self,
-        selection: Selection,
-        labels: dict[str, Mapping[str, str]],
-        invalid: Callable[[InvalidPathError], None],
-    ) -> Iterator[str]:
-        """Yield the selected paths, and collect the labels that the listing has for them. See `GuardedStore.walk`."""
-        for path, listed in self._front.walk_labels(selection.from_prefix, invalid):
+    def _taken(self, selection: Selection, labels: dict[str, Mapping[str, str]]) -> Iterator[str]:
+        """Yield the selected paths, and collect the labels that the listing has for them."""
+        for path, listed in self._front.walk_labels(selection.from_prefix):
             if selection.takes(path):
                 if listed:
                     labels[path] = listed
