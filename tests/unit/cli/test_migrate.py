@@ -686,3 +686,52 @@ def test_a_plan_that_is_too_large_or_not_a_regular_file_is_refused(command):
         for words in (("apply", name), ("plan", "--from", "json:old.json", "--to", "json:out.json", "-o", name)):
             done = command("migrate", *words)
             assert (done.code, name in done.err) == (7, True)
+
+
+# --- edited plans -----------------------------------------------------------------------------------------------------
+
+
+def edited_plan(command, change):
+    """Write a plan, change its document and write it again."""
+    assert command("migrate", "plan", "--from", "json:old.json", "--to", "json:out.json", "-o", "plan.json").code == 10
+    plan = held("plan.json")
+    change(plan)
+    write("plan.json", json.dumps(plan))
+
+
+@pytest.mark.parametrize(
+    ("change", "edit"),
+    [
+        (lambda plan: plan["items"][0].update(path="elsewhere"), "a: path edited"),
+        (lambda plan: plan["items"][0].update(path="elsewhere", labels=["x"]), "a: path, labels edited"),
+        (lambda plan: plan.update(target="yaml:out.json"), "the plan: target edited"),
+        (lambda plan: plan.update(on_conflict="overwrite"), "the plan: on_conflict edited"),
+        (lambda plan: plan.update(items=[{**plan["items"][0], "source_path": "z", "path": "z"}]), "z: added"),
+    ],
+)
+def test_an_edited_plan_is_reported_and_confirmed(command, change, edit):
+    """Without a terminal it needs --yes, with which the edit is reported all the same."""
+    edited_plan(command, change)
+    done = command("migrate", "apply", "plan.json")
+    assert done.code == 2
+    assert f"plan.json was edited: {edit}" in done.err
+    assert "The plan was edited after it was made: without a terminal this needs --yes" in done.err
+    assert runs() == []
+    assert not Path("out.json").exists()
+    done = command("migrate", "apply", "plan.json", "--yes")
+    assert f"plan.json was edited: {edit}" in done.err
+    assert len(runs()) == 1
+
+
+def test_an_edit_that_only_removes_secrets_needs_no_confirmation(command):
+    edited_plan(command, lambda plan: plan["items"].pop(1))
+    done = command("migrate", "apply", "plan.json")
+    assert (done.code, "edited" in done.err) == (0, False)
+    assert held("out.json").keys() == {"a", "c/d"}
+
+
+def test_a_plan_from_another_machine_has_no_seal(command):
+    """That is printed, since its edits are not recognized."""
+    edited_plan(command, lambda plan: plan.update(id="0123456789abcdef"))
+    done = command("migrate", "apply", "plan.json")
+    assert (done.code, "was not made on this machine" in done.err) == (0, True)

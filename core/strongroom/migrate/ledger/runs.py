@@ -5,6 +5,7 @@
     migrations/             0700, below the user's state folder
       key                   the random key of every digest
       plans/ID              digests of the secrets when a plan was made
+      plans/ID.seal         digests of the plan's own fields
       locks/TARGET          held by the run that writes to that target
       RUN/plan              the plan that a run applies
       RUN/locations         where its stores were
@@ -108,9 +109,13 @@ class Ledger:
             fault = error.strerror or "it cannot be read"
         raise MigrationError(f"{file}: {fault}; nothing was written")
 
+    def plan_file(self, plan_id: str, suffix: str = "") -> Path:
+        """Return the file in which this machine keeps something about a plan."""
+        return _private_folder(self.folder / "plans") / f"{plan_id}{suffix}"
+
     def remembered(self, plan_id: str, *, new: bool) -> PlanDigests | None:
         """Return the digests of a plan's secrets, or None if it was made on another machine or they cannot be kept."""
-        file = _private_folder(self.folder / "plans") / plan_id
+        file = self.plan_file(plan_id)
         try:
             return PlanDigests(file) if new or file.exists() else None
         except OSError:

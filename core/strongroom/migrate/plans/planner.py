@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_each
 from strongroom.migrate.execution.throttle import ProgressMeter
 from strongroom.migrate.ledger.digests import Digester, PlanDigests
+from strongroom.migrate.ledger.plan_seal import seal_plan
 from strongroom.migrate.ledger.runs import Ledger
 from strongroom.migrate.plans.comparison import planned_keys, state_of
 from strongroom.migrate.plans.labels import Record, carried, lacking, to_write
@@ -74,7 +75,11 @@ def make_plan(
         for source in opened:
             planner.add(source)
         items = planner.sorted_items(sources)
-    return Plan(identifier, sources, target, on_conflict, items, mapping, backup, encrypt_to)
+    plan = Plan(identifier, sources, target, on_conflict, items, mapping, backup, encrypt_to)
+    if digests is not None:
+        with suppress(OSError, MigrationError):  # then `apply` cannot tell whether the plan was edited
+            seal_plan(plan, Ledger(state_folder))
+    return plan
 
 
 def _list_target(target: GuardedStore, selection: Selection) -> frozenset[str] | None:

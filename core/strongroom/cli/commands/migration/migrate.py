@@ -31,6 +31,8 @@ _POLICIES = ("fail", "skip", "overwrite", "merge")
 _FILE = click.Path(path_type=Path)
 _MAX_PLAN = 1 << 28
 """The largest plan that is read, in bytes: about 500,000 secrets."""
+_MOST_EDITS = 10
+"""The most edits of a plan that are printed."""
 
 _planned = (
     click.option(
@@ -238,8 +240,9 @@ def apply_command(
     """Apply the plan in FILE.
 
     Each secret is read again. One that was changed since the plan is a conflict and left alone; the others are written.
-    Asks for confirmation in production. A journal records every write, so that `resume` can continue an interrupted run
-    and `undo` can restore the target. Nothing is written if the plan has a conflict and its policy is to fail.
+    Asks for confirmation in production, and if the plan was edited. A journal records every write, so that `resume` can
+    continue an interrupted run and `undo` can restore the target. Nothing is written if the plan has a conflict and its
+    policy is to fail.
 
     Example: strongroom migrate apply plan.json --rate 50
     """
@@ -249,6 +252,7 @@ def apply_command(
         made = parse_plan(_read_plan(file), shown(str(file)))
     except OSError as error:
         raise ConfigurationError(f"The plan {shown(str(file))}: {error.strerror}") from None
+    edited = _report_edits(file, made)
     if encrypt_to:  # the run stores it with its plan
         made = replace(made, encrypt_to=encrypt_to)
     color = not invocation.no_color
@@ -259,7 +263,8 @@ def apply_command(
     if made.is_blocked or not made.pending:  # a run that writes nothing would hide the one before it from `undo`
         _show(made, as_json=as_json, color=color)
         raise click.exceptions.Exit(plan_view.exit_code(made))
-    step.confirm([], production=config.production, yes=yes)
+    why = ["the plan was edited after it was made"] if edited else []
+    step.confirm(why, production=config.production, yes=yes)
     config = with_operator_token(config, made.target, ask=not yes)
     with Migrator(config) as migrator:
         report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), color=color, again="resume")
@@ -330,6 +335,22 @@ def _read_plan(file: Path) -> bytes:
     if len(content) > _MAX_PLAN:
         raise ConfigurationError(f"{shown(str(file))}: it has more than {_MAX_PLAN:,} bytes, so it is not a plan")
     return content
+
+
+def _report_edits(file: Path, made: Plan) -> bool:
+    """Return True if a plan was edited since this machine made it, and print what was."""
+    from strongroom.migrate.ledger.plan_seal import edits
+    from strongroom.migrate.ledger.runs import Ledger
+
+    found = edits(made, Ledger(None))
+    if found is None:
+        output.say(f"{shown(str(file))} was not made on this machine, so edits in it are not recognized")
+        return False
+    for edit in found[:_MOST_EDITS]:
+        output.say(f"{shown(str(file))} was edited: {edit}")
+    if len(found) > _MOST_EDITS:
+        output.say(f"{shown(str(file))} was edited in {len(found) - _MOST_EDITS:,} more places")
+    return bool(found)
 
 
 def _check_replaceable(file: Path) -> None:
