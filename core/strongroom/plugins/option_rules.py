@@ -92,7 +92,8 @@ def _check_identity(store: StoreConfig, schema: Schema, settings: Mapping[str, S
     choosing = [name for name, option in schema.options.items() if option.option.sent_to == address]
     if not found or not choosing or any(schema.options[name].option.secret for name in choosing):
         return
-    if not any(found in {settings[name].found, settings[name].declared} for name in choosing if name in settings):
+    # Not the settings: when another environment is checked, they lack what a reference names.
+    if not any(store.options[name].found == found for name in choosing if name in store.options):
         raise ConfigurationError(
             f"The store {store.name} has its credentials from the process, which are not sent to an address that only "
             f"{found} gives: set {' or '.join(choosing)} there, or name the file with STRONGROOM_CONFIG"

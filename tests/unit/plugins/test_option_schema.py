@@ -20,7 +20,7 @@ from strongroom.config.variables import read_variables
 from strongroom.errors import ConfigurationError, PluginError
 from strongroom.plugins.coercion import MISMATCH, read_json, read_value
 from strongroom.plugins.option_schema import read_schema
-from strongroom.plugins.resolution import resolve
+from strongroom.plugins.resolution import check_written, resolve
 from strongroom.plugins.setting import Setting
 from strongroom.secret import SensitiveStr, protect_data
 from strongroom.store import Option
@@ -574,6 +574,9 @@ class TestBoundSources:
         with pytest.raises(ConfigurationError, match="set profile there"):
             Source(text, found=True).resolve(signing)
         assert Source(f'{text}profile = "mine"', found=True).resolve(signing)
+        referring = Source(f'{text}profile = {{ env = "P" }}', found=True, environ={"P": "mine"})
+        assert referring.resolve(signing)
+        check_written(referring.config.store("vault"), read_schema(signing, "vault"), production=False)
         assert Source(text).resolve(signing)
 
 
