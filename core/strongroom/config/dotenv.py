@@ -38,6 +38,10 @@ _BLANKS = re.compile(rf"[^\S\r\n]{{{MAX_BLANKS + 1}}}")
 # Not a last line of base64, which ends in one or two equal signs.
 _ASSIGNMENT = re.compile(r"^[ \t]*+(?:export[ \t]++)?[A-Za-z_][A-Za-z0-9_]*+=(?!=|\s|$)", re.MULTILINE)
 
+_DOUBLE_QUOTED = re.compile(r'"(?:\\.|[^"\\])*', re.DOTALL)
+_EXPANDED = re.compile(r"`|\$[A-Za-z0-9_{(]|\\\$")
+"""Parts that a shell replaces, except between single quotes."""
+
 _logged: set[tuple[str, str]] = set()
 _logging = threading.Lock()
 
@@ -49,11 +53,13 @@ class Dotenv(NamedTuple):
         values: name to value, as `SensitiveStr`; of duplicates, the last. A name without `=` has no value.
         notes: probable mistakes of its author, each with a line number and without values; at most `MAX_NOTES`.
         bare: the numbers of lines that have a name without `=`. The name may be a piece of a value, and is not kept.
+        expanded: the numbers of lines with a value that a shell, or python-dotenv by default, reads as another one.
     """
 
     values: SensitiveDict
     notes: tuple[str, ...]
     bare: tuple[int, ...] = ()
+    expanded: tuple[int, ...] = ()
 
     def get(self, name: str) -> SensitiveStr:
         """Return the value of a name; empty if it is not set, since an empty variable counts as missing."""
@@ -106,7 +112,7 @@ def read_dotenv(file: Path, *, inspect: Inspect | None = None) -> Dotenv:
     if status.st_mode & 0o077:
         dotenv = dotenv._replace(notes=(*dotenv.notes, "others than its owner may read it: run chmod 600 on it"))
     for note in dotenv.notes:
-        _log_once(file, note)
+        log_once(file, note)
     return dotenv
 
 
@@ -118,17 +124,25 @@ def _decode(content: bytes) -> Dotenv | _Mistake:
     return _parse(text)
 
 
-def _parse(text: str) -> Dotenv | _Mistake:
-    from dotenv.parser import parse_stream
-
+def _refused(text: str) -> _Mistake | None:
+    """Return the mistake for which a text is not parsed at all."""
     if "\0" in text:
         return _Mistake(text.count("\n", 0, text.index("\0")) + 1, "a NUL byte: save the file as UTF-8")
     if blanks := _BLANKS.search(text):
         return _Mistake(text.count("\n", 0, blanks.start()) + 1, f"more than {MAX_BLANKS} blanks in a row")
+    return None
+
+
+def _parse(text: str) -> Dotenv | _Mistake:
+    from dotenv.parser import parse_stream
+
+    if mistake := _refused(text):
+        return mistake
     values: dict[str, SensitiveStr] = {}
     lines: dict[str, int] = {}
     notes: list[str] = []
     bare: list[int] = []
+    expanded: list[int] = []
     for binding in parse_stream(io.StringIO(text.removeprefix("\ufeff"), newline=None)):
         line = _first_line(binding)
         if binding.error:
@@ -146,11 +160,26 @@ def _parse(text: str) -> Dotenv | _Mistake:
             notes.append(f"line {line} sets {name} again, after line {lines[binding.key]}: the last one counts")
         if _ASSIGNMENT.search(binding.value.partition("\n")[2]):
             notes.append(f"the value that starts at line {line} runs over another NAME=: is a quote left open?")
+        if _is_expanded(binding.original.string.partition("=")[2].lstrip(), binding.value):
+            expanded.append(line)
         lines[binding.key] = line
         values[binding.key] = SensitiveStr(binding.value)
     if len(notes) > MAX_NOTES:
         notes[MAX_NOTES - 1 :] = [f"it has {len(notes) - MAX_NOTES + 1:,} more such lines"]
-    return Dotenv(SensitiveDict(values), tuple(notes), tuple(bare))
+    return Dotenv(SensitiveDict(values), tuple(notes), tuple(bare), tuple(expanded))
+
+
+def _is_expanded(written: str, value: str) -> bool:
+    """Return True if another reader would replace a part of the value.
+
+    Args:
+        written: the text after the equal sign, with quotes and comment.
+        value: the value.
+    """
+    if written.startswith("'"):
+        return "${" in value  # python-dotenv's default expands it even here
+    quoted = _DOUBLE_QUOTED.match(written)
+    return _EXPANDED.search(quoted.group() if quoted else value) is not None
 
 
 def _raise_mistake(parsed: Dotenv | _Mistake, file: str | Path) -> Dotenv:
@@ -165,7 +194,7 @@ def _first_line(binding: Binding) -> int:
     return binding.original.line + text.count("\n", 0, len(text) - len(text.lstrip()))
 
 
-def _log_once(file: Path, note: str) -> None:
+def log_once(file: Path, note: str) -> None:
     """Log a note once for each file, under any name: `./.env` is read for the configuration and as a store."""
     about = str(file.absolute()), note
     with _logging:

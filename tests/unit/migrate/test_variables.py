@@ -257,3 +257,42 @@ def test_a_number_that_would_be_rounded_is_not_split():
     assert secrets == {}
     assert "DB cannot be split: key 'price': a number would be rounded" in str(failures["DB"].error)
     assert "12345" not in str(failures["DB"].error)
+
+
+EXPANDED = {
+    "A=`id`": True,
+    "A=${HOME}": True,
+    "A=pa$$word": True,
+    'A="x\\$y"': True,
+    'A="x`id`"': True,
+    "A='${HOME}'": True,
+    "A='pa$word`'": False,
+    "A=plain # costs $HOME and `id`": False,
+    'A="plain" # costs $HOME': False,
+    "A=trailing$": False,
+    "# A=`id`": False,
+}
+
+
+@pytest.mark.parametrize(("line", "warned"), EXPANDED.items())
+def test_a_value_that_a_shell_would_replace_is_warned_of_with_its_line(tmp_path, caplog, line, warned):
+    """It is copied as it is written, and the warning does not show it."""
+    file = tmp_path / ".env"
+    file.touch(0o600)
+    file.write_text(f"FIRST=1\n\n{line}\n")
+    read_variables(file)
+    read_variables(file)
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == warned
+    assert all(f"{file}: line 3: a shell would replace" in message for message in found)
+    assert not any("word" in message or "HOME" in message for message in found)
+
+
+def test_many_such_lines_are_one_warning(tmp_path, caplog):
+    file = tmp_path / ".env"
+    file.touch(0o600)
+    file.write_text("".join(f"A{number}=`id`\n" for number in range(50)))
+    read_variables(file)
+    [record] = caplog.records
+    assert record.getMessage().startswith(f"{file}: lines 1, 2, 3,")
+    assert "20 and 30 more: a shell" in record.getMessage()

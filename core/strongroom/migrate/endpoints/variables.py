@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
 
-from strongroom.config.dotenv import read_dotenv
+from strongroom.config.dotenv import log_once, read_dotenv
 from strongroom.config.env_names import EnvironmentMapping, is_service_link, variable_value
 from strongroom.encoding import from_json
 from strongroom.errors import (
@@ -33,6 +33,9 @@ from strongroom.strict_json import read_json
 Read: TypeAlias = Callable[[], Mapping[str, str | None]]
 """Returns all variables; None stands for a name without a value."""
 
+
+_MOST_LINES = 20
+"""The most lines that a warning names."""
 
 _RESERVED = "it is reserved for credentials of stores, which are never migrated"
 
@@ -217,6 +220,12 @@ def open_dotenv(
     return VariablesImporter(lambda: read_variables(destination), str(file), mapping, rules, keep_empty=keep_empty)
 
 
+def _expanded_note(lines: Sequence[int]) -> str:
+    more = f" and {len(lines) - _MOST_LINES:,} more" if len(lines) > _MOST_LINES else ""
+    where = f"line{'s' if len(lines) > 1 else ''} {', '.join(map(str, lines[:_MOST_LINES]))}{more}"
+    return f"{where}: a shell would replace a backtick, $NAME or \\$ here; the value is copied as it is written"
+
+
 def read_variables(file: Path) -> Mapping[str, str | None]:
     """Return the variables of a `.env` file, and None for each line without `=`, under its line number.
 
@@ -237,6 +246,8 @@ def read_variables(file: Path) -> Mapping[str, str | None]:
     except OSError as error:
         failure = StoreUnavailableError(None, f"{file}: {error.strerror}", hint="Check that it is a regular file")
     else:
+        if found.expanded:
+            log_once(file, _expanded_note(found.expanded))
         named: dict[str, str | None] = {name: found.get(name) for name in found.values}
         return named | dict.fromkeys(f"line {line}" for line in found.bare)
     raise failure
