@@ -35,9 +35,15 @@ class _Extensions(ExtensionManager[object]):
     def list_entry_points(self) -> list[EntryPoint]:
         return list(self._points)
 
-    def _load_one_plugin(self, ep: EntryPoint, *arguments: Any) -> Extension[object] | None:
+    def _load_one_plugin(
+        self,
+        ep: EntryPoint,
+        invoke_on_load: bool,  # noqa: FBT001  # stevedore's signature
+        invoke_args: tuple[Any, ...],
+        invoke_kwds: dict[str, Any],
+    ) -> Extension[object] | None:
         try:
-            return super()._load_one_plugin(ep, *arguments)
+            return super()._load_one_plugin(ep, invoke_on_load, invoke_args, invoke_kwds)
         except BaseException as error:
             if is_interrupt(error):
                 raise
