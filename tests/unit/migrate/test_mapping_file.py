@@ -222,3 +222,22 @@ def test_a_hostile_toml_is_refused_at_once(text):
     with pytest.raises(ConfigurationError):
         parse_toml(text, "map.toml")
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("suffix", ["json", "toml"])
+def test_names_with_dots_and_hyphens_are_mapped(tmp_path, suffix):
+    """A plan reports them as unmapped, so an exported mapping has them, and takes an entry for them."""
+    names = ["spring.datasource.password", "my-app.key", "line 3"]
+    file = tmp_path / f"mapping.{suffix}"
+    write_mapping(file, current(EnvironmentMapping(), names))
+    read = read_mapping(file)
+    assert {entry.variable for entry in read.entries} >= set(names[:2])
+    assert "line 3" not in {entry.variable for entry in read.entries}
+    assert update_mapping(file, MappingFile((Entry("other.name", "other#name"),))) == 1
+    assert read_mapping(file).entry("other.name").match("other.name") == ("other", "name")
+
+
+def test_a_pattern_matches_names_with_dots():
+    mapping = parse_json('{"version": 1, "variables": {"spring.*.password": "spring/{1}#password"}}', "m.json")
+    entry = mapping.entry("spring.datasource.password")
+    assert entry.match("spring.datasource.password") == ("spring/datasource", "password")

@@ -296,3 +296,13 @@ def test_many_such_lines_are_one_warning(tmp_path, caplog):
     [record] = caplog.records
     assert record.getMessage().startswith(f"{file}: lines 1, 2, 3,")
     assert "20 and 30 more: a shell" in record.getMessage()
+
+
+def test_a_variable_with_dots_is_added_to_a_mapping_file():
+    """A row of [secrets] cannot name it."""
+    _, failures = taken({"spring.datasource.password": SECRET, "TODO": SECRET})
+    assert "add it to a mapping file (--mapping-file)" in str(failures["spring.datasource.password"].error)
+    assert "add it to [secrets]" in str(failures["TODO"].error)
+    file = '{"version": 1, "variables": {"spring.datasource.password": "spring#password"}}'
+    secrets, failures = taken({"spring.datasource.password": SECRET}, file)
+    assert (secrets, failures) == ({"spring": {"password": SECRET}}, {})

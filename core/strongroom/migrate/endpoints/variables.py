@@ -100,7 +100,9 @@ class VariablesImporter:
         except StoreError as error:
             return Failure(name, error)
         if destination is None:
-            where = "the mapping file" if self._file else "[secrets]"
+            # A row of [secrets] cannot name a variable with dots or hyphens.
+            place = "[secrets]" if name.isidentifier() else "a mapping file (--mapping-file)"
+            where = "the mapping file" if self._file else place
             return _unmapped(name, f"no mapping: add it to {where}")
         if not value and not self._keep_empty:
             return _unmapped(name, "it is empty, so it is missing")

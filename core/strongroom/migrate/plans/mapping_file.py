@@ -32,7 +32,10 @@ VERSION = 1
 
 _FIELDS = ("to", "split", "note")
 _SPLITS = ("json",)
-_PATTERN = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]*")
+_PATTERN = re.compile(r"[A-Za-z_*][A-Za-z0-9_.*-]*")
+"""A name or pattern. A .env file can have names with dots and hyphens, such as those of Spring."""
+
+_BARE_TOML_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _DIGITS = 6
 _PLACEHOLDER = re.compile(r"\{([0-9]+)\}")
 
@@ -192,7 +195,7 @@ def _mapping(document: Any, source: str) -> MappingFile:
 def _entry(name: str, value: Any, source: str) -> Entry:
     where = f"{source}: {name if _PATTERN.fullmatch(name) else ascii(name)}"
     if not _PATTERN.fullmatch(name):
-        raise ConfigurationError(f"{where}: not the name of a variable: letters, digits and _, and * in a pattern")
+        raise ConfigurationError(f"{where}: not the name of a variable: letters, digits and _.-, and * in a pattern")
     if EnvironmentMapping.is_reserved(name):
         raise ConfigurationError(f"{where}: it is reserved for store credentials, which are never migrated: remove it")
     fields = {"to": value} if isinstance(value, str) else value
@@ -267,7 +270,7 @@ def _fields(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def _toml_key(name: str) -> str:
-    return name if _is_name(name) else json.dumps(name)
+    return name if _BARE_TOML_KEY.fullmatch(name) else json.dumps(name)
 
 
 def _toml_fields(entry: Entry) -> str:
