@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 from strongroom.chain.batch import SecretBatch
 from strongroom.chain.chain import Chain, Resolution, WriteTarget
+from strongroom.chain.first_use import first_use
 from strongroom.chain.link import Link
 from strongroom.chain.query import MISSING
 from strongroom.chain.threads import Threads
@@ -70,19 +71,20 @@ class SecretsManager:
     ) -> None:
         # From here on no frame holds the token, or a password in an address, in a type whose repr would show it.
         vault_url, vault_token = conceal(vault_url), conceal(vault_token)
-        from strongroom.config import discovery
+        with first_use():
+            from strongroom.config import discovery
 
-        _check_flag("enable_fallback", enable_fallback)
-        stores = _named(chain or ())
-        config = discovery.load(
-            environment=environment,
-            vault_url=vault_url,
-            vault_token=vault_token,
-            cache_ttl=cache_ttl,
-            enable_fallback=enable_fallback,
-            chain=chain if chain is None or isinstance(chain, str) else _entries(chain, stores),
-        )
-        self._build(config, stores, sources="" if chain else config.sources)
+            _check_flag("enable_fallback", enable_fallback)
+            stores = _named(chain or ())
+            config = discovery.load(
+                environment=environment,
+                vault_url=vault_url,
+                vault_token=vault_token,
+                cache_ttl=cache_ttl,
+                enable_fallback=enable_fallback,
+                chain=chain if chain is None or isinstance(chain, str) else _entries(chain, stores),
+            )
+            self._build(config, stores, sources="" if chain else config.sources)
 
     @classmethod
     def from_config(cls, config: Config | Path | str | None = None, *, environment: str | None = None) -> Self:
@@ -97,14 +99,15 @@ class SecretsManager:
         """
         from pathlib import Path
 
-        from strongroom.config import Config, discovery
+        with first_use():
+            from strongroom.config import Config, discovery
 
-        if not isinstance(config, Config):
-            file = None if config is None else Path(config)
-            config = discovery.load(config_file=file, environment=environment)
-        manager = cls.__new__(cls)
-        manager._build(config, {}, sources=config.sources)  # noqa: SLF001  # the other constructor
-        return manager
+            if not isinstance(config, Config):
+                file = None if config is None else Path(config)
+                config = discovery.load(config_file=file, environment=environment)
+            manager = cls.__new__(cls)
+            manager._build(config, {}, sources=config.sources)  # noqa: SLF001  # the other constructor
+            return manager
 
     def _build(self, config: Config, stores: Mapping[str, SecretStore], *, sources: str = "") -> None:
         links = [Link(link, _opener(config, link.store, stores), config.cache) for link in config.chain]

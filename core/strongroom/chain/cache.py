@@ -6,7 +6,8 @@ import math
 import random
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -24,8 +25,28 @@ _FIELD_BYTES = 400
 _ABSENT_SHARE = 8
 """Absences have this fraction of the bytes."""
 
-Flight: TypeAlias = "Future[Secret]"
 _Field: TypeAlias = "tuple[float, Callable[[bytes, bytes, bytes], bytes], bytes, bytes, bytes]"
+
+
+class Flight(Future[Secret]):
+    """A read in progress, which other threads may join.
+
+    Attributes:
+        thread: the thread that reads. A signal handler that runs in it cannot wait for this flight.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+        self.set_running_or_notify_cancel()  # so that an async waiter that is cancelled cannot cancel it
+
+    def end(self, result: Secret | StoreError) -> None:
+        """Set the result or the error. A second call, such as that of an interrupt just after the first, is ignored."""
+        with suppress(InvalidStateError):
+            if isinstance(result, StoreError):
+                self.set_exception(result)
+            else:
+                self.set_result(result)
 
 
 class Snapshot(NamedTuple):
@@ -82,12 +103,16 @@ class _Share:
         self.snapshots.clear()
         self._bytes = 0
 
+    def recount(self) -> None:
+        self._bytes = sum(snapshot.size for snapshot in self.snapshots.values())
+
 
 class MemoryCache:
     """The secrets that a link has read, each field sealed separately.
 
     Cached reads take no lock: they are single dictionary lookups. The lock guards changes that belong together: a
-    snapshot with its fields, a flight with the snapshot that it fills.
+    snapshot with its fields, a flight with the snapshot that it fills. A signal handler may call any method, also while
+    its own thread holds the lock.
 
     Args:
         owner: the link's name; every seal is bound to it.
@@ -104,7 +129,7 @@ class MemoryCache:
 
     def reset(self) -> None:
         """Empty the cache and make a new key: the child of a fork has its parent's key."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may run while its thread holds it
         self._sealer = Sealer()
         absent_bytes = self._config.max_bytes // _ABSENT_SHARE
         self._secrets = _Share(self._config.max_entries, self._config.max_bytes - absent_bytes)
@@ -122,10 +147,10 @@ class MemoryCache:
 
     def text(self, path: str, key: str) -> SensitiveStr | None:
         """Return one field as text if it is current, or None. A busy application calls little besides."""
-        field = self._fields.get((path, key))
-        if field is None:
+        try:
+            until, decrypt, nonce, ciphertext, bound = self._fields[path, key]
+        except KeyError:
             return None
-        until, decrypt, nonce, ciphertext, bound = field
         if until <= self._clock():
             return None
         try:
@@ -184,10 +209,11 @@ class MemoryCache:
         Raises:
             StoreUnavailableError: another thread's read took longer than `remaining()`.
         """
-        flight, is_leader = self.lead_or_join(path, fresh=fresh)
-        if not is_leader:
-            return self.wait(path, flight)
-        try:
+        flight = Flight()
+        try:  # from here on an interrupt at any point ends the flight
+            leading = self.join_or_lead(path, flight, fresh=fresh)
+            if leading is not flight:
+                return self.wait(path, leading)
             secret = load()
             self.complete(path, flight, secret)
         except BaseException as error:
@@ -195,16 +221,16 @@ class MemoryCache:
             raise
         return secret
 
-    def lead_or_join(self, path: str, *, fresh: bool = False) -> tuple[Flight, bool]:
-        """Return the flight that reads `path`, and whether the caller leads it: then it calls `complete` or `fail`."""
+    def join_or_lead(self, path: str, flight: Flight, *, fresh: bool = False) -> Flight:
+        """Return the read of `path` in progress, to wait for, or register `flight` and return it.
+
+        The caller leads a flight that is registered: it ends it with `complete` or `fail`.
+        """
         with self._lock:
             in_progress = None if fresh else self._flights.get(path)
-            if in_progress is not None:
-                return in_progress, False
-            flight: Flight = Future()
-            flight.set_running_or_notify_cancel()  # so that an async waiter that is cancelled cannot cancel it
-            self._flights[path] = flight
-            return flight, True
+            if in_progress is None or in_progress.thread == flight.thread:
+                self._flights[path] = in_progress = flight
+            return in_progress
 
     def wait(self, path: str, flight: Flight) -> Secret:
         """Return the result of a flight that another thread leads, or raise its error.
@@ -223,23 +249,26 @@ class MemoryCache:
     def complete(self, path: str, flight: Flight, secret: Secret) -> None:
         """End a flight with its secret, and cache that unless a write has dropped the flight."""
         self._end(path, flight, self._snapshot(path, secret))
-        flight.set_result(secret)
+        flight.end(secret)
 
     def fail(self, path: str, flight: Flight, failure: BaseException) -> None:
         """End a flight with any exception, so that the threads that wait for it do not hang."""
         self._end(path, flight, self._absence(path, failure) if isinstance(failure, SecretNotFoundError) else None)
         if isinstance(failure, StoreError):
-            flight.set_exception(failure.copy())
+            flight.end(failure.copy())
         else:
-            flight.set_exception(StoreUnavailableError(path, f"the read ended with {type(failure).__name__}"))
+            flight.end(StoreUnavailableError(path, f"the read ended with {type(failure).__name__}"))
 
     def _end(self, path: str, flight: Flight, snapshot: Snapshot | None) -> None:
         with self._lock:
             if self._flights.get(path) is not flight:
                 return
-            del self._flights[path]
-            if snapshot is not None and self._config.ttl > 0:
-                self._keep(path, snapshot)
+            try:
+                if snapshot is not None and self._config.ttl > 0:
+                    self._keep(path, snapshot)
+            finally:
+                if self._flights.pop(path, None) is not flight and snapshot is not None:
+                    self._undo_keep(path, snapshot)
 
     def _keep(self, path: str, snapshot: Snapshot) -> None:
         self._discard(path)
@@ -254,11 +283,20 @@ class MemoryCache:
             if sealed.has_text:
                 self._fields[path, key] = (snapshot.until, decrypt, sealed.nonce, sealed.ciphertext, sealed.bound)
 
-    def _discard(self, path: str) -> None:
-        self._absences.remove(path)
-        snapshot = self._secrets.remove(path)
-        for key in (snapshot and snapshot.fields) or {}:
+    def _undo_keep(self, path: str, snapshot: Snapshot) -> None:
+        """Drop a snapshot that a signal handler forgot while it was being kept."""
+        for key in snapshot.fields or {}:
             self._fields.pop((path, key), None)
+        self._discard(path)
+        self._secrets.recount()
+        self._absences.recount()
+
+    def _discard(self, path: str) -> None:
+        snapshot = self._secrets.snapshots.get(path)
+        for key in (snapshot and snapshot.fields) or {}:
+            self._fields.pop((path, key), None)  # first: a field without its snapshot would never be dropped
+        self._secrets.remove(path)
+        self._absences.remove(path)
 
     def _snapshot(self, path: str, secret: Secret) -> Snapshot:
         if self._sealer.spent:

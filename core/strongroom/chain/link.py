@@ -115,7 +115,7 @@ class Link:
 
     def _reset(self) -> None:
         self._path_locks: WeakValueDictionary[str, _PathLock] = WeakValueDictionary()
-        self._path_locks_lock = threading.Lock()
+        self._path_locks_lock = threading.RLock()  # a signal handler may run while its thread holds it
 
     def covers(self, path: str) -> bool:
         """Return True if this link is queried for `path`."""
@@ -202,16 +202,20 @@ class Link:
         results: dict[str, Reading | StrongroomError] = {}
         led: dict[str, Flight] = {}
         joined: dict[str, Flight] = {}
-        for path in paths:
-            known = self._without_io(path, fresh=fresh)
-            if known is not None:
-                results[path] = known
-                continue
-            flight, is_leader = self._cache.lead_or_join(path, fresh=fresh)
-            (led if is_leader else joined)[path] = flight
         try:
+            for path in paths:
+                known = self._without_io(path, fresh=fresh)
+                if known is not None:
+                    results[path] = known
+                    continue
+                flight = led[path] = Flight()
+                leading = self._cache.join_or_lead(path, flight, fresh=fresh)
+                if leading is not flight:
+                    joined[path] = leading
+                    del led[path]
             for path, answer in self._handle.read_each(list(led)):
-                results[path] = self._complete(path, led.pop(path), answer, fresh=fresh)
+                results[path] = self._complete(path, led[path], answer, fresh=fresh)
+                del led[path]
         finally:
             for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
                 self._cache.fail(path, flight, StoreUnavailableError(path, "the batch was given up"))

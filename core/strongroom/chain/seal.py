@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.chain.first_use import first_use
 from strongroom.encoding import from_json, to_json_text
 from strongroom.secret import SensitiveStr, Value, conceal
 
@@ -49,7 +50,8 @@ class Sealer:
 
     @cached_property
     def _cipher(self) -> AESGCM:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        with first_use():
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         return AESGCM(self._key)
 

@@ -6,10 +6,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from typing import TypeAlias, TypeVar
 
 from strongroom.chain.breaker import Breaker
+from strongroom.chain.first_use import first_use
 from strongroom.errors import (
     InvalidDataError,
     InvalidPathError,
@@ -57,7 +59,9 @@ class StoreHandle:
 
     def reset(self) -> None:
         """Drop the store without closing it: in the child of a fork its connections are the parent's."""
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
+        self._is_opening = False
+        self._used: set[str] = set()
         self.store: GuardedStore | None = None
         self.breaker = Breaker(self._timeout)
         self._path_breakers: dict[str | None, Breaker] = {}
@@ -105,7 +109,9 @@ class StoreHandle:
         given = min(limit, remaining())
         try:
             with time_limit(limit):
-                answer = operation(self.open(), *arguments)
+                store = self.open()
+                with self._first_use("call"):
+                    answer = operation(store, *arguments)
         except StoreUnavailableError as error:
             if error.path_only:
                 self._note_answer()
@@ -146,7 +152,7 @@ class StoreHandle:
             answers = self.open().read_many(paths)
             while waiting and outages < enough and remaining() > 0:
                 given = max(given if outages else 0.0, min(self._timeout, remaining()))
-                with time_limit(self._timeout):
+                with time_limit(self._timeout), self._first_use("batch"):
                     path, answer = next(answers)
                 del waiting[path]
                 if isinstance(answer, StoreUnavailableError):
@@ -164,6 +170,7 @@ class StoreHandle:
             self._note_outage(failure, given)
         else:
             self._note_answer()
+            self._used |= {"call", "batch"}
         for path in waiting:
             yield path, failure.copy(path=path) if isinstance(failure, StoreError) else failure
 
@@ -211,7 +218,7 @@ class StoreHandle:
             try:
                 store = self.store
                 if store is None and not self._closed:
-                    store = self.store = open_guarded(self._opener, self._name)
+                    store = self.store = self._open()
             finally:
                 self._opening.release()
         if self._closed or store is None:
@@ -222,6 +229,20 @@ class StoreHandle:
             raise StoreError(None, "the manager is closed", store=self._name, hint="Make a new one")
         return store
 
+    def _open(self) -> GuardedStore:
+        if self._is_opening:  # the caller is a signal handler: the thread that it interrupted cannot go on
+            raise StoreUnavailableError(None, "it is still being opened", store=self._name)
+        self._is_opening = True
+        try:
+            with first_use():
+                return open_guarded(self._opener, self._name)
+        finally:
+            self._is_opening = False
+
+    def _first_use(self, kind: str) -> AbstractContextManager[None]:
+        """Mark the first read or write, or the first batch: a backend may import its SDK only then."""
+        return nullcontext() if kind in self._used else first_use()
+
     def _note_outage(self, outage: StoreUnavailableError, given: float) -> None:
         """Record an outage of a store that had `given` seconds to answer."""
         if remaining() <= 0 and given < min(self._timeout, _SHORTEST_TEST):
@@ -231,7 +252,9 @@ class StoreHandle:
 
     def _note_answer(self, path: str | None = None) -> None:
         """Record an answer of the store, and that it was one for `path`."""
-        self._path_breakers.pop(path, None)
+        if path is not None:
+            self._path_breakers.pop(path, None)
+            self._used.add("call")
         if self.breaker.succeeded():
             logger.info("Store %s is available again", self._name)
 

@@ -9,6 +9,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from strongroom.chain.first_use import first_use
 from strongroom.chain.link import WouldBlockError
 from strongroom.store import time_limit
 
@@ -37,7 +38,7 @@ class Threads:
 
     def reset(self) -> None:
         """Drop the pool: the child of a fork has none of its threads."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may run while its thread holds it
         self._pool: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
@@ -90,7 +91,8 @@ class Threads:
         return await self.run_unlimited(limited)
 
     def _begin(self, call: Callable[[], _R]) -> Future[_R]:
-        from concurrent.futures import ThreadPoolExecutor
+        with first_use():
+            from concurrent.futures import ThreadPoolExecutor
 
         context = copy_context()
         with self._lock:

@@ -1,0 +1,311 @@
+"""Signal handlers and Ctrl-C at every line of a read, and forks during a first use."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from stores import Clock
+from strongroom.chain import breaker as breaker_module
+from strongroom.chain import cache as cache_module
+from strongroom.chain import link as link_module
+from strongroom.chain import store_handle as store_handle_module
+from strongroom.chain.cache import MemoryCache
+from strongroom.chain.chain import Chain
+from strongroom.chain.link import Link
+from strongroom.config import CacheConfig, LinkConfig
+from strongroom.errors import SecretNotFoundError, StoreUnavailableError
+from strongroom.secret import Secret
+from strongroom.store import Traits
+
+SOURCES = frozenset(str(module.__file__) for module in (breaker_module, cache_module, link_module, store_handle_module))
+MOST_LINES = 2000
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs POSIX signals")
+
+
+@contextmanager
+def handling(handler: Callable[[], None]) -> Iterator[None]:
+    """Handle SIGUSR1, and fail instead of waiting for a lock that is never released."""
+
+    def too_long(*_: object) -> None:
+        raise AssertionError("deadlock")
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: handler()), signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, 5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGUSR1, before[0])
+        signal.signal(signal.SIGALRM, before[1])
+
+
+def signalled_at(line: int, call: Callable[[], object]) -> bool:
+    """Run `call` with a signal before its nth line in `SOURCES`. Return False if it has fewer lines."""
+    passed = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal passed
+        if frame.f_code.co_filename not in SOURCES:
+            return None
+        if event == "line":
+            passed += 1
+            if passed == line:
+                signal.raise_signal(signal.SIGUSR1)
+        return trace
+
+    outer = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(outer)
+    return passed >= line
+
+
+def consistent(cache: MemoryCache) -> None:
+    """Every field belongs to a snapshot, no read is in progress, and the bytes add up."""
+    secrets = cache._secrets.snapshots
+    assert {path for path, _ in cache._fields} <= secrets.keys()
+    assert cache._flights == {}
+    for share in (cache._secrets, cache._absences):
+        assert share._bytes == sum(snapshot.size for snapshot in share.snapshots.values())
+
+
+def test_a_handler_that_invalidates_at_any_line_of_a_read_never_waits() -> None:
+    """And what had been read before it is not served after it."""
+    for line in range(1, MOST_LINES):
+        cache = MemoryCache("vault", CacheConfig(max_entries=2), clock=Clock())
+        events: list[str] = []
+        for path in ("x", "y"):
+            cache.fetch(path, lambda path=path: Secret(path=path, data={"k": "v"}))  # type: ignore[misc]
+
+        def load(events: list[str] = events) -> Secret:
+            events.append("load")
+            return Secret(path="a", data={"one": "1", "two": "2"})
+
+        def handler(cache: MemoryCache = cache, events: list[str] = events) -> None:
+            events.append("forget")
+            cache.forget()
+
+        with handling(handler):
+            inside = signalled_at(line, lambda: cache.fetch("a", load))  # noqa: B023
+        consistent(cache)
+        if events == ["load", "forget"]:
+            assert (len(cache), cache.text("a", "one")) == (0, None), line
+        if not inside:
+            assert cache.text("a", "one") == "1"
+            return
+    pytest.fail("the read has no end")
+
+
+def test_an_interrupt_at_any_line_of_a_read_is_raised_as_itself() -> None:
+    """Ctrl-C just after the answer too; no flight is left that the next reader would wait for."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    for line in range(1, MOST_LINES):
+        cache = MemoryCache("vault", CacheConfig(max_entries=2), clock=Clock())
+        interrupted = False
+        with handling(interrupt):
+            try:
+                inside = signalled_at(line, lambda: cache.fetch("a", lambda: Secret(path="a", data={"k": "v"})))  # noqa: B023
+            except KeyboardInterrupt:
+                inside = interrupted = True
+        assert cache._flights == {}
+        assert {path for path, _ in cache._fields} <= cache._secrets.snapshots.keys()
+        assert cache.fetch("a", lambda: Secret(path="a", data={"k": "w"}), fresh=True).data == {"k": "w"}
+        assert cache.text("a", "k") == "w"
+        if not inside:
+            return
+        assert interrupted
+    pytest.fail("the read has no end")
+
+
+class Store:
+    """Answers three paths: a secret, an absence, and an outage of the store."""
+
+    traits = Traits()
+
+    def read(self, path: str) -> Secret:
+        if path == "absent":
+            raise SecretNotFoundError(path)
+        if path == "out":
+            raise StoreUnavailableError(path, "refused")
+        return Secret(path=path, data={"k": "v"})
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("path", ["a", "absent", "out"])
+def test_a_handler_that_reads_and_invalidates_at_any_line_never_waits(path: str) -> None:
+    """Neither for the cache, nor the breaker, nor the opening of the store, nor the read that it interrupted."""
+
+    def read(chain: Chain) -> None:
+        with suppress(SecretNotFoundError, StoreUnavailableError):
+            chain.resolve(path)
+
+    for line in range(1, MOST_LINES):
+        link = Link(LinkConfig("vault"), Store, CacheConfig())
+        chain = Chain([link])
+
+        def handler(chain: Chain = chain) -> None:
+            read(chain)
+            chain.forget()
+
+        with handling(handler):
+            inside = signalled_at(line, lambda: read(chain))  # noqa: B023
+        consistent(link._cache)
+        if not inside:
+            return
+    pytest.fail("the read has no end")
+
+
+def test_an_interrupted_batch_leaves_no_flight() -> None:
+    """At any line: the threads that joined it would wait for nothing."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    for line in range(1, MOST_LINES):
+        link = Link(LinkConfig("vault"), Store, CacheConfig())
+        inside = True
+        with handling(interrupt), suppress(KeyboardInterrupt):
+            inside = signalled_at(line, lambda: link.read_many(["a", "b"]))  # noqa: B023
+        assert link._cache._flights == {}, line
+        if not inside:
+            return
+    pytest.fail("the batch has no end")
+
+
+# --- forks ------------------------------------------------------------------------------------------------------------
+
+FIRST_USE = """
+    import os, signal, sys, threading
+
+    sys.path.insert(0, sys.argv[1])
+    from strongroom import SecretsManager  # before anything imports logging, whose fork hook takes its lock
+    from strongroom.chain.chain import Chain
+    from strongroom.chain.link import Link
+    from strongroom.config import CacheConfig, LinkConfig
+    from strongroom.errors import SecretNotFoundError
+    from strongroom.secret import Secret
+    from strongroom.store import Traits
+
+    importing, go = threading.Event(), threading.Event()
+    sys.importing, sys.go = importing, go
+
+    class Store:
+        traits = Traits()
+
+        def read(self, path):
+            {when_read}
+            return Secret(path=path, data={{"k": "v"}})
+
+        def close(self):
+            pass
+
+    def opener():
+        {when_opened}
+        return Store()
+
+    chain = Chain([Link(LinkConfig("v"), opener, CacheConfig())])
+    first = threading.Thread(target=chain.resolve, args=("a", "k"))
+    first.start()
+    assert importing.wait(10)
+    os.register_at_fork(before=go.set)  # the import ends only when the fork has begun
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(8)  # ends a child that hangs
+        chain.reset()
+        os._exit(0 if chain.resolve("a", "k").value == "v" else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    first.join()
+"""
+
+SLOW_SDK = """
+import sys
+sys.importing.set()
+assert sys.go.wait(10)
+import logging
+logging.getLogger("slow_sdk")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+@pytest.mark.parametrize("when", ["opened", "read"])
+def test_a_fork_while_a_thread_imports_an_sdk_does_not_hang_the_child(when: str, tmp_path: Path) -> None:
+    """The SDK is imported when the store is opened, or by its first request."""
+    (tmp_path / "slow_sdk.py").write_text(SLOW_SDK)
+    places = {f"when_{place}": "import slow_sdk" if place == when else "pass" for place in ("opened", "read")}
+    script = textwrap.dedent(FIRST_USE).format(**places)
+    ran = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.strip() == "0", ran.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_a_thread_that_forks_in_its_own_first_use_does_not_wait_for_itself() -> None:
+    script = """
+        import os, signal
+        signal.alarm(3)
+        from strongroom.chain.first_use import _first_uses, first_use
+        with first_use():
+            pid = os.fork()
+        if pid == 0:
+            with first_use():
+                os._exit(len(_first_uses._threads) - 1)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), _first_uses._threads)
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.strip() == "0 {}"
+
+
+def test_a_signal_during_a_wait_for_another_thread_does_not_end_it() -> None:
+    """The handler runs, and the reader still gets the answer of the read that it joined."""
+    cache = MemoryCache("vault", CacheConfig(), clock=Clock())
+    begun, go, handled = threading.Event(), threading.Event(), threading.Event()
+
+    def load() -> Secret:
+        begun.set()
+        assert go.wait(10)
+        return Secret(path="a", data={"k": "v"})
+
+    def handler() -> None:
+        handled.set()
+        cache.forget("b")
+
+    def send() -> None:
+        flight = cache.flight("a")
+        while flight is not None and not flight._condition._waiters:  # type: ignore[attr-defined]
+            pass
+        signal.pthread_kill(main, signal.SIGUSR1)
+        assert handled.wait(10)
+        go.set()
+
+    main = threading.get_ident()
+    leader = threading.Thread(target=cache.fetch, args=("a", load))
+    leader.start()
+    assert begun.wait(10)
+    sender = threading.Thread(target=send)
+    with handling(handler):
+        sender.start()
+        assert cache.fetch("a", load).data == {"k": "v"}
+    sender.join()
+    leader.join()
