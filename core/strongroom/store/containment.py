@@ -1,6 +1,6 @@
 """Containment of plugin code: its exceptions become errors of the tree, and its output does not count as ours.
 
-A module of its own, since the guard, the loading of plugins and migrations all run plugin code.
+Separate from the guard, since the loading of plugins and migrations run plugin code too.
 """
 
 from __future__ import annotations

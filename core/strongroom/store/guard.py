@@ -154,11 +154,7 @@ class GuardedStore:
         )
 
     def list_entries(self, prefix: str = "") -> Iterator[str]:
-        """Yield the names directly below `prefix`, folders ending in `/`.
-
-        Raises:
-            InvalidPathError: at the end, if the store listed a name with a slash inside.
-        """
+        """Yield the names directly below `prefix`, folders ending in `/`. At the end refuse any with a slash inside."""
         prefix = check_prefix(prefix)
         listable = self._require(ListableStore, prefix or None)
         yield from self._listed(
@@ -169,11 +165,7 @@ class GuardedStore:
         )
 
     def walk(self, prefix: str = "") -> Iterator[str]:
-        """Yield the path of every secret below `prefix`, and each listed name that is no path.
-
-        Raises:
-            InvalidPathError: at the end, if the store listed a path that is not below `prefix`.
-        """
+        """Yield the path of every secret below `prefix`. At the end refuse those that are not below it."""
         prefix = check_prefix(prefix)
         walk = self._optional("walk") if self.listable else None
         if walk is not None:
