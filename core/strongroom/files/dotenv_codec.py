@@ -152,9 +152,8 @@ def comment_of(line: str, name: str, value: str) -> SensitiveStr:
     if assignment is None:
         return SensitiveStr("")
     end = assignment.end()
-    quoted = line[end - 1 : end] in {"'", '"'} and (match := _COMMENT.match(line, end))
-    if not quoted:
-        match = _COMMENT_OF_BARE.search(line, line.index("=") + 1)
+    match = _COMMENT.match(line, end) if line[end - 1] in {"'", '"'} else None
+    match = match or _COMMENT_OF_BARE.search(line, line.index("=") + 1)
     if match and _reads_as(line[: match.start()], name, value):
         return SensitiveStr(line[match.start() :].rstrip("\r\n"))
     return SensitiveStr("")

@@ -92,7 +92,7 @@ def _check_identity(store: StoreConfig, schema: Schema, settings: Mapping[str, S
     choosing = [name for name, option in schema.options.items() if option.option.sent_to == address]
     if not found or not choosing or any(schema.options[name].option.secret for name in choosing):
         return
-    # Not the settings: when another environment is checked, they lack what a reference names.
+    # Not `settings`, which lacks references when another environment is checked.
     if not any(store.options[name].found == found for name in choosing if name in store.options):
         raise ConfigurationError(
             f"The store {store.name} has its credentials from the process, which are not sent to an address that only "
