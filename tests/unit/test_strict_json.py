@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strongroom.config.toml_text import parse_toml
 from strongroom.encoding import convert
-from strongroom.errors import InvalidDataError
+from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.files.plugin import open_csv, open_json, open_kubernetes, open_yaml
 from strongroom.strict_json import exact_float, read_json
 from strongroom_aws.folding import Form, unfold, unwrap
@@ -121,3 +122,10 @@ def test_a_secret_of_aws_with_a_number_that_would_be_rounded_stays_text():
     text = f'{{"price": {ROUNDED}}}'
     assert unfold(text)[0] is Form.TEXT
     assert unwrap(f'{{"strongroom:value":{ROUNDED}}}') == f'{{"strongroom:value":{ROUNDED}}}'
+
+
+def test_a_number_in_toml_that_would_be_rounded_is_refused():
+    with pytest.raises(ConfigurationError, match=r"x\.toml, key 'price': a number would be rounded") as caught:
+        parse_toml(f"[stores.m.secrets.a]\nprice = [1.5, {ROUNDED}]\n", "x.toml")
+    assert ROUNDED not in str(caught.value)
+    assert parse_toml("a = 1_000.5\nb = inf\nc = 1e21\n", "x.toml") == {"a": 1000.5, "b": float("inf"), "c": 1e21}

@@ -34,8 +34,21 @@ def parse_toml(text: str, source: str) -> SensitiveDict:
         raise ConfigurationError(f"{source}, line {line}: a key with more than {MAX_DOTS} dots")
     fault = ""
     reason = "it is not TOML"
+    floats: list[object] = []
+
+    def number(digits: str) -> object:
+        floats.append(_number(digits))
+        return floats[-1]
+
     try:
-        return protect_data(tomllib.loads(str(text)))
+        tree = tomllib.loads(str(text), parse_float=number)
+        if not floats:
+            return protect_data(tree)
+        from strongroom.strict_json import TOO_PRECISE, inexact_key
+
+        if (key := inexact_key(tree)) is None:
+            return protect_data(tree)
+        fault, reason = f"key {key!r}", TOO_PRECISE
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and that of a number of too many digits
         position = _POSITION.search(str(error))
         fault = position[1] if position else "somewhere"
@@ -44,3 +57,12 @@ def parse_toml(text: str, source: str) -> SensitiveDict:
     # Outside the `except`, and without the parser's message: either may hold content of the file.
     del text
     raise ConfigurationError(f"{source}, {fault}: {reason}")
+
+
+def _number(digits: str) -> object:
+    """Return the float that these digits denote, or a mark that no float does."""
+    if digits.lstrip("+-") in {"inf", "nan"}:
+        return float(digits)
+    from strongroom.strict_json import float_or_mark
+
+    return float_or_mark(digits)
