@@ -54,7 +54,7 @@ _T = TypeVar("_T")
 _D = TypeVar("_D")
 
 _default: SecretsManager | None = None
-_making = threading.Lock()
+_making = threading.RLock()  # a signal handler may run while its thread holds it
 
 _EXIT_LIMIT = 3.0
 """For how many seconds closing may delay the exit of a process."""
@@ -84,12 +84,17 @@ async def aclose() -> None:
         await manager.aclose()
 
 
+def _current() -> SecretsManager | None:
+    return _default
+
+
 def _manager() -> SecretsManager:
     global _default  # noqa: PLW0603
     if _default is None:
         with _making:
             if _default is None:
-                _default = SecretsManager()
+                made = SecretsManager()
+                _default = _current() or made  # a signal handler may have made one meanwhile
                 # Exit hooks run in reverse order. This registers the hook of weakref, by which urllib3 drops its
                 # connections, before ours, which still needs one.
                 weakref.finalize(_default, bool)
@@ -107,7 +112,7 @@ def _close_at_exit(created: weakref.ref[SecretsManager], owner: int) -> None:
 
 def _unlock_in_child() -> None:
     global _making  # noqa: PLW0603  # another thread of the parent may have held it
-    _making = threading.Lock()
+    _making = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

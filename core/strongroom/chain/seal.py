@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.chain.first_use import first_use
@@ -47,13 +46,18 @@ class Sealer:
         self._key: bytes = conceal(os.urandom(_KEY_LENGTH))
         self._numbers = itertools.count(1)  # its `next` is atomic
         self._sealed = 0
+        self._opened: AESGCM | None = None
 
-    @cached_property
+    @property
     def _cipher(self) -> AESGCM:
-        with first_use():
-            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        # A cached_property takes a lock (Python 3.11), which the child of a fork would have without its thread.
+        cipher = self._opened
+        if cipher is None:
+            with first_use():
+                from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        return AESGCM(self._key)
+                cipher = self._opened = AESGCM(self._key)
+        return cipher
 
     @property
     def decrypt(self) -> Callable[[bytes, bytes, bytes], bytes]:

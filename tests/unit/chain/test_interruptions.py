@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,13 +16,17 @@ from typing import Any
 import pytest
 
 from stores import Clock
+from strongroom import secrets_manager
 from strongroom.chain import breaker as breaker_module
 from strongroom.chain import cache as cache_module
+from strongroom.chain import first_use as first_use_module
 from strongroom.chain import link as link_module
+from strongroom.chain import seal as seal_module
 from strongroom.chain import store_handle as store_handle_module
 from strongroom.chain.cache import MemoryCache
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
+from strongroom.chain.seal import Sealer
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import Secret
@@ -191,6 +195,31 @@ def test_an_interrupted_batch_leaves_no_flight() -> None:
     pytest.fail("the batch has no end")
 
 
+def test_a_handler_that_invalidates_while_the_default_manager_is_made_never_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is one default manager then, and it is the one that the handler made."""
+    made: list[object] = []
+
+    class Manager:
+        def __init__(self) -> None:
+            made.append(self)
+            if len(made) == 1:
+                signal.raise_signal(signal.SIGUSR1)
+
+        def invalidate(self, path: str | None = None) -> None:
+            pass
+
+        close = invalidate
+
+    monkeypatch.setattr(secrets_manager, "SecretsManager", Manager)
+    monkeypatch.setattr(secrets_manager, "_default", None)
+    with handling(secrets_manager.invalidate):
+        secrets_manager.invalidate()
+    assert len(made) == 2
+    assert secrets_manager._default is made[1]
+
+
 # --- forks ------------------------------------------------------------------------------------------------------------
 
 FIRST_USE = """
@@ -258,6 +287,24 @@ def test_a_fork_while_a_thread_imports_an_sdk_does_not_hang_the_child(when: str,
     assert ran.stdout.strip() == "0", ran.stderr
 
 
+def test_a_cipher_that_waits_for_a_fork_holds_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another sealer's key does not wait for it, nor does the child."""
+    waiting = threading.Event()
+
+    def first_use() -> AbstractContextManager[None]:
+        waiting.set()
+        return first_use_module.first_use()
+
+    monkeypatch.setattr(seal_module, "first_use", first_use)
+    other = threading.Thread(target=Sealer().seal, args=("v", "link", "path", "key"))
+    with handling(lambda: None), first_use_module._first_uses._changed:  # as a fork does
+        other.start()
+        assert waiting.wait(10)
+        sealer = Sealer()
+        assert sealer.open(sealer.seal("v", "link", "path", "key")) == "v"
+    other.join()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 def test_a_thread_that_forks_in_its_own_first_use_does_not_wait_for_itself() -> None:
     script = """
@@ -295,8 +342,8 @@ def test_a_signal_during_a_wait_for_another_thread_does_not_end_it() -> None:
         flight = cache.flight("a")
         while flight is not None and not flight._condition._waiters:  # type: ignore[attr-defined]
             pass
-        signal.pthread_kill(main, signal.SIGUSR1)
-        assert handled.wait(10)
+        while not handled.wait(0.01):  # a signal just before the thread blocks is handled after the next one
+            signal.pthread_kill(main, signal.SIGUSR1)
         go.set()
 
     main = threading.get_ident()
