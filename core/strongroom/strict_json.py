@@ -38,7 +38,7 @@ def exact_float(digits: str) -> float:
             return number
     except (ValueError, ArithmeticError):
         pass
-    digits = ""
+    digits, number = "", 0.0
     raise ValueError(TOO_PRECISE)
 
 
@@ -85,6 +85,7 @@ def read_json(text: str) -> Any:  # any of JSON's types
             raise ValueError
         return found
 
+    tree: Any = None
     try:
         tree = json.loads(text, object_pairs_hook=paired, parse_constant=refuse, parse_float=float_or_mark)
         if is_too_deep(tree):
@@ -100,7 +101,7 @@ def read_json(text: str) -> Any:  # any of JSON's types
     except RecursionError:
         faults.append(TOO_DEEP)
     # Outside the `except`: the parser's error holds the whole text.
-    del text
+    del text, tree
     raise InvalidDataError(None, faults[0])
 
 

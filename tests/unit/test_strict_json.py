@@ -129,3 +129,23 @@ def test_a_number_in_toml_that_would_be_rounded_is_refused():
         parse_toml(f"[stores.m.secrets.a]\nprice = [1.5, {ROUNDED}]\n", "x.toml")
     assert ROUNDED not in str(caught.value)
     assert parse_toml("a = 1_000.5\nb = inf\nc = 1e21\n", "x.toml") == {"a": 1000.5, "b": float("inf"), "c": 1e21}
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (read_json, f'["canary-7f3a", {ROUNDED}]'),
+        (lambda text: parse_toml(text, "x.toml"), f'a = ["canary-7f3a", 0.7310, {ROUNDED}]'),
+        (exact_float, ROUNDED),
+    ],
+)
+def test_no_frame_of_the_error_holds_a_value(read, text):
+    """A traceback that prints local variables shows none."""
+    with pytest.raises((InvalidDataError, ConfigurationError, ValueError)) as caught:
+        read(text)
+    frames = [
+        entry.frame for entry in caught.traceback if "strongroom" in str(entry.path) and "tests" not in str(entry.path)
+    ]
+    shown = " ".join(repr(value) for frame in frames for value in frame.f_locals.values())
+    assert frames
+    assert not [part for part in ("canary-7f3a", "0.731", "1234567890") if part in shown]

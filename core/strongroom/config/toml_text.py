@@ -49,6 +49,7 @@ def parse_toml(text: str, source: str) -> SensitiveDict:
         if (key := inexact_key(tree)) is None:
             return protect_data(tree)
         fault, reason = f"key {key!r}", TOO_PRECISE
+        del tree
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and that of a number of too many digits
         position = _POSITION.search(str(error))
         fault = position[1] if position else "somewhere"
@@ -56,6 +57,7 @@ def parse_toml(text: str, source: str) -> SensitiveDict:
             reason = "a table or a key stands there for the second time"
     # Outside the `except`, and without the parser's message: either may hold content of the file.
     del text
+    floats.clear()
     raise ConfigurationError(f"{source}, {fault}: {reason}")
 
 
