@@ -122,6 +122,7 @@ def test_change_that_never_got_there_is_in_no_doubt(aws, monkeypatch):
         aws.open_secrets().write("app", {"k": "v"})
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("limit", [LIMIT, None])
 def test_change_that_was_given_up_is_not_sent_again(aws, monkeypatch, limit):
     """A repetition that nobody waits for any more could undo what somebody else wrote meanwhile.
