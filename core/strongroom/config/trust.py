@@ -8,7 +8,6 @@ and the SHA-256 of its content, so that a changed file has to be trusted again.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -18,7 +17,8 @@ from pathlib import Path
 from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError
 
-_DANGEROUS = re.compile(
+# Compiled at first use: most commands never ask.
+_DANGEROUS = (
     # shells, editors and pagers
     r"PATH|HOME|SHELL|IFS|ENV|BASH_.*|SHELLOPTS|BASHOPTS|PS4|PROMPT_COMMAND|ZDOTDIR|FPATH|CDPATH|TMPDIR|XDG_.*"
     r"|(.*_)?(EDITOR|VISUAL|PAGER|ASKPASS|BROWSER)|LESS(OPEN|CLOSE)|(VIM|EX)INIT|FZF_.*|HISTFILE"
@@ -31,8 +31,7 @@ _DANGEROUS = re.compile(
     r"|CARGO_.*|RUST.*|PIP_.*|UV_.*|POETRY_.*|CONDA_.*|NPM_.*|YARN_.*|PNPM_.*|ANSIBLE_.*|TF_CLI_.*|GUNICORN_CMD_ARGS"
     r"|DOCKER_(HOST|CONFIG|CONTEXT|CERT_PATH|TLS.*)|KUBECONFIG|AWS_(CONFIG_FILE|CA_BUNDLE|PROFILE|ENDPOINT_URL.*)|PSQLRC|PGSYSCONFDIR|PGSERVICEFILE"
     # proxies and authorities
-    r"|(HTTPS?|ALL|NO|FTP)_PROXY|SSL.*|CURL_.*|REQUESTS_CA_BUNDLE|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS",
-    re.IGNORECASE,
+    r"|(HTTPS?|ALL|NO|FTP)_PROXY|SSL.*|CURL_.*|REQUESTS_CA_BUNDLE|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS"
 )
 
 TRUSTED_PATHS = "STRONGROOM_TRUSTED_PATHS"
@@ -74,7 +73,7 @@ class FoundFiles:
 
 def is_dangerous_name(variable: str) -> bool:
     """Return True if a program would run code, or trust a server, that the variable's value names."""
-    return _DANGEROUS.fullmatch(variable) is not None
+    return re.fullmatch(_DANGEROUS, variable, re.IGNORECASE) is not None
 
 
 def not_trusted(file: str, reason: str) -> ConfigurationError:
@@ -119,6 +118,8 @@ def in_trusted_path(file: Path, environ: Mapping[str, str]) -> bool:
 
 def record_of(file: Path) -> Path:
     """Return the path of the file in which the trusted content of a configuration file is recorded."""
+    import hashlib
+
     from platformdirs import user_state_path
 
     name = hashlib.sha256(os.fsencode(_absolute(file))).hexdigest()
@@ -155,6 +156,8 @@ def _folder(file: Path) -> Path:
 
 
 def _digest(content: bytes) -> str:
+    import hashlib
+
     return hashlib.sha256(content).hexdigest()
 
 
