@@ -8,11 +8,10 @@ from pathlib import Path
 
 import click
 
+from strongroom.cli.commands.migration import options
 from strongroom.cli.invocation import Invocation, current
 from strongroom.cli.terminal import output
 from strongroom.errors import shown
-
-_FILE = click.Path(path_type=Path)
 
 
 @click.group("mapping", invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
@@ -27,7 +26,7 @@ def mapping_command(ctx: click.Context) -> None:
 
 
 @mapping_command.command("export")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=options.FILE)
 @click.option(
     "--env-file", "env_files", metavar="FILE", multiple=True, help="Add an entry for each variable of this .env file."
 )

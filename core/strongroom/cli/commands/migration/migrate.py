@@ -13,7 +13,7 @@ import click
 
 from strongroom.bounded_file import read_bytes
 from strongroom.cli import store_names
-from strongroom.cli.commands.migration import plan_view, report_view, step
+from strongroom.cli.commands.migration import options, plan_view, report_view, step
 from strongroom.cli.commands.migration.operator_token import with_operator_token
 from strongroom.cli.commands.migration.runs import RUN_COMMANDS
 from strongroom.cli.exit_codes import ExitCode
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., object])
 
 _POLICIES = ("fail", "skip", "overwrite", "merge")
-_FILE = click.Path(path_type=Path)
 _MAX_PLAN = 1 << 28
 """The largest plan that is read, in bytes: about 500,000 secrets."""
 _MOST_EDITS = 10
@@ -56,7 +55,7 @@ _planned = (
     click.option(
         "--mapping-file",
         metavar="FILE",
-        type=_FILE,
+        type=options.FILE,
         help="Path and key of each variable. Without --from, reads env.",
     ),
     click.option(
@@ -86,24 +85,11 @@ _rate = click.option(
     callback=step.rate_option,
     help="Write at most N secrets a second.",
 )
-_html = click.option(
-    "--report",
-    "html",
-    metavar="FILE",
-    type=_FILE,
-    callback=report_view.html_option,
-    help="Also write the report as an HTML page.",
-)
-_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_mapping = click.option(
-    "--mapping-file", metavar="FILE", type=_FILE, help="The current path of the plan's mapping file."
-)
 
 
-def _with(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
+def _with(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
     def decorate(function: _F) -> _F:
-        for option in reversed(options):
+        for option in reversed(decorators):
             function = option(function)
         return function
 
@@ -113,13 +99,13 @@ def _with(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
 @click.group("migrate", invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
 @_with(*_planned, _rate)
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
-@_yes
-@_json
-@_html
+@options.yes
+@options.as_json
+@options.html
 @click.option(
     "--export-mapping",
     metavar="FILE",
-    type=_FILE,
+    type=options.FILE,
     help="Write a mapping of all variables to edit, and stop.",
 )
 @click.pass_context
@@ -195,8 +181,10 @@ def _migrate(  # noqa: PLR0917  # the parts of one command
 
 @migrate_command.command("plan")
 @_with(*_planned)
-@click.option("-o", "--output", "file", metavar="FILE", type=_FILE, help="Write the plan to this file, for `apply`.")
-@_json
+@click.option(
+    "-o", "--output", "file", metavar="FILE", type=options.FILE, help="Write the plan to this file, for `apply`."
+)
+@options.as_json
 @current
 def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool, **given: Any) -> None:
     """Show what a migration would do with each secret.
@@ -221,10 +209,10 @@ def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool,
 
 
 @migrate_command.command("apply")
-@click.argument("file", type=_FILE)
-@_mapping
+@click.argument("file", type=options.FILE)
+@options.mapping_file
 @store_names.encrypt_to_option
-@_with(_rate, _yes, _json, _html)
+@_with(_rate, options.yes, options.as_json, options.html)
 @current
 def apply_command(
     invocation: Invocation,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli import store_names
-from strongroom.cli.commands.migration import report_view, step
+from strongroom.cli.commands.migration import options, report_view, step
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
@@ -18,27 +18,13 @@ if TYPE_CHECKING:
     from strongroom.config import Config
     from strongroom.migrate import Plan, Run
 
-_FILE = click.Path(path_type=Path)
 
 _run = click.argument("run", required=False, shell_complete=complete("migration"))
-_mapping = click.option(
-    "--mapping-file", metavar="FILE", type=_FILE, help="The current path of the plan's mapping file."
-)
-_html = click.option(
-    "--report",
-    "html",
-    metavar="FILE",
-    type=_FILE,
-    callback=report_view.html_option,
-    help="Also write the report as an HTML page.",
-)
-_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.command("resume")
 @_run
-@_mapping
+@options.mapping_file
 @store_names.encrypt_to_option
 @click.option(
     "--rate",
@@ -47,9 +33,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
     callback=step.rate_option,
     help="Write at most N a second.",
 )
-@_yes
-@_json
-@_html
+@options.yes
+@options.as_json
+@options.html
 @current
 def resume_command(
     invocation: Invocation,
@@ -87,9 +73,9 @@ def resume_command(
 
 @click.command("verify")
 @_run
-@_mapping
-@_json
-@_html
+@options.mapping_file
+@options.as_json
+@options.html
 @current
 def verify_command(
     invocation: Invocation, run: str | None, *, mapping_file: Path | None, as_json: bool, html: Path | None
@@ -114,9 +100,9 @@ def verify_command(
 
 @click.command("undo")
 @_run
-@_yes
-@_json
-@_html
+@options.yes
+@options.as_json
+@options.html
 @current
 def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json: bool, html: Path | None) -> None:
     """Restore the target to its state before a migration.
@@ -142,10 +128,10 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
 
 @click.command("delete-source")
 @_run
-@_mapping
-@_yes
-@_json
-@_html
+@options.mapping_file
+@options.yes
+@options.as_json
+@options.html
 @current
 def delete_source_command(
     invocation: Invocation, run: str | None, *, mapping_file: Path | None, yes: bool, as_json: bool, html: Path | None
@@ -179,12 +165,12 @@ def delete_source_command(
 @click.command("report")
 @_run
 @click.option("--list", "listing", is_flag=True, help="List the migrations of this machine, oldest first.")
-@_json
+@options.as_json
 @click.option(
     "--html",
     "html",
     metavar="FILE",
-    type=_FILE,
+    type=options.FILE,
     callback=report_view.html_option,
     help="Also write it as an HTML page.",
 )

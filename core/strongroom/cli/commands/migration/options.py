@@ -1,0 +1,25 @@
+"""Options that several migration commands share. A module of its own, since `migrate` imports `runs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from strongroom.cli.commands.migration import report_view
+
+FILE = click.Path(path_type=Path)
+
+yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+mapping_file = click.option(
+    "--mapping-file", metavar="FILE", type=FILE, help="The current path of the plan's mapping file."
+)
+html = click.option(
+    "--report",
+    "html",
+    metavar="FILE",
+    type=FILE,
+    callback=report_view.html_option,
+    help="Also write the report as an HTML page.",
+)
