@@ -32,7 +32,7 @@ from strongroom_vault.http.address import Address
 from strongroom_vault.http.alarm import Alarm
 from strongroom_vault.http.deadline_sockets import look_up
 from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send, Steps
-from strongroom_vault.http.tls import tls_fault
+from strongroom_vault.http.tls import is_refusal, tls_fault
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -197,8 +197,8 @@ def _fault(error: Exception) -> Fault:  # noqa: PLR0911  # one for each kind
             return Fault(FaultKind.UNTRUSTED, f"its certificate is not trusted: {words}")
         case ClientSSLError(os_error=cause):
             return tls_fault(cause)
-        case ssl.SSLError(reason=str(words)) if "ALERT" in words:
-            return tls_fault(error)  # TLS 1.3 refuses our certificate after the handshake
+        case ssl.SSLError() if is_refusal(error):
+            return tls_fault(error)
         case ClientProxyConnectionError() | ClientHttpProxyError():
             return Fault(FaultKind.UNREACHABLE, "the proxy does not connect to it")
         case ClientConnectorDNSError():

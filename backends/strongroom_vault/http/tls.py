@@ -14,6 +14,21 @@ from strongroom_vault.http.request_policy import Fault, FaultKind
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
 """Reasons that OpenSSL versions give for a plain HTTP answer."""
 
+_REFUSALS = frozenset({
+    "SSLV3_ALERT_BAD_CERTIFICATE",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "SSLV3_ALERT_NO_CERTIFICATE",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+    "TLSV1_ALERT_ACCESS_DENIED",
+    "TLSV1_ALERT_DECRYPT_ERROR",  # the signature of our certificate's key
+    "TLSV1_ALERT_UNKNOWN_CA",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+})  # fmt: skip
+"""Alerts of a server that refuses the client's certificate (RFC 8446, section 6.2), under OpenSSL's names."""
+
 
 @dataclass(frozen=True, slots=True)
 class TLSSettings:
@@ -107,6 +122,15 @@ def tls_fault(cause: Exception) -> Fault:
     if reason in _NO_TLS:
         return Fault(FaultKind.NO_TLS, "it does not speak TLS")
     return Fault(FaultKind.UNTRUSTED, f"TLS failed: {reason}" if isinstance(reason, str) else "TLS failed")
+
+
+def is_refusal(error: ssl.SSLError) -> bool:
+    """Return True if the server refused the client's certificate, and so did not process the request.
+
+    In TLS 1.3 such an alert may arrive after the client has finished its handshake and sent the request. Any other
+    error at that point means a lost reply: the server may have processed the request.
+    """
+    return error.reason in _REFUSALS
 
 
 def _reason(error: Exception, otherwise: str) -> str:

@@ -28,7 +28,7 @@ from strongroom.store import remaining, time_limit
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.deadline_sockets import DeadlineSocket, connect
 from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send, Start, Steps
-from strongroom_vault.http.tls import tls_fault
+from strongroom_vault.http.tls import is_refusal, tls_fault
 
 if TYPE_CHECKING:
     from urllib3._base_connection import BaseHTTPSConnection
@@ -286,8 +286,8 @@ def _fault(error: HTTPError) -> Fault:  # noqa: PLR0911  # one for each kind
             return Fault(FaultKind.UNREACHABLE, words)
         case NewConnectionError() | ConnectTimeoutError():
             return Fault(FaultKind.UNREACHABLE, "no connection in time")
-        case SSLError(args=(ssl.SSLError(reason=str(reason)) as cause, *_)) if "ALERT" in reason:
-            return tls_fault(cause)  # TLS 1.3 refuses our certificate after the handshake
+        case SSLError(args=(ssl.SSLError() as cause, *_)) if is_refusal(cause):
+            return tls_fault(cause)
         case ReadTimeoutError():
             return Fault(FaultKind.LOST, "no whole reply in time")
         case _:

@@ -53,9 +53,13 @@ class Exchange:
         self.connection.sendall(data)
 
     def reset(self) -> None:
-        """Reset the connection, as the kernel of a crashed peer does."""
+        """Reset the connection, as the kernel of a crashed peer does, when the fault returns.
+
+        The proxy then reads the end of the connection and closes it. To close its descriptor here would be wrong: TLS
+        would go on using the number, which may then be another connection's.
+        """
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        socket.close(self.connection.detach())  # `connection.close` would wait for the proxy's file
+        self.connection.shutdown(socket.SHUT_RD)
 
     def end(self) -> None:
         """Shut the connection down in order, even if part of the reply is missing."""

@@ -35,6 +35,16 @@ def ask(proxy, openbao):
         yield send
 
 
+@pytest.fixture
+def secure():
+    """The TLS contexts of a server and of its client."""
+    authority = trustme.CA()
+    serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(serving)
+    authority.configure_trust(trusting)
+    return serving, trusting
+
+
 def test_what_meets_no_fault_passes(openbao, proxy, ask):
     """Both ways, also several requests of one connection, and verbs that are Vault's own."""
     assert ask("POST", body={"data": {"k": "v"}})[0] == 200
@@ -108,18 +118,39 @@ def test_connections_that_are_not_accepted_run_into_their_timeout(proxy, ask):
         assert connection.getresponse().status == 200
 
 
-def test_it_speaks_tls_where_it_is_given_a_certificate(openbao):
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    with FaultProxy(openbao.url, context=context) as proxy:
+def test_it_speaks_tls_where_it_is_given_a_certificate(openbao, secure):
+    serving, trusting = secure
+    with FaultProxy(openbao.url, context=serving) as proxy:
         address = urlsplit(proxy.url)
         assert address.scheme == "https"
         with contextlib.closing(http.client.HTTPSConnection(address.netloc, context=trusting)) as connection:
             connection.request("GET", "/v1/sys/health")
             assert connection.getresponse().status == 200
+
+
+def test_a_reset_does_not_touch_connections_that_open_later(openbao, secure):
+    """TLS would read from a descriptor that was closed below it, and its number may be in use again."""
+    serving, trusting = secure
+    with contextlib.ExitStack() as opened:
+        later = []
+
+        def reset(exchange):
+            exchange.reset()
+            for _ in range(50):
+                ends = socket.socketpair()
+                later.append([opened.enter_context(end) for end in ends])
+                for end in ends:
+                    end.sendall(b"theirs")
+
+        with FaultProxy(openbao.url, context=serving) as proxy, proxy.fault(reset):
+            connection = http.client.HTTPSConnection(urlsplit(proxy.url).netloc, context=trusting, timeout=20)
+            with contextlib.closing(connection):
+                connection.request("GET", "/v1/sys/health")
+                with pytest.raises(ConnectionResetError):
+                    connection.getresponse()
+        for ends in later:
+            for end in ends:
+                assert end.recv(100, socket.MSG_DONTWAIT) == b"theirs"
 
 
 def test_closing_ends_what_hangs_and_leaves_no_thread(openbao):
