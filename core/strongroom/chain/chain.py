@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from strongroom.chain.link import Link, Reading
 from strongroom.chain.query import Extract, Missing, Request, Result, creates, ends_chain, query, query_many
+from strongroom.chain.store_handle import SHARE
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -22,7 +22,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_key, check_path, check_prefix
 from strongroom.secret import SensitiveDict, Value, Version, check_data, protect
-from strongroom.store import DEFAULT_TIMEOUT, Health, remaining, time_limit
+from strongroom.store import DEFAULT_TIMEOUT, Health, fail_fast, time_limit
 
 if TYPE_CHECKING:
     from strongroom.chain.explanation import Explanation
@@ -34,9 +34,6 @@ DEFAULT_STORE = "default"
 """The store that a `Resolution` names if a default of `[secrets]` answered."""
 
 _MOST_WARNINGS = 1000
-_SHARE = 0.6
-"""How much of the remaining time one link may take if another link follows."""
-_UNLIMITED: AbstractContextManager[None] = nullcontext()
 _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
 """Answers that leave open whether the secret exists."""
 
@@ -110,6 +107,8 @@ class Chain:
         if not links:
             raise ConfigurationError("the chain is empty: name at least one store in `chain`")
         self._links = tuple(links)
+        for number, link in enumerate(self._links, 1):
+            link.precede(self._links[number:])
         self._timeout = timeout
         self._sources = sources
         self._warned: set[tuple[str, str, str]] = set()
@@ -156,8 +155,7 @@ class Chain:
         with time_limit(self._timeout):
             for link in self._links:
                 if link.covers(path):
-                    with self._share(link, [path]):
-                        result = query(link, path, key, request)
+                    result = query(link, path, key, request)
                     results.append((link, result))
                     if ends_chain(result[0].answer, link):
                         break
@@ -176,7 +174,11 @@ class Chain:
         path = check_path(path)
         key = None if key is None else check_key(key, path)
         request = Request.of(key, fresh=True, allow_dynamic=False)
-        results = [(link, query(link, path, key, request)) for link in self._links if link.covers(path)]
+        results: list[tuple[Link, Result]] = []
+        for link in self._links:
+            if link.covers(path):
+                with time_limit(link.policy.timeout / SHARE), fail_fast():
+                    results.append((link, query(link, path, key, request)))
         answers = tuple(
             LinkAnswer(attempt)
             if isinstance(found, StrongroomError)
@@ -194,15 +196,6 @@ class Chain:
         default = LinkAnswer(last, found=True, value=resolution.value)
         served = next((answer for answer in answers if answer.attempt is last), default)
         return Explanation(answers, passed_over, served)
-
-    def _share(self, link: Link, paths: Sequence[str]) -> AbstractContextManager[None]:
-        """Reserve some of the call's time for the links that follow: a store that hangs takes all that it is given."""
-        share = remaining() * _SHARE
-        if share >= link.policy.timeout:
-            return _UNLIMITED
-        below = self._links[self._links.index(link) + 1 :]
-        is_followed = any(follower.covers(path) for follower in below for path in paths)
-        return time_limit(share) if is_followed else _UNLIMITED
 
     def _conclude(
         self, path: str, key: str | None, request: Request, results: Sequence[tuple[Link, Result]]
@@ -248,11 +241,10 @@ class Chain:
             waiting = dict.fromkeys(results)
             for link in self._links:
                 batch = [path for path in waiting if link.covers(path)]
-                with self._share(link, batch):
-                    for path, result in query_many(link, batch, request):
-                        results[path].append((link, result))
-                        if ends_chain(result[0].answer, link):
-                            del waiting[path]
+                for path, result in query_many(link, batch, request):
+                    results[path].append((link, result))
+                    if ends_chain(result[0].answer, link):
+                        del waiting[path]
             for path, answers in results.items():
                 try:
                     outcomes[path] = self._conclude(path, None, request, answers)

@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -24,7 +24,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import Secret, SensitiveDict, Version, protect_data
-from strongroom.store import Health, remaining, require_paths, required_paths, time_limit
+from strongroom.store import Health, fail_fast, remaining, require_paths, required_paths, time_limit
 from strongroom.store.guard import GuardedStore
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Link:
         self.missing_ttl = cache.missing_ttl
         self._handle = StoreHandle(self.name, opener, config.timeout)
         self._cache = MemoryCache(self.name, cache)
+        self._followers: tuple[Link, ...] = ()
         self.peek = self._cache.text
         self._reset()
 
@@ -116,6 +117,10 @@ class Link:
     def _reset(self) -> None:
         self._path_locks: WeakValueDictionary[str, _PathLock] = WeakValueDictionary()
         self._path_locks_lock = threading.RLock()  # a signal handler may run while its thread holds it
+
+    def precede(self, links: Sequence[Link]) -> None:
+        """Note the links that follow: they can answer when this one is unavailable, if its policy allows it."""
+        self._followers = tuple(links) if self.policy.on_unavailable == "next" else ()
 
     def covers(self, path: str) -> bool:
         """Return True if this link is queried for `path`."""
@@ -143,7 +148,7 @@ class Link:
         """
         if self._handle.store is None and not blocking:
             raise WouldBlockError(None)
-        store = self._handle.opened(path)
+        store = self._handle.store or self._opened(path)
         if store.local:
             return _read_local(store, path, key)
         if not fresh and (known := self._cached_or_stale(path, key, store)) is not None:
@@ -151,10 +156,11 @@ class Link:
         try:
             if not blocking:
                 self._require_no_io(path, fresh=fresh)
-            if key is not None and store.keyed:
-                value = self._handle.call(path, GuardedStore.read_key, path, key, reads=True)
-                return Reading(SensitiveDict({key: value}))
-            return Reading.of(self._cache.fetch(path, self._load(path), fresh=fresh))
+            with fail_fast(self._has_fallback(path, fresh=fresh)):
+                if key is not None and store.keyed:
+                    value = self._handle.call(path, GuardedStore.read_key, path, key, reads=True)
+                    return Reading(SensitiveDict({key: value}))
+                return Reading.of(self._cache.fetch(path, self._load(path), fresh=fresh))
         except StoreUnavailableError as error:
             outage = error
         except (PermissionDeniedError, AuthenticationError):
@@ -164,6 +170,18 @@ class Link:
         if stale is None:
             raise outage
         return stale
+
+    def _opened(self, path: str) -> GuardedStore:
+        with fail_fast(self._is_followed(path)):
+            return self._handle.opened(path)
+
+    def _is_followed(self, path: str) -> bool:
+        """Return True if another link can answer when this one is unavailable."""
+        return any(link.covers(path) for link in self._followers)
+
+    def _has_fallback(self, path: str, *, fresh: bool) -> bool:
+        """Return True if another link or a stale secret can answer when the store is unavailable."""
+        return self._is_followed(path) or (not fresh and self._cache.stale(path) is not None)
 
     def _load(self, path: str) -> Callable[[], Secret]:
         """Return the call that reads the secret from the store. A partial adds no frame to it, as a lambda would."""
@@ -182,7 +200,8 @@ class Link:
     def _probe(self, path: str) -> None:
         """Read the path into the cache, in the background. Every failure has been noted where it was raised."""
         try:
-            self._cache.fetch(path, self._load(path))
+            with fail_fast():
+                self._cache.fetch(path, self._load(path))
         except (PermissionDeniedError, AuthenticationError):
             self._cache.forget(path)
         except StrongroomError:
@@ -197,8 +216,14 @@ class Link:
     def read_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Reading | StrongroomError]:
         """Return what `read` would return or raise for each path. Paths that are not cached are read as one batch.
 
-        The link's `timeout` applies to each answer of the batch, not to the whole.
+        The link's `timeout` applies to each answer of the batch, not to the whole. If another link can answer a path of
+        the batch, the whole batch fails fast.
         """
+        paths = list(paths)
+        with fail_fast(any(self._is_followed(path) for path in paths)):
+            return self._read_many(paths, fresh=fresh)
+
+    def _read_many(self, paths: Sequence[str], *, fresh: bool) -> dict[str, Reading | StrongroomError]:
         results: dict[str, Reading | StrongroomError] = {}
         led: dict[str, Flight] = {}
         joined: dict[str, Flight] = {}
@@ -213,9 +238,10 @@ class Link:
                 if leading is not flight:
                     joined[path] = leading
                     del led[path]
-            for path, answer in self._handle.read_each(list(led)):
-                results[path] = self._complete(path, led[path], answer, fresh=fresh)
-                del led[path]
+            with fail_fast(not fresh and all(self._cache.stale(path) for path in led)):
+                for path, answer in self._handle.read_each(list(led)):
+                    results[path] = self._complete(path, led[path], answer, fresh=fresh)
+                    del led[path]
         finally:
             for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
                 self._cache.fail(path, flight, StoreUnavailableError(path, "the batch was given up"))
@@ -311,7 +337,7 @@ class Link:
         """Probe the store, past cache and breaker, and measure the duration."""
         from strongroom.chain.probe import diagnose  # a read does not need it
 
-        with time_limit(self.policy.timeout), require_paths(filter(self.covers, required_paths())):
+        with time_limit(self.policy.timeout), fail_fast(), require_paths(filter(self.covers, required_paths())):
             return diagnose(self.name, lambda: self._handle.open().probe())
 
     # --- writing ------------------------------------------------------------------------------------------------------

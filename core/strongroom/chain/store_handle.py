@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +22,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.secret import Secret
-from strongroom.store import SecretStore, in_daemon, remaining, time_limit
+from strongroom.store import SecretStore, fails_fast, in_daemon, remaining, time_limit
 from strongroom.store.guard import GuardedStore, open_guarded
 
 logger = logging.getLogger("strongroom.secrets_manager")
@@ -29,6 +30,8 @@ logger = logging.getLogger("strongroom.secrets_manager")
 Opener: TypeAlias = Callable[[], SecretStore]
 
 _R = TypeVar("_R")
+SHARE = 0.6
+"""The share of the remaining time that one store may take if something else can answer."""
 _OUTAGES_IN_A_ROW = 32
 """A batch ends after this many consecutive outages: more than stores request at a time."""
 _SHORTEST_TEST = 0.5
@@ -43,7 +46,7 @@ class StoreHandle:
     Args:
         name: the store's name, for messages.
         opener: opens the store; called at first use, inside the deadline, and again after `reset`.
-        timeout: how long one answer may take, in seconds.
+        timeout: how long one answer may take, in seconds, if something else can answer.
 
     Attributes:
         breaker: whether an outage of the store is known. A path that alone is unavailable has a breaker of its own.
@@ -90,25 +93,26 @@ class StoreHandle:
         reads: bool = False,
         changes: bool = False,
     ) -> _R:
-        """Return `operation(store, *arguments)`, within the timeout. During a known outage the store is not called.
+        """Return `operation(store, *arguments)`, within its share of the time.
 
-        An outage of one path alone is known to its reads, and to nothing else.
+        A call that fails fast is refused during a known outage. Any other call is sent: nobody else can answer it. An
+        outage of one path alone is known to its reads, and to nothing else.
 
         Args:
             path: the path that errors name.
             operation: takes the store, which is opened if need be, and the arguments.
             arguments: the rest of the operation's arguments.
-            limit: a timeout in seconds, if not the store's own.
+            limit: a timeout in seconds, if not the usual share.
             reads: it is a read of `path`.
             changes: it is a write: one that fails says nothing about reads, and opens no breaker.
         """
-        for breaker in (self.breaker, self._path_breakers.get(path) if reads else None):
+        for breaker in (self.breaker if fails_fast() else None, self._path_breakers.get(path) if reads else None):
             if breaker is not None and not breaker.admit():
                 raise _known_outage(breaker, path, self._name)
-        limit = self._timeout if limit is None else limit
-        given = min(limit, remaining())
+        given = min(self._share(changes=changes) if limit is None else limit, remaining())
+        ends = time.monotonic() + given
         try:
-            with time_limit(limit):
+            with time_limit(given):
                 store = self.open()
                 with self._first_use("call"):
                     answer = operation(store, *arguments)
@@ -128,11 +132,21 @@ class StoreHandle:
             self._note_answer(path if reads or changes else None)
             return answer
         if not changes:
-            self._note_outage(outage, given)
+            self._note_outage(outage, given, late=time.monotonic() >= ends)
         raise outage
 
+    def _share(self, *, changes: bool = False) -> float:
+        """Return the seconds for one call: the rest is for whatever answers instead of this store.
+
+        During a known outage, a read that nobody else can answer has no more than the timeout, so that the threads of
+        an application do not pile up behind a store that hangs.
+        """
+        if fails_fast():
+            return min(self._timeout, remaining() * SHARE)
+        return self._timeout if self.breaker.is_open and not changes else remaining()
+
     def read_each(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
-        """Yield the store's answer for each path, read as one batch. The timeout applies to each answer.
+        """Yield the store's answer for each path, read as one batch. The usual share of the time is for each answer.
 
         After a row of outages, or when the call's own time is over, the remaining paths are not requested.
         """
@@ -142,17 +156,19 @@ class StoreHandle:
         paths = [path for path in paths if path not in refused]
         if not paths:
             return
-        waiting, outages, given = dict.fromkeys(paths), 0, min(self._timeout, remaining())
+        share = self._share()
+        ends = time.monotonic() + (share if share < self._timeout else remaining())
+        waiting, outages, given = dict.fromkeys(paths), 0, min(share, remaining())
         enough = min(len(paths), _OUTAGES_IN_A_ROW)
         late = StoreUnavailableError(reason="the batch took all the time")
         failure: StrongroomError = late
         try:
-            if not self.breaker.admit():
+            if fails_fast() and not self.breaker.admit():
                 raise _known_outage(self.breaker, None, self._name)
             answers = self.open().read_many(paths)
-            while waiting and outages < enough and remaining() > 0:
-                given = max(given if outages else 0.0, min(self._timeout, remaining()))
-                with time_limit(self._timeout), self._first_use("batch"):
+            while waiting and outages < enough and (left := ends - time.monotonic()) > 0:
+                given = max(given if outages else 0.0, min(share, left))
+                with time_limit(min(share, left)), self._first_use("batch"):
                     path, answer = next(answers)
                 del waiting[path]
                 if isinstance(answer, StoreUnavailableError):
@@ -166,8 +182,8 @@ class StoreHandle:
                 yield path, answer
         except StrongroomError as error:
             failure, outages = error, enough if isinstance(error, StoreUnavailableError) else 0
-        if isinstance(failure, StoreUnavailableError) and (outages == enough or (outages and remaining() <= 0)):
-            self._note_outage(failure, given)
+        if isinstance(failure, StoreUnavailableError) and (outages == enough or (outages and time.monotonic() >= ends)):
+            self._note_outage(failure, given, late=time.monotonic() >= ends)
         else:
             self._note_answer()
             self._used |= {"call", "batch"}
@@ -243,9 +259,9 @@ class StoreHandle:
         """Mark the first read or write, or the first batch: a backend may import its SDK only then."""
         return nullcontext() if kind in self._used else first_use()
 
-    def _note_outage(self, outage: StoreUnavailableError, given: float) -> None:
-        """Record an outage of a store that had `given` seconds to answer."""
-        if remaining() <= 0 and given < min(self._timeout, _SHORTEST_TEST):
+    def _note_outage(self, outage: StoreUnavailableError, given: float, *, late: bool) -> None:
+        """Record an outage of a store that had `given` seconds to answer; `late` if it took them all."""
+        if late and given < min(self._timeout, _SHORTEST_TEST):
             return
         if self.breaker.failed(outage.copy(attempts=(), checks=())):
             logger.warning("Store %s is unavailable: %s", self._name, outage.reason or outage)

@@ -123,7 +123,7 @@ class LinkConfig:
     Attributes:
         store: the store's name.
         paths: shell patterns on whole paths; empty means every path.
-        timeout: seconds that one call may take of the chain's time.
+        timeout: seconds that one call may take of the chain's time, if another link or a stale value can answer.
         on_unavailable: the policy for an outage without a stale value in the cache.
         on_denied: the policy for a denial or a failed authentication.
         on_missing_key: the policy for a secret that lacks the key.

@@ -2,7 +2,16 @@
 
 from strongroom.store import protocols
 from strongroom.store.daemon import in_daemon
-from strongroom.store.deadline import DEFAULT_TIMEOUT, boot_time, remaining, require_paths, required_paths, time_limit
+from strongroom.store.deadline import (
+    DEFAULT_TIMEOUT,
+    boot_time,
+    fail_fast,
+    fails_fast,
+    remaining,
+    require_paths,
+    required_paths,
+    time_limit,
+)
 from strongroom.store.health import Health
 from strongroom.store.option import Option, is_loopback
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
@@ -12,6 +21,8 @@ __all__ = [
     "Health",
     "Option",
     "boot_time",
+    "fail_fast",
+    "fails_fast",
     "in_daemon",
     "is_loopback",
     "remaining",

@@ -1,4 +1,4 @@
-"""Clock of ages and leases, time left for the running call, and the required paths of a probe."""
+"""What a store knows of the running call: the time left, whether to fail fast, and the required paths of a probe."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ A partial costs a third of what a function would, and each cached read calls it.
 
 _deadline: ContextVar[float | None] = ContextVar("strongroom_deadline", default=None)
 
+_fails_fast: ContextVar[bool] = ContextVar("strongroom_fails_fast", default=False)
+
 _required_paths: ContextVar[tuple[str, ...]] = ContextVar("strongroom_required_paths", default=())
 
 
@@ -46,6 +48,25 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
     finally:
         _deadline.reset(token)
+
+
+def fails_fast() -> bool:
+    """Return True if something else can answer the running call: another link of the chain, or a stale value.
+
+    A store *should* then report an outage at once. Otherwise nobody else answers: while an outage may end, as it does
+    when a cluster elects a leader, the store *should* retry until `remaining()` is over.
+    """
+    return _fails_fast.get()
+
+
+@contextmanager
+def fail_fast(enabled: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  # as `contextlib` names its flags
+    """Let `fails_fast` return True within the block, if `enabled`."""
+    token = _fails_fast.set(enabled or _fails_fast.get())
+    try:
+        yield
+    finally:
+        _fails_fast.reset(token)
 
 
 def required_paths() -> tuple[str, ...]:

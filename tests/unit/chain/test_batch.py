@@ -209,7 +209,7 @@ def test_one_failure_among_answers_ends_nothing(chain: Chain, first: BulkRemote)
 
 def test_a_store_that_is_out_is_not_asked_for_the_rest(first: BulkRemote) -> None:
     first.fault = ConnectionError()
-    chain = Chain([link("first", first)])
+    chain = Chain([link("first", first), link("second", RemoteStore({}))])
     paths = [f"p{number}" for number in range(1000)]
     outcomes = chain.resolve_many(paths)
     assert set(summary(outcomes).values()) == {StoreUnavailableError}
@@ -238,7 +238,9 @@ def test_a_store_that_cannot_be_opened_fails_every_path() -> None:
     assert summary(Chain([link("first", refuse)]).resolve_many(["a", "b"])) == dict.fromkeys("ab", ConfigurationError)
 
 
-def test_each_answer_has_the_links_time(first: BulkRemote) -> None:
+@pytest.mark.parametrize(("followed", "least", "most"), [(True, 1.0, 2.0), (False, 9.0, 10.0)])
+def test_each_answer_has_the_links_time(followed: bool, least: float, most: float) -> None:
+    """If another link can answer; otherwise it has all of the call's time."""
     limits = []
 
     class Watched(BulkRemote):
@@ -248,9 +250,10 @@ def test_each_answer_has_the_links_time(first: BulkRemote) -> None:
                 yield outcome
 
     store = Watched({"a": {"k": "1"}, "b": {"k": "2"}})
-    Chain([link("first", store, timeout=2.0)]).resolve_many(["a", "b"])
+    links = [link("first", store, timeout=2.0), *([link("second", RemoteStore({}))] if followed else [])]
+    Chain(links).resolve_many(["a", "b"])
     assert len(limits) == 2
-    assert all(1.0 < limit <= 2.0 for limit in limits)
+    assert all(least < limit <= most for limit in limits)
 
 
 def test_all_answers_have_the_calls_time(first: BulkRemote) -> None:

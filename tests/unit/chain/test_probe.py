@@ -152,6 +152,9 @@ def test_the_chain_asks_its_links_so(monkeypatch):
         def __init__(self, name):
             self.name, self.peek = name, None
 
+        def precede(self, links):
+            """Nothing follows that matters here."""
+
         def health(self):
             both.wait()
             return Health(ok=remaining() <= 30)
