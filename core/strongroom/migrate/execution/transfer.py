@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.endpoints.sources import Source
 from strongroom.migrate.execution.label_transfer import LabelTransfer
-from strongroom.migrate.execution.parallel import OutageWatch, Retries, Write, read_each, write_each
+from strongroom.migrate.execution.parallel import OutageWatch, Write, read_each, write_each
 from strongroom.migrate.execution.throttle import RateLimit
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.digests import Digester, PlanDigests
@@ -101,8 +101,6 @@ class Transfer:
         self._labels = any(item.labels for item in plan.items)
         self._size = limit.batch_size(_GROUP if target.checked and not self._labels else _GROUP_UNCHECKED)
         self._begun = {index: entry for index, entry in state.journal.entries.items() if not entry.done}
-        self._retries = Retries[int]()
-        self._reasons: dict[int, str] = {}
         self._under_way: dict[str, tuple[int, Secret]] = {}
         self._raced: dict[int, bytes] = {}
         self._unlabelled: list[_Held] = []
@@ -117,19 +115,15 @@ class Transfer:
             StoreUnavailableError: a store is down.
         """
         source = self._source(name)
-        try:
+        with self._results.retries() as rounds:
             self._write(source, indices, again=False)
             raced, self._raced = self._raced, {}
             for index, digest in raced.items():
                 self._undelete(index, digest)
             if raced:  # another writer was faster: its secret decides, once more
                 self._write(source, list(raced), again=True)
-            for failed in self._retries.rounds():
+            for failed in rounds:
                 self._write(source, failed, again=True)
-        finally:
-            for index, error in self._retries.failed.items():
-                self._results.put(index, ItemState.FAILED, self._reasons.get(index, str(error)), error=error)
-            self._retries = Retries[int]()
         self._state.journal.sync()
 
     def _write(self, source: Source, indices: Sequence[int], *, again: bool) -> None:
@@ -153,9 +147,9 @@ class Transfer:
                     if not again:
                         self._raced[index] = self._state.digester.digest(secret.data)
                     else:
-                        self._settle(index, ItemState.CONFLICT, outcome.reason, error=outcome)
+                        self._results.put(index, ItemState.CONFLICT, outcome.reason, error=outcome)
                 elif isinstance(outcome, StrongroomError):
-                    self._fail(index, outcome)
+                    self._results.fail_or_retry(index, outcome)
                 else:
                     self._data_written(_Held(index, secret, outcome))
                 watch.observe(outcome)
@@ -183,7 +177,7 @@ class Transfer:
             yield None
             index = at.pop(path)
             if isinstance(outcome, StrongroomError):
-                self._fail(index, outcome)
+                self._results.fail_or_retry(index, outcome)
                 continue
             group.append((index, outcome))
             if len(group) >= self._size:
@@ -196,7 +190,7 @@ class Transfer:
         for index, secret in group:
             current = there.get(index)
             if isinstance(current, StrongroomError):
-                self._fail(index, current)
+                self._results.fail_or_retry(index, current)
             else:
                 write = self._write_for(index, secret, current)
                 count += write is not None
@@ -235,7 +229,7 @@ class Transfer:
                 return None
             changed = there != begun.before
         if source_changed(item, secret, same=None if source_digest is None else source_digest == wanted):
-            self._settle(index, ItemState.CONFLICT, SOURCE_CHANGED)
+            self._results.put(index, ItemState.CONFLICT, SOURCE_CHANGED)
             return None
         if begun is not None and current is not None and begun.is_half(self._state.digester.each(current.data)):
             return self._complete_write(index, secret, current, begun)
@@ -250,7 +244,7 @@ class Transfer:
             return None
         if decision.do is not Do.WRITE:
             state = ItemState.CONFLICT if decision.do is Do.CONFLICT else ItemState.SKIPPED
-            self._settle(index, state, decision.reason)
+            self._results.put(index, state, decision.reason)
             return None
         return self._new_write(index, secret, current, decision.data, wanted)
 
@@ -308,36 +302,17 @@ class Transfer:
             ):  # labels need another permission, which no migration depends on
                 self._done(index, version, f"labels not copied: {failure}")
             else:
-                self._fail(index, failure, f"data written, labels not: {failure}")
+                self._results.fail_or_retry(index, failure, f"data written, labels not: {failure}")
 
     def _intend(self, index: int, entry: Entry) -> None:
         """Add the intent to the journal. A retry within the run starts from it, as a resumed run does."""
         self._state.journal.intend(index, entry)
         self._begun[index] = entry
 
-    def _settle(
-        self,
-        index: int,
-        state: ItemState,
-        reason: str = "",
-        *,
-        version: Version | None = None,
-        error: StrongroomError | None = None,
-    ) -> None:
-        self._retries.keep(index, None)
-        self._results.put(index, state, reason, version=version, error=error)
-
-    def _fail(self, index: int, error: StrongroomError, reason: str = "") -> None:
-        """Report the item as failed, unless it is retried first."""
-        if self._retries.keep(index, error):
-            self._reasons[index] = reason or str(error)
-        else:
-            self._results.put(index, ItemState.FAILED, reason or str(error), error=error)
-
     def _done(self, index: int, version: Version | None, reason: str = "") -> None:
         self._begun.pop(index, None)
         self._state.journal.done(index, version)
-        self._settle(index, ItemState.DONE, reason, version=version)
+        self._results.put(index, ItemState.DONE, reason, version=version)
 
 
 def _grouped(steps: Iterable[_Step]) -> Iterator[list[Write]]:

@@ -9,7 +9,6 @@ from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError
 from strongroom.migrate.execution.label_transfer import restore_labels
 from strongroom.migrate.execution.parallel import (
     OutageWatch,
-    Retries,
     Write,
     delete_each,
     groups,
@@ -69,7 +68,6 @@ class Undo:
         self._digester = digester
         self._results = results
         self._watch = OutageWatch()
-        self._retries = Retries[int]()
 
     def run(self) -> None:
         """Undo every item of the journal, the last one first.
@@ -84,14 +82,10 @@ class Undo:
                 self._results.put(index, ItemState.CONFLICT, _ONLY_COPY)
         indices = sorted((index for index in entries if not entries[index].source_deleted), reverse=True)
         for group in groups(indices, local=self._target.local):
-            try:
+            with self._results.retries() as rounds:
                 self._undo(group)
-                for failed in self._retries.rounds():
+                for failed in rounds:
                     self._undo(failed)
-            finally:
-                for index, error in self._retries.failed.items():
-                    self._results.fail(index, error)
-                self._retries = Retries[int]()
             self._journal.sync()
 
     def _undo(self, indices: Sequence[int]) -> None:
@@ -103,7 +97,7 @@ class Undo:
         for index in indices:
             current = there[index]
             if isinstance(current, StoreError) and not isinstance(current, SecretNotFoundError):
-                self._fail(index, current)
+                self._results.fail_or_retry(index, current)
             elif (step := self._step(index, current if isinstance(current, Secret) else None)) is not None:
                 steps[index] = step
         self._restore_labels(steps)
@@ -115,9 +109,9 @@ class Undo:
             if step.write is None and not step.deletes:
                 self._journal.undone(index)
                 if step.labels is None:
-                    self._put(index, ItemState.SKIPPED, "the target holds what it held before")
+                    self._results.put(index, ItemState.SKIPPED, "the target holds what it held before")
                 else:
-                    self._put(index, ItemState.DONE)
+                    self._results.put(index, ItemState.DONE)
 
     def _step(self, index: int, current: Secret | None) -> _Step | None:
         """Return the operations that undo an item, or None if its result is already known."""
@@ -142,7 +136,7 @@ class Undo:
         if digest == entry.before:  # never written, or undone by an interrupted undo
             return _Step(path, labels)
         gone = ": it was deleted" if current is None else ""
-        self._put(index, ItemState.CONFLICT, f"{_LATER_CHANGE}{gone}")
+        self._results.put(index, ItemState.CONFLICT, f"{_LATER_CHANGE}{gone}")
         return None
 
     def _restore_labels(self, steps: dict[int, _Step]) -> None:
@@ -153,9 +147,9 @@ class Undo:
             if failure is not None:
                 del steps[index]
             if isinstance(failure, ConflictError):
-                self._put(index, ItemState.CONFLICT, failure.reason, error=failure)
+                self._results.put(index, ItemState.CONFLICT, failure.reason, error=failure)
             elif failure is not None:
-                self._fail(index, failure)
+                self._results.fail_or_retry(index, failure)
 
     def _earlier_data(self, path: str, entry: Entry) -> Mapping[str, Value]:
         """Return the earlier data, from the target's old version if its digest matches, otherwise from the backup."""
@@ -171,31 +165,14 @@ class Undo:
             raise MigrationError("the earlier data are no longer kept")
         return self._backup.get(entry.backup, path)
 
-    def _put(
-        self,
-        index: int,
-        state: ItemState,
-        reason: str = "",
-        *,
-        version: Version | None = None,
-        error: StrongroomError | None = None,
-    ) -> None:
-        self._retries.keep(index, None)
-        self._results.put(index, state, reason, version=version, error=error)
-
-    def _fail(self, index: int, error: StrongroomError) -> None:
-        """Report the item as failed, unless it is retried first."""
-        if not self._retries.keep(index, error):
-            self._results.fail(index, error)
-
     def _settle(self, index: int, outcome: Version | StoreError | None) -> None:
         if isinstance(outcome, ConflictError):
-            self._put(index, ItemState.CONFLICT, _LATER_CHANGE, error=outcome)
+            self._results.put(index, ItemState.CONFLICT, _LATER_CHANGE, error=outcome)
         elif isinstance(outcome, StoreError):
-            self._fail(index, outcome)
+            self._results.fail_or_retry(index, outcome)
         else:
             self._journal.undone(index)
-            self._put(index, ItemState.DONE, version=outcome)
+            self._results.put(index, ItemState.DONE, version=outcome)
         self._watch.observe(outcome)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from strongroom.errors import MigrationError, StoreError, StrongroomError
+from strongroom.migrate.execution.parallel import Retries
 from strongroom.migrate.execution.throttle import ProgressMeter
 from strongroom.migrate.plans.plan import Plan
 from strongroom.migrate.reports.report import Action, ItemResult, ItemState, OnProgress, Report
@@ -29,6 +31,8 @@ class Results:
         self._plan = plan
         self._started = datetime.now(UTC)
         self._progress = ProgressMeter(action.value, total, on_progress)
+        self._retries = Retries[int]()
+        self._reasons: dict[int, str] = {}
         self._results = [ItemResult(item.source, item.source_path, item.path, ItemState.PENDING) for item in plan.items]
 
     def settle(self, index: int, state: ItemState, reason: str = "", version: Version | None = None) -> None:
@@ -45,12 +49,29 @@ class Results:
         error: StrongroomError | None = None,
     ) -> None:
         """Set the result of a processed item."""
+        self._retries.keep(index, None)
         self._results[index] = self._results[index]._replace(state=state, reason=reason, version=version, error=error)
         self._progress.advance()
 
     def fail(self, index: int, error: StrongroomError) -> None:
         """Set a processed item to failed."""
         self.put(index, ItemState.FAILED, str(error), error=error)
+
+    @contextmanager
+    def retries(self) -> Iterator[Iterator[list[int]]]:
+        """Yield the rounds of the items that `fail_or_retry` keeps. At the end, those that still fail are failed."""
+        self._retries = Retries[int]()
+        try:
+            yield self._retries.rounds()
+        finally:
+            for index, error in list(self._retries.failed.items()):
+                self.put(index, ItemState.FAILED, self._reasons[index], error=error)
+
+    def fail_or_retry(self, index: int, error: StrongroomError, reason: str = "") -> None:
+        """Set a processed item to failed, unless its error is transient and it is tried again first."""
+        self._reasons[index] = reason or str(error)
+        if not self._retries.keep(index, error):
+            self.put(index, ItemState.FAILED, self._reasons[index], error=error)
 
     def all_done(self, indices: Iterable[int]) -> bool:
         """Return True if nothing is left to do for these items."""
