@@ -14,10 +14,10 @@
       RUN/backup, RUN/backup.key    the overwritten data, encrypted
       RUN/ACTION.report     the last report of each action
 
-These are files and not one SQLite database. Every write waits for the journal, which appends one line for each secret
-and syncs once for each group: the least that a crash-safe log can do, and `tests/bench` bounds its cost. A database
-would replace the parsing of the journal (60 lines) with a schema and its migrations, and would still need the key, the
-lock and the private folder. A journal is also readable with `less` after a disaster.
+These are files and not one SQLite database, which was built and measured: the journal, the backup and the plan digests
+on sqlite3 pass all kill tests with 75 lines less of 950. A commit costs the same in WAL mode, which no network file
+system has, and five times as much without it. One database for all runs would make two migrations wait for each other:
+its one write lock is held while a group is sent. A journal is also readable with `less` after a disaster.
 """
 
 from __future__ import annotations
