@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
-from strongroom.errors import StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
-from strongroom.secret import protect_data
-from strongroom.store import in_daemon, remaining, time_limit
+from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
+from strongroom.secret import Value, Version, protect_data
+from strongroom.store import Items, in_daemon, remaining, time_limit
 from strongroom_aws.errors import may_have_reached_aws, misconfigured, translate
 from strongroom_aws.sdk_logging import mute, quiet
 
@@ -32,6 +35,7 @@ CREDENTIAL_VARIABLES = (
 """The variables in which boto3 finds a credential itself. Others, such as AWS_PROFILE, name a place that has one."""
 
 _R = TypeVar("_R")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -199,3 +203,44 @@ def _failure(error: Exception, path: str | None, *, changes: bool) -> Strongroom
     if changes and isinstance(failure, StoreUnavailableError) and may_have_reached_aws(error):
         return WriteOutcomeUnknownError(path, failure.reason)
     return failure.copy()
+
+
+def map_concurrently(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[tuple[_T, _R]]:
+    """Yield each item with the operation's result, in order, with `MAX_CONCURRENT` calls in flight.
+
+    `2 * MAX_CONCURRENT` items are taken ahead. The operation must finish within the deadline of the caller.
+    """
+    pool = ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="aws")
+    in_flight: deque[tuple[_T, Future[_R]]] = deque()
+    try:
+        for item in items:
+            in_flight.append((item, pool.submit(copy_context().run, operation, item)))
+            if len(in_flight) >= 2 * MAX_CONCURRENT:
+                first, future = in_flight.popleft()
+                yield first, future.result()
+        for first, future in in_flight:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # a consumer that stops early needs no more results
+
+
+def in_groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Yield the items in lists of `size` without duplicates in a list; the last list may be shorter."""
+    rest = iter(items)
+    while group := list(islice(rest, size)):
+        yield list(dict.fromkeys(group))
+
+
+def write_each(
+    write: Callable[[str, Mapping[str, Value]], Version], items: Items
+) -> Iterator[tuple[str, Version | StoreError | None]]:
+    """Write each item; yield its path with its new version or its own error."""
+
+    def outcome_of(item: tuple[str, Mapping[str, Value]]) -> Version | StoreError:
+        try:
+            return write(*item)
+        except StoreError as error:
+            return error
+
+    for (path, _), outcome in map_concurrently(outcome_of, items):
+        yield path, outcome

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StoreError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import Traits
-from strongroom_aws.concurrency import in_groups, map_concurrently
 from strongroom_aws.folding import VALUE, unwrap, wrap
 from strongroom_aws.limits import check_parameter_name
 from strongroom_aws.parameter_store.base import (
@@ -20,7 +19,7 @@ from strongroom_aws.parameter_store.base import (
     check_secure,
     parameters_in,
 )
-from strongroom_aws.service import CREDENTIAL_VARIABLES
+from strongroom_aws.service import CREDENTIAL_VARIABLES, in_groups, map_concurrently
 
 
 class _Change(NamedTuple):

@@ -9,7 +9,6 @@ from typing import Any
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Items, Traits, VersionInfo
-from strongroom_aws.concurrency import in_groups, map_concurrently, write_each
 from strongroom_aws.errors import RefusedError, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
 from strongroom_aws.limits import check_parameter_version
@@ -25,7 +24,7 @@ from strongroom_aws.parameter_store.base import (
     parameters_in,
 )
 from strongroom_aws.secrets_manager.store import FoldOption
-from strongroom_aws.service import CREDENTIAL_VARIABLES, Service
+from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, map_concurrently, write_each
 from strongroom_aws.tags import Tags
 
 _PAGE_OF_HISTORY = 50

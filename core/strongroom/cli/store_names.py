@@ -112,7 +112,7 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
     from strongroom import plugins
     from strongroom.config import OptionValue, Rank
     from strongroom.migrate.endpoints.store_spec import named, parse_spec
-    from strongroom.migrate.plans.mapping import MAPPING_FILE
+    from strongroom.migrate.plans.mapping_export import MAPPING_FILE
 
     stores = dict(config.stores)
     for spec in map(parse_spec, sources):

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.config import LinkConfig, Rank, SecretConfig, StoreConfig
-from strongroom.config.chain_table import NAME, NAME_RULE, read_chain
+from strongroom.config.chain_table import NAME, NAME_RULE, OptionReader, has_placeholder, read_chain, read_store
 from strongroom.config.document import Table, kind, listed, shown_key, suggest
-from strongroom.config.store_table import OptionReader, has_placeholder, read_store
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
 from strongroom.paths import check_key, check_path, parse_reference
 from strongroom.secret import Value, check_data

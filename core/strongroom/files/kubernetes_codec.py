@@ -21,7 +21,7 @@ from strongroom.encoding import from_json, to_json_text
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError, StoreError
 from strongroom.files.codec import Contents, as_text, checked
 from strongroom.files.json_codec import json_text
-from strongroom.files.yaml_tree import compose, pairs, represent, serialize, tree_of
+from strongroom.files.yaml_codec import compose, pairs, represent, serialize, tree_of
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect, same
 from strongroom.strict_json import read_json
 

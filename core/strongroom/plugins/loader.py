@@ -19,9 +19,8 @@ from strongroom.bounded_file import read_text
 from strongroom.config import Config, Rank, StoreConfig
 from strongroom.errors import Check, ConfigurationError, PluginError
 from strongroom.plugins.distributions import by_name, described, entry_point, missing
-from strongroom.plugins.option_schema import Schema, read_schema
+from strongroom.plugins.option_schema import Schema, Setting, read_schema
 from strongroom.plugins.resolution import check_written, resolve
-from strongroom.plugins.setting import Setting
 from strongroom.store import SecretStore
 from strongroom.store.containment import contained, is_interrupt, plugin_code
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from strongroom.config import DOTENV, StoreConfig
 from strongroom.config.trust import not_trusted
 from strongroom.errors import ConfigurationError
-from strongroom.plugins.option_schema import OptionSchema, Schema
-from strongroom.plugins.setting import Setting
+from strongroom.plugins.option_schema import OptionSchema, Schema, Setting
 from strongroom.store.option import is_loopback
 
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
+from strongroom.config import Rank
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import PluginError
 from strongroom.plugins.coercion import members
-from strongroom.store import Option
+from strongroom.secret import REDACTED
+from strongroom.store import Option, SecretStore
 from strongroom.store.containment import is_interrupt, plugin_code
-from strongroom.store.protocols import traits_of
+from strongroom.store.protocols import capabilities_of, traits_of
 
 _SCALARS: Mapping[object, str] = {
     str: "a string",
@@ -84,6 +86,20 @@ class Schema(NamedTuple):
     options: Mapping[str, OptionSchema]
     mapping: str | None = None
     stores: tuple[type, ...] = ()
+
+    def capabilities(self) -> tuple[frozenset[str], frozenset[str]] | None:
+        """Return the capabilities that all of the stores have, and those that only some have. Opens nothing.
+
+        Return None if the classes do not tell: there are none, or one is a protocol, which shows the least of a store.
+        """
+        kinds = self.stores
+        if not kinds or any(
+            getattr(kind, "_is_protocol", False) or not issubclass(kind, SecretStore) for kind in kinds
+        ):
+            return None
+        each = [capabilities_of(kind) for kind in kinds]
+        always = frozenset.intersection(*each)
+        return always, frozenset.union(*each) - always
 
 
 def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
@@ -219,3 +235,30 @@ def _type_name(hint: Any) -> str:
             of = _PLURALS.get(get_origin(item) or item)
             return f"{words} of {of}" if of else words
     return " or ".join(_type_name(member) for member in members(hint) if member is not type(None))
+
+
+class Setting(NamedTuple):
+    """An option's value and its origin.
+
+    Attributes:
+        value: the value that the plugin gets.
+        origin: the source in words.
+        secret: whether the value is never shown.
+        rank: the source's place in the order of precedence.
+        declared: as `found`, for the file that says where the value comes from.
+        found: the file that gave it, where that was found in the working directory and nobody named it.
+        address: whether it holds the URL of a service, or a list of them.
+        place: whether it locates the store's secrets other than by an address.
+    """
+
+    value: object
+    origin: str
+    secret: bool
+    rank: Rank
+    found: str = ""
+    address: bool = False
+    place: bool = False
+    declared: str = ""
+
+    def __repr__(self) -> str:
+        return f"Setting({REDACTED if self.secret else repr(self.value)}, origin={self.origin!r})"

@@ -12,8 +12,7 @@ from strongroom.config.trust import not_trusted
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.plugins.coercion import MISMATCH, members, read_json, read_value
 from strongroom.plugins.option_rules import check
-from strongroom.plugins.option_schema import OptionSchema, Schema
-from strongroom.plugins.setting import Setting
+from strongroom.plugins.option_schema import OptionSchema, Schema, Setting
 from strongroom.secret import SensitiveDict, SensitiveStr, protect
 
 ReadFile: TypeAlias = Callable[[Path, str], str]

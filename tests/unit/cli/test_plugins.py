@@ -8,7 +8,7 @@ import pytest
 from strongroom import plugins
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import ConflictError, PluginError
-from strongroom.plugins import capabilities
+from strongroom.plugins.option_schema import Schema
 from strongroom.store import SecretStore
 from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
@@ -98,7 +98,7 @@ def test_stores_as_json(command):
 
 def test_what_depends_on_the_service_is_told_apart():
     """Of a union, what every class can do and what only some can: KV version 1 has no check-and-set."""
-    always, sometimes = capabilities.of_any((VaultKV1, VaultKV2))
+    always, sometimes = Schema({}, stores=(VaultKV1, VaultKV2)).capabilities()
     assert {"listable", "writable", "probed"} <= always
     assert "checked" in sometimes
     assert not always & sometimes
@@ -107,13 +107,13 @@ def test_what_depends_on_the_service_is_told_apart():
 @pytest.mark.parametrize("store", [MemoryStore(), EnvironmentStore(EnvironmentMapping())])
 def test_a_class_tells_what_its_store_can_do(store):
     """The same that the front finds once it is opened."""
-    assert capabilities.of_any((type(store),)) == (GuardedStore(store, "a").capabilities, frozenset())
+    assert Schema({}, stores=(type(store),)).capabilities() == (GuardedStore(store, "a").capabilities, frozenset())
 
 
 @pytest.mark.parametrize("kinds", [(), (SecretStore,), (MemoryStore, int)])
 def test_what_is_not_known_is_not_guessed(kinds):
     """A protocol says the least that a store can do, and not the most."""
-    assert capabilities.of_any(kinds) is None
+    assert Schema({}, stores=kinds).capabilities() is None
 
 
 def test_stores_on_a_terminal_is_a_table(terminal, script):

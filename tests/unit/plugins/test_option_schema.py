@@ -19,9 +19,8 @@ from strongroom.config.merge import Arguments, build
 from strongroom.config.variables import read_variables
 from strongroom.errors import ConfigurationError, PluginError
 from strongroom.plugins.coercion import MISMATCH, read_json, read_value
-from strongroom.plugins.option_schema import read_schema
+from strongroom.plugins.option_schema import Setting, read_schema
 from strongroom.plugins.resolution import check_written, resolve
-from strongroom.plugins.setting import Setting
 from strongroom.secret import SensitiveStr, protect_data
 from strongroom.store import Option
 

@@ -13,6 +13,7 @@ import traceback
 from datetime import UTC, datetime
 
 import pytest
+from strongroom.plugins.capabilities import of_any
 
 from strongroom.errors import (
     Check,
@@ -28,7 +29,6 @@ from strongroom.errors import (
     UnsupportedOperationError,
     WriteOutcomeUnknownError,
 )
-from strongroom.plugins.capabilities import of_any
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr
 from strongroom.store import Health, Traits, VersionInfo
 from strongroom.store.guard import GuardedStore, open_guarded

@@ -6,11 +6,11 @@ import threading
 from typing import Protocol, runtime_checkable
 
 import pytest
+from strongroom.plugins.capabilities import of_any
 
 from strongroom import Secret, SecretsManager, store
 from strongroom.errors import PluginError, UnsupportedOperationError
 from strongroom.migrate.spi import MigrationHints
-from strongroom.plugins.capabilities import of_any
 from strongroom.plugins.option_schema import read_schema
 from strongroom.store import (
     CAPABILITIES,

@@ -14,7 +14,7 @@ from strongroom.cli.invocation import Invocation, current
 from strongroom.cli.terminal import output
 from strongroom.config import Rank, StoreConfig
 from strongroom.errors import ConfigurationError, PluginError, StrongroomError
-from strongroom.plugins.setting import Setting
+from strongroom.plugins.option_schema import Setting
 from strongroom.secret import REDACTED, Value
 
 if TYPE_CHECKING:

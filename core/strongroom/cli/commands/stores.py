@@ -8,7 +8,6 @@ import click
 
 from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
-from strongroom.plugins import capabilities
 
 if TYPE_CHECKING:
     from strongroom.plugins import Plugin
@@ -49,7 +48,7 @@ def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -
 
 
 def _described(plugin: Plugin) -> dict[str, Any]:
-    known = capabilities.of_any(plugin.schema.stores)
+    known = plugin.schema.capabilities()
     return {
         "name": plugin.name,
         "distribution": plugin.distribution,
@@ -71,7 +70,7 @@ def _described(plugin: Plugin) -> dict[str, Any]:
 
 def _capabilities(plugin: Plugin) -> str:
     """Return the capabilities of all its stores, then those that depend on the options or the service."""
-    always, sometimes = capabilities.of_any(plugin.schema.stores) or (frozenset(), frozenset())
+    always, sometimes = plugin.schema.capabilities() or (frozenset(), frozenset())
     parts = [", ".join(sorted(always)), f"some: {', '.join(sorted(sometimes))}" if sometimes else ""]
     return "; ".join(part for part in parts if part)
 

@@ -15,7 +15,7 @@ from strongroom.errors import shown
 if TYPE_CHECKING:
     from strongroom.chain.chain import WriteTarget
     from strongroom.config import Config
-    from strongroom.plugins.setting import Setting
+    from strongroom.plugins.option_schema import Setting
     from strongroom.secrets_manager import SecretsManager
 
 

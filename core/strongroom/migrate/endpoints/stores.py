@@ -32,7 +32,7 @@ from strongroom.migrate.endpoints.store_spec import (
     prepare_target,
     with_recipients,
 )
-from strongroom.migrate.plans.mapping import MAPPING_FILE, with_mapping
+from strongroom.migrate.plans.mapping_export import MAPPING_FILE, with_mapping
 from strongroom.migrate.plans.plan import Plan, PlannedMapping, State
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins.option_schema import Schema

@@ -1,4 +1,4 @@
-"""Read, create and update a mapping file.
+"""Read, create and update a mapping file, and tie it to the plan that uses it.
 
 An update keeps the comments of a TOML file, because it appends new tables as text. tomlkit would do the same through a
 parsed document, and would replace about 15 lines here and in `mapping_file` with a dependency; tomllib would still be
@@ -7,12 +7,16 @@ needed for positions in errors.
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from strongroom.bounded_file import read_text
-from strongroom.errors import ConfigurationError
+from strongroom.config import Config, OptionValue, Rank
+from strongroom.errors import ConfigurationError, MissingFileError, shown
 from strongroom.files import private_file
 from strongroom.migrate.plans.mapping_file import MappingFile, as_json, as_toml, as_toml_tables, parse_json, parse_toml
+from strongroom.migrate.plans.plan import PlannedMapping
 
 MAX_SIZE = 1 << 20
 """The largest mapping file that is read, in bytes."""
@@ -73,3 +77,43 @@ def _write(file: Path, text: str) -> None:
         fault = error.strerror or "it cannot be written"
     if fault:
         raise ConfigurationError(f"{file}: {fault}")
+
+
+MAPPING_FILE = "mapping_file"
+"""The name of the option of importers of variables."""
+
+
+def planned_mapping(file: Path) -> PlannedMapping:
+    """Return the name and the digest of a mapping file.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    file = file.absolute()
+    return PlannedMapping(str(file), _digest(file))
+
+
+def with_mapping(config: Config, store: str, mapping: PlannedMapping) -> Config:
+    """Return the configuration in which a store reads the plan's mapping file, or that of the command line.
+
+    Raises:
+        ConfigurationError: the file differs from that of the plan, so it would select other secrets.
+    """
+    about = config.store(store)
+    given = about.options.get(MAPPING_FILE)
+    if given is None or given.rank < Rank.ARGUMENT:
+        given = OptionValue(mapping.file, f"The mapping file {shown(mapping.file)} of the plan", Rank.ARGUMENT)
+    file, fault = Path(str(given.value)), ""
+    try:
+        if _digest(file) != mapping.digest:
+            fault = "it was changed since the plan. Plan again, or name an unchanged copy with --mapping-file"
+    except MissingFileError:
+        fault = "it no longer exists. Name it with --mapping-file, or plan again"
+    if fault:
+        raise ConfigurationError(f"The mapping file of the plan, {shown(str(file))}: {fault}")
+    changed = replace(about, options={**about.options, MAPPING_FILE: given})
+    return replace(config, stores={**config.stores, store: changed})
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(read_text(file, "The mapping", MAX_SIZE).encode()).hexdigest()

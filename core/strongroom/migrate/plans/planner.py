@@ -29,7 +29,7 @@ from strongroom.migrate.ledger.plan_seal import seal_plan
 from strongroom.migrate.ledger.runs import Ledger
 from strongroom.migrate.plans.comparison import planned_keys, state_of
 from strongroom.migrate.plans.labels import Record, carried, lacking, to_write
-from strongroom.migrate.plans.mapping import planned_mapping
+from strongroom.migrate.plans.mapping_export import planned_mapping
 from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
 from strongroom.migrate.reports.report import OnProgress
 from strongroom.migrate.spi import Failure
