@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from strongroom.secret import SensitiveStr
 from strongroom_vault.http.hvac_adapter import ApiRequest
@@ -52,12 +52,13 @@ class Send(Protocol):
 
 
 class Auth(Protocol):
-    """One way to authenticate."""
+    """One way to authenticate.
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether a second `login` may give another token: False for a static token."""
-        ...
+    Attributes:
+        repeatable: whether a second `login` may give another token: False for a static token.
+    """
+
+    repeatable: ClassVar[bool]
 
     def login(self, send: Send) -> Grant:
         """Return a token. Its source (a file, a variable, a credential provider) is read anew.

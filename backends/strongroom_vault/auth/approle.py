@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr
@@ -42,6 +43,7 @@ class AppRole:
     role: str | None = None
     mount: str = "approle"
     namespace: str | None = None
+    repeatable: ClassVar[bool] = True  # as long as the secret_id has uses left
 
     def __post_init__(self) -> None:
         one_of(
@@ -56,11 +58,6 @@ class AppRole:
                 object.__setattr__(self, name, SensitiveStr(value))
         if self.role is not None and self.wrapping_token is None and self.wrapping_token_file is None:
             raise ConfigurationError("auth.role: it needs a wrapping token, whose secret_id it is checked against")
-
-    @property
-    def repeatable(self) -> bool:
-        """Always, as long as the secret_id has uses left."""
-        return True
 
     def login(self, send: Send) -> Grant:
         """Return a new token, for the current secret_id."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import ClassVar
 from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, PluginError, StoreUnavailableError, StrongroomError
@@ -52,6 +53,7 @@ class AWS:
     server_id: str | None = None
     mount: str = "aws"
     namespace: str | None = None
+    repeatable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if find_spec("botocore") is None:
@@ -59,11 +61,6 @@ class AWS:
                 "The method 'aws' of the plugin vault needs botocore, which is not installed: "
                 'pip install "strongroom[aws]"'
             )
-
-    @property
-    def repeatable(self) -> bool:
-        """Always."""
-        return True
 
     def login(self, send: Send) -> Grant:
         """Return a new token, for a signature with the current credentials."""

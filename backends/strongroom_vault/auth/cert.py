@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 from urllib.parse import quote
 
 from strongroom_vault.auth import Grant, Send
@@ -25,11 +26,7 @@ class Certificate:
     name: str | None = None
     mount: str = "cert"
     namespace: str | None = None
-
-    @property
-    def repeatable(self) -> bool:
-        """Always."""
-        return True
+    repeatable: ClassVar[bool] = True
 
     def login(self, send: Send) -> Grant:
         """Return a new token."""

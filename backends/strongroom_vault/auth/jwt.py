@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr
@@ -39,6 +40,7 @@ class JWT:
     audience: str | None = None
     mount: str = "jwt"
     namespace: str | None = None
+    repeatable: ClassVar[bool] = True  # there may be a newer JWT
 
     def __post_init__(self) -> None:
         one_of("jwt", jwt_file=self.jwt_file, jwt_env=self.jwt_env, jwt_from=self.jwt_from)
@@ -46,11 +48,6 @@ class JWT:
             raise ConfigurationError("auth.jwt_from: it must be 'github'")
         if self.audience is not None and self.jwt_from is None:
             raise ConfigurationError("auth.audience: it needs jwt_from; a JWT in a file or a variable has an audience")
-
-    @property
-    def repeatable(self) -> bool:
-        """Always: there may be a newer JWT."""
-        return True
 
     def login(self, send: Send) -> Grant:
         """Return a new token, for the current JWT."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.credential import from_file
@@ -32,11 +33,7 @@ class Kubernetes:
     token_file: Path = SERVICE_ACCOUNT_TOKEN
     mount: str = "kubernetes"
     namespace: str | None = None
-
-    @property
-    def repeatable(self) -> bool:
-        """Always: Kubernetes replaces the token in the file."""
-        return True
+    repeatable: ClassVar[bool] = True  # Kubernetes replaces the token in the file
 
     def login(self, send: Send) -> Grant:
         """Return a new token, for the service account's current token."""

@@ -11,13 +11,12 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 from strongroom.errors import ConfigurationError, InvalidPathError, shown
 from strongroom.paths import check_path, check_prefix
 from strongroom_vault.auth import Auth
-from strongroom_vault.auth.agent import Agent
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.auth.aws import AWS
 from strongroom_vault.auth.cert import Certificate
 from strongroom_vault.auth.jwt import JWT
 from strongroom_vault.auth.kubernetes import Kubernetes
-from strongroom_vault.auth.token import StaticToken, TokenFile
+from strongroom_vault.auth.token import Agent, StaticToken, TokenFile
 
 _Method: TypeAlias = type[StaticToken | TokenFile | AppRole | Kubernetes | JWT | AWS | Certificate | Agent]
 

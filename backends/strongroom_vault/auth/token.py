@@ -1,9 +1,10 @@
-"""An existing token: a static one, or one in a file that another process keeps fresh."""
+"""An existing token: a static one, one in a file that another process keeps fresh, or that of a local Agent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from strongroom.errors import ConfigurationError, shown
 from strongroom.secret import SensitiveStr
@@ -24,6 +25,7 @@ class StaticToken:
     """
 
     token: str = field(repr=False)
+    repeatable: ClassVar[bool] = False  # it is the same token each time
 
     def __post_init__(self) -> None:
         if not self.token:
@@ -31,11 +33,6 @@ class StaticToken:
         if not is_token(self.token):
             raise ConfigurationError(f"token: {_RULE}")
         object.__setattr__(self, "token", SensitiveStr(self.token))
-
-    @property
-    def repeatable(self) -> bool:
-        """Never: it is the same token each time."""
-        return False
 
     def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature
         """Return the token, whose life only the server knows."""
@@ -47,11 +44,7 @@ class TokenFile:
     """The token in a file, such as the sink of a Vault Agent, which replaces it before it expires."""
 
     token_file: Path
-
-    @property
-    def repeatable(self) -> bool:
-        """Always: the file may hold another token."""
-        return True
+    repeatable: ClassVar[bool] = True  # the file may hold another token
 
     def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature
         """Return the token that is in the file now, whose life only the server knows."""
@@ -59,6 +52,17 @@ class TokenFile:
         if not is_token(token):
             raise VaultAuthenticationError(reason=f"auth.token_file: the file {shown(str(self.token_file))}: {_RULE}")
         return Grant(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """No token: the listener at the store's address has `use_auto_auth_token`."""
+
+    repeatable: ClassVar[bool] = False  # the Agent logs in
+
+    def login(self, send: Send) -> Grant:  # noqa: ARG002  # the protocol's signature
+        """Return a grant without a token."""
+        return Grant(None)
 
 
 def is_token(text: str) -> bool:

@@ -8,8 +8,7 @@ import time
 import pytest
 
 from strongroom.errors import PermissionDeniedError
-from strongroom_vault.auth.agent import Agent
-from strongroom_vault.auth.token import TokenFile
+from strongroom_vault.auth.token import Agent, TokenFile
 from strongroom_vault.dev.server_process import find_binary
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
