@@ -98,6 +98,8 @@ if TYPE_CHECKING:
         Versions,
     )
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Answer",
     "Attempt",

@@ -95,6 +95,14 @@ def test_what_loads_no_store_imports_no_loader(statement):
     assert loaded_by(statement) & {"stevedore", "hvac", "requests"} == set()
 
 
+def test_the_version_is_printed_without_importing_the_command_line():
+    """Scripts ask for it often, and `import click` takes longer than everything else."""
+    lines = "try: main(['--version'])", "except SystemExit: pass"
+    program = f"from strongroom.cli.main import main; exec({chr(10).join(lines)!r})"
+    assert loaded_by(program) & (HEAVY | {"logging", "dataclasses", "importlib.metadata"}) == set()
+    assert strongroom.__version__ in loaded_by(program)
+
+
 def test_stevedore_leaves_the_user_s_cache_folder_alone(tmp_path, monkeypatch):
     """Its list of entry points there could be changed by others, or be older than what is installed."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

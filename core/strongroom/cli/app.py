@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from strongroom import __version__
 from strongroom.cli import registry
 from strongroom.cli.exit_codes import ExitCode, code_of
 from strongroom.cli.invocation import Invocation, complete
@@ -92,7 +93,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--verbose", is_flag=True, help="Log each store's answer, and show where a failure occurred.")
 @click.option("--no-color", is_flag=True, help="Disable color (NO_COLOR works too).")
-@click.version_option(package_name="strongroom", message="%(version)s")
+@click.version_option(__version__, message="%(version)s")
 @click.pass_context
 def strongroom(
     ctx: click.Context, config_file: Path | None, environment: str | None, *, verbose: bool, no_color: bool

@@ -1,12 +1,14 @@
 """Entry point of the process. It prepares the standard streams before it imports anything that may write to them."""
 
 import contextlib
+import gc
 import os
 import resource
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from strongroom import __version__
 from strongroom.cli.terminal import streams
 
 
@@ -17,6 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: the command line without the program name; defaults to `sys.argv`.
     """
     streams.prepare()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given == ["--version"]:  # without click, which takes three times as long as all the rest
+        with contextlib.suppress(OSError):  # the command below reports it
+            sys.stdout.write(f"{__version__}\n")
+            sys.stdout.flush()
+            sys.exit(0)
     _disable_core_dumps()
     try:
         from strongroom.cli import app
@@ -26,10 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
             with streams.results_only():
                 completer.answer(app.strongroom)
-        code = app.run(sys.argv[1:] if arguments is None else arguments)
+        code = app.run(given)
         streams.finish()
     except KeyboardInterrupt:  # Ctrl-C during an import
         code = 130
+    gc.freeze()  # the process ends: to look through its modules for garbage takes an eighth of a short command's time
     sys.exit(code)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
-from strongroom import plugins
 from strongroom.errors import PluginError
-from strongroom.plugins.distributions import entry_points
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PACKAGE = "strongroom.cli.commands"
 
@@ -59,13 +61,13 @@ _SUMMARY_LENGTH = 100
 
 def names() -> list[str]:
     """Return the names of all commands, including those of plugins."""
-    return sorted({*_BUILT_IN, *plugins.commands()})
+    return sorted({*_BUILT_IN, *_plugin_commands()})
 
 
 def groups() -> dict[str, list[str]]:
     """Return the command names by group, in the order of the help text."""
     found = {group: list(commands) for group, commands in GROUPS.items()}
-    found[PLUGIN_GROUP] += sorted(plugins.commands().keys() - _BUILT_IN.keys())
+    found[PLUGIN_GROUP] += sorted(_plugin_commands().keys() - _BUILT_IN.keys())
     return found
 
 
@@ -78,7 +80,7 @@ def load(name: str) -> click.Command | None:
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
         command: object = getattr(import_module(f"{_PACKAGE}.{module}"), attribute)
-    elif (loader := plugins.commands().get(name)) is not None:
+    elif (loader := _plugin_commands().get(name)) is not None:
         command = loader()
     else:
         return None
@@ -86,6 +88,12 @@ def load(name: str) -> click.Command | None:
         raise PluginError(f"The plugin {name} is broken: {type(command).__name__} is not a click command")
     _set_summary(command)
     return command
+
+
+def _plugin_commands() -> Mapping[str, Callable[[], object]]:
+    from strongroom import plugins  # --version and the built-in commands do not look for plugins here
+
+    return plugins.commands()
 
 
 def _set_summary(command: click.Command) -> None:
@@ -99,5 +107,8 @@ def _set_summary(command: click.Command) -> None:
 
 def packages() -> set[str]:
     """Return the top-level packages of all installed plugins. Their logger names begin with these."""
+    from strongroom import plugins
+    from strongroom.plugins.distributions import entry_points
+
     points = (point for group in (plugins.STORES, plugins.COMMANDS) for point in entry_points(group))
     return {"strongroom", *(point.module.partition(".")[0] for point in points)}
