@@ -15,12 +15,12 @@ WANTED = "key 'url', nor all of host, user, password and name"
 
 DEFAULT_SCHEME = "postgresql"
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*"  # compiled at first use
 
 
 def check_scheme(scheme: str | None) -> None:
     """Raise ValueError if it is not the scheme of a URL, such as `postgresql+asyncpg`."""
-    if scheme is not None and not _SCHEME.fullmatch(str(scheme)):
+    if scheme is not None and not re.fullmatch(_SCHEME, str(scheme)):
         raise ValueError('scheme is the part of a URL before "://", such as postgresql+asyncpg')
 
 
@@ -33,7 +33,7 @@ def with_scheme(url: SensitiveStr, scheme: str | None) -> SensitiveStr:
     if scheme is None:
         return url
     own, mark, rest = url.partition("://")
-    is_url = mark and _SCHEME.fullmatch(own)
+    is_url = mark and re.fullmatch(_SCHEME, own)
     if is_url:
         return SensitiveStr(f"{scheme}://{rest}")
     del own, rest

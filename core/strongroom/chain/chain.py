@@ -40,7 +40,7 @@ _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
 _R = TypeVar("_R")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Resolution:
     """A value and its provenance.
 

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from strongroom.config import Config
-    from strongroom.secrets_manager import SecretsManager
+    from strongroom.manager import SecretsManager
 
 
 class Invocation(NamedTuple):
@@ -30,7 +30,7 @@ class Invocation(NamedTuple):
 
     def open(self) -> SecretsManager:
         """Return a manager of the configured chain, for a `with` block."""
-        from strongroom.secrets_manager import SecretsManager
+        from strongroom.manager import SecretsManager
 
         return SecretsManager.from_config(self.load())
 

@@ -17,7 +17,7 @@ from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.required_secrets import Requirement, resolve
 
 if TYPE_CHECKING:
-    from strongroom.secrets_manager import SecretsManager
+    from strongroom.manager import SecretsManager
 
 
 def resolve_rows(config: Config, *, allow_dynamic: bool = True) -> tuple[Requirement, ...]:
@@ -39,7 +39,7 @@ def open_rows(
     config: Config, *, allow_dynamic: bool = True
 ) -> Iterator[tuple[tuple[Requirement, ...], SecretsManager]]:
     """Resolve the rows, see `resolve_rows`, and keep the manager and its leases open while the block runs."""
-    from strongroom.secrets_manager import SecretsManager
+    from strongroom.manager import SecretsManager
 
     rows = _rows(config)
     check_names(config)

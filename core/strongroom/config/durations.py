@@ -7,9 +7,9 @@ import re
 
 # Go, whose notation Vault uses, writes a microsecond with either of the two letters.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+", re.ASCII)
-_PART = re.compile(rf"({_NUMBER.pattern})({'|'.join(_UNITS)})", re.ASCII)
-_WHOLE = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
+# Compiled at first use: most processes read no duration.
+_NUMBER = r"\d+(?:\.\d+)?|\.\d+"
+_PART = rf"({_NUMBER})({'|'.join(_UNITS)})"
 _MAX_LENGTH = 64
 
 ALLOWED = 'a duration such as "30s", "5m", "1h", or a number of seconds'
@@ -20,10 +20,10 @@ def parse_duration(value: object) -> float | None:
     duration: float | None = None
     if isinstance(value, str) and len(value) <= _MAX_LENGTH:
         text = value.strip().lower()
-        if _NUMBER.fullmatch(text):
+        if re.fullmatch(_NUMBER, text, re.ASCII):
             duration = float(text)
-        elif _WHOLE.fullmatch(text):
-            duration = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+        elif re.fullmatch(rf"(?:{_PART})+", text, re.ASCII):
+            duration = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text, re.ASCII))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         try:
             duration = float(value)

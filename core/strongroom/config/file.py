@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from strongroom.config import LinkConfig, Rank, SecretConfig, StoreConfig
@@ -20,8 +20,7 @@ FORMAT_VERSION = 1
 _DURATIONS = ("ttl", "max_stale", "missing_ttl")
 
 
-@dataclass(frozen=True)
-class FileConfig:
+class FileConfig(NamedTuple):
     """The settings of one file, merged with those of the selected environment. A missing file has none.
 
     Attributes:
@@ -41,14 +40,14 @@ class FileConfig:
     environment: str | None = None
     production: bool = False
     timeout: float | None = None
-    cache: Mapping[str, float] = field(default_factory=dict)
-    secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
-    stores: Mapping[str, StoreConfig] = field(default_factory=dict)
+    cache: Mapping[str, float] = MappingProxyType({})
+    secrets: Mapping[str, SecretConfig] = MappingProxyType({})
+    stores: Mapping[str, StoreConfig] = MappingProxyType({})
     chain: tuple[LinkConfig, ...] | None = None
     other_stores: frozenset[str] = frozenset()
     source: str = ""
     heeds_environment: bool = False
-    origins: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = MappingProxyType({})
 
 
 def read_file(

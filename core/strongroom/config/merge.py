@@ -27,7 +27,7 @@ from strongroom.config.variables import Variables, option_variable
 from strongroom.errors import ConfigurationError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arguments:
     """The arguments of the application. None is not set.
 

@@ -27,6 +27,9 @@ FALLBACKS = ("env", DOTENV)
 
 OnAnswer: TypeAlias = Literal["next", "fail"]
 
+# Classes that hold credentials have `eq=False`: nobody compares these, and each method that a dataclass generates is
+# compiled when a process starts.
+
 
 class Rank(IntEnum):
     """The precedence of the sources of an option: the highest counts."""
@@ -55,7 +58,7 @@ class _Unpicklable:
         raise TypeError("A configuration that holds credentials is not pickled: load it again in the other process")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OptionValue(_Unpicklable):
     """The value of an option in one source, before conversion to the type of the option.
 
@@ -75,7 +78,7 @@ class OptionValue(_Unpicklable):
     folder: Path | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ambient(_Unpicklable):
     """Variables of the process or of `./.env` that belong to the store itself, such as VAULT_ADDR.
 
@@ -94,7 +97,7 @@ class Ambient(_Unpicklable):
         return f"{name} in {self.found}" if self.found else f"the environment variable {name}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StoreConfig:
     """A named store: its plugin and its options.
 
@@ -114,6 +117,11 @@ class StoreConfig:
     def bare(cls, name: str) -> Self:
         """Return a store without configuration: the plugin of that name, without options."""
         return cls(name, name, f"The store {name}")
+
+    @property
+    def is_bare(self) -> bool:
+        """It has no configuration."""
+        return not self.options and self.origin == StoreConfig.bare(self.name).origin
 
 
 @dataclass(frozen=True)
@@ -181,7 +189,7 @@ class CacheConfig:
     max_bytes: int = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Config:
     """The whole configuration.
 
@@ -212,10 +220,10 @@ class Config:
     cache: CacheConfig = CacheConfig()
     mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
     ambient: tuple[Ambient, ...] = ()
-    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
     untrusted: frozenset[str] = frozenset()
-    files: tuple[Path, ...] = field(default=(), compare=False)
-    folder: Path | None = field(default=None, compare=False)
+    files: tuple[Path, ...] = ()
+    folder: Path | None = None
 
     @property
     def sources(self) -> str:

@@ -10,14 +10,13 @@ from strongroom.secret import SensitiveDict, protect_data
 MAX_DOTS = 100
 """The longest dotted key. The parser's time grows with the square of it."""
 
-_DOTTED = re.compile(
-    rf"""(?<![A-Za-z0-9_.-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DOTS + 1}}}"""
-)
+# Compiled at first use: most processes read no file.
+_DOTTED = rf"""(?<![A-Za-z0-9_.-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DOTS + 1}}}"""
 
-_REPEATED = re.compile(r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) ")
+_REPEATED = r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) "
 """The beginning of the parser's message for a repeated table or key."""
 
-_POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
+_POSITION = r"\(at (line \d+, column \d+|end of document)\)"
 
 
 def parse_toml(text: str, source: str) -> SensitiveDict:
@@ -28,7 +27,7 @@ def parse_toml(text: str, source: str) -> SensitiveDict:
     """
     import tomllib
 
-    if dotted := _DOTTED.search(text):
+    if dotted := re.search(_DOTTED, text):
         line = text.count("\n", 0, dotted.start()) + 1
         del text, dotted
         raise ConfigurationError(f"{source}, line {line}: a key with more than {MAX_DOTS} dots")
@@ -51,9 +50,9 @@ def parse_toml(text: str, source: str) -> SensitiveDict:
         fault, reason = f"key {key!r}", TOO_PRECISE
         del tree
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and that of a number of too many digits
-        position = _POSITION.search(str(error))
+        position = re.search(_POSITION, str(error))
         fault = position[1] if position else "somewhere"
-        if _REPEATED.match(str(error)):
+        if re.match(_REPEATED, str(error)):
             reason = "a table or a key stands there for the second time"
     # Outside the `except`, and without the parser's message: either may hold content of the file.
     del text

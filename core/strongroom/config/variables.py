@@ -25,7 +25,7 @@ _SETTINGS = {
 _NAMES = ("STRONGROOM_CONFIG", "STRONGROOM_ENVIRONMENT", "STRONGROOM_TIMEOUT", TRUSTED_PATHS, *_CACHE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Variables:
     """The settings in STRONGROOM_* variables. An empty variable is not set.
 

@@ -6,7 +6,6 @@ Separate from the guard, since the loading of plugins and migrations run plugin 
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -133,6 +132,8 @@ def is_interrupt(error: BaseException) -> bool:
         return True
     if threading.current_thread() is not threading.main_thread():
         return False
+    import signal  # a read that does not fail does not need it
+
     handlers = {code for number in signal.valid_signals() if (code := _code_of(signal.getsignal(number)))}
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code in handlers or (not isinstance(error, Exception) and _is_called_by_signal(frame)):

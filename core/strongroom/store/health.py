@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from strongroom.errors import Check, StrongroomError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Health:
     """The health of a store, as a probe returns it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Option:
     """Details of an option that its type cannot express, as `Annotated[str, Option(...)]` in the opener's signature.
 

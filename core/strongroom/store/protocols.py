@@ -81,7 +81,7 @@ class Traits:
     protocol: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VersionInfo:
     """One version of a secret.
 

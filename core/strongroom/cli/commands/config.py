@@ -160,7 +160,7 @@ def _faults(invocation: Invocation) -> list[StrongroomError]:
 def _stores(config: Config) -> dict[str, Options]:
     """Return the options of each store, configured ones before defaults, and stores of the chain first."""
     chain = [link.store for link in config.chain]
-    others = [name for name, store in config.stores.items() if name not in chain and store != StoreConfig.bare(name)]
+    others = [name for name, store in config.stores.items() if name not in chain and not store.is_bare]
     return {name: _options(config, name) for name in (*chain, *others)}
 
 

@@ -22,7 +22,7 @@ from strongroom.store import time_limit
 
 if TYPE_CHECKING:
     from strongroom.config import Config
-    from strongroom.secrets_manager import SecretsManager
+    from strongroom.manager import SecretsManager
 
 VARIABLE: Final = "_STRONGROOM_COMPLETE"
 """Variable that the script of the shell sets."""
@@ -185,7 +185,7 @@ def _config(ctx: click.Context) -> Config:
 
 @contextlib.contextmanager
 def _opened(ctx: click.Context) -> Iterator[tuple[SecretsManager, Config]]:
-    from strongroom.secrets_manager import SecretsManager
+    from strongroom.manager import SecretsManager
 
     config = _config(ctx)
     # One limit for all calls together.

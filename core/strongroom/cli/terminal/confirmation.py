@@ -15,8 +15,8 @@ from strongroom.errors import shown
 if TYPE_CHECKING:
     from strongroom.chain.chain import WriteTarget
     from strongroom.config import Config
+    from strongroom.manager import SecretsManager
     from strongroom.plugins.option_schema import Setting
-    from strongroom.secrets_manager import SecretsManager
 
 
 def announce(secrets: SecretsManager, target: WriteTarget, what: str) -> None:
