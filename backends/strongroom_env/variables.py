@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 
 from strongroom.config.env_names import EnvironmentMapping, is_service_link, variable_value
 from strongroom.errors import SecretNotFoundError
 from strongroom.secret import Secret, Value, protect
-from strongroom.store import Traits
+from strongroom.store import Traits, reentrant_lock
 
 logger = logging.getLogger("strongroom.env")
 
@@ -34,7 +33,7 @@ class VariableStore(ABC):
         self._mapping = mapping
         self._origin = origin
         self._warned: set[str] = set()
-        self._warning = threading.Lock()
+        self._warning = reentrant_lock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._origin!r})"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -16,7 +15,7 @@ from strongroom.chain.query import MISSING
 from strongroom.errors import SecretNotFoundError
 from strongroom.manager import SecretsManager
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
-from strongroom.store import Health, time_limit
+from strongroom.store import Health, reentrant_lock, time_limit
 
 __all__ = [
     "Resolution",
@@ -54,7 +53,7 @@ _T = TypeVar("_T")
 _D = TypeVar("_D")
 
 _default: SecretsManager | None = None
-_making = threading.RLock()  # a signal handler may run while its thread holds it
+_making = reentrant_lock()
 
 _EXIT_LIMIT = 3.0
 """For how many seconds closing may delay the exit of a process."""
@@ -108,15 +107,6 @@ def _close_at_exit(created: weakref.ref[SecretsManager], owner: int) -> None:
     if manager is not None:
         with suppress(Exception), time_limit(_EXIT_LIMIT):  # nobody is left to handle it, and the token expires anyway
             manager.close()
-
-
-def _unlock_in_child() -> None:
-    global _making  # noqa: PLW0603  # another thread of the parent may have held it
-    _making = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 @overload

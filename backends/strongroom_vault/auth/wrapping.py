@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import threading
 
 from strongroom.errors import StoreUnavailableError, WriteOutcomeUnknownError, shown
 from strongroom.secret import SensitiveStr
-from strongroom.store import remaining
+from strongroom.store import is_held_here, reentrant_lock, remaining
 from strongroom_vault.auth import Send
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
@@ -38,7 +36,7 @@ class _Unwrapped:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = reentrant_lock()
         self.lost: set[bytes] = set()
         self._secret_ids: dict[bytes, SensitiveStr] = {}
 
@@ -52,10 +50,6 @@ class _Unwrapped:
     def put(self, digest: bytes, secret_id: SensitiveStr) -> None:
         """Keep an unwrapped secret_id."""
         self._secret_ids[digest] = secret_id
-
-    def reset(self) -> None:
-        """Replace the lock in a fork's child, which another thread of the parent may have held."""
-        self.lock = threading.Lock()
 
 
 _unwrapped = _Unwrapped()
@@ -81,6 +75,8 @@ def unwrap_secret_id(
         raise VaultAuthenticationError(reason="it is not a wrapping token", hint="Deliver a new one")
     digest = _digest(token, mount, role, namespace)
     spent: VaultAuthenticationError
+    if is_held_here(_unwrapped.lock):  # the token is spent, and its reply is read after this signal handler
+        raise StoreUnavailableError(reason="the code that this signal handler interrupted is unwrapping a secret_id")
     if not _unwrapped.lock.acquire(timeout=remaining()):
         raise StoreUnavailableError(reason="no time is left to unwrap the secret_id")
     try:
@@ -145,7 +141,3 @@ def _check_spent(reply: Reply, *, changes: bool = False) -> None:
 
 def _digest(*parts: str | None) -> bytes:
     return hashlib.sha256(json.dumps(parts).encode()).digest()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unwrapped.reset)

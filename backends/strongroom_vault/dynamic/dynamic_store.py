@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import random
-import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Annotated, Any
 from weakref import WeakSet
 
@@ -20,7 +21,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path
 from strongroom.secret import Secret
-from strongroom.store import Health, Option, boot_time, remaining, time_limit
+from strongroom.store import Health, Option, boot_time, reentrant_lock, remaining, time_limit
 from strongroom_vault import options as opt
 from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import Credentials
@@ -132,7 +133,7 @@ class _Role:
 
     path: str
     backoff: LoginBackoff
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: RLock = field(default_factory=reentrant_lock)
     credentials: Credentials | None = None
 
 
@@ -170,7 +171,7 @@ class VaultDynamic:
         return f"{type(self).__name__}({self._session.location})"
 
     def _clear(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = reentrant_lock()
         self._roles = {path: _Role(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}
         self._leased: list[Credentials] = []
 
@@ -268,7 +269,10 @@ class VaultDynamic:
         """Remember the lease, which `close` revokes."""
         with self._lock:
             at = self._clock()
-            self._leased = [*(old for old in self._leased if at < old.ends), created]
+            self._leased.append(created)
+            for old in [old for old in self._leased if at >= old.ends]:
+                with suppress(ValueError):  # a signal handler removed it
+                    self._leased.remove(old)
             closed = self._closed
         if closed:
             self._client.revoke([created])

@@ -80,8 +80,3 @@ class Cluster(Sequence[Address]):
         """Try this node last from now on."""
         if self._order[-1] != node:
             self._order = (*(other for other in self._order if other != node), node)
-
-    def unlock(self) -> None:
-        """Replace the lock in a fork's child."""
-        if self.rate is not None:
-            self.rate.unlock()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable
 
 from strongroom.errors import ConfigurationError
+from strongroom.store import reentrant_lock
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)(?::(\d+))?")
 
@@ -26,7 +26,7 @@ class RequestRate:
         self._ahead = (max(burst, 1) - 1) * self._interval
         self._clock = clock
         self._due = clock()
-        self._lock = threading.Lock()
+        self._lock = reentrant_lock()
 
     @classmethod
     def parse(cls, text: str) -> RequestRate:
@@ -50,7 +50,3 @@ class RequestRate:
             due = max(self._due, now)
             self._due = due + self._interval
             return max(0.0, due - self._ahead - now)
-
-    def unlock(self) -> None:
-        """Replace the lock in a fork's child, which another thread of the parent may have held."""
-        self._lock = threading.Lock()

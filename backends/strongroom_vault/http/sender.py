@@ -165,7 +165,6 @@ class Sender:
     def reset(self) -> None:
         """Drop the connections without a word to the server: they are a fork parent's."""
         self._driver.reset()
-        self._cluster.unlock()
 
 
 def _encoded(content: Mapping[str, Any] | None) -> bytes | None:

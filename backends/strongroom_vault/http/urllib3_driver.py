@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from http.client import HTTPException, HTTPResponse
-from typing import TYPE_CHECKING, TypeVar
+from queue import LifoQueue
+from threading import Condition
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -24,7 +25,7 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 
 from strongroom.errors import StoreError
-from strongroom.store import remaining, time_limit
+from strongroom.store import ReentrantEvent, reentrant_lock, remaining, time_limit
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.deadline_sockets import DeadlineSocket, connect
 from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send, Start, Steps
@@ -98,11 +99,22 @@ class _TLSConnection(HTTPSConnection):
         """Record the certificate of the server."""
 
 
+class _Queue(LifoQueue[Any]):  # of connections, and None
+    """The free connections of a pool. A signal handler may send a request while its thread takes one."""
+
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
+        self.mutex = reentrant_lock()  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+        self.not_empty, self.not_full, self.all_tasks_done = (Condition(self.mutex) for _ in range(3))
+
+
 class _Pool(HTTPConnectionPool):
+    QueueCls = _Queue
     ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
 
 
 class _TLSPool(HTTPSConnectionPool):
+    QueueCls = _Queue
     ConnectionCls = _TLSConnection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
     certificate: bytes | None = None
 
@@ -138,7 +150,7 @@ class Transport:
         self._context = context
         self._server_name = server_name
         self._proxy = proxy
-        self._closed = threading.Event()
+        self._closed = ReentrantEvent()
         self._pools = self._new_pools()
 
     def _new_pools(self) -> dict[Address, HTTPConnectionPool]:
@@ -196,7 +208,7 @@ class Transport:
 
     def reset(self) -> None:
         """Drop the connections of a fork's parent without a word to the server."""
-        closed, self._closed = self._closed.is_set(), threading.Event()
+        closed, self._closed = self._closed.is_set(), ReentrantEvent()
         if closed:
             self._closed.set()
         self._pools = self._new_pools()

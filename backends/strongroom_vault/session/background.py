@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from weakref import WeakMethod
+
+from strongroom.store import ReentrantEvent, reentrant_lock
 
 _LONGEST_WAIT = 60.0
 """The longest single wait, in seconds: a wait does not notice that the machine slept."""
@@ -15,8 +16,8 @@ class _Shared:
     """State that the thread and its owner share."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.wake = threading.Event()
+        self.lock = reentrant_lock()
+        self.wake = ReentrantEvent()
         self.running = False
         self.stopped = False
 
@@ -45,10 +46,14 @@ class Background:
             if shared.running or shared.stopped:
                 return
             thread = threading.Thread(target=_run, args=(self._work, shared), name=self._name, daemon=True)
-            # An interpreter that is shutting down starts no more threads, and needs none.
-            with contextlib.suppress(RuntimeError):
+            try:
+                self._thread, shared.running = thread, True  # first: a signal handler starts no second thread
                 thread.start()
-                self._thread, shared.running = thread, True
+            except BaseException as error:
+                self._thread, shared.running = None, False
+                # An interpreter that is shutting down starts no more threads, and needs none.
+                if not isinstance(error, RuntimeError):
+                    raise
 
     def stop(self, timeout: float) -> None:
         """End the thread, and wait at most `timeout` seconds for a call that is under way."""

@@ -129,7 +129,6 @@ class Session:
         """Prepare for a fork's child: a connection with two readers gives out another path's secret."""
         self._sender.reset()
         self._tokens.reset()
-        self._token_check.unlock()
         self._renewer.reset()
         self._watched = None
 

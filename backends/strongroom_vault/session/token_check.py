@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from urllib.parse import quote
 
 from strongroom.errors import StoreUnavailableError
-from strongroom.store import remaining
+from strongroom.store import reentrant_lock, remaining
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.responses import failure
@@ -55,11 +54,7 @@ class TokenCheck:
         self._good = False
         self._checked_at = 0.0
         self._final: dict[str, float] = {}
-        self.unlock()
-
-    def unlock(self) -> None:
-        """Replace the lock, which another thread of a fork's parent may have held."""
-        self._lock = threading.Lock()
+        self._lock = reentrant_lock()
 
     def is_good(self, active: ActiveToken, refused: str) -> bool:
         """Return True if the server accepts this token, although it refused the request `refused`.

@@ -8,11 +8,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
-from strongroom.store import remaining, time_limit
+from strongroom.store import reentrant_lock, remaining, time_limit
 from strongroom_vault.auth import Auth, Grant
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.hvac_adapter import requests
@@ -57,7 +56,18 @@ class ActiveToken:
     ended: bool = False
 
 
-_Flight: TypeAlias = "Future[ActiveToken | StrongroomError | None]"
+class _Flight(Future["ActiveToken | StrongroomError | None"]):
+    """A login that all threads wait for.
+
+    Attributes:
+        leader: the thread that logs in.
+        outcome: the result for the others; None if the leader's time was over, or it was interrupted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leader = threading.get_ident()
+        self.outcome: ActiveToken | StrongroomError | None = None
 
 
 class Tokens:
@@ -89,10 +99,7 @@ class Tokens:
         self._retired: list[ActiveToken] = []
         self._last_login: float | None = None
         self._closed = False
-        self._unlock()
-
-    def _unlock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = reentrant_lock()
         self._flight: _Flight | None = None
 
     @property
@@ -164,16 +171,22 @@ class Tokens:
             StoreError: the session is closed.
         """
         while True:
-            with self._lock:
-                if self._closed:
-                    raise _closed()
-                if self._active is not None and self._active is not active:
-                    return self._active
-                flight, leads = self._flight, self._flight is None
-                if flight is None:
-                    self._backoff.check()
-                    flight = self._flight = Future()
-            outcome = self._log_in(flight, active) if leads else self._join(flight)
+            flight = own = _Flight()
+            try:
+                with self._lock:
+                    if self._closed:
+                        raise _closed()
+                    if self._active is not None and self._active is not active:
+                        return self._active
+                    if self._flight is None:
+                        self._backoff.check()
+                        self._flight = own
+                    elif self._flight.leader != own.leader:
+                        flight = self._flight
+                    # A signal handler logs in itself: the login of its own thread goes on after it.
+                outcome = self._log_in(own, active) if flight is own else self._join(flight)
+            finally:
+                self._end(own)
             if isinstance(outcome, ActiveToken):
                 return outcome
             if outcome is not None:
@@ -181,6 +194,13 @@ class Tokens:
             # The thread that was logging in ran out of time. A thread with time left logs in itself.
             if remaining() <= 0:
                 raise StoreUnavailableError(reason="no time was left to log in")
+
+    def _end(self, flight: _Flight) -> None:
+        """End a login for the threads that wait for it, also after an interrupt at any line of it."""
+        with self._lock:
+            if self._flight is flight:
+                self._flight = None
+        flight.set_result(flight.outcome)
 
     def _join(self, flight: _Flight) -> ActiveToken | StrongroomError | None:
         try:
@@ -194,23 +214,18 @@ class Tokens:
 
         An outage because this thread's time is over is returned to this thread alone.
         """
-        outcome: ActiveToken | StrongroomError | None = None
         failure: StrongroomError | None = None
         began = self._last_login = self._clock()
         try:
-            outcome = self._take(self._auth.login(self._sender.send), began, active)
+            flight.outcome = self._take(self._auth.login(self._sender.send), began, active)
             self._backoff.succeeded()
         except StrongroomError as error:
             failure = _without_frames(error)
             if not isinstance(error, StoreUnavailableError) or remaining() > 0:
-                outcome = failure
+                flight.outcome = failure
                 if not self._closed:  # closing the session interrupts a login, whatever its credentials are
                     self._backoff.failed(failure)
-        finally:
-            with self._lock:
-                self._flight = None
-            flight.set_result(outcome)
-        return outcome or failure
+        return flight.outcome or failure
 
     def _take(self, grant: Grant, began: float, active: ActiveToken | None) -> ActiveToken:
         """Put the token of a login into use."""
@@ -222,14 +237,14 @@ class Tokens:
             lease = new_lease(began, grant.ttl, self._draw(), renewable=grant.renewable, repeatable=repeatable)
         new = ActiveToken(grant.token, grant.revocable, began, lease, uses=grant.uses)
         with self._lock:
-            closed = self._closed
-            if not closed:
-                self._active = new
+            replaced, self._active = self._active, new
+            closed = self._closed  # last: a signal handler that closes it afterward finds the token
         if closed:
+            self._active = None
             self._revoke(new)
             raise _closed()
-        if active is not None and active.revocable and (active.uses is None or active.uses > 0):
-            self._retire(active)
+        if replaced is not None and replaced.revocable and (replaced.uses is None or replaced.uses > 0):
+            self._retire(replaced)
         return new
 
     # --- the end ------------------------------------------------------------------------------------------------------
@@ -242,13 +257,13 @@ class Tokens:
             self._closed = True
             flight, active, retired = self._flight, self._active, self._retired
             self._active, self._retired = None, []
-        if flight is not None:
+        if flight is not None and flight.leader != threading.get_ident():
             self._join(flight)
         return [token for token in [*retired, *([] if active is None else [active])] if not self._revoke(token)]
 
     def reset(self) -> None:
         """Prepare for a fork's child, which logs in for itself if it can and never revokes its parent's token."""
-        self._unlock()
+        self._flight = None
         self._retired = []
         if self._auth.repeatable:
             self._active = None
@@ -258,15 +273,14 @@ class Tokens:
     def _retire(self, active: ActiveToken) -> None:
         """Keep the token until `close`: requests under way carry it, and leases end with it."""
         with self._lock:
-            living = [old for old in self._retired if old.lease is None or self._clock() < old.lease.ends]
-            self._retired = [*living, active]
+            self._retired.append(active)
             oldest = self._retired.pop(0) if len(self._retired) > _MOST_RETIRED else None
         if oldest is not None:
             self._revoke(oldest)
 
     def _revoke(self, active: ActiveToken) -> bool:
         """Revoke the token if it is revocable and lives. Return False if the server refuses."""
-        if not active.revocable or active.token is None:
+        if not active.revocable or active.token is None or active.ended:
             return True
         if active.uses == 0 or (active.lease is not None and self._clock() >= active.lease.ends):
             active.ended = True

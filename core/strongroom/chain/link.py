@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from threading import RLock
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from weakref import WeakValueDictionary
 
@@ -24,7 +25,16 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import Secret, SensitiveDict, Version, protect_data
-from strongroom.store import Health, fail_fast, remaining, require_paths, required_paths, time_limit
+from strongroom.store import (
+    Health,
+    fail_fast,
+    is_held_here,
+    reentrant_lock,
+    remaining,
+    require_paths,
+    required_paths,
+    time_limit,
+)
 from strongroom.store.guard import GuardedStore
 
 if TYPE_CHECKING:
@@ -71,13 +81,6 @@ class WouldBlockError(Exception):
         self.flight = flight
 
 
-class _PathLock:
-    """A lock that can be referenced weakly: it lives as long as a merge into its path."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-
 class Link:
     """A store's position in the chain, with its policy and its cache.
 
@@ -115,7 +118,7 @@ class Link:
         self._reset()
 
     def _reset(self) -> None:
-        self._path_locks: WeakValueDictionary[str, _PathLock] = WeakValueDictionary()
+        self._path_locks: WeakValueDictionary[str, RLock] = WeakValueDictionary()
         self._path_locks_lock = threading.RLock()  # a signal handler may run while its thread holds it
 
     def precede(self, links: Sequence[Link]) -> None:
@@ -412,13 +415,16 @@ class Link:
     def _path_lock(self, path: str) -> Iterator[None]:
         """Let one thread at a time merge into the path: only other processes are rivals for check-and-set."""
         with self._path_locks_lock:
-            path_lock = self._path_locks.setdefault(path, _PathLock())
-        if not path_lock.lock.acquire(timeout=remaining()):
+            path_lock = self._path_locks.setdefault(path, reentrant_lock())
+        if is_held_here(path_lock):  # the merge that was interrupted would undo this one
+            reason = "the code that this signal handler interrupted is writing it"
+            raise StoreUnavailableError(path, reason, store=self.name)
+        if not path_lock.acquire(timeout=remaining()):
             raise StoreUnavailableError(path, "earlier writes to it took all the time", store=self.name)
         try:
             yield
         finally:
-            path_lock.lock.release()
+            path_lock.release()
 
     # --- the store ----------------------------------------------------------------------------------------------------
 

@@ -9,13 +9,13 @@ import errno
 import io
 import logging
 import re
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.bounded_file import Inspect, read_bytes
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, SensitiveStr
+from strongroom.store import reentrant_lock
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding
@@ -43,7 +43,7 @@ _EXPANDED = re.compile(r"`|\$[A-Za-z0-9_{(]|\\\$")
 """Parts that a shell replaces, except between single quotes."""
 
 _logged: set[tuple[str, str]] = set()
-_logging = threading.Lock()
+_logging = reentrant_lock()
 
 
 class Dotenv(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from strongroom.files.age import Encryption, is_encrypted
 from strongroom.files.codec import Codec
 from strongroom.files.private_file import FolderLock, SymbolicLinkError, lock_folder
 from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data, same
-from strongroom.store import Health, Items, Traits, remaining
+from strongroom.store import Health, Items, Traits, is_held_here, reentrant_lock, remaining
 
 MAX_SIZE = 1 << 26
 """The largest file that is read or written, in bytes: 64 MiB."""
@@ -60,7 +59,7 @@ class FileStore:
         self._codec = codec
         self._encryption = encryption or Encryption()
         self._snapshot: _Snapshot | None = None
-        self._lock = threading.Lock()
+        self._lock = reentrant_lock()
 
     def __repr__(self) -> str:
         return f"FileStore({str(self._file)!r}, {self._codec.name})"
@@ -217,6 +216,10 @@ class FileStore:
     def _change(self, path: str | None, change: Callable[[_Secrets], None]) -> None:
         """Apply a change to the secrets and replace the file."""
         failure: StoreError | None = None
+        if is_held_here(self._lock):  # the change that was interrupted would undo this one
+            raise StoreUnavailableError(
+                path, f"{self._file} is in use by the code that this signal handler interrupted"
+            )
         try:
             with self._lock, lock_folder(self._file.parent, remaining()) as folder:
                 self._replace(path, folder, change)

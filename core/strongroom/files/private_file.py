@@ -148,7 +148,11 @@ def lock_folder(folder: Path, seconds: float) -> Iterator[FolderLock]:
                 if time.monotonic() >= deadline:
                     raise TimeoutError(errno.ETIMEDOUT, "another process is writing in its folder") from None
                 time.sleep(_LOCK_INTERVAL)
-        yield FolderLock(descriptor)
+        try:
+            yield FolderLock(descriptor)
+        finally:
+            # A child that another thread forked meanwhile has the descriptor too: closing this one would not unlock.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 

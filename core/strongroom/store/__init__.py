@@ -13,6 +13,7 @@ from strongroom.store.deadline import (
     time_limit,
 )
 from strongroom.store.health import Health
+from strongroom.store.locks import ReentrantEvent, is_held_here, reentrant_lock
 from strongroom.store.option import Option, is_loopback
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 
@@ -20,11 +21,14 @@ __all__ = [
     "DEFAULT_TIMEOUT",
     "Health",
     "Option",
+    "ReentrantEvent",
     "boot_time",
     "fail_fast",
     "fails_fast",
     "in_daemon",
+    "is_held_here",
     "is_loopback",
+    "reentrant_lock",
     "remaining",
     "require_paths",
     "required_paths",

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -26,6 +25,7 @@ from strongroom.secret import Secret, Value, Version, check_data, conceal, prote
 from strongroom.store import answers, containment
 from strongroom.store.containment import PLUGIN_BUG, AnswerError, close_quietly, contained, translated
 from strongroom.store.health import Health
+from strongroom.store.locks import reentrant_lock
 from strongroom.store.protocols import (
     CAPABILITIES,
     OPTIONAL_METHODS,
@@ -96,7 +96,7 @@ class GuardedStore:
         self.bulk_deletes = "delete_many" in self.optional
         self.formed = "write_formed" in self.optional
         self._closed = False
-        self._closing = threading.Lock()
+        self._closing = reentrant_lock()
 
     def __repr__(self) -> str:
         return f"GuardedStore({self.name!r}, {type(self._store).__name__})"

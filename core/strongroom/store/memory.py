@@ -8,7 +8,6 @@ a second `close` or removes values from tracebacks: `strongroom.store.guard` doe
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from typing import Annotated, Any
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
 from strongroom.paths import check_path
 from strongroom.secret import Secret, Value, Version, check_data, protect_data
-from strongroom.store import Health, Items, Option, Traits, VersionInfo
+from strongroom.store import Health, Items, Option, Traits, VersionInfo, reentrant_lock
 
 
 @dataclass
@@ -48,7 +47,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._histories: dict[str, _History] = {}
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
 
     def close(self) -> None:
         """Drop all secrets."""

@@ -1,0 +1,68 @@
+"""Locks for signal handlers and forks. A module of its own, since the core and every backend use it.
+
+A signal handler runs in the main thread between any two of its instructions. It would wait for ever for a plain lock
+that this thread holds, and so would a fork's child for one that another thread of its parent held.
+"""
+
+from __future__ import annotations
+
+import os
+from threading import Condition, RLock
+from weakref import WeakSet
+
+_locks: WeakSet[RLock] = WeakSet()
+
+
+def reentrant_lock() -> RLock:
+    """Return an RLock that is free in a fork's child, unless the thread that forks holds it.
+
+    A signal handler may take it while its thread holds it. So each step of a block under this lock must leave the
+    guarded data consistent, or the block must note that it is under way, and refuse to begin again.
+    """
+    lock = RLock()
+    _locks.add(lock)
+    return lock
+
+
+def is_held_here(lock: RLock) -> bool:
+    """Return True if this thread holds the lock: a signal handler, whose thread cannot go on before it returns."""
+    return lock._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001  # as `Condition` does
+
+
+class ReentrantEvent:
+    """An event like `threading.Event`, whose plain lock a signal handler would wait for."""
+
+    def __init__(self) -> None:
+        self._changed = Condition(reentrant_lock())
+        self._set = False
+
+    def is_set(self) -> bool:
+        """Return True if it is set."""
+        return self._set
+
+    def set(self) -> None:
+        """Set it, and wake every thread that waits for it."""
+        with self._changed:
+            self._set = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Reset it."""
+        self._set = False
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it is set, at most `seconds`. Return whether it is."""
+        with self._changed:
+            return self._changed.wait_for(self.is_set, seconds)
+
+
+def _free_in_child() -> None:
+    for lock in list(_locks):
+        if lock.acquire(blocking=False):  # it was free, or this thread will release it
+            lock.release()
+        else:
+            lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001  # as `logging` does
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_in_child)

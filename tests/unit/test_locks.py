@@ -1,0 +1,538 @@
+"""Locks that a signal handler and a fork's child can take: every lock of the sources, in one table."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import Any, NamedTuple, TypeAlias
+
+import pytest
+
+import strongroom
+import strongroom_aws
+import strongroom_env
+import strongroom_vault
+from strongroom import secrets_manager
+from strongroom.chain import link as link_module
+from strongroom.chain.link import Link
+from strongroom.config import CacheConfig, LinkConfig, dotenv
+from strongroom.config.env_names import EnvironmentMapping
+from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
+from strongroom.files import file_store as file_store_module
+from strongroom.files.file_store import FileStore
+from strongroom.files.json_codec import JsonCodec
+from strongroom.files.private_file import lock_folder
+from strongroom.secret import SensitiveDict, SensitiveStr
+from strongroom.store import ReentrantEvent, is_held_here, locks, reentrant_lock, remaining, time_limit
+from strongroom.store.guard import GuardedStore
+from strongroom.store.memory import MemoryStore
+from strongroom_env.variables import VariableStore
+from strongroom_vault.auth import Grant, wrapping
+from strongroom_vault.dynamic.dynamic_store import VaultDynamic
+from strongroom_vault.http.rate_limit import RequestRate
+from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.urllib3_driver import _Queue
+from strongroom_vault.session import tokens as tokens_module
+from strongroom_vault.session.background import Background
+from strongroom_vault.session.login_backoff import LoginBackoff
+from strongroom_vault.session.token_check import TokenCheck
+from strongroom_vault.session.tokens import ActiveToken, Tokens
+
+LONG = 20.0
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals and fork")
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+class Held(NamedTuple):
+    """A lock, and an operation that takes it."""
+
+    lock: Any
+    operation: Callable[[], object]
+
+
+class Work:
+    def turn(self) -> None:
+        return None
+
+
+class Variables(VariableStore):
+    def variables(self, path: str | None) -> Mapping[str, str]:
+        return {"REDIS_PORT": "tcp://10.0.0.1:6379"}
+
+    def close(self) -> None:
+        pass
+
+
+class Auth:
+    """Gives a new token at each login."""
+
+    repeatable = True
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def login(self, send: object) -> Grant:
+        self.made.append(f"t{len(self.made)}")
+        return Grant(SensitiveStr(self.made[-1]), ttl=1000.0, renewable=True, revocable=True)
+
+
+class Sender:
+    """Accepts every request, and notes the tokens that were revoked."""
+
+    location = "nowhere"
+
+    def __init__(self) -> None:
+        self.revoked: list[str] = []
+
+    def send(self, request: Any, *, token: str | None = None, **_: object) -> Reply:
+        if "revoke-self" in request.target:
+            self.revoked.append(str(token))
+        return Reply(204, {}, b"")
+
+
+def new_tokens() -> tuple[Tokens, Auth, Sender]:
+    auth, sender = Auth(), Sender()
+    return Tokens(auth, sender, LoginBackoff(time.monotonic), clock=time.monotonic), auth, sender  # type: ignore[arg-type]
+
+
+def new_file_store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "secrets.json", JsonCodec())
+
+
+def new_link() -> Link:
+    return Link(LinkConfig("memory"), MemoryStore, CacheConfig())
+
+
+def new_dynamic() -> VaultDynamic:
+    session = SimpleNamespace(location="nowhere", active_token=None, close=lambda: None)
+    return VaultDynamic(session, {"a": "creds/a"})  # type: ignore[arg-type]
+
+
+def guard_close(tmp_path: Path) -> Held:
+    store = GuardedStore(MemoryStore(), "memory")
+    return Held(store._closing, store.close)
+
+
+def memory_read(tmp_path: Path) -> Held:
+    store = MemoryStore()
+    store.write("a", {"k": "v"})
+    return Held(store._lock, lambda: store.read("a"))
+
+
+def file_read(tmp_path: Path) -> Held:
+    store = new_file_store(tmp_path)
+    store.write("a", {"k": "v"})
+    return Held(store._lock, lambda: store.read("a"))
+
+
+def file_write(tmp_path: Path) -> Held:
+    store = new_file_store(tmp_path)
+    return Held(store._lock, lambda: store.write("a", {"k": "v"}))
+
+
+def file_close(tmp_path: Path) -> Held:
+    store = new_file_store(tmp_path)
+    return Held(store._lock, store.close)
+
+
+def link_merge(tmp_path: Path) -> Held:
+    link = new_link()
+    lock = link._path_locks["a"] = reentrant_lock()
+    return Held(lock, lambda: link.merge("a", SensitiveDict({"k": "v"}), lambda _: None))
+
+
+def default_manager(tmp_path: Path) -> Held:
+    return Held(secrets_manager._making, lambda: secrets_manager.set_default_manager(None))
+
+
+def variable_warning(tmp_path: Path) -> Held:
+    store = Variables(EnvironmentMapping({}), "the environment")
+    return Held(store._warning, lambda: store._usable("REDIS_PORT", store.variables(None)))
+
+
+def dotenv_warning(tmp_path: Path) -> Held:
+    return Held(dotenv._logging, lambda: dotenv.log_once(tmp_path / ".env", "note"))
+
+
+def request_rate(tmp_path: Path) -> Held:
+    rate = RequestRate(10, 10)
+    return Held(rate._lock, rate.turn)
+
+
+def background_wake(tmp_path: Path) -> Held:
+    work = Work()
+    background = Background(work.turn, "background under test")
+    return Held(background._shared.lock, lambda: (background.wake(), work))
+
+
+def background_stop(tmp_path: Path) -> Held:
+    background = Background(Work().turn, "background under test")
+    return Held(background._shared.lock, lambda: background.stop(LONG))
+
+
+def background_event(tmp_path: Path) -> Held:
+    work = Work()
+    background = Background(work.turn, "background under test")
+    return Held(background._shared.wake._changed, lambda: (background.wake(), work))
+
+
+def token_login(tmp_path: Path) -> Held:
+    tokens, *_ = new_tokens()
+    return Held(tokens._lock, tokens.current)
+
+
+def token_close(tmp_path: Path) -> Held:
+    tokens, *_ = new_tokens()
+    tokens.current()
+    return Held(tokens._lock, tokens.close)
+
+
+def token_check(tmp_path: Path) -> Held:
+    check = TokenCheck(Sender(), "secret", "nowhere", time.monotonic)  # type: ignore[arg-type]
+    check._accepts = lambda *_: True  # type: ignore[method-assign]
+    active = ActiveToken(SensitiveStr("t"), revocable=False, requested_at=0.0, lease=None)
+    return Held(check._lock, lambda: check.is_good(active, "a"))
+
+
+def unwrapping(tmp_path: Path) -> Held:
+    def unwrap() -> None:
+        send: Any = lambda *_, **__: Reply(403, {}, b"")  # noqa: E731
+        wrapping.unwrap_secret_id(send, SensitiveStr("s.token"), mount="approle", role=None, namespace=None)
+
+    return Held(wrapping._unwrapped.lock, unwrap)
+
+
+def dynamic_close(tmp_path: Path) -> Held:
+    store = new_dynamic()
+    return Held(store._lock, store.close)
+
+
+def dynamic_role(tmp_path: Path) -> Held:
+    store = new_dynamic()
+    return Held(store._roles["a"].lock, store.close)
+
+
+def connection_queue(tmp_path: Path) -> Held:
+    queue = _Queue(1)
+    return Held(queue.mutex, lambda: (queue.put(None, block=False), queue.get(block=False)))
+
+
+def driver_closed(tmp_path: Path) -> Held:
+    event = ReentrantEvent()
+    return Held(event._changed, event.set)
+
+
+TABLE = [
+    guard_close,
+    memory_read,
+    file_read,
+    file_write,
+    file_close,
+    link_merge,
+    default_manager,
+    variable_warning,
+    dotenv_warning,
+    request_rate,
+    background_wake,
+    background_stop,
+    background_event,
+    token_login,
+    token_close,
+    token_check,
+    unwrapping,
+    dynamic_close,
+    dynamic_role,
+    connection_queue,
+    driver_closed,
+]
+
+
+# --- any lock ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def handling(handler: Callable[[], object]) -> Iterator[None]:
+    """Handle SIGUSR1, and fail instead of waiting for a lock that is never released."""
+
+    def too_long(*_: object) -> None:
+        raise AssertionError("deadlock")
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: handler()), signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, LONG)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGUSR1, before[0])
+        signal.signal(signal.SIGALRM, before[1])
+
+
+@pytest.mark.parametrize("make", TABLE)
+def test_a_handler_never_waits_for_a_lock_of_its_own_thread(make: Callable[[Path], Held], tmp_path: Path) -> None:
+    """It gets an answer, or an error at once."""
+    held = make(tmp_path)
+    took: list[float] = []
+
+    def handler() -> None:
+        began = time.monotonic()
+        with time_limit(LONG / 2), suppress(StrongroomError):
+            held.operation()
+        took.append(time.monotonic() - began)
+
+    with handling(handler), held.lock:
+        signal.raise_signal(signal.SIGUSR1)
+    assert took[0] < LONG / 4
+
+
+@pytest.mark.parametrize("make", TABLE)
+def test_a_child_never_waits_for_a_lock_of_its_parents_threads(make: Callable[[Path], Held], tmp_path: Path) -> None:
+    held = make(tmp_path)
+    holding, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with held.lock:
+            holding.set()
+            assert go.wait(LONG)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holding.wait(LONG)
+    gc.collect()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            signal.alarm(int(LONG))
+            began = time.monotonic()
+            with time_limit(LONG / 2), suppress(StrongroomError):
+                held.operation()
+            code = 0 if time.monotonic() - began < LONG / 4 else 2
+        finally:
+            os._exit(code)
+    try:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        go.set()
+        thread.join()
+
+
+def test_a_child_releases_a_lock_that_it_forked_under() -> None:
+    lock = reentrant_lock()
+    with lock:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if is_held_here(lock) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert not is_held_here(lock)
+
+
+def test_locks_that_nobody_has_are_forgotten() -> None:
+    lock = reentrant_lock()
+    assert lock in locks._locks
+    del lock
+    gc.collect()
+    before = len(locks._locks)
+    reentrant_lock()
+    gc.collect()
+    assert len(locks._locks) == before
+
+
+PLAIN = {"Lock", "Event", "Semaphore", "BoundedSemaphore", "Barrier", "Queue", "LifoQueue", "PriorityQueue"}
+
+NOT_IN_A_HANDLER = {
+    "strongroom/chain/first_use.py": "a Condition's own lock is an RLock, and the child of a fork replaces it",
+    "strongroom/cli/process/lease_keeper.py": "no handler of `run` uses it, and it ends with the command",
+    "strongroom/testing/overrides.py": "tests",
+    "strongroom_aws/service.py": "only daemon threads hold it, and another process has another one",
+    "strongroom_vault/dev/server_process.py": "the server of `dev` is started by one thread, once",
+    "strongroom_vault/testing/proxy.py": "tests",
+    "strongroom_vault/testing/faults.py": "tests",
+}
+
+
+def test_the_sources_have_no_other_lock() -> None:
+    """A plain lock can hang a signal handler or a child: `reentrant_lock` cannot, and belongs into the table."""
+    found = set()
+    for package in (strongroom, strongroom_aws, strongroom_env, strongroom_vault):
+        root = Path(str(package.__file__)).parent
+        for file in root.rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                name = node.func if isinstance(node, ast.Call) else None
+                words = {getattr(name, "attr", ""), getattr(name, "id", "")}
+                if isinstance(node, ast.keyword) and node.arg == "default_factory":
+                    words = {getattr(node.value, "attr", ""), getattr(node.value, "id", "")}
+                module = getattr(getattr(name, "value", None), "id", "")
+                if words & PLAIN and module != "asyncio":
+                    found.add(f"{root.name}/{file.relative_to(root).as_posix()}")
+    assert found <= NOT_IN_A_HANDLER.keys()
+
+
+# --- at any line of an operation --------------------------------------------------------------------------------------
+
+
+def signalled_at(line: int, source: str, call: Callable[[], object]) -> bool:
+    """Run `call` with a signal before its nth line in a file. Return False if it has fewer lines."""
+    passed = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal passed
+        if frame.f_code.co_filename != source:
+            return None
+        if event == "line":
+            passed += 1
+            if passed == line:
+                signal.raise_signal(signal.SIGUSR1)
+        return trace
+
+    outer = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(outer)
+    return passed >= line
+
+
+Prepared: TypeAlias = "tuple[Callable[[], object], Callable[[], object], Callable[[], None]]"
+"""A call, the signal handler, and the check after both."""
+
+
+def each_line(source: str, prepare: Callable[[], Prepared]) -> None:
+    for line in range(1, 2000):
+        call, handler, check = prepare()
+        with handling(handler):
+            inside = signalled_at(line, source, call)
+        check()
+        if not inside:
+            assert line > 5
+            return
+    pytest.fail("the call has no end")
+
+
+def test_a_login_in_a_handler_leaves_no_token_alive() -> None:
+    """At any line of a login, which goes on afterward: `close` revokes both tokens."""
+
+    def prepare() -> Prepared:
+        tokens, auth, sender = new_tokens()
+
+        def check() -> None:
+            tokens.close()
+            assert sorted(sender.revoked) == sorted(auth.made)
+
+        return tokens.current, lambda: tokens.replacement(tokens.active), check
+
+    each_line(str(tokens_module.__file__), prepare)
+
+
+def test_a_close_in_a_handler_leaves_no_token_alive() -> None:
+    """At any line of a login, which is then refused."""
+
+    def prepare() -> Prepared:
+        tokens, auth, sender = new_tokens()
+
+        def call() -> None:
+            with suppress(StoreError):
+                tokens.current()
+
+        def check() -> None:
+            tokens.close()
+            assert sorted(sender.revoked) == sorted(auth.made)
+
+        return call, tokens.close, check
+
+    each_line(str(tokens_module.__file__), prepare)
+
+
+def test_an_interrupt_at_any_line_of_a_login_leaves_no_login_to_wait_for() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def prepare() -> Prepared:
+        tokens, *_ = new_tokens()
+
+        def call() -> None:
+            with suppress(KeyboardInterrupt):
+                tokens.current()
+
+        def check() -> None:
+            with time_limit(LONG / 2):
+                tokens.current()
+                assert remaining() > LONG / 4
+
+        return call, interrupt, check
+
+    each_line(str(tokens_module.__file__), prepare)
+
+
+def test_a_write_in_a_handler_is_refused_or_kept(tmp_path: Path) -> None:
+    """At any line of another write to the file: none of both is lost without an error."""
+
+    def prepare() -> Prepared:
+        for file in tmp_path.iterdir():
+            file.unlink()
+        store = new_file_store(tmp_path)
+        written: dict[str, str] = {}
+
+        def write(path: str) -> None:
+            with suppress(StoreUnavailableError):
+                store.write(path, {"k": path})
+                written[path] = path
+
+        def check() -> None:
+            assert written["a"] == "a"
+            assert {path: store.read(path).data["k"] for path in store.walk("")} == written
+
+        return lambda: write("a"), lambda: write("b"), check
+
+    each_line(str(file_store_module.__file__), prepare)
+
+
+def test_a_merge_in_a_handler_is_refused_or_kept() -> None:
+    """At any line of another merge into the same secret."""
+
+    def prepare() -> Prepared:
+        link = new_link()
+        written: dict[str, str] = {}
+
+        def merge(key: str) -> None:
+            with suppress(StoreUnavailableError):
+                link.merge("a", SensitiveDict({key: key}), lambda _: None)
+                written[key] = key
+
+        def check() -> None:
+            assert written["x"] == "x"
+            assert dict(link.read("a").data) == written
+
+        return lambda: merge("x"), lambda: merge("y"), check
+
+    each_line(str(link_module.__file__), prepare)
+
+
+def test_a_child_that_is_forked_during_a_write_does_not_keep_the_lock_of_the_folder(tmp_path: Path) -> None:
+    """It has a copy of the descriptor, for as long as it lives."""
+    read, write = os.pipe()
+    with lock_folder(tmp_path, LONG):
+        pid = os.fork()
+        if pid == 0:
+            os.close(write)
+            os.read(read, 1)  # until the parent has written, or is gone
+            os._exit(0)
+    try:
+        with lock_folder(tmp_path, 0.0):
+            pass
+    finally:
+        os.close(write)
+        os.close(read)
+        os.waitpid(pid, 0)
