@@ -110,7 +110,7 @@ class _Share:
 class MemoryCache:
     """The secrets that a link has read, each field sealed separately.
 
-    Cached reads take no lock: they are single dictionary lookups. The lock guards changes that belong together: a
+    Cached reads take no lock: they are dictionary lookups. The lock guards changes that belong together: a
     snapshot with its fields, a flight with the snapshot that it fills. A signal handler may call any method, also while
     its own thread holds the lock.
 
@@ -134,7 +134,7 @@ class MemoryCache:
         absent_bytes = self._config.max_bytes // _ABSENT_SHARE
         self._secrets = _Share(self._config.max_entries, self._config.max_bytes - absent_bytes)
         self._absences = _Share(self._config.max_entries, absent_bytes)
-        self._fields: dict[tuple[str, str], _Field] = {}
+        self._fields: dict[str, dict[str, _Field]] = {}
         self._flights: dict[str, Flight] = {}
 
     def __repr__(self) -> str:
@@ -148,7 +148,7 @@ class MemoryCache:
     def text(self, path: str, key: str) -> SensitiveStr | None:
         """Return one field as text if it is current, or None. A busy application calls little besides."""
         try:
-            until, decrypt, nonce, ciphertext, bound = self._fields[path, key]
+            until, decrypt, nonce, ciphertext, bound = self._fields[path][key]
         except KeyError:
             return None
         if until <= self._clock():
@@ -268,7 +268,7 @@ class MemoryCache:
                     self._keep(path, snapshot)
             finally:
                 if self._flights.pop(path, None) is not flight and snapshot is not None:
-                    self._undo_keep(path, snapshot)
+                    self._undo_keep(path)
 
     def _keep(self, path: str, snapshot: Snapshot) -> None:
         self._discard(path)
@@ -278,23 +278,22 @@ class MemoryCache:
         while (oldest := share.oldest_in_the_way(snapshot.size)) is not None:
             self._discard(oldest)
         share.add(path, snapshot)
-        decrypt = self._sealer.decrypt
-        for key, sealed in (snapshot.fields or {}).items():
-            if sealed.has_text:
-                self._fields[path, key] = (snapshot.until, decrypt, sealed.nonce, sealed.ciphertext, sealed.bound)
+        if snapshot.fields:
+            until, decrypt = snapshot.until, self._sealer.decrypt
+            self._fields[path] = {
+                key: (until, decrypt, sealed.nonce, sealed.ciphertext, sealed.bound)
+                for key, sealed in snapshot.fields.items()
+                if sealed.has_text
+            }
 
-    def _undo_keep(self, path: str, snapshot: Snapshot) -> None:
+    def _undo_keep(self, path: str) -> None:
         """Drop a snapshot that a signal handler forgot while it was being kept."""
-        for key in snapshot.fields or {}:
-            self._fields.pop((path, key), None)
         self._discard(path)
         self._secrets.recount()
         self._absences.recount()
 
     def _discard(self, path: str) -> None:
-        snapshot = self._secrets.snapshots.get(path)
-        for key in (snapshot and snapshot.fields) or {}:
-            self._fields.pop((path, key), None)  # first: a field without its snapshot would never be dropped
+        self._fields.pop(path, None)  # first: a field without its snapshot would never be dropped
         self._secrets.remove(path)
         self._absences.remove(path)
 

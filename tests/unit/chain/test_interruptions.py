@@ -81,7 +81,7 @@ def signalled_at(line: int, call: Callable[[], object]) -> bool:
 def consistent(cache: MemoryCache) -> None:
     """Every field belongs to a snapshot, no read is in progress, and the bytes add up."""
     secrets = cache._secrets.snapshots
-    assert {path for path, _ in cache._fields} <= secrets.keys()
+    assert cache._fields.keys() <= secrets.keys()
     assert cache._flights == {}
     for share in (cache._secrets, cache._absences):
         assert share._bytes == sum(snapshot.size for snapshot in share.snapshots.values())
@@ -129,7 +129,7 @@ def test_an_interrupt_at_any_line_of_a_read_is_raised_as_itself() -> None:
             except KeyboardInterrupt:
                 inside = interrupted = True
         assert cache._flights == {}
-        assert {path for path, _ in cache._fields} <= cache._secrets.snapshots.keys()
+        assert cache._fields.keys() <= cache._secrets.snapshots.keys()
         assert cache.fetch("a", lambda: Secret(path="a", data={"k": "w"}), fresh=True).data == {"k": "w"}
         assert cache.text("a", "k") == "w"
         if not inside:
