@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strongroom.digest import Digester
 from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.digests import Digester, PlanDigests
+from strongroom.migrate.ledger.digests import PlanDigests
 from strongroom.migrate.ledger.journal import Entry, Journal, was_undone
 from strongroom.secret import same
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
+from strongroom.digest import Digester
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.endpoints.sources import Source
 from strongroom.migrate.execution.label_transfer import LabelTransfer
 from strongroom.migrate.execution.parallel import OutageWatch, Write, read_each, write_each
 from strongroom.migrate.execution.throttle import RateLimit
 from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.digests import Digester, PlanDigests
+from strongroom.migrate.ledger.digests import PlanDigests
 from strongroom.migrate.ledger.journal import Entry, Journal, Part
 from strongroom.migrate.plans.comparison import HAS_ALL, SOURCE_CHANGED, Do, decide, source_changed, target_changed
 from strongroom.migrate.plans.labels import form_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from strongroom.digest import Digester
 from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.execution.label_transfer import restore_labels
 from strongroom.migrate.execution.parallel import (
@@ -17,7 +18,6 @@ from strongroom.migrate.execution.parallel import (
     write_each,
 )
 from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.digests import Digester
 from strongroom.migrate.ledger.journal import Entry, Journal
 from strongroom.migrate.plans.labels import Record, record_of
 from strongroom.migrate.plans.plan import Plan

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from strongroom.digest import Digester
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
 from strongroom.migrate.endpoints.sources import Source, labels_of
 from strongroom.migrate.execution.parallel import OutageWatch, read_each
-from strongroom.migrate.ledger.digests import Digester
 from strongroom.migrate.ledger.journal import Entry
 from strongroom.migrate.plans.comparison import HAS_ALL, covers, differing
 from strongroom.migrate.plans.labels import lacking

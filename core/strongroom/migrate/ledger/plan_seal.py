@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from strongroom.digest import Digester
 from strongroom.errors import shown
 from strongroom.files import private_file
-from strongroom.migrate.ledger.digests import SIZE, Digester
+from strongroom.migrate.ledger.digests import SIZE
 from strongroom.migrate.ledger.runs import Ledger
 from strongroom.migrate.plans.document import plan_lines
 from strongroom.migrate.plans.plan import Plan

@@ -32,10 +32,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from strongroom.digest import Digester
 from strongroom.errors import MigrationError, shown
 from strongroom.files import private_file
 from strongroom.migrate.endpoints.stores import Locations
-from strongroom.migrate.ledger.digests import Digester, PlanDigests
+from strongroom.migrate.ledger.digests import PlanDigests
 from strongroom.migrate.ledger.journal import Journal, has_written, steps_in, was_undone
 from strongroom.migrate.plans.document import parse_lines, plan_lines
 from strongroom.migrate.plans.plan import Plan

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from strongroom.digest import Digester
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
@@ -24,7 +25,7 @@ from strongroom.migrate.endpoints.sources import Selection, Source, labels_of
 from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_each
 from strongroom.migrate.execution.throttle import ProgressMeter
-from strongroom.migrate.ledger.digests import Digester, PlanDigests
+from strongroom.migrate.ledger.digests import PlanDigests
 from strongroom.migrate.ledger.plan_seal import seal_plan
 from strongroom.migrate.ledger.runs import Ledger
 from strongroom.migrate.plans.comparison import planned_keys, state_of
