@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from strongroom.errors import ConflictError, InvalidDataError, SecretNotFoundError
+from strongroom.errors import (
+    ConflictError,
+    InvalidDataError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    UnsupportedOperationError,
+)
 from strongroom.secret import Version
 from strongroom.store import VersionInfo
 from strongroom_vault.http.hvac_adapter import ApiRequest
@@ -28,6 +36,12 @@ _MOST_LABELS, _LONGEST_NAME, _LONGEST_TEXT = 64, 128, 512
 
 _KEPT_BY_DEFAULT = 10
 """The number of versions that an engine keeps by default."""
+
+_SPARSE = 10
+"""With more secrets for each wanted one, a list of the folder costs more than the wanted secrets' metadata."""
+
+_PAUSE = 600.0
+"""Seconds until a refused request is tried again: a policy may have changed."""
 
 _NEVER = (None, "", "0s")
 """Values of `delete_version_after` that delete nothing."""
@@ -68,6 +82,8 @@ class VaultKV2Metadata(VaultKV):
     def __init__(self, session: Session, api: MetadataAPI, prefix: str) -> None:
         super().__init__(session, api, prefix)
         self._metadata_api = api
+        self._unlisted = _Pause()
+        self._unreadable = _Pause()
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
         """Return each version that the engine keeps, oldest first. It drops the oldest above `max_versions`."""
@@ -75,6 +91,43 @@ class VaultKV2Metadata(VaultKV):
         now = now_of(reply)
         entries = self._entries(reply, path)
         return [_described(number, entries[number], now) for number in sorted(entries)]
+
+    def newest_versions(self, paths: Iterable[str]) -> Iterator[tuple[str, VersionInfo | StoreError]]:
+        """Yield each path with its newest version or its error, in any order.
+
+        The secrets of one folder take one request if the server has `detailed-metadata` (OpenBao) and the token may
+        list it. Otherwise the metadata of each is read, a dozen at a time. A folder whose metadata is denied is not
+        requested again for some minutes.
+        """
+        folders: dict[str, list[str]] = {}
+        for path in paths:
+            folders.setdefault(path.rpartition("/")[0], []).append(path)
+        crowded = [folder for folder, below in folders.items() if len(below) > 1 and self._unlisted.admits(folder)]
+        listed: set[str] = set()
+        for folder, found in self._many(crowded, self._detailed_list_request, self._parse_folder):
+            if isinstance(found, StoreUnavailableError):
+                yield from ((path, found.copy(path=path)) for path in folders[folder])
+            elif isinstance(found, StoreError) or found is None:
+                self._unlisted.add(folder)
+                continue
+            else:
+                yield from ((path, found.get(path) or SecretNotFoundError(path)) for path in folders[folder])
+                if len(found) > _SPARSE * len(folders[folder]):
+                    self._unlisted.add(folder)
+            listed.add(folder)
+        for folder, below in folders.items():
+            if folder not in listed:
+                yield from self._newest_one_by_one(folder, below)
+
+    def _newest_one_by_one(self, folder: str, paths: Sequence[str]) -> Iterator[tuple[str, VersionInfo | StoreError]]:
+        denied = UnsupportedOperationError(None, "its metadata may not be read")
+        if not self._unreadable.admits(folder):
+            yield from ((path, denied.copy(path=path)) for path in paths)
+            return
+        for path, found in self._many(paths, self._metadata_request, self._parse_newest):
+            if found is None:
+                self._unreadable.add(folder)
+            yield path, denied.copy(path=path) if found is None else found
 
     def kept_versions(self, path: str) -> int:
         """Return how many versions are kept: the larger setting of the secret and of the engine.
@@ -141,8 +194,35 @@ class VaultKV2Metadata(VaultKV):
         confirm(outcome, path, self._session, lambda: self.read_metadata(path) == metadata)
 
     def _get_metadata(self, path: str) -> Reply:
-        request = self._metadata_api.read_secret_metadata(path=self._full_path(path), mount_point=self._session.mount)
-        return self._session.request(request)
+        return self._session.request(self._metadata_request(path))
+
+    def _metadata_request(self, path: str) -> ApiRequest:
+        return self._metadata_api.read_secret_metadata(path=self._full_path(path), mount_point=self._session.mount)
+
+    def _detailed_list_request(self, folder: str) -> ApiRequest:
+        # hvac has no method for it.
+        below = self._full_path(folder) if folder else self._prefix.removesuffix("/")
+        return ApiRequest("LIST", f"/v1/{quote(self._session.mount)}/detailed-metadata/{quote(below)}")
+
+    def _parse_folder(self, folder: str, reply: Reply) -> dict[str, VersionInfo] | None:
+        """Return the newest version of each secret in a folder; None if the server has no such list or denies it."""
+        if reply.status in {403, 404, 405}:
+            return None  # an empty folder too: only the metadata of a secret confirms its absence
+        secrets = member(self._content(reply, folder or None), "key_info")
+        if secrets is None:
+            raise malformed(folder or None, self._session.location)
+        now = now_of(reply)
+        found = ((name, newest_version(member(secrets, name), now)) for name in secrets if not name.endswith("/"))
+        return {f"{folder}/{name}" if folder else name: newest for name, newest in found if newest is not None}
+
+    def _parse_newest(self, path: str, reply: Reply) -> VersionInfo | None:
+        """Return the newest version of a secret; None if its metadata is denied."""
+        if reply.status == 403:
+            return None
+        newest = newest_version(self._content(reply, path), now_of(reply))
+        if newest is None:
+            raise SecretNotFoundError(path, "it has metadata and no version")
+        return newest
 
     def _entries(self, reply: Reply, path: str) -> dict[int, Mapping[str, Any]]:
         """Return version -> its metadata. Metadata without a version is not a secret."""
@@ -171,6 +251,26 @@ class VaultKV2Metadata(VaultKV):
         self._entries(reply, path)
         revision = self._content(reply, path).get(_REVISION)
         return revision if isinstance(revision, int) else None
+
+
+class _Pause:
+    """Folders in which a kind of request is not tried again for some minutes."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def add(self, folder: str) -> None:
+        self._until[folder] = time.monotonic() + _PAUSE
+
+    def admits(self, folder: str) -> bool:
+        return time.monotonic() >= self._until.get(folder, 0.0)
+
+
+def newest_version(content: Mapping[str, Any] | None, now: datetime) -> VersionInfo | None:
+    """Return the newest version in a secret's metadata; None if it has none."""
+    number = None if content is None else content.get("current_version")
+    entry = member(member(content, "versions"), str(number))
+    return _described(number, entry, now) if isinstance(number, int) and entry is not None else None
 
 
 def labels(content: Mapping[str, Any]) -> dict[str, str]:

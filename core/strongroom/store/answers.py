@@ -77,17 +77,25 @@ def as_versions(answer: object) -> list[VersionInfo]:
         raise unexpected("versions", answer, "a list of VersionInfo")
     if not answer:
         raise AnswerError("versions() returned no version, expected SecretNotFoundError")
-    for info in answer:
-        if not isinstance(info, VersionInfo):
-            raise unexpected("versions", info, "VersionInfo", "an item")
-        if not _is_version(info.version):
-            raise unexpected("versions", info.version, "int or str", "a version")
-        for time in filter(None, (info.created, info.deleted_at)):
-            _check_time("versions", time, "a time")
-        for flag in (info.deleted, info.destroyed):
-            if not isinstance(flag, bool):
-                raise unexpected("versions", flag, "bool", "deleted or destroyed")
-    return list(answer)
+    return [_version_info(info, "versions") for info in answer]
+
+
+def as_newest(answer: object, _: str) -> VersionInfo:
+    """Return an answer of `newest_versions`."""
+    return _version_info(answer, "newest_versions")
+
+
+def _version_info(info: object, method: str) -> VersionInfo:
+    if not isinstance(info, VersionInfo):
+        raise unexpected(method, info, "VersionInfo", "an item")
+    if not _is_version(info.version):
+        raise unexpected(method, info.version, "int or str", "a version")
+    for time in filter(None, (info.created, info.deleted_at)):
+        _check_time(method, time, "a time")
+    for flag in (info.deleted, info.destroyed):
+        if not isinstance(flag, bool):
+            raise unexpected(method, flag, "bool", "deleted or destroyed")
+    return info
 
 
 def as_count(answer: object) -> int:

@@ -48,6 +48,8 @@ from strongroom.store.version_rules import check_labels, check_version
 
 _R = TypeVar("_R")
 _C = TypeVar("_C")
+_READS = frozenset({"read_many", "newest_versions"})
+"""Bulk operations that change nothing. They yield each path once."""
 
 
 @final
@@ -222,32 +224,25 @@ class GuardedStore:
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield each path with its new version or its own error; one by one if the store has no bulk writes."""
-        items = map(_concealed, items)  # no frame keeps the caller's values
-        write_many = self._optional("write_many")
-        if write_many is None:
-            yield from ((path, self._outcome(self.write, path, data)) for path, data in items)
-        else:
-            yield from self._many(
-                "write_many",
-                write_many,
-                items,
-                lambda path, data: (check_path(path), check_data(path, data)),
-                lambda answer, _: answers.as_version(answer, "write_many"),
-            )
+        return self._write_each("write_many", self.write, items)
 
     def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield each path with the result of `write_if`; one by one if the store has no bulk check-and-set."""
-        items = map(_concealed, items)
-        write_many_if = self._optional("write_many_if")
-        if write_many_if is None:
-            yield from ((item[0], self._outcome(self.write_if, *item)) for item in items)
+        return self._write_each("write_many_if", self.write_if, items)
+
+    def _write_each(
+        self, method: str, write: Callable[..., Version | None], items: Iterable[tuple[Any, ...]]
+    ) -> Iterator[tuple[str, Version | StoreError | None]]:
+        items = map(_concealed, items)  # no frame keeps the caller's values
+        if (bulk := self._optional(method)) is None:
+            yield from ((item[0], self._outcome(write, *item)) for item in items)
         else:
             yield from self._many(
-                "write_many_if",
-                write_many_if,
+                method,
+                bulk,
                 items,
-                lambda path, data, expected: (check_path(path), check_data(path, data), expected),
-                lambda answer, _: answers.as_version(answer, "write_many_if"),
+                lambda path, data, *expected: (check_path(path), check_data(path, data), *expected),
+                lambda answer, _: answers.as_version(answer, method),
             )
 
     def delete(self, path: str) -> None:
@@ -275,6 +270,12 @@ class GuardedStore:
         """Return every version, oldest first."""
         path = check_path(path)
         return self.call(VersionedStore, path, lambda store: answers.as_versions(store.versions(path)))
+
+    def newest_versions(self, paths: Iterable[str]) -> Iterator[tuple[str, VersionInfo | StoreError]]:
+        """Yield each path once, with its newest version or its own error; nothing if the store has no such method."""
+        if (newest := self._optional("newest_versions")) is not None:
+            items = ((path,) for path in paths)
+            yield from self._many("newest_versions", newest, items, check_path, answers.as_newest)
 
     def read_version(self, path: str, version: Version) -> Secret:
         """Return one version of a secret."""
@@ -441,7 +442,7 @@ class GuardedStore:
                 except StoreError as error:
                     refused.append((item[0], error))
                     continue
-                asked[item[0]] = 1 if method == "read_many" else asked.get(item[0], 0) + 1
+                asked[item[0]] = 1 if method in _READS else asked.get(item[0], 0) + 1
                 yield passed
 
         given = passing()
@@ -454,7 +455,7 @@ class GuardedStore:
         deque(given, maxlen=0)  # a store may end early
         yield from refused
         for path in (path for path, left in asked.items() for _ in range(left)):
-            kind = StoreError if method == "read_many" else WriteOutcomeUnknownError
+            kind = StoreError if method in _READS else WriteOutcomeUnknownError
             yield path, kind(path, f"{method}() left it out", store=self.name, hint=PLUGIN_BUG)
 
     def _as_outcome(

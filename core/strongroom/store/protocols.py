@@ -207,6 +207,11 @@ class VersionedStore(Protocol):
 
     Every method raises `SecretNotFoundError` if there never was a secret at the path. A method that takes a version
     also raises it for a version that never existed or that the store has pruned.
+
+    It *may* have a method `newest_versions(paths: Iterable[str]) -> Iterator[tuple[str, VersionInfo | StoreError]]`
+    too, if it can tell the newest versions of many secrets with less work than reading them. It yields each path with
+    its newest version, deleted or not, or its own error, in any order. The version and its creation time *must* be
+    those of `read`. A watch calls it; without it, a watch reads the secrets.
     """
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
@@ -319,7 +324,7 @@ To add a capability, add its protocol and its row here. The guard then detects i
 """
 
 
-OPTIONAL_METHODS = frozenset({"walk", "write_many", "write_many_if", "delete_many", *_HINTS})
+OPTIONAL_METHODS = frozenset({"walk", "newest_versions", "write_many", "write_many_if", "delete_many", *_HINTS})
 """Methods that belong to no protocol of the guard. Each is found by its name."""
 
 
