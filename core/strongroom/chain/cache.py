@@ -89,9 +89,15 @@ class _Share:
             return None
         return next(iter(self.snapshots), None)
 
+    def replaces(self, path: str, size: int) -> bool:
+        """Return True if a snapshot of this size has room in the place of the one that the path has."""
+        before = self.snapshots.get(path)
+        return before is not None and self._bytes - before.size + size <= self._most_bytes
+
     def add(self, path: str, snapshot: Snapshot) -> None:
+        before = self.snapshots.get(path)
         self.snapshots[path] = snapshot
-        self._bytes += snapshot.size
+        self._bytes += snapshot.size - (before.size if before is not None else 0)
 
     def remove(self, path: str) -> Snapshot | None:
         snapshot = self.snapshots.pop(path, None)
@@ -190,6 +196,35 @@ class MemoryCache:
         except self._sealer.broken_seal:
             return None
 
+    def confirm(self, path: str, version: Version | None, created: datetime | None) -> bool:
+        """Start the ttl of a snapshot anew, because the store has just confirmed that it is of the newest version.
+
+        A secret is not served for longer than `ttl` and `max_stale` after it was read: the right to read it, which a
+        check of the version does not need, may be gone.
+
+        Args:
+            path: the secret's path.
+            version: the newest version; None confirms an absence.
+            created: its creation time.
+
+        Returns:
+            False if the secret has to be read again to be served from the cache.
+        """
+        share, ttl = self._secrets, self._config.ttl
+        if version is None:
+            share, ttl = self._absences, min(ttl, self._config.missing_ttl)
+        if self._config.ttl <= 0:
+            return True
+        with self._lock:
+            before = share.snapshots.get(path)
+            if before is None or (before.version, before.created) != (version, created):
+                return False
+            until = self._clock() + ttl * _shortened()
+            if until > min(before.fetched + ttl + self._config.max_stale, before.ends):
+                return False
+            self._add(path, share, before._replace(until=until))
+            return True
+
     # --- reading through ----------------------------------------------------------------------------------------------
 
     def flight(self, path: str) -> Flight | None:
@@ -271,12 +306,17 @@ class MemoryCache:
                     self._undo_keep(path)
 
     def _keep(self, path: str, snapshot: Snapshot) -> None:
-        self._discard(path)
         share = self._absences if snapshot.fields is None else self._secrets
-        if not share.holds(snapshot.size):
-            return
-        while (oldest := share.oldest_in_the_way(snapshot.size)) is not None:
-            self._discard(oldest)
+        if not share.replaces(path, snapshot.size):
+            self._discard(path)
+            if not share.holds(snapshot.size):
+                return
+            while (oldest := share.oldest_in_the_way(snapshot.size)) is not None:
+                self._discard(oldest)
+        self._add(path, share, snapshot)
+
+    def _add(self, path: str, share: _Share, snapshot: Snapshot) -> None:
+        """Put a snapshot with its fields in the place of an older one, so that no reader finds the place empty."""
         share.add(path, snapshot)
         if snapshot.fields:
             until, decrypt = snapshot.until, self._sealer.decrypt
@@ -285,6 +325,8 @@ class MemoryCache:
                 for key, sealed in snapshot.fields.items()
                 if sealed.has_text
             }
+        else:
+            self._fields.pop(path, None)
 
     def _undo_keep(self, path: str) -> None:
         """Drop a snapshot that a signal handler forgot while it was being kept."""
@@ -304,7 +346,7 @@ class MemoryCache:
                 self._sealer = Sealer()
         now = self._clock()
         fields = {key: self._sealer.seal(value, self._owner, path, key) for key, value in secret.data.items()}
-        until = now + self._config.ttl * random.uniform(0.9, 1.0)  # noqa: S311  # it spreads load, it hides nothing
+        until = now + self._config.ttl * _shortened()
         ends = math.inf if secret.ttl is None else now + secret.ttl
         size = _SNAPSHOT_BYTES + len(path) + sum(map(_field_size, fields.values()))
         return Snapshot(now, min(until, ends), fields, secret.version, secret.created, ends=ends, size=size)
@@ -331,6 +373,10 @@ class MemoryCache:
         self._secrets.clear()
         self._absences.clear()
         self._fields.clear()
+
+
+def _shortened() -> float:
+    return random.uniform(0.9, 1.0)  # noqa: S311  # it spreads load, it hides nothing
 
 
 def _field_size(sealed: Sealed) -> int:

@@ -27,6 +27,7 @@ from strongroom.errors import (
 from strongroom.secret import Secret, SensitiveDict, Version, protect_data
 from strongroom.store import (
     Health,
+    VersionInfo,
     fail_fast,
     is_held_here,
     reentrant_lock,
@@ -91,6 +92,7 @@ class Link:
 
     Attributes:
         missing_ttl: for how many seconds a confirmed absence counts.
+        ttl: for how many seconds a secret is served from the cache.
         peek: path and key -> the field as text, if it is cached and current; else None. It is the cache's own method: a
             busy application calls little besides.
     """
@@ -99,6 +101,7 @@ class Link:
         self.name = config.store
         self.policy = config
         self.missing_ttl = cache.missing_ttl
+        self.ttl = cache.ttl
         self._handle = StoreHandle(self.name, opener, config.timeout)
         self._cache = MemoryCache(self.name, cache)
         self._followers: tuple[Link, ...] = ()
@@ -317,6 +320,30 @@ class Link:
         """Return the path of every secret below `prefix` that this link is queried for, within all remaining time."""
         paths = self._handle.call(prefix or None, lambda store: list(store.walk(prefix)), limit=remaining())
         return [path for path in paths if self.covers(path)]
+
+    def newest_versions(self, paths: Iterable[str]) -> dict[str, VersionInfo | StrongroomError]:
+        """Return the newest version or the error of each path; nothing if the store cannot tell without reading.
+
+        An outage of the store is an error of each path.
+        """
+
+        def newest(store: GuardedStore) -> dict[str, VersionInfo | StrongroomError]:
+            found: dict[str, VersionInfo | StrongroomError] = {} if store.local else dict(store.newest_versions(paths))
+            outages = [error for error in found.values() if isinstance(error, StoreUnavailableError)]
+            if outages and len(outages) == len(found):
+                raise outages[0]
+            return found
+
+        try:
+            return self._handle.call(None, newest)
+        except StoreUnavailableError as error:
+            return {path: error.copy(path=path) for path in paths}
+        except StrongroomError:
+            return {}  # a read fails too, and tells which answer it is
+
+    def confirm(self, path: str, version: Version | None, created: datetime | None) -> bool:
+        """Note that the store has just confirmed this version, or with None an absence, of a secret: see the cache."""
+        return self._cache.confirm(path, version, created)
 
     def creates(self, path: str, *, blocking: bool = True) -> bool:
         """Return True if a read of `path` would create a credential. May open the store."""

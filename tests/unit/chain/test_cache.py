@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -513,3 +514,80 @@ def test_a_store_error_keeps_its_own_class_for_waiters(cache: MemoryCache) -> No
 
     twin = OddError(1, 2).copy()
     assert (type(twin), twin.reason, str(twin)) == (OddError, "1 and 2", str(OddError(1, 2)))
+
+
+def test_a_confirmed_secret_stays_for_another_ttl(cache: MemoryCache, clock: Clock) -> None:
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    cache.fetch("a", lambda: Secret("a", {"k": "v"}, 3, created))
+    for _ in range(3):
+        clock.now += 200
+        assert cache.confirm("a", 3, created)
+        assert (cache.text("a", "k"), cache.current("a").version) == ("v", 3)
+    clock.now += 300
+    assert (cache.text("a", "k"), cache.current("a")) == (None, None)
+
+
+def test_only_the_cached_version_is_confirmed(cache: MemoryCache, clock: Clock) -> None:
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    cache.fetch("a", lambda: Secret("a", {"k": "v"}, 3, created))
+    assert not cache.confirm("a", 4, created)
+    assert not cache.confirm("a", 3, created + timedelta(seconds=1)), "a deleted secret was made anew"
+    assert not cache.confirm("b", 3, created)
+    assert not cache.confirm("a", None, None)
+    clock.now += 300
+    assert cache.text("a", "k") is None
+
+
+def test_a_confirmed_secret_is_read_again_before_ttl_and_max_stale_are_over(clock: Clock) -> None:
+    """The check of a version may be allowed to a token that may no longer read the secret."""
+    cache = MemoryCache("v", CacheConfig(ttl=300, max_stale=600), clock=clock)
+    cache.fetch("a", lambda: Secret("a", {"k": "v"}, 1))
+    began = clock.now
+    while cache.confirm("a", 1, None):
+        clock.now += 100
+    assert began + 500 <= clock.now <= began + 900
+    clock.now = began + 900
+    assert cache.text("a", "k") is None
+
+
+def test_an_absence_is_confirmed_for_its_own_ttl(cache: MemoryCache, clock: Clock) -> None:
+    with contextlib.suppress(SecretNotFoundError):
+        cache.fetch("a", lambda: absent("a"))
+    clock.now += 25
+    assert cache.confirm("a", None, None)
+    clock.now += 25
+    assert cache.current("a").fields is None
+    clock.now += 30
+    assert cache.current("a") is None
+
+
+def test_nothing_is_confirmed_for_longer_than_its_lease(cache: MemoryCache, clock: Clock) -> None:
+    cache.fetch("a", lambda: Secret("a", {"k": "v"}, 1, ttl=400))
+    clock.now += 200
+    assert not cache.confirm("a", 1, None)
+
+
+def test_a_refresh_leaves_no_moment_without_the_secret(cache: MemoryCache) -> None:
+    """Readers take no lock: between any two steps of a refresh they find the old or the new values."""
+    put(cache, "a", k="old", gone="x")
+    seen = set()
+
+    class Watching(dict):
+        def __setitem__(self, key, value):
+            look()
+            super().__setitem__(key, value)
+            look()
+
+        def pop(self, *arguments):
+            look()
+            value = super().pop(*arguments)
+            look()
+            return value
+
+    def look() -> None:
+        seen.add((cache.text("a", "k"), cache.current("a") is not None))
+
+    cache._fields, cache._secrets.snapshots = Watching(cache._fields), Watching(cache._secrets.snapshots)
+    put(cache, "a", k="new")
+    assert seen == {("old", True), ("new", True)}
+    assert (cache.text("a", "k"), cache.text("a", "gone")) == ("new", None)
