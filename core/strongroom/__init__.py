@@ -97,6 +97,12 @@ if TYPE_CHECKING:
     from strongroom.versions import (
         Versions,
     )
+    from strongroom.watch.change import (
+        Change,
+    )
+    from strongroom.watch.watcher import (
+        Watch,
+    )
 
 __version__ = "0.1.0"
 
@@ -104,6 +110,7 @@ __all__ = [
     "Answer",
     "Attempt",
     "AuthenticationError",
+    "Change",
     "Check",
     "CheckState",
     "Config",
@@ -137,6 +144,7 @@ __all__ = [
     "Version",
     "VersionInfo",
     "Versions",
+    "Watch",
     "WriteOutcomeUnknownError",
     "WriteTarget",
     "aclose",
@@ -168,6 +176,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Change": "watch.change",
     "Config": "config",
     "Explanation": "chain.explanation",
     "Health": "store",
@@ -177,6 +186,7 @@ _MODULES = {
     "SecretsManager": "manager",
     "VersionInfo": "store",
     "Versions": "versions",
+    "Watch": "watch.watcher",
     "WriteTarget": "chain.chain",
     "Answer": "errors",
     "Attempt": "errors",

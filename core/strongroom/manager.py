@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, TypeVar, overload
 from weakref import WeakSet
@@ -20,6 +20,7 @@ from strongroom.errors import ConfigurationError, SecretNotFoundError
 from strongroom.paths import check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health, SecretStore
+from strongroom.watch.watcher import Watch, Watcher
 
 ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
 
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
     from strongroom.chain.explanation import Explanation
     from strongroom.config import Config
     from strongroom.versions import Versions
+    from strongroom.watch.change import Change
 
 _T = TypeVar("_T")
 _D = TypeVar("_D")
 
-_forked: WeakSet[Chain | Threads] = WeakSet()
+_forked: WeakSet[Chain | Threads | Watcher] = WeakSet()
 """Reset in the child of a fork. Not the managers: `Versions`, for one, uses these and may outlive its manager."""
 
 
@@ -115,8 +117,9 @@ class SecretsManager:
         self._chain = Chain(links, timeout=config.timeout, defaults=self._defaults, sources=sources)
         self._peek = self._chain.peek
         self._threads = Threads(config.timeout)
+        self._watcher = Watcher(links, config.timeout)
         self._config = config
-        _forked.update((self._chain, self._threads))
+        _forked.update((self._chain, self._threads, self._watcher))
 
     def __repr__(self) -> str:
         return f"SecretsManager({getattr(self, '_chain', '')!r})"  # a traceback may show one that was not made
@@ -454,6 +457,34 @@ class SecretsManager:
 
         return Versions(self._chain, self._threads)
 
+    # --- watching -----------------------------------------------------------------------------------------------------
+
+    def watch(
+        self, paths: Iterable[str], callback: Callable[[Change], object], *, interval: float | None = None
+    ) -> Watch:
+        """Call `callback` with a `Change` whenever one of these secrets has changed, in a background thread.
+
+        Several changes between two looks are one call. An outage is none: what changed meanwhile is one call after it.
+        Watched secrets are refreshed before they leave the cache. The child of a fork watches in a thread of its own.
+
+        Args:
+            paths: such as `["database/connection"]`. What they hold now is read first, unless it is cached.
+            callback: is called in one thread, in order. Its exceptions are logged.
+            interval: the seconds between two looks; by default `watch_interval` of each link, which is 30.
+
+        Returns:
+            The watch. Its `close` ends it, and so does `close` of the manager.
+
+        Raises:
+            InvalidPathError: a path can never name a secret.
+            ValueError: `interval` is not above zero.
+        """
+        return self._watcher.watch(paths, callback, interval)
+
+    def awatch(self, paths: Iterable[str], *, interval: float | None = None) -> AsyncGenerator[Change, None]:
+        """Yield a `Change` whenever one of these secrets has changed: see `watch`. Closing the generator ends it."""
+        return self._watcher.changes(paths, interval, self._threads)
+
     # --- maintenance --------------------------------------------------------------------------------------------------
 
     def invalidate(self, path: str | None = None) -> None:
@@ -469,7 +500,8 @@ class SecretsManager:
         return await self._threads.run(self.health)
 
     def close(self) -> None:
-        """Close every store and empty the cache. Every later call is refused."""
+        """End every watch, close every store and empty the cache. Every later call is refused."""
+        self._watcher.close()
         self._chain.close()
         self._threads.close()
 

@@ -34,29 +34,33 @@ DEFAULT_GRANTS = (APP_READ, DATABASE_READ)
 _DATABASE = "database"
 _OTHERS = ("api-keys", "auth", "cache", "monitoring")
 _BROWSE = ("read", "list", "scan")
+_LIST = ("list",)
 _CHANGE = ("create", "read", "update", "patch", "delete")
 
 
 def policies(mount: str, prefix: str) -> dict[str, tuple[str, str]]:
     """Return the name of each policy with its text for OpenBao, and its text for Vault, which does not know `scan`.
 
-    The policies also allow to read and list the metadata below their paths: listing, version history and a check before
-    a write need it. That does not allow to read any data.
+    The policies also allow to read and list the metadata below their paths: listing, version history, a watch and a
+    check before a write need it. That does not allow to read any data. OpenBao has a list with all metadata of a folder
+    at `detailed-metadata`.
 
     Args:
         mount: mount of a key-value engine of version 2.
         prefix: prefix of every path, `""` or `like/this`.
     """
     below = f"{prefix}/" if prefix else ""
-    data, metadata = f"{mount}/data/{below}", f"{mount}/metadata/{below}"
+    data, metadata, detailed = (f"{mount}/{kind}/{below}" for kind in ("data", "metadata", "detailed-metadata"))
+    browse = {f"{metadata}{_DATABASE}/*": _BROWSE, f"{detailed}{_DATABASE}/*": _LIST}
     rules: dict[str, dict[str, tuple[str, ...]]] = {
         APP_READ: {
             metadata: ("list",),  # the top level, which leads to the others
             **{f"{data}{folder}/*": ("read",) for folder in _OTHERS},
             **{f"{metadata}{folder}/*": _BROWSE for folder in _OTHERS},
+            **{f"{detailed}{folder}/*": _LIST for folder in _OTHERS},
         },
-        DATABASE_READ: {f"{data}{_DATABASE}/*": ("read",), f"{metadata}{_DATABASE}/*": _BROWSE},
-        DATABASE_WRITE: {f"{data}{_DATABASE}/*": _CHANGE, f"{metadata}{_DATABASE}/*": _BROWSE},
+        DATABASE_READ: {f"{data}{_DATABASE}/*": ("read",), **browse},
+        DATABASE_WRITE: {f"{data}{_DATABASE}/*": _CHANGE, **browse},
     }
     return {name: (_text(allowed), _text(_without_scan(allowed))) for name, allowed in rules.items()}
 

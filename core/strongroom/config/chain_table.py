@@ -56,6 +56,7 @@ def _link(table: Table, *, production: bool) -> LinkConfig:
         on_unavailable=_on_answer(table, "on_unavailable", strict),
         on_denied=_on_answer(table, "on_denied", "fail"),
         on_missing_key=_on_answer(table, "on_missing_key", strict),
+        watch_interval=table.seconds("watch_interval", positive=True) or LinkConfig.watch_interval,
         origins=table.origins(),
     )
     table.close()

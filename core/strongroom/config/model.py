@@ -135,6 +135,7 @@ class LinkConfig:
         on_unavailable: the policy for an outage without a stale value in the cache.
         on_denied: the policy for a denial or a failed authentication.
         on_missing_key: the policy for a secret that lacks the key.
+        watch_interval: seconds between two looks at watched secrets.
         origins: setting to its source, for messages; a setting with its default is not in it.
     """
 
@@ -144,6 +145,7 @@ class LinkConfig:
     on_unavailable: OnAnswer = "next"
     on_denied: OnAnswer = "fail"
     on_missing_key: OnAnswer = "next"
+    watch_interval: float = 30.0
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def covers(self, path: str) -> bool:

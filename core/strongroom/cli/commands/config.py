@@ -132,6 +132,7 @@ def settings(config: Config) -> dict[str, Entry]:
             "on_unavailable": link.on_unavailable,
             "on_denied": link.on_denied,
             "on_missing_key": link.on_missing_key,
+            "watch_interval": link.watch_interval,
         }
         for name, value in policy.items():
             stricter = config.production and name in {"on_unavailable", "on_missing_key"}

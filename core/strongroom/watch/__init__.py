@@ -1,0 +1,1 @@
+"""Watches: how changes of secrets are found, and delivered to callbacks and async loops."""

@@ -1,0 +1,279 @@
+"""The thread of a manager's watches: when it runs, when it ends, and what a fork leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+
+from stores import RemoteStore
+from strongroom import SecretsManager, Watch
+from strongroom.errors import InvalidPathError, StoreUnavailableError
+from watching import ListedStore, Looks
+
+LONG = 20.0
+"""Seconds that only a bug reaches."""
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "strongroom watch"]
+
+
+def open_files() -> int:
+    descriptors = Path("/proc/self/fd")
+    return len(list(descriptors.iterdir())) if descriptors.is_dir() else 0
+
+
+def test_changes_are_delivered_by_one_thread_for_all_watches() -> None:
+    store, changes = ListedStore({"a": {"k": "1"}, "b": {"k": "1"}}), queue.Queue()
+    with SecretsManager(chain=[store]) as manager:
+        assert threads() == []
+        manager.watch(["a"], lambda change: changes.put((change.path, threading.current_thread())), interval=0.01)
+        manager.watch(["b"], lambda change: changes.put((change.path, threading.current_thread())), interval=0.01)
+        (thread,) = threads()
+        for path in "ab":
+            store.write(path, {"k": "2"})
+            assert changes.get(timeout=LONG) == (path, thread)
+    assert threads() == []
+
+
+def test_nothing_is_left_after_close() -> None:
+    store = ListedStore({"a": {"k": "1"}})
+    with SecretsManager(chain=[store]) as manager:
+        files = open_files()
+        first, second = (manager.watch(["a"], print, interval=0.01) for _ in range(2))
+        first.close()
+        assert len(threads()) == 1
+        second.close()
+        second.close()
+        assert threads() == []
+        assert first.closed
+        looks = len(store.looks)
+        with manager.watch(["a"], print, interval=0.01) as again:
+            assert len(threads()) == 1
+        assert again.closed
+        assert threads() == []
+        assert len(store.looks) >= looks
+        assert open_files() == files
+
+
+def test_closing_the_manager_ends_its_watches() -> None:
+    manager = SecretsManager(chain=[ListedStore({"a": {"k": "1"}})])
+    watch = manager.watch(["a"], print)
+    manager.close()
+    assert watch.closed
+    assert threads() == []
+    watch.close()
+
+
+def test_a_callback_may_end_its_own_watch() -> None:
+    store, done = ListedStore({"a": {"k": "1"}}), threading.Event()
+    with SecretsManager(chain=[store]) as manager:
+        watches: list[Watch] = []
+
+        def stop(_: object) -> None:
+            watches[0].close()
+            done.set()
+
+        watches.append(manager.watch(["a"], stop, interval=0.01))
+        (thread,) = threads()
+        store.write("a", {"k": "2"})
+        assert done.wait(LONG)
+        thread.join(LONG)
+        assert not thread.is_alive()
+
+
+def test_no_callback_begins_after_close() -> None:
+    store, calls = ListedStore({"a": {"k": "1"}}), []
+    with SecretsManager(chain=[store]) as manager:
+        look = Looks(manager)
+        other = manager.watch(["a"], lambda _: watch.close())
+        watch = manager.watch(["a"], calls.append)
+        store.write("a", {"k": "2"})
+        look()
+        other.close()
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("paths", "options", "error"),
+    [
+        ("a", {}, TypeError),
+        (["../a"], {}, InvalidPathError),
+        (["a"], {"interval": 0}, ValueError),
+        (["a"], {"interval": float("nan")}, ValueError),
+        (["a"], {"interval": True}, ValueError),
+    ],
+)
+def test_wrong_arguments_are_refused(paths, options, error) -> None:
+    with SecretsManager(chain=[RemoteStore()]) as manager:
+        with pytest.raises(error):
+            manager.watch(paths, print, **options)
+        with pytest.raises(TypeError):
+            manager.watch(["a"], None)
+        assert threads() == []
+
+
+def test_an_outage_at_the_start_is_not_raised() -> None:
+    store, changes = ListedStore({"a": {"k": "1"}}), queue.Queue()
+    store.fault = StoreUnavailableError(reason="down")
+    with SecretsManager(chain=[store]) as manager, manager.watch(["a"], changes.put):
+        assert changes.empty()
+
+
+def test_a_loop_gets_changes_in_order() -> None:
+    store = ListedStore({"a": {"k": "0"}})
+
+    async def collect(manager: SecretsManager) -> list[tuple[object, object]]:
+        found = []
+        changes = manager.awatch(["a"], interval=0.01)
+        writer = asyncio.create_task(asyncio.to_thread(write))
+        async for change in changes:
+            found.append((change.old_version, change.new_version))
+            seen.release()
+            if change.new_version == 4:
+                break
+        await changes.aclose()
+        await writer
+        return found
+
+    seen, started = threading.Semaphore(0), threading.Event()
+
+    def write() -> None:
+        assert started.wait(LONG)
+        for number in range(3):
+            store.write("a", {"k": f"{number}"})
+            assert seen.acquire(timeout=LONG)
+
+    with SecretsManager(chain=[store]) as manager:
+        begin = manager._watcher._begin
+        manager._watcher._begin = lambda watch: (begin(watch), started.set())
+        assert asyncio.run(collect(manager)) == [(1, 2), (2, 3), (3, 4)]
+        assert threads() == []
+
+
+def test_closing_the_manager_ends_a_loop_over_changes() -> None:
+    async def run() -> list[object]:
+        manager, ready = SecretsManager(chain=[ListedStore({"a": {"k": "1"}})]), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        begin = manager._watcher._begin
+        manager._watcher._begin = lambda watch: (begin(watch), loop.call_soon_threadsafe(ready.set))
+
+        async def collect() -> list[object]:
+            return [change async for change in manager.awatch(["a"])]
+
+        task = asyncio.create_task(collect())
+        await asyncio.wait_for(ready.wait(), LONG)
+        await manager.aclose()
+        return await asyncio.wait_for(task, LONG)
+
+    assert asyncio.run(run()) == []
+    assert threads() == []
+
+
+@pytest.mark.parametrize("moment", ["before", "during", "after"])
+def test_a_cancelled_loop_leaves_no_watch(moment) -> None:
+    store = ListedStore({"a": {"k": "1"}})
+
+    async def run() -> None:
+        begun, go = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+        begin = manager._watcher._begin
+
+        def slow(watch: Watch) -> None:
+            if moment == "after":
+                begin(watch)
+            loop.call_soon_threadsafe(begun.set)
+            assert moment != "during" or go.wait(LONG)
+            if moment != "after":
+                begin(watch)
+
+        async def collect() -> None:
+            async for _ in manager.awatch(["a"], interval=0.01):
+                pass
+
+        manager._watcher._begin = slow
+        task = asyncio.create_task(collect())
+        if moment != "before":
+            await asyncio.wait_for(begun.wait(), LONG)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(asyncio.shield(task), LONG)
+        go.set()
+
+    with SecretsManager(chain=[store]) as manager:
+        asyncio.run(run())
+        manager._threads._pool and manager._threads._pool.shutdown(wait=True)
+        assert manager._watcher._watches == []
+        assert threads() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork")
+def test_the_child_of_a_fork_watches_in_a_thread_of_its_own() -> None:
+    """Even if another thread of the parent held the watcher's lock at the fork."""
+    store, changes = ListedStore({"a": {"k": "1"}}), queue.SimpleQueue()
+    with SecretsManager(chain=[store]) as manager:
+        look = Looks(manager)
+        watch = manager.watch(["a"], changes.put)
+        store.write("a", {"k": "2"})
+        manager._watcher._draw = lambda: 0.0  # the child's first look is at once
+        with manager._watcher._changed:
+            child = _forked()
+            if child == 0:
+                _in_child(changes, watch)
+        assert _exit_code(child) == 0
+        assert changes.empty(), "the child's thread delivers to the child"
+        look()
+        assert changes.get(timeout=LONG).new_version == 2
+
+
+def _in_child(changes: queue.SimpleQueue, watch: Watch) -> None:
+    code = 1
+    try:
+        assert len(threads()) == 1
+        assert changes.get(timeout=LONG).new_version == 2
+        watch.close()
+        assert threads() == []
+        code = 0
+    finally:
+        os._exit(code)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork")
+def test_the_child_of_a_fork_drops_the_watches_of_the_parents_loop() -> None:
+    """Its copy of the loop would write to the parent's socket."""
+
+    async def run(manager: SecretsManager) -> int:
+        ready, loop = asyncio.Event(), asyncio.get_running_loop()
+        begin = manager._watcher._begin
+        manager._watcher._begin = lambda watch: (begin(watch), loop.call_soon_threadsafe(ready.set))
+
+        async def collect() -> None:
+            async for _ in manager.awatch(["a"], interval=30):
+                pass
+
+        task = asyncio.create_task(collect())
+        await asyncio.wait_for(ready.wait(), LONG)
+        child = _forked()
+        if child == 0:
+            os._exit(0 if manager._watcher._watches == [] and threads() == [] else 1)
+        task.cancel()
+        return await asyncio.to_thread(_exit_code, child)
+
+    with SecretsManager(chain=[ListedStore({"a": {"k": "1"}})]) as manager:
+        assert asyncio.run(run(manager)) == 0
+
+
+def _exit_code(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _forked() -> int:
+    with warnings.catch_warnings():  # a process with threads forks, as gunicorn does
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
