@@ -13,7 +13,7 @@ from strongroom.chain.query import Request, creates, ends_chain, query_many
 from strongroom.digest import Digester
 from strongroom.errors import Answer, SecretNotFoundError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Version
-from strongroom.store import VersionInfo, time_limit
+from strongroom.store import VersionInfo, fail_fast, time_limit
 from strongroom.watch.change import Change
 
 _CONFIRMED = frozenset({Answer.FOUND, Answer.NOT_FOUND})
@@ -118,7 +118,7 @@ class Observer:
         query: Callable[[Link, Mapping[str, Sighting | None]], Mapping[str, Sighting]],
     ) -> None:
         waiting = {subject.path: subject for subject in subjects}
-        with time_limit(self._timeout):
+        with time_limit(self._timeout), fail_fast():  # the next look asks again
             for link in self._links:
                 known = {
                     path: subject.sightings.get(link.name) for path, subject in waiting.items() if link.covers(path)
