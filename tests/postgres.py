@@ -94,6 +94,10 @@ class Postgres:
                 name for (name,) in connection.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE %s", [like])
             }
 
+    def log(self) -> str:
+        """What it has logged."""
+        return (self._home / "log").read_text("utf-8")
+
     def run(self, statement: str) -> None:
         """One statement, as the administrator."""
         with self.connect("postgres", self.password) as connection:

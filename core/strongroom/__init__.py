@@ -42,16 +42,23 @@ if TYPE_CHECKING:
         MissingKeyError,
         PermissionDeniedError,
         PluginError,
+        RotationError,
         SecretNotFoundError,
         SecretTooLargeError,
         StoreError,
         StoreUnavailableError,
         StrongroomError,
+        UnfinishedRotationError,
         UnsupportedOperationError,
         WriteOutcomeUnknownError,
     )
     from strongroom.manager import (
         SecretsManager,
+    )
+    from strongroom.rotate.rotations import (
+        RotatedVersion,
+        Rotations,
+        RotationStatus,
     )
     from strongroom.secret import (
         Secret,
@@ -127,6 +134,10 @@ __all__ = [
     "PermissionDeniedError",
     "PluginError",
     "Resolution",
+    "RotatedVersion",
+    "RotationError",
+    "RotationStatus",
+    "Rotations",
     "Secret",
     "SecretBatch",
     "SecretNotFoundError",
@@ -139,6 +150,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "StrongroomError",
+    "UnfinishedRotationError",
     "UnsupportedOperationError",
     "Value",
     "Version",
@@ -182,6 +194,9 @@ _MODULES = {
     "Health": "store",
     "LinkAnswer": "chain.explanation",
     "Resolution": "chain.chain",
+    "RotatedVersion": "rotate.rotations",
+    "RotationStatus": "rotate.rotations",
+    "Rotations": "rotate.rotations",
     "SecretBatch": "chain.batch",
     "SecretsManager": "manager",
     "VersionInfo": "store",

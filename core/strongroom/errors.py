@@ -6,6 +6,8 @@
     ├── ConfigurationError            the chain, a mapping or an option is wrong
     │   └── MissingFileError          a file that the configuration names is missing or empty
     ├── PluginError                   a plugin is missing, broken or registered twice
+    ├── RotationError                 (.path, .step) a rotation failed and was undone
+    │   └── UnfinishedRotationError   a rotation has to be resumed or undone
     ├── StoreError                    (.store, .path, .reason, .hint, .attempts)
     │   ├── SecretNotFoundError       a confirmed absence
     │   │   └── MissingKeyError       a whole secret lacks the key; a `KeyError` too
@@ -128,6 +130,24 @@ class MigrationError(StrongroomError):
     def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)
         self.report = report
+
+
+class RotationError(StrongroomError):
+    """A rotation failed and was undone: the old credential works. The message names the step and the next command.
+
+    Attributes:
+        path: the secret's path.
+        step: the step that failed: apply, prove, promote or revoke.
+    """
+
+    def __init__(self, message: str, path: str = "", step: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.step = step
+
+
+class UnfinishedRotationError(RotationError):
+    """A rotation failed and has to be resumed or undone. At least one stored credential works until then."""
 
 
 class StoreError(StrongroomError):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from strongroom.chain.explanation import Explanation
     from strongroom.config import Config
+    from strongroom.rotate.rotations import Rotations, RotationStatus
     from strongroom.versions import Versions
     from strongroom.watch.change import Change
 
@@ -456,6 +457,17 @@ class SecretsManager:
         from strongroom.versions import Versions
 
         return Versions(self._chain, self._threads)
+
+    @property
+    def rotations(self) -> Rotations:
+        """Rotation of the secrets that have a table `[rotation."PATH"]` in the configuration."""
+        from strongroom.rotate.rotations import Rotations
+
+        return Rotations(self._chain, self._threads, self._config)
+
+    async def rotate(self, path: str) -> RotationStatus:
+        """Rotate the secret now, off the event loop. `rotations.rotate(path)` is the blocking form."""
+        return await self.rotations.arotate(path)
 
     # --- watching -----------------------------------------------------------------------------------------------------
 

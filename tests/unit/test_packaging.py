@@ -15,6 +15,7 @@ PACKAGES = {
     "strongroom": "core",
     "strongroom_aws": "backends",
     "strongroom_env": "backends",
+    "strongroom_rotators": "backends",
     "strongroom_vault": "backends",
 }
 

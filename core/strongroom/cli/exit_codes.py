@@ -15,10 +15,12 @@ from strongroom.errors import (
     MigrationError,
     PermissionDeniedError,
     PluginError,
+    RotationError,
     SecretNotFoundError,
     SecretTooLargeError,
     StoreUnavailableError,
     StrongroomError,
+    UnfinishedRotationError,
     UnsupportedOperationError,
 )
 
@@ -36,7 +38,7 @@ class ExitCode(IntEnum):
         return member
 
     DONE = 0, "success"
-    FAILED = 1, "declined at the prompt, or an unexpected failure"
+    FAILED = 1, "declined at the prompt, an undone rotation, or an unexpected failure"
     USAGE = 2, "invalid command line"
     NOT_FOUND = 3, "secret or key not found"
     DENIED = 4, "permission denied, or authentication failed"
@@ -62,6 +64,8 @@ CODES: dict[type[StrongroomError], ExitCode] = {
     ConfigurationError: ExitCode.CONFIGURATION,
     PluginError: ExitCode.CONFIGURATION,
     MigrationError: ExitCode.PARTIAL,
+    RotationError: ExitCode.FAILED,
+    UnfinishedRotationError: ExitCode.PARTIAL,
     StrongroomError: ExitCode.FAILED,
 }
 """Exit code of each error class. A class that is not listed, such as one of a backend, has its parent's."""

@@ -12,8 +12,10 @@ from strongroom.config.model import (
     OnAnswer,
     OptionValue,
     Rank,
+    RotationConfig,
     SecretConfig,
     StoreConfig,
+    Window,
 )
 
 __all__ = [
@@ -28,6 +30,8 @@ __all__ = [
     "OnAnswer",
     "OptionValue",
     "Rank",
+    "RotationConfig",
     "SecretConfig",
     "StoreConfig",
+    "Window",
 ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from strongroom.config import LinkConfig, Rank, SecretConfig, StoreConfig
+from strongroom.config import LinkConfig, Rank, RotationConfig, SecretConfig, StoreConfig
 from strongroom.config.chain_table import NAME, NAME_RULE, OptionReader, has_placeholder, read_chain, read_store
 from strongroom.config.document import Table, kind, listed, shown_key, suggest
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
@@ -30,6 +30,7 @@ class FileConfig(NamedTuple):
         cache: the settings of `[cache]`.
         secrets: the required secrets, by variable.
         stores: the stores with a table.
+        rotations: the rotations, by the path of their secret.
         chain: the links, or None if it is not set.
         other_stores: the stores with a table in any environment.
         source: the file's name, for messages.
@@ -43,6 +44,7 @@ class FileConfig(NamedTuple):
     cache: Mapping[str, float] = MappingProxyType({})
     secrets: Mapping[str, SecretConfig] = MappingProxyType({})
     stores: Mapping[str, StoreConfig] = MappingProxyType({})
+    rotations: Mapping[str, RotationConfig] = MappingProxyType({})
     chain: tuple[LinkConfig, ...] | None = None
     other_stores: frozenset[str] = frozenset()
     source: str = ""
@@ -94,7 +96,8 @@ def read_file(
         timeout=base.timeout if level is None or level.timeout is None else level.timeout,
         cache={**base.cache, **(level.cache if level else {})},
         secrets=secrets,
-        stores=dict(_stores(base, level, reader)),
+        stores={name: read_store(name, tables, reader) for name, tables in _merged(base, level, "stores")},
+        rotations=_rotations(base, level, reader),
         chain=_chain(base, level),
         other_stores=frozenset(name for other in environments.values() for name in other.stores),
         source=source,
@@ -112,6 +115,7 @@ class _Level(NamedTuple):
     cache: Mapping[str, float]
     chain: object
     stores: Mapping[str, Table]
+    rotations: Mapping[str, Table]
     origins: Mapping[str, str]
 
 
@@ -124,6 +128,7 @@ def _level(table: Table) -> _Level:
         cache=_cache(cache),
         chain=table.take("chain"),
         stores=table.tables("stores"),
+        rotations=table.tables("rotation"),
         origins={**table.origins(), **{f"cache.{key}": where for key, where in cache.origins().items()}},
     )
     table.close()
@@ -154,15 +159,30 @@ def _chain(base: _Level, level: _Level | None) -> tuple[LinkConfig, ...] | None:
     return read_chain(owner.chain, owner.table, production=_is_production(base, level))
 
 
-def _stores(base: _Level, level: _Level | None, reader: OptionReader) -> Iterator[tuple[str, StoreConfig]]:
-    above: Mapping[str, Table] = {} if level is None else level.stores
-    for name in {**base.stores, **above}:
-        tables = [
-            (stores[name], rank)
-            for stores, rank in ((base.stores, Rank.FILE), (above, Rank.FILE_ENVIRONMENT))
-            if name in stores
-        ]
-        yield name, read_store(name, tables, reader)
+def _rotations(base: _Level, level: _Level | None, reader: OptionReader) -> dict[str, RotationConfig]:
+    tables = dict(_merged(base, level, "rotations"))
+    if not tables:
+        return {}
+    from strongroom.config.rotation_table import read_rotation
+
+    return {path: read_rotation(path, tables[path], reader) for path in tables}
+
+
+def _merged(
+    base: _Level, level: _Level | None, name: Literal["stores", "rotations"]
+) -> Iterator[tuple[str, list[tuple[Table, Rank]]]]:
+    """Yield the tables of each store or rotation: that at the top, then that of the environment."""
+    below: Mapping[str, Table] = getattr(base, name)
+    above: Mapping[str, Table] = {} if level is None else getattr(level, name)
+    for key in {**below, **above}:
+        yield (
+            key,
+            [
+                (tables[key], rank)
+                for tables, rank in ((below, Rank.FILE), (above, Rank.FILE_ENVIRONMENT))
+                if key in tables
+            ],
+        )
 
 
 def _cache(table: Table) -> dict[str, float]:

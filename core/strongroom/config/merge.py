@@ -102,6 +102,7 @@ def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient:
         chain=chain,
         stores=stores,
         secrets=file.secrets,
+        rotations=file.rotations,
         cache=_cache(arguments, variables, file),
         mapping=_mapping(file),
         ambient=tuple(ambient),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, NoReturn, Self, TypeAlias
+from typing import Literal, NamedTuple, NoReturn, Self, TypeAlias
 
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.secret import Value
@@ -172,6 +172,44 @@ class SecretConfig:
     origin: str = field(default="", repr=False, compare=False)
 
 
+class Window(NamedTuple):
+    """The hours in which a rotation may start, in UTC.
+
+    Attributes:
+        start, end: seconds since midnight. The window crosses midnight if `end` is not later than `start`.
+        days: weekdays on which it opens, where Monday is 0.
+    """
+
+    start: int
+    end: int
+    days: frozenset[int] = frozenset(range(7))
+
+
+@dataclass(frozen=True)
+class RotationConfig:
+    """The rotation of one secret: a table of `[rotation]`.
+
+    Attributes:
+        path: the secret's path.
+        rotator: the plugin and its options. Its name is the path.
+        store: the name of the store that holds the secret; None is the first of the chain that can be written.
+        every: seconds between two rotations; None is not scheduled.
+        window: the hours in which a scheduled rotation may start.
+        jitter: the most seconds by which a scheduled rotation is delayed.
+        grace: seconds for which the old credential stays valid after the new one is stored.
+        found: the file, if it was found in the working directory rather than named.
+    """
+
+    path: str
+    rotator: StoreConfig
+    store: str | None = None
+    every: float | None = None
+    window: Window | None = None
+    jitter: float = 0.0
+    grace: float = 0.0
+    found: str = ""
+
+
 @dataclass(frozen=True)
 class CacheConfig:
     """The lifetimes in the caches, in seconds, and their size.
@@ -202,6 +240,7 @@ class Config:
         chain: the links, first to last.
         stores: every configured store, in the chain or not.
         secrets: the required secrets, by variable.
+        rotations: the rotation of each secret that has one, by path.
         cache: the settings of the caches.
         mapping: the names of variables for paths and keys.
         ambient: sources of options that the configuration of a store lacks, highest first.
@@ -219,6 +258,7 @@ class Config:
     chain: tuple[LinkConfig, ...] = ()
     stores: Mapping[str, StoreConfig] = field(default_factory=dict)
     secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
+    rotations: Mapping[str, RotationConfig] = field(default_factory=dict)
     cache: CacheConfig = CacheConfig()
     mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
     ambient: tuple[Ambient, ...] = ()

@@ -2,7 +2,8 @@
 
 A store plugin is an entry point of the group `strongroom.stores`: a callable with keyword-only, type-hinted options
 that returns a store. Those of `strongroom.importers` and `strongroom.exporters` return the source or the target of a
-migration. One of `strongroom.checks` validates the options of the store of its name, and opens nothing.
+migration, and those of `strongroom.rotators` a rotator. One of `strongroom.checks` validates the options of the store
+of its name, and opens nothing.
 
 Entry points are checked before any code of a plugin runs: a name that two distributions claim is refused.
 """
@@ -32,6 +33,7 @@ IMPORTERS = "strongroom.importers"
 EXPORTERS = "strongroom.exporters"
 COMMANDS = "strongroom.commands"
 CHECKS = "strongroom.checks"
+ROTATORS = "strongroom.rotators"
 
 MAX_REFERENCE_SIZE = 1 << 16
 """The largest file that `{ file = … }` reads, in bytes."""

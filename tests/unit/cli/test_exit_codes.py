@@ -35,6 +35,8 @@ EXPECTED = {
     errors.MissingFileError: 7,
     errors.PluginError: 7,
     errors.MigrationError: 8,
+    errors.RotationError: 1,
+    errors.UnfinishedRotationError: 8,
 }
 
 

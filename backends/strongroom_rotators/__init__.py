@@ -1,0 +1,1 @@
+"""Rotators for database servers: PostgreSQL, MySQL and MariaDB, Redis and Valkey."""

@@ -1,0 +1,184 @@
+"""What the rotators of SQL databases share: one user or two alternating ones, and who may change their passwords."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Annotated, Any, NamedTuple, Protocol
+
+from strongroom.errors import AuthenticationError, ConfigurationError, InvalidDataError
+from strongroom.rotate.spi import Credentials, PasswordRules, generate, required_text
+from strongroom.secret import SensitiveDict, SensitiveStr, Value
+from strongroom.store import Option
+
+Users = Annotated[
+    list[str] | None,
+    Option("two users that take turns, so that the old credential stays valid; without it the secret's user is kept"),
+]
+Admin = Annotated[
+    str | None,
+    Option("the path of a secret with `username` and `password` of a user that may change passwords"),
+]
+UserKey = Annotated[str, Option("the key of the secret that holds the user's name")]
+PasswordKey = Annotated[str, Option("the key of the secret that holds the password")]
+Host = Annotated[str | None, Option("the server's host; by default the key `host` of the secret")]
+Port = Annotated[
+    int | None, Option("the server's port; by default the key `port` of the secret, or the server's usual one")
+]
+Database = Annotated[str | None, Option("the database to connect to; by default the key `database` of the secret")]
+Length = Annotated[int, Option("number of characters of a password")]
+
+
+class Login(NamedTuple):
+    """A user and its password."""
+
+    user: str
+    password: SensitiveStr
+
+    def __repr__(self) -> str:
+        return f"Login({self.user!r})"
+
+
+class Server(Protocol):
+    """One kind of database server. Its connections are the driver's own."""
+
+    def connect(self, secret: Mapping[str, Value], login: Login) -> AbstractContextManager[Any]:
+        """Return a connection to the server that the secret names.
+
+        Raises:
+            AuthenticationError: the server refuses the login.
+            StoreUnavailableError: the server does not answer.
+        """
+        ...
+
+    def set_password(self, connection: Any, login: Login, *, own: bool) -> None:
+        """Set the password of a user, by a statement that has no password in clear text where the server allows it.
+
+        Args:
+            connection: of an administrator, or of the user itself.
+            login: the user and its new password.
+            own: True if the connection is the user's own.
+
+        Raises:
+            PermissionDeniedError: the connection's user may not do that, or there is no such user.
+        """
+        ...
+
+
+class DatabaseUserRotator:
+    """Replaces the password of a database user, or of the other one of two users.
+
+    With two users, the old one keeps its password until `revoke` gives it one that nobody knows: its connections stay
+    open. With one user, its password changes in `apply`, and the pending secret is the one that works until it is
+    promoted.
+
+    Args:
+        server: connects and sets passwords.
+        users: two users that take turns; None keeps the user of the secret.
+        admin: the path of the secret of a user that may change passwords; None lets the user change its own.
+        user_key, password_key: the keys of the secret.
+        length: number of characters of a password.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        users: Sequence[str] | None,
+        admin: str | None,
+        user_key: str,
+        password_key: str,
+        length: int,
+    ) -> None:
+        if users is not None and len(set(users)) != 2:
+            raise ConfigurationError("users: must name two users")
+        if users is not None and admin is None:
+            raise ConfigurationError(
+                "admin: is missing. Only another user can change the password of two that take turns"
+            )
+        self._server = server
+        self._users = tuple(map(str, users)) if users else None
+        self._admin = admin
+        self._user_key = user_key
+        self._password_key = password_key
+        self._rules = PasswordRules(length)
+
+    def create(self, current: SensitiveDict) -> Mapping[str, Value]:
+        """Return a new password, with the other user if two take turns."""
+        user = required_text(current, self._user_key)
+        password = generate(self._rules)
+        if self._users is None:
+            return {self._password_key: password}
+        if user not in self._users:
+            raise InvalidDataError(None, f"the secret's {self._user_key} is neither of the two in `users`")
+        first, second = self._users
+        return {self._user_key: second if user == first else first, self._password_key: password}
+
+    def apply(self, credentials: Credentials) -> None:
+        """Set the new password."""
+        new = self._login(credentials.new)
+        if self._admin is not None:
+            with self._administrator(credentials) as connection:
+                self._server.set_password(connection, new, own=False)
+            return
+        try:
+            with self._server.connect(credentials.new, self._login(credentials.old)) as connection:
+                self._server.set_password(connection, new, own=True)
+        except AuthenticationError as error:
+            refused = error.copy()
+        else:
+            return
+        # An attempt before may have changed the password already.
+        if not self._is_accepted(credentials):
+            raise refused
+
+    def prove(self, credentials: Credentials) -> None:
+        """Log in with the new credential."""
+        with self._server.connect(credentials.new, self._login(credentials.new)):
+            pass
+
+    def revoke(self, credentials: Credentials) -> Sequence[str]:
+        """Give the old user a password that nobody knows. One user alone has a single password, so nothing is left."""
+        old, new = self._login(credentials.old), self._login(credentials.new)
+        if self._admin is not None and old.user != new.user:
+            with self._administrator(credentials) as connection:
+                self._server.set_password(connection, Login(old.user, generate(self._rules)), own=False)
+        return ()
+
+    def close(self) -> None:
+        """Do nothing: no connection stays open."""
+
+    def _login(self, secret: SensitiveDict) -> Login:
+        return Login(required_text(secret, self._user_key).reveal(), required_text(secret, self._password_key))
+
+    def _administrator(self, credentials: Credentials) -> AbstractContextManager[Any]:
+        assert self._admin is not None  # noqa: S101  # both callers have looked
+        secret = credentials.read(self._admin)
+        login = Login(required_text(secret, "username").reveal(), required_text(secret, "password"))
+        return self._server.connect(credentials.new, login)
+
+    def _is_accepted(self, credentials: Credentials) -> bool:
+        try:
+            self.prove(credentials)
+        except AuthenticationError:
+            return False
+        return True
+
+
+def port_of(secret: Mapping[str, Value], configured: int | None, usual: int) -> int:
+    """Return the server's port: the configured one, that of the secret, or the usual one.
+
+    Raises:
+        InvalidDataError: the secret's port is not a number.
+    """
+    port = configured if configured is not None else secret.get("port", usual)
+    if isinstance(port, str) and port.isascii() and port.isdigit():
+        port = int(port)
+    if not isinstance(port, int) or isinstance(port, bool):
+        raise InvalidDataError(None, "the key 'port' of the secret is not a port number")
+    return port
+
+
+def text_of(secret: Mapping[str, Value], configured: str | None, key: str) -> str:
+    """Return a setting: the configured one, or the key of the secret."""
+    return configured if configured is not None else required_text(secret, key).reveal()

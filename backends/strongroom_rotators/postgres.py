@@ -1,0 +1,132 @@
+"""The rotator `postgres`: the password of a PostgreSQL role, or of two that take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from strongroom.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    PermissionDeniedError,
+    StoreUnavailableError,
+    StrongroomError,
+)
+from strongroom.secret import Value
+from strongroom.store import Option, remaining
+from strongroom_rotators import database_user as shared
+from strongroom_rotators.database_user import DatabaseUserRotator, Login
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_REFUSED = ("28P01", "28000")
+"""SQLSTATEs: invalid password, invalid authorization."""
+
+_DENIED = ("42501", "42704")
+"""SQLSTATEs: insufficient privilege, undefined object."""
+
+SslMode = Annotated[str | None, Option("libpq's sslmode; by default the key `sslmode` of the secret, or libpq's own")]
+SslRootCert = Annotated[
+    str | None, Option("libpq's sslrootcert: the file of the authority that signed the server's certificate")
+]
+
+
+class PostgresServer:
+    """PostgreSQL, through psycopg."""
+
+    def __init__(
+        self, host: str | None, port: int | None, database: str | None, sslmode: str | None, sslrootcert: str | None
+    ) -> None:
+        import psycopg  # noqa: F401  # raises ImportError before anything is changed
+
+        self._host = host
+        self._port = port
+        self._database = database
+        self._tls = {"sslmode": sslmode, "sslrootcert": sslrootcert}
+
+    @contextmanager
+    def connect(self, secret: Mapping[str, Value], login: Login) -> Iterator[Connection[Any]]:
+        """Connect, and translate psycopg's errors, whose messages may hold the connection string."""
+        import psycopg
+
+        tls = {**self._tls, "sslmode": self._tls["sslmode"] or secret.get("sslmode")}
+        settings: dict[str, Any] = {  # keywords of libpq
+            "host": shared.text_of(secret, self._host, "host"),
+            "port": shared.port_of(secret, self._port, 5432),
+            "dbname": self._database or secret.get("database") or secret.get("dbname") or "postgres",
+            "user": login.user,
+            "password": login.password.reveal(),
+            "connect_timeout": max(2, int(remaining())),
+            "application_name": "strongroom rotate",
+            **{name: value for name, value in tls.items() if value},
+        }
+        failure: StrongroomError | None = None
+        connection: Connection[Any] | None = None
+        try:
+            connection = psycopg.connect(autocommit=True, **settings)
+            with connection:
+                connection.execute(f"SET statement_timeout = {max(1, int(remaining() * 1000))}".encode())
+                yield connection
+        except psycopg.Error as error:
+            failure = _translated(error, login.user, connecting=connection is None)
+        finally:
+            settings.clear()
+        if failure is not None:
+            raise failure
+
+    def set_password(self, connection: Connection[Any], login: Login, *, own: bool) -> None:
+        """Send the verifier that libpq makes of the password, so that the server's log never has the password."""
+        del own  # the same statement
+        from psycopg import sql
+
+        verifier = connection.pgconn.encrypt_password(login.password.encode(), login.user.encode()).decode()
+        statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(login.user), sql.Literal(verifier))
+        connection.execute(statement)
+
+
+def _translated(error: Any, user: str, *, connecting: bool) -> StrongroomError:  # psycopg.Error, imported at use
+    """Return the error of the tree. The reason has the SQLSTATE and nothing of the server's message."""
+    state = error.sqlstate or ""
+    message = str(error).lower()
+    # libpq gives no SQLSTATE for a connection that fails: https://github.com/psycopg/psycopg/issues/1071
+    if state in _REFUSED or (connecting and not state and ("password" in message or "authentication" in message)):
+        return AuthenticationError(
+            None, f"the server refuses the login of {user}", hint="Check the password of this user"
+        )
+    if state in _DENIED:
+        reason = f"{user} may not change that role, or the role does not exist (SQLSTATE {state})"
+        return PermissionDeniedError(None, reason, hint="Create both users, and grant CREATEROLE to the administrator")
+    if connecting or state.startswith(("08", "53", "57")) or not state:
+        return StoreUnavailableError(None, f"the server does not answer{f' (SQLSTATE {state})' if state else ''}")
+    return PermissionDeniedError(None, f"the server refuses the statement of {user} (SQLSTATE {state})")
+
+
+def open_postgres(
+    *,
+    users: shared.Users = None,
+    admin: shared.Admin = None,
+    user_key: shared.UserKey = "username",
+    password_key: shared.PasswordKey = "password",  # noqa: S107  # the name of a key
+    host: shared.Host = None,
+    port: shared.Port = None,
+    database: shared.Database = None,
+    sslmode: SslMode = None,
+    sslrootcert: SslRootCert = None,
+    length: shared.Length = 32,
+) -> DatabaseUserRotator:
+    """Return a rotator for PostgreSQL. Nothing is connected yet.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+        ImportError: psycopg is not installed.
+    """
+    if sslmode is not None and sslmode not in {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}:
+        raise ConfigurationError(
+            "sslmode: must be one of libpq's: verify-full, verify-ca, require, prefer, allow, disable"
+        )
+    server = PostgresServer(host, port, database, sslmode, sslrootcert)
+    return DatabaseUserRotator(
+        server, users=users, admin=admin, user_key=user_key, password_key=password_key, length=length
+    )

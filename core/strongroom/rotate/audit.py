@@ -1,0 +1,37 @@
+"""Audit events of rotations, on the logger `strongroom.audit`: one for each step, with fields and without values."""
+
+from __future__ import annotations
+
+import logging
+
+from strongroom.errors import StoreError, StrongroomError, shown
+
+logger = logging.getLogger("strongroom.audit")
+
+
+def record(step: str, path: str, *, error: StrongroomError | None = None, **fields: str | None) -> None:
+    """Log one step of a rotation at the level INFO, or WARNING if it failed.
+
+    The record has the attributes `event` (`rotation.STEP`), `secret_path`, `outcome` (`done` or `failed`), `error` (the
+    class of the error, or None), `reason`, and those of `fields`, such as `rotation_id`, `rotator` and `store`.
+    """
+    reason = "" if error is None else reason_of(error)
+    about = {
+        "event": f"rotation.{step}",
+        "secret_path": path,
+        "outcome": "failed" if error is not None else "done",
+        "error": None if error is None else type(error).__name__,
+        "reason": reason,
+        **fields,
+    }
+    level = logging.INFO if error is None else logging.WARNING
+    detail = f" ({reason})" if reason else ""
+    logger.log(level, "Rotation of %s: %s %s%s", shown(path), step, about["outcome"], detail, extra=about)
+
+
+def reason_of(error: StrongroomError) -> str:
+    """Return what happened, in a few words: the reason of a store's error, or the message of another one."""
+    if isinstance(error, StoreError):
+        place = f"{error.store}: " if error.store else ""
+        return place + (error.reason or error.summary)
+    return str(error)

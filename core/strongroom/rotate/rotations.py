@@ -1,0 +1,420 @@
+"""Rotation of the secrets of a manager: `SecretsManager.rotations`.
+
+::
+
+    with SecretsManager() as secrets:
+        secrets.rotations.rotate("database/app")
+        for status in secrets.rotations.status():
+            print(status.path, status.state, status.due)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from strongroom import plugins
+from strongroom.config import Config, RotationConfig
+from strongroom.config.document import listed
+from strongroom.config.trust import not_trusted
+from strongroom.errors import (
+    ConfigurationError,
+    SecretNotFoundError,
+    StoreUnavailableError,
+    UnsupportedOperationError,
+    shown,
+)
+from strongroom.rotate import audit, schedule
+from strongroom.rotate.ledger import Ledger
+from strongroom.rotate.spi import Rotator, ServiceRotator
+from strongroom.rotate.state import State, Step
+from strongroom.rotate.transaction import Transaction, now_utc
+from strongroom.secret import Secret, SensitiveDict, Value, Version, same
+from strongroom.store import SecretStore
+from strongroom.store.containment import close_quietly
+
+if TYPE_CHECKING:
+    from strongroom.chain.chain import Chain
+    from strongroom.chain.threads import Threads
+    from strongroom.store.guard import GuardedStore
+
+_R = TypeVar("_R")
+
+LAST_LABEL = "rotated-at"
+DUE_LABEL = "rotate-by"
+"""Labels of a rotated secret: its last rotation, and the next one if it has a schedule."""
+
+_SERVICE_LIMIT = 600.0
+_SERVICE_PAUSE = 2.0
+"""Seconds to wait for a rotation that a service carries out, and between two questions."""
+
+
+@dataclass(frozen=True)
+class RotationStatus:
+    """How far the rotation of a secret is.
+
+    Attributes:
+        path: the secret's path.
+        store: the store that holds it.
+        rotator: the plugin that rotates it.
+        state: `never` or the last complete step: created, applied, proved, promoted, done, undoing, undone.
+        unfinished: True if the rotation has to be resumed or undone, or waits for its grace time.
+        last_success: the last rotation; for a secret that was never rotated, when it was written, if the store knows.
+        due: when it is due; None without a schedule.
+        overdue: True if that is past.
+        owner: the process that works on it; empty if none does.
+        lease_until: until when, by the clock of that process.
+        grace_end: when the old credential is revoked, if the rotation waits for that.
+        failures: failed attempts since the last success.
+        changed: when the last step was complete.
+    """
+
+    path: str
+    store: str
+    rotator: str
+    state: str
+    unfinished: bool = False
+    last_success: datetime | None = None
+    due: datetime | None = None
+    overdue: bool = False
+    owner: str = ""
+    lease_until: datetime | None = None
+    grace_end: datetime | None = None
+    failures: int = 0
+    changed: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RotatedVersion:
+    """A version of a secret in which its credential changed.
+
+    Attributes:
+        version: the store's name for the version.
+        created: when it was written, if the store knows.
+        keys: the keys whose values changed, without the values.
+    """
+
+    version: Version
+    created: datetime | None
+    keys: tuple[str, ...]
+
+
+class Rotations:
+    """The rotations that the tables `[rotation."PATH"]` of the configuration describe.
+
+    Every method that takes a path raises `ConfigurationError` if that path has no such table.
+    """
+
+    def __init__(
+        self, chain: Chain, threads: Threads, config: Config, *, clock: Callable[[], datetime] = now_utc
+    ) -> None:
+        self._chain = chain
+        self._threads = threads
+        self._config = config
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"Rotations({', '.join(self.paths)})"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that have a rotation, in the order of the configuration."""
+        return tuple(self._config.rotations)
+
+    # --- rotate, resume, undo -----------------------------------------------------------------------------------------
+
+    def rotate(self, path: str) -> RotationStatus:
+        """Rotate the secret now, or finish the rotation that another process has left.
+
+        At every moment at least one stored credential works. If a step before the promotion fails, the rotation is
+        undone.
+
+        Raises:
+            RotationError: a step failed, and the rotation was undone.
+            UnfinishedRotationError: a step failed, and the rotation has to be resumed or undone.
+            ConflictError: another process is at work, or the grace time of the last rotation is not over.
+            UnsupportedOperationError: the store cannot be written, or has no check-and-set. Nothing was changed.
+            SecretNotFoundError: there is no secret to rotate.
+        """
+        with self._opened(path) as (about, rotator):
+            if isinstance(rotator, ServiceRotator):
+                return self._rotate_in_service(about, rotator)
+            transaction, ledger = self._transaction(about, rotator)
+            return self._ended(about, ledger, transaction.rotate())
+
+    def rotate_if_due(self, path: str) -> RotationStatus:
+        """`rotate`, if the schedule says so now. Of several processes that call it at once, one rotates.
+
+        A rotation that another process has left is finished, and a failed one is repeated after a pause that grows.
+        """
+        with self._opened(path) as (about, rotator):
+            if isinstance(rotator, ServiceRotator):
+                last = self._last_in_service(about, rotator)
+                if not schedule.is_due(about, last, self._clock()):
+                    return self._service_status(about, rotator)
+                return self._rotate_in_service(about, rotator)
+            transaction, ledger = self._transaction(about, rotator)
+            state, _ = ledger.load()
+            now = self._clock()
+            if state is not None and state.unfinished and not self._can_go_on(about, state, now):
+                return self._status(about, ledger, state)
+
+            def wanted(state: State | None, secret: Secret) -> bool:
+                if state is not None and state.failures and now < schedule.retry_date(state.changed, state.failures):
+                    return False
+                return schedule.is_due(about, _last(state, secret), now)
+
+            return self._ended(about, ledger, transaction.rotate(wanted))
+
+    def resume(self, path: str, *, take_over: bool = False, now: bool = False) -> RotationStatus:
+        """Finish the rotation, or its undo, that another process has left.
+
+        Args:
+            path: the secret's path.
+            take_over: do not wait until the lease of its owner has ended, since that process is known to be gone.
+            now: revoke the old credential now, although its grace time is not over.
+
+        Raises:
+            UnsupportedOperationError: no rotation is under way.
+            ConflictError: another process is at work.
+            RotationError, UnfinishedRotationError: see `rotate`.
+        """
+        with self._opened(path) as (about, rotator):
+            transaction, ledger = self._transaction(about, _transactional(about, rotator))
+            return self._ended(about, ledger, transaction.resume(take_over=take_over, revoke_now=now))
+
+    def undo(self, path: str, *, take_over: bool = False) -> RotationStatus:
+        """Undo the rotation that is under way, also one that waits for its grace time.
+
+        Afterwards the old credential works and is stored, and the new one does not work.
+
+        Raises:
+            UnsupportedOperationError: no rotation is under way.
+            ConflictError: another process is at work.
+            UnfinishedRotationError: the service or the store failed. Undo can be repeated.
+        """
+        with self._opened(path) as (about, rotator):
+            transaction, ledger = self._transaction(about, _transactional(about, rotator))
+            return self._ended(about, ledger, transaction.undo(take_over=take_over))
+
+    # --- status and history -------------------------------------------------------------------------------------------
+
+    def status(self, paths: Iterable[str] | None = None) -> list[RotationStatus]:
+        """Return the status of these paths, or of every path that has a rotation. Nothing is changed.
+
+        Raises:
+            StoreError: a store could not be read.
+        """
+        return [self._status_of(path) for path in (self.paths if paths is None else paths)]
+
+    def history(self, path: str) -> list[RotatedVersion]:
+        """Return the versions of the secret that changed its values, oldest first, from the store's own versions.
+
+        The oldest version that the store still has is not in it: what it changed is not known.
+
+        Raises:
+            UnsupportedOperationError: the store keeps no versions.
+        """
+        store = self._about(path).store
+        versions = self._chain.at_target(path, store, lambda guarded: guarded.versions(path))
+        found: list[RotatedVersion] = []
+        before: Mapping[str, Value] | None = None
+        for info in versions:
+            if info.deleted or info.destroyed:
+                continue
+            read = partial(_read_version, path, info.version)
+            secret = self._chain.at_target(path, store, read)
+            if before is not None and (keys := _changed(before, secret.data)):
+                found.append(RotatedVersion(info.version, info.created, keys))
+            before = secret.data
+        return found
+
+    # --- off the event loop -------------------------------------------------------------------------------------------
+
+    async def arotate(self, path: str) -> RotationStatus:
+        """`rotate`, off the event loop."""
+        return await self._threads.run_unlimited(self.rotate, path)
+
+    async def arotate_if_due(self, path: str) -> RotationStatus:
+        """`rotate_if_due`, off the event loop."""
+        return await self._threads.run_unlimited(self.rotate_if_due, path)
+
+    async def aresume(self, path: str, *, take_over: bool = False, now: bool = False) -> RotationStatus:
+        """`resume`, off the event loop."""
+        return await self._threads.run_unlimited(self.resume, path, take_over=take_over, now=now)
+
+    async def aundo(self, path: str, *, take_over: bool = False) -> RotationStatus:
+        """`undo`, off the event loop."""
+        return await self._threads.run_unlimited(self.undo, path, take_over=take_over)
+
+    async def astatus(self, paths: Iterable[str] | None = None) -> list[RotationStatus]:
+        """`status`, off the event loop."""
+        return await self._threads.run_unlimited(self.status, paths)
+
+    async def ahistory(self, path: str) -> list[RotatedVersion]:
+        """`history`, off the event loop."""
+        return await self._threads.run_unlimited(self.history, path)
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _about(self, path: str) -> RotationConfig:
+        about = self._config.rotations.get(path)
+        if about is None:
+            known = f"known: {listed(self.paths)}" if self.paths else "none is configured"
+            raise ConfigurationError(f'No rotation of {shown(path)}: add [rotation."{shown(path)}"]; {known}')
+        if about.found in self._config.untrusted:
+            raise not_trusted(about.found, f"it configures the rotation of {shown(path)}")
+        return about
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[tuple[RotationConfig, Rotator | ServiceRotator]]:
+        about = self._about(path)
+        config = replace(self._config, stores={**self._config.stores, path: about.rotator})
+        opened = plugins.prepare_any(config, path, plugins.ROTATORS)()
+        if not isinstance(opened, Rotator | ServiceRotator):
+            raise plugins.broken(about.rotator.plugin, opened, "rotator")
+        try:
+            yield about, opened
+        finally:
+            close_quietly(opened.close, about.rotator.plugin)
+
+    def _transaction(self, about: RotationConfig, rotator: Rotator) -> tuple[Transaction, Ledger]:
+        ledger = Ledger(self._chain, about.path, about.store)
+        transaction = Transaction(
+            ledger,
+            rotator,
+            about.rotator.plugin,
+            grace=timedelta(seconds=about.grace),
+            read=self._read,
+            clock=self._clock,
+        )
+        return transaction, ledger
+
+    def _read(self, path: str) -> SensitiveDict:
+        data = self._chain.resolve(path, fresh=True).value
+        assert isinstance(data, SensitiveDict)  # noqa: S101  # a whole secret
+        return data
+
+    def _can_go_on(self, about: RotationConfig, state: State, now: datetime) -> bool:
+        waits = state.step is Step.PROMOTED and now < state.grace_end(timedelta(seconds=about.grace))
+        return state.is_free(now) and not waits
+
+    def _status_of(self, path: str) -> RotationStatus:
+        about = self._about(path)
+        try:
+            ledger = Ledger(self._chain, path, about.store)
+        except UnsupportedOperationError:
+            with self._opened(path) as (_, rotator):
+                if isinstance(rotator, ServiceRotator):
+                    return self._service_status(about, rotator)
+            raise
+        state, _ = ledger.load()
+        return self._status(about, ledger, state)
+
+    def _status(self, about: RotationConfig, ledger: Ledger, state: State | None) -> RotationStatus:
+        last = state.last if state is not None else None
+        if last is None:
+            try:
+                last = ledger.secret().created
+            except SecretNotFoundError:
+                last = None
+        due = schedule.due_date(about, last)
+        found = RotationStatus(
+            about.path,
+            ledger.store,
+            about.rotator.plugin,
+            "never" if state is None else state.step.value,
+            last_success=last,
+            due=due,
+            overdue=due is not None and due < self._clock(),
+        )
+        if state is None:
+            return found
+        return replace(
+            found,
+            unfinished=state.unfinished,
+            owner=state.owner,
+            lease_until=state.lease_until,
+            grace_end=state.grace_end(timedelta(seconds=about.grace)) if state.step is Step.PROMOTED else None,
+            failures=state.failures,
+            changed=state.changed,
+        )
+
+    def _ended(self, about: RotationConfig, ledger: Ledger, state: State | None) -> RotationStatus:
+        """Return the status after a rotation, and label the secret with the last success and the due date."""
+        status = self._status(about, ledger, state)
+        if state is not None and state.step in {Step.PROMOTED, Step.DONE}:
+            ledger.label({LAST_LABEL: _text(state.last), DUE_LABEL: _text(schedule.due_date(about, state.last))})
+        return status
+
+    # --- rotations that a service carries out -------------------------------------------------------------------------
+
+    def _rotate_in_service(self, about: RotationConfig, rotator: ServiceRotator) -> RotationStatus:
+        self._at_service(about, lambda store: rotator.start(store, about.path), changes=True)
+        audit.record("start", about.path, rotator=about.rotator.plugin, store=about.store)
+        end = time.monotonic() + _SERVICE_LIMIT
+        while not self._at_service(about, lambda store: rotator.finished(store, about.path), changes=True):
+            if time.monotonic() >= end:
+                reason = f"its rotation has not finished after {_SERVICE_LIMIT:.0f} s"
+                raise StoreUnavailableError(about.path, reason, store=about.store, hint="Look at the service's own log")
+            time.sleep(_SERVICE_PAUSE)
+        audit.record("finish", about.path, rotator=about.rotator.plugin, store=about.store)
+        return self._service_status(about, rotator)
+
+    def _service_status(self, about: RotationConfig, rotator: ServiceRotator) -> RotationStatus:
+        last = self._last_in_service(about, rotator)
+        finished = self._at_service(about, lambda store: rotator.finished(store, about.path))
+        due = schedule.due_date(about, last)
+        return RotationStatus(
+            about.path,
+            about.store or "",
+            about.rotator.plugin,
+            "done" if finished and last else "never" if finished else "applied",
+            unfinished=not finished,
+            last_success=last,
+            due=due,
+            overdue=due is not None and due < self._clock(),
+        )
+
+    def _last_in_service(self, about: RotationConfig, rotator: ServiceRotator) -> datetime | None:
+        return self._at_service(about, lambda store: rotator.last_rotation(store, about.path))
+
+    def _at_service(
+        self, about: RotationConfig, operation: Callable[[SecretStore], _R], *, changes: bool = False
+    ) -> _R:
+        """Return the operation's result on the object of the store that serves the path."""
+
+        def at_object(guarded: GuardedStore) -> _R:
+            return guarded.call(SecretStore, about.path, operation)  # type: ignore[type-abstract]  # every store has it
+
+        return self._chain.at_target(about.path, about.store, at_object, changes=changes)
+
+
+def _transactional(about: RotationConfig, rotator: Rotator | ServiceRotator) -> Rotator:
+    if isinstance(rotator, ServiceRotator):
+        reason = f"the rotator {about.rotator.plugin!r} leaves the rotation to the service, which finishes it"
+        raise UnsupportedOperationError(about.path, reason, hint="Run strongroom rotate status to see how far it is")
+    return rotator
+
+
+def _last(state: State | None, secret: Secret) -> datetime | None:
+    """Return when the secret was last rotated, or written if it never was."""
+    return secret.created if state is None or state.last is None else state.last
+
+
+def _read_version(path: str, version: Version, store: GuardedStore) -> Secret:
+    return store.read_version(path, version)
+
+
+def _changed(before: Mapping[str, Value], after: Mapping[str, Value]) -> tuple[str, ...]:
+    keys = before.keys() | after.keys()
+    return tuple(sorted(k for k in keys if k not in before or k not in after or not same(before[k], after[k])))
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")

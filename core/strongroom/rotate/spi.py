@@ -1,0 +1,159 @@
+"""Protocols for the authors of rotators.
+
+A rotator makes a new credential and tells the service that checks it. It is an entry point of the group
+`strongroom.rotators`: a function with keyword-only options that returns a `Rotator` or a `ServiceRotator`. As for
+stores, the signature is the schema of the options in a configuration file, and errors are those of `strongroom.errors`:
+
+- `AuthenticationError`: the service refuses the credential that it should prove or log in with;
+- `PermissionDeniedError`: the rotator may not change the credential;
+- `StoreUnavailableError`: the service gives no usable answer in time;
+- `ConfigurationError`, `InvalidDataError`: an option, or a key of the secret, is wrong.
+
+A transaction calls the methods of a `Rotator` in this order:
+
+======== ==================================================== ====================================================
+step     what happens                                         what undoes it
+======== ==================================================== ====================================================
+create   `create`; the pending value goes to the store        the pending value is dropped
+apply    `apply`: the service accepts the new credential      `apply` of the old one, then `revoke` of the new one
+prove    `prove`: a login with the new credential
+promote  the new credential is stored as the secret           the old one is stored again
+revoke   `revoke`, after the grace time                       none: the rotation is done
+======== ==================================================== ====================================================
+
+A process may end in the middle of any step, and another one repeats the step from its beginning. So every method
+*must* be idempotent. An undo calls the same methods with `old` and `new` exchanged. No method may put a value into a
+message, a log record or an argument of a program. `strongroom.testing.RotatorContract` checks each sentence that says
+*must*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from strongroom.errors import InvalidDataError
+from strongroom.rotate.password import PasswordRules, generate
+from strongroom.secret import SensitiveDict, SensitiveStr, Value
+from strongroom.store import SecretStore
+
+__all__ = [
+    "Credentials",
+    "PasswordRules",
+    "Rotator",
+    "ServiceRotator",
+    "generate",
+    "required_text",
+]
+
+
+def _no_chain(path: str) -> SensitiveDict:
+    raise InvalidDataError(path, "there is no chain to read it from")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a step of a rotation works with.
+
+    Attributes:
+        path: the path of the secret that is rotated.
+        old: the whole secret with the credential that is replaced.
+        new: the whole secret with the credential that replaces it.
+        read: returns another secret of the chain, such as that of an administrator, past the cache.
+    """
+
+    path: str
+    old: SensitiveDict = field(repr=False)
+    new: SensitiveDict = field(repr=False)
+    read: Callable[[str], SensitiveDict] = field(default=_no_chain, repr=False, compare=False)
+
+
+@runtime_checkable
+class Rotator(Protocol):
+    """Replaces a credential that Strongroom generates.
+
+    Every method *must* return or raise within `strongroom.store.remaining()` seconds.
+    """
+
+    def create(self, current: SensitiveDict) -> Mapping[str, Value]:
+        """Return the keys that change, with new values. *Must not* change anything outside.
+
+        Args:
+            current: the whole secret as it is stored. A second call *must* return another credential.
+
+        Raises:
+            InvalidDataError: the secret lacks a key that the rotator needs.
+        """
+        ...
+
+    def apply(self, credentials: Credentials) -> None:
+        """Make the service accept the new credential. *Must* be harmless if it does already.
+
+        The old credential *should* stay valid until `revoke`, if the service can have two. If `apply` raises, a
+        rotation is undone.
+        """
+        ...
+
+    def prove(self, credentials: Credentials) -> None:
+        """Return if the service accepts the new credential now, by a login or its like.
+
+        Raises:
+            AuthenticationError: the service refuses it.
+            StoreUnavailableError: the service does not answer.
+        """
+        ...
+
+    def revoke(self, credentials: Credentials) -> Sequence[str]:
+        """End the old credential, and return the keys that the secret no longer needs, such as that of a previous key.
+
+        *Must not* end the new credential, and *must* be harmless if the old one has ended already.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release connections and other resources. *Must* be harmless when called twice."""
+        ...
+
+
+@runtime_checkable
+class ServiceRotator(Protocol):
+    """Starts a rotation that the secret's own store carries out, and follows it.
+
+    The rotator works with the store's connection: `store` is the store's object, as its plugin opened it.
+    """
+
+    def start(self, store: SecretStore, path: str) -> None:
+        """Start a rotation, or join the one in progress.
+
+        Raises:
+            UnsupportedOperationError: the store is of another plugin, or the secret has no rotation in the service.
+        """
+        ...
+
+    def finished(self, store: SecretStore, path: str) -> bool:
+        """Return True if no rotation is in progress, and the new credential is the current one."""
+        ...
+
+    def last_rotation(self, store: SecretStore, path: str) -> datetime | None:
+        """Return the time of the last rotation that succeeded, with a time zone; None if the service does not tell."""
+        ...
+
+    def close(self) -> None:
+        """Release connections and other resources. *Must* be harmless when called twice."""
+        ...
+
+
+def required_text(secret: Mapping[str, Value], key: str) -> SensitiveStr:
+    """Return a key of a secret that must be text.
+
+    Raises:
+        InvalidDataError: it is missing, empty, or of another type.
+    """
+    value = secret.get(key)
+    if isinstance(value, str) and value:
+        return SensitiveStr(value)
+    del value
+    found = "is missing" if key not in secret else "is not a text, or is empty"
+    raise InvalidDataError(None, f"the key {key!r} of the secret {found}")

@@ -1,0 +1,217 @@
+"""State of a rotation, and its form in the store: the document at `PATH/rotation/pending`. Pure.
+
+While a rotation is under way, the document is the pending secret itself, with the same keys as the secret at `PATH`
+and one more, `strongroom:rotation`, which holds the step, the lease of the process that works on it, and the values
+that the rotation replaces. A connection that the service refuses may try the pending secret. When the rotation has
+ended, only `strongroom:rotation` is left, with the time of the last success and without any value.
+
+The document is written under check-and-set only. A process that reads an old version cannot go on: its next write is
+refused. So of two processes at most one advances, whatever their clocks say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from strongroom.errors import StoreError
+from strongroom.secret import SensitiveDict, Value, protect_data
+
+KEY = "strongroom:rotation"
+"""The key of the document that holds the state. A secret that is rotated cannot have it."""
+
+FORMAT = 1
+
+LEASE = timedelta(seconds=120)
+"""For how long a process owns the rotation after each of its writes, by its own clock."""
+
+SKEW = timedelta(seconds=30)
+"""How much longer others wait, by their clocks, which may differ by so much."""
+
+
+def pending_path(path: str) -> str:
+    """Return the reserved path at which the pending value and the state of a rotation are stored."""
+    return f"{path}/rotation/pending"
+
+
+class Step(StrEnum):
+    """The last step of a rotation that is complete."""
+
+    CREATED = "created"
+    APPLIED = "applied"
+    PROVED = "proved"
+    PROMOTED = "promoted"
+    DONE = "done"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+
+
+class Action(StrEnum):
+    """What comes next."""
+
+    APPLY = "apply"
+    PROVE = "prove"
+    PROMOTE = "promote"
+    WAIT = "wait"
+    REVOKE = "revoke"
+    UNDO = "undo"
+    NONE = "none"
+
+
+_NEXT = {
+    Step.CREATED: Action.APPLY,
+    Step.APPLIED: Action.PROVE,
+    Step.PROVED: Action.PROMOTE,
+    Step.UNDOING: Action.UNDO,
+    Step.DONE: Action.NONE,
+    Step.UNDONE: Action.NONE,
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of the last rotation of a secret.
+
+    Attributes:
+        id: the rotation's name in audit events.
+        rotator: the plugin that made the pending value.
+        step: the last complete step.
+        started, changed: when the rotation began, and when its step was complete.
+        owner: the process that works on it; empty if none does.
+        lease_until: until when it owns the rotation, by its own clock.
+        promoted: when the new credential was stored as the secret.
+        last_success: the last rotation of this secret that was promoted and not undone.
+        failures: failed attempts since the last success.
+        new, old: the keys that change, with their new values, and with those before.
+    """
+
+    id: str
+    rotator: str
+    step: Step
+    started: datetime
+    changed: datetime
+    owner: str = ""
+    lease_until: datetime | None = None
+    promoted: datetime | None = None
+    last_success: datetime | None = None
+    failures: int = 0
+    new: Mapping[str, Value] = field(default_factory=dict, repr=False)
+    old: Mapping[str, Value] = field(default_factory=dict, repr=False)
+
+    @property
+    def unfinished(self) -> bool:
+        """True if the rotation has to be resumed or undone."""
+        return self.step not in {Step.DONE, Step.UNDONE}
+
+    @property
+    def last(self) -> datetime | None:
+        """The last rotation that counts: this one once it is promoted, otherwise the one before."""
+        return self.promoted if self.step is Step.PROMOTED else self.last_success
+
+    def next_action(self, now: datetime, grace: timedelta) -> Action:
+        """Return what comes next."""
+        if self.step is Step.PROMOTED:
+            return Action.REVOKE if now >= self.grace_end(grace) else Action.WAIT
+        return _NEXT[self.step]
+
+    def grace_end(self, grace: timedelta) -> datetime:
+        """Return when the old credential may be revoked."""
+        return (self.promoted or self.changed) + grace
+
+    def is_free(self, now: datetime, owner: str = "") -> bool:
+        """Return True if a process may work on it: its own rotation, one of nobody, or one whose lease has ended."""
+        if not self.owner or self.owner == owner or self.lease_until is None:
+            return True
+        return now > self.lease_until + SKEW
+
+    def owned(self, owner: str, now: datetime) -> State:
+        """Return the state with a new lease of this owner."""
+        return replace(self, owner=owner, lease_until=now + LEASE)
+
+    def released(self) -> State:
+        """Return the state without an owner."""
+        return replace(self, owner="", lease_until=None)
+
+    def after(self, step: Step, now: datetime) -> State:
+        """Return the state in which `step` is complete. A state that has ended holds no values."""
+        state = replace(self, step=step, changed=now)
+        if step is Step.PROMOTED:
+            state = replace(state, promoted=now)
+        if step is Step.DONE:
+            state = replace(state, last_success=self.promoted or now, failures=0)
+        if not state.unfinished:
+            state = replace(state.released(), new={}, old={})
+        return state
+
+    def replaced(self, secret: Mapping[str, Value]) -> SensitiveDict:
+        """Return the secret with the new credential."""
+        return protect_data({**secret, **self.new})
+
+    def restored(self, secret: Mapping[str, Value]) -> SensitiveDict:
+        """Return the secret with the old credential."""
+        return protect_data({**{key: value for key, value in secret.items() if key not in self.new}, **self.old})
+
+
+_TIMES = ("started", "changed", "lease_until", "promoted", "last_success")
+
+
+def as_document(state: State, secret: Mapping[str, Value]) -> SensitiveDict:
+    """Return the document of a state.
+
+    Args:
+        state: the state.
+        secret: the whole secret that a refused connection should try; left out if the rotation has ended.
+    """
+    fields: dict[str, Value] = {"format": FORMAT, "id": state.id, "rotator": state.rotator, "step": state.step.value}
+    for name in _TIMES:
+        if (moment := getattr(state, name)) is not None:
+            fields[name] = moment.astimezone(UTC).isoformat()
+    fields |= {"owner": state.owner, "failures": state.failures}
+    if not state.unfinished:
+        return protect_data({KEY: fields})
+    return protect_data({**secret, KEY: {**fields, "new": dict(state.new), "old": dict(state.old)}})
+
+
+def parse_document(data: Mapping[str, Value], path: str) -> State:
+    """Return the state that a document holds.
+
+    Raises:
+        StoreError: it is not a document of this release. A secret of somebody else is at the reserved path.
+    """
+    fields = data.get(KEY)
+    try:
+        if isinstance(fields, Mapping) and fields["format"] == FORMAT:
+            return _parsed(fields)
+    except (KeyError, ValueError, TypeError):
+        pass
+    del data, fields
+    raise StoreError(
+        path,
+        "it is not the state of a rotation",
+        hint="Rotations use this path: move the secret, or upgrade strongroom",
+    )
+
+
+def _parsed(fields: Mapping[str, Any]) -> State:  # values of a document that we wrote
+    times = {name: datetime.fromisoformat(fields[name]) for name in _TIMES if name in fields}
+    if any(moment.tzinfo is None for moment in times.values()):
+        raise ValueError("a time without a zone")
+    return State(
+        id=str(fields["id"]),
+        rotator=str(fields["rotator"]),
+        step=Step(fields["step"]),
+        owner=str(fields["owner"]),
+        failures=int(fields["failures"]),
+        new=protect_data(fields.get("new", {})),
+        old=protect_data(fields.get("old", {})),
+        **times,
+    )
+
+
+def pending_secret(data: Mapping[str, Value]) -> SensitiveDict | None:
+    """Return the whole secret that a document at `pending_path` holds; None if no rotation is under way."""
+    found = {key: value for key, value in data.items() if key != KEY}
+    return protect_data(found) if found and KEY in data else None

@@ -1,0 +1,446 @@
+"""The transaction: performs the steps of one rotation, each under the lease and the version of its state.
+
+What comes next is decided by `State.next_action`. This module performs it: it calls the rotator, writes the secret and
+the state, and undoes the rotation if a step before `promote` is complete fails.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn, TypeVar
+
+from strongroom.errors import (
+    AuthenticationError,
+    ConflictError,
+    InvalidDataError,
+    RotationError,
+    StrongroomError,
+    UnfinishedRotationError,
+    UnsupportedOperationError,
+    shown,
+)
+from strongroom.rotate import audit
+from strongroom.rotate.ledger import Ledger
+from strongroom.rotate.spi import Credentials, Rotator
+from strongroom.rotate.state import KEY, SKEW, Action, State, Step, pending_path
+from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect_data, same
+from strongroom.store import time_limit
+from strongroom.store.containment import contained
+
+_R = TypeVar("_R")
+
+STEP_LIMIT = 60.0
+"""Seconds that one call of a rotator may take: half of a lease."""
+
+_BUG = "This is a bug in the rotator's plugin"
+
+_AFTER = {
+    Action.APPLY: Step.APPLIED,
+    Action.PROVE: Step.PROVED,
+    Action.PROMOTE: Step.PROMOTED,
+    Action.REVOKE: Step.DONE,
+}
+
+
+def now_utc() -> datetime:
+    """Return the present time."""
+    return datetime.now(UTC)
+
+
+def new_owner() -> str:
+    """Return a name for this transaction: host, process, and a random part."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class Transaction:
+    """One process's work on the rotation of one secret.
+
+    Args:
+        ledger: the secret and the state.
+        rotator: makes, applies, proves and revokes credentials.
+        plugin: the rotator's name.
+        grace: for how long the old credential stays valid after the new one is stored.
+        read: returns another secret of the chain.
+        clock: the present time.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        rotator: Rotator,
+        plugin: str,
+        *,
+        grace: timedelta = timedelta(0),
+        read: Callable[[str], SensitiveDict],
+        clock: Callable[[], datetime] = now_utc,
+    ) -> None:
+        self._ledger = ledger
+        self._rotator = rotator
+        self._plugin = plugin
+        self._grace = grace
+        self._read = read
+        self._clock = clock
+        self._owner = new_owner()
+        self._path = ledger.path
+        self._state: State | None = None
+        self._version: Version | None = None
+        self._secret: Mapping[str, Value] = SensitiveDict()
+
+    def __repr__(self) -> str:
+        return f"Transaction({self._path!r})"
+
+    # --- what a caller asks for ---------------------------------------------------------------------------------------
+
+    def rotate(self, wanted: Callable[[State | None, Secret], bool] = lambda _, __: True) -> State | None:
+        """Rotate the secret, or finish the rotation that another process has left.
+
+        Args:
+            wanted: returns whether a new rotation is due, from the last state and the secret. The state that it sees is
+                the one that the first write is checked against.
+
+        Returns:
+            The last state; the old one, or None, if no rotation was due.
+
+        Raises:
+            RotationError, UnfinishedRotationError: a step failed.
+            ConflictError: another process is at work, or the old credential's grace time is not over.
+        """
+        state = self._load()
+        if state is not None and state.unfinished:
+            began = state.step
+            state = self._advance(self._take(state, take_over=False))
+            if began is not Step.PROMOTED:
+                return state
+            if state.unfinished:
+                end = state.grace_end(self._grace).isoformat(timespec="seconds")
+                hint = f"To revoke it now, run: strongroom rotate resume --now {shown(self._path)}"
+                raise ConflictError(self._path, f"the grace time of the last rotation ends {end}", hint=hint)
+        secret = self._ledger.secret()
+        if not wanted(state, secret):
+            return state
+        return self._advance(self._create(state, secret))
+
+    def resume(self, *, take_over: bool = False, revoke_now: bool = False) -> State:
+        """Finish the rotation, or its undo, that another process has left.
+
+        Args:
+            take_over: do not wait until the lease of its owner has ended.
+            revoke_now: do not wait until the grace time is over.
+
+        Raises:
+            UnsupportedOperationError: no rotation is under way.
+        """
+        state = self._unfinished("resume")
+        if revoke_now:
+            self._grace = timedelta(0)
+        return self._advance(self._take(state, take_over=take_over))
+
+    def undo(self, *, take_over: bool = False) -> State:
+        """Undo the rotation that is under way: afterwards the old credential works, and the new one does not.
+
+        Raises:
+            UnsupportedOperationError: no rotation is under way.
+        """
+        state = self._take(self._unfinished("undo"), take_over=take_over)
+        if state.step is not Step.UNDOING:
+            state = self._save(state.after(Step.UNDOING, self._clock()))
+        return self._advance(state)
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _create(self, before: State | None, secret: Secret) -> State:
+        """Store the pending value. Nothing outside the store changes."""
+        made = self._call(lambda: self._rotator.create(protect_data(secret.data)))
+        if not made or KEY in made:
+            raise InvalidDataError(self._path, "the rotator changes no key, or a reserved one", store=self._plugin)
+        new = check_data(self._path, made)
+        now = self._clock()
+        state = State(
+            id=secrets.token_hex(8),
+            rotator=self._plugin,
+            step=Step.CREATED,
+            started=now,
+            changed=now,
+            last_success=before.last_success if before else None,
+            failures=before.failures if before else 0,
+            new=new,
+            old=SensitiveDict((key, secret.data[key]) for key in new if key in secret.data),
+        )
+        self._secret = secret.data
+        try:
+            state = self._save(state)
+        except ConflictError:
+            raise self._busy("another process has just begun to rotate it") from None
+        self._record("create")
+        return state
+
+    def _advance(self, state: State) -> State:
+        """Perform one action after the other until the rotation has ended or waits for its grace time."""
+        try:
+            while True:
+                action = state.next_action(self._clock(), self._grace)
+                if action in {Action.NONE, Action.WAIT}:
+                    return state
+                state = self._refreshed(state)
+                state = self._finish_undo(state) if action is Action.UNDO else self._step(state, action)
+        except StrongroomError:
+            raise
+        except BaseException:  # an interrupt: the next process need not wait for the lease
+            self._release()
+            raise
+
+    def _refreshed(self, state: State) -> State:
+        """Return the state under a lease that has not ended. A process that was suspended asks the store for it."""
+        if state.lease_until is None or self._clock() >= state.lease_until:
+            return self._save(state.owned(self._owner, self._clock()))
+        return state
+
+    def _step(self, state: State, action: Action) -> State:
+        perform = {
+            Action.APPLY: self._apply,
+            Action.PROVE: self._prove,
+            Action.PROMOTE: self._promote,
+            Action.REVOKE: self._revoke,
+        }[action]
+        try:
+            perform(state)
+        except StrongroomError as error:
+            self._record(action, error=error)
+            self._fail(state, action, error)
+        done = self._save(state.after(_AFTER[action], self._clock()), repair=action is Action.APPLY)
+        self._record(action)
+        return done
+
+    def _apply(self, state: State) -> None:
+        credentials = self._credentials(state)
+        self._call(lambda: self._rotator.apply(credentials))
+
+    def _prove(self, state: State) -> None:
+        credentials = self._credentials(state)
+        self._call(lambda: self._rotator.prove(credentials))
+
+    def _promote(self, state: State) -> None:
+        """Store the new credential. Keys that somebody has changed meanwhile, and that do not rotate, are kept."""
+
+        def promoted(data: Mapping[str, Value]) -> Mapping[str, Value] | None:
+            if holds(data, state.new, state.new):
+                return None
+            if not holds(data, state.old, state.new):
+                reason = f"somebody has changed {', '.join(sorted(state.new))} during the rotation"
+                raise ConflictError(self._path, reason, store=self._ledger.store)
+            return state.replaced(data)
+
+        self._ledger.change(promoted)
+
+    def _revoke(self, state: State) -> None:
+        """End the old credential, after one more proof that the new one works."""
+        credentials = self._credentials(state)
+        try:
+            self._call(lambda: self._rotator.prove(credentials))
+        except StrongroomError:
+            self._call(lambda: self._rotator.apply(credentials))
+            self._call(lambda: self._rotator.prove(credentials))
+        dropped = set(self._call(lambda: tuple(self._rotator.revoke(credentials))))
+
+        def trimmed(data: Mapping[str, Value]) -> Mapping[str, Value] | None:
+            return {key: data[key] for key in data if key not in dropped} if dropped & data.keys() else None
+
+        if dropped:
+            self._ledger.change(trimmed)
+
+    def _finish_undo(self, state: State) -> State:
+        """Make the credential work that is stored, or that was before the promotion; then end the new one."""
+        try:
+            stored = self._ledger.secret().data
+            promoted = holds(stored, state.new, state.new)
+            target = state.restored(stored) if promoted else protect_data(stored)
+            credentials = Credentials(self._path, old=state.replaced(stored), new=target, read=self._read)
+            try:
+                self._call(lambda: self._rotator.prove(credentials))
+            except StrongroomError:
+                self._call(lambda: self._rotator.apply(credentials))
+                self._call(lambda: self._rotator.prove(credentials))
+            if promoted:
+                self._ledger.change(lambda data: state.restored(data) if holds(data, state.new, state.new) else None)
+            # A rotator that may not apply a credential may not revoke it either: nothing is to be revoked then.
+            if self._is_accepted(Credentials(self._path, old=target, new=credentials.old, read=self._read)):
+                self._call(lambda: tuple(self._rotator.revoke(credentials)))
+        except StrongroomError as error:
+            self._record(Action.UNDO, error=error)
+            self._release()
+            raise self._unfinished_error(Action.UNDO, error, "undo") from None
+        now = self._clock()
+        undone = self._save(replace(state.after(Step.UNDONE, now), failures=state.failures + 1))
+        self._record(Action.UNDO)
+        return undone
+
+    def _fail(self, state: State, action: Action, error: StrongroomError) -> NoReturn:
+        """Undo the rotation, and raise the error that tells so; a failed revocation is resumed instead."""
+        if action is Action.REVOKE:
+            self._release()
+            raise self._unfinished_error(action, error, "resume") from None
+        undoing = self._save(state.after(Step.UNDOING, self._clock()), command="undo")
+        self._finish_undo(undoing)
+        raise RotationError(
+            f"Rotation of {shown(self._path)} failed at step {action} ({audit.reason_of(error)}). It was undone, and "
+            f"the old credential works. Remove the cause, then run: strongroom rotate {shown(self._path)}",
+            self._path,
+            action.value,
+        )
+
+    # --- lease and state ----------------------------------------------------------------------------------------------
+
+    def _load(self) -> State | None:
+        self._state, self._version = self._ledger.load()
+        return self._state
+
+    def _unfinished(self, command: str) -> State:
+        state = self._load()
+        if state is None or not state.unfinished:
+            raise UnsupportedOperationError(
+                self._path,
+                f"there is no rotation to {command}",
+                store=self._ledger.store,
+                hint="Run strongroom rotate status to see the last one",
+            )
+        return state
+
+    def _take(self, state: State, *, take_over: bool) -> State:
+        """Write a lease of this process into the state."""
+        if state.rotator != self._plugin:
+            reason = f"a rotation by {state.rotator!r} is under way, and {self._plugin!r} is configured"
+            raise ConflictError(self._path, reason, hint="Configure that rotator until it is done")
+        now = self._clock()
+        if not take_over and not state.is_free(now, self._owner):
+            raise self._busy(f"{state.owner} is rotating it")
+        self._secret = self._ledger.secret().data
+        if state.next_action(now, self._grace) is Action.WAIT:
+            return state
+        try:
+            state = self._save(state.owned(self._owner, now))
+        except ConflictError:
+            raise self._busy("another process has just taken it over") from None
+        self._record("resume")
+        return state
+
+    def _busy(self, reason: str) -> ConflictError:
+        state, _ = self._ledger.load()
+        hint = "Run strongroom rotate status to see how far it is"
+        if state is not None and state.unfinished and state.lease_until is not None:
+            free = (state.lease_until + SKEW).isoformat(timespec="seconds")
+            hint = (
+                f"It is free at {free}. If that process has ended, run: "
+                f"strongroom rotate resume --take-over {shown(self._path)}"
+            )
+        return ConflictError(self._path, reason, store=self._ledger.store, hint=hint)
+
+    def _save(self, state: State, *, repair: bool = False, command: str = "resume") -> State:
+        """Write the state over the version that this process knows, with a new lease.
+
+        Args:
+            state: the state.
+            repair: the process has just applied a credential that may be out of date.
+            command: the command that goes on from here, if the store fails.
+
+        Raises:
+            ConflictError: another process has taken the rotation over.
+            UnfinishedRotationError: the store failed in the middle of a rotation.
+        """
+        waiting = not state.unfinished or state.next_action(self._clock(), self._grace) is Action.WAIT
+        state = state.released() if waiting else state.owned(self._owner, self._clock())
+        tried = state.restored(self._secret) if state.step is Step.UNDOING else state.replaced(self._secret)
+        try:
+            self._version = self._ledger.save(state, tried, self._version)
+        except ConflictError:
+            if repair:
+                self._repair(state)
+            raise ConflictError(
+                self._path,
+                "another process has taken the rotation over",
+                store=self._ledger.store,
+                hint="Run strongroom rotate status to see how far it is",
+            ) from None
+        except StrongroomError as error:
+            if self._state is None or not self._state.unfinished:  # nothing has begun
+                raise
+            raise self._unfinished_error(f"after {self._state.step}", error, command) from None
+        self._state = state
+        return state
+
+    def _repair(self, mine: State) -> None:
+        """Apply the stored credential again if the rotation was undone while this process was suspended in `apply`."""
+        theirs, _ = self._ledger.load()
+        if theirs is None or (theirs.unfinished and theirs.step is not Step.UNDOING):
+            return
+        if theirs.id == mine.id and theirs.step is Step.DONE:
+            return
+        stored = self._ledger.secret().data
+        credentials = Credentials(self._path, old=mine.replaced(stored), new=protect_data(stored), read=self._read)
+        self._call(lambda: self._rotator.apply(credentials))
+        self._record("repair")
+
+    def _release(self) -> None:
+        """Give the lease up, so that the next process need not wait. If that fails, the lease ends by itself."""
+        state = self._state
+        if state is not None and state.unfinished and state.owner == self._owner:
+            with suppress(StrongroomError):
+                tried = state.restored(self._secret) if state.step is Step.UNDOING else state.replaced(self._secret)
+                self._version = self._ledger.save(state.released(), tried, self._version)
+                self._state = state.released()
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _credentials(self, state: State) -> Credentials:
+        """Return the credentials of a forward step, over the other keys of the secret as they are now."""
+        self._secret = self._ledger.secret().data
+        old, new = state.restored(self._secret), state.replaced(self._secret)
+        return Credentials(self._path, old=old, new=new, read=self._read)
+
+    def _is_accepted(self, credentials: Credentials) -> bool:
+        """Return False if the service refuses the new credential for sure."""
+        try:
+            self._call(lambda: self._rotator.prove(credentials))
+        except AuthenticationError:
+            return False
+        except StrongroomError:
+            return True
+        return True
+
+    def _call(self, operation: Callable[[], _R]) -> _R:
+        """Return the result of a method of the rotator. Its errors leave without frames, with the rotator's name."""
+        with time_limit(STEP_LIMIT):
+            return contained(operation, self._plugin, self._path, hint=_BUG)
+
+    def _record(self, step: str, *, error: StrongroomError | None = None) -> None:
+        audit.record(
+            step,
+            self._path,
+            error=error,
+            rotation_id=self._state.id if self._state else "",
+            rotator=self._plugin,
+            store=self._ledger.store,
+            owner=self._owner,
+        )
+
+    def _unfinished_error(self, step: str, error: StrongroomError, command: str) -> UnfinishedRotationError:
+        return UnfinishedRotationError(
+            f"Rotation of {shown(self._path)} stopped at step {step} ({audit.reason_of(error)}). A stored credential "
+            f"works: the secret, or {shown(pending_path(self._path))}. "
+            f"Remove the cause, then run: strongroom rotate {command} {shown(self._path)}",
+            self._path,
+            str(step),
+        )
+
+
+def holds(data: Mapping[str, Value], values: Mapping[str, Value], keys: Mapping[str, Value]) -> bool:
+    """Return True if the data has exactly these values under these keys, and lacks the keys that `values` lacks."""
+    return all(
+        same(data[key], values[key]) if key in data and key in values else (key in data) == (key in values)
+        for key in keys
+    )

@@ -1,0 +1,71 @@
+"""A PostgreSQL for the tests of a module, and a configuration that rotates its users from a KV version 2 mount."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from postgres import Postgres, running_postgres
+from rotate_settings import PATH
+from strongroom.errors import StoreError
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The server that all tests of rotations in a worker share. Use users of your own."""
+    with running_postgres() as server:
+        yield server
+
+
+class Configured:
+    """A mount with the secret of a database user, and the configuration of its rotation.
+
+    Attributes:
+        config: the configuration file.
+        users: the two users, of which the first one's password is stored.
+    """
+
+    def __init__(self, openbao, postgres, mount, folder, settings):
+        self.postgres = postgres
+        self.openbao = openbao
+        self.mount = mount
+        name = f"app_{secrets.token_hex(4)}"
+        self.users = [f"{name}_a", f"{name}_b"]
+        for user, password in zip(self.users, ("first", "another"), strict=True):
+            postgres.run(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
+        self.config = folder / "strongroom.toml"
+        self.config.write_text(
+            f'chain = ["vault"]\n[stores.vault]\nurl = "{openbao.url}"\ntoken = "{openbao.token}"\nmount = "{mount}"\n'
+            f'[rotation."{PATH}"]\nrotator = "postgres"\n' + settings.format(users=self.users)
+        )
+        self.write("database/admin", {"username": "postgres", "password": postgres.password})
+        self.write(PATH, {"username": self.users[0], "password": "first", "host": "127.0.0.1", "port": postgres.port})
+
+    def write(self, path, data):
+        """Write a secret, as an operator does."""
+        self.openbao.call("POST", f"{self.mount}/data/{path}", {"data": data})
+
+    def read(self, path):
+        """Return a secret's data, or an empty mapping if there is none."""
+        try:
+            return self.openbao.call("GET", f"{self.mount}/data/{path}")["data"]["data"]
+        except StoreError as error:
+            if "HTTP 404" in str(error):
+                return {}
+            raise
+
+    def works(self, secret):
+        """Return True if the server lets this secret's user in."""
+        return "password" in secret and self.postgres.lets_in(secret["username"], secret["password"])
+
+
+@pytest.fixture
+def configured(openbao, postgres, tmp_path):
+    """Return a function that takes the rotator's settings and returns what they configure."""
+
+    def configure(settings):
+        return Configured(openbao, postgres, openbao.fresh_mount(version=2), tmp_path, settings)
+
+    return configure

@@ -1,0 +1,113 @@
+"""Rotations of real PostgreSQL users whose secret is in a real OpenBao."""
+
+import asyncio
+import logging
+
+import pytest
+
+from rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS
+from strongroom.errors import RotationError
+from strongroom.manager import SecretsManager
+from strongroom.rotate.state import pending_path
+
+SETTINGS = pytest.mark.parametrize("settings", [TWO_USERS, BY_ADMIN, OWN_PASSWORD], ids=["two users", "admin", "own"])
+
+
+@SETTINGS
+def test_a_rotation_ends_with_one_credential_that_works(configured, settings):
+    there = configured(settings)
+    before = there.read(PATH)
+    with SecretsManager.from_config(there.config) as manager:
+        assert manager.get_secret(PATH) == before
+        status = asyncio.run(manager.rotate(PATH))
+        after = manager.get_secret(PATH)
+    assert status.state == "done"
+    assert after == there.read(PATH)
+    assert there.works(after)
+    assert not there.works(before)
+    assert (after["username"] == before["username"]) is (settings != TWO_USERS)
+
+
+def test_two_users_take_turns(configured):
+    there = configured(TWO_USERS)
+    with SecretsManager.from_config(there.config) as manager:
+        turns = []
+        for _ in range(3):
+            manager.rotations.rotate(PATH)
+            turns.append(manager.get_secret(PATH, "username"))
+            assert there.works(there.read(PATH))
+    first, second = there.users
+    assert turns == [second, first, second]
+
+
+def test_connections_of_the_old_user_stay_open(configured):
+    there = configured(TWO_USERS)
+    with (
+        there.postgres.connect(there.users[0], "first") as connection,
+        SecretsManager.from_config(there.config) as manager,
+    ):
+        manager.rotations.rotate(PATH)
+        assert connection.execute("SELECT current_user").fetchone() == (there.users[0],)
+
+
+def test_labels_say_when_it_was_and_when_it_will_be(configured):
+    there = configured(TWO_USERS + 'every = "30d"\n')
+    with SecretsManager.from_config(there.config) as manager:
+        manager.versions.set_metadata(PATH, {"owner": "payments"})
+        status = manager.rotations.rotate(PATH)
+        labels = manager.versions.metadata(PATH)
+        [version] = manager.rotations.history(PATH)
+    assert labels == {
+        "owner": "payments",
+        "rotated-at": status.last_success.isoformat(timespec="seconds"),
+        "rotate-by": status.due.isoformat(timespec="seconds"),
+    }
+    assert (status.due - status.last_success).days == 30
+    assert (version.version, version.keys) == (2, ("password", "username"))
+
+
+def test_a_policy_for_data_alone_is_enough(configured):
+    """Neither labels nor versions are needed to rotate."""
+    there = configured(TWO_USERS)
+    rights = {
+        f"{there.mount}/data/{PATH}": ["read", "update"],
+        f"{there.mount}/data/{pending_path(PATH)}": ["read", "create", "update"],
+        f"{there.mount}/data/database/admin": ["read"],
+    }
+    token = there.openbao.issue_token(rights)
+    there.config.write_text(there.config.read_text().replace(there.openbao.token, token))
+    with SecretsManager.from_config(there.config) as manager:
+        manager.rotations.rotate(PATH)
+    assert there.works(there.read(PATH))
+
+
+def test_an_administrator_without_the_right_changes_nothing(configured):
+    there = configured(TWO_USERS)
+    there.write("database/admin", {"username": there.users[0], "password": "first"})
+    before = there.read(PATH)
+    with SecretsManager.from_config(there.config) as manager, pytest.raises(RotationError) as caught:
+        manager.rotations.rotate(PATH)
+    assert "at step apply" in str(caught.value)
+    assert "SQLSTATE 42501" in str(caught.value)
+    assert there.read(PATH) == before
+    assert there.works(before)
+
+
+def test_no_password_is_in_a_log_of_ours_or_of_the_server(configured, caplog):
+    """The statement has a verifier, so that a server that logs statements does not log the password."""
+    there = configured(TWO_USERS)
+    there.postgres.run("ALTER SYSTEM SET log_statement = 'all'")
+    there.postgres.run("SELECT pg_reload_conf()")
+    caplog.set_level(logging.DEBUG)
+    try:
+        with SecretsManager.from_config(there.config) as manager:
+            manager.rotations.rotate(PATH)
+    finally:
+        there.postgres.run("ALTER SYSTEM RESET log_statement")
+        there.postgres.run("SELECT pg_reload_conf()")
+    password = there.read(PATH)["password"]
+    logged = there.postgres.log()
+    assert f'ALTER ROLE "{there.users[1]}" PASSWORD' in logged
+    assert "SCRAM-SHA-256$" in logged
+    assert password not in logged
+    assert password not in caplog.text

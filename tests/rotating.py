@@ -1,0 +1,134 @@
+"""A service with passwords, and a rotator of it: what the tests of rotations rotate without a real server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from strongroom.errors import AuthenticationError, StoreUnavailableError
+from strongroom.manager import SecretsManager
+from strongroom.rotate.ledger import Ledger
+from strongroom.rotate.password import generate
+from strongroom.rotate.state import pending_path, pending_secret
+from strongroom.rotate.transaction import Transaction
+from strongroom.store.memory import MemoryStore
+
+PATH = "database/app"
+FIRST = {"username": "app", "password": "first-password", "host": "db.example"}
+
+
+class Time:
+    """The present time, moved by hand."""
+
+    def __init__(self, start="2026-01-01T00:00:00+00:00"):
+        self.now = datetime.fromisoformat(start).astimezone(UTC)
+
+    def __call__(self):
+        return self.now
+
+    def move(self, **duration):
+        """Let this much time pass."""
+        self.now += timedelta(**duration)
+
+
+class Service:
+    """Accepts the passwords of one user: two at a time, or one."""
+
+    def __init__(self, *, two=True):
+        self.accepted = {FIRST["password"]}
+        self.two = two
+
+    def lets_in(self, secret):
+        """Return True if the secret's password is accepted."""
+        return secret.get("password") in self.accepted
+
+
+class ServiceUserRotator:
+    """Rotates the password of `Service`. `faults` has the error that a method raises, by its name."""
+
+    def __init__(self, service):
+        self.service = service
+        self.faults = {}
+        self.calls = []
+        self.after = {}
+        self.closed = 0
+
+    def create(self, current):
+        self._called("create")
+        return {"password": generate()}
+
+    def apply(self, credentials):
+        self._called("apply")
+        new = credentials.new["password"].reveal()
+        self.service.accepted = {*self.service.accepted, new} if self.service.two else {new}
+        if "apply" in self.after:
+            self.after.pop("apply")()
+
+    def prove(self, credentials):
+        self._called("prove")
+        if not self.service.lets_in(credentials.new):
+            raise AuthenticationError(None, "the service refuses the login")
+
+    def revoke(self, credentials):
+        self._called("revoke")
+        self.service.accepted -= {credentials.old["password"].reveal()} - {credentials.new["password"].reveal()}
+        return ()
+
+    def close(self):
+        self.closed += 1
+
+    def _called(self, method):
+        self.calls.append(method)
+        if method in self.faults:
+            raise self.faults[method]
+
+
+class Rotating:
+    """A secret in a memory store, the service that checks it, and transactions of them.
+
+    Attributes:
+        store, manager, service, rotator, time: the parts.
+    """
+
+    def __init__(self, *, two=True, store=None):
+        self.store = MemoryStore() if store is None else store
+        self.store.write(PATH, FIRST)
+        self.manager = SecretsManager(chain=[self.store])
+        self.service = Service(two=two)
+        self.rotator = ServiceUserRotator(self.service)
+        self.time = Time()
+
+    def transaction(self, *, rotator=None, grace=0):
+        """Return a new transaction, as another process would make one."""
+        return Transaction(
+            Ledger(self.manager._chain, PATH),
+            rotator or self.rotator,
+            "service",
+            grace=timedelta(seconds=grace),
+            read=self.manager.get_secret,
+            clock=self.time,
+        )
+
+    @property
+    def secret(self):
+        """The secret as it is stored."""
+        return self.store.read(PATH).data
+
+    @property
+    def document(self):
+        """The document of the rotation's state."""
+        return self.store.read(pending_path(PATH)).data
+
+    @property
+    def pending(self):
+        """The pending secret, or None."""
+        return pending_secret(self.document)
+
+    def works(self):
+        """Return True if a stored credential is accepted: the secret's or the pending one."""
+        stored = [self.secret]
+        if pending_path(PATH).rpartition("/")[2] in list(self.store.list_entries(f"{PATH}/rotation")):
+            stored.append(self.pending or {})
+        return any(map(self.service.lets_in, stored))
+
+
+OUTAGE = StoreUnavailableError(None, "the service does not answer")

@@ -1,0 +1,377 @@
+"""The transaction on a memory store: what each step leaves, what a failure undoes, and who may go on."""
+
+import logging
+
+import pytest
+
+from rotating import FIRST, OUTAGE, PATH, Rotating
+from strongroom.errors import (
+    ConflictError,
+    InvalidDataError,
+    PermissionDeniedError,
+    RotationError,
+    SecretNotFoundError,
+    StoreUnavailableError,
+    UnfinishedRotationError,
+    UnsupportedOperationError,
+)
+from strongroom.manager import SecretsManager
+from strongroom.rotate.ledger import Ledger
+from strongroom.rotate.state import KEY, LEASE, SKEW, Step, pending_path
+from strongroom.store.memory import MemoryStore
+
+
+class Killed(KeyboardInterrupt):  # the only kind that passes through plugin code
+    """Ends a process in the middle of a step, without a chance to give its lease up."""
+
+
+class KillableStore(MemoryStore):
+    """Kills its process before or after the write of this number, counted from the end of `arm`."""
+
+    left = None
+
+    def arm(self, writes, *, after):
+        self.left, self.after = writes, after
+
+    def write_if(self, path, data, expected):
+        if self.left is None:
+            return super().write_if(path, data, expected)
+        self.left -= 1
+        if self.left > 0:
+            return super().write_if(path, data, expected)
+        if self.left < 0 or not self.after:
+            raise Killed
+        super().write_if(path, data, expected)
+        raise Killed
+
+
+@pytest.fixture(params=[True, False], ids=["two credentials", "one credential"])
+def rotating(request):
+    return Rotating(two=request.param)
+
+
+def test_a_rotation_replaces_the_credential_and_ends_the_old_one(rotating):
+    state = rotating.transaction().rotate()
+    assert state.step is Step.DONE
+    assert rotating.secret["password"] != FIRST["password"]
+    assert {key: rotating.secret[key] for key in ("username", "host")} == {"username": "app", "host": "db.example"}
+    assert rotating.service.accepted == {rotating.secret["password"]}
+    assert rotating.pending is None
+    assert state.last_success == rotating.time.now
+
+
+def test_a_second_rotation_starts_from_the_first(rotating):
+    rotating.transaction().rotate()
+    before = rotating.secret["password"]
+    rotating.transaction().rotate()
+    assert rotating.secret["password"] != before
+    assert rotating.service.accepted == {rotating.secret["password"]}
+
+
+def test_the_state_of_a_finished_rotation_holds_no_value(rotating):
+    rotating.transaction().rotate()
+    assert set(rotating.document) == {KEY}
+    assert rotating.secret["password"].reveal() not in str(rotating.document)
+    assert "first-password" not in str({key: str(value) for key, value in rotating.document[KEY].items()})
+
+
+@pytest.mark.parametrize("step", ["apply", "prove"])
+@pytest.mark.parametrize(
+    "fault",
+    [OUTAGE, PermissionDeniedError(None, "no right"), ValueError("first-password")],
+    ids=lambda f: type(f).__name__,
+)
+def test_a_step_that_fails_is_undone_and_the_error_names_it(rotating, step, fault):
+    """The old credential works, the next command is in the message, and nothing of a plugin's own error is."""
+    transaction = rotating.transaction()
+    rotating.rotator.faults[step] = fault
+    original = rotating.rotator._called
+
+    def heal(method):  # the service is well again when the undo comes
+        try:
+            original(method)
+        finally:
+            if method == step:
+                rotating.rotator.faults.clear()
+
+    rotating.rotator._called = heal
+    with pytest.raises(RotationError) as caught:
+        transaction.rotate()
+    assert not isinstance(caught.value, UnfinishedRotationError)
+    assert caught.value.step == step
+    assert f"at step {step}" in str(caught.value)
+    assert "strongroom rotate database/app" in str(caught.value)
+    assert "first-password" not in str(caught.value)
+    assert rotating.secret == FIRST
+    assert rotating.service.accepted == {FIRST["password"]}
+    assert rotating.pending is None
+    rotating.transaction().rotate()
+    assert rotating.service.accepted == {rotating.secret["password"]}
+
+
+def test_an_undo_that_fails_too_can_be_repeated(rotating):
+    rotating.rotator.faults.update(apply=OUTAGE, prove=OUTAGE)
+    with pytest.raises(UnfinishedRotationError, match="strongroom rotate undo database/app"):
+        rotating.transaction().rotate()
+    assert rotating.works()
+    rotating.rotator.faults.clear()
+    assert rotating.transaction().undo().step is Step.UNDONE
+    assert rotating.secret == FIRST
+    assert rotating.service.accepted == {FIRST["password"]}
+
+
+def test_a_revocation_that_fails_is_resumed(rotating):
+    rotating.rotator.faults["revoke"] = OUTAGE
+    with pytest.raises(UnfinishedRotationError, match="strongroom rotate resume database/app"):
+        rotating.transaction().rotate()
+    assert rotating.service.lets_in(rotating.secret)
+    rotating.rotator.faults.clear()
+    assert rotating.transaction().resume().step is Step.DONE
+    assert rotating.service.accepted == {rotating.secret["password"]}
+
+
+WRITES = 6
+"""Of the state at create, apply, prove, promote and revoke, and of the secret."""
+
+
+@pytest.mark.parametrize("finish", ["resume", "undo"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", range(1, WRITES + 1))
+@pytest.mark.parametrize("two", [True, False], ids=["two credentials", "one credential"])
+def test_a_killed_process_leaves_what_another_one_can_finish_or_undo(two, write, after, finish):
+    """At each write, before and after it: a stored credential works, and the end is clean."""
+    store = KillableStore()
+    rotating = Rotating(two=two, store=store)
+    store.arm(write, after=after)
+    with pytest.raises(Killed):
+        rotating.transaction().rotate()
+    store.left = None
+    assert rotating.works()
+    rotating.time.move(minutes=10)
+    other = rotating.transaction()
+    begun = write > 1 or after
+    done = write == WRITES and after
+    if not begun or done:
+        with pytest.raises(UnsupportedOperationError, match="there is no rotation"):
+            getattr(other, finish)()
+    else:
+        assert getattr(other, finish)().step is (Step.DONE if finish == "resume" else Step.UNDONE)
+        assert rotating.pending is None
+    assert rotating.service.accepted == {rotating.secret["password"]}
+    if finish == "undo" and begun and not done:
+        assert rotating.secret == FIRST
+
+
+def test_nobody_takes_a_rotation_over_before_the_lease_has_ended(rotating):
+    rotating.rotator.after["apply"] = lambda: (_ for _ in ()).throw(Killed)
+    killed = rotating.transaction()
+    killed._release = lambda: None
+    with pytest.raises(Killed):
+        killed.rotate()
+    for name in ("rotate", "resume", "undo"):
+        with pytest.raises(ConflictError, match=r"is rotating it.*--take-over"):
+            getattr(rotating.transaction(), name)()
+    rotating.time.now += LEASE + SKEW
+    with pytest.raises(ConflictError):
+        rotating.transaction().resume()
+    rotating.time.move(seconds=1)
+    assert rotating.transaction().rotate().step is Step.DONE
+    assert rotating.service.accepted == {rotating.secret["password"]}
+
+
+def test_an_operator_can_take_over_at_once(rotating):
+    rotating.rotator.after["apply"] = lambda: (_ for _ in ()).throw(Killed)
+    killed = rotating.transaction()
+    killed._release = lambda: None
+    with pytest.raises(Killed):
+        killed.rotate()
+    assert rotating.transaction().undo(take_over=True).step is Step.UNDONE
+    assert rotating.service.accepted == {FIRST["password"]}
+
+
+def test_an_interrupt_gives_the_lease_up(rotating):
+    rotating.rotator.after["apply"] = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rotating.transaction().rotate()
+    assert rotating.transaction().resume().step is Step.DONE
+
+
+@pytest.mark.parametrize("ending", ["resume", "undo"])
+def test_a_process_that_slept_in_apply_repairs_what_it_has_broken(ending):
+    """Another one has finished or undone the rotation meanwhile: the credential that is stored works in the end."""
+    rotating = Rotating(two=False)
+
+    def meanwhile():
+        rotating.time.move(minutes=10)
+        getattr(rotating.transaction(), ending)()
+        if ending == "undo":  # the statement of the sleeper arrives only now
+            rotating.service.accepted = {rotating.rotator.sleeper}
+
+    original = rotating.rotator.apply
+
+    def apply(credentials):
+        rotating.rotator.sleeper = credentials.new["password"].reveal()
+        rotating.rotator.apply = original
+        original(credentials)
+        meanwhile()
+
+    rotating.rotator.apply = apply
+    with pytest.raises(ConflictError, match="taken the rotation over"):
+        rotating.transaction().rotate()
+    assert rotating.service.accepted == {rotating.secret["password"]}
+
+
+def test_two_processes_that_begin_at_once_make_one_rotation(rotating):
+    first, second = rotating.transaction(), rotating.transaction()
+    created = rotating.rotator.create
+
+    def create(current):
+        rotating.rotator.create = created
+        second.rotate()
+        return created(current)
+
+    rotating.rotator.create = create
+    with pytest.raises(ConflictError, match="another process has just begun"):
+        first.rotate()
+    assert rotating.rotator.calls.count("apply") == 1
+    assert rotating.service.accepted == {rotating.secret["password"]}
+
+
+def test_the_old_credential_stays_valid_for_the_grace_time():
+    rotating = Rotating()
+    assert rotating.transaction(grace=3600).rotate().step is Step.PROMOTED
+    assert rotating.service.accepted == {FIRST["password"], rotating.secret["password"]}
+    with pytest.raises(ConflictError, match=r"grace time of the last rotation ends 2026-01-01T01:00:00.*resume --now"):
+        rotating.transaction(grace=3600).rotate()
+    assert rotating.transaction(grace=3600).resume().step is Step.PROMOTED
+    rotating.time.move(hours=1)
+    assert rotating.transaction(grace=3600).resume().step is Step.DONE
+    assert rotating.service.accepted == {rotating.secret["password"]}
+
+
+def test_the_grace_time_can_be_cut_short_and_undone():
+    rotating = Rotating()
+    rotating.transaction(grace=3600).rotate()
+    assert rotating.transaction(grace=3600).resume(revoke_now=True).step is Step.DONE
+    before = rotating.secret
+    rotating.transaction(grace=3600).rotate()
+    assert rotating.transaction(grace=3600).undo().step is Step.UNDONE
+    assert rotating.secret == before
+    assert rotating.service.accepted == {before["password"]}
+
+
+def test_other_keys_that_change_meanwhile_are_kept(rotating):
+    rotating.rotator.after["apply"] = lambda: rotating.store.write(PATH, {**FIRST, "host": "new.example"})
+    rotating.transaction().rotate()
+    assert rotating.secret["host"] == "new.example"
+    assert rotating.service.accepted == {rotating.secret["password"]}
+
+
+def test_somebody_elses_credential_wins(rotating):
+    """It is what the store says, so it has to work; the rotation is undone."""
+    rotating.rotator.after["apply"] = lambda: rotating.store.write(PATH, {**FIRST, "password": "by-hand-and-long"})
+    with pytest.raises(RotationError, match="somebody has changed password"):
+        rotating.transaction().rotate()
+    assert rotating.secret["password"] == "by-hand-and-long"
+    assert "by-hand-and-long" in rotating.service.accepted
+
+
+def test_a_store_that_fails_in_the_middle_says_how_to_go_on(rotating):
+    def fail(*_):
+        raise StoreUnavailableError(None, "connection refused")
+
+    rotating.rotator.after["apply"] = lambda: setattr(rotating.store, "write_if", fail)
+    with pytest.raises(UnfinishedRotationError, match="strongroom rotate resume database/app"):
+        rotating.transaction().rotate()
+    del rotating.store.write_if
+    assert rotating.works()
+    rotating.time.move(minutes=10)
+    assert rotating.transaction().resume().step is Step.DONE
+
+
+def test_there_is_nothing_to_resume_or_undo(rotating):
+    for name in ("resume", "undo"):
+        with pytest.raises(UnsupportedOperationError, match=f"there is no rotation to {name}"):
+            getattr(rotating.transaction(), name)()
+
+
+def test_a_missing_secret_is_not_rotated(rotating):
+    rotating.store.delete(PATH)
+    with pytest.raises(SecretNotFoundError):
+        rotating.transaction().rotate()
+    assert rotating.rotator.calls == []
+
+
+def test_a_store_without_check_and_set_is_refused():
+    class Unchecked:
+        """The methods of a store that can be written, and no more."""
+
+        def __init__(self):
+            kept = MemoryStore()
+            self.read, self.write, self.delete, self.close = kept.read, kept.write, kept.delete, kept.close
+
+    rotating = Rotating(store=Unchecked())
+    with pytest.raises(UnsupportedOperationError, match="check-and-set"):
+        rotating.transaction()
+    assert rotating.secret == FIRST
+
+
+def test_a_store_that_can_only_be_read_is_refused():
+    rotating = Rotating()
+
+    class ReadOnly:
+        read = staticmethod(rotating.store.read)
+        close = staticmethod(rotating.store.close)
+
+    rotating.manager = SecretsManager(chain=[ReadOnly()])
+    with pytest.raises(UnsupportedOperationError, match="no store of the chain can be written"):
+        rotating.transaction()
+
+
+def test_a_secret_at_the_reserved_path_is_left_alone(rotating):
+    rotating.store.write(pending_path(PATH), {"mine": "kept"})
+    with pytest.raises(Exception, match="not the state of a rotation"):
+        rotating.transaction().rotate()
+    assert rotating.document == {"mine": "kept"}
+    assert rotating.secret == FIRST
+
+
+def test_a_rotation_of_another_rotator_is_left_alone(rotating):
+    rotating.transaction(grace=60).rotate()
+    other = rotating.transaction()
+    other._plugin = "another"
+    with pytest.raises(ConflictError, match="'service' is under way"):
+        other.resume()
+
+
+def test_a_rotator_that_changes_nothing_is_refused(rotating):
+    rotating.rotator.create = lambda current: {}
+    with pytest.raises(InvalidDataError, match="changes no key"):
+        rotating.transaction().rotate()
+    with pytest.raises(SecretNotFoundError):
+        Ledger(rotating.manager._chain, pending_path(PATH)).secret()
+
+
+def test_each_step_is_an_audit_event_without_a_value(rotating, caplog):
+    caplog.set_level(logging.DEBUG)
+    rotating.transaction().rotate()
+    records = [record for record in caplog.records if record.name == "strongroom.audit"]
+    assert [record.event for record in records] == [
+        f"rotation.{step}" for step in ("create", "apply", "prove", "promote", "revoke")
+    ]
+    assert {record.secret_path for record in records} == {PATH}
+    assert len({record.rotation_id for record in records}) == 1
+    assert {record.outcome for record in records} == {"done"}
+    shown = "".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
+    assert FIRST["password"] not in shown
+    assert rotating.secret["password"].reveal() not in shown
+
+
+def test_a_failed_step_is_an_audit_event_with_its_reason(rotating, caplog):
+    caplog.set_level(logging.INFO, "strongroom.audit")
+    rotating.rotator.faults["revoke"] = OUTAGE
+    with pytest.raises(UnfinishedRotationError):
+        rotating.transaction().rotate()
+    last = caplog.records[-1]
+    assert (last.event, last.outcome, last.error) == ("rotation.revoke", "failed", "StoreUnavailableError")
+    assert "does not answer" in last.reason
