@@ -185,8 +185,7 @@ class Window(NamedTuple):
     days: frozenset[int] = frozenset(range(7))
 
 
-@dataclass(frozen=True)
-class RotationConfig:
+class RotationConfig(NamedTuple):
     """The rotation of one secret: a table of `[rotation]`.
 
     Attributes:
