@@ -45,7 +45,7 @@ def with_location(config: Config, name: str, group: str) -> tuple[Config, str]:
         ConfigurationError, PluginError: the store does not exist, or takes no LOCATION.
     """
     from strongroom import plugins
-    from strongroom.migrate.endpoints.store_spec import named, parse_spec, placed
+    from strongroom.migrate.endpoints.stores import named, parse_spec, placed
 
     spec = parse_spec(name)
     plugin = named(config, spec).plugin
@@ -65,7 +65,7 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[GuardedSto
     """
     from strongroom import plugins
     from strongroom.migrate.endpoints.sources import ImportedStore
-    from strongroom.migrate.endpoints.store_spec import prepare_source
+    from strongroom.migrate.endpoints.stores import prepare_source
     from strongroom.store import SecretStore
     from strongroom.store.guard import open_guarded
 
@@ -111,7 +111,7 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
         return config
     from strongroom import plugins
     from strongroom.config import OptionValue, Rank
-    from strongroom.migrate.endpoints.store_spec import named, parse_spec
+    from strongroom.migrate.endpoints.stores import named, parse_spec
     from strongroom.migrate.plans.mapping_export import MAPPING_FILE
 
     stores = dict(config.stores)

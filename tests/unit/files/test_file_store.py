@@ -31,7 +31,7 @@ from strongroom.errors import (
 from strongroom.files import file_store, private_file
 from strongroom.files.file_store import FileStore
 from strongroom.files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
-from strongroom.migrate.endpoints import store_spec
+from strongroom.migrate.endpoints import stores
 from strongroom.store import time_limit
 from strongroom.store.guard import GuardedStore
 
@@ -463,11 +463,11 @@ def test_a_source_that_is_not_there_is_a_mistake(tmp_path, plugin):
     given = OptionValue(str(tmp_path / "none"), "a test", Rank.ARGUMENT)
     config = replace(config, stores={"file": StoreConfig("file", plugin, "The store file", {"file": given})})
     with pytest.raises(ConfigurationError, match="The store file: There is no"):
-        store_spec.prepare_source(config, "file")()
-    target = store_spec.prepare_target(config, "file")()
+        stores.prepare_source(config, "file")()
+    target = stores.prepare_target(config, "file")()
     assert isinstance(target, FileStore)
     target.write("a", {"k": "v"})
-    source = store_spec.prepare_source(config, "file")()
+    source = stores.prepare_source(config, "file")()
     assert isinstance(source, FileStore)
     assert source.read("a").data == {"k": "v"}
 

@@ -8,7 +8,7 @@ import pytest
 from strongroom.config import discovery
 from strongroom.errors import ConfigurationError, PluginError
 from strongroom.files.file_store import FileStore
-from strongroom.migrate.endpoints import store_spec
+from strongroom.migrate.endpoints import stores
 from strongroom.migrate.endpoints.variables import VariablesImporter
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins import EXPORTERS, IMPORTERS, STORES, offers
@@ -70,13 +70,13 @@ def config(**stores):
 
 def test_the_environment_and_a_dotenv_file_are_importers():
     """So that what no rule names is listed too."""
-    assert isinstance(store_spec.prepare_source(config(), "env")(), VariablesImporter)
-    assert isinstance(store_spec.prepare_source(config(), "dotenv")(), VariablesImporter)
+    assert isinstance(stores.prepare_source(config(), "env")(), VariablesImporter)
+    assert isinstance(stores.prepare_source(config(), "dotenv")(), VariablesImporter)
 
 
 def test_a_dotenv_file_is_written_as_a_target_alone(tmp_path):
     """In a chain it stays read-only, so that what is set goes on past it."""
-    assert isinstance(store_spec.prepare_target(config(), "dotenv")(), FileStore)
+    assert isinstance(stores.prepare_target(config(), "dotenv")(), FileStore)
     assert offers(EXPORTERS, "dotenv")
     assert offers(STORES, "dotenv")
     assert not offers(EXPORTERS, "json")
@@ -84,8 +84,8 @@ def test_a_dotenv_file_is_written_as_a_target_alone(tmp_path):
 
 def test_every_other_name_is_a_store():
     """At both ends."""
-    assert isinstance(store_spec.prepare_source(config(), "memory")(), MemoryStore)
-    assert isinstance(store_spec.prepare_target(config(), "memory")(), MemoryStore)
+    assert isinstance(stores.prepare_source(config(), "memory")(), MemoryStore)
+    assert isinstance(stores.prepare_target(config(), "memory")(), MemoryStore)
 
 
 def test_a_stranger_s_importer_and_exporter(install, tmp_path):
@@ -93,12 +93,12 @@ def test_a_stranger_s_importer_and_exporter(install, tmp_path):
     install("safe-import", IMPORTERS, {"safe": "stranger:open_both"})
     install("safe-export", EXPORTERS, {"safe": "stranger:open_both"})
     chosen = config(safe={"file": tmp_path / "safe.csv"})
-    source, target = store_spec.prepare_source(chosen, "safe")(), store_spec.prepare_target(chosen, "safe")()
+    source, target = stores.prepare_source(chosen, "safe")(), stores.prepare_target(chosen, "safe")()
     assert isinstance(source, Importer)
     assert isinstance(target, Exporter)
     assert source.file == tmp_path / "safe.csv"
     with pytest.raises(ConfigurationError, match="the option file is missing"):
-        store_spec.prepare_source(config(), "safe")
+        stores.prepare_source(config(), "safe")
 
 
 def test_a_name_of_two_distributions_is_refused(install):
@@ -106,14 +106,14 @@ def test_a_name_of_two_distributions_is_refused(install):
     install("safe-one", IMPORTERS, {"safe": "stranger:open_both"})
     install("safe-two", IMPORTERS, {"safe": "stranger:open_both"})
     with pytest.raises(PluginError, match=r"safe is registered by safe-.* and safe-"):
-        store_spec.prepare_source(config(), "safe")
+        stores.prepare_source(config(), "safe")
 
 
 @pytest.mark.parametrize(
     ("prepare", "group", "says"),
     [
-        (store_spec.prepare_source, IMPORTERS, "broken: it returned object, which is no importer and no store"),
-        (store_spec.prepare_target, EXPORTERS, "broken: it returned object, which is no exporter and no store"),
+        (stores.prepare_source, IMPORTERS, "broken: it returned object, which is no importer and no store"),
+        (stores.prepare_target, EXPORTERS, "broken: it returned object, which is no exporter and no store"),
     ],
 )
 def test_a_plugin_that_gives_neither_is_broken(install, prepare, group, says):
@@ -133,7 +133,7 @@ def test_what_a_format_needs_is_named_by_its_extra(tmp_path, monkeypatch, plugin
     monkeypatch.setitem(sys.modules, module, None)
     chosen = config(**{plugin: {"file": tmp_path / "file"}})
     with pytest.raises(PluginError, match=rf'needs {module}, .*pip install "strongroom\[{plugin}\]"'):
-        store_spec.prepare_target(chosen, plugin)()
+        stores.prepare_target(chosen, plugin)()
 
 
 def test_encryption_is_named_by_its_extra(tmp_path, monkeypatch):
@@ -141,4 +141,4 @@ def test_encryption_is_named_by_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyrage", None)
     chosen = config(json={"file": tmp_path / "file", "encrypt_to": "age1x"})
     with pytest.raises(ConfigurationError, match=r'encrypt_to and identity need pyrage, .*"strongroom\[age\]"'):
-        store_spec.prepare_target(chosen, "json")()
+        stores.prepare_target(chosen, "json")()

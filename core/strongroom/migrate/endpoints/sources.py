@@ -1,11 +1,11 @@
-"""Sources of a migration, a listable store or an importer, and the selection of their secrets."""
+"""Sources of a migration: a listable store or an importer. Selection of their secrets. An exporter as a target."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 from strongroom.errors import (
     PermissionDeniedError,
@@ -16,15 +16,17 @@ from strongroom.errors import (
 )
 from strongroom.migrate.execution.parallel import OutageWatch, delete_each, read_each
 from strongroom.migrate.plans.labels import own
-from strongroom.migrate.spi import Failure, Importer
+from strongroom.migrate.spi import Exporter, Failure, Importer
 from strongroom.paths import check_path, check_prefix
-from strongroom.secret import Secret, check_data
-from strongroom.store import Traits, answers
+from strongroom.secret import Secret, Value, Version, check_data
+from strongroom.store import Items, Traits, answers
 from strongroom.store.containment import contained
 from strongroom.store.guard import GuardedStore
 from strongroom.store.version_rules import check_labels
 
 _R = TypeVar("_R")
+
+UNREADABLE = "an exporter cannot be read back"
 
 _HINT = "This is a bug in the importer's plugin"
 
@@ -256,6 +258,51 @@ class ImportedStore:
     def close(self) -> None:
         """Close the importer."""
         self._importer.close()
+
+
+class ExporterStore:
+    """An exporter as a target. It cannot be read: every secret is new to it, and nothing is verified or undone.
+
+    Args:
+        exporter: writes the secrets.
+    """
+
+    def __init__(self, exporter: Exporter) -> None:
+        self._exporter = exporter
+
+    def read(self, path: str) -> NoReturn:
+        """Raise SecretNotFoundError."""
+        raise SecretNotFoundError(path, UNREADABLE)
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Yield SecretNotFoundError for each path."""
+        for path in paths:
+            yield path, SecretNotFoundError(path, UNREADABLE)
+
+    def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
+        """Write one secret."""
+        outcome = next(self.write_many([(path, data)]), (path, StoreError(path, "the exporter reported no result")))[1]
+        if isinstance(outcome, StoreError):
+            raise outcome
+        return outcome
+
+    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Write all secrets in one call of the exporter."""
+        for outcome in self._exporter.write(Secret(path, data) for path, data in items):
+            error = outcome.error
+            if not isinstance(error, StrongroomError | None):
+                raise answers.unexpected("write", error, "StrongroomError or None", "an error")
+            if error is not None and not isinstance(error, StoreError):
+                error = StoreError(outcome.path, str(error))
+            yield outcome.path, outcome.version if error is None else error
+
+    def delete(self, path: str) -> NoReturn:
+        """Raise UnsupportedOperationError."""
+        raise UnsupportedOperationError(path, "an exporter cannot delete")
+
+    def close(self) -> None:
+        """Close the exporter."""
+        self._exporter.close()
 
 
 def _as_item(item: object) -> Secret | Failure:
