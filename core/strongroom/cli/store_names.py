@@ -28,29 +28,10 @@ def describe_store(config: Config, name: str) -> str:
     """
     from strongroom import plugins
     from strongroom.chain.chain import WriteTarget
+    from strongroom.migrate.endpoints.stores import located
 
-    config, group = with_location(config, name, plugins.EXPORTERS)
+    config, group = located(config, name, plugins.EXPORTERS)
     return describe_target(WriteTarget(name, frozenset()), config, plugins.settings(config, name, group))
-
-
-def with_location(config: Config, name: str, group: str) -> tuple[Config, str]:
-    """Return the configuration with this store added under its whole name, and the group of its plugin.
-
-    Args:
-        config: configuration.
-        name: NAME or PLUGIN:LOCATION.
-        group: preferred group of the plugin: `plugins.IMPORTERS` or `plugins.EXPORTERS`.
-
-    Raises:
-        ConfigurationError, PluginError: the store does not exist, or takes no LOCATION.
-    """
-    from strongroom import plugins
-    from strongroom.migrate.endpoints.stores import named, parse_spec, placed
-
-    spec = parse_spec(name)
-    plugin = named(config, spec).plugin
-    group = group if plugins.offers(group, plugin) else plugins.STORES
-    return placed(config, spec, plugins.schema(config, plugin, group)), group
 
 
 def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[GuardedStore, Sequence[Failure]]:
@@ -65,11 +46,11 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[GuardedSto
     """
     from strongroom import plugins
     from strongroom.migrate.endpoints.sources import ImportedStore
-    from strongroom.migrate.endpoints.stores import prepare_source
+    from strongroom.migrate.endpoints.stores import located, prepare_source
     from strongroom.store import SecretStore
     from strongroom.store.guard import open_guarded
 
-    config, _ = with_location(config, name, plugins.IMPORTERS)
+    config, _ = located(config, name, plugins.IMPORTERS)
     opener = prepare_source(config, name)
     unmapped: list[Failure] = []
 

@@ -107,6 +107,23 @@ def placed(config: Config, spec: Spec, schema: Schema) -> Config:
     return replace(config, stores=stores)
 
 
+def located(config: Config, name: str, preferred: str) -> tuple[Config, str]:
+    """Return the configuration with a store added under its whole name, and the entry-point group of its plugin.
+
+    Args:
+        config: the configuration.
+        name: NAME or PLUGIN:LOCATION.
+        preferred: `plugins.IMPORTERS` for a source, `plugins.EXPORTERS` for a target.
+
+    Raises:
+        ConfigurationError, PluginError: the store does not exist, or takes no location.
+    """
+    spec = parse_spec(name)
+    plugin = named(config, spec).plugin
+    group = plugin_group(preferred, plugin)
+    return placed(config, spec, plugins.schema(config, plugin, group)), group
+
+
 def with_recipients(config: Config, store: str, recipients: Sequence[str]) -> Config:
     """Return the configuration in which a target is encrypted to these age recipients; none leaves it unchanged.
 
@@ -230,7 +247,7 @@ class Endpoints:
         if name not in self._sources:
             opened: object = self._given.get(name)
             if opened is None:
-                opened = self._opened(prepare_source(self._placed(name, plugins.IMPORTERS), name), name)
+                opened = self._opened(prepare_source(self._located(name, plugins.IMPORTERS)[0], name), name)
             if isinstance(opened, GuardedStore | SecretStore):
                 self._sources[name] = StoreSource(_guarded(opened, name), name)
             elif isinstance(opened, Importer):
@@ -264,7 +281,7 @@ class Endpoints:
             opened: object = self._given.get(name)
             if opened is None:
                 self._check_no_link(name)
-                config = with_recipients(self._placed(name, plugins.EXPORTERS), name, self._encrypt_to)
+                config = with_recipients(self._located(name, plugins.EXPORTERS)[0], name, self._encrypt_to)
                 opened = self._opened(prepare_target(config, name), name)
             elif self._encrypt_to:
                 raise ConfigurationError(f"The store {shown(name)} is already open, so it takes no recipients")
@@ -307,7 +324,7 @@ class Endpoints:
         """Return True if the location of a source has a prefix of paths."""
         if name in self._given:
             return False
-        given = self._placed(name, plugins.IMPORTERS).store(name).options.get("prefix")
+        given = self._located(name, plugins.IMPORTERS)[0].store(name).options.get("prefix")
         return given is not None and bool(given.value)
 
     def location(self, name: str, group: str = plugins.EXPORTERS) -> str | None:
@@ -329,8 +346,7 @@ class Endpoints:
         Raises:
             ConfigurationError: it is one.
         """
-        config = self._placed(name, plugins.EXPORTERS)
-        group = plugin_group(plugins.EXPORTERS, config.store(name).plugin)
+        config, group = self._located(name, plugins.EXPORTERS)
         values: dict[str, object] = {
             option: about.default
             for option, about in plugins.schema(config, name, group).options.items()
@@ -346,29 +362,24 @@ class Endpoints:
 
     def _options(self, name: str, group: str) -> tuple[str, Schema, dict[str, list[str]]]:
         """Return the plugin of a store, its option schema, and each option's value in a normal form."""
-        config = self._placed(name, group)
-        plugin = config.store(name).plugin
-        group = plugin_group(group, plugin)
+        config, group = self._located(name, group)
         schema = plugins.schema(config, name, group)
         values: dict[str, object] = {option: about.default for option, about in schema.options.items()}
         values |= {option: setting.value for option, setting in plugins.settings(config, name, group).items()}
-        return plugin, schema, {option: _normal(value) for option, value in values.items()}
+        return config.store(name).plugin, schema, {option: _normal(value) for option, value in values.items()}
 
-    def _placed(self, name: str, group: str) -> Config:
-        """Return the configuration with the store that the name stands for, under that whole name."""
+    def _located(self, name: str, group: str) -> tuple[Config, str]:
+        """Return `located`, with the mapping file for a source of variables."""
         if self._config is None:
             from strongroom.config.discovery import load
 
             self._config = load()
-        spec = parse_spec(name)
-        plugin = named(self._config, spec).plugin
-        group = plugin_group(group, plugin)
-        schema = plugins.schema(self._config, plugin, group)
-        config = placed(self._config, spec, schema)
-        if self._mapping is None or group != plugins.IMPORTERS or MAPPING_FILE not in schema.options:
-            return config
+        config, group = located(self._config, name, group)
+        takes_mapping = group == plugins.IMPORTERS and MAPPING_FILE in plugins.schema(config, name, group).options
+        if self._mapping is None or not takes_mapping:
+            return config, group
         self.mapped = True
-        return with_mapping(config, name, self._mapping)
+        return with_mapping(config, name, self._mapping), group
 
     def _opened(self, opener: Callable[[], _T], name: str) -> _T:
         opened = contained(opener, name)

@@ -10,7 +10,6 @@ import getpass
 import sys
 from dataclasses import replace
 
-from strongroom.cli import store_names
 from strongroom.cli.terminal import output
 from strongroom.config import Config, OptionValue, Rank
 from strongroom.errors import shown
@@ -30,8 +29,9 @@ def with_operator_token(config: Config, target: str, *, ask: bool) -> Config:
         ask: ask for the token on a terminal.
     """
     from strongroom import plugins
+    from strongroom.migrate.endpoints import stores
 
-    located, group = store_names.with_location(config, target, plugins.EXPORTERS)
+    located, group = stores.located(config, target, plugins.EXPORTERS)
     settings = plugins.settings(located, target, group)
     tokens = {name: setting for name, setting in settings.items() if setting.secret and setting.value}
     if [setting.rank for setting in tokens.values()] != [Rank.DOTENV]:
