@@ -1,4 +1,8 @@
-"""Reading a value as the type of an option: TOML types stay, text is read as the requested type."""
+"""Reading a value as the type of an option: TOML types stay, text is read as the requested type.
+
+msgspec.convert was tried: 59 lines less, but 78 of 2,332 pairs of a value and a type came out otherwise (secrets in
+lists as plain text, `null` as None, ` 1 ` refused), and its import costs 16 ms. cattrs reads `bool("false")` as True.
+"""
 
 from __future__ import annotations
 
