@@ -13,20 +13,10 @@ from typing import TYPE_CHECKING
 # Each name is imported at its first use (PEP 562): `strongroom --version`, or a plugin that only raises the errors,
 # does not load the rest.
 if TYPE_CHECKING:
-    from strongroom.chain.batch import (
-        SecretBatch,
-    )
-    from strongroom.chain.chain import (
-        Resolution,
-        WriteTarget,
-    )
-    from strongroom.chain.explanation import (
-        Explanation,
-        LinkAnswer,
-    )
-    from strongroom.config import (
-        Config,
-    )
+    from strongroom.chain.batch import SecretBatch
+    from strongroom.chain.chain import Resolution, WriteTarget
+    from strongroom.chain.explanation import Explanation, LinkAnswer
+    from strongroom.config import Config
     from strongroom.errors import (
         Answer,
         Attempt,
@@ -52,23 +42,9 @@ if TYPE_CHECKING:
         UnsupportedOperationError,
         WriteOutcomeUnknownError,
     )
-    from strongroom.manager import (
-        SecretsManager,
-    )
-    from strongroom.rotate.rotations import (
-        RotatedVersion,
-        Rotations,
-        RotationStatus,
-    )
-    from strongroom.secret import (
-        Secret,
-        SensitiveBytes,
-        SensitiveDict,
-        SensitiveList,
-        SensitiveStr,
-        Value,
-        Version,
-    )
+    from strongroom.manager import SecretsManager
+    from strongroom.rotate.rotations import RotatedVersion, Rotations, RotationStatus
+    from strongroom.secret import Secret, SensitiveBytes, SensitiveDict, SensitiveList, SensitiveStr, Value, Version
     from strongroom.secrets_manager import (
         aclose,
         adelete_secret,
@@ -97,19 +73,10 @@ if TYPE_CHECKING:
         set_default_manager,
         set_secret,
     )
-    from strongroom.store import (
-        Health,
-        VersionInfo,
-    )
-    from strongroom.versions import (
-        Versions,
-    )
-    from strongroom.watch.change import (
-        Change,
-    )
-    from strongroom.watch.watcher import (
-        Watch,
-    )
+    from strongroom.store import Health, VersionInfo
+    from strongroom.versions import Versions
+    from strongroom.watch.change import Change
+    from strongroom.watch.watcher import Watch
 
 __version__ = "0.1.0"
 
@@ -187,35 +154,22 @@ __all__ = [
     "set_secret",
 ]
 
-_MODULES = {
-    "Change": "watch.change",
-    "Config": "config",
-    "Explanation": "chain.explanation",
-    "Health": "store",
-    "LinkAnswer": "chain.explanation",
-    "Resolution": "chain.chain",
-    "RotatedVersion": "rotate.rotations",
-    "RotationStatus": "rotate.rotations",
-    "Rotations": "rotate.rotations",
-    "SecretBatch": "chain.batch",
-    "SecretsManager": "manager",
-    "VersionInfo": "store",
-    "Versions": "versions",
-    "Watch": "watch.watcher",
-    "WriteTarget": "chain.chain",
-    "Answer": "errors",
-    "Attempt": "errors",
-    "Check": "errors",
-    "CheckState": "errors",
-    "Secret": "secret",
-    "SensitiveBytes": "secret",
-    "SensitiveDict": "secret",
-    "SensitiveList": "secret",
-    "SensitiveStr": "secret",
-    "Value": "secret",
-    "Version": "secret",
+_NAMES = {
+    "chain.batch": "SecretBatch",
+    "chain.chain": "Resolution WriteTarget",
+    "chain.explanation": "Explanation LinkAnswer",
+    "config": "Config",
+    "errors": "Answer Attempt Check CheckState",
+    "manager": "SecretsManager",
+    "secret": "Secret SensitiveBytes SensitiveDict SensitiveList SensitiveStr Value Version",
+    "store": "Health VersionInfo",
+    "versions": "Versions",
+    "watch.change": "Change",
+    "watch.watcher": "Watch",
+    "rotate.rotations": "RotatedVersion RotationStatus Rotations",
 }
-"""The modules of the classes and types. Errors are in `errors`, functions in `secrets_manager`."""
+"""The classes and types of each module. Errors are in `errors`, functions in `secrets_manager`."""
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

@@ -38,31 +38,27 @@ if TYPE_CHECKING:
     from strongroom.plugins import settings as store_settings
     from strongroom.secrets_manager import Resolution, SecretsManager
 
-_MODULES = {
-    "cli.commands.trust": {"trust_file": "record"},
-    "cli.exit_codes": {"ExitCode": "ExitCode"},
-    "cli.invocation": {"Invocation": "Invocation", "current": "current"},
-    "cli.process.child_process": {"run_command": "run_command"},
-    "cli.terminal.confirmation": {"confirm": "confirm"},
-    "cli.terminal.output": {
-        name: name for name in ("Cell", "say", "write_document", "write_lines", "write_rows", "write_table")
-    },
-    "config.discovery": {
-        "CONFIG_FILE_NAME": "FILE_NAME",
-        "config_environments": "environments",
-        "expand_config_file": "named_file",
-        "load_config": "load",
-    },
-    "config.dotenv": {"parse_dotenv": "parse_dotenv"},
-    "config.durations": {"DURATION_FORMAT": "ALLOWED", "parse_duration": "parse_duration"},
-    "config.trust": {"is_file_trusted": "is_trusted"},
-    "config.variables": {"option_variable": "option_variable"},
-    "files.dotenv_codec": {"set_dotenv_values": "set_values"},
-    "files.private_file": {"prepare_private_file": "prepare"},
-    "plugins": {"store_settings": "settings"},
-    "secrets_manager": {"Resolution": "Resolution", "SecretsManager": "SecretsManager"},
+_NAMES = {
+    "cli.commands.trust": "trust_file=record",
+    "cli.exit_codes": "ExitCode",
+    "cli.invocation": "Invocation current",
+    "cli.process.child_process": "run_command",
+    "cli.terminal.confirmation": "confirm",
+    "cli.terminal.output": "Cell say write_document write_lines write_rows write_table",
+    "config.discovery": (
+        "CONFIG_FILE_NAME=FILE_NAME config_environments=environments expand_config_file=named_file load_config=load"
+    ),
+    "config.dotenv": "parse_dotenv",
+    "config.durations": "DURATION_FORMAT=ALLOWED parse_duration",
+    "config.trust": "is_file_trusted=is_trusted",
+    "config.variables": "option_variable",
+    "files.dotenv_codec": "set_dotenv_values=set_values",
+    "files.private_file": "prepare_private_file=prepare",
+    "plugins": "store_settings=settings",
+    "secrets_manager": "Resolution SecretsManager",
 }
-_SOURCES = {name: (module, attribute) for module, names in _MODULES.items() for name, attribute in names.items()}
+"""The names that each module provides, as NAME or NAME=ATTRIBUTE."""
+_SOURCES = {name.partition("=")[0]: (module, name) for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "CONFIG_FILE_NAME",
@@ -97,8 +93,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _SOURCES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _SOURCES[name]
-    value: object = getattr(import_module(f"strongroom.{module}"), attribute)
+    module, source = _SOURCES[name]
+    value: object = getattr(import_module(f"strongroom.{module}"), source.rpartition("=")[2])
     globals()[name] = value
     return value
 

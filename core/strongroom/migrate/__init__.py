@@ -30,33 +30,16 @@ if TYPE_CHECKING:
     from strongroom.migrate.reports.html import html_report
     from strongroom.migrate.reports.report import Action, ItemResult, ItemState, OnProgress, Progress, Report
 
-_MODULES = {
-    "Action": "reports.report",
-    "Item": "plans.plan",
-    "ItemResult": "reports.report",
-    "ItemState": "reports.report",
-    "Migrator": "migrator",
-    "OnConflict": "plans.plan",
-    "OnProgress": "reports.report",
-    "Plan": "plans.plan",
-    "PlannedKey": "plans.plan",
-    "PlannedMapping": "plans.plan",
-    "Progress": "reports.report",
-    "Report": "reports.report",
-    "Run": "ledger.runs",
-    "Selection": "endpoints.sources",
-    "State": "plans.plan",
-    "apply": "migrator",
-    "delete_source": "migrator",
-    "dump_plan": "plans.document",
-    "html_report": "reports.html",
-    "parse_plan": "plans.document",
-    "plan": "migrator",
-    "resume": "migrator",
-    "runs": "ledger.runs",
-    "undo": "migrator",
-    "verify": "migrator",
+_NAMES = {
+    "endpoints.sources": "Selection",
+    "ledger.runs": "Run runs",
+    "migrator": "Migrator apply delete_source plan resume undo verify",
+    "plans.document": "dump_plan parse_plan",
+    "plans.plan": "Item OnConflict Plan PlannedKey PlannedMapping State",
+    "reports.html": "html_report",
+    "reports.report": "Action ItemResult ItemState OnProgress Progress Report",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Action",

@@ -31,20 +31,14 @@ __all__ = [
 ]
 
 # No name here is also a module's name: importing the module would replace the name.
-_MODULES = {
-    "CANARY": "cases",
-    "CASES": "cases",
-    "NON_TEXT_CASES": "cases",
-    "Case": "cases",
-    "ExporterContract": "migration_contract",
-    "SimulatedFailure": "overrides",
-    "ImporterContract": "migration_contract",
-    "OverrideValue": "overrides",
-    "Slow": "overrides",
-    "StoreContract": "contract",
-    "override": "overrides",
-    "silent_server": "silent_service",
+_NAMES = {
+    "cases": "CANARY CASES NON_TEXT_CASES Case",
+    "contract": "StoreContract",
+    "migration_contract": "ExporterContract ImporterContract",
+    "overrides": "OverrideValue SimulatedFailure Slow override",
+    "silent_service": "silent_server",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

@@ -1,6 +1,8 @@
 """Prompt without echo that accepts input of any length, and leaves no pasted line to the shell.
 
 `getpass` and `click.prompt` read lines of at most 4,095 bytes, and leave the other lines of a paste to the shell.
+prompt_toolkit drops tabs, takes other control bytes of a paste without marks as editing keys, and needs more than 100
+seconds for 100,000 characters.
 """
 
 from __future__ import annotations
