@@ -13,7 +13,6 @@ import traceback
 from datetime import UTC, datetime
 
 import pytest
-from strongroom.plugins.capabilities import of_any
 
 from strongroom.errors import (
     Check,
@@ -29,6 +28,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
     WriteOutcomeUnknownError,
 )
+from strongroom.plugins.option_schema import Schema
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr
 from strongroom.store import Health, Traits, VersionInfo
 from strongroom.store.guard import GuardedStore, open_guarded
@@ -216,7 +216,7 @@ def test_trait_is_a_capability_when_it_is_true(name):
     for says, has in ((True, {name}), (False, set()), ("yes", set())):
         kind = type("Store", (ReadOnly,), {"traits": Traits(**{name: says})})
         assert GuardedStore(kind(), "s").capabilities == has
-        assert of_any([kind]) == (has, set())
+        assert Schema({}, stores=(kind,)).capabilities() == (has, set())
 
 
 @pytest.mark.parametrize("operation", [name for name in PATH_OPERATIONS if name != "read"])

@@ -6,12 +6,11 @@ import threading
 from typing import Protocol, runtime_checkable
 
 import pytest
-from strongroom.plugins.capabilities import of_any
 
 from strongroom import Secret, SecretsManager, store
 from strongroom.errors import PluginError, UnsupportedOperationError
 from strongroom.migrate.spi import MigrationHints
-from strongroom.plugins.option_schema import read_schema
+from strongroom.plugins.option_schema import Schema, read_schema
 from strongroom.store import (
     CAPABILITIES,
     DEFAULT_TIMEOUT,
@@ -158,7 +157,7 @@ def test_a_new_capability_is_detected_refused_and_called(monkeypatch):
         monkeypatch.setattr(module, "CAPABILITIES", rows)
     able, unable = guard.GuardedStore(Renamable(), "able"), guard.GuardedStore(MemoryStore(), "unable")
     assert able.capabilities - unable.capabilities == {"renamable"}
-    assert of_any([Renamable, MemoryStore]) == (unable.capabilities, {"renamable"})
+    assert Schema({}, stores=(Renamable, MemoryStore)).capabilities() == (unable.capabilities, {"renamable"})
     assert able.call(RenamableStore, "a", lambda store: store.rename("a", "b")) == "a to b"
     with pytest.raises(UnsupportedOperationError, match=r"store unable: it has no renaming"):
         unable.call(RenamableStore, "a", lambda store: store.rename("a", "b"))
