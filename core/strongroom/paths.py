@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
 from strongroom.errors import InvalidPathError
 
@@ -46,6 +47,23 @@ def check_prefix(prefix: str) -> str:
         InvalidPathError: see `check_path`.
     """
     return check_path(prefix.removesuffix("/") or prefix) if prefix else prefix
+
+
+def entries_below(paths: Iterable[str], prefix: str) -> Iterator[str]:
+    """Yield the entries directly below `prefix`, each once: a secret as `name`, a folder as `name/`.
+
+    Args:
+        paths: paths, those elsewhere included.
+        prefix: the folder; the empty string is the top.
+    """
+    start = f"{prefix}/" if prefix else ""
+    seen: set[str] = set()
+    for path in paths:
+        if path.startswith(start):
+            name, slash, _ = path[len(start) :].partition("/")
+            if (entry := name + slash) not in seen:
+                seen.add(entry)
+                yield entry
 
 
 def check_key(key: str, path: str | None = None) -> str:

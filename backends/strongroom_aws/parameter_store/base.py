@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from strongroom.errors import ConflictError, PermissionDeniedError
+from strongroom.paths import entries_below
 from strongroom.store import Health
 from strongroom_aws.errors import malformed
 from strongroom_aws.folding import size_of
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_ADVANCED, MAX_STANDARD, check_parameter_name, check_size
-from strongroom_aws.names import below, entries
+from strongroom_aws.names import below
 from strongroom_aws.service import Service
 
 PAGE = 10
@@ -64,7 +65,7 @@ class Parameters(ABC):
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Yield the names directly below `prefix`; folders end in `/`."""
-        yield from entries(self.walk(prefix), prefix)
+        yield from entries_below(self.walk(prefix), prefix)
 
     def probe(self) -> Health:
         """Return whether Systems Manager answers, and the identity in AWS."""

@@ -13,13 +13,14 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreError,
 )
+from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Health, Items, Traits
 from strongroom_aws.errors import RefusedError, error_from_code, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_SECRET, check_secret_name, check_size
-from strongroom_aws.names import below, entries
+from strongroom_aws.names import below
 from strongroom_aws.secrets_manager.requests import SecretRequests, listed, may_be_scheduled
 from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, map_concurrently, write_each
 
@@ -94,7 +95,7 @@ class SecretsManagerStore:
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Yield the names directly below `prefix` that are not scheduled for deletion."""
-        yield from entries(self.walk(prefix), prefix)
+        yield from entries_below(self.walk(prefix), prefix)
 
     def walk(self, prefix: str) -> Iterator[str]:
         """Yield the path of every secret below `prefix`, a hundred a request; also names that are not valid paths."""

@@ -19,6 +19,7 @@ from strongroom.errors import (
 from strongroom.files.age import Encryption, is_encrypted
 from strongroom.files.codec import Codec
 from strongroom.files.private_file import FolderLock, SymbolicLinkError, lock_folder
+from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data, same
 from strongroom.store import Health, Items, Traits, is_held_here, reentrant_lock, remaining
 
@@ -88,9 +89,7 @@ class FileStore:
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Return the sorted names directly below `prefix`; a secret with others below it is both `name` and `name/`."""
-        start = f"{prefix}/" if prefix else ""
-        below = (path.removeprefix(start) for path in self.walk(prefix))
-        return iter(sorted({name + slash for name, slash, _ in (path.partition("/") for path in below)}))
+        return iter(sorted(entries_below(self.walk(prefix), prefix)))
 
     def walk(self, prefix: str) -> Iterator[str]:
         """Return every path below `prefix`, in the order of the file."""

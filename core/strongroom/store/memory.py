@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
-from strongroom.paths import check_path
+from strongroom.paths import check_path, entries_below
 from strongroom.secret import Secret, Value, Version, check_data, protect_data
 from strongroom.store import Health, Items, Option, Traits, VersionInfo, reentrant_lock
 
@@ -63,14 +63,9 @@ class MemoryStore:
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Return the sorted names below `prefix`. A secret with others below it is both `name` and `name/`."""
-        start = f"{prefix}/" if prefix else ""
         with self._lock:
-            below = [
-                path.removeprefix(start)
-                for path, history in self._histories.items()
-                if path.startswith(start) and history.kept[-1].readable
-            ]
-        return iter(sorted({name + slash for name, slash, _ in (path.partition("/") for path in below)}))
+            readable = [path for path, history in self._histories.items() if history.kept[-1].readable]
+        return iter(sorted(entries_below(readable, prefix)))
 
     def probe(self) -> Health:
         """Return a healthy state with the number of secrets."""

@@ -17,7 +17,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
-from strongroom.paths import parse_reference
+from strongroom.paths import entries_below, parse_reference
 from strongroom.secret import Secret, Value, check_data, conceal
 from strongroom.secrets_manager import SecretsManager, set_default_manager
 from strongroom.store import SecretStore, remaining
@@ -185,10 +185,7 @@ class SlowStore:
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Return the names below `prefix` at once."""
-        names = MemoryStore()
-        for path, slow in self._secrets.items():
-            names.write(path, slow.data)
-        return names.list_entries(prefix)
+        return iter(sorted(entries_below(self._secrets, prefix)))
 
     def close(self) -> None:
         """End every wait."""

@@ -17,7 +17,7 @@ from strongroom.errors import (
 from strongroom.migrate.execution.parallel import OutageWatch, delete_each, read_each
 from strongroom.migrate.plans.labels import own
 from strongroom.migrate.spi import Exporter, Failure, Importer
-from strongroom.paths import check_path, check_prefix
+from strongroom.paths import check_path, check_prefix, entries_below
 from strongroom.secret import Secret, Value, Version, check_data
 from strongroom.store import Items, Traits, answers
 from strongroom.store.containment import contained
@@ -251,9 +251,7 @@ class ImportedStore:
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Yield the names directly below `prefix`."""
-        start = f"{prefix}/" if prefix else ""
-        below = (path.removeprefix(start) for path in self._found if path.startswith(start))
-        return iter(sorted({name + slash for name, slash, _ in (path.partition("/") for path in below)}))
+        return iter(sorted(entries_below(self._found, prefix)))
 
     def close(self) -> None:
         """Close the importer."""
