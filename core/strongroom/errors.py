@@ -33,7 +33,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, Self
 
-_SHOWN_LENGTH = 120
+_SHOWN_LENGTH = 4096
+"""More than the longest path, key or file name: only text that is none of these is cut."""
 
 
 class Answer(StrEnum):
@@ -284,6 +285,6 @@ class UnsupportedOperationError(StoreError):
 
 
 def shown(path: str) -> str:
-    """Return the path as a message shows it: one line, control characters escaped, a long path cut."""
+    """Return the path as a message shows it: one line, control characters escaped, and whole."""
     cut = path if len(path) <= _SHOWN_LENGTH else path[: _SHOWN_LENGTH - 1] + "…"
     return cut if cut and cut.isprintable() else ascii(cut)

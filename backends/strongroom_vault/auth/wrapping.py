@@ -75,6 +75,8 @@ def unwrap_secret_id(
         raise VaultAuthenticationError(reason="it is not a wrapping token", hint="Deliver a new one")
     digest = _digest(token, mount, role, namespace)
     spent: VaultAuthenticationError
+    if (known := _unwrapped.get(digest)) is not None:
+        return known
     if is_held_here(_unwrapped.lock):  # the token is spent, and its reply is read after this signal handler
         raise StoreUnavailableError(reason="the code that this signal handler interrupted is unwrapping a secret_id")
     if not _unwrapped.lock.acquire(timeout=remaining()):

@@ -10,7 +10,8 @@ from strongroom.config import durations
 from strongroom.errors import ConfigurationError
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-_SHOWN = 60
+_SHOWN = 1024
+"""The longest name that a message shows in full, in characters: that of a path."""
 _LISTED = 40
 
 

@@ -289,7 +289,28 @@ def test_forked_child_has_what_its_parent_unwrapped(sender, openbao, approle, wr
 def test_lock_is_not_waited_for_beyond_the_deadline(tell, answered):
     """Another thread may be waiting for a server that does not answer."""
     auth = AppRole(role_id="r", wrapping_token="s.other-thread")
-    with wrapping._unwrapped.lock, time_limit(0.05), pytest.raises(StoreUnavailableError, match="no time is left"):
+    holding, go = threading.Event(), threading.Event()
+
+    def hold():
+        with wrapping._unwrapped.lock:
+            holding.set()
+            assert go.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holding.wait(20)
+    try:
+        with time_limit(0.05), pytest.raises(StoreUnavailableError, match="no time is left"):
+            auth.login(tell(answered(200, {})))
+    finally:
+        go.set()
+        thread.join()
+
+
+def test_handler_does_not_unwrap_a_token_that_its_thread_is_unwrapping(tell, answered):
+    """The token would be spent, and the alarm a false one."""
+    auth = AppRole(role_id="r", wrapping_token="s.same-thread")
+    with wrapping._unwrapped.lock, pytest.raises(StoreUnavailableError, match="this signal handler interrupted"):
         auth.login(tell(answered(200, {})))
 
 
