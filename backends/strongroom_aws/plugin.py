@@ -39,7 +39,9 @@ def open_secrets_manager(
     profile: Profile = None,
     endpoint_url: EndpointUrl = None,
     prefix: Prefix = "",
-    kms_key: Annotated[str | None, Option("the KMS key of new secrets: its id, ARN or alias/NAME")] = None,
+    kms_key: Annotated[
+        str | None, Option("the KMS key of new secrets: its id, ARN or alias/NAME", recipients=True)
+    ] = None,
     tag_prefix: TagPrefix = "",
     fold: Fold = "keep",
     recovery_days: Annotated[int, Option("days in which a deleted secret can be restored, 7 to 30")] = 30,
@@ -75,7 +77,10 @@ def open_parameter_store(
         Option("`keys`: a parameter for each key, PREFIX/PATH/KEY; `secrets`: a parameter for each secret, in JSON"),
     ] = "keys",
     kms_key: Annotated[
-        str | None, Option("the KMS key of written parameters; defaults to that of the parameter, or alias/aws/ssm")
+        str | None,
+        Option(
+            "the KMS key of written parameters; defaults to that of the parameter, or alias/aws/ssm", recipients=True
+        ),
     ] = None,
     tag_prefix: TagPrefix = "",
     fold: Fold = "keep",

@@ -7,6 +7,20 @@ from typing import Annotated, TypeAlias
 
 from strongroom.store import Option
 
+
+def _credential_variables(auth: object) -> tuple[str, ...]:
+    """Return the environment variables from which the methods `aws` and `jwt` with `jwt_from` read credentials."""
+    from strongroom_vault.auth import aws, github
+
+    match auth:
+        case {"method": "aws"}:
+            return aws.CREDENTIAL_VARIABLES
+        case {"jwt_from": _}:
+            return (github.BEARER,)
+        case _:
+            return ()
+
+
 Url: TypeAlias = Annotated[
     str | list[str],
     Option(
@@ -20,7 +34,12 @@ Token: TypeAlias = Annotated[
 ]
 AuthTable: TypeAlias = Annotated[
     dict[str, str] | None,
-    Option('how to authenticate, such as { method = "approle", … }', secret=True, sent_to="url"),
+    Option(
+        'how to authenticate, such as { method = "approle", … }',
+        secret=True,
+        sent_to="url",
+        credential_variables=_credential_variables,
+    ),
 ]
 Namespace: TypeAlias = Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"), place=True)]
 CaCert: TypeAlias = Annotated[

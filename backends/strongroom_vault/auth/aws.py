@@ -27,6 +27,15 @@ _HINT = (
     "Check `role`, `server_id`, that the clock of this machine is right, and that the method's STS endpoint is that of "
     "`region`"
 )
+CREDENTIAL_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+)
+"""The variables in which botocore finds a credential itself."""
+
 _NO_CREDENTIALS = "Check that botocore finds credentials here: `aws sts get-caller-identity` with the same profile"
 
 

@@ -15,7 +15,8 @@ from strongroom.store import Option
 
 _File = Annotated[Path, Option("the file; the first write creates it", location=True)]
 _Recipients = Annotated[
-    list[str] | None, Option("age recipients, such as age1…, that the file is encrypted to when it is written")
+    list[str] | None,
+    Option("age recipients, such as age1…, that the file is encrypted to when it is written", recipients=True),
 ]
 _Identity = Annotated[Path | None, Option("a file with the age identity that decrypts the file")]
 

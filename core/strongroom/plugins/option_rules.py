@@ -31,12 +31,12 @@ def check(
 
     Raises:
         ConfigurationError: an address is not allowed; a file that was found in the working directory would redirect a
-            credential, or weaken TLS for an address, that another source gave; an untrusted file gives an address, a
-            credential or a TLS setting; or production would read `./.env`.
+            credential, or weaken TLS for an address, that another source gave; an untrusted file decides where
+            secrets or credentials go, or who can read them; or production would read `./.env`.
     """
     for name, setting in settings.items():
         option = schema.options[name].option
-        if setting.found in untrusted and (option.address or option.sent_to or option.vouches_for):
+        if setting.found in untrusted and option.needs_trust:
             raise not_trusted(setting.found, f"it sets {name} of store {store.name}")
         if option.address:
             _check_addresses(setting, production=production)

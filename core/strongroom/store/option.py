@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,12 @@ class Option:
         location: the LOCATION of `PLUGIN:LOCATION` on a command line sets the option. If several options do this, each
             but the last one takes one segment, up to a slash, in their order.
         place: the value locates the secrets, such as an address, a namespace or a region. A write shows it first.
+        recipients: the value decides who can read what is written, such as a KMS key.
+        credential_variables: value -> the environment variables from which the store reads credentials because of this
+            value, as `Traits.credential_variables`.
+
+    The command line uses an address, a location, a place, recipients, and what is sent to or vouches for an address, of
+    a file that was found in the working directory, only after `strongroom trust`.
     """
 
     help: str = ""
@@ -33,6 +41,14 @@ class Option:
     vouches_for: str | None = None
     location: bool = False
     place: bool = False
+    recipients: bool = False
+    credential_variables: Callable[[Any], Iterable[str]] | None = None
+
+    @property
+    def needs_trust(self) -> bool:
+        """Whether the value decides where secrets or credentials go, or who can read them."""
+        linked = self.sent_to is not None or self.vouches_for is not None
+        return linked or self.address or self.location or self.place or self.recipients
 
 
 def is_loopback(host: str) -> bool:

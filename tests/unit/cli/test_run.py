@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pexpect
@@ -305,6 +306,32 @@ def test_keys_that_the_library_of_a_store_reads_are_not_passed_on(configuration,
     config = discovery.load(environ={})
     schemas = {plugin.name: plugin.schema for plugin in installed()}
     assert without_credentials(AWS_KEYS | AWS_SETTINGS, config, schemas) == AWS_SETTINGS
+
+
+@pytest.mark.vault
+@pytest.mark.parametrize(
+    ("auth", "withheld"),
+    [
+        ('{ method = "aws", role = "app" }', AWS_KEYS.keys()),
+        ('{ method = "jwt", role = "app", jwt_from = "github" }', {"ACTIONS_ID_TOKEN_REQUEST_TOKEN"}),
+        ('{ method = "token-file", token_file = "/run/token" }', set()),
+        ('{ env = "AUTH" }', set()),
+    ],
+)
+@pytest.mark.parametrize("from_variable", [False, True])
+def test_keys_that_a_login_of_vault_reads_are_not_passed_on(configuration, auth, withheld, from_variable):
+    """They are no option either: botocore, and the login for GitHub Actions, find them themselves."""
+    given = {**AWS_KEYS, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": CANARY, "AWS_REGION": "eu-west-1", "AUTH": "{}"}
+    environ = {}
+    if from_variable:
+        if "env" in auth:
+            return
+        environ = {"STRONGROOM_STORES_VAULT_AUTH": json.dumps(tomllib.loads(f"auth = {auth}")["auth"])}
+        auth = '{ method = "agent" }'
+    configuration.write_text(f'chain = ["vault"]\n[stores.vault]\nurl = "https://vault.example"\nauth = {auth}\n')
+    schemas = {plugin.name: plugin.schema for plugin in installed()}
+    kept = without_credentials(given, discovery.load(environ=environ), schemas)
+    assert {name for name in given if name not in kept and name != "AUTH"} == set(withheld)
 
 
 def test_keys_of_a_library_are_the_commands_if_no_store_of_the_chain_uses_them(configuration):

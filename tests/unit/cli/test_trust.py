@@ -1,11 +1,15 @@
 """`strongroom trust`, and what the command line does with a found file before it."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from strongroom import plugins
 from strongroom.cli.terminal import completer
+from strongroom.config import OptionValue, Rank, discovery
+from strongroom.errors import ConfigurationError
 
 URL = "http://127.0.0.1:1"
 CANARY = "canary-5b1e"
@@ -19,6 +23,13 @@ HOSTILE = {
     "proxy": f'chain = ["vault"]\n[stores.vault]\nproxy = "{URL}"\n',
     "profile": 'chain = ["aws-ssm"]\n[stores.aws-ssm]\nregion = "eu-west-1"\nprofile = "theirs"\n',
     "client_cert": 'chain = ["vault"]\n[stores.vault]\nclient_cert = "/etc/hostname"\n',
+    "recipients": 'chain = ["json"]\n[stores.json]\nfile = "a.json"\nencrypt_to = ["age1theirs"]\n',
+    "location": 'chain = ["json"]\n[stores.json]\nfile = "a.json"\n',
+    "mount": 'chain = ["vault"]\n[stores.vault]\nmount = "theirs"\n',
+    "prefix": 'chain = ["vault"]\n[stores.vault]\nprefix = "theirs"\n',
+    "namespace": 'chain = ["vault"]\n[stores.vault]\nnamespace = "theirs"\n',
+    "region": 'chain = ["aws-ssm"]\n[stores.aws-ssm]\nregion = "eu-west-1"\n',
+    "kms_key": 'chain = ["aws-ssm"]\n[stores.aws-ssm]\nkms_key = "alias/theirs"\n',
     "skip_verify": 'chain = ["vault"]\n[stores.vault]\nskip_verify = true\n',
 }
 COMMANDS = [("get", "a/b", "c"), ("doctor",), ("list",), ("check",), ("explain", "a/b"), ("run", "--", "true")]
@@ -68,6 +79,34 @@ def test_dotenv_is_not_used_before_it_is_trusted(command, connections):
     done = command("get", "a/b", "c")
     assert (done.code, connections) == (7, [])
     assert "strongroom trust ./.env" in done.err
+
+
+def test_encrypt_to_of_an_untrusted_file_alone_is_refused():
+    """Its recipients could read all that a write adds."""
+    write('[stores.json]\nencrypt_to = ["age1theirs"]\n')
+    config = discovery.load(require_trust=True)
+    store = replace(
+        config.store("json"),
+        options={**config.store("json").options, "file": OptionValue("a.json", "argument", Rank.ARGUMENT)},
+    )
+    with pytest.raises(ConfigurationError, match="it sets encrypt_to of store json"):
+        plugins.settings(replace(config, stores={**config.stores, "json": store}), "json")
+
+
+def test_every_option_that_moves_values_needs_trust():
+    """The options of the installed plugins that a stranger's file may set: none of them decides where values go."""
+    harmless = {
+        name
+        for plugin in plugins.installed()
+        if plugin.schema is not None and plugin.distribution.startswith("strongroom")
+        for name, option in plugin.schema.options.items()
+        if not option.option.needs_trust
+    }
+    assert harmless == {
+        *("client_timeout", "rate_limit", "max_retries", "disable_redirects"),
+        *("fold", "layout", "tag_prefix", "strip_newline", "recovery_days", "restore", "force_delete"),
+        *("identity", "paths", "secrets"),
+    }
 
 
 def test_tab_opens_nothing(command, connections, monkeypatch):

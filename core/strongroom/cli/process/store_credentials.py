@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
 from strongroom.config import Config, OptionValue, Rank
 from strongroom.config.variables import option_variable
 from strongroom.plugins.coercion import read_json
 from strongroom.plugins.option_schema import OptionSchema, Schema
+from strongroom.store.containment import contained
 from strongroom.store.protocols import traits_of
 
 _STORES = "STRONGROOM_STORES_"
@@ -60,11 +63,21 @@ def _ambient(schemas: Mapping[str, Schema]) -> Iterator[str]:
 
 
 def _library_variables(config: Config, schemas: Mapping[str, Schema]) -> Iterator[str]:
-    """Yield the variables that the stores of the chain declare in their traits."""
+    """Yield the variables that the stores of the chain declare in their traits, and those that their options imply."""
     for link in config.chain:
-        plugin = config.store(link.store).plugin
+        configured = config.store(link.store)
+        plugin = configured.plugin
         for store in schemas[plugin].stores if plugin in schemas else ():
             yield from traits_of(store, f"Plugin {plugin}").credential_variables
+        options = _options(schemas, plugin)
+        for name, given in configured.options.items():
+            implied = options[name].option.credential_variables if name in options else None
+            if implied is not None:
+                yield from contained(partial(_implied, implied, given), plugin)
+
+
+def _implied(implied: Callable[[Any], Iterable[str]], given: OptionValue) -> tuple[str, ...]:
+    return tuple(implied(_value(given)))
 
 
 def _references(config: Config, schemas: Mapping[str, Schema]) -> Iterator[str]:
