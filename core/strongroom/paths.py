@@ -46,7 +46,11 @@ def check_prefix(prefix: str) -> str:
     Raises:
         InvalidPathError: see `check_path`.
     """
-    return check_path(prefix.removesuffix("/") or prefix) if prefix else prefix
+    if isinstance(prefix, str):
+        if not prefix:
+            return prefix
+        prefix = prefix.removesuffix("/") or prefix
+    return check_path(prefix)
 
 
 def entries_below(paths: Iterable[str], prefix: str) -> Iterator[str]:

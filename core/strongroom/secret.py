@@ -290,6 +290,8 @@ class Secret:
 
 def conceal(data: object) -> Any:
     """Return the same data, unchecked, in redacted types: for a frame that holds it while it is checked."""
+    if isinstance(data, SensitiveDict):
+        return data
     if isinstance(data, Mapping):
         return SensitiveDict(data)
     return protect(data) if isinstance(data, str | bytes | bytearray | memoryview | list | tuple) else data

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from strongroom.errors import SecretNotFoundError
 from strongroom.secret import Secret, Version
 from strongroom.store import VersionInfo
+from strongroom.store.version_rules import check_labels, check_version
 
 if TYPE_CHECKING:
     from strongroom.chain.chain import Chain
@@ -54,6 +55,7 @@ class Versions:
         Raises:
             SecretNotFoundError: it is deleted, destroyed or pruned, or never existed.
         """
+        version = check_version(path, version)
         return self._chain.at_target(path, store, lambda guarded: guarded.read_version(path, version))
 
     def rollback(self, path: str, version: Version, *, store: str | None = None) -> Version | None:
@@ -65,6 +67,7 @@ class Versions:
             SecretNotFoundError: the old version is deleted, destroyed or pruned, or never existed. Nothing is written.
             ConflictError: another writer came between. Nothing is written.
         """
+        version = check_version(path, version)
         return self._chain.at_target(path, store, lambda guarded: _roll_back(guarded, path, version), changes=True)
 
     def undelete(self, path: str, version: Version, *, store: str | None = None) -> None:
@@ -75,6 +78,7 @@ class Versions:
         Raises:
             SecretNotFoundError: it is destroyed or pruned, or never existed.
         """
+        version = check_version(path, version)
         self._chain.at_target(path, store, lambda guarded: guarded.undelete(path, version), changes=True)
 
     def destroy(self, path: str, version: Version, *, store: str | None = None) -> None:
@@ -83,6 +87,7 @@ class Versions:
         Raises:
             SecretNotFoundError: it never existed, or is pruned.
         """
+        version = check_version(path, version)
         self._chain.at_target(path, store, lambda guarded: guarded.destroy(path, version), changes=True)
 
     def metadata(self, path: str, *, store: str | None = None) -> dict[str, str]:
@@ -95,7 +100,8 @@ class Versions:
         Raises:
             InvalidDataError: a label is not text, or the store does not take it.
         """
-        self._chain.at_target(path, store, lambda guarded: guarded.write_metadata(path, metadata), changes=True)
+        labels = check_labels(path, metadata)
+        self._chain.at_target(path, store, lambda guarded: guarded.write_metadata(path, labels), changes=True)
 
     # --- off the event loop -------------------------------------------------------------------------------------------
 

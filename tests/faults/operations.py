@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from strongroom.errors import StoreError, WriteOutcomeUnknownError
 from strongroom.store import boot_time
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.hvac_adapter import ApiRequest
@@ -46,7 +46,7 @@ class Operation:
 
     def open(self):
         """Opens the client, before the fault strikes. Every node has what the cluster was given."""
-        self.front = GuardedStore(open_vault(**self.options), "vault")
+        self.front = ValidatedStore(open_vault(**self.options), "vault")
 
     @property
     def session(self):
@@ -196,7 +196,7 @@ class Login(Operation):
 
     def run(self):
         self.close()
-        self.front = GuardedStore(open_vault(**self.options), "vault")
+        self.front = ValidatedStore(open_vault(**self.options), "vault")
         return ANSWER
 
     def close(self):

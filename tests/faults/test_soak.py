@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import SecretsManager, StoreUnavailableError
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestCluster
 
@@ -121,7 +121,7 @@ def read(secrets, ledger, readings, whole, stopping):
 
 def write(cluster, ledger, stopping):
     """Writes the next number of each path in turn, each as often as it takes until it is acknowledged."""
-    front = GuardedStore(open_vault(url=cluster.urls, token=cluster.token), "vault")
+    front = ValidatedStore(open_vault(url=cluster.urls, token=cluster.token), "vault")
     turn = 0
     while not stopping.wait(WRITE_EVERY):
         number = ledger.begin(turn % PATHS)

@@ -10,7 +10,7 @@ import trustme
 
 from strongroom.errors import WriteOutcomeUnknownError
 from strongroom.store import time_limit
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, faults
@@ -38,7 +38,7 @@ def secure_front(openbao, authority, secure_proxy, tmp_path):
         def open_(*before, **options):
             urls = [*before, secure_proxy.url]
             given = {"url": urls, "token": openbao.token, "ca_cert": tmp_path / "ca.pem", **options}
-            return stack.enter_context(contextlib.closing(GuardedStore(open_vault(**given), "vault")))
+            return stack.enter_context(contextlib.closing(ValidatedStore(open_vault(**given), "vault")))
 
         yield open_
 

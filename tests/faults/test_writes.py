@@ -7,7 +7,7 @@ import pytest
 from strongroom.errors import ConflictError, SecretNotFoundError, WriteOutcomeUnknownError
 from strongroom.secret import same
 from strongroom.store import time_limit
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import faults
 
@@ -46,7 +46,7 @@ def open_through(openbao, proxy):
 
         def open_(mount):
             store = open_vault(url=proxy.url, token=openbao.token, mount=mount)
-            return stack.enter_context(contextlib.closing(GuardedStore(store, "vault")))
+            return stack.enter_context(contextlib.closing(ValidatedStore(store, "vault")))
 
         yield open_
 

@@ -38,8 +38,8 @@ from strongroom.migrate import (
 )
 from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.secret import Secret, same
-from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, faults
 
@@ -65,7 +65,7 @@ def mount(openbao):
     fronts = []
 
     def open_(name, *, token=openbao.token, url=openbao.url):
-        fronts.append(GuardedStore(open_vault(url=url, token=token, mount=name, max_retries=5), f"vault:{name}"))
+        fronts.append(ValidatedStore(open_vault(url=url, token=token, mount=name, max_retries=5), f"vault:{name}"))
         return fronts[-1]
 
     yield open_

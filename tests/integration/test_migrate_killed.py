@@ -23,7 +23,7 @@ from strongroom.migrate import (
 )
 from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.secret import Secret
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 
 COUNT = 20
@@ -45,7 +45,7 @@ def target(request, openbao, tmp_path, monkeypatch):
     mount = request.getfixturevalue(request.param)
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", openbao.token)
-    front = GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), f"vault:{mount}")
+    front = ValidatedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), f"vault:{mount}")
     for path in ("app/s03", "app/s04", "app/s17"):
         front.write(path, {"user": SECRETS[path]["user"], "own": "kept"})
     front.write("app/s05", SECRETS["app/s05"])
@@ -61,7 +61,7 @@ def target(request, openbao, tmp_path, monkeypatch):
 def planned(openbao, target, tmp_path):
     """A plan that overwrites, from a source with labels, as a file."""
     mount = openbao.fresh_mount(version=2)
-    source = GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), "source")
+    source = ValidatedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), "source")
     for path, data in SECRETS.items():
         source.write(path, data)
     for path, labels in LABELS.items():

@@ -84,7 +84,7 @@ class WriteTarget(NamedTuple):
 class Chain:
     """Links, in the order in which they are queried.
 
-    Its public methods check the paths, keys and data that they are given. Links and caches do not check them again.
+    Its public methods check the paths, keys and data that they are given. Links, caches and guards trust them.
 
     Args:
         links: at least one.
@@ -280,7 +280,7 @@ class Chain:
             ConflictError: other writers won, or the write would hide keys of a lower link.
             UnsupportedOperationError: no link of the chain can be written, or the named one does not cover this path.
         """
-        data, path = check_data(path, data), check_path(path)
+        path, data = check_path(path), check_data(path, data)
         with time_limit(self._timeout):
             link = self._target(path, store)
             if replace:

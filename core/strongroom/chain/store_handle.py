@@ -23,7 +23,7 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret
 from strongroom.store import SecretStore, fails_fast, in_daemon, remaining, time_limit
-from strongroom.store.guard import GuardedStore, open_guarded
+from strongroom.store.guard import GuardedStore
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -251,7 +251,7 @@ class StoreHandle:
         self._is_opening = True
         try:
             with first_use():
-                return open_guarded(self._opener, self._name)
+                return GuardedStore.open(self._opener, self._name)
         finally:
             self._is_opening = False
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from strongroom.config import Config
     from strongroom.migrate.spi import Failure
-    from strongroom.store.guard import GuardedStore
+    from strongroom.store.validation import ValidatedStore
 
 
 def describe_store(config: Config, name: str) -> str:
@@ -34,7 +34,7 @@ def describe_store(config: Config, name: str) -> str:
     return describe_target(WriteTarget(name, frozenset()), config, plugins.settings(config, name, group))
 
 
-def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[GuardedStore, Sequence[Failure]]:
+def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[ValidatedStore, Sequence[Failure]]:
     """Open a store, or a source of variables as a store, and close it with the stack.
 
     Returns:
@@ -48,7 +48,7 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[GuardedSto
     from strongroom.migrate.endpoints.sources import ImportedStore
     from strongroom.migrate.endpoints.stores import located, prepare_source
     from strongroom.store import SecretStore
-    from strongroom.store.guard import open_guarded
+    from strongroom.store.validation import ValidatedStore
 
     config, _ = located(config, name, plugins.IMPORTERS)
     opener = prepare_source(config, name)
@@ -62,7 +62,7 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[GuardedSto
         unmapped.extend(store.unmapped)
         return store
 
-    front = open_guarded(open_store, name)
+    front = ValidatedStore.open(open_store, name)
     stack.callback(front.close)
     return front, unmapped
 

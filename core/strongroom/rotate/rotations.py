@@ -29,6 +29,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
+from strongroom.paths import check_path
 from strongroom.rotate import audit, schedule
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.spi import Rotator, ServiceRotator
@@ -263,7 +264,7 @@ class Rotations:
     # --- parts --------------------------------------------------------------------------------------------------------
 
     def _about(self, path: str) -> RotationConfig:
-        about = self._config.rotations.get(path)
+        about = self._config.rotations.get(check_path(path))
         if about is None:
             known = f"known: {listed(self.paths)}" if self.paths else "none is configured"
             raise ConfigurationError(f'No rotation of {shown(path)}: add [rotation."{shown(path)}"]; {known}')

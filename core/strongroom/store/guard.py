@@ -1,16 +1,15 @@
-"""Validating, redacting wrapper around a store: everything but the store's author uses a store through it."""
+"""Wrapper that contains a store: everything but the store's author uses a store through it."""
 
 # Capabilities are protocols: passed around as classes, never instantiated.
 # mypy: disable-error-code="type-abstract"
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn, TypeVar, cast, final
+from typing import Any, NoReturn, Self, TypeVar, cast
 
 from strongroom.errors import (
     InvalidPathError,
@@ -20,8 +19,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
     WriteOutcomeUnknownError,
 )
-from strongroom.paths import check_key, check_path, check_prefix
-from strongroom.secret import Secret, Value, Version, check_data, conceal, protect
+from strongroom.secret import Secret, Value, Version, protect
 from strongroom.store import answers, containment
 from strongroom.store.containment import PLUGIN_BUG, AnswerError, close_quietly, contained, translated
 from strongroom.store.health import Health
@@ -44,7 +42,6 @@ from strongroom.store.protocols import (
     capabilities_of,
     traits_of,
 )
-from strongroom.store.version_rules import check_labels, check_version
 
 _R = TypeVar("_R")
 _C = TypeVar("_C")
@@ -52,13 +49,14 @@ _READS = frozenset({"read_many", "newest_versions"})
 """Bulk operations that change nothing. They yield each path once."""
 
 
-@final
 class GuardedStore:
-    """Validating, redacting wrapper around a store.
+    """Wrapper that contains a store.
 
-    It validates paths and data before the store sees them, and raises `UnsupportedOperationError` for a capability that
-    the store lacks. Every answer is checked. Every error of the store leaves as one of `strongroom.errors`, with the
-    store's name and without the store's frames: a traceback that prints local variables would show values.
+    It raises `UnsupportedOperationError` for a capability that the store lacks. Every answer is checked. Every error of
+    the store leaves as one of `strongroom.errors`, with the store's name and without the store's frames: a traceback
+    that prints local variables would show values.
+
+    Its caller has validated the paths and data. The chain has; everybody else uses a `validation.ValidatedStore`.
 
     A listed name that is not a path, such as `..`, is yielded, and every operation refuses it: it is an error of that
     name, which hides no other name, and is not looked into.
@@ -100,8 +98,22 @@ class GuardedStore:
         self._closed = False
         self._closing = reentrant_lock()
 
+    @classmethod
+    def open(cls, opener: Callable[[], SecretStore], name: str) -> Self:
+        """Open a store and wrap it. A failure to open is translated as the store's own failures are."""
+        return contained(partial(cls._opened, opener, name), name)
+
+    @classmethod
+    def _opened(cls, opener: Callable[[], SecretStore], name: str) -> Self:
+        store = opener()
+        try:
+            return cls(store, name)
+        except PluginError:
+            store.close()
+            raise
+
     def __repr__(self) -> str:
-        return f"GuardedStore({self.name!r}, {type(self._store).__name__})"
+        return f"{type(self).__name__}({self.name!r}, {type(self._store).__name__})"
 
     def call(self, capability: type[_C], path: str | None, operation: Callable[[_C], _R]) -> _R:
         """Return the result of an operation of a capability, such as `call(WritableStore, path, delete)`.
@@ -116,7 +128,6 @@ class GuardedStore:
 
     def read(self, path: str) -> Secret:
         """Return the whole secret at `path`."""
-        path = check_path(path)
         self._guard(path)
         if containment.watched:
             return contained(lambda: answers.as_secret(self._store.read(path), path), self.name, path)
@@ -138,26 +149,24 @@ class GuardedStore:
 
     def read_key(self, path: str, key: str) -> Value:
         """Return one key, from a store with single-key reads."""
-        path, key = check_path(path), check_key(key, path)
         return protect(self.call(KeyedStore, path, lambda store: answers.as_value(store.read_key(path, key))))
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Yield each path once, with its secret or its own error; one by one if the store has no bulk reads."""
         if not self.bulk_reads:
-            yield from ((path, self._outcome(self.read, path)) for path in paths)
+            yield from ((path, self._outcome(GuardedStore.read, path)) for path in paths)
             return
         bulk = self._require(BulkStore, None)
         yield from self._many(
             "read_many",
             bulk.read_many,
-            ((path,) for path in paths),
-            check_path,
+            paths,
+            lambda path: path,
             lambda answer, path: answers.as_secret(answer, path, "read_many"),
         )
 
     def list_entries(self, prefix: str = "") -> Iterator[str]:
         """Yield the names directly below `prefix`, folders ending in `/`. At the end refuse any with a slash inside."""
-        prefix = check_prefix(prefix)
         listable = self._require(ListableStore, prefix or None)
         yield from self._listed(
             self._stream(
@@ -168,7 +177,6 @@ class GuardedStore:
 
     def walk(self, prefix: str = "") -> Iterator[str]:
         """Yield the path of every secret below `prefix`. At the end refuse those that are not below it."""
-        prefix = check_prefix(prefix)
         walk = self._optional("walk") if self.listable else None
         if walk is not None:
             paths = self._stream(prefix, "walk", lambda: walk(prefix), partial(answers.as_name, "walk"))
@@ -177,7 +185,7 @@ class GuardedStore:
         folders = [prefix]
         while folders:
             folder = folders.pop()
-            for name in self.list_entries(folder):
+            for name in GuardedStore.list_entries(self, folder):
                 path = f"{folder}/{name}" if folder else name
                 if name.endswith("/") and answers.is_path(path.removesuffix("/")):
                     folders.append(path.removesuffix("/"))
@@ -210,30 +218,25 @@ class GuardedStore:
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
         """Replace the whole secret."""
-        data = conceal(data)
-        data, path = check_data(path, data), check_path(path)
         return self.call(WritableStore, path, lambda store: answers.as_version(store.write(path, data), "write"))
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
         """Replace the whole secret if its newest version is `expected`; None expects that it does not exist."""
-        data = conceal(data)
-        data, path = check_data(path, data), check_path(path)
         return self.call(
             CheckedStore, path, lambda store: answers.as_version(store.write_if(path, data, expected), "write_if")
         )
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield each path with its new version or its own error; one by one if the store has no bulk writes."""
-        return self._write_each("write_many", self.write, items)
+        return self._write_each("write_many", GuardedStore.write, items)
 
     def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield each path with the result of `write_if`; one by one if the store has no bulk check-and-set."""
-        return self._write_each("write_many_if", self.write_if, items)
+        return self._write_each("write_many_if", GuardedStore.write_if, items)
 
     def _write_each(
         self, method: str, write: Callable[..., Version | None], items: Iterable[tuple[Any, ...]]
     ) -> Iterator[tuple[str, Version | StoreError | None]]:
-        items = map(_concealed, items)  # no frame keeps the caller's values
         if (bulk := self._optional(method)) is None:
             yield from ((item[0], self._outcome(write, *item)) for item in items)
         else:
@@ -241,26 +244,25 @@ class GuardedStore:
                 method,
                 bulk,
                 items,
-                lambda path, data, *expected: (check_path(path), check_data(path, data), *expected),
+                lambda item: item[0],
                 lambda answer, _: answers.as_version(answer, method),
             )
 
     def delete(self, path: str) -> None:
         """Delete the secret."""
-        path = check_path(path)
         self.call(WritableStore, path, lambda store: store.delete(path))
 
     def delete_many(self, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
         """Yield each path with None or its own error; one by one if the store has no bulk deletes."""
         delete_many = self._optional("delete_many")
         if delete_many is None:
-            yield from ((path, self._outcome(self.delete, path)) for path in paths)
+            yield from ((path, self._outcome(GuardedStore.delete, path)) for path in paths)
         else:
             yield from self._many(
                 "delete_many",
                 delete_many,
-                ((path,) for path in paths),
-                check_path,
+                paths,
+                lambda path: path,
                 lambda answer, _: answers.as_nothing(answer, "delete_many"),
             )
 
@@ -268,79 +270,60 @@ class GuardedStore:
 
     def versions(self, path: str) -> list[VersionInfo]:
         """Return every version, oldest first."""
-        path = check_path(path)
         return self.call(VersionedStore, path, lambda store: answers.as_versions(store.versions(path)))
 
     def newest_versions(self, paths: Iterable[str]) -> Iterator[tuple[str, VersionInfo | StoreError]]:
         """Yield each path once, with its newest version or its own error; nothing if the store has no such method."""
         if (newest := self._optional("newest_versions")) is not None:
-            items = ((path,) for path in paths)
-            yield from self._many("newest_versions", newest, items, check_path, answers.as_newest)
+            yield from self._many("newest_versions", newest, paths, lambda path: path, answers.as_newest)
 
     def read_version(self, path: str, version: Version) -> Secret:
         """Return one version of a secret."""
-        path = check_path(path)
-        version = check_version(path, version)
         return self.call(
             VersionedStore, path, lambda store: answers.as_secret_of(store.read_version(path, version), path, version)
         )
 
     def kept_versions(self, path: str) -> int:
         """Return how many versions are guaranteed to survive further writes; one if the store keeps none."""
-        path = check_path(path)
         if "versioned" not in self.capabilities:
             return 1
         return self.call(VersionedStore, path, lambda store: answers.as_count(store.kept_versions(path)))
 
     def undelete(self, path: str, version: Version) -> None:
         """Make a deleted version readable again."""
-        path = check_path(path)
-        version = check_version(path, version)
         self.call(VersionedStore, path, lambda store: store.undelete(path, version))
 
     def destroy(self, path: str, version: Version) -> None:
         """Remove one version for good."""
-        path = check_path(path)
-        version = check_version(path, version)
         self.call(VersionedStore, path, lambda store: store.destroy(path, version))
 
     def read_metadata(self, path: str) -> dict[str, str]:
         """Return the secret's labels."""
-        path = check_path(path)
         return self.call(VersionedStore, path, lambda store: answers.as_labels(store.read_metadata(path)))
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Replace the secret's labels."""
-        path = check_path(path)
-        labels = check_labels(path, metadata)
-        self.call(VersionedStore, path, lambda store: store.write_metadata(path, labels))
+        self.call(VersionedStore, path, lambda store: store.write_metadata(path, metadata))
 
     # --- hints for migrations (`strongroom.migrate.spi.MigrationHints`) -----------------------------------------------
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Raise the error that a write would raise, as far as the store can know without writing."""
-        data = conceal(data)
-        data, path = check_data(path, data), check_path(path)
         if (vet := self._optional("vet")) is not None:
             self._answer(path, lambda: vet(path, data))
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
         """Raise the error that `write_metadata` would raise, as far as the store can know without writing."""
-        path = check_path(path)
-        labels = check_labels(path, labels)
         if (vet_labels := self._optional("vet_labels")) is not None:
             self._answer(path, lambda: vet_labels(path, labels))
 
     def cautions(self, path: str) -> tuple[str, ...]:
         """Return the features that a copy of the secret would lack, in words."""
-        path = check_path(path)
         cautions = self._optional("cautions")
         return () if cautions is None else self._answer(path, lambda: answers.as_cautions(cautions(path)))
 
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
         """Replace the whole secret, in the form that these labels name."""
-        data = conceal(data)
-        data, path = check_data(path, data), check_path(path)
         write_formed = self._optional("write_formed") or self._unsupported("forms", path)
         return self._answer(path, lambda: answers.as_version(write_formed(path, data, form), "write_formed"))
 
@@ -351,7 +334,6 @@ class GuardedStore:
             none: Mapping[str, str] = {}
             yield from ((path, none) for path in self.walk(prefix))
             return
-        prefix = check_prefix(prefix)
         labeled: dict[str, Mapping[str, str]] = {}
 
         def paths() -> Iterator[str]:
@@ -418,8 +400,8 @@ class GuardedStore:
         self,
         method: str,
         operation: Callable[[Iterator[_C]], Iterator[tuple[str, Any]]],
-        items: Iterable[tuple[Any, ...]],
-        check: Callable[..., _C],
+        items: Iterable[_C],
+        path_of: Callable[[_C], str],
         as_result: Callable[[Any, str], _R],
     ) -> Iterator[tuple[str, _R | StoreError]]:
         """Yield each path of a bulk operation, a path that is read once, with its result or its own error.
@@ -427,34 +409,27 @@ class GuardedStore:
         Args:
             method: name of the store's method, for messages.
             operation: the method.
-            items: arguments of each item, the path first.
-            check: returns the item as the store gets it. An item that fails the check is yielded with its error.
+            items: what it gets.
+            path_of: returns the path of an item.
             as_result: returns the outcome of a path, checked.
         """
-        refused: deque[tuple[str, StoreError]] = deque()
         asked: dict[str, int] = {}
-        outcome = partial(self._as_outcome, method, as_result)
 
-        def passing() -> Iterator[_C]:
+        def given() -> Iterator[_C]:
             for item in items:
-                try:
-                    passed = check(*item)
-                except StoreError as error:
-                    refused.append((item[0], error))
-                    continue
-                asked[item[0]] = 1 if method in _READS else asked.get(item[0], 0) + 1
-                yield passed
+                path = path_of(item)
+                asked[path] = 1 if method in _READS else asked.get(path, 0) + 1
+                yield item
 
-        given = passing()
-        for path, result in self._stream(None, method, lambda: operation(given), outcome):
-            while refused:
-                yield refused.popleft()
+        left = given()
+        outcome = partial(self._as_outcome, method, as_result)
+        for path, result in self._stream(None, method, lambda: operation(left), outcome):
             if asked.get(path):
                 asked[path] -= 1
                 yield path, result
-        deque(given, maxlen=0)  # a store may end early
-        yield from refused
-        for path in (path for path, left in asked.items() for _ in range(left)):
+        for _ in left:  # a store may end early
+            pass
+        for path in (path for path, count in asked.items() for _ in range(count)):
             kind = StoreError if method in _READS else WriteOutcomeUnknownError
             yield path, kind(path, f"{method}() left it out", store=self.name, hint=PLUGIN_BUG)
 
@@ -472,27 +447,8 @@ class GuardedStore:
         return path, cast("StoreError", failure)
 
     def _outcome(self, operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
+        """Return the result or the error of one of these methods, as this class has it."""
         try:
-            return operation(*arguments)
+            return operation(self, *arguments)
         except StoreError as error:
             return error
-
-
-def _concealed(item: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return an item of a bulk write with its data concealed."""
-    path, data, *rest = item
-    return path, conceal(data), *rest
-
-
-def open_guarded(opener: Callable[[], SecretStore], name: str) -> GuardedStore:
-    """Open a store and wrap it. A failure to open is translated as the store's own failures are."""
-
-    def opened() -> GuardedStore:
-        store = opener()
-        try:
-            return GuardedStore(store, name)
-        except PluginError:
-            store.close()
-            raise
-
-    return contained(opened, name)

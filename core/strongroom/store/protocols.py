@@ -81,7 +81,7 @@ class Traits:
     protocol: int = 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class VersionInfo:
     """One version of a secret.
 

@@ -15,12 +15,12 @@ import pytest
 from strongroom.errors import StoreError, UnsupportedOperationError
 from strongroom.secret import Value, Version, same
 from strongroom.store import SecretStore, WritableStore
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom.testing.cases import CANARY
 
 Contents: TypeAlias = Mapping[str, Mapping[str, Value]]
 Holding: TypeAlias = Callable[[Contents], SecretStore]
-Opened: TypeAlias = Callable[..., GuardedStore]
+Opened: TypeAlias = Callable[..., ValidatedStore]
 
 NAME = "under-contract"
 PATH = "contract/app"
@@ -119,10 +119,10 @@ class ContractBase(RedactedLogs):
     @pytest.fixture
     def opened(self, holding: Holding) -> Iterator[Opened]:
         """Return a function that takes path -> data and returns a guarded store with exactly these contents."""
-        opened_stores: list[GuardedStore] = []
+        opened_stores: list[ValidatedStore] = []
 
-        def open_(contents: Contents | None = None) -> GuardedStore:
-            opened_stores.append(GuardedStore(holding(contents or {}), NAME))
+        def open_(contents: Contents | None = None) -> ValidatedStore:
+            opened_stores.append(ValidatedStore(holding(contents or {}), NAME))
             return opened_stores[-1]
 
         yield open_
@@ -167,14 +167,14 @@ def needs(capability: str, *, unless: str | None = None) -> Callable[[_Test], _T
     return decorate
 
 
-def holds(guarded: GuardedStore, own: str, version: Version | None) -> None:
+def holds(guarded: ValidatedStore, own: str, version: Version | None) -> None:
     """Assert that the secret at `PATH` has `own` as its key `own`, all other keys, and this version."""
     read = guarded.read(PATH)
     assert same(read.data, secret_data(own=own))
     assert read.version == version
 
 
-_OPERATIONS: Mapping[str, tuple[Callable[[GuardedStore], Any], ...]] = {
+_OPERATIONS: Mapping[str, tuple[Callable[[ValidatedStore], Any], ...]] = {
     "keyed": (lambda guarded: guarded.read_key(PATH, "user"),),
     "listable": (lambda guarded: list(guarded.list_entries("")), lambda guarded: list(guarded.walk())),
     "writable": (lambda guarded: guarded.write(PATH, secret_data()), lambda guarded: guarded.delete(PATH)),
@@ -190,7 +190,7 @@ _OPERATIONS: Mapping[str, tuple[Callable[[GuardedStore], Any], ...]] = {
 }
 
 
-def refuses(guarded: GuardedStore, capability: str) -> None:
+def refuses(guarded: ValidatedStore, capability: str) -> None:
     """Assert that every operation of a capability that the store lacks is refused."""
     for operation in _OPERATIONS.get(capability, ()):
         with fails(UnsupportedOperationError):

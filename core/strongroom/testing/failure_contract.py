@@ -11,13 +11,13 @@ import pytest
 
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreError, StoreUnavailableError
 from strongroom.store import SecretStore, time_limit
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom.testing.contract_base import NAME, PATH, STATES, ContractBase, fails, needs, secret_data
 
 _LIMIT = 0.5
 _GRACE = 1.0
 
-_OPERATIONS: Mapping[str, Callable[[GuardedStore], Any]] = {
+_OPERATIONS: Mapping[str, Callable[[ValidatedStore], Any]] = {
     "read": lambda guarded: guarded.read(PATH),
     "read_key": lambda guarded: guarded.read_key(PATH, "user"),
     "read_many": lambda guarded: _only(guarded.read_many([PATH])),
@@ -73,13 +73,13 @@ class FailureContract(ContractBase):
 
     def test_denied_is_denied(self, request: pytest.FixtureRequest, operation: str) -> None:
         """A denial is never an absence, an empty list or an outage."""
-        guarded = GuardedStore(request.getfixturevalue("denied"), NAME)
+        guarded = ValidatedStore(request.getfixturevalue("denied"), NAME)
         with fails(PermissionDeniedError, AuthenticationError):
             _OPERATIONS[operation](guarded)
 
     def test_unreachable_is_unavailable_in_time(self, request: pytest.FixtureRequest, operation: str) -> None:
         """An outage is never an absence, and is reported within the time that the call has."""
-        guarded = GuardedStore(request.getfixturevalue("unreachable"), NAME)
+        guarded = ValidatedStore(request.getfixturevalue("unreachable"), NAME)
         began = time.monotonic()
         with time_limit(_LIMIT), fails(StoreUnavailableError):
             _OPERATIONS[operation](guarded)
@@ -97,7 +97,7 @@ class FailureContract(ContractBase):
         """A probe of an unreachable store reports the outage in time."""
         if "unreachable" in self.impossible:
             pytest.skip("'unreachable' is declared impossible")
-        guarded = GuardedStore(request.getfixturevalue("unreachable"), NAME)
+        guarded = ValidatedStore(request.getfixturevalue("unreachable"), NAME)
         began = time.monotonic()
         with time_limit(_LIMIT), suppress(StoreUnavailableError):
             assert not guarded.probe().ok

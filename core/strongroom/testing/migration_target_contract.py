@@ -16,7 +16,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.secret import same
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom.testing.cases import CASES
 from strongroom.testing.contract_base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
 
@@ -105,7 +105,7 @@ class MigrationTargetContract(ContractBase):
                 assert not _form(guarded.read_metadata(PATH))
 
 
-def _require_hint(guarded: GuardedStore, hint: str) -> None:
+def _require_hint(guarded: ValidatedStore, hint: str) -> None:
     if hint not in guarded.optional:
         pytest.skip(f"the store has no migration hint {hint!r}")
 

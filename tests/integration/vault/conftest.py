@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from engines import open_engine
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 
 @dataclass
@@ -119,7 +119,7 @@ def faulty(fault_server):
     def open_(*answers, **options):
         fault_server.answers[:] = answers
         given = {"url": fault_server.url, "token": "s.token", **options}
-        fronts.append(GuardedStore(open_engine(2, **given), "vault"))
+        fronts.append(ValidatedStore(open_engine(2, **given), "vault"))
         return fronts[-1]
 
     yield open_

@@ -15,7 +15,7 @@ from command_line import Caller
 from engines import open_engine
 from strongroom.errors import CheckState
 from strongroom.store import require_paths, required_paths
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.http.certificate import check_certificates
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -147,7 +147,7 @@ def test_the_certificate_of_the_server_is_looked_at(start_server, answered, tmp_
     server = start_server(context)
     state_of_server = {"initialized": True, "sealed": False, "standby": False, "version": "1.0.0"}
     server.answers[:] = [answered(200, state_of_server), answered(200, {"data": {"ttl": 0}})]
-    front = GuardedStore(open_engine(2, url=server.url, token="t", ca_cert=tmp_path / "ca.pem"), "vault")
+    front = ValidatedStore(open_engine(2, url=server.url, token="t", ca_cert=tmp_path / "ca.pem"), "vault")
     (check,) = (each for each in front.probe().checks if each.name == "certificate")
     front.close()
     assert check.state is state
@@ -155,6 +155,6 @@ def test_the_certificate_of_the_server_is_looked_at(start_server, answered, tmp_
 
 def test_without_tls_there_is_no_certificate(openbao, kv2):
     """Nor a check of one."""
-    front = GuardedStore(open_engine(2, url=openbao.url, token=openbao.token, mount=kv2), "vault")
+    front = ValidatedStore(open_engine(2, url=openbao.url, token=openbao.token, mount=kv2), "vault")
     assert "certificate" not in {check.name for check in front.probe().checks}
     front.close()

@@ -31,7 +31,7 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret
 from strongroom.store import time_limit
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http import bulk
 from strongroom_vault.http.bulk import AT_ONCE
@@ -62,7 +62,7 @@ def opened(openbao):
 
         def open_(mount, *, url=openbao.url, token=openbao.token, **options):
             store = open_vault(url=url, token=token, mount=mount, **options)
-            return stack.enter_context(contextlib.closing(GuardedStore(store, "vault")))
+            return stack.enter_context(contextlib.closing(ValidatedStore(store, "vault")))
 
         yield open_
 

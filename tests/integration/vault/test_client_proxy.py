@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from strongroom.store import time_limit
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy
@@ -82,7 +82,7 @@ def test_what_is_encrypted_goes_through_a_tunnel(openbao, kv2, web_proxy, tmp_pa
     options = {"token": openbao.token, "mount": kv2, "ca_cert": tmp_path / "ca.pem", "proxy": web_proxy.url}
     with (
         FaultProxy(openbao.url, context=context) as server,
-        closing(GuardedStore(open_vault(url=server.url, **options), "vault")) as front,
+        closing(ValidatedStore(open_vault(url=server.url, **options), "vault")) as front,
     ):
         front.write("app", {"k": "v"})
         assert front.read("app").data == {"k": "v"}
@@ -94,7 +94,7 @@ def test_what_is_encrypted_goes_through_a_tunnel(openbao, kv2, web_proxy, tmp_pa
 def test_what_is_not_encrypted_is_passed_on(openbao, kv2, web_proxy):
     """With the whole URL in the request line."""
     options = {"token": openbao.token, "mount": kv2, "proxy": web_proxy.url}
-    with closing(GuardedStore(open_vault(url=openbao.url, **options), "vault")) as front:
+    with closing(ValidatedStore(open_vault(url=openbao.url, **options), "vault")) as front:
         front.write("app", {"k": "v"})
         assert front.read("app").data == {"k": "v"}
         assert list(front.list_entries("")) == ["app"]

@@ -23,7 +23,7 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.store import time_limit
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.dynamic.dynamic_store import open_vault_dynamic
 
 PATH, PLACE = "database/app", "creds/app"
@@ -104,7 +104,7 @@ def opened(engine):
     fronts = []
 
     def open_(**options):
-        fronts.append(GuardedStore(open_vault_dynamic(**engine.options(**options)), "db"))
+        fronts.append(ValidatedStore(open_vault_dynamic(**engine.options(**options)), "db"))
         return fronts[-1]
 
     yield open_
@@ -454,7 +454,7 @@ def test_a_database_that_is_down_is_an_outage(openbao):
         engine = Engine(openbao, postgres)
         engine.role()
         postgres.stop()
-        front = GuardedStore(open_vault_dynamic(**engine.options()), "db")
+        front = ValidatedStore(open_vault_dynamic(**engine.options()), "db")
         with time_limit(0.5), pytest.raises(StoreUnavailableError, match="or the database behind it did") as failed:
             front.read(PATH)
         failed_at = time.monotonic()
@@ -487,7 +487,7 @@ def test_a_sealed_server_is_an_outage_and_what_lives_is_served(own_openbao, post
     """It is not asked for what is good."""
     engine = Engine(own_openbao, postgres)
     engine.role()
-    front = GuardedStore(open_vault_dynamic(**engine.options(paths={PATH: PLACE, "database/b": "creds/app"})), "db")
+    front = ValidatedStore(open_vault_dynamic(**engine.options(paths={PATH: PLACE, "database/b": "creds/app"})), "db")
     data = front.read(PATH).data
     own_openbao.call("PUT", "sys/seal")
     assert front.read(PATH).data == data

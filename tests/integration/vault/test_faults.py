@@ -25,7 +25,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.store import time_limit
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom.testing import silent_server
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.deadline_sockets import connect
@@ -208,7 +208,7 @@ def test_name_that_takes_long_to_resolve_ends_at_the_deadline(monkeypatch, fault
         return resolve(host, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    front = GuardedStore(open_engine(2, url="http://slow.example:8200", token="t"), "vault")
+    front = ValidatedStore(open_engine(2, url="http://slow.example:8200", token="t"), "vault")
     began = time.monotonic()
     with time_limit(0.3), pytest.raises(VaultConnectionError, match="in time"):
         front.read("app")
@@ -222,7 +222,7 @@ def test_name_without_an_address_is_an_outage(monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    front = GuardedStore(open_engine(2, url="http://vault.example:8200", token="t"), "vault")
+    front = ValidatedStore(open_engine(2, url="http://vault.example:8200", token="t"), "vault")
     with pytest.raises(VaultConnectionError, match=r"vault\.example:8200: the name has no address"):
         front.read("app")
 
@@ -232,7 +232,7 @@ def test_refused_is_an_outage_at_once():
     """The guide's own message."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    front = GuardedStore(open_engine(2, url=f"http://127.0.0.1:{port}", token="t"), "vault")
+    front = ValidatedStore(open_engine(2, url=f"http://127.0.0.1:{port}", token="t"), "vault")
     began = time.monotonic()
     for operation in (lambda: front.read("app"), lambda: front.write("app", {"k": "v"}), front.probe):
         with pytest.raises(VaultConnectionError, match=r"^Cannot connect to Vault"):
@@ -245,7 +245,7 @@ def test_second_node_answers_when_the_first_is_down(fault_server, stored):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         dead = f"http://127.0.0.1:{listener.getsockname()[1]}"
     fault_server.answers[:] = [stored(k="v")]
-    front = GuardedStore(open_engine(2, url=[dead, fault_server.url], token="t"), "vault")
+    front = ValidatedStore(open_engine(2, url=[dead, fault_server.url], token="t"), "vault")
     assert front.read("app").data == {"k": "v"}
     front.close()
 
@@ -264,7 +264,7 @@ def test_token_follows_a_redirect_to_another_node_of_the_cluster(fault_server, s
     active = start_server()
     active.answers[:] = [stored(k="v")]
     fault_server.answers[:] = [answered(307, b"", [f"Location: {active.url}/v1/sys/raw?list=true"])]
-    front = GuardedStore(open_engine(2, url=[fault_server.url, active.url], token="t"), "vault")
+    front = ValidatedStore(open_engine(2, url=[fault_server.url, active.url], token="t"), "vault")
     assert front.read("app").data == {"k": "v"}
     assert [request.target for request in active.requests] == ["/v1/secret/data/app"]
     front.close()
@@ -410,7 +410,7 @@ def ca_file(authority, tmp_path):
 
 
 def read_by(server, **options):
-    front = GuardedStore(open_engine(2, url=server.url, token="t", **options), "vault")
+    front = ValidatedStore(open_engine(2, url=server.url, token="t", **options), "vault")
     try:
         return dict(front.read("app").data)
     finally:
@@ -467,7 +467,7 @@ def test_any_certificate_is_trusted_when_told_to(secure, caplog):
 
 def test_doctor_warns_of_any_certificate(secure, answered):
     """The store is well today."""
-    front = GuardedStore(open_engine(2, url=secure.url, token="t", skip_verify=True), "vault")
+    front = ValidatedStore(open_engine(2, url=secure.url, token="t", skip_verify=True), "vault")
     told = {"initialized": True, "sealed": False, "version": "9.9"}
     secure.answers[:] = [answered(200, told), answered(200, {"data": {"ttl": 0}})]
     health = front.probe()
@@ -481,7 +481,7 @@ def test_tls_handshake_ends_at_the_deadline(ca_file):
     """The server takes the connection and never answers the client's hello."""
     began = time.monotonic()
     with silent_server() as (host, port):
-        front = GuardedStore(open_engine(2, url=f"https://{host}:{port}", token="t", ca_cert=ca_file), "vault")
+        front = ValidatedStore(open_engine(2, url=f"https://{host}:{port}", token="t", ca_cert=ca_file), "vault")
         with time_limit(0.3), pytest.raises(VaultConnectionError, match="in time"):
             front.read("app")
     assert time.monotonic() - began < 1.0

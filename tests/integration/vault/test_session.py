@@ -17,7 +17,7 @@ import pytest
 from strongroom import SecretsManager
 from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store import time_limit
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
@@ -115,7 +115,7 @@ def opened():
     fronts = []
 
     def open_(role):
-        fronts.append(GuardedStore(role.open(), "vault"))
+        fronts.append(ValidatedStore(role.open(), "vault"))
         return fronts[-1]
 
     yield open_
@@ -171,7 +171,7 @@ def test_periodic_token_outlives_its_period(openbao, caplog):
     role = Role(openbao)
     policy = openbao.write_policy({"secret/data/mine/*": ["read"]})
     token = openbao.call("POST", "auth/token/create", {"policies": [policy], "period": "3s"})["auth"]["client_token"]
-    front, began = GuardedStore(open_vault(url=openbao.url, token=token), "vault"), time.monotonic()
+    front, began = ValidatedStore(open_vault(url=openbao.url, token=token), "vault"), time.monotonic()
     while time.monotonic() - began < 6:
         assert front.read("mine/app").data["k"] == "v"
         time.sleep(0.05)
@@ -189,7 +189,7 @@ def test_token_that_cannot_be_renewed_is_warned_of(openbao, caplog):
     policy = openbao.write_policy({"secret/data/mine/*": ["read"]})
     given = {"policies": [policy], "ttl": "5s", "renewable": False}
     token = openbao.call("POST", "auth/token/create", given)["auth"]["client_token"]
-    front = GuardedStore(open_vault(url=openbao.url, token=token), "vault")
+    front = ValidatedStore(open_vault(url=openbao.url, token=token), "vault")
     assert eventually(lambda: sum("cannot be renewed" in text for text in caplog.messages) == 1)
     assert eventually(lambda: sum("end of its life" in text for text in caplog.messages) == 1)
     assert eventually(lambda: not renewers())
@@ -200,7 +200,7 @@ def test_token_that_cannot_be_renewed_is_warned_of(openbao, caplog):
 def test_short_use_of_a_given_token_asks_nothing_about_it(openbao):
     """No lookup, no renewal, and no use of it spent."""
     role = Role(openbao)
-    front = GuardedStore(open_vault(url=openbao.url, token=openbao.issue_token({"secret/data/*": ["read"]})), "vault")
+    front = ValidatedStore(open_vault(url=openbao.url, token=openbao.issue_token({"secret/data/*": ["read"]})), "vault")
     front.read("mine/app")
     front.close()
     assert (role.lookups, role.renewals) == (0, 0)
@@ -362,7 +362,7 @@ def test_login_that_finds_no_server_is_an_outage(own_openbao):
             role.open()
     own_openbao.start()
     role = Role(own_openbao, token_ttl="1h")
-    front = GuardedStore(role.open(), "vault")
+    front = ValidatedStore(role.open(), "vault")
     assert front.read("mine/app").data["k"] == "v"
     front.close()
 
@@ -371,7 +371,7 @@ def test_login_that_finds_no_server_is_an_outage(own_openbao):
 def test_waiting_for_a_login_ends_at_the_callers_deadline(own_openbao):
     """Whoever logs in."""
     role = Role(own_openbao, token_ttl="1h")
-    front = GuardedStore(role.open(), "vault")
+    front = ValidatedStore(role.open(), "vault")
     front._store._session._tokens.reset()
     own_openbao.pause()
 
@@ -396,7 +396,7 @@ def test_nothing_is_left_after_close(openbao):
     """No thread, no socket, no token; and no new one of them afterwards."""
     role = Role(openbao, token_ttl="1h")
     store = role.open()
-    front = GuardedStore(store, "vault")
+    front = ValidatedStore(store, "vault")
     front.read("mine/app")
     assert len(role.accessors) == len(renewers()) == 1
     front.close()

@@ -17,7 +17,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 
 CANARY = "canary-5e0d"
@@ -30,7 +30,7 @@ def open_guarded(openbao):
 
     def open_(mount, rules=None, **options):
         token = openbao.token if rules is None else openbao.issue_token(rules)
-        fronts.append(GuardedStore(open_vault(url=openbao.url, token=token, mount=mount, **options), "vault"))
+        fronts.append(ValidatedStore(open_vault(url=openbao.url, token=token, mount=mount, **options), "vault"))
         return fronts[-1]
 
     yield open_

@@ -8,7 +8,7 @@ import pytest
 from strongroom import SecretsManager
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.store import VersionInfo
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from watching import Looks
 
@@ -48,7 +48,7 @@ def opened(openbao, kv2):
 
     def opener(rules=None, prefix=""):
         token = openbao.token if rules is None else openbao.issue_token(rules)
-        stores.append(GuardedStore(open_vault(url=openbao.url, token=token, mount=kv2, prefix=prefix), "vault"))
+        stores.append(ValidatedStore(open_vault(url=openbao.url, token=token, mount=kv2, prefix=prefix), "vault"))
         return stores[-1]
 
     yield opener

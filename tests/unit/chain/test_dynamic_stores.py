@@ -20,7 +20,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.secret import Secret
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 
 class Database:
@@ -98,8 +98,8 @@ def test_a_long_life_is_cached_like_any_other() -> None:
 
 
 def test_a_store_says_that_it_makes_secrets() -> None:
-    assert GuardedStore(Database(), "db").capabilities == {"dynamic"}
-    assert "dynamic" not in GuardedStore(RemoteStore(), "kv").capabilities
+    assert ValidatedStore(Database(), "db").capabilities == {"dynamic"}
+    assert "dynamic" not in ValidatedStore(RemoteStore(), "kv").capabilities
 
 
 def test_looking_makes_nothing() -> None:

@@ -9,8 +9,8 @@ import pytest
 from strongroom.cli import store_names
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate.endpoints.stores import Endpoints
-from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
+from strongroom.store.validation import ValidatedStore
 
 CANARY = "canary-7f3a"
 PATH = "app/config"
@@ -37,8 +37,10 @@ def two(monkeypatch):
     Path("strongroom.toml").write_text(
         'chain = ["env"]\n[stores.left]\nplugin = "memory"\n[stores.right]\nplugin = "memory"\n', "utf-8"
     )
-    monkeypatch.setattr(store_names, "open_reader", lambda config, name, stack: (GuardedStore(stores[name], name), []))
-    monkeypatch.setattr(Endpoints, "target", lambda self, name: GuardedStore(stores[name], name))
+    monkeypatch.setattr(
+        store_names, "open_reader", lambda config, name, stack: (ValidatedStore(stores[name], name), [])
+    )
+    monkeypatch.setattr(Endpoints, "target", lambda self, name: ValidatedStore(stores[name], name))
     return stores["left"], stores["right"]
 
 

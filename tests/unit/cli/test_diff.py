@@ -8,8 +8,8 @@ import pytest
 from strongroom.errors import InvalidPathError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Selection
 from strongroom.migrate.execution.drift import Drift, drift
-from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
+from strongroom.store.validation import ValidatedStore
 
 CANARY = "canary-7f3a"
 DIFF = ("diff", "json:a.json", "json:b.json")
@@ -143,7 +143,7 @@ def two():
 
 def compared(two, **options):
     """The only difference that there is."""
-    (found,) = drift(GuardedStore(two[0], "left"), GuardedStore(two[1], "right"), Selection(), **options)
+    (found,) = drift(ValidatedStore(two[0], "left"), ValidatedStore(two[1], "right"), Selection(), **options)
     return found
 
 

@@ -10,8 +10,8 @@ from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import ConflictError, PluginError
 from strongroom.plugins.option_schema import Schema
 from strongroom.store import SecretStore
-from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_env.process import EnvironmentStore
 from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2
@@ -107,7 +107,7 @@ def test_what_depends_on_the_service_is_told_apart():
 @pytest.mark.parametrize("store", [MemoryStore(), EnvironmentStore(EnvironmentMapping())])
 def test_a_class_tells_what_its_store_can_do(store):
     """The same that the front finds once it is opened."""
-    assert Schema({}, stores=(type(store),)).capabilities() == (GuardedStore(store, "a").capabilities, frozenset())
+    assert Schema({}, stores=(type(store),)).capabilities() == (ValidatedStore(store, "a").capabilities, frozenset())
 
 
 @pytest.mark.parametrize("kinds", [(), (SecretStore,), (MemoryStore, int)])

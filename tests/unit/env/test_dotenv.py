@@ -16,7 +16,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreUnavailableError,
 )
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_env.dotenv import open_dotenv
 
 CANARY = "canary-c07d22"
@@ -47,7 +47,7 @@ def test_reads_by_the_mapping(store, file):
     )
     assert store.read("database/connection").data == {"host": "db.example", "password": "${DB_HOST}#x"}
     assert store.read_key("app/x", "y") == "1"
-    assert list(GuardedStore(store, "dotenv").walk()) == ["database/connection"]
+    assert list(ValidatedStore(store, "dotenv").walk()) == ["database/connection"]
 
 
 def test_the_environment_is_not_asked(store, monkeypatch):
@@ -132,7 +132,7 @@ class TestFailures:
     def test_open_quote(self, store, file):
         """A line that cannot be read stops every read, with file and line, though other lines could be read."""
         file.write_text(f'DB_HOST=x\nDATABASE_URL="{CANARY}\n')
-        front = GuardedStore(store, "dotenv")
+        front = ValidatedStore(store, "dotenv")
         for call in (lambda: front.read_key(*URL), lambda: front.read(URL[0]), lambda: list(front.list_entries(""))):
             with pytest.raises(ConfigurationError, match=f"{file}, line 2: ") as caught:
                 call()

@@ -20,7 +20,7 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.store import KeyedStore, ListableStore, WritableStore
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_env import folder
 from strongroom_env.files import open_files
 from strongroom_env.folder import MAX_SIZE
@@ -183,7 +183,7 @@ class TestListing:
             put(root, name)
         assert list(store.list_entries("")) == ["a", "b/", "d", "d/", "flat"]
         assert list(store.list_entries("d")) == ["e"]
-        assert list(GuardedStore(store, "files").walk()) == ["a", "d", "flat", "d/e", "b/c"]
+        assert list(ValidatedStore(store, "files").walk()) == ["a", "d", "flat", "d/e", "b/c"]
 
     @pytest.mark.parametrize("prefix", ["none", "flat", "a/key", "..hidden"])
     def test_nothing_below(self, store, root, prefix):
@@ -197,7 +197,7 @@ class TestListing:
         put(root, "a/b/key")
         (root / "a/b/again").symlink_to("../../a")
         with pytest.raises(StoreError, match="leads back"):
-            list(GuardedStore(store, "files").walk())
+            list(ValidatedStore(store, "files").walk())
         assert store.read("a/b").data == {"key": "x"}
 
 
@@ -264,7 +264,7 @@ class TestKubernetes:
         Volume(root / "db").publish({"user": "app", "tls/crt": "pem"})
         assert store.read("db").data == {"user": "app"}
         assert store.read("db/tls").data == {"crt": "pem"}
-        assert list(GuardedStore(store, "files").walk()) == ["db", "db/tls"]
+        assert list(ValidatedStore(store, "files").walk()) == ["db", "db/tls"]
         for path in ("db/..data", "db/..2024_1", "..data"):
             with pytest.raises(SecretNotFoundError):
                 store.read(path)

@@ -10,7 +10,7 @@ import pytest
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import SecretNotFoundError
 from strongroom.store import KeyedStore, ListableStore, WritableStore
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom_env.process import open_env
 
 CANARY = "canary-91ab7e"
@@ -147,7 +147,7 @@ class TestListing:
         assert list(store.list_entries("database")) == ["connection", "pool"]
         assert list(store.list_entries("data")) == []
         assert list(store.list_entries("database/connection")) == []
-        front = GuardedStore(store, "env")
+        front = ValidatedStore(store, "env")
         walked = list(front.walk())
         assert set(walked) == {"database/connection", "database/pool", "api-keys/openai", "api-keys/stripe"}
         assert all(front.read(path) for path in walked)

@@ -33,7 +33,7 @@ from strongroom.files.file_store import FileStore
 from strongroom.files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
 from strongroom.migrate.endpoints import stores
 from strongroom.store import time_limit
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def file(tmp_path):
 
 
 def opened(file, **options):
-    return GuardedStore(open_json(file=file, **options), "file")
+    return ValidatedStore(open_json(file=file, **options), "file")
 
 
 def beside(file):
@@ -405,9 +405,9 @@ def test_every_format_round_trips_through_every_other(opener, tmp_path):
     data = {
         "a/b": {"text": "x\n", "count": 5, "ratio": 0.5, "on": True, "none": None, "raw": b"\xff", "list": [1, "a"]}
     }
-    first = GuardedStore(open_yaml(file=tmp_path / "first"), "first")
+    first = ValidatedStore(open_yaml(file=tmp_path / "first"), "first")
     assert set(dict(first.write_many(data.items())).values()) == {None}
-    second = GuardedStore(opener(file=tmp_path / "second"), "second")
+    second = ValidatedStore(opener(file=tmp_path / "second"), "second")
     assert set(dict(second.write_many((path, first.read(path).data) for path in first.walk())).values()) == {None}
     read = second.read("a/b").data
     assert read == data["a/b"]
@@ -425,11 +425,11 @@ def test_a_dotenv_file_is_written_by_the_mapping(tmp_path):
 
     file = tmp_path / ".env"
     mapping = EnvironmentMapping({"SENTRY_DSN": ("monitoring/sentry", "dsn")})
-    front = GuardedStore(open_dotenv(mapping=mapping, file=file), "dotenv")
+    front = ValidatedStore(open_dotenv(mapping=mapping, file=file), "dotenv")
     front.write("monitoring/sentry", {"dsn": "https://key@sentry/1"})
     front.write("api-keys/acme", {"key": "it's a secret"})
     assert file.read_text() == 'SENTRY_DSN=https://key@sentry/1\nACME_API_KEY="it\'s a secret"\n'
-    link = GuardedStore(open_link(mapping=mapping, file=file), "link")
+    link = ValidatedStore(open_link(mapping=mapping, file=file), "link")
     assert sorted(link.walk()) == ["api-keys/acme", "monitoring/sentry"]
     assert link.read("api-keys/acme").data == {"key": "it's a secret"}
 

@@ -31,8 +31,8 @@ from strongroom.migrate.execution.copy import Copy
 from strongroom.migrate.ledger.runs import Ledger
 from strongroom.migrate.plans.labels import Written, after, kept, record_of, restored, to_write
 from strongroom.secret import Secret
-from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
+from strongroom.store.validation import ValidatedStore
 
 CANARY = "canary-4c1f"
 LABELS = {"owner": f"{CANARY}-billing", "tier": "1"}
@@ -223,15 +223,15 @@ def test_undoing_gives_the_form_back(home, before, after):
 
 def test_one_secret_that_is_copied_has_its_form_there_and_back():
     """As a label in between; a secret that is there keeps its own."""
-    first, between, last = GuardedStore(Formed(), "first"), GuardedStore(MemoryStore(), "between"), Formed()
+    first, between, last = ValidatedStore(Formed(), "first"), ValidatedStore(MemoryStore(), "between"), Formed()
     first.write_formed("text", {"value": CANARY}, FORM)
     last.write_formed("there", {"value": "old"}, {})
     copied = [
         Copy(source, "text", target, to, on_conflict=OnConflict.OVERWRITE, history=False).make()
         for source, target, to in (
             (first, between, "text"),
-            (between, GuardedStore(last, "last"), "new"),
-            (between, GuardedStore(last, "last"), "there"),
+            (between, ValidatedStore(last, "last"), "new"),
+            (between, ValidatedStore(last, "last"), "there"),
         )
     ]
     assert [each.labels for each in copied] == [tuple(FORM), (), ()]

@@ -190,7 +190,7 @@ def test_plugin_for_a_newer_protocol_is_refused_by_name():
     new = type("New", (Plugin,), {"traits": Traits(protocol=PROTOCOL_VERSION + 1), "__module__": "strongroom_new"})()
     versions = rf"protocol {PROTOCOL_VERSION + 1}, and this Strongroom has {PROTOCOL_VERSION}\."
     with pytest.raises(PluginError, match=rf"^Store db: strongroom_new\.New needs store {versions} Upgrade strongroom"):
-        guard.open_guarded(lambda: new, "db")
+        guard.GuardedStore.open(lambda: new, "db")
     assert new.closed == 1
     with SecretsManager(chain=[new]) as secrets, pytest.raises(PluginError, match=versions):
         secrets.get_secret("a", "key")

@@ -11,7 +11,7 @@ from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output, usage_errors
 from strongroom.cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.errors import shown
-from strongroom.secret import SensitiveDict, check_data
+from strongroom.secret import SensitiveDict
 
 _YES = "Do not ask for confirmation."
 
@@ -87,7 +87,7 @@ def set_command(
                 else write_values.read_piped(empty=empty)
             )
             data = SensitiveDict({request.key: value})
-        version = secrets.set_secret(request.path, check_data(request.path, data), store=target.store, replace=replace)
+        version = secrets.set_secret(request.path, data, store=target.store, replace=replace)
     numbered = "" if version is None else f", version {version}"
     output.say(f"Stored {_join(list(data))} at {shown(request.path)}{numbered}")
     if document is not None:

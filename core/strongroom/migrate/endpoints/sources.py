@@ -21,7 +21,7 @@ from strongroom.paths import check_path, check_prefix, entries_below
 from strongroom.secret import Secret, Value, Version, check_data
 from strongroom.store import Items, Traits, answers
 from strongroom.store.containment import contained
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 from strongroom.store.version_rules import check_labels
 
 _R = TypeVar("_R")
@@ -110,7 +110,7 @@ class StoreSource:
         UnsupportedOperationError: it cannot be listed, or creates a credential on every read.
     """
 
-    def __init__(self, front: GuardedStore, name: str) -> None:
+    def __init__(self, front: ValidatedStore, name: str) -> None:
         if "dynamic" in front.capabilities:
             reason = "it creates a new credential on every read, so it cannot be migrated"
             raise UnsupportedOperationError(None, reason, store=front.name)
@@ -326,7 +326,7 @@ def _checked(secret: Secret, source: str) -> Secret | Failure:
     return secret
 
 
-def labels_of(front: GuardedStore, secret: Secret) -> dict[str, str]:
+def labels_of(front: ValidatedStore, secret: Secret) -> dict[str, str]:
     """Return the labels that came with a secret of this store, or fetch them if none came.
 
     Raises:
@@ -338,7 +338,7 @@ def labels_of(front: GuardedStore, secret: Secret) -> dict[str, str]:
     return {**came, **front.read_metadata(secret.path)}
 
 
-def known_labels(front: GuardedStore, secret: Secret) -> dict[str, str]:
+def known_labels(front: ValidatedStore, secret: Secret) -> dict[str, str]:
     """Return `labels_of`, or no labels if access is denied: reading labels can need another permission."""
     try:
         return labels_of(front, secret)

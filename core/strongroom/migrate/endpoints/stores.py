@@ -32,9 +32,9 @@ from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins.option_schema import Schema
 from strongroom.store import SecretStore
 from strongroom.store.containment import close_quietly, contained
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
-Endpoint: TypeAlias = SecretStore | GuardedStore | Importer | Exporter
+Endpoint: TypeAlias = SecretStore | ValidatedStore | Importer | Exporter
 """An opened store, importer or exporter that a caller passes for a name. The caller closes it."""
 
 _T = TypeVar("_T", bound="Importer | Exporter | SecretStore")
@@ -213,7 +213,7 @@ class Endpoints:
         self._mapping = mapping
         self._encrypt_to = encrypt_to
         self._sources: dict[str, Source] = {}
-        self._targets: dict[str, GuardedStore] = {}
+        self._targets: dict[str, ValidatedStore] = {}
         self._exporters: set[str] = set()
         self._stack = ExitStack()
 
@@ -225,7 +225,7 @@ class Endpoints:
     ) -> None:
         self._stack.close()
 
-    def open(self, sources: Iterable[str], target: str) -> GuardedStore:
+    def open(self, sources: Iterable[str], target: str) -> ValidatedStore:
         """Open the sources, then the target, and return the target. An error here comes before the first write.
 
         Raises:
@@ -248,7 +248,7 @@ class Endpoints:
             opened: object = self._given.get(name)
             if opened is None:
                 opened = self._opened(prepare_source(self._located(name, plugins.IMPORTERS)[0], name), name)
-            if isinstance(opened, GuardedStore | SecretStore):
+            if isinstance(opened, ValidatedStore | SecretStore):
                 self._sources[name] = StoreSource(_guarded(opened, name), name)
             elif isinstance(opened, Importer):
                 self._sources[name] = ImporterSource(opened, name)
@@ -256,7 +256,7 @@ class Endpoints:
                 raise plugins.broken(name, opened, "importer and no store")
         return self._sources[name]
 
-    def restorable(self, name: str) -> GuardedStore:
+    def restorable(self, name: str) -> ValidatedStore:
         """Return the target of that name if it can be read back and restored.
 
         Raises:
@@ -268,7 +268,7 @@ class Endpoints:
             raise UnsupportedOperationError(None, f"{UNREADABLE}, so its writes cannot be undone", store=name)
         return target
 
-    def target(self, name: str) -> GuardedStore:
+    def target(self, name: str) -> ValidatedStore:
         """Return the target of that name.
 
         Raises:
@@ -285,10 +285,10 @@ class Endpoints:
                 opened = self._opened(prepare_target(config, name), name)
             elif self._encrypt_to:
                 raise ConfigurationError(f"The store {shown(name)} is already open, so it takes no recipients")
-            if isinstance(opened, GuardedStore | SecretStore):
+            if isinstance(opened, ValidatedStore | SecretStore):
                 self._targets[name] = check_target(_guarded(opened, name))
             elif isinstance(opened, Exporter):
-                self._targets[name] = check_target(GuardedStore(ExporterStore(opened), name))
+                self._targets[name] = check_target(ValidatedStore(ExporterStore(opened), name))
                 self._exporters.add(name)
             else:
                 raise plugins.broken(name, opened, "exporter and no store")
@@ -433,7 +433,7 @@ def check_locations(begun: Locations, endpoints: Endpoints, plan: Plan) -> None:
         _check_location(begun.folder, name, location, endpoints.location(name, plugins.IMPORTERS))
 
 
-def check_target(store: GuardedStore) -> GuardedStore:
+def check_target(store: ValidatedStore) -> ValidatedStore:
     """Return the store if it is writable.
 
     Raises:
@@ -452,8 +452,8 @@ def _check_location(folder: str, name: str, begun: str | None, now: str | None) 
         )
 
 
-def _guarded(store: GuardedStore | SecretStore, name: str) -> GuardedStore:
-    return store if isinstance(store, GuardedStore) else GuardedStore(store, name)
+def _guarded(store: ValidatedStore | SecretStore, name: str) -> ValidatedStore:
+    return store if isinstance(store, ValidatedStore) else ValidatedStore(store, name)
 
 
 def _normal(value: object) -> list[str]:

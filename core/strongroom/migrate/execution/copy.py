@@ -13,7 +13,7 @@ from strongroom.migrate.plans.comparison import Do, decide
 from strongroom.migrate.plans.labels import carried, form_of
 from strongroom.migrate.plans.plan import OnConflict
 from strongroom.secret import Secret, Version
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 
 class Copied(NamedTuple):
@@ -62,7 +62,14 @@ class Copy:
     """
 
     def __init__(
-        self, source: GuardedStore, path: str, target: GuardedStore, to: str, *, on_conflict: OnConflict, history: bool
+        self,
+        source: ValidatedStore,
+        path: str,
+        target: ValidatedStore,
+        to: str,
+        *,
+        on_conflict: OnConflict,
+        history: bool,
     ) -> None:
         self._source, self._target, self._to = source, target, to
         self._secret = source.read(path)
@@ -154,14 +161,14 @@ class Copy:
         return written - len(self._target.versions(self._to)) if len(self._versions) > 1 else 0
 
 
-def _read(front: GuardedStore, path: str) -> Secret | None:
+def _read(front: ValidatedStore, path: str) -> Secret | None:
     try:
         return front.read(path)
     except SecretNotFoundError:
         return None
 
 
-def _require_empty(target: GuardedStore, path: str) -> None:
+def _require_empty(target: ValidatedStore, path: str) -> None:
     """Raise if the target has any version, even a deleted one: the history would follow another."""
     try:
         target.versions(path)

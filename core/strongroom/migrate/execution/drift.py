@@ -19,7 +19,7 @@ from strongroom.migrate.endpoints.sources import Selection, known_labels
 from strongroom.migrate.execution.parallel import OutageWatch, in_threads, read_each
 from strongroom.migrate.plans.labels import own
 from strongroom.secret import Secret, same
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 _BATCH = 256
 
@@ -57,7 +57,7 @@ class Difference:
 
 
 def drift(
-    first: GuardedStore, second: GuardedStore, selection: Selection, *, history: bool = False
+    first: ValidatedStore, second: ValidatedStore, selection: Selection, *, history: bool = False
 ) -> Iterator[Difference]:
     """Yield a difference for each path of either store, sorted by path.
 
@@ -95,7 +95,7 @@ def _absent_where_illegal(answer: Secret | StoreError) -> Secret | StoreError:
 
 
 class _Comparison:
-    def __init__(self, first: GuardedStore, second: GuardedStore, *, history: bool) -> None:
+    def __init__(self, first: ValidatedStore, second: ValidatedStore, *, history: bool) -> None:
         self._fronts = first, second
         self._labels = all("versioned" in front.capabilities for front in self._fronts)
         self._history = history
@@ -134,7 +134,7 @@ class _Comparison:
         return None if alike else (len(left), len(right))
 
 
-def readable_versions(front: GuardedStore, path: str) -> list[Secret]:
+def readable_versions(front: ValidatedStore, path: str) -> list[Secret]:
     """Return every version that has data, oldest first.
 
     Raises:

@@ -12,7 +12,7 @@ from strongroom.migrate.ledger.journal import Journal
 from strongroom.migrate.plans.labels import Record, after, kept, record_of, restored, to_write
 from strongroom.migrate.plans.plan import Plan
 from strongroom.secret import Secret
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 
 class LabelTransfer:
@@ -27,7 +27,7 @@ class LabelTransfer:
         backup: the backup of the run.
     """
 
-    def __init__(self, plan: Plan, target: GuardedStore, journal: Journal, backup: Backup) -> None:
+    def __init__(self, plan: Plan, target: ValidatedStore, journal: Journal, backup: Backup) -> None:
         self._plan = plan
         self._target = target
         self._journal = journal
@@ -88,7 +88,7 @@ class LabelTransfer:
         return None
 
 
-def restore_labels(target: GuardedStore, path: str, record: Record) -> StoreError | None:
+def restore_labels(target: ValidatedStore, path: str, record: Record) -> StoreError | None:
     """Restore the labels that the target had before a run, and return the error if that fails."""
     try:
         there = target.read_metadata(path)

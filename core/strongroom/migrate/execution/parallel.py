@@ -20,7 +20,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 _THREADS = 8
 _GROUP = 128
@@ -90,7 +90,7 @@ class Retries(Generic[_K]):
 
 
 def read_each(
-    front: GuardedStore, paths: Iterable[str], watch: OutageWatch
+    front: ValidatedStore, paths: Iterable[str], watch: OutageWatch
 ) -> Iterator[tuple[str, Secret | StoreError]]:
     """Yield each path with its secret or its error, in any order. Transient failures are retried, and come last.
 
@@ -111,13 +111,13 @@ def read_each(
             yield path, error
 
 
-def _read_once(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+def _read_once(front: ValidatedStore, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
     if front.local or front.bulk_reads:
         return front.read_many(paths)
     return in_threads(lambda path: (path, _outcome(lambda: front.read(path))), paths)
 
 
-def write_each(front: GuardedStore, writes: Iterable[Write]) -> Iterator[tuple[str, Version | StoreError | None]]:
+def write_each(front: ValidatedStore, writes: Iterable[Write]) -> Iterator[tuple[str, Version | StoreError | None]]:
     """Yield each path with its new version or error, in any order. Uses check-and-set if the store has it."""
     if front.checked:
         if front.local or front.bulk_checked:
@@ -128,14 +128,14 @@ def write_each(front: GuardedStore, writes: Iterable[Write]) -> Iterator[tuple[s
     return in_threads(lambda w: (w.path, _outcome(lambda: write_one(front, w))), writes)
 
 
-def write_one(front: GuardedStore, write: Write) -> Version | None:
+def write_one(front: ValidatedStore, write: Write) -> Version | None:
     """Write without check-and-set, and return the new version."""
     if write.form is None or not front.formed:
         return front.write(write.path, write.data)
     return front.write_formed(write.path, write.data, write.form)
 
 
-def delete_each(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
+def delete_each(front: ValidatedStore, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
     """Yield each path with None or its error, in any order. A secret that is already absent counts as deleted."""
     if front.local or front.bulk_deletes:
         outcomes = front.delete_many(paths)

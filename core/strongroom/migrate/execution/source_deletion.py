@@ -23,7 +23,7 @@ from strongroom.migrate.plans.plan import Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 _REFUSALS = (PermissionDeniedError, UnsupportedOperationError)
 """Errors after which the source certainly still has the secret."""
@@ -50,7 +50,7 @@ class SourceDeletion:
         results: collects the result of each item.
     """
 
-    def __init__(self, plan: Plan, source: Source, target: GuardedStore, journal: Journal, results: Results) -> None:
+    def __init__(self, plan: Plan, source: Source, target: ValidatedStore, journal: Journal, results: Results) -> None:
         self._plan = plan
         self._source = source
         self._target = target
@@ -160,7 +160,7 @@ class SourceDeletion:
         )
 
 
-def _restore(target: GuardedStore, secret: Secret) -> None:
+def _restore(target: ValidatedStore, secret: Secret) -> None:
     """Restore a secret deleted at the target: undelete its version if possible, otherwise write its data."""
     if "versioned" in target.capabilities and secret.version is not None:
         with suppress(StoreError):  # destroyed, deleted with the secret, or denied: write it

@@ -24,7 +24,7 @@ from strongroom.migrate.plans.plan import Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 _T = TypeVar("_T")
 
@@ -88,7 +88,7 @@ class Transfer:
         self,
         plan: Plan,
         source: Callable[[str], Source],
-        target: GuardedStore,
+        target: ValidatedStore,
         state: RunState,
         results: Results,
         limit: RateLimit,

@@ -24,7 +24,7 @@ from strongroom.migrate.plans.plan import Plan
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 _LATER_CHANGE = "the target was changed after the migration"
 _ONLY_COPY = "its source was deleted after the migration, so the target may have the only copy"
@@ -59,7 +59,7 @@ class Undo:
     """
 
     def __init__(  # noqa: PLR0917  # the parts of a run
-        self, plan: Plan, target: GuardedStore, journal: Journal, backup: Backup, digester: Digester, results: Results
+        self, plan: Plan, target: ValidatedStore, journal: Journal, backup: Backup, digester: Digester, results: Results
     ) -> None:
         self._plan = plan
         self._target = target

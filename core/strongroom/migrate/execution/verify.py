@@ -15,7 +15,7 @@ from strongroom.migrate.plans.plan import Item, OnConflict, Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 
 class Verification:
@@ -30,7 +30,7 @@ class Verification:
     """
 
     def __init__(
-        self, plan: Plan, target: GuardedStore, digester: Digester, entries: Mapping[int, Entry], results: Results
+        self, plan: Plan, target: ValidatedStore, digester: Digester, entries: Mapping[int, Entry], results: Results
     ) -> None:
         self._plan = plan
         self._target = target

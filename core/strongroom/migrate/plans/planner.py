@@ -36,7 +36,7 @@ from strongroom.migrate.reports.report import OnProgress
 from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path
 from strongroom.secret import Secret
-from strongroom.store.guard import GuardedStore
+from strongroom.store.validation import ValidatedStore
 
 logger = logging.getLogger("strongroom.migrate")
 
@@ -83,7 +83,7 @@ def make_plan(
     return plan
 
 
-def _list_target(target: GuardedStore, selection: Selection) -> frozenset[str] | None:
+def _list_target(target: ValidatedStore, selection: Selection) -> frozenset[str] | None:
     """Return the paths that the target lists, so that absent secrets need no read, or None if that is not possible.
 
     A store lists all its paths, including unreadable ones, or raises. Only targets with check-and-set qualify, since
@@ -130,7 +130,7 @@ class _Planner:
 
     def __init__(
         self,
-        target: GuardedStore,
+        target: ValidatedStore,
         selection: Selection,
         on_conflict: OnConflict,
         digests: _Digests | None,
