@@ -14,9 +14,9 @@ from strongroom.secret import SensitiveStr
 from strongroom.store import Option
 from strongroom_vault import options as opt
 from strongroom_vault.auth import Auth
-from strongroom_vault.auth.cert import Certificate
 from strongroom_vault.auth.methods import check_namespace, read_auth
 from strongroom_vault.auth.token import StaticToken
+from strongroom_vault.auth.workload import Certificate
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.nodes import RETRIES, Cluster

@@ -13,10 +13,8 @@ from strongroom.paths import check_path, check_prefix
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.auth.aws import AWS
-from strongroom_vault.auth.cert import Certificate
-from strongroom_vault.auth.jwt import JWT
-from strongroom_vault.auth.kubernetes import Kubernetes
 from strongroom_vault.auth.token import Agent, StaticToken, TokenFile
+from strongroom_vault.auth.workload import JWT, Certificate, Kubernetes
 
 _Method: TypeAlias = type[StaticToken | TokenFile | AppRole | Kubernetes | JWT | AWS | Certificate | Agent]
 

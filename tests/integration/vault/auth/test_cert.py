@@ -6,7 +6,7 @@ import pytest
 import trustme
 
 from strongroom.errors import ConfigurationError
-from strongroom_vault.auth.cert import Certificate
+from strongroom_vault.auth.workload import Certificate
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault

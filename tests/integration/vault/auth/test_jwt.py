@@ -9,7 +9,7 @@ import trustme
 from strongroom.errors import ConfigurationError, StoreUnavailableError
 from strongroom.store import time_limit
 from strongroom_vault.auth import github
-from strongroom_vault.auth.jwt import JWT
+from strongroom_vault.auth.workload import JWT
 from strongroom_vault.errors import VaultAuthenticationError
 
 

@@ -6,7 +6,7 @@ import pytest
 import trustme
 
 from strongroom.errors import ConfigurationError
-from strongroom_vault.auth.kubernetes import SERVICE_ACCOUNT_TOKEN, Kubernetes
+from strongroom_vault.auth.workload import SERVICE_ACCOUNT_TOKEN, Kubernetes
 from strongroom_vault.errors import VaultAuthenticationError
 
 USER = "system:serviceaccount:prod:app"

@@ -12,11 +12,9 @@ from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.auth.aws import AWS
-from strongroom_vault.auth.cert import Certificate
-from strongroom_vault.auth.jwt import JWT
-from strongroom_vault.auth.kubernetes import SERVICE_ACCOUNT_TOKEN, Kubernetes
 from strongroom_vault.auth.methods import METHODS, read_auth
 from strongroom_vault.auth.token import Agent, StaticToken, TokenFile
+from strongroom_vault.auth.workload import JWT, SERVICE_ACCOUNT_TOKEN, Certificate, Kubernetes
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.plugin import open_vault
 

@@ -11,9 +11,8 @@ from strongroom.errors import StrongroomError
 from strongroom.store import time_limit
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.auth.aws import AWS
-from strongroom_vault.auth.jwt import JWT
-from strongroom_vault.auth.kubernetes import Kubernetes
 from strongroom_vault.auth.methods import read_auth
+from strongroom_vault.auth.workload import JWT, Kubernetes
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 
