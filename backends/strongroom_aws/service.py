@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import Value, Version, protect_data
-from strongroom.store import Items, in_daemon, remaining, time_limit
+from strongroom.store import Items, in_daemon, remaining, silence_new_loggers, silenced_logs, time_limit
 from strongroom_aws.errors import may_have_reached_aws, misconfigured, translate
-from strongroom_aws.sdk_logging import mute, quiet
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
 """Seconds that botocore waits for a connection and between two bytes. An abandoned call ends after them."""
 
+_SDK = ("boto3", "botocore")
 MAX_CONCURRENT = 8
 """Calls of a batch in flight at a time."""
 
@@ -164,7 +164,7 @@ class Service:
             kind = type(error).__name__
         else:
             client.meta.events.register("before-send", _send_in_time)
-            mute()
+            silence_new_loggers(*_SDK)
             return client
         raise misconfigured(kind)
 
@@ -181,7 +181,7 @@ def _in_time(path: str | None, operation: Callable[[], _R], *, changes: bool = F
 
     def run() -> _R:
         try:
-            with quiet(), time_limit(limit):
+            with silenced_logs(*_SDK), time_limit(limit):
                 return operation()
         except Exception as error:  # noqa: BLE001  # its frames hold values
             failure = _failure(error, path, changes=changes)

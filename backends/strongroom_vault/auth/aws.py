@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import ClassVar
@@ -15,7 +12,7 @@ from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, PluginError, StoreUnavailableError, StrongroomError
 from strongroom.secret import SensitiveStr
-from strongroom.store import in_daemon, remaining
+from strongroom.store import in_daemon, remaining, silenced_logs
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.login import log_in
 from strongroom_vault.errors import VaultAuthenticationError
@@ -97,7 +94,11 @@ class AWS:
 
     def _signed(self) -> Mapping[str, str]:
         try:
-            with _quiet():
+            import botocore.session  # type: ignore[import-untyped]  # botocore ships no types; it creates its loggers
+
+            _ = botocore.session
+            # At DEBUG, botocore logs the request that it signs, with the session token, and replies with credentials.
+            with silenced_logs("botocore"):
                 return _sign(self.region, self.server_id)
         except StrongroomError:
             raise
@@ -110,7 +111,7 @@ def _sign(region: str | None, server_id: str | None) -> Mapping[str, str]:
     """Return a signed POST of GetCallerIdentity, as fields of the login's body."""
     from botocore.auth import SigV4Auth  # type: ignore[import-untyped]  # botocore ships no types
     from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]  # botocore ships no types
-    from botocore.session import Session  # type: ignore[import-untyped]  # botocore ships no types
+    from botocore.session import Session
 
     session = Session()
     # Older releases and some settings use one endpoint for many regions, with the signature of another region.
@@ -138,7 +139,7 @@ def _sign(region: str | None, server_id: str | None) -> Mapping[str, str]:
 
 def _translated(error: Exception) -> StrongroomError:
     """Return the error for an exception of botocore's, whose own text may hold credentials."""
-    from botocore import exceptions  # type: ignore[import-untyped]  # botocore ships no types
+    from botocore import exceptions
 
     kind = type(error).__name__
     if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
@@ -163,34 +164,3 @@ def _encoded(text: str) -> str:
 
 def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode()
-
-
-# --- botocore's log ---------------------------------------------------------------------------------------------------
-
-_signing: ContextVar[bool] = ContextVar("strongroom_vault_signing", default=False)
-
-
-class _NotWhileSigning(logging.Filter):
-    """At DEBUG, botocore logs the request that it signs, with the session token, and replies that hold credentials."""
-
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  # the base class's signature
-        return not _signing.get()
-
-
-_filter = _NotWhileSigning()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress botocore's log records of this thread within the block."""
-    import botocore.session  # creates its loggers
-
-    _ = botocore.session
-    for name in list(logging.root.manager.loggerDict):
-        if name.partition(".")[0] == "botocore":
-            logging.getLogger(name).addFilter(_filter)
-    token = _signing.set(True)
-    try:
-        yield
-    finally:
-        _signing.reset(token)

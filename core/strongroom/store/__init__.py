@@ -16,6 +16,7 @@ from strongroom.store.health import Health
 from strongroom.store.locks import ReentrantEvent, is_held_here, reentrant_lock
 from strongroom.store.option import Option, is_loopback
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
+from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -32,6 +33,8 @@ __all__ = [
     "remaining",
     "require_paths",
     "required_paths",
+    "silence_new_loggers",
+    "silenced_logs",
     "time_limit",
 ]
 __all__ += protocols.__all__

@@ -1,0 +1,36 @@
+"""Silencing of an SDK's log during calls of a store: at DEBUG it can hold values. A file for its process-wide state."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_silenced: ContextVar[bool] = ContextVar("strongroom_silenced_logs", default=False)
+
+
+class _SilenceFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  # every record
+        return not _silenced.get()
+
+
+_filter = _SilenceFilter()
+
+
+@contextmanager
+def silenced_logs(*packages: str) -> Iterator[None]:
+    """Drop log records of these packages from this thread while the block runs."""
+    silence_new_loggers(*packages)
+    token = _silenced.set(True)
+    try:
+        yield
+    finally:
+        _silenced.reset(token)
+
+
+def silence_new_loggers(*packages: str) -> None:
+    """Let `silenced_logs` drop the records of loggers that exist by now: an SDK loads modules late, each with one."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in packages:
+            logging.getLogger(name).addFilter(_filter)
