@@ -64,7 +64,7 @@ def open_vault(
 
     Raises:
         ConfigurationError: an option is wrong, or the server has no such namespace, mount or key-value engine.
-        ImportError: hvac or urllib3 is not installed. Strongroom names the extra that brings it.
+        ImportError: hvac, or both pycurl and urllib3, are not installed. Strongroom names the extra that brings it.
         PluginError: a package that the auth method needs is not installed.
         StoreError: as a read does, for example `VaultConnectionError` and `VaultAuthenticationError`.
     """
@@ -132,11 +132,11 @@ def open_session(
 def _session(  # noqa: PLR0917  # the options, checked and not
     cluster: Cluster, auth: Auth, namespace: str | None, mount: str, tls: TLSSettings, proxy: Address | None
 ) -> Session:
-    from strongroom_vault.http.urllib3_driver import Transport
+    from strongroom_vault.http.drivers import new_driver
 
     encrypted = any(address.scheme == "https" for address in cluster)
     session = Session(
-        Transport(cluster, tls.context() if encrypted else None, tls.server_name, proxy),
+        new_driver(cluster, tls, proxy),
         cluster,
         auth,
         namespace=_namespace(namespace),

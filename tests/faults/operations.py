@@ -10,9 +10,9 @@ from strongroom.store import boot_time
 from strongroom.store.validation import ValidatedStore
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.tls import TLSSettings
-from strongroom_vault.http.urllib3_driver import Transport
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.session.session import Session
 
@@ -215,11 +215,10 @@ class Renew(Operation):
     def open(self):
         options = self.options
         addresses = [Address.parse(url) for url in options["url"]]
-        context = TLSSettings(options["ca_cert"]).context() if options["ca_cert"] else None
         given = {name: value for name, value in options["auth"].items() if name != "method"}
         self.later = 0.0
         self.session = Session(
-            Transport(addresses, context, None),
+            new_driver(addresses, TLSSettings(options["ca_cert"])),
             addresses,
             AppRole(**given),
             namespace=None,

@@ -14,9 +14,9 @@ from strongroom_vault.auth.credential import checked, from_variable
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.request_policy import Fault, Reply, Request, Send, Steps
 from strongroom_vault.http.tls import TLSSettings
-from strongroom_vault.http.urllib3_driver import Transport
 from strongroom_vault.responses import document
 
 URL = "ACTIONS_ID_TOKEN_REQUEST_URL"
@@ -39,11 +39,11 @@ def request_token(audience: str | None) -> SensitiveStr:
         raise VaultAuthenticationError(reason=f"{BEARER} holds no token", hint=_HINT)
     authorization = SensitiveStr(f"Bearer {bearer}")
     request = Request("GET", target, {"Authorization": authorization, "Accept": "application/json"})
-    transport = Transport((address,), TLSSettings().context() if address.scheme == "https" else None, None)
+    driver = new_driver((address,), TLSSettings())
     try:
-        reply = transport.run(_once(request, address))
+        reply = driver.run(_once(request, address))
     finally:
-        transport.close()
+        driver.close()
     return _token(reply)
 
 

@@ -13,22 +13,29 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A server's scheme, host and port, and the path under which a gateway publishes it, `""` or `/like/this`."""
+    """A server's scheme, host and port, and the path under which a gateway publishes it, `""` or `/like/this`.
+
+    Attributes:
+        socket: the file of its Unix socket instead, of an address like `unix:///run/vault/agent.sock`.
+    """
 
     scheme: str
     host: str
     port: int
     base: str = ""
+    socket: str | None = None
 
     @classmethod
     def parse(cls, url: str) -> Address:
         """Return the address in a URL.
 
         Raises:
-            ConfigurationError: it is not http or https, has no host or the port 0, or has a user, a query or a
+            ConfigurationError: it is not http, https or unix, has no host or the port 0, or has a user, a query or a
                 fragment. The URL is not shown if it may hold a password.
         """
         parts = _split(url)
+        if parts is not None and parts.scheme == "unix" and parts.path.startswith("/") and not any(parts[1::2]):
+            return cls("http", "localhost", _PORTS["http"], socket=parts.path)
         host = None if parts is None else parts.hostname
         if parts is None or parts.scheme not in _PORTS or not _is_host(host):
             raise ConfigurationError("url: a Vault address is like https://vault.example:8200")
@@ -54,15 +61,20 @@ class Address:
 
     def same_origin(self, other: Address) -> bool:
         """Return True if scheme, host and port are equal."""
-        return (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port)
+        return self.origin == other.origin
 
     @property
     def authority(self) -> str:
         """Host and port, in the notation of a URL."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, in the notation of a URL."""
+        return f"{self.scheme}://{self.authority}"
+
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority}{self.base}"
+        return f"unix://{self.socket}" if self.socket is not None else f"{self.origin}{self.base}"
 
 
 def _is_host(name: str | None) -> TypeGuard[str]:

@@ -5,44 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from strongroom.errors import StoreError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers import Driver
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, later, required
-from strongroom_vault.http.request_policy import Reply, Request, Start, Steps, exchange, may_be_applied
+from strongroom_vault.http.request_policy import Reply, Request, Start, exchange, may_be_applied
 
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 _K = TypeVar("_K")
-
-
-class Driver(Protocol):
-    """Runs exchanges on connections that it keeps open."""
-
-    def run(self, steps: Steps) -> Reply:
-        """Return the reply that the exchange ends with."""
-        ...
-
-    def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
-        """Yield the result of each exchange, in any order. A few dozen items are taken ahead of the results."""
-        ...
-
-    def certificates(self) -> Mapping[str, bytes]:
-        """Return address -> DER certificate of each https server that it has connected to."""
-        ...
-
-    def close(self) -> None:
-        """Close the connections."""
-        ...
-
-    def reset(self) -> None:
-        """Drop the connections without a word to the server: in a fork's child they are the parent's."""
-        ...
 
 
 class Sender:

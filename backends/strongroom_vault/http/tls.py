@@ -1,4 +1,4 @@
-"""TLS settings of a store, and the context that is made from them once."""
+"""TLS settings of a store, and the faults of TLS."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from strongroom.errors import ConfigurationError
-from strongroom_vault.http.deadline_sockets import DeadlineTLSSocket
 from strongroom_vault.http.request_policy import Fault, FaultKind
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
@@ -28,6 +28,18 @@ _REFUSALS = frozenset({
     "TLSV13_ALERT_CERTIFICATE_REQUIRED",
 })  # fmt: skip
 """Alerts of a server that refuses the client's certificate (RFC 8446, section 6.2), under OpenSSL's names."""
+
+
+_ENDED = frozenset({"UNEXPECTED_EOF_WHILE_READING"})
+"""Reasons for the end of the connection."""
+
+
+class Authorities(NamedTuple):
+    """Trusted authorities in PEM form: a file, a folder of files under their hashed names, or a text."""
+
+    file: Path | None = None
+    folder: Path | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +64,63 @@ class TLSSettings:
     skip_verify: bool = False
     ca_cert_bytes: str | None = None
 
-    def context(self) -> ssl.SSLContext:
-        """Return a context for sockets with a deadline. By default it trusts the system's authorities.
+    @property
+    def authorities(self) -> Authorities:
+        """The trusted authorities; by default the system's, or those of SSL_CERT_FILE and SSL_CERT_DIR."""
+        file = None if self.ca_cert is None or self.ca_cert.is_dir() else self.ca_cert
+        folder = self.ca_cert if self.ca_cert is not None and self.ca_cert.is_dir() else self.ca_path
+        if file is None and self.ca_cert_bytes:
+            return Authorities(text=self.ca_cert_bytes)
+        if file is not None or folder is not None:
+            return Authorities(file, folder)
+        default = ssl.get_default_verify_paths()
+        return Authorities(_path(default.cafile), _path(default.capath))
+
+    def check(self) -> None:
+        """Check the files.
 
         Raises:
             ConfigurationError: names the option whose file cannot be read or is not PEM.
         """
-        folder = self.ca_cert if self.ca_cert is not None and self.ca_cert.is_dir() else self.ca_path
-        file = None if self.ca_cert is None or self.ca_cert.is_dir() else self.ca_cert
-        if folder is not None and not folder.is_dir():
-            raise ConfigurationError(f"ca_path: {folder} is not a folder")
-        context = self._text_context() if file is None and self.ca_cert_bytes else _file_context(file, folder)
-        context.sslsocket_class = DeadlineTLSSocket
+        self._context()
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context with these settings.
+
+        Raises:
+            ConfigurationError: as `check` does.
+        """
+        context = self._context()
+        if self.ca_cert is None and self.ca_path is None and not self.ca_cert_bytes:
+            context.load_default_certs()
+        return context
+
+    def _context(self) -> ssl.SSLContext:
+        """Return a context without the system's authorities, which take some milliseconds to load."""
+        # Python's default context would write the key log of SSLKEYLOGFILE, which reveals secrets.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if sys.version_info >= (3, 13):
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+        self._trust(context)
         if self.skip_verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         self._identify(context)
         return context
 
-    def _text_context(self) -> ssl.SSLContext:
+    def _trust(self, context: ssl.SSLContext) -> None:
+        if self.ca_cert is None and self.ca_path is None and not self.ca_cert_bytes:
+            return
+        file, folder, text = self.authorities
+        if folder is not None and not folder.is_dir():
+            raise ConfigurationError(f"ca_path: {folder} is not a folder")
+        fault = None
         try:
-            return _verifying_context(cadata=self.ca_cert_bytes)
-        except (OSError, ValueError):  # ssl.SSLError is an OSError
-            pass
-        raise ConfigurationError("ca_cert_bytes: it holds no certificate in PEM form")
+            context.load_verify_locations(file, folder, text)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            fault = _reason(error, "no certificate in PEM form")
+        if fault is not None:
+            raise ConfigurationError(f"ca_cert: {file}: {fault}" if text is None else f"ca_cert_bytes: {fault}")
 
     def _identify(self, context: ssl.SSLContext) -> None:
         if self.client_cert is None:
@@ -92,45 +137,31 @@ class TLSSettings:
             raise ConfigurationError(f"client_cert: {self.client_cert}: {fault}")
 
 
-def _file_context(file: Path | None, folder: Path | None) -> ssl.SSLContext:
-    try:
-        return _verifying_context(cafile=file, capath=folder)
-    except OSError as error:  # ssl.SSLError is one
-        fault = _reason(error, "no certificate in PEM form")
-    raise ConfigurationError(f"ca_cert: {file}: {fault}")
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
 
 
-def _verifying_context(
-    *, cafile: Path | None = None, capath: Path | None = None, cadata: str | None = None
-) -> ssl.SSLContext:
-    """Return Python's default context, but without the key log of SSLKEYLOGFILE, which would reveal secrets."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if sys.version_info >= (3, 13):
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
-    if cafile or capath or cadata:
-        context.load_verify_locations(cafile, capath, cadata)
-    else:
-        context.load_default_certs()
-    return context
-
-
-def tls_fault(cause: Exception) -> Fault:
-    """Return why a handshake failed, without text of the server."""
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return Fault(FaultKind.UNTRUSTED, f"its certificate is not trusted: {cause.verify_message}")
-    reason = getattr(cause, "reason", None)
+def tls_fault(reason: str | None) -> Fault:
+    """Return the fault of a failed handshake, from OpenSSL's reason, such as `TLSV1_ALERT_UNKNOWN_CA`."""
     if reason in _NO_TLS:
         return Fault(FaultKind.NO_TLS, "it does not speak TLS")
-    return Fault(FaultKind.UNTRUSTED, f"TLS failed: {reason}" if isinstance(reason, str) else "TLS failed")
+    if reason is None or reason in _ENDED:
+        return Fault(FaultKind.UNREACHABLE, "the connection ended within the TLS handshake")
+    return Fault(FaultKind.UNTRUSTED, f"TLS failed: {reason}")
 
 
-def is_refusal(error: ssl.SSLError) -> bool:
+def untrusted(reason: str) -> Fault:
+    """Return the fault of a certificate that is not trusted."""
+    return Fault(FaultKind.UNTRUSTED, f"its certificate is not trusted: {reason}")
+
+
+def is_refusal(reason: str | None) -> bool:
     """Return True if the server refused the client's certificate, and so did not process the request.
 
     In TLS 1.3 such an alert may arrive after the client has finished its handshake and sent the request. Any other
     error at that point means a lost reply: the server may have processed the request.
     """
-    return error.reason in _REFUSALS
+    return reason in _REFUSALS
 
 
 def _reason(error: Exception, otherwise: str) -> str:

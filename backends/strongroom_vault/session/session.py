@@ -14,9 +14,10 @@ from strongroom.store import boot_time, remaining, time_limit
 from strongroom_vault.auth import Auth
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers import Driver
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
-from strongroom_vault.http.sender import Driver, Sender
+from strongroom_vault.http.sender import Sender
 from strongroom_vault.responses import failure
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.login_backoff import login_backoff

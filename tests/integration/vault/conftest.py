@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import ssl
+import sys
 import threading
 from dataclasses import dataclass
 
@@ -11,6 +12,20 @@ import pytest
 
 from engines import open_engine
 from strongroom.store.validation import ValidatedStore
+
+
+@pytest.fixture
+def without_pycurl(monkeypatch):
+    """Stores use the driver on urllib3, as where pycurl is not installed."""
+    monkeypatch.setitem(sys.modules, "strongroom_vault.http.drivers.curl_driver", None)
+
+
+@pytest.fixture(params=["curl", "urllib3"])
+def driver(request):
+    """Stores use each of the drivers in turn."""
+    if request.param == "urllib3":
+        request.getfixturevalue("without_pycurl")
+    return request.param
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 import strongroom
 import strongroom_vault
 from strongroom import SecretsManager
-from strongroom_vault.http.urllib3_driver import Transport
+from strongroom_vault.http.drivers.curl_driver import CurlDriver
 
 OURS = tuple(Path(module.__file__).parent for module in (strongroom, strongroom_vault))
 
@@ -15,21 +15,21 @@ def test_a_cold_read_crosses_at_most_ten_functions(openbao, kv2, monkeypatch):
     """From `get_secret` to the one that calls the driver."""
     openbao.put("app/db", {"password": "x"}, mount=kv2)
     callers = []
-    run = Transport.run
+    run = CurlDriver.run
 
-    def noting(transport, steps):
+    def noting(driver, steps):
         frame = sys._getframe(1)
         callers.clear()
         while frame is not None:
             if any(Path(frame.f_code.co_filename).is_relative_to(root) for root in OURS):
                 callers.append(frame.f_code.co_qualname)
             frame = frame.f_back
-        return run(transport, steps)
+        return run(driver, steps)
 
     monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", kv2)
     with SecretsManager(vault_url=openbao.url, vault_token=openbao.token, chain=["vault"]) as manager:
         manager.get_secret("app/db", "password", fresh=True)
-        monkeypatch.setattr(Transport, "run", noting)
+        monkeypatch.setattr(CurlDriver, "run", noting)
         assert manager.get_secret("app/db", "password", fresh=True) == "x"
     assert callers[-1] == "SecretsManager.get_secret"
     assert len(callers) <= 10, callers

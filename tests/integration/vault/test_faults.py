@@ -28,7 +28,7 @@ from strongroom.store import time_limit
 from strongroom.store.validation import ValidatedStore
 from strongroom.testing import silent_server
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
-from strongroom_vault.http.deadline_sockets import connect
+from strongroom_vault.http.drivers.deadline_sockets import connect
 
 MIB = 1024 * 1024
 
@@ -198,7 +198,7 @@ def test_sending_to_a_server_that_does_not_read_ends_at_the_deadline():
 
 
 @pytest.mark.serial
-def test_name_that_takes_long_to_resolve_ends_at_the_deadline(monkeypatch, fault_server):
+def test_name_that_takes_long_to_resolve_ends_at_the_deadline(monkeypatch, fault_server, without_pycurl):
     """The resolver of the C library knows no deadline of ours."""
     resolve = socket.getaddrinfo
 
@@ -215,15 +215,15 @@ def test_name_that_takes_long_to_resolve_ends_at_the_deadline(monkeypatch, fault
     assert time.monotonic() - began < 1.0
 
 
-def test_name_without_an_address_is_an_outage(monkeypatch):
+def test_name_without_an_address_is_an_outage(driver, monkeypatch):
     """The message says which name."""
 
     def unknown(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    front = ValidatedStore(open_engine(2, url="http://vault.example:8200", token="t"), "vault")
-    with pytest.raises(VaultConnectionError, match=r"vault\.example:8200: the name has no address"):
+    front = ValidatedStore(open_engine(2, url="http://vault.invalid:8200", token="t"), "vault")
+    with pytest.raises(VaultConnectionError, match=r"vault\.invalid:8200: the name has no address"):
         front.read("app")
 
 

@@ -14,7 +14,8 @@ from strongroom.store import remaining, time_limit
 from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.urllib3_driver import Transport
+from strongroom_vault.http.drivers import new_driver
+from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.session.session import Session
 
 PATH, PLACE = "database/app", "creds/app"
@@ -71,7 +72,7 @@ def opened(fault_server, monkeypatch):
     clock = SimpleNamespace(time=1000.0)
     addresses = [Address.parse(fault_server.url)]
     tell = lambda: clock.time  # noqa: E731
-    driver = Transport(addresses, None, None)
+    driver = new_driver(addresses, TLSSettings())
     session = Session(driver, addresses, StaticToken("s.canary-token"), namespace=None, mount="database", clock=tell)
     store = VaultDynamic(session, {PATH: PLACE}, clock=tell, draw=lambda: 0.5)
     woken = []

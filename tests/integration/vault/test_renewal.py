@@ -16,8 +16,9 @@ from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.auth.token import StaticToken, TokenFile
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.sender import Sender
-from strongroom_vault.http.urllib3_driver import Transport
+from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.renewal import Renewal
 from strongroom_vault.session.token_check import TokenCheck
@@ -78,7 +79,7 @@ def keep(fault_server):
     def open_(auth):
         clock = SimpleNamespace(time=1000.0)
         addresses = [Address.parse(fault_server.url)]
-        driver = Transport(addresses, None, None)
+        driver = new_driver(addresses, TLSSettings())
         drivers.append(driver)
         send, tell = Sender(driver, addresses, None), lambda: clock.time
         tokens = Tokens(auth, send, LoginBackoff(tell), clock=tell, draw=lambda: 0.5)

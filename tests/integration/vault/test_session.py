@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -392,18 +393,29 @@ def test_waiting_for_a_login_ends_at_the_callers_deadline(own_openbao):
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
+def sockets():
+    """The sockets of this process."""
+    found = set()
+    for descriptor in Path("/dev/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the listing
+            found.add(str(descriptor.readlink()))
+    return {name for name in found if name.startswith("socket:")}
+
+
 def test_nothing_is_left_after_close(openbao):
     """No thread, no socket, no token; and no new one of them afterwards."""
     role = Role(openbao, token_ttl="1h")
+    before = sockets()
     store = role.open()
     front = ValidatedStore(store, "vault")
     front.read("mine/app")
     assert len(role.accessors) == len(renewers()) == 1
+    assert sockets() > before
     front.close()
     front.close()
     assert not role.accessors
     assert not renewers()
-    assert all(pool.pool is None for pool in store._session._sender._driver._pools.values())
+    assert sockets() <= before
     with pytest.raises(StoreError, match="closed"):
         store.read("mine/app")
     assert not renewers()

@@ -13,7 +13,6 @@ from pathlib import Path
 import pexpect
 import pytest
 
-import strongroom_vault
 from command_line import Caller
 from strongroom import SecretsManager
 from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreError
@@ -165,8 +164,8 @@ def test_a_missing_package_is_named_with_its_extra(setup, monkeypatch):
     """The command is installed without the extra, as the plugin of the store is."""
     monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
     monkeypatch.setenv("VAULT_TOKEN", "t")
-    monkeypatch.delattr(strongroom_vault, "transport", raising=False)  # another test may have imported it
-    monkeypatch.setitem(sys.modules, "strongroom_vault.http.urllib3_driver", None)
+    for name in ("curl_driver", "urllib3_driver"):
+        monkeypatch.setitem(sys.modules, f"strongroom_vault.http.drivers.{name}", None)
     done = setup()
     assert done.code == 7
     assert "strongroom[vault]" in done.err

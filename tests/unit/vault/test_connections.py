@@ -1,5 +1,6 @@
 """The number of connections to one address is bounded; requests queue for them within their deadline."""
 
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,10 @@ import pytest
 
 from strongroom.store import time_limit
 from strongroom_vault.errors import VaultConnectionError
-from strongroom_vault.http import urllib3_driver
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers import curl_driver, urllib3_driver
 from strongroom_vault.http.request_policy import Request, exchange
+from strongroom_vault.http.tls import TLSSettings
 
 REQUEST = Request("GET", "/v1/secret/data/app", {})
 
@@ -51,9 +53,20 @@ def slow():
     server.server_close()
 
 
-def transport(server):
-    address = Address("http", "127.0.0.1", server.server_address[1])
-    return urllib3_driver.Transport([address], None, None), address
+@pytest.fixture(params=[curl_driver.CurlDriver, urllib3_driver.Urllib3Driver], ids=["curl", "urllib3"])
+def opened(request, slow, monkeypatch):
+    """A function that opens a driver with at most so many connections, and returns it and the address."""
+    drivers = []
+
+    def open_(connections):
+        monkeypatch.setattr(sys.modules[request.param.__module__], "MAX_CONNECTIONS", connections)
+        address = Address("http", "127.0.0.1", slow.server_address[1])
+        drivers.append(request.param([address], TLSSettings()))
+        return drivers[-1], address
+
+    yield open_
+    for driver in drivers:
+        driver.close()
 
 
 def read(driver, address, seconds):
@@ -62,20 +75,17 @@ def read(driver, address, seconds):
         return driver.run(exchange(REQUEST, [address], lambda: max(0.0, ends - time.monotonic())))
 
 
-def test_readers_of_a_slow_server_share_a_bounded_number_of_connections(slow, monkeypatch):
-    monkeypatch.setattr(urllib3_driver, "MAX_CONNECTIONS", 4)
-    driver, address = transport(slow)
+def test_readers_of_a_slow_server_share_a_bounded_number_of_connections(slow, opened):
+    driver, address = opened(4)
     with ThreadPoolExecutor(40) as pool:
         replies = list(pool.map(lambda _: read(driver, address, 20), range(40)))
-    driver.close()
     assert {reply.status for reply in replies} == {200}
     assert slow.connections <= 4
 
 
-def test_a_reader_that_gets_no_connection_fails_at_its_deadline(slow, monkeypatch):
-    monkeypatch.setattr(urllib3_driver, "MAX_CONNECTIONS", 1)
+def test_a_reader_that_gets_no_connection_fails_at_its_deadline(slow, opened):
     slow.delay = 2
-    driver, address = transport(slow)
+    driver, address = opened(1)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(read, driver, address, 20)
         while not slow.connections:
@@ -85,17 +95,14 @@ def test_a_reader_that_gets_no_connection_fails_at_its_deadline(slow, monkeypatc
             read(driver, address, 0.3)
         assert time.monotonic() - began < 1.5
         assert first.result().status == 200
-    driver.close()
     assert slow.connections == 1
 
 
-def test_a_failed_request_gives_its_connection_back(slow, monkeypatch):
-    monkeypatch.setattr(urllib3_driver, "MAX_CONNECTIONS", 1)
-    driver, address = transport(slow)
+def test_a_failed_request_gives_its_connection_back(slow, opened):
+    driver, address = opened(1)
     slow.delay = 0.5
     for _ in range(3):
         with pytest.raises(VaultConnectionError):
             read(driver, address, 0.1)
     slow.delay = 0
     assert read(driver, address, 5).status == 200
-    driver.close()

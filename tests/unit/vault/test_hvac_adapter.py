@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import pytest
 
+from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.request_policy import Reply
-from strongroom_vault.http.urllib3_driver import Transport
 from strongroom_vault.plugin import open_session
 from strongroom_vault.store.kv2 import VaultKV2
 
@@ -71,7 +71,7 @@ def test_a_read_crosses_four_functions(monkeypatch):
         body = b'{"data": {"data": {"k": "v"}, "metadata": {"version": 1}}}'
         return Reply(200, {}, body)
 
-    monkeypatch.setattr(Transport, "run", run)
+    monkeypatch.setattr(CurlDriver, "run", run)
     session = open_session(url="http://127.0.0.1:1", token="t")
     store = VaultKV2(session, requests().kv2, "")
     assert store.read("app").data == {"k": "v"}

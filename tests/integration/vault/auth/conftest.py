@@ -12,13 +12,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.sender import Sender
-from strongroom_vault.http.urllib3_driver import Transport
+from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
 
 
-class Recorder(Transport):
-    """A transport that remembers what it sent."""
+class Recorder(CurlDriver):
+    """A driver that remembers what it sent."""
 
     def __init__(self, *args):
         self.sent = []
@@ -32,8 +33,8 @@ class Recorder(Transport):
 class RecordedSender(Sender):
     """What a session gives to `Auth.login`, with the requests that went out as `sent`."""
 
-    def __init__(self, url, context=None, namespace=None):
-        self._recorder = Recorder((Address.parse(url),), context, None)
+    def __init__(self, url, tls=None, namespace=None):
+        self._recorder = Recorder((Address.parse(url),), tls or TLSSettings())
         self.sent = self._recorder.sent
         super().__init__(self._recorder, (Address.parse(url),), namespace)
 

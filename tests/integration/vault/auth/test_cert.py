@@ -68,7 +68,7 @@ def identity(tmp_path, authority):
 @pytest.mark.parametrize("name", ["app", None])
 def test_login_shows_the_certificate_of_the_connection(server, sender, identity, name):
     """By the role's name, or by whichever fits. No token goes with it."""
-    send = sender(server.tls_url, identity().context())
+    send = sender(server.tls_url, identity())
     auth = Certificate(name=name)
     grant = auth.login(send)
     assert server.call("GET", "auth/token/lookup-self", token=str(grant.token))["data"]["path"] == "auth/cert/login"
@@ -94,15 +94,15 @@ def test_strangers_certificate_is_not_accepted(server, sender, identity):
     """Nor a role that does not exist, nor a connection without a certificate."""
     words = "auth/cert in the store's namespace does not accept the client certificate"
     with pytest.raises(VaultAuthenticationError, match=words):
-        Certificate(name="app").login(sender(server.tls_url, identity(trustme.CA()).context()))
+        Certificate(name="app").login(sender(server.tls_url, identity(trustme.CA())))
     with pytest.raises(VaultAuthenticationError, match=words):
-        Certificate(name="nobody").login(sender(server.tls_url, identity().context()))
+        Certificate(name="nobody").login(sender(server.tls_url, identity()))
     bare = TLSSettings(ca_cert=identity().ca_cert)
     with pytest.raises(VaultAuthenticationError, match=words):
-        Certificate().login(sender(server.tls_url, bare.context()))
+        Certificate().login(sender(server.tls_url, bare))
 
 
 def test_missing_mount_is_a_wrong_option(server, sender, identity):
     """It names the mount."""
     with pytest.raises(ConfigurationError, match="auth/elsewhere"):
-        Certificate(mount="elsewhere").login(sender(server.tls_url, identity().context()))
+        Certificate(mount="elsewhere").login(sender(server.tls_url, identity()))

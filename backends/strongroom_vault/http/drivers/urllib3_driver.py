@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from http.client import HTTPException, HTTPResponse
-from queue import LifoQueue
+from queue import Empty, LifoQueue, SimpleQueue
 from threading import Condition
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -25,16 +26,15 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 
 from strongroom.errors import StoreError
-from strongroom.store import ReentrantEvent, reentrant_lock, remaining, time_limit
+from strongroom.store import ReentrantEvent, in_daemon, reentrant_lock, remaining, time_limit
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.deadline_sockets import DeadlineSocket, connect
+from strongroom_vault.http.drivers.bulk import run_many
+from strongroom_vault.http.drivers.deadline_sockets import DeadlineSocket, DeadlineTLSSocket, connect
 from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send, Start, Steps
-from strongroom_vault.http.tls import is_refusal, tls_fault
+from strongroom_vault.http.tls import TLSSettings, is_refusal, tls_fault, untrusted
 
 if TYPE_CHECKING:
     from urllib3._base_connection import BaseHTTPSConnection
-
-    from strongroom_vault.http.aiohttp_driver import AsyncTransport
 
 _K = TypeVar("_K")
 
@@ -127,28 +127,22 @@ class _TLSPool(HTTPSConnectionPool):
         self.certificate = certificate
 
 
-class Transport:
-    """Runs exchanges, from any thread, on connections that it keeps open.
-
-    It uses no proxy variables, no netrc and no cookies, and follows no redirect by itself.
+class Urllib3Driver:
+    """Runs exchanges on urllib3; see `Driver`.
 
     Args:
         addresses: every server that it may connect to.
-        context: the TLS context for https addresses.
-        server_name: the name in their certificates, if it is not the host's.
+        tls: settings for https addresses.
         proxy: an HTTP proxy for the connections.
     """
 
-    def __init__(
-        self,
-        addresses: Sequence[Address],
-        context: ssl.SSLContext | None,
-        server_name: str | None,
-        proxy: Address | None = None,
-    ) -> None:
+    def __init__(self, addresses: Sequence[Address], tls: TLSSettings, proxy: Address | None = None) -> None:
         self._addresses = tuple(addresses)
-        self._context = context
-        self._server_name = server_name
+        self._server_name = tls.server_name
+        self._context: ssl.SSLContext | None = None
+        if any(address.scheme == "https" for address in addresses):
+            self._context = tls.context()
+            self._context.sslsocket_class = DeadlineTLSSocket
         self._proxy = proxy
         self._closed = ReentrantEvent()
         self._pools = self._new_pools()
@@ -157,11 +151,7 @@ class Transport:
         return {address: _pool(address, self._context, self._server_name, self._proxy) for address in self._addresses}
 
     def run(self, steps: Steps) -> Reply:
-        """Return the reply that an exchange ends with, or raise its error.
-
-        Raises:
-            StoreError: the transport is closed.
-        """
+        """Return the reply that an exchange ends with, or raise its error."""
         step = next(steps)
         while True:
             if self._closed.is_set():
@@ -178,22 +168,10 @@ class Transport:
                 return reply
 
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
-        """Yield the result of each exchange, in any order, on separate connections: see `bulk.run_many`.
-
-        Raises:
-            StoreError: the transport is closed.
-            StoreUnavailableError: nothing came within `remaining()`.
-        """
-        from strongroom_vault.http import bulk  # imports aiohttp, which only batches need
-
+        """Yield the result of each exchange, in any order: see `bulk.run_many`."""
         if self._closed.is_set():
             raise _closed()
-        yield from bulk.run_many(self._async_transport, items)
-
-    def _async_transport(self) -> AsyncTransport:
-        from strongroom_vault.http.aiohttp_driver import AsyncTransport
-
-        return AsyncTransport(self._context, self._server_name, self._proxy)
+        yield from run_many(_Batch[_K](self.run), items)
 
     def certificates(self) -> dict[str, bytes]:
         """Return address -> DER certificate of each https server that it has connected to."""
@@ -229,6 +207,41 @@ class Transport:
             return fault
         except OSError as error:
             return Fault(FaultKind.LOST, type(error).__name__)
+
+
+class _Batch(Generic[_K]):
+    """The exchanges of one batch, each on a thread; see `bulk.Batch`."""
+
+    def __init__(self, run: Callable[[Steps], Reply]) -> None:
+        self._run = run
+        self._results: SimpleQueue[tuple[_K, Reply | BaseException]] = SimpleQueue()
+        self.size = 0
+
+    def begin(self, name: _K, steps: Steps) -> None:
+        """Begin an exchange, in a daemon thread: the end of the process does not wait for it."""
+        self.size += 1
+        in_daemon(partial(self._finish, name, steps), "vault batch")
+
+    def progress(self, limit: float) -> list[tuple[_K, Reply | StoreError]]:
+        """Wait for progress, at most `limit` seconds, and return the results of exchanges that have ended."""
+        try:
+            name, result = self._results.get(timeout=max(0.0, limit))
+        except Empty:
+            return []
+        self.size -= 1
+        if isinstance(result, BaseException) and not isinstance(result, StoreError):
+            raise result
+        return [(name, result)]
+
+    def close(self) -> None:
+        """Leave the exchanges under way to their threads, which end at their deadlines."""
+
+    def _finish(self, name: _K, steps: Steps) -> None:
+        try:
+            result: Reply | BaseException = self._run(steps)
+        except BaseException as error:  # noqa: BLE001  # raised in the thread of the caller
+            result = error
+        self._results.put((name, result))
 
 
 def _closed() -> StoreError:
@@ -290,17 +303,25 @@ def _fault(error: HTTPError) -> Fault:  # noqa: PLR0911  # one for each kind
             return Fault(FaultKind.UNREACHABLE, _NO_PROXY)
         case NameResolutionError():
             return Fault(FaultKind.UNREACHABLE, "the name has no address")
-        case NewConnectionError(__cause__=ssl.SSLEOFError() | ssl.SSLZeroReturnError()):
-            return Fault(FaultKind.UNREACHABLE, "the connection ended within the TLS handshake")
         case NewConnectionError(__cause__=ssl.SSLError() as cause):
-            return tls_fault(cause)
+            return _handshake_fault(cause)
         case NewConnectionError(__cause__=OSError(strerror=str(words))):
             return Fault(FaultKind.UNREACHABLE, words)
         case NewConnectionError() | ConnectTimeoutError():
             return Fault(FaultKind.UNREACHABLE, "no connection in time")
-        case SSLError(args=(ssl.SSLError() as cause, *_)) if is_refusal(cause):
-            return tls_fault(cause)
+        case SSLError(args=(ssl.SSLError() as cause, *_)) if is_refusal(cause.reason):
+            return tls_fault(cause.reason)
         case ReadTimeoutError():
             return Fault(FaultKind.LOST, "no whole reply in time")
         case _:
             return Fault(FaultKind.LOST, _BROKEN)
+
+
+def _handshake_fault(error: ssl.SSLError) -> Fault:
+    match error:
+        case ssl.SSLCertVerificationError(verify_message=words):
+            return untrusted(words)
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            return tls_fault(None)
+        case _:
+            return tls_fault(error.reason or "UNKNOWN")

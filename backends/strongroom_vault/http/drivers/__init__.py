@@ -1,0 +1,77 @@
+"""Drivers of exchanges: libcurl, or urllib3 where libcurl cannot be used."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from strongroom.errors import StoreError
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.request_policy import Reply, Start, Steps
+from strongroom_vault.http.tls import TLSSettings
+
+_K = TypeVar("_K")
+
+
+class Driver(Protocol):
+    """Runs exchanges, from any thread, on connections that it keeps open.
+
+    It uses no proxy variables, no netrc and no cookies, and follows no redirect by itself.
+    """
+
+    def run(self, steps: Steps) -> Reply:
+        """Return the reply that an exchange ends with, or raise its error.
+
+        Raises:
+            StoreError: the driver is closed.
+        """
+        ...
+
+    def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
+        """Yield the result of each exchange, in any order: see `bulk.run_many`.
+
+        Raises:
+            StoreError: the driver is closed.
+            StoreUnavailableError: nothing came within `remaining()`.
+        """
+        ...
+
+    def certificates(self) -> Mapping[str, bytes]:
+        """Return address -> DER certificate of each https server that it has connected to."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections, and end the waits of exchanges under way."""
+        ...
+
+    def reset(self) -> None:
+        """Drop the connections without a word to the server: in a fork's child they are the parent's."""
+        ...
+
+
+def new_driver(addresses: Sequence[Address], tls: TLSSettings, proxy: Address | None = None) -> Driver:
+    """Return a driver for these servers.
+
+    It is urllib3's where pycurl is not installed (it has no wheel for musl), its libcurl lacks what the driver needs,
+    or the sockets of Python are replaced, as gevent does: libcurl would block all greenlets.
+
+    Args:
+        addresses: every server that it may connect to.
+        tls: settings for https addresses.
+        proxy: an HTTP proxy for the connections.
+
+    Raises:
+        ConfigurationError: a file of `tls` cannot be used.
+        ImportError: neither pycurl nor urllib3 is installed.
+    """
+    if socket.socket.__module__ == "socket":
+        try:
+            from strongroom_vault.http.drivers.curl_driver import CurlDriver
+        except ImportError:
+            pass
+        else:
+            return CurlDriver(addresses, tls, proxy)
+    from strongroom_vault.http.drivers.urllib3_driver import Urllib3Driver
+
+    return Urllib3Driver(addresses, tls, proxy)

@@ -1,0 +1,223 @@
+"""The driver of exchanges on libcurl: pooled connections, whole replies, the total deadline and the byte cap."""
+
+from __future__ import annotations
+
+import ctypes
+import heapq
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import count
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from strongroom.errors import StoreError
+from strongroom.store import ReentrantEvent
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers.bulk import AT_ONCE, run_many
+from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Send, Start, Steps
+from strongroom_vault.http.tls import TLSSettings
+
+if "pycurl" in sys.modules and os.environ.get("SSLKEYLOGFILE"):
+    # libcurl opened the file when pycurl was imported, and would write the keys of our connections to it.
+    raise ImportError("libcurl logs the keys of TLS connections")
+
+_log_file = os.environ.pop("SSLKEYLOGFILE", None)
+try:
+    import pycurl
+finally:
+    if _log_file is not None:
+        os.environ["SSLKEYLOGFILE"] = _log_file
+
+if pycurl.version_info()[2] < 0x080400 or not pycurl.version_info()[5].startswith("OpenSSL"):
+    raise ImportError("libcurl 8.4 with OpenSSL is required")  # 8.4 limits the length of any reply
+
+from strongroom_vault.http.drivers.curl_transfers import Handles, Transfers  # noqa: E402  # imports pycurl
+
+_K = TypeVar("_K")
+_T = TypeVar("_T", bound="Transfers[Any]")
+
+MAX_CONNECTIONS = 64
+"""The largest number of connections to one address. Further requests wait for a free one, within their deadline."""
+
+
+class CurlDriver:
+    """Runs exchanges on libcurl; see `Driver`. Each request and each batch has connections that no other thread uses.
+
+    Args:
+        addresses: every server that it may connect to.
+        tls: settings for https addresses.
+        proxy: an HTTP proxy for the connections.
+    """
+
+    def __init__(self, addresses: Sequence[Address], tls: TLSSettings, proxy: Address | None = None) -> None:
+        encrypted = any(address.scheme == "https" for address in addresses)
+        if encrypted:
+            tls.check()
+        self._handles = Handles(tls if encrypted else None, proxy)
+        self._closed = ReentrantEvent()
+        self._open_pool()
+
+    def _open_pool(self) -> None:
+        self._free: SimpleQueue[None] = SimpleQueue()  # whose methods a signal handler may interrupt
+        for _ in range(MAX_CONNECTIONS):
+            self._free.put(None)
+        self._idle: deque[Transfers[None]] = deque()
+        self._idle_batches: deque[Transfers[Any]] = deque()
+
+    def run(self, steps: Steps) -> Reply:
+        """Return the reply that an exchange ends with, or raise its error."""
+        step = next(steps)
+        while True:
+            if self._closed.is_set():
+                raise _closed()
+            result = None
+            if isinstance(step, Send):
+                result = self._send(step)
+            else:
+                self._closed.wait(step.seconds)
+            try:
+                step = steps.send(result)
+            except StopIteration as done:
+                reply: Reply = done.value
+                return reply
+
+    def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
+        """Yield the result of each exchange, in any order: see `bulk.run_many`."""
+        if self._closed.is_set():
+            raise _closed()
+        transfers = self._taken(self._idle_batches) or Transfers(self._handles, AT_ONCE)
+        yield from run_many(_Batch[_K](transfers, partial(self._keep, transfers, self._idle_batches)), items)
+
+    def certificates(self) -> dict[str, bytes]:
+        """Return address -> DER certificate of each https server that it has connected to."""
+        return dict(self._handles.certificates)
+
+    def close(self) -> None:
+        """Close the connections, and end the waits of exchanges under way."""
+        self._closed.set()
+        for pool in (self._idle, self._idle_batches):
+            while pool:
+                pool.pop().close()
+
+    def reset(self) -> None:
+        """Drop the connections of a fork's parent without a word to the server."""
+        for transfers in (*self._idle, *self._idle_batches):
+            _keep_forever(transfers)
+        closed, self._closed = self._closed.is_set(), ReentrantEvent()
+        if closed:
+            self._closed.set()
+        self._open_pool()
+
+    def _send(self, step: Send) -> Reply | Fault:
+        ends = time.monotonic() + step.timeout
+        free = self._free
+        try:
+            free.get(timeout=max(0.0, step.timeout))
+        except Empty:
+            return Fault(FaultKind.UNREACHABLE, "no connection was free in time")
+        try:
+            transfers = self._taken(self._idle) or Transfers(self._handles)
+            try:
+                transfers.start(None, step, ends - time.monotonic())
+                while not (results := transfers.turn(step.timeout)):
+                    pass
+            except BaseException:
+                transfers.close()
+                raise
+            self._keep(transfers, self._idle)
+            return results[0][1]
+        finally:
+            free.put(None)
+
+    # Threads share the pools without a lock: each operation of a deque is atomic.
+
+    @staticmethod
+    def _taken(pool: deque[_T]) -> _T | None:
+        try:
+            return pool.pop()  # the last one used, so that the others end after a peak
+        except IndexError:
+            return None
+
+    def _keep(self, transfers: _T, pool: deque[_T]) -> None:
+        if transfers.is_stuck:
+            transfers.close()
+            return
+        pool.append(transfers)
+        if self._closed.is_set():
+            self.close()
+
+
+class _Batch(Generic[_K]):
+    """The exchanges of one batch, on connections of its own; see `bulk.Batch`."""
+
+    def __init__(self, transfers: Transfers[tuple[_K, Steps]], keep: Callable[[], None]) -> None:
+        self._transfers = transfers
+        self._keep = keep
+        self._ready: list[tuple[_K, Reply | StoreError]] = []
+        self._pauses: list[tuple[float, int, _K, Steps]] = []
+        self._numbers = count()  # no two pauses compare by their names
+        self._process = os.getpid()
+
+    @property
+    def size(self) -> int:
+        """The number of exchanges under way."""
+        return self._transfers.size + len(self._pauses) + len(self._ready)
+
+    def begin(self, name: _K, steps: Steps) -> None:
+        """Begin an exchange."""
+        self._advance(name, steps, None)
+
+    def progress(self, limit: float) -> list[tuple[_K, Reply | StoreError]]:
+        """Wait for progress, at most `limit` seconds, and return the results of exchanges that have ended."""
+        if self._process != os.getpid():
+            raise StoreError(reason="a batch of a fork's parent", hint="Begin another one")
+        now = time.monotonic()
+        while self._pauses and self._pauses[0][0] <= now:
+            _, _, name, steps = heapq.heappop(self._pauses)
+            self._advance(name, steps, None)
+        if not self._ready:
+            wait = min(limit, self._pauses[0][0] - now) if self._pauses else limit
+            for (name, steps), result in self._transfers.turn(wait):
+                self._advance(name, steps, result)
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _advance(self, name: _K, steps: Steps, result: Reply | Fault | None) -> None:
+        """Let the exchange take its next step."""
+        try:
+            step = steps.send(result)
+        except StopIteration as done:
+            self._ready.append((name, done.value))
+        except StoreError as error:
+            self._ready.append((name, error))
+        else:
+            if isinstance(step, Send):
+                self._transfers.start((name, steps), step, step.timeout)
+            else:
+                due = time.monotonic() + step.seconds
+                heapq.heappush(self._pauses, (due, next(self._numbers), name, steps))
+
+    def close(self) -> None:
+        """Keep the connections for another batch. Close them if a request is under way."""
+        if self._process != os.getpid():
+            _keep_forever(self._transfers)
+        elif self._transfers.size:
+            self._transfers.close()
+        else:
+            self._keep()
+
+
+def _closed() -> StoreError:
+    return StoreError(reason="it is closed", hint="Open a new one")
+
+
+def _keep_forever(transfers: Transfers[Any]) -> None:
+    """Keep a fork parent's connections until the process ends.
+
+    If they were closed here, libcurl would end their TLS sessions for the parent too.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(transfers))

@@ -1,0 +1,336 @@
+"""Requests on libcurl's multi interface, driven by the thread that waits for them."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import select
+import ssl
+import time
+from functools import partial
+from typing import Generic, TypeVar
+
+import pycurl
+
+from strongroom.store import in_daemon
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers.curl_faults import BROKEN, fault
+from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send
+from strongroom_vault.http.tls import Authorities, TLSSettings
+
+_K = TypeVar("_K")
+
+_LONGEST_POLL = 0.2
+"""In seconds. A signal that arrives just before a wait does not interrupt it, and its handler runs after it."""
+
+_NO_SOCKET = -1
+_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*?)[ \t]*\r?\n")
+_STATIC_HEADERS = (
+    b"Accept-Encoding: identity",
+    b"Accept:",
+    b"User-Agent: strongroom",
+    b"Expect:",  # libcurl would wait for a 100 before it sends a long body
+)
+_JSON = b"Content-Type: application/json"
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Handles:
+    """Makes libcurl's handles with the settings of one store.
+
+    Args:
+        tls: settings for https addresses, None without any.
+        proxy: an HTTP proxy for the connections.
+
+    Attributes:
+        certificates: address -> DER certificate of each https server that was connected to.
+    """
+
+    def __init__(self, tls: TLSSettings | None, proxy: Address | None) -> None:
+        self.certificates: dict[str, bytes] = {}
+        self.proxy = proxy
+        self.server_name = None if tls is None else tls.server_name
+        self._tls = tls
+        self._authorities = Authorities() if tls is None else tls.authorities
+
+    def new(self, http_version: int) -> pycurl.Curl:
+        """Return a handle. Nothing of it comes from the environment or a home folder."""
+        easy = pycurl.Curl()
+        easy.setopt(pycurl.NOSIGNAL, 1)
+        easy.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        easy.setopt(pycurl.PROXY, "" if self.proxy is None else str(self.proxy))  # "" ignores the variables
+        easy.setopt(pycurl.NOPROXY, "")
+        easy.setopt(pycurl.PATH_AS_IS, 1)
+        easy.setopt(pycurl.HTTP_VERSION, http_version)
+        easy.setopt(pycurl.PIPEWAIT, 1)
+        if self._tls is not None:
+            self._secure(easy, self._tls)
+        return easy
+
+    def _secure(self, easy: pycurl.Curl, tls: TLSSettings) -> None:
+        easy.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
+        easy.setopt(pycurl.SSL_VERIFYPEER, not tls.skip_verify)
+        easy.setopt(pycurl.SSL_VERIFYHOST, 0 if tls.skip_verify else 2)
+        easy.setopt(pycurl.OPT_CERTINFO, 1)
+        # libcurl has authorities of its own for a setting that is left out.
+        for option, value in ((pycurl.CAINFO, self._authorities.file), (pycurl.CAPATH, self._authorities.folder)):
+            if value is None:
+                easy.unsetopt(option)
+            else:
+                easy.setopt(option, str(value))
+        if self._authorities.text is not None:
+            easy.setopt(pycurl.CAINFO_BLOB, self._authorities.text.encode())
+        if tls.client_cert is not None:
+            easy.setopt(pycurl.SSLCERT, str(tls.client_cert))
+            easy.setopt(pycurl.SSLKEY, str(tls.client_key or tls.client_cert))
+            easy.setopt(pycurl.KEYPASSWD, "")  # OpenSSL would prompt for one on the terminal
+
+
+class _Transfer:
+    """A handle, and the request that it sends.
+
+    libcurl calls back from C. A Python function there would run signal handlers, and an exception of one would be
+    printed and lost. So the callbacks are methods of built-in types, except `_only_once`.
+    """
+
+    __slots__ = ("_body", "_handles", "_head", "_posts", "_sends", "easy", "send")
+
+    def __init__(self, handles: Handles, http_version: int) -> None:
+        self.easy = easy = handles.new(http_version)
+        self.send: Send | None = None
+        self._handles = handles
+        self._head: list[bytes] = []
+        self._body: list[bytes] = []
+        self._posts = False
+        self._sends = 0
+        easy.setopt(pycurl.HEADERFUNCTION, self._head.append)
+        easy.setopt(pycurl.WRITEFUNCTION, self._body.append)
+
+    def prepare(self, send: Send, seconds: float) -> None:
+        """Set the handle up for this request, which may take `seconds` in total."""
+        easy, request, address = self.easy, send.request, send.address
+        self.send = send
+        name = self._handles.server_name if address.scheme == "https" else None
+        easy.setopt(pycurl.URL, _url(address, name, request.target))
+        if name is not None:
+            easy.setopt(pycurl.CONNECT_TO, [f"{name}:{address.port}:{address.authority}"])
+        if address.socket is not None:
+            easy.setopt(pycurl.UNIX_SOCKET_PATH, address.socket)
+        easy.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(seconds * 1000)))
+        easy.setopt(pycurl.MAXFILESIZE_LARGE, request.longest_reply)
+        easy.setopt(pycurl.CUSTOMREQUEST, request.method)
+        if request.body is not None or request.method in _WITH_BODY:
+            easy.setopt(pycurl.POSTFIELDS, request.body or b"")
+            self._posts = True
+        elif self._posts:
+            easy.setopt(pycurl.HTTPGET, 1)
+            self._posts = False
+        if request.changes:
+            self._sends = 0
+            easy.setopt(pycurl.PREREQFUNCTION, self._only_once)
+        easy.setopt(pycurl.HTTPHEADER, _header_lines(request, address, named=name is not None))
+
+    def _only_once(self, *_: object) -> int:
+        """Refuse to send a change again.
+
+        If a connection that was kept open breaks before any byte of a reply, libcurl repeats the request on another
+        connection, whatever its method (measured on 8.23). The server may have carried it out.
+        """
+        self._sends += 1
+        return pycurl.PREREQFUNC_OK if self._sends == 1 else pycurl.PREREQFUNC_ABORT
+
+    def result(self, code: int, text: str) -> Reply | Fault:
+        """Return the reply, or the fault for libcurl's error, and forget the request.
+
+        Args:
+            code: libcurl's error, 0 for none.
+            text: its description, which may quote the server.
+        """
+        easy, send = self.easy, self.send
+        assert send is not None, "it has a request"  # noqa: S101  # the caller's contract
+        address = send.address
+        if address.scheme == "https" and easy.getinfo(pycurl.NUM_CONNECTS):
+            self._note_certificate(address)
+        if code:
+            result: Reply | Fault = fault(easy, code, text, send, proxied=self._handles.proxy is not None)
+        else:
+            headers = _headers(self._head)
+            if headers is None:
+                result = Fault(FaultKind.LOST, BROKEN)
+            else:
+                result = Reply(easy.getinfo(pycurl.RESPONSE_CODE), headers, b"".join(self._body))
+        self._forget(send)
+        return result
+
+    def _forget(self, send: Send) -> None:
+        self._head.clear()
+        self._body.clear()
+        self.send = None
+        if send.request.changes:
+            self.easy.unsetopt(pycurl.PREREQFUNCTION)
+        if send.request.body:
+            self.easy.setopt(pycurl.POSTFIELDS, b"")  # the handle would keep the secret
+        if send.address.socket is not None:
+            self.easy.unsetopt(pycurl.UNIX_SOCKET_PATH)
+
+    def _note_certificate(self, address: Address) -> None:
+        chain = self.easy.getinfo(pycurl.INFO_CERTINFO)
+        text = dict(chain[0]).get("Cert") if chain else None
+        if text is not None:
+            self._handles.certificates[str(address)] = ssl.PEM_cert_to_DER_cert(text.strip())
+
+
+class Transfers(Generic[_K]):
+    """Requests under way, each with a name. It is used by one thread at a time, and keeps its connections open.
+
+    After an exception it must be closed: a request may have been interrupted anywhere.
+
+    Args:
+        handles: makes libcurl's handles.
+        at_once: the most requests under way.
+
+    Attributes:
+        is_stuck: a request ended in the lookup of a name, which may still hang.
+    """
+
+    def __init__(self, handles: Handles, at_once: int = 1) -> None:
+        # On one connection, HTTP/2 carries all requests of a batch. For a single one it is slower than HTTP/1.1.
+        version = pycurl.CURL_HTTP_VERSION_1_1 if at_once == 1 else pycurl.CURL_HTTP_VERSION_2TLS
+        self.is_stuck = False
+        self._idle = [_Transfer(handles, version) for _ in range(at_once)]
+        self._running: dict[pycurl.Curl, tuple[_K, _Transfer]] = {}
+        self._due: float | None = None
+        self._timers: list[int] = []
+        self._changes = io.StringIO()
+        self._poll = select.poll()
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._timers.append)
+        # `print` is the built-in function that notes any arguments: no Python code runs (see `_Transfer`).
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, partial(print, file=self._changes))
+
+    @property
+    def size(self) -> int:
+        """The number of requests under way."""
+        return len(self._running)
+
+    def start(self, name: _K, send: Send, seconds: float) -> None:
+        """Start a request, which may take `seconds` in total."""
+        transfer = self._idle.pop()
+        transfer.prepare(send, seconds)
+        self._running[transfer.easy] = name, transfer
+        self._multi.add_handle(transfer.easy)
+        self._note()
+
+    def turn(self, limit: float) -> list[tuple[_K, Reply | Fault]]:
+        """Wait for progress, at most `limit` seconds, and return the results that are there."""
+        wait = min(limit, _LONGEST_POLL)
+        if self._due is not None:
+            wait = min(wait, self._due - time.monotonic())
+        running = len(self._running)
+        if wait > 0 or self._due is None:
+            for descriptor, events in self._poll.poll(max(wait, 0) * 1000):
+                mask = pycurl.CSELECT_IN if events & _READABLE else 0
+                mask |= pycurl.CSELECT_OUT if events & select.POLLOUT else 0
+                running = self._act(descriptor, mask)
+        if self._due is not None and self._due <= time.monotonic():
+            self._due = None
+            running = self._act(pycurl.SOCKET_TIMEOUT, 0)
+        return self._results() if running < len(self._running) else []
+
+    def close(self) -> None:
+        """End the requests under way, and close the connections.
+
+        libcurl waits for the lookups of names that have not ended. A daemon thread does that.
+        """
+        if self.is_stuck or any(easy.getinfo(pycurl.ACTIVESOCKET) == _NO_SOCKET for easy in self._running):
+            in_daemon(self._close, "vault connections")
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        self._multi.close()
+        for transfer in (*self._idle, *(transfer for _, transfer in self._running.values())):
+            transfer.easy.close()
+        self._running.clear()
+
+    def _act(self, descriptor: int, mask: int) -> int:
+        """Let libcurl act on a socket or its timer. Return the number of requests that have not ended."""
+        _, running = self._multi.socket_action(descriptor, mask)
+        self._note()
+        return running
+
+    def _note(self) -> None:
+        """Take over the time and the sockets that libcurl waits for."""
+        if self._timers:
+            milliseconds = self._timers[-1]
+            self._timers.clear()
+            self._due = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+        if not self._changes.tell():
+            return
+        lines = self._changes.getvalue().splitlines()
+        self._changes.seek(0)
+        self._changes.truncate()
+        for line in lines:
+            what, descriptor = map(int, line.split(" ", 2)[:2])
+            if what == pycurl.POLL_REMOVE:
+                self._poll.unregister(descriptor)
+            else:
+                events = select.POLLIN if what & pycurl.POLL_IN else 0
+                self._poll.register(descriptor, events | (select.POLLOUT if what & pycurl.POLL_OUT else 0))
+
+    def _results(self) -> list[tuple[_K, Reply | Fault]]:
+        _, done, failed = self._multi.info_read()
+        results = [self._ended(easy, 0, "") for easy in done]
+        results += [self._ended(*failure) for failure in failed]
+        if results:
+            self._note()
+        return results
+
+    def _ended(self, easy: pycurl.Curl, code: int, text: str) -> tuple[_K, Reply | Fault]:
+        name, transfer = self._running.pop(easy)
+        self.is_stuck |= code == pycurl.E_OPERATION_TIMEDOUT and easy.getinfo(pycurl.ACTIVESOCKET) == _NO_SOCKET
+        result = transfer.result(code, text)
+        self._multi.remove_handle(easy)
+        self._idle.append(transfer)
+        return name, result
+
+
+def _url(address: Address, name: str | None, target: str) -> str:
+    if name is None:
+        return f"{address.origin}{address.base}{target}"
+    return f"https://{name}:{address.port}{address.base}{target}"
+
+
+def _header_lines(request: Request, address: Address, *, named: bool) -> list[bytes]:
+    lines = [*_STATIC_HEADERS, *(_line(name, value) for name, value in request.headers.items())]
+    if request.body is not None or request.method in _WITH_BODY:
+        lines.append(_JSON)
+    if named:
+        lines.append(_line("Host", address.authority))
+    return lines
+
+
+def _line(name: str, value: str) -> bytes:
+    if not value.isprintable():
+        raise ValueError(f"the header {name} has a character that headers do not allow")
+    return f"{name}: {value}".encode() if value else f"{name};".encode()
+
+
+def _headers(lines: list[bytes]) -> dict[str, str] | None:
+    """Return the headers of a reply, None if one is malformed. Interim replies come before them, trailers after."""
+    headers: dict[str, str] = {}
+    ended = False
+    for line in lines:
+        if line.startswith(b"HTTP/"):
+            headers.clear()
+            ended = False
+        elif line in {b"\r\n", b"\n"}:
+            ended = True
+        elif not ended:
+            if (match := _HEADER.fullmatch(line)) is None:
+                return None
+            name, value = match[1].decode().lower(), match[2].decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
