@@ -6,11 +6,13 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pexpect
 import pytest
 
+from strongroom.cli.app import strongroom
 from strongroom.cli.terminal import completer
 
 CANARY = "canary-7f3a"
@@ -34,21 +36,56 @@ secrets.DSN = "monitoring/sentry#dsn"
 """
 
 
+PATIENT = """#!{python}
+from strongroom.cli.terminal import completer
+completer.CHAIN_TIME = completer.WHOLE_TIME = 60
+from strongroom.cli.main import main
+main()
+"""
+"""The command with time limits that a busy machine does not reach."""
+
+
 @pytest.fixture
-def tab(script):
+def script(tmp_path) -> str:
+    """The path of a command `strongroom` that is patient."""
+    file = tmp_path / "path" / "strongroom"
+    file.parent.mkdir()
+    file.write_text(PATIENT.format(python=sys.executable), "utf-8")
+    file.chmod(0o755)
+    return str(file)
+
+
+def environ_of(words: Sequence[str], shell: str) -> dict[str, str]:
+    """What a shell sets when it asks for the last of these words."""
+    last = words[-1] if shell == "fish" else str(len(words))
+    return {
+        "_STRONGROOM_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": " ".join(("strongroom", *words)),
+        "COMP_CWORD": last,
+    }
+
+
+def offered_in(printed: str, shell: str) -> list[str]:
+    """The words in what the command prints for a shell."""
+    assert CANARY not in printed
+    lines = printed.strip("\n").splitlines()
+    return lines[1::3] if shell == "zsh" else [line.partition(",")[2].partition("\t")[0] for line in lines]
+
+
+@pytest.fixture
+def tab(capsys, monkeypatch):
     """What each shell is offered for the words before the cursor, the last of which is not yet whole."""
+    monkeypatch.setattr(completer, "CHAIN_TIME", 60)  # of a busy machine
 
     def press(*words: str, shell: str = "bash") -> list[str]:
-        line = " ".join(("strongroom", *words))
-        last = words[-1] if shell == "fish" else str(len(words))
-        environ = {"_STRONGROOM_COMPLETE": f"{shell}_complete", "COMP_WORDS": line, "COMP_CWORD": last}
-        done = subprocess.run(
-            [script], capture_output=True, text=True, env={**os.environ, **environ}, timeout=30, check=False
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        assert CANARY not in done.stdout
-        lines = done.stdout.strip("\n").splitlines()
-        return lines[1::3] if shell == "zsh" else [line.partition(",")[2].partition("\t")[0] for line in lines]
+        with monkeypatch.context() as patched:
+            for name, text in environ_of(words, shell).items():
+                patched.setenv(name, text)
+            with pytest.raises(SystemExit):
+                strongroom.main([], prog_name="strongroom", complete_var=completer.VARIABLE)
+        out, err = capsys.readouterr()
+        assert err == ""
+        return offered_in(out, shell)
 
     return press
 
@@ -61,6 +98,19 @@ def configured(monkeypatch) -> None:
     for name, permission in {"strongroom-a": 0o755, "strongroom-b": 0o755, "strongroom-c": 0o644}.items():
         (Path("bin") / name).touch(permission)
     monkeypatch.setenv("PATH", f"{Path('bin').absolute()}{os.pathsep}/none{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture
+def process_tab(script):
+    """The same of a process, as a shell starts it."""
+
+    def press(*words: str, shell: str = "bash") -> list[str]:
+        environ = {**os.environ, **environ_of(words, shell)}
+        done = subprocess.run([script], capture_output=True, text=True, env=environ, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        return offered_in(done.stdout, shell)
+
+    return press
 
 
 @pytest.mark.usefixtures("configured")
@@ -92,7 +142,6 @@ def configured(monkeypatch) -> None:
         (("destroy", "services/web", "1", ""), ["1"]),
         (("diff", "services/web", "--versions", ""), ["1"]),
         (("diff", "services/web", "--versions", "1", ""), ["1"]),
-        (("undelete", "services/none", ""), []),
         (("list", "s"), ["services/"]),
         (("--environment", ""), ["dev", "prod"]),
         (("--environment", "dev", "get", "da"), ["database/connection"]),
@@ -115,6 +164,14 @@ def configured(monkeypatch) -> None:
 def test_what_is_offered(tab, shell, words, offered):
     """Paths one folder at a time, keys after a # or as the next word; never a name that a shell would run."""
     assert tab(*words, shell=shell) == offered
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_process_offers_the_same(process_tab, shell):
+    """What is above is offered by the process of the test."""
+    assert process_tab("get", "app/config#", shell=shell) == ["app/config#--yes", "app/config#password"]
+    assert process_tab("undelete", "services/none", "", shell=shell) == []
 
 
 @pytest.fixture
@@ -172,6 +229,7 @@ def test_the_folder_of_the_user_is_one_too(monkeypatch):
 
 def test_a_server_that_is_gone_or_silent_costs_a_moment_and_no_word(tab, monkeypatch):
     """What `[secrets]` names is offered all the same."""
+    monkeypatch.setattr(completer, "CHAIN_TIME", 0.2)
     monkeypatch.setenv("VAULT_TOKEN", CANARY)
     Path("strongroom.toml").write_text('secrets.DSN = "monitoring/sentry#dsn"\n', "utf-8")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -182,12 +240,12 @@ def test_a_server_that_is_gone_or_silent_costs_a_moment_and_no_word(tab, monkeyp
 
 
 @pytest.mark.parametrize("text", ["chain = [", 'chain = ["none"]', 'chain = "canary-7f3a"'])
-def test_a_configuration_that_is_wrong_offers_nothing(tab, text):
+def test_a_configuration_that_is_wrong_offers_nothing(process_tab, text):
     """A command that is run says what is wrong with it."""
     Path("strongroom.toml").write_text(text, "utf-8")
-    assert tab("get", "a") == []
-    assert tab("get", "a#") == []
-    assert tab("get", "--rev") == ["--reveal"]
+    assert process_tab("get", "a") == []
+    assert process_tab("get", "a#") == []
+    assert process_tab("get", "--rev") == ["--reveal"]
 
 
 def test_a_store_that_does_not_keep_to_its_time_is_left():
