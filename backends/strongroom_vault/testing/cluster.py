@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from strongroom.errors import StoreError, StoreUnavailableError
 from strongroom_vault.dev.server_process import LoopbackServer, configuration, free_port, raft_storage
-from strongroom_vault.testing.provisioning import Provisioning, count_requests
+from strongroom_vault.testing.provisioning import Provisioning, RequestCounts
 
 _NODES = 3
 _READY = 60.0
@@ -119,11 +119,12 @@ class TestCluster(Provisioning):
         self._unseal_key = ""
         data = folder or self._own_folder or Path()
         # One file for all nodes: a node whose audit device has another path cannot become the leader.
-        self._audit_file = data / "audit.log" if audit else None
+        audit_file = data / "audit.log" if audit else None
+        self._counts = None if audit_file is None else RequestCounts(audit_file)
         nodes: list[Node] = []
         for number in range(1, _NODES + 1):
             name = f"n{number}"
-            nodes.append(Node(name, self.token, data / name, self._audit_file, tuple(nodes[:1])))
+            nodes.append(Node(name, self.token, data / name, audit_file, tuple(nodes[:1])))
         self.nodes = tuple(nodes)
 
     def __repr__(self) -> str:
@@ -310,9 +311,9 @@ class TestCluster(Provisioning):
 
         A request that a standby forwards counts as a request to the leader.
         """
-        if self._audit_file is None:
+        if self._counts is None:
             raise ValueError("requests() needs TestCluster(audit=True)")
-        return count_requests(self._audit_file, path, operation)
+        return self._counts.of(path, operation)
 
     @staticmethod
     def _until(condition: Callable[[], bool], fault: str, timeout: float = _READY) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,12 +65,24 @@ class Provisioning(ABC):
         return name
 
 
-def count_requests(file: Path, path: str, operation: str) -> int:
-    """Return the number of requests in an audit file for exactly this API path and operation."""
-    count = 0
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            entry = json.loads(line)
-            request = entry["request"]
-            count += entry["type"] == "request" and request["path"] == path and request["operation"] == operation
-    return count
+class RequestCounts:
+    """Numbers of requests in an audit file. Each line is read once, so that a test can poll."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read = 0
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def of(self, path: str, operation: str) -> int:
+        """Return the number of requests for exactly this API path and operation."""
+        with self._lock, self._file.open("rb") as lines:
+            lines.seek(self._read)
+            for line in lines:
+                if not line.endswith(b"\n"):  # the server is still writing it
+                    break
+                self._read += len(line)
+                entry = json.loads(line)
+                if entry["type"] == "request":
+                    self._counts[entry["request"]["path"], entry["request"]["operation"]] += 1
+            return self._counts[path, operation]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from strongroom_vault.dev.server import DevServer
-from strongroom_vault.testing.provisioning import Provisioning, count_requests
+from strongroom_vault.testing.provisioning import Provisioning, RequestCounts
 
 
 class TestVault(DevServer, Provisioning):
@@ -21,6 +21,7 @@ class TestVault(DevServer, Provisioning):
     def __init__(self, *, folder: Path | None = None, audit: Path | None = None) -> None:
         super().__init__(folder=folder, audit=audit)
         self._audit_file = audit
+        self._counts = None if audit is None else RequestCounts(audit)
 
     def start(self) -> None:
         """Start the server, and mount `secret` if it is new."""
@@ -33,6 +34,6 @@ class TestVault(DevServer, Provisioning):
 
         An operation is read, list, create, update or delete. The server writes the line before it answers.
         """
-        if self._audit_file is None:
+        if self._counts is None:
             raise ValueError("requests() needs TestVault(audit=FILE)")
-        return count_requests(self._audit_file, path, operation)
+        return self._counts.of(path, operation)

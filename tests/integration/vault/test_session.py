@@ -49,9 +49,7 @@ class Role:
         return self._count(f"auth/token/{name}", operation)
 
     def _count(self, path, operation):
-        while True:
-            with contextlib.suppress(ValueError):  # the server is writing a line just now
-                return self.server.requests(path, operation=operation)
+        return self.server.requests(path, operation=operation)
 
     @property
     def logins(self):
