@@ -1,4 +1,4 @@
-"""The time of a manager's caches and breakers, moved by hand."""
+"""Time that a test moves by hand: of a manager's caches and breakers, and of the deadline of a call."""
 
 import time
 
@@ -23,3 +23,24 @@ class Clock:
     def move(self, seconds):
         """Lets this much time pass at once."""
         self._moved += seconds
+
+
+class CallTime:
+    """Stands for the module `time` where the time of a call is counted. It passes in `sleep`, and nowhere else."""
+
+    def __init__(self):
+        self._now = 1000.0
+
+    @classmethod
+    def of_calls(cls, monkeypatch):
+        """Puts one into the deadline of every call and into its chain, and returns it."""
+        stepped = cls()
+        for module in ("store.deadline", "chain.store_handle"):
+            monkeypatch.setattr(f"strongroom.{module}.time", stepped)
+        return stepped
+
+    def monotonic(self):
+        return self._now
+
+    def sleep(self, seconds):
+        self._now += seconds

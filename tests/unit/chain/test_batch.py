@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from clock import CallTime
 from stores import Clock, RemoteStore
 from strongroom import SecretsManager
 from strongroom.chain.chain import Chain
@@ -256,12 +256,14 @@ def test_each_answer_has_the_links_time(followed: bool, least: float, most: floa
     assert all(least < limit <= most for limit in limits)
 
 
-def test_all_answers_have_the_calls_time(first: BulkRemote) -> None:
+def test_all_answers_have_the_calls_time(first: BulkRemote, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not answered by then is an error of its path, and says nothing against the store."""
+
+    call_time = CallTime.of_calls(monkeypatch)
 
     class Slow(BulkRemote):
         def _outcome(self, path: str) -> Secret | StoreError:
-            time.sleep(0.02)
+            call_time.sleep(0.02)
             return super()._outcome(path)
 
     slow = link("first", Slow({"last": {"k": "v"}}))

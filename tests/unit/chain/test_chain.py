@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from clock import CallTime
 from stores import RemoteStore
 from strongroom.chain.chain import Chain, Resolution
 from strongroom.chain.link import Link
@@ -502,11 +502,17 @@ def test_what_is_refused_before_it_is_sent_ends_no_outage(
     assert "available again" not in caplog.text
 
 
-def test_a_caller_without_time_says_nothing_of_the_store(vault: RemoteStore) -> None:
+@pytest.fixture
+def call_time(monkeypatch: pytest.MonkeyPatch) -> CallTime:
+    """The time of calls, in which only a store's waits take any."""
+    return CallTime.of_calls(monkeypatch)
+
+
+def test_a_caller_without_time_says_nothing_of_the_store(vault: RemoteStore, call_time: CallTime) -> None:
     """A read that ran out of the caller's own time must not keep the next caller from asking."""
 
     def read(path: str) -> Secret:
-        time.sleep(remaining())
+        call_time.sleep(remaining())
         raise StoreUnavailableError(path, "too slow")
 
     chain = Chain([link("vault", vault)], timeout=0.02)
@@ -521,9 +527,13 @@ class Hanging(RemoteStore):
 
     hangs = True
 
+    def __init__(self, call_time: CallTime, secrets: Mapping[str, Mapping[str, Value]] | None = None) -> None:
+        super().__init__(secrets)
+        self._time = call_time
+
     def read(self, path: str) -> Secret:
         if self.hangs:
-            time.sleep(remaining())
+            self._time.sleep(remaining())
             raise StoreUnavailableError(path, "no reply")
         return super().read(path)
 
@@ -543,10 +553,12 @@ class Timed(RemoteStore):
 
 
 @pytest.mark.parametrize("timeout", [3.0, 10.0], ids=["as its own", "above the call's"])
-def test_a_store_that_hangs_leaves_time_for_the_next_however_short_the_call(timeout: float) -> None:
+def test_a_store_that_hangs_leaves_time_for_the_next_however_short_the_call(
+    timeout: float, call_time: CallTime
+) -> None:
     """Whatever its own `timeout` is, alone or in a batch; where nobody follows, it has all of the time."""
     following = Timed({"db": {"url": "from the second"}, "app": {"k": "v"}})
-    links = [link("hangs", Hanging(), timeout=timeout), link("second", following, paths=["db", "app"])]
+    links = [link("hangs", Hanging(call_time), timeout=timeout), link("second", following, paths=["db", "app"])]
     chain = Chain(links, timeout=1.0)
     assert chain.resolve("db", "url").store == "second"
     chain.reset()
@@ -557,19 +569,18 @@ def test_a_store_that_hangs_leaves_time_for_the_next_however_short_the_call(time
     }
     assert all(0 < given <= 0.4 for given in following.given)
     chain.reset()
-    started = time.monotonic()
+    started = call_time.monotonic()
     with pytest.raises(StoreUnavailableError):
         chain.resolve("nobody/else", "k")
-    assert time.monotonic() - started > 0.9
+    assert call_time.monotonic() - started == pytest.approx(1.0)
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
 def test_an_outage_is_known_of_a_store_that_hangs_for_the_whole_of_a_short_call(
-    many: bool, caplog: pytest.LogCaptureFixture
+    many: bool, call_time: CallTime, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A call that may take no longer than the link itself ends with the link's time: it is an outage all the same."""
-    store = Hanging({"db": {"url": "v"}, "app": {"k": "v"}})
+    store = Hanging(call_time, {"db": {"url": "v"}, "app": {"k": "v"}})
     store.hangs = False
     chain = Chain([link("vault", store, cache=CacheConfig(ttl=1e-9, missing_ttl=1e-9))], timeout=1.0)
     chain.resolve("db", "url")
@@ -579,21 +590,21 @@ def test_an_outage_is_known_of_a_store_that_hangs_for_the_whole_of_a_short_call(
     else:
         chain.resolve("db", "url")
     assert chain._links[0]._handle.breaker.is_open
-    started = time.monotonic()
+    started = call_time.monotonic()
     assert chain.resolve("db", "url").stale
-    assert time.monotonic() - started < 0.3
+    assert call_time.monotonic() - started < 0.3
     assert [record.message for record in caplog.records] == ["Store vault is unavailable: no reply"]
 
 
-def test_a_batch_that_the_call_has_no_time_for_says_nothing_of_the_store() -> None:
+def test_a_batch_that_the_call_has_no_time_for_says_nothing_of_the_store(call_time: CallTime) -> None:
     """Its store answers to the end; the last of the batch get what is left, which is no time to judge it by."""
 
     class Steady(RemoteStore):
         def read(self, path: str) -> Secret:
             if remaining() < 0.25:
-                time.sleep(remaining())
+                call_time.sleep(remaining())
                 raise StoreUnavailableError(path, "no reply")
-            time.sleep(0.25)
+            call_time.sleep(0.25)
             return super().read(path)
 
     names = [f"s{number}" for number in range(40)]
