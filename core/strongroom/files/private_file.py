@@ -14,9 +14,11 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from strongroom.errors import StrongroomError
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -29,6 +31,21 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 class SymbolicLinkError(OSError):
     """The file is a symbolic link. It is not followed, because another user may have chosen its target."""
+
+
+@contextmanager
+def faults_as(kind: Callable[[str], StrongroomError], where: object, after: str = "") -> Iterator[None]:
+    """Raise an `OSError` of the block as another error, whose message is `WHERE: FAULT`.
+
+    Args:
+        kind: the class of the error.
+        where: the file, or a phrase that names it.
+        after: the end of the message, such as the next step.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{where}: {error.strerror or 'it cannot be used'}{after}") from None
 
 
 # --- replace a file ---------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NONCE = 12
 _LENGTH = 8
+_STOPPED = "; no more was written. Make room and resume"
 
 
 class Backup:
@@ -58,19 +59,13 @@ class Backup:
         nonce = os.urandom(_NONCE)
         sealed = nonce + cipher.encrypt(nonce, plain, self._bound(path))
         record = len(sealed).to_bytes(_LENGTH, "big") + sealed
-        fault = ""
-        offset = 0
-        if self._descriptor is not None:
-            try:
-                offset = os.lseek(self._descriptor, 0, os.SEEK_END)
-                view = memoryview(record)
-                while view:
-                    view = view[os.write(self._descriptor, view) :]
-                self._dirty = True
-            except OSError as error:
-                fault = error.strerror or "it cannot be written"
-        if fault:
-            raise MigrationError(f"The backup {self._file}: {fault}; no more was written. Make room and resume")
+        assert self._descriptor is not None, "it is opened with the cipher"  # noqa: S101  # for the type checkers
+        with private_file.faults_as(MigrationError, f"The backup {self._file}", _STOPPED):
+            offset = os.lseek(self._descriptor, 0, os.SEEK_END)
+            view = memoryview(record)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        self._dirty = True
         return offset
 
     def sync(self) -> None:
@@ -79,16 +74,10 @@ class Backup:
         Raises:
             MigrationError: they cannot be written.
         """
-        if self._descriptor is None or not self._dirty:
-            return
-        try:
-            os.fsync(self._descriptor)
-        except OSError as error:
-            fault = error.strerror or "it cannot be written"
-        else:
+        if self._descriptor is not None and self._dirty:
+            with private_file.faults_as(MigrationError, f"The backup {self._file}", _STOPPED):
+                os.fsync(self._descriptor)
             self._dirty = False
-            return
-        raise MigrationError(f"The backup {self._file}: {fault}; no more was written. Make room and resume")
 
     def get(self, offset: int, path: str) -> SensitiveDict:
         """Return the data of the record at an offset.
@@ -118,15 +107,10 @@ class Backup:
         if self._cipher is None:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-            fault = ""
             if not flags and not self._key_file.exists():
-                fault = "its key is missing"
-            else:
-                try:
-                    self._cipher = AESGCM(private_file.read_or_create_key(self._key_file))
-                    self._descriptor = private_file.open_file(self._file, os.O_RDWR | os.O_APPEND | flags)
-                except OSError as error:
-                    fault = error.strerror or "it cannot be opened"
-            if fault or self._cipher is None:
-                raise MigrationError(f"The backup {self._file}: {fault}")
+                raise MigrationError(f"The backup {self._file}: its key is missing")
+            with private_file.faults_as(MigrationError, f"The backup {self._file}"):
+                key = private_file.read_or_create_key(self._key_file)
+                self._descriptor = private_file.open_file(self._file, os.O_RDWR | os.O_APPEND | flags)
+            self._cipher = AESGCM(key)
         return self._cipher

@@ -9,6 +9,7 @@ an intent, done ones, and those in between, for which the target decides.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -85,14 +86,9 @@ class Journal:
         self._lines: list[str] = []
         self._broken = False
         self.entries: dict[int, Entry] = {}
-        try:
+        with private_file.faults_as(MigrationError, file, "; nothing was written"):
             self._descriptor = private_file.open_file(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        except OSError as error:
-            fault = error.strerror or "it cannot be opened"
-        else:
-            self._load(run)
-            return
-        raise MigrationError(f"{file}: {fault}; nothing was written")
+        self._load(run)
 
     def close(self) -> None:
         """Close the file. Lines that were not synced are lost, as after a kill."""
@@ -144,18 +140,15 @@ class Journal:
         """
         if not self._lines:
             return
-        fault = "an earlier line could not be written"
-        if not self._broken:
-            content = "".join(f"{line}\n" for line in self._lines).encode()
-            try:
-                self._write(content)
-            except OSError as error:
-                self._broken = True  # its last line may be torn now
-                fault = error.strerror or "it cannot be written"
-            else:
-                self._lines.clear()
-                return
-        raise MigrationError(f"The journal {self._file}: {fault}; no more was written. Make room and resume")
+        with private_file.faults_as(
+            MigrationError, f"The journal {self._file}", "; no more was written. Make room and resume"
+        ):
+            if self._broken:
+                raise OSError(errno.EIO, "an earlier line could not be written")
+            self._broken = True  # until the last line is whole
+            self._write("".join(f"{line}\n" for line in self._lines).encode())
+        self._broken = False
+        self._lines.clear()
 
     def _write(self, content: bytes) -> None:
         view = memoryview(content)

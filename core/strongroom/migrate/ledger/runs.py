@@ -45,6 +45,7 @@ _PLAN = "plan"
 _LOCATIONS = "locations"
 _JOURNAL = "journal"
 _FINISHED = "finished"
+_NOTHING = "; nothing was written"
 _NAME = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
 
 
@@ -104,11 +105,8 @@ class Ledger:
     def digester(self) -> Digester:
         """Return the digester with this machine's key."""
         file = self.folder / "key"
-        try:
+        with private_file.faults_as(MigrationError, file, _NOTHING):
             return Digester(private_file.read_or_create_key(file))
-        except OSError as error:
-            fault = error.strerror or "it cannot be read"
-        raise MigrationError(f"{file}: {fault}; nothing was written")
 
     def plan_file(self, plan_id: str, suffix: str = "") -> Path:
         """Return the file in which this machine keeps something about a plan."""
@@ -157,18 +155,17 @@ class Ledger:
             now = known[-1].started + timedelta(microseconds=1)
         name = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         folder = _private_folder(self.folder / name)
-        try:
-            private_file.create(folder / _LOCATIONS, [json.dumps(locations._asdict()).encode()])
-            unfinished = folder / f".{_PLAN}"
-            private_file.create(unfinished, plan_lines(plan))
-            unfinished.rename(folder / _PLAN)  # a folder with a plan is a run, so the plan comes last
-            private_file.sync_folder(folder)
-        except OSError as error:
-            fault = error.strerror or "it cannot be written"
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            return _run(self.folder, name)
-        raise MigrationError(f"{folder / _PLAN}: {fault}; nothing was written")
+        with private_file.faults_as(MigrationError, folder / _PLAN, _NOTHING):
+            try:
+                private_file.create(folder / _LOCATIONS, [json.dumps(locations._asdict()).encode()])
+                unfinished = folder / f".{_PLAN}"
+                private_file.create(unfinished, plan_lines(plan))
+                unfinished.rename(folder / _PLAN)  # a folder with a plan is a run, so the plan comes last
+                private_file.sync_folder(folder)
+            except OSError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        return _run(self.folder, name)
 
     def finish(self, run: Run) -> None:
         """Mark the run as finished."""
@@ -206,12 +203,8 @@ class Ledger:
             ConfigurationError: it is not a plan.
         """
         file = run.folder / _PLAN
-        try:
-            with private_file.open_lines(file) as lines:
-                return parse_lines(lines, str(file))
-        except OSError as error:
-            fault = error.strerror or "it cannot be read"
-        raise MigrationError(f"{file}: {fault}")
+        with private_file.faults_as(MigrationError, file), private_file.open_lines(file) as lines:
+            return parse_lines(lines, str(file))
 
     def undone_of(self, plan_id: str) -> frozenset[str]:
         """Return the target paths of a plan whose last run was undone."""
@@ -241,13 +234,12 @@ class Ledger:
             MigrationError: the record cannot be read.
         """
         file = run.folder / _LOCATIONS
+        with private_file.faults_as(MigrationError, file):
+            content = private_file.read(file)
         try:
-            return Locations(**json.loads(private_file.read(file)))
-        except OSError as error:
-            fault = error.strerror or "it cannot be read"
+            return Locations(**json.loads(content))
         except (ValueError, TypeError):
-            fault = "it is not a record of store locations"
-        raise MigrationError(f"{file}: {fault}")
+            raise MigrationError(f"{file}: it is not a record of store locations") from None
 
     def journal_of(self, run: Run) -> Journal:
         """Open the journal of a run, or create it.
@@ -269,8 +261,5 @@ def _private_folder(folder: Path) -> Path:
     Raises:
         MigrationError: it cannot be used.
     """
-    try:
+    with private_file.faults_as(MigrationError, folder, _NOTHING):
         return private_file.make_folder(folder)
-    except OSError as error:
-        fault = error.strerror or "it cannot be created"
-    raise MigrationError(f"{folder}: {fault}; nothing was written")

@@ -70,13 +70,8 @@ def _is_toml(file: Path) -> bool:
 
 
 def _write(file: Path, text: str) -> None:
-    fault = ""
-    try:
+    with private_file.faults_as(ConfigurationError, file):
         private_file.replace(file.absolute(), text.encode())
-    except OSError as error:
-        fault = error.strerror or "it cannot be written"
-    if fault:
-        raise ConfigurationError(f"{file}: {fault}")
 
 
 MAPPING_FILE = "mapping_file"

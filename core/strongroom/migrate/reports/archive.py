@@ -35,13 +35,13 @@ def _file(run: Run, action: Action) -> Path:
 
 
 def _read(file: Path) -> Report:
+    with private_file.faults_as(MigrationError, file):
+        content = private_file.read(file)
     try:
-        document = json.loads(private_file.read(file))
+        document = json.loads(content)
         if document["format"] == FORMAT and document["version"] == FORMAT_VERSION:
             return _parsed(document)
         fault = "its format is not supported"
-    except OSError as error:
-        fault = error.strerror or "it cannot be read"
     except (ValueError, TypeError, KeyError):
         fault = "it is not a report"
     raise MigrationError(f"{file}: {fault}")

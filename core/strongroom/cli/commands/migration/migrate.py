@@ -366,13 +366,8 @@ def _write_plan(file: Path, made: Plan) -> None:
     from strongroom.files import private_file
     from strongroom.migrate import dump_plan
 
-    fault = ""
-    try:
+    with private_file.faults_as(ConfigurationError, f"{shown(str(file))}: the plan cannot be written"):
         private_file.replace(file.absolute(), dump_plan(made).encode())
-    except OSError as error:
-        fault = error.strerror or type(error).__name__
-    if fault:
-        raise ConfigurationError(f"{shown(str(file))}: the plan cannot be written: {fault}")
 
 
 def _refuse_before(ctx: click.Context, used: list[str]) -> None:

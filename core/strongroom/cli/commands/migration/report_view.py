@@ -129,13 +129,8 @@ def write_html(file: Path, report: Report) -> None:
     from strongroom.files import private_file
     from strongroom.migrate import html_report
 
-    fault = ""
-    try:
+    with private_file.faults_as(ConfigurationError, f"{file}: the report cannot be written"):
         private_file.replace(file.absolute(), html_report(report).encode())
-    except OSError as error:
-        fault = error.strerror or type(error).__name__
-    if fault:
-        raise ConfigurationError(f"{file}: the report cannot be written: {fault}")
 
 
 def _row(result: ItemResult) -> tuple[str | output.Cell, ...]:
