@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from strongroom.config import durations
 from strongroom.config.document import suggest
 from strongroom.config.trust import TRUSTED_PATHS
 from strongroom.errors import ConfigurationError
+from strongroom.secret import SensitiveStr
 
 PREFIX = "STRONGROOM_"
 _STORES = "STRONGROOM_STORES_"
@@ -25,8 +27,7 @@ _SETTINGS = {
 _NAMES = ("STRONGROOM_CONFIG", "STRONGROOM_ENVIRONMENT", "STRONGROOM_TIMEOUT", TRUSTED_PATHS, *_CACHE)
 
 
-@dataclass(frozen=True, eq=False)
-class Variables:
+class Variables(NamedTuple):
     """The settings in STRONGROOM_* variables. An empty variable is not set.
 
     Attributes:
@@ -34,16 +35,16 @@ class Variables:
         environment: the environment to select.
         timeout: seconds for one call in total.
         cache: seconds, by the name of the setting.
-        stores: each STRONGROOM_STORES_<NAME>_<OPTION> with its text.
+        stores: each STRONGROOM_STORES_<NAME>_<OPTION> with its text, redacted.
         origins: setting to its variable, for messages; see `Config.origins`.
     """
 
     config: str | None = None
     environment: str | None = None
     timeout: float | None = None
-    cache: Mapping[str, float] = field(default_factory=dict)
-    stores: Mapping[str, str] = field(default_factory=dict, repr=False)
-    origins: Mapping[str, str] = field(default_factory=dict)
+    cache: Mapping[str, float] = MappingProxyType({})
+    stores: Mapping[str, str] = MappingProxyType({})
+    origins: Mapping[str, str] = MappingProxyType({})
 
     def options(self, stores: Iterable[str]) -> dict[str, dict[str, tuple[str, str]]]:
         """Return store to option to (variable, text), for these store names.
@@ -99,7 +100,7 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
             for name, setting in _CACHE.items()
             if (duration := _seconds(ours, name, positive=False)) is not None
         },
-        stores={name: value for name, value in ours.items() if name.startswith(_STORES)},
+        stores={name: SensitiveStr(value) for name, value in ours.items() if name.startswith(_STORES)},
         origins={_SETTINGS[name]: f"the environment variable {name}" for name in ours if name in _SETTINGS},
     )
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Self
 from strongroom.chain.first_use import first_use
 from strongroom.paths import check_path
 from strongroom.store import remaining
-from strongroom.watch.change import Change
 from strongroom.watch.schedule import effective_interval, first_look, next_look
 
 if TYPE_CHECKING:
     from strongroom.chain.link import Link
     from strongroom.chain.threads import Threads
+    from strongroom.watch.change import Change
     from strongroom.watch.observer import Observer, Subject
 
 logger = logging.getLogger("strongroom.watch")

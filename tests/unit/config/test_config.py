@@ -457,4 +457,4 @@ class TestDurations:
 
 def test_no_variables_say_nothing():
     """The defaults of the two types agree."""
-    assert vars(read_variables({})) == vars(Variables())
+    assert read_variables({}) == Variables()
