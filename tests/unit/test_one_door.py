@@ -108,7 +108,7 @@ def manager(store):
 
 def entries(kind: type, parameter: str, *, but: frozenset[str] = frozenset()) -> list[str]:
     """The public methods of a class with this parameter: one that is added later is an entry too."""
-    public = {name: method for name, method in vars(kind).items() if inspect.isfunction(method) and name[0] != "_"}
+    public = {name: method for name, method in inspect.getmembers(kind, inspect.isfunction) if name[0] != "_"}
     return sorted(
         name for name, method in public.items() if parameter in inspect.signature(method).parameters if name not in but
     )

@@ -55,7 +55,7 @@ def test_a_cold_read_crosses_six_functions_of_the_core(manager, store):
         "Link.read",
         "query",
         "Chain.resolve",
-        "SecretsManager.get_secret",
+        "BlockingManager.get_secret",
     ]
 
 

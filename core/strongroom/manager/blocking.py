@@ -1,11 +1,11 @@
-"""SecretsManager: the secrets of an application, from a configured chain of stores."""
+"""The blocking half of `SecretsManager`: how it is made, and every method that a program without asyncio calls."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 from weakref import WeakSet
 
 from strongroom.chain.batch import SecretBatch
@@ -16,20 +16,19 @@ from strongroom.chain.query import MISSING
 from strongroom.chain.threads import Threads
 from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
 from strongroom.encoding import as_text, check_type, convert
-from strongroom.errors import ConfigurationError, SecretNotFoundError
+from strongroom.errors import SecretNotFoundError
+from strongroom.manager.entries import ChainEntry, entries, open_stores, opener
 from strongroom.paths import check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health, SecretStore
 from strongroom.watch.watcher import Watch, Watcher
-
-ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.chain.explanation import Explanation
     from strongroom.config import Config
-    from strongroom.rotate.rotations import Rotations, RotationStatus
+    from strongroom.rotate.rotations import Rotations
     from strongroom.versions import Versions
     from strongroom.watch.change import Change
 
@@ -40,27 +39,8 @@ _forked: WeakSet[Chain | Threads | Watcher] = WeakSet()
 """Reset in the child of a fork. Not the managers: `Versions`, for one, uses these and may outlive its manager."""
 
 
-class SecretsManager:
-    """Secrets by path and key, from a chain of stores.
-
-    Nothing is opened before the first use. One manager serves all threads and tasks of a process, and its children
-    after a fork.
-
-    Args:
-        vault_url: the address of Vault or OpenBao, or a list of them. Unless a chain is configured, the chain is Vault,
-            then the environment, then `./.env`.
-        vault_token: its token.
-        cache_ttl: how long a secret is served from the cache, in seconds. 300 by default.
-        enable_fallback: False leaves the environment and `./.env` out of the chain.
-        chain: store names, tables as in a configuration file, or open stores, in the order in which they are queried.
-            An open store is named after its class; it is closed with the manager, and shared with a fork's children.
-        environment: the environment of the configuration file.
-
-    Raises:
-        ConfigurationError: an argument, a variable or the file is wrong.
-        TypeError: `enable_fallback` is not a bool: the text "false" would count as true.
-        PluginError: a store of the chain is not installed, or installed twice.
-    """
+class BlockingManager:
+    """The blocking methods of a `SecretsManager`, whose docstring has the arguments."""
 
     def __init__(
         self,
@@ -78,14 +58,14 @@ class SecretsManager:
             from strongroom.config import discovery
 
             _check_flag("enable_fallback", enable_fallback)
-            stores = _named(chain or ())
+            stores = open_stores(chain or ())
             config = discovery.load(
                 environment=environment,
                 vault_url=vault_url,
                 vault_token=vault_token,
                 cache_ttl=cache_ttl,
                 enable_fallback=enable_fallback,
-                chain=chain if chain is None or isinstance(chain, str) else _entries(chain, stores),
+                chain=chain if chain is None or isinstance(chain, str) else entries(chain, stores),
             )
             self._build(config, stores, sources="" if chain else config.sources)
 
@@ -113,7 +93,7 @@ class SecretsManager:
             return manager
 
     def _build(self, config: Config, stores: Mapping[str, SecretStore], *, sources: str = "") -> None:
-        links = [Link(link, _opener(config, link.store, stores), config.cache) for link in config.chain]
+        links = [Link(link, opener(config, link.store, stores), config.cache) for link in config.chain]
         self._defaults = {(s.path, s.key): s.default for s in config.secrets.values() if s.default is not None}
         self._chain = Chain(links, timeout=config.timeout, defaults=self._defaults, sources=sources)
         self._peek = self._chain.peek
@@ -136,14 +116,6 @@ class SecretsManager:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     @property
     def config(self) -> Config:
@@ -197,52 +169,12 @@ class SecretsManager:
         except TypeError:  # a list as the path or the key: the read below names the fault
             pass
         try:
-            found = self._chain.resolve(path, _required_key(key, as_), fresh=fresh)
+            found = self._chain.resolve(path, required_key(key, as_), fresh=fresh)
         except SecretNotFoundError:
             if default is MISSING:
                 raise
             return default
-        return _requested(found, as_)
-
-    @overload
-    async def aget_secret(self, path: str, key: None = None, *, fresh: bool = False) -> SensitiveDict: ...
-    @overload
-    async def aget_secret(
-        self, path: str, key: None = None, *, default: _D, fresh: bool = False
-    ) -> SensitiveDict | _D: ...
-    @overload
-    async def aget_secret(self, path: str, key: str, *, fresh: bool = False) -> SensitiveStr: ...
-    @overload
-    async def aget_secret(self, path: str, key: str, *, default: _D, fresh: bool = False) -> SensitiveStr | _D: ...
-    @overload
-    async def aget_secret(self, path: str, key: str, *, as_: type[_T], fresh: bool = False) -> _T: ...
-    @overload
-    async def aget_secret(self, path: str, key: str, *, as_: type[_T], default: _D, fresh: bool = False) -> _T | _D: ...
-    async def aget_secret(
-        self,
-        path: str,
-        key: str | None = None,
-        *,
-        as_: type[Any] | None = None,
-        default: Any = MISSING,
-        fresh: bool = False,
-    ) -> Any:
-        """`get_secret`. A cached secret is returned without a thread."""
-        try:
-            if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
-                return text
-        except TypeError:
-            pass
-        key = _required_key(key, as_)
-        try:
-            found = await self._threads.run_if_needed(
-                lambda blocking: self._chain.resolve(path, key, fresh=fresh, blocking=blocking)
-            )
-        except SecretNotFoundError:
-            if default is MISSING:
-                raise
-            return default
-        return _requested(found, as_)
+        return requested(found, as_)
 
     def get_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
         """Return many secrets at once. Each store is queried with one batch.
@@ -267,10 +199,6 @@ class SecretsManager:
             batch.raise_first_error()
         return batch
 
-    async def aget_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
-        """`get_secrets`, off the event loop."""
-        return await self._threads.run(self.get_secrets, paths, strict=strict, fresh=fresh)
-
     def preload(self, prefix: str = "", *, strict: bool = False) -> SecretBatch:
         """Read every secret below `prefix` into the cache, in one batch.
 
@@ -290,10 +218,6 @@ class SecretsManager:
             batch.raise_first_error()
         return batch
 
-    async def apreload(self, prefix: str = "", *, strict: bool = False) -> SecretBatch:
-        """`preload`, off the event loop."""
-        return await self._threads.run_unlimited(self.preload, prefix, strict=strict)
-
     def resolve(
         self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
     ) -> Resolution:
@@ -312,14 +236,6 @@ class SecretsManager:
         """
         return self._chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
-    async def aresolve(
-        self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
-    ) -> Resolution:
-        """`resolve`. A cached secret is returned without a thread."""
-        return await self._threads.run_if_needed(
-            lambda blocking: self._chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
-        )
-
     def explain(self, path: str, key: str | None = None) -> Explanation:
         """Return the result of `resolve` and the answer of every store, including those that it would not query.
 
@@ -330,10 +246,6 @@ class SecretsManager:
         """
         return self._chain.explain(path, key)
 
-    async def aexplain(self, path: str, key: str | None = None) -> Explanation:
-        """`explain`, off the event loop."""
-        return await self._threads.run_unlimited(self.explain, path, key)
-
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """Return the names directly below `prefix`, folders ending in `/`; `recursive` returns every path below it.
 
@@ -341,10 +253,6 @@ class SecretsManager:
             StoreError: a store of the chain could not be listed. The list is never incomplete.
         """
         return self._chain.list_secrets(prefix, recursive=recursive)
-
-    async def alist_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
-        """`list_secrets`, off the event loop."""
-        return await self._threads.run(self.list_secrets, prefix, recursive=recursive)
 
     def get_database_url(self, *, scheme: str | None = None) -> SensitiveStr:
         """Return the `url` of `database/connection`, or a URL composed of its host, port, user, password and name.
@@ -363,10 +271,6 @@ class SecretsManager:
         """
         return self._database_url(scheme, blocking=True)
 
-    async def aget_database_url(self, *, scheme: str | None = None) -> SensitiveStr:
-        """`get_database_url`. A cached secret is returned without a thread."""
-        return await self._threads.run_if_needed(lambda blocking: self._database_url(scheme, blocking=blocking))
-
     def _database_url(self, scheme: str | None, *, blocking: bool) -> SensitiveStr:
         check_scheme(scheme)
         try:
@@ -383,17 +287,9 @@ class SecretsManager:
         """Return the `key` of `api-keys/<service>`."""
         return self.get_secret(f"api-keys/{service}", "key")
 
-    async def aget_api_key(self, service: str) -> SensitiveStr:
-        """`get_api_key`. A cached secret is returned without a thread."""
-        return await self.aget_secret(f"api-keys/{service}", "key")
-
     def get_jwt_secret(self) -> SensitiveStr:
         """Return the `secret` of `auth/jwt`."""
         return self.get_secret("auth/jwt", "secret")
-
-    async def aget_jwt_secret(self) -> SensitiveStr:
-        """`get_jwt_secret`. A cached secret is returned without a thread."""
-        return await self.aget_secret("auth/jwt", "secret")
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -423,13 +319,6 @@ class SecretsManager:
         _check_flag("replace", replace)
         return self._chain.write(path, data, store=store, replace=replace)
 
-    async def aset_secret(
-        self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
-    ) -> Version | None:
-        """`set_secret`, off the event loop."""
-        data = conceal(data)
-        return await self._threads.run(self.set_secret, path, data, store=store, replace=replace)
-
     def delete_secret(self, path: str, *, store: str | None = None) -> None:
         """Remove the secret from one store, by default the first that can be written.
 
@@ -437,10 +326,6 @@ class SecretsManager:
             SecretNotFoundError: that store has none.
         """
         self._chain.delete(path, store=store)
-
-    async def adelete_secret(self, path: str, *, store: str | None = None) -> None:
-        """`delete_secret`, off the event loop."""
-        await self._threads.run(self.delete_secret, path, store=store)
 
     def write_target(self, path: str, *, store: str | None = None) -> WriteTarget:
         """Return the store that `set_secret` and `delete_secret` would change, with its capabilities.
@@ -464,10 +349,6 @@ class SecretsManager:
         from strongroom.rotate.rotations import Rotations
 
         return Rotations(self._chain, self._threads, self._config)
-
-    async def rotate(self, path: str) -> RotationStatus:
-        """Rotate the secret now, off the event loop. `rotations.rotate(path)` is the blocking form."""
-        return await self.rotations.arotate(path)
 
     # --- watching -----------------------------------------------------------------------------------------------------
 
@@ -493,10 +374,6 @@ class SecretsManager:
         """
         return self._watcher.watch(paths, callback, interval)
 
-    def awatch(self, paths: Iterable[str], *, interval: float | None = None) -> AsyncGenerator[Change, None]:
-        """Yield a `Change` whenever one of these secrets has changed: see `watch`. Closing the generator ends it."""
-        return self._watcher.changes(paths, interval, self._threads)
-
     # --- maintenance --------------------------------------------------------------------------------------------------
 
     def invalidate(self, path: str | None = None) -> None:
@@ -507,19 +384,11 @@ class SecretsManager:
         """Return each store's health, probed now. An unhealthy store is reported, not raised."""
         return self._chain.health()
 
-    async def ahealth(self) -> dict[str, Health]:
-        """`health`, off the event loop."""
-        return await self._threads.run(self.health)
-
     def close(self) -> None:
         """End every watch, close every store and empty the cache. Every later call is refused."""
         self._watcher.close()
         self._chain.close()
         self._threads.close()
-
-    async def aclose(self) -> None:
-        """`close`, off the event loop."""
-        await self._threads.run_unlimited(self.close)
 
 
 def _strings(paths: Iterable[Any]) -> list[str]:
@@ -527,7 +396,8 @@ def _strings(paths: Iterable[Any]) -> list[str]:
     return [path if isinstance(path, str) else check_path(path) for path in paths]
 
 
-def _required_key(key: str | None, as_: type[Any] | None) -> str | None:
+def required_key(key: str | None, as_: type[Any] | None) -> str | None:
+    """Return the key. Raise TypeError if `as_` is given without a key, or is not one of the types."""
     if key is None and as_ is not None:
         raise TypeError("as_ is the type of one key's value: give the key too")
     if as_ is not None:
@@ -541,44 +411,13 @@ def _check_flag(name: str, value: object) -> None:
         raise TypeError(f"{name} is True or False, not {type(value).__name__}")
 
 
-def _requested(found: Resolution, as_: type[Any] | None) -> object:
+def requested(found: Resolution, as_: type[Any] | None) -> object:
     """Return the value as the type that the caller asked for."""
     if found.key is None:
         return found.value
     if as_ is None:
         return as_text(found.value, found.path, found.key)
     return convert(found.value, as_, found.path, found.key)
-
-
-def _named(chain: Sequence[ChainEntry]) -> dict[str, SecretStore]:
-    """Return the open stores in a chain, by names made of their classes."""
-    stores: dict[str, SecretStore] = {}
-    for place, entry in enumerate(chain, 1):
-        if not isinstance(entry, str | Mapping):
-            _check_store(entry, f"The argument chain: entry {place}")
-            base = type(entry).__name__.removesuffix("Store").lower() or "store"
-            count = sum(name.partition("-")[0] == base for name in stores)
-            stores[f"{base}-{count + 1}" if count else base] = entry
-    return stores
-
-
-def _check_store(entry: object, place: str) -> None:
-    if isinstance(entry, type) or not isinstance(entry, SecretStore):
-        given = f"the class {entry.__name__}" if isinstance(entry, type) else f"of type {type(entry).__name__}"
-        raise ConfigurationError(f"{place} is not a store but {given}: give a name, a table or an open store")
-
-
-def _entries(chain: Sequence[ChainEntry], stores: Mapping[str, SecretStore]) -> list[str | Mapping[str, object]]:
-    names = {id(store): name for name, store in stores.items()}
-    return [entry if isinstance(entry, str | Mapping) else names[id(entry)] for entry in chain]
-
-
-def _opener(config: Config, name: str, stores: Mapping[str, SecretStore]) -> Callable[[], SecretStore]:
-    if name in stores:
-        return lambda: stores[name]
-    from strongroom import plugins
-
-    return plugins.prepare(config, name)
 
 
 def _reset_in_child() -> None:
