@@ -47,6 +47,7 @@ class ExitCode(IntEnum):
     CONFIGURATION = 7, "invalid configuration or plugin"
     PARTIAL = 8, "partly done"
     DIFFERENT = 10, "differences found, or changes pending"
+    CHANGED = 11, "a secret changed, and run --on-change exit ended its command"
     INTERRUPTED = 130, "interrupted"
     CLOSED_PIPE = 141, "the output pipe was closed"
 

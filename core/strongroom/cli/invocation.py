@@ -58,5 +58,19 @@ def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[
     return callback
 
 
+def read_duration(_: click.Context, __: click.Parameter, text: str | None) -> float:
+    """Return the seconds in an option's text, or zero without it.
+
+    Raises:
+        click.BadParameter: it is not a duration.
+    """
+    from strongroom.config import durations
+
+    seconds = 0.0 if text is None else durations.parse_duration(text)
+    if seconds is None:
+        raise click.BadParameter(f"{text!r} is not {durations.ALLOWED}")
+    return seconds
+
+
 current = click.make_pass_decorator(Invocation)
 """Decorator that passes the `Invocation` to a command as its first argument."""

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pexpect
 import pytest
@@ -80,11 +79,10 @@ def test_signals_go_on_to_the_command():
 
 def test_a_signal_that_comes_before_the_command_starts_is_passed_on():
     """It arrives while the command is being started."""
-    child = child_process._Child()
+    child = child_process.Child(["sleep", "60"])
     with child_process._signal_forwarding(child):
         os.kill(os.getpid(), signal.SIGTERM)
-        child.start(["sleep", "60"], dict(os.environb))
-        assert child.wait() == 128 + signal.SIGTERM
+        assert child.run(dict(os.environb)) == 128 + signal.SIGTERM
 
 
 def test_what_was_ignored_is_ignored_by_the_command_and_nothing_else():
@@ -130,13 +128,13 @@ def test_on_a_terminal_the_command_has_the_keyboard_and_ctrl_c_once():
 def test_what_the_terminal_sends_to_all_is_not_passed_on(monkeypatch, foreground, passed):
     """The command has it already. Without a terminal, or behind one, it comes from somebody who knows us alone."""
     monkeypatch.setattr(child_process, "_is_in_foreground", lambda: foreground)
-    child = SimpleNamespace(got=[])
-    child.signal = child.got.append
+    child, got = child_process.Child(["true"]), []
+    child.signal = got.append
     with child_process._signal_forwarding(child):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGQUIT)
         signal.raise_signal(signal.SIGTERM)
-    assert child.got == [*passed, signal.SIGTERM]
+    assert got == [*passed, signal.SIGTERM]
 
 
 def test_who_is_in_the_foreground_of_a_terminal():
@@ -216,7 +214,7 @@ def test_what_ends_is_asked_for_again_and_a_new_value_is_said_once(capsys):
     """After a failure too; from then on there is nothing to keep."""
     changed = replace(FOUND, value="canary-2")
     store = Store(FOUND, StoreUnavailableError(), FOUND, changed)
-    with lease_keeper.renewal([ROW], store, "gunicorn"):
+    with lease_keeper.renewal([ROW], store, lease_keeper.advise_restart("gunicorn")):
         thread = keeper()
         assert store.was_asked(4)
         thread.join(30)
@@ -230,7 +228,7 @@ def test_nothing_is_asked_when_the_command_has_ended():
     """Its store is closed."""
     store = Store()
     later = replace(ROW, resolution=replace(FOUND, ttl=3600.0))
-    with lease_keeper.renewal([later], store, "true"):
+    with lease_keeper.renewal([later], store, print):
         thread = keeper()
     thread.join(30)
     assert not thread.is_alive()

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli import secrets_table
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.invocation import Invocation, current, read_duration
 from strongroom.cli.terminal import output
-from strongroom.config import durations
 from strongroom.errors import MissingFileError, StoreError
 
 if TYPE_CHECKING:
@@ -23,19 +22,10 @@ _LAST_PAUSE = 5.0
 """Seconds between rounds of `--wait`. The pause doubles up to the last value."""
 
 
-def _read_duration(_: click.Context, __: click.Parameter, value: str | None) -> float:
-    if value is None:
-        return 0.0
-    seconds = durations.parse_duration(value)
-    if seconds is None:
-        raise click.BadParameter(f"{value!r} is not {durations.ALLOWED}")
-    return seconds
-
-
 @click.command("check")
 @click.option(
     "--wait",
-    callback=_read_duration,
+    callback=read_duration,
     metavar="DURATION",
     help="Retry for at most this long.",
 )

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
 from strongroom.cli import export_formats, secrets_table
+from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.process.row_watch import Reaction, Rows
 from strongroom.cli.terminal import output
-from strongroom.errors import ConfigurationError, UnsupportedOperationError
+from strongroom.errors import ConfigurationError, StrongroomError, UnsupportedOperationError
+from strongroom.store import ReentrantEvent
 
 if TYPE_CHECKING:
     from strongroom.required_secrets import Requirement
@@ -28,9 +36,17 @@ if TYPE_CHECKING:
     required=True,
     help="Output format.",
 )
+@click.option(
+    "--output",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write FILE, with mode 0600 and as a whole, instead of stdout.",
+)
+@click.option("--watch", is_flag=True, help="Keep running, and write FILE again when a value changes.")
 @click.option("--reveal", is_flag=True, help="Allow output to a terminal.")
 @current
-def export_command(invocation: Invocation, kind: str, *, reveal: bool) -> None:
+def export_command(invocation: Invocation, kind: str, file: Path | None, *, watch: bool, reveal: bool) -> None:
     """Print the variables of [secrets] with their values, for another program.
 
     The format dotenv prints NAME=value for python-dotenv, json one object with typed values, and shell lines for
@@ -38,22 +54,111 @@ def export_command(invocation: Invocation, kind: str, *, reveal: bool) -> None:
     $GITHUB_ENV. Nothing is written if a required variable does not resolve, or if the format cannot hold a value
     exactly; the message names the variable.
 
+    With --watch the command runs until SIGTERM or Ctrl-C. While a required variable does not resolve, FILE stays as it
+    is.
+
     Example: variables=$(strongroom export --format shell) && eval "$variables"
     """
+    if watch and file is None:
+        raise click.UsageError("--watch needs --output FILE")
+    if file is not None:
+        if kind == "github":
+            raise click.UsageError("--output is for the formats dotenv, json and shell: github writes $GITHUB_ENV")
+        click.get_current_context().exit(_export_to_file(invocation, kind, file, watch=watch))
     if output.is_terminal() and not reveal:
         raise click.UsageError("stdout is a terminal, and the values would be visible: use a pipe, or --reveal")
     if kind == "github":
         _export_to_github(invocation)
         return
-    answers = _exportable_rows(invocation)
-    if kind == "json":
-        document = export_formats.as_json(answers)
-        _warn_if_readable()
-        output.write_json(document)
-        return
-    text = export_formats.as_dotenv(answers) if kind == "dotenv" else export_formats.as_shell(answers)
+    content = _content(kind, _exportable_rows(invocation))
     _warn_if_readable()
-    output.write(text.encode(), newline=False)
+    output.write(content, newline=False)
+
+
+def _content(kind: str, answers: Sequence[Requirement]) -> bytes:
+    """Return the values in a format."""
+    if kind == "json":
+        return output.as_json(export_formats.as_json(answers))
+    return (export_formats.as_dotenv(answers) if kind == "dotenv" else export_formats.as_shell(answers)).encode()
+
+
+def _export_to_file(invocation: Invocation, kind: str, file: Path, *, watch: bool) -> ExitCode:
+    config = invocation.load()
+    with secrets_table.open_rows(config, allow_dynamic=False) as (answers, secrets):
+        _require_exportable(answers)
+        _write(file, _content(kind, answers))
+        if not watch:
+            return ExitCode.DONE
+        export = _Export(Rows(answers, secrets, partial(secrets.resolve, allow_dynamic=False)), kind, file)
+        with _until_ended() as end, export.rows.watched(Reaction(export.write_again)):
+            end.wait()
+        return ExitCode.INTERRUPTED if end.interrupted else ExitCode.DONE
+
+
+class _Export:
+    """A file that is kept up to date."""
+
+    def __init__(self, rows: Rows, kind: str, file: Path) -> None:
+        self.rows = rows
+        self._kind = kind
+        self._file = file
+        self._fault = ""
+
+    def write_again(self) -> bool:
+        """Write the file with the values of now. Return False if that is not possible now."""
+        answers = self.rows.resolve()
+        try:
+            if unmet := [answer.variable for answer in answers if not answer.met]:
+                return self._failed(f"{', '.join(unmet)} did not resolve")
+            if changed := self.rows.changed(answers):
+                _write(self._file, _content(self._kind, answers))
+                output.say(f"Wrote {self._file} again: {', '.join(changed)} changed")
+        except StrongroomError as error:
+            return self._failed(str(error))
+        self.rows.answers = answers
+        self._fault = ""
+        return True
+
+    def _failed(self, fault: str) -> bool:
+        if fault != self._fault:
+            output.say(f"{self._file} keeps the old values: {fault}")
+        self._fault = fault
+        return False
+
+
+class _End(ReentrantEvent):
+    """Set by SIGTERM, and by SIGINT, which is an interruption."""
+
+    interrupted = False
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """Handle the signal."""
+        self.interrupted = number == signal.SIGINT
+        self.set()
+
+
+@contextmanager
+def _until_ended() -> Iterator[_End]:
+    """Yield an event that SIGTERM or SIGINT sets while the block runs."""
+    end = _End()
+    before = {number: signal.signal(number, end.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield end
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _write(file: Path, content: bytes) -> None:
+    from strongroom.files import private_file
+
+    try:
+        private_file.replace(file.absolute(), content)
+    except OSError as error:
+        fault = error.strerror
+    else:
+        return
+    raise ConfigurationError(f"Cannot write {file}: {fault}")
 
 
 def _export_to_github(invocation: Invocation) -> None:
@@ -79,9 +184,14 @@ def _append(name: str, content: bytes) -> None:
 
 def _exportable_rows(invocation: Invocation) -> tuple[Requirement, ...]:
     """Return the resolved rows, none of which is a credential that is revoked when this process ends."""
+    answers = secrets_table.resolve_rows(invocation.load(), allow_dynamic=False)
+    _require_exportable(answers)
+    return answers
+
+
+def _require_exportable(answers: Sequence[Requirement]) -> None:
     from strongroom.required_secrets import State
 
-    answers = secrets_table.resolve_rows(invocation.load(), allow_dynamic=False)
     secrets_table.require(answers, "Nothing was exported")
     for answer in answers:
         if answer.state is State.DYNAMIC:
@@ -90,7 +200,6 @@ def _exportable_rows(invocation: Invocation) -> tuple[Requirement, ...]:
                 f"cannot export {answer.variable}: it would be revoked when this command ends",
                 hint="Use `strongroom run` instead",
             )
-    return answers
 
 
 def _mask(answers: Sequence[Requirement]) -> None:

@@ -7,14 +7,16 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from strongroom.cli import secrets_table
-from strongroom.cli.invocation import Invocation, complete, current
-from strongroom.cli.process import child_process, lease_keeper
+from strongroom.cli.invocation import Invocation, complete, current, read_duration
+from strongroom.cli.process import child_process, lease_keeper, supervisor
+from strongroom.cli.process.row_watch import Rows
 from strongroom.cli.process.store_credentials import without_credentials
 
 if TYPE_CHECKING:
@@ -25,6 +27,21 @@ _LOCALES = {"C.UTF-8", "C.utf8", "UTF-8"}
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--on-change",
+    "action",
+    metavar="ACTION",
+    callback=supervisor.read_action,
+    help="When a value of [secrets] changes: restart, exit, or signal:NAME, such as signal:HUP.",
+)
+@click.option(
+    "--stop-timeout",
+    metavar="DURATION",
+    default="10s",
+    show_default=True,
+    callback=read_duration,
+    help="Time between SIGTERM and SIGKILL when --on-change ends COMMAND.",
+)
 @click.argument(
     "command",
     nargs=-1,
@@ -34,7 +51,9 @@ _LOCALES = {"C.UTF-8", "C.utf8", "UTF-8"}
     shell_complete=complete("command"),
 )
 @current
-def run_command(invocation: Invocation, command: tuple[str, ...]) -> None:
+def run_command(
+    invocation: Invocation, command: tuple[str, ...], action: supervisor.Action | None, stop_timeout: float
+) -> None:
     """Run COMMAND with the variables of [secrets] in its environment.
 
     The variables override inherited ones. COMMAND is not started if a required variable does not resolve. It does not
@@ -46,7 +65,11 @@ def run_command(invocation: Invocation, command: tuple[str, ...]) -> None:
     database user, this process stays as the parent of COMMAND: it renews the leases, forwards signals, and revokes the
     leases when COMMAND exits.
 
-    Example: strongroom run -- gunicorn app:application
+    With --on-change this process stays too, and watches the secrets. `restart` ends COMMAND and starts it with the new
+    values, `signal:NAME` sends it a signal, and `exit` ends it and exits with code 11. Changes within a second of one
+    another count as one. COMMAND keeps running while a required variable does not resolve.
+
+    Example: strongroom run --on-change restart -- gunicorn app:application
     """
     from strongroom import plugins
 
@@ -57,8 +80,18 @@ def run_command(invocation: Invocation, command: tuple[str, ...]) -> None:
         inherited = {**without_credentials(_original_environment(), config, schemas), **_selection(invocation)}
         variables = environment(inherited, answers)
         code = None
-        if leased := lease_keeper.leased(answers):
-            with lease_keeper.renewal(leased, secrets.resolve, command[0]):
+        if action is not None:
+            supervised = supervisor.Supervisor(
+                command,
+                action,
+                stop_timeout=stop_timeout,
+                rows=Rows(answers, secrets, secrets.resolve),
+                read=secrets.resolve,
+                environment=partial(environment, inherited),
+            )
+            code = child_process.exit_code(lambda *_: supervised.run(), command, variables)
+        elif leased := lease_keeper.leased(answers):
+            with lease_keeper.renewal(leased, secrets.resolve, lease_keeper.advise_restart(command[0])):
                 code = child_process.run_command(command, variables)
     click.get_current_context().exit(_replace_process(command, variables) if code is None else code)
 

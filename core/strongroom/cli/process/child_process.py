@@ -9,10 +9,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
 from strongroom.cli.terminal import output
+from strongroom.store import reentrant_lock
 
 _TERMINAL_SIGNALS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH})
 """Signals that a terminal sends to its whole foreground process group, including the child."""
@@ -26,6 +28,9 @@ _FORWARDED = _TERMINAL_SIGNALS | {
     signal.SIGTTOU,
     signal.SIGCONT,
 }
+
+_ENDING = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
+"""Signals that ask a command to end. One that comes during a restart ends it instead."""
 
 CANNOT_RUN, NOT_FOUND = 126, 127
 """Exit codes of a shell for a command that cannot be run, and for one that does not exist."""
@@ -65,55 +70,114 @@ def exit_code(
 
 
 def run(command: Sequence[str], variables: Mapping[bytes, bytes]) -> int:
-    """Run the command to its end and return its exit code: 128 plus the signal's number where a signal ended it.
+    """Run the command to its end and return its exit code: see `Child.run`."""
+    return Child(command).run(variables)
 
-    Raises:
-        OSError: the command cannot be started.
+
+class Child:
+    """A command that runs as a child process, and may be restarted.
+
+    Args:
+        command: the program and its arguments.
     """
-    child = _Child()
-    with _signal_forwarding(child):
-        child.start(command, variables)
-        return child.wait()
 
-
-class _Child:
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
+        self._lock = reentrant_lock()  # a signal handler may run while its thread holds it
+        self._gone = threading.Event()
+        self._next: Mapping[bytes, bytes] | None = None
 
-    def start(self, command: Sequence[str], variables: Mapping[bytes, bytes]) -> None:
-        """Start the command with all inherited file descriptors, such as a socket."""
-        self._process = subprocess.Popen(command, env=variables, close_fds=False)  # noqa: S603  # the user's own command
-        for number in self._early:
-            self.signal(number)
+    def run(self, variables: Mapping[bytes, bytes]) -> int:
+        """Run the command until it ends by itself, or by a signal that was not ours, and return its exit code.
+
+        A signal of number n that ended it is the exit code 128 + n. Signals to this process are forwarded to it.
+
+        Args:
+            variables: its whole environment.
+
+        Raises:
+            OSError: the command cannot be started.
+        """
+        following: Mapping[bytes, bytes] | None = variables
+        code = 0
+        with _signal_forwarding(self):
+            while following is not None:
+                self._start(following)
+                code = self._wait()
+                with self._lock:
+                    following, self._next = self._next, None
+        return code
+
+    def forward(self, number: int) -> None:
+        """Pass a signal on that this process got, unless the terminal has sent it to the child too."""
+        with self._lock:
+            if number in _ENDING:
+                self._next = None  # it is to end, so it is not started again
+            if number not in _TERMINAL_SIGNALS or not _is_in_foreground():
+                self.signal(number)
 
     def signal(self, number: int) -> None:
         """Send a signal to the child, or queue it until the child runs."""
-        if self._process is None:
-            self._early.append(number)
-        elif self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, number)
+        with self._lock:
+            if self._process is None:
+                self._early.append(number)
+            elif self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._process.pid, number)
 
-    def wait(self) -> int:
+    def end(self, seconds: float, following: Mapping[bytes, bytes] | None = None) -> bool:
+        """Send SIGTERM to the child, and SIGKILL after so many seconds if it has not ended by then.
+
+        Args:
+            seconds: how long it may take.
+            following: the environment with which it is then started again, unless a signal to this process ends it.
+
+        Returns:
+            False if it has just ended by itself.
+        """
+        with self._lock:
+            process = self._process
+            if process is None or process.returncode is not None:
+                return False
+            self._next = following
+            self.signal(signal.SIGTERM)
+        if not self._gone.wait(seconds) and process is self._process:
+            output.say(f"{self._command[0]} did not end within {seconds:g} s of SIGTERM, and was killed")
+            self.signal(signal.SIGKILL)
+            self._gone.wait()
+        return True
+
+    def _start(self, variables: Mapping[bytes, bytes]) -> None:
+        """Start the command with all inherited file descriptors, such as a socket."""
+        with self._lock:
+            self._process = None
+            self._gone.clear()
+            self._process = subprocess.Popen(self._command, env=variables, close_fds=False)  # noqa: S603  # the user's own command
+            early, self._early = self._early, []
+        for number in early:
+            self.signal(number)
+
+    def _wait(self) -> int:
         """Wait for the child and return its exit code. While the child is stopped, this process is stopped too."""
         process = self._process
-        assert process is not None, "start() comes first"  # noqa: S101
+        assert process is not None, "_start() comes first"  # noqa: S101
         while True:
             _, status = os.waitpid(process.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 process.returncode = os.waitstatus_to_exitcode(status)
+                self._gone.set()
                 return _SIGNALED - process.returncode if process.returncode < 0 else process.returncode
             os.kill(os.getpid(), signal.SIGSTOP)
 
 
 @contextlib.contextmanager
-def _signal_forwarding(child: _Child) -> Iterator[None]:
+def _signal_forwarding(child: Child) -> Iterator[None]:
     """Forward signals to the child while the block runs, instead of handling them."""
 
     def forward(number: int, _: FrameType | None) -> None:
-        if number not in _TERMINAL_SIGNALS or not _is_in_foreground():
-            child.signal(number)
+        child.forward(number)
 
     # An ignored signal stays ignored in the child, as `nohup` expects; a handler would not be inherited.
     wanted = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -26,19 +26,29 @@ def leased(answers: Sequence[Requirement]) -> list[Requirement]:
     return [answer for answer in answers if answer.resolution is not None and answer.resolution.ttl is not None]
 
 
+def advise_restart(command: str) -> Callable[[Requirement], None]:
+    """Return a function that prints that the command has an old value of a row."""
+
+    def advise(answer: Requirement) -> None:
+        output.say(f"{answer.variable} has a new value, and the old one expires soon: restart {command}")
+
+    return advise
+
+
 @contextmanager
-def renewal(answers: Sequence[Requirement], resolve: Resolve, command: str) -> Iterator[None]:
+def renewal(
+    answers: Sequence[Requirement], resolve: Resolve, replaced: Callable[[Requirement], object]
+) -> Iterator[None]:
     """Read each leased value again when it ends, so that its store renews it, while the block runs.
 
-    If the store can only return a new value, which a running command cannot receive, print a message, once for each.
-
     Args:
-        answers: rows that the command has in its environment.
+        answers: rows that a command has in its environment.
         resolve: reads one key.
-        command: name of the command, for messages.
+        replaced: is called once for each row of which the store returns a new value, which a running command cannot
+            receive.
     """
     stop = threading.Event()
-    work = leased(answers), resolve, command, stop
+    work = leased(answers), resolve, replaced, stop
     threading.Thread(target=_renew, args=work, name="strongroom-renewal", daemon=True).start()
     try:
         yield
@@ -46,20 +56,25 @@ def renewal(answers: Sequence[Requirement], resolve: Resolve, command: str) -> I
         stop.set()
 
 
-def _renew(answers: Sequence[Requirement], resolve: Resolve, command: str, stop: threading.Event) -> None:
+def _renew(
+    answers: Sequence[Requirement],
+    resolve: Resolve,
+    replaced: Callable[[Requirement], object],
+    stop: threading.Event,
+) -> None:
     now = boot_time()
     due = {answer.variable: now + _ttl(answer) for answer in answers}
     by_name = {answer.variable: answer for answer in answers}
     while due and not stop.wait(min(_LONGEST_WAIT, max(_MINIMUM, min(due.values()) - boot_time()))):
         for name in [name for name, at in due.items() if at <= boot_time()]:
-            pause = _read_again(by_name[name], resolve, command)
+            pause = _read_again(by_name[name], resolve, replaced)
             if pause is None:
                 del due[name]
             else:
                 due[name] = boot_time() + pause
 
 
-def _read_again(answer: Requirement, resolve: Resolve, command: str) -> float | None:
+def _read_again(answer: Requirement, resolve: Resolve, replaced: Callable[[Requirement], object]) -> float | None:
     """Return the seconds until the next read, or None if there is a new value."""
     try:
         found = resolve(answer.secret.path, answer.secret.key)
@@ -67,7 +82,7 @@ def _read_again(answer: Requirement, resolve: Resolve, command: str) -> float | 
         return _RETRY  # the store has logged the failure, and may recover in time
     if answer.resolution is not None and found.value == answer.resolution.value:
         return None if found.ttl is None else found.ttl
-    output.say(f"{answer.variable} has a new value, and the old one expires soon: restart {command}")
+    replaced(answer)
     return None
 
 

@@ -84,10 +84,15 @@ def write_value(value: Value, path: str, key: str) -> None:
 
 
 def write_json(value: Value) -> None:
-    """Write a JSON document. Bytes are encoded as `{"strongroom:bytes": "<base64>"}`."""
+    """Write a JSON document; see `as_json`."""
+    write(as_json(value), newline=False)
+
+
+def as_json(value: Value) -> bytes:
+    """Return a JSON document with a newline. Bytes are encoded as `{"strongroom:bytes": "<base64>"}`."""
     import json
 
-    write(json.dumps(to_json(value), ensure_ascii=False, indent=2).encode())
+    return json.dumps(to_json(value), ensure_ascii=False, indent=2).encode() + b"\n"
 
 
 def write_document(fields: Mapping[str, Value]) -> None:

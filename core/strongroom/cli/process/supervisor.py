@@ -1,0 +1,142 @@
+"""A command that is restarted, signalled or ended when its secrets change: `run --on-change`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from enum import Enum
+from typing import NamedTuple
+
+import click
+
+from strongroom.cli.exit_codes import ExitCode
+from strongroom.cli.process import lease_keeper
+from strongroom.cli.process.child_process import Child
+from strongroom.cli.process.row_watch import Reaction, Rows
+from strongroom.cli.terminal import output
+from strongroom.errors import InvalidDataError
+from strongroom.required_secrets import Requirement, Resolve
+
+
+class Kind(Enum):
+    """The kinds of actions."""
+
+    RESTART = "restart"
+    EXIT = "exit"
+    SIGNAL = "signal"
+
+
+class Action(NamedTuple):
+    """What happens to the command after a change; `number` is the signal of `Kind.SIGNAL`."""
+
+    kind: Kind
+    number: int = 0
+
+
+def read_action(_: click.Context, __: click.Parameter, text: str | None) -> Action | None:
+    """Return the action in the option's text.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    if text is None:
+        return None
+    kind, colon, name = text.partition(":")
+    if kind == Kind.SIGNAL.value and colon:
+        number = getattr(signal.Signals, f"SIG{name.upper().removeprefix('SIG')}", None)
+        if number is None:
+            raise click.BadParameter(f"{name!r} is not the name of a signal, such as HUP")
+        return Action(Kind.SIGNAL, number)
+    if text in {Kind.RESTART.value, Kind.EXIT.value}:
+        return Action(Kind(text))
+    raise click.BadParameter(f"{text!r} is not restart, exit or signal:NAME")
+
+
+class Supervisor:
+    """Runs a command and acts when one of its variables changes.
+
+    Args:
+        command: the program and its arguments.
+        action: what happens then.
+        stop_timeout: seconds between SIGTERM and SIGKILL when it is ended.
+        rows: the rows of `[secrets]` with which it starts.
+        read: resolves one row.
+        environment: returns the command's environment for resolved rows.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        action: Action,
+        *,
+        stop_timeout: float,
+        rows: Rows,
+        read: Resolve,
+        environment: Callable[[Sequence[Requirement]], Mapping[bytes, bytes]],
+    ) -> None:
+        self._name = command[0]
+        self._action = action
+        self._stop_timeout = stop_timeout
+        self._rows = rows
+        self._read = read
+        self._environment = environment
+        self._child = Child(command)
+        self._reaction = Reaction(self._react)
+        self._leases = ExitStack()
+        self._ended = self._complained = False
+
+    def run(self) -> int:
+        """Run the command to its end and return its exit code, or `ExitCode.CHANGED` if a change ended it.
+
+        Raises:
+            OSError: the command cannot be started.
+        """
+        with self._leases, self._rows.watched(self._reaction):
+            self._renew_leases()
+            code = self._child.run(self._environment(self._rows.answers))
+        return ExitCode.CHANGED if self._ended else code
+
+    def _renew_leases(self) -> None:
+        """Renew the leases of the rows in use, instead of those before."""
+        self._leases.close()
+        if leased := lease_keeper.leased(self._rows.answers):
+            renewal = lease_keeper.renewal(leased, self._read, lambda _: self._reaction.trigger())
+            self._leases.enter_context(renewal)
+
+    def _react(self) -> bool:
+        match self._action.kind:
+            case Kind.SIGNAL:
+                self._child.signal(self._action.number)
+            case Kind.EXIT:
+                self._ended = self._child.end(self._stop_timeout)
+            case Kind.RESTART:
+                return self._restart()
+        return True
+
+    def _restart(self) -> bool:
+        """Start the command with the new values. Return False if some do not resolve now."""
+        answers = self._rows.resolve()
+        unmet = [answer.variable for answer in answers if not answer.met]
+        if unmet:
+            self._complain(f"{', '.join(unmet)} did not resolve")
+            return False
+        changed = self._rows.changed(answers)
+        if not changed:
+            return True
+        try:
+            variables = self._environment(answers)
+        except InvalidDataError as error:
+            self._complain(str(error))
+            return True
+        output.say(f"Restarting {self._name}: {', '.join(changed)} changed")
+        self._complained = False
+        if self._child.end(self._stop_timeout, variables):
+            self._rows.answers = answers
+            self._renew_leases()
+        return True
+
+    def _complain(self, fault: str) -> None:
+        if not self._complained:
+            self._complained = True
+            output.say(f"{self._name} keeps running with the old values: {fault}")
