@@ -9,6 +9,8 @@ from strongroom.chain.chain import Chain
 from strongroom.chain.probe import diagnose, probe_all
 from strongroom.errors import Check, CheckState
 from strongroom.store import Health, remaining, time_limit
+from strongroom.store.guard import GuardedStore
+from strongroom.store.memory import MemoryStore
 
 FAILED = Check("unsealed", CheckState.FAILED, "it is sealed", "Unseal it")
 FINE = Check("reachable", CheckState.OK)
@@ -88,14 +90,19 @@ def test_a_failed_check_outweighs_what_the_store_says():
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ({"ok": True}, "answered dict"),
-        (Health(ok=True, checks=("fine",)), "whose checks are none"),
-        (Health(ok=True, checks=(Check("unsealed", "failed"),)), "whose checks are none"),
+        ({"ok": True}, "probe() returned dict, expected Health"),
+        (Health(ok=True, checks=("fine",)), "probe() returned a check of type str"),
+        (Health(ok=True, checks=(Check("unsealed", "failed"),)), "probe() returned a check with a state of type str"),
     ],
 )
 def test_an_answer_that_is_no_health_is_a_bug_of_the_plugin(answer, words):
-    """And no crash."""
-    health = answering(answer)
+    """And no crash. The guard checks the answer."""
+
+    class Odd(MemoryStore):
+        def probe(self):
+            return answer
+
+    health = diagnose("vault", GuardedStore(Odd(), "vault").probe)
     assert not health.ok
     assert type(health.error) is errors.StoreError
     assert words in health.detail
