@@ -95,6 +95,11 @@ def test_what_loads_no_store_imports_no_loader(statement):
     assert loaded_by(statement) & {"stevedore", "hvac", "requests"} == set()
 
 
+def test_the_command_of_a_plugin_is_loaded_by_stevedore():
+    """As every plugin is when it is used. `--help` above needs its summary alone."""
+    assert "stevedore" in loaded_by("from strongroom.cli.app import run; run(['vault', '--help'])")
+
+
 def test_the_version_is_printed_without_importing_the_command_line():
     """Scripts ask for it often, and `import click` takes longer than everything else."""
     lines = "try: main(['--version'])", "except SystemExit: pass"

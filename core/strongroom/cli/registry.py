@@ -71,8 +71,12 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
-def load(name: str) -> click.Command | None:
+def load(name: str, *, listed: bool = False) -> click.Command | None:
     """Return the command, or None if there is none. A plugin cannot replace a built-in command.
+
+    Args:
+        name: the command's name.
+        listed: only its summary is needed.
 
     Raises:
         PluginError: two distributions define the command, it cannot be loaded, or it is not a click command.
@@ -80,7 +84,7 @@ def load(name: str) -> click.Command | None:
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
         command: object = getattr(import_module(f"{_PACKAGE}.{module}"), attribute)
-    elif (loader := _plugin_commands().get(name)) is not None:
+    elif (loader := _plugin_commands(listed=listed).get(name)) is not None:
         command = loader()
     else:
         return None
@@ -90,10 +94,10 @@ def load(name: str) -> click.Command | None:
     return command
 
 
-def _plugin_commands() -> Mapping[str, Callable[[], object]]:
+def _plugin_commands(*, listed: bool = False) -> Mapping[str, Callable[[], object]]:
     from strongroom import plugins  # --version and the built-in commands do not look for plugins here
 
-    return plugins.commands()
+    return plugins.commands(listed=listed)
 
 
 def _set_summary(command: click.Command) -> None:

@@ -159,14 +159,17 @@ def installed() -> list[Plugin]:
     return found
 
 
-def commands() -> Mapping[str, Callable[[], object]]:
+def commands(*, listed: bool = False) -> Mapping[str, Callable[[], object]]:
     """Return the commands that plugins add to the command line: name -> a function that loads the click command.
+
+    Args:
+        listed: the command is loaded for its summary alone, without stevedore: `--help` does not wait for that.
 
     The function raises PluginError: see `prepare`.
     """
 
     def loader(name: str) -> Callable[[], object]:
-        return lambda: _load(COMMANDS, StoreConfig.bare(name))
+        return lambda: _load(COMMANDS, StoreConfig.bare(name), _importlib_load if listed else _stevedore_load)
 
     return {name: loader(name) for name in sorted(by_name(COMMANDS))}
 
@@ -223,7 +226,17 @@ def _origin(fault: str, about: StoreConfig, given: Mapping[str, Setting]) -> str
     return setting.origin
 
 
-def _load(group: str, about: StoreConfig) -> Opener:
+def _importlib_load(point: EntryPoint) -> object:
+    return point.load()
+
+
+def _stevedore_load(point: EntryPoint) -> object:
+    from strongroom.plugins import stevedore_loader
+
+    return stevedore_loader.load(point)
+
+
+def _load(group: str, about: StoreConfig, load: Callable[[EntryPoint], object] = _stevedore_load) -> Opener:
     """Return the object that the plugin's entry point names.
 
     Raises:
@@ -232,20 +245,12 @@ def _load(group: str, about: StoreConfig) -> Opener:
     point = entry_point(group, about)
     try:
         with plugin_code():
-            loaded = _loaded(point)
+            loaded = load(point)
     except BaseException as error:
         if is_interrupt(error):
             raise
         loaded = error
     return _opener(point, loaded)
-
-
-def _loaded(point: EntryPoint) -> object:
-    if point.group == COMMANDS:
-        return point.load()  # `--help` loads every command for its summary, and does not wait for stevedore
-    from strongroom.plugins import stevedore_loader
-
-    return stevedore_loader.load(point)
 
 
 def _opener(point: EntryPoint, loaded: object) -> Opener:
