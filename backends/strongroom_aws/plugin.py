@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from strongroom.errors import ConfigurationError, InvalidPathError
-from strongroom.paths import check_prefix
+from strongroom.errors import ConfigurationError
+from strongroom.paths import check_option, check_prefix
 from strongroom.store import Option
 from strongroom_aws.parameter_store.key_layout import ParameterKeys
 from strongroom_aws.parameter_store.secret_layout import ParameterSecrets
@@ -62,8 +62,10 @@ def open_secrets_manager(
     )
     service = _service("secretsmanager", region, profile, endpoint_url)
     if force_delete:  # deletes are final, so it offers no versions and the command line asks first
-        return SecretsManagerStore(service, _prefix(prefix), options)
-    return VersionedSecretsManagerStore(service, _prefix(prefix), options, Tags(tag_prefix))
+        return SecretsManagerStore(service, check_option("prefix", prefix, check_prefix), options)
+    return VersionedSecretsManagerStore(
+        service, check_option("prefix", prefix, check_prefix), options, Tags(tag_prefix)
+    )
 
 
 def open_parameter_store(
@@ -94,7 +96,7 @@ def open_parameter_store(
         ImportError: boto3 is not installed. Strongroom names the extra that brings it.
     """
     check_parameter_store(layout=layout, tag_prefix=tag_prefix, fold=fold)
-    below = _prefix(prefix.removeprefix("/"))
+    below = check_option("prefix", prefix.removeprefix("/"), check_prefix)
     service = _service("ssm", region, profile, endpoint_url)
     if layout == "keys":
         return ParameterKeys(service, below, kms_key)
@@ -107,7 +109,7 @@ def check_secrets_manager(*, prefix: str = "", recovery_days: int = _LONGEST_WIN
     Raises:
         ConfigurationError: an option is wrong.
     """
-    _prefix(prefix)
+    check_option("prefix", prefix, check_prefix)
     if not _SHORTEST_WINDOW <= recovery_days <= _LONGEST_WINDOW:
         raise ConfigurationError(f"recovery_days: {recovery_days} is not from {_SHORTEST_WINDOW} to {_LONGEST_WINDOW}")
 
@@ -116,7 +118,7 @@ def check_parameter_store(
     *, prefix: str = "", layout: str = "keys", tag_prefix: str = "", fold: str = "keep", **_: object
 ) -> None:
     """Check the options of `open_parameter_store` without boto3."""
-    _prefix(prefix.removeprefix("/"))
+    check_option("prefix", prefix.removeprefix("/"), check_prefix)
     if layout == "keys" and (tag_prefix or fold != "keep"):
         raise ConfigurationError("layout: 'keys' takes neither `tag_prefix` nor `fold`, which belong to 'secrets'")
 
@@ -128,11 +130,3 @@ def _service(name: str, region: str | None, profile: str | None, endpoint_url: s
     service = Service(name, Access(region, profile, endpoint_url))
     service.open()
     return service
-
-
-def _prefix(prefix: str) -> str:
-    try:
-        return check_prefix(prefix)
-    except InvalidPathError as error:
-        reason = error.reason
-    raise ConfigurationError(f"prefix: {reason}. Write it as segments joined by single slashes")

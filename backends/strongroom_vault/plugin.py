@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from strongroom.config.durations import parse_duration
-from strongroom.errors import ConfigurationError, InvalidPathError, StrongroomError, shown
-from strongroom.paths import check_path, check_prefix
+from strongroom.errors import ConfigurationError, StrongroomError, shown
+from strongroom.paths import check_option, check_prefix
 from strongroom.secret import SensitiveStr
 from strongroom.store import Option
 from strongroom_vault import options as opt
@@ -71,7 +71,7 @@ def open_vault(
     try:
         tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
         cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
-        prefix = _checked("prefix", prefix, check_prefix)
+        prefix = check_option("prefix", prefix, check_prefix)
         session = _session(cluster, _auth(token, auth, tls), namespace, mount, tls, _proxy(proxy))
         return _open(session, prefix)
     except StrongroomError as error:
@@ -87,7 +87,7 @@ def check_vault(*, prefix: str = "", token: str | None = None, **options: Any) -
     Raises:
         ConfigurationError, ImportError, PluginError: as `open_vault` does without asking the server.
     """
-    _checked("prefix", prefix, check_prefix)
+    check_option("prefix", prefix, check_prefix)
     # The token may be available only to the running application.
     open_session(token=token or "none", **options).close()
 
@@ -140,7 +140,7 @@ def _session(  # noqa: PLR0917  # the options, checked and not
         cluster,
         auth,
         namespace=_namespace(namespace),
-        mount=_checked("mount", mount.strip("/"), check_path),
+        mount=check_option("mount", mount.strip("/")),
         verified=not (encrypted and tls.skip_verify),
     )
     if not session.verified:
@@ -157,15 +157,6 @@ def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
     except BaseException:
         session.close()
         raise
-
-
-def _checked(option: str, value: str, check: Callable[[str], str]) -> str:
-    """Return the option's value as a path, or raise an error that names the option."""
-    try:
-        return check(value)
-    except InvalidPathError as error:
-        reason = error.reason
-    raise ConfigurationError(f"{option}: {reason}. Write it as segments joined by single slashes")
 
 
 def _cluster(  # noqa: PLR0917  # the options as they were given

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from strongroom.errors import InvalidPathError
+from strongroom.errors import ConfigurationError, InvalidPathError
 
 MAX_PATH_LENGTH = 1024
 """The longest path or key, in characters."""
@@ -51,6 +51,19 @@ def check_prefix(prefix: str) -> str:
             return prefix
         prefix = prefix.removesuffix("/") or prefix
     return check_path(prefix)
+
+
+def check_option(option: str, value: str, check: Callable[[str], str] = check_path) -> str:
+    """Return the value of an option that is a path; with `check_prefix`, of one that can be empty.
+
+    Raises:
+        ConfigurationError: names the option and the broken rule.
+    """
+    try:
+        return check(value)
+    except InvalidPathError as error:
+        reason = error.reason
+    raise ConfigurationError(f"{option}: {reason}. Write it as segments joined by single slashes")
 
 
 def entries_below(paths: Iterable[str], prefix: str) -> Iterator[str]:

@@ -8,8 +8,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_type_hints
 
-from strongroom.errors import ConfigurationError, InvalidPathError, shown
-from strongroom.paths import check_path, check_prefix
+from strongroom.errors import ConfigurationError, shown
+from strongroom.paths import check_option, check_prefix
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.auth.aws import AWS
@@ -62,7 +62,7 @@ def _value(option: str, text: str, hint: Any) -> Any:
     if Path in {hint, *get_args(hint)}:
         return _path(option, text)
     if option == "mount":
-        return _mount(text)
+        return str(check_option("auth.mount", text.strip("/").removeprefix("auth/")))
     if option == "namespace":
         return check_namespace(text, "auth.namespace")
     if not text and option != "token":
@@ -88,14 +88,6 @@ def _path_fault(text: str) -> str:
     return "" if absolute else "it must be an absolute path, or begin with ~"
 
 
-def _mount(text: str) -> str:
-    try:
-        return str(check_path(text.strip("/").removeprefix("auth/")))
-    except InvalidPathError as error:
-        reason = error.reason
-    raise ConfigurationError(f"auth.mount: {reason}. Write it as segments joined by single slashes")
-
-
 def check_namespace(text: str, option: str) -> str:
     """Return the namespace without surrounding slashes, `""` for the root.
 
@@ -104,9 +96,4 @@ def check_namespace(text: str, option: str) -> str:
     """
     if not text.isascii() or not text.isprintable():
         raise ConfigurationError(f"{option}: it has a character that no namespace has")
-    fault, name = "", str(text).strip("/")
-    try:
-        return check_prefix(name)
-    except InvalidPathError as error:
-        fault = error.reason
-    raise ConfigurationError(f"{option}: {fault}. Write it as segments joined by single slashes")
+    return check_option(option, str(text).strip("/"), check_prefix)

@@ -14,12 +14,11 @@ from weakref import WeakSet
 
 from strongroom.errors import (
     ConfigurationError,
-    InvalidPathError,
     SecretNotFoundError,
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.paths import check_path
+from strongroom.paths import check_option
 from strongroom.secret import Secret
 from strongroom.store import Health, Option, boot_time, reentrant_lock, remaining, time_limit
 from strongroom_vault import options as opt
@@ -117,13 +116,7 @@ def _checked_paths(paths: Mapping[str, str]) -> dict[str, str]:
     if not paths:
         raise ConfigurationError('paths: it names no path. Write { "database/app" = "creds/app" } and the like')
     for path in [*paths.keys(), *paths.values()]:
-        try:
-            check_path(path)
-        except InvalidPathError as error:
-            reason = error.reason
-        else:
-            continue
-        raise ConfigurationError(f"paths: {path!r}: {reason}. Write it as segments joined by single slashes")
+        check_option(f"paths: {path!r}", path)
     return {str(path): str(role_path) for path, role_path in paths.items()}
 
 

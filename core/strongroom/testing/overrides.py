@@ -6,7 +6,6 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from types import TracebackType
 from typing import TypeAlias
 
 from strongroom.config import Config, LinkConfig
@@ -102,9 +101,7 @@ class override:  # noqa: N801  # it is used as a function, like those of context
         self._blocks.append((manager, set_default_manager(manager)))
         return manager
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         manager, before = self._blocks.pop()
         set_default_manager(before)
         manager.close()

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from math import isfinite
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from strongroom.chain.first_use import first_use
@@ -59,9 +58,7 @@ class Watch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
