@@ -63,6 +63,7 @@ def check_option(option: str, value: str, check: Callable[[str], str] = check_pa
         return check(value)
     except InvalidPathError as error:
         reason = error.reason
+    del value  # it may be a credential in the wrong option, and the frame of an error can be shown
     raise ConfigurationError(f"{option}: {reason}. Write it as segments joined by single slashes")
 
 
