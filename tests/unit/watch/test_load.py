@@ -1,0 +1,83 @@
+"""The load that many processes put on one server: a simulation of the schedule and the breaker on a controlled clock.
+
+Each of 10,000 processes watches 20 paths of one folder. All start within a second and live through an outage of a
+minute, during which one of the paths changes. The table is that of docs/watch.md.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from strongroom.chain import breaker as breaker_module
+from strongroom.chain.breaker import Breaker
+from strongroom.watch.schedule import first_look, next_look
+
+PAGE = Path(__file__).parents[3] / "docs" / "watch.md"
+PROCESSES = 10_000
+INTERVAL = 30.0
+OUTAGE = range(120, 180)
+END = 300
+PHASES = {
+    "before the outage": range(1, OUTAGE.start),
+    "during the outage": OUTAGE,
+    "30 seconds after it": range(OUTAGE.stop, OUTAGE.stop + 30),
+    "from then on": range(OUTAGE.stop + 30, END),
+}
+
+
+def simulate(*, jitter: bool) -> list[int]:
+    """Return the requests that are sent in each second."""
+    chance = random.Random(1)
+    sent = [0] * END
+    for _ in range(PROCESSES):
+        start = chance.random()
+        at = first_look(start, INTERVAL, chance.random() if jitter else 0.0)
+        now = [at]
+        breaker = Breaker(3.0, clock=lambda now=now: now[0])
+        unread = 1  # the path that changes
+        while at < END:
+            now[0] = at
+            if breaker.admit():
+                sent[int(at)] += 1  # the list of the folder
+                if int(at) in OUTAGE:
+                    breaker.failed()
+                else:
+                    breaker.succeeded()
+                    if at >= OUTAGE.stop:
+                        sent[int(at)] += unread
+                        unread = 0
+            at = next_look(at, INTERVAL, at)
+    return sent
+
+
+def table(spread: Sequence[int], together: Sequence[int]) -> str:
+    lines = ["| requests a second | mean | peak | peak without the random phase |", "| --- | --- | --- | --- |"]
+    for phase, seconds in PHASES.items():
+        counts = [spread[second] for second in seconds]
+        peak = max(together[second] for second in seconds)
+        lines.append(f"| {phase} | {sum(counts) / len(counts):.0f} | {max(counts)} | {peak:,} |")
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def loads() -> tuple[list[int], list[int]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(breaker_module, "random", random.Random(2))
+        return simulate(jitter=True), simulate(jitter=False)
+
+
+def test_the_server_never_sees_more_than_its_share(loads) -> None:
+    """10,000 looks each 30 seconds are 333 requests a second."""
+    spread, together = loads
+    even = PROCESSES / INTERVAL
+    assert max(spread[1 : OUTAGE.stop]) < 1.25 * even
+    assert max(spread[OUTAGE.stop :]) < 2 * 1.25 * even, "and one read of the path that changed"
+    assert max(together) == 2 * PROCESSES
+
+
+def test_the_page_shows_this_table(loads) -> None:
+    assert table(*loads) in PAGE.read_text("utf-8")
