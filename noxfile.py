@@ -132,6 +132,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def watch(session: nox.Session) -> None:
+    """Measure what a watch delivers, what it requests in a minute, and a server that is down for ten seconds."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", "tests/integration/test_watch_delivery.py", *session.posargs, env={"TEST_WATCH_LONG": "1"})
+
+
+@nox.session
 def kills(session: nox.Session) -> None:
     """Kill migrations and undos at every boundary of the journal, and at 200 (TEST_MIGRATION_KILLS) random points."""
     install(session, "-e", ".[dev]")

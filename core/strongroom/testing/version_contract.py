@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from strongroom.errors import SecretNotFoundError
+from strongroom.store import VersionInfo
 from strongroom.testing.contract_base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
 
 _TRIED = 12
@@ -21,6 +24,26 @@ class VersionContract(ContractBase):
         assert guarded.read(PATH).version == versions[-1].version
         assert not any(info.deleted or info.destroyed for info in versions)
         assert all(info.created is None or info.created.tzinfo is not None for info in versions)
+
+    @needs("versioned")
+    def test_newest_versions_are_those_of_reads(self, opened: Opened) -> None:
+        """The optional `newest_versions` agrees with `versions` and `read`, also for deleted and absent secrets."""
+        paths = [f"contract/newest/{number}" for number in range(4)]
+        guarded = opened({path: secret_data() for path in paths})
+        if "newest_versions" not in guarded.optional:
+            pytest.skip("the store has no newest_versions")
+        guarded.write(paths[1], secret_data(own="1"))
+        guarded.delete(paths[2])
+        newest = dict(guarded.newest_versions([*paths, "contract/newest/absent", "contract/nowhere/absent"]))
+        for path in (paths[0], paths[1], paths[3]):
+            info, secret = newest[path], guarded.read(path)
+            assert isinstance(info, VersionInfo)
+            assert (info.version, info.created) == (secret.version, secret.created)
+            assert not info.deleted
+        deleted = newest[paths[2]]
+        assert isinstance(deleted, SecretNotFoundError) or (isinstance(deleted, VersionInfo) and deleted.deleted)
+        for path in ("contract/newest/absent", "contract/nowhere/absent"):
+            assert isinstance(newest[path], SecretNotFoundError)
 
     @needs("versioned")
     def test_unknown_versions_are_not_found(self, opened: Opened) -> None:

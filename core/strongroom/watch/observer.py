@@ -1,4 +1,4 @@
-"""Finding changes: what each link of a chain has at the watched paths, compared with what it had before."""
+"""Detection of changes: the answers of each link at the watched paths, compared with those before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Sighting(NamedTuple):
-    """What a link has at a path.
+    """A link's answer at a path, without values.
 
     Attributes:
         answer: the link's last answer.
@@ -39,7 +39,7 @@ class Sighting(NamedTuple):
 
 
 class Served(NamedTuple):
-    """What the chain serves at a path: the store that has the secret, and its sighting. No store: it is absent."""
+    """The chain's answer at a path: the store that has the secret, and its sighting. No store: it is absent."""
 
     store: str = ""
     sighting: Sighting = Sighting(Answer.NOT_FOUND, Answer.NOT_FOUND)
@@ -56,8 +56,8 @@ class Subject:
 
     Attributes:
         path: the path.
-        sightings: what each link has there, by the link's name.
-        served: what was last known to be served, and delivered; None before the first certain answer.
+        sightings: the answer of each link there, by the link's name.
+        served: the last certain answer of the chain, with its change delivered; None before the first.
         changed: the time of the last change.
     """
 
@@ -87,7 +87,7 @@ class Observer:
         self._digester = Digester(os.urandom(32))
 
     def begin(self, paths: Iterable[str]) -> list[Subject]:
-        """Return subjects with what a caller would read there now, from the caches if they have it."""
+        """Return subjects with the answers that a caller would get now, from the caches if they are current."""
         subjects = [Subject(path) for path in paths]
         self._look(subjects, lambda *_: True, self._read_cached)
         for subject in subjects:
@@ -171,7 +171,7 @@ class Observer:
     # --- conclusions --------------------------------------------------------------------------------------------------
 
     def _conclude(self, subject: Subject) -> tuple[Served | None, bool]:
-        """Return what the chain serves, or None if that is uncertain; and whether an earlier link is in an outage."""
+        """Return the chain's answer, or None if it is uncertain; and whether an earlier link is in an outage."""
         outage = denial = False
         for link in self._links:
             if not link.covers(subject.path) or (sighting := subject.sightings.get(link.name)) is None:
@@ -185,7 +185,7 @@ class Observer:
         return (None if outage or denial else Served()), outage
 
     def _change(self, subject: Subject, now: datetime) -> Found | None:
-        """Return the change since what was last delivered, or None."""
+        """Return the change since the last delivered one, or None."""
         served, outage = self._conclude(subject)
         before = subject.served
         if served is None:

@@ -16,7 +16,7 @@ def effective_interval(interval: float, ttl: float) -> float:
 
     Args:
         interval: the configured interval.
-        ttl: time to live in the cache; zero is no cache.
+        ttl: time to live in the cache; zero disables it.
     """
     return min(interval, _SHARE_OF_TTL * ttl) if ttl > 0 else interval
 

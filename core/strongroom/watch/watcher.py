@@ -131,7 +131,7 @@ class Watcher:
     # --- watches ------------------------------------------------------------------------------------------------------
 
     def watch(self, paths: Iterable[str], callback: Callable[[Change], object], interval: float | None) -> Watch:
-        """Register a callback for these paths, after a look at what they hold now."""
+        """Read these paths, and register a callback for their changes."""
         watch = self._made(paths, callback, interval)
         self._begin(watch)
         return watch

@@ -10,6 +10,7 @@ from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.store import VersionInfo
 from strongroom.store.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
+from strongroom_vault.setup.structure import APP_READ, DATABASE_READ, DATABASE_WRITE, policies
 from watching import Looks
 
 LONG = 20.0
@@ -176,6 +177,24 @@ def test_a_change_is_delivered_with_every_set_of_rights(openbao, kv2, right):
             assert changes.get(timeout=LONG).new_version == number
         openbao.call("DELETE", f"{kv2}/data/app/b")
         assert changes.get(timeout=LONG).kind == "deleted"
+
+
+def test_the_policies_of_setup_allow_the_list(openbao, kv2, audited):
+    """Each application policy, below its own folders."""
+    for name in (APP_READ, DATABASE_READ, DATABASE_WRITE):
+        folder = "api-keys" if name == APP_READ else "database"
+        policy, _ = policies(kv2, "")[name]
+        openbao.call("POST", f"sys/policies/acl/{kv2}-{name}", {"policy": policy})
+        token = openbao.call("POST", "auth/token/create", {"policies": [f"{kv2}-{name}"]})["auth"]["client_token"]
+        paths = [f"{folder}/a", f"{folder}/b"]
+        for path in paths:
+            openbao.put(path, {"k": "v"}, mount=kv2)
+        with _manager(openbao, kv2, token) as manager:
+            look, changes = Looks(manager), []
+            manager.watch(paths, changes.append)
+            audited.requests(kv2)
+            look()
+            assert audited.requests(kv2) == [("list", f"detailed-metadata/{folder}/")]
 
 
 def _manager(openbao, mount, token=None):

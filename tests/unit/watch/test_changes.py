@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from clock import Clock
 from stores import RemoteStore
 from strongroom import Change, SecretsManager
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
@@ -294,6 +295,32 @@ def test_a_watch_may_have_its_own_interval() -> None:
 
 
 def _end_outage(manager: SecretsManager) -> None:
-    """Let the breakers admit the next call, as they do after a while."""
+    """Let the breakers admit the next call at once."""
     for link in manager._chain._links:
         link._handle.breaker.succeeded()
+
+
+@pytest.mark.parametrize("kind", [RemoteStore, ListedStore])
+@pytest.mark.parametrize(("ttl", "interval"), [(300.0, 30.0), (10.0, 30.0), (60.0, 60.0)])
+def test_no_caller_waits_for_a_store_that_is_well(kind, ttl, interval) -> None:
+    """For two hours, in which the secrets are read and the watch looks as its schedule says: no read of a caller."""
+    store = kind({"db": {"k": "1"}, "other": {"k": "1"}})
+    manager = SecretsManager(chain=[store], cache_ttl=ttl)
+    look, changes, clock = Looks(manager), [], Clock.of(manager)
+    with manager:
+        manager.watch(["db", "other"], changes.append, interval=interval)
+        step = manager._watcher._intervals[manager.config.chain[0].store, "db"]
+        assert step <= interval
+        for number in range(int(7200 / step)):
+            clock.move(step)
+            if number % 50 == 0:
+                store.write("db", {"k": f"{number}"})
+            look()
+            before = len(store.reads)
+            for path in ("db", "other"):
+                manager.get_secret(path, "k")
+                manager.get_secret(path)
+            assert len(store.reads) == before
+        assert len(changes) == len(range(0, int(7200 / step), 50))
+        if kind is ListedStore:
+            assert len(store.reads) < len(changes) + 10, "an unchanged secret is read once in a long while"

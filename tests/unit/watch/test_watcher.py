@@ -1,4 +1,4 @@
-"""The thread of a manager's watches: when it runs, when it ends, and what a fork leaves."""
+"""The thread of a manager's watches: its start, its end, and forks."""
 
 from __future__ import annotations
 
@@ -274,6 +274,6 @@ def _exit_code(child: int) -> int:
 
 
 def _forked() -> int:
-    with warnings.catch_warnings():  # a process with threads forks, as gunicorn does
+    with warnings.catch_warnings():  # a process with threads forks
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()

@@ -128,7 +128,7 @@ class Child:
                     os.kill(self._process.pid, number)
 
     def end(self, seconds: float, following: Mapping[bytes, bytes] | None = None) -> bool:
-        """Send SIGTERM to the child, and SIGKILL after so many seconds if it has not ended by then.
+        """Send SIGTERM to the child, and SIGKILL if it has not ended within some seconds.
 
         Args:
             seconds: how long it may take.

@@ -38,7 +38,7 @@ def read_action(_: click.Context, __: click.Parameter, text: str | None) -> Acti
     """Return the action in the option's text.
 
     Raises:
-        click.BadParameter: it is none.
+        click.BadParameter: the text names no action.
     """
     if text is None:
         return None
