@@ -15,10 +15,10 @@ from strongroom_aws.service import Access, Service
 from strongroom_aws.tags import Tags
 
 Region: TypeAlias = Annotated[
-    str | None, Option("the region; defaults to that of the profile", ("AWS_DEFAULT_REGION",), place=True)
+    str | None, Option("the region; defaults to that of the profile", ("AWS_DEFAULT_REGION",), locates=True)
 ]
 Profile: TypeAlias = Annotated[
-    str | None, Option("the profile of ~/.aws/config; defaults to AWS_PROFILE", place=True, sent_to="endpoint_url")
+    str | None, Option("the profile of ~/.aws/config; defaults to AWS_PROFILE", locates=True, sent_to="endpoint_url")
 ]
 EndpointUrl: TypeAlias = Annotated[
     str | None, Option("the address of the service if it is not AWS's own; defaults to AWS_ENDPOINT_URL", address=True)

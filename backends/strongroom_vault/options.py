@@ -41,17 +41,19 @@ AuthTable: TypeAlias = Annotated[
         credential_variables=_credential_variables,
     ),
 ]
-Namespace: TypeAlias = Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"), place=True)]
+Namespace: TypeAlias = Annotated[
+    str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"), locates=True)
+]
 CaCert: TypeAlias = Annotated[
     Path | None,
-    Option("trusted authorities: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), vouches_for="url"),
+    Option("trusted authorities: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), verifies="url"),
 ]
 CaCertBytes: TypeAlias = Annotated[
     str | None,
-    Option("trusted authorities, as PEM text", ("BAO_CACERT_BYTES", "VAULT_CACERT_BYTES"), vouches_for="url"),
+    Option("trusted authorities, as PEM text", ("BAO_CACERT_BYTES", "VAULT_CACERT_BYTES"), verifies="url"),
 ]
 CaPath: TypeAlias = Annotated[
-    Path | None, Option("a folder of trusted authorities", ("BAO_CAPATH", "VAULT_CAPATH"), vouches_for="url")
+    Path | None, Option("a folder of trusted authorities", ("BAO_CAPATH", "VAULT_CAPATH"), verifies="url")
 ]
 ClientCert: TypeAlias = Annotated[
     Path | None, Option("the client certificate, a PEM file", ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"), sent_to="url")
@@ -61,11 +63,11 @@ ClientKey: TypeAlias = Annotated[
 ]
 TlsServerName: TypeAlias = Annotated[
     str | None,
-    Option("the name in the server's certificate", ("BAO_TLS_SERVER_NAME", "VAULT_TLS_SERVER_NAME"), vouches_for="url"),
+    Option("the name in the server's certificate", ("BAO_TLS_SERVER_NAME", "VAULT_TLS_SERVER_NAME"), verifies="url"),
 ]
 SkipVerify: TypeAlias = Annotated[
     bool,
-    Option("no TLS verification; never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"), vouches_for="url"),
+    Option("no TLS verification; never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"), verifies="url"),
 ]
 MaxRetries: TypeAlias = Annotated[
     int, Option("how often one request is repeated", ("BAO_MAX_RETRIES", "VAULT_MAX_RETRIES"))
@@ -92,6 +94,6 @@ Proxy: TypeAlias = Annotated[
         "an HTTP proxy for the connections",
         ("BAO_PROXY_ADDR", "VAULT_PROXY_ADDR", "BAO_HTTP_PROXY", "VAULT_HTTP_PROXY"),
         secret=True,
-        vouches_for="url",
+        verifies="url",
     ),
 ]

@@ -20,7 +20,8 @@ def run(tmp_path_factory):
     environment = {**os.environ, "PYTHONPATH": str(site), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
 
     def call(*arguments: str, piped: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(arguments, input=piped, capture_output=True, text=True, check=False, env=environment)
+        trusting = {**environment, "STRONGROOM_TRUSTED_PATHS": str(Path.cwd())}
+        return subprocess.run(arguments, input=piped, capture_output=True, text=True, check=False, env=trusting)
 
     return call
 

@@ -52,7 +52,7 @@ def open_vault_dynamic(
     token: opt.Token = None,
     auth: opt.AuthTable = None,
     namespace: opt.Namespace = None,
-    mount: Annotated[str, Option("the mount path of the database engine", place=True)] = "database",
+    mount: Annotated[str, Option("the mount path of the database engine", locates=True)] = "database",
     ca_cert: opt.CaCert = None,
     ca_path: opt.CaPath = None,
     client_cert: opt.ClientCert = None,

@@ -93,17 +93,17 @@ class OptionReader(NamedTuple):
 
     Attributes:
         environment: the value of `{environment}`; if None, using it is an error.
-        found: the file, if it was found in the working directory rather than named.
+        found_file: the file, if it was found in the working directory rather than named.
         folder: the base of relative paths.
     """
 
     environment: str | None
-    found: str
+    found_file: str
     folder: Path | None
 
     def given(self, table: Table, key: str, value: object, rank: Rank) -> OptionValue:
         """Return the value of one option."""
-        return OptionValue(self._filled(table, key, value), table.where(key), rank, self.found, self.folder)
+        return OptionValue(self._filled(table, key, value), table.where(key), rank, self.found_file, self.folder)
 
     def _filled(self, table: Table, key: str, value: Any) -> Any:  # any TOML value
         """Replace `{environment}` in the value at any depth."""

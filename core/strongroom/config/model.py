@@ -66,15 +66,15 @@ class OptionValue(_Unpicklable):
         value: the raw value; references `{ env = … }` and `{ file = … }` are not resolved yet.
         origin: the source, for messages: a file with table and key, a variable, an argument.
         rank: the precedence of the source.
-        found: the file, if it was found in the working directory rather than named. Its author is the author of that
-            folder, so its address never gets a token from another source.
+        found_file: the file, if it was found in the working directory rather than named. Its author is the author of
+            that folder, so its address never gets a token from another source.
         folder: the base of relative paths; None is the working directory.
     """
 
     value: object = field(repr=False)
     origin: str
     rank: Rank
-    found: str = ""
+    found_file: str = ""
     folder: Path | None = None
 
 
@@ -85,16 +85,16 @@ class Ambient(_Unpicklable):
     Attributes:
         values: the variables.
         rank: PROCESS or DOTENV.
-        found: as in `OptionValue`.
+        found_file: as in `OptionValue`.
     """
 
     values: Mapping[str, str] = field(repr=False)
     rank: Rank = Rank.PROCESS
-    found: str = ""
+    found_file: str = ""
 
     def origin(self, name: str) -> str:
         """Return the origin of a variable, for messages."""
-        return f"{name} in {self.found}" if self.found else f"the environment variable {name}"
+        return f"{name} in {self.found_file}" if self.found_file else f"the environment variable {name}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +196,7 @@ class RotationConfig(NamedTuple):
         window: the hours in which a scheduled rotation may start.
         jitter: the most seconds by which a scheduled rotation is delayed.
         grace: seconds for which the old credential stays valid after the new one is stored.
-        found: the file, if it was found in the working directory rather than named.
+        found_file: the file, if it was found in the working directory rather than named.
     """
 
     path: str
@@ -206,7 +206,7 @@ class RotationConfig(NamedTuple):
     window: Window | None = None
     jitter: float = 0.0
     grace: float = 0.0
-    found: str = ""
+    found_file: str = ""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def read_rotation(path: str, tables: list[tuple[Table, Rank]], reader: OptionRea
         window=settings.window,
         jitter=settings.jitter,
         grace=settings.grace,
-        found=reader.found,
+        found_file=reader.found_file,
     )
 
 

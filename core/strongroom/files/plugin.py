@@ -46,7 +46,7 @@ def open_kubernetes(
     *,
     file: _File,
     namespace: Annotated[
-        str | None, Option("the namespace of the Secrets; without it, all are read and none is written", place=True)
+        str | None, Option("the namespace of the Secrets; without it, all are read and none is written", locates=True)
     ] = None,
     encrypt_to: _Recipients = None,
     identity: _Identity = None,

@@ -36,18 +36,18 @@ def check(
     """
     for name, setting in settings.items():
         option = schema.options[name].option
-        if setting.found in untrusted and option.needs_trust:
-            raise not_trusted(setting.found, f"it sets {name} of store {store.name}")
+        if setting.found_file in untrusted and option.needs_trust:
+            raise not_trusted(setting.found_file, f"it sets {name} of store {store.name}")
         if option.address:
             _check_addresses(setting, production=production)
             _check_identity(store, schema, settings, name)
-        if option.vouches_for and not _is_default(schema.options[name], setting):
-            _check_trust_setting(name, setting, settings.get(option.vouches_for))
+        if option.verifies and not _is_default(schema.options[name], setting):
+            _check_trust_setting(name, setting, settings.get(option.verifies))
         if option.sent_to:
             _check_credential(store, name, setting, settings.get(option.sent_to), "an address that only {} gives")
             for other, trust in settings.items():
                 about = schema.options[other]
-                if about.option.vouches_for == option.sent_to and not _is_default(about, trust):
+                if about.option.verifies == option.sent_to and not _is_default(about, trust):
                     _check_credential(store, name, setting, trust, f"a server that only {other} of {{}} trusts")
     if production and store.plugin == DOTENV and ("file" in settings or "file" not in store.options):
         _check_dotenv(store, settings.get("file"))
@@ -73,11 +73,11 @@ def _check_credential(store: StoreConfig, name: str, credential: Setting, other:
         other: the address that it is sent to, or a setting that decides which server is trusted there.
         target: the server that would receive it, in words, with `{}` for the found file.
     """
-    if other is None or not other.found or other.found in {credential.found, credential.declared}:
+    if other is None or not other.found_file or other.found_file in {credential.found_file, credential.declared}:
         return
     raise ConfigurationError(
         f"The store {store.name} has its {name} from {credential.origin}, which is not sent to "
-        f"{target.format(other.found)}: give both in the same place"
+        f"{target.format(other.found_file)}: give both in the same place"
     )
 
 
@@ -87,12 +87,12 @@ def _check_identity(store: StoreConfig, schema: Schema, settings: Mapping[str, S
     None of its options is a secret then. The options that choose the credentials, such as a profile, can be given in
     the same file.
     """
-    found = settings[address].found
+    found = settings[address].found_file
     choosing = [name for name, option in schema.options.items() if option.option.sent_to == address]
     if not found or not choosing or any(schema.options[name].option.secret for name in choosing):
         return
     # Not `settings`, which lacks references when another environment is checked.
-    if not any(store.options[name].found == found for name in choosing if name in store.options):
+    if not any(store.options[name].found_file == found for name in choosing if name in store.options):
         raise ConfigurationError(
             f"The store {store.name} has its credentials from the process, which are not sent to an address that only "
             f"{found} gives: set {' or '.join(choosing)} there, or name the file with STRONGROOM_CONFIG"
@@ -109,7 +109,7 @@ def _check_trust_setting(name: str, setting: Setting, address: Setting | None) -
 
     A file that names a variable of the process chooses the value: `skip_verify = { env = "CI" }`.
     """
-    if (setting.found or setting.declared) and address is not None and not address.found:
+    if (setting.found_file or setting.declared) and address is not None and not address.found_file:
         raise ConfigurationError(
             f"{setting.origin}: {name} does not apply to the address from {address.origin}: give both in the same place"
         )

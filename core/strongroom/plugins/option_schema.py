@@ -134,7 +134,7 @@ def _schema(opener: Callable[..., object], plugin: str) -> Schema:
         else:
             options[name] = option
     for name, schema in options.items():
-        for relation, address in (("is sent to", schema.option.sent_to), ("vouches for", schema.option.vouches_for)):
+        for relation, address in (("is sent to", schema.option.sent_to), ("vouches for", schema.option.verifies)):
             if address is not None and address not in options:
                 raise PluginError(
                     f"The plugin {plugin} is broken: its option {name} {relation} {address}, which it lacks"
@@ -202,10 +202,10 @@ def _option_fault(option: Option) -> str:
             return f"ambient variable {name!r} is not the name of an environment variable"
         if name.startswith(OWN_VARIABLES):
             return f"ambient variable {name} is reserved: names that begin with {OWN_VARIABLES} configure Strongroom"
-    for field in ("secret", "address", "location", "place"):
+    for field in ("secret", "address", "location", "locates"):
         if not isinstance(getattr(option, field), bool):
             return f"{field} is {type(getattr(option, field)).__name__}, not bool"
-    for field in ("help", "sent_to", "vouches_for"):
+    for field in ("help", "sent_to", "verifies"):
         if not isinstance(text := getattr(option, field), str | None) or (text is None and field == "help"):
             return f"{field} is {type(text).__name__}, not str"
     return ""
@@ -245,19 +245,19 @@ class Setting(NamedTuple):
         origin: the source in words.
         secret: whether the value is never shown.
         rank: the source's place in the order of precedence.
-        declared: as `found`, for the file that says where the value comes from.
-        found: the file that gave it, where that was found in the working directory and nobody named it.
+        declared: as `found_file`, for the file that says where the value comes from.
+        found_file: the file that gave it, where that was found in the working directory and nobody named it.
         address: whether it holds the URL of a service, or a list of them.
-        place: whether it locates the store's secrets other than by an address.
+        locates: whether it locates the store's secrets other than by an address.
     """
 
     value: object
     origin: str
     secret: bool
     rank: Rank
-    found: str = ""
+    found_file: str = ""
     address: bool = False
-    place: bool = False
+    locates: bool = False
     declared: str = ""
 
     def __repr__(self) -> str:

@@ -42,8 +42,8 @@ def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadF
     for name, option in schema.options.items():
         if name in chosen:
             given = chosen[name]
-            if given.found in config.untrusted and _has_reference(given.value):
-                raise not_trusted(given.found, f"{name} of store {store.name} reads a variable or a file")
+            if given.found_file in config.untrusted and _has_reference(given.value):
+                raise not_trusted(given.found_file, f"{name} of store {store.name} reads a variable or a file")
             settings[name] = _given(option, given, config.ambient, read_file)
         elif not (_is_credential(option) and _AUTH in chosen) and (found := _ambient(option, config.ambient)):
             settings[name] = found
@@ -101,13 +101,13 @@ def _ambient(option: OptionSchema, sources: Sequence[Ambient]) -> Setting | None
             if text := source.values.get(name):
                 value = read_json(text) if option.takes_json else text
                 return _setting(
-                    option, value, OptionValue(text, source.origin(name), source.rank, source.found), text=True
+                    option, value, OptionValue(text, source.origin(name), source.rank, source.found_file), text=True
                 )
     return None
 
 
 def _given(option: OptionSchema, given: OptionValue, sources: Sequence[Ambient], read_file: ReadFile) -> Setting:
-    value, found, text = given.value, given.found, given.rank is Rank.VARIABLE
+    value, found, text = given.value, given.found_file, given.rank is Rank.VARIABLE
     if text and option.takes_json and isinstance(value, str):
         value = read_json(value)
     whole = _reference(value) is not None
@@ -115,12 +115,12 @@ def _given(option: OptionSchema, given: OptionValue, sources: Sequence[Ambient],
     value = references.follow(value)
     if whole:
         # What a file names is not what the file says: an address in a variable of the process is the process's own.
-        found, text = references.found, True
+        found, text = references.found_file, True
         value = read_json(value) if option.takes_json else value
     else:
-        found = found or references.found  # one address of a list can come from ./.env
+        found = found or references.found_file  # one address of a list can come from ./.env
     origin = OptionValue(value, references.origin, given.rank, found, given.folder)
-    return _setting(option, value, origin, text=text, secret=whole)._replace(declared=given.found)
+    return _setting(option, value, origin, text=text, secret=whole)._replace(declared=given.found_file)
 
 
 def _setting(option: OptionSchema, value: object, given: OptionValue, *, text: bool, secret: bool = False) -> Setting:
@@ -135,8 +135,8 @@ def _setting(option: OptionSchema, value: object, given: OptionValue, *, text: b
     about = option.option
     secret = secret or about.secret or (about.address and _may_hold_password(read))
     shielded = _shielded(read, secret=secret)
-    place = about.place or about.location
-    return Setting(shielded, given.origin, secret, given.rank, given.found, about.address, place)
+    locates = about.locates or about.location
+    return Setting(shielded, given.origin, secret, given.rank, given.found_file, about.address, locates)
 
 
 def _parted(address: object, hint: Any) -> object:
@@ -188,7 +188,7 @@ def _has_reference(value: object) -> bool:
 
 
 class _References:
-    """Follows the references in one option. Afterwards `origin` and `found` say where their targets come from."""
+    """Follows the references in one option. Afterwards `origin` and `found_file` say where their targets come from."""
 
     def __init__(self, given: OptionValue, sources: Sequence[Ambient], read_file: ReadFile, *, whole: bool) -> None:
         self._given = given
@@ -196,7 +196,7 @@ class _References:
         self._sources = sources
         self._read_file = read_file
         self.origin = given.origin
-        self.found = given.found
+        self.found_file = given.found_file
 
     def follow(self, value: Any) -> Any:  # any type of TOML or JSON
         """Return the value with its references replaced by their targets, at every level."""
@@ -213,7 +213,7 @@ class _References:
         for source in self._sources:
             if text := source.values.get(name):
                 self.origin = f"{self._given.origin}, from {source.origin(name)}"
-                self.found = source.found if self._whole else self.found or source.found
+                self.found_file = source.found_file if self._whole else self.found_file or source.found_file
                 return text
         raise ConfigurationError(f"{self._given.origin}: the environment variable {name} is not set, or is empty")
 

@@ -268,8 +268,8 @@ class Rotations:
         if about is None:
             known = f"known: {listed(self.paths)}" if self.paths else "none is configured"
             raise ConfigurationError(f'No rotation of {shown(path)}: add [rotation."{shown(path)}"]; {known}')
-        if about.found in self._config.untrusted:
-            raise not_trusted(about.found, f"it configures the rotation of {shown(path)}")
+        if about.found_file in self._config.untrusted:
+            raise not_trusted(about.found_file, f"it configures the rotation of {shown(path)}")
         return about
 
     @contextmanager

@@ -17,17 +17,17 @@ class Option(NamedTuple):
             list option also accepts one text with commas between the URLs.
         sent_to: for a credential, or an option that chooses one: the option with the address that receives it. An
             ambient credential is refused if only a file found in the working directory set that address.
-        vouches_for: for a setting that decides which server is trusted at an address (CA, server name, no
+        verifies: for a setting that decides which server is trusted at an address (CA, server name, no
             verification): the option with the address. A file found in the working directory
             must not set it for another source's address, nor for an ambient credential.
         location: the LOCATION of `PLUGIN:LOCATION` on a command line sets the option. If several options do this, each
             but the last one takes one segment, up to a slash, in their order.
-        place: the value locates the secrets, such as an address, a namespace or a region. A write shows it first.
+        locates: the value locates the secrets, such as an address, a namespace or a region. A write shows it first.
         recipients: the value decides who can read what is written, such as a KMS key.
         credential_variables: value -> the environment variables from which the store reads credentials because of this
             value, as `Traits.credential_variables`.
 
-    The command line uses an address, a location, a place, recipients, and what is sent to or vouches for an address, of
+    The command line uses an address, what locates secrets, recipients, and what is sent to or verifies an address, of
     a file that was found in the working directory, only after `strongroom trust`.
     """
 
@@ -36,17 +36,17 @@ class Option(NamedTuple):
     secret: bool = False
     address: bool = False
     sent_to: str | None = None
-    vouches_for: str | None = None
+    verifies: str | None = None
     location: bool = False
-    place: bool = False
+    locates: bool = False
     recipients: bool = False
     credential_variables: Callable[[Any], Iterable[str]] | None = None
 
     @property
     def needs_trust(self) -> bool:
         """Whether the value decides where secrets or credentials go, or who can read them."""
-        linked = self.sent_to is not None or self.vouches_for is not None
-        return linked or self.address or self.location or self.place or self.recipients
+        linked = self.sent_to is not None or self.verifies is not None
+        return linked or self.address or self.location or self.locates or self.recipients
 
 
 def is_loopback(host: str) -> bool:

@@ -109,7 +109,7 @@ def _replace(database: sqlite3.Connection, path: str, data: Mapping[str, Value])
 
 
 def open_sqlite(
-    *, file: Annotated[Path, Option(help="the database file; created if missing", place=True)]
+    *, file: Annotated[Path, Option(help="the database file; created if missing", locates=True)]
 ) -> SQLiteStore:
     """Open a store in an SQLite file."""
     try:

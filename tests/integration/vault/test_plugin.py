@@ -33,7 +33,7 @@ def test_signature_is_a_schema():
     assert schema["token"].option.ambient == ("BAO_TOKEN", "VAULT_TOKEN")
     assert {name for name, option in schema.items() if option.option.secret} == {"token", "auth", "headers", "proxy"}
     assert {schema[name].option.sent_to for name in ("token", "auth", "headers")} == {"url"}
-    trust = {name for name, option in schema.items() if option.option.vouches_for == "url"}
+    trust = {name for name, option in schema.items() if option.option.verifies == "url"}
     assert trust == {"ca_cert", "ca_cert_bytes", "ca_path", "tls_server_name", "skip_verify", "proxy"}
 
 

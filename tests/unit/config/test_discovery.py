@@ -55,7 +55,7 @@ def test_the_file_of_the_working_directory_is_found(folder):
     """Its options are marked as found: nobody named it."""
     write(folder / "strongroom.toml", 'chain = ["vault"]\n[stores.vault]\nurl = "https://a"')
     option = discovery.load().stores["vault"].options["url"]
-    assert (option.origin, option.found) == ("./strongroom.toml: [stores.vault] url", "./strongroom.toml")
+    assert (option.origin, option.found_file) == ("./strongroom.toml: [stores.vault] url", "./strongroom.toml")
     assert option.folder == folder
 
 
@@ -67,7 +67,7 @@ def test_a_named_file_takes_its_place(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("STRONGROOM_CONFIG", str(first))
     assert discovery.load().timeout == 1.0
     option = discovery.load(config_file=second).stores["vault"].options["url"]
-    assert (option.origin, option.found) == (f"{second}: [stores.vault] url", "")
+    assert (option.origin, option.found_file) == (f"{second}: [stores.vault] url", "")
     assert option.folder == tmp_path
 
 

@@ -39,7 +39,7 @@ def opener(
     retries: Annotated[int, Option(ambient=("VAULT_MAX_RETRIES",))] = 2,
     ratio: float = 0.5,
     verify: bool | Path = True,
-    trust_all: Annotated[bool, Option(ambient=("VAULT_SKIP_VERIFY",), vouches_for="url")] = False,
+    trust_all: Annotated[bool, Option(ambient=("VAULT_SKIP_VERIFY",), verifies="url")] = False,
     kv: Literal["auto", 1, 2] = "auto",
     labels: dict[str, str] | None = None,
     groups: dict[str, dict[str, str]] | None = None,
@@ -162,7 +162,7 @@ class TestSchema:
         def nested(*, urls: list[set[str]]) -> object: ...
         def unknown(*, url: "Nowhere") -> object: ...  # noqa: F821
         def lost(*, token: Annotated[str, Option(sent_to="address")]) -> object: ...
-        def idle(*, ca: Annotated[str, Option(vouches_for="address")]) -> object: ...
+        def idle(*, ca: Annotated[str, Option(verifies="address")]) -> object: ...
 
         for broken, words in (
             (positional, "option url is not keyword-only"),
@@ -545,7 +545,7 @@ class TestBoundSources:
         def pinned(
             *,
             url: Annotated[str, Option(ambient=("VAULT_ADDR",), address=True)],
-            ca: Annotated[str | None, Option(ambient=("VAULT_CACERT_BYTES",), vouches_for="url")] = None,
+            ca: Annotated[str | None, Option(ambient=("VAULT_CACERT_BYTES",), verifies="url")] = None,
         ) -> object:
             """Has authorities as text."""
 

@@ -93,5 +93,5 @@ def _location_parts(settings: Mapping[str, Setting]) -> Iterator[str]:
         if setting.address:
             urls = setting.value if isinstance(setting.value, list) else [setting.value]
             yield " and ".join(shown(str(url)) for url in urls)
-        elif setting.place:
+        elif setting.locates:
             yield f"{name} {shown(str(setting.value))}"
