@@ -15,6 +15,12 @@ from typing import Any, NoReturn
 from strongroom.errors import InvalidDataError
 from strongroom.secret import MAX_DEPTH, SensitiveDict
 
+MAX_MARKS = 1_000_000
+"""The most commas and colons of a document: a parsed field takes about a microsecond."""
+
+MAX_OBJECTS = 100_000
+"""The most objects of a document. Each takes about ten microseconds."""
+
 TOO_DEEP = "it is nested too deeply"
 TOO_PRECISE = "a number would be rounded. Write it as text"
 
@@ -72,6 +78,9 @@ def read_json(text: str) -> Any:  # any of JSON's types
             Never quotes the text.
     """
     faults: list[str] = []
+    if excess := _excess(text):
+        del text
+        raise InvalidDataError(None, excess)
 
     def refuse(constant: str) -> NoReturn:
         faults.append(f"{constant} is not JSON")
@@ -103,6 +112,13 @@ def read_json(text: str) -> Any:  # any of JSON's types
     # Outside the `except`: the parser's error holds the whole text.
     del text, tree
     raise InvalidDataError(None, faults[0])
+
+
+def _excess(text: str) -> str:
+    """Return why the document would take too long to parse, or the empty string."""
+    if text.count(",") + text.count(":") > MAX_MARKS:
+        return f"too many fields: more than {MAX_MARKS:,} commas and colons"
+    return f"too many objects: more than {MAX_OBJECTS:,} braces" if text.count("{") > MAX_OBJECTS else ""
 
 
 def is_too_deep(tree: object) -> bool:

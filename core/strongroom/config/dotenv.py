@@ -68,17 +68,21 @@ class Dotenv(NamedTuple):
 
 
 class _Mistake(NamedTuple):
-    """The line of a mistake, and its description. Returned and not raised: a raise would keep the frame's text."""
+    """The line of a mistake, or 0 for the whole text. Returned and not raised: a raise would keep the frame's text."""
 
     line: int
     description: str
+
+
+_TOO_LARGE = _Mistake(0, f"more than {MAX_SIZE:,} bytes: it is not a .env file")
 
 
 def parse_dotenv(text: str, file: str | Path = ".env") -> Dotenv:
     """Parse the text of a `.env` file. Line ends inside quotes become a single newline, as in python-dotenv.
 
     Raises:
-        ConfigurationError: names `file` and the line that is not NAME=value: a quote left open, a name with a space.
+        ConfigurationError: names `file` and the line that is not NAME=value: a quote left open, a name with a space;
+            or the text has more than `MAX_SIZE` characters or `MAX_LINES` lines.
     """
     parsed = _parse(text)
     del text
@@ -101,13 +105,8 @@ def read_dotenv(file: Path, *, inspect: Inspect | None = None) -> Dotenv:
     if fault := inspect(status, content) if inspect else "":
         del content
         raise ConfigurationError(f"{file}: {fault}")
-    excess = f"{MAX_SIZE:,} bytes" if len(content) > MAX_SIZE else ""
-    if not excess and content.count(b"\n") + content.count(b"\r") > MAX_LINES:
-        excess = f"{MAX_LINES:,} lines"
-    parsed = _Mistake(0, "") if excess else _decode(content)
+    parsed = _TOO_LARGE if len(content) > MAX_SIZE else _decode(content)
     del content
-    if excess:
-        raise ConfigurationError(f"{file}: more than {excess}: it is not a .env file")
     dotenv = _raise_mistake(parsed, file)
     if status.st_mode & 0o077:
         dotenv = dotenv._replace(notes=(*dotenv.notes, "others than its owner may read it: run chmod 600 on it"))
@@ -126,6 +125,10 @@ def _decode(content: bytes) -> Dotenv | _Mistake:
 
 def _refused(text: str) -> _Mistake | None:
     """Return the mistake for which a text is not parsed at all."""
+    if len(text) > MAX_SIZE:
+        return _TOO_LARGE
+    if text.count("\n") + text.count("\r") > MAX_LINES:
+        return _Mistake(0, f"more than {MAX_LINES:,} lines: it is not a .env file")
     if "\0" in text:
         return _Mistake(text.count("\n", 0, text.index("\0")) + 1, "a NUL byte: save the file as UTF-8")
     if blanks := _BLANKS.search(text):
@@ -184,7 +187,8 @@ def _is_expanded(written: str, value: str) -> bool:
 
 def _raise_mistake(parsed: Dotenv | _Mistake, file: str | Path) -> Dotenv:
     if isinstance(parsed, _Mistake):
-        raise ConfigurationError(f"{file}, line {parsed.line}: {parsed.description}")
+        line = f", line {parsed.line}" if parsed.line else ""
+        raise ConfigurationError(f"{file}{line}: {parsed.description}")
     return parsed
 
 

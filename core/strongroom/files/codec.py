@@ -9,6 +9,8 @@ from strongroom.errors import InvalidDataError
 from strongroom.paths import check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, check_data
 
+_MARKS = {"\n": "line ends", "\r": "carriage returns"}
+
 Contents: TypeAlias = Mapping[str, Mapping[str, Value]]
 """The secrets of a file: path to key to value."""
 
@@ -66,6 +68,25 @@ def as_text(content: bytes, *, bom: bool = True) -> SensitiveStr:
     # Outside the `except`: a decoder's error holds the whole content.
     del content
     raise InvalidDataError(None, f"line {line}: it is not UTF-8")
+
+
+def check_marks(text: str, marks: str, most: int) -> None:
+    """Refuse a text whose parser would take too long. Its time grows with the marks between fields, not with the bytes.
+
+    Args:
+        text: the text.
+        marks: the characters that separate fields or lines.
+        most: how many there may be.
+
+    Raises:
+        InvalidDataError: there are more.
+    """
+    if sum(map(text.count, marks)) > most:
+        del text
+        words = ", ".join(_MARKS.get(mark, repr(mark)) for mark in marks)
+        raise InvalidDataError(
+            None, f"too many fields: more than {most:,} of {words}", hint="Split the file into several"
+        )
 
 
 def checked(path: str, data: Mapping[str, Value]) -> SensitiveDict:

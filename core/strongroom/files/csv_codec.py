@@ -14,10 +14,13 @@ from collections.abc import Mapping
 
 from strongroom.encoding import from_json
 from strongroom.errors import InvalidDataError
-from strongroom.files.codec import Contents, as_text, checked
+from strongroom.files.codec import Contents, as_text, check_marks, checked
 from strongroom.files.json_codec import json_text
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
 from strongroom.strict_json import read_json
+
+MAX_MARKS = 600_000
+"""The most commas and line ends of a file."""
 
 _COLUMNS = ("path", "key", "value", "type")
 _REQUIRED = _COLUMNS[:3]
@@ -39,7 +42,9 @@ class CsvCodec:
         """Return the secrets in the rows. The same path and key in two rows is an error."""
         # The limit is global to the process and lower than the size of a secret. Raising it is harmless.
         csv.field_size_limit(max(csv.field_size_limit(), self._largest_field))
-        rows = csv.reader(io.StringIO(as_text(content), newline=""), strict=True)
+        text = as_text(content)
+        check_marks(text, ",\n\r", MAX_MARKS)
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         secrets: dict[str, SensitiveDict] = {}
         columns: list[str] | None = None
         line, fault = 0, ""

@@ -193,7 +193,7 @@ def _values(text: str) -> dict[str, SensitiveStr]:
         values = parse_dotenv(text).values
         return {name: SensitiveStr(value) for name, value in values.items() if isinstance(value, str)}
     except ConfigurationError as error:
-        fault = str(error).partition(", ")[2]
+        fault = str(error).removeprefix(".env").lstrip(",: ")
     del text
     raise InvalidDataError(None, fault)
 

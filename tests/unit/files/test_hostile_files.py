@@ -1,0 +1,85 @@
+"""The worst content that each parser of a file takes, or refuses before it parses it: under two seconds if idle."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from strongroom import strict_json
+from strongroom.config.discovery import MAX_FILE_SIZE
+from strongroom.config.dotenv import MAX_LINES, parse_dotenv
+from strongroom.config.dotenv import MAX_SIZE as DOTENV_SIZE
+from strongroom.config.env_names import EnvironmentMapping
+from strongroom.config.toml_text import parse_toml
+from strongroom.errors import ConfigurationError, StoreError
+from strongroom.files import csv_codec, yaml_codec
+from strongroom.files.csv_codec import CsvCodec
+from strongroom.files.dotenv_codec import DotenvCodec
+from strongroom.files.file_store import MAX_SIZE
+from strongroom.files.json_codec import JsonCodec
+from strongroom.files.kubernetes_codec import KubernetesCodec
+from strongroom.files.yaml_codec import YamlCodec
+
+JSON, YAML, CSV = JsonCodec().decode, YamlCodec().decode, CsvCodec(MAX_SIZE).decode
+KUBERNETES, DOTENV = KubernetesCodec().decode, DotenvCodec(EnvironmentMapping({})).decode
+
+
+def toml(content: bytes) -> object:
+    return parse_toml(content.decode(), "strongroom.toml")
+
+
+def env(content: bytes) -> object:
+    return parse_dotenv(content.decode())
+
+
+LARGEST: dict[str, tuple[Callable[[bytes], object], Callable[[], bytes]]] = {
+    "JSON list": (JSON, lambda: b'{"a":{"b":[' + b"0," * (strict_json.MAX_MARKS - 9) + b"0]}}"),
+    "JSON objects": (JSON, lambda: b'{"a":{"b":[' + b'{"c":0},' * (strict_json.MAX_OBJECTS - 9) + b"0]}}"),
+    "JSON brackets": (JSON, lambda: b"[" * MAX_SIZE),
+    "JSON digits": (JSON, lambda: b'{"a":{"b":' + b"1" * (MAX_SIZE - 12) + b"}}"),
+    "JSON too many": (JSON, lambda: b'{"a":{"b":[' + b"0," * (MAX_SIZE // 2 - 9) + b"0]}}"),
+    "YAML list": (YAML, lambda: b"a: {b: [" + b"a," * (yaml_codec.MAX_MARKS - 9) + b"]}"),
+    "YAML secrets": (YAML, lambda: b"".join(b'p%d:\n a: "b"\n' % i for i in range(yaml_codec.MAX_MARKS // 4))),
+    "YAML directives": (YAML, lambda: b"".join(b"%%TAG !x%d! tag:x\n" % i for i in range(yaml_codec.MAX_MARKS // 2))),
+    "YAML documents": (YAML, lambda: b"---\n" * (yaml_codec.MAX_MARKS - 1)),
+    "YAML too many": (YAML, lambda: b"a: {b: [" + b"a," * (MAX_SIZE // 2 - 9) + b"]}"),
+    "Kubernetes documents": (KUBERNETES, lambda: b"---\nkind: List\n" * (yaml_codec.MAX_MARKS // 3)),
+    "CSV of JSON": (
+        CSV,
+        lambda: b"path,key,value,type\n" + b"".join(b"%d,a,0,json\n" % i for i in range(csv_codec.MAX_MARKS // 4 - 9)),
+    ),
+    "CSV too many": (CSV, lambda: b"path,key,value\n" + b"\n" * (MAX_SIZE - 15)),
+    "dotenv lines": (DOTENV, lambda: b"".join(b"A%d='x'\n" % i for i in range(MAX_LINES - 1))),
+    "dotenv long lines": (DOTENV, lambda: (b"export A='" + b"#=" * 21 + b"' # x\n") * (MAX_LINES - 9)),
+    "dotenv quotes": (DOTENV, lambda: b"A='" + b"\\'" * (DOTENV_SIZE // 2 - 9) + b"'"),
+    "dotenv too many": (DOTENV, lambda: b"A=1\n" * (MAX_SIZE // 4)),
+    "an --env-file of too many lines": (env, lambda: b"A=1\n" * (DOTENV_SIZE // 4)),
+    "an --env-file that is too large": (env, lambda: b"A=" + b"x" * (16 << 20)),
+    "TOML names": (toml, lambda: b"".join(b"a%d=1\n" % i for i in range(MAX_FILE_SIZE // 10))),
+    "TOML tables": (toml, lambda: b"".join(b"[a%d]\n" % i for i in range(MAX_FILE_SIZE // 9))),
+    "TOML lists of tables": (toml, lambda: b"[[a]]\n" * (MAX_FILE_SIZE // 6)),
+    "TOML dots": (toml, lambda: (b".".join([b"a"] * 99) + b"=1\n") * (MAX_FILE_SIZE // 200)),
+    "TOML brackets": (toml, lambda: b"a=" + b"[" * (MAX_FILE_SIZE - 9)),
+    "TOML digits": (toml, lambda: b"a=" + b"1" * (MAX_FILE_SIZE - 9)),
+    "TOML text": (toml, lambda: b'a="' + b"\\u00e9" * (MAX_FILE_SIZE // 6 - 9) + b'"'),
+    "TOML blanks": (toml, lambda: b"a" + b" " * (MAX_FILE_SIZE - 9) + b"=1"),
+}
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_the_largest_hostile_file_takes_less_than_two_seconds(name: str) -> None:
+    """Of processor time on an idle machine, whether it is refused or not."""
+    parse, make = LARGEST[name]
+    content = make()
+    assert len(content) <= MAX_SIZE
+    begun = time.process_time()
+    with suppress(StoreError, ConfigurationError):
+        parse(content)
+    assert time.process_time() - begun < 5
+
+
+def test_twenty_thousand_secrets_are_read_from_every_format() -> None:
+    secrets = {f"app-{number}/database": {"user": "a", "password": "b, c: d"} for number in range(20_000)}
+    for codec in (JsonCodec(), YamlCodec(), CsvCodec(MAX_SIZE)):
+        assert len(codec.decode(codec.encode(secrets, b""))) == 20_000
