@@ -857,6 +857,40 @@ def test_migrate_after_setup_asks_for_the_operators_token(set_up):
     assert set_up.peek("api-keys/openai") == {"key": "sk-openai"}
 
 
+@pytest.fixture
+def migrated(set_up, command, monkeypatch):
+    """The name of a migration to `vault` that an operator made, and of one from it; the operator's token is gone."""
+    monkeypatch.setenv("VAULT_ADDR", set_up.url)
+    monkeypatch.setenv("VAULT_TOKEN", set_up.token)
+    runs = []
+    for arguments in (("--env-file", ".env"), ("--from", "vault", "--to", "json:copy.json")):
+        done = command("migrate", *arguments, "--yes", "--json")
+        assert done.code == 0, done.err
+        runs.append(json.loads(done.out)["run"])
+    monkeypatch.delenv("VAULT_ADDR")
+    monkeypatch.delenv("VAULT_TOKEN")
+    return runs
+
+
+@pytest.mark.parametrize("step", ["resume", "verify", "undo", "delete-source"])
+def test_each_step_of_a_migration_asks_for_the_operators_token(set_up, migrated, command, step):
+    """As the migration itself does: the token in `.env` may not write, delete, or perhaps read."""
+    run = migrated[step == "delete-source"]
+    if step == "resume":
+        assert "no migration to resume" not in command("migrate", "resume", run, "--yes").err
+    words = [*STRONGROOM, "migrate", step, run]
+    screen = pexpect.spawn(shlex.join(words), encoding="utf-8", timeout=60, echo=False)
+    if step in {"undo", "delete-source"}:
+        screen.expect_exact("[y/N]")
+        screen.sendline("y")
+    screen.expect_exact("Operator's token, or Enter for that one:")
+    screen.sendline(set_up.token)
+    rest = screen.read()
+    screen.close()
+    assert screen.exitstatus == 0, rest
+    assert set_up.token not in rest
+
+
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 

@@ -731,7 +731,11 @@ def test_an_edit_that_only_removes_secrets_needs_no_confirmation(command):
 
 
 def test_a_plan_from_another_machine_has_no_seal(command):
-    """That is printed, since its edits are not recognized."""
+    """Its edits are not recognized, so it is confirmed as an edited one is."""
     edited_plan(command, lambda plan: plan.update(id="0123456789abcdef"))
     done = command("migrate", "apply", "plan.json")
-    assert (done.code, "was not made on this machine" in done.err) == (0, True)
+    assert done.code == 2
+    assert "not made on this machine, so edits in it are not recognized: without a terminal this needs" in done.err
+    assert (runs(), Path("out.json").exists()) == ([], False)
+    assert command("migrate", "apply", "plan.json", "--yes").code == 0
+    assert held("out.json").keys() == {"a", "b", "c/d"}

@@ -228,9 +228,9 @@ def apply_command(
     """Apply the plan in FILE.
 
     Each secret is read again. One that was changed since the plan is a conflict and left alone; the others are written.
-    Asks for confirmation in production, and if the plan was edited. A journal records every write, so that `resume` can
-    continue an interrupted run and `undo` can restore the target. Nothing is written if the plan has a conflict and its
-    policy is to fail.
+    Asks for confirmation in production, and if the plan was edited or made on another machine. A journal records every
+    write, so that `resume` can continue an interrupted run and `undo` can restore the target. Nothing is written if the
+    plan has a conflict and its policy is to fail.
 
     Example: strongroom migrate apply plan.json --rate 50
     """
@@ -240,7 +240,7 @@ def apply_command(
         made = parse_plan(_read_plan(file), shown(str(file)))
     except OSError as error:
         raise ConfigurationError(f"The plan {shown(str(file))}: {error.strerror}") from None
-    edited = _report_edits(file, made)
+    doubts = _doubts(file, made)
     if encrypt_to:  # the run stores it with its plan
         made = replace(made, encrypt_to=encrypt_to)
     color = not invocation.no_color
@@ -251,8 +251,7 @@ def apply_command(
     if made.is_blocked or not made.pending:  # a run that writes nothing would hide the one before it from `undo`
         _show(made, as_json=as_json, color=color)
         raise click.exceptions.Exit(plan_view.exit_code(made))
-    why = ["the plan was edited after it was made"] if edited else []
-    step.confirm(why, production=config.production, yes=yes)
+    step.confirm(doubts, production=config.production, yes=yes)
     config = with_operator_token(config, made.target, ask=not yes)
     with Migrator(config) as migrator:
         report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), color=color, again="resume")
@@ -325,20 +324,19 @@ def _read_plan(file: Path) -> bytes:
     return content
 
 
-def _report_edits(file: Path, made: Plan) -> bool:
-    """Return True if a plan was edited since this machine made it, and print what was."""
+def _doubts(file: Path, made: Plan) -> list[str]:
+    """Return why a plan may not be the one that was made, and print what was edited."""
     from strongroom.migrate.ledger.plan_seal import edits
     from strongroom.migrate.ledger.runs import Ledger
 
     found = edits(made, Ledger(None))
     if found is None:
-        output.say(f"{shown(str(file))} was not made on this machine, so edits in it are not recognized")
-        return False
+        return ["the plan was not made on this machine, so edits in it are not recognized"]
     for edit in found[:_MOST_EDITS]:
         output.say(f"{shown(str(file))} was edited: {edit}")
     if len(found) > _MOST_EDITS:
         output.say(f"{shown(str(file))} was edited in {len(found) - _MOST_EDITS:,} more places")
-    return bool(found)
+    return ["the plan was edited after it was made"] if found else []
 
 
 def _check_replaceable(file: Path) -> None:

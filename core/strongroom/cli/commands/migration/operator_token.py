@@ -1,13 +1,14 @@
-"""The operator's token for the target of a migration.
+"""The operator's token for the stores of a migration.
 
-A `.env` file usually holds a token for the application, which may only read. A file of its own because `migrate` and
-`migrate apply` share it.
+A `.env` file usually holds a token for the application, which may only read. A file of its own because
+`migrate` and the commands for its steps share it.
 """
 
 from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 
 from strongroom.cli.terminal import output
@@ -18,26 +19,34 @@ from strongroom.secret import SensitiveStr
 _HINT = "To use an operator's token, set it and the address in the environment, or enter it on a terminal without --yes"
 
 
-def with_operator_token(config: Config, target: str, *, ask: bool) -> Config:
-    """Return the configuration with an operator's token for the target, if its own token comes from `./.env`.
+def with_operator_tokens(config: Config, sources: Iterable[str], *, ask: bool) -> Config:
+    """Return the configuration with an operator's token for each store among the sources, asked for once."""
+    for source in {name.partition(":")[0]: name for name in sources}.values():
+        config = with_operator_token(config, source, ask=ask, is_source=True)
+    return config
+
+
+def with_operator_token(config: Config, store: str, *, ask: bool, is_source: bool = False) -> Config:
+    """Return the configuration with an operator's token for the store, if its own token comes from `./.env`.
 
     Without a terminal, or with an empty answer, the token of the file is used.
 
     Args:
         config: the configuration.
-        target: NAME or PLUGIN:LOCATION.
+        store: NAME or PLUGIN:LOCATION.
         ask: ask for the token on a terminal.
+        is_source: the store is a source.
     """
     from strongroom import plugins
     from strongroom.migrate.endpoints import stores
 
-    located, group = stores.located(config, target, plugins.EXPORTERS)
-    settings = plugins.settings(located, target, group)
+    located, group = stores.located(config, store, plugins.IMPORTERS if is_source else plugins.EXPORTERS)
+    settings = plugins.settings(located, store, group)
     tokens = {name: setting for name, setting in settings.items() if setting.secret and setting.value}
     if [setting.rank for setting in tokens.values()] != [Rank.DOTENV]:
         return config
     [(option, token)] = tokens.items()
-    name = target.partition(":")[0]
+    name = store.partition(":")[0]
     used = f"store {shown(name)} uses {token.origin}"
     typed = SensitiveStr()
     if ask and sys.stdin.isatty() and sys.stderr.isatty():
@@ -54,6 +63,6 @@ def with_operator_token(config: Config, target: str, *, ask: bool) -> Config:
         if setting.address and setting.value
     }
     given[option] = OptionValue(typed, "the prompt", Rank.ARGUMENT)
-    store = config.store(name)
-    chosen = replace(store, options={**store.options, **given})
+    before = config.store(name)
+    chosen = replace(before, options={**before.options, **given})
     return replace(config, stores={**config.stores, name: chosen})

@@ -10,6 +10,7 @@ import click
 
 from strongroom.cli import store_names
 from strongroom.cli.commands.migration import options, report_view, step
+from strongroom.cli.commands.migration.operator_token import with_operator_token, with_operator_tokens
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
@@ -62,6 +63,7 @@ def resume_command(
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
     _announce(config, f"resuming migration {found.name} from {store_names.join_names(plan.sources)} to", plan)
     step.confirm([], production=config.production, yes=yes)
+    config = with_operator_token(config, plan.target, ask=not yes)
     with Migrator(config) as migrator:
         report = step.step(
             lambda tell: migrator.resume(found.name, rate=rate, encrypt_to=encrypt_to, progress=tell),
@@ -93,6 +95,7 @@ def verify_command(
     found, plan = _found(run)
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
     _announce(config, f"verifying migration {found.name} at", plan)
+    config = with_operator_token(config, plan.target, ask=True)
     with Migrator(config) as migrator:
         report = step.step(lambda tell: migrator.verify(found.name, progress=tell), color=color)
     step.finish(report, color=color, as_json=as_json, html=html)
@@ -121,6 +124,7 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
     _announce(config, f"undoing migration {found.name} at", plan)
     why = [f"this restores the target to its state before migration {found.name}"]
     step.confirm(why, production=config.production, yes=yes)
+    config = with_operator_token(config, plan.target, ask=not yes)
     with Migrator(config) as migrator:
         report = step.step(lambda tell: migrator.undo(found.name, progress=tell), color=color, again="undo")
     step.finish(report, color=color, as_json=as_json, html=html)
@@ -155,6 +159,7 @@ def delete_source_command(
     )
     why = [f"this deletes the secrets of migration {found.name} at the source, possibly for good"]
     step.confirm(why, production=config.production, yes=yes)
+    config = with_operator_tokens(config, plan.sources, ask=not yes)
     with Migrator(config) as migrator:
         report = step.step(
             lambda tell: migrator.delete_source(found.name, progress=tell), color=color, again="delete-source"
