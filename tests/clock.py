@@ -2,6 +2,9 @@
 
 import time
 
+SOON = 8.0
+"""Seconds that a call with a short time limit takes at most on a busy machine; without its limit, ten or more."""
+
 
 class Clock:
     """Seconds since some moment: the real ones, and those that a test has moved on."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +13,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run without them
-    from xdist.workermanage import WorkerController
-
     from aws import Moto
     from fresh_vault import FreshVault
     from strongroom_vault.testing import TestVault
@@ -27,7 +23,6 @@ _AMBIENT = re.compile(
 )
 
 _TESTS = Path(__file__).parent
-_LOCKS = pytest.StashKey[str]()
 _LONG = {_TESTS / name for name in ("bench", "faults")}
 
 
@@ -76,33 +71,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"openbao", "own_openbao", "standing_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: WorkerController) -> None:
-    """Give each worker the folder of the locks below."""
-    if _LOCKS not in node.config.stash:
-        folder = tempfile.TemporaryDirectory(prefix="strongroom-tests-")
-        node.config.add_cleanup(folder.cleanup)
-        node.config.stash[_LOCKS] = folder.name
-    node.workerinput["locks"] = node.config.stash[_LOCKS]
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Run a `serial` test while all other workers wait: it measures time."""
-    folder = getattr(item.config, "workerinput", {}).get("locks")
-    if folder is None:
-        return (yield)
-    serial = item.get_closest_marker("serial") is not None
-    with Path(folder, "turn").open("a") as turn, Path(folder, "running").open("a") as running:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # who waits for all others keeps the next test from starting
-        fcntl.flock(running, fcntl.LOCK_EX if serial else fcntl.LOCK_SH)
-        fcntl.flock(turn, fcntl.LOCK_UN)
-        try:
-            return (yield)
-        finally:
-            fcntl.flock(running, fcntl.LOCK_UN)  # also of copies that a forked child still holds
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from concurrent.futures import wait
 
 import pytest
 
-from clock import Clock
+from clock import SOON, Clock
 from strongroom import SecretsManager
 from strongroom.chain.breaker import FIRST_PROBE
 from strongroom.errors import Answer, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
@@ -88,8 +88,7 @@ def test_what_was_not_read_falls_back_and_says_so_once(server, secrets, caplog):
     assert answers(secrets.resolve(*NOT_READ)) == [("vault", Answer.UNAVAILABLE), ("env", Answer.FOUND)]
 
 
-@pytest.mark.serial
-def test_fifty_reads_in_the_outage_take_under_a_second_together(server, secrets, clock):
+def test_fifty_reads_in_the_outage_do_not_wait_for_it(server, secrets, clock):
     """Half of them are of what is stale by now, half of what falls back."""
     server.kill()
     clock.move(301)
@@ -97,10 +96,9 @@ def test_fifty_reads_in_the_outage_take_under_a_second_together(server, secrets,
     for _ in range(25):
         assert secrets.get_secret(*READ) == "from-vault"
         assert secrets.get_secret(*NOT_READ) == "from-the-environment"
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < SOON
 
 
-@pytest.mark.serial
 def test_when_the_server_is_back_the_chain_uses_it_within_the_probe_interval(server, secrets, caplog):
     """In real time, and with the secret changed meanwhile: what comes is new, and not what was cached."""
     server.kill()
@@ -110,7 +108,7 @@ def test_when_the_server_is_back_the_chain_uses_it_within_the_probe_interval(ser
     back = time.monotonic()
     with caplog.at_level(logging.INFO, "strongroom.secrets_manager"):
         while secrets.get_secret(*NOT_READ) != "from-vault-again":
-            assert time.monotonic() - back < FIRST_PROBE + 0.5
+            assert time.monotonic() - back < FIRST_PROBE + SOON
     assert "available again" in caplog.text
 
 
@@ -163,7 +161,6 @@ def test_an_application_that_starts_in_the_outage_falls_back(server):
 # --- stopped ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.serial
 def test_a_server_that_hangs_leaves_time_for_the_fallback_and_is_waited_for_once(server, secrets):
     """SIGSTOP: connections are accepted, and nothing answers."""
     server.pause()
@@ -172,18 +169,17 @@ def test_a_server_that_hangs_leaves_time_for_the_fallback_and_is_waited_for_once
     first = time.monotonic()
     for _ in range(20):
         assert secrets.get_secret(*NOT_READ) == "from-the-environment"
-    assert first - started <= 3.5
-    assert time.monotonic() - first < 0.5
+    assert first - started < SOON
+    assert time.monotonic() - first < SOON
 
 
-@pytest.mark.serial
 def test_an_application_that_starts_beside_a_server_that_hangs_falls_back_as_soon(server):
     """Opening the store talks to the server, and has no time of its own."""
     server.pause()
     with SecretsManager(vault_url=server.url, vault_token=server.token) as secrets:
         started = time.monotonic()
         assert secrets.get_secret(*NOT_READ) == "from-the-environment"
-        assert time.monotonic() - started <= 3.5
+        assert time.monotonic() - started < SOON
 
 
 def test_a_server_that_goes_on_is_used_again(server):

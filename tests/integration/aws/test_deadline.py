@@ -14,7 +14,7 @@ from strongroom.testing import silent_server
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
 from strongroom_vault.testing import faults
 
-LIMIT, GRACE = 0.5, 5.0
+LIMIT, GRACE = 0.5, 8.0
 """Seconds that a call is given, and that a busy machine may add."""
 
 
@@ -56,7 +56,6 @@ def test_call_ends_in_time(aws, fault):
     each_ends_in_time(operations(aws))
 
 
-@pytest.mark.serial
 def test_batches_end_in_time(aws):
     """With an error for each of their items."""
     secrets, parameters = aws.open_secrets(), aws.open_parameters("secrets")
@@ -68,7 +67,7 @@ def test_batches_end_in_time(aws):
             outcomes = [*store.read_many(paths), *store.write_many((path, {"k": "v"}) for path in paths)]
         assert len(outcomes) == 60
         assert all(isinstance(outcome, StoreUnavailableError) for _, outcome in outcomes)
-        assert time.monotonic() - began < LIMIT + 2 * GRACE
+        assert time.monotonic() - began < LIMIT + GRACE
 
 
 def test_backing_off_from_throttling_ends_in_time(aws, monkeypatch):
@@ -78,7 +77,6 @@ def test_backing_off_from_throttling_ends_in_time(aws, monkeypatch):
     each_ends_in_time(operations(aws))
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("open_store", [open_secrets_manager, open_parameter_store])
 def test_credentials_that_are_not_found_in_time_are_an_outage(aws, monkeypatch, open_store):
     """The service of a container that gives them may hang as well."""
@@ -122,7 +120,6 @@ def test_change_that_never_got_there_is_in_no_doubt(aws, monkeypatch):
         aws.open_secrets().write("app", {"k": "v"})
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("limit", [LIMIT, None])
 def test_change_that_was_given_up_is_not_sent_again(aws, monkeypatch, limit):
     """A repetition that nobody waits for any more could undo what somebody else wrote meanwhile.

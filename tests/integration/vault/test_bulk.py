@@ -15,6 +15,7 @@ from functools import partial
 import pytest
 import trustme
 
+from clock import SOON
 from strongroom import SecretsManager
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
@@ -294,17 +295,15 @@ def test_a_fault_is_the_error_that_a_single_read_has(opened, kv2, proxy, caplog,
         assert secret not in shown + caplog.text
 
 
-@pytest.mark.serial
 def test_a_server_that_hangs_takes_the_time_once(opened, kv2, proxy):
     front = opened(kv2, url=proxy.url)
     began = time.monotonic()
     with proxy.fault(faults.hang()), time_limit(0.5):
         outcomes = dict(front.read_many(f"p{n}" for n in range(10)))
     assert {type(outcome) for outcome in outcomes.values()} == {VaultConnectionError}
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SOON
 
 
-@pytest.mark.serial
 def test_a_slow_server_does_not_make_a_batch_longer_than_its_deadline(openbao, opened, kv2, proxy):
     """What was answered by then is given, the rest is not asked for, and a write is in doubt where it was under way."""
     front = opened(kv2, url=proxy.url)
@@ -312,23 +311,23 @@ def test_a_slow_server_does_not_make_a_batch_longer_than_its_deadline(openbao, o
     folders = [f"f{n}/a" for n in range(200)]
     assert set(dict(opened(kv2).write_many((path, {"k": "v"}) for path in folders)).values()) == {1}
     listing = opened(kv2, url=proxy.url, token=openbao.issue_token({f"{kv2}/metadata/*": ["list"]}))
-    with proxy.fault(faults.delay(0.1)):
+    with proxy.fault(faults.delay(0.2)):
         for batch in (
             lambda: front.read_many(f"p{n}" for n in range(300)),
             lambda: front.write_many((f"p{n}", {"k": "v"}) for n in range(300)),
         ):
             began = time.monotonic()
-            with time_limit(0.7):
+            with time_limit(1.4):
                 outcomes = dict(batch())
-            assert time.monotonic() - began < 0.7 + 0.5
+            assert time.monotonic() - began < SOON
             assert len(outcomes) == 300
             errors = [outcome for outcome in outcomes.values() if isinstance(outcome, StoreUnavailableError)]
             assert 100 < len(errors) < 300
             written = {path for path, outcome in outcomes.items() if isinstance(outcome, int)}
         began = time.monotonic()
-        with time_limit(0.7), pytest.raises(StoreUnavailableError):
+        with time_limit(1.4), pytest.raises(StoreUnavailableError):
             list(listing.walk())
-        assert time.monotonic() - began < 0.7 + 0.5
+        assert time.monotonic() - began < SOON
     unsure = {path for path, outcome in outcomes.items() if isinstance(outcome, WriteOutcomeUnknownError)}
     there = {path for path in opened(kv2).list_entries() if path.startswith("p")}
     assert written <= there <= written | unsure
@@ -343,7 +342,6 @@ def test_a_batch_that_was_kept_from_running_goes_on(opened, kv2, monkeypatch):
         assert all(isinstance(outcome, Secret) for _, outcome in front.read_many(f"p{n}" for n in range(40)))
 
 
-@pytest.mark.serial
 def test_a_lookup_that_hangs_holds_up_neither_a_batch_nor_the_end_of_the_process(
     opened, openbao, kv2, monkeypatch, without_pycurl
 ):
@@ -364,29 +362,27 @@ def test_a_lookup_that_hangs_holds_up_neither_a_batch_nor_the_end_of_the_process
     hangs, began = True, time.monotonic()
     with time_limit(0.5):
         assert kinds(front.read_many(["a"])) == {"a": VaultConnectionError}
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < SOON
     hanging = {thread.daemon for thread in threading.enumerate() if "vault" in thread.name}
     assert hanging == {True}
     over.set()
 
 
-@pytest.mark.serial
-@pytest.mark.parametrize(("each", "whole", "late"), [(1, 10, False), (5, 0.5, True)])
+@pytest.mark.parametrize(("each", "whole", "late"), [(3, 30, False), (5, 1, True)])
 def test_each_answer_has_the_links_time_and_all_have_the_calls(openbao, kv2, proxy, each, whole, late):
-    """Thirteen rounds of sixteen take two seconds and more."""
+    """Thirteen rounds of sixteen take four seconds."""
     store = open_vault(url=proxy.url, token=openbao.token, mount=kv2)
     link = Link(LinkConfig("vault", timeout=each), lambda: store, CacheConfig())
     began = time.monotonic()
-    with proxy.fault(faults.delay(0.15)):
+    with proxy.fault(faults.delay(0.3)):
         outcomes = Chain([link], timeout=whole).resolve_many(f"p{n}" for n in range(200))
-    assert time.monotonic() - began < whole + 0.5
+    assert time.monotonic() - began < whole + SOON
     assert len(outcomes) == 200
     assert any(isinstance(outcome, SecretNotFoundError) for outcome in outcomes.values())
     assert any(isinstance(outcome, StoreUnavailableError) for outcome in outcomes.values()) is late
     link.close()
 
 
-@pytest.mark.serial
 def test_a_drip_ends_at_the_deadline(opened, kv2, proxy):
     front = opened(kv2, url=proxy.url)
     front.write("a", {"k": "v" * 10_000})
@@ -394,7 +390,7 @@ def test_a_drip_ends_at_the_deadline(opened, kv2, proxy):
     with proxy.fault(faults.drip()), time_limit(0.5):
         ((_, outcome),) = front.read_many(["a"])
     assert isinstance(outcome, VaultConnectionError)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SOON
 
 
 def test_a_server_that_dies_within_a_batch_fails_the_rest(own_openbao):

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import trustme
 
+from clock import SOON
 from engines import open_engine
 from strongroom.errors import (
     ConfigurationError,
@@ -153,7 +154,6 @@ def test_huge_reply_is_not_read(faulty, announced):
     assert len(sent) < 50
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("part", ["status line", "headers", "body"])
 def test_a_byte_at_a_time_ends_at_the_deadline(faulty, fault_server, part):
     """Each byte comes well within any timeout of a single receive, and the whole never comes."""
@@ -172,20 +172,18 @@ def test_a_byte_at_a_time_ends_at_the_deadline(faulty, fault_server, part):
     began = time.monotonic()
     with time_limit(0.4), pytest.raises(VaultConnectionError):
         front.read("app")
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < SOON
 
 
-@pytest.mark.serial
 def test_server_that_never_answers_ends_at_the_deadline(faulty, fault_server):
     """It takes the connection and the request, and nothing comes."""
     front = faulty(lambda _: fault_server.stopping.wait(30))
     began = time.monotonic()
     with time_limit(0.3), pytest.raises(VaultConnectionError, match="in time"):
         front.read("app")
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < SOON
 
 
-@pytest.mark.serial
 def test_sending_to_a_server_that_does_not_read_ends_at_the_deadline():
     """Sending waits too, when the buffers of both sides are full, whatever timeout the socket had before."""
     with socket.create_server(("127.0.0.1", 0)) as listener, connect(*listener.getsockname()[:2]) as sock:
@@ -194,10 +192,9 @@ def test_sending_to_a_server_that_does_not_read_ends_at_the_deadline():
         began = time.monotonic()
         with time_limit(0.3), pytest.raises(TimeoutError):
             sock.sendall(b"x" * 16 * MIB)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < SOON
 
 
-@pytest.mark.serial
 def test_name_that_takes_long_to_resolve_ends_at_the_deadline(monkeypatch, fault_server, without_pycurl):
     """The resolver of the C library knows no deadline of ours."""
     resolve = socket.getaddrinfo
@@ -212,7 +209,7 @@ def test_name_that_takes_long_to_resolve_ends_at_the_deadline(monkeypatch, fault
     began = time.monotonic()
     with time_limit(0.3), pytest.raises(VaultConnectionError, match="in time"):
         front.read("app")
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < SOON
 
 
 def test_name_without_an_address_is_an_outage(driver, monkeypatch):
@@ -227,7 +224,6 @@ def test_name_without_an_address_is_an_outage(driver, monkeypatch):
         front.read("app")
 
 
-@pytest.mark.serial
 def test_refused_is_an_outage_at_once():
     """The guide's own message."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -237,7 +233,7 @@ def test_refused_is_an_outage_at_once():
     for operation in (lambda: front.read("app"), lambda: front.write("app", {"k": "v"}), front.probe):
         with pytest.raises(VaultConnectionError, match=r"^Cannot connect to Vault"):
             operation()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < SOON
 
 
 def test_second_node_answers_when_the_first_is_down(fault_server, stored):
@@ -316,20 +312,18 @@ def test_many_threads_fill_no_log_and_keep_their_connections(faulty, fault_serve
     assert len(fault_server._connections) < threads * 1.5
 
 
-@pytest.mark.serial
 def test_rate_limit_is_waited_for(faulty, fault_server, answered, stored):
     """For as long as the server says."""
     front = faulty(answered(429, {"errors": []}, ["Retry-After: 1"]), stored(k="v"))
     began = time.monotonic()
     assert front.read("app").data == {"k": "v"}
-    assert 1.0 <= time.monotonic() - began < 3.0
+    assert 1.0 <= time.monotonic() - began < SOON
     assert [request.target for request in fault_server.requests].count("/v1/secret/data/app") == 2
 
 
-@pytest.mark.serial
 def test_closing_ends_a_wait(faulty, fault_server, answered):
     """A thread that waits for a retry does not keep the application from closing."""
-    front = faulty(answered(429, b"", ["Retry-After: 8"]))
+    front = faulty(answered(429, b"", ["Retry-After: 9"]))
     with ThreadPoolExecutor(1) as pool:
         read = pool.submit(front.read, "app")
         while not fault_server.requests:
@@ -338,7 +332,7 @@ def test_closing_ends_a_wait(faulty, fault_server, answered):
         front.close()
         with pytest.raises(StoreError):
             read.result()
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < SOON
 
 
 def test_failed_write_says_that_it_may_have_been_applied(faulty, fault_server, answered):
@@ -476,7 +470,6 @@ def test_doctor_warns_of_any_certificate(secure, answered):
     assert {each.name: each.state.value for each in health.checks}["certificate trust"] == "warning"
 
 
-@pytest.mark.serial
 def test_tls_handshake_ends_at_the_deadline(ca_file):
     """The server takes the connection and never answers the client's hello."""
     began = time.monotonic()
@@ -484,7 +477,7 @@ def test_tls_handshake_ends_at_the_deadline(ca_file):
         front = ValidatedStore(open_engine(2, url=f"https://{host}:{port}", token="t", ca_cert=ca_file), "vault")
         with time_limit(0.3), pytest.raises(VaultConnectionError, match="in time"):
             front.read("app")
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < SOON
 
 
 @pytest.mark.parametrize(("option", "content"), [
