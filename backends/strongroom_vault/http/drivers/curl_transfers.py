@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 import select
 import ssl
 import time
 from functools import partial
+from types import SimpleNamespace
 from typing import Generic, TypeVar
 
 import pycurl
@@ -203,12 +203,13 @@ class Transfers(Generic[_K]):
         self._running: dict[pycurl.Curl, tuple[_K, _Transfer]] = {}
         self._due: float | None = None
         self._timers: list[int] = []
-        self._changes = io.StringIO()
+        self._changes: list[str] = []
         self._poll = select.poll()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._timers.append)
-        # `print` is the built-in function that notes any arguments: no Python code runs (see `_Transfer`).
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, partial(print, file=self._changes))
+        # `print` is the built-in function that notes any arguments: no Python code runs (see `_Transfer`). It notes
+        # in a list: the collector would close a file before libcurl, which still calls this.
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, partial(print, file=SimpleNamespace(write=self._changes.append)))
 
     @property
     def size(self) -> int:
@@ -267,11 +268,10 @@ class Transfers(Generic[_K]):
             milliseconds = self._timers[-1]
             self._timers.clear()
             self._due = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
-        if not self._changes.tell():
+        if not self._changes:
             return
-        lines = self._changes.getvalue().splitlines()
-        self._changes.seek(0)
-        self._changes.truncate()
+        lines = "".join(self._changes).splitlines()
+        self._changes.clear()
         for line in lines:
             what, descriptor = map(int, line.split(" ", 2)[:2])
             if what == pycurl.POLL_REMOVE:
