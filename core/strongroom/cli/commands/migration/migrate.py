@@ -78,13 +78,6 @@ _planned = (
     click.option("--include", metavar="GLOB", multiple=True, help="Migrate only paths that match this shell pattern."),
     click.option("--exclude", metavar="GLOB", multiple=True, help="Skip paths that match this shell pattern."),
 )
-_rate = click.option(
-    "--rate",
-    metavar="N",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=step.rate_option,
-    help="Write at most N secrets a second.",
-)
 
 
 def _with(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
@@ -97,7 +90,7 @@ def _with(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
 
 
 @click.group("migrate", invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
-@_with(*_planned, _rate)
+@_with(*_planned, options.rate)
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
 @options.yes
 @options.as_json
@@ -212,7 +205,7 @@ def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool,
 @click.argument("file", type=options.FILE)
 @options.mapping_file
 @store_names.encrypt_to_option
-@_with(_rate, options.yes, options.as_json, options.html)
+@_with(options.rate, options.yes, options.as_json, options.html)
 @current
 def apply_command(
     invocation: Invocation,

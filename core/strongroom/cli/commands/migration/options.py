@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from strongroom.cli.commands.migration import report_view
+from strongroom.cli.commands.migration import report_view, step
 
 FILE = click.Path(path_type=Path)
 
@@ -22,4 +22,11 @@ html = click.option(
     type=FILE,
     callback=report_view.html_option,
     help="Also write the report as an HTML page.",
+)
+rate = click.option(
+    "--rate",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=step.rate_option,
+    help="Write at most N secrets a second.",
 )

@@ -27,13 +27,7 @@ _run = click.argument("run", required=False, shell_complete=complete("migration"
 @_run
 @options.mapping_file
 @store_names.encrypt_to_option
-@click.option(
-    "--rate",
-    metavar="N",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=step.rate_option,
-    help="Write at most N a second.",
-)
+@options.rate
 @options.yes
 @options.as_json
 @options.html
