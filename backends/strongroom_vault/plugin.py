@@ -139,7 +139,7 @@ def _session(  # noqa: PLR0917  # the options, checked and not
         new_driver(cluster, tls, proxy),
         cluster,
         auth,
-        namespace=_namespace(namespace),
+        namespace=check_namespace(namespace or "", "namespace") or None,
         mount=check_option("mount", mount.strip("/")),
         verified=not (encrypted and tls.skip_verify),
     )
@@ -222,7 +222,3 @@ def _auth(token: str | None, table: dict[str, str] | None, tls: TLSSettings) -> 
     if isinstance(auth, Certificate) and tls.client_cert is None:
         raise ConfigurationError("auth.method: the method 'cert' needs the option client_cert beside it")
     return auth
-
-
-def _namespace(namespace: str | None) -> str | None:
-    return check_namespace(namespace or "", "namespace") or None

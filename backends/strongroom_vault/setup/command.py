@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import getpass
 import sys
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +22,7 @@ from strongroom_vault.setup.credential_delivery import Delivery, secret_id_deliv
 from strongroom_vault.setup.inspection import check_rights, inspect
 from strongroom_vault.setup.runner import REFUSED, apply, connect
 from strongroom_vault.setup.setup_options import SetupOptions
-from strongroom_vault.setup.steps import Goal, State, Step, plan
+from strongroom_vault.setup.steps import Goal, State, plan
 
 _FILE = click.Path(path_type=Path)
 _POLICIES = click.Choice((structure.APP_READ, structure.DATABASE_READ, structure.DATABASE_WRITE))
@@ -121,7 +119,9 @@ def setup(invocation: api.Invocation, /, **options: Any) -> None:
             output.finish(as_json=given.as_json)
             context.exit(api.ExitCode.DIFFERENT if pending else api.ExitCode.DONE)
         output.announce(pending, environment=config.environment, production=config.production)
-        api.confirm([*_production(pending, production=config.production), *_replacements(pending)], yes=given.yes)
+        why = ["this is production"] if config.production and pending else []
+        why += [shown(f"the {step.name} exists and differs") for step in pending if step.state is State.DIFFERS]
+        api.confirm(why, yes=given.yes)
         for step, outcome in apply(session, goal, steps):
             output.performed(step, outcome)
         if role is not None and role.method == "approle":
@@ -160,17 +160,5 @@ def _delivery(given: SetupOptions, target: Target, goal: Goal, session: Session)
         policies=given.policies,
         period=given.token_ttl,
         environment=report.environment(target),
-        open_session=functools.partial(_session_with, target),
+        open_session=lambda token: connect(**{**target.options, "auth": None, "token": token}),
     )
-
-
-def _session_with(target: Target, token: SensitiveStr) -> Session:
-    return connect(**{**target.options, "auth": None, "token": token})
-
-
-def _production(pending: Sequence[Step], *, production: bool) -> list[str]:
-    return ["this is production"] if production and pending else []
-
-
-def _replacements(pending: Sequence[Step]) -> list[str]:
-    return [shown(f"the {step.name} exists and differs") for step in pending if step.state is State.DIFFERS]

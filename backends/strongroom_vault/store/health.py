@@ -225,19 +225,13 @@ def check_policies(session: Session, paths: Sequence[str]) -> tuple[Check, Permi
     data = member(document(reply), "data") if reply.status == 200 else None
     if data is None:
         return Check(_NAME, CheckState.OK, "not known: its policies do not allow this check"), None
-    denied = [path for path in paths if _READING.isdisjoint(_listed(data.get(path)))]
+    granted = {path: rights for path in paths if isinstance(rights := data.get(path), list)}
+    denied = [path for path in paths if _READING.isdisjoint(granted.get(path, ()))]
     if not denied:
-        return Check(_NAME, CheckState.OK, f"to read all that [secrets] needs: {_count(paths)}"), None
+        count = f"{len(paths)} path{'' if len(paths) == 1 else 's'}"
+        return Check(_NAME, CheckState.OK, f"to read all that [secrets] needs: {count}"), None
     more = f" and {len(denied) - 1} more" if len(denied) > 1 else ""
     reason = f"the token's policies do not allow to read {shown(denied[0])}{more}, which [secrets] needs"
     if len(denied) < len(paths):
         return Check(_NAME, CheckState.WARNING, reason, _HINT), None
     return Check(_NAME, CheckState.FAILED, reason, _HINT), PermissionDeniedError(reason=reason, hint=_HINT)
-
-
-def _listed(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _count(paths: Sequence[str]) -> str:
-    return f"{len(paths)} path{'' if len(paths) == 1 else 's'}"

@@ -50,7 +50,8 @@ def check_command(invocation: Invocation, wait: float, *, as_json: bool) -> None
     else:
         output.write_rows(map(_fields, answers))
     if unmet:
-        output.say(f"{len(unmet)} of {secrets_table.count(answers)} did not resolve: {_names(unmet)}")
+        names = ", ".join(answer.variable for answer in unmet)
+        output.say(f"{len(unmet)} of {secrets_table.count(answers)} did not resolve: {names}")
     click.get_current_context().exit(secrets_table.exit_code(answers))
 
 
@@ -158,7 +159,3 @@ def _status(answer: Requirement) -> str:
     if answer.resolution is None or not (store := _store(answer)):
         return f"{answer.state}, in no store"
     return store if answer.resolution.version is None else f"{store}, version {answer.resolution.version}"
-
-
-def _names(answers: Sequence[Requirement]) -> str:
-    return ", ".join(answer.variable for answer in answers)

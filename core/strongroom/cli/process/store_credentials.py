@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from strongroom.config import Config, OptionValue, Rank
 from strongroom.config.variables import option_variable
@@ -73,11 +71,7 @@ def _library_variables(config: Config, schemas: Mapping[str, Schema]) -> Iterato
         for name, given in configured.options.items():
             implied = options[name].option.credential_variables if name in options else None
             if implied is not None:
-                yield from contained(partial(_implied, implied, given), plugin)
-
-
-def _implied(implied: Callable[[Any], Iterable[str]], given: OptionValue) -> tuple[str, ...]:
-    return tuple(implied(_value(given)))
+                yield from contained(lambda: tuple(implied(_value(given))), plugin)  # noqa: B023  # called here
 
 
 def _references(config: Config, schemas: Mapping[str, Schema]) -> Iterator[str]:

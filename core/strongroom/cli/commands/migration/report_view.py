@@ -73,7 +73,8 @@ def write(report: Report, *, color: bool) -> None:
     told = [one for one in report.results if one.state is not ItemState.DONE or one.reason not in {"", HAS_ALL}]
     if told:
         columns = ("path", report.action.value, "why")
-        output.write_table(columns, (_row(result) for result in told), color=color)
+        rows = [(shown(one.path or one.source_path), output.state(one.state.value), reason(one)) for one in told]
+        output.write_table(columns, rows, color=color)
 
 
 def name_faults(report: Report, *, listed: bool) -> None:
@@ -131,10 +132,6 @@ def write_html(file: Path, report: Report) -> None:
 
     with private_file.faults_as(ConfigurationError, f"{file}: the report cannot be written"):
         private_file.replace(file.absolute(), html_report(report).encode())
-
-
-def _row(result: ItemResult) -> tuple[str | output.Cell, ...]:
-    return shown(result.path or result.source_path), output.state(result.state.value), reason(result)
 
 
 def _fields(report: Report, result: ItemResult) -> tuple[str, ...]:
