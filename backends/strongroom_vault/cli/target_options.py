@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from strongroom.cli import api
-from strongroom.config import VAULT, Config, LinkConfig, OptionValue, Rank, StoreConfig
+from strongroom.config import VAULT, Config, OptionValue, Rank, StoreConfig
 from strongroom.errors import ConfigurationError, shown
 from strongroom.paths import check_path, check_prefix
 from strongroom.secret import SensitiveDict
@@ -108,10 +108,6 @@ def find_location(config: Config, store: str | None, overrides: Mapping[str, str
     return Target(chosen.name, *_location({name: setting.value for name, setting in settings.items()}))
 
 
-def _links(config: Config) -> list[LinkConfig]:
-    return [link for link in config.chain if config.store(link.store).plugin == VAULT]
-
-
 def _given(overrides: Mapping[str, str | None]) -> dict[str, OptionValue]:
     return {
         name: OptionValue(value, f"--{name}", Rank.ARGUMENT) for name, value in overrides.items() if value is not None
@@ -127,7 +123,7 @@ def _is_operator_token(value: object) -> bool:
 
 def _store(config: Config, name: str | None, *, has_address: bool) -> StoreConfig:
     if name is None:
-        first = next(iter(_links(config)), None)
+        first = next((link for link in config.chain if config.store(link.store).plugin == VAULT), None)
         if first is None and not has_address:
             raise ConfigurationError("The chain has no Vault store: set VAULT_ADDR, or give --url")
         return config.store(VAULT if first is None else first.store)

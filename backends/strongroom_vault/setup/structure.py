@@ -62,11 +62,10 @@ def policies(mount: str, prefix: str) -> dict[str, tuple[str, str]]:
         DATABASE_READ: {f"{data}{_DATABASE}/*": ("read",), **browse},
         DATABASE_WRITE: {f"{data}{_DATABASE}/*": _CHANGE, **browse},
     }
-    return {name: (_text(allowed), _text(_without_scan(allowed))) for name, allowed in rules.items()}
-
-
-def _text(rules: Mapping[str, tuple[str, ...]]) -> str:
-    return to_hcl(rules, exact=False)
+    return {
+        name: (to_hcl(allowed, exact=False), to_hcl(_without_scan(allowed), exact=False))
+        for name, allowed in rules.items()
+    }
 
 
 def _without_scan(rules: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from strongroom.migrate.execution.parallel import OutageWatch, read_each
 from strongroom.migrate.ledger.journal import Entry
 from strongroom.migrate.plans.comparison import HAS_ALL, covers, differing
 from strongroom.migrate.plans.labels import lacking
-from strongroom.migrate.plans.plan import Item, OnConflict, Plan, State
+from strongroom.migrate.plans.plan import OnConflict, Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret
@@ -52,7 +52,7 @@ class Verification:
                 state, reason = self._verdict(index, secret, outcome)
                 if state is ItemState.DONE and isinstance(secret, Secret) and isinstance(outcome, Secret):
                     state, reason = self._with_labels(source, index, secret, outcome, reason)
-                self._results.put(index, state, reason, error=_error(outcome))
+                self._results.put(index, state, reason, error=outcome if isinstance(outcome, StrongroomError) else None)
 
     def _asked(self, source: Source, indices: list[int]) -> Iterator[str]:
         at = {self._plan.items[index].source_path: index for index in indices}
@@ -76,7 +76,8 @@ class Verification:
             return ItemState.FAILED, f"the source cannot be read: {source}"
         if covers(target.data, source.data):
             return ItemState.DONE, "" if entry else HAS_ALL
-        if self._merged(item) and not set(source.data) - set(target.data):
+        merged = item.state is State.CONFLICT and self._plan.on_conflict is OnConflict.MERGE
+        if merged and not set(source.data) - set(target.data):
             return ItemState.DONE, "merged: the target keeps its own values"
         keys = ", ".join(differing(target.data, source.data))
         written = self._is_as_written(entry, target)
@@ -103,10 +104,3 @@ class Verification:
 
     def _is_as_written(self, entry: Entry | None, target: Secret) -> bool:
         return entry is not None and self._digester.digest(target.data) == entry.digest
-
-    def _merged(self, item: Item) -> bool:
-        return item.state is State.CONFLICT and self._plan.on_conflict is OnConflict.MERGE
-
-
-def _error(outcome: Secret | StrongroomError) -> StrongroomError | None:
-    return outcome if isinstance(outcome, StrongroomError) else None

@@ -177,7 +177,8 @@ class Journal:
         """Apply a line to the entries."""
         try:
             record = json.loads(line)
-            known = self._apply(record) if number > 1 else _is_first(record, run)
+            first = {"t": FORMAT, "version": FORMAT_VERSION, "run": run}
+            known = self._apply(record) if number > 1 else record.items() >= first.items()
         except (ValueError, KeyError, TypeError, AttributeError):
             known = False
         if not known:
@@ -250,7 +251,3 @@ def was_undone(file: Path) -> bool:
     for kind, _ in steps_in(file):
         undone = kind == "undone" or (undone and kind != "intent")
     return undone
-
-
-def _is_first(record: Mapping[str, Any], run: str) -> bool:
-    return bool(record["t"] == FORMAT and record["version"] == FORMAT_VERSION and record["run"] == run)
