@@ -18,9 +18,9 @@ DEFAULT_SCHEME = "postgresql"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*"  # compiled at first use
 
 
-def check_scheme(scheme: str | None) -> None:
+def check_scheme(scheme: object) -> None:
     """Raise ValueError if it is not the scheme of a URL, such as `postgresql+asyncpg`."""
-    if scheme is not None and not re.fullmatch(_SCHEME, str(scheme)):
+    if scheme is not None and not (isinstance(scheme, str) and re.fullmatch(_SCHEME, scheme)):
         raise ValueError('scheme is the part of a URL before "://", such as postgresql+asyncpg')
 
 

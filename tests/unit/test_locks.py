@@ -353,11 +353,11 @@ PLAIN = {"Lock", "Event", "Semaphore", "BoundedSemaphore", "Barrier", "Queue", "
 
 NOT_IN_A_HANDLER = {
     "strongroom/chain/first_use.py": "a Condition's own lock is an RLock, and the child of a fork replaces it",
-    "strongroom/cli/process/lease_keeper.py": "no handler of `run` uses it, and it ends with the command",
     "strongroom/testing/overrides.py": "tests",
     "strongroom_aws/service.py": "only daemon threads hold it, and another process has another one",
     "strongroom_vault/dev/server_process.py": "the server of `dev` is started by one thread, once",
     "strongroom_vault/testing/proxy.py": "tests",
+    "strongroom_vault/testing/provisioning.py": "tests",
     "strongroom_vault/testing/faults.py": "tests",
 }
 

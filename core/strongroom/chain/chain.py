@@ -331,7 +331,7 @@ class Chain:
                         raise UnsupportedOperationError(path, "its `paths` do not cover this path", store=store)
                     return link
             names = ", ".join(link.name for link in self._links)
-            raise ConfigurationError(f"no store {store!r} in the chain: it has {names}")
+            raise ConfigurationError(f"no store {_named(store)} in the chain: it has {names}")
         for link in self._links:
             if link.covers(path) and link.is_writable():
                 return link
@@ -418,3 +418,8 @@ def _not_found(path: str, attempts: Sequence[Attempt]) -> SecretNotFoundError:
     if attempts:
         return SecretNotFoundError(path, "no store of the chain has it")
     return SecretNotFoundError(path, "no link of the chain covers this path", hint="Check `paths` in the chain")
+
+
+def _named(store: object) -> str:
+    """Return the name of a store for a message, or the type of what is not one."""
+    return repr(store) if isinstance(store, str) else f"of type {type(store).__name__}"

@@ -10,7 +10,7 @@ from strongroom.chain.batch import SecretBatch
 from strongroom.chain.chain import Resolution
 from strongroom.chain.query import MISSING
 from strongroom.errors import SecretNotFoundError
-from strongroom.manager.blocking import BlockingManager, requested, required_key
+from strongroom.manager.blocking import BlockingManager, api_key_path, requested, required_key, strings
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health
 
@@ -123,7 +123,7 @@ class SecretsManager(BlockingManager):
 
     async def aget_api_key(self, service: str) -> SensitiveStr:
         """`get_api_key`. A cached secret is returned without a thread."""
-        return await self.aget_secret(f"api-keys/{service}", "key")
+        return await self.aget_secret(api_key_path(service), "key")
 
     async def aget_jwt_secret(self) -> SensitiveStr:
         """`get_jwt_secret`. A cached secret is returned without a thread."""
@@ -146,7 +146,7 @@ class SecretsManager(BlockingManager):
 
     def awatch(self, paths: Iterable[str], *, interval: float | None = None) -> AsyncGenerator[Change, None]:
         """Yield a `Change` whenever one of these secrets has changed: see `watch`. Closing the generator ends it."""
-        return self._watcher.changes(paths, interval, self._threads)
+        return self._watcher.changes(strings(paths), interval, self._threads)
 
     async def ahealth(self) -> dict[str, Health]:
         """`health`, off the event loop."""

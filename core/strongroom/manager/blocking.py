@@ -188,9 +188,7 @@ class BlockingManager:
             StrongroomError: only if `strict`: the error of the first path that was not read.
             InvalidPathError: a path is not a string.
         """
-        if isinstance(paths, str):
-            raise TypeError("paths is a collection of paths: for one secret call get_secret")
-        paths = _strings(paths)
+        paths = strings(paths)
         batch = SecretBatch(self._chain.resolve_many(paths, fresh=fresh))
         if strict:
             batch.raise_first_error()
@@ -282,7 +280,7 @@ class BlockingManager:
 
     def get_api_key(self, service: str) -> SensitiveStr:
         """Return the `key` of `api-keys/<service>`."""
-        return self.get_secret(f"api-keys/{service}", "key")
+        return self.get_secret(api_key_path(service), "key")
 
     def get_jwt_secret(self) -> SensitiveStr:
         """Return the `secret` of `auth/jwt`."""
@@ -369,13 +367,13 @@ class BlockingManager:
             InvalidPathError: a path can never name a secret.
             ValueError: `interval` is not above zero.
         """
-        return self._watcher.watch(paths, callback, interval)
+        return self._watcher.watch(strings(paths), callback, interval)
 
     # --- maintenance --------------------------------------------------------------------------------------------------
 
     def invalidate(self, path: str | None = None) -> None:
         """Drop `path`, or everything, from the cache; the next read is fresh."""
-        self._chain.forget(path)
+        self._chain.forget(None if path is None else check_path(path))
 
     def health(self) -> dict[str, Health]:
         """Return each store's health, probed now. An unhealthy store is reported, not raised."""
@@ -388,8 +386,15 @@ class BlockingManager:
         self._threads.close()
 
 
-def _strings(paths: Iterable[Any]) -> list[str]:
+def api_key_path(service: str) -> str:
+    """Return the path of a service's API key."""
+    return f"api-keys/{check_path(service)}"
+
+
+def strings(paths: Iterable[Any]) -> list[str]:
     """Return the paths, if all are strings: others may not even be keys of the result."""
+    if isinstance(paths, str | bytes) or not isinstance(paths, Iterable):
+        raise TypeError(f"paths is a collection of paths, not {type(paths).__name__}: for one secret call get_secret")
     return [path if isinstance(path, str) else check_path(path) for path in paths]
 
 

@@ -9,12 +9,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
 from strongroom.cli.terminal import output
-from strongroom.store import reentrant_lock
+from strongroom.store import ReentrantEvent, reentrant_lock
 
 _TERMINAL_SIGNALS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH})
 """Signals that a terminal sends to its whole foreground process group, including the child."""
@@ -86,7 +85,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
         self._lock = reentrant_lock()  # a signal handler may run while its thread holds it
-        self._gone = threading.Event()
+        self._gone = ReentrantEvent()
         self._next: Mapping[bytes, bytes] | None = None
 
     def run(self, variables: Mapping[bytes, bytes]) -> int:
