@@ -70,7 +70,7 @@ SkipVerify: TypeAlias = Annotated[
     Option("no TLS verification; never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"), verifies="url"),
 ]
 MaxRetries: TypeAlias = Annotated[
-    int, Option("how often one request is repeated", ("BAO_MAX_RETRIES", "VAULT_MAX_RETRIES"))
+    int | None, Option("how often one request is repeated, at most", ("BAO_MAX_RETRIES", "VAULT_MAX_RETRIES"))
 ]
 DisableRedirects: TypeAlias = Annotated[
     bool,

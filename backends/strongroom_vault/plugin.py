@@ -19,7 +19,7 @@ from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.auth.workload import Certificate
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.hvac_adapter import requests
-from strongroom_vault.http.nodes import RETRIES, Cluster
+from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.rate_limit import RequestRate
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.session.session import Session
@@ -49,7 +49,7 @@ def open_vault(
     tls_server_name: opt.TlsServerName = None,
     skip_verify: opt.SkipVerify = False,
     ca_cert_bytes: opt.CaCertBytes = None,
-    max_retries: opt.MaxRetries = RETRIES,
+    max_retries: opt.MaxRetries = None,
     disable_redirects: opt.DisableRedirects = False,
     client_timeout: opt.ClientTimeout = None,
     rate_limit: opt.RateLimit = None,
@@ -106,7 +106,7 @@ def open_session(
     tls_server_name: str | None = None,
     skip_verify: bool = False,
     ca_cert_bytes: str | None = None,
-    max_retries: int = RETRIES,
+    max_retries: int | None = None,
     disable_redirects: bool = False,
     client_timeout: float | str | None = None,
     rate_limit: str | None = None,
@@ -161,7 +161,7 @@ def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
 
 def _cluster(  # noqa: PLR0917  # the options as they were given
     url: str | Sequence[str],
-    max_retries: int,
+    max_retries: int | None,
     disable_redirects: bool,  # noqa: FBT001  # as above
     client_timeout: float | str | None,
     rate_limit: str | None,
@@ -170,7 +170,7 @@ def _cluster(  # noqa: PLR0917  # the options as they were given
     addresses = list(map(Address.parse, [url] if isinstance(url, str) else url))
     if not addresses:
         raise ConfigurationError("url: it names no address")
-    if max_retries < 0:
+    if max_retries is not None and max_retries < 0:
         raise ConfigurationError("max_retries: it must not be below zero")
     return Cluster(
         addresses,

@@ -20,12 +20,11 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_option
 from strongroom.secret import Secret
-from strongroom.store import Health, Option, boot_time, reentrant_lock, remaining, time_limit
+from strongroom.store import Health, Option, boot_time, fail_fast, reentrant_lock, remaining, time_limit
 from strongroom_vault import options as opt
 from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import Credentials
 from strongroom_vault.http.hvac_adapter import requests
-from strongroom_vault.http.nodes import RETRIES
 from strongroom_vault.plugin import check_vault, open_session
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.lifetime import LEAST_PAUSE
@@ -60,7 +59,7 @@ def open_vault_dynamic(
     tls_server_name: opt.TlsServerName = None,
     skip_verify: opt.SkipVerify = False,
     ca_cert_bytes: opt.CaCertBytes = None,
-    max_retries: opt.MaxRetries = RETRIES,
+    max_retries: opt.MaxRetries = None,
     disable_redirects: opt.DisableRedirects = False,
     client_timeout: opt.ClientTimeout = None,
     rate_limit: opt.RateLimit = None,
@@ -231,7 +230,8 @@ class VaultDynamic:
         """Return new credentials, or those in use if none can be created."""
         try:
             role.backoff.check()
-            with time_limit(remaining() if self._living(role) is None else remaining() / 2):
+            living = self._living(role) is not None
+            with time_limit(remaining() / 2 if living else remaining()), fail_fast(living):
                 created = self._client.create(path, role.path)
             role.backoff.succeeded()
         except StoreUnavailableError as error:
@@ -299,7 +299,7 @@ class VaultDynamic:
             if self._closed:
                 return
             self._closed = True
-        with time_limit(min(remaining(), _CLOSE_LIMIT)):
+        with time_limit(min(remaining(), _CLOSE_LIMIT)), fail_fast():
             self._renewer.stop(remaining())
             for role in self._roles.values():
                 if role.lock.acquire(timeout=remaining()):  # a thread that is creating credentials revokes them

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.secret import SensitiveDict
-from strongroom.store import time_limit
+from strongroom.store import fail_fast, time_limit
 from strongroom_vault.dynamic.leases import Credentials
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.request_policy import Reply
@@ -20,7 +20,7 @@ from strongroom_vault.session.session import Session
 
 logger = logging.getLogger("strongroom.vault")
 
-_RENEW_LIMIT = 5.0
+_RENEW_LIMIT = 10.0
 _REVOKE_LIMIT = 3.0
 """Time limits for one renewal and for all revocations, in seconds."""
 
@@ -83,7 +83,7 @@ class LeaseClient:
             request = database.get_static_credentials(role, mount_point=mount)
         else:  # an engine of a third party, for which hvac has no method
             request = ApiRequest("GET", f"/v1/{quote(mount)}/{quote(role_path)}")
-        return request
+        return request._replace(creates=True)
 
     def _answer(self, reply: Reply, path: str, role_path: str) -> Mapping[str, Any]:
         if reply.status in {400, 404}:
@@ -163,7 +163,7 @@ class LeaseClient:
         """
         living = [credentials for credentials in leased if credentials.lease_id and self._clock() < credentials.ends]
         dependent: list[Credentials] = []
-        with time_limit(_REVOKE_LIMIT):
+        with time_limit(_REVOKE_LIMIT), fail_fast():
             for number, credentials in enumerate(living):
                 reason = self._revoke(credentials)
                 if reason == _DENIED and credentials.token is not None and credentials.token.revocable:

@@ -19,12 +19,14 @@ class ApiRequest(NamedTuple):
         target: path and query, percent-encoded, from `/v1/` on.
         content: the body's JSON object.
         wrap_ttl: a duration such as `2m`: the reply comes in a response-wrapping token that lives so long.
+        creates: a read that makes a credential.
     """
 
     method: str
     target: str
     content: Mapping[str, Any] | None = None
     wrap_ttl: str | None = None
+    creates: bool = False
 
 
 class RequestAdapter:

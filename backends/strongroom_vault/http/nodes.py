@@ -2,48 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import overload
 
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.rate_limit import RequestRate
 
-RETRIES = 2
-"""How often one request is repeated, as in Vault's client."""
+_SILENCE_COUNTS = 5.0
+"""For how many seconds a node that did not answer in time counts as silent, unless it answers meanwhile."""
+
+_DRIFT = 1.1
+"""How much slower than the fastest known answer the next one may count, so that an outdated one is forgotten."""
 
 
 class Cluster(Sequence[Address]):
     """The configured addresses, and the settings of requests to them.
 
-    The node that answered last is tried first, so that a dead one does not cost each request its time; a node that
-    failed is tried last. As a sequence it holds the addresses in the order of the configuration.
+    Reads and changes have orders of their own, since any node answers reads, and the leader makes changes. In each, the
+    node that answered last is tried first, so that a dead one does not cost each request its time; a node that failed
+    is tried last. As a sequence it holds the addresses in the order of the configuration.
 
     Args:
         addresses: the nodes; at least one.
-        retries: how often one request is repeated.
+        retries: how often one request is repeated; None for as often as its time allows.
         redirects: whether a redirect to another node is followed.
         timeout: how long one request may take in total, in seconds; None for the caller's deadline.
         headers: additional headers of every request.
         rate: limits the rate of requests.
+        clock: seconds that never go back.
+
+    Attributes:
+        fastest: about the shortest time that a read has taken lately, in seconds: what the network takes at least.
     """
 
     def __init__(
         self,
         addresses: Sequence[Address],
         *,
-        retries: int = RETRIES,
+        retries: int | None = None,
         redirects: bool = True,
         timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
         rate: RequestRate | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.retries = retries
         self.redirects = redirects
         self.timeout = timeout
         self.headers = headers or {}
         self.rate = rate
+        self.fastest = 0.0
+        self._clock = clock
         self._addresses = tuple(dict.fromkeys(addresses))
-        self._order = self._addresses
+        self._read_order = self._change_order = self._addresses
+        self._silent_since: dict[Address, float] = {}
 
     @classmethod
     def of(cls, addresses: Sequence[Address]) -> Cluster:
@@ -63,20 +76,44 @@ class Cluster(Sequence[Address]):
     def __getitem__(self, index: int | slice) -> Address | tuple[Address, ...]:
         return self._addresses[index]
 
-    @property
-    def order(self) -> tuple[Address, ...]:
-        """The nodes, the one to try first in front."""
-        return self._order
+    def order(self, *, reads: bool) -> tuple[Address, ...]:
+        """Return the nodes, the one to try first in front: for reads, or for requests that the leader must answer."""
+        return self._read_order if reads else self._change_order
 
-    # These methods replace the tuple without a lock. Of two threads that do so at once, one update may be lost, which
-    # costs one request one attempt.
+    def is_silent(self, node: Address) -> bool:
+        """Return True if the node did not answer its last request in time, a few seconds ago at most."""
+        since = self._silent_since.get(node)
+        return since is not None and self._clock() - since < _SILENCE_COUNTS
 
-    def answered(self, node: Address) -> None:
-        """Try this node first from now on."""
-        if self._order[0] != node:
-            self._order = (node, *(other for other in self._order if other != node))
+    # These methods replace tuples and items without a lock. Of two threads that do so at once, one update may be lost,
+    # which costs one request one attempt.
 
-    def failed(self, node: Address) -> None:
-        """Try this node last from now on."""
-        if self._order[-1] != node:
-            self._order = (*(other for other in self._order if other != node), node)
+    def heard(self, node: Address) -> None:
+        """Note a reply of the node, whatever it is."""
+        if self._silent_since:
+            self._silent_since.pop(node, None)
+
+    def answered(self, node: Address, *, reads: bool, seconds: float | None = None) -> None:
+        """Try this node first from now on. It took that number of seconds, if that is known."""
+        if self.order(reads=reads)[0] != node:
+            self._reorder(reads, lambda order: (node, *(other for other in order if other != node)))
+        if reads and seconds is not None:
+            self.fastest = min(seconds, self.fastest * _DRIFT) if self.fastest else seconds
+
+    def failed(self, node: Address, *, reads: bool) -> None:
+        """Try this node last from now on, for requests of this kind."""
+        if self.order(reads=reads)[-1] != node:
+            self._reorder(reads, lambda order: (*(other for other in order if other != node), node))
+
+    def lost(self, node: Address, *, silent: bool) -> None:
+        """Try this node last for all requests. It is `silent` if it did not answer in time."""
+        for reads in (True, False):
+            self.failed(node, reads=reads)
+        if silent:
+            self._silent_since[node] = self._clock()
+
+    def _reorder(self, reads: bool, reorder: Callable[[tuple[Address, ...]], tuple[Address, ...]]) -> None:  # noqa: FBT001  # as the key of an order
+        if reads:
+            self._read_order = reorder(self._read_order)
+        else:
+            self._change_order = reorder(self._change_order)

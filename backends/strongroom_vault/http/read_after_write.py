@@ -1,4 +1,4 @@
-"""Read-after-write consistency on any node of a cluster. Pure.
+"""Read-after-write consistency on any node of a cluster, for each secret.
 
 A standby answers reads from its own, older state. The reply to a write names the new state in `X-Vault-Index`. A
 request with this header is answered from that state or a later one, by the active node if necessary
@@ -14,12 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
+from urllib.parse import quote
+
+from strongroom.store import reentrant_lock
 
 INDEX: Final = "X-Vault-Index"
 INCONSISTENT: Final = "X-Vault-Inconsistent"
 FORWARD: Final = "forward-active-node"
 
 _NEVER: Final = 2**62
+_MOST_SECRETS: Final = 10_000
+_KV2_VIEWS: Final = frozenset({"data", "metadata", "delete", "undelete", "destroy", "subkeys", "detailed-metadata"})
+"""The first segment of a version 2 engine's paths: they all concern the same secrets."""
 _active_alone: ContextVar[bool] = ContextVar("strongroom_vault_active_alone", default=False)
 
 
@@ -31,6 +37,82 @@ def reads_from_active_node() -> Iterator[None]:
         yield
     finally:
         _active_alone.reset(token)
+
+
+def is_from_active_node() -> bool:
+    """Return True within `reads_from_active_node`."""
+    return _active_alone.get()
+
+
+class States:
+    """The states that the requests of one session need, so that they see its changes.
+
+    A read of a secret needs the state after the last change to that secret, and after every change that is not to a
+    secret: a login, a policy. Any other request needs the state after all changes. A standby that is behind because of
+    another secret still answers while a cluster has no leader.
+
+    Args:
+        mount: the engine's mount path; None if no target is a secret's.
+    """
+
+    def __init__(self, mount: str | None = None) -> None:
+        self._below = None if mount is None else f"/v1/{quote(mount)}/"
+        self._of_secret: dict[str, str] = {}  # the oldest first
+        self._of_others: str | None = None
+        self._of_all: str | None = None
+        self._any: str | None = None
+        self._unknown: dict[str, object] = {}  # secret, or other target -> mark of its last change of unknown outcome
+        self._lock = reentrant_lock()
+
+    def needed(self, method: str, target: str) -> str | None:
+        """Return the state from which a node must answer this request, if any."""
+        secret = self._secret(target) if method == "GET" else None
+        written = self._of_all
+        if secret is not None:
+            written = later(self._of_secret.get(secret), self._of_others)
+        return required(written, self._any, newest=self.unknown(target) is not None)
+
+    def unknown(self, target: str) -> object | None:
+        """Return the mark of the last change to this secret whose outcome is unknown, if there is one."""
+        return self._unknown.get(self._secret(target) or target)
+
+    def doubt(self, target: str) -> None:
+        """Note a change whose outcome is unknown: the active node must answer the next read."""
+        self._unknown[self._secret(target) or target] = object()
+
+    def settle(self, target: str, state: str | None, unknown: object | None) -> None:
+        """Note the active node's answer to a read: later reads must not be older. `unknown` was the mark before it."""
+        self.changed(target, state)
+        if unknown is not None and unknown is self.unknown(target):
+            self._unknown.pop(self._secret(target) or target, None)
+
+    def seen(self, state: str | None) -> None:
+        """Note any state: it names the cluster."""
+        self._any = state or self._any
+
+    def changed(self, target: str, state: str | None) -> None:
+        """Note the state after a change."""
+        if state is None:
+            return
+        secret = self._secret(target)
+        with self._lock:
+            self._of_all = later(self._of_all, state)
+            if secret is None:
+                self._of_others = later(self._of_others, state)
+                return
+            known = self._of_secret.pop(secret, None)
+            self._of_secret[secret] = later(known, state) or state
+            if len(self._of_secret) > _MOST_SECRETS:
+                oldest = self._of_secret.pop(next(iter(self._of_secret)))
+                self._of_others = later(self._of_others, oldest)
+
+    def _secret(self, target: str) -> str | None:
+        """Return the path of the secret that a target concerns; None if it concerns another thing."""
+        if self._below is None or not target.startswith(self._below):
+            return None
+        path = target.partition("?")[0][len(self._below) :]
+        view, _, below = path.partition("/")
+        return below if view in _KV2_VIEWS else path
 
 
 def required(written: str | None, seen: str | None, *, newest: bool = False) -> str | None:

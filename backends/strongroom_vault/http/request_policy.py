@@ -30,6 +30,9 @@ class Request:
 
     Attributes:
         changes: it is a write, and may be repeated only if it certainly was not applied.
+        creates: it is a read that makes a credential.
+        batched: it is one of many. Its driver is idle while the caller works, so its reply may come late.
+        patient: nobody else can answer, so it is repeated while a node of the cluster may still answer.
     """
 
     method: str
@@ -37,6 +40,24 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
     changes: bool = False
+    creates: bool = False
+    batched: bool = False
+    patient: bool = True
+
+    @property
+    def reads(self) -> bool:
+        """Any node answers it."""
+        return self.method in _READS and not self.creates
+
+    @property
+    def makes(self) -> bool:
+        """The server makes or spends something for each repetition: a credential, or a use of one in a login."""
+        return not self.reads and not self.changes
+
+    @property
+    def is_quick(self) -> bool:
+        """A healthy node answers it within milliseconds."""
+        return self.method == "GET" and not self.creates and not self.batched
 
     @property
     def longest_reply(self) -> int:
@@ -99,9 +120,31 @@ _FAILED = frozenset(range(500, 600)) - {501}
 # After such a status, another node is tried first. A node that is behind (412) is healthy.
 _UNHEALTHY = _NOT_APPLIED - {412} | frozenset(range(500, 600))
 
+_READS = frozenset({"GET", "LIST", "SCAN"})
 _SYSTEM_API = "/v1/sys/"
-_LAST_CHANCE = 0.5
-_SHORTEST_PAUSE = 1.0
+
+_READ_SHARE = 0.4
+"""The first share of a node, in seconds, for a read that a healthy node answers within milliseconds."""
+_TIMES_FASTEST = 6
+"""The least share of a node, as a multiple of the fastest answer: a new TLS connection takes several round trips."""
+_SHARE = 2.0
+"""The first share of a node for any other request: a leader commits a change, a login may ask another service."""
+_SILENT_SHARE = 0.2
+"""The share of a node that was silent lately, while others answer."""
+_GROWTH = 2
+"""How much the share grows after each round in which no node answered."""
+
+_REFUSED = 1.0
+"""After so many seconds without any reply, nodes that refuse connections are down, and none is being elected."""
+_SILENCE = 3.0
+"""The same if a node took the request and did not answer. Before that, the nodes are asked if they are alive at all."""
+_MOST_PROBES = 5
+"""The most nodes that are asked."""
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.2
+_LIMIT_PAUSE = 1.0
+_STARTING = 2
+"""How often a request is repeated that a mount refuses while it starts."""
 
 _TLS_HINTS = {
     FaultKind.UNTRUSTED: "Check `ca_cert`, `tls_server_name` and the client certificate of this store",
@@ -121,27 +164,32 @@ def may_be_applied(reply: Reply) -> bool:
     return reply.status in _FAILED and not (reply.status == 503 and vaults_own)
 
 
+_ALIVE = Request("GET", "/v1/sys/seal-status", {})
+"""Any node answers it at once: also a standby that forwards other requests to a leader that hangs."""
+
+
 def exchange(
     request: Request,
     addresses: Sequence[Address],
     remaining: Callable[[], float],
     jitter: Callable[[], float] = random.random,
 ) -> Steps:
-    """Send one request until there is a final reply.
+    """Send one request until there is a final reply, in rounds: each node is tried once, then there is a short pause.
 
-    A node that cannot be reached is skipped, and after a failure the next node is tried at once. While other nodes
-    remain, a node gets half of the time left, so that one that hangs does not take all of it. There is a pause before
-    the last attempt, once every node was tried, and when the cluster has no leader: Retry-After plus 1.0 to 1.5 s, or
-    without Retry-After 1.0 to 1.5 s and then twice that, as in Vault's Go client (hashicorp/vault `api/client.go`,
-    `DefaultRetryPolicy`). By default a request is sent three times at most; following a redirect does not count. A
-    node that redirects to an unknown address cannot answer now: a leader that has just stepped down does that for some
-    tenths of a second (measured on OpenBao 2.7.2).
+    A patient request is repeated until its time is over, as etcd's client does: an election takes two to six seconds,
+    in which nodes redirect to a dead leader, refuse, fail or hang. It ends early in a real outage: all nodes have
+    refused connections for a second, or no node has answered anything for three, not even whether it is sealed. A
+    request that is not patient ends as soon as no node can be reached.
+
+    While others can be tried, a node gets a small share of the time, so that one that hangs costs little. A node that
+    limits its rate (429, Retry-After) is left alone for as long as it says plus 1.0 to 1.5 s, because the server rounds
+    down (measured on OpenBao 2.7.2).
 
     A change is repeated only if the server certainly did not apply it. `store.write_reconciliation` finds out the rest.
 
     Args:
         request: what to send.
-        addresses: the nodes of one cluster; a `Cluster` remembers which of them are healthy.
+        addresses: the nodes of one cluster; a `Cluster` remembers which of them are healthy, and which one leads.
         remaining: returns the seconds left, in total.
         jitter: returns a number from 0 to 1.
 
@@ -157,32 +205,31 @@ def exchange(
     """
     cluster = Cluster.of(addresses)
     remaining = _within(cluster.timeout, remaining)
-    request = replace(request, headers={**cluster.headers, **request.headers}) if cluster.headers else request
+    alive = _ALIVE
+    if cluster.headers:
+        request, alive = (replace(one, headers={**cluster.headers, **one.headers}) for one in (request, _ALIVE))
     if cluster.rate is not None and (wait := cluster.rate.turn()) > 0:
         if wait >= remaining():
             raise StoreUnavailableError(reason="the option rate_limit does not allow this request in time")
         yield Wait(wait)
-    progress = _Progress(request, cluster)
+    left = remaining()
+    progress = _Progress(request, cluster, left)
     while True:
-        node, left = progress.next(), remaining()
-        if left <= 0:
-            raise VaultConnectionError(reason=f"no time is left for a request to {node}")
-        result = yield Send(request, node, progress.share(left))
-        assert result is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
-        if (reply := progress.record(node, result)) is not None:
-            return reply
-        left = remaining()
-        if progress.continues and left > 0:
-            continue
-        pause = (
-            None
-            if progress.continues or progress.is_over
-            else _pause(progress.failure, progress.attempts, left, jitter)
-        )
+        while (node := progress.next(left)) is not None:
+            result = yield Send(request, node, share := progress.share(node, left))
+            assert result is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
+            before, left = left, remaining()
+            if (reply := progress.record(node, result, left, before - left, share)) is not None:
+                return reply
+        while (node := progress.next_probe(left)) is not None:
+            progress.probed(node, (yield Send(alive, node, min(_SILENT_SHARE, left))))
+            left = remaining()
+        pause = progress.pause(left, jitter())
         if pause is None:
             return _final(progress.failure)
         yield Wait(pause)
-        progress.restart()
+        left = remaining()
+        progress.restart(left)
 
 
 def _within(timeout: float | None, remaining: Callable[[], float]) -> Callable[[], float]:
@@ -192,99 +239,202 @@ def _within(timeout: float | None, remaining: Callable[[], float]) -> Callable[[
 
 
 class _Progress:
-    """Progress of one exchange: the nodes that are left, the attempts, and the last failure."""
+    """Progress of one exchange. Moments are numbers of seconds left: later ones are smaller.
 
-    def __init__(self, request: Request, cluster: Cluster) -> None:
-        self.attempts = 0
-        self.failure: Reply | StoreError = StoreUnavailableError(reason="nothing was sent")
-        self.continues = True
+    Attributes:
+        failure: why there is no final reply yet.
+    """
+
+    def __init__(self, request: Request, cluster: Cluster, left: float) -> None:
+        self.failure: Reply | StoreError = VaultConnectionError(
+            reason=f"no time is left for a request to {cluster.order(reads=request.reads)[0]}"
+        )
         self._request = request
         self._cluster = cluster
-        self._nodes = list(cluster.order)  # not known to be unreachable
-        self._due = list(self._nodes)  # not tried since the last pause
-        self._first: list[Address] = []  # due first after the next pause
+        self._attempts = 0
+        self._starting = 0
+        self._heard = left  # when the last reply arrived, or the exchange began
+        self._silent_rounds = 0  # since then
+        self._hung = False  # a node did not answer in time since then
+        self._is_silent_round = True
+        self._probes: list[Address] | None = None  # not asked yet if they are alive
+        self._reconnected = False
+        self._unreachable: set[Address] = set()  # in this round or the one before
+        self._limited: dict[Address, float] = {}  # node -> when it may be tried again
         self._hop: Address | None = None  # the target of a redirect
+        self._alive: Address | None = None  # what answered a probe
+        self._are_alive = False  # a probe was answered
+        self._due: list[Address] = []  # not tried in this round
+        self.restart(left)
 
-    @property
-    def is_over(self) -> bool:
-        """No further attempt is allowed or possible."""
-        return self.attempts > self._cluster.retries or not self._nodes
+    def restart(self, left: float) -> None:
+        """Begin a round. A node that is silent gets no change while there is another: it might make it much later."""
+        due = [node for node in self._cluster.order(reads=self._request.reads) if not self._is_limited(node, left)]
+        self._is_silent_round = True
+        if self._request.changes:
+            due = [node for node in due if not self._cluster.is_silent(node)] or due
+        if self._alive is not None and self._alive in due:
+            due = [self._alive, *(node for node in due if node != self._alive)]
+        self._due, self._alive, self._probes = due, None, None
 
-    def next(self) -> Address:
-        """Return the node for the next attempt."""
-        return self._hop or self._due.pop(0)
+    def next(self, left: float) -> Address | None:
+        """Return the node for the next attempt of this round, if there is one."""
+        if self._is_over(left):
+            return None
+        if self._hop is None and self._due:
+            return self._due.pop(0)
+        return self._hop
 
-    def share(self, left: float) -> float:
+    def share(self, node: Address, left: float) -> float:
         """Return the seconds for this attempt. A change leaves some time to find out its outcome."""
-        if len(self._nodes) > 1 and self.attempts < self._cluster.retries:
-            return left / 2
-        return left * 3 / 4 if self._request.changes else left
+        request, most = self._request, left * 3 / 4 if self._request.changes else left
+        if self._attempts == self._cluster.retries:
+            return most  # the last one
+        until_probe = min(most, max(self._until_probe(left), _SHORTEST_PAUSE))
+        if request.is_quick or request.changes:
+            most = until_probe
+        if all(other in self._unreachable for other in self._cluster if other != node):
+            return most
+        if not self._are_alive:
+            most = until_probe
+        if self._due:
+            most = min(most, left / 2)
+        if self._cluster.is_silent(node) and not request.changes and self._silent_rounds == 0:
+            return min(_SILENT_SHARE, most)
+        first = max(_READ_SHARE, _TIMES_FASTEST * self._cluster.fastest) if request.is_quick else _SHARE
+        return min(first * float(_GROWTH**self._silent_rounds), most)
 
-    def restart(self) -> None:
-        """Make every node due again, after a pause."""
-        self._due, self._first = [*self._first, *(node for node in self._nodes if node not in self._first)], []
+    def next_probe(self, left: float) -> Address | None:
+        """Return the next node to ask if it is alive: at the end of a round, when all have been silent for long."""
+        if self._alive is not None or not (self._hung and self._request.patient and self._is_silent_round):
+            return None
+        if self._probes is None and self._until_probe(left) <= 0:
+            self._probes = list(self._cluster.order(reads=self._request.reads)[:_MOST_PROBES])
+        return self._probes.pop(0) if self._probes and left > 0 else None
 
-    def record(self, node: Address, result: Reply | Fault) -> Reply | None:
-        """Return a final reply. Otherwise return None: the exchange `continues` at once, or pauses."""
+    def probed(self, node: Address, result: Reply | Fault | None) -> None:
+        """Take the result of a probe: after any reply, the outage is not a real one."""
+        if isinstance(result, Reply):
+            self._alive, self._are_alive = node, True
+
+    def _until_probe(self, left: float) -> float:
+        """Return the seconds until the nodes are asked if they are alive, so that the answers are there in time."""
+        probes = _SILENT_SHARE * min(len(self._cluster), _MOST_PROBES) if self._request.patient else 0.0
+        return _SILENCE - probes - (self._heard - left)
+
+    def pause(self, left: float, jitter: float) -> float | None:
+        """Return the seconds until the next round; None if there is none."""
+        if self._is_over(left) or self._is_outage(left):
+            return None
+        if self._alive is not None:
+            self._heard = left
+        pause = _SHORTEST_PAUSE + (_LONGEST_PAUSE - _SHORTEST_PAUSE) * jitter
+        if all(self._is_limited(node, left) for node in self._cluster):
+            pause = left - max(self._limited.values()) + jitter / 2
+        self._silent_rounds += self._is_silent_round
+        return pause if pause < left else None
+
+    def record(self, node: Address, result: Reply | Fault, left: float, took: float, share: float) -> Reply | None:
+        """Return a final reply. Otherwise return None: another node or another round follows, or the end.
+
+        Args:
+            node: the node that was tried.
+            result: what came of it.
+            left: the seconds left now.
+            took: how many seconds the attempt took.
+            share: how many it was given.
+        """
         hopped, self._hop = self._hop is not None, None
         if isinstance(result, Fault):
-            self._take_fault(node, result, hopped=hopped)
-        elif 300 <= result.status < 400:
+            hung = took >= share * _NEARLY
+            tested = took >= _NEARLY * (_SILENT_SHARE if self._request.is_quick else _REFUSED)
+            self._cluster.lost(node, silent=hung and tested)
+            self._take_fault(node, result, hopped=hopped, hung=hung)
+            return None
+        self._cluster.heard(node)
+        self._unreachable.discard(node)
+        self._heard, self._hung, self._silent_rounds, self._is_silent_round = left, False, 0, False
+        if 300 <= result.status < 400:
             self._take_redirect(node, result, hopped=hopped)
-        elif self._take_reply(node, result):
+        elif self._take_reply(node, result, left, took):
             return result
         return None
 
-    def _take_fault(self, node: Address, fault: Fault, *, hopped: bool) -> None:
-        self._cluster.failed(node)
-        self.failure = _failure(fault, self._request, node)
+    def _is_over(self, left: float) -> bool:
+        """Return True if no further attempt is allowed or possible."""
+        retries = self._cluster.retries
+        return left <= 0 or (retries is not None and self._attempts > retries) or self._starting > _STARTING
+
+    def _is_outage(self, left: float) -> bool:
+        """Return True at the end of a round if nobody answers, and nobody is about to."""
+        if not self._is_silent_round or any(self._is_limited(node, left) for node in self._cluster):
+            return False
+        if self._alive is not None:
+            return False
+        if self._hung:
+            return self._heard - left >= _SILENCE * _NEARLY or self._probes == []
+        return not self._request.patient or self._heard - left >= _REFUSED
+
+    def _is_limited(self, node: Address, left: float) -> bool:
+        return left > self._limited.get(node, left)
+
+    def _take_fault(self, node: Address, fault: Fault, *, hopped: bool, hung: bool) -> None:
+        failure = _failure(fault, self._request, node)
+        if self._is_silent_round:
+            self.failure = failure  # a reply of another node says more
+        self._hung = self._hung or hung
         if fault.kind is FaultKind.UNREACHABLE:
-            self._nodes.remove(node)
-            self.attempts += hopped
-        else:
-            self.attempts += 1
-            # The connection was closed just before its use, or the node stopped. Both are found out at once.
-            self._due = self._due or list(self._nodes)
-        lost_leader = hopped and fault.kind is FaultKind.UNREACHABLE  # the others would redirect there too
-        self.continues = bool(self._due) and not self.is_over and not lost_leader
+            self._unreachable.add(node)
+            self._attempts += hopped
+            return
+        self._attempts += 1
+        if len(self._cluster) == 1 and not (hung or self._reconnected):
+            # The connection was closed just before its use, or the server stopped. Both are found out at once.
+            self._reconnected = True
+            self._due.append(node)
 
     def _take_redirect(self, node: Address, reply: Reply, *, hopped: bool) -> None:
         target = _target(reply, self._request, node, self._cluster)
         if isinstance(target, StoreError):
-            self._cluster.failed(node)
-            self._try_others(target)
+            self._cluster.failed(node, reads=self._request.reads)
+            self.failure = target
+            self._attempts += 1
             return
-        if not hopped and target in self._nodes:
+        silent = self._request.changes and self._cluster.is_silent(target)
+        why = "redirects too" if hopped else "does not answer" if silent else "cannot be reached"
+        reason = f"{node} redirects to {target}, which {why}: the cluster has no leader"
+        self.failure = StoreUnavailableError(reason=reason)
+        if hopped or silent or target in self._unreachable:
+            self._attempts += 1
+        else:
             self._due = [other for other in self._due if other != target]
-            self._hop, self.continues = target, True
-            return
-        why = "which redirects too" if target in self._nodes else "which cannot be reached"
-        self.failure = StoreUnavailableError(reason=f"{node} redirects to {target}, {why}: the cluster has no leader")
-        self.attempts += 1
-        self.continues = False  # the others would redirect there too
+            self._hop = target
 
-    def _take_reply(self, node: Address, reply: Reply) -> bool:
+    def _take_reply(self, node: Address, reply: Reply, left: float, took: float) -> bool:
         """Return True if the reply is final."""
-        (self._cluster.failed if reply.status in _UNHEALTHY else self._cluster.answered)(node)
+        reads = self._request.reads
+        if reply.status in _UNHEALTHY:
+            self._cluster.failed(node, reads=reads)
+        else:
+            self._cluster.answered(node, reads=reads, seconds=took if self._request.is_quick else None)
         if not _worth_repeating(reply, self._request):
             return True
-        # A mount that is still starting answers 400, and is not on the other nodes yet.
-        if reply.status == 400:
-            self.failure, self.continues = reply, False
-            self.attempts += 1
-        else:
-            self._try_others(reply, None if _retry_after(reply) is None else node)
+        self.failure = reply
+        self._attempts += 1
+        requested = _retry_after(reply)
+        if reply.status == 400 or self._request.makes:
+            # A mount that is still starting answers 400, and is not on the other nodes yet. A database that refuses to
+            # make a credential does so whatever node asks for it, and a login may have spent a use of its secret_id.
+            self._starting += reply.status == 400
+            self._due = []
+            self._limited = dict.fromkeys(self._cluster, left - (requested or 0.0) - _LIMIT_PAUSE)
+        elif requested is not None or reply.status == 429:
+            self._limited[node] = left - (requested or 0.0) - _LIMIT_PAUSE
         return False
 
-    def _try_others(self, failure: Reply | StoreError, again: Address | None = None) -> None:
-        """Try the due nodes at once. After a pause they come first, or the node `again`."""
-        self.failure = failure
-        self.attempts += 1
-        # The last attempt follows a pause: a limit or an election ends for all nodes at the same time.
-        kept = self.attempts == self._cluster.retries > 1
-        self.continues = bool(self._due) and not kept and not self.is_over
-        if kept:
-            self._first = self._due if again is None else [again]
+
+_NEARLY = 0.95
+"""The part of a share, or of a limit, that counts as the whole: a driver's timer may end a little early."""
 
 
 def _worth_repeating(reply: Reply, request: Request) -> bool:
@@ -318,8 +468,9 @@ def _final(failure: Reply | StoreError) -> Reply:
 def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> Address | StoreError:
     """Return the configured address that a redirect names. Its path is never followed.
 
-    If a standby's redirect (307) names an unknown address, return the error, because the standby may answer soon. Raise
-    any other error.
+    If a standby's redirect (307) names an unknown address, return the error, because the standby may answer soon. The
+    same holds for a redirect to itself, which a leader that was paused sends for at least three seconds (measured on
+    OpenBao 2.7.2). Raise any other error.
     """
     named = Address.of_location(reply.headers.get("location", ""), here)
     where = f"{here} redirects to {named or 'nowhere'}"
@@ -338,25 +489,9 @@ def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> 
     else:
         return same
     error = StoreUnavailableError(reason=f"{where}, {fault}", hint=hint)
-    if named is not None and same is None and reply.status == 307:
+    if named is not None and same in {None, here} and reply.status == 307:
         return error
     raise error
-
-
-def _pause(failure: Reply | StoreError, attempts: int, left: float, jitter: Callable[[], float]) -> float | None:
-    """Return the seconds until the next attempt; None if the time left is too short.
-
-    Retry-After is extended by a second: the server rounds it down, to 0 for the last second of a rate limit (measured
-    on OpenBao 2.7.2). Other pauses are cut if that leaves time for one more attempt: an election takes two to four
-    seconds.
-    """
-    requested = _retry_after(failure) if isinstance(failure, Reply) else None
-    base = 1.0 + jitter() / 2
-    least, pause = (_SHORTEST_PAUSE, max(attempts, 1) * base) if requested is None else (requested, requested + base)
-    if pause < left:
-        return pause
-    pause = left - _LAST_CHANCE
-    return pause if pause >= least else None
 
 
 def _retry_after(reply: Reply) -> float | None:

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from strongroom.errors import StoreError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
-from strongroom.store import remaining, time_limit
+from strongroom.store import fails_fast, remaining, time_limit
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import Driver
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.nodes import Cluster
-from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, later, required
+from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, States, is_from_active_node
 from strongroom_vault.http.request_policy import Reply, Request, Start, exchange, may_be_applied
 
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -29,15 +29,16 @@ class Sender:
         driver: runs the exchanges.
         addresses: the nodes of one cluster.
         namespace: the namespace's path, or None for the root.
+        mount: the mount path of the secrets, if that is known.
     """
 
-    def __init__(self, driver: Driver, addresses: Sequence[Address], namespace: str | None) -> None:
+    def __init__(
+        self, driver: Driver, addresses: Sequence[Address], namespace: str | None, *, mount: str | None = None
+    ) -> None:
         self._driver = driver
         self._cluster = Cluster.of(addresses)
         self._namespace = namespace
-        self._index: str | None = None
-        self._any_index: str | None = None
-        self._unknown_changes: dict[str, object] = {}  # target -> mark of the last change to it of unknown outcome
+        self._states = States(mount)
 
     @property
     def location(self) -> str:
@@ -52,6 +53,7 @@ class Sender:
         namespace: str | None = None,
         token: SensitiveStr | None = None,
         idempotent: bool = False,
+        settled: bool = False,
     ) -> Reply:
         """Return the reply to one request, with any status.
 
@@ -60,28 +62,37 @@ class Sender:
             namespace: another namespace than the usual one; `""` is the root.
             token: the token to send.
             idempotent: the request may be repeated when its outcome is unknown, although it is a change.
+            settled: the caller finds out the outcome of this change if it is unknown, or calls `doubt`.
 
         Raises:
             StoreError: as `exchange` and the driver do.
         """
-        unknown = self._unknown_changes.get(request.target)
+        unknown = self._states.unknown(request.target)
         namespace = self._namespace if namespace is None else namespace
         http_request = self._http_request(request, namespace, token, idempotent=idempotent)
         try:
             with time_limit(remaining()):
                 reply = self._driver.run(exchange(http_request, self._cluster, remaining))
         except WriteOutcomeUnknownError:
-            self._unknown_changes[request.target] = object()
+            if not settled:
+                self.doubt(request)
             raise
         self._note(request, reply, unknown)
+        if request.method in _CHANGES and not settled and may_be_applied(reply):
+            self.doubt(request)
         return reply
+
+    def doubt(self, request: ApiRequest) -> None:
+        """Let the active node answer the next read of what this change of unknown outcome concerns."""
+        self._states.doubt(request.target)
 
     def send_many(
         self, requests: Iterable[tuple[_K, ApiRequest, SensitiveStr | None]]
     ) -> Iterator[tuple[tuple[_K, ApiRequest], Reply | StoreError]]:
         """Yield the reply to each of many requests, in any order. Each has a name, and the token to send with it.
 
-        A few dozen requests are taken ahead of the results. Each may take what `remaining()` is at its start.
+        A few dozen requests are taken ahead of the results. Each may take what `remaining()` is at its start. If the
+        outcome of a change is unknown, the caller finds it out.
 
         Raises:
             StoreUnavailableError: nothing came within `remaining()`.
@@ -89,18 +100,22 @@ class Sender:
 
         def exchanges() -> Iterator[tuple[tuple[_K, ApiRequest], Start]]:
             for name, request, token in requests:
-                http_request = self._http_request(request, self._namespace, token)
+                http_request = self._http_request(request, self._namespace, token, batched=True)
                 yield (name, request), partial(exchange, http_request, self._cluster)
 
         for (name, request), outcome in self._driver.run_many(exchanges()):
             if isinstance(outcome, Reply):
                 self._note(request, outcome, None)
-            elif isinstance(outcome, WriteOutcomeUnknownError):
-                self._unknown_changes[request.target] = object()
             yield (name, request), outcome
 
     def _http_request(
-        self, request: ApiRequest, namespace: str | None, token: SensitiveStr | None, *, idempotent: bool = False
+        self,
+        request: ApiRequest,
+        namespace: str | None,
+        token: SensitiveStr | None,
+        *,
+        idempotent: bool = False,
+        batched: bool = False,
     ) -> Request:
         headers = {"X-Vault-Request": "true"}
         if token is not None:
@@ -109,27 +124,27 @@ class Sender:
             headers["X-Vault-Namespace"] = namespace
         if request.wrap_ttl:
             headers["X-Vault-Wrap-TTL"] = request.wrap_ttl
-        newest = request.target in self._unknown_changes
-        if (state := required(self._index, self._any_index, newest=newest)) is not None:
+        if (state := self._states.needed(request.method, request.target)) is not None:
             headers[INDEX], headers[INCONSISTENT] = state, FORWARD
-        changes = request.method in _CHANGES and not idempotent
-        return Request(request.method, request.target, headers, _encoded(request.content), changes)
+        return Request(
+            request.method,
+            request.target,
+            headers,
+            _encoded(request.content),
+            changes=request.method in _CHANGES and not idempotent,
+            creates=request.creates,
+            batched=batched,
+            patient=not fails_fast(),
+        )
 
     def _note(self, request: ApiRequest, reply: Reply, unknown: object | None) -> None:
-        """Keep the state that a change led to, and any state that names the cluster.
-
-        After a change whose outcome is unknown, the active node must answer the next read of the same target, and later
-        reads must not be older than that answer.
-        """
+        """Keep the state that a change led to, or that the answer after a change of unknown outcome shows."""
         state = reply.headers.get(INDEX.lower())
-        self._any_index = state or self._any_index
+        self._states.seen(state)
         if request.method in _CHANGES:
-            self._index = later(self._index, state)
-            if may_be_applied(reply):
-                self._unknown_changes[request.target] = object()
-        elif unknown and unknown is self._unknown_changes.get(request.target) and reply.status in {200, 404}:
-            self._index = later(self._index, state)
-            self._unknown_changes.pop(request.target, None)
+            self._states.changed(request.target, state)
+        elif reply.status in {200, 404} and (unknown is not None or is_from_active_node()):
+            self._states.settle(request.target, state, unknown)
 
     def certificates(self) -> Mapping[str, bytes]:
         """Return address -> DER certificate of each https server that the driver has connected to."""

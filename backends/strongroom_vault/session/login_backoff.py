@@ -1,5 +1,7 @@
 """Backoff after failed logins: while it lasts, callers get the last failure instead of another login.
 
+An outage may end at any moment, so a call that nobody else can answer tries again; one thread at a time logs in.
+
 A file of its own because database roles use it too, for credentials that cannot be made.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from strongroom.errors import StoreUnavailableError, StrongroomError
+from strongroom.store import fails_fast
 
 _OUTAGE = (1.0, 30.0)
 _REFUSAL = (5.0, 60.0)
@@ -29,12 +32,14 @@ class LoginBackoff:
         self.until = 0.0
 
     def check(self) -> None:
-        """Return when a login may be tried.
+        """Return if a login may be tried.
 
         Raises:
             StrongroomError: the last failure, while the backoff lasts.
         """
-        if self._last is not None and self._clock() < self.until:
+        if self._last is None or self._clock() >= self.until:
+            return
+        if fails_fast() or not isinstance(self._last, StoreUnavailableError) or self._last.path_only:
             raise self._last.copy()
 
     def failed(self, error: StrongroomError) -> None:

@@ -36,8 +36,8 @@ _FIRST_LOOKUP = 1.0
 """Seconds from a token's first use to the lookup of its life, if that is unknown. Its lease may be a few seconds long.
 A process that ends sooner need not know, and a lookup spends one of the token's uses if they are counted."""
 
-_STEP_LIMIT = 5.0
-"""How long one step may take, in seconds."""
+_STEP_LIMIT = 10.0
+"""How long one step may take, in seconds: longer than the election of a leader."""
 
 
 class Renewal:

@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError
 from strongroom.secret import SensitiveStr
-from strongroom.store import boot_time, remaining, time_limit
+from strongroom.store import boot_time, fail_fast, remaining, time_limit
 from strongroom_vault.auth import Auth
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
@@ -65,7 +65,7 @@ class Session:
         self.mount = mount
         self.verified = verified
         self._clock = clock
-        self._sender = sender = Sender(driver, addresses, namespace)
+        self._sender = sender = Sender(driver, addresses, namespace, mount=mount)
         backoff = login_backoff((auth, tuple(addresses), namespace), clock)
         self._tokens = Tokens(auth, sender, backoff, clock=clock)
         self._token_check = TokenCheck(sender, mount, self.location, clock)
@@ -106,7 +106,7 @@ class Session:
 
     def close(self) -> None:
         """End the renewals, revoke the token if a login of this process made it, and close the connections."""
-        with time_limit(min(remaining(), _CLOSE_LIMIT)):
+        with time_limit(min(remaining(), _CLOSE_LIMIT)), fail_fast():
             self._renewer.stop(remaining())
             for active in self._tokens.close():
                 self._warn_unrevoked(active)
@@ -133,7 +133,7 @@ class Session:
         self._renewer.reset()
         self._watched = None
 
-    def request(self, request: ApiRequest, *, anonymous: bool = False) -> Reply:
+    def request(self, request: ApiRequest, *, anonymous: bool = False, settled: bool = False) -> Reply:
         """Return the reply to one request, with any status.
 
         A request that is refused with 403 is sent once more when another token has replaced the refused one, or when
@@ -142,6 +142,7 @@ class Session:
         Args:
             request: what to send.
             anonymous: send it to the root namespace and without a token.
+            settled: the caller finds out the outcome of this change if it is unknown, or calls `doubt`.
 
         Raises:
             StoreError: see `exchange` and `Auth.login`.
@@ -150,7 +151,11 @@ class Session:
         if anonymous:
             return self._sender.send(request, namespace="")
         active = self._current(request)
-        return self._checked(active, request, self._sender.send(request, token=active.token))
+        return self._checked(active, request, self._sender.send(request, token=active.token, settled=settled), settled)
+
+    def doubt(self, request: ApiRequest) -> None:
+        """Let the active node answer the next read of what this change of unknown outcome concerns."""
+        self._sender.doubt(request)
 
     def request_many(self, requests: Iterable[tuple[_K, ApiRequest]]) -> Iterator[tuple[_K, Reply | StoreError]]:
         """Yield the result of `request` for each of many, in any order. A few dozen are taken ahead.
@@ -202,11 +207,11 @@ class Session:
                 self._renewer.wake()
         return active
 
-    def _checked(self, active: ActiveToken, request: ApiRequest, reply: Reply) -> Reply:
+    def _checked(self, active: ActiveToken, request: ApiRequest, reply: Reply, settled: bool = False) -> Reply:  # noqa: FBT001, FBT002  # as `request` got it
         """Return the reply, or the reply to a second attempt if the token was refused and another one is there."""
         if reply.status == 403 and self._is_replaced(active, request.target):
             active = self._current(request)
-            reply = self._sender.send(request, token=active.token)
+            reply = self._sender.send(request, token=active.token, settled=settled)
         if reply.status < 300:
             active.accepted = True
         return reply

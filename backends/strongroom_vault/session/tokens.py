@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
-from strongroom.store import reentrant_lock, remaining, time_limit
+from strongroom.store import fail_fast, reentrant_lock, remaining, time_limit
 from strongroom_vault.auth import Auth, Grant
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.hvac_adapter import requests
@@ -286,7 +286,7 @@ class Tokens:
             active.ended = True
             return True
         try:
-            with time_limit(_REVOKE_LIMIT):
+            with time_limit(_REVOKE_LIMIT), fail_fast():
                 reply = self._sender.send(requests().token.revoke_self(), token=active.token, idempotent=True)
         except StoreError as error:
             logger.info("A token %s was not revoked: %s", self._sender.location, error.reason)

@@ -59,7 +59,7 @@ class VaultKV1(VaultKV):
         """Remove the secret for good. It is read first, because the server also accepts the delete of an absent one."""
         self.read(path)
         request = self._api.delete_secret(path=self._full_path(path), mount_point=self._session.mount)
-        confirm(send_change(self._session, request), path, self._session, lambda: is_absent(self._get(path)))
+        confirm(request, send_change(self._session, request), path, self._session, lambda: is_absent(self._get(path)))
 
     def _get(self, path: str) -> Reply:
         return self._session.request(self._read_request(path))
@@ -81,4 +81,5 @@ class VaultKV1(VaultKV):
 
     def _resolve_write(self, item: Item, outcome: Outcome) -> None:
         path, form = item.path, prepared(item.path, item.data)
-        confirm(outcome, path, self._session, lambda: same(self._content(self._get(path), path), form))
+        request = self._write_request(item)
+        confirm(request, outcome, path, self._session, lambda: same(self._content(self._get(path), path), form))

@@ -113,9 +113,8 @@ class VaultKV2(VaultKV2Metadata):
         with suppress(PermissionDeniedError, InvalidDataError):
             self.read(path)
         request = self._api.delete_latest_version_of_secret(path=self._full_path(path), mount_point=self._session.mount)
-        confirm(
-            send_change(self._session, request), path, self._session, lambda: version_gone(self._get(path)) is not None
-        )
+        outcome = send_change(self._session, request)
+        confirm(request, outcome, path, self._session, lambda: version_gone(self._get(path)) is not None)
 
     def _parse_secret(self, path: str, reply: Reply) -> Secret:
         """Return the version in the reply to a read."""

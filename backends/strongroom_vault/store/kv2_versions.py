@@ -152,7 +152,13 @@ class VaultKV2Metadata(VaultKV):
         request = self._metadata_api.undelete_secret_versions(
             path=self._full_path(path), versions=[int(version)], mount_point=self._session.mount
         )
-        confirm(send_change(self._session, request), path, self._session, lambda: not self._info(path, version).deleted)
+        confirm(
+            request,
+            send_change(self._session, request),
+            path,
+            self._session,
+            lambda: not self._info(path, version).deleted,
+        )
 
     def destroy(self, path: str, version: Version) -> None:
         """Remove that version's data for good."""
@@ -160,7 +166,13 @@ class VaultKV2Metadata(VaultKV):
         request = self._metadata_api.destroy_secret_versions(
             path=self._full_path(path), versions=[int(version)], mount_point=self._session.mount
         )
-        confirm(send_change(self._session, request), path, self._session, lambda: self._info(path, version).destroyed)
+        confirm(
+            request,
+            send_change(self._session, request),
+            path,
+            self._session,
+            lambda: self._info(path, version).destroyed,
+        )
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
         """Return the secret's `custom_metadata`."""
@@ -186,12 +198,13 @@ class VaultKV2Metadata(VaultKV):
             content["metadata_cas"] = revision
         # hvac's `update_metadata` would also set `delete_version_after`; a field that is not sent stays.
         target = f"/v1/{quote(self._session.mount)}/metadata/{quote(self._full_path(path))}"
-        outcome = send_change(self._session, ApiRequest("POST", target, content))
+        request = ApiRequest("POST", target, content)
+        outcome = send_change(self._session, request)
         if isinstance(outcome, Reply) and outcome.status == 400:
             if self._revision(path) != revision:
                 raise ConflictError(path, "its metadata was changed at the same time", hint="Read it again")
             raise InvalidDataError(path, f"{self._session.location} refuses these labels (HTTP 400)")
-        confirm(outcome, path, self._session, lambda: self.read_metadata(path) == metadata)
+        confirm(request, outcome, path, self._session, lambda: self.read_metadata(path) == metadata)
 
     def _get_metadata(self, path: str) -> Reply:
         return self._session.request(self._metadata_request(path))

@@ -6,12 +6,16 @@ Without such a number, either the secret now holds the data that was written, or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from strongroom.errors import ConflictError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveDict, same
+from strongroom.store import remaining
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.read_after_write import reads_from_active_node
 from strongroom_vault.http.request_policy import Reply, may_be_applied
@@ -22,7 +26,8 @@ from strongroom_vault.store.payload import stored_number
 Outcome: TypeAlias = Reply | WriteOutcomeUnknownError
 """Result of sending a change: a reply, or the error for a lost reply."""
 
-_ATTEMPTS = 3
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.2
+"""Before a write of unknown outcome is repeated, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,9 @@ class Newest:
 
 
 def send_change(session: Session, request: ApiRequest) -> Outcome:
-    """Send a change."""
+    """Send a change. `confirm` or `Write.resolve` must find out its outcome."""
     try:
-        return session.request(request)
+        return session.request(request, settled=True)
     except WriteOutcomeUnknownError as error:
         return error
 
@@ -50,11 +55,12 @@ def written_version(outcome: Outcome) -> int | None:
     return version if isinstance(version, int) else None
 
 
-def confirm(outcome: Outcome, path: str, session: Session, holds: Callable[[], bool]) -> None:
+def confirm(request: ApiRequest, outcome: Outcome, path: str, session: Session, holds: Callable[[], bool]) -> None:
     """Return when a change was made, according to the reply or to the secret as it is now.
 
     Args:
-        outcome: the result of sending the change.
+        request: the change.
+        outcome: the result of sending it.
         path: the secret's path.
         session: the session that sent it.
         holds: reads the secret, and returns True if it is as the change makes it.
@@ -66,8 +72,25 @@ def confirm(outcome: Outcome, path: str, session: Session, holds: Callable[[], b
     if isinstance(outcome, Reply) and outcome.status in {200, 204} and not may_be_applied(outcome):
         return
     error = _refusal(outcome, path, session)
-    if not isinstance(error, WriteOutcomeUnknownError) or not _is_shown(holds):
+    if not isinstance(error, WriteOutcomeUnknownError):
         raise error
+    with _doubted(session, request):
+        if not _is_shown(holds):
+            raise error
+
+
+@contextmanager
+def _doubted(session: Session, request: ApiRequest) -> Iterator[None]:
+    """Let the active node answer the next read if the block ends without the outcome of this change.
+
+    Until then any node answers the reads of other threads: a change that is under way may be seen or not.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, WriteOutcomeUnknownError) or not isinstance(error, StrongroomError):
+            session.doubt(request)
+        raise
 
 
 class Write:
@@ -102,6 +125,8 @@ class Write:
         newest version tells them apart. To write over a deleted version, the server requires its number. If a write
         that names the newest version is refused, and that version is unchanged, the server refuses the data.
 
+        It goes on until the time is over: while a cluster elects a leader, neither a read nor another attempt may tell.
+
         Args:
             outcome: the result of the first request.
             follows: the version that it named.
@@ -112,14 +137,20 @@ class Write:
             WriteOutcomeUnknownError: the outcome stays unknown.
             StrongroomError: the write was refused.
         """
+        if (version := written_version(outcome)) is not None:
+            return version
+        with _doubted(self._session, self._write_request(follows)):
+            return self._resolve(outcome, follows, accepts)
+
+    def _resolve(self, outcome: Outcome, follows: int | None, accepts: Callable[[Newest], bool]) -> int:
         unknown: WriteOutcomeUnknownError | None = None  # of an attempt after version `unknown_follows`
-        unknown_follows, before, unknowns = follows, None, 0
+        unknown_follows, before = follows, None
         while True:
             if (version := written_version(outcome)) is not None:
                 return version
             error = _refusal(outcome, self._path, self._session)
             if isinstance(error, WriteOutcomeUnknownError):
-                unknown, unknown_follows, unknowns = error, follows, unknowns + 1
+                unknown, unknown_follows = error, follows
             elif not isinstance(outcome, Reply) or outcome.status != 400:
                 raise unknown or error
             newest = self._newest(unknown)
@@ -131,7 +162,7 @@ class Write:
                 if newest.version > unknown_follows:
                     unknown = None  # another write took its version, so it can no longer be applied
             self._check(newest, accepts)
-            if unknowns == _ATTEMPTS or (newest == before and error is not unknown):
+            if newest == before and error is not unknown:
                 raise unknown or error
             before, follows = newest, newest.version
             outcome = self._repeat(follows, unknown)
@@ -142,6 +173,8 @@ class Write:
             raise ConflictError(self._path, f"its newest version is {found}, which is not the expected one")
 
     def _repeat(self, follows: int, unknown: WriteOutcomeUnknownError | None) -> Outcome:
+        if unknown is not None:
+            time.sleep(min(random.uniform(_SHORTEST_PAUSE, _LONGEST_PAUSE), remaining()))  # noqa: S311  # spreads load
         try:
             return send_change(self._session, self._write_request(follows))
         except StrongroomError as error:
