@@ -62,7 +62,8 @@ class Operation:
         """From now on the client asks this node first, as if that had answered last."""
         cluster = self.session._sender._cluster if self.session else ()
         for address in [address for address in cluster if str(address) == url]:
-            cluster.answered(address)
+            for reads in (True, False):
+                cluster.answered(address, reads=reads)
 
     def change(self):
         """Writes what `run` is to find, by the same client."""

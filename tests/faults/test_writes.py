@@ -102,13 +102,13 @@ def test_a_change_without_a_check_that_was_not_made_is_a_doubt(openbao, proxy, o
 
 @pytest.mark.parametrize("name", NEVER_MADE)
 def test_a_write_that_keeps_being_lost_ends_as_a_doubt(proxy, open_through, kv2, name):
-    """After three times at most, and within the time."""
+    """It is repeated while there is time, at most every 50 ms."""
     front = open_through(kv2)
     first = front.write("app", {"n": 1})
     proxy.forget()
     with proxy.fault(NEVER_MADE[name], when=is_change), time_limit(3), pytest.raises(WriteOutcomeUnknownError):
         front.write_if("app", {"n": 2}, first)
-    assert 1 <= changes(proxy) <= 3
+    assert 1 <= changes(proxy) <= 3 / 0.05
 
 
 def test_what_somebody_else_wrote_meanwhile_is_a_conflict(openbao, proxy, open_through, kv2):

@@ -69,9 +69,13 @@ class LoopbackServer:
     Attributes:
         url: its address, the same after `restart`.
         title: its name in messages.
+        host: the IP address that it listens on.
+        launcher: the command that starts it elsewhere, such as in a network namespace.
     """
 
     title: ClassVar[str] = "server"
+    host = "127.0.0.1"
+    launcher: tuple[str, ...] = ()
 
     def __init__(self, token: str) -> None:
         self.url = ""
@@ -187,7 +191,7 @@ class LoopbackServer:
         for _ in range(1 if self._port else _PORTS_TRIED):
             port = self._port or free_port()
             if self._spawn(binary, port):
-                self._port, self.url = port, f"http://127.0.0.1:{port}"
+                self._port, self.url = port, f"http://{self.host}:{port}"
                 return
             taken = any("address already in use" in line for line in self._output)
             self.kill()
@@ -209,7 +213,7 @@ class LoopbackServer:
             os.close(write_end)
             process = subprocess.Popen(  # noqa: S603  # a constant command, without arguments from outside
                 [
-                    "/bin/sh", "-c", _GUARDED, "strongroom-dev-server",
+                    *self.launcher, "/bin/sh", "-c", _GUARDED, "strongroom-dev-server",
                     str(binary), "server", f"-config=/dev/fd/{configuration}", "-log-level=warn",
                 ],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -246,7 +250,7 @@ class LoopbackServer:
 
     def _exchange(self, method: str, path: str, body: object, token: str) -> tuple[int, dict[str, Any]]:
         # http.client ignores proxy variables and .netrc, so the environment cannot redirect the token.
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_CALL_TIMEOUT)
+        connection = http.client.HTTPConnection(self.host, self._port, timeout=_CALL_TIMEOUT)
         with contextlib.closing(connection):
             headers = {"X-Vault-Token": token}
             connection.request(method, f"/v1/{path}", None if body is None else json.dumps(body), headers)
@@ -267,8 +271,10 @@ def free_port() -> int:
     raise PluginError(f"No free port between {_PORTS.start} and {_PORTS.stop} on 127.0.0.1")
 
 
-def configuration(binary: Path, port: int, cluster_port: int, storage: str, audit: Path | None = None) -> str:
-    """Return the configuration of a server on 127.0.0.1.
+def configuration(
+    binary: Path, port: int, cluster_port: int, storage: str, audit: Path | None = None, *, host: str = "127.0.0.1"
+) -> str:
+    """Return the configuration of a server.
 
     Args:
         binary: the server's executable.
@@ -276,6 +282,7 @@ def configuration(binary: Path, port: int, cluster_port: int, storage: str, audi
         cluster_port: port for the other nodes; 0 for a single server.
         storage: its `storage` block.
         audit: file of an audit device, if any.
+        host: the IP address that it listens on.
     """
     device = ""
     if audit is not None:
@@ -289,11 +296,11 @@ def configuration(binary: Path, port: int, cluster_port: int, storage: str, audi
     # Vault locks its memory, for which it needs a privilege. OpenBao does not, and rejects the setting.
     memory = "disable_mlock = true" if binary.name.startswith("vault") else ""
     return f"""
-        api_addr = "http://127.0.0.1:{port}"
-        cluster_addr = "https://127.0.0.1:{cluster_port}"
+        api_addr = "http://{host}:{port}"
+        cluster_addr = "https://{host}:{cluster_port}"
         listener "tcp" {{
-          address = "127.0.0.1:{port}"
-          cluster_address = "127.0.0.1:{cluster_port}"
+          address = "{host}:{port}"
+          cluster_address = "{host}:{cluster_port}"
           tls_disable = true
         }}
         {memory}

@@ -92,7 +92,7 @@ class Node(LoopbackServer):
     def _configuration(self, binary: Path, port: int) -> str:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         storage = raft_storage(self._folder, self.name, [node.url for node in self._joins])
-        return configuration(binary, port, self._cluster_port, storage, self._audit)
+        return configuration(binary, port, self._cluster_port, storage, self._audit, host=self.host)
 
 
 class TestCluster(Provisioning):

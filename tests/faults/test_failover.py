@@ -1,0 +1,118 @@
+"""Callers of a cluster whose nodes fail: six threads read and three write, nothing is cached, and nobody sees an error.
+
+`nox -s cluster` runs each case COUNT times, and lets leaders be killed for SECONDS. It also asserts exact times, which
+a busy machine does not keep. A raw client that polls each node tells what was possible.
+"""
+
+import os
+import sys
+import time
+
+import pytest
+
+from faults import load, namespaces
+from strongroom_vault.testing import FaultProxy, faults
+
+COUNT = int(os.environ.get("COUNT", "1"))
+SECONDS = int(os.environ.get("SECONDS", "0"))
+EXACT = "COUNT" in os.environ
+KILL_EVERY = 30
+
+each_run = pytest.mark.parametrize("number", range(COUNT))
+
+
+def check(result, case, record_property):
+    """Assert that no caller noticed anything."""
+    record_property(case, str(result))
+    sys.stdout.write(f"{case}: {result}\n")
+    assert not result.errors, f"{len(result.errors)} errors, the first: {result.errors[0]}"
+    assert not result.stale
+    assert not result.lost
+    assert not result.twice
+    assert result.slowest_read < (1 if EXACT else 9)
+    assert result.slowest_own_read < (result.best_write + 1 if EXACT else 10)
+    assert result.slowest_write < (result.best_write + 1 if EXACT else 10)
+
+
+@each_run
+def test_the_leader_is_killed_and_later_another_node_is_stopped(cluster, number, record_property):
+    def events():
+        time.sleep(2)
+        killed = cluster.leader()
+        cluster.kill(killed)
+        time.sleep(7)
+        cluster.restart(killed)
+        cluster.wait_for_voters()
+        time.sleep(1)
+        stopped = cluster.leader()
+        cluster.pause(stopped)
+        time.sleep(7)
+        cluster.resume(stopped)
+        time.sleep(4)
+
+    check(load.run(cluster, cluster.urls, events), "kill and stop", record_property)
+
+
+@each_run
+def test_the_leader_steps_down(cluster, number, record_property):
+    def events():
+        for _ in range(3):
+            time.sleep(2)
+            cluster.step_down()
+            cluster.leader()
+            time.sleep(4)
+
+    check(load.run(cluster, cluster.urls, events), "step-down", record_property)
+
+
+@each_run
+def test_a_node_answers_after_two_seconds(cluster, number, record_property):
+    """At first it is the leader, of which a client hears through a proxy alone; then a standby."""
+    for name, slow in (("slow leader", cluster.leader()), ("slow standby", cluster.standbys()[0])):
+        with FaultProxy(slow.url) as proxy:
+            urls = [proxy.url, *(node.url for node in cluster.nodes if node is not slow)]
+
+            def events(proxy=proxy):
+                time.sleep(1)
+                proxy.inject(faults.delay(2))
+                time.sleep(6)
+
+            result = load.run(cluster, urls, events)
+        # The proxy is on nobody's way but ours: the poller sees no gap. A change has two seconds for a node.
+        result.best_write = 2.5
+        check(result, name, record_property)
+
+
+@each_run
+def test_no_packet_passes_between_the_leader_and_a_standby(tmp_path, number, record_property):
+    """The third node reaches both, and so do callers."""
+    if (reason := namespaces.why_not()) is not None:
+        pytest.skip(reason)
+    with namespaces.PartitionableCluster(folder=tmp_path) as cluster:
+
+        def events():
+            time.sleep(2)
+            leader, standby = cluster.leader(), cluster.standbys()[0]
+            cluster.cut(leader, standby)
+            time.sleep(8)
+            cluster.mend(leader, standby)
+            time.sleep(4)
+
+        check(load.run(cluster, cluster.urls, events), "partition", record_property)
+
+
+@pytest.mark.skipif(not SECONDS, reason="takes SECONDS: `nox -s cluster` runs it for ten minutes")
+@pytest.mark.timeout(SECONDS + 300)
+def test_leaders_are_killed_for_a_long_time(cluster, record_property):
+    def events():
+        ends = time.monotonic() + SECONDS
+        while time.monotonic() < ends:
+            began = time.monotonic()
+            killed = cluster.leader()
+            cluster.kill(killed)
+            time.sleep(8)
+            cluster.restart(killed)
+            cluster.wait_for_voters()
+            time.sleep(max(0.0, began + KILL_EVERY - time.monotonic()))
+
+    check(load.run(cluster, cluster.urls, events), f"kills for {SECONDS} s", record_property)
