@@ -12,7 +12,12 @@ MAX_PATH_LENGTH = 1024
 
 # Control characters would forge log lines and request lines, the line separators too; a backslash is a separator to
 # some stores; a lone surrogate has no UTF-8 form.
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
+_FORBIDDEN = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"  # compiled at first use
+
+
+def _has_control(text: str) -> bool:
+    """Return True if the text has a forbidden character. None of these is printable, which is quicker to find out."""
+    return not text.isprintable() and re.search(_FORBIDDEN, text) is not None
 
 
 def check_path(path: str) -> str:
@@ -31,7 +36,7 @@ def check_path(path: str) -> str:
         raise InvalidPathError(path, "the path is empty")
     if len(path) > MAX_PATH_LENGTH:
         raise InvalidPathError(path, f"{len(path):,} characters, the most is {MAX_PATH_LENGTH:,}")
-    if _FORBIDDEN.search(path):
+    if "\\" in path or _has_control(path):
         raise InvalidPathError(path, "it has a control character, a backslash or a lone surrogate")
     for segment in path.split("/"):
         if segment in {"", ".", ".."}:
@@ -92,7 +97,7 @@ def check_key(key: str, path: str | None = None) -> str:
     """
     if not isinstance(key, str):
         raise InvalidPathError(path, f"a key is a string, not {type(key).__name__}")
-    if not key or len(key) > MAX_PATH_LENGTH or _FORBIDDEN.search(key.replace("\\", "")):
+    if not key or len(key) > MAX_PATH_LENGTH or _has_control(key):
         raise InvalidPathError(path, "the key is empty, too long, or has a control character or a lone surrogate")
     return key
 

@@ -30,7 +30,7 @@ REDACTED = "**********"
 _MOST_KEYS = 20
 """How many keys an error names."""
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SURROGATE = r"[\ud800-\udfff]"  # compiled at first use
 
 
 class SensitiveStr(str):
@@ -324,13 +324,13 @@ def _fault(value: object, depth: int) -> str | None:  # noqa: PLR0911  # one for
     if value is None or isinstance(value, bool | int | bytes):
         return None
     if isinstance(value, str):
-        return "a string with a lone surrogate" if _SURROGATE.search(value) else None
+        return "a string with a lone surrogate" if re.search(_SURROGATE, value) else None
     if isinstance(value, float):
         return None if math.isfinite(value) else "a number that is not finite"
     if depth == 0:
         return f"more than {MAX_DEPTH} levels"
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) and not _SURROGATE.search(key) for key in value):
+        if not all(isinstance(key, str) and not re.search(_SURROGATE, key) for key in value):
             return "a name in it is not a string, or has a lone surrogate"
         return next((fault for item in value.values() if (fault := _fault(item, depth - 1))), None)
     if isinstance(value, list | tuple):

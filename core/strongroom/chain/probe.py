@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
 
 from strongroom.errors import (
     AuthenticationError,
@@ -52,7 +51,7 @@ def diagnose(store: str, probe: Callable[[], Health]) -> Health:
         # A copy has no frames: the error is kept, and frames may hold values.
         health = Health(ok=False, error=error.copy(), checks=error.checks)
     seconds = time.monotonic() - started
-    return _whole(replace(health, seconds=seconds), store)
+    return _whole(health._replace(seconds=seconds), store)
 
 
 def probe_all(probes: Mapping[str, Callable[[], Health]]) -> dict[str, Health]:
@@ -83,7 +82,7 @@ def _whole(health: Health, store: str) -> Health:
         None, health.detail or first.detail, store=store, hint=first.hint or None
     )
     checks = health.checks if failures else (*health.checks, _failed(error, health.checks))
-    return replace(health, ok=False, error=error, checks=checks, detail=health.detail or str(error))
+    return health._replace(ok=False, error=error, checks=checks, detail=health.detail or str(error))
 
 
 def _failed(error: StrongroomError, others: tuple[Check, ...]) -> Check:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _KEY_LENGTH = 32
 _NONCE_LENGTH = 12
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SURROGATE = r"[\ud800-\udfff]"  # compiled at first use
 _SEALS_PER_KEY = 2**32  # NIST SP 800-38D, 8.3: the most under one key, however the nonces are made
 
 
@@ -89,7 +89,7 @@ class Sealer:
         nonce = number.to_bytes(_NONCE_LENGTH, "big")
         # A store may hold a string with a lone surrogate; it is cached as exactly as any other.
         plaintext = text.encode("utf-8", "surrogatepass")
-        has_text = value is not None and not isinstance(value, bytes) and not _SURROGATE.search(text)
+        has_text = value is not None and not isinstance(value, bytes) and not re.search(_SURROGATE, text)
         return Sealed(nonce, self._cipher.encrypt(nonce, plaintext, bound), bound, kind == "string", has_text)
 
     def open(self, sealed: Sealed) -> Value:

@@ -160,12 +160,13 @@ def _cache(arguments: Arguments, variables: Variables, file: FileConfig) -> Cach
         if ttl is None:
             raise ConfigurationError("The argument cache_ttl must be a number of seconds, zero or more")
         said["ttl"] = ttl
+    default = CacheConfig()
     return CacheConfig(
-        ttl=said.get("ttl", CacheConfig.ttl),
-        max_stale=said.get("max_stale", CacheConfig.max_stale),
-        missing_ttl=said.get("missing_ttl", CacheConfig.missing_ttl),
-        max_entries=int(said.get("max_entries", CacheConfig.max_entries)),
-        max_bytes=int(said.get("max_bytes", CacheConfig.max_bytes)),
+        ttl=said.get("ttl", default.ttl),
+        max_stale=said.get("max_stale", default.max_stale),
+        missing_ttl=said.get("missing_ttl", default.missing_ttl),
+        max_entries=int(said.get("max_entries", default.max_entries)),
+        max_bytes=int(said.get("max_bytes", default.max_bytes)),
     )
 
 

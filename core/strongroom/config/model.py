@@ -209,8 +209,7 @@ class RotationConfig(NamedTuple):
     found_file: str = ""
 
 
-@dataclass(frozen=True)
-class CacheConfig:
+class CacheConfig(NamedTuple):
     """The lifetimes in the caches, in seconds, and their size.
 
     Attributes:
@@ -258,7 +257,7 @@ class Config:
     stores: Mapping[str, StoreConfig] = field(default_factory=dict)
     secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
     rotations: Mapping[str, RotationConfig] = field(default_factory=dict)
-    cache: CacheConfig = CacheConfig()
+    cache: CacheConfig = field(default_factory=CacheConfig)
     mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
     ambient: tuple[Ambient, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)

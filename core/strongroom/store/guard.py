@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn, Self, TypeVar, cast
 
@@ -212,7 +211,7 @@ class GuardedStore:
         if health.error is None:
             return health
         error = translated(health.error, None, self.name)
-        return replace(health, error=error if isinstance(error, StrongroomError) else None)
+        return health._replace(error=error if isinstance(error, StrongroomError) else None)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

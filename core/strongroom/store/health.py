@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from strongroom.errors import Check, StrongroomError
 
 
-@dataclass(frozen=True, eq=False)
-class Health:
+class Health(NamedTuple):
     """The health of a store, as a probe returns it.
 
     Attributes:
@@ -24,7 +24,7 @@ class Health:
 
     ok: bool
     detail: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = MappingProxyType({})
     checks: tuple[Check, ...] = ()
     error: StrongroomError | None = None
     seconds: float = 0.0

@@ -55,7 +55,7 @@ CheckedItems: TypeAlias = Iterable[tuple[str, Mapping[str, Value], "Version | No
 """Paths with data and expected version, for a bulk write with check-and-set."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Traits:
     """Static facts about a store, which it gives as a class attribute: `traits = Traits(local=True)`.
 
