@@ -1,4 +1,6 @@
-"""Limits of AWS for names, values and tags, which are checked before a call. Pure.
+"""Names, versions, values and tags of AWS, and their limits, which are checked before a call. Pure.
+
+AWS accepts names that are not valid paths. They are listed too; a read of one is refused, which reports it.
 
 Sources: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
 https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html,
@@ -9,10 +11,11 @@ https://docs.aws.amazon.com/general/latest/gr/ssm.html.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError
 from strongroom.secret import Version
+from strongroom.store import VersionInfo
 from strongroom_aws.folding import size_of
 
 MAX_SECRET = 65_536
@@ -37,6 +40,23 @@ _MAX_TAG_TEXT = 256
 _TAG = re.compile(r"[\w\s.:/=+@-]*")
 RESERVED = "aws:"
 """The prefix of the tags that AWS reserves."""
+
+
+def below(prefix: str, path: str) -> str:
+    """Join the prefix and the path, either of which may be empty."""
+    return f"{prefix}/{path}" if prefix and path else prefix or path
+
+
+def find_version(versions: Sequence[VersionInfo], version: Version, path: str) -> VersionInfo:
+    """Return the entry of a version.
+
+    Raises:
+        SecretNotFoundError: there is no such version.
+    """
+    for info in versions:
+        if info.version == version:
+            return info
+    raise SecretNotFoundError(path, f"version {version} does not exist, or not any more")
 
 
 def check_secret_name(name: str, path: str) -> str:

@@ -1,4 +1,7 @@
-"""Differences between two states of a secret. Pure."""
+"""Differences between two states of a secret. Pure.
+
+A module of its own, since migrations, versions and the command line use it.
+"""
 
 from __future__ import annotations
 

@@ -13,8 +13,7 @@ from strongroom.store import Health
 from strongroom_aws.errors import malformed
 from strongroom_aws.folding import size_of
 from strongroom_aws.health import health
-from strongroom_aws.limits import MAX_ADVANCED, MAX_STANDARD, check_parameter_name, check_size
-from strongroom_aws.names import below
+from strongroom_aws.limits import MAX_ADVANCED, MAX_STANDARD, below, check_parameter_name, check_size
 from strongroom_aws.service import Service
 
 PAGE = 10

@@ -11,8 +11,7 @@ from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Items, Traits, VersionInfo
 from strongroom_aws.errors import RefusedError, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
-from strongroom_aws.limits import check_parameter_version
-from strongroom_aws.names import find_version
+from strongroom_aws.limits import check_parameter_version, find_version
 from strongroom_aws.parameter_store.base import (
     PAGE,
     Parameter,

@@ -10,8 +10,7 @@ from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.secret import Secret, Version
 from strongroom_aws.errors import RefusedError, malformed
 from strongroom_aws.folding import labels_of, unfold
-from strongroom_aws.limits import check_secret_name
-from strongroom_aws.names import below
+from strongroom_aws.limits import below, check_secret_name
 from strongroom_aws.service import Service
 
 

@@ -19,8 +19,7 @@ from strongroom.store import Health, Items, Traits
 from strongroom_aws.errors import RefusedError, error_from_code, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in
 from strongroom_aws.health import health
-from strongroom_aws.limits import MAX_SECRET, check_secret_name, check_size
-from strongroom_aws.names import below
+from strongroom_aws.limits import MAX_SECRET, below, check_secret_name, check_size
 from strongroom_aws.secrets_manager.requests import SecretRequests, listed, may_be_scheduled
 from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, map_concurrently, write_each
 

@@ -8,7 +8,7 @@ from typing import Any
 from strongroom.errors import UnsupportedOperationError
 from strongroom.secret import Secret, Version
 from strongroom.store import VersionInfo
-from strongroom_aws.names import find_version
+from strongroom_aws.limits import find_version
 from strongroom_aws.secrets_manager.requests import listed, moment
 from strongroom_aws.secrets_manager.store import PAGE, SecretsManagerStore, WriteOptions
 from strongroom_aws.service import Service

@@ -1,4 +1,4 @@
-"""`strongroom completion`."""
+"""`strongroom completion`. A module of its own, since the others are imported when they are called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Progress bar on stderr with the remaining time, for long commands on a terminal."""
+"""Progress bar on stderr with the remaining time, for long commands on a terminal.
+
+A module of its own, since only long commands import it.
+"""
 
 from __future__ import annotations
 

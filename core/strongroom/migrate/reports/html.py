@@ -1,4 +1,4 @@
-"""A report as one self-contained HTML page without values."""
+"""A report as one self-contained HTML page without values. Apart from the report, which most steps need without it."""
 
 from __future__ import annotations
 
