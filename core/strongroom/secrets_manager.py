@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -94,15 +95,40 @@ def _manager() -> SecretsManager:
             if _default is None:
                 made = SecretsManager()
                 _default = _current() or made  # a signal handler may have made one meanwhile
-                # Exit hooks run in reverse order. This registers the hook of weakref, by which urllib3 drops its
-                # connections, before ours, which still needs one.
-                weakref.finalize(_default, bool)
-                atexit.register(_close_at_exit, weakref.ref(_default), os.getpid())
+                _close_later(_default)
     return _default
 
 
+def _close_later(manager: SecretsManager) -> None:
+    """Close the default manager when this process ends, also one that multiprocessing started."""
+    # Exit hooks run in reverse order. This registers the hook of weakref, by which urllib3 drops its connections,
+    # before ours, which still needs one.
+    weakref.finalize(manager, bool)
+    hook = weakref.ref(manager), os.getpid()
+    atexit.register(_close_at_exit, *hook)
+    if (util := sys.modules.get("multiprocessing.util")) is not None:  # its children run no hooks of atexit
+        util.Finalize(None, _close_at_exit, hook, exitpriority=0)
+        util.register_after_fork(manager, _close_later_in_child)
+
+
+def _close_later_in_child(manager: SecretsManager) -> None:
+    """Register the hook that multiprocessing removes from each child before it starts."""
+    util = sys.modules["multiprocessing.util"]
+    util.Finalize(None, _close_at_exit, (weakref.ref(manager), os.getpid()), exitpriority=0)
+
+
+def _close_own_later() -> None:
+    """Let the child of a fork close the default manager of its parent, with which it may log in for itself."""
+    if _default is not None:
+        _close_later(_default)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_own_later)
+
+
 def _close_at_exit(created: weakref.ref[SecretsManager], owner: int) -> None:
-    """Close a default manager that was created here, so that its logins leave no token alive on the server."""
+    """Close a default manager that this process used, so that its logins leave no token alive on the server."""
     manager = created() if os.getpid() == owner else None
     if manager is not None:
         with suppress(Exception), time_limit(_EXIT_LIMIT):  # nobody is left to handle it, and the token expires anyway

@@ -149,6 +149,17 @@ def test_processes_of_multiprocessing(openbao, method):
 
 # --- gunicorn ---------------------------------------------------------------------------------------------------------
 
+DEFAULT_MANAGER = """
+import os, strongroom
+
+strongroom.get_secret("mine/app", "k")
+
+def application(environ, start_response):
+    value = strongroom.get_secret("mine/app", "k", fresh=True)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{value} {os.getpid()}".encode()]
+"""
+
 APPLICATION = """
 import atexit, os
 from strongroom import SecretsManager
@@ -164,15 +175,30 @@ def application(environ, start_response):
 """
 
 
+def configure(folder, options):
+    """Write a strongroom.toml with these options of the only store."""
+    auth = ", ".join(f"{name} = {json.dumps(value)}" for name, value in options["auth"].items())
+    (folder / "strongroom.toml").write_text(
+        f'chain = [{{ store = "vault" }}]\n[stores.vault]\nurl = "{options["url"]}"\nauth = {{ {auth} }}\n'
+    )
+
+
+def living(server, options):
+    """Return the living tokens that the role of `options` gave."""
+    login, left = f"auth/{options['auth']['mount']}/login", []
+    for accessor in server.call("LIST", "auth/token/accessors")["data"]["keys"]:
+        with contextlib.suppress(StoreError):  # of another test, revoked meanwhile
+            found = server.call("POST", "auth/token/lookup-accessor", {"accessor": accessor})["data"]
+            left += [accessor] if found["path"] == login else []
+    return left
+
+
 class Gunicorn:
     """A gunicorn server whose application reads a secret for each request."""
 
-    def __init__(self, folder, options, workers, preload):
-        (folder / "application.py").write_text(APPLICATION)
-        auth = ", ".join(f"{name} = {json.dumps(value)}" for name, value in options["auth"].items())
-        (folder / "strongroom.toml").write_text(
-            f'chain = [{{ store = "vault" }}]\n[stores.vault]\nurl = "{options["url"]}"\nauth = {{ {auth} }}\n'
-        )
+    def __init__(self, folder, options, workers, preload, application=APPLICATION):
+        (folder / "application.py").write_text(application)
+        configure(folder, options)
         self.address = str(folder / "socket")
         command = [sys.executable, "-m", "gunicorn", "--bind", f"unix:{self.address}", "--workers", str(workers)]
         command += ["--graceful-timeout", "10", "--worker-tmp-dir", str(folder)]
@@ -238,3 +264,58 @@ def test_gunicorn(tmp_path, preload, workers):
             left += [found] if found["path"] == login else []
         assert not left
         assert "Traceback" not in gunicorn.output.read_text()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_preloaded_workers_of_gunicorn_revoke_their_tokens(openbao, tmp_path, end):
+    """Each worker that used the default manager of its parent has logged in for itself."""
+    options = approle(openbao, token_ttl="1h")
+    gunicorn = Gunicorn(tmp_path, options, 2, preload=True, application=DEFAULT_MANAGER)
+    try:
+        gunicorn.wait()
+        workers, until = set(), time.monotonic() + LONG
+        while len(workers) < 2 and time.monotonic() < until:
+            workers.add(gunicorn.get()[1])
+        assert len(living(openbao, options)) == 1 + len(workers)
+        gunicorn.process.send_signal(end)
+        assert gunicorn.process.wait(LONG) == 0, gunicorn.output.read_text()
+    finally:
+        gunicorn.process.kill()
+        gunicorn.process.wait()
+    assert living(openbao, options) == []
+
+
+CHILDREN = """
+import multiprocessing, os, sys, strongroom
+
+def read():
+    assert strongroom.get_secret("mine/app", "k", fresh=True) == "v"
+
+def started():
+    process = multiprocessing.get_context(sys.argv[2]).Process(target=read)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+if __name__ == "__main__":
+    if sys.argv[1] == "used":
+        read()
+    if sys.argv[2] == "os.fork":
+        if (pid := os.fork()) == 0:
+            read()
+            sys.exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    else:
+        started()
+"""
+
+
+@pytest.mark.parametrize("method", ["os.fork", "fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("parent", ["used", "unused"])
+def test_children_revoke_the_tokens_of_the_default_manager(openbao, tmp_path, parent, method):
+    """Whether the parent has used it before the fork or not."""
+    options = approle(openbao, token_ttl="1h")
+    configure(tmp_path, options)
+    (tmp_path / "children.py").write_text(CHILDREN)
+    subprocess.run([sys.executable, "children.py", parent, method], cwd=tmp_path, check=True, timeout=LONG * 2)
+    assert living(openbao, options) == []
