@@ -134,6 +134,8 @@ def _session(  # noqa: PLR0917  # the options, checked and not
 ) -> Session:
     from strongroom_vault.http.drivers import new_driver
 
+    if proxy is not None and any(address.socket is not None for address in cluster):
+        raise ConfigurationError("proxy: no proxy connects to a Unix socket. Leave it out, or use another `url`")
     encrypted = any(address.scheme == "https" for address in cluster)
     session = Session(
         new_driver(cluster, tls, proxy),
@@ -209,7 +211,7 @@ def _proxy(url: str | None) -> Address | None:
         address = Address.parse(url)
     except ConfigurationError:
         address = None
-    if address is not None and address.scheme == "http" and not address.base:
+    if address is not None and address.scheme == "http" and not address.base and address.socket is None:
         return address
     raise ConfigurationError("proxy: it must be like http://proxy.example:3128, without a user or a password")
 

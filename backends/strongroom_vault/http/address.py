@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 from strongroom.errors import ConfigurationError
 
 _PORTS = {"http": 80, "https": 443}
+_UNIX = "unix://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,9 @@ class Address:
             ConfigurationError: it is not http, https or unix, has no host or the port 0, or has a user, a query or a
                 fragment. The URL is not shown if it may hold a password.
         """
+        if url.startswith(f"{_UNIX}/") and url.isprintable():
+            return cls("http", "localhost", _PORTS["http"], socket=url.removeprefix(_UNIX))
         parts = _split(url)
-        if parts is not None and parts.scheme == "unix" and parts.path.startswith("/") and not any(parts[1::2]):
-            return cls("http", "localhost", _PORTS["http"], socket=parts.path)
         host = None if parts is None else parts.hostname
         if parts is None or parts.scheme not in _PORTS or not _is_host(host):
             raise ConfigurationError("url: a Vault address is like https://vault.example:8200")
@@ -74,7 +75,7 @@ class Address:
         return f"{self.scheme}://{self.authority}"
 
     def __str__(self) -> str:
-        return f"unix://{self.socket}" if self.socket is not None else f"{self.origin}{self.base}"
+        return f"{_UNIX}{self.socket}" if self.socket is not None else f"{self.origin}{self.base}"
 
 
 def _is_host(name: str | None) -> TypeGuard[str]:

@@ -95,29 +95,37 @@ class _Transfer:
     printed and lost. So the callbacks are methods of built-in types, except `_only_once`.
     """
 
-    __slots__ = ("_body", "_handles", "_head", "_posts", "_sends", "easy", "send")
+    __slots__ = ("_body", "_handles", "_head", "_http_version", "_posts", "_sends", "_socket", "easy", "send")
 
     def __init__(self, handles: Handles, http_version: int) -> None:
-        self.easy = easy = handles.new(http_version)
         self.send: Send | None = None
         self._handles = handles
+        self._http_version = http_version
         self._head: list[bytes] = []
         self._body: list[bytes] = []
-        self._posts = False
         self._sends = 0
+        self._open(None)
+
+    def _open(self, socket: str | None) -> None:
+        self.easy = easy = self._handles.new(self._http_version)
+        self._socket = socket
+        self._posts = False
+        if socket is not None:
+            easy.setopt(pycurl.UNIX_SOCKET_PATH, socket)
         easy.setopt(pycurl.HEADERFUNCTION, self._head.append)
         easy.setopt(pycurl.WRITEFUNCTION, self._body.append)
 
     def prepare(self, send: Send, seconds: float) -> None:
         """Set the handle up for this request, which may take `seconds` in total."""
-        easy, request, address = self.easy, send.request, send.address
-        self.send = send
+        request, address = send.request, send.address
+        if address.socket != self._socket:
+            self.easy.close()
+            self._open(address.socket)  # a handle cannot forget a socket
+        easy, self.send = self.easy, send
         name = self._handles.server_name if address.scheme == "https" else None
         easy.setopt(pycurl.URL, _url(address, name, request.target))
         if name is not None:
             easy.setopt(pycurl.CONNECT_TO, [f"{name}:{address.port}:{address.authority}"])
-        if address.socket is not None:
-            easy.setopt(pycurl.UNIX_SOCKET_PATH, address.socket)
         easy.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(seconds * 1000)))
         easy.setopt(pycurl.MAXFILESIZE_LARGE, request.longest_reply)
         easy.setopt(pycurl.CUSTOMREQUEST, request.method)
@@ -172,8 +180,6 @@ class _Transfer:
             self.easy.unsetopt(pycurl.PREREQFUNCTION)
         if send.request.body:
             self.easy.setopt(pycurl.POSTFIELDS, b"")  # the handle would keep the secret
-        if send.address.socket is not None:
-            self.easy.unsetopt(pycurl.UNIX_SOCKET_PATH)
 
     def _note_certificate(self, address: Address) -> None:
         chain = self.easy.getinfo(pycurl.INFO_CERTINFO)

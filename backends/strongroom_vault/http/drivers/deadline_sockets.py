@@ -30,7 +30,7 @@ def _left() -> float:
 
 
 class DeadlineSocket(socket.socket):
-    """A TCP socket with a deadline."""
+    """A socket with a deadline."""
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         """Receive until the deadline."""
@@ -82,6 +82,18 @@ def connect(host: str, port: int) -> DeadlineSocket:
         else:
             return sock
     raise failure or socket.gaierror(socket.EAI_NONAME, "the name has no address")
+
+
+def connect_unix(file: str) -> DeadlineSocket:
+    """Connect to a Unix socket, within the deadline. Raise OSError if that fails."""
+    sock = DeadlineSocket(socket.AF_UNIX)
+    try:
+        sock.settimeout(_left())
+        sock.connect(file)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def look_up(host: str, port: int) -> Future[Found]:

@@ -29,12 +29,12 @@ from strongroom.errors import StoreError
 from strongroom.store import ReentrantEvent, in_daemon, reentrant_lock, remaining, time_limit
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import run_many
-from strongroom_vault.http.drivers.deadline_sockets import DeadlineSocket, DeadlineTLSSocket, connect
+from strongroom_vault.http.drivers.deadline_sockets import DeadlineSocket, DeadlineTLSSocket, connect, connect_unix
 from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send, Start, Steps
 from strongroom_vault.http.tls import TLSSettings, is_refusal, tls_fault, untrusted
 
 if TYPE_CHECKING:
-    from urllib3._base_connection import BaseHTTPSConnection
+    from urllib3._base_connection import BaseHTTPConnection, BaseHTTPSConnection
 
 _K = TypeVar("_K")
 
@@ -48,8 +48,9 @@ _NO_PROXY = "the proxy does not connect to it"
 def _connected(connection: HTTPConnection) -> DeadlineSocket:
     """Return a connected socket; raise urllib3's errors, which tell whether anything was sent."""
     host, port = connection._dns_host, connection.port or connection.default_port  # noqa: SLF001  # `host` lacks a final dot
+    file = getattr(connection, "socket_file", None)
     try:
-        return connect(host, port)
+        return connect(host, port) if file is None else connect_unix(file)
     except socket.gaierror as error:
         raise NameResolutionError(host, connection, error) from error
     except TimeoutError as error:
@@ -72,6 +73,7 @@ class _Response(HTTPResponse):
 
 class _Connection(HTTPConnection):
     response_class = _Response
+    socket_file: str | None = None
 
     def _new_conn(self) -> socket.socket:
         return _connected(self)
@@ -111,6 +113,12 @@ class _Queue(LifoQueue[Any]):  # of connections, and None
 class _Pool(HTTPConnectionPool):
     QueueCls = _Queue
     ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
+    socket_file: str | None = None
+
+    def _new_conn(self) -> BaseHTTPConnection:
+        connection = super()._new_conn()
+        connection.socket_file = self.socket_file  # type: ignore[attr-defined]  # a `_Connection`
+        return connection
 
 
 class _TLSPool(HTTPSConnectionPool):
@@ -253,7 +261,9 @@ def _pool(
 ) -> HTTPConnectionPool:
     if address.scheme == "http":
         server = proxy or address
-        return _Pool(server.host, server.port, maxsize=MAX_CONNECTIONS, block=True, timeout=None)
+        pool = _Pool(server.host, server.port, maxsize=MAX_CONNECTIONS, block=True, timeout=None)
+        pool.socket_file = address.socket
+        return pool
     return _TLSPool(
         address.host,
         address.port,

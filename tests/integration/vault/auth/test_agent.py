@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from strongroom.errors import PermissionDeniedError
+from strongroom.errors import ConfigurationError, PermissionDeniedError
 from strongroom_vault.auth.token import Agent, TokenFile
 from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 
@@ -40,6 +41,10 @@ def agent(request, openbao, readable, approle, tmp_path):
           tls_disable = true
           require_request_header = true
         }}
+        listener "unix" {{
+          address = "{tmp_path}/sock"
+          tls_disable = true
+        }}
     """)
     command = [str(find_binary()), request.param, f"-config={tmp_path}/agent.hcl", "-log-level=error"]
     with subprocess.Popen(
@@ -47,7 +52,7 @@ def agent(request, openbao, readable, approle, tmp_path):
     ) as process:
         try:
             deadline = time.monotonic() + 30
-            while not (tmp_path / "sink").exists() or not _listens(port):
+            while not all((tmp_path / name).exists() for name in ("sink", "sock")) or not _listens(port):
                 assert time.monotonic() < deadline
                 assert process.poll() is None
                 time.sleep(0.02)
@@ -78,6 +83,18 @@ def test_store_reads_through_it(agent, reads, accepted):
     url, sink = agent
     assert reads({"method": "agent"}, url=url)
     assert accepted(TokenFile(token_file=sink).login(None))
+
+
+@pytest.mark.parametrize("agent", ["agent"], indirect=True)
+def test_store_reads_through_its_socket(agent, reads, driver):
+    """Single requests and batches. `unix://` is the address, as in Vault's own clients."""
+    _, sink = agent
+    url = f"unix://{sink.parent}/sock"
+    assert reads({"method": "agent"}, url=url)
+    with pytest.raises(ConfigurationError, match="Unix socket"):
+        open_vault(url=url, auth={"method": "agent"}, proxy="http://127.0.0.1:1")
+    with pytest.raises(VaultConnectionError, match=f"unix://{sink.parent}/gone"):
+        open_vault(url=f"unix://{sink.parent}/gone", auth={"method": "agent"})
 
 
 def test_store_that_the_agent_may_not_read_is_denied(agent, openbao):
