@@ -7,27 +7,28 @@ import heapq
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import count
-from queue import Empty, SimpleQueue
+from threading import Condition
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from strongroom.errors import StoreError
-from strongroom.store import ReentrantEvent
+from strongroom.store import ReentrantEvent, reentrant_lock
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import AT_ONCE, run_many
 from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Send, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
 
 if "pycurl" in sys.modules and os.environ.get("SSLKEYLOGFILE"):
-    # libcurl opened the file when pycurl was imported, and would write the keys of our connections to it.
+    # libcurl may have opened the file with its first handle, and would write the keys of our connections to it.
     raise ImportError("libcurl logs the keys of TLS connections")
 
 _log_file = os.environ.pop("SSLKEYLOGFILE", None)
 try:
     import pycurl
+
+    pycurl.Curl().close()  # the first handle initializes libcurl
 finally:
     if _log_file is not None:
         os.environ["SSLKEYLOGFILE"] = _log_file
@@ -38,7 +39,6 @@ if pycurl.version_info()[2] < 0x080400 or not pycurl.version_info()[5].startswit
 from strongroom_vault.http.drivers.curl_transfers import Handles, Transfers  # noqa: E402  # imports pycurl
 
 _K = TypeVar("_K")
-_T = TypeVar("_T", bound="Transfers[Any]")
 
 MAX_CONNECTIONS = 64
 """The largest number of connections to one address. Further requests wait for a free one, within their deadline."""
@@ -62,11 +62,10 @@ class CurlDriver:
         self._open_pool()
 
     def _open_pool(self) -> None:
-        self._free: SimpleQueue[None] = SimpleQueue()  # whose methods a signal handler may interrupt
-        for _ in range(MAX_CONNECTIONS):
-            self._free.put(None)
-        self._idle: deque[Transfers[None]] = deque()
-        self._idle_batches: deque[Transfers[Any]] = deque()
+        self._changed = Condition(reentrant_lock())
+        self._open: WeakSet[Transfers[None]] = WeakSet()  # one that an interrupted call lost does not count
+        self._idle: list[Transfers[None]] = []
+        self._idle_batches: list[Transfers[Any]] = []
 
     def run(self, steps: Steps) -> Reply:
         """Return the reply that an exchange ends with, or raise its error."""
@@ -89,8 +88,11 @@ class CurlDriver:
         """Yield the result of each exchange, in any order: see `bulk.run_many`."""
         if self._closed.is_set():
             raise _closed()
-        transfers = self._taken(self._idle_batches) or Transfers(self._handles, AT_ONCE)
-        yield from run_many(_Batch[_K](transfers, partial(self._keep, transfers, self._idle_batches)), items)
+        try:
+            transfers: Transfers[tuple[_K, Steps]] = self._idle_batches.pop()
+        except IndexError:
+            transfers = Transfers(self._handles, AT_ONCE)
+        yield from run_many(_Batch(transfers, self._give_back_batch), items)
 
     def certificates(self) -> dict[str, bytes]:
         """Return address -> DER certificate of each https server that it has connected to."""
@@ -114,49 +116,51 @@ class CurlDriver:
 
     def _send(self, step: Send) -> Reply | Fault:
         ends = time.monotonic() + step.timeout
-        free = self._free
-        try:
-            free.get(timeout=max(0.0, step.timeout))
-        except Empty:
+        transfers = self._taken(step.timeout)
+        if transfers is None:
             return Fault(FaultKind.UNREACHABLE, "no connection was free in time")
         try:
-            transfers = self._taken(self._idle) or Transfers(self._handles)
-            try:
-                transfers.start(None, step, ends - time.monotonic())
-                while not (results := transfers.turn(step.timeout)):
-                    pass
-            except BaseException:
-                transfers.close()
-                raise
-            self._keep(transfers, self._idle)
-            return results[0][1]
+            transfers.start(None, step, ends - time.monotonic())
+            while not (results := transfers.turn(step.timeout)):
+                pass
         finally:
-            free.put(None)
+            self._give_back(transfers)
+        return results[0][1]
 
-    # Threads share the pools without a lock: each operation of a deque is atomic.
+    def _taken(self, seconds: float) -> Transfers[None] | None:
+        """Return transfers for one request, None if none is free in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._idle or len(self._open) < MAX_CONNECTIONS, seconds):
+                return None
+            try:
+                return self._idle.pop()  # the last one used: after a peak, the others are not
+            except IndexError:
+                transfers: Transfers[None] = Transfers(self._handles)
+                self._open.add(transfers)
+                return transfers
 
-    @staticmethod
-    def _taken(pool: deque[_T]) -> _T | None:
-        try:
-            return pool.pop()  # the last one used, so that the others end after a peak
-        except IndexError:
-            return None
+    def _give_back(self, transfers: Transfers[None]) -> None:
+        with self._changed:
+            if transfers.is_usable and not self._closed.is_set():
+                self._idle.append(transfers)
+            else:
+                self._open.discard(transfers)
+                transfers.close()
+            self._changed.notify()
 
-    def _keep(self, transfers: _T, pool: deque[_T]) -> None:
-        if transfers.is_stuck:
+    def _give_back_batch(self, transfers: Transfers[Any]) -> None:
+        if transfers.is_usable and not self._closed.is_set():
+            self._idle_batches.append(transfers)
+        else:
             transfers.close()
-            return
-        pool.append(transfers)
-        if self._closed.is_set():
-            self.close()
 
 
 class _Batch(Generic[_K]):
     """The exchanges of one batch, on connections of its own; see `bulk.Batch`."""
 
-    def __init__(self, transfers: Transfers[tuple[_K, Steps]], keep: Callable[[], None]) -> None:
+    def __init__(self, transfers: Transfers[tuple[_K, Steps]], give_back: Callable[[Transfers[Any]], None]) -> None:
         self._transfers = transfers
-        self._keep = keep
+        self._give_back = give_back
         self._ready: list[tuple[_K, Reply | StoreError]] = []
         self._pauses: list[tuple[float, int, _K, Steps]] = []
         self._numbers = count()  # no two pauses compare by their names
@@ -202,13 +206,11 @@ class _Batch(Generic[_K]):
                 heapq.heappush(self._pauses, (due, next(self._numbers), name, steps))
 
     def close(self) -> None:
-        """Keep the connections for another batch. Close them if a request is under way."""
+        """Give the connections back for another batch. They are closed if a request is under way."""
         if self._process != os.getpid():
             _keep_forever(self._transfers)
-        elif self._transfers.size:
-            self._transfers.close()
         else:
-            self._keep()
+            self._give_back(self._transfers)
 
 
 def _closed() -> StoreError:

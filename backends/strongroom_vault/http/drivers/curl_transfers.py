@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import select
 import ssl
+import struct
 import time
 from functools import partial
-from types import SimpleNamespace
+from itertools import cycle
 from typing import Generic, TypeVar
 
 import pycurl
@@ -92,28 +94,32 @@ class _Transfer:
     """A handle, and the request that it sends.
 
     libcurl calls back from C. A Python function there would run signal handlers, and an exception of one would be
-    printed and lost. So the callbacks are methods of built-in types, except `_only_once`.
+    printed and lost. So all callbacks are functions of built-in types.
+
+    If a connection that was kept open breaks before any byte of a reply, libcurl repeats the request on another
+    connection, whatever its method (measured on 8.23). The server may have carried out a change. So its body comes from
+    a function, and libcurl cannot read it again; a change without a body has a connection of its own.
     """
 
-    __slots__ = ("_body", "_handles", "_head", "_http_version", "_posts", "_sends", "_socket", "easy", "send")
+    __slots__ = ("_body", "_handles", "_head", "_http_version", "_reply", "_socket", "easy", "send")
 
     def __init__(self, handles: Handles, http_version: int) -> None:
         self.send: Send | None = None
         self._handles = handles
         self._http_version = http_version
         self._head: list[bytes] = []
-        self._body: list[bytes] = []
-        self._sends = 0
+        self._reply: list[bytes] = []
+        self._body = io.BytesIO()
         self._open(None)
 
     def _open(self, socket: str | None) -> None:
         self.easy = easy = self._handles.new(self._http_version)
         self._socket = socket
-        self._posts = False
         if socket is not None:
             easy.setopt(pycurl.UNIX_SOCKET_PATH, socket)
         easy.setopt(pycurl.HEADERFUNCTION, self._head.append)
-        easy.setopt(pycurl.WRITEFUNCTION, self._body.append)
+        easy.setopt(pycurl.WRITEFUNCTION, self._reply.append)
+        easy.setopt(pycurl.READFUNCTION, self._body.read)
 
     def prepare(self, send: Send, seconds: float) -> None:
         """Set the handle up for this request, which may take `seconds` in total."""
@@ -130,24 +136,14 @@ class _Transfer:
         easy.setopt(pycurl.MAXFILESIZE_LARGE, request.longest_reply)
         easy.setopt(pycurl.CUSTOMREQUEST, request.method)
         if request.body is not None or request.method in _WITH_BODY:
-            easy.setopt(pycurl.POSTFIELDS, request.body or b"")
-            self._posts = True
-        elif self._posts:
+            self._body.write(request.body or b"")
+            easy.setopt(pycurl.POST, 1)
+            easy.setopt(pycurl.POSTFIELDSIZE, self._body.tell())
+            self._body.seek(0)
+        else:
             easy.setopt(pycurl.HTTPGET, 1)
-            self._posts = False
-        if request.changes:
-            self._sends = 0
-            easy.setopt(pycurl.PREREQFUNCTION, self._only_once)
+        easy.setopt(pycurl.FRESH_CONNECT, request.changes and not request.body)
         easy.setopt(pycurl.HTTPHEADER, _header_lines(request, address, named=name is not None))
-
-    def _only_once(self, *_: object) -> int:
-        """Refuse to send a change again.
-
-        If a connection that was kept open breaks before any byte of a reply, libcurl repeats the request on another
-        connection, whatever its method (measured on 8.23). The server may have carried it out.
-        """
-        self._sends += 1
-        return pycurl.PREREQFUNC_OK if self._sends == 1 else pycurl.PREREQFUNC_ABORT
 
     def result(self, code: int, text: str) -> Reply | Fault:
         """Return the reply, or the fault for libcurl's error, and forget the request.
@@ -168,18 +164,13 @@ class _Transfer:
             if headers is None:
                 result = Fault(FaultKind.LOST, BROKEN)
             else:
-                result = Reply(easy.getinfo(pycurl.RESPONSE_CODE), headers, b"".join(self._body))
-        self._forget(send)
-        return result
-
-    def _forget(self, send: Send) -> None:
+                result = Reply(easy.getinfo(pycurl.RESPONSE_CODE), headers, b"".join(self._reply))
         self._head.clear()
-        self._body.clear()
+        self._reply.clear()
+        self._body.seek(0)
+        self._body.truncate()
         self.send = None
-        if send.request.changes:
-            self.easy.unsetopt(pycurl.PREREQFUNCTION)
-        if send.request.body:
-            self.easy.setopt(pycurl.POSTFIELDS, b"")  # the handle would keep the secret
+        return result
 
     def _note_certificate(self, address: Address) -> None:
         chain = self.easy.getinfo(pycurl.INFO_CERTINFO)
@@ -188,34 +179,63 @@ class _Transfer:
             self._handles.certificates[str(address)] = ssl.PEM_cert_to_DER_cert(text.strip())
 
 
+class _SocketEvents:
+    """Notes what libcurl wants to know about which socket, without any Python code (see `_Transfer`).
+
+    Attributes:
+        note: the callback. It packs its arguments into the next slot of a buffer, and the last two as True or False.
+    """
+
+    _SLOT = struct.Struct("=ii??")
+    _SLOTS = 1024  # an action of libcurl on sixteen requests changes some dozens of sockets
+
+    def __init__(self) -> None:
+        size = self._SLOT.size * self._SLOTS
+        offsets = cycle(range(0, size, self._SLOT.size))
+        self._buffer = bytearray(size)
+        self._offset = 0
+        index = type("_Offset", (), {"__index__": offsets.__next__})()
+        self.note = partial(self._SLOT.pack_into, self._buffer, index)
+
+    def taken(self) -> list[tuple[int, int]]:
+        """Return what was noted since the last call: event and descriptor."""
+        taken: list[tuple[int, int]] = []
+        while True:
+            what, descriptor, noted, _ = self._SLOT.unpack_from(self._buffer, self._offset)
+            if not noted:
+                return taken
+            self._SLOT.pack_into(self._buffer, self._offset, 0, 0, 0, 0)
+            self._offset = (self._offset + self._SLOT.size) % len(self._buffer)
+            taken.append((what, descriptor))
+
+
 class Transfers(Generic[_K]):
     """Requests under way, each with a name. It is used by one thread at a time, and keeps its connections open.
-
-    After an exception it must be closed: a request may have been interrupted anywhere.
 
     Args:
         handles: makes libcurl's handles.
         at_once: the most requests under way.
-
-    Attributes:
-        is_stuck: a request ended in the lookup of a name, which may still hang.
     """
 
     def __init__(self, handles: Handles, at_once: int = 1) -> None:
         # On one connection, HTTP/2 carries all requests of a batch. For a single one it is slower than HTTP/1.1.
         version = pycurl.CURL_HTTP_VERSION_1_1 if at_once == 1 else pycurl.CURL_HTTP_VERSION_2TLS
-        self.is_stuck = False
+        self._is_acting = False  # it stays True after an exception
+        self._is_stuck = False  # a request ended in the lookup of a name, which may still hang
         self._idle = [_Transfer(handles, version) for _ in range(at_once)]
         self._running: dict[pycurl.Curl, tuple[_K, _Transfer]] = {}
         self._due: float | None = None
         self._timers: list[int] = []
-        self._changes: list[str] = []
+        self._sockets = _SocketEvents()
         self._poll = select.poll()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._timers.append)
-        # `print` is the built-in function that notes any arguments: no Python code runs (see `_Transfer`). It notes
-        # in a list: the collector would close a file before libcurl, which still calls this.
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, partial(print, file=SimpleNamespace(write=self._changes.append)))
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._sockets.note)
+
+    @property
+    def is_usable(self) -> bool:
+        """Return True if no request is under way, no call was interrupted, and no lookup of a name may hang."""
+        return not (self._is_stuck or self._running or self._is_acting)
 
     @property
     def size(self) -> int:
@@ -224,14 +244,17 @@ class Transfers(Generic[_K]):
 
     def start(self, name: _K, send: Send, seconds: float) -> None:
         """Start a request, which may take `seconds` in total."""
+        self._is_acting = True
         transfer = self._idle.pop()
         transfer.prepare(send, seconds)
         self._running[transfer.easy] = name, transfer
         self._multi.add_handle(transfer.easy)
         self._note()
+        self._is_acting = False
 
     def turn(self, limit: float) -> list[tuple[_K, Reply | Fault]]:
         """Wait for progress, at most `limit` seconds, and return the results that are there."""
+        self._is_acting = True
         wait = min(limit, _LONGEST_POLL)
         if self._due is not None:
             wait = min(wait, self._due - time.monotonic())
@@ -244,14 +267,18 @@ class Transfers(Generic[_K]):
         if self._due is not None and self._due <= time.monotonic():
             self._due = None
             running = self._act(pycurl.SOCKET_TIMEOUT, 0)
-        return self._results() if running < len(self._running) else []
+        results = self._results() if running < len(self._running) else []
+        self._is_acting = False
+        return results
 
     def close(self) -> None:
         """End the requests under way, and close the connections.
 
         libcurl waits for the lookups of names that have not ended. A daemon thread does that.
         """
-        if self.is_stuck or any(easy.getinfo(pycurl.ACTIVESOCKET) == _NO_SOCKET for easy in self._running):
+        if self._multi.closed:
+            return
+        if self._is_stuck or any(easy.getinfo(pycurl.ACTIVESOCKET) == _NO_SOCKET for easy in self._running):
             in_daemon(self._close, "vault connections")
         else:
             self._close()
@@ -274,12 +301,7 @@ class Transfers(Generic[_K]):
             milliseconds = self._timers[-1]
             self._timers.clear()
             self._due = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
-        if not self._changes:
-            return
-        lines = "".join(self._changes).splitlines()
-        self._changes.clear()
-        for line in lines:
-            what, descriptor = map(int, line.split(" ", 2)[:2])
+        for what, descriptor in self._sockets.taken():
             if what == pycurl.POLL_REMOVE:
                 self._poll.unregister(descriptor)
             else:
@@ -296,7 +318,7 @@ class Transfers(Generic[_K]):
 
     def _ended(self, easy: pycurl.Curl, code: int, text: str) -> tuple[_K, Reply | Fault]:
         name, transfer = self._running.pop(easy)
-        self.is_stuck |= code == pycurl.E_OPERATION_TIMEDOUT and easy.getinfo(pycurl.ACTIVESOCKET) == _NO_SOCKET
+        self._is_stuck |= code == pycurl.E_OPERATION_TIMEDOUT and easy.getinfo(pycurl.ACTIVESOCKET) == _NO_SOCKET
         result = transfer.result(code, text)
         self._multi.remove_handle(easy)
         self._idle.append(transfer)
