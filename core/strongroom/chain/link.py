@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -46,6 +47,9 @@ logger = logging.getLogger("strongroom.secrets_manager")
 _R = TypeVar("_R")
 _FIRST_PAUSE = 0.01
 _LAST_PAUSE = 0.25
+
+PROBE_PATIENCE = 0.02
+"""For how many seconds the one reader that begins a probe waits for its answer before it serves a stale secret."""
 
 
 class Reading(NamedTuple):
@@ -157,7 +161,7 @@ class Link:
         store = self._handle.store or self._opened(path)
         if store.local:
             return _read_local(store, path, key)
-        if not fresh and (known := self._cached_or_stale(path, key, store)) is not None:
+        if not fresh and (known := self._cached_or_stale(path, key, store, blocking=blocking)) is not None:
             return known
         try:
             if not blocking:
@@ -193,14 +197,26 @@ class Link:
         """Return the call that reads the secret from the store. A partial adds no frame to it, as a lambda would."""
         return partial(self._handle.call, path, GuardedStore.read, path, reads=True)
 
-    def _cached_or_stale(self, path: str, key: str | None, store: GuardedStore) -> Reading | None:
-        """Return what is cached. During a known outage that includes a stale secret: nobody waits for a probe."""
+    def _cached_or_stale(
+        self, path: str, key: str | None, store: GuardedStore, *, blocking: bool = False
+    ) -> Reading | None:
+        """Return what is cached. During a known outage that includes a stale secret: nobody waits for a slow probe.
+
+        Args:
+            path: the path.
+            key: the requested key, if any.
+            store: the store.
+            blocking: give a probe that this call begins a moment to answer, since the outage may be over.
+        """
         cached = self._cached(path, key, store)
         if cached is not None or (outage := self._handle.known_outage(path)) is None:
             return cached
         stale = self._stale(path, outage)
         if stale is not None:
-            self._handle.probe(path, partial(self._probe, path))
+            probe = self._handle.probe(path, partial(self._probe, path))
+            if probe is not None and blocking:
+                wait([probe], min(PROBE_PATIENCE, remaining()))
+                return self._cached(path, key, store) or self._stale(path, outage)  # it may be denied, or gone
         return stale
 
     def _probe(self, path: str) -> None:

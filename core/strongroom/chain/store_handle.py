@@ -204,20 +204,22 @@ class StoreHandle:
         breaker = self._open_breaker(path)
         return breaker is not None and not breaker.would_admit()
 
-    def probe(self, path: str, read: Callable[[], object]) -> None:
-        """Run `read` in the background if a probe of `path` is due and none is in progress.
+    def probe(self, path: str, read: Callable[[], object]) -> Future[object] | None:
+        """Run `read` in the background if a probe of `path` is due and none is in progress; return it if it was begun.
 
         It has the store's whole timeout, not the caller's time. Its answer or failure is noted as that of any call.
         """
         if self.is_refused(path):
-            return
+            return None
         with self._probe_lock:
             if self._closed or (self._probe is not None and not self._probe.done()):
-                return
+                return None
             try:
                 self._probe = Context().run(in_daemon, read, f"strongroom probe of {self._name}")
             except RuntimeError:  # no thread can be started: the process is ending, or has too many
                 logger.debug("Store %s is not probed: no thread can be started", self._name)
+                return None
+            return self._probe
 
     def _open_breaker(self, path: str) -> Breaker | None:
         """Return the breaker that knows of an outage for `path`: the store's, or the path's own."""
