@@ -38,5 +38,5 @@ def test_a_command_opens_the_configured_chain(command, monkeypatch):
         with invocation.open() as secrets:
             api.write_rows([[secrets.list_secrets()[0], invocation.load().chain[0].store]])
 
-    monkeypatch.setattr(plugins, "commands", lambda: {"first": lambda: first})
+    monkeypatch.setattr(plugins, "commands", lambda **_: {"first": lambda: first})
     assert command("first").code == 0

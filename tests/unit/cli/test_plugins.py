@@ -36,7 +36,7 @@ def broken() -> click.Command:
 def added(monkeypatch):
     """Three commands of plugins, and one that would take the place of ours."""
     commands = {"third": lambda: third_party, "broken": broken, "odd": lambda: print, "get": broken}
-    monkeypatch.setattr(plugins, "commands", lambda: commands)
+    monkeypatch.setattr(plugins, "commands", lambda **_: commands)
 
 
 @pytest.mark.usefixtures("added")
