@@ -368,7 +368,7 @@ def test_path_that_could_be_another_is_refused(path):
     """Each of these has been an alias of another secret, or a way out of the mount, in some client."""
     with pytest.raises(InvalidPathError) as caught:
         check_path(path)
-    assert len(str(caught.value)) < 400
+    assert len(str(caught.value)) < 4200  # paths are shown whole, and an absurd one is cut
     assert str(caught.value).isprintable()
 
 
