@@ -35,6 +35,7 @@ __all__ = [
     "aresolve",
     "aset_secret",
     "close",
+    "default_manager",
     "delete_secret",
     "get_api_key",
     "get_database_url",
@@ -88,7 +89,8 @@ def _current() -> SecretsManager | None:
     return _default
 
 
-def _manager() -> SecretsManager:
+def default_manager() -> SecretsManager:
+    """Return the manager that the functions of this module use. The first call creates it from the configuration."""
     global _default  # noqa: PLW0603
     if _default is None:
         with _making:
@@ -151,7 +153,7 @@ def get_secret(
     path: str, key: str | None = None, *, as_: type[Any] | None = None, default: Any = MISSING, fresh: bool = False
 ) -> Any:
     """Return a secret, or one key of it: `SecretsManager.get_secret` on the default manager."""
-    get: Any = _manager().get_secret
+    get: Any = default_manager().get_secret
     return get(path, key, as_=as_, default=default, fresh=fresh)
 
 
@@ -171,7 +173,7 @@ async def aget_secret(
     path: str, key: str | None = None, *, as_: type[Any] | None = None, default: Any = MISSING, fresh: bool = False
 ) -> Any:
     """`SecretsManager.aget_secret` on the default manager."""
-    get: Any = _manager().aget_secret
+    get: Any = default_manager().aget_secret
     return await get(path, key, as_=as_, default=default, fresh=fresh)
 
 
@@ -180,7 +182,7 @@ def set_secret(
 ) -> Version | None:
     """Set keys of a secret and keep the others: `SecretsManager.set_secret` on the default manager."""
     data = conceal(data)
-    return _manager().set_secret(path, data, store=store, replace=replace)
+    return default_manager().set_secret(path, data, store=store, replace=replace)
 
 
 async def aset_secret(
@@ -188,99 +190,99 @@ async def aset_secret(
 ) -> Version | None:
     """`SecretsManager.aset_secret` on the default manager."""
     data = conceal(data)
-    return await _manager().aset_secret(path, data, store=store, replace=replace)
+    return await default_manager().aset_secret(path, data, store=store, replace=replace)
 
 
 def list_secrets(prefix: str = "", *, recursive: bool = False) -> list[str]:
     """Return the names below a prefix: `SecretsManager.list_secrets` on the default manager."""
-    return _manager().list_secrets(prefix, recursive=recursive)
+    return default_manager().list_secrets(prefix, recursive=recursive)
 
 
 async def alist_secrets(prefix: str = "", *, recursive: bool = False) -> list[str]:
     """`SecretsManager.alist_secrets` on the default manager."""
-    return await _manager().alist_secrets(prefix, recursive=recursive)
+    return await default_manager().alist_secrets(prefix, recursive=recursive)
 
 
 def delete_secret(path: str, *, store: str | None = None) -> None:
     """Remove a secret from one store: `SecretsManager.delete_secret` on the default manager."""
-    _manager().delete_secret(path, store=store)
+    default_manager().delete_secret(path, store=store)
 
 
 async def adelete_secret(path: str, *, store: str | None = None) -> None:
     """`SecretsManager.adelete_secret` on the default manager."""
-    await _manager().adelete_secret(path, store=store)
+    await default_manager().adelete_secret(path, store=store)
 
 
 def get_secrets(paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
     """Return many secrets at once: `SecretsManager.get_secrets` on the default manager."""
-    return _manager().get_secrets(paths, strict=strict, fresh=fresh)
+    return default_manager().get_secrets(paths, strict=strict, fresh=fresh)
 
 
 async def aget_secrets(paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
     """`SecretsManager.aget_secrets` on the default manager."""
-    return await _manager().aget_secrets(paths, strict=strict, fresh=fresh)
+    return await default_manager().aget_secrets(paths, strict=strict, fresh=fresh)
 
 
 def preload(prefix: str = "", *, strict: bool = False) -> SecretBatch:
     """Read every secret below a prefix into the cache: `SecretsManager.preload` on the default manager."""
-    return _manager().preload(prefix, strict=strict)
+    return default_manager().preload(prefix, strict=strict)
 
 
 async def apreload(prefix: str = "", *, strict: bool = False) -> SecretBatch:
     """`SecretsManager.apreload` on the default manager."""
-    return await _manager().apreload(prefix, strict=strict)
+    return await default_manager().apreload(prefix, strict=strict)
 
 
 def resolve(path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True) -> Resolution:
     """Return a secret with its provenance: `SecretsManager.resolve` on the default manager."""
-    return _manager().resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
+    return default_manager().resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
 
 async def aresolve(path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True) -> Resolution:
     """`SecretsManager.aresolve` on the default manager."""
-    return await _manager().aresolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
+    return await default_manager().aresolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
 
 def invalidate(path: str | None = None) -> None:
     """Empty the cache: `SecretsManager.invalidate` on the default manager."""
-    _manager().invalidate(path)
+    default_manager().invalidate(path)
 
 
 def health() -> dict[str, Health]:
     """Return each store's health: `SecretsManager.health` on the default manager."""
-    return _manager().health()
+    return default_manager().health()
 
 
 async def ahealth() -> dict[str, Health]:
     """`SecretsManager.ahealth` on the default manager."""
-    return await _manager().ahealth()
+    return await default_manager().ahealth()
 
 
 def get_database_url(*, scheme: str | None = None) -> SensitiveStr:
     """Return the database's URL: `SecretsManager.get_database_url` on the default manager."""
-    return _manager().get_database_url(scheme=scheme)
+    return default_manager().get_database_url(scheme=scheme)
 
 
 async def aget_database_url(*, scheme: str | None = None) -> SensitiveStr:
     """`SecretsManager.aget_database_url` on the default manager."""
-    return await _manager().aget_database_url(scheme=scheme)
+    return await default_manager().aget_database_url(scheme=scheme)
 
 
 def get_api_key(service: str) -> SensitiveStr:
     """Return a service's API key: `SecretsManager.get_api_key` on the default manager."""
-    return _manager().get_api_key(service)
+    return default_manager().get_api_key(service)
 
 
 async def aget_api_key(service: str) -> SensitiveStr:
     """`SecretsManager.aget_api_key` on the default manager."""
-    return await _manager().aget_api_key(service)
+    return await default_manager().aget_api_key(service)
 
 
 def get_jwt_secret() -> SensitiveStr:
     """Return the secret that signs tokens: `SecretsManager.get_jwt_secret` on the default manager."""
-    return _manager().get_jwt_secret()
+    return default_manager().get_jwt_secret()
 
 
 async def aget_jwt_secret() -> SensitiveStr:
     """`SecretsManager.aget_jwt_secret` on the default manager."""
-    return await _manager().aget_jwt_secret()
+    return await default_manager().aget_jwt_secret()
