@@ -58,6 +58,13 @@ class Versions:
         version = check_version(path, version)
         return self._chain.at_target(path, store, lambda guarded: guarded.read_version(path, version))
 
+    def pending(self, path: str, *, store: str | None = None) -> Secret | None:
+        """Return the new value of a rotation that the store itself carries out, such as AWSPENDING.
+
+        None means that none is under way, or that the store has no such version.
+        """
+        return self._chain.at_target(path, store, lambda guarded: _pending(guarded, path))
+
     def rollback(self, path: str, version: Version, *, store: str | None = None) -> Version | None:
         """Write the data of an old version as a new version, and return its name.
 
@@ -132,6 +139,13 @@ class Versions:
     async def aset_metadata(self, path: str, metadata: Mapping[str, str], *, store: str | None = None) -> None:
         """`set_metadata`, off the event loop."""
         await self._threads.run(self.set_metadata, path, metadata, store=store)
+
+
+def _pending(guarded: GuardedStore, path: str) -> Secret | None:
+    try:
+        return guarded.read_version(path, guarded.traits.pending_version) if guarded.traits.pending_version else None
+    except SecretNotFoundError:
+        return None
 
 
 def _roll_back(guarded: GuardedStore, path: str, version: Version) -> Version | None:

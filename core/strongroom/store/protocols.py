@@ -70,6 +70,8 @@ class Traits:
         credential_variables: environment variables from which the store's own library reads credentials, such as
             AWS_SECRET_ACCESS_KEY. `strongroom run` withholds them from its command. Variables of an option belong in
             `Option.ambient` instead.
+        pending_version: for a `VersionedStore`, the name of the version that holds the new value of a rotation while it
+            is under way, such as AWSPENDING.
         protocol: the `PROTOCOL_VERSION` that the store was written for. A store for a newer version is refused.
     """
 
@@ -78,6 +80,7 @@ class Traits:
     final_deletes: bool = False
     recoverable: bool = False
     credential_variables: tuple[str, ...] = ()
+    pending_version: str = ""
     protocol: int = 1
 
 
