@@ -24,7 +24,7 @@ def check_scheme(scheme: object) -> None:
         raise ValueError('scheme is the part of a URL before "://", such as postgresql+asyncpg')
 
 
-def with_scheme(url: SensitiveStr, scheme: str | None) -> SensitiveStr:
+def with_scheme(url: SensitiveStr, scheme: str | None, path: str = DATABASE_PATH) -> SensitiveStr:
     """Return the URL with this scheme in the place of its own; None keeps its own.
 
     Raises:
@@ -37,10 +37,10 @@ def with_scheme(url: SensitiveStr, scheme: str | None) -> SensitiveStr:
     if is_url:
         return SensitiveStr(f"{scheme}://{rest}")
     del own, rest
-    raise InvalidDataError(DATABASE_PATH, "key 'url' is not a URL, so its scheme cannot be replaced")
+    raise InvalidDataError(path, "key 'url' is not a URL, so its scheme cannot be replaced")
 
 
-def database_url(data: SensitiveDict, scheme: str | None = None) -> SensitiveStr | Missing:
+def database_url(data: SensitiveDict, scheme: str | None = None, path: str = DATABASE_PATH) -> SensitiveStr | Missing:
     """Return the `url` of the secret, or `scheme://user:password@host[:port]/name` with each part quoted.
 
     A null or empty part counts as missing. Returns `MISSING` if neither form is complete.
@@ -48,27 +48,28 @@ def database_url(data: SensitiveDict, scheme: str | None = None) -> SensitiveStr
     Args:
         data: the secret.
         scheme: see `with_scheme`. None is postgresql for a composed URL.
+        path: the path of the secret, for errors.
 
     Raises:
         InvalidDataError: the host contains a port, or the port is not a number.
     """
     from urllib.parse import quote
 
-    if url := _part(data, "url"):
-        return with_scheme(url, scheme)
-    host, user, password, name = (_part(data, key) for key in ("host", "user", "password", "name"))
+    if url := _part(data, "url", path):
+        return with_scheme(url, scheme, path)
+    host, user, password, name = (_part(data, key, path) for key in ("host", "user", "password", "name"))
     if not (host and user and password and name):
         return MISSING
-    port = _part(data, "port")
+    port = _part(data, "port", path)
     if port and not (port.isascii() and port.isdecimal()):
-        raise InvalidDataError(DATABASE_PATH, "key 'port' does not hold a number")
-    address = ",".join(_address(SensitiveStr(part)) for part in host.split(","))
+        raise InvalidDataError(path, "key 'port' does not hold a number")
+    address = ",".join(_address(SensitiveStr(part), path) for part in host.split(","))
     where = f"{address}:{port}" if port else address
     scheme = scheme or DEFAULT_SCHEME
     return SensitiveStr(f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{where}/{quote(name, safe='')}")
 
 
-def _address(host: SensitiveStr) -> str:
+def _address(host: SensitiveStr, path: str) -> str:
     """Return a host as it appears in a URL: a name, an address, or the quoted folder of a PostgreSQL socket."""
     from urllib.parse import quote
 
@@ -80,10 +81,10 @@ def _address(host: SensitiveStr) -> str:
         return f"[{quote(str(IPv6Address(host.removeprefix('[').removesuffix(']'))), safe=':')}]"
     except ValueError:
         hint = "Give the port as key 'port', or the whole as key 'url'"
-        refusal = InvalidDataError(DATABASE_PATH, "key 'host' holds more than a host", hint=hint)
+        refusal = InvalidDataError(path, "key 'host' holds more than a host", hint=hint)
     raise refusal
 
 
-def _part(data: SensitiveDict, key: str) -> SensitiveStr | None:
+def _part(data: SensitiveDict, key: str, path: str) -> SensitiveStr | None:
     value: Value = data.get(key)
-    return None if value is None else as_text(value, DATABASE_PATH, key)
+    return None if value is None else as_text(value, path, key)
