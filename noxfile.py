@@ -147,6 +147,19 @@ def kills(session: nox.Session) -> None:
 
 
 @nox.session
+def connections(session: nox.Session) -> None:
+    """Rotate the credentials of busy connections ten times in a minute, and certificates of five seconds."""
+    install(session, "-e", ".[dev]")
+    long = {
+        "TEST_ROTATIONS": "10",
+        "TEST_ROTATION_SECONDS": "6",
+        "TEST_CERTIFICATES": "10",
+        "TEST_CERTIFICATE_SECONDS": "5",
+    }
+    session.run("pytest", "--timeout=300", "tests/integration/connections", *session.posargs, env=long)
+
+
+@nox.session
 def properties(session: nox.Session) -> None:
     """Run the property tests with twenty times the examples of the suite."""
     install(session, "-e", ".[dev]")

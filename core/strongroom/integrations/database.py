@@ -1,0 +1,42 @@
+"""Database credentials in the forms that drivers take."""
+
+from __future__ import annotations
+
+from strongroom.chain.query import Missing
+from strongroom.database_url import WANTED, database_url
+from strongroom.errors import InvalidDataError
+from strongroom.integrations.credentials import Login
+from strongroom.secret import SensitiveStr
+
+_ACCESS_DENIED = frozenset({1044, 1045, 1698, 3118, 3159, 4151})
+"""MySQL's and MariaDB's error numbers for a refused login: unknown user, wrong password, locked account."""
+
+
+def url(login: Login, scheme: str | None = None) -> SensitiveStr:
+    """Return the secret's `url`, or one composed of its parts: see `SecretsManager.get_database_url`.
+
+    Raises:
+        InvalidDataError: it has neither.
+    """
+    found = database_url(login.data, scheme, login.path)
+    if isinstance(found, Missing):
+        raise InvalidDataError(login.path, f"it has no {WANTED}")
+    return found
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return True if this failure to connect may be a refused login.
+
+    SQLSTATE class 28 says so, and the numbers of MySQL. psycopg has no SQLSTATE for a failure to connect, and says
+    "connection is bad" of each: its failures may be refusals unless the socket never connected.
+    """
+    state = getattr(error, "sqlstate", None)
+    if isinstance(state, str):
+        return state.startswith("28")
+    if isinstance(error, OSError):
+        return False
+    number = error.args[0] if error.args else None
+    if isinstance(number, int):
+        return number in _ACCESS_DENIED
+    cause = error.__cause__
+    return is_refusal(cause) if isinstance(cause, Exception) else type(error).__name__ == "OperationalError"

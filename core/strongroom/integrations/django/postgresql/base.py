@@ -1,0 +1,11 @@
+"""Django's backend for PostgreSQL, with credentials from a chain. Django imports it by the name of its package."""
+
+from __future__ import annotations
+
+from django.db.backends.postgresql.base import DatabaseWrapper as _DatabaseWrapper
+
+from strongroom.integrations.django.wrapper import CredentialWrapper
+
+
+class DatabaseWrapper(CredentialWrapper, _DatabaseWrapper):
+    """The wrapper of one connection."""

@@ -1,0 +1,92 @@
+"""Pools of psycopg 3 whose connections survive a rotation of the credential.
+
+::
+
+    from strongroom.integrations.psycopg_pool import create_pool
+
+    with create_pool("database/connection", min_size=2) as pool, pool.connection() as connection:
+        connection.execute("SELECT 1")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import Any
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from strongroom.integrations.credentials import CredentialSource, Login
+from strongroom.integrations.database import is_refusal, url
+from strongroom.manager import SecretsManager
+
+_SCHEME = "postgresql"
+
+
+def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_options: Any) -> ConnectionPool[Any]:
+    """Return a pool that reads its credential for each new connection.
+
+    Args:
+        path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`.
+        manager: None is the default manager of the process.
+        pool_options: those of `psycopg_pool.ConnectionPool`, without `conninfo`. Its `open` is True by default, as
+            there.
+    """
+    source = CredentialSource(path, manager)
+    base: type[psycopg.Connection[Any]] = pool_options.pop("connection_class", psycopg.Connection)
+
+    class Connection(base):  # type: ignore[valid-type, misc]  # a class that the caller chose
+        @classmethod
+        def connect(cls, conninfo: str = "", **options: Any) -> psycopg.Connection[Any]:  # noqa: ARG003
+            def open_(login: Login) -> psycopg.Connection[Any]:
+                return super(Connection, cls).connect(url(login, _SCHEME).reveal(), **options)  # type: ignore[no-any-return]
+
+            while True:  # a change that comes while a connection is opened would not drain it
+                connection, login = source.connect(open_, is_refusal)
+                if source.is_current(login):
+                    return connection
+                connection.close()
+
+    pool = ConnectionPool(connection_class=Connection, **{"open": True, **pool_options})
+    drain = weakref.WeakMethod(pool.drain)
+
+    def drain_pool() -> None:
+        if (living := drain()) is not None:
+            living()
+
+    source.drain_on_change(pool, drain_pool)
+    return pool
+
+
+def create_async_pool(
+    path: str, *, manager: SecretsManager | None = None, **pool_options: Any
+) -> AsyncConnectionPool[Any]:
+    """`create_pool` for asyncio. As with `psycopg_pool.AsyncConnectionPool`, open it with `async with`."""
+    source = CredentialSource(path, manager)
+    base: type[psycopg.AsyncConnection[Any]] = pool_options.pop("connection_class", psycopg.AsyncConnection)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    class Connection(base):  # type: ignore[valid-type, misc]  # a class that the caller chose
+        @classmethod
+        async def connect(cls, conninfo: str = "", **options: Any) -> psycopg.AsyncConnection[Any]:  # noqa: ARG003
+            async def open_(login: Login) -> psycopg.AsyncConnection[Any]:
+                return await super(Connection, cls).connect(url(login, _SCHEME).reveal(), **options)  # type: ignore[no-any-return]
+
+            loops[:] = [asyncio.get_running_loop()]
+            while True:
+                connection, login = await source.aconnect(open_, is_refusal)
+                if source.is_current(login):
+                    return connection
+                await connection.close()
+
+    pool = AsyncConnectionPool(connection_class=Connection, **{"open": False, **pool_options})
+    drain = weakref.WeakMethod(pool.drain)
+
+    def drain_pool() -> None:
+        for loop in loops:
+            if (living := drain()) is not None and not loop.is_closed():
+                asyncio.run_coroutine_threadsafe(living(), loop)
+
+    source.drain_on_change(pool, drain_pool)
+    return pool

@@ -1,0 +1,146 @@
+"""Clients of Redis and Valkey whose connections survive a rotation of the credential.
+
+::
+
+    from strongroom.integrations.redis import create_client
+
+    client = create_client("cache/redis", host="cache.example.com")
+
+`CredentialProvider` alone is for a client that the application creates itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.credentials import CredentialProvider as _CredentialProvider
+from redis.exceptions import AuthenticationError
+
+from strongroom.encoding import as_text
+from strongroom.errors import InvalidDataError
+from strongroom.integrations.credentials import CredentialSource, Login
+from strongroom.manager import SecretsManager
+
+
+class CredentialProvider(_CredentialProvider):
+    """The user name and the password of a secret, for each new connection of redis-py.
+
+    A refused password is read anew only by the connections of `create_client` and `create_async_client`: redis-py does
+    not tell a provider that the server refused its credentials.
+
+    Args:
+        path: a secret with the key `password` and perhaps `username` or `user`.
+        manager: None is the default manager of the process.
+    """
+
+    def __init__(self, path: str, manager: SecretsManager | None = None) -> None:
+        self.source = CredentialSource(path, manager)
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Return the current credential."""
+        return _pair(self.source.read())
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """Return the current credential."""
+        return _pair(await self.source.aread())
+
+
+class _Attempt(_CredentialProvider):
+    """One credential, for one attempt to connect."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        return _pair(self._login)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return _pair(self._login)
+
+
+def _pair(login: Login | None) -> tuple[str] | tuple[str, str]:
+    """Return (user, password), or (password,) for the user `default`."""
+    assert login is not None, "only a pending credential can be None"  # noqa: S101
+    if "password" not in login.data:
+        raise InvalidDataError(login.path, "it has no key 'password'")
+    password = as_text(login.data["password"], login.path, "password").reveal()
+    for key in ("username", "user"):
+        if login.data.get(key):
+            return as_text(login.data[key], login.path, key).reveal(), password
+    return (password,)
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, AuthenticationError)
+
+
+def create_client(path: str, *, manager: SecretsManager | None = None, **options: Any) -> redis.Redis:
+    """Return a client that reads its credential for each new connection.
+
+    Args:
+        path: a secret with the key `password` and perhaps `username` or `user`.
+        manager: None is the default manager of the process.
+        options: those of `redis.Redis`, such as `host`, `port` and `ssl`, without the credential.
+    """
+    source = CredentialSource(path, manager)
+    connections: weakref.WeakSet[redis.Connection] = weakref.WeakSet()
+
+    def connect(connection: redis.Connection) -> None:
+        def open_(login: Login) -> None:
+            connection.credential_provider = _Attempt(login)
+            connection.on_connect()  # type: ignore[no-untyped-call]
+
+        source.connect(open_, _is_refusal)
+        connections.add(connection)
+
+    client = redis.Redis(
+        redis_connect_func=connect,  # type: ignore[arg-type]  # the hint lacks the connection
+        **options,
+    )
+    pool = weakref.ref(client.connection_pool)
+
+    def drain() -> None:
+        for connection in list(connections):
+            connection.mark_for_reconnect()  # type: ignore[no-untyped-call]  # one in use ends at its release
+        if (living := pool()) is not None:
+            living.disconnect(inuse_connections=False)
+
+    source.drain_on_change(client, drain)
+    return client
+
+
+def create_async_client(path: str, *, manager: SecretsManager | None = None, **options: Any) -> redis.asyncio.Redis:
+    """`create_client` for asyncio: a `redis.asyncio.Redis`."""
+    source = CredentialSource(path, manager)
+    connections: weakref.WeakSet[redis.asyncio.Connection] = weakref.WeakSet()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def connect(connection: redis.asyncio.Connection) -> None:
+        async def open_(login: Login) -> None:
+            connection.credential_provider = _Attempt(login)
+            await connection.on_connect()
+
+        loops[:] = [asyncio.get_running_loop()]
+        await source.aconnect(open_, _is_refusal)
+        connections.add(connection)
+
+    client = redis.asyncio.Redis(redis_connect_func=connect, **options)
+    pool = weakref.ref(client.connection_pool)
+
+    async def close_idle() -> None:
+        for connection in list(connections):
+            connection.mark_for_reconnect()  # type: ignore[no-untyped-call]
+        if (living := pool()) is not None:
+            await living.disconnect(inuse_connections=False)
+
+    def drain() -> None:
+        for loop in loops:
+            if not loop.is_closed():
+                asyncio.run_coroutine_threadsafe(close_idle(), loop)
+
+    source.drain_on_change(client, drain)
+    return client

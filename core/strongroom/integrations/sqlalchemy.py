@@ -1,0 +1,138 @@
+"""SQLAlchemy engines whose connections survive a rotation of the credential.
+
+::
+
+    from strongroom.integrations.sqlalchemy import create_engine
+
+    engine = create_engine("database/connection", drivername="postgresql+psycopg")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import URL, Engine, event, make_url
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import create_async_engine as _create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.util import await_only
+
+from strongroom.integrations.credentials import CredentialSource, Login, Reading
+from strongroom.integrations.database import is_refusal, url
+from strongroom.manager import SecretsManager
+
+_LOGIN = "strongroom.login"
+
+
+def create_engine(
+    path: str, *, manager: SecretsManager | None = None, drivername: str | None = None, **engine_options: Any
+) -> Engine:
+    """Return an engine that reads its credential for each new connection.
+
+    The credential is read once now: the engine takes dialect, host and database from it.
+
+    Args:
+        path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`.
+        manager: None is the default manager of the process.
+        drivername: dialect and driver, such as `postgresql+psycopg`, in the place of the URL's own.
+        engine_options: those of `sqlalchemy.create_engine`.
+
+    Raises:
+        StrongroomError: the credential cannot be read, or is not one.
+    """
+    source = CredentialSource(path, manager)
+    engine = sqlalchemy.create_engine(_address(source, drivername), **engine_options)
+    _serve(engine, source, drivername, engine_options.get("connect_args", {}), source.read)
+    reference = weakref.ref(engine)
+
+    def drain() -> None:
+        if (living := reference()) is not None:
+            for _ in range(_idle(living)):
+                living.connect().close()
+
+    source.drain_on_change(engine, drain)
+    return engine
+
+
+def create_async_engine(
+    path: str, *, manager: SecretsManager | None = None, drivername: str | None = None, **engine_options: Any
+) -> AsyncEngine:
+    """`create_engine` for an asynchronous driver, such as `postgresql+asyncpg`."""
+    source = CredentialSource(path, manager)
+    engine = _create_async_engine(_address(source, drivername), **engine_options)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def read(reading: Reading) -> Login | None:
+        loops[:] = [asyncio.get_running_loop()]
+        return await_only(source.aread(reading))
+
+    _serve(engine.sync_engine, source, drivername, engine_options.get("connect_args", {}), read)
+    reference = weakref.ref(engine)
+
+    def drain() -> None:
+        for loop in loops:
+            if (living := reference()) is not None and not loop.is_closed():
+                asyncio.run_coroutine_threadsafe(_replace_idle(living), loop)
+
+    source.drain_on_change(engine, drain)
+    return engine
+
+
+async def _replace_idle(engine: AsyncEngine) -> None:
+    for _ in range(_idle(engine.sync_engine)):
+        await (await engine.connect()).close()
+
+
+def _idle(engine: Engine) -> int:
+    """Return the number of idle connections. A pool hands out the one that is idle for longest, and so each in turn.
+
+    `dispose` would be no drain: connections that are in use go on in the old pool, which nobody closes.
+    """
+    return engine.pool.checkedin() if isinstance(engine.pool, QueuePool) else 0
+
+
+def _address(source: CredentialSource, drivername: str | None) -> URL:
+    """Return the URL without the credential, for the engine's own use."""
+    return _url(source.read(), drivername).set(username=None, password=None)
+
+
+def _url(login: Login | None, drivername: str | None) -> URL:
+    assert login is not None, "only a pending credential can be None"  # noqa: S101
+    found = make_url(url(login).reveal())
+    return found if drivername is None else found.set(drivername=drivername)
+
+
+def _serve(
+    engine: Engine,
+    source: CredentialSource,
+    drivername: str | None,
+    connect_args: dict[str, Any],
+    read: Callable[[Reading], Login | None],
+) -> None:
+    """Open the connections of the engine with the credential of the source, and end those of an older credential."""
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Dialect, record: ConnectionPoolEntry, _cargs: list[Any], cparams: dict[str, Any]) -> object:
+        def open_(login: Login) -> object:
+            arguments, options = dialect.create_connect_args(_url(login, drivername))
+            return dialect.connect(*arguments, **{**cparams, **options, **connect_args})
+
+        connection, login = source.connect(open_, is_refusal, read)
+        record.info[_LOGIN] = login
+        return connection
+
+    @event.listens_for(engine, "checkout")
+    def checkout(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if not source.is_current(record.info.get(_LOGIN)):
+            raise DisconnectionError("the credential of this connection was replaced")
+
+    @event.listens_for(engine, "checkin")
+    def checkin(connection: object, record: ConnectionPoolEntry) -> None:
+        if connection is not None and not source.is_current(record.info.get(_LOGIN)):
+            record.invalidate()

@@ -1,0 +1,92 @@
+"""Pools of real drivers on a real PostgreSQL, while its credential rotates."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from load import wait_until
+from pools import PATH, PROVIDERS
+from strongroom.rotate.state import State, Step, as_document, pending_path
+
+
+@pytest.fixture(params=PROVIDERS, ids=lambda provider: provider.__name__)
+def open_provider(request, users):
+    """A function that opens a pool of four connections. What it returns makes one transaction, and returns its user."""
+    opened = []
+
+    def open_(manager):
+        opened.append((manager, request.param(manager, 4)))
+        return opened[-1][1]
+
+    yield open_
+    for manager, provider in opened:
+        manager.close()  # ends the watch, and so its drain
+        provider.close()
+
+
+def test_a_refused_credential_is_read_anew(open_provider, users, manager):
+    """The cached credential is refused, and the store has a newer one: the caller sees no failure."""
+    manager.get_secret(PATH)
+    users.rotate()
+    users.revoke_previous()
+    assert open_provider(manager)() == users.user
+
+
+def test_the_pending_credential_is_tried_last(open_provider, users, manager, store):
+    """A rotation has applied the new credential, and not stored it as the secret yet."""
+    current = users.credential
+    users.rotate()
+    pending = users.credential
+    store.write(PATH, current)
+    state = State("r1", "postgres", Step.APPLIED, datetime.now(UTC), datetime.now(UTC))
+    store.write(pending_path(PATH), as_document(state, pending))
+    users.revoke_previous()
+    provider = open_provider(manager)
+    assert [provider(), provider()] == [users.user, users.user]
+    assert users.connected() == {users.user: 1}
+
+
+def test_idle_connections_end_after_a_change(open_provider, users, watching_manager):
+    """Without a call of the application."""
+    provider = open_provider(watching_manager)
+    previous = provider()
+    assert previous in users.connected()
+    users.rotate()
+    wait_until(lambda: previous not in users.connected())
+    assert provider() == users.user
+
+
+def test_a_busy_connection_ends_when_it_is_returned(open_provider, users, watching_manager):
+    """Its transaction is not disturbed."""
+    provider = open_provider(watching_manager)
+    provider()
+    previous = users.user
+    with ThreadPoolExecutor(1) as executor, users.paused() as statement:
+        busy = executor.submit(provider, statement)
+        wait_until(lambda: users.waiting() == 1)
+        users.rotate()
+        wait_until(lambda: provider() == users.user)
+        assert previous in users.connected()
+    assert busy.result() == previous
+    wait_until(lambda: previous not in users.connected())
+
+
+def test_refusals_read_the_store_once_a_second(open_provider, users, manager, openbao, store):
+    """However many connections fail at once."""
+    provider = open_provider(manager)
+    users.server.run(f"ALTER ROLE {users.user} PASSWORD 'unknown'")
+    before = openbao.requests(f"{store.mount}/data/{PATH}")
+    began = time.monotonic()
+    with ThreadPoolExecutor(4) as executor:
+        results = list(executor.map(lambda _: failure(provider), range(4)))
+    seconds = time.monotonic() - began
+    assert all(users.password not in str(error) for error in results)
+    assert openbao.requests(f"{store.mount}/data/{PATH}") - before <= 1 + seconds
+
+
+def failure(provider):
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # each driver has its own
+        provider()
+    return caught.value

@@ -1,0 +1,128 @@
+"""Clients of redis-py on a real Redis, while the password of their user rotates."""
+
+import asyncio
+import secrets
+import shutil
+import subprocess
+import time
+
+import pytest
+import redis
+
+from load import ROTATIONS, SECONDS, Load, wait_until
+from strongroom.integrations.redis import CredentialProvider, create_async_client, create_client
+
+PATH = "cache/redis"
+LIMIT = 30.0
+
+pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+
+
+@pytest.fixture(scope="module")
+def socket(tmp_path_factory):
+    """The socket of a Redis server."""
+    path = tmp_path_factory.mktemp("redis") / "socket"
+    command = ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(path.parent)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        end = time.monotonic() + LIMIT
+        while True:
+            try:
+                redis.Redis(unix_socket_path=str(path)).ping()
+                break
+            except redis.ConnectionError:
+                assert process.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.02)
+        yield str(path)
+        process.kill()
+
+
+@pytest.fixture
+def account(socket, store):
+    return Account(socket, store)
+
+
+class Account:
+    """A user of the server whose password rotates."""
+
+    def __init__(self, socket, store):
+        self.name = f"app-{secrets.token_hex(4)}"
+        self.socket = socket
+        self._admin = redis.Redis(unix_socket_path=socket)
+        self._store = store
+        self._password = ""
+        self.rotate()
+
+    def rotate(self):
+        """Give the user a new password beside the one it has, and store it."""
+        self._previous, self._password = self._password, secrets.token_hex(8)
+        self._admin.execute_command("ACL", "SETUSER", self.name, "on", f">{self._password}", "+@all", "~*")
+        self._store.write(PATH, {"username": self.name, "password": self._password})
+
+    def revoke_previous(self):
+        """End the password before the newest one."""
+        self._admin.execute_command("ACL", "SETUSER", self.name, f"<{self._previous}")
+
+    def opened(self):
+        """Return the ids of the connections of this user."""
+        return {client["id"] for client in self._admin.client_list() if client["user"] == self.name}
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_refused_password_is_read_anew(account, manager, protocol):
+    """The first connection of the client comes after a rotation that the cache has not seen."""
+    manager.get_secret(PATH)
+    account.rotate()
+    account.revoke_previous()
+    with create_client(PATH, manager=manager, unix_socket_path=account.socket, protocol=protocol) as client:
+        assert client.acl_whoami() in {account.name, account.name.encode()}
+
+
+def test_no_command_fails_while_the_password_rotates(account, watching_manager):
+    """Sixteen threads use the client, and no connection outlives its password."""
+    with create_client(PATH, manager=watching_manager, unix_socket_path=account.socket, max_connections=16) as client:
+        with Load(client.ping) as load:
+            for _ in range(ROTATIONS):
+                load.wait_for(100)
+                account.rotate()
+                opened = account.opened()
+                wait_until(lambda opened=opened: load.failures or not opened & account.opened())
+                account.revoke_previous()
+                load.wait_for(100)
+                time.sleep(SECONDS)
+        assert not load.failures
+
+
+def test_an_asynchronous_client_reads_a_refused_password_anew(account, manager):
+    """As the synchronous client does."""
+    manager.get_secret(PATH)
+    account.rotate()
+    account.revoke_previous()
+
+    async def whoami():
+        async with create_async_client(PATH, manager=manager, unix_socket_path=account.socket) as client:
+            return await client.acl_whoami()
+
+    assert asyncio.run(whoami()) in {account.name, account.name.encode()}
+
+
+def test_a_password_that_the_store_does_not_have_either_is_refused(account, manager):
+    """The error is redis-py's own, and holds no value."""
+    account._admin.execute_command("ACL", "SETUSER", account.name, "resetpass")
+    with (
+        create_client(PATH, manager=manager, unix_socket_path=account.socket) as client,
+        pytest.raises(redis.AuthenticationError) as caught,
+    ):
+        client.ping()
+    assert account._password not in str(caught.value)
+
+
+def test_a_provider_gives_each_new_connection_the_current_password(account, manager):
+    """Of a client that the application has created itself."""
+    with redis.Redis(unix_socket_path=account.socket, credential_provider=CredentialProvider(PATH, manager)) as client:
+        client.ping()
+        account.rotate()
+        account.revoke_previous()
+        manager.invalidate(PATH)
+        client.connection_pool.disconnect()
+        assert client.acl_whoami() in {account.name, account.name.encode()}
