@@ -79,7 +79,7 @@ def at_server(server, mount: str) -> dict[str, str]:
 # --- the configurations -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how_to", HOW_TOS, ids=lambda page: page.stem)
+@pytest.mark.parametrize("how_to", [page for page in HOW_TOS if blocks(page, "toml")], ids=lambda page: page.stem)
 def test_a_configuration_is_right_in_each_of_its_environments(how_to, page):
     """Every option exists and has a value of its type, in the plugins that are installed."""
     environments = page(how_to.name)["environments"]

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from aws import body_of
+from strongroom import SecretsManager
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -432,3 +433,16 @@ def test_batch_that_is_given_up_asks_no_more(aws):
     next(outcomes)
     outcomes.close()
     assert aws.asked.count("BatchGetSecretValue") <= 17
+
+
+def test_the_pending_version_is_read_while_a_rotation_is_under_way(aws):
+    """Until the rotation moves AWSCURRENT to it."""
+    store = aws.open_secrets()
+    store.write("app", {"password": "old"})
+    with SecretsManager(chain=[store]) as secrets:
+        assert secrets.versions.pending("app") is None
+        aws.secrets.put_secret_value(
+            SecretId=aws.name("app"), SecretString='{"password": "new"}', VersionStages=["AWSPENDING"]
+        )
+        assert dict(secrets.versions.pending("app").data) == {"password": "new"}
+        assert secrets.get_secret("app", "password") == "old"
