@@ -11,6 +11,8 @@ from clock import Clock
 from stores import RemoteStore
 from strongroom import Change, SecretsManager
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
+from strongroom.secret import Secret
+from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
 from watching import ListedStore, Looks
 
@@ -324,3 +326,40 @@ def test_no_caller_waits_for_a_store_that_is_well(kind, ttl, interval) -> None:
         assert len(changes) == len(range(0, int(7200 / step), 50))
         if kind is ListedStore:
             assert len(store.reads) < len(changes) + 10, "an unchanged secret is read once in a long while"
+
+
+class CredentialStore:
+    """Makes a new user at each read, valid for a hundred seconds."""
+
+    traits = Traits()
+    made = 0
+
+    def read(self, path: str) -> Secret:
+        self.made += 1
+        return Secret(path, {"user": f"user-{self.made}"}, ttl=100.0)
+
+    def makes(self, path: str) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_dynamic_secret_is_made_anew_only_when_it_ends() -> None:
+    """A look makes no credential while the one in use is valid. The next one is a change."""
+    store = CredentialStore()
+    manager = SecretsManager(chain=[store])
+    look, changes, clock = Looks(manager), [], Clock.of(manager)
+    with manager:
+        manager.watch(["db"], changes.append)
+        for _ in range(3):
+            clock.move(30)
+            look()
+        assert (store.made, changes) == (1, [])
+        clock.move(30)
+        look()
+        assert store.made == 2
+        assert manager.get_secret("db", "user") == "user-2"
+        look()
+    assert [(change.kind, change.keys) for change in changes] == [("updated", ("user",))]
+    assert store.made == 2

@@ -69,7 +69,7 @@ def run_command(
     values, `signal:NAME` sends it a signal, and `exit` ends it and exits with code 11. Changes within a second of one
     another count as one. COMMAND keeps running while a required variable does not resolve.
 
-    Example: strongroom run --on-change restart -- gunicorn app:application
+    Example: strongroom run -- gunicorn app:application
     """
     from strongroom import plugins
 
