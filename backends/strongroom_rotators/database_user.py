@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, NamedTuple, Protocol
+from urllib.parse import quote, unquote, urlsplit
 
 from strongroom.errors import AuthenticationError, ConfigurationError, InvalidDataError
 from strongroom.rotate.spi import Credentials, PasswordRules, generate, required_text
@@ -19,7 +20,9 @@ Admin = Annotated[
     str | None,
     Option("the path of a secret with `username` and `password` of a user that may change passwords"),
 ]
-UserKey = Annotated[str, Option("the key of the secret that holds the user's name")]
+UserKey = Annotated[
+    str | None, Option("the key of the secret that holds the user's name; by default `username` or `user`")
+]
 PasswordKey = Annotated[str, Option("the key of the secret that holds the password")]
 Host = Annotated[str | None, Option("the server's host; by default the key `host` of the secret")]
 Port = Annotated[
@@ -27,6 +30,9 @@ Port = Annotated[
 ]
 Database = Annotated[str | None, Option("the database to connect to; by default the key `database` of the secret")]
 Length = Annotated[int, Option("number of characters of a password")]
+
+
+URL_KEY = "url"
 
 
 class Login(NamedTuple):
@@ -68,6 +74,9 @@ class Server(Protocol):
 class DatabaseUserRotator:
     """Replaces the password of a database user, or of the other one of two users.
 
+    The user, the password and the server come from keys of the secret, or from its key `url`. A URL that holds the
+    password is rewritten too.
+
     With two users, the old one keeps its password until `revoke` gives it one that nobody knows: its connections stay
     open. With one user, its password changes in `apply`, and the pending secret is the one that works until it is
     promoted.
@@ -86,7 +95,7 @@ class DatabaseUserRotator:
         *,
         users: Sequence[str] | None,
         admin: str | None,
-        user_key: str,
+        user_key: str | None,
         password_key: str,
         length: int,
     ) -> None:
@@ -105,14 +114,22 @@ class DatabaseUserRotator:
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
         """Return a new password, with the other user if two take turns."""
-        user = required_text(current, self._user_key)
-        password = generate(self._rules)
+        user, password = self._login(current).user, generate(self._rules)
         if self._users is None:
-            return {self._password_key: password}
-        if user not in self._users:
-            raise InvalidDataError(None, f"the secret's {self._user_key} is neither of the two in `users`")
-        first, second = self._users
-        return {self._user_key: second if user == first else first, self._password_key: password}
+            login = Login(user, password)
+        elif user in self._users:
+            first, second = self._users
+            login = Login(second if user == first else first, password)
+        else:
+            raise InvalidDataError(None, "the user of the secret is neither of the two in `users`")
+        made: dict[str, Value] = {}
+        if URL_KEY in current:
+            made[URL_KEY] = url_with(required_text(current, URL_KEY), login)
+        if self._password_key in current:
+            made[self._password_key] = password
+        if (key := self._user_key_of(current)) in current and login.user != user:
+            made[key] = login.user
+        return made
 
     def apply(self, credentials: Credentials) -> None:
         """Set the new password."""
@@ -122,7 +139,7 @@ class DatabaseUserRotator:
                 self._server.set_password(connection, new, own=False)
             return
         try:
-            with self._server.connect(credentials.new, self._login(credentials.old)) as connection:
+            with self._server.connect(with_url_parts(credentials.new), self._login(credentials.old)) as connection:
                 self._server.set_password(connection, new, own=True)
         except AuthenticationError as error:
             refused = error.copy()
@@ -134,7 +151,7 @@ class DatabaseUserRotator:
 
     def prove(self, credentials: Credentials) -> None:
         """Log in with the new credential."""
-        with self._server.connect(credentials.new, self._login(credentials.new)):
+        with self._server.connect(with_url_parts(credentials.new), self._login(credentials.new)):
             pass
 
     def revoke(self, credentials: Credentials) -> Sequence[str]:
@@ -149,13 +166,18 @@ class DatabaseUserRotator:
         """Do nothing: no connection stays open."""
 
     def _login(self, secret: SensitiveDict) -> Login:
-        return Login(required_text(secret, self._user_key).reveal(), required_text(secret, self._password_key))
+        known = with_url_parts(secret)
+        user = required_text(known, self._user_key_of(known))
+        return Login(user.reveal(), required_text(known, self._password_key))
+
+    def _user_key_of(self, secret: Mapping[str, Value]) -> str:
+        return self._user_key or user_key_of(secret)
 
     def _administrator(self, credentials: Credentials) -> AbstractContextManager[Any]:
         assert self._admin is not None  # noqa: S101  # both callers have looked
         secret = credentials.read(self._admin)
-        login = Login(required_text(secret, "username").reveal(), required_text(secret, "password"))
-        return self._server.connect(credentials.new, login)
+        login = Login(required_text(secret, user_key_of(secret)).reveal(), required_text(secret, "password"))
+        return self._server.connect(with_url_parts(credentials.new), login)
 
     def _is_accepted(self, credentials: Credentials) -> bool:
         try:
@@ -163,6 +185,47 @@ class DatabaseUserRotator:
         except AuthenticationError:
             return False
         return True
+
+
+def user_key_of(secret: Mapping[str, Value]) -> str:
+    """Return the key that holds the user's name."""
+    return "user" if "user" in secret and "username" not in secret else "username"
+
+
+def with_url_parts(secret: SensitiveDict) -> SensitiveDict:
+    """Return the secret with the parts of its URL, under the keys that it lacks.
+
+    Raises:
+        InvalidDataError: the URL cannot be parsed.
+    """
+    if URL_KEY not in secret:
+        return secret
+    url = required_text(secret, URL_KEY)
+    try:
+        parts = urlsplit(url)
+        found: dict[str, Value] = {
+            "host": parts.hostname,
+            "port": parts.port,
+            user_key_of(secret): unquote(parts.username or ""),
+            "password": SensitiveStr(unquote(parts.password or "")),
+            "database": unquote(parts.path.removeprefix("/")),
+        }
+    except ValueError:
+        found = {}
+    del url
+    if not found:
+        raise InvalidDataError(None, f"the key {URL_KEY!r} of the secret is not a URL")
+    return SensitiveDict({**{key: value for key, value in found.items() if value}, **secret})
+
+
+def url_with(url: SensitiveStr, login: Login) -> SensitiveStr:
+    """Return the URL with another user and password; one without a password is returned unchanged."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    place = parts.netloc.rpartition("@")[2]
+    netloc = f"{quote(login.user, safe='')}:{quote(login.password, safe='')}@{place}"
+    return SensitiveStr(parts._replace(netloc=netloc).geturl())
 
 
 def port_of(secret: Mapping[str, Value], configured: int | None, usual: int) -> int:

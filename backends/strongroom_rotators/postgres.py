@@ -55,7 +55,11 @@ class PostgresServer:
         settings: dict[str, Any] = {  # keywords of libpq
             "host": shared.text_of(secret, self._host, "host"),
             "port": shared.port_of(secret, self._port, 5432),
-            "dbname": self._database or secret.get("database") or secret.get("dbname") or "postgres",
+            "dbname": self._database
+            or secret.get("database")
+            or secret.get("dbname")
+            or secret.get("name")
+            or "postgres",
             "user": login.user,
             "password": login.password.reveal(),
             "connect_timeout": max(2, int(remaining())),
@@ -107,7 +111,7 @@ def open_postgres(
     *,
     users: shared.Users = None,
     admin: shared.Admin = None,
-    user_key: shared.UserKey = "username",
+    user_key: shared.UserKey = None,
     password_key: shared.PasswordKey = "password",  # noqa: S107  # the name of a key
     host: shared.Host = None,
     port: shared.Port = None,

@@ -74,6 +74,11 @@ class SecretsManagerStore:
     def __repr__(self) -> str:
         return f"SecretsManagerStore({self._requests.prefix!r})"
 
+    @property
+    def requests(self) -> SecretRequests:
+        """The requests of this store, for a rotator of the same service."""
+        return self._requests
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Secret:

@@ -162,6 +162,11 @@ class VaultDynamic:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._session.location})"
 
+    @property
+    def session(self) -> Session:
+        """The session of this store, for a rotator of the same server."""
+        return self._session
+
     def _clear(self) -> None:
         self._lock = reentrant_lock()
         self._roles = {path: _Role(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}

@@ -56,6 +56,11 @@ class VaultKV(ABC):
         below = f" below '{self._prefix[:-1]}'" if self._prefix else ""
         return f"{type(self).__name__}({self._session.location}{below})"
 
+    @property
+    def session(self) -> Session:
+        """The session of this store, for a rotator of the same server."""
+        return self._session
+
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Yield the names directly below `prefix`. A version 2 engine includes deleted secrets."""
         yield from self._names(self._session.request(self._list_request(prefix)), prefix)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn, TypeVar
+from urllib.parse import quote, quote_plus
 
 from strongroom.errors import (
     AuthenticationError,
@@ -37,6 +38,9 @@ _R = TypeVar("_R")
 
 STEP_LIMIT = 60.0
 """Seconds that one call of a rotator may take: half of a lease."""
+
+_SHORTEST_COPY = 8
+"""Characters of an old value that is looked for in other keys: a shorter one could be there by chance."""
 
 _BUG = "This is a bug in the rotator's plugin"
 
@@ -160,6 +164,11 @@ class Transaction:
         if not made or KEY in made:
             raise InvalidDataError(self._path, "the rotator changes no key, or a reserved one", store=self._plugin)
         new = check_data(self._path, made)
+        if (copies := copied_keys(secret.data, new)) is not None:
+            key, copy = copies
+            reason = f"the key {copy!r} holds the value of {key!r} too, and would be out of date"
+            hint = f"Remove {copy!r} from the secret, or use a rotator that changes both"
+            raise InvalidDataError(self._path, reason, store=self._ledger.store, hint=hint)
         now = self._clock()
         state = State(
             id=secrets.token_hex(8),
@@ -444,3 +453,15 @@ def holds(data: Mapping[str, Value], values: Mapping[str, Value], keys: Mapping[
         same(data[key], values[key]) if key in data and key in values else (key in data) == (key in values)
         for key in keys
     )
+
+
+def copied_keys(secret: Mapping[str, Value], new: Mapping[str, Value]) -> tuple[str, str] | None:
+    """Return a key that changes, and one that does not and holds its old value, such as a URL with the password."""
+    for key in new:
+        old = secret.get(key)
+        if isinstance(old, str) and len(old) >= _SHORTEST_COPY:
+            forms = {str(old), quote(old, safe=""), quote_plus(old)}
+            for other, value in secret.items():
+                if other not in new and isinstance(value, str) and any(form in value for form in forms):
+                    return key, other
+    return None

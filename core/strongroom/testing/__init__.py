@@ -1,4 +1,4 @@
-"""Test support: contracts for stores, importers and exporters, and `override` for the tests of applications.
+"""Test support: contracts for stores, importers, exporters and rotators, and `override` for the tests of applications.
 
 Each name is imported at its first use, so that `override` works without pytest and costs nothing until it is used.
 """
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from strongroom.testing.contract import StoreContract
     from strongroom.testing.migration_contract import ExporterContract, ImporterContract
     from strongroom.testing.overrides import OverrideValue, SimulatedFailure, Slow, override
+    from strongroom.testing.rotator_contract import RotatorContract
     from strongroom.testing.silent_service import silent_server
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ExporterContract",
     "ImporterContract",
     "OverrideValue",
+    "RotatorContract",
     "SimulatedFailure",
     "Slow",
     "StoreContract",
@@ -36,6 +38,7 @@ _NAMES = {
     "contract": "StoreContract",
     "migration_contract": "ExporterContract ImporterContract",
     "overrides": "OverrideValue SimulatedFailure Slow override",
+    "rotator_contract": "RotatorContract",
     "silent_service": "silent_server",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -57,6 +60,7 @@ def __getattr__(name: str) -> object:
             "version_contract",
             "failure_contract",
             "migration_contract",
+            "rotator_contract",
         )
         pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
     found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

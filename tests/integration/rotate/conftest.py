@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from database_servers import running_mariadb, running_redis
 from postgres import Postgres, running_postgres
 from rotate_settings import PATH
 from strongroom.errors import StoreError
@@ -69,3 +70,17 @@ def configured(openbao, postgres, tmp_path):
         return Configured(openbao, postgres, openbao.fresh_mount(version=2), tmp_path, settings)
 
     return configure
+
+
+@pytest.fixture(scope="session")
+def mariadb():
+    """The MariaDB that all tests of rotations in a worker share. Use users of your own."""
+    with running_mariadb() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    """The Redis that all tests of rotations in a worker share. Use users of your own."""
+    with running_redis() as server:
+        yield server

@@ -1,0 +1,120 @@
+"""The rotator `mysql`: the password of a MySQL or MariaDB user, or of two that take turns."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreUnavailableError, StrongroomError
+from strongroom.secret import Value
+from strongroom.store import Option, is_loopback, remaining
+from strongroom_rotators import database_user as shared
+from strongroom_rotators.database_user import DatabaseUserRotator, Login
+
+_REFUSED = frozenset({1045, 1698, 1044})
+"""Error numbers: access denied."""
+
+_DENIED = frozenset({1227, 1396, 1142, 1410, 1064, 1290, 1819})
+"""Error numbers: no right, no such user, or a password that the server's policy refuses."""
+
+UserHost = Annotated[str, Option("the host part of the users' accounts")]
+CaCert = Annotated[
+    str | None, Option("the file of the authority that signed the server's certificate; by default the system's")
+]
+Tls = Annotated[bool | None, Option("require TLS; by default for every host but this machine's")]
+
+
+class MySQLServer:
+    """MySQL and MariaDB, through PyMySQL."""
+
+    def __init__(
+        self, host: str | None, port: int | None, user_host: str, ca_cert: str | None, *, tls: bool | None
+    ) -> None:
+        import pymysql  # noqa: F401  # raises ImportError before anything is changed
+
+        self._host = host
+        self._port = port
+        self._user_host = user_host
+        self._ca_cert = ca_cert
+        self._tls = tls
+
+    @contextmanager
+    def connect(self, secret: Mapping[str, Value], login: Login) -> Iterator[Any]:
+        """Connect, and translate PyMySQL's errors by their numbers: messages may hold the statement."""
+        import pymysql
+
+        host = shared.text_of(secret, self._host, "host")
+        encrypted = not is_loopback(host) if self._tls is None else self._tls
+        limit = max(1, int(remaining()))
+        failure: StrongroomError | None = None
+        connection: Any = None
+        try:
+            connection = pymysql.connect(
+                host=host,
+                port=shared.port_of(secret, self._port, 3306),
+                user=login.user,
+                password=login.password.reveal(),
+                ssl=ssl.create_default_context(cafile=self._ca_cert) if encrypted else None,
+                connect_timeout=limit,
+                read_timeout=limit,
+                write_timeout=limit,
+                autocommit=True,
+            )
+            with connection:
+                yield connection
+        except pymysql.MySQLError as error:
+            failure = _translated(error, login.user, connecting=connection is None)
+        if failure is not None:
+            raise failure
+
+    def set_password(self, connection: Any, login: Login, *, own: bool) -> None:
+        """Set the password. The server itself masks it in its logs."""
+        with connection.cursor() as cursor:
+            if own and "MariaDB" in connection.get_server_info():  # its ALTER USER needs a right for one's own too
+                cursor.execute("SET PASSWORD = PASSWORD(%s)", (login.password.reveal(),))
+            elif own:
+                cursor.execute("ALTER USER CURRENT_USER() IDENTIFIED BY %s", (login.password.reveal(),))
+            else:
+                cursor.execute(
+                    "ALTER USER %s@%s IDENTIFIED BY %s", (login.user, self._user_host, login.password.reveal())
+                )
+
+
+def _translated(error: Any, user: str, *, connecting: bool) -> StrongroomError:  # pymysql.MySQLError, imported at use
+    """Return the error of the tree. The reason has the error's number and nothing of the server's message."""
+    number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    if connecting and number in _REFUSED:
+        return AuthenticationError(
+            None, f"the server refuses the login of {user}", hint="Check the password of this user"
+        )
+    if number in _DENIED or (number in _REFUSED and not connecting):
+        reason = f"{user} may not change that user, or there is no such user (error {number})"
+        return PermissionDeniedError(None, reason, hint="Create both users, and grant CREATE USER to the administrator")
+    return StoreUnavailableError(None, f"the server does not answer (error {number})")
+
+
+def open_mysql(
+    *,
+    users: shared.Users = None,
+    admin: shared.Admin = None,
+    user_key: shared.UserKey = None,
+    password_key: shared.PasswordKey = "password",  # noqa: S107  # the name of a key
+    host: shared.Host = None,
+    port: shared.Port = None,
+    user_host: UserHost = "%",
+    ca_cert: CaCert = None,
+    tls: Tls = None,
+    length: shared.Length = 32,
+) -> DatabaseUserRotator:
+    """Return a rotator for MySQL and MariaDB. Nothing is connected yet.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+        ImportError: PyMySQL is not installed.
+    """
+    server = MySQLServer(host, port, user_host, ca_cert, tls=tls)
+    return DatabaseUserRotator(
+        server, users=users, admin=admin, user_key=user_key, password_key=password_key, length=length
+    )

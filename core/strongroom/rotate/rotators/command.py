@@ -1,0 +1,179 @@
+"""The rotator `command`: a program of the user for each step, with values on standard input only."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Annotated
+
+from strongroom.encoding import from_json, to_json
+from strongroom.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InvalidDataError,
+    PermissionDeniedError,
+    StoreUnavailableError,
+)
+from strongroom.rotate.password import LETTERS_AND_DIGITS, PasswordRules, generate
+from strongroom.rotate.spi import Credentials
+from strongroom.secret import SensitiveDict, Value
+from strongroom.store import Option, remaining
+
+Program = Annotated[list[str] | None, Option("a program and its arguments")]
+
+REFUSED = 10
+"""Exit code by which the program of `prove` says that the service refuses the credential."""
+
+_LARGEST_OUTPUT = 1 << 20
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Environment variables that a program inherits. Credentials of stores are not among them."""
+
+
+class CommandRotator:
+    """Runs a program for each step.
+
+    A program reads one JSON document on standard input: `step`, `path`, and `old` and `new`, the whole secrets; for
+    `create` only `old`. That of `create` writes the keys that change to standard output, as a JSON object. The output
+    of the others is ignored, and so is standard error: it could hold values. Exit code 0 is success, 10 a refused
+    credential, and every other code a failure. An undo runs the same programs, with `old` and `new` exchanged.
+
+    Args:
+        create: None generates a password for `key`.
+        apply: makes the service accept the new credential.
+        prove: exits with 0 if it does.
+        revoke: ends the old credential; None if `apply` has ended it.
+        key: the key of a generated password.
+        rules: for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        create: Sequence[str] | None,
+        apply: Sequence[str],
+        prove: Sequence[str],
+        revoke: Sequence[str] | None,
+        key: str,
+        rules: PasswordRules,
+    ) -> None:
+        self._create = create
+        self._apply = apply
+        self._prove = prove
+        self._revoke = revoke
+        self._key = key
+        self._rules = rules
+
+    def create(self, current: SensitiveDict) -> Mapping[str, Value]:
+        """Return a generated password, or what the program writes."""
+        if self._create is None:
+            return {self._key: generate(self._rules)}
+        output = _run(self._create, "create", {"old": to_json(current)})
+        try:
+            made = json.loads(output)
+            if isinstance(made, dict):
+                return {key: from_json(value) for key, value in made.items()}
+        except (ValueError, RecursionError):
+            pass
+        del output
+        raise InvalidDataError(None, "the program of create did not write a JSON object")
+
+    def apply(self, credentials: Credentials) -> None:
+        """Run the program of `apply`."""
+        _run_step(self._apply, "apply", credentials)
+
+    def prove(self, credentials: Credentials) -> None:
+        """Run the program of `prove`."""
+        _run_step(self._prove, "prove", credentials)
+
+    def revoke(self, credentials: Credentials) -> Sequence[str]:
+        """Run the program of `revoke`, if there is one."""
+        if self._revoke is not None:
+            _run_step(self._revoke, "revoke", credentials)
+        return ()
+
+    def close(self) -> None:
+        """Do nothing: no program stays."""
+
+
+def _run_step(program: Sequence[str], step: str, credentials: Credentials) -> None:
+    document = {"path": credentials.path, "old": to_json(credentials.old), "new": to_json(credentials.new)}
+    _run(program, step, document)
+
+
+def _run(program: Sequence[str], step: str, document: Mapping[str, object]) -> bytes:
+    """Run a program with the document on standard input, and return its output."""
+    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    content = json.dumps({"step": step, **document}).encode()
+    try:
+        process = _started(program, environment)
+    except OSError as error:
+        fault = error.strerror or type(error).__name__
+    else:
+        with process:
+            try:
+                output, _ = process.communicate(content, timeout=remaining())
+            except subprocess.TimeoutExpired:
+                output = None
+            finally:
+                _kill(process)
+        return _checked(step, process.returncode, output)
+    raise ConfigurationError(f"{step}: the program cannot be started: {fault}")
+
+
+def _started(program: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  # the user's own program
+        list(map(str, program)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def _checked(step: str, code: int, output: bytes | None) -> bytes:
+    """Return the output of a program, or raise the error that its exit code stands for."""
+    if output is None:
+        raise StoreUnavailableError(None, f"the program of {step} has not ended in time")
+    if code == REFUSED:
+        raise AuthenticationError(None, f"the program of {step} says that the credential is refused")
+    if code != 0:
+        raise PermissionDeniedError(
+            None, f"the program of {step} ended with exit code {code}", hint="Run it by hand to see why"
+        )
+    if len(output) > _LARGEST_OUTPUT:
+        raise InvalidDataError(None, f"the program of {step} wrote more than 1 MiB")
+    return output
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the program and its children, if it still runs."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def open_command(
+    *,
+    apply: Annotated[list[str], Option("the program that makes the service accept the new credential")],
+    prove: Annotated[list[str], Option("the program that logs in with the new credential")],
+    create: Program = None,
+    revoke: Program = None,
+    key: Annotated[str, Option("the key of a generated password, without a program for create")] = "password",
+    length: Annotated[int, Option("number of characters of a generated password")] = 32,
+    alphabet: Annotated[str, Option("the characters of a generated password")] = LETTERS_AND_DIGITS,
+) -> CommandRotator:
+    """Return a rotator that runs programs.
+
+    Raises:
+        ConfigurationError: a program has no name, or the rules for passwords cannot be met.
+    """
+    for name, program in (("create", create), ("apply", apply), ("prove", prove), ("revoke", revoke)):
+        if program is not None and (not program or not program[0]):
+            raise ConfigurationError(f"{name}: must be a list with the program and its arguments")
+    rules = PasswordRules(length, alphabet)
+    return CommandRotator(create=create, apply=apply, prove=prove, revoke=revoke, key=key, rules=rules)
