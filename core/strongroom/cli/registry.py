@@ -34,6 +34,9 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "undelete": "versions:undelete_command",
         "destroy": "versions:destroy_command",
     },
+    "Rotate": {
+        "rotate": "rotate:rotate_command",
+    },
     "Migrate": {
         "migrate": "migration.migrate:migrate_command",
         "copy": "migration.copy:copy_command",

@@ -63,7 +63,8 @@ class RotationStatus:
         path: the secret's path.
         store: the store that holds it.
         rotator: the plugin that rotates it.
-        state: `never` or the last complete step: created, applied, proved, promoted, done, undoing, undone.
+        state: `absent` without a secret, `never`, or the last complete step: created, applied, proved, promoted, done,
+            undoing, undone.
         unfinished: True if the rotation has to be resumed or undone, or waits for its grace time.
         last_success: the last rotation; for a secret that was never rotated, when it was written, if the store knows.
         due: when it is due; None without a schedule.
@@ -148,29 +149,33 @@ class Rotations:
             transaction, ledger = self._transaction(about, rotator)
             return self._ended(about, ledger, transaction.rotate())
 
-    def rotate_if_due(self, path: str) -> RotationStatus:
+    def rotate_if_due(self, path: str) -> RotationStatus | None:
         """`rotate`, if the schedule says so now. Of several processes that call it at once, one rotates.
 
         A rotation that another process has left is finished, and a failed one is repeated after a pause that grows.
+
+        Returns:
+            The status after a rotation, or after the end of one; None if there was nothing to do.
+
+        Raises:
+            UnsupportedOperationError: a service rotates the secret, and does not tell when it has done so.
         """
         with self._opened(path) as (about, rotator):
             if isinstance(rotator, ServiceRotator):
-                last = self._last_in_service(about, rotator)
-                if not schedule.is_due(about, last, self._clock()):
-                    return self._service_status(about, rotator)
-                return self._rotate_in_service(about, rotator)
+                return self._rotate_in_service_if_due(about, rotator)
             transaction, ledger = self._transaction(about, rotator)
             state, _ = ledger.load()
             now = self._clock()
             if state is not None and state.unfinished and not self._can_go_on(about, state, now):
-                return self._status(about, ledger, state)
+                return None
 
             def wanted(state: State | None, secret: Secret) -> bool:
                 if state is not None and state.failures and now < schedule.retry_date(state.changed, state.failures):
                     return False
                 return schedule.is_due(about, _last(state, secret), now)
 
-            return self._ended(about, ledger, transaction.rotate(wanted))
+            after = transaction.rotate(wanted)
+            return None if after == state else self._ended(about, ledger, after)
 
     def resume(self, path: str, *, take_over: bool = False, now: bool = False) -> RotationStatus:
         """Finish the rotation, or its undo, that another process has left.
@@ -241,7 +246,7 @@ class Rotations:
         """`rotate`, off the event loop."""
         return await self._threads.run_unlimited(self.rotate, path)
 
-    async def arotate_if_due(self, path: str) -> RotationStatus:
+    async def arotate_if_due(self, path: str) -> RotationStatus | None:
         """`rotate_if_due`, off the event loop."""
         return await self._threads.run_unlimited(self.rotate_if_due, path)
 
@@ -318,18 +323,18 @@ class Rotations:
         return self._status(about, ledger, state)
 
     def _status(self, about: RotationConfig, ledger: Ledger, state: State | None) -> RotationStatus:
-        last = state.last if state is not None else None
+        last, absent = state.last if state is not None else None, False
         if last is None:
             try:
                 last = ledger.secret().created
             except SecretNotFoundError:
-                last = None
-        due = schedule.due_date(about, last)
+                absent = True
+        due = None if absent else self._due(about, last)
         found = RotationStatus(
             about.path,
             ledger.store,
             about.rotator.plugin,
-            "never" if state is None else state.step.value,
+            "absent" if absent else "never" if state is None else state.step.value,
             last_success=last,
             due=due,
             overdue=due is not None and due < self._clock(),
@@ -345,6 +350,12 @@ class Rotations:
             failures=state.failures,
             changed=state.changed,
         )
+
+    def _due(self, about: RotationConfig, last: datetime | None) -> datetime | None:
+        """Return when the secret is due: now if it has a schedule, and its age is not known."""
+        if last is None and about.every is not None:
+            return self._clock()
+        return schedule.due_date(about, last)
 
     def _ended(self, about: RotationConfig, ledger: Ledger, state: State | None) -> RotationStatus:
         """Return the status after a rotation, and label the secret with the last success and the due date."""
@@ -367,10 +378,20 @@ class Rotations:
         audit.record("finish", about.path, rotator=about.rotator.plugin, store=about.store)
         return self._service_status(about, rotator)
 
+    def _rotate_in_service_if_due(self, about: RotationConfig, rotator: ServiceRotator) -> RotationStatus | None:
+        if about.every is None:
+            return None
+        last = self._last_in_service(about, rotator)
+        if last is None:
+            reason = "its service does not tell when it last rotated the secret, so no schedule can be kept"
+            hint = f"Leave `every` out, and run by cron: strongroom rotate {shown(about.path)}"
+            raise UnsupportedOperationError(about.path, reason, store=about.store, hint=hint)
+        return self._rotate_in_service(about, rotator) if schedule.is_due(about, last, self._clock()) else None
+
     def _service_status(self, about: RotationConfig, rotator: ServiceRotator) -> RotationStatus:
         last = self._last_in_service(about, rotator)
         finished = self._at_service(about, lambda store: rotator.finished(store, about.path))
-        due = schedule.due_date(about, last)
+        due = None if last is None else schedule.due_date(about, last)
         return RotationStatus(
             about.path,
             about.store or "",

@@ -22,26 +22,45 @@ _LAST_PAUSE = 5.0
 """Seconds between rounds of `--wait`. The pause doubles up to the last value."""
 
 
+def _optional_duration(ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    return None if text is None else read_duration(ctx, option, text)
+
+
 @click.command("check")
 @click.option(
     "--wait",
-    callback=read_duration,
+    callback=_optional_duration,
     metavar="DURATION",
     help="Retry for at most this long.",
 )
+@click.option(
+    "--expiring",
+    callback=_optional_duration,
+    metavar="DURATION",
+    help="Report rotations that are overdue, or due within this time, instead.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each variable.")
 @current
-def check_command(invocation: Invocation, wait: float, *, as_json: bool) -> None:
+def check_command(invocation: Invocation, wait: float | None, expiring: float | None, *, as_json: bool) -> None:
     """Check that every variable of [secrets] resolves, and show from which store.
 
     No value is shown. A required secret that no store has is missing. An outage or a denial is never treated as an
     absence. The exit code is 0 if the application has all it needs; otherwise it is the code of the gravest problem.
     --wait also waits for files that options refer to, such as a token file.
 
+    --expiring looks at the tables [rotation] instead. The exit code is 10 if a rotation is overdue, unfinished, or due
+    within that time.
+
     Example, in an init container: strongroom check --wait 60s
     """
     config = invocation.load()
-    answers = poll(lambda: secrets_table.resolve_rows(config, allow_dynamic=False), wait)
+    if expiring is not None:
+        from strongroom.cli import expiry
+
+        if wait is not None:
+            raise click.UsageError("--wait and --expiring exclude each other")
+        click.get_current_context().exit(expiry.report(invocation, expiring, as_json=as_json))
+    answers = poll(lambda: secrets_table.resolve_rows(config, allow_dynamic=False), wait or 0.0)
     unmet = [answer for answer in answers if not answer.met]
     if as_json:
         output.write_document(_described(answers))

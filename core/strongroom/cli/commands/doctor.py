@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,7 +43,7 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
 
     All stores are opened and checked in parallel, without any cache. A store without health checks is ok if it opens.
     The exit code is 0 if every store is ok; otherwise it is the code of the gravest problem. A warning needs attention
-    soon, but does not change the exit code.
+    soon, but does not change the exit code. A rotation that is overdue or unfinished is a warning of its store.
 
     Example: strongroom --environment prod doctor
     """
@@ -68,7 +69,16 @@ def examine(config: Config) -> Mapping[str, Health]:
     links = [Link(link, _opener(config, link.store), config.cache) for link in config.chain]
     paths = dict.fromkeys(secret.path for secret in config.secrets.values())
     with closing(Chain(links, timeout=config.timeout)) as chain, require_paths(paths):
-        return chain.health()
+        found = chain.health()
+    if not config.rotations or not any(health.ok for health in found.values()):
+        return found
+    from strongroom.cli import expiry
+
+    rotations = expiry.checks(config)
+    return {
+        name: replace(health, checks=(*health.checks, *(check for store, check in rotations if store == name)))
+        for name, health in found.items()
+    }
 
 
 def _opener(config: Config, store: str) -> Opener:

@@ -1,0 +1,331 @@
+"""`strongroom rotate`: rotate a secret, and look after rotations."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.cli.exit_codes import code_of_all
+from strongroom.cli.invocation import Invocation, complete, current, read_duration
+from strongroom.cli.terminal import output
+from strongroom.cli.terminal.confirmation import confirm
+from strongroom.errors import ConfigurationError, StrongroomError, shown
+
+if TYPE_CHECKING:
+    from strongroom.rotate.rotations import RotationStatus
+    from strongroom.rotate.runner import Outcome
+    from strongroom.secret import Value
+    from strongroom.secrets_manager import SecretsManager
+
+_path = click.argument("path", shell_complete=complete("path"))
+_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation in production.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+_take_over = click.option(
+    "--take-over",
+    is_flag=True,
+    help="Do not wait until the lease of another process has ended. Only if that process is gone.",
+)
+
+
+class _PathOrCommand(click.Group):
+    """A group whose first word may be the path of a secret: `rotate PATH` is `rotate now PATH`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "-h", "--help"}:
+            args = ["now", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("rotate", cls=_PathOrCommand, invoke_without_command=True, subcommand_metavar="PATH | COMMAND [ARGS]...")
+@click.pass_context
+def rotate_command(ctx: click.Context) -> None:
+    """Rotate a secret as its table [rotation."PATH"] says, or look after rotations.
+
+    A rotation stores a new credential as pending, applies it, proves it by a login, promotes it, and revokes the old
+    one. At every moment a stored credential works. If a step before the promotion fails, the rotation is undone.
+
+    Example: strongroom rotate database/app
+    """
+    if ctx.invoked_subcommand is None:
+        raise click.UsageError(ctx.get_help(), ctx)
+
+
+@rotate_command.command("now")
+@_path
+@_yes
+@_json
+@current
+def now_command(invocation: Invocation, path: str, *, yes: bool, as_json: bool) -> None:
+    """Rotate a secret now, or finish the rotation that another process has left.
+
+    `strongroom rotate PATH` is the same. In production it asks for confirmation. If a step fails, the rotation is
+    undone and the exit code is 1; if it could not be undone, the exit code is 8 and the message has the next command.
+
+    Example: strongroom rotate now database/app
+    """
+    with invocation.open() as secrets:
+        _announce(secrets, path, "Rotating")
+        confirm(_reasons(secrets), yes=yes)
+        status = secrets.rotations.rotate(path)
+    _report(status, as_json=as_json)
+
+
+@rotate_command.command("resume")
+@_path
+@_take_over
+@click.option("--now", "revoke_now", is_flag=True, help="Revoke the old credential before its grace time is over.")
+@_yes
+@_json
+@current
+def resume_command(
+    invocation: Invocation, path: str, *, take_over: bool, revoke_now: bool, yes: bool, as_json: bool
+) -> None:
+    """Finish the rotation, or its undo, that another process has left.
+
+    While that process may still be at work, nothing is changed, and the message says until when.
+
+    Example: strongroom rotate resume database/app
+    """
+    with invocation.open() as secrets:
+        _announce(secrets, path, "Resuming the rotation of")
+        confirm(_reasons(secrets), yes=yes)
+        status = secrets.rotations.resume(path, take_over=take_over, now=revoke_now)
+    _report(status, as_json=as_json)
+
+
+@rotate_command.command("undo")
+@_path
+@_take_over
+@_yes
+@_json
+@current
+def undo_command(invocation: Invocation, path: str, *, take_over: bool, yes: bool, as_json: bool) -> None:
+    """Undo the rotation that is under way, also one that waits for its grace time.
+
+    Afterwards the old credential works and is stored, and the new one does not work. A rotation that is done cannot be
+    undone: rotate again.
+
+    Example: strongroom rotate undo database/app
+    """
+    with invocation.open() as secrets:
+        _announce(secrets, path, "Undoing the rotation of")
+        confirm(_reasons(secrets), yes=yes)
+        status = secrets.rotations.undo(path, take_over=take_over)
+    _report(status, as_json=as_json)
+
+
+@rotate_command.command("status")
+@click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=complete("path"))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each rotation.")
+@current
+def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -> None:
+    """Show how far each rotation is, when the last one was, and when the next one is due.
+
+    The state is absent, never, created, applied, proved, promoted, done, undoing or undone. A promoted rotation waits for the
+    end of its grace time. No value is shown. The exit code is that of the gravest failure to read a state.
+
+    Example: strongroom rotate status
+    """
+    found: list[RotationStatus] = []
+    errors: list[StrongroomError] = []
+    with invocation.open() as secrets:
+        for path in paths or secrets.rotations.paths:
+            try:
+                found += secrets.rotations.status([path])
+            except StrongroomError as error:
+                errors.append(error.copy())
+                output.say(str(error))
+        color = not invocation.no_color
+    if as_json:
+        output.write_document({"rotations": list(map(described, found))})
+    elif output.is_terminal():
+        columns = ("secret", "state", "last rotation", "due", "rotator")
+        output.write_table(columns, map(_cells, found), color=color)
+    else:
+        output.write_rows(map(_fields, found))
+    click.get_current_context().exit(code_of_all(errors))
+
+
+@rotate_command.command("history")
+@_path
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each version.")
+@current
+def history_command(invocation: Invocation, path: str, *, as_json: bool) -> None:
+    """List the versions of a secret that changed its values, oldest first, with the keys that changed.
+
+    They come from the store's own versions, so that a change by hand is in the list too. No value is shown.
+
+    Example: strongroom rotate history database/app
+    """
+    with invocation.open() as secrets:
+        versions = secrets.rotations.history(path)
+    if as_json:
+        described_versions: list[Value] = [
+            {"secret_version": found.version, "created": _iso(found.created), "keys": list(found.keys)}
+            for found in versions
+        ]
+        output.write_document({"path": path, "versions": described_versions})
+        return
+    rows = [(str(found.version), _time(found.created), ", ".join(found.keys)) for found in versions]
+    if output.is_terminal():
+        output.write_table(("version", "written", "changed keys"), rows, color=not invocation.no_color)
+    else:
+        output.write_rows(rows)
+
+
+@rotate_command.command("run")
+@click.option("--once", is_flag=True, help="Rotate what is due now, and stop: for cron.")
+@click.option(
+    "--interval",
+    default="1m",
+    show_default=True,
+    metavar="DURATION",
+    callback=read_duration,
+    help="Look at the schedules this often.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="With --once, print a JSON object with one entry for each rotation."
+)
+@current
+def run_command(invocation: Invocation, *, once: bool, interval: float, as_json: bool) -> None:
+    """Rotate each secret when it is due, in the foreground, until SIGTERM or Ctrl-C.
+
+    It finishes rotations that another process has left, and repeats failed ones after a pause that grows. Several
+    replicas may run it at once: each due rotation happens once. It never asks for confirmation.
+
+    Example, from cron: strongroom rotate run --once
+    """
+    from strongroom.rotate.runner import Runner
+
+    if as_json and not once:
+        raise click.UsageError("--json needs --once")
+    if interval < 1:
+        raise click.UsageError("--interval must be at least one second")
+    with invocation.open() as secrets, _stopped_by_signals() as stop:
+        if not secrets.rotations.paths:
+            raise ConfigurationError('No rotation is configured: add a table [rotation."PATH"]')
+        runner = Runner(secrets.rotations, interval=interval, report=_say)
+        if not once:
+            output.say(f"Watching the schedules of {', '.join(map(shown, secrets.rotations.paths))}")
+            runner.run(stop)
+            return
+        outcomes = runner.run_once(stop)
+    if as_json:
+        output.write_document(
+            {
+                "rotations": [described(outcome.status) for outcome in outcomes if outcome.status is not None],
+                "failures": [
+                    {"path": outcome.path, "error": str(outcome.error)}
+                    for outcome in outcomes
+                    if outcome.error is not None
+                ],
+            }
+        )
+    click.get_current_context().exit(code_of_all(outcome.error for outcome in outcomes if outcome.error is not None))
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and SIGINT set, so that a rotation which is under way is finished."""
+    stop = threading.Event()
+    before: Mapping[int, object] = {
+        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal` returned
+
+
+def described(status: RotationStatus) -> Mapping[str, Value]:
+    """Return the JSON object of a status."""
+    return {
+        "path": status.path,
+        "store": status.store,
+        "rotator": status.rotator,
+        "state": status.state,
+        "unfinished": status.unfinished,
+        "last_success": _iso(status.last_success),
+        "due": _iso(status.due),
+        "overdue": status.overdue,
+        "owner": status.owner,
+        "lease_until": _iso(status.lease_until),
+        "grace_end": _iso(status.grace_end),
+        "failures": status.failures,
+    }
+
+
+def _announce(secrets: SecretsManager, path: str, what: str) -> None:
+    rotation = secrets.config.rotations.get(path)
+    if rotation is not None:
+        output.say(f"{what} {shown(path)} with {rotation.rotator.plugin}")
+
+
+def _reasons(secrets: SecretsManager) -> Sequence[str]:
+    return ["this is production"] if secrets.config.production else []
+
+
+def _report(status: RotationStatus, *, as_json: bool) -> None:
+    output.say(_sentence(status))
+    if as_json:
+        output.write_document(described(status))
+
+
+def _say(outcome: Outcome) -> None:
+    output.say(str(outcome.error) if outcome.status is None else _sentence(outcome.status))
+
+
+def _sentence(status: RotationStatus) -> str:
+    """Return what was done, and what comes next."""
+    path = shown(status.path)
+    if status.state == "undone":
+        return f"Undid the rotation of {path}: the old credential works"
+    if status.grace_end is not None:
+        return (
+            f"Rotated {path}. The old credential is valid until {_time(status.grace_end)}; then the scheduler, or "
+            f"strongroom rotate resume {path}, revokes it"
+        )
+    due = "" if status.due is None else f". It is due again {_time(status.due)}"
+    return f"Rotated {path}{due}"
+
+
+def _fields(status: RotationStatus) -> tuple[str, ...]:
+    return (
+        status.path,
+        status.state,
+        _time(status.last_success),
+        _time(status.due),
+        "overdue" if status.overdue else "",
+        status.rotator,
+        status.store,
+        status.owner,
+    )
+
+
+_STYLES = {"done": "ok", "never": "absent", "undone": "warning"}
+
+
+def _cells(status: RotationStatus) -> tuple[str | output.Cell, ...]:
+    details = [status.state]
+    if status.owner:
+        details.append(f"by {status.owner}")
+    if status.failures:
+        details.append(f"failed {status.failures} times" if status.failures > 1 else "failed once")
+    due = output.state("warning", f"{_time(status.due)}\noverdue") if status.overdue else output.Cell(_time(status.due))
+    state = output.state(_STYLES.get(status.state, "pending"), "\n".join(details))
+    return status.path, state, _time(status.last_success), due, status.rotator
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,87 @@
+"""The scheduler: rotates what is due, again and again, until it is stopped. Several replicas may run it.
+
+It keeps no state of its own. Whether a rotation is due is decided from the state in the store, by the write that begins
+the rotation, so that of two replicas one rotates.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from strongroom.errors import ConflictError, StrongroomError
+from strongroom.rotate.rotations import Rotations, RotationStatus
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+INTERVAL = 60.0
+"""Seconds between two looks at all schedules."""
+
+_SPREAD = 0.1
+"""Share of the interval by which a pause varies, so that replicas do not look at the same moment."""
+
+
+class Outcome(NamedTuple):
+    """What was done about one secret: its status after a rotation, or the error of one that failed."""
+
+    path: str
+    status: RotationStatus | None = None
+    error: StrongroomError | None = None
+
+
+class Runner:
+    """Rotates the secrets of a manager by their schedules.
+
+    Args:
+        rotations: the rotations.
+        interval: seconds between two looks.
+        report: called with each outcome, if it is given.
+    """
+
+    def __init__(
+        self,
+        rotations: Rotations,
+        *,
+        interval: float = INTERVAL,
+        report: Callable[[Outcome], object] | None = None,
+    ) -> None:
+        self._rotations = rotations
+        self._interval = interval
+        self._report = report
+
+    def run_once(self, stop: threading.Event | None = None) -> list[Outcome]:
+        """Finish what another process has left, rotate what is due, and return what was done.
+
+        A rotation that another replica has just begun is not an error. No error ends the round.
+
+        Args:
+            stop: if it is set, no further rotation begins.
+        """
+        outcomes: list[Outcome] = []
+        for path in self._rotations.paths:
+            if stop is not None and stop.is_set():
+                break
+            try:
+                status = self._rotations.rotate_if_due(path)
+            except ConflictError as error:
+                logger.debug("The rotation of %s is left to another process: %s", path, error)
+                continue
+            except StrongroomError as error:
+                outcome = Outcome(path, error=error.copy())  # without frames: it is kept
+            else:
+                if status is None:
+                    continue
+                outcome = Outcome(path, status)
+            outcomes.append(outcome)
+            if self._report is not None:
+                self._report(outcome)
+        return outcomes
+
+    def run(self, stop: threading.Event) -> None:
+        """`run_once` at each interval, until `stop` is set. A rotation that is under way then is finished first."""
+        while not stop.is_set():
+            self.run_once(stop)
+            stop.wait(self._interval * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311  # no secret

@@ -1,0 +1,188 @@
+"""`strongroom rotate`, and what `check --expiring` and `doctor` say of rotations."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from strongroom import SecretsManager
+from strongroom.cli.invocation import Invocation
+from strongroom.rotate.state import pending_path
+from strongroom.store.memory import MemoryStore
+
+PATH = "database/app"
+TABLE = f'[rotation."{PATH}"]\nrotator = "token"\nevery = "30d"\n'
+FAILING = f'[rotation."{PATH}"]\nrotator = "command"\nkey = "token"\napply = ["false"]\nprove = ["true"]\n'
+
+
+@pytest.fixture
+def rotated(monkeypatch):
+    """A store that outlives the commands, with a secret, and a configuration that rotates it."""
+    store = MemoryStore()
+    store.write(PATH, {"token": "canary-token-1", "owner": "payments"})
+    monkeypatch.setattr(store, "close", lambda: None)
+    monkeypatch.setattr(Invocation, "open", lambda _: SecretsManager(chain=[store]))
+    Path("strongroom.toml").write_text(TABLE)
+    return store
+
+
+def test_a_path_is_rotated(command, rotated):
+    done = command("rotate", PATH)
+    assert (done.code, done.out) == (0, b"")
+    assert "Rotating database/app with token" in done.err
+    assert "Rotated database/app. It is due again 20" in done.err
+    assert rotated.read(PATH).data["token"] != "canary-token-1"
+    assert rotated.read(PATH).data["owner"] == "payments"
+
+
+def test_the_result_in_json_has_no_value(command, rotated):
+    document = json.loads(command("rotate", PATH, "--json").out)
+    assert (document["path"], document["state"], document["unfinished"]) == (PATH, "done", False)
+    token = rotated.read(PATH).data["token"].reveal()
+    shown = json.dumps(document) + command("rotate", "history", PATH, "--json").out.decode()
+    assert "canary-token-1" not in shown
+    assert token not in shown
+
+
+def test_in_production_it_asks(command, rotated):
+    Path("strongroom.toml").write_text(f"production = true\n{TABLE}")
+    assert command("rotate", PATH).code == 2
+    assert rotated.read(PATH).data["token"] == "canary-token-1"
+    assert command("rotate", PATH, "--yes").code == 0
+
+
+def test_status_and_history(command, rotated):
+    assert command("rotate", "status").out.decode().split("\t")[:2] == [PATH, "never"]
+    command("rotate", "now", PATH)
+    fields = command("rotate", "status", PATH).out.decode().split("\t")
+    assert fields[:2] == [PATH, "done"]
+    assert fields[5:7] == ["token", "memory"]
+    assert command("rotate", "history", PATH).out.decode().split("\t")[0::2] == ["2", "token\n"]
+
+
+def test_a_grace_time_is_told_and_can_be_cut_short(command, rotated):
+    Path("strongroom.toml").write_text(f'{TABLE}previous_key = "previous"\ngrace = "1h"\n')
+    assert "The old credential is valid until" in command("rotate", PATH).err
+    assert rotated.read(PATH).data["previous"] == "canary-token-1"
+    refused = command("rotate", PATH)
+    assert refused.code == 6
+    assert "strongroom rotate resume --now database/app" in refused.err
+    assert command("rotate", "resume", "--now", PATH).code == 0
+    assert "previous" not in rotated.read(PATH).data
+
+
+def test_a_promoted_rotation_can_be_undone(command, rotated):
+    Path("strongroom.toml").write_text(f'{TABLE}grace = "1h"\n')
+    command("rotate", PATH)
+    done = command("rotate", "undo", PATH)
+    assert (done.code, "Undid the rotation of database/app" in done.err) == (0, True)
+    assert rotated.read(PATH).data["token"] == "canary-token-1"
+    assert command("rotate", "undo", PATH).code == 6
+
+
+def test_a_step_that_fails_is_named_with_the_next_command(command, rotated):
+    Path("strongroom.toml").write_text(FAILING)
+    done = command("rotate", PATH)
+    assert done.code == 1
+    assert "failed at step apply" in done.err
+    assert "the old credential works" in done.err
+    assert "strongroom rotate database/app" in done.err
+    assert rotated.read(PATH).data["token"] == "canary-token-1"
+
+
+def test_an_undo_that_fails_has_the_code_of_what_is_partly_done(command, rotated):
+    Path("strongroom.toml").write_text(FAILING.replace('["true"]', '["false"]'))
+    done = command("rotate", PATH)
+    assert done.code == 8
+    assert "strongroom rotate undo database/app" in done.err
+
+
+@pytest.mark.parametrize(
+    ("tables", "message", "code"),
+    [
+        ("", 'add [rotation."database/app"]', 7),
+        (TABLE.replace("30d", "soon"), "every: must be a duration", 7),
+        (TABLE.replace("token", "tokn"), 'did you mean "token"', 7),
+        (TABLE + "lenght = 3\n", "the plugin token has no option lenght", 7),
+        (TABLE + "size = 3\n", "size: must be from 16", 7),
+        (TABLE + 'store = "none"\n', "no store 'none' in the chain", 7),
+    ],
+)
+def test_a_configuration_that_is_wrong_is_refused(command, rotated, tables, message, code):
+    Path("strongroom.toml").write_text(tables)
+    done = command("rotate", PATH)
+    assert (done.code, message in done.err) == (code, True), done.err
+    assert rotated.read(PATH).data["token"] == "canary-token-1"
+    assert list(rotated.list_entries("database/app/rotation")) == []
+
+
+def test_an_untrusted_file_configures_no_rotation(command, monkeypatch):
+    """It could name a program."""
+    monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")
+    Path("strongroom.toml").write_text(f'chain = ["memory"]\n{FAILING}')
+    done = command("rotate", PATH)
+    assert done.code == 7
+    assert "not trusted: it configures the rotation of database/app" in done.err
+
+
+def test_run_once_rotates_what_is_due(command, rotated):
+    assert command("rotate", "run", "--once").err == ""
+    Path("strongroom.toml").write_text(TABLE.replace("30d", "1m"))
+    old = rotated._histories[PATH].kept[-1]
+    old.created = old.created.replace(year=2020)
+    document = json.loads(command("rotate", "run", "--once", "--json").out)
+    assert [found["path"] for found in document["rotations"]] == [PATH]
+    assert document["failures"] == []
+
+
+def test_run_once_has_the_code_of_the_gravest_failure(command, rotated):
+    Path("strongroom.toml").write_text(FAILING + 'every = "1m"\n')
+    old = rotated._histories[PATH].kept[-1]
+    old.created = old.created.replace(year=2020)
+    done = command("rotate", "run", "--once", "--json")
+    assert done.code == 1
+    assert json.loads(done.out)["failures"][0]["path"] == PATH
+
+
+def test_run_needs_a_rotation(command, rotated):
+    Path("strongroom.toml").write_text("")
+    assert command("rotate", "run").code == 7
+    assert command("rotate", "run", "--json").code == 2
+    assert command("rotate").code == 2
+
+
+def test_run_ends_with_sigterm(script):
+    Path("strongroom.toml").write_text(f'chain = ["memory"]\n{TABLE}')
+    with subprocess.Popen([script, "rotate", "run"], stderr=subprocess.PIPE, text=True) as process:
+        assert "Watching the schedules of database/app" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_check_reports_what_is_about_to_be_due(command, rotated):
+    assert command("check", "--expiring", "1d").code == 0
+    done = command("check", "--expiring", "31d")
+    assert done.code == 10
+    assert done.out.decode().split("\t")[:2] == [PATH, "due in 30 d"]
+    document = json.loads(command("check", "--expiring", "31d", "--json").out)
+    assert (document["ok"], document["rotations"][0]["path"]) == (False, PATH)
+    assert command("check", "--expiring", "soon").code == 2
+    assert command("check", "--expiring", "1d", "--wait", "1s").code == 2
+
+
+def test_check_reports_an_unfinished_rotation(command, rotated):
+    Path("strongroom.toml").write_text(FAILING.replace('["true"]', '["false"]'))
+    command("rotate", PATH)
+    done = command("check", "--expiring", "1d")
+    assert (done.code, "unfinished: undoing" in done.out.decode()) == (10, True)
+    assert rotated.read(pending_path(PATH))
+
+
+def test_doctor_warns_of_an_overdue_rotation(command):
+    text = f'chain = ["memory"]\n[stores.memory.secrets."{PATH}"]\ntoken = "canary-token-1"\n'
+    Path("strongroom.toml").write_text(text + TABLE)
+    assert "rotation" not in command("doctor").out.decode()
+    Path("strongroom.toml").write_text(text + FAILING.replace('["true"]', '["false"]'))
+    assert command("doctor").code == 0
