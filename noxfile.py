@@ -160,6 +160,14 @@ def connections(session: nox.Session) -> None:
 
 
 @nox.session
+def rotation(session: nox.Session) -> None:
+    """Kill rotations, resumes and undos at every boundary, and at random ones for 100 (TEST_ROTATION_KILLS) rounds."""
+    install(session, "-e", ".[dev]")
+    kills = {"TEST_ROTATION_KILLS": os.environ.get("TEST_ROTATION_KILLS", "100")}
+    session.run("pytest", "-n", "auto", "tests/integration/rotate/test_killed.py", *session.posargs, env=kills)
+
+
+@nox.session
 def properties(session: nox.Session) -> None:
     """Run the property tests with twenty times the examples of the suite."""
     install(session, "-e", ".[dev]")

@@ -58,7 +58,7 @@ class Server(Protocol):
         ...
 
     def set_password(self, connection: Any, login: Login, *, own: bool) -> None:
-        """Set the password of a user, by a statement that has no password in clear text where the server allows it.
+        """Set the password of a user, without the password in clear text if the server allows that.
 
         Args:
             connection: of an administrator, or of the user itself.

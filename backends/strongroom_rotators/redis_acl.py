@@ -131,6 +131,7 @@ class RedisAclRotator:
     def _connected(self, secret: SensitiveDict, login: Login) -> Iterator[Redis]:
         """Yield a client that has logged in, and translate redis-py's errors."""
         import redis
+        from redis import exceptions
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
@@ -154,10 +155,10 @@ class RedisAclRotator:
             with client:
                 client.ping()
                 yield client
-        except (redis.AuthenticationError, redis.exceptions.AuthenticationWrongNumberOfArgsError):
+        except (redis.AuthenticationError, exceptions.AuthenticationWrongNumberOfArgsError):
             reason = f"the server refuses the login of {login.user}"
             failure = AuthenticationError(None, reason, hint="Check the password of this user")
-        except redis.exceptions.NoPermissionError:
+        except exceptions.NoPermissionError:
             reason = f"{login.user} has no right to that command"
             failure = PermissionDeniedError(None, reason, hint="Grant +acl|setuser to the administrator")
         except (redis.ConnectionError, redis.TimeoutError) as error:

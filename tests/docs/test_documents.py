@@ -16,6 +16,11 @@ PAGE = DOCS / "command-line.md"
 CONFIGURATION = """
 chain = ["memory", "env"]
 
+[rotation."database/connection"]
+rotator = "password"
+key = "host"
+every = "30d"
+
 [secrets]
 DB_PORT = "database/connection#port"
 
@@ -42,6 +47,11 @@ COMMANDS = [
     ("undelete and destroy", "destroy database/connection 1 --json --yes"),
     ("list", "list --json"),
     ("check", "check --json"),
+    ("rotate", "rotate database/connection --json"),
+    ("rotate", "rotate status --json"),
+    ("rotate", "rotate history database/connection --json"),
+    ("rotate", "rotate run --once --json"),
+    ("check", "check --expiring 1d --json"),
     ("explain", "explain --json database/connection port"),
     ("doctor", "doctor --json"),
     ("config", "config show --json"),

@@ -28,6 +28,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 HOW_TOS = sorted((DOCS / "how-to").glob("*.md"))
 PAGES = [*sorted(DOCS.glob("*.md")), *HOW_TOS]
 
+KUBERNETES = {"kubernetes.md": ["ServiceAccount", "Deployment"], "scheduled-rotation.md": ["ServiceAccount", "CronJob"]}
+"""The kinds of the objects in a page."""
+
 SCHEMAS = {"docker-compose.md": "vendor.compose-spec", "github-actions.md": "vendor.github-workflows"}
 
 
@@ -92,7 +95,9 @@ def test_a_configuration_is_right_in_each_of_its_environments(how_to, page):
         assert [plugins.settings(config, link.store) for link in config.chain]
 
 
-@pytest.mark.parametrize(("name", "environment"), [("kubernetes.md", "prod"), ("github-actions.md", "ci")])
+@pytest.mark.parametrize(
+    ("name", "environment"), [("kubernetes.md", "prod"), ("scheduled-rotation.md", "prod"), ("github-actions.md", "ci")]
+)
 def test_a_way_to_authenticate_is_one_that_there_is(name, environment, page):
     """The method has these options."""
     from strongroom_vault.auth.methods import read_auth
@@ -137,7 +142,7 @@ def faults_by_schema(schema: str, text: str) -> str:
 
 def test_every_yaml_block_is_checked():
     """A page with YAML has its test below."""
-    assert {page.name for page in PAGES if blocks(page, "yaml")} == {*SCHEMAS, "kubernetes.md"}
+    assert {page.name for page in PAGES if blocks(page, "yaml")} == {*SCHEMAS, *KUBERNETES}
 
 
 @pytest.mark.parametrize(("name", "schema"), SCHEMAS.items())
@@ -153,10 +158,11 @@ def test_a_misspelt_key_of_a_file_is_noticed():
     assert "depend_on" in faults_by_schema(SCHEMAS["docker-compose.md"], text.replace("depends_on", "depend_on"))
 
 
-def test_the_objects_are_ones_that_kubernetes_takes():
+@pytest.mark.parametrize("name", KUBERNETES)
+def test_the_objects_are_ones_that_kubernetes_takes(name):
     """By the types of its API."""
-    documents = list(yaml.safe_load_all(block("kubernetes.md", "yaml")))
-    assert [document["kind"] for document in documents] == ["ServiceAccount", "Deployment"]
+    documents = list(yaml.safe_load_all(block(name, "yaml")))
+    assert [document["kind"] for document in documents] == KUBERNETES[name]
     for document in documents:
         assert faults(document) == []
 

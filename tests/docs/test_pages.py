@@ -25,7 +25,14 @@ PAGES = [README, *sorted(DOCS.glob("*.md")), *sorted((DOCS / "how-to").glob("*.m
 QUICKSTART = "quickstart.md"
 """The page that starts its server itself, by the first of its blocks that is shown."""
 
-WITH_SERVER = {"vault.md", "how-to/connections.md", "watch.md", "how-to/kubernetes.md", "how-to/github-actions.md"}
+WITH_SERVER = {
+    "vault.md",
+    "how-to/connections.md",
+    "watch.md",
+    "rotation.md",
+    "how-to/kubernetes.md",
+    "how-to/github-actions.md",
+}
 """Pages that are written for a reader with VAULT_ADDR and VAULT_TOKEN set."""
 
 WITH_AWS = {"aws.md"}

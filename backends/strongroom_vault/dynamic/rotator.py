@@ -72,7 +72,7 @@ class VaultDatabaseRotator:
         if reply.status in {400, 404}:
             named = f"static role {self._role!r}" if self._role is not None else f"connection {self._root!r}"
             raise ConfigurationError(
-                f"The rotation of {path}: there is no {named} at {session.location}, mount {self._mount!r} "
+                f"The rotation of {path}: {named} does not exist at {session.location}, mount {self._mount!r} "
                 f"(HTTP {reply.status}). Make it, or correct the configuration"
             )
         raise session.failure(reply, path, changes=True)

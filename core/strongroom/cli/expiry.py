@@ -78,7 +78,7 @@ def _needs_attention(status: RotationStatus, until: datetime) -> bool:
 
 
 def words(status: RotationStatus, now: datetime) -> str:
-    """Return what is to be said about a rotation: unfinished, overdue, or when it is due."""
+    """Return the condition of a rotation: unfinished, overdue, or when it is due."""
     if status.unfinished and status.grace_end is None:
         return f"unfinished: {status.state}"
     if status.due is None:

@@ -101,7 +101,7 @@ def _window(table: Table) -> Window | None:
 
 
 def parse_window(text: str) -> Window | None:
-    """Return the window, or None if the text is none."""
+    """Return the window, or None if the text is not a window."""
     found = _WINDOW.fullmatch(text.strip().lower())
     if found is None:
         return None

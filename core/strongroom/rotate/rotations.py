@@ -141,7 +141,7 @@ class Rotations:
             UnfinishedRotationError: a step failed, and the rotation has to be resumed or undone.
             ConflictError: another process is at work, or the grace time of the last rotation is not over.
             UnsupportedOperationError: the store cannot be written, or has no check-and-set. Nothing was changed.
-            SecretNotFoundError: there is no secret to rotate.
+            SecretNotFoundError: the secret does not exist.
         """
         with self._opened(path) as (about, rotator):
             if isinstance(rotator, ServiceRotator):
@@ -150,7 +150,7 @@ class Rotations:
             return self._ended(about, ledger, transaction.rotate())
 
     def rotate_if_due(self, path: str) -> RotationStatus | None:
-        """`rotate`, if the schedule says so now. Of several processes that call it at once, one rotates.
+        """`rotate`, if the secret is due by its schedule. Of several processes that call it at once, one rotates.
 
         A rotation that another process has left is finished, and a failed one is repeated after a pause that grows.
 
@@ -221,7 +221,7 @@ class Rotations:
     def history(self, path: str) -> list[RotatedVersion]:
         """Return the versions of the secret that changed its values, oldest first, from the store's own versions.
 
-        The oldest version that the store still has is not in it: what it changed is not known.
+        The oldest version that the store still has is left out: its changes are not known.
 
         Raises:
             UnsupportedOperationError: the store keeps no versions.

@@ -1,6 +1,6 @@
-"""The scheduler: rotates what is due, again and again, until it is stopped. Several replicas may run it.
+"""The scheduler: rotates secrets when they are due, until it is stopped. Several replicas may run it.
 
-It keeps no state of its own. Whether a rotation is due is decided from the state in the store, by the write that begins
+It keeps no state. Whether a rotation is due is decided from the state in the store, by the write that begins
 the rotation, so that of two replicas one rotates.
 """
 
@@ -25,7 +25,7 @@ _SPREAD = 0.1
 
 
 class Outcome(NamedTuple):
-    """What was done about one secret: its status after a rotation, or the error of one that failed."""
+    """Result for one secret: its status after a rotation, or the error of one that failed."""
 
     path: str
     status: RotationStatus | None = None
@@ -53,7 +53,7 @@ class Runner:
         self._report = report
 
     def run_once(self, stop: threading.Event | None = None) -> list[Outcome]:
-        """Finish what another process has left, rotate what is due, and return what was done.
+        """Finish unfinished rotations, rotate the secrets that are due, and return the outcomes.
 
         A rotation that another replica has just begun is not an error. No error ends the round.
 

@@ -1,6 +1,6 @@
 """The transaction: performs the steps of one rotation, each under the lease and the version of its state.
 
-What comes next is decided by `State.next_action`. This module performs it: it calls the rotator, writes the secret and
+`State.next_action` decides the next step. This module performs it: it calls the rotator, writes the secret and
 the state, and undoes the rotation if a step before `promote` is complete fails.
 """
 
@@ -99,7 +99,7 @@ class Transaction:
     def __repr__(self) -> str:
         return f"Transaction({self._path!r})"
 
-    # --- what a caller asks for ---------------------------------------------------------------------------------------
+    # --- entry points -------------------------------------------------------------------------------------------------
 
     def rotate(self, wanted: Callable[[State | None, Secret], bool] = lambda _, __: True) -> State | None:
         """Rotate the secret, or finish the rotation that another process has left.
@@ -140,7 +140,7 @@ class Transaction:
         Raises:
             UnsupportedOperationError: no rotation is under way.
         """
-        state = self._unfinished("resume")
+        state = self._unfinished()
         if revoke_now:
             self._grace = timedelta(0)
         return self._advance(self._take(state, take_over=take_over))
@@ -151,7 +151,7 @@ class Transaction:
         Raises:
             UnsupportedOperationError: no rotation is under way.
         """
-        state = self._take(self._unfinished("undo"), take_over=take_over)
+        state = self._take(self._unfinished(), take_over=take_over)
         if state.step is not Step.UNDOING:
             state = self._save(state.after(Step.UNDOING, self._clock()))
         return self._advance(state)
@@ -277,7 +277,7 @@ class Transaction:
                 self._call(lambda: self._rotator.prove(credentials))
             if promoted:
                 self._ledger.change(lambda data: state.restored(data) if holds(data, state.new, state.new) else None)
-            # A rotator that may not apply a credential may not revoke it either: nothing is to be revoked then.
+            # A rotator without the right to apply the new credential has not applied it, and could not revoke it.
             if self._is_accepted(Credentials(self._path, old=target, new=credentials.old, read=self._read)):
                 self._call(lambda: tuple(self._rotator.revoke(credentials)))
         except StrongroomError as error:
@@ -309,12 +309,12 @@ class Transaction:
         self._state, self._version = self._ledger.load()
         return self._state
 
-    def _unfinished(self, command: str) -> State:
+    def _unfinished(self) -> State:
         state = self._load()
         if state is None or not state.unfinished:
             raise UnsupportedOperationError(
                 self._path,
-                f"there is no rotation to {command}",
+                "no rotation is under way",
                 store=self._ledger.store,
                 hint="Run strongroom rotate status to see the last one",
             )
@@ -355,7 +355,7 @@ class Transaction:
         Args:
             state: the state.
             repair: the process has just applied a credential that may be out of date.
-            command: the command that goes on from here, if the store fails.
+            command: the next command for the error message, if the store fails.
 
         Raises:
             ConflictError: another process has taken the rotation over.

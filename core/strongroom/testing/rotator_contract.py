@@ -58,7 +58,7 @@ class RotatorContract:
     """The states that the rotator is never in: "unreachable"."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Leave out the tests of a service if there is none: one skipped test reports that."""
+        """Leave out the tests of a service for a local rotator: one skipped test reports that."""
         super().__init_subclass__(**options)
         for name in _OF_A_SERVICE if cls.local else ():
             setattr(cls, name, None)

@@ -143,7 +143,10 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 def test_every_summary_of_a_command_is_whole(command):
     """Also of those below another one, and of a plugin's."""
-    helps = [command(*name.split(), "--help").out.decode() for name in ("", "config", "mapping", "migrate", "vault")]
+    helps = [
+        command(*name.split(), "--help").out.decode()
+        for name in ("", "config", "mapping", "migrate", "rotate", "vault")
+    ]
     lists = [text.partition("Read:" if text is helps[0] else "Commands:")[2] for text in helps]
     assert [text for text in lists if not text or "..." in text] == []
     assert all("Example: strongroom " in " ".join(text.split()) for text in helps)
@@ -153,7 +156,8 @@ def test_help_groups_every_command(command):
     """By what somebody wants to do; the commands of plugins are in one of the groups."""
     text = command("--help").out.decode()
     places = [
-        text.index(f"\n{group}:\n") for group in ("Read", "Write", "Versions", "Migrate", "Operate", "Exit codes")
+        text.index(f"\n{group}:\n")
+        for group in ("Read", "Write", "Versions", "Rotate", "Migrate", "Operate", "Exit codes")
     ]
     assert places == sorted(places)
     listed = re.findall(r"^  (\w+) {2,}\S", text[places[0] : places[-1]], re.MULTILINE)

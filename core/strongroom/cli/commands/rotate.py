@@ -127,8 +127,8 @@ def undo_command(invocation: Invocation, path: str, *, take_over: bool, yes: boo
 def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -> None:
     """Show how far each rotation is, when the last one was, and when the next one is due.
 
-    The state is absent, never, created, applied, proved, promoted, done, undoing or undone. A promoted rotation waits for the
-    end of its grace time. No value is shown. The exit code is that of the gravest failure to read a state.
+    The state is absent, never, created, applied, proved, promoted, done, undoing or undone. A promoted rotation waits
+    for the end of its grace time. No value is shown. The exit code is that of the gravest failure to read a state.
 
     Example: strongroom rotate status
     """
@@ -180,7 +180,7 @@ def history_command(invocation: Invocation, path: str, *, as_json: bool) -> None
 
 
 @rotate_command.command("run")
-@click.option("--once", is_flag=True, help="Rotate what is due now, and stop: for cron.")
+@click.option("--once", is_flag=True, help="Rotate the secrets that are due now, and stop: for cron.")
 @click.option(
     "--interval",
     default="1m",
@@ -283,7 +283,7 @@ def _say(outcome: Outcome) -> None:
 
 
 def _sentence(status: RotationStatus) -> str:
-    """Return what was done, and what comes next."""
+    """Return the result of a rotation and the next step, as a sentence."""
     path = shown(status.path)
     if status.state == "undone":
         return f"Undid the rotation of {path}: the old credential works"

@@ -68,7 +68,7 @@ class CommandRotator:
         self._rules = rules
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
-        """Return a generated password, or what the program writes."""
+        """Return a generated password, or the output of the program."""
         if self._create is None:
             return {self._key: generate(self._rules)}
         output = _run(self._create, "create", {"old": to_json(current)})
