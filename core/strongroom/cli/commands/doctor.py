@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -76,7 +75,7 @@ def examine(config: Config) -> Mapping[str, Health]:
 
     rotations = expiry.checks(config)
     return {
-        name: replace(health, checks=(*health.checks, *(check for store, check in rotations if store == name)))
+        name: health._replace(checks=(*health.checks, *(check for store, check in rotations if store == name)))
         for name, health in found.items()
     }
 
