@@ -422,7 +422,7 @@ def each_line(source: str, prepare: Callable[[], Prepared]) -> None:
 
 
 def test_a_login_in_a_handler_leaves_no_token_alive() -> None:
-    """At any line of a login, which goes on afterward: `close` revokes both tokens."""
+    """At any line of a login, which then continues: `close` revokes both tokens."""
 
     def prepare() -> Prepared:
         tokens, auth, sender = new_tokens()

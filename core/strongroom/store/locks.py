@@ -1,4 +1,4 @@
-"""Locks for signal handlers and forks. A module of its own, since the core and every backend use it.
+"""Locks for signal handlers and forks. A separate module, since the core and every backend use it.
 
 A signal handler runs in the main thread between any two of its instructions. It would wait for ever for a plain lock
 that this thread holds, and so would a fork's child for one that another thread of its parent held.
@@ -26,7 +26,7 @@ def reentrant_lock() -> RLock:
 
 def is_held_here(lock: RLock) -> bool:
     """Return True if this thread holds the lock: a signal handler, whose thread cannot go on before it returns."""
-    return lock._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001  # as `Condition` does
+    return lock._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001  # `Condition` calls it too
 
 
 class ReentrantEvent:
@@ -61,7 +61,7 @@ def _free_in_child() -> None:
         if lock.acquire(blocking=False):  # it was free, or this thread will release it
             lock.release()
         else:
-            lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001  # as `logging` does
+            lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001  # `logging` calls it too
 
 
 if hasattr(os, "register_at_fork"):
