@@ -236,7 +236,7 @@ class StoreHandle:
             try:
                 store = self.store
                 if store is None and not self._closed:
-                    store = self.store = self._open()
+                    store = self._open()
             finally:
                 self._opening.release()
         if self._closed or store is None:
@@ -247,13 +247,16 @@ class StoreHandle:
             raise StoreError(None, "the manager is closed", store=self._name, hint="Make a new one")
         return store
 
-    def _open(self) -> GuardedStore:
+    def _open(self) -> GuardedStore | None:
+        """Open the store, and return it, or None if a signal handler closed it meanwhile."""
         if self._is_opening:  # the caller is a signal handler: the thread that it interrupted cannot go on
             raise StoreUnavailableError(None, "it is still being opened", store=self._name)
         self._is_opening = True
         try:
-            with first_use():
-                return GuardedStore.open(self._opener, self._name)
+            if self.store is None:  # otherwise a signal handler has just opened it
+                with first_use():
+                    self.store = GuardedStore.open(self._opener, self._name)
+            return self.store
         finally:
             self._is_opening = False
 

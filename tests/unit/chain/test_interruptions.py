@@ -28,7 +28,7 @@ from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
 from strongroom.chain.seal import Sealer
 from strongroom.config import CacheConfig, LinkConfig
-from strongroom.errors import SecretNotFoundError, StoreUnavailableError
+from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store import Traits
 
@@ -173,6 +173,34 @@ def test_a_handler_that_reads_and_invalidates_at_any_line_never_waits(path: str)
         with handling(handler):
             inside = signalled_at(line, lambda: read(chain))  # noqa: B023
         consistent(link._cache)
+        if not inside:
+            return
+    pytest.fail("the read has no end")
+
+
+def test_a_handler_that_reads_at_any_line_leaves_no_store_open() -> None:
+    """A store that a handler opened is the link's store, or is closed: it may have logged in."""
+    for line in range(1, MOST_LINES):
+        opened: list[Store] = []
+        closed: list[Store] = []
+
+        class Counted(Store):
+            def __init__(self, opened: list[Store] = opened) -> None:
+                opened.append(self)
+
+            def close(self, closed: list[Store] = closed) -> None:
+                closed.append(self)
+
+        chain = Chain([Link(LinkConfig("vault"), Counted, CacheConfig())])
+
+        def read(chain: Chain = chain) -> None:
+            with suppress(StoreError):
+                chain.resolve("a")
+
+        with handling(read):
+            inside = signalled_at(line, read)
+        chain.close()
+        assert opened == closed, line
         if not inside:
             return
     pytest.fail("the read has no end")
