@@ -23,6 +23,7 @@ import pexpect
 import pytest
 import trustme
 
+from command_line import Caller, Done
 from strongroom_vault.testing import FaultProxy
 
 STRONGROOM = str(Path(sys.executable).parent / "strongroom")
@@ -176,12 +177,6 @@ def place(openbao) -> Place:
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> str:
-    """A folder for compiled modules: a command starts as fast as an installed one."""
-    return str(tmp_path_factory.mktemp("compiled"))
-
-
-@pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     """It is trusted where it is named, and nowhere else."""
     return trustme.CA()
@@ -197,7 +192,7 @@ def addresses(openbao, authority) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(params=MODES)
-def mode(request, authority, addresses, place, compiled, monkeypatch) -> str:
+def mode(request, authority, addresses, place, monkeypatch) -> str:
     """A folder with a configuration, files that hold the value, and a token in the environment."""
     Path("strongroom.toml").write_text(CONFIGURATION.replace("MOUNT", place.mount), "utf-8")
     Path("value.txt").write_text(CANARY, "utf-8")
@@ -212,9 +207,7 @@ def mode(request, authority, addresses, place, compiled, monkeypatch) -> str:
     monkeypatch.setenv("VAULT_TOKEN", place.token)
     monkeypatch.setenv("GITHUB_ENV", "github")
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("PYTHONPYCACHEPREFIX", compiled)
-    for name in ("NO_COLOR", "PYTHONDONTWRITEBYTECODE"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
     return request.param
 
 
@@ -228,18 +221,21 @@ def assert_in_no_argv(*canaries: str) -> None:
         assert not any(canary in argv for canary in canaries)
 
 
+def words_on_pipes(case: Case, mode: str) -> list[str]:
+    """What is typed where nobody can be asked."""
+    words = shlex.split(case.words.format(own=f"{mode}-{PIPE}"))
+    return [*words, "--yes"] if case.asks(mode) else words
+
+
 class Pipes:
-    """The command with a pipe for each of its streams, waiting for its stdin to end."""
+    """A process of the command with a pipe for each of its streams, waiting for its stdin to end."""
 
     def __init__(self, case: Case, mode: str) -> None:
         self._case = case
-        words = shlex.split(case.words.format(own=f"{mode}-{PIPE}"))
-        yes = ["--yes"] if case.asks(mode) else []
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        environ = {**os.environ, "XDG_STATE_HOME": str(Path("pipes").absolute())}  # two migrations do not write at once
-        self._process = subprocess.Popen([STRONGROOM, *words, *yes], env=environ, encoding="utf-8", **streams)
+        self._process = subprocess.Popen([STRONGROOM, *words_on_pipes(case, mode)], encoding="utf-8", **streams)
 
-    def ended(self) -> tuple[int, str, str]:
+    def ended(self) -> Done:
         """The exit code, stdout and stderr."""
         out = ""
         while self._case.waits_after not in out:
@@ -248,7 +244,7 @@ class Pipes:
             out += line
         assert_in_no_argv(CANARY, os.environ["VAULT_TOKEN"])
         rest, err = self._process.communicate(self._case.piped, timeout=30)
-        return self._process.returncode, out + rest, err
+        return Done(self._process.returncode, out + rest, err)
 
     def __enter__(self) -> Self:
         return self
@@ -286,11 +282,18 @@ def on_a_terminal(case: Case, mode: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.words.partition("'")[0])
-def test_a_command(case, mode, place, openbao):
-    """It ends with its code, shows the value where it is asked to and nowhere else, and colours on a terminal only."""
-    with Pipes(case, mode) as pipes:
-        screen_code, screen = on_a_terminal(case, mode)
-        code, out, err = pipes.ended()
+def test_a_command(case, mode, place, openbao, capfd, monkeypatch):
+    """It ends with its code, shows the value where it is asked to and nowhere else, and colours on a terminal only.
+
+    A process has the terminal. On pipes the command runs in the process of the test, unless it becomes another.
+    """
+    screen_code, screen = on_a_terminal(case, mode)
+    monkeypatch.setenv("XDG_STATE_HOME", str(Path("pipes").absolute()))  # a state of its own, as of another user
+    if case.waits_after:
+        with Pipes(case, mode) as pipes:
+            code, out, err = pipes.ended()
+    else:
+        code, out, err = Caller(capfd, monkeypatch)(*words_on_pipes(case, mode), piped=case.piped)
     assert (code, screen_code) == tuple(2 if how in case.refused else case.code for how in BOTH), (err, screen)
     assert (CANARY in out, CANARY in screen) == tuple(how in case.shows for how in BOTH)
     assert CANARY not in err
