@@ -278,7 +278,9 @@ class Transfers(Generic[_K]):
         """
         if self._multi.closed:
             return
-        if self._is_stuck or any(easy.getinfo(pycurl.ACTIVESOCKET) == _NO_SOCKET for easy in self._running):
+        # The collector closes the handles of an abandoned batch in any order, some of them before the batch itself.
+        running = [easy for easy in self._running if not easy.closed]
+        if self._is_stuck or any(easy.getinfo(pycurl.ACTIVESOCKET) == _NO_SOCKET for easy in running):
             in_daemon(self._close, "vault connections")
         else:
             self._close()
