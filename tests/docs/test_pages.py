@@ -27,7 +27,9 @@ QUICKSTART = "quickstart.md"
 
 WITH_SERVER = {
     "vault.md",
+    "how-to/celery.md",
     "how-to/connections.md",
+    "how-to/scripts.md",
     "watch.md",
     "rotation.md",
     "how-to/kubernetes.md",
