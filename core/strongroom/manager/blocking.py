@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _D = TypeVar("_D")
 
-_forked: WeakSet[Chain | Threads | Watcher] = WeakSet()
+_forked: WeakSet[Chain | Threads] = WeakSet()
 """Reset in the child of a fork. Not the managers: `Versions`, for one, uses these and may outlive its manager."""
 
 
@@ -99,7 +99,7 @@ class BlockingManager:
         self._threads = Threads(config.timeout)
         self._watcher = Watcher(links, config.timeout)
         self._config = config
-        _forked.update((self._chain, self._threads, self._watcher))
+        _forked.update((self._chain, self._threads))
 
     def __repr__(self) -> str:
         return f"SecretsManager({getattr(self, '_chain', '')!r})"  # a traceback may show one that was not made

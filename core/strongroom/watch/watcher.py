@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
+from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 from strongroom.chain.first_use import first_use
 from strongroom.paths import check_path
@@ -21,9 +24,11 @@ if TYPE_CHECKING:
     from strongroom.chain.link import Link
     from strongroom.chain.threads import Threads
     from strongroom.watch.change import Change
-    from strongroom.watch.observer import Observer, Subject
+        from strongroom.watch.observer import Observer, Subject
 
 logger = logging.getLogger("strongroom.watch")
+
+_watchers: WeakSet[Watcher] = WeakSet()
 
 _LONGEST_WAIT = 86_400.0
 """Seconds; a condition cannot wait as long as an interval may be."""
@@ -118,6 +123,7 @@ class Watcher:
         self._subjects: dict[str, Subject] = {}
         self._closed = False
         self._clear()
+        _watchers.add(self)
 
     def _clear(self) -> None:
         self._changed = threading.Condition()  # of an RLock: a signal handler may run while its thread holds it
@@ -178,8 +184,10 @@ class Watcher:
         with first_use():
             from strongroom.watch.observer import Observer  # only a watch needs digests
 
-        self._observer = self._observer or Observer(self._links, self._timeout)
-        new = self._observer.begin(path for path in watch.paths if path not in self._subjects)
+        with self._changed:
+            observer = self._observer = self._observer or Observer(self._links, self._timeout)
+        new = observer.begin(path for path in watch.paths if path not in self._subjects)
+        _follow_forks()
         with self._changed:
             if watch.closed or self._closed:
                 watch.closed = True
@@ -293,6 +301,21 @@ class Watcher:
     def _watches_of(self, path: str) -> list[Watch]:
         with self._changed:
             return [watch for watch in self._watches if path in watch.paths]
+
+
+@cache
+def _follow_forks() -> None:
+    """Register the fork hook after those of the chain and of the stores, which the first watch has just opened.
+
+    Hooks run in the order of their registration, and the child's thread must not meet connections of the parent.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_reset_in_child)
+
+
+def _reset_in_child() -> None:
+    for watcher in list(_watchers):
+        watcher.reset()
 
 
 def _join(thread: threading.Thread | None) -> None:
