@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from strongroom.chain.link import Link
     from strongroom.chain.threads import Threads
     from strongroom.watch.change import Change
-        from strongroom.watch.observer import Observer, Subject
+    from strongroom.watch.observer import Observer, Subject
 
 logger = logging.getLogger("strongroom.watch")
 

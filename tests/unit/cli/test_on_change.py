@@ -8,14 +8,20 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
+from strongroom import SecretsManager
+from strongroom.chain.chain import Resolution
 from strongroom.cli.process import child_process
-from strongroom.cli.process.row_watch import Reaction
-from strongroom.cli.process.supervisor import Action, Kind, read_action
+from strongroom.cli.process.row_watch import Reaction, Rows
+from strongroom.cli.process.supervisor import Action, Kind, Supervisor, read_action
+from strongroom.config import SecretConfig
+from strongroom.required_secrets import Requirement, State
+from strongroom.store.memory import MemoryStore
 
 CANARY = "canary-7f3a"
 LONG = 60
@@ -162,6 +168,28 @@ def test_an_action_is_read(text, action):
 def test_another_action_is_refused(text):
     with pytest.raises(click.BadParameter):
         read_action(None, None, text)
+
+
+def test_a_lease_that_ends_with_a_new_value_counts_as_a_change():
+    """The store can renew a credential for some time only."""
+    first = Resolution("db", "user", f"{CANARY}-1", "db", None, 0.0, cached=False, stale=False, attempts=(), ttl=0.0)
+    reads = []
+
+    def read(path, key):
+        reads.append(path)
+        return first if len(reads) < 4 else replace(first, value=f"{CANARY}-2")
+
+    row = Requirement("DB_USER", SecretConfig("db", "user"), State.FOUND, first)
+    with SecretsManager(chain=[MemoryStore()]) as secrets:
+        supervisor = Supervisor(
+            ["sleep", str(LONG)],
+            Action(Kind.EXIT),
+            stop_timeout=LONG,
+            rows=Rows([row], secrets, read),
+            read=read,
+            environment=lambda _: dict(os.environb),
+        )
+        assert supervisor.run() == 11
 
 
 # --- the child --------------------------------------------------------------------------------------------------------
