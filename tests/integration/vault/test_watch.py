@@ -1,7 +1,10 @@
 """Watches on a real OpenBao: what a look costs, which rights it needs, and what it finds."""
 
 import json
+import os
 import queue
+import warnings
+from pathlib import Path
 
 import pytest
 
@@ -200,3 +203,45 @@ def test_the_policies_of_setup_allow_the_list(openbao, kv2, audited):
 def _manager(openbao, mount, token=None):
     store = open_vault(url=openbao.url, token=token or openbao.token, mount=mount)
     return SecretsManager(chain=[store])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_the_child_of_a_fork_watches_over_its_own_connection(openbao, kv2):
+    """The parent looks all the time, so that a fork may come in the middle of a request."""
+    paths = [f"app/{number}" for number in range(20)]
+    for path in paths:
+        openbao.put(path, {"k": path}, mount=kv2)
+    options = f'url = "{openbao.url}"\ntoken = "{openbao.token}"\nmount = "{kv2}"\n'
+    Path("strongroom.toml").write_text(f'chain = ["vault"]\n[stores.vault]\n{options}', "utf-8")
+    changes = queue.SimpleQueue()  # a `Queue` has a lock, which a fork may find held
+    with SecretsManager.from_config("strongroom.toml") as manager:
+        manager.watch(paths, changes.put, interval=0.02)
+
+        def work():
+            manager.set_secret("app/7", {"k": "new"})
+            found = changes.get(timeout=LONG)
+            return [found.path, {path: manager.get_secret(path, "k").reveal() for path in paths}]
+
+        for _ in range(3):
+            path, values = forked(work)
+            assert path == "app/7"
+            assert values == {path: path for path in paths} | {"app/7": "new"}
+            assert changes.get(timeout=LONG).path == "app/7"
+
+
+def forked(work):
+    """Return the result of `work` in a forked child, through JSON."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():  # a process with threads forks
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, json.dumps(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        found = answer.read()
+    os.waitpid(child, 0)
+    return json.loads(found)

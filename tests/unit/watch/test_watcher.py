@@ -13,6 +13,7 @@ import pytest
 
 from stores import RemoteStore
 from strongroom import SecretsManager, Watch
+from strongroom.chain.chain import Chain
 from strongroom.errors import InvalidPathError, StoreUnavailableError
 from watching import ListedStore, Looks
 
@@ -242,6 +243,21 @@ def _in_child(changes: queue.SimpleQueue, watch: Watch) -> None:
         code = 0
     finally:
         os._exit(code)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork")
+def test_the_childs_thread_starts_after_the_chain_was_reset(monkeypatch) -> None:
+    """Otherwise it could use a connection of the parent."""
+    order = []
+    with SecretsManager(chain=[ListedStore({"a": {"k": "1"}})]) as manager:
+        manager.watch(["a"], print)
+        reset, start = Chain.reset, threading.Thread.start
+        monkeypatch.setattr(Chain, "reset", lambda chain: (reset(chain), order.append("reset")))
+        monkeypatch.setattr(threading.Thread, "start", lambda thread: (order.append(thread.name), start(thread)))
+        child = _forked()
+        if child == 0:
+            os._exit(0 if order[-2:] == ["reset", "strongroom watch"] else 1)
+        assert _exit_code(child) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork")
