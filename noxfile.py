@@ -125,6 +125,14 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def cluster(session: nox.Session) -> None:
+    """Let callers work while nodes fail: ten runs (COUNT) of each case, and kills for ten minutes (SECONDS)."""
+    install(session, "-e", ".[dev]")
+    long = {"COUNT": os.environ.get("COUNT", "10"), "SECONDS": os.environ.get("SECONDS", "600")}
+    session.run("pytest", "-s", "tests/faults/test_failover.py", *session.posargs, env=long)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Run the soak test for ten minutes: 64 threads read while the leader of a cluster is killed repeatedly."""
     install(session, "-e", ".[dev]")

@@ -11,6 +11,9 @@ import time
 import pytest
 
 from faults import load, namespaces
+from strongroom import SecretsManager, StoreUnavailableError
+from strongroom.store.memory import open_memory
+from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, faults
 
 COUNT = int(os.environ.get("COUNT", "1"))
@@ -99,6 +102,43 @@ def test_no_packet_passes_between_the_leader_and_a_standby(tmp_path, number, rec
             time.sleep(4)
 
         check(load.run(cluster, cluster.urls, events), "partition", record_property)
+
+
+@pytest.mark.parametrize(("blow", "limit"), [("kill", 0.1), ("pause", 3.1)], ids=["refused", "hung"])
+def test_a_real_outage_with_a_fallback_is_known_soon(cluster, blow, limit, record_property):
+    """The first read tries every node; those after it know."""
+    chain = [open_vault(url=cluster.urls, token=cluster.token), open_memory(secrets={"both": {"k": "fallback"}})]
+    cluster.put("both", {"k": "vault"})
+    cluster.wait_for_standbys()
+    with SecretsManager(chain=chain) as manager:
+        assert manager.get_secret("both", "k") == "vault"
+        for node in cluster.nodes:
+            getattr(cluster, blow)(node)
+        began = time.monotonic()
+        assert manager.get_secret("both", "k", fresh=True) == "fallback"
+        first, began = time.monotonic() - began, time.monotonic()
+        for _ in range(50):
+            assert manager.get_secret("both", "k", fresh=True) == "fallback"
+        rest = time.monotonic() - began
+    record_property(f"outage, {blow}", f"{first:.3f} s, then 50 reads in {rest:.3f} s")
+    sys.stdout.write(f"outage, {blow}: {first:.3f} s, then 50 reads in {rest:.3f} s\n")
+    assert first < (limit if EXACT else 10)
+    assert rest < (0.05 if EXACT else 5)
+
+
+@pytest.mark.parametrize(("blow", "limit"), [("kill", 1.2), ("pause", 3.2)], ids=["refused", "hung"])
+def test_a_real_outage_without_a_fallback_is_known_soon(cluster, blow, limit, record_property):
+    with SecretsManager(chain=[open_vault(url=cluster.urls, token=cluster.token)]) as manager:
+        for node in cluster.nodes:
+            getattr(cluster, blow)(node)
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailableError):
+                manager.get_secret("both", "k", fresh=True)
+            took = time.monotonic() - began
+            record_property(f"outage without a fallback, {blow}", f"{took:.3f} s")
+            sys.stdout.write(f"outage without a fallback, {blow}: {took:.3f} s\n")
+            assert took < (limit if EXACT else 9)
 
 
 @pytest.mark.skipif(not SECONDS, reason="takes SECONDS: `nox -s cluster` runs it for ten minutes")
