@@ -24,8 +24,8 @@ KILL_EVERY = 30
 each_run = pytest.mark.parametrize("number", range(COUNT))
 
 
-def check(result, case, record_property):
-    """Assert that no caller noticed anything."""
+def check(result, case, record_property, *, write_limit=None):
+    """Assert that no caller noticed anything. `write_limit` is by default a second longer than there was no leader."""
     record_property(case, str(result))
     sys.stdout.write(f"{case}: {result}\n")
     assert not result.errors, f"{len(result.errors)} errors, the first: {result.errors[0]}"
@@ -33,8 +33,9 @@ def check(result, case, record_property):
     assert not result.lost
     assert not result.twice
     assert result.slowest_read < (1 if EXACT else 9)
-    assert result.slowest_own_read < (result.best_write + 1 if EXACT else 10)
-    assert result.slowest_write < (result.best_write + 1 if EXACT else 10)
+    write_limit = write_limit or result.best_write + 1
+    assert result.slowest_own_read < (write_limit if EXACT else 10)
+    assert result.slowest_write < (write_limit if EXACT else 10)
 
 
 @each_run
@@ -81,9 +82,8 @@ def test_a_node_answers_after_two_seconds(cluster, number, record_property):
                 time.sleep(6)
 
             result = load.run(cluster, urls, events)
-        # The proxy is on nobody's way but ours: the poller sees no gap. A change has two seconds for a node.
-        result.best_write = 2.5
-        check(result, name, record_property)
+        # Only these callers go through the proxy, so the poller sees no gap. A change has two seconds for a node.
+        check(result, name, record_property, write_limit=3)
 
 
 @each_run

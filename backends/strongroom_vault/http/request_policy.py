@@ -142,6 +142,8 @@ _MOST_PROBES = 5
 """The most nodes that are asked."""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.2
+_LAST_CHANCE, _LAST_CHANGE = 0.2, 0.5
+"""With less time than this, in seconds, nothing is repeated: the attempt would end without a reply, in doubt."""
 _LIMIT_PAUSE = 1.0
 _STARTING = 2
 """How often a request is repeated that a mount refuses while it starts."""
@@ -332,7 +334,7 @@ class _Progress:
         if all(self._is_limited(node, left) for node in self._cluster):
             pause = left - max(self._limited.values()) + jitter / 2
         self._silent_rounds += self._is_silent_round
-        return pause if pause < left else None
+        return pause if pause + (_LAST_CHANGE if self._request.changes else _LAST_CHANCE) < left else None
 
     def record(self, node: Address, result: Reply | Fault, left: float, took: float, share: float) -> Reply | None:
         """Return a final reply. Otherwise return None: another node or another round follows, or the end.
@@ -349,7 +351,7 @@ class _Progress:
             hung = took >= share * _NEARLY
             tested = took >= _NEARLY * (_SILENT_SHARE if self._request.is_quick else _REFUSED)
             self._cluster.lost(node, silent=hung and tested)
-            self._take_fault(node, result, hopped=hopped, hung=hung)
+            self._take_fault(node, result, left, hopped=hopped, hung=hung)
             return None
         self._cluster.heard(node)
         self._unreachable.discard(node)
@@ -378,10 +380,10 @@ class _Progress:
     def _is_limited(self, node: Address, left: float) -> bool:
         return left > self._limited.get(node, left)
 
-    def _take_fault(self, node: Address, fault: Fault, *, hopped: bool, hung: bool) -> None:
+    def _take_fault(self, node: Address, fault: Fault, left: float, *, hopped: bool, hung: bool) -> None:
         failure = _failure(fault, self._request, node)
-        if self._is_silent_round:
-            self.failure = failure  # a reply of another node says more
+        if isinstance(self.failure, VaultConnectionError) or self._heard - left >= _REFUSED:
+            self.failure = failure  # a reply says more
         self._hung = self._hung or hung
         if fault.kind is FaultKind.UNREACHABLE:
             self._unreachable.add(node)
