@@ -34,6 +34,7 @@ class Cluster(Sequence[Address]):
 
     Attributes:
         fastest: about the shortest time that a read has taken lately, in seconds: what the network takes at least.
+        answers: the number of requests that a healthy node has answered, for comparisons.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Cluster(Sequence[Address]):
         self.headers = headers or {}
         self.rate = rate
         self.fastest = 0.0
+        self.answers = 0
         self._clock = clock
         self._addresses = tuple(dict.fromkeys(addresses))
         self._read_order = self._change_order = self._addresses
@@ -95,6 +97,7 @@ class Cluster(Sequence[Address]):
 
     def answered(self, node: Address, *, reads: bool, seconds: float | None = None) -> None:
         """Try this node first from now on. It took that number of seconds, if that is known."""
+        self.answers += 1
         if self.order(reads=reads)[0] != node:
             self._reorder(reads, lambda order: (node, *(other for other in order if other != node)))
         if reads and seconds is not None:

@@ -202,7 +202,8 @@ def exchange(
         VaultConnectionError: no whole reply arrived.
         WriteOutcomeUnknownError: no whole reply arrived to a change that may have been applied.
         StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached; or the
-            option rate_limit does not allow the request in time.
+            option rate_limit does not allow the request in time. Any outage of a read is `path_only` if a node has
+            answered other requests meanwhile: the cluster is not out.
         SecretTooLargeError: the reply is longer than `Request.longest_reply`.
     """
     cluster = Cluster.of(addresses)
@@ -215,7 +216,7 @@ def exchange(
             raise StoreUnavailableError(reason="the option rate_limit does not allow this request in time")
         yield Wait(wait)
     left = remaining()
-    progress = _Progress(request, cluster, left)
+    progress, answers = _Progress(request, cluster, left), cluster.answers
     while True:
         while (node := progress.next(left)) is not None:
             result = yield Send(request, node, share := progress.share(node, left))
@@ -228,7 +229,7 @@ def exchange(
             left = remaining()
         pause = progress.pause(left, jitter())
         if pause is None:
-            return _final(progress.failure)
+            return _final(progress.failure, path_only=request.reads and cluster.answers != answers)
         yield Wait(pause)
         left = remaining()
         progress.restart(left)
@@ -339,12 +340,7 @@ class _Progress:
     def record(self, node: Address, result: Reply | Fault, left: float, took: float, share: float) -> Reply | None:
         """Return a final reply. Otherwise return None: another node or another round follows, or the end.
 
-        Args:
-            node: the node that was tried.
-            result: what came of it.
-            left: the seconds left now.
-            took: how many seconds the attempt took.
-            share: how many it was given.
+        The attempt took `took` of the `share` seconds that it had, and now there are `left` seconds.
         """
         hopped, self._hop = self._hop is not None, None
         if isinstance(result, Fault):
@@ -461,10 +457,11 @@ def _failure(fault: Fault, request: Request, node: Address) -> StoreError:
     return VaultConnectionError(reason=where)
 
 
-def _final(failure: Reply | StoreError) -> Reply:
+def _final(failure: Reply | StoreError, *, path_only: bool) -> Reply:
+    """Return the last reply, or raise the error. It is `path_only` if a node has answered other requests meanwhile."""
     if isinstance(failure, Reply):
         return failure
-    raise failure
+    raise failure.copy(path_only=True) if path_only and isinstance(failure, StoreUnavailableError) else failure
 
 
 def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> Address | StoreError:

@@ -178,6 +178,23 @@ def test_nodes_that_all_hang_for_three_seconds_are_down(request_, addresses):
     assert run.probed == (list(addresses) if request_.patient else [])
 
 
+def test_a_cluster_that_answers_others_is_not_out():
+    """A secret that was written just before the leader died waits for the next leader; others are read meanwhile."""
+    cluster, others = Cluster(ALL), []
+
+    def answer(node, seconds):
+        if others:
+            cluster.answered(THREE, reads=True)
+        return HANGS
+
+    assert not Failed(hasty(READ), answer, addresses=cluster, left=3.0).error.path_only
+    others.append("a read of another thread")
+    assert Failed(hasty(READ), answer, addresses=cluster, left=3.0).error.path_only
+    with pytest.raises(WriteOutcomeUnknownError) as caught:
+        Run(WRITE, answer, addresses=cluster)
+    assert not caught.value.path_only
+
+
 def test_a_node_that_is_alive_ends_the_doubt():
     """A standby forwards a request to a leader that hangs, and hangs too, until another node leads."""
 
