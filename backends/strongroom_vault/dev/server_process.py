@@ -166,7 +166,7 @@ class LoopbackServer:
             status, reply = self._exchange(method, path, body, self.token if token is None else token)
         except OSError as error:
             raise StoreUnavailableError(path, type(error).__name__) from None
-        if status >= 400:
+        if status >= 300:
             raise StoreError(path, f"the {self.title} answered HTTP {status}")
         return reply
 

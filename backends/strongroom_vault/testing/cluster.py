@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import tempfile
@@ -194,8 +195,10 @@ class TestCluster(Provisioning):
             self.unseal(node)
         try:
             self.leader(timeout=_AGREEMENT)
+            self._mark(timeout=_AGREEMENT)
         except StoreUnavailableError:
-            # OpenBao 2.7.2: a leader that is paused just after its election may consider itself the leader for good.
+            # OpenBao 2.7.2: a leader that is paused just after its election may consider itself the leader for good,
+            # and one that was sealed may redirect writes to itself.
             for node in self.nodes:
                 self._restart_process(node)
             for node in self.nodes:
@@ -205,10 +208,22 @@ class TestCluster(Provisioning):
 
     def wait_for_standbys(self) -> None:
         """Wait until all running nodes have all writes so far: a standby answers from its own state."""
-        mark = self.put(_MARK, {"mark": secrets.token_hex(8)})
+        mark = self._mark()
         for node in self.nodes:
             if node.answers:
                 self._until(partial(node.has_version, _MARK, mark), f"{node.name} does not catch up")
+
+    def _mark(self, *, timeout: float = _READY) -> int:
+        """Write a secret, and return its version. Another election may begin meanwhile."""
+        versions: list[int] = []
+
+        def is_written() -> bool:
+            with contextlib.suppress(StoreError):
+                versions.append(self.put(_MARK, {"mark": secrets.token_hex(8)}))
+            return bool(versions)
+
+        self._until(is_written, "the leader takes no write", timeout)
+        return versions[0]
 
     @staticmethod
     def _restart_process(node: Node) -> None:
