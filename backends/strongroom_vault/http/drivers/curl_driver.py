@@ -63,6 +63,7 @@ class CurlDriver:
 
     def _open_pool(self) -> None:
         self._changed = Condition(reentrant_lock())
+        self._waiting = 0
         self._open: WeakSet[Transfers[None]] = WeakSet()  # one that an interrupted call lost does not count
         self._idle: list[Transfers[None]] = []
         self._idle_batches: list[Transfers[Any]] = []
@@ -127,26 +128,37 @@ class CurlDriver:
             self._give_back(transfers)
         return results[0][1]
 
+    # Each operation of a list is atomic, so that the usual case needs no lock.
+
     def _taken(self, seconds: float) -> Transfers[None] | None:
         """Return transfers for one request, None if none is free in time."""
+        try:
+            return self._idle.pop()  # the last one used: after a peak, the others are not
+        except IndexError:
+            pass
         with self._changed:
-            if not self._changed.wait_for(lambda: self._idle or len(self._open) < MAX_CONNECTIONS, seconds):
+            self._waiting += 1
+            is_free = self._changed.wait_for(lambda: self._idle or len(self._open) < MAX_CONNECTIONS, seconds)
+            self._waiting -= 1
+            if not is_free:
                 return None
             try:
-                return self._idle.pop()  # the last one used: after a peak, the others are not
+                return self._idle.pop()
             except IndexError:
                 transfers: Transfers[None] = Transfers(self._handles)
                 self._open.add(transfers)
                 return transfers
 
     def _give_back(self, transfers: Transfers[None]) -> None:
-        with self._changed:
-            if transfers.is_usable and not self._closed.is_set():
-                self._idle.append(transfers)
-            else:
+        if transfers.is_usable and not self._closed.is_set():
+            self._idle.append(transfers)
+        else:
+            with self._changed:
                 self._open.discard(transfers)
-                transfers.close()
-            self._changed.notify()
+            transfers.close()
+        if self._waiting:
+            with self._changed:
+                self._changed.notify()
 
     def _give_back_batch(self, transfers: Transfers[Any]) -> None:
         if transfers.is_usable and not self._closed.is_set():

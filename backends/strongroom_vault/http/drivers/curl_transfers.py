@@ -32,7 +32,6 @@ _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*?)[ \t]*\r?
 _STATIC_HEADERS = (
     b"Accept-Encoding: identity",
     b"Accept:",
-    b"User-Agent: strongroom",
     b"Expect:",  # libcurl would wait for a 100 before it sends a long body
 )
 _JSON = b"Content-Type: application/json"
@@ -65,6 +64,7 @@ class Handles:
         easy.setopt(pycurl.PROXY, "" if self.proxy is None else str(self.proxy))  # "" ignores the variables
         easy.setopt(pycurl.NOPROXY, "")
         easy.setopt(pycurl.PATH_AS_IS, 1)
+        easy.setopt(pycurl.USERAGENT, "strongroom")
         easy.setopt(pycurl.HTTP_VERSION, http_version)
         easy.setopt(pycurl.PIPEWAIT, 1)
         if self._tls is not None:
@@ -101,7 +101,7 @@ class _Transfer:
     a function, and libcurl cannot read it again; a change without a body has a connection of its own.
     """
 
-    __slots__ = ("_body", "_handles", "_head", "_http_version", "_reply", "_socket", "easy", "send")
+    __slots__ = ("_body", "_handles", "_head", "_http_version", "_reply", "_shape", "_socket", "easy", "send")
 
     def __init__(self, handles: Handles, http_version: int) -> None:
         self.send: Send | None = None
@@ -114,6 +114,7 @@ class _Transfer:
 
     def _open(self, socket: str | None) -> None:
         self.easy = easy = self._handles.new(self._http_version)
+        self._shape: tuple[object, ...] = ()
         self._socket = socket
         if socket is not None:
             easy.setopt(pycurl.UNIX_SOCKET_PATH, socket)
@@ -130,20 +131,30 @@ class _Transfer:
         easy, self.send = self.easy, send
         name = self._handles.server_name if address.scheme == "https" else None
         easy.setopt(pycurl.URL, _url(address, name, request.target))
+        easy.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(seconds * 1000)))
+        shape = (address, request.method, request.headers, request.changes, bool(request.body))
+        if shape != self._shape:
+            self._shape = shape
+            self._set(request, address, name)
+        if request.body:
+            self._body.write(request.body)
+            easy.setopt(pycurl.POSTFIELDSIZE, len(request.body))
+            self._body.seek(0)
+
+    def _set(self, request: Request, address: Address, name: str | None) -> None:
+        """Set what the last request had too, in most cases."""
+        easy, posts = self.easy, bool(request.body) or request.method in _WITH_BODY
         if name is not None:
             easy.setopt(pycurl.CONNECT_TO, [f"{name}:{address.port}:{address.authority}"])
-        easy.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(seconds * 1000)))
-        easy.setopt(pycurl.MAXFILESIZE_LARGE, request.longest_reply)
+        easy.setopt(pycurl.POST if posts else pycurl.HTTPGET, 1)
+        easy.setopt(pycurl.POSTFIELDSIZE, 0)
         easy.setopt(pycurl.CUSTOMREQUEST, request.method)
-        if request.body is not None or request.method in _WITH_BODY:
-            self._body.write(request.body or b"")
-            easy.setopt(pycurl.POST, 1)
-            easy.setopt(pycurl.POSTFIELDSIZE, self._body.tell())
-            self._body.seek(0)
-        else:
-            easy.setopt(pycurl.HTTPGET, 1)
+        easy.setopt(pycurl.MAXFILESIZE_LARGE, request.longest_reply)
         easy.setopt(pycurl.FRESH_CONNECT, request.changes and not request.body)
-        easy.setopt(pycurl.HTTPHEADER, _header_lines(request, address, named=name is not None))
+        lines = [*_STATIC_HEADERS, _JSON] if posts else list(_STATIC_HEADERS)
+        if name is not None:
+            lines.append(_line("Host", address.authority))
+        easy.setopt(pycurl.HTTPHEADER, [*lines, *(_line(name, value) for name, value in request.headers.items())])
 
     def result(self, code: int, text: str) -> Reply | Fault:
         """Return the reply, or the fault for libcurl's error, and forget the request.
@@ -167,8 +178,9 @@ class _Transfer:
                 result = Reply(easy.getinfo(pycurl.RESPONSE_CODE), headers, b"".join(self._reply))
         self._head.clear()
         self._reply.clear()
-        self._body.seek(0)
-        self._body.truncate()
+        if send.request.body:
+            self._body.seek(0)
+            self._body.truncate()
         self.send = None
         return result
 
@@ -187,6 +199,7 @@ class _SocketEvents:
     """
 
     _SLOT = struct.Struct("=ii??")
+    _NOTED = 8  # the place of the first bool
     _SLOTS = 1024  # an action of libcurl on sixteen requests changes some dozens of sockets
 
     def __init__(self) -> None:
@@ -200,13 +213,12 @@ class _SocketEvents:
     def taken(self) -> list[tuple[int, int]]:
         """Return what was noted since the last call: event and descriptor."""
         taken: list[tuple[int, int]] = []
-        while True:
-            what, descriptor, noted, _ = self._SLOT.unpack_from(self._buffer, self._offset)
-            if not noted:
-                return taken
+        while self._buffer[self._offset + self._NOTED]:
+            what, descriptor, _, _ = self._SLOT.unpack_from(self._buffer, self._offset)
             self._SLOT.pack_into(self._buffer, self._offset, 0, 0, 0, 0)
             self._offset = (self._offset + self._SLOT.size) % len(self._buffer)
             taken.append((what, descriptor))
+        return taken
 
 
 class Transfers(Generic[_K]):
@@ -331,15 +343,6 @@ def _url(address: Address, name: str | None, target: str) -> str:
     if name is None:
         return f"{address.origin}{address.base}{target}"
     return f"https://{name}:{address.port}{address.base}{target}"
-
-
-def _header_lines(request: Request, address: Address, *, named: bool) -> list[bytes]:
-    lines = [*_STATIC_HEADERS, *(_line(name, value) for name, value in request.headers.items())]
-    if request.body is not None or request.method in _WITH_BODY:
-        lines.append(_JSON)
-    if named:
-        lines.append(_line("Host", address.authority))
-    return lines
 
 
 def _line(name: str, value: str) -> bytes:
