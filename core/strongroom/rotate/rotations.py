@@ -280,10 +280,7 @@ class Rotations:
     @contextmanager
     def _opened(self, path: str) -> Iterator[tuple[RotationConfig, Rotator | ServiceRotator]]:
         about = self._about(path)
-        config = replace(self._config, stores={**self._config.stores, path: about.rotator})
-        opened = plugins.prepare_any(config, path, plugins.ROTATORS)()
-        if not isinstance(opened, Rotator | ServiceRotator):
-            raise plugins.broken(about.rotator.plugin, opened, "rotator")
+        opened = open_rotator(self._config, path)
         try:
             yield about, opened
         finally:
@@ -415,6 +412,25 @@ class Rotations:
             return guarded.call(SecretStore, about.path, operation)  # type: ignore[type-abstract]  # every store has it
 
         return self._chain.at_target(about.path, about.store, at_object, changes=changes)
+
+
+def open_rotator(config: Config, path: str) -> Rotator | ServiceRotator:
+    """Return the rotator of a secret, which is not connected yet.
+
+    Raises:
+        PluginError: the plugin is not installed or broken.
+        ConfigurationError: an option is wrong.
+    """
+    about = config.rotations[path].rotator
+    opened = plugins.prepare_any(replace(config, stores={**config.stores, path: about}), path, plugins.ROTATORS)()
+    if not isinstance(opened, Rotator | ServiceRotator):
+        raise plugins.broken(about.plugin, opened, "rotator")
+    return opened
+
+
+def check_rotation(config: Config, path: str) -> None:
+    """Raise the error in the table of a rotation, if it has one. Nothing is connected."""
+    close_quietly(open_rotator(config, path).close, config.rotations[path].rotator.plugin)
 
 
 def _transactional(about: RotationConfig, rotator: Rotator | ServiceRotator) -> Rotator:

@@ -1,8 +1,9 @@
 """Protocols for the authors of rotators.
 
 A rotator makes a new credential and tells the service that checks it. It is an entry point of the group
-`strongroom.rotators`: a function with keyword-only options that returns a `Rotator` or a `ServiceRotator`. As for
-stores, the signature is the schema of the options in a configuration file, and errors are those of `strongroom.errors`:
+`strongroom.rotators`: a function with keyword-only options that returns a `Rotator` or a `ServiceRotator`, without a
+connection: `strongroom config check` calls it too. As for stores, the signature is the schema of the options in a
+configuration file, and errors are those of `strongroom.errors`:
 
 - `AuthenticationError`: the service refuses the credential that it should prove or log in with;
 - `PermissionDeniedError`: the rotator may not change the credential;

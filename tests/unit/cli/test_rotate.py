@@ -118,6 +118,14 @@ def test_a_configuration_that_is_wrong_is_refused(command, rotated, tables, mess
     assert list(rotated.list_entries("database/app/rotation")) == []
 
 
+def test_config_check_finds_it_too(command):
+    Path("strongroom.toml").write_text(f'chain = ["memory"]\n{TABLE}size = 3\n')
+    done = command("config", "check")
+    assert (done.code, "size: must be from 16" in done.err) == (7, True)
+    Path("strongroom.toml").write_text(f'chain = ["memory"]\n{TABLE}')
+    assert command("config", "check").code == 0
+
+
 def test_an_untrusted_file_configures_no_rotation(command, monkeypatch):
     """It could name a program."""
     monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -91,7 +91,7 @@ def show_command(invocation: Invocation, *, show_all: bool, as_json: bool) -> No
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @current
 def check_command(invocation: Invocation, *, as_json: bool) -> None:
-    """Check the configuration and the options of every store in the chain, without opening a store.
+    """Check the configuration, the options of the chain's stores, and the rotations. Nothing is opened.
 
     The chains of the other environments are checked too, as far as they do not depend on the machine.
 
@@ -147,7 +147,13 @@ def _faults(invocation: Invocation) -> list[StrongroomError]:
         config, others = invocation.load(), invocation.load_others()
     except ConfigurationError as error:
         return [error]
-    checks = [(plugins.check, config, link.store) for link in config.chain]
+    checks: list[tuple[Callable[[Config, str], None], Config, str]] = [
+        (plugins.check, config, link.store) for link in config.chain
+    ]
+    if config.rotations:
+        from strongroom.rotate.rotations import check_rotation
+
+        checks += [(check_rotation, config, path) for path in config.rotations]
     checks += [(plugins.check_elsewhere, other, link.store) for other in others for link in other.chain]
     found: dict[str, StrongroomError] = {}
     for check, configuration, store in checks:

@@ -1,0 +1,187 @@
+"""Rotations that a service carries out: a database engine on a real OpenBao, and AWS on moto."""
+
+import json
+import secrets
+import uuid
+
+import pytest
+
+from aws import REGION
+from strongroom import SecretsManager
+from strongroom.errors import ConfigurationError, PermissionDeniedError, UnsupportedOperationError
+from strongroom.rotate.runner import Runner
+from strongroom_aws.plugin import open_secrets_manager
+from strongroom_aws.secrets_manager.rotator import open_secrets_manager_rotator
+
+PATH = "database/app"
+
+
+# --- a database engine ------------------------------------------------------------------------------------------------
+
+
+class Engine:
+    """A database engine with a static role for a user of PostgreSQL."""
+
+    def __init__(self, openbao, postgres, folder):
+        self.openbao = openbao
+        self.postgres = postgres
+        self.mount = f"db-{secrets.token_hex(4)}"
+        self.user = f"static_{secrets.token_hex(4)}"
+        self.admin = f"engine_{secrets.token_hex(4)}"
+        self.file = folder / "strongroom.toml"
+        postgres.run(f"CREATE ROLE {self.user} LOGIN PASSWORD 'first'")
+        postgres.run(f"CREATE ROLE {self.admin} SUPERUSER LOGIN PASSWORD 'engine-first'")
+        openbao.call("POST", f"sys/mounts/{self.mount}", {"type": "database"})
+        connection = {
+            "plugin_name": "postgresql-database-plugin",
+            "allowed_roles": ["*"],
+            "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{postgres.port}/postgres",
+            "username": self.admin,
+            "password": "engine-first",
+        }
+        openbao.call("POST", f"{self.mount}/config/pg", connection)
+        role = {"db_name": "pg", "username": self.user, "rotation_period": "24h"}
+        openbao.call("POST", f"{self.mount}/static-roles/app", role)
+
+    def configure(self, settings, token=None):
+        """Return a manager whose rotation has these settings."""
+        self.file.write_text(
+            f'chain = ["db"]\n[stores.db]\nplugin = "vault-dynamic"\nurl = "{self.openbao.url}"\n'
+            f'token = "{token or self.openbao.token}"\nmount = "{self.mount}"\n'
+            f'paths = {{ "{PATH}" = "static-creds/app" }}\n'
+            f'[rotation."{PATH}"]\nrotator = "vault-database"\nstore = "db"\nmount = "{self.mount}"\n{settings}'
+        )
+        return SecretsManager.from_config(self.file)
+
+
+@pytest.fixture
+def engine(openbao, postgres, tmp_path):
+    return Engine(openbao, postgres, tmp_path)
+
+
+def test_a_static_role_is_rotated_by_the_engine(engine):
+    with engine.configure('role = "app"\nevery = "30d"\n') as manager:
+        before = manager.get_secret(PATH, "password")
+        assert engine.postgres.lets_in(engine.user, before)
+        status = manager.rotations.rotate(PATH)
+        after = manager.get_secret(PATH, "password")
+        assert (status.state, status.store, status.unfinished) == ("done", "db", False)
+        assert (status.due - status.last_success).days == 30
+        assert Runner(manager.rotations).run_once() == []
+    assert after != before
+    assert engine.postgres.lets_in(engine.user, after)
+    assert not engine.postgres.lets_in(engine.user, before)
+
+
+def test_the_root_credential_of_a_connection_is_rotated_without_a_schedule(engine):
+    with engine.configure('root = "pg"\n') as manager:
+        assert engine.postgres.lets_in(engine.admin, "engine-first")
+        manager.rotations.rotate(PATH)
+        assert not engine.postgres.lets_in(engine.admin, "engine-first")
+    with engine.configure('root = "pg"\nevery = "30d"\n') as manager:
+        [outcome] = Runner(manager.rotations).run_once()
+    assert isinstance(outcome.error, UnsupportedOperationError)
+    assert "run by cron: strongroom rotate database/app" in str(outcome.error)
+
+
+def test_what_the_engine_refuses_is_named(engine):
+    with engine.configure('role = "none"\n') as manager, pytest.raises(ConfigurationError, match="static role 'none'"):
+        manager.rotations.rotate(PATH)
+    token = engine.openbao.issue_token({f"{engine.mount}/static-creds/app": ["read"]})
+    with engine.configure('role = "app"\n', token) as manager, pytest.raises(PermissionDeniedError):
+        manager.rotations.rotate(PATH)
+    with engine.configure("") as manager, pytest.raises(ConfigurationError, match="give either `role` or `root`"):
+        manager.rotations.rotate(PATH)
+    with (
+        engine.configure('role = "app"\n') as manager,
+        pytest.raises(UnsupportedOperationError, match="to the service"),
+    ):
+        manager.rotations.undo(PATH)
+
+
+# --- AWS --------------------------------------------------------------------------------------------------------------
+
+
+class Rotating:
+    """A secret in moto. What AWS's rotation function would do there, the test does: moto runs no function."""
+
+    def __init__(self, moto):
+        self.client = moto.client("secretsmanager")
+        self.path = f"app-{uuid.uuid4().hex[:8]}"
+        self.client.create_secret(Name=self.path, SecretString=json.dumps({"password": "first"}))
+
+    def describe(self, **more):
+        """The reply of DescribeSecret as AWS has it with a rotation function attached."""
+        return {**self.client.describe_secret(SecretId=self.path), "RotationEnabled": True, **more}
+
+
+@pytest.fixture
+def rotating(moto, monkeypatch):
+    moto.use(monkeypatch)
+    return Rotating(moto)
+
+
+def test_without_a_rotation_in_aws_nothing_is_started(rotating, moto):
+    store = open_secrets_manager(endpoint_url=moto.url, region=REGION)
+    with pytest.raises(UnsupportedOperationError, match="no rotation is configured for it in Secrets Manager"):
+        open_secrets_manager_rotator().start(store, rotating.path)
+
+
+def test_a_rotation_of_aws_is_started_joined_and_followed(rotating, moto, monkeypatch):
+    """DescribeSecret and RotateSecret are those of AWS: moto neither runs a function nor has a pending version."""
+    store = open_secrets_manager(endpoint_url=moto.url, region=REGION)
+    first = rotating.describe()["VersionIdsToStages"]
+    [current] = first
+    started, replies = [], [{"VersionIdsToStages": first}]
+    call = type(store.requests).call
+
+    def answer(requests, operation, path, **parameters):
+        if operation == "describe_secret":
+            return rotating.describe(**replies[-1])
+        if operation == "rotate_secret":
+            started.append(parameters["ClientRequestToken"])
+            return {}
+        return call(requests, operation, path, **parameters)
+
+    monkeypatch.setattr(type(store.requests), "call", answer)
+    one, other = open_secrets_manager_rotator(), open_secrets_manager_rotator()
+    one.start(store, rotating.path)
+    other.start(store, rotating.path)
+    assert len(started) == 2
+    assert len(set(started)) == 1, "two processes that start at once start one rotation"
+    new = started[0]
+    assert not one.finished(store, rotating.path)
+    replies.append({"VersionIdsToStages": {current: ["AWSCURRENT"], new: ["AWSPENDING"]}})
+    assert not one.finished(store, rotating.path)
+    open_secrets_manager_rotator().start(store, rotating.path)
+    assert len(started) == 2, "a rotation in progress is joined"
+    replies.append({"VersionIdsToStages": {current: ["AWSPREVIOUS"], new: ["AWSCURRENT", "AWSPENDING"]}})
+    assert one.finished(store, rotating.path)
+    assert open_secrets_manager_rotator().finished(store, rotating.path)
+
+
+def test_the_rotator_needs_a_store_of_aws(rotating, openbao, kv2, tmp_path):
+    file = tmp_path / "strongroom.toml"
+    file.write_text(
+        f'chain = ["vault"]\n[stores.vault]\nurl = "{openbao.url}"\ntoken = "{openbao.token}"\nmount = "{kv2}"\n'
+        f'[rotation."{PATH}"]\nrotator = "aws-secretsmanager"\n'
+    )
+    with (
+        SecretsManager.from_config(file) as manager,
+        pytest.raises(UnsupportedOperationError, match="AWS Secrets Manager alone"),
+    ):
+        manager.rotations.rotate(PATH)
+
+
+def test_a_store_of_aws_without_check_and_set_is_refused_for_other_rotators(rotating, moto, tmp_path):
+    file = tmp_path / "strongroom.toml"
+    file.write_text(
+        f'chain = ["aws-secretsmanager"]\n[stores.aws-secretsmanager]\nregion = "{REGION}"\n'
+        f'endpoint_url = "{moto.url}"\n'
+        f'[rotation."{rotating.path}"]\nrotator = "token"\nkey = "password"\n'
+    )
+    with SecretsManager.from_config(file) as manager:
+        with pytest.raises(UnsupportedOperationError, match="check-and-set") as caught:
+            manager.rotations.rotate(rotating.path)
+        assert "let its service rotate it" in str(caught.value)
+        assert manager.get_secret(rotating.path, "password") == "first"
