@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 
 from strongroom.integrations.credentials import CredentialSource, Login
-from strongroom.integrations.database import is_refusal, url
+from strongroom.integrations.database import account, is_refusal, url
 from strongroom.manager import SecretsManager
 
 _SCHEME = "postgresql"
@@ -30,9 +30,10 @@ def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_opti
     """Return a pool that reads its credential for each new connection. It needs asyncpg 0.30 or later.
 
     Args:
-        path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`.
+        path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`; or with
+            `username` and `password` alone, and then `dsn` or `host` names the server.
         manager: None is the default manager of the process.
-        pool_options: those of `asyncpg.create_pool`, without `dsn` and `connect`.
+        pool_options: those of `asyncpg.create_pool`, without `connect`.
     """
     source = CredentialSource(path, manager)
     connect = _Connect(source)
@@ -56,9 +57,12 @@ class _Connect:
         self._source = source
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def __call__(self, _dsn: str | None = None, **options: Any) -> asyncpg.Connection:
+    async def __call__(self, dsn: str | None = None, **options: Any) -> asyncpg.Connection:
         async def open_(login: Login) -> asyncpg.Connection:
-            return await asyncpg.connect(url(login, _SCHEME).reveal(), **options)
+            whole = url(login, _SCHEME)
+            if whole is None:
+                return await asyncpg.connect(dsn, **options, **account(login))
+            return await asyncpg.connect(whole.reveal(), **options)
 
         self._loop = asyncio.get_running_loop()
         return (await self._source.aconnect(open_, is_refusal))[0]

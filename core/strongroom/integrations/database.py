@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from strongroom.chain.query import Missing
 from strongroom.database_url import WANTED, database_url
+from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
 from strongroom.integrations.credentials import Login
 from strongroom.secret import SensitiveStr
@@ -12,16 +13,26 @@ _ACCESS_DENIED = frozenset({1044, 1045, 1698, 3118, 3159, 4151})
 """MySQL's and MariaDB's error numbers for a refused login: unknown user, wrong password, locked account."""
 
 
-def url(login: Login, scheme: str | None = None) -> SensitiveStr:
+def url(login: Login, scheme: str | None = None) -> SensitiveStr | None:
     """Return the secret's `url`, or one composed of its parts: see `SecretsManager.get_database_url`.
 
-    Raises:
-        InvalidDataError: it has neither.
+    None means that it holds only an account: see `account`.
     """
     found = database_url(login.data, scheme, login.path)
-    if isinstance(found, Missing):
-        raise InvalidDataError(login.path, f"it has no {WANTED}")
-    return found
+    return None if isinstance(found, Missing) else found
+
+
+def account(login: Login) -> dict[str, str]:
+    """Return `user` and `password` of a secret that does not name a server, such as the leased users of Vault.
+
+    Raises:
+        InvalidDataError: it has no such keys. So it has no credential, since `url` found none either.
+    """
+    name = "username" if "username" in login.data else "user"
+    if not (login.data.get(name) and login.data.get("password")):
+        raise InvalidDataError(login.path, f"it has no {WANTED}; nor username and password")
+    user, password = (as_text(login.data[key], login.path, key).reveal() for key in (name, "password"))
+    return {"user": user, "password": password}
 
 
 def is_refusal(error: Exception) -> bool:

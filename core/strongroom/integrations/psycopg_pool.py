@@ -18,7 +18,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from strongroom.integrations.credentials import CredentialSource, Login
-from strongroom.integrations.database import is_refusal, url
+from strongroom.integrations.database import account, is_refusal, url
 from strongroom.manager import SecretsManager
 
 _SCHEME = "postgresql"
@@ -28,19 +28,20 @@ def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_opti
     """Return a pool that reads its credential for each new connection.
 
     Args:
-        path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`.
+        path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`; or with
+            `username` and `password` alone, and then `conninfo` names the server.
         manager: None is the default manager of the process.
-        pool_options: those of `psycopg_pool.ConnectionPool`, without `conninfo`. Its `open` is True by default, as
-            there.
+        pool_options: those of `psycopg_pool.ConnectionPool`. Its `open` is True by default, as there.
     """
     source = CredentialSource(path, manager)
     base: type[psycopg.Connection[Any]] = pool_options.pop("connection_class", psycopg.Connection)
 
     class Connection(base):  # type: ignore[valid-type, misc]  # a class that the caller chose
         @classmethod
-        def connect(cls, conninfo: str = "", **options: Any) -> psycopg.Connection[Any]:  # noqa: ARG003
+        def connect(cls, conninfo: str = "", **options: Any) -> psycopg.Connection[Any]:
             def open_(login: Login) -> psycopg.Connection[Any]:
-                return super(Connection, cls).connect(url(login, _SCHEME).reveal(), **options)  # type: ignore[no-any-return]
+                address, credential = _arguments(login, conninfo)
+                return super(Connection, cls).connect(address, **options, **credential)  # type: ignore[no-any-return]
 
             while True:  # a change that comes while a connection is opened would not drain it
                 connection, login = source.connect(open_, is_refusal)
@@ -69,9 +70,10 @@ def create_async_pool(
 
     class Connection(base):  # type: ignore[valid-type, misc]  # a class that the caller chose
         @classmethod
-        async def connect(cls, conninfo: str = "", **options: Any) -> psycopg.AsyncConnection[Any]:  # noqa: ARG003
+        async def connect(cls, conninfo: str = "", **options: Any) -> psycopg.AsyncConnection[Any]:
             async def open_(login: Login) -> psycopg.AsyncConnection[Any]:
-                return await super(Connection, cls).connect(url(login, _SCHEME).reveal(), **options)  # type: ignore[no-any-return]
+                address, credential = _arguments(login, conninfo)
+                return await super(Connection, cls).connect(address, **options, **credential)  # type: ignore[no-any-return]
 
             loops[:] = [asyncio.get_running_loop()]
             while True:
@@ -90,3 +92,9 @@ def create_async_pool(
 
     source.drain_on_change(pool, drain_pool)
     return pool
+
+
+def _arguments(login: Login, conninfo: str) -> tuple[str, dict[str, str]]:
+    """Return where to connect, and the credential if the address does not have it."""
+    whole = url(login, _SCHEME)
+    return (conninfo, account(login)) if whole is None else (whole.reveal(), {})

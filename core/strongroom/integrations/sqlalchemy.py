@@ -23,32 +23,41 @@ from sqlalchemy.ext.asyncio import create_async_engine as _create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.util import await_only
 
+from strongroom.errors import ConfigurationError
+from strongroom.integrations import database
 from strongroom.integrations.credentials import CredentialSource, Login, Reading
-from strongroom.integrations.database import is_refusal, url
 from strongroom.manager import SecretsManager
 
 _LOGIN = "strongroom.login"
 
 
 def create_engine(
-    path: str, *, manager: SecretsManager | None = None, drivername: str | None = None, **engine_options: Any
+    path: str,
+    *,
+    manager: SecretsManager | None = None,
+    drivername: str | None = None,
+    url: str | URL | None = None,
+    **engine_options: Any,
 ) -> Engine:
     """Return an engine that reads its credential for each new connection.
 
     The credential is read once now: the engine takes dialect, host and database from it.
 
     Args:
-        path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`.
+        path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`; or with
+            `username` and `password` alone.
         manager: None is the default manager of the process.
         drivername: dialect and driver, such as `postgresql+psycopg`, in the place of the URL's own.
+        url: driver, server and database, for a secret that holds only an account, such as a leased user.
         engine_options: those of `sqlalchemy.create_engine`.
 
     Raises:
         StrongroomError: the credential cannot be read, or is not one.
     """
     source = CredentialSource(path, manager)
-    engine = sqlalchemy.create_engine(_address(source, drivername), **engine_options)
-    _serve(engine, source, drivername, engine_options.get("connect_args", {}), source.read)
+    complete = _completion(drivername, url)
+    engine = sqlalchemy.create_engine(_address(source, complete), **engine_options)
+    _serve(engine, source, complete, engine_options.get("connect_args", {}), source.read)
     reference = weakref.ref(engine)
 
     def drain() -> None:
@@ -61,18 +70,24 @@ def create_engine(
 
 
 def create_async_engine(
-    path: str, *, manager: SecretsManager | None = None, drivername: str | None = None, **engine_options: Any
+    path: str,
+    *,
+    manager: SecretsManager | None = None,
+    drivername: str | None = None,
+    url: str | URL | None = None,
+    **engine_options: Any,
 ) -> AsyncEngine:
     """`create_engine` for an asynchronous driver, such as `postgresql+asyncpg`."""
     source = CredentialSource(path, manager)
-    engine = _create_async_engine(_address(source, drivername), **engine_options)
+    complete = _completion(drivername, url)
+    engine = _create_async_engine(_address(source, complete), **engine_options)
     loops: list[asyncio.AbstractEventLoop] = []
 
     def read(reading: Reading) -> Login | None:
         loops[:] = [asyncio.get_running_loop()]
         return await_only(source.aread(reading))
 
-    _serve(engine.sync_engine, source, drivername, engine_options.get("connect_args", {}), read)
+    _serve(engine.sync_engine, source, complete, engine_options.get("connect_args", {}), read)
     reference = weakref.ref(engine)
 
     def drain() -> None:
@@ -97,21 +112,33 @@ def _idle(engine: Engine) -> int:
     return engine.pool.checkedin() if isinstance(engine.pool, QueuePool) else 0
 
 
-def _address(source: CredentialSource, drivername: str | None) -> URL:
+def _completion(drivername: str | None, url: str | URL | None) -> Callable[[Login], URL]:
+    """Return a function that returns the whole URL for a credential."""
+
+    def complete(login: Login) -> URL:
+        whole = database.url(login)
+        if whole is None:
+            if url is None:
+                raise ConfigurationError(f"The secret {login.path} names no server: pass url= to create_engine")
+            found = database.account(login)
+            return make_url(url).set(username=found["user"], password=found["password"])
+        found_url = make_url(whole.reveal())
+        return found_url if drivername is None else found_url.set(drivername=drivername)
+
+    return complete
+
+
+def _address(source: CredentialSource, complete: Callable[[Login], URL]) -> URL:
     """Return the URL without the credential, for the engine's own use."""
-    return _url(source.read(), drivername).set(username=None, password=None)
-
-
-def _url(login: Login | None, drivername: str | None) -> URL:
+    login = source.read()
     assert login is not None, "only a pending credential can be None"  # noqa: S101
-    found = make_url(url(login).reveal())
-    return found if drivername is None else found.set(drivername=drivername)
+    return complete(login).set(username=None, password=None)
 
 
 def _serve(
     engine: Engine,
     source: CredentialSource,
-    drivername: str | None,
+    complete: Callable[[Login], URL],
     connect_args: dict[str, Any],
     read: Callable[[Reading], Login | None],
 ) -> None:
@@ -120,10 +147,10 @@ def _serve(
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Dialect, record: ConnectionPoolEntry, _cargs: list[Any], cparams: dict[str, Any]) -> object:
         def open_(login: Login) -> object:
-            arguments, options = dialect.create_connect_args(_url(login, drivername))
+            arguments, options = dialect.create_connect_args(complete(login))
             return dialect.connect(*arguments, **{**cparams, **options, **connect_args})
 
-        connection, login = source.connect(open_, is_refusal, read)
+        connection, login = source.connect(open_, database.is_refusal, read)
         record.info[_LOGIN] = login
         return connection
 

@@ -7,8 +7,11 @@ import time
 
 import pymysql
 import pytest
+from django.db.utils import ConnectionHandler
 from sqlalchemy import text
 
+from strongroom import set_default_manager
+from strongroom.integrations.django import database
 from strongroom.integrations.sqlalchemy import create_engine
 
 PATH = "database/connection"
@@ -88,3 +91,20 @@ def test_a_refused_password_is_read_anew(account, manager):
     with engine.connect() as connection:
         assert connection.execute(text("SELECT user()")).scalar_one() == f"{account.name}@localhost"
     engine.dispose()
+
+
+def test_django_reads_a_refused_password_anew(account, manager, socket):
+    """With PyMySQL in the place of mysqlclient, as Django's users install it."""
+    pymysql.install_as_MySQLdb()
+    before = set_default_manager(manager)
+    settings = database(PATH, engine="mysql", OPTIONS={"unix_socket": socket})
+    connection = ConnectionHandler({"default": settings})["default"]
+    try:
+        manager.get_secret(PATH)
+        account.rotate()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT user()")
+            assert cursor.fetchone() == (f"{account.name}@localhost",)
+    finally:
+        connection.close()
+        set_default_manager(before)

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from django.core.exceptions import ImproperlyConfigured
 
 from strongroom.integrations.credentials import CredentialSource, Login
-from strongroom.integrations.database import is_refusal, url
+from strongroom.integrations.database import account, is_refusal, url
 from strongroom.manager import SecretsManager
 from strongroom.secrets_manager import default_manager
 
@@ -74,7 +74,10 @@ class CredentialWrapper(_Wrapper):
 
 def _parameters(login: Login) -> dict[str, Any]:
     """Return the credential as the parameters of a driver."""
-    parts = urlsplit(url(login).reveal())
+    whole = url(login)
+    if whole is None:
+        return {**account(login), "name": ""}
+    parts = urlsplit(whole.reveal())
     return {
         "host": None if parts.hostname is None else unquote(parts.hostname),
         "port": parts.port,

@@ -1,0 +1,80 @@
+"""Connections of users that a database engine leases: none outlives its lease."""
+
+import secrets
+
+import pytest
+
+from load import Load, wait_until
+from strongroom import SecretsManager
+from strongroom.integrations.psycopg_pool import create_pool
+from strongroom.integrations.sqlalchemy import create_engine
+
+PATH = "database/app"
+CREATION = ["CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"]
+TTL = 4
+
+
+@pytest.fixture
+def leases(openbao, postgres, monkeypatch):
+    """A database engine whose users live for some seconds, and are not renewed."""
+    mount = f"database-{secrets.token_hex(4)}"
+    openbao.call("POST", f"sys/mounts/{mount}", {"type": "database"})
+    connection = {
+        "plugin_name": "postgresql-database-plugin",
+        "allowed_roles": "*",
+        "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{postgres.port}/postgres",
+        "username": "postgres",
+        "password": postgres.password,
+    }
+    openbao.call("POST", f"{mount}/config/main", connection)
+    role = {"db_name": "main", "creation_statements": CREATION, "default_ttl": TTL, "max_ttl": TTL}
+    openbao.call("POST", f"{mount}/roles/app", role)
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_DYNAMIC_MOUNT", mount)
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_DYNAMIC_PATHS", f'{{"{PATH}": "creds/app"}}')
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_DYNAMIC_URL", openbao.url)
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_DYNAMIC_TOKEN", openbao.token)
+    yield mount
+    openbao.call("PUT", f"sys/leases/revoke-prefix/{mount}", {"sync": True})
+    openbao.call("DELETE", f"sys/mounts/{mount}")
+
+
+@pytest.fixture
+def manager(leases):
+    with SecretsManager(chain=[{"store": "vault-dynamic", "watch_interval": 0.1}]) as manager:
+        yield manager
+
+
+def overdue(postgres):
+    """Return the connections of users whose lease has ended."""
+    with postgres.connect("postgres", postgres.password) as connection:
+        return connection.execute(
+            "SELECT usename, rolvaliduntil - now() FROM pg_stat_activity JOIN pg_roles ON rolname = usename"
+            " WHERE rolvaliduntil < now()"
+        ).fetchall()
+
+
+@pytest.mark.parametrize("kind", ["psycopg_pool", "sqlalchemy"])
+def test_no_connection_outlives_its_lease(kind, manager, postgres):
+    """Whether it is idle or in use."""
+    address = f"127.0.0.1:{postgres.port}/postgres"
+    if kind == "psycopg_pool":
+        pool = create_pool(PATH, manager=manager, conninfo=f"postgresql://{address}", min_size=4, max_size=8)
+        close, connect = pool.close, pool.connection
+    else:
+        engine = create_engine(PATH, manager=manager, url=f"postgresql+psycopg://{address}", pool_size=8)
+        close, connect = engine.dispose, engine.connect
+    users = set()
+
+    def transaction():
+        with connect() as connection:
+            cursor = connection.exec_driver_sql if kind == "sqlalchemy" else connection.execute
+            users.add(cursor("SELECT current_user").fetchone()[0])
+
+    late = []
+    with Load(transaction, 4) as load:
+        wait_until(lambda: load.failures or len(users) >= 2 or late.extend(overdue(postgres)))
+    manager.close()
+    close()
+    assert not load.failures
+    assert late == []
+    assert len(users) >= 2
