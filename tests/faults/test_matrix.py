@@ -153,7 +153,8 @@ NETWORK = [
     Row("473", by_proxy(faults.status(473)), every(DOWN)),
     Row("502", by_proxy(faults.html(502, forward=True)), outage(DOWN)),
     Row("504", by_proxy(faults.html(504, forward=True)), outage(DOWN)),
-    Row("300 MB", by_proxy(faults.huge()), outage(TOO_LARGE)),
+    # A login that is refused is not repeated for five seconds.
+    Row("300 MB", by_proxy(faults.huge()), outage(TOO_LARGE), recovery=2 * RECOVERY),
     Row("an echo of the token", by_proxy(faults.echo()), every("StoreError", login=BAD_TOKEN)),
 ]  # fmt: skip
 
