@@ -19,7 +19,7 @@ Accepted: TypeAlias = Callable[[Mapping[str, Value]], bool]
 Read: TypeAlias = Callable[[str], SensitiveDict]
 
 _PATH = "contract/app"
-_LIMIT = 2.0
+_LIMIT = 1.0
 _PATIENCE = 10.0
 """Seconds that a call has, and after which it is late for sure."""
 

@@ -70,7 +70,10 @@ class TestPostgresOwnPassword(Postgres):
         return open_postgres(), {**current, "host": silent[0], "port": silent[1]}
 
 
-class TestPostgresByAdministrator(TestPostgresOwnPassword):
+class TestPostgresByAdministrator(Postgres):
+    one_credential = True
+    impossible = frozenset({"unreachable"})  # as with the user's own password
+
     @pytest.fixture
     def rotator(self):
         return open_postgres(admin="database/admin")
@@ -91,6 +94,7 @@ class TestPostgresUrl(Postgres):
     """The secret is a URL alone, whose password needs quoting."""
 
     one_credential = True
+    impossible = frozenset({"unreachable"})  # as with the user's own password
 
     @pytest.fixture
     def rotator(self):
@@ -114,10 +118,6 @@ class TestPostgresUrl(Postgres):
             return True
 
         return accepted
-
-    @pytest.fixture
-    def unreachable(self, silent):
-        return open_postgres(), {"url": f"postgresql://app:password@{silent[0]}:{silent[1]}/postgres"}
 
 
 # --- MariaDB ----------------------------------------------------------------------------------------------------------
@@ -148,8 +148,8 @@ class TestMariaDB(RotatorContract):
         return admin_reader("admin", mariadb.password)
 
     @pytest.fixture
-    def unreachable(self, silent, rotator, current):
-        return rotator, {**current, "host": silent[0], "port": silent[1]}
+    def unreachable(self, silent, current):
+        return open_mysql(), {**current, "host": silent[0], "port": silent[1]}
 
 
 # --- Redis ------------------------------------------------------------------------------------------------------------
@@ -178,7 +178,9 @@ class TestRedisOwnPassword(Redis):
         return open_redis_acl(), {**current, "host": silent[0], "port": silent[1]}
 
 
-class TestRedisByAdministrator(TestRedisOwnPassword):
+class TestRedisByAdministrator(Redis):
+    impossible = frozenset({"unreachable"})  # as with the user's own password
+
     @pytest.fixture
     def rotator(self):
         return open_redis_acl(admin="database/admin")
