@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -25,6 +24,7 @@ from strongroom.manager import SecretsManager
 from strongroom.rotate.state import pending_path, pending_secret
 from strongroom.secret import SensitiveDict, protect_data
 from strongroom.secrets_manager import default_manager
+from strongroom.store import reentrant_lock
 
 _T = TypeVar("_T")
 
@@ -190,7 +190,7 @@ class _FreshReads:
     """The fresh reads of one path: one at a time, and one in `FRESH_READ_PAUSE` seconds."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = reentrant_lock()
         self.last = -inf
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
 from strongroom.errors import ConflictError, StrongroomError
 from strongroom.rotate.rotations import Rotations, RotationStatus
+from strongroom.store import ReentrantEvent
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -52,7 +52,7 @@ class Runner:
         self._interval = interval
         self._report = report
 
-    def run_once(self, stop: threading.Event | None = None) -> list[Outcome]:
+    def run_once(self, stop: ReentrantEvent | None = None) -> list[Outcome]:
         """Finish unfinished rotations, rotate the secrets that are due, and return the outcomes.
 
         A rotation that another replica has just begun is not an error. No error ends the round.
@@ -80,7 +80,7 @@ class Runner:
                 self._report(outcome)
         return outcomes
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: ReentrantEvent) -> None:
         """`run_once` at each interval, until `stop` is set. A rotation that is under way then is finished first."""
         while not stop.is_set():
             self.run_once(stop)

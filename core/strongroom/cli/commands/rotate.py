@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from strongroom.cli.invocation import Invocation, complete, current, read_durati
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.confirmation import confirm
 from strongroom.errors import ConfigurationError, StrongroomError, shown
+from strongroom.store import ReentrantEvent
 
 if TYPE_CHECKING:
     from strongroom.rotate.rotations import RotationStatus
@@ -231,9 +231,9 @@ def run_command(invocation: Invocation, *, once: bool, interval: float, as_json:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
+def _stopped_by_signals() -> Iterator[ReentrantEvent]:
     """Yield an event that SIGTERM and SIGINT set, so that a rotation which is under way is finished."""
-    stop = threading.Event()
+    stop = ReentrantEvent()  # a handler may interrupt its wait
     before: Mapping[int, object] = {
         number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
     }
