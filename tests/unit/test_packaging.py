@@ -3,12 +3,13 @@
 import subprocess
 import sys
 import tarfile
-import tomllib
 import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
+
+import strongroom
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
@@ -93,8 +94,7 @@ def test_no_extra_means_no_sdk(metadata):
 
 def test_the_sdist_can_be_tested(dist):
     """It holds all that `.ci/run` needs: whoever packages Strongroom runs the tests from it."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    top = f"strongroom-{version}"
+    top = f"strongroom-{strongroom.__version__}"
     with tarfile.open(dist / f"{top}.tar.gz") as archive:
         names = {name.removeprefix(f"{top}/") for name in archive.getnames()}
     wanted = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "noxfile.py", ".ci/run", "docs/conf.py"}

@@ -31,5 +31,5 @@ def test_a_cold_read_crosses_at_most_ten_functions(openbao, kv2, monkeypatch):
         manager.get_secret("app/db", "password", fresh=True)
         monkeypatch.setattr(CurlDriver, "run", noting)
         assert manager.get_secret("app/db", "password", fresh=True) == "x"
-    assert callers[-1] == "SecretsManager.get_secret"
+    assert callers[-1] == "BlockingManager.get_secret"
     assert len(callers) <= 10, callers
