@@ -149,3 +149,21 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
 def script() -> str:
     """The path of the installed command."""
     return str(Path(sys.executable).parent / "strongroom")
+
+
+_PATIENT = """#!{python}
+from strongroom.cli.terminal import completer
+completer.CHAIN_TIME = completer.WHOLE_TIME = 60
+from strongroom.cli.main import main
+main()
+"""
+
+
+@pytest.fixture
+def patient_script(tmp_path) -> str:
+    """The path of a command `strongroom` whose time limits on Tab a busy machine does not reach."""
+    file = tmp_path / "path" / "strongroom"
+    file.parent.mkdir()
+    file.write_text(_PATIENT.format(python=sys.executable), "utf-8")
+    file.chmod(0o755)
+    return str(file)

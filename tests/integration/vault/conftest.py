@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from cli_fixtures import patient_script
 from engines import open_engine
 from strongroom.store.validation import ValidatedStore
+
+__all__ = ["patient_script"]
 
 
 @pytest.fixture

@@ -578,7 +578,7 @@ def test_commands_that_look_make_no_lease(engine, call, capsys):
 
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize("words", ["get database/app#", "get database/app ", "set database/app "])
-def test_a_tab_makes_no_lease(engine, words):
+def test_a_tab_makes_no_lease(engine, patient_script, words):
     """It offers the keys that the rows of [secrets] name."""
     variables = {
         **os.environ,
@@ -586,7 +586,7 @@ def test_a_tab_makes_no_lease(engine, words):
         "COMP_WORDS": f"strongroom {words}",
         "COMP_CWORD": str(len(words.split()) + words.endswith(" ")),
     }
-    done = subprocess.run([SCRIPT], env=variables, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([patient_script], env=variables, capture_output=True, text=True, check=False, timeout=60)
     assert "password" in done.stdout
     assert engine.made() == 0
 

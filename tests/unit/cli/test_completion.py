@@ -36,23 +36,9 @@ secrets.DSN = "monitoring/sentry#dsn"
 """
 
 
-PATIENT = """#!{python}
-from strongroom.cli.terminal import completer
-completer.CHAIN_TIME = completer.WHOLE_TIME = 60
-from strongroom.cli.main import main
-main()
-"""
-"""The command with time limits that a busy machine does not reach."""
-
-
 @pytest.fixture
-def script(tmp_path) -> str:
-    """The path of a command `strongroom` that is patient."""
-    file = tmp_path / "path" / "strongroom"
-    file.parent.mkdir()
-    file.write_text(PATIENT.format(python=sys.executable), "utf-8")
-    file.chmod(0o755)
-    return str(file)
+def script(patient_script) -> str:
+    return patient_script
 
 
 def environ_of(words: Sequence[str], shell: str) -> dict[str, str]:
