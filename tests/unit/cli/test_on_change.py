@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,7 +73,8 @@ def started(script, *arguments):
             yield process
         finally:
             watchdog.cancel()
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and the command
 
 
 def wait_for(file, process):
@@ -129,6 +130,16 @@ def test_a_command_that_ignores_sigterm_is_killed(script):
         write(password=f"{CANARY}-2")
         assert process.wait(LONG) == 11
         assert "was killed" in process.stderr.read()
+
+
+def test_a_command_that_was_killed_is_restarted_again_and_again(script):
+    """The wait for the end of one process does not meet the start of the next."""
+    arguments = ("run", "--on-change", "restart", "--stop-timeout", "100ms", sys.executable, "-c", STUBBORN)
+    with started(script, *arguments) as process:
+        assert process.stdout.readline() == "on\n"
+        for number in (2, 3):
+            write(password=f"{CANARY}-{number}")
+            assert process.stdout.readline() == "on\n"
 
 
 def test_the_exit_code_is_the_commands_where_nothing_changes(script):

@@ -140,19 +140,19 @@ class Child:
             process = self._process
             if process is None or process.returncode is not None:
                 return False
-            self._next = following
+            self._next, gone = following, self._gone
             self.signal(signal.SIGTERM)
-        if not self._gone.wait(seconds) and process is self._process:
+        if not gone.wait(seconds):
             output.say(f"{self._command[0]} did not end within {seconds:g} s of SIGTERM, and was killed")
             self.signal(signal.SIGKILL)
-            self._gone.wait()
+            gone.wait()
         return True
 
     def _start(self, variables: Mapping[bytes, bytes]) -> None:
         """Start the command with all inherited file descriptors, such as a socket."""
         with self._lock:
             self._process = None
-            self._gone.clear()
+            self._gone = ReentrantEvent()  # not cleared: somebody may still wait for the last child's end
             self._process = subprocess.Popen(self._command, env=variables, close_fds=False)  # noqa: S603  # the user's own command
             early, self._early = self._early, []
         for number in early:
