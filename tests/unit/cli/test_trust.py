@@ -123,6 +123,29 @@ def test_tab_opens_nothing(command, connections, monkeypatch):
     assert connections == []
 
 
+def test_tab_uses_no_untrusted_file_at_all():
+    """Not even one that a command would use."""
+    write('chain = ["memory"]\n[stores.memory.secrets.a]\nb = "v"\n')
+    import click
+
+    from strongroom.cli.app import strongroom
+
+    with click.Context(strongroom) as root, click.Context(strongroom, parent=root) as ctx:
+        root.params = {"config_file": None, "environment": None}
+        with pytest.raises(ConfigurationError, match="is not trusted"):
+            completer.paths(ctx, "a")
+
+
+@pytest.mark.parametrize("reference", ['{ env = "GITHUB_TOKEN" }', '{ file = "/etc/hostname" }'])
+def test_a_reference_of_a_harmless_option_is_not_followed(command, reference):
+    """In an option that may be set without trust."""
+    write(f'chain = ["memory"]\n[stores.memory.secrets.a]\nb = {reference}\n')
+    done = command("get", "a", "b")
+    assert done.code == 7
+    assert "reads a variable or a file" in done.err
+    assert CANARY.encode() not in done.out
+
+
 @pytest.mark.parametrize(
     "name",
     [
