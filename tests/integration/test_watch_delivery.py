@@ -1,4 +1,4 @@
-"""What a watch delivers on real services. `nox -s watch` runs the long forms, which measure times."""
+"""Deliveries of watches on real services. `nox -s watch` runs the long forms, which measure times."""
 
 import collections
 import itertools
@@ -29,7 +29,7 @@ GENEROUS = 60.0
 
 @dataclass
 class Service:
-    """Two stores on one service: what a manager watches, and what another program writes with."""
+    """Two stores on one service: one for a manager that watches, one for a program that writes."""
 
     watched: object
     writer: object

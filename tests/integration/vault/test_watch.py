@@ -1,4 +1,4 @@
-"""Watches on a real OpenBao: what a look costs, which rights it needs, and what it finds."""
+"""Watches on a real OpenBao: the requests of a look, its rights, and its changes."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def audited(openbao):
 
 @pytest.fixture
 def opened(openbao, kv2):
-    """A function that opens a guarded store on a mount of its own, with a token of these rights."""
+    """A function that opens a guarded store on a separate mount, with a token of these rights."""
     stores = []
 
     def opener(rules=None, prefix=""):

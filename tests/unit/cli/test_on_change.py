@@ -1,4 +1,4 @@
-"""`run --on-change` and `export --watch`: what follows a change, and when."""
+"""`run --on-change` and `export --watch`: the reactions to a change."""
 
 import json
 import os
