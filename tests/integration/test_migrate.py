@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import resource
 import stat
 import threading
@@ -233,7 +234,8 @@ def test_a_target_that_goes_away_ends_the_run_and_resuming_goes_on(vault, kv2, m
         with pytest.raises(MigrationError) as caught:
             apply(made, stores=stores, state_folder=home, progress=progress)
         report = caught.value.report
-        assert "unavailable" in report.stopped.lower() or "connect" in report.stopped.lower()
+        # The first failure in time stops the run: no connection, or a write whose reply was lost.
+        assert re.search(r"unavailable|connect|may or may not have been made", report.stopped, re.IGNORECASE)
         assert 200 <= report.count(ItemState.DONE) < 600
         assert report.count(ItemState.PENDING) > 0
         proxy.heal()
