@@ -1,4 +1,7 @@
-"""Audit events of rotations, on the logger `strongroom.audit`: one for each step, with fields and without values."""
+"""Audit events of rotations, on the logger `strongroom.audit`: one for each step, with fields and without values.
+
+Separate, because rotations by a service have them too.
+"""
 
 from __future__ import annotations
 

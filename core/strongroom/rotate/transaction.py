@@ -220,11 +220,14 @@ class Transaction:
         try:
             perform(state)
         except StrongroomError as error:
-            self._record(action, error=error)
-            self._fail(state, action, error)
-        done = self._save(state.after(_AFTER[action], self._clock()), repair=action is Action.APPLY)
-        self._record(action)
-        return done
+            failure = error.copy()
+        else:
+            repair = action in {Action.APPLY, Action.REVOKE}
+            done = self._save(state.after(_AFTER[action], self._clock()), repair=repair)
+            self._record(action)
+            return done
+        self._record(action, error=failure)
+        return self._fail(state, action, failure)
 
     def _apply(self, state: State) -> None:
         credentials = self._credentials(state)
@@ -238,9 +241,9 @@ class Transaction:
         """Store the new credential. Keys that somebody has changed meanwhile, and that do not rotate, are kept."""
 
         def promoted(data: Mapping[str, Value]) -> Mapping[str, Value] | None:
-            if holds(data, state.new, state.new):
+            if is_promoted(data, state.new):
                 return None
-            if not holds(data, state.old, state.new):
+            if not is_unchanged(data, state.old, state.new):
                 reason = f"somebody has changed {', '.join(sorted(state.new))} during the rotation"
                 raise ConflictError(self._path, reason, store=self._ledger.store)
             return state.replaced(data)
@@ -267,7 +270,7 @@ class Transaction:
         """Make the credential work that is stored, or that was before the promotion; then end the new one."""
         try:
             stored = self._ledger.secret().data
-            promoted = holds(stored, state.new, state.new)
+            promoted = is_promoted(stored, state.new)
             target = state.restored(stored) if promoted else protect_data(stored)
             credentials = Credentials(self._path, old=state.replaced(stored), new=target, read=self._read)
             try:
@@ -276,7 +279,7 @@ class Transaction:
                 self._call(lambda: self._rotator.apply(credentials))
                 self._call(lambda: self._rotator.prove(credentials))
             if promoted:
-                self._ledger.change(lambda data: state.restored(data) if holds(data, state.new, state.new) else None)
+                self._ledger.change(lambda data: state.restored(data) if is_promoted(data, state.new) else None)
             # A rotator without the right to apply the new credential has not applied it, and could not revoke it.
             if self._is_accepted(Credentials(self._path, old=target, new=credentials.old, read=self._read)):
                 self._call(lambda: tuple(self._rotator.revoke(credentials)))
@@ -293,7 +296,7 @@ class Transaction:
         """Undo the rotation, and raise the error that tells so; a failed revocation is resumed instead."""
         if action is Action.REVOKE:
             self._release()
-            raise self._unfinished_error(action, error, "resume") from None
+            raise self._unfinished_error(action, error, "resume")
         undoing = self._save(state.after(Step.UNDOING, self._clock()), command="undo")
         self._finish_undo(undoing)
         raise RotationError(
@@ -354,7 +357,7 @@ class Transaction:
 
         Args:
             state: the state.
-            repair: the process has just applied a credential that may be out of date.
+            repair: the process has just changed a credential in the service.
             command: the next command for the error message, if the store fails.
 
         Raises:
@@ -383,11 +386,14 @@ class Transaction:
         return state
 
     def _repair(self, mine: State) -> None:
-        """Apply the stored credential again if the rotation was undone while this process was suspended in `apply`."""
+        """Apply the stored credential once more.
+
+        This process was suspended in `apply` or `revoke` for longer than its lease, and another one has ended the
+        rotation. So it may just have changed a credential that is in use again. If a later rotation is under way, that
+        one proves its credential before it revokes another.
+        """
         theirs, _ = self._ledger.load()
         if theirs is None or (theirs.unfinished and theirs.step is not Step.UNDOING):
-            return
-        if theirs.id == mine.id and theirs.step is Step.DONE:
             return
         stored = self._ledger.secret().data
         credentials = Credentials(self._path, old=mine.replaced(stored), new=protect_data(stored), read=self._read)
@@ -447,11 +453,16 @@ class Transaction:
         )
 
 
-def holds(data: Mapping[str, Value], values: Mapping[str, Value], keys: Mapping[str, Value]) -> bool:
-    """Return True if the data has exactly these values under these keys, and lacks the keys that `values` lacks."""
+def is_promoted(data: Mapping[str, Value], new: Mapping[str, Value]) -> bool:
+    """Return True if the secret has the new credential, with or without the keys that `revoke` drops."""
+    there = [key for key in new if key in data]
+    return bool(there) and all(same(data[key], new[key]) for key in there)
+
+
+def is_unchanged(data: Mapping[str, Value], old: Mapping[str, Value], new: Mapping[str, Value]) -> bool:
+    """Return True if the keys that change have the values from before the rotation."""
     return all(
-        same(data[key], values[key]) if key in data and key in values else (key in data) == (key in values)
-        for key in keys
+        same(data[key], old[key]) if key in data and key in old else (key in data) == (key in old) for key in new
     )
 
 

@@ -17,6 +17,7 @@ from strongroom.errors import (
 )
 from strongroom.manager import SecretsManager
 from strongroom.rotate.ledger import Ledger
+from strongroom.rotate.rotators.generated import open_password
 from strongroom.rotate.state import KEY, LEASE, SKEW, Step, pending_path
 from strongroom.store.memory import MemoryStore
 
@@ -160,6 +161,39 @@ def test_a_killed_process_leaves_what_another_one_can_finish_or_undo(two, write,
     assert rotating.service.accepted == {rotating.secret["password"]}
     if finish == "undo" and begun and not done:
         assert rotating.secret == FIRST
+
+
+def test_an_undo_restores_the_secret_after_its_previous_key_was_dropped():
+    """The process was killed between the end of `revoke` and the record of it."""
+    store = KillableStore()
+    rotating = Rotating(store=store)
+    rotator = open_password(previous_key="previous")
+    store.arm(7, after=False)
+    with pytest.raises(Killed):
+        rotating.transaction(rotator=rotator).rotate()
+    store.left = None
+    assert "previous" not in rotating.secret
+    assert rotating.transaction(rotator=rotator).undo(take_over=True).step is Step.UNDONE
+    assert rotating.secret == FIRST
+
+
+def test_a_process_that_slept_in_revoke_repairs_what_it_has_broken():
+    """The credential that it ends is in use again, since two users take turns."""
+    rotating = Rotating()
+    original = rotating.rotator.revoke
+
+    def revoke(credentials):
+        rotating.rotator.revoke = original
+        rotating.time.move(minutes=10)
+        rotating.transaction().resume()
+        rotating.store.write(PATH, FIRST)  # what a later rotation would do
+        rotating.service.accepted = {FIRST["password"]}
+        return original(credentials)
+
+    rotating.rotator.revoke = revoke
+    with pytest.raises(ConflictError, match="taken the rotation over"):
+        rotating.transaction().rotate()
+    assert rotating.service.lets_in(rotating.secret)
 
 
 def test_nobody_takes_a_rotation_over_before_the_lease_has_ended(rotating):
