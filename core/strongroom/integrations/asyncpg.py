@@ -61,7 +61,7 @@ class _Connect:
         async def open_(login: Login) -> asyncpg.Connection:
             whole = url(login, _SCHEME)
             if whole is None:
-                return await asyncpg.connect(dsn, **options, **account(login))
+                return await asyncpg.connect(dsn, **{**options, **account(login)})
             return await asyncpg.connect(whole.reveal(), **options)
 
         self._loop = asyncio.get_running_loop()
