@@ -7,6 +7,7 @@ cell then looks at what its operation came to. docs/faults.md shows the matrix, 
 import contextlib
 import difflib
 import ssl
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -452,14 +453,14 @@ def cluster_back(site, since):
         time.sleep(0.05)
 
 
-def carry_out(row, site, requests):
-    """Lets every operation meet the fault at once."""
+def carry_out(row, site, requests, names=tuple(OPERATIONS)):
+    """Lets these operations meet the fault at once."""
     with (
         everything_logged() as log,
         contextlib.ExitStack() as stack,
         ThreadPoolExecutor(len(OPERATIONS) + 1) as threads,
     ):
-        operations = [operation(site) for operation in OPERATIONS.values()]
+        operations = [OPERATIONS[name](site) for name in names]
         site.cluster.wait_for_standbys()
         for operation in operations:
             operation.open()
@@ -509,17 +510,29 @@ ROWS = [*NETWORK, *CREDENTIAL, *CLUSTER]
 
 @pytest.fixture(scope="module", params=ROWS, ids=str)
 def ran(request, prepared, authority):
-    """A row that was carried out; once more, where it went wrong on a machine that kept us or a node from running."""
-    row = request.param
+    """A row that was carried out with libcurl."""
+    return run(request.param, prepared, authority, "curl", tuple(OPERATIONS))
+
+
+@pytest.fixture(scope="module", params=NETWORK, ids=str)
+def ran_by_urllib3(request, prepared, authority):
+    """A row of the network that was carried out with the other driver, by one operation of each kind."""
+    return run(request.param, prepared, authority, "urllib3", ("read", "write", "bulk"))
+
+
+def run(row, prepared, authority, driver, names):
+    """Carry a row out; once more, where it went wrong on a machine that kept us or a node from running."""
     for again in (False, True):
         prepared.heal()
         with contextlib.ExitStack() as stack:
-            site = Site(prepared, row, f"{ROWS.index(row)}-{again:d}")
+            monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
+            if driver != "curl":
+                monkeypatch.setitem(sys.modules, "strongroom_vault.http.drivers.curl_driver", None)
+            site = Site(prepared, row, f"{driver}-{ROWS.index(row)}-{again:d}")
             if row in NETWORK:
                 site.stand_behind(stack, *authority)
-            requests = Requests(stack.enter_context(pytest.MonkeyPatch.context()))
             with Starvation() as starved:
-                ran = carry_out(row, site, requests)
+                ran = carry_out(row, site, Requests(monkeypatch), names)
         if ran.as_it_should or not (starved or ran.back > ELECTION):
             break
     return ran
@@ -534,9 +547,20 @@ def found():
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_cell(ran, found, name):
     """The right answer or the right error, in time, in few attempts, with no secret in it; and then answers again."""
-    row, cell = ran.row, ran.cells[name]
-    nodes = 1 if row in NETWORK else 3
-    found[row.fault] = ran
+    found[ran.row.fault] = ran
+    examine(ran, ran.cells[name])
+
+
+def test_row_of_the_other_driver(ran_by_urllib3):
+    """It comes to the same answers and errors, and logs no secret."""
+    for cell in ran_by_urllib3.cells.values():
+        examine(ran_by_urllib3, cell)
+    assert "urllib3" in ran_by_urllib3.log
+    assert not [canary for canary in ran_by_urllib3.canaries if canary in ran_by_urllib3.log]
+
+
+def examine(ran, cell):
+    row, nodes = ran.row, 1 if ran.row in NETWORK else 3
     assert not cell.wrong
     assert row.admits(cell)
     assert ran.in_time(cell)

@@ -88,7 +88,7 @@ class TLSSettings:
         """Return a context with these settings.
 
         Raises:
-            ConfigurationError: as `check` does.
+            ConfigurationError: see `check`.
         """
         context = self._context()
         if self.ca_cert is None and self.ca_path is None and not self.ca_cert_bytes:

@@ -178,7 +178,7 @@ class Stopped(Exception):  # noqa: N818  # not an error, and no BaseException ei
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, Stopped])
 @pytest.mark.parametrize("batch", [False, True], ids=["single", "batch"])
 def test_a_signal_ends_a_wait(server, opened, stop, batch):
-    """At once, and the driver goes on."""
+    """At once, and the driver continues to work."""
     upstream = server(always(b""), again=always())  # the first connection gets no answer
     driver = opened(upstream.address)
 
@@ -207,7 +207,7 @@ def test_a_signal_ends_a_wait(server, opened, stop, batch):
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, Stopped])
 def test_no_exception_of_a_signal_handler_is_lost(server, stop, capfd):
-    """Wherever it arrives: libcurl's callbacks are no Python code, in which it would be printed and dropped."""
+    """Wherever it arrives. Python code in a callback of libcurl would run the handler, and pycurl drops exceptions."""
     upstream = server(again=always())
     driver = CurlDriver([upstream.address], TLSSettings())
     raised = caught = 0
@@ -352,7 +352,7 @@ driver.close()
 assert names.recv(1000)
 assert time.monotonic() - began < 4
 """
-"""It runs in a network of its own, whose name server is silent. The C library waits ten seconds for it."""
+"""It runs in a separate network, whose name server is silent. The C library waits ten seconds for it."""
 
 
 def test_a_lookup_that_hangs_delays_neither_an_error_nor_the_end_of_the_process(tmp_path):

@@ -96,9 +96,9 @@ class _Transfer:
     libcurl calls back from C. A Python function there would run signal handlers, and an exception of one would be
     printed and lost. So all callbacks are functions of built-in types.
 
-    If a connection that was kept open breaks before any byte of a reply, libcurl repeats the request on another
-    connection, whatever its method (measured on 8.23). The server may have carried out a change. So its body comes from
-    a function, and libcurl cannot read it again; a change without a body has a connection of its own.
+    If a connection that was kept open breaks before the first byte of a reply, libcurl repeats the request on another
+    connection, even a POST (measured on 8.23). The server may have carried out a change. So libcurl reads its body from
+    a function, which it cannot do again; a change without a body opens a connection.
     """
 
     __slots__ = ("_body", "_handles", "_head", "_http_version", "_reply", "_shape", "_socket", "easy", "send")
@@ -142,7 +142,7 @@ class _Transfer:
             self._body.seek(0)
 
     def _set(self, request: Request, address: Address, name: str | None) -> None:
-        """Set what the last request had too, in most cases."""
+        """Set the options that most requests share with the one before."""
         easy, posts = self.easy, bool(request.body) or request.method in _WITH_BODY
         if name is not None:
             easy.setopt(pycurl.CONNECT_TO, [f"{name}:{address.port}:{address.authority}"])
@@ -211,7 +211,7 @@ class _SocketEvents:
         self.note = partial(self._SLOT.pack_into, self._buffer, index)
 
     def taken(self) -> list[tuple[int, int]]:
-        """Return what was noted since the last call: event and descriptor."""
+        """Return the events since the last call: event and descriptor."""
         taken: list[tuple[int, int]] = []
         while self._buffer[self._offset + self._NOTED]:
             what, descriptor, _, _ = self._SLOT.unpack_from(self._buffer, self._offset)
