@@ -81,26 +81,18 @@ class CredentialSource:
         """
         if reading is Reading.CURRENT:
             return self._noted(self.manager.resolve(self.path).value)
+        manager = self.manager
+        refusals = _refusals.setdefault(manager, {}).setdefault(self.path, _Refusals())
         if reading is Reading.FRESH:
-            return self._noted(_fresh(self.manager, self.path))
-        return self._pending()
+            return self._noted(refusals.fresh(manager, self.path))
+        pending = refusals.pending(manager, self.path)
+        return None if pending is None else Login(self.path, pending)
 
     async def aread(self, reading: Reading = Reading.CURRENT) -> Login | None:
         """`read`. A cached credential is returned without a thread."""
         if reading is not Reading.CURRENT:
             return await asyncio.to_thread(self.read, reading)
         return self._noted((await self.manager.aresolve(self.path)).value)
-
-    def _pending(self) -> Login | None:
-        """Return the new value of a rotation: that of Strongroom's own, or that of the store's."""
-        try:
-            document = self.manager.resolve(pending_path(self.path), fresh=True).value
-        except SecretNotFoundError:
-            document = {}
-        if isinstance(document, dict) and (data := pending_secret(document)) is not None:
-            return Login(self.path, data)
-        pending = self.manager.versions.pending(self.path)
-        return None if pending is None else Login(self.path, protect_data(pending.data))
 
     def _noted(self, data: object) -> Login:
         login = Login(self.path, cast("SensitiveDict", data))
@@ -186,26 +178,45 @@ class CredentialSource:
         weakref.finalize(owner, watch.close)
 
 
-class _FreshReads:
-    """The fresh reads of one path: one at a time, and one in `FRESH_READ_PAUSE` seconds."""
+class _Refusals:
+    """The reads of one path after refusals: one at a time, and one of each kind in `FRESH_READ_PAUSE` seconds."""
 
     def __init__(self) -> None:
-        self.lock = reentrant_lock()
-        self.last = -inf
+        self._lock = reentrant_lock()
+        self._fresh_at = self._pending_at = -inf
+        self._pending: SensitiveDict | None = None
+
+    def fresh(self, manager: SecretsManager, path: str) -> object:
+        """Return the data of a fresh read; those of the cache, right after another one."""
+        with self._lock:
+            due = monotonic() - self._fresh_at >= FRESH_READ_PAUSE
+            if due:
+                self._fresh_at = monotonic()
+            return manager.resolve(path, fresh=due).value
+
+    def pending(self, manager: SecretsManager, path: str) -> SensitiveDict | None:
+        """Return the pending value; the one of the last read, right after another one."""
+        with self._lock:
+            if monotonic() - self._pending_at >= FRESH_READ_PAUSE:
+                self._pending_at, self._pending = monotonic(), None
+                self._pending = _pending(manager, path)
+            return self._pending
 
 
-_fresh_reads: WeakKeyDictionary[SecretsManager, dict[str, _FreshReads]] = WeakKeyDictionary()
+_refusals: WeakKeyDictionary[SecretsManager, dict[str, _Refusals]] = WeakKeyDictionary()
 
 
-def _fresh(manager: SecretsManager, path: str) -> object:
-    """Return the data of a fresh read; those of the cache, right after another one."""
-    reads = _fresh_reads.setdefault(manager, {}).setdefault(path, _FreshReads())
-    with reads.lock:
-        due = monotonic() - reads.last >= FRESH_READ_PAUSE
-        if due:
-            reads.last = monotonic()
-        return manager.resolve(path, fresh=due).value
+def _pending(manager: SecretsManager, path: str) -> SensitiveDict | None:
+    """Return the new value of a rotation: that of Strongroom's own, or that of the store's."""
+    try:
+        document = manager.resolve(pending_path(path), fresh=True).value
+    except SecretNotFoundError:
+        document = {}
+    if isinstance(document, dict) and (data := pending_secret(document)) is not None:
+        return data
+    pending = manager.versions.pending(path)
+    return None if pending is None else protect_data(pending.data)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_fresh_reads.clear)  # a thread of the parent may have held a lock
+    os.register_at_fork(after_in_child=_refusals.clear)  # a thread of the parent may have held a lock
