@@ -10,8 +10,17 @@ import os
 import signal
 import sys
 
-import psycopg  # noqa: F401  # imported once, for all children
+# Imported once, for all children.
+import hvac.api  # noqa: F401
+import psycopg  # noqa: F401
+import stevedore.driver  # noqa: F401
 
+import strongroom.config.discovery
+import strongroom.config.rotation_table
+import strongroom.rotate.rotations  # noqa: F401
+import strongroom_rotators.postgres  # noqa: F401
+import strongroom_vault.plugin
+import strongroom_vault.store.kv2_versions  # noqa: F401
 from strongroom.errors import StrongroomError
 from strongroom.manager import SecretsManager
 from strongroom.rotate.ledger import Ledger
