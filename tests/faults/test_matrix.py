@@ -146,7 +146,7 @@ NETWORK = [
     Row("wrong CA", another_authority, cut(CONNECTION), attempts=2),
     Row("HTML with status 200", by_proxy(faults.html(forward=True)), outage(DOWN)),
     Row("wrong JSON", by_proxy(faults.wrong_json(forward=True)), outage(DOWN)),
-    Row("307 to another host", by_proxy(faults.redirect("https://vault.example:8200")), every(DOWN)),
+    Row("307 to another host", by_proxy(faults.redirect("https://vault.example:8200")), outage(DOWN)),
     Row("412", by_proxy(faults.status(412)), every(DOWN)),
     Row("429 with Retry-After", by_proxy(faults.status(429, retry_after=1)), every(DOWN)),
     Row("429 without Retry-After", by_proxy(faults.status(429)), every(DOWN)),

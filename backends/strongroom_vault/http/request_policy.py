@@ -67,11 +67,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole reply: header names in lower case, at most `Request.longest_reply` bytes of body."""
+    """A whole reply: header names in lower case, at most `Request.longest_reply` bytes of body.
+
+    Attributes:
+        repeats: it refuses a change of which an earlier attempt may have been applied.
+    """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    repeats: bool = False
 
 
 class FaultKind(Enum):
@@ -223,13 +228,13 @@ def exchange(
             assert result is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
             before, left = left, remaining()
             if (reply := progress.record(node, result, left, before - left, share)) is not None:
-                return reply
+                return progress.final(reply)
         while (node := progress.next_probe(left)) is not None:
             progress.probed(node, (yield Send(alive, node, min(_SILENT_SHARE, left))))
             left = remaining()
         pause = progress.pause(left, jitter())
         if pause is None:
-            return _final(progress.failure, path_only=request.reads and cluster.answers != answers)
+            return progress.final(path_only=request.reads and cluster.answers != answers)
         yield Wait(pause)
         left = remaining()
         progress.restart(left)
@@ -265,6 +270,7 @@ class _Progress:
         self._unreachable: set[Address] = set()  # in this round or the one before
         self._limited: dict[Address, float] = {}  # node -> when it may be tried again
         self._hop: Address | None = None  # the target of a redirect
+        self._redirected = False  # a change was, and may have been applied
         self._alive: Address | None = None  # what answered a probe
         self._are_alive = False  # a probe was answered
         self._due: list[Address] = []  # not tried in this round
@@ -358,6 +364,18 @@ class _Progress:
             return result
         return None
 
+    def final(self, reply: Reply | None = None, *, path_only: bool = False) -> Reply:
+        """Return the final reply, or the last one; raise the last error, `path_only` if others are answered.
+
+        A standby also redirects a change if its leader was lost after the standby had forwarded the change.
+        """
+        end = self.failure if reply is None else reply
+        if isinstance(end, Reply):
+            return replace(end, repeats=True) if self._redirected and end.status >= 300 else end
+        if self._redirected:
+            raise WriteOutcomeUnknownError(reason=end.reason)
+        raise end.copy(path_only=True) if path_only and isinstance(end, StoreUnavailableError) else end
+
     def _is_over(self, left: float) -> bool:
         """Return True if no further attempt is allowed or possible."""
         retries = self._cluster.retries
@@ -393,6 +411,7 @@ class _Progress:
 
     def _take_redirect(self, node: Address, reply: Reply, *, hopped: bool) -> None:
         target = _target(reply, self._request, node, self._cluster)
+        self._redirected = self._request.changes
         if isinstance(target, StoreError):
             self._cluster.failed(node, reads=self._request.reads)
             self.failure = target
@@ -455,13 +474,6 @@ def _failure(fault: Fault, request: Request, node: Address) -> StoreError:
     if fault.kind is FaultKind.TOO_LARGE:
         raise SecretTooLargeError(reason=where)
     return VaultConnectionError(reason=where)
-
-
-def _final(failure: Reply | StoreError, *, path_only: bool) -> Reply:
-    """Return the last reply, or raise the error. It is `path_only` if a node has answered other requests meanwhile."""
-    if isinstance(failure, Reply):
-        return failure
-    raise failure.copy(path_only=True) if path_only and isinstance(failure, StoreUnavailableError) else failure
 
 
 def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> Address | StoreError:

@@ -13,7 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from strongroom.errors import ConflictError, StrongroomError, WriteOutcomeUnknownError
+from strongroom.errors import (
+    ConflictError,
+    InvalidDataError,
+    StoreUnavailableError,
+    StrongroomError,
+    WriteOutcomeUnknownError,
+)
 from strongroom.secret import SensitiveDict, same
 from strongroom.store import remaining
 from strongroom_vault.http.hvac_adapter import ApiRequest
@@ -239,7 +245,10 @@ def _refusal(outcome: Outcome, path: str, session: Session) -> StrongroomError:
         return outcome
     if 200 <= outcome.status < 300:
         return WriteOutcomeUnknownError(path, f"{session.location} answered something that is not Vault's API")
-    return session.failure(outcome, path, changes=True)
+    error = session.failure(outcome, path, changes=True)
+    if outcome.repeats and isinstance(error, InvalidDataError | StoreUnavailableError):
+        return WriteOutcomeUnknownError(path, error.reason)  # the attempt before may be the one that was made
+    return error
 
 
 def _is_shown(holds: Callable[[], bool]) -> bool:
