@@ -51,7 +51,7 @@ class Request:
 
     @property
     def makes(self) -> bool:
-        """The server makes or spends something for each repetition: a credential, or a use of one in a login."""
+        """Each repetition makes or spends something: a credential, or a use of one in a login."""
         return not self.reads and not self.changes
 
     @property
@@ -144,14 +144,12 @@ _REFUSED = 1.0
 _SILENCE = 3.0
 """The same if a node took the request and did not answer. Before that, the nodes are asked if they are alive at all."""
 _MOST_PROBES = 5
-"""The most nodes that are asked."""
-
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.2
 _LAST_CHANCE, _LAST_CHANGE = 0.2, 0.5
 """With less time than this, in seconds, nothing is repeated: the attempt would end without a reply, in doubt."""
+_NEARLY = 0.95  # of a share or a limit counts as the whole: a driver's timer may end a little early
 _LIMIT_PAUSE = 1.0
-_STARTING = 2
-"""How often a request is repeated that a mount refuses while it starts."""
+_STARTING = 2  # how often a request is repeated that a mount refuses while it starts
 
 _TLS_HINTS = {
     FaultKind.UNTRUSTED: "Check `ca_cert`, `tls_server_name` and the client certificate of this store",
@@ -247,14 +245,10 @@ def _within(timeout: float | None, remaining: Callable[[], float]) -> Callable[[
 
 
 class _Progress:
-    """Progress of one exchange. Moments are numbers of seconds left: later ones are smaller.
-
-    Attributes:
-        failure: why there is no final reply yet.
-    """
+    """Progress of one exchange. Moments are numbers of seconds left: later ones are smaller."""
 
     def __init__(self, request: Request, cluster: Cluster, left: float) -> None:
-        self.failure: Reply | StoreError = VaultConnectionError(
+        self._failure: Reply | StoreError = VaultConnectionError(
             reason=f"no time is left for a request to {cluster.order(reads=request.reads)[0]}"
         )
         self._request = request
@@ -282,17 +276,14 @@ class _Progress:
         self._is_silent_round = True
         if self._request.changes:
             due = [node for node in due if not self._cluster.is_silent(node)] or due
-        if self._alive is not None and self._alive in due:
-            due = [self._alive, *(node for node in due if node != self._alive)]
+        due.sort(key=lambda node: node != self._alive)
         self._due, self._alive, self._probes = due, None, None
 
     def next(self, left: float) -> Address | None:
         """Return the node for the next attempt of this round, if there is one."""
         if self._is_over(left):
             return None
-        if self._hop is None and self._due:
-            return self._due.pop(0)
-        return self._hop
+        return self._due.pop(0) if self._hop is None and self._due else self._hop
 
     def share(self, node: Address, left: float) -> float:
         """Return the seconds for this attempt. A change leaves some time to find out its outcome."""
@@ -369,7 +360,7 @@ class _Progress:
 
         A standby also redirects a change if its leader was lost after the standby had forwarded the change.
         """
-        end = self.failure if reply is None else reply
+        end = self._failure if reply is None else reply
         if isinstance(end, Reply):
             return replace(end, repeats=True) if self._redirected and end.status >= 300 else end
         if self._redirected:
@@ -383,9 +374,8 @@ class _Progress:
 
     def _is_outage(self, left: float) -> bool:
         """Return True at the end of a round if nobody answers, and nobody is about to."""
-        if not self._is_silent_round or any(self._is_limited(node, left) for node in self._cluster):
-            return False
-        if self._alive is not None:
+        limited = any(self._is_limited(node, left) for node in self._cluster)
+        if not self._is_silent_round or limited or self._alive is not None:
             return False
         if self._hung:
             return self._heard - left >= _SILENCE * _NEARLY or self._probes == []
@@ -396,8 +386,8 @@ class _Progress:
 
     def _take_fault(self, node: Address, fault: Fault, left: float, *, hopped: bool, hung: bool) -> None:
         failure = _failure(fault, self._request, node)
-        if isinstance(self.failure, VaultConnectionError) or self._heard - left >= _REFUSED:
-            self.failure = failure  # a reply says more
+        if isinstance(self._failure, VaultConnectionError) or self._heard - left >= _REFUSED:
+            self._failure = failure  # a reply says more
         self._hung = self._hung or hung
         if fault.kind is FaultKind.UNREACHABLE:
             self._unreachable.add(node)
@@ -414,13 +404,13 @@ class _Progress:
         self._redirected = self._request.changes
         if isinstance(target, StoreError):
             self._cluster.failed(node, reads=self._request.reads)
-            self.failure = target
+            self._failure = target
             self._attempts += 1
             return
         silent = self._request.changes and self._cluster.is_silent(target)
         why = "redirects too" if hopped else "does not answer" if silent else "cannot be reached"
         reason = f"{node} redirects to {target}, which {why}: the cluster has no leader"
-        self.failure = StoreUnavailableError(reason=reason)
+        self._failure = StoreUnavailableError(reason=reason)
         if hopped or silent or target in self._unreachable:
             self._attempts += 1
         else:
@@ -436,7 +426,7 @@ class _Progress:
             self._cluster.answered(node, reads=reads, seconds=took if self._request.is_quick else None)
         if not _worth_repeating(reply, self._request):
             return True
-        self.failure = reply
+        self._failure = reply
         self._attempts += 1
         requested = _retry_after(reply)
         if reply.status == 400 or self._request.makes:
@@ -448,10 +438,6 @@ class _Progress:
         elif requested is not None or reply.status == 429:
             self._limited[node] = left - (requested or 0.0) - _LIMIT_PAUSE
         return False
-
-
-_NEARLY = 0.95
-"""The part of a share, or of a limit, that counts as the whole: a driver's timer may end a little early."""
 
 
 def _worth_repeating(reply: Reply, request: Request) -> bool:

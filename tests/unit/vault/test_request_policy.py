@@ -514,3 +514,14 @@ def test_nothing_secret_is_in_the_reprs():
     request = Request("POST", "/v1/x", {"X-Vault-Token": "canary"}, b"canary")
     assert "canary" not in repr(Send(request, ONE, 1.0))
     assert "canary" not in repr(Reply(200, {"x": "canary"}, b"canary"))
+
+
+def test_a_change_that_was_redirected_may_have_been_applied():
+    """A standby redirects also if its leader was lost after it had forwarded the change."""
+    to_two, gone = status(307, location="https://two:8200/"), status(307, location="https://new:8200/")
+    assert Run(WRITE, [to_two, status(400)], addresses=(ONE, TWO)).reply.repeats
+    assert not Run(WRITE, [status(400)], addresses=(ONE, TWO)).reply.repeats
+    assert Run(WRITE, [to_two, OK], addresses=(ONE, TWO)).reply is OK
+    with pytest.raises(WriteOutcomeUnknownError, match="not one of the configured addresses"):
+        Run(WRITE, repeat(gone))
+    assert not Run(READ, [to_two, status(404)], addresses=(ONE, TWO)).reply.repeats
