@@ -115,7 +115,8 @@ def test_cut_body_is_an_outage(faulty, fault_server, answered):
     fault_server.requests.clear()
     with fail_fast(), pytest.raises(VaultConnectionError, match="broke"):
         faulty(send_and_close).read("app")
-    assert len(fault_server.requests) == 2  # the connection may have been stale
+    reads = [request for request in fault_server.requests if request.target.endswith("/app")]
+    assert len(reads) == 2  # the connection may have been stale; a thread looks the first store's token up
 
 
 def test_connection_that_was_closed_meanwhile_is_opened_anew(faulty, stored):
