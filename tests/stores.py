@@ -17,7 +17,7 @@ class RemoteStore(MemoryStore):
     has begun; what they bring is what was stored when they began.
     """
 
-    traits = Traits()
+    traits = Traits(honors_deadline=True)
 
     def __init__(self, secrets: Mapping[str, Mapping[str, Value]] | None = None) -> None:
         super().__init__()

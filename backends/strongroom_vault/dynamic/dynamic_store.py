@@ -20,7 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_option
 from strongroom.secret import Secret
-from strongroom.store import Health, Option, boot_time, fail_fast, reentrant_lock, remaining, time_limit
+from strongroom.store import Health, Option, Traits, boot_time, fail_fast, reentrant_lock, remaining, time_limit
 from strongroom_vault import options as opt
 from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import Credentials
@@ -141,6 +141,8 @@ class VaultDynamic:
         clock: seconds that never go back, and go on while the machine sleeps.
         draw: returns a random number from 0 to 1.
     """
+
+    traits = Traits(honors_deadline=True)
 
     def __init__(
         self,

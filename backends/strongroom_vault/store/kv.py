@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from strongroom.errors import SecretNotFoundError, SecretTooLargeError, StoreError, WriteOutcomeUnknownError
 from strongroom.secret import Secret, Value, Version
-from strongroom.store import Health, Items, required_paths
+from strongroom.store import Health, Items, Traits, required_paths
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
@@ -46,6 +46,8 @@ class VaultKV(ABC):
         api: hvac's API class for this version.
         prefix: the folder of all paths, `""` or `like/this`.
     """
+
+    traits = Traits(honors_deadline=True)
 
     def __init__(self, session: Session, api: ListingAPI, prefix: str) -> None:
         self._session = session

@@ -365,7 +365,10 @@ class Link:
         """Return True if a read of `path` would create a credential. May open the store."""
         if self._handle.store is None and not blocking:
             raise WouldBlockError(None)
-        return self._handle.opened(path).makes(path)
+        store = self._handle.opened(path)
+        if not blocking and store.enforced and "dynamic" in store.capabilities:
+            raise WouldBlockError(None)  # nobody knows how long it thinks
+        return store.makes(path)
 
     def is_writable(self) -> bool:
         """Return True if the store can be changed. Opens it, so that an outage is not taken for False."""

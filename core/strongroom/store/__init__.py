@@ -1,7 +1,7 @@
 """The store interface: everything that a plugin author imports."""
 
 from strongroom.store import protocols
-from strongroom.store.daemon import in_daemon
+from strongroom.store.daemon import in_daemon, within_deadline
 from strongroom.store.deadline import (
     DEFAULT_TIMEOUT,
     boot_time,
@@ -36,5 +36,6 @@ __all__ = [
     "silence_new_loggers",
     "silenced_logs",
     "time_limit",
+    "within_deadline",
 ]
 __all__ += protocols.__all__

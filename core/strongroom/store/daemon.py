@@ -1,4 +1,4 @@
-"""A blocking call in a daemon thread. A module of its own, since stores and the chain alike use it."""
+"""Blocking calls in daemon threads. A module of its own, since stores and the chain alike use it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from typing import TypeVar
+
+from strongroom.errors import StoreUnavailableError
+from strongroom.store.deadline import remaining
 
 _R = TypeVar("_R")
 
@@ -33,3 +36,31 @@ def in_daemon(call: Callable[[], _R], name: str) -> Future[_R]:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future
+
+
+def within_deadline(call: Callable[[], _R], *, abort: Callable[[], object] | None = None) -> _R:
+    """Return the result of `call` within `remaining()`, for a client that cannot be given a total time.
+
+    Most clients have a timeout for each socket operation, which a server that sends single bytes never exceeds, or
+    none at all. The call runs in a daemon thread. Strongroom does the same for the methods of a store without
+    `Traits(honors_deadline=True)`; call this for one request of a store that has the trait, or to free a connection.
+
+    Args:
+        call: the client's call.
+        abort: called if the time is over, to end the call: for example the `close` of its connection. Without it the
+            thread runs until the client returns.
+
+    Raises:
+        StoreUnavailableError: the call is not over. A write may have been made: raise `WriteOutcomeUnknownError`
+            instead.
+        BaseException: what the call raised.
+    """
+    future = in_daemon(call, "strongroom call")
+    try:
+        return future.result(remaining())
+    except TimeoutError:
+        if future.done():  # the client itself raised it
+            raise
+    if abort is not None:
+        abort()
+    raise StoreUnavailableError(reason="it did not answer in time")

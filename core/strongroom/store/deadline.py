@@ -39,6 +39,16 @@ def remaining() -> float:
     return DEFAULT_TIMEOUT if deadline is None else max(0.0, deadline - time.monotonic())
 
 
+def current_deadline() -> float | None:
+    """Return when the running call has to end, on the clock of `time.monotonic`; None if it has no deadline."""
+    return _deadline.get()
+
+
+def set_deadline(deadline: float | None) -> None:
+    """Set `current_deadline` of the current context, for a thread that works for several calls in turn."""
+    _deadline.set(deadline)
+
+
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Limit the block to `seconds`, or to the time that is left already if that is less."""

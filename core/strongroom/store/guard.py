@@ -21,6 +21,7 @@ from strongroom.errors import (
 from strongroom.secret import Secret, Value, Version, protect
 from strongroom.store import answers, containment
 from strongroom.store.containment import PLUGIN_BUG, AnswerError, close_quietly, contained, translated
+from strongroom.store.enforcement import Enforcer
 from strongroom.store.health import Health
 from strongroom.store.locks import reentrant_lock
 from strongroom.store.protocols import (
@@ -44,6 +45,7 @@ from strongroom.store.protocols import (
 
 _R = TypeVar("_R")
 _C = TypeVar("_C")
+_S = TypeVar("_S")
 _READS = frozenset({"read_many", "newest_versions"})
 """Bulk operations that change nothing. They yield each path once."""
 
@@ -54,6 +56,8 @@ class GuardedStore:
     It raises `UnsupportedOperationError` for a capability that the store lacks. Every answer is checked. Every error of
     the store leaves as one of `strongroom.errors`, with the store's name and without the store's frames: a traceback
     that prints local variables would show values.
+
+    A call of a store that does not declare to honor deadlines runs in a daemon thread, and is given up at its deadline.
 
     Its caller has validated the paths and data. The chain has; everybody else uses a `validation.ValidatedStore`.
 
@@ -68,6 +72,7 @@ class GuardedStore:
         traits: static facts about the store.
         capabilities: names of the store's capabilities beyond reading.
         optional: names of its methods that are found by name, such as `walk` or the migration hint `vet`.
+        enforced: whether Strongroom enforces the deadline of each call.
         local, keyed, listable, writable, checked: whether the store has this capability.
         bulk_reads, bulk_writes, bulk_checked, bulk_deletes: whether the store itself reads, writes, writes with
             check-and-set, or deletes many secrets faster than one by one.
@@ -85,6 +90,8 @@ class GuardedStore:
         self.optional = frozenset(name for name in OPTIONAL_METHODS if hasattr(store, name))
         self._missing = {row.protocol: row.feature for row in CAPABILITIES if row.name not in self.capabilities}
         self.local = self.traits.local is True
+        self._enforcer = None if self.local or self.traits.honors_deadline is True else Enforcer(name)
+        self.enforced = self._enforcer is not None
         self.keyed = "keyed" in self.capabilities
         self.listable = "listable" in self.capabilities
         self.writable = "writable" in self.capabilities
@@ -100,7 +107,7 @@ class GuardedStore:
     @classmethod
     def open(cls, opener: Callable[[], SecretStore], name: str) -> Self:
         """Open a store and wrap it. A failure to open is translated as the store's own failures are."""
-        return contained(partial(cls._opened, opener, name), name)
+        return contained(partial(Enforcer(name).call, partial(cls._opened, opener, name)), name)
 
     @classmethod
     def _opened(cls, opener: Callable[[], SecretStore], name: str) -> Self:
@@ -114,22 +121,30 @@ class GuardedStore:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {type(self._store).__name__})"
 
-    def call(self, capability: type[_C], path: str | None, operation: Callable[[_C], _R]) -> _R:
-        """Return the result of an operation of a capability, such as `call(WritableStore, path, delete)`.
+    def call(
+        self, capability: type[_C], path: str | None, operation: Callable[[_C], _R], *, changes: bool = False
+    ) -> _R:
+        """Return the result of an operation of a capability, such as `call(WritableStore, path, delete, changes=True)`.
+
+        Args:
+            capability: the protocol.
+            path: the path that errors name.
+            operation: takes the store.
+            changes: True for a write: if it overruns, its outcome is unknown.
 
         Raises:
             UnsupportedOperationError: the store lacks the capability.
         """
         store = self._require(capability, path)
-        return self._answer(path, lambda: operation(store))
+        return self._answer(path, lambda: operation(store), changes=changes)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Secret:
         """Return the whole secret at `path`."""
         self._guard(path)
-        if containment.watched:
-            return contained(lambda: answers.as_secret(self._store.read(path), path), self.name, path)
+        if containment.watched or self.enforced:
+            return self._answer(path, lambda: answers.as_secret(self._store.read(path), path))
         try:  # `contained` in place: every read of an application goes through here
             return answers.as_secret(self._store.read(path), path)
         except BaseException as error:  # noqa: BLE001  # as in `contained`
@@ -217,12 +232,17 @@ class GuardedStore:
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
         """Replace the whole secret."""
-        return self.call(WritableStore, path, lambda store: answers.as_version(store.write(path, data), "write"))
+        return self.call(
+            WritableStore, path, lambda store: answers.as_version(store.write(path, data), "write"), changes=True
+        )
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
         """Replace the whole secret if its newest version is `expected`; None expects that it does not exist."""
         return self.call(
-            CheckedStore, path, lambda store: answers.as_version(store.write_if(path, data, expected), "write_if")
+            CheckedStore,
+            path,
+            lambda store: answers.as_version(store.write_if(path, data, expected), "write_if"),
+            changes=True,
         )
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
@@ -249,7 +269,7 @@ class GuardedStore:
 
     def delete(self, path: str) -> None:
         """Delete the secret."""
-        self.call(WritableStore, path, lambda store: store.delete(path))
+        self.call(WritableStore, path, lambda store: store.delete(path), changes=True)
 
     def delete_many(self, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
         """Yield each path with None or its own error; one by one if the store has no bulk deletes."""
@@ -290,11 +310,11 @@ class GuardedStore:
 
     def undelete(self, path: str, version: Version) -> None:
         """Make a deleted version readable again."""
-        self.call(VersionedStore, path, lambda store: store.undelete(path, version))
+        self.call(VersionedStore, path, lambda store: store.undelete(path, version), changes=True)
 
     def destroy(self, path: str, version: Version) -> None:
         """Remove one version for good."""
-        self.call(VersionedStore, path, lambda store: store.destroy(path, version))
+        self.call(VersionedStore, path, lambda store: store.destroy(path, version), changes=True)
 
     def read_metadata(self, path: str) -> dict[str, str]:
         """Return the secret's labels."""
@@ -302,7 +322,7 @@ class GuardedStore:
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Replace the secret's labels."""
-        self.call(VersionedStore, path, lambda store: store.write_metadata(path, metadata))
+        self.call(VersionedStore, path, lambda store: store.write_metadata(path, metadata), changes=True)
 
     # --- hints for migrations (`strongroom.migrate.spi.MigrationHints`) -----------------------------------------------
 
@@ -324,7 +344,9 @@ class GuardedStore:
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
         """Replace the whole secret, in the form that these labels name."""
         write_formed = self._optional("write_formed") or self._unsupported("forms", path)
-        return self._answer(path, lambda: answers.as_version(write_formed(path, data, form), "write_formed"))
+        return self._answer(
+            path, lambda: answers.as_version(write_formed(path, data, form), "write_formed"), changes=True
+        )
 
     def walk_labels(self, prefix: str = "") -> Iterator[tuple[str, Mapping[str, str]]]:
         """Yield what `walk` yields, with those labels that `read` does not return."""
@@ -349,7 +371,8 @@ class GuardedStore:
             if self._closed:
                 return
             self._closed = True
-        close_quietly(self._store.close, self.name)
+        close = self._store.close
+        close_quietly(close if self._enforcer is None else partial(self._enforcer.close, close), self.name)
 
     # --- the boundary -------------------------------------------------------------------------------------------------
 
@@ -370,30 +393,59 @@ class GuardedStore:
         if self._closed:
             raise StoreError(path, "it is closed", store=self.name, hint="Open a new one")
 
-    def _answer(self, path: str | None, operation: Callable[[], _R]) -> _R:
-        """Return the operation's result: see `contained`."""
+    def _answer(self, path: str | None, operation: Callable[[], _R], *, changes: bool = False) -> _R:
+        """Return the operation's result, within the deadline: see `contained`."""
         self._guard(path)
+        if self._enforcer is not None:
+            operation = partial(self._enforcer.call, operation, changes=changes)
         return contained(operation, self.name, path)
 
     def _stream(
-        self, prefix: str | None, method: str, operation: Callable[[], Iterator[Any]], check: Callable[[Any], _R]
+        self,
+        prefix: str | None,
+        method: str,
+        operation: Callable[..., Iterator[Any]],
+        check: Callable[[Any], _R],
+        *given: Iterator[object],
     ) -> Iterator[_R]:
-        """Yield the checked items of an operation, and guard each step like `_answer`."""
+        """Yield the checked items of an operation, and guard each step like `_answer`.
+
+        Args:
+            prefix: the path that errors name.
+            method: name of the store's method, for messages.
+            operation: takes `given`, and returns an iterator.
+            check: returns an item, checked.
+            given: what the store iterates over.
+        """
         path = prefix or None
-        items = self._answer(path, lambda: answers.as_iterator(operation(), method))
+        self._guard(path)
+        stream = None if self._enforcer is None else contained(self._enforcer.stream, self.name, path)
+        if stream is not None:
+            given = tuple(map(stream.pulled, given))
+        changes = method not in _READS and bool(given)
+
+        def guarded(call: Callable[[], _S]) -> _S:
+            self._guard(path)
+            return contained(call if stream is None else partial(stream.call, call, changes=changes), self.name, path)
+
         end = object()
+        items: Iterator[Any] = iter(())
 
         def step() -> _R | object:  # no frame that outlives it holds an unchecked item
             item = next(items, end)
             return item if item is end else check(item)
 
         try:
-            while (item := self._answer(path, step)) is not end:
+            items = guarded(lambda: answers.as_iterator(operation(*given), method))
+            while (item := guarded(step)) is not end:
                 yield item  # type: ignore[misc]  # the sentinel has just been ruled out
         finally:
-            if isinstance(items, Generator):  # otherwise its `finally` runs whenever it is collected
-                with suppress(StoreError):
-                    contained(items.close, self.name, path)
+            close = items.close if isinstance(items, Generator) else None  # others are closed when they are collected
+            with suppress(StoreError):
+                if stream is not None:
+                    contained(partial(stream.end, close), self.name, path)
+                elif close is not None:
+                    contained(close, self.name, path)
 
     def _many(
         self,
@@ -422,7 +474,7 @@ class GuardedStore:
 
         left = given()
         outcome = partial(self._as_outcome, method, as_result)
-        for path, result in self._stream(None, method, lambda: operation(left), outcome):
+        for path, result in self._stream(None, method, operation, outcome, left):
             if asked.get(path):
                 asked[path] -= 1
                 yield path, result

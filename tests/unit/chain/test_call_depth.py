@@ -10,12 +10,15 @@ import pytest
 
 import strongroom
 from strongroom import Secret, SecretsManager
+from strongroom.store import Traits
 
 CORE = Path(strongroom.__file__).parent
 
 
 class Remote:
     """A store whose read notes the functions of the core that called it, innermost first."""
+
+    traits = Traits(honors_deadline=True)
 
     def __init__(self) -> None:
         self.callers: list[str] = []
