@@ -350,16 +350,16 @@ except KeyboardInterrupt:
     print("interrupted")
 driver.close()
 assert names.recv(1000)
-assert time.monotonic() - began < 4
+assert time.monotonic() - began < 20
 """
-"""It runs in a separate network, whose name server is silent. The C library waits ten seconds for it."""
+"""It runs in a separate network, whose name server is silent. The C library waits half a minute for it, twice."""
 
 
 def test_a_lookup_that_hangs_delays_neither_an_error_nor_the_end_of_the_process(tmp_path):
     own = ["unshare", "--map-root-user", "--net", "--mount"]
     if not shutil.which("unshare") or not shutil.which("ip") or subprocess.run([*own, "true"], check=False).returncode:
         pytest.skip("needs unshare and ip (util-linux, iproute2), and the right to make namespaces")
-    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30\n")
     (tmp_path / "program.py").write_text(HANGING_LOOKUP)
     script = 'mount --bind "$0/resolv.conf" /etc/resolv.conf && exec "$1" "$0/program.py"'
     began = time.monotonic()
@@ -370,4 +370,4 @@ def test_a_lookup_that_hangs_delays_neither_an_error_nor_the_end_of_the_process(
     first, second, third = done.stdout.splitlines()
     assert (first, third) == ("no connection in time", "interrupted")
     assert "no connection in time" in second
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 25

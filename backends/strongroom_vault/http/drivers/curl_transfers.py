@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import select
 import ssl
+import string
 import struct
 import time
 from functools import partial
@@ -28,7 +28,7 @@ _LONGEST_POLL = 0.2
 
 _NO_SOCKET = -1
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*?)[ \t]*\r?\n")
+_NAME_BYTES = f"!#$%&'*+-.^_`|~{string.ascii_letters}{string.digits}".encode()  # RFC 9110, section 5.6.2
 _STATIC_HEADERS = (
     b"Accept-Encoding: identity",
     b"Accept:",
@@ -101,7 +101,7 @@ class _Transfer:
     a function, which it cannot do again; a change without a body opens a connection.
     """
 
-    __slots__ = ("_body", "_handles", "_head", "_http_version", "_reply", "_shape", "_socket", "easy", "send")
+    __slots__ = ("_base", "_body", "_handles", "_head", "_http_version", "_reply", "_shape", "_socket", "easy", "send")
 
     def __init__(self, handles: Handles, http_version: int) -> None:
         self.send: Send | None = None
@@ -115,6 +115,7 @@ class _Transfer:
     def _open(self, socket: str | None) -> None:
         self.easy = easy = self._handles.new(self._http_version)
         self._shape: tuple[object, ...] = ()
+        self._base = ""
         self._socket = socket
         if socket is not None:
             easy.setopt(pycurl.UNIX_SOCKET_PATH, socket)
@@ -129,23 +130,26 @@ class _Transfer:
             self.easy.close()
             self._open(address.socket)  # a handle cannot forget a socket
         easy, self.send = self.easy, send
-        name = self._handles.server_name if address.scheme == "https" else None
-        easy.setopt(pycurl.URL, _url(address, name, request.target))
-        easy.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(seconds * 1000)))
         shape = (address, request.method, request.headers, request.changes, bool(request.body))
         if shape != self._shape:
             self._shape = shape
-            self._set(request, address, name)
+            self._set(request, address)
+        easy.setopt(pycurl.URL, self._base + request.target)
+        easy.setopt(pycurl.TIMEOUT_MS, max(1, math.ceil(seconds * 1000)))
         if request.body:
             self._body.write(request.body)
             easy.setopt(pycurl.POSTFIELDSIZE, len(request.body))
             self._body.seek(0)
 
-    def _set(self, request: Request, address: Address, name: str | None) -> None:
+    def _set(self, request: Request, address: Address) -> None:
         """Set the options that most requests share with the one before."""
         easy, posts = self.easy, bool(request.body) or request.method in _WITH_BODY
+        name = self._handles.server_name if address.scheme == "https" else None
+        origin = address.origin
         if name is not None:
+            origin = f"https://{name}:{address.port}"
             easy.setopt(pycurl.CONNECT_TO, [f"{name}:{address.port}:{address.authority}"])
+        self._base = origin + address.base
         easy.setopt(pycurl.POST if posts else pycurl.HTTPGET, 1)
         easy.setopt(pycurl.POSTFIELDSIZE, 0)
         easy.setopt(pycurl.CUSTOMREQUEST, request.method)
@@ -339,12 +343,6 @@ class Transfers(Generic[_K]):
         return name, result
 
 
-def _url(address: Address, name: str | None, target: str) -> str:
-    if name is None:
-        return f"{address.origin}{address.base}{target}"
-    return f"https://{name}:{address.port}{address.base}{target}"
-
-
 def _line(name: str, value: str) -> bytes:
     if not value.isprintable():
         raise ValueError(f"the header {name} has a character that headers do not allow")
@@ -362,8 +360,10 @@ def _headers(lines: list[bytes]) -> dict[str, str] | None:
         elif line in {b"\r\n", b"\n"}:
             ended = True
         elif not ended:
-            if (match := _HEADER.fullmatch(line)) is None:
+            raw_name, colon, raw_value = line.partition(b":")
+            value = raw_value.decode("latin-1").strip(" \t\r\n")
+            if not (colon and raw_name) or raw_name.translate(None, _NAME_BYTES) or "\r" in value:
                 return None
-            name, value = match[1].decode().lower(), match[2].decode("latin-1")
+            name = raw_name.decode().lower()
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
