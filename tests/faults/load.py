@@ -1,4 +1,4 @@
-"""What callers get of a cluster while its nodes fail: readers and writers, and a raw client that polls each node."""
+"""Load on a cluster whose nodes fail: readers and writers, and a raw client that polls each node."""
 
 import http.client
 import itertools
@@ -19,7 +19,7 @@ SETTINGS = 8
 
 
 class Load:
-    """Callers of one manager: readers past the cache, and writers that count, each in a secret of its own.
+    """Callers of one manager: readers past the cache, and writers that count, each in a separate secret.
 
     Attributes:
         reads: how long each read of a secret took that nobody writes, in seconds.
@@ -51,7 +51,7 @@ class Load:
         self._threads.shutdown()
 
     def _read(self, number):
-        """Read settings, or in each second thread what the writers write."""
+        """Read the settings, or in every second thread the secrets of the writers."""
         paths, times = (self._written, self.own_reads) if number % 2 else (self._settings, self.reads)
         for path in itertools.cycle(paths):
             if self._stopping.wait(0.01):
@@ -59,7 +59,7 @@ class Load:
             newest, began = self._newest[path], time.monotonic()
             try:
                 found = self._manager.get_secret(path, "n", as_=int, fresh=True)
-            except Exception as error:  # noqa: BLE001  # whatever it is, it reached the caller
+            except Exception as error:  # noqa: BLE001  # any error has reached the caller
                 self.errors.append((began, f"read after {time.monotonic() - began:.2f} s: {error}"))
                 continue
             times.append(time.monotonic() - began)
@@ -125,13 +125,13 @@ class Poller:
 
 
 class Result:
-    """What a run of the load came to, beside the best that any client could get.
+    """Result of one run of the load, beside the best result that any client could get.
 
     Attributes:
         slowest_read: of the secrets that nobody writes, in seconds.
         slowest_own_read: of the secrets that are written.
         slowest_write: in seconds.
-        best_read: how long no node answered any read, be it with an old value.
+        best_read: how long no node answered any read, even with an old value.
         best_write: how long no node made any write.
         lost: acknowledged writes that are not in the history, or not under their version.
         twice: numbers that are in more than one version.

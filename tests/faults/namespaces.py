@@ -1,4 +1,4 @@
-"""A cluster whose nodes are in network namespaces of their own, so that the connection between any two can be cut."""
+"""A cluster whose nodes are in separate network namespaces, so that the connection between any two can be cut."""
 
 import os
 import shutil

@@ -1,7 +1,7 @@
 """Callers of a cluster whose nodes fail: six threads read and three write, nothing is cached, and nobody sees an error.
 
 `nox -s cluster` runs each case COUNT times, and lets leaders be killed for SECONDS. It also asserts exact times, which
-a busy machine does not keep. A raw client that polls each node tells what was possible.
+a busy machine does not keep. A raw client that polls each node shows the best possible times.
 """
 
 import os
@@ -25,7 +25,7 @@ each_run = pytest.mark.parametrize("number", range(COUNT))
 
 
 def check(result, case, record_property, *, write_limit=None):
-    """Assert that no caller noticed anything. `write_limit` is by default a second longer than there was no leader."""
+    """Assert that no caller noticed anything. By default a write may take a second longer than the election."""
     record_property(case, str(result))
     sys.stdout.write(f"{case}: {result}\n")
     assert not result.errors, f"{len(result.errors)} errors, the first: {result.errors[0]}"

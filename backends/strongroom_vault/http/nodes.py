@@ -19,7 +19,7 @@ _DRIFT = 1.1
 class Cluster(Sequence[Address]):
     """The configured addresses, and the settings of requests to them.
 
-    Reads and changes have orders of their own, since any node answers reads, and the leader makes changes. In each, the
+    Reads and changes have separate orders, since any node answers reads, and the leader makes changes. In each, the
     node that answered last is tried first, so that a dead one does not cost each request its time; a node that failed
     is tried last. As a sequence it holds the addresses in the order of the configuration.
 
@@ -33,7 +33,7 @@ class Cluster(Sequence[Address]):
         clock: seconds that never go back.
 
     Attributes:
-        fastest: about the shortest time that a read has taken lately, in seconds: what the network takes at least.
+        fastest: about the shortest time that a read has taken lately, in seconds: the least that the network takes.
         answers: the number of requests that a healthy node has answered, for comparisons.
     """
 
@@ -91,7 +91,7 @@ class Cluster(Sequence[Address]):
     # which costs one request one attempt.
 
     def heard(self, node: Address) -> None:
-        """Note a reply of the node, whatever it is."""
+        """Note a reply of the node, with any status."""
         if self._silent_since:
             self._silent_since.pop(node, None)
 

@@ -140,7 +140,7 @@ _GROWTH = 2
 """How much the share grows after each round in which no node answered."""
 
 _REFUSED = 1.0
-"""After so many seconds without any reply, nodes that refuse connections are down, and none is being elected."""
+"""Nodes that refuse connections are down after this number of seconds without any reply."""
 _SILENCE = 3.0
 """The same if a node took the request and did not answer. Before that, the nodes are asked if they are alive at all."""
 _MOST_PROBES = 5
@@ -262,7 +262,7 @@ class _Progress:
         self._probes: list[Address] | None = None  # not asked yet if they are alive
         self._reconnected = False
         self._unreachable: set[Address] = set()  # in this round or the one before
-        self._limited: dict[Address, float] = {}  # node -> when it may be tried again
+        self._limited: dict[Address, float] = {}  # node -> moment of its next attempt
         self._hop: Address | None = None  # the target of a redirect
         self._redirected = False  # a change was, and may have been applied
         self._alive: Address | None = None  # what answered a probe
@@ -323,7 +323,7 @@ class _Progress:
         return _SILENCE - probes - (self._heard - left)
 
     def pause(self, left: float, jitter: float) -> float | None:
-        """Return the seconds until the next round; None if there is none."""
+        """Return the seconds until the next round; None at the end."""
         if self._is_over(left) or self._is_outage(left):
             return None
         if self._alive is not None:
@@ -431,7 +431,7 @@ class _Progress:
         requested = _retry_after(reply)
         if reply.status == 400 or self._request.makes:
             # A mount that is still starting answers 400, and is not on the other nodes yet. A database that refuses to
-            # make a credential does so whatever node asks for it, and a login may have spent a use of its secret_id.
+            # make a credential does so for every node, and a login may have spent a use of its secret_id.
             self._starting += reply.status == 400
             self._due = []
             self._limited = dict.fromkeys(self._cluster, left - (requested or 0.0) - _LIMIT_PAUSE)

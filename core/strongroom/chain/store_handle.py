@@ -136,7 +136,7 @@ class StoreHandle:
         raise outage
 
     def _share(self, *, changes: bool = False) -> float:
-        """Return the seconds for one call: the rest is for whatever answers instead of this store.
+        """Return the seconds for one call: the rest is for the next link or the stale value.
 
         During a known outage, a read that nobody else can answer has no more than the timeout, so that the threads of
         an application do not pile up behind a store that hangs.

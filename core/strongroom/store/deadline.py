@@ -1,4 +1,4 @@
-"""What a store knows of the running call: the time left, whether to fail fast, and the required paths of a probe."""
+"""Context of the running call: the time left, whether to fail fast, and the required paths of a probe."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def time_limit(seconds: float) -> Iterator[None]:
 def fails_fast() -> bool:
     """Return True if something else can answer the running call: another link of the chain, or a stale value.
 
-    A store *should* then report an outage at once. Otherwise nobody else answers: while an outage may end, as it does
-    when a cluster elects a leader, the store *should* retry until `remaining()` is over.
+    A store *should* then report an outage at once. Otherwise nobody else answers: an outage may end soon, for
+    example when a cluster elects a leader, and the store *should* retry until `remaining()` is over.
     """
     return _fails_fast.get()
 

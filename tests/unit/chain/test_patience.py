@@ -106,7 +106,7 @@ def test_a_probe_in_the_background_fails_fast(store: Watched) -> None:
 
 
 def test_a_known_outage_refuses_only_reads_that_fail_fast(store: Watched) -> None:
-    """What nobody else can answer is asked again: the store may be back before the next probe is due."""
+    """A patient read queries the store again, which may be back before the next probe is due."""
     store.fault = StoreUnavailableError("db", "refused")
     followed, single = chain(store, followed=True), chain(store, followed=False)
     for each in (followed, single):
@@ -132,7 +132,7 @@ def test_a_read_in_a_known_outage_has_the_links_time(store: Watched) -> None:
 
 
 def test_a_block_within_one_that_fails_fast_does_too() -> None:
-    """A store may ask a chain of its own."""
+    """A store may query another chain."""
     assert not fails_fast()
     with fail_fast():
         with fail_fast(enabled=False):
