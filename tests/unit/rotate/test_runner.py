@@ -70,14 +70,14 @@ def test_two_schedulers_rotate_each_secret_once_when_it_is_due(store, time):
         barrier = threading.Barrier(2)
 
         def look(runner, outcomes=outcomes, barrier=barrier):
-            barrier.wait(10)
+            barrier.wait(60)
             outcomes += runner.run_once()
 
         threads = [threading.Thread(target=look, args=(runner,)) for runner in replicas]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         failures += [outcome for outcome in outcomes if outcome.error is not None]
         for path, times in done.items():
             if any(o.path == path and o.status and o.status.last_success == time.now for o in outcomes):
