@@ -32,6 +32,10 @@ class Digester:
         _add(data, parts)
         return hmac.digest(self._key, b"".join(parts), "sha256")
 
+    def text_digest(self, name: bytes, text: str) -> bytes:
+        """Return the digest of a text that belongs to a name, 32 bytes. The name has a fixed length."""
+        return hmac.digest(self._key, name + text.encode("utf-8", "surrogatepass"), "sha256")
+
     def each(self, data: Mapping[str, Value]) -> dict[str, bytes]:
         """Return the digest of each key with its value."""
         return {key: self.digest({key: value}) for key, value in data.items()}

@@ -6,7 +6,7 @@ Apart from the plan, so that a plan holds no digest, and under this machine's ke
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from strongroom.digest import Digester
@@ -14,7 +14,7 @@ from strongroom.errors import shown
 from strongroom.files import private_file
 from strongroom.migrate.ledger.digests import SIZE
 from strongroom.migrate.ledger.runs import Ledger
-from strongroom.migrate.plans.document import plan_lines
+from strongroom.migrate.plans.document import plan_fields
 from strongroom.migrate.plans.plan import Plan
 
 _LENGTH = 16
@@ -28,7 +28,7 @@ def seal_plan(plan: Plan, ledger: Ledger) -> None:
         OSError, MigrationError: it cannot be written.
     """
     digester = ledger.digester()
-    records = (_record(fields, digester) for fields in _fields(plan))
+    records = (_record(fields, digester) for fields in plan_fields(plan))
     private_file.create(ledger.plan_file(plan.id, ".seal"), records)
 
 
@@ -42,7 +42,7 @@ def edits(plan: Plan, ledger: Ledger) -> list[str] | None:
     except OSError:
         return None
     digester = ledger.digester()
-    items = _fields(plan)
+    items = plan_fields(plan)
     head = next(items)
     record = _record(head, digester)
     size = len(record)
@@ -61,21 +61,11 @@ def edits(plan: Plan, ledger: Ledger) -> list[str] | None:
     return found
 
 
-def _fields(plan: Plan) -> Iterator[dict[str, Any]]:
-    """Yield the fields of the plan itself, without the number of items, and then those of each item."""
-    lines = map(json.loads, plan_lines(plan))
-    head = next(lines)
-    del head["items"]
-    yield head
-    yield from lines
-
-
 def _record(fields: Mapping[str, Any], digester: Digester) -> bytes:
     """Return the name of an item, and the digest of each field bound to that name."""
     name = digester.name(str(fields.get("source", "")), str(fields.get("source_path", "")))
     return name + b"".join(
-        digester.digest({"item": name, "field": field, "value": json.dumps(value)})[:_LENGTH]
-        for field, value in fields.items()
+        digester.text_digest(name, f"{field}\0{json.dumps(value)}")[:_LENGTH] for field, value in fields.items()
     )
 
 

@@ -69,9 +69,16 @@ def parse_plan(text: str | bytes, where: str = "The plan") -> Plan:
 
 def plan_lines(plan: Plan) -> Iterator[bytes]:
     """Yield the plan as JSON lines, one for each item, for a run to store and read in bounded memory."""
-    yield f"{json.dumps({**_head(plan), 'items': len(plan.items)})}\n".encode()
-    for item in plan.items:
-        yield f"{json.dumps(_item(item))}\n".encode()
+    fields = plan_fields(plan)
+    yield f"{json.dumps({**next(fields), 'items': len(plan.items)})}\n".encode()
+    for item in fields:
+        yield f"{json.dumps(item)}\n".encode()
+
+
+def plan_fields(plan: Plan) -> Iterator[dict[str, Any]]:
+    """Yield the fields of the plan itself, without its items, and then those of each item, as JSON has them."""
+    yield _head(plan)
+    yield from map(_item, plan.items)
 
 
 def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
