@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from strongroom.errors import ConfigurationError
 from strongroom.paths import check_option, check_prefix
-from strongroom.store import Option
+from strongroom.store import Option, checked_by
 from strongroom_aws.parameter_store.key_layout import ParameterKeys
 from strongroom_aws.parameter_store.secret_layout import ParameterSecrets
 from strongroom_aws.secrets_manager.store import SecretsManagerStore, WriteOptions
@@ -33,6 +33,18 @@ Fold: TypeAlias = Annotated[
 _SHORTEST_WINDOW, _LONGEST_WINDOW = 7, 30
 
 
+def check_secrets_manager(*, prefix: str = "", recovery_days: int = _LONGEST_WINDOW, **_: object) -> None:
+    """Check the options of `open_secrets_manager` without boto3.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+    """
+    check_option("prefix", prefix, check_prefix)
+    if not _SHORTEST_WINDOW <= recovery_days <= _LONGEST_WINDOW:
+        raise ConfigurationError(f"recovery_days: {recovery_days} is not from {_SHORTEST_WINDOW} to {_LONGEST_WINDOW}")
+
+
+@checked_by(check_secrets_manager)
 def open_secrets_manager(
     *,
     region: Region = None,
@@ -68,6 +80,16 @@ def open_secrets_manager(
     )
 
 
+def check_parameter_store(
+    *, prefix: str = "", layout: str = "keys", tag_prefix: str = "", fold: str = "keep", **_: object
+) -> None:
+    """Check the options of `open_parameter_store` without boto3."""
+    check_option("prefix", prefix.removeprefix("/"), check_prefix)
+    if layout == "keys" and (tag_prefix or fold != "keep"):
+        raise ConfigurationError("layout: 'keys' takes neither `tag_prefix` nor `fold`, which belong to 'secrets'")
+
+
+@checked_by(check_parameter_store)
 def open_parameter_store(
     *,
     region: Region = None,
@@ -101,26 +123,6 @@ def open_parameter_store(
     if layout == "keys":
         return ParameterKeys(service, below, kms_key)
     return ParameterSecrets(service, below, kms_key, Tags(tag_prefix), fold)
-
-
-def check_secrets_manager(*, prefix: str = "", recovery_days: int = _LONGEST_WINDOW, **_: object) -> None:
-    """Check the options of `open_secrets_manager` without boto3.
-
-    Raises:
-        ConfigurationError: an option is wrong.
-    """
-    check_option("prefix", prefix, check_prefix)
-    if not _SHORTEST_WINDOW <= recovery_days <= _LONGEST_WINDOW:
-        raise ConfigurationError(f"recovery_days: {recovery_days} is not from {_SHORTEST_WINDOW} to {_LONGEST_WINDOW}")
-
-
-def check_parameter_store(
-    *, prefix: str = "", layout: str = "keys", tag_prefix: str = "", fold: str = "keep", **_: object
-) -> None:
-    """Check the options of `open_parameter_store` without boto3."""
-    check_option("prefix", prefix.removeprefix("/"), check_prefix)
-    if layout == "keys" and (tag_prefix or fold != "keep"):
-        raise ConfigurationError("layout: 'keys' takes neither `tag_prefix` nor `fold`, which belong to 'secrets'")
 
 
 def _service(name: str, region: str | None, profile: str | None, endpoint_url: str | None) -> Service:

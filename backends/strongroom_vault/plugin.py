@@ -11,7 +11,7 @@ from strongroom.config.durations import parse_duration
 from strongroom.errors import ConfigurationError, StrongroomError, shown
 from strongroom.paths import check_option, check_prefix
 from strongroom.secret import SensitiveStr
-from strongroom.store import Option
+from strongroom.store import Option, checked_by
 from strongroom_vault import options as opt
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.methods import check_namespace, read_auth
@@ -34,6 +34,18 @@ _OWN_HEADERS = frozenset({
 })  # fmt: skip
 
 
+def check_vault(*, prefix: str = "", token: str | None = None, **options: Any) -> None:  # those of `open_vault`
+    """Check the options of `open_vault`. Nothing is sent, and a token is not required.
+
+    Raises:
+        ConfigurationError, ImportError, PluginError: as `open_vault` does without asking the server.
+    """
+    check_option("prefix", prefix, check_prefix)
+    # The token may be available only to the running application.
+    open_session(token=token or "none", **options).close()
+
+
+@checked_by(check_vault)
 def open_vault(
     *,
     url: opt.Url,
@@ -79,17 +91,6 @@ def open_vault(
     # A copy has no frames that held the token.
     token = auth = headers = None
     raise failure.copy()
-
-
-def check_vault(*, prefix: str = "", token: str | None = None, **options: Any) -> None:  # those of `open_vault`
-    """Check the options of `open_vault`. Nothing is sent, and a token is not required.
-
-    Raises:
-        ConfigurationError, ImportError, PluginError: as `open_vault` does without asking the server.
-    """
-    check_option("prefix", prefix, check_prefix)
-    # The token may be available only to the running application.
-    open_session(token=token or "none", **options).close()
 
 
 def open_session(

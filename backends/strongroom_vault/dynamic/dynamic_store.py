@@ -20,7 +20,17 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_option
 from strongroom.secret import Secret
-from strongroom.store import Health, Option, Traits, boot_time, fail_fast, reentrant_lock, remaining, time_limit
+from strongroom.store import (
+    Health,
+    Option,
+    Traits,
+    boot_time,
+    checked_by,
+    fail_fast,
+    reentrant_lock,
+    remaining,
+    time_limit,
+)
 from strongroom_vault import options as opt
 from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import Credentials
@@ -41,6 +51,13 @@ _CLOSE_LIMIT = 5.0
 _stores: WeakSet[VaultDynamic] = WeakSet()
 
 
+def check_vault_dynamic(*, paths: Mapping[str, str], **options: Any) -> None:  # those of `open_vault_dynamic`
+    """Check the options of `open_vault_dynamic`, as `check_vault` does."""
+    _checked_paths(paths)
+    check_vault(**options)
+
+
+@checked_by(check_vault_dynamic)
 def open_vault_dynamic(
     *,
     url: opt.Url,
@@ -103,12 +120,6 @@ def open_vault_dynamic(
     except BaseException:
         session.close()
         raise
-
-
-def check_vault_dynamic(*, paths: Mapping[str, str], **options: Any) -> None:  # those of `open_vault_dynamic`
-    """Check the options of `open_vault_dynamic`, as `check_vault` does."""
-    _checked_paths(paths)
-    check_vault(**options)
 
 
 def _checked_paths(paths: Mapping[str, str]) -> dict[str, str]:

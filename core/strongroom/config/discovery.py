@@ -20,6 +20,8 @@ from strongroom.secret import SensitiveDict, SensitiveStr
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
+_GROUPS = ("strongroom.stores", "strongroom.importers", "strongroom.exporters")
+
 FILE_NAME = "strongroom.toml"
 DOTENV_NAME = ".env"
 
@@ -74,13 +76,20 @@ def load(
         read = [*read, folder / DOTENV_NAME]
     arguments = Arguments(vault_url, vault_token, cache_ttl, enable_fallback, chain, environment or None)
     config = replace(
-        build(arguments, variables, file, ambient),
+        build(arguments, variables, file, ambient, _plugins),
         untrusted=frozenset(inspection.untrusted),
         files=tuple(map(_absolute, read)),
         folder=_absolute(folder),
     )
     logger.debug("%s", config.sources)
     return config
+
+
+def _plugins() -> set[str]:
+    """Return the names of the installed stores, importers and exporters. None of them is loaded."""
+    from importlib.metadata import entry_points
+
+    return {point.name for group in _GROUPS for point in entry_points(group=group)}
 
 
 def load_others(*, config_file: Path | None = None, environment: str | None = None) -> Iterator[Config]:

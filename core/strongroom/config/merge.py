@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from strongroom.config import (
@@ -62,7 +62,13 @@ class Arguments:
         }
 
 
-def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient: Sequence[Ambient]) -> Config:
+def build(
+    arguments: Arguments,
+    variables: Variables,
+    file: FileConfig,
+    ambient: Sequence[Ambient],
+    plugins: Callable[[], Iterable[str]] = tuple,
+) -> Config:
     """Merge the sources; the first in this order counts.
 
     Args:
@@ -70,6 +76,7 @@ def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient:
         variables: the STRONGROOM_* variables.
         file: the configuration file, with its environment selected.
         ambient: the process's own variables, then those of `./.env`; production has only the first.
+        plugins: returns the names of installed plugins: see `Variables.options`.
 
     Raises:
         ConfigurationError: a source is wrong, which it names; or an environment is selected that changes nothing.
@@ -82,7 +89,7 @@ def build(arguments: Arguments, variables: Variables, file: FileConfig, ambient:
             "environments nor {environment} nor production = true"
         )
     chain = _chain(arguments, variables, file, ambient)
-    stores = _stores(chain, variables, file)
+    stores = _stores(chain, variables, file, plugins)
     if argument_options := arguments.options():
         vaults = [link.store for link in chain if stores[link.store].plugin == VAULT]
         if not vaults:
@@ -128,7 +135,9 @@ def _chain(
     return tuple(replace(link, origins={}) for link in links)
 
 
-def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig) -> dict[str, StoreConfig]:
+def _stores(
+    chain: Sequence[LinkConfig], variables: Variables, file: FileConfig, plugins: Callable[[], Iterable[str]]
+) -> dict[str, StoreConfig]:
     """Every store that is configured, is in the chain, or needs no table, with its variables laid over it."""
     stores = dict(file.stores)
     for link in chain:
@@ -138,9 +147,10 @@ def _stores(chain: Sequence[LinkConfig], variables: Variables, file: FileConfig)
     for name in (VAULT, *FALLBACKS):
         stores.setdefault(name, StoreConfig.bare(name))
     # A variable for a store of another environment is allowed, and ignored here.
-    for name, options in variables.options({*stores, *file.other_stores}).items():
-        if name not in stores:
+    for name, options in variables.options({*stores, *file.other_stores}, plugins).items():
+        if name in file.other_stores and name not in stores:
             continue
+        stores.setdefault(name, StoreConfig.bare(name))
         said = {
             option: OptionValue(text, f"the environment variable {variable}", Rank.VARIABLE)
             for option, (variable, text) in options.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -46,33 +46,55 @@ class Variables(NamedTuple):
     stores: Mapping[str, str] = MappingProxyType({})
     origins: Mapping[str, str] = MappingProxyType({})
 
-    def options(self, stores: Iterable[str]) -> dict[str, dict[str, tuple[str, str]]]:
+    def options(
+        self, stores: Iterable[str], plugins: Callable[[], Iterable[str]] = tuple
+    ) -> dict[str, dict[str, tuple[str, str]]]:
         """Return store to option to (variable, text), for these store names.
 
         A store name is in upper case, with `_` for other characters. If two names match, the longer one counts.
 
+        Args:
+            stores: the names of stores.
+            plugins: returns the names of installed plugins. It is called if a variable matches no store: `PLUGIN` and
+                `PLUGIN:LOCATION` on a command line need no table.
+
         Raises:
-            ConfigurationError: a variable matches no store, or two stores with the same upper-case name.
+            ConfigurationError: a variable matches neither a store nor a plugin, or two of them with the same upper-case
+                name.
         """
-        names: dict[str, list[str]] = {}
-        for store in stores:
-            names.setdefault(_upper(store), []).append(store)
+        stores = list(stores)
+        names = _by_upper_name(stores)
+        unknown = [variable for variable in self.stores if _fitting(variable, names) is None]
+        others = _by_upper_name(plugins()) if unknown else {}
         found: dict[str, dict[str, tuple[str, str]]] = {}
         for variable, text in self.stores.items():
-            rest = variable.removeprefix(_STORES)
-            fitting = [name for name in names if rest.startswith(f"{name}_") and len(rest) > len(name) + 1]
-            if not fitting:
+            known = others if variable in unknown else names
+            if (name := _fitting(variable, known)) is None:
                 raise ConfigurationError(
                     f"The environment variable {variable} names no store and option; the stores are "
-                    f"{', '.join(sorted(stores for group in names.values() for stores in group))}"
+                    f"{', '.join(sorted(stores))}"
                 )
-            name = max(fitting, key=len)
-            if len(names[name]) > 1:
+            if len(known[name]) > 1:
                 raise ConfigurationError(
-                    f"The environment variable {variable} fits more than one store: {', '.join(sorted(names[name]))}"
+                    f"The environment variable {variable} fits more than one store: {', '.join(sorted(known[name]))}"
                 )
-            found.setdefault(names[name][0], {})[rest[len(name) + 1 :].lower()] = (variable, text)
+            rest = variable.removeprefix(_STORES)
+            found.setdefault(known[name][0], {})[rest[len(name) + 1 :].lower()] = (variable, text)
         return found
+
+
+def _by_upper_name(stores: Iterable[str]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for store in stores:
+        names.setdefault(_upper(store), []).append(store)
+    return names
+
+
+def _fitting(variable: str, names: Iterable[str]) -> str | None:
+    """Return the longest of these upper-case names that the variable has, or None."""
+    rest = variable.removeprefix(_STORES)
+    fitting = (name for name in names if rest.startswith(f"{name}_") and len(rest) > len(name) + 1)
+    return max(fitting, key=len, default=None)
 
 
 def option_variable(store: str, option: str) -> str:

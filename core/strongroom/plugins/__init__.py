@@ -1,7 +1,6 @@
 """Plugins: discovery, option schemas, and opening."""
 
 from strongroom.plugins.loader import (
-    CHECKS,
     COMMANDS,
     EXPORTERS,
     IMPORTERS,
@@ -18,11 +17,11 @@ from strongroom.plugins.loader import (
     prepare,
     prepare_any,
     schema,
+    schemas,
     settings,
 )
 
 __all__ = [
-    "CHECKS",
     "COMMANDS",
     "EXPORTERS",
     "IMPORTERS",
@@ -39,5 +38,6 @@ __all__ = [
     "prepare",
     "prepare_any",
     "schema",
+    "schemas",
     "settings",
 ]

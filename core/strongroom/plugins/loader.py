@@ -2,8 +2,8 @@
 
 A store plugin is an entry point of the group `strongroom.stores`: a callable with keyword-only, type-hinted options
 that returns a store. Those of `strongroom.importers` and `strongroom.exporters` return the source or the target of a
-migration, and those of `strongroom.rotators` a rotator. One of `strongroom.checks` validates the options of the store
-of its name, and opens nothing.
+migration, and those of `strongroom.rotators` a rotator. An opener *may* have an attribute `check`: a callable that
+takes the same options and validates them without opening anything.
 
 Entry points are checked before any code of a plugin runs: a name that two distributions claim is refused.
 """
@@ -32,7 +32,6 @@ STORES = "strongroom.stores"
 IMPORTERS = "strongroom.importers"
 EXPORTERS = "strongroom.exporters"
 COMMANDS = "strongroom.commands"
-CHECKS = "strongroom.checks"
 ROTATORS = "strongroom.rotators"
 
 MAX_REFERENCE_SIZE = 1 << 16
@@ -102,14 +101,18 @@ def check(config: Config, store: str) -> None:
 
     Raises:
         PluginError: see `prepare`; also if a dependency is missing.
-        ConfigurationError: see `prepare`; also if the plugin's check in `strongroom.checks` refuses an option.
-        StoreError: the plugin's check raised another exception.
+        ConfigurationError: see `prepare`; also if the opener's `check` refuses an option.
+        StoreError: the opener's `check` raised another exception.
     """
     about = config.store(store)
-    given = settings(config, store)
-    if offers(CHECKS, about.plugin):
-        loaded = _load(CHECKS, about)
-        contained(lambda: _called(loaded, CHECKS, about, given), store)
+    opener = _load(STORES, about)
+    given = resolve(about, read_schema(opener, about.plugin), config, _read_file)
+
+    def validate() -> None:
+        if (check_options := getattr(opener, "check", None)) is not None:
+            _called(check_options, STORES, about, given)
+
+    contained(validate, store)
 
 
 def broken(plugin: str, opened: object, wanted: str) -> PluginError:
@@ -141,18 +144,28 @@ def schema(config: Config, store: str, group: str = STORES) -> Schema:
     return read_schema(_load(group, about), about.plugin)
 
 
-def installed() -> list[Plugin]:
-    """Return the installed plugins by name, including those that cannot be used. No SDK is imported."""
+def schemas() -> dict[str, list[Schema]]:
+    """Return the options of all installed stores, importers, exporters and rotators that can be used, by name."""
+    found: dict[str, list[Schema]] = {}
+    for group in (STORES, IMPORTERS, EXPORTERS, ROTATORS):
+        for plugin in installed(group):
+            if not plugin.fault:
+                found.setdefault(plugin.name, []).append(plugin.schema)
+    return found
+
+
+def installed(group: str = STORES) -> list[Plugin]:
+    """Return the installed plugins of a group by name, including those that cannot be used. No SDK is imported."""
     from strongroom.plugins import stevedore_loader
 
-    names = by_name(STORES)
+    names = by_name(group)
     with plugin_code():
-        loaded = stevedore_loader.load_all(STORES, [points[0] for points in names.values() if len(points) == 1])
+        loaded = stevedore_loader.load_all(group, [points[0] for points in names.values() if len(points) == 1])
     found: list[Plugin] = []
     for name, points in sorted(names.items()):
         distribution = " and ".join(described(point) for point in points)
         try:
-            point = entry_point(STORES, StoreConfig.bare(name))  # refuses a name that is claimed twice
+            point = entry_point(group, StoreConfig.bare(name))  # refuses a name that is claimed twice
             found.append(Plugin(name, distribution, read_schema(_opener(point, loaded[name]), name)))
         except PluginError as error:
             found.append(Plugin(name, distribution, fault=str(error)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from strongroom.config import DOTENV, StoreConfig
@@ -39,7 +39,7 @@ def check(
         if setting.found_file in untrusted and option.needs_trust:
             raise not_trusted(setting.found_file, f"it sets {name} of store {store.name}")
         if option.address:
-            _check_addresses(setting, production=production)
+            _check_addresses(setting, option.tls_schemes, production=production)
             _check_identity(store, schema, settings, name)
         if option.verifies and not _is_default(schema.options[name], setting):
             _check_trust_setting(name, setting, settings.get(option.verifies))
@@ -53,10 +53,13 @@ def check(
         _check_dotenv(store, settings.get("file"))
 
 
-def _check_addresses(setting: Setting, *, production: bool) -> None:
-    """Refuses an address with a password in it, and in production one that is neither https nor loopback."""
+def _check_addresses(setting: Setting, tls_schemes: Sequence[str], *, production: bool) -> None:
+    """Refuse an address with a password in it, and in production one that is neither TLS nor loopback."""
     addresses = setting.value if isinstance(setting.value, list) else [setting.value]
-    fault = next((fault for item in addresses if isinstance(item, str) and (fault := _fault(item, production))), None)
+    fault = next(
+        (fault for item in addresses if isinstance(item, str) and (fault := _fault(item, tls_schemes, production))),
+        None,
+    )
     if fault:
         raise ConfigurationError(f"{setting.origin}: {fault}")
 
@@ -124,20 +127,22 @@ def _check_dotenv(store: StoreConfig, file: Setting | None) -> None:
         )
 
 
-def _fault(address: str, production: bool) -> str | None:  # noqa: FBT001  # the only other thing that matters
+def _fault(address: str, tls_schemes: Sequence[str], production: bool) -> str | None:  # noqa: FBT001  # the only other thing that matters
     """Return the fault of the address, or None. Messages show its scheme and host alone."""
     from urllib.parse import urlsplit
 
+    example = f"must be a URL such as {'https://vault.example:8200' if 'https' in tls_schemes else f'{tls_schemes[0]}://host'}"
     try:
         parts = urlsplit(address)
         host = parts.hostname
         _ = parts.port  # raises if it is not a number
     except ValueError:
-        return "must be a URL such as https://vault.example:8200"
+        return example
     if not parts.scheme or not host:
-        return "must be a URL such as https://vault.example:8200"
+        return example
     if "@" in parts.netloc:
         return "a URL holds no user or password here"
-    if production and parts.scheme != "https" and not is_loopback(host):
-        return f"{parts.scheme}://{host} is not https, and production talks in the clear to loopback alone"
+    if production and parts.scheme not in tls_schemes and not is_loopback(host):
+        shown = f"{parts.scheme}://{host} is not {' or '.join(tls_schemes)}"
+        return f"{shown}, and production talks in the clear to loopback alone"
     return None

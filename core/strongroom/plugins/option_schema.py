@@ -43,6 +43,7 @@ RESERVED = frozenset({"plugin"})
 OWN_VARIABLES = "STRONGROOM_"
 """Beginning of the environment variables that configure Strongroom itself."""
 
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -194,7 +195,21 @@ def _without_annotated(hint: Any) -> tuple[Any, list[Option]]:
 
 def _option_fault(option: Option) -> str:
     """Return the fault of a malformed `Option`, or the empty string."""
-    ambient: object = option.ambient
+    schemes: object = option.tls_schemes
+    if not isinstance(schemes, tuple) or not schemes or not all(map(_is_scheme, schemes)):
+        return 'tls_schemes is not a tuple of schemes in lower case such as ("rediss",)'
+    for field in ("secret", "address", "location", "locates", "recipients"):
+        if not isinstance(getattr(option, field), bool):
+            return f"{field} is {type(getattr(option, field)).__name__}, not bool"
+    for field in ("help", "sent_to", "verifies"):
+        if not isinstance(text := getattr(option, field), str | None) or (text is None and field == "help"):
+            return f"{field} is {type(text).__name__}, not str"
+    if not (option.credential_variables is None or callable(option.credential_variables)):
+        return f"credential_variables is {type(option.credential_variables).__name__}, not callable"
+    return _ambient_fault(option.ambient)
+
+
+def _ambient_fault(ambient: object) -> str:
     if not isinstance(ambient, tuple) or not all(isinstance(name, str) for name in ambient):
         return f'ambient is {type(ambient).__name__}, not a tuple of names such as ("NAME",)'
     for name in ambient:
@@ -202,13 +217,11 @@ def _option_fault(option: Option) -> str:
             return f"ambient variable {name!r} is not the name of an environment variable"
         if name.startswith(OWN_VARIABLES):
             return f"ambient variable {name} is reserved: names that begin with {OWN_VARIABLES} configure Strongroom"
-    for field in ("secret", "address", "location", "locates"):
-        if not isinstance(getattr(option, field), bool):
-            return f"{field} is {type(getattr(option, field)).__name__}, not bool"
-    for field in ("help", "sent_to", "verifies"):
-        if not isinstance(text := getattr(option, field), str | None) or (text is None and field == "help"):
-            return f"{field} is {type(text).__name__}, not str"
     return ""
+
+
+def _is_scheme(scheme: object) -> bool:
+    return isinstance(scheme, str) and _SCHEME.fullmatch(scheme) is not None
 
 
 def _is_readable(hint: Any) -> bool:

@@ -14,7 +14,7 @@ from strongroom.store.deadline import (
 )
 from strongroom.store.health import Health
 from strongroom.store.locks import ReentrantEvent, is_held_here, reentrant_lock
-from strongroom.store.option import Option, is_loopback
+from strongroom.store.option import Option, checked_by, is_loopback
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 
@@ -24,6 +24,7 @@ __all__ = [
     "Option",
     "ReentrantEvent",
     "boot_time",
+    "checked_by",
     "fail_fast",
     "fails_fast",
     "in_daemon",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+_O = TypeVar("_O", bound=Callable[..., object])
 
 
 class Option(NamedTuple):
@@ -13,8 +15,9 @@ class Option(NamedTuple):
         help: one line for `strongroom stores`.
         ambient: environment variables that set the option if nothing else does. The first one that is set counts.
         secret: the value is never shown.
-        address: the value is the URL of a service, or a list of URLs. In production it must be https or loopback. A
-            list option also accepts one text with commas between the URLs.
+        address: the value is the URL of a service, or a list of URLs. In production it must have one of `tls_schemes`,
+            or a loopback host. A list option also accepts one text with commas between the URLs.
+        tls_schemes: for an address, the URL schemes that mean TLS, in lower case, such as ("rediss",).
         sent_to: for a credential, or an option that chooses one: the option with the address that receives it. An
             ambient credential is refused if only a file found in the working directory set that address.
         verifies: for a setting that decides which server is trusted at an address (CA, server name, no
@@ -41,12 +44,28 @@ class Option(NamedTuple):
     locates: bool = False
     recipients: bool = False
     credential_variables: Callable[[Any], Iterable[str]] | None = None
+    tls_schemes: tuple[str, ...] = ("https",)
 
     @property
     def needs_trust(self) -> bool:
         """Whether the value decides where secrets or credentials go, or who can read them."""
         linked = self.sent_to is not None or self.verifies is not None
         return linked or self.address or self.location or self.locates or self.recipients
+
+
+def checked_by(check: Callable[..., object]) -> Callable[[_O], _O]:
+    """Return a decorator that gives an opener its `check`: `opener.check = check`, which type checkers refuse.
+
+    Args:
+        check: takes the opener's options, and raises `ConfigurationError("OPTION: what is wrong")`. `strongroom config
+            check` calls it. It must not open the store.
+    """
+
+    def decorate(opener: _O) -> _O:
+        opener.check = check  # type: ignore[attr-defined]
+        return opener
+
+    return decorate
 
 
 def is_loopback(host: str) -> bool:

@@ -47,9 +47,6 @@ STORE = f"""
     for name in METHODS:
         setattr(Hostile, name, wrapped(name))
 
-    def check_hostile():
-        fail("check")
-
     def open_hostile() -> Hostile:
         fail("open")
         store = MemoryStore.__new__(Hostile)
@@ -59,6 +56,8 @@ STORE = f"""
         if os.environ.get("DELETED"):
             MemoryStore.delete(store, "app/db")
         return store
+
+    open_hostile.check = lambda: fail("check")
 """
 
 CONFIGURATION = """
@@ -125,7 +124,6 @@ def hostile(search_path, monkeypatch):
 
     monkeypatch.setattr(os, "execvpe", start)
     search_path.install("hostile-secrets", {"hostile": "hostile_store:open_hostile"}, modules={"hostile_store": STORE})
-    search_path.install("hostile-checks", {"hostile": "hostile_store:check_hostile"}, group="strongroom.checks")
     Path("strongroom.toml").write_text(CONFIGURATION)
     Path("b.json").write_text('{"app/other": {"password": "x"}}')
     Path("b.json").chmod(0o600)

@@ -12,10 +12,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from strongroom import SecretsManager
+from strongroom import SecretsManager, plugins
 from strongroom.cli.process.store_credentials import without_credentials
 from strongroom.config import discovery
-from strongroom.plugins import installed
 
 CANARY = "canary-7f3a"
 CONFIGURATION = """
@@ -285,7 +284,7 @@ def test_what_opens_a_store_is_not_passed_on(configuration):
     configuration.write_text(STORES, "utf-8")
     known = {"STRONGROOM_STORES_ELSEWHERE_OPTION"}
     config = discovery.load(environ={name: value for name, value in (PASSED | DROPPED).items() if name not in known})
-    schemas = {plugin.name: plugin.schema for plugin in installed()}
+    schemas = plugins.schemas()
     assert without_credentials(PASSED | DROPPED, config, schemas) == PASSED
 
 
@@ -304,7 +303,7 @@ def test_keys_that_the_library_of_a_store_reads_are_not_passed_on(configuration,
     """They are no option of it. Settings, and the names of a profile or a role, are the command's too."""
     configuration.write_text(f'chain = ["central", "env"]\n[stores.central]\nplugin = "{plugin}"\n')
     config = discovery.load(environ={})
-    schemas = {plugin.name: plugin.schema for plugin in installed()}
+    schemas = plugins.schemas()
     assert without_credentials(AWS_KEYS | AWS_SETTINGS, config, schemas) == AWS_SETTINGS
 
 
@@ -329,7 +328,7 @@ def test_keys_that_a_login_of_vault_reads_are_not_passed_on(configuration, auth,
         environ = {"STRONGROOM_STORES_VAULT_AUTH": json.dumps(tomllib.loads(f"auth = {auth}")["auth"])}
         auth = '{ method = "agent" }'
     configuration.write_text(f'chain = ["vault"]\n[stores.vault]\nurl = "https://vault.example"\nauth = {auth}\n')
-    schemas = {plugin.name: plugin.schema for plugin in installed()}
+    schemas = plugins.schemas()
     kept = without_credentials(given, discovery.load(environ=environ), schemas)
     assert {name for name in given if name not in kept and name != "AUTH"} == set(withheld)
 
@@ -338,10 +337,50 @@ def test_keys_of_a_library_are_the_commands_if_no_store_of_the_chain_uses_them(c
     """A configured store outside the chain is for migrations."""
     configuration.write_text('chain = ["env"]\n[stores.central]\nplugin = "aws-ssm"\n')
     config = discovery.load(environ={})
-    schemas = {plugin.name: plugin.schema for plugin in installed()}
+    schemas = plugins.schemas()
     assert without_credentials(AWS_KEYS, config, schemas) == AWS_KEYS
     configuration.write_text('chain = ["central"]\n[stores.central]\nplugin = "of-nobody"\n')
     assert without_credentials(AWS_KEYS, discovery.load(environ={}), schemas) == AWS_KEYS
+
+
+OPENERS = """
+    from typing import Annotated
+    from strongroom.store import Option
+
+    Key = Annotated[str, Option(secret=True, ambient=("CORP_KEY",))]
+    def open_corp(*, key: Key = "", region: str = "") -> object: ...
+"""
+
+
+@pytest.mark.parametrize("group", ["stores", "importers", "exporters", "rotators"])
+def test_secret_options_of_every_kind_of_plugin_are_not_passed_on(configuration, search_path, group):
+    """Nor the variables that they refer to, in a store's table or in that of a rotation."""
+    search_path.install(
+        "corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": OPENERS}, group=f"strongroom.{group}"
+    )
+    options = 'key = { env = "NAMED" }\nregion = { env = "REGION" }'
+    table = '[rotation."a/b"]\nrotator = "corp"' if group == "rotators" else '[stores.mine]\nplugin = "corp"'
+    configuration.write_text(f'chain = ["env"]\n{table}\n{options}\n')
+    given = {"CORP_KEY": CANARY, "NAMED": CANARY, "REGION": "eu"}
+    assert without_credentials(given, discovery.load(environ={}), plugins.schemas()) == {"REGION": "eu"}
+
+
+def test_option_that_one_plugin_of_the_name_keeps_secret_is_secret(configuration, search_path):
+    """A store and an importer share a name, and only the importer's `key` is secret."""
+    search_path.install(
+        "corp-secrets",
+        {"corp": "corp_import:open_corp"},
+        modules={
+            "corp_import": OPENERS,
+            "corp_store": "def open_corp(*, key: str = '', region: str = '') -> object: ...",
+        },
+        group="strongroom.importers",
+    )
+    search_path.install("corp-store", {"corp": "corp_store:open_corp"}, group="strongroom.stores")
+    configuration.write_text('chain = ["env"]\n[stores.corp]\n')
+    given = {"STRONGROOM_STORES_CORP_KEY": CANARY, "STRONGROOM_STORES_CORP_REGION": "eu"}
+    kept = without_credentials(given, discovery.load(environ=given), plugins.schemas())
+    assert kept == {"STRONGROOM_STORES_CORP_REGION": "eu"}
 
 
 def test_where_no_schema_is_known_every_option_may_be_a_credential(configuration):

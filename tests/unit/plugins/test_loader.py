@@ -243,13 +243,29 @@ class TestBroken:
     @pytest.mark.parametrize("kind", ["SystemExit", "ValueError"])
     def test_check_that_raises_is_an_error_of_the_store(self, search_path, kind):
         """Validating the options ends neither the process nor in an exception of the plugin."""
-        source = f"def open_corp(): ...\ndef check_corp(): raise {kind}('{CANARY}')"
+        source = f"def open_corp(): ...\ndef check(): raise {kind}('{CANARY}')\nopen_corp.check = check"
         search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source})
-        search_path.install("corp-checks", {"corp": "corp_store:check_corp"}, group="strongroom.checks")
         with pytest.raises(StoreError, match=rf"store corp: it raised {kind}\)") as caught:
             plugins.check(discovery.load(chain=["corp"]), "corp")
         assert caught.value.__context__ is None
         assert CANARY not in str(caught.value)
+
+    def test_check_of_an_opener_gets_its_options(self, search_path):
+        """A decorator sets the attribute `check`, in a way that type checkers understand."""
+        source = """
+            from strongroom import ConfigurationError
+            from strongroom.store import checked_by
+
+            def check_corp(*, region):
+                raise ConfigurationError(f"region: there is no {region}")
+
+            @checked_by(check_corp)
+            def open_corp(*, region: str): ...
+        """
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source})
+        Path("strongroom.toml").write_text('chain = ["corp"]\n[stores.corp]\nregion = "x"')
+        with pytest.raises(ConfigurationError, match=r"\[stores.corp\]: region: there is no x"):
+            plugins.check(discovery.load(), "corp")
 
     def test_what_the_plugin_raises_is_left_to_whoever_opens_it(self, search_path):
         """An outage at opening is an outage."""

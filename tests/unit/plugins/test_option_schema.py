@@ -198,6 +198,12 @@ class TestSchema:
                 "whose ambient variable STRONGROOM_CONFIG is reserved: names that begin with STRONGROOM_ configure",
             ),
             (Annotated[str, Option(secret="yes")], "option url has an Option whose secret is str, not bool"),
+            (Annotated[str, Option(recipients=1)], "option url has an Option whose recipients is int, not bool"),
+            (Annotated[str, Option(credential_variables=("A",))], "whose credential_variables is tuple, not callable"),
+            *(
+                (Annotated[str, Option(tls_schemes=wrong)], "whose tls_schemes is not a tuple of schemes")
+                for wrong in ("rediss", (), ("REDISS",), ("rediss://",))
+            ),
             (Annotated[str, Option(help=None)], "option url has an Option whose help is NoneType, not str"),
         ],
         ids=str,
@@ -679,6 +685,22 @@ class TestProduction:
     def test_https_and_loopback_are_allowed(self, url):
         """An agent on the same machine speaks http."""
         assert values(f'production = true\n[stores.vault]\nurl = "{url}"')["url"] == [url]
+
+    def test_tls_can_have_another_name_than_https(self):
+        """An option names its schemes of TLS. Then https is none, unless it is named."""
+
+        def open_corp(*, url: Annotated[str, Option(address=True, tls_schemes=("rediss", "amqps"))]) -> object: ...
+
+        def resolved(url):
+            return Source(f'production = true\n[stores.corp]\nurl = "{url}"').resolve(open_corp, "corp")["url"].value
+
+        for allowed in ("rediss://cache.example", "amqps://queue.example", "redis://127.0.0.1"):
+            assert resolved(allowed) == allowed
+        for refused in ("redis", "https"):
+            with pytest.raises(ConfigurationError, match=f"{refused}://cache.example is not rediss or amqps, and"):
+                resolved(f"{refused}://cache.example/0")
+        with pytest.raises(ConfigurationError, match="must be a URL such as rediss://host"):
+            resolved("cache.example")
 
     def test_nothing_comes_from_dotenv(self):
         """Neither ambient nor by reference."""

@@ -76,8 +76,8 @@ def run_command(
     config = invocation.load()
     with secrets_table.open_rows(config) as (answers, secrets):
         secrets_table.require(answers, f"{command[0]} was not started")
-        schemas = {plugin.name: plugin.schema for plugin in plugins.installed()}
-        inherited = {**without_credentials(_original_environment(), config, schemas), **_selection(invocation)}
+        withheld = without_credentials(_original_environment(), config, plugins.schemas())
+        inherited = {**withheld, **_selection(invocation)}
         variables = environment(inherited, answers)
         code = None
         if action is not None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
-from strongroom.config import Config, OptionValue, Rank
+from strongroom.config import Config, OptionValue, Rank, StoreConfig
 from strongroom.config.variables import option_variable
 from strongroom.plugins.coercion import read_json
 from strongroom.plugins.option_schema import OptionSchema, Schema
 from strongroom.store.containment import contained
 from strongroom.store.protocols import traits_of
+
+Schemas: TypeAlias = Mapping[str, Sequence[Schema]]
+"""The schemas of the plugins of each name: a store, an importer, an exporter and a rotator may share one."""
 
 _STORES = "STRONGROOM_STORES_"
 _PREFIXES = ("VAULT_", "BAO_")
@@ -20,24 +24,24 @@ _CREDENTIAL_WORDS = frozenset(
 )
 
 
-def without_credentials(variables: Mapping[str, str], config: Config, schemas: Mapping[str, Schema]) -> dict[str, str]:
+def without_credentials(variables: Mapping[str, str], config: Config, schemas: Schemas) -> dict[str, str]:
     """Return the variables without the credentials of stores.
 
     Removed are tokens, secret ids and passwords of Vault and OpenBao (`VAULT_TOKEN`, `BAO_SECRET_ID`); variables that
     set a secret option of any plugin (`VAULT_HEADERS`); `STRONGROOM_STORES_…`, except for options that are known not to
-    be secret; variables that a secret option refers to with `{ env = … }` or an entry such as `jwt_env`; and those from
-    which the library of a store in the chain reads credentials (`AWS_SECRET_ACCESS_KEY`).
+    be secret; variables that a secret option of a store or a rotator refers to with `{ env = … }` or an entry such as
+    `jwt_env`; and those from which the library of a store in the chain reads credentials (`AWS_SECRET_ACCESS_KEY`).
 
     Args:
         variables: environment of this process.
         config: configuration.
-        schemas: schema of each installed plugin.
+        schemas: schemas of the installed plugins.
     """
     public = {
         option_variable(name, option)
         for name, store in config.stores.items()
-        for option, schema in _options(schemas, store.plugin).items()
-        if not schema.option.secret
+        for option, found in _options(schemas, store.plugin).items()
+        if not any(schema.option.secret for schema in found)
     }
     secret = {*_references(config, schemas), *_ambient(schemas), *_library_variables(config, schemas)}
     return {
@@ -52,34 +56,34 @@ def _is_vault_credential(name: str) -> bool:
     return name.startswith(_PREFIXES) and not _CREDENTIAL_WORDS.isdisjoint(name.split("_"))
 
 
-def _ambient(schemas: Mapping[str, Schema]) -> Iterator[str]:
+def _ambient(schemas: Schemas) -> Iterator[str]:
     """Yield the variables that set a secret option of a plugin, even if no such store is configured."""
-    for schema in schemas.values():
+    for schema in (schema for found in schemas.values() for schema in found):
         for about in schema.options.values():
             if about.option.secret:
                 yield from about.option.ambient
 
 
-def _library_variables(config: Config, schemas: Mapping[str, Schema]) -> Iterator[str]:
+def _library_variables(config: Config, schemas: Schemas) -> Iterator[str]:
     """Yield the variables that the stores of the chain declare in their traits, and those that their options imply."""
     for link in config.chain:
         configured = config.store(link.store)
         plugin = configured.plugin
-        for store in schemas[plugin].stores if plugin in schemas else ():
+        for store in (store for schema in schemas.get(plugin, ()) for store in schema.stores):
             yield from traits_of(store, f"Plugin {plugin}").credential_variables
         options = _options(schemas, plugin)
         for name, given in configured.options.items():
-            implied = options[name].option.credential_variables if name in options else None
-            if implied is not None:
+            for implied in filter(None, (about.option.credential_variables for about in options.get(name, ()))):
                 yield from contained(lambda: tuple(implied(_value(given))), plugin)  # noqa: B023  # called here
 
 
-def _references(config: Config, schemas: Mapping[str, Schema]) -> Iterator[str]:
-    for store in config.stores.values():
-        options = _options(schemas, store.plugin)
-        for name, given in store.options.items():
-            # An option that is not in the schema counts as secret.
-            if name not in options or options[name].option.secret:
+def _references(config: Config, schemas: Schemas) -> Iterator[str]:
+    configured: list[StoreConfig] = [*config.stores.values(), *(row.rotator for row in config.rotations.values())]
+    for about in configured:
+        options = _options(schemas, about.plugin)
+        for name, given in about.options.items():
+            # An option that is in no schema counts as secret.
+            if name not in options or any(schema.option.secret for schema in options[name]):
                 yield from _names(_value(given))
 
 
@@ -103,5 +107,10 @@ def _names(value: object) -> Iterator[str]:
             yield from _names(item)
 
 
-def _options(schemas: Mapping[str, Schema], plugin: str) -> Mapping[str, OptionSchema]:
-    return schemas[plugin].options if plugin in schemas else {}
+def _options(schemas: Schemas, plugin: str) -> Mapping[str, Sequence[OptionSchema]]:
+    """Return the schemas of each option of the plugins of that name."""
+    found: dict[str, list[OptionSchema]] = {}
+    for schema in schemas.get(plugin, ()):
+        for name, option in schema.options.items():
+            found.setdefault(name, []).append(option)
+    return found
