@@ -47,7 +47,8 @@ class VaultKV(ABC):
         prefix: the folder of all paths, `""` or `like/this`.
     """
 
-    traits = Traits(honors_deadline=True)
+    # Address, namespace, mount and prefix are options.
+    traits = Traits(honors_deadline=True, disk_cache=True)
 
     def __init__(self, session: Session, api: ListingAPI, prefix: str) -> None:
         self._session = session

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from strongroom.chain.seal import Sealed, Sealer
+from strongroom.disk_cache.aged import age_of
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version
 from strongroom.store import boot_time, remaining
@@ -344,7 +345,7 @@ class MemoryCache:
             with self._lock:
                 self._clear()
                 self._sealer = Sealer()
-        now = self._clock()
+        now = self._asked(secret)
         fields = {key: self._sealer.seal(value, self._owner, path, key) for key, value in secret.data.items()}
         until = now + self._config.ttl * _shortened()
         ends = math.inf if secret.ttl is None else now + secret.ttl
@@ -352,10 +353,15 @@ class MemoryCache:
         return Snapshot(now, min(until, ends), fields, secret.version, secret.created, ends=ends, size=size)
 
     def _absence(self, path: str, absence: SecretNotFoundError) -> Snapshot:
-        now = self._clock()
+        now = self._asked(absence)
         until = now + min(self._config.ttl, self._config.missing_ttl)
         size = _SNAPSHOT_BYTES + len(path) + len(absence.reason)
         return Snapshot(now, until, None, reason=absence.reason, size=size)
+
+    def _asked(self, answer: Secret | SecretNotFoundError) -> float:
+        """Return the time at which the store answered: an answer from the disk cache has an age."""
+        now, age = self._clock(), age_of(answer)
+        return now - age if age else now  # `now - 0.0` would be another object in memory for each snapshot
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from strongroom.chain.link import Link, Reading
+from strongroom.chain.link import Link
 from strongroom.chain.query import Extract, Missing, Request, Result, creates, ends_chain, query, query_many
+from strongroom.chain.reading import Reading
 from strongroom.chain.store_handle import SHARE
 from strongroom.errors import (
     Answer,
@@ -140,7 +141,7 @@ class Chain:
             wanted: the name of that value, for messages.
             fresh: query the stores, past the caches.
             allow_dynamic: False queries no store that creates a credential on every read.
-            blocking: False raises `link.WouldBlockError` if only I/O could answer.
+            blocking: False raises `reading.WouldBlockError` if only I/O could answer.
 
         Raises:
             SecretNotFoundError: every link answered, and none has it.

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
 from strongroom.chain.cache import Flight, MemoryCache, Snapshot
+from strongroom.chain.reading import Reading, WouldBlockError
 from strongroom.chain.store_handle import Opener, StoreHandle
 from strongroom.errors import (
     AuthenticationError,
@@ -25,7 +26,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom.secret import Secret, SensitiveDict, Version, protect_data
+from strongroom.secret import Secret, SensitiveDict, Version
 from strongroom.store import (
     Health,
     VersionInfo,
@@ -41,6 +42,7 @@ from strongroom.store.guard import GuardedStore
 
 if TYPE_CHECKING:
     from strongroom.config import CacheConfig, LinkConfig
+    from strongroom.disk_cache.store_cache import StoreCache
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -52,40 +54,6 @@ PROBE_PATIENCE = 0.02
 """For how many seconds the one reader that begins a probe waits for its answer before it serves a stale secret."""
 
 
-class Reading(NamedTuple):
-    """A secret's data as a link has it, and where the data comes from. `age` and `ttl` are in seconds.
-
-    `outage` is set if the data is stale: the error for which the store could not be queried. A key that a stale reading
-    lacks is unknown, not missing.
-    """
-
-    data: SensitiveDict
-    version: Version | None = None
-    created: datetime | None = None
-    age: float = 0.0
-    cached: bool = False
-    outage: StoreUnavailableError | None = None
-    ttl: float | None = None
-
-    @property
-    def stale(self) -> bool:
-        """It is past its time to live, and served because the store is unavailable."""
-        return self.outage is not None
-
-    @classmethod
-    def of(cls, secret: Secret) -> Self:
-        """Return the reading of a secret that has just been read."""
-        return cls(protect_data(secret.data), secret.version, secret.created, ttl=secret.ttl)
-
-
-class WouldBlockError(Exception):
-    """Internal: only I/O can answer this read. `flight` is the read in progress, if there is one."""
-
-    def __init__(self, flight: Flight | None) -> None:
-        super().__init__()
-        self.flight = flight
-
-
 class Link:
     """A store's position in the chain, with its policy and its cache.
 
@@ -93,6 +61,7 @@ class Link:
         config: the store's name, the policy for its answers, and the paths it is queried for.
         opener: opens the store; called at first use, inside the deadline, and again in the child of a fork.
         cache: the lifetimes of its cache.
+        disk: its part of the disk cache, for a store that is known to be neither local, nor keyed, nor dynamic.
 
     Attributes:
         missing_ttl: for how many seconds a confirmed absence counts.
@@ -101,13 +70,14 @@ class Link:
             busy application calls little besides.
     """
 
-    def __init__(self, config: LinkConfig, opener: Opener, cache: CacheConfig) -> None:
+    def __init__(self, config: LinkConfig, opener: Opener, cache: CacheConfig, disk: StoreCache | None = None) -> None:
         self.name = config.store
         self.policy = config
         self.missing_ttl = cache.missing_ttl
         self.ttl = cache.ttl
         self._handle = StoreHandle(self.name, opener, config.timeout)
         self._cache = MemoryCache(self.name, cache)
+        self._disk = disk
         self._followers: tuple[Link, ...] = ()
         self.peek = self._cache.text
         self._reset()
@@ -156,25 +126,28 @@ class Link:
         Raises:
             StoreError: see `GuardedStore.read`. An outage is raised if nothing usable is cached.
         """
-        if self._handle.store is None and not blocking:
-            raise WouldBlockError(None)
-        store = self._handle.store or self._opened(path)
-        if store.local:
-            return _read_local(store, path, key)
-        if not fresh and (known := self._cached_or_stale(path, key, store, blocking=blocking)) is not None:
+        keyed = False
+        if not self._is_on_disk(path):  # else the store stays closed until something has to be asked
+            if self._handle.store is None and not blocking:
+                raise WouldBlockError(None)
+            store = self._handle.store or self._opened(path)
+            if store.local:
+                return _read_local(store, path, key)
+            keyed = key is not None and store.keyed
+        if not fresh and (known := self._cached_or_stale(path, key, keyed=keyed, blocking=blocking)) is not None:
             return known
         try:
             if not blocking:
                 self._require_no_io(path, fresh=fresh)
             with fail_fast(self._has_fallback(path, fresh=fresh)):
-                if key is not None and store.keyed:
+                if key is not None and keyed:
                     value = self._handle.call(path, GuardedStore.read_key, path, key, reads=True)
                     return Reading(SensitiveDict({key: value}))
-                return Reading.of(self._cache.fetch(path, self._load(path), fresh=fresh))
+                return Reading.of(self._cache.fetch(path, self._load(path, fresh=fresh), fresh=fresh))
         except StoreUnavailableError as error:
             outage = error
         except (PermissionDeniedError, AuthenticationError):
-            self._cache.forget(path)  # a later outage must not serve a secret that was denied
+            self.forget(path)  # a later outage must not serve a secret that was denied
             raise
         stale = None if fresh else self._stale(path, outage)
         if stale is None:
@@ -193,30 +166,39 @@ class Link:
         """Return True if another link or a stale secret can answer when the store is unavailable."""
         return self._is_followed(path) or (not fresh and self._cache.stale(path) is not None)
 
-    def _load(self, path: str) -> Callable[[], Secret]:
-        """Return the call that reads the secret from the store. A partial adds no frame to it, as a lambda would."""
-        return partial(self._handle.call, path, GuardedStore.read, path, reads=True)
+    def _load(self, path: str, *, fresh: bool = False) -> Callable[[], Secret]:
+        """Return the call that reads the secret, through the disk cache if there is one.
+
+        A partial adds no frame to it, as a lambda would.
+        """
+        load = partial(self._handle.call, path, GuardedStore.read, path, reads=True)
+        return load if self._disk is None else partial(self._disk.fetch, path, load, fresh=fresh)
+
+    def _is_on_disk(self, path: str) -> bool:
+        """Return True if the disk cache may have the path."""
+        return self._disk is not None and self._disk.covers(path)
 
     def _cached_or_stale(
-        self, path: str, key: str | None, store: GuardedStore, *, blocking: bool = False
+        self, path: str, key: str | None, *, keyed: bool = False, blocking: bool = False
     ) -> Reading | None:
         """Return what is cached. During a known outage that includes a stale secret: nobody waits for a slow probe.
 
         Args:
             path: the path.
             key: the requested key, if any.
-            store: the store.
-            blocking: give a probe that this call begins a moment to answer, since the outage may be over.
+            keyed: the key is read by itself.
+            blocking: look on disk too, and give a probe that this call begins a moment to answer, since the outage may
+                be over.
         """
-        cached = self._cached(path, key, store)
+        cached = self._cached(path, key, keyed=keyed)
         if cached is not None or (outage := self._handle.known_outage(path)) is None:
             return cached
-        stale = self._stale(path, outage)
+        stale = self._stale(path, outage, blocking=blocking)
         if stale is not None:
             probe = self._handle.probe(path, partial(self._probe, path))
             if probe is not None and blocking:
                 wait([probe], min(PROBE_PATIENCE, remaining()))
-                return self._cached(path, key, store) or self._stale(path, outage)  # it may be denied, or gone
+                return self._cached(path, key, keyed=keyed) or self._stale(path, outage)  # it may be denied, or gone
         return stale
 
     def _probe(self, path: str) -> None:
@@ -225,13 +207,13 @@ class Link:
             with fail_fast():
                 self._cache.fetch(path, self._load(path))
         except (PermissionDeniedError, AuthenticationError):
-            self._cache.forget(path)
+            self.forget(path)
         except StrongroomError:
             pass
 
     def _require_no_io(self, path: str, *, fresh: bool) -> None:
         outage = self._handle.known_outage(path)
-        if outage is None or not self._handle.is_refused(path):
+        if outage is None or self._is_on_disk(path) or not self._handle.is_refused(path):
             raise WouldBlockError(None if fresh else self._cache.flight(path))
         raise outage
 
@@ -261,7 +243,7 @@ class Link:
                     joined[path] = leading
                     del led[path]
             with fail_fast(not fresh and all(self._cache.stale(path) for path in led)):
-                for path, answer in self._handle.read_each(list(led)):
+                for path, answer in self._read_each(list(led), fresh=fresh):
                     results[path] = self._complete(path, led[path], answer, fresh=fresh)
                     del led[path]
         finally:
@@ -274,13 +256,16 @@ class Link:
                 results[path] = self._stale_or(error, path, fresh=fresh)
         return results
 
+    def _read_each(self, paths: list[str], *, fresh: bool) -> Iterable[tuple[str, Secret | StrongroomError]]:
+        ask = self._handle.read_each
+        return ask(paths) if self._disk is None else self._disk.read_each(paths, ask, fresh=fresh)
+
     def _without_io(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:
         """Return the result of a read that needs no service; None if the service has to be queried."""
         try:
-            store = self._handle.opened(path)
-            if store.local:
+            if not self._is_on_disk(path) and (store := self._handle.opened(path)).local:
                 return _read_local(store, path, None)
-            return None if fresh else self._cached_or_stale(path, None, store)
+            return None if fresh else self._cached_or_stale(path, None)
         except StrongroomError as error:
             return self._stale_or(error, path, fresh=fresh)
 
@@ -293,7 +278,7 @@ class Link:
             return Reading.of(answer)
         self._cache.fail(path, flight, answer)
         if isinstance(answer, PermissionDeniedError | AuthenticationError):
-            self._cache.forget(path)
+            self.forget(path)
         return self._stale_or(answer, path, fresh=fresh)
 
     def _stale_or(self, error: StrongroomError, path: str, *, fresh: bool) -> Reading | StrongroomError:
@@ -301,19 +286,22 @@ class Link:
         stale = self._stale(path, error) if isinstance(error, StoreUnavailableError) and not fresh else None
         return error if stale is None else stale
 
-    def _cached(self, path: str, key: str | None, store: GuardedStore) -> Reading | None:
+    def _cached(self, path: str, key: str | None, *, keyed: bool) -> Reading | None:
         snapshot = self._cache.current(path, key)
         if snapshot is None:
             return None
-        if key is not None and store.keyed and key not in (snapshot.fields or {}):
+        if keyed and key not in (snapshot.fields or {}):
             return None  # a whole read cannot know every key of this store
         if snapshot.fields is None:
             raise SecretNotFoundError(path, snapshot.reason, store=self.name)
         return self._unsealed(snapshot)
 
-    def _stale(self, path: str, outage: StoreUnavailableError) -> Reading | None:
+    def _stale(self, path: str, outage: StoreUnavailableError, *, blocking: bool = True) -> Reading | None:
         snapshot = self._cache.stale(path)
-        return None if snapshot is None else self._unsealed(snapshot, outage)
+        if snapshot is not None:
+            return self._unsealed(snapshot, outage)
+        secret = self._disk.stale(path) if blocking and self._disk is not None else None
+        return None if secret is None else Reading.of(secret)._replace(outage=outage)
 
     def _unsealed(self, snapshot: Snapshot, outage: StoreUnavailableError | None = None) -> Reading | None:
         data = self._cache.open(snapshot.fields or {})
@@ -363,6 +351,8 @@ class Link:
 
     def creates(self, path: str, *, blocking: bool = True) -> bool:
         """Return True if a read of `path` would create a credential. May open the store."""
+        if self._is_on_disk(path):
+            return False
         if self._handle.store is None and not blocking:
             raise WouldBlockError(None)
         store = self._handle.opened(path)
@@ -451,11 +441,11 @@ class Link:
 
     def _change(self, path: str, operation: Callable[[GuardedStore], _R]) -> _R:
         """Write. The cache forgets the path before, so that nobody joins an older read, and after."""
-        self._cache.forget(path)
+        self.forget(path)
         try:
             return self._handle.call(path, operation, changes=True)
         finally:
-            self._cache.forget(path)
+            self.forget(path)
 
     @contextmanager
     def _path_lock(self, path: str) -> Iterator[None]:
@@ -475,7 +465,9 @@ class Link:
     # --- the store ----------------------------------------------------------------------------------------------------
 
     def forget(self, path: str | None = None) -> None:
-        """Drop `path`, or everything, from the cache."""
+        """Drop `path`, or everything, from the caches in memory and on disk."""
+        if self._disk is not None:
+            self._disk.forget(path)
         self._cache.forget(path)
 
     def close(self) -> None:

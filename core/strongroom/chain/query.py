@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Final, NamedTuple, Self, TypeAlias
 
-from strongroom.chain.link import Link, Reading
+from strongroom.chain.link import Link
+from strongroom.chain.reading import Reading
 from strongroom.errors import (
     Answer,
     Attempt,

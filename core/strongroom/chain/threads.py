@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from strongroom.chain.first_use import first_use
-from strongroom.chain.link import WouldBlockError
+from strongroom.chain.reading import WouldBlockError
 from strongroom.store import time_limit
 
 if TYPE_CHECKING:

@@ -57,6 +57,7 @@ def _link(table: Table, *, production: bool) -> LinkConfig:
         on_denied=_on_answer(table, "on_denied", "fail"),
         on_missing_key=_on_answer(table, "on_missing_key", strict),
         watch_interval=table.seconds("watch_interval", positive=True) or LinkConfig.watch_interval,
+        disk=table.flag("disk") is not False,
         origins=table.origins(),
     )
     table.close()

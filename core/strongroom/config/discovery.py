@@ -36,6 +36,7 @@ def load(
     vault_url: str | Sequence[str] | None = None,
     vault_token: str | None = None,
     cache_ttl: float | None = None,
+    disk_cache: bool | None = None,
     enable_fallback: bool = True,
     chain: Sequence[str | Mapping[str, object]] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -50,6 +51,7 @@ def load(
         vault_url: the address of every store in the chain whose plugin is "vault".
         vault_token: its token; it takes the place of an `auth` table too.
         cache_ttl: how long a cached secret counts, in seconds.
+        disk_cache: share answers with other processes through the cache on disk.
         enable_fallback: False leaves the links out whose plugin is "env" or "dotenv".
         chain: the links, in the form that the file has.
         environ: the process's variables; by default those of this process, as they are now.
@@ -74,7 +76,7 @@ def load(
     if not file.production and (dotenv := _dotenv(folder / DOTENV_NAME, inspection)):
         ambient += dotenv
         read = [*read, folder / DOTENV_NAME]
-    arguments = Arguments(vault_url, vault_token, cache_ttl, enable_fallback, chain, environment or None)
+    arguments = Arguments(vault_url, vault_token, cache_ttl, disk_cache, enable_fallback, chain, environment or None)
     config = replace(
         build(arguments, variables, file, ambient, _plugins),
         untrusted=frozenset(inspection.untrusted),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from strongroom.config import LinkConfig, Rank, RotationConfig, SecretConfig, StoreConfig
 from strongroom.config.chain_table import NAME, NAME_RULE, OptionReader, has_placeholder, read_chain, read_store
@@ -41,7 +41,7 @@ class FileConfig(NamedTuple):
     environment: str | None = None
     production: bool = False
     timeout: float | None = None
-    cache: Mapping[str, float] = MappingProxyType({})
+    cache: Mapping[str, Any] = MappingProxyType({})
     secrets: Mapping[str, SecretConfig] = MappingProxyType({})
     stores: Mapping[str, StoreConfig] = MappingProxyType({})
     rotations: Mapping[str, RotationConfig] = MappingProxyType({})
@@ -81,9 +81,9 @@ def read_file(
     if environment is not None and not NAME.fullmatch(environment):
         raise ConfigurationError(f"The environment {shown_key(environment)} is no name: {NAME_RULE}")
     secrets = dict(_secrets(top.table("secrets")))
-    environments = {name: _level(table) for name, table in top.tables("environments").items()}
+    environments = {name: _level(table, folder) for name, table in top.tables("environments").items()}
     _check_selected(environment, environments, source)
-    base = _level(top)
+    base = _level(top, folder)
     # The other environments are read too, so that a mistake in production's table shows in development.
     for other in environments.values():
         if other.chain is not None:  # that at the top is read below, once
@@ -112,20 +112,20 @@ class _Level(NamedTuple):
     table: Table
     production: bool | None
     timeout: float | None
-    cache: Mapping[str, float]
+    cache: Mapping[str, Any]
     chain: object
     stores: Mapping[str, Table]
     rotations: Mapping[str, Table]
     origins: Mapping[str, str]
 
 
-def _level(table: Table) -> _Level:
+def _level(table: Table, folder: Path | None) -> _Level:
     cache = table.table("cache")
     level = _Level(
         table=table,
         production=table.flag("production"),
         timeout=table.seconds("timeout", positive=True),
-        cache=_cache(cache),
+        cache=_cache(cache, folder),
         chain=table.take("chain"),
         stores=table.tables("stores"),
         rotations=table.tables("rotation"),
@@ -185,13 +185,28 @@ def _merged(
         )
 
 
-def _cache(table: Table) -> dict[str, float]:
-    found: dict[str, float] = {key: duration for key in _DURATIONS if (duration := table.seconds(key)) is not None}
-    for key in ("max_entries", "max_bytes"):
-        if (limit := table.integer(key, 1)) is not None:
-            found[key] = limit
+def _cache(table: Table, folder: Path | None) -> dict[str, Any]:
+    """Return the settings by their names in `CacheConfig`."""
+    found: dict[str, Any] = {key: table.seconds(key) for key in _DURATIONS}
+    found |= {key: table.integer(key, 1) for key in ("max_entries", "max_bytes")}
+    found |= {"disk": table.flag("disk"), "never": table.texts("never") or None}
+    if (named := table.text("folder")) is not None:
+        found["folder"] = Path(folder or "", cache_folder(named, table.where("folder")))
     table.close()
-    return found
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def cache_folder(text: str, where: str) -> Path:
+    """Return the folder that a setting names.
+
+    Raises:
+        ConfigurationError: it is below the home folder of an unknown user.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        pass
+    raise ConfigurationError(f"{where.removesuffix(':')}: the home folder is not known")
 
 
 def _secrets(table: Table) -> Iterator[tuple[str, SecretConfig]]:

@@ -35,6 +35,7 @@ class Arguments:
         vault_url: the `url` of every store in the chain whose plugin is "vault".
         vault_token: its `token`; it takes the place of an `auth` table too.
         cache_ttl: seconds.
+        disk_cache: `disk` of the cache.
         enable_fallback: False leaves the links out whose plugin is "env" or "dotenv".
         chain: the links, in the form that the file has.
         environment: the environment to select.
@@ -43,13 +44,18 @@ class Arguments:
     vault_url: str | Sequence[str] | None = None
     vault_token: str | None = field(default=None, repr=False)
     cache_ttl: float | None = None
+    disk_cache: bool | None = None
     enable_fallback: bool = True
     chain: Sequence[str | Mapping[str, object]] | None = None
     environment: str | None = None
 
     def origins(self) -> dict[str, str]:
         """Return setting to argument, for messages; see `Config.origins`."""
-        said = {"environment": ("environment", self.environment), "cache.ttl": ("cache_ttl", self.cache_ttl)}
+        said = {
+            "environment": ("environment", self.environment),
+            "cache.ttl": ("cache_ttl", self.cache_ttl),
+            "cache.disk": ("disk_cache", self.disk_cache),
+        }
         return {setting: f"the argument {name}" for setting, (name, value) in said.items() if value is not None}
 
     def options(self) -> dict[str, OptionValue]:
@@ -170,14 +176,9 @@ def _cache(arguments: Arguments, variables: Variables, file: FileConfig) -> Cach
         if ttl is None:
             raise ConfigurationError("The argument cache_ttl must be a number of seconds, zero or more")
         said["ttl"] = ttl
-    default = CacheConfig()
-    return CacheConfig(
-        ttl=said.get("ttl", default.ttl),
-        max_stale=said.get("max_stale", default.max_stale),
-        missing_ttl=said.get("missing_ttl", default.missing_ttl),
-        max_entries=int(said.get("max_entries", default.max_entries)),
-        max_bytes=int(said.get("max_bytes", default.max_bytes)),
-    )
+    if arguments.disk_cache is not None:
+        said["disk"] = arguments.disk_cache
+    return CacheConfig()._replace(**said)
 
 
 def _mapping(file: FileConfig) -> EnvironmentMapping:

@@ -136,6 +136,7 @@ class LinkConfig:
         on_denied: the policy for a denial or a failed authentication.
         on_missing_key: the policy for a secret that lacks the key.
         watch_interval: seconds between two looks at watched secrets.
+        disk: False keeps the answers of this link out of the cache on disk.
         origins: setting to its source, for messages; a setting with its default is not in it.
     """
 
@@ -146,6 +147,7 @@ class LinkConfig:
     on_denied: OnAnswer = "fail"
     on_missing_key: OnAnswer = "next"
     watch_interval: float = 30.0
+    disk: bool = True
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def covers(self, path: str) -> bool:
@@ -210,14 +212,17 @@ class RotationConfig(NamedTuple):
 
 
 class CacheConfig(NamedTuple):
-    """The lifetimes in the caches, in seconds, and their size.
+    """The lifetimes in the caches, in seconds, their size, and what lies on disk.
 
     Attributes:
         ttl: of a secret; zero disables the cache.
         max_stale: of a stale secret after its ttl, while the store is unavailable.
         missing_ttl: of an absence.
         max_entries: secrets in the cache of one link, and as many absences.
-        max_bytes: memory of the cache of one link, of which absences have an eighth.
+        max_bytes: memory of the cache of one link, of which absences have an eighth; and the size of the cache on disk.
+        disk: share answers with the other processes of this user through an encrypted cache on disk.
+        folder: the folder of the cache on disk; None is the cache folder of this user.
+        never: shell patterns of paths that the cache on disk never holds.
     """
 
     ttl: float = 300.0
@@ -225,6 +230,9 @@ class CacheConfig(NamedTuple):
     missing_ttl: float = 30.0
     max_entries: int = 10_000
     max_bytes: int = 64 * 1024 * 1024
+    disk: bool = False
+    folder: Path | None = None
+    never: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from strongroom.config import durations
 from strongroom.config.document import suggest
+from strongroom.config.file import cache_folder
 from strongroom.config.trust import TRUSTED_PATHS
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr
@@ -19,12 +20,17 @@ _CACHE = {
     "STRONGROOM_CACHE_MAX_STALE": "max_stale",
     "STRONGROOM_CACHE_MISSING_TTL": "missing_ttl",
 }
+_DISK = "STRONGROOM_CACHE_DISK"
+_FOLDER = "STRONGROOM_CACHE_FOLDER"
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _SETTINGS = {
     "STRONGROOM_ENVIRONMENT": "environment",
     "STRONGROOM_TIMEOUT": "timeout",
     **{name: f"cache.{setting}" for name, setting in _CACHE.items()},
+    _DISK: "cache.disk",
+    _FOLDER: "cache.folder",
 }
-_NAMES = ("STRONGROOM_CONFIG", "STRONGROOM_ENVIRONMENT", "STRONGROOM_TIMEOUT", TRUSTED_PATHS, *_CACHE)
+_NAMES = ("STRONGROOM_CONFIG", "STRONGROOM_ENVIRONMENT", "STRONGROOM_TIMEOUT", TRUSTED_PATHS, *_CACHE, _DISK, _FOLDER)
 
 
 class Variables(NamedTuple):
@@ -34,7 +40,7 @@ class Variables(NamedTuple):
         config: the configuration file to read.
         environment: the environment to select.
         timeout: seconds for one call in total.
-        cache: seconds, by the name of the setting.
+        cache: the settings of `[cache]`, by their names.
         stores: each STRONGROOM_STORES_<NAME>_<OPTION> with its text, redacted.
         origins: setting to its variable, for messages; see `Config.origins`.
     """
@@ -42,7 +48,7 @@ class Variables(NamedTuple):
     config: str | None = None
     environment: str | None = None
     timeout: float | None = None
-    cache: Mapping[str, float] = MappingProxyType({})
+    cache: Mapping[str, Any] = MappingProxyType({})
     stores: Mapping[str, str] = MappingProxyType({})
     origins: Mapping[str, str] = MappingProxyType({})
 
@@ -117,14 +123,21 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
         config=_name(ours, "STRONGROOM_CONFIG"),
         environment=_name(ours, "STRONGROOM_ENVIRONMENT"),
         timeout=_seconds(ours, "STRONGROOM_TIMEOUT", positive=True),
-        cache={
-            setting: duration
-            for name, setting in _CACHE.items()
-            if (duration := _seconds(ours, name, positive=False)) is not None
-        },
+        cache=_cache(ours),
         stores={name: SensitiveStr(value) for name, value in ours.items() if name.startswith(_STORES)},
         origins={_SETTINGS[name]: f"the environment variable {name}" for name in ours if name in _SETTINGS},
     )
+
+
+def _cache(ours: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {setting: _seconds(ours, name, positive=False) for name, setting in _CACHE.items()}
+    if _DISK in ours:
+        found["disk"] = _FLAGS.get(ours[_DISK].strip().lower())
+        if found["disk"] is None:
+            raise ConfigurationError(f"The environment variable {_DISK} must be true or false")
+    if _FOLDER in ours:
+        found["folder"] = cache_folder(str(ours[_FOLDER]), f"The environment variable {_FOLDER}")
+    return {setting: value for setting, value in found.items() if value is not None}
 
 
 def _name(ours: Mapping[str, str], name: str) -> str | None:

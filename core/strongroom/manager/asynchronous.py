@@ -38,10 +38,12 @@ class SecretsManager(BlockingManager):
         chain: store names, tables as in a configuration file, or open stores, in the order in which they are queried.
             An open store is named after its class; it is closed with the manager, and shared with a fork's children.
         environment: the environment of the configuration file.
+        disk_cache: share answers with the other processes of this user through an encrypted cache on disk. By default
+            that is `disk` of `[cache]`, which is off.
 
     Raises:
         ConfigurationError: an argument, a variable or the file is wrong.
-        TypeError: `enable_fallback` is not a bool: the text "false" would count as true.
+        TypeError: `enable_fallback` or `disk_cache` is not a bool: the text "false" would count as true.
         PluginError: a store of the chain is not installed, or installed twice.
     """
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from strongroom.chain.explanation import Explanation
     from strongroom.config import Config
+    from strongroom.disk_cache.store_cache import StoreCache
     from strongroom.rotate.rotations import Rotations
     from strongroom.versions import Versions
     from strongroom.watch.change import Change
@@ -50,6 +51,7 @@ class BlockingManager:
         *,
         chain: Sequence[ChainEntry] | None = None,
         environment: str | None = None,
+        disk_cache: bool | None = None,
     ) -> None:
         # From here on no frame holds the token, or a password in an address, in a type whose repr would show it.
         vault_url, vault_token = conceal(vault_url), conceal(vault_token)
@@ -57,12 +59,15 @@ class BlockingManager:
             from strongroom.config import discovery
 
             _check_flag("enable_fallback", enable_fallback)
+            if disk_cache is not None:
+                _check_flag("disk_cache", disk_cache)
             stores = open_stores(chain or ())
             config = discovery.load(
                 environment=environment,
                 vault_url=vault_url,
                 vault_token=vault_token,
                 cache_ttl=cache_ttl,
+                disk_cache=disk_cache,
                 enable_fallback=enable_fallback,
                 chain=chain if chain is None or isinstance(chain, str) else entries(chain, stores),
             )
@@ -92,7 +97,10 @@ class BlockingManager:
             return manager
 
     def _build(self, config: Config, stores: Mapping[str, SecretStore], *, sources: str = "") -> None:
-        links = [Link(link, opener(config, link.store, stores), config.cache) for link in config.chain]
+        disk = _disk_caches(config, stores)
+        links = [
+            Link(link, opener(config, link.store, stores), config.cache, disk.get(link.store)) for link in config.chain
+        ]
         self._defaults = {(s.path, s.key): s.default for s in config.secrets.values() if s.default is not None}
         self._chain = Chain(links, timeout=config.timeout, defaults=self._defaults, sources=sources)
         self._peek = self._chain.peek
@@ -405,6 +413,14 @@ def required_key(key: str | None, as_: type[Any] | None) -> str | None:
     if as_ is not None:
         check_type(as_)
     return key
+
+
+def _disk_caches(config: Config, stores: Mapping[str, SecretStore]) -> Mapping[str, StoreCache]:
+    if not config.cache.disk:
+        return {}
+    from strongroom.manager.disk import disk_caches
+
+    return disk_caches(config, stores)
 
 
 def _check_flag(name: str, value: object) -> None:

@@ -75,6 +75,8 @@ class Traits:
         honors_deadline: each call returns or raises within `remaining()`, whatever the service does, also if it drips
             single bytes. Without this trait, Strongroom runs each call of a store that is not `local` in a thread of
             its own, and gives it up at the deadline. That costs about 0.1 ms for each call.
+        disk_cache: the cache on disk *may* hold the store's answers, where an application enables it. Its options, with
+            the files and variables that they name, *must* decide which secret a path is.
         protocol: the `PROTOCOL_VERSION` that the store was written for. A store for a newer version is refused.
     """
 
@@ -85,6 +87,7 @@ class Traits:
     credential_variables: tuple[str, ...] = ()
     pending_version: str = ""
     honors_deadline: bool = False
+    disk_cache: bool = False
     protocol: int = 1
 
 

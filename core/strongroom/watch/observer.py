@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
-from strongroom.chain.link import Link, Reading
+from strongroom.chain.link import Link
 from strongroom.chain.query import Request, creates, ends_chain, query_many
+from strongroom.chain.reading import Reading
 from strongroom.digest import Digester
 from strongroom.errors import Answer, SecretNotFoundError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Version

@@ -10,7 +10,8 @@ import pytest
 from stores import Clock, RemoteStore
 from strongroom import SecretsManager, required_secrets
 from strongroom.chain.chain import Chain, Resolution
-from strongroom.chain.link import Link, WouldBlockError
+from strongroom.chain.link import Link
+from strongroom.chain.reading import WouldBlockError
 from strongroom.config import CacheConfig, LinkConfig, SecretConfig
 from strongroom.errors import (
     Answer,

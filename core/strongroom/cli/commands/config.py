@@ -122,6 +122,9 @@ def settings(config: Config) -> dict[str, Entry]:
         "cache.missing_ttl": config.cache.missing_ttl,
         "cache.max_entries": config.cache.max_entries,
         "cache.max_bytes": config.cache.max_bytes,
+        "cache.disk": config.cache.disk,
+        "cache.folder": None if config.cache.folder is None else str(config.cache.folder),
+        "cache.never": list(config.cache.never),
     }
     found = {name: Entry(value, config.origins.get(name, DEFAULT)) for name, value in plain.items()}
     for number, link in enumerate(config.chain):
@@ -133,6 +136,7 @@ def settings(config: Config) -> dict[str, Entry]:
             "on_denied": link.on_denied,
             "on_missing_key": link.on_missing_key,
             "watch_interval": link.watch_interval,
+            "disk": link.disk,
         }
         for name, value in policy.items():
             stricter = config.production and name in {"on_unavailable", "on_missing_key"}

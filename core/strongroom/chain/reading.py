@@ -1,0 +1,46 @@
+"""What a link answers: a secret's data, with its age and origin."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple, Self
+
+from strongroom.chain.cache import Flight
+from strongroom.disk_cache.aged import AgedSecret, age_of
+from strongroom.errors import StoreUnavailableError
+from strongroom.secret import Secret, SensitiveDict, Version, protect_data
+
+
+class Reading(NamedTuple):
+    """A secret's data as a link has it, and where the data comes from. `age` and `ttl` are in seconds.
+
+    `outage` is set if the data is stale: the error for which the store could not be queried. A key that a stale reading
+    lacks is unknown, not missing.
+    """
+
+    data: SensitiveDict
+    version: Version | None = None
+    created: datetime | None = None
+    age: float = 0.0
+    cached: bool = False
+    outage: StoreUnavailableError | None = None
+    ttl: float | None = None
+
+    @property
+    def stale(self) -> bool:
+        """It is past its time to live, and served because the store is unavailable."""
+        return self.outage is not None
+
+    @classmethod
+    def of(cls, secret: Secret) -> Self:
+        """Return the reading of a secret that has just been read, or that comes from the disk cache."""
+        data, cached = protect_data(secret.data), isinstance(secret, AgedSecret)
+        return cls(data, secret.version, secret.created, age_of(secret), cached, ttl=secret.ttl)
+
+
+class WouldBlockError(Exception):
+    """Internal: only I/O can answer this read. `flight` is the read in progress, if there is one."""
+
+    def __init__(self, flight: Flight | None) -> None:
+        super().__init__()
+        self.flight = flight

@@ -1,0 +1,26 @@
+"""Answers with an age. A module of its own, without imports: the cache in memory needs it, and not the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from strongroom.errors import SecretNotFoundError
+from strongroom.secret import Secret
+
+
+@dataclass(frozen=True)
+class AgedSecret(Secret):
+    """A secret from the disk cache. `age` is in seconds since the store answered."""
+
+    age: float = 0.0
+
+
+class AgedAbsence(SecretNotFoundError):  # noqa: N818  # an answer, which is raised where an absence is
+    """An absence from the disk cache. `age` is in seconds since the store answered."""
+
+    age = 0.0
+
+
+def age_of(answer: Secret | SecretNotFoundError) -> float:
+    """Return the seconds since the store answered; zero if it has just answered."""
+    return answer.age if isinstance(answer, AgedSecret | AgedAbsence) else 0.0

@@ -1,0 +1,285 @@
+"""The file of the disk cache: an SQLite database of sealed entries, and marks of writes.
+
+Each operation has a connection of its own, so that neither a fork nor a thread shares one. The journal is the default
+one, not WAL: WAL needs shared memory, which NFS does not have, and two more files.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+from urllib.parse import quote
+
+from strongroom.disk_cache.entry import Row
+from strongroom.disk_cache.keys import KeyRing, Keys, check_file
+from strongroom.files.private_file import open_file
+from strongroom.store import remaining
+
+_SUFFIX = ".sqlite"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS container (id BLOB NOT NULL);
+INSERT INTO container SELECT randomblob(16) WHERE NOT EXISTS (SELECT 1 FROM container);
+CREATE TABLE IF NOT EXISTS entries (
+    name BLOB PRIMARY KEY, owner BLOB NOT NULL, asked INTEGER NOT NULL, ends INTEGER NOT NULL, sealed BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS by_owner ON entries (owner);
+CREATE INDEX IF NOT EXISTS by_asked ON entries (asked);
+CREATE INDEX IF NOT EXISTS by_ends ON entries (ends);
+CREATE TABLE IF NOT EXISTS writes (name BLOB PRIMARY KEY, mark BLOB NOT NULL, at INTEGER NOT NULL);
+"""
+_DIGEST_SIZE = 32
+_PAGE = 4096
+_BUSY = 1.0
+"""Seconds that a read or a new entry waits for another process that commits."""
+_FORGET_BUSY = 5.0
+_MARK_LIFE = 3600
+"""Seconds for which the mark of a write is kept: far more than a read may take."""
+_ORPHAN_AGE = 7 * 86400
+"""Seconds after which the file of another key is removed: it was made before a rotation, or by a cloned machine."""
+
+Mark: TypeAlias = "tuple[bytes, ...]"
+"""State of a secret before a read: an entry is only added if no write came between."""
+
+
+class DamagedError(Exception):
+    """The file is not a database of this format, or has impossible content."""
+
+
+class Summary(NamedTuple):
+    """What is in the container.
+
+    Attributes:
+        entries: the number of entries.
+        expired: how many of them are of no more use.
+        size: bytes of the file.
+    """
+
+    entries: int
+    expired: int
+    size: int
+
+
+class Container:
+    """The entries of one folder.
+
+    All methods raise OSError, sqlite3.Error or DamagedError if the file cannot be used.
+
+    Args:
+        folder: the folder of the cache.
+        most_bytes: the largest size of the file.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        self._folder = folder
+        self._ring = KeyRing(folder)
+        self._most_pages = max(16, most_bytes // _PAGE)
+
+    def __repr__(self) -> str:
+        return f"Container({str(self._folder)!r})"
+
+    def keys(self, *, create: bool = False) -> Keys | None:
+        """Return the keys of the folder; None if there is no cache yet."""
+        return self._ring.current(create=create)
+
+    def file(self, keys: Keys) -> Path:
+        """Return the path of the database."""
+        return self._folder / f"{keys.ident}{_SUFFIX}"
+
+    def others(self, keys: Keys | None) -> list[Path]:
+        """Return the databases of other root keys or other machines."""
+        own = None if keys is None else self.file(keys)
+        return [file for file in self._folder.glob(f"*{_SUFFIX}") if file != own]
+
+    # --- entries ------------------------------------------------------------------------------------------------------
+
+    def find(self, keys: Keys, name: bytes) -> Row | None:
+        """Return the row of a name."""
+        with self._connected(keys) as database:
+            if database is None:
+                return None
+            found = database.execute("SELECT name, owner, asked, ends, sealed FROM entries WHERE name = ?", (name,))
+            return _row(found.fetchone())
+
+    def latest(self, keys: Keys) -> float:
+        """Return the wall clock at the newest entry, in seconds since 1970."""
+        with self._connected(keys) as database:
+            newest = None if database is None else database.execute("SELECT max(asked) FROM entries").fetchone()[0]
+            return newest / 1e6 if isinstance(newest, int) else 0.0
+
+    def rows(self, keys: Keys) -> list[Row | None]:
+        """Return every row; None for one that has impossible content."""
+        with self._connected(keys) as database:
+            if database is None:
+                return []
+            found = database.execute("SELECT name, owner, asked, ends, sealed FROM entries").fetchall()
+        return [_row_or_none(row) for row in found]
+
+    def check(self, keys: Keys) -> list[str]:
+        """Return what SQLite finds wrong with the file."""
+        with self._connected(keys) as database:
+            found = [] if database is None else database.execute("PRAGMA integrity_check").fetchall()
+        return [text.decode("utf-8", "replace") for (text,) in found if text != b"ok"]
+
+    def summary(self, keys: Keys) -> Summary:
+        """Return the number of entries and the size of the file."""
+        with self._connected(keys) as database:
+            if database is None:
+                return Summary(0, 0, 0)
+            count, ended = database.execute(
+                "SELECT count(*), count(CASE WHEN ends < ? THEN 1 END) FROM entries", (int(time.time()),)
+            ).fetchone()
+        return Summary(count, ended, self.file(keys).stat().st_size)
+
+    def mark(self, keys: Keys, name: bytes, owner: bytes) -> Mark:
+        """Return the state before a read of `name`. Creates the database if there is none."""
+        with self._changing(keys, _BUSY) as database:
+            return _mark(database, name, owner)
+
+    def add(self, keys: Keys, row: Row, before: Mark) -> bool:
+        """Add a row unless a write has come since `before`, or a newer row is there. Return True if it was added."""
+        with self._changing(keys, _BUSY) as database:
+            database.execute("PRAGMA synchronous = OFF")  # a crash of the machine may lose entries, and no write's mark
+            try:
+                return self._add(database, row, before)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                    raise
+            with _transaction(database):
+                self._make_room(database)
+            return self._add(database, row, before)
+
+    def _add(self, database: sqlite3.Connection, row: Row, before: Mark) -> bool:
+        with _transaction(database):
+            newer = database.execute("SELECT 1 FROM entries WHERE name = ? AND asked > ?", (row.name, row.asked))
+            if newer.fetchone() or _mark(database, row.name, row.owner) != before:
+                return False
+            database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", row)
+            return True
+
+    def _make_room(self, database: sqlite3.Connection) -> None:
+        """Remove what is of no more use, and a quarter of the rest, the oldest first."""
+        database.execute("DELETE FROM entries WHERE ends < ?", (int(time.time()),))
+        oldest = "SELECT name FROM entries ORDER BY asked LIMIT (SELECT count(*) / 4 + 1 FROM entries)"
+        database.execute(f"DELETE FROM entries WHERE name IN ({oldest})")  # noqa: S608  # a constant
+
+    def drop(self, keys: Keys, name: bytes) -> None:
+        """Remove an entry that cannot be opened."""
+        with self._changing(keys, _BUSY) as database:
+            database.execute("DELETE FROM entries WHERE name = ?", (name,))
+
+    def forget(self, keys: Keys, name: bytes) -> None:
+        """Remove what has this name or this owner, and let no read that is under way add it again.
+
+        It is on disk when this returns: neither a crash of the process nor of the machine brings the entry back.
+        """
+        if check_file(self.file(keys)) is None:
+            return  # a read that is under way has created it, or will only begin
+        now = int(time.time())
+        with self._changing(keys, min(_FORGET_BUSY, max(_BUSY, remaining() / 2))) as database, _transaction(database):
+            database.execute("DELETE FROM entries WHERE name = ? OR owner = ? OR ends < ?", (name, name, now))
+            database.execute("DELETE FROM writes WHERE at NOT BETWEEN ? AND ?", (now - _MARK_LIFE, now))
+            database.execute("INSERT OR REPLACE INTO writes VALUES (?, randomblob(16), ?)", (name, now))
+
+    def remove(self, file: Path) -> None:
+        """Remove a database. Every entry in it is a miss from then on."""
+        for suffix in ("", "-journal"):
+            with suppress(FileNotFoundError):
+                file.with_name(file.name + suffix).unlink()
+
+    # --- the database -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _connected(self, keys: Keys) -> Iterator[sqlite3.Connection | None]:
+        """Open the database to read it; None if there is none."""
+        file = self.file(keys)
+        if check_file(file) is None:
+            yield None
+            return
+        with self._opened(file, _BUSY) as database:
+            yield database if _has_schema(database) else None
+
+    @contextmanager
+    def _changing(self, keys: Keys, seconds: float) -> Iterator[sqlite3.Connection]:
+        """Open the database to change it, and create it if there is none."""
+        file = self.file(keys)
+        if check_file(file) is None:
+            os.close(open_file(file, os.O_RDWR | os.O_CREAT))
+            self._sweep(keys)
+        with self._opened(file, seconds) as database:
+            if not _has_schema(database):
+                database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            yield database
+
+    @contextmanager
+    def _opened(self, file: Path, seconds: float) -> Iterator[sqlite3.Connection]:
+        # Mode `rw`, also to read: the journal of a process that was killed has to be rolled back first.
+        address = f"file:{quote(str(file))}?mode=rw"
+        database = sqlite3.connect(address, uri=True, timeout=seconds, isolation_level=None, check_same_thread=False)
+        try:
+            database.text_factory = bytes
+            database.execute(f"PRAGMA max_page_count = {self._most_pages}")
+            yield database
+        except sqlite3.DatabaseError as error:
+            if error.__class__ is sqlite3.DatabaseError:
+                raise DamagedError from None
+            raise
+        finally:
+            database.close()
+
+    def _sweep(self, keys: Keys) -> None:
+        """Remove the databases of other keys that nobody has used for long."""
+        for file in self.others(keys):
+            with suppress(OSError):
+                if time.time() - file.stat().st_mtime > _ORPHAN_AGE:
+                    self.remove(file)
+
+
+def _has_schema(database: sqlite3.Connection) -> bool:
+    """Return False for an empty file: another process has just created it, or it was truncated."""
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'writes'").fetchone() is not None
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+
+
+def _mark(database: sqlite3.Connection, name: bytes, owner: bytes) -> Mark:
+    (ident,) = database.execute("SELECT id FROM container").fetchone() or (b"",)
+    marks = database.execute("SELECT mark FROM writes WHERE name IN (?, ?) ORDER BY name", (name, owner)).fetchall()
+    return (ident, *(mark for (mark,) in marks))
+
+
+def _row(found: tuple[object, ...] | None) -> Row | None:
+    if found is None:
+        return None
+    row = _row_or_none(found)
+    if row is None:
+        raise DamagedError
+    return row
+
+
+def _row_or_none(found: tuple[object, ...]) -> Row | None:
+    """Return the row if its content has the right types and sizes: a damaged file may hold anything."""
+    name, owner, asked, ends, sealed = found
+    if (
+        isinstance(name, bytes)
+        and isinstance(owner, bytes)
+        and len(name) == len(owner) == _DIGEST_SIZE
+        and isinstance(asked, int)
+        and isinstance(ends, int)
+        and isinstance(sealed, bytes)
+    ):
+        return Row(name, owner, asked, ends, sealed)
+    return None

@@ -1,0 +1,68 @@
+"""Turns of processes: who reads a secret from its store, while the others wait for the entry in the disk cache."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from strongroom.files.private_file import open_file
+
+_COUNT = 64
+"""The number of lock files. Two secrets with the same file wait for each other, which costs time and nothing else."""
+_INTERVAL = 0.01
+
+
+class Turns:
+    """Locks of one folder, which a process that dies releases.
+
+    Args:
+        folder: the folder of the cache.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held = threading.local()
+
+    @contextmanager
+    def take(self, names: Iterable[bytes], seconds: float) -> Iterator[None]:
+        """Wait for the turns of these entries, at most `seconds` in total; then go on without them."""
+        held: set[int] = getattr(self._held, "numbers", set())
+        # A signal handler that interrupts the holder does not wait for itself.
+        numbers = sorted({name[0] % _COUNT for name in names} - held)
+        ends = time.monotonic() + seconds
+        with ExitStack() as stack:
+            for number in numbers:
+                with suppress(OSError):  # no locks on this file system, or a full disk: there may be two reads
+                    stack.enter_context(_locked(self._folder / f"turn-{number:02}.lock", ends))
+            self._held.numbers = held | set(numbers)
+            try:
+                yield
+            finally:
+                self._held.numbers = held
+
+
+@contextmanager
+def _locked(file: Path, ends: float) -> Iterator[None]:
+    """Hold the lock of a file, if it is free before `ends`."""
+    descriptor = open_file(file, os.O_RDWR | os.O_CREAT)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= ends:
+                    break
+                time.sleep(_INTERVAL)
+        try:
+            yield
+        finally:
+            # The child that another thread forked has the descriptor too: closing this one would not unlock.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)

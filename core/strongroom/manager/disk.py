@@ -1,0 +1,52 @@
+"""The disk caches of a manager's stores. Imported only for a configuration with `disk = true`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+
+from strongroom.config import Config
+from strongroom.config.trust import not_trusted
+from strongroom.disk_cache.container import Container
+from strongroom.disk_cache.store_cache import StoreCache
+from strongroom.disk_cache.turns import Turns
+from strongroom.plugins.identity import allows_disk_cache, identity
+
+
+def cache_folder(config: Config) -> Path:
+    """Return the folder of the disk cache.
+
+    Raises:
+        ConfigurationError: a file that is not trusted names it.
+    """
+    if config.cache.folder is None:
+        from platformdirs import user_cache_path
+
+        return user_cache_path("strongroom") / "secrets"
+    origin = config.origins.get("cache.folder", "")
+    for file in config.untrusted:
+        if origin.startswith(f"{file}:"):
+            raise not_trusted(file, "it names the folder of the disk cache")
+    return config.cache.folder.absolute()
+
+
+def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache]:
+    """Return the disk cache of each store of the chain that has one.
+
+    Args:
+        config: the configuration.
+        opened: the stores that the application opened, whose options are not known.
+
+    Raises:
+        PluginError, ConfigurationError: see `plugins.prepare`, and `cache_folder`.
+    """
+    if not config.cache.disk or config.cache.ttl <= 0:
+        return {}
+    folder = cache_folder(config)
+    container, turns = Container(folder, config.cache.max_bytes), Turns(folder)
+    return {
+        link.store: StoreCache(container, turns, link.store, partial(identity, config, link.store), config.cache)
+        for link in config.chain
+        if link.disk and link.store not in opened and allows_disk_cache(config, link.store)
+    }

@@ -1,0 +1,145 @@
+"""The disk cache with a real OpenBao: what processes that live for a second ask, and what they get while it is down."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from strongroom import PermissionDeniedError, SecretNotFoundError, SecretsManager, StoreUnavailableError
+from strongroom_vault.testing import FaultProxy
+
+CANARY = "canary-4c1e"
+
+READ = """
+import json, sys
+from strongroom import PermissionDeniedError, SecretNotFoundError, SecretsManager, StoreUnavailableError
+from strongroom_vault.testing import FaultProxy
+with SecretsManager(enable_fallback=False) as secrets:
+    found = secrets.resolve("db/app", "k")
+    loaded = {name.partition(".")[0] for name in sys.modules} | {name for name in sys.modules if "x509" in name}
+print(json.dumps({"value": found.value, "cached": found.cached, "stale": found.stale, "loaded": sorted(loaded)}))
+"""
+HEAVY = {"hvac", "requests", "urllib3", "pycurl", "cryptography.x509", "cryptography.hazmat.primitives.asymmetric"}
+
+
+@pytest.fixture
+def server(fresh_openbao, monkeypatch, tmp_path):
+    """A server with one secret, and an environment that configures it and the cache."""
+    fresh_openbao.call("POST", "secret/data/db/app", {"data": {"k": CANARY, "other": "x"}})
+    monkeypatch.setenv("VAULT_ADDR", fresh_openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", fresh_openbao.token)
+    monkeypatch.setenv("STRONGROOM_CACHE_DISK", "true")
+    monkeypatch.setenv("STRONGROOM_CACHE_FOLDER", str(tmp_path / "cache"))
+    return fresh_openbao
+
+
+def start(code=READ, **environment):
+    """Start a process that runs this code."""
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+
+
+def answer(process):
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return json.loads(output)
+
+
+def open_manager(**arguments):
+    return SecretsManager(enable_fallback=False, **arguments)
+
+
+def test_a_second_process_asks_nothing_and_loads_no_library_for_it(server):
+    assert answer(start())["value"] == CANARY
+    before = len(server.audit_entries())
+    second = answer(start())
+    assert (second["value"], second["cached"], second["stale"]) == (CANARY, True, False)
+    assert set(second["loaded"]) & HEAVY == set()
+    assert len(server.audit_entries()) == before
+
+
+def test_the_command_line_serves_a_hit_and_says_its_age(server):
+    with open_manager() as secrets:
+        secrets.get_secret("db/app")
+    before = len(server.audit_entries())
+    command = [Path(sys.executable).parent / "strongroom", "get", "db/app", "k", "--json"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(found.stdout)["cached"] is True
+    assert len(server.audit_entries()) == before
+
+
+def test_processes_that_start_while_the_server_is_down_get_a_stale_secret(server, monkeypatch):
+    with FaultProxy(server.url) as door:
+        monkeypatch.setenv("VAULT_ADDR", door.url)
+        with open_manager(cache_ttl=0.001) as secrets:
+            secrets.get_secret("db/app")
+    found = answer(start(STRONGROOM_CACHE_TTL="0.001"))
+    assert (found["value"], found["cached"], found["stale"]) == (CANARY, True, True)
+    with open_manager(cache_ttl=0.001) as secrets, pytest.raises(StoreUnavailableError):
+        secrets.get_secret("db/gone")
+
+
+def test_a_write_of_one_process_is_read_by_all(server):
+    with open_manager() as one, open_manager() as two:
+        assert one.get_secret("db/app", "k") == CANARY
+        two.set_secret("db/app", {"k": "new"})
+        with open_manager() as three:
+            assert three.get_secret("db/app") == {"k": "new", "other": "x"}
+        two.delete_secret("db/app")
+        with open_manager() as three, pytest.raises(SecretNotFoundError):
+            three.get_secret("db/app")
+
+
+def test_another_token_namespace_or_mount_finds_nothing(server, monkeypatch):
+    with open_manager() as secrets:
+        secrets.get_secret("db/app")
+    child = server.call("POST", "auth/token/create", {"policies": ["default"]})["auth"]["client_token"]
+    for variable, value in {"VAULT_TOKEN": child, "VAULT_NAMESPACE": "elsewhere"}.items():
+        with monkeypatch.context() as patch, open_manager() as usual:
+            patch.setenv(variable, value)
+            with open_manager() as secrets, pytest.raises(Exception, match=r"denied|Nothing answers"):
+                secrets.get_secret("db/app")
+            assert usual.resolve("db/app").cached
+    chain = [{"store": "vault", "disk": False}]
+    with open_manager(chain=chain) as secrets:
+        assert not secrets.resolve("db/app").cached
+
+
+def test_a_denial_removes_the_entry(server):
+    policy = 'path "secret/data/db/*" { capabilities = ["read"] }'
+    server.call("POST", "sys/policies/acl/reader", {"policy": policy})
+    token = server.call("POST", "auth/token/create", {"policies": ["reader"]})["auth"]["client_token"]
+    with FaultProxy(server.url) as door, open_manager(vault_url=door.url, vault_token=token) as secrets:
+        assert secrets.get_secret("db/app", "k") == CANARY
+        server.call("POST", "sys/policies/acl/reader", {"policy": policy.replace("db", "other")})
+        with pytest.raises(PermissionDeniedError):
+            secrets.get_secret("db/app", fresh=True)
+    with open_manager(vault_url=door.url, vault_token=token) as secrets, pytest.raises(StoreUnavailableError):
+        secrets.get_secret("db/app")
+
+
+def test_many_processes_that_start_at_once_read_each_secret_once(server):
+    count = 20 if not os.environ.get("TEST_DISK_CACHE_LONG") else 50
+    code = READ.replace("from strongroom import", "sys.stdin.readline()\nfrom strongroom import")
+    command = [sys.executable, "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    processes = [subprocess.Popen(command, **pipes, text=True) for _ in range(count)]
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    found = [answer(process)["value"] for process in processes]
+    assert found == [CANARY] * count
+    assert server.requests("secret/data/db/app") == 1
+
+
+def test_nothing_in_the_folder_is_readable(server, tmp_path):
+    with open_manager() as secrets:
+        secrets.get_secrets(["db/app", "db/gone"])
+    content = b"".join(file.read_bytes() for file in (tmp_path / "cache").iterdir())
+    assert len(content) > 4096
+    for word in (CANARY, "db/app", "db/gone", "app", "secret", server.token, server.url, "vault"):
+        assert not re.search(re.escape(word.encode()), content), word
