@@ -1,4 +1,4 @@
-"""Rotation: replace a credential where it is used and where it is stored, as one transaction.
+"""Rotation: replace a credential in its service and in its store, as one transaction.
 
 `SecretsManager.rotations` is the public face. `strongroom.rotate.spi` is for the authors of rotators.
 """

@@ -16,7 +16,7 @@ _LAST_RETRY = timedelta(hours=1)
 
 
 def due_date(rotation: RotationConfig, last: datetime | None) -> datetime | None:
-    """Return when the secret is to be rotated next; None if it has no schedule.
+    """Return the next due date of the secret; None if it has no schedule.
 
     Args:
         rotation: the schedule.
@@ -35,7 +35,7 @@ def due_date(rotation: RotationConfig, last: datetime | None) -> datetime | None
 
 
 def is_due(rotation: RotationConfig, last: datetime | None, now: datetime) -> bool:
-    """Return True if the secret is to be rotated now: it is due, and the window is open."""
+    """Return True if the secret is due and the window is open."""
     due = due_date(rotation, last)
     return due is not None and now >= due and (rotation.window is None or is_open(rotation.window, now))
 

@@ -51,12 +51,12 @@ __all__ = [
 
 
 def _no_chain(path: str) -> SensitiveDict:
-    raise InvalidDataError(path, "there is no chain to read it from")
+    raise InvalidDataError(path, "no chain was given to read it from")
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a step of a rotation works with.
+    """The old and the new credential of a rotation.
 
     Attributes:
         path: the path of the secret that is rotated.

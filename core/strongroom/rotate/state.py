@@ -6,7 +6,7 @@ that the rotation replaces. A connection that the service refuses may try the pe
 ended, only `strongroom:rotation` is left, with the time of the last success and without any value.
 
 The document is written under check-and-set only. A process that reads an old version cannot go on: its next write is
-refused. So of two processes at most one advances, whatever their clocks say.
+refused. So of two processes at most one advances, even if their clocks differ.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Step(StrEnum):
 
 
 class Action(StrEnum):
-    """What comes next."""
+    """The next step."""
 
     APPLY = "apply"
     PROVE = "prove"
@@ -112,7 +112,7 @@ class State:
         return self.promoted if self.step is Step.PROMOTED else self.last_success
 
     def next_action(self, now: datetime, grace: timedelta) -> Action:
-        """Return what comes next."""
+        """Return the next step."""
         if self.step is Step.PROMOTED:
             return Action.REVOKE if now >= self.grace_end(grace) else Action.WAIT
         return _NEXT[self.step]
