@@ -1,4 +1,4 @@
-"""Common parts of the rotators of SQL databases: one user or two alternating ones, and who may change their passwords."""
+"""Common parts of the rotators of SQL databases: one user or two alternating ones, and the administrator."""
 
 from __future__ import annotations
 

@@ -297,6 +297,8 @@ class Transaction:
         if action is Action.REVOKE:
             self._release()
             raise self._unfinished_error(action, error, "resume")
+        with suppress(StrongroomError):  # the store may be down, which the next write reports
+            self._secret = self._ledger.secret().data  # a failed promotion may have written it
         undoing = self._save(state.after(Step.UNDOING, self._clock()), command="undo")
         self._finish_undo(undoing)
         raise RotationError(
@@ -366,9 +368,8 @@ class Transaction:
         """
         waiting = not state.unfinished or state.next_action(self._clock(), self._grace) is Action.WAIT
         state = state.released() if waiting else state.owned(self._owner, self._clock())
-        tried = state.restored(self._secret) if state.step is Step.UNDOING else state.replaced(self._secret)
         try:
-            self._version = self._ledger.save(state, tried, self._version)
+            self._version = self._ledger.save(state, self._other_secret(state), self._version)
         except ConflictError:
             if repair:
                 self._repair(state)
@@ -405,9 +406,16 @@ class Transaction:
         state = self._state
         if state is not None and state.unfinished and state.owner == self._owner:
             with suppress(StrongroomError):
-                tried = state.restored(self._secret) if state.step is Step.UNDOING else state.replaced(self._secret)
-                self._version = self._ledger.save(state.released(), tried, self._version)
+                self._version = self._ledger.save(state.released(), self._other_secret(state), self._version)
                 self._state = state.released()
+
+    def _other_secret(self, state: State) -> SensitiveDict:
+        """Return the secret that a refused connection should try: the new one, or the old one if the new one is stored.
+
+        While a rotation is undone, the service may accept either.
+        """
+        undoing_promoted = state.step is Step.UNDOING and is_promoted(self._secret, state.new)
+        return state.restored(self._secret) if undoing_promoted else state.replaced(self._secret)
 
     # --- parts --------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The transaction on a memory store: what each step leaves, what a failure undoes, and who may go on."""
 
 import logging
+from contextlib import suppress
 
 import pytest
 
@@ -194,6 +195,29 @@ def test_a_process_that_slept_in_revoke_repairs_what_it_has_broken():
     with pytest.raises(ConflictError, match="taken the rotation over"):
         rotating.transaction().rotate()
     assert rotating.service.lets_in(rotating.secret)
+
+
+@pytest.mark.parametrize("begun", range(1, WRITES), ids=lambda write: f"killed after write {write}")
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", range(1, 5))
+@pytest.mark.parametrize("two", [True, False], ids=["two credentials", "one credential"])
+def test_a_killed_undo_leaves_a_stored_credential_that_works(two, write, after, begun):
+    """Also with one credential, which the undo changes back before or after it writes the secret."""
+    store = KillableStore()
+    rotating = Rotating(two=two, store=store)
+    store.arm(begun, after=True)
+    with pytest.raises(Killed):
+        rotating.transaction().rotate()
+    store.left = None
+    store.arm(write, after=after)
+    with suppress(Killed):
+        rotating.transaction().undo(take_over=True)
+    store.left = None
+    assert rotating.works()
+    if rotating.pending is not None:
+        rotating.transaction().undo(take_over=True)
+    assert rotating.secret == FIRST
+    assert rotating.service.accepted == {FIRST["password"]}
 
 
 def test_nobody_takes_a_rotation_over_before_the_lease_has_ended(rotating):
