@@ -15,11 +15,13 @@ from strongroom.store.deadline import (
 from strongroom.store.health import Health
 from strongroom.store.locks import ReentrantEvent, is_held_here, reentrant_lock
 from strongroom.store.option import Option, checked_by, is_loopback
+from strongroom.store.program import Finished, run_program
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "Finished",
     "Health",
     "Option",
     "ReentrantEvent",
@@ -34,6 +36,7 @@ __all__ = [
     "remaining",
     "require_paths",
     "required_paths",
+    "run_program",
     "silence_new_loggers",
     "silenced_logs",
     "time_limit",

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Annotated
 
 from strongroom.encoding import from_json, to_json
@@ -17,11 +13,12 @@ from strongroom.errors import (
     InvalidDataError,
     PermissionDeniedError,
     StoreUnavailableError,
+    StrongroomError,
 )
 from strongroom.rotate.password import LETTERS_AND_DIGITS, PasswordRules, generate
 from strongroom.rotate.spi import Credentials
 from strongroom.secret import SensitiveDict, Value
-from strongroom.store import Option, remaining
+from strongroom.store import Option, run_program
 
 Program = Annotated[list[str] | None, Option("a program and its arguments")]
 
@@ -29,8 +26,6 @@ REFUSED = 10
 """Exit code by which the program of `prove` says that the service refuses the credential."""
 
 _LARGEST_OUTPUT = 1 << 20
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Environment variables that a program inherits. Credentials of stores are not among them."""
 
 
 class CommandRotator:
@@ -106,55 +101,29 @@ def _run_step(program: Sequence[str], step: str, credentials: Credentials) -> No
 
 def _run(program: Sequence[str], step: str, document: Mapping[str, object]) -> bytes:
     """Run a program with the document on standard input, and return its output."""
-    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    content = json.dumps({"step": step, **document}).encode()
     try:
-        process = _started(program, environment)
+        code, output = run_program(program, json.dumps({"step": step, **document}).encode(), variables={})
+    except TimeoutError:
+        fault: StrongroomError = StoreUnavailableError(None, f"the program of {step} has not ended in time")
     except OSError as error:
-        fault = error.strerror or type(error).__name__
+        reason = error.strerror or type(error).__name__
+        fault = ConfigurationError(f"{step}: the program cannot be started: {reason}")
     else:
-        with process:
-            try:
-                output, _ = process.communicate(content, timeout=remaining())
-            except subprocess.TimeoutExpired:
-                output = None
-            finally:
-                _kill(process)
-        return _checked(step, process.returncode, output)
-    raise ConfigurationError(f"{step}: the program cannot be started: {fault}")
+        return _checked(step, code, output)
+    raise fault
 
 
-def _started(program: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603  # the user's own program
-        list(map(str, program)),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        start_new_session=True,
-    )
-
-
-def _checked(step: str, code: int, output: bytes | None) -> bytes:
+def _checked(step: str, code: int, output: bytes) -> bytes:
     """Return the output of a program, or raise the error that its exit code stands for."""
-    if output is None:
-        raise StoreUnavailableError(None, f"the program of {step} has not ended in time")
+    if len(output) > _LARGEST_OUTPUT:
+        raise InvalidDataError(None, f"the program of {step} wrote more than 1 MiB")
     if code == REFUSED:
         raise AuthenticationError(None, f"the program of {step} says that the credential is refused")
     if code != 0:
         raise PermissionDeniedError(
             None, f"the program of {step} ended with exit code {code}", hint="Run it by hand to see why"
         )
-    if len(output) > _LARGEST_OUTPUT:
-        raise InvalidDataError(None, f"the program of {step} wrote more than 1 MiB")
     return output
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the program and its children, if it still runs."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def open_command(
