@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run without them
     from aws import Moto
     from fresh_vault import FreshVault
+    from passwordstore import PasswordStore
     from strongroom_vault.testing import TestVault
 
 _AMBIENT = re.compile(
@@ -133,3 +134,19 @@ def moto() -> Iterator[Moto]:
     server = Moto()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def _gpg_key() -> Iterator[PasswordStore]:
+    from passwordstore import password_store
+
+    with password_store() as made:
+        yield made
+
+
+@pytest.fixture
+def gpg_home(_gpg_key, monkeypatch) -> PasswordStore:
+    """The programs `pass` and `gpg`, with a throw-away key that this worker shares. Use a folder of your own."""
+    for name, value in _gpg_key.variables.items():
+        monkeypatch.setenv(name, value)
+    return _gpg_key

@@ -40,6 +40,12 @@ WITH_SERVER = {
 WITH_AWS = {"aws.md"}
 """Pages that are written for a reader with credentials of AWS."""
 
+WITH_PASS = {"local-stores.md"}
+"""Pages that are written for a reader with a password store of `pass`."""
+
+ELSEWHERE = {QUICKSTART, *WITH_SERVER, *WITH_AWS, *WITH_PASS}
+"""Pages whose blocks run in tests of their own."""
+
 FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)
 RUN = {"python", "toml", "ini", "console"}
 VALIDATED = {"yaml"}
@@ -122,7 +128,9 @@ def test_every_block_is_of_a_kind_that_is_checked(page):
 
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if name_of(page) not in {QUICKSTART, *WITH_SERVER, *WITH_AWS}], ids=name_of
+    "page",
+    [page for page in PAGES if name_of(page) not in {QUICKSTART, *WITH_SERVER, *WITH_AWS, *WITH_PASS}],
+    ids=name_of,
 )
 def test_the_blocks_of_a_page_run(page):
     """In the order of the page, in one namespace."""
@@ -167,6 +175,14 @@ def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(monk
 def test_the_blocks_of_a_page_run_on_aws(name, moto, monkeypatch):
     """As for a reader whose boto3 finds an account."""
     moto.use(monkeypatch)
+    run_page(DOCS / name)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("name", sorted(WITH_PASS))
+def test_the_blocks_of_a_page_run_with_pass(name, gpg_home, tmp_path, monkeypatch):
+    """As for a reader who has run `pass init`."""
+    monkeypatch.setenv("PASSWORD_STORE_DIR", str(gpg_home.init(tmp_path / "store")))
     run_page(DOCS / name)
 
 

@@ -16,6 +16,7 @@ PACKAGES = {
     "strongroom": "core",
     "strongroom_aws": "backends",
     "strongroom_env": "backends",
+    "strongroom_local": "backends",
     "strongroom_rotators": "backends",
     "strongroom_vault": "backends",
 }

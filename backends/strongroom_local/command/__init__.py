@@ -1,0 +1,1 @@
+"""A command line for each operation as a store."""

@@ -1,0 +1,211 @@
+"""A store whose operations are command lines: secrets on standard input and output, never in arguments."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NoReturn
+
+from strongroom.errors import (
+    InvalidPathError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    StoreError,
+    StoreUnavailableError,
+    WriteOutcomeUnknownError,
+)
+from strongroom.paths import check_path, entries_below
+from strongroom.secret import Secret, Value
+from strongroom.store import Finished, Health, remaining, run_program
+from strongroom_local.command.content import decode, encode, entry_of, names_of
+from strongroom_local.command.profiles import Profile
+
+MAX_SIZE = 1 << 20
+"""The most bytes of one secret."""
+
+MAX_OUTPUT = 1 << 24
+"""The most bytes of a listing."""
+
+
+class CommandStore:
+    """Secrets that a program reads.
+
+    A write may replace a secret in place, so that a read at the same moment fails. Such a read is repeated after the
+    write, for writes of this store.
+
+    Args:
+        profile: the command lines.
+        key: the key of a secret that is plain text.
+        location: the vault, folder or configuration in which the program works.
+        variables: names of further environment variables that the program inherits.
+    """
+
+    def __init__(self, profile: Profile, key: str, location: str, variables: tuple[str, ...] = ()) -> None:
+        self._profile = profile
+        self._key = key
+        self._location = location
+        self._variables = (*profile.variables, *profile.credentials, *variables)
+        self._writing = threading.Lock()
+        self._writes = 0
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._profile.program!r})"
+
+    def read(self, path: str) -> Secret:
+        """Return the output of the program for `read`.
+
+        Raises:
+            SecretNotFoundError: the exit code means absent, or a complete listing does not have the path.
+            PermissionDeniedError: the exit code means denied.
+            StoreUnavailableError: any other exit code, a program that cannot be started, or one that takes too long.
+        """
+        self._check(path)
+        writes, writing = self._writes, self._writing.locked()
+        finished = self._run("read", self._profile.read, path)
+        if finished.code != 0 and (writing or self._writing.locked() or self._writes != writes):
+            with self._exclusive(path):
+                finished = self._run("read", self._profile.read, path)
+        if finished.code != 0:
+            self._fail("read", path, finished.code)
+        content: bytes = finished.output
+        if self._profile.value_field:
+            content = entry_of(content, path, self._profile.name_field, self._profile.value_field)
+        return Secret(path, decode(content, self._key))
+
+    def probe(self) -> Health:
+        """Return whether the program is installed, and for a store that lists, whether a listing succeeds."""
+        program = self._profile.program
+        if shutil.which(program) is None:
+            raise StoreUnavailableError(None, f"{program} is not installed", hint=f"Install {program}")
+        if not self._profile.list:
+            return Health(ok=True, detail=f"the program {program}")
+        return Health(ok=True, detail=f"secrets listed by {self._profile.program}: {len(self._names(None)):,}")
+
+    def close(self) -> None:
+        """Do nothing: no program stays."""
+
+    # --- for subclasses -----------------------------------------------------------------------------------------------
+
+    def _names(self, path: str | None) -> list[str]:
+        finished = self._run("list", self._profile.list, path or "")
+        if finished.code != 0:
+            self._fail("list", path, finished.code)
+        return names_of(finished.output, self._profile.name_field)
+
+    def _check(self, path: str) -> None:
+        if path.startswith("-"):
+            raise InvalidPathError(path, "a program would read it as an option", hint="Use a path without the hyphen")
+        if self._profile.names and not re.fullmatch(self._profile.names, path):
+            raise InvalidPathError(path, f"{self._profile.program} allows only names like {self._profile.names}")
+
+    def _run(self, operation: str, command: tuple[str, ...], path: str, content: bytes = b"") -> Finished:
+        values = {"<path>": path, "<location>": self._location}
+        program = [values.get(part, part) for part in command]
+        variables = {name: os.environ[name] for name in self._variables if name in os.environ}
+        lost = WriteOutcomeUnknownError if operation in {"write", "delete"} else StoreUnavailableError
+        try:
+            finished = run_program(program, content, variables=variables, limit=MAX_OUTPUT)
+        except TimeoutError:
+            fault: StoreError = lost(path or None, f"{program[0]} has not ended in time")
+        except OSError as error:
+            fault = StoreUnavailableError(
+                path or None, f"{program[0]} cannot be started: {error.strerror}", hint=f"Install {program[0]}"
+            )
+        else:
+            if len(finished.output) <= MAX_OUTPUT:
+                return finished
+            fault = SecretTooLargeError(path or None, f"{program[0]} wrote more than {MAX_OUTPUT:,} bytes")
+        raise fault
+
+    def _fail(self, operation: str, path: str | None, code: int) -> NoReturn:
+        """Raise the error that an exit code means."""
+        profile = self._profile
+        program = profile.program
+        answer = profile.exit_codes.get(code)
+        reason = f"{operation} with {program} ended with exit code {code}"
+        if answer == "absent" and operation in {"read", "delete"}:
+            raise SecretNotFoundError(path, f"{program} has no such secret")
+        if answer == "denied":
+            raise PermissionDeniedError(path, reason, hint=f"Let this user use {program} for it, or unlock its key")
+        if operation == "read" and profile.lists_absence and path not in self._names(path):
+            raise SecretNotFoundError(path, f"{program} does not list it")
+        if operation in {"write", "delete"} and answer != "unavailable":
+            raise WriteOutcomeUnknownError(path, reason)
+        raise StoreUnavailableError(path, reason, hint="Run the command by hand to see why")
+
+    @contextmanager
+    def _exclusive(self, path: str) -> Iterator[None]:
+        """Wait until no write of this store is under way, within the deadline of the call."""
+        if not self._writing.acquire(timeout=remaining()):
+            raise StoreUnavailableError(path, "another write of this process has not ended in time")
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+
+class ListableCommandStore(CommandStore):
+    """Secrets that a program reads and lists."""
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        """Return the sorted names directly below `prefix`; a secret with others below it is both `name` and `name/`."""
+        return iter(sorted(entries_below(self.walk(prefix), prefix)))
+
+    def walk(self, prefix: str) -> Iterator[str]:
+        """Return every path below `prefix`, in the order of the program.
+
+        Raises:
+            InvalidPathError: a name with a slash can be no path, so that its folder cannot be listed.
+        """
+        start = f"{prefix}/" if prefix else ""
+        names = [name for name in self._names(prefix or None) if name.startswith(start)]
+        for name in names:
+            if "/" in name:
+                check_path(name)
+        return iter(names)
+
+
+class WritableCommandStore(ListableCommandStore):
+    """Secrets that a program reads, lists, writes and deletes."""
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Check the path against the names that the program allows, and the size of the secret."""
+        self._content(path, data)
+
+    def write(self, path: str, data: Mapping[str, Value]) -> None:
+        """Give the secret to the program for `write`; for `create` if there is one and the path is not listed.
+
+        Raises:
+            WriteOutcomeUnknownError: the program took too long, or ended with an exit code that has no meaning.
+        """
+        content = self._content(path, data)
+        with self._exclusive(path):
+            self._writes += 1
+            new = bool(self._profile.create) and path not in self._names(path)
+            command = self._profile.create if new else self._profile.write
+            code = self._run("write", command, path, content).code
+        if code != 0:
+            self._fail("write", path, code)
+
+    def delete(self, path: str) -> None:
+        """Run the program for `delete`. Before that, it lists the paths if no exit code means absent."""
+        self._check(path)
+        with self._exclusive(path):
+            self._writes += 1
+            if self._profile.lists_absence and path not in self._names(path):
+                raise SecretNotFoundError(path, f"{self._profile.program} does not list it")
+            code = self._run("delete", self._profile.delete, path).code
+        if code != 0:
+            self._fail("delete", path, code)
+
+    def _content(self, path: str, data: Mapping[str, Value]) -> bytes:
+        self._check(path)
+        content = encode(data, self._key)
+        if len(content) > MAX_SIZE:
+            raise SecretTooLargeError(path, f"{len(content):,} bytes, the most is {MAX_SIZE:,}")
+        return content

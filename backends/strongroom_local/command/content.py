@@ -1,0 +1,106 @@
+"""A secret as the text that a program holds, and the names in its output. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from strongroom.encoding import from_json, to_json_text
+from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreUnavailableError
+from strongroom.secret import SensitiveBytes, SensitiveDict, SensitiveStr, Value, same
+from strongroom.strict_json import read_json
+
+
+def encode(data: Mapping[str, Value], key: str) -> bytes:
+    """Return the text of a secret: plain if it has one text under `key` and nothing else, otherwise a JSON object.
+
+    Plain text ends with a newline, as a person would write it. It is used only if no program can change it: not for
+    empty text, white space at its ends, or control characters.
+    """
+    text = data.get(key)
+    if len(data) == 1 and isinstance(text, str) and _is_plain(text):
+        content = f"{text}\n".encode()
+        if same(decode(content, key), data):
+            return content
+    return f"{to_json_text(data)}\n".encode()
+
+
+def decode(content: bytes, key: str) -> SensitiveDict:
+    """Return the keys of a JSON object. Any other content is the value of `key`, without one newline at its end."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return SensitiveDict({key: SensitiveBytes(content)})
+    if text.startswith("{"):
+        tree = _json(text)
+        if isinstance(tree, dict) and tree:
+            return SensitiveDict((name, from_json(value)) for name, value in tree.items())
+    return SensitiveDict({key: SensitiveStr(text[:-1].removesuffix("\r") if text.endswith("\n") else text)})
+
+
+def names_of(output: bytes, field: str) -> list[str]:
+    """Return the paths in the output of a listing.
+
+    Args:
+        output: paths separated by NUL, if it has one, otherwise by newlines; or JSON.
+        field: the field of each object that is a path, if the output is JSON. With `*`, the names of an object.
+
+    Raises:
+        StoreUnavailableError: the output cannot be read.
+    """
+    if field == "*":
+        tree = _json(_text(output))
+        if not isinstance(tree, dict):
+            raise StoreUnavailableError(None, "the listing is not a JSON object")
+        return list(tree)
+    if field:
+        return [str(item[field]) for item in _objects(output, field)]
+    text = _text(output)
+    return [name for name in (text.split("\0") if "\0" in text else text.split("\n")) if name]
+
+
+def entry_of(output: bytes, path: str, name_field: str, value_field: str) -> bytes:
+    """Return the content of the object that has exactly this name.
+
+    Raises:
+        SecretNotFoundError: no object has this name.
+        InvalidDataError: several objects have it, or it has no text.
+        StoreUnavailableError: the output cannot be read.
+    """
+    found = [item.get(value_field) for item in _objects(output, name_field) if item[name_field] == path]
+    if not found:
+        raise SecretNotFoundError(path, "the program lists no secret of this name")
+    if len(found) > 1:
+        raise InvalidDataError(path, f"{len(found)} secrets have this name", hint="Rename all but one of them")
+    if not isinstance(found[0], str):
+        raise InvalidDataError(path, f"the field {value_field} of it is not text")
+    return found[0].encode()
+
+
+def _objects(output: bytes, field: str) -> list[dict[str, Any]]:
+    tree = _json(_text(output))
+    if isinstance(tree, list) and all(isinstance(item, dict) and isinstance(item.get(field), str) for item in tree):
+        return tree
+    del output, tree
+    raise StoreUnavailableError(None, f"the output of the program is not a JSON array of objects with {field!r}")
+
+
+def _text(output: bytes) -> str:
+    try:
+        return SensitiveStr(output.decode())
+    except UnicodeDecodeError:
+        pass
+    raise StoreUnavailableError(None, "the output of the program is not UTF-8")
+
+
+def _json(text: str) -> Any:
+    """Return the parsed text, or None if it is not strict JSON."""
+    try:
+        return read_json(text)
+    except InvalidDataError:
+        return None
+
+
+def _is_plain(text: str) -> bool:
+    lines = text.split("\n")
+    return text == text.strip() != "" and all(line.replace("\t", " ").isprintable() for line in lines)

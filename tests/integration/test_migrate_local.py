@@ -1,0 +1,55 @@
+"""Migrations to and from stores of this machine: the hard values arrive exactly, are verified and undone."""
+
+from functools import partial
+
+import pytest
+
+from migrations import HARD, failed
+from strongroom.migrate import ItemState, OnConflict, State, apply, plan, runs, undo, verify
+from strongroom.secret import Secret, same
+from strongroom.store.memory import open_memory
+from strongroom.store.validation import ValidatedStore
+from strongroom_local.command.plugin import open_command
+
+
+@pytest.fixture(params=["pass"])
+def local(request, tmp_path):
+    """An empty store, and the paths of the hard values that it cannot hold."""
+    gpg = request.getfixturevalue("gpg_home")
+    return open_command(profile="pass", location=str(gpg.init(tmp_path / "store"))), set()
+
+
+def held(store):
+    """All secrets of a store."""
+    guarded = ValidatedStore(store, "local")
+    return {path: secret.data for path, secret in guarded.read_many(guarded.walk()) if isinstance(secret, Secret)}
+
+
+def test_hard_values_there_and_back_and_undone(local, tmp_path):
+    """A plan names what the store cannot hold. The rest arrives, comes back, and an undo restores what was there."""
+    store, cannot_hold = local
+    source, back, home = open_memory(), open_memory(), tmp_path / "home"
+    for path, data in HARD.items():
+        source.write(path, data)
+    before = {"plain": {"password": "old"}, "untouched": {"own": "value"}}
+    for path, data in before.items():
+        store.write(path, data)
+    stores = {"source": source, "local": store, "back": back}
+
+    planned = plan("source", "local", on_conflict=OnConflict.OVERWRITE, stores=stores, state_folder=home)
+    impossible = {item.path: item.reason for item in planned.items if item.state is State.IMPOSSIBLE}
+    assert impossible.keys() == cannot_hold
+    assert all(impossible.values())
+    for step in (partial(apply, planned), verify):
+        report = (
+            failed(step, stores=stores, state_folder=home) if cannot_hold else step(stores=stores, state_folder=home)
+        )
+        assert report.count(ItemState.DONE) == len(HARD) - len(cannot_hold)
+    arrived = {path: data for path, data in HARD.items() if path not in cannot_hold}
+    assert same(held(store), {**arrived, "untouched": before["untouched"]})
+
+    (run,) = (each.name for each in runs(home))
+    apply(plan("local", "back", stores=stores, state_folder=home), stores=stores, state_folder=home)
+    assert same(held(back), held(store))
+    undo(run, stores=stores, state_folder=home)
+    assert held(store) == before
