@@ -57,6 +57,10 @@ COMMANDS = [
     ("config", "config show --json"),
     ("config", "config check --json"),
     ("stores", "stores --json"),
+    ("cache", "cache status --json"),
+    ("cache", "cache verify --json"),
+    ("cache", "cache rotate-key --json"),
+    ("cache", "cache clear --json"),
 ]
 
 BY_NAME = {"data", "labels", "facts", "settings", "secrets", "stores", "options"}

@@ -143,3 +143,15 @@ def test_nothing_in_the_folder_is_readable(server, tmp_path):
     assert len(content) > 4096
     for word in (CANARY, "db/app", "db/gone", "app", "secret", server.token, server.url, "vault"):
         assert not re.search(re.escape(word.encode()), content), word
+
+
+def test_explain_says_how_old_the_entry_on_disk_is(server):
+    strongroom = Path(sys.executable).parent / "strongroom"
+    with open_manager() as secrets:
+        secrets.get_secret("db/app")
+    for command, words in {
+        ("--verbose", "get"): r"version 1, disk cache, \d+ s old",
+        ("explain",): r"found \(disk cache, \d+ s old\)",
+    }.items():
+        done = subprocess.run([strongroom, *command, "db/app", "k"], capture_output=True, text=True, check=True)
+        assert re.search(words, done.stdout + done.stderr), done

@@ -176,14 +176,22 @@ class Chain:
         key = None if key is None else check_key(key, path)
         request = Request.of(key, fresh=True, allow_dynamic=False)
         results: list[tuple[Link, Result]] = []
+        ages = {link.name: link.disk_age(path) for link in self._links if link.covers(path)}
         for link in self._links:
             if link.covers(path):
                 with time_limit(link.policy.timeout / SHARE), fail_fast():
                     results.append((link, query(link, path, key, request)))
         answers = tuple(
-            LinkAnswer(attempt)
+            LinkAnswer(attempt, disk_age=ages[attempt.store])
             if isinstance(found, StrongroomError)
-            else LinkAnswer(attempt, found.version, found.created, found=True, value=_value(request, found))
+            else LinkAnswer(
+                attempt,
+                found.version,
+                found.created,
+                found=True,
+                value=_value(request, found),
+                disk_age=ages[attempt.store],
+            )
             for _, (attempt, found) in results
         )
         passed_over = tuple(link.name for link in self._links if not link.covers(path))

@@ -23,6 +23,7 @@ class LinkAnswer:
         created: when that version was written, if the store tells.
         found: whether it has the requested value.
         value: the value. Not in the `repr`.
+        disk_age: seconds since the store gave the answer that its disk cache has; None if it has none.
     """
 
     attempt: Attempt
@@ -30,6 +31,7 @@ class LinkAnswer:
     created: datetime | None = None
     found: bool = False
     value: Value = field(default=None, repr=False)
+    disk_age: float | None = None
 
 
 @dataclass(frozen=True)

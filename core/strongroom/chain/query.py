@@ -168,5 +168,6 @@ def _provenance(reading: Reading) -> str:
     if reading.version is not None:
         parts.append(f"version {reading.version}")
     if reading.cached:
-        parts.append(f"{'stale' if reading.stale else 'cached'}, {reading.age:.0f} s old")
+        cache = "disk cache" if reading.on_disk else "cached"
+        parts.append(f"{'stale' if reading.stale else cache}, {reading.age:.0f} s old")
     return ", ".join(parts)

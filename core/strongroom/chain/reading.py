@@ -15,7 +15,7 @@ class Reading(NamedTuple):
     """A secret's data as a link has it, and where the data comes from. `age` and `ttl` are in seconds.
 
     `outage` is set if the data is stale: the error for which the store could not be queried. A key that a stale reading
-    lacks is unknown, not missing.
+    lacks is unknown, not missing. `on_disk` is True if the data comes from the disk cache.
     """
 
     data: SensitiveDict
@@ -25,6 +25,7 @@ class Reading(NamedTuple):
     cached: bool = False
     outage: StoreUnavailableError | None = None
     ttl: float | None = None
+    on_disk: bool = False
 
     @property
     def stale(self) -> bool:
@@ -35,7 +36,7 @@ class Reading(NamedTuple):
     def of(cls, secret: Secret) -> Self:
         """Return the reading of a secret that has just been read, or that comes from the disk cache."""
         data, cached = protect_data(secret.data), isinstance(secret, AgedSecret)
-        return cls(data, secret.version, secret.created, age_of(secret), cached, ttl=secret.ttl)
+        return cls(data, secret.version, secret.created, age_of(secret), cached, ttl=secret.ttl, on_disk=cached)
 
 
 class WouldBlockError(Exception):

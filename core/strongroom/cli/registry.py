@@ -48,6 +48,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "config": "config:config_command",
         "stores": "stores:stores_command",
         "trust": "trust:trust_command",
+        "cache": "cache:cache_command",
         "completion": "completion:completion_command",
     },
 }

@@ -243,6 +243,13 @@ def _has_schema(database: sqlite3.Connection) -> bool:
     return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'writes'").fetchone() is not None
 
 
+def fault_of(error: OSError | sqlite3.Error | DamagedError) -> str:
+    """Return the fault of a cache in a few words."""
+    if isinstance(error, OSError):
+        return error.strerror or "it cannot be read"
+    return "it is damaged" if isinstance(error, DamagedError) else f"SQLite: {error}"
+
+
 @contextmanager
 def _transaction(database: sqlite3.Connection) -> Iterator[None]:
     database.execute("BEGIN IMMEDIATE")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from strongroom.digest import Digester
 from strongroom.disk_cache.aged import AgedAbsence, AgedSecret
-from strongroom.disk_cache.container import Container, DamagedError, Mark
+from strongroom.disk_cache.container import Container, DamagedError, Mark, fault_of
 from strongroom.disk_cache.entry import Entry, Moment, Row
 from strongroom.disk_cache.keys import Keys
 from strongroom.disk_cache.turns import Turns
@@ -112,6 +112,11 @@ class StoreCache:
             return None
         answer = found.entry.answer(found.age)
         return answer if isinstance(answer, AgedSecret) else None
+
+    def age(self, path: str) -> float | None:
+        """Return the age of the entry of a path in seconds, current or not; None if there is none."""
+        found = self._attempt(lambda: self._find(path), None) if self.covers(path) else None
+        return None if found is None else found.age
 
     def _find(self, path: str) -> _Found | None:
         place = self._place(path)
@@ -263,7 +268,7 @@ class StoreCache:
         try:
             self._container.forget(place.keys, name)
         except (OSError, sqlite3.Error, DamagedError) as error:
-            self._warn(_fault(error))
+            self._warn(fault_of(error))
             try:
                 self._container.remove(self._container.file(place.keys))
             except OSError:
@@ -295,10 +300,10 @@ class StoreCache:
         try:
             return operation()
         except DamagedError as error:
-            self._warn(_fault(error))
+            self._warn(fault_of(error))
             self._discard()
         except (OSError, sqlite3.Error) as error:
-            self._warn(_fault(error))
+            self._warn(fault_of(error))
         return otherwise
 
     def _discard(self) -> None:
@@ -308,7 +313,7 @@ class StoreCache:
             if keys is not None:
                 self._container.remove(self._container.file(keys))
         except OSError as error:
-            self._warn(_fault(error))
+            self._warn(fault_of(error))
 
     def _warn(self, fault: str) -> None:
         if not self._warned:
@@ -321,11 +326,3 @@ def _returned(found: AgedSecret | AgedAbsence) -> AgedSecret:
     if isinstance(found, AgedAbsence):
         raise found
     return found
-
-
-def _fault(error: Exception) -> str:
-    if isinstance(error, DamagedError):
-        return "it is damaged"
-    if isinstance(error, OSError):
-        return error.strerror or "it cannot be read"
-    return f"SQLite: {error}"

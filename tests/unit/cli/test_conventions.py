@@ -145,7 +145,7 @@ def test_every_summary_of_a_command_is_whole(command):
     """Also of those below another one, and of a plugin's."""
     helps = [
         command(*name.split(), "--help").out.decode()
-        for name in ("", "config", "mapping", "migrate", "rotate", "vault")
+        for name in ("", "cache", "config", "mapping", "migrate", "rotate", "vault")
     ]
     lists = [text.partition("Read:" if text is helps[0] else "Commands:")[2] for text in helps]
     assert [text for text in lists if not text or "..." in text] == []

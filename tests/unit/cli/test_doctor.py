@@ -200,6 +200,7 @@ def test_json_has_a_version_and_an_object_for_each_store(command, strangers):
                 "checks": [{"name": "authenticated", "state": "failed", "detail": "no", "hint": "Go"}],
             },
         ],
+        "disk_cache": None,
     }  # fmt: skip
 
 

@@ -103,6 +103,7 @@ def test_json_has_a_version_and_an_object_for_each_store(command):
         "secret_version": 1,
         "served": True,
         "equals_served": True,
+        "disk_cache_age": None,
     }
     assert (environment["answer"], environment["served"], environment["equals_served"]) == ("not found", False, None)
 

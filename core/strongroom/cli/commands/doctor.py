@@ -11,6 +11,7 @@ import click
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
 from strongroom.chain.store_handle import Opener
+from strongroom.cli.commands.cache import described, summary
 from strongroom.cli.exit_codes import ExitCode, code_of, code_of_all
 from strongroom.cli.invocation import Invocation, current
 from strongroom.cli.terminal import confirmation, output
@@ -19,6 +20,7 @@ from strongroom.store import require_paths
 
 if TYPE_CHECKING:
     from strongroom.config import Config
+    from strongroom.disk_cache.maintenance import Status
     from strongroom.store import Health, SecretStore
 
 _OK = CheckState.OK.value
@@ -48,15 +50,16 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
     """
     config = invocation.load()
     found = examine(config)
+    cache = _disk_cache(config)
     if config.sources and not as_json:
         output.say(config.sources)
     if as_json:
-        output.write_document(_described(config, found))
+        output.write_document({**_described(config, found), "disk_cache": None if cache is None else described(cache)})
     elif output.is_terminal():
-        rows = map(_cells, _rows(config, found))
+        rows = map(_cells, _rows(config, found, cache))
         output.write_table(("store, check", "status", "took", "details"), rows, color=not invocation.no_color)
     else:
-        output.write_rows(_rows(config, found))
+        output.write_rows(_rows(config, found, cache))
     if failed := [name for name, health in found.items() if not health.ok]:
         stores = f"{len(found)} store{'' if len(found) == 1 else 's'}"
         output.say(f"{len(failed)} of {stores} failed: {', '.join(failed)}")
@@ -95,14 +98,30 @@ def _opener(config: Config, store: str) -> Opener:
     return fail
 
 
-def _rows(config: Config, found: Mapping[str, Health]) -> Iterator[tuple[str, ...]]:
-    """Yield store, check, state, duration, details and hint; the row of a store comes before those of its checks."""
+def _disk_cache(config: Config) -> Status | None:
+    """Return the state of the cache on disk, if it is enabled."""
+    if not config.cache.disk:
+        return None
+    from strongroom.disk_cache.maintenance import inspect
+    from strongroom.manager.disk import cache_folder
+
+    return inspect(cache_folder(config))
+
+
+def _rows(config: Config, found: Mapping[str, Health], cache: Status | None) -> Iterator[tuple[str, ...]]:
+    """Yield store, check, state, duration, details and hint; the row of a store comes before those of its checks.
+
+    The last row is that of the cache on disk. Its fault is a warning: every read is a miss, and asks the store.
+    """
     for name, health in found.items():
         took = f"{health.seconds * 1000:.1f} ms"
         details = _location(config, name) or (health.detail if health.ok else "")
         yield tuple(map(output.one_line, (name, "", _state(health), took, details, "")))
         for check in health.checks:
             yield tuple(map(output.one_line, (name, check.name, check.state, "", check.detail, check.hint)))
+    if cache is not None:
+        state, hint = (CheckState.WARNING, f"Check {cache.folder}") if cache.fault else (CheckState.OK, "")
+        yield tuple(map(output.one_line, ("disk cache", "", state, "", summary(cache), hint)))
 
 
 def _cells(row: tuple[str, ...]) -> tuple[str | output.Cell, ...]:

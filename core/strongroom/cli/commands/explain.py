@@ -31,9 +31,9 @@ _SERVED = Cell("served", "bold green")
 def explain_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool) -> None:
     """Show what every store in the chain answers, and which answer a read returns.
 
-    Every store is queried now, without the cache of a running process. Values are compared with the served one, but
-    never shown. A store that creates a credential on every read is not queried. The exit code is that of `get`; it is 0
-    if such a store has the path.
+    Every store is queried now, without any cache. If the cache on disk has an entry, its age is shown. Values are
+    compared with the served one, but never shown. A store that creates a credential on every read is not queried. The
+    exit code is that of `get`; it is 0 if such a store has the path.
 
     Example: strongroom explain database/connection password
     """
@@ -63,7 +63,7 @@ def _rows(explanation: Explanation, now: datetime) -> Iterator[tuple[Cell, ...]]
         attempt = answer.attempt
         yield (
             Cell(attempt.store),
-            output.state(attempt.answer, "found" if answer.found else f"{attempt.answer}: {attempt.reason}"),
+            output.state(attempt.answer, _status(answer)),
             Cell(f"{attempt.seconds * 1000:.1f} ms"),
             Cell("" if answer.version is None else str(answer.version)),
             Cell("" if age is None else f"{format_duration(round(age))} ago"),
@@ -91,6 +91,7 @@ def _described(explanation: Explanation, path: str, key: str | None, now: dateti
                 "seconds": answer.attempt.seconds,
                 "secret_version": answer.version,
                 "age": _age(answer, now),
+                "disk_cache_age": answer.disk_age,
                 "served": answer is explanation.served,
                 "equals_served": explanation.equals_served(answer),
             }
@@ -98,6 +99,12 @@ def _described(explanation: Explanation, path: str, key: str | None, now: dateti
         ],
         "not_asked": list(explanation.passed_over),
     }
+
+
+def _status(answer: LinkAnswer) -> str:
+    attempt = answer.attempt
+    status = "found" if answer.found else f"{attempt.answer}: {attempt.reason}"
+    return status if answer.disk_age is None else f"{status} (disk cache, {answer.disk_age:.0f} s old)"
 
 
 def _compared(explanation: Explanation, answer: LinkAnswer) -> Cell:

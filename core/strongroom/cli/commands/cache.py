@@ -1,0 +1,168 @@
+"""`strongroom cache`: inspect, verify and clear the cache on disk, and rotate its key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.cli.exit_codes import ExitCode
+from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.terminal import output
+from strongroom.config.durations import format_duration
+from strongroom.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from strongroom.disk_cache.maintenance import Status
+    from strongroom.secret import Value
+
+
+@click.group("cache")
+def cache_command() -> None:
+    """Inspect and maintain the cache on disk, which `[cache] disk = true` enables.
+
+    Example: strongroom cache status
+    """
+
+
+@cache_command.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@current
+def status_command(invocation: Invocation, *, as_json: bool) -> None:
+    """Show the folder of the cache, its permissions, the age of its key, and its size.
+
+    Example: strongroom cache status
+    """
+    from strongroom.disk_cache.maintenance import inspect
+
+    config = invocation.load()
+    status = inspect(_folder(invocation))
+    if as_json:
+        output.write_document({"enabled": config.cache.disk, **described(status)})
+    else:
+        rows = [("enabled", "yes" if config.cache.disk else "no: set disk = true in [cache]"), *_rows(status)]
+        if output.is_terminal():
+            output.write_table(("setting", "value"), rows, color=not invocation.no_color)
+        else:
+            output.write_rows(rows)
+
+
+@cache_command.command("verify")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@current
+def verify_command(invocation: Invocation, *, as_json: bool) -> None:
+    """Open every entry, and check the file that holds them. The exit code is 1 if anything is damaged.
+
+    A damaged entry is never served. `strongroom cache clear` removes it.
+
+    Example: strongroom cache verify
+    """
+    from strongroom.disk_cache.maintenance import verify
+
+    folder = _folder(invocation)
+    with _faults_of(folder):
+        found = verify(folder)
+    if as_json:
+        faults = list(found.faults)
+        output.write_document({"ok": found.ok, "entries": found.entries, "damaged": found.damaged, "faults": faults})
+    for fault in found.faults:
+        output.say(f"{folder}: {fault}")
+    output.say(f"{found.entries} entries, {found.damaged} damaged")
+    click.get_current_context().exit(ExitCode.DONE if found.ok else ExitCode.FAILED)
+
+
+@cache_command.command("clear")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@current
+def clear_command(invocation: Invocation, *, as_json: bool) -> None:
+    """Remove every entry and the root key. The next read of each secret asks its store.
+
+    Example: strongroom cache clear
+    """
+    from strongroom.disk_cache.maintenance import clear
+
+    folder = _folder(invocation)
+    with _faults_of(folder):
+        count = clear(folder)
+    if as_json:
+        output.write_document({"folder": str(folder), "removed": count})
+    output.say(f"removed {count} files from {folder}")
+
+
+@cache_command.command("rotate-key")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@current
+def rotate_key_command(invocation: Invocation, *, as_json: bool) -> None:
+    """Make a new root key, and remove every entry.
+
+    Processes that are running use the new key from their next read on.
+
+    Example: strongroom cache rotate-key
+    """
+    from strongroom.disk_cache.maintenance import rotate_key
+
+    folder = _folder(invocation)
+    with _faults_of(folder):
+        rotate_key(folder)
+    if as_json:
+        output.write_document({"folder": str(folder)})
+    output.say(f"{folder} has a new root key, and no entries")
+
+
+def _folder(invocation: Invocation) -> Path:
+    from strongroom.manager.disk import cache_folder
+
+    return cache_folder(invocation.load())
+
+
+@contextmanager
+def _faults_of(folder: Path) -> Iterator[None]:
+    """Raise a fault of the folder as an error of the configuration."""
+    try:
+        yield
+    except OSError as error:
+        fault = error.strerror or "it cannot be used"
+    else:
+        return
+    raise ConfigurationError(f"The disk cache {folder}: {fault}")
+
+
+def described(status: Status) -> dict[str, Value]:
+    """Return a status for JSON; times are in seconds, sizes in bytes."""
+    return {
+        "folder": str(status.folder),
+        "exists": status.exists,
+        "fault": status.fault or None,
+        "mode": status.mode or None,
+        "owner": status.owner,
+        "key_age": status.key_age,
+        "entries": status.entries,
+        "expired": status.expired,
+        "size": status.size,
+        "other_files": status.others,
+    }
+
+
+def summary(status: Status) -> str:
+    """Return a status in one line."""
+    if status.fault or not status.exists or status.key_age is None:
+        return status.fault or f"empty: {status.folder}"
+    age = format_duration(round(status.key_age))
+    return f"{status.entries} entries, {status.size:,} bytes, mode {status.mode}, owner {status.owner}, key {age} old"
+
+
+def _rows(status: Status) -> list[tuple[str, str]]:
+    rows = [("folder", str(status.folder))]
+    if status.fault:
+        rows.append(("fault", status.fault))
+    if status.exists:
+        rows += [("mode", status.mode), ("owner", str(status.owner))]
+    if status.key_age is not None:
+        rows.append(("key age", format_duration(round(status.key_age))))
+    rows += [("entries", f"{status.entries}, of which {status.expired} expired"), ("size", f"{status.size:,} bytes")]
+    if status.others:
+        rows.append(("other files", f"{status.others}: of another machine or an earlier key"))
+    return rows
