@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from strongroom_vault.testing import TestVault
+
 FIRST_SECRET = "from strongroom import get_secret; get_secret('database/connection', 'url')"
 
 pytestmark = pytest.mark.benchmark(group="a new process")
@@ -54,6 +56,27 @@ STRONGROOM = str(Path(sys.executable).parent / "strongroom")
 )
 def test_start_up(benchmark: BenchmarkFixture, environment: dict[str, str], command: list[str], most: float) -> None:
     """A value of the environment, and the version. The yardstick runs before each round."""
+    start_up(benchmark, environment, command, most)
+
+
+def test_start_up_from_the_disk_cache(
+    benchmark: BenchmarkFixture, environment: dict[str, str], openbao: TestVault, tmp_path: Path
+) -> None:
+    """A secret of OpenBao that the process before has read."""
+    openbao.call("POST", "secret/data/bench/database", {"data": {"url": "sqlite://"}})
+    configured = {
+        **environment,
+        "VAULT_ADDR": openbao.url,
+        "VAULT_TOKEN": openbao.token,
+        "STRONGROOM_CACHE_DISK": "true",
+        "STRONGROOM_CACHE_FOLDER": str(tmp_path / "cache"),
+        "STRONGROOM_CACHE_TTL": "1h",
+    }
+    start_up(benchmark, configured, [STRONGROOM, "get", "bench/database#url"], 3.0)
+    assert openbao.requests("secret/data/bench/database") == 1
+
+
+def start_up(benchmark: BenchmarkFixture, environment: dict[str, str], command: list[str], most: float) -> None:
     dotenv = [sys.executable, "-c", "import dotenv"]
     taken: list[float] = []
 

@@ -49,6 +49,16 @@ def answer(process):
     return json.loads(output)
 
 
+def start_together(code, count):
+    """Answers of processes that go on at the same moment, after they have started."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    processes = [subprocess.Popen([sys.executable, "-c", code], **pipes, text=True) for _ in range(count)]
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    return [answer(process) for process in processes]
+
+
 def open_manager(**arguments):
     return SecretsManager(enable_fallback=False, **arguments)
 
@@ -125,15 +135,44 @@ def test_a_denial_removes_the_entry(server):
 def test_many_processes_that_start_at_once_read_each_secret_once(server):
     count = 20 if not os.environ.get("TEST_DISK_CACHE_LONG") else 50
     code = READ.replace("from strongroom import", "sys.stdin.readline()\nfrom strongroom import")
-    command = [sys.executable, "-c", code]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    processes = [subprocess.Popen(command, **pipes, text=True) for _ in range(count)]
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    found = [answer(process)["value"] for process in processes]
+    found = [each["value"] for each in start_together(code, count)]
     assert found == [CANARY] * count
     assert server.requests("secret/data/db/app") == 1
+
+
+def test_many_processes_read_each_of_many_secrets_once(server):
+    """Each asks for all of them in one batch."""
+    count, secrets = (50, 100) if os.environ.get("TEST_DISK_CACHE_LONG") else (6, 30)
+    for number in range(secrets):
+        server.call("POST", f"secret/data/many/{number}", {"data": {"k": str(number)}})
+    code = f"""
+import json, sys
+from strongroom import SecretsManager
+sys.stdin.readline()
+with SecretsManager(enable_fallback=False) as secrets:
+    found = secrets.get_secrets([f"many/{{number}}" for number in range({secrets})], strict=True)
+print(json.dumps([secret["k"] for secret in found.values()]))
+"""
+    found = start_together(code, count)
+    assert found == [[str(number) for number in range(secrets)]] * count
+    assert [server.requests(f"secret/data/many/{number}") for number in range(secrets)] == [1] * secrets
+
+
+def test_scripts_with_an_approle_log_in_once_and_leave_no_token(server, monkeypatch):
+    """The login is that of the first; the others get their secret without one."""
+    server.call("POST", "sys/auth/approle", {"type": "approle"})
+    server.call("POST", "sys/policies/acl/app", {"policy": 'path "secret/data/*" { capabilities = ["read"] }'})
+    server.call("POST", "auth/approle/role/app", {"token_policies": "app"})
+    role = server.call("GET", "auth/approle/role/app/role-id")["data"]["role_id"]
+    secret = server.call("POST", "auth/approle/role/app/secret-id", {})["data"]["secret_id"]
+    monkeypatch.delenv("VAULT_TOKEN")
+    auth = {"method": "approle", "role_id": role, "secret_id": secret}
+    monkeypatch.setenv("STRONGROOM_STORES_VAULT_AUTH", json.dumps(auth))
+    script = 'import json; from strongroom import get_secret; print(json.dumps(get_secret("db/app", "k")))'
+    for _ in range(4):
+        assert answer(start(script)) == CANARY
+    assert server.requests("auth/approle/login", operation="update") == 1
+    assert server.requests("auth/token/revoke-self", operation="update") == 1
 
 
 def test_nothing_in_the_folder_is_readable(server, tmp_path):

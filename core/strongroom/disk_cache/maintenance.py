@@ -16,7 +16,7 @@ from strongroom.files.private_file import KEY_SIZE, replace
 _ANY_SIZE = 1 << 40
 """No bound on the size of a file that is only inspected."""
 
-_PATTERNS = ("*.sqlite", "*.sqlite-journal", "turn-*.lock", f".{ROOT_KEY}.*", ROOT_KEY)
+_PATTERNS = ("*.sqlite", "*.sqlite-journal", ".*.sqlite.*", "turn-*.lock", f".{ROOT_KEY}.*", ROOT_KEY)
 """The files of a cache."""
 
 
