@@ -173,6 +173,7 @@ class _Batch(Generic[_K]):
     def __init__(self, transfers: Transfers[tuple[_K, Steps]], give_back: Callable[[Transfers[Any]], None]) -> None:
         self._transfers = transfers
         self._give_back = give_back
+        self._released = False
         self._ready: list[tuple[_K, Reply | StoreError]] = []
         self._pauses: list[tuple[float, int, _K, Steps]] = []
         self._numbers = count()  # no two pauses compare by their names
@@ -217,12 +218,22 @@ class _Batch(Generic[_K]):
                 due = time.monotonic() + step.seconds
                 heapq.heappush(self._pauses, (due, next(self._numbers), name, steps))
 
+    def release(self) -> None:
+        """Give the connections back for another batch."""
+        if self._process == os.getpid():
+            self._released = True
+            self._give_back(self._transfers)
+
     def close(self) -> None:
-        """Give the connections back for another batch. They are closed if a request is under way."""
+        """Close the connections of a batch that its caller has abandoned.
+
+        The collector may be calling. It would close the handles afterwards (measured with pycurl 7.49), so that another
+        batch could not use them.
+        """
         if self._process != os.getpid():
             _keep_forever(self._transfers)
-        else:
-            self._give_back(self._transfers)
+        elif not self._released:
+            self._transfers.close()
 
 
 def _closed() -> StoreError:
