@@ -1,6 +1,8 @@
 """Deliberately broken stores, each with the test of the contract that must catch it."""
 
 import logging
+import socket
+import sys
 import threading
 import time
 import unicodedata
@@ -20,9 +22,9 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.secret import Secret, SensitiveDict
-from strongroom.store import Health, remaining
+from strongroom.store import Health, Traits, remaining
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import StoreContract
+from strongroom.testing import StoreContract, dripping_server
 
 MEMORY = frozenset({"listable", "writable", "checked", "versioned", "bulk", "probed", "local"})
 
@@ -314,6 +316,173 @@ class WritesBeforeTheConflict(Wrong):
                 self.write(path, data)
                 raise ConflictError(path)
             return super().write_if(path, data, expected)
+
+
+# --- supervision ----------------------------------------------------------------------------------------------------
+
+
+class Prints(Wrong):
+    caught_by = "test_secret_has_its_path"
+    caught_with = "something was printed to stdout"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            print("reading")  # noqa: T201  # its fault
+            return super().read(path)
+
+
+class PrintsBytes(Wrong):
+    caught_by = "test_secret_has_its_path"
+    caught_with = "something was printed to stdout"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            sys.stdout.buffer.write(b"reading")
+            return super().read(path)
+
+
+class Hangs(Wrong):
+    """Waits for ever, in a store that declares to be local."""
+
+    longest_test = 0.2
+    caught_by = "test_secret_has_its_path"
+    caught_with = "test_secret_has_its_path hung: it was not over after 0.2 seconds"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            threading.Event().wait()
+
+
+class LeavesAThread(Wrong):
+    time_to_end = 0.0
+    caught_by = "test_close_ends_connections_and_threads"
+    caught_with = "close() left the thread of-the-store"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            threading.Thread(target=threading.Event().wait, name="of-the-store", daemon=True).start()
+            return super().read(path)
+
+
+class LeavesAConnection(Wrong):
+    time_to_end = 0.0
+    caught_by = "test_close_ends_connections_and_threads"
+    caught_with = "close() left the socket"
+
+    class Store(MemoryStore):
+        def __init__(self):
+            super().__init__()
+            self.connections = []
+
+        def read(self, path):
+            self.connections += socket.socketpair()
+            return super().read(path)
+
+
+class IgnoresADrip(Wrong):
+    """Waits for each byte, and not for the whole answer."""
+
+    caught_by = "test_dripping_service_is_unavailable_in_time"
+    caught_with = "< (0.5 + 1.0)"
+
+    @pytest.fixture
+    def dripping(self):
+        with dripping_server() as address, socket.create_connection(address) as connection:
+
+            class Store(MemoryStore):
+                def read(self, path):
+                    for _ in range(35):  # a drip of 50 ms
+                        connection.settimeout(max(remaining(), 1.0))
+                        connection.recv(1)
+                        threading.Event().wait(0.05)
+                    raise StoreUnavailableError(path)
+
+            yield Store()
+
+
+class KeepsADeadConnection(Wrong):
+    """Reports an outage when the server has closed the connection in the meantime."""
+
+    caught_by = "test_connection_that_was_closed_while_idle_is_replaced"
+    caught_with = "Store unavailable: contract/app"
+
+    @pytest.fixture
+    def restarted(self):
+        def fill(contents):
+            store, state = MemoryStore(), {"connected": True}
+
+            class Connected(MemoryStore):
+                def read(self, path):
+                    if not state["connected"]:
+                        state["connected"] = True
+                        raise StoreUnavailableError(path)
+                    return store.read(path)
+
+            for path, data in contents.items():
+                store.write(path, data)
+            return Connected(), lambda: state.update(connected=False)
+
+        return fill
+
+
+class AbsentForForeign(Wrong):
+    caught_by = "test_entry_of_another_program_is_an_error_of_its_own"
+    caught_with = "an entry of another program is not an absence"
+
+    @pytest.fixture
+    def foreign(self):
+        store = MemoryStore()
+        store.write("contract/app", {"key": "value"})
+        return store
+
+
+class ForeignEndsTheBatch(Wrong):
+    caught_by = "test_entry_of_another_program_is_an_error_of_its_own"
+    caught_with = "it is no JSON"
+
+    @pytest.fixture
+    def foreign(self):
+        class Store(MemoryStore):
+            def read_many(self, paths):
+                for path in paths:
+                    if path.endswith("foreign"):
+                        raise InvalidDataError(path, "it is no JSON")
+                    yield path, self.read(path)
+
+        store = Store()
+        store.write("contract/app", {"key": "value"})
+        return store
+
+
+class FoldsCase(Wrong):
+    """Takes folders that differ in case for one."""
+
+    caught_by = "test_folders_that_differ_in_case_are_two"
+    caught_with = "At index 0 diff"
+
+    class Store(MemoryStore):
+        def list_entries(self, prefix):
+            return iter({name.lower() for name in super().list_entries(prefix)})
+
+
+class ListsAThousandLess(Wrong):
+    """Its service returns a full page at most, and its loop ends at ten pages."""
+
+    caught_by = "test_large_folder_is_listed_whole"
+    caught_with = "assert 999 == 1000"
+
+    class Store(MemoryStore):
+        def list_entries(self, prefix):
+            return islice(super().list_entries(prefix), 999)
+
+
+class SortsVersionsAsText(Wrong):
+    caught_by = "test_twelve_versions_are_in_order"
+    caught_with = "At index 1 diff: 9 != 1"
+
+    class Store(MemoryStore):
+        def versions(self, path):
+            return sorted(super().versions(path), key=lambda info: str(info.version))
 
 
 # --- lists, bulk, versions --------------------------------------------------------------------------------------------
@@ -788,7 +957,9 @@ class DeclaresWhatDoesNotExist(Wrong):
 
 
 class _Refuses:
-    """A store whose operations raise a given failure."""
+    """A store whose operations raise a given failure. Its deadline is not enforced: the contract judges it."""
+
+    traits = Traits(honors_deadline=True)
 
     def __init__(self, failure: Callable[[str], Exception]) -> None:
         self.failure = failure

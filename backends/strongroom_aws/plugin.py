@@ -68,7 +68,7 @@ def open_secrets_manager(
         ConfigurationError: an option is wrong, or boto3 finds no region or no such profile.
         ImportError: boto3 is not installed. Strongroom names the extra that brings it.
     """
-    check_secrets_manager(recovery_days=recovery_days)
+    check_secrets_manager(prefix=prefix, recovery_days=recovery_days)
     options = WriteOptions(
         fold=fold, kms_key=kms_key, recovery_days=recovery_days, force_delete=force_delete, restore=restore
     )
@@ -117,7 +117,7 @@ def open_parameter_store(
         ConfigurationError: an option is wrong, or boto3 finds no region or no such profile.
         ImportError: boto3 is not installed. Strongroom names the extra that brings it.
     """
-    check_parameter_store(layout=layout, tag_prefix=tag_prefix, fold=fold)
+    check_parameter_store(prefix=prefix, layout=layout, tag_prefix=tag_prefix, fold=fold)
     below = check_option("prefix", prefix.removeprefix("/"), check_prefix)
     service = _service("ssm", region, profile, endpoint_url)
     if layout == "keys":

@@ -11,23 +11,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from strongroom.testing.cases import CANARY, CASES, NON_TEXT_CASES, Case
     from strongroom.testing.contract import StoreContract
+    from strongroom.testing.faulty_services import DroppingProxy, dripping_server, dropping_proxy, silent_server
     from strongroom.testing.migration_contract import ExporterContract, ImporterContract
     from strongroom.testing.overrides import OverrideValue, SimulatedFailure, Slow, override
+    from strongroom.testing.plugin_contract import PluginContract
     from strongroom.testing.rotator_contract import RotatorContract
-    from strongroom.testing.silent_service import silent_server
 
 __all__ = [
     "CANARY",
     "CASES",
     "NON_TEXT_CASES",
     "Case",
+    "DroppingProxy",
     "ExporterContract",
     "ImporterContract",
     "OverrideValue",
+    "PluginContract",
     "RotatorContract",
     "SimulatedFailure",
     "Slow",
     "StoreContract",
+    "dripping_server",
+    "dropping_proxy",
     "override",
     "silent_server",
 ]
@@ -36,10 +41,11 @@ __all__ = [
 _NAMES = {
     "cases": "CANARY CASES NON_TEXT_CASES Case",
     "contract": "StoreContract",
+    "faulty_services": "DroppingProxy dripping_server dropping_proxy silent_server",
     "migration_contract": "ExporterContract ImporterContract",
     "overrides": "OverrideValue SimulatedFailure Slow override",
     "rotator_contract": "RotatorContract",
-    "silent_service": "silent_server",
+    "plugin_contract": "PluginContract",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -61,6 +67,7 @@ def __getattr__(name: str) -> object:
             "failure_contract",
             "migration_contract",
             "rotator_contract",
+            "plugin_contract",
         )
         pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
     found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

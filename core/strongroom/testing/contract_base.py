@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
+import signal
+import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -20,10 +24,13 @@ from strongroom.testing.cases import CANARY
 
 Contents: TypeAlias = Mapping[str, Mapping[str, Value]]
 Holding: TypeAlias = Callable[[Contents], SecretStore]
+Restarted: TypeAlias = Callable[[Contents], tuple[SecretStore, Callable[[], object]]]
 Opened: TypeAlias = Callable[..., ValidatedStore]
 
 NAME = "under-contract"
 PATH = "contract/app"
+_LAST_RESORT = 30.0
+"""Seconds after `longest_test` at which a process ends that runs C code and takes no signal."""
 STATES = frozenset({"denied", "unreachable"})
 
 _Test = TypeVar("_Test", bound=Callable[..., None])
@@ -36,8 +43,35 @@ def secret_data(**more: Value) -> dict[str, Value]:
     return {"user": f"{CANARY}-user", "password": f"{CANARY}-password", **more}
 
 
-class RedactedLogs:
-    """A contract whose tests fail when a log record shows a value."""
+class Supervised:
+    """A contract whose tests fail if they hang, print to stdout, or let a log record show a value."""
+
+    longest_test: ClassVar[float] = 60.0
+    """Seconds after which a test counts as hung. The failure names it."""
+
+    @pytest.fixture(autouse=True)
+    def _watchdog(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        """End a test that hangs, and name it. If no signal can end it, print every stack and end the process."""
+        name = request.node.nodeid
+
+        def end(*_: object) -> None:
+            pytest.fail(f"{name} hung: it was not over after {self.longest_test:g} seconds")
+
+        if sys.__stderr__ is not None:
+            faulthandler.dump_traceback_later(self.longest_test + _LAST_RESORT, exit=True, file=sys.__stderr__)
+        try:
+            with _alarm(self.longest_test, end):
+                yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    @pytest.fixture(autouse=True)
+    def _silent_stdout(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        """Check that nothing is printed: a program's stdout may be a pipe that carries data."""
+        own = {"capfd", "capfdbinary", "capsysbinary"} & set(request.fixturenames)  # a test has one of them
+        capture = request.getfixturevalue(own.pop() if own else "capsys")
+        yield
+        assert not capture.readouterr().out, "something was printed to stdout"
 
     @pytest.fixture(autouse=True)
     def _redacted_logs(self, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
@@ -49,7 +83,22 @@ class RedactedLogs:
         assert not telling, f"a value is in the log of {', '.join(sorted(telling))}"
 
 
-class ContractBase(RedactedLogs):
+@contextmanager
+def _alarm(seconds: float, handler: Callable[..., None]) -> Iterator[None]:
+    """Call the handler in the main thread after this time, if the system has such an alarm."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class ContractBase(Supervised):
     """Declarations and fixtures of a store's contract.
 
     A subclass overrides the fixture `store`, or `holding` if Strongroom cannot write to the store. It overrides
@@ -64,6 +113,9 @@ class ContractBase(RedactedLogs):
 
     impossible: ClassVar[AbstractSet[str]] = frozenset()
     """The states that the store is never in: "denied" or "unreachable"."""
+
+    many: ClassVar[int] = 1_000
+    """Number of secrets in the test of a large folder. Lower it if the test's service is slow."""
 
     page_size: ClassVar[int] = 100
     """Number of names, or of items of a bulk call, in one reply of the service."""
@@ -113,6 +165,29 @@ class ContractBase(RedactedLogs):
     def unreachable(self) -> SecretStore:
         """Return an open store whose service accepts connections and never answers, like `silent_server`."""
         pytest.fail("override the fixture `unreachable`, or declare `impossible = {'unreachable'}`")
+
+    @pytest.fixture
+    def dripping(self) -> SecretStore:
+        """Return an open store whose service answers with a byte now and then, like `dripping_server`. Optional."""
+        pytest.skip("the fixture `dripping` is not overridden")
+
+    @pytest.fixture
+    def restarted(self) -> Restarted:
+        """Return a function that takes path -> data, and returns a store of these contents and another function.
+
+        The second function closes the store's connections at the service while they are idle, and leaves the service
+        running: see `dropping_proxy`. Optional.
+        """
+        pytest.skip("the fixture `restarted` is not overridden")
+
+    @pytest.fixture
+    def foreign(self) -> SecretStore:
+        """Return an open store with a secret at `contract/app`, and an entry at `contract/foreign` that is none.
+
+        Another program wrote that entry, in a form that no secret has: other columns, or text that is not JSON.
+        Optional.
+        """
+        pytest.skip("the fixture `foreign` is not overridden")
 
     # --- for the tests ------------------------------------------------------------------------------------------------
 

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import stat
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreError, StoreUnavailableError
 from strongroom.store import SecretStore, time_limit
 from strongroom.store.validation import ValidatedStore
-from strongroom.testing.contract_base import NAME, PATH, STATES, ContractBase, fails, needs, secret_data
+from strongroom.testing.contract_base import (
+    NAME,
+    PATH,
+    STATES,
+    ContractBase,
+    Holding,
+    Restarted,
+    fails,
+    needs,
+    secret_data,
+)
 
 _LIMIT = 0.5
 _GRACE = 1.0
@@ -51,6 +67,9 @@ _CAPABILITY = {
 class FailureContract(ContractBase):
     """Denials and outages."""
 
+    time_to_end: ClassVar[float] = 10.0
+    """Seconds that connections and threads may take to end after `close`: only a leak takes so long."""
+
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrize with the states that the store can be in and the operations that it has."""
         if "operation" in metafunc.fixturenames:
@@ -85,6 +104,40 @@ class FailureContract(ContractBase):
             _OPERATIONS[operation](guarded)
         assert time.monotonic() - began < _LIMIT + _GRACE
 
+    def test_dripping_service_is_unavailable_in_time(self, dripping: SecretStore) -> None:
+        """A service that sends single bytes for ever is an outage, within the time that the call has."""
+        guarded = ValidatedStore(dripping, NAME)
+        began = time.monotonic()
+        with time_limit(_LIMIT), fails(StoreUnavailableError):
+            guarded.read(PATH)
+        assert time.monotonic() - began < _LIMIT + _GRACE
+
+    def test_connection_that_was_closed_while_idle_is_replaced(self, restarted: Restarted) -> None:
+        """The next read returns the secret. An outage here would turn into the value of a fallback."""
+        store, restart = restarted({PATH: secret_data(own="0")})
+        guarded = ValidatedStore(store, NAME)
+        for _ in range(2):
+            assert guarded.read(PATH).data["own"] == "0"
+            restart()
+        assert guarded.read(PATH).data["own"] == "0"
+        guarded.close()
+
+    def test_close_ends_connections_and_threads(self, request: pytest.FixtureRequest, holding: Holding) -> None:
+        """After `close`, the connections and threads of a store end."""
+        contents = {PATH: secret_data()}
+        writable = "writable" in self.capabilities
+        store: Any = request.getfixturevalue("store") if writable else holding(contents)
+        before = _resources()
+        if writable:
+            store.write(PATH, contents[PATH])
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(store.read, [PATH] * 4))
+        store.close()
+        ends = time.monotonic() + self.time_to_end
+        while (left := _resources() - before) and time.monotonic() < ends:
+            time.sleep(0.01)
+        assert not left, f"close() left {', '.join(sorted(left))}"
+
     def test_store_itself_raises_the_class_of_the_failure(self, request: pytest.FixtureRequest, state: str) -> None:
         """The store tells a denial from an outage without the guard, in the classes of `strongroom.errors`."""
         kinds = {"denied": (PermissionDeniedError, AuthenticationError), "unreachable": (StoreUnavailableError,)}
@@ -102,6 +155,23 @@ class FailureContract(ContractBase):
         with time_limit(_LIMIT), suppress(StoreUnavailableError):
             assert not guarded.probe().ok
         assert time.monotonic() - began < _LIMIT + _GRACE
+
+
+def _resources() -> set[str]:
+    """Return the open sockets of this process, except those that listen, and its threads."""
+    found = {f"the thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
+    descriptors = Path("/dev/fd")
+    for number in (int(file.name) for file in descriptors.iterdir()) if descriptors.is_dir() else ():
+        with suppress(OSError):
+            status = os.fstat(number)
+            if stat.S_ISSOCK(status.st_mode) and not _listens(number):
+                found.add(f"the socket {status.st_ino}")
+    return found
+
+
+def _listens(number: int) -> bool:
+    with socket.socket(fileno=os.dup(number)) as copy:
+        return bool(copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _only(outcomes: Any) -> None:

@@ -13,7 +13,7 @@ from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
 from strongroom.paths import check_path
 from strongroom.secret import Secret, Value, check_data, same
 from strongroom.testing.cases import CANARY, CASES, Case
-from strongroom.testing.contract_base import Contents, RedactedLogs, examine, secret_data
+from strongroom.testing.contract_base import Contents, Supervised, examine, secret_data
 
 Importing: TypeAlias = Callable[[Contents], Importer]
 Held: TypeAlias = Callable[[], Contents]
@@ -24,7 +24,7 @@ _SOME: Contents = {
 }
 
 
-class _Declared(RedactedLogs):
+class _Declared(Supervised):
     """Declarations that both contracts share."""
 
     cannot_hold: ClassVar[AbstractSet[str]] = frozenset()

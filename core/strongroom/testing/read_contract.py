@@ -9,9 +9,11 @@ import pytest
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError, StoreError
 from strongroom.secret import Secret, same
-from strongroom.store import CAPABILITIES
+from strongroom.store import CAPABILITIES, SecretStore
+from strongroom.store.validation import ValidatedStore
 from strongroom.testing.cases import CANARY, CASES, Case
 from strongroom.testing.contract_base import (
+    NAME,
     PATH,
     STATES,
     ContractBase,
@@ -24,6 +26,7 @@ from strongroom.testing.contract_base import (
 )
 
 _MANY = 2_000
+_FOREIGN = "contract/foreign"
 
 
 class ReadContract(ContractBase):
@@ -183,6 +186,38 @@ class ReadContract(ContractBase):
         entries = list(opened({f"contract/{name}": {"key": "v"} for name in names}).list_entries("contract"))
         assert len(entries) == len(names)
         assert set(entries) == names
+
+    @needs("listable")
+    def test_large_folder_is_listed_whole(self, opened: Opened) -> None:
+        """A folder with many names is complete, by `list_entries` and by `walk`."""
+        names = {f"name-{number:05}" for number in range(self.many)}
+        guarded = opened({f"contract/{name}": {"key": "v"} for name in names})
+        entries = list(guarded.list_entries("contract"))
+        assert len(entries) == len(names)
+        assert set(entries) == names
+        assert sorted(guarded.walk("contract")) == sorted(f"contract/{name}" for name in names)
+
+    @needs("listable")
+    def test_folders_that_differ_in_case_are_two(self, opened: Opened) -> None:
+        """`App` and `app` are two folders with secrets of their own."""
+        guarded = opened({path: secret_data(own=path) for path in ("contract/App/one", "contract/app/two")})
+        assert sorted(guarded.list_entries("contract")) == ["App/", "app/"]
+        assert list(guarded.list_entries("contract/App")) == ["one"]
+        assert list(guarded.list_entries("contract/app")) == ["two"]
+        for absent in ("contract/app/one", "contract/App/two"):
+            with fails(SecretNotFoundError):
+                guarded.read(absent)
+
+    def test_entry_of_another_program_is_an_error_of_its_own(self, foreign: SecretStore) -> None:
+        """An entry that is no secret is never an absence, and leaves the secrets beside it alone."""
+        guarded = ValidatedStore(foreign, NAME)
+        outcomes = dict(guarded.read_many([_FOREIGN, PATH]))
+        assert isinstance(outcomes[_FOREIGN], StoreError)
+        assert not isinstance(outcomes[_FOREIGN], SecretNotFoundError), "an entry of another program is not an absence"
+        assert isinstance(outcomes[PATH], Secret)
+        if guarded.listable:
+            assert PATH.rpartition("/")[2] in list(guarded.list_entries("contract"))
+        guarded.close()
 
     # --- bulk, health -------------------------------------------------------------------------------------------------
 

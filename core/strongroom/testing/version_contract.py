@@ -8,6 +8,8 @@ from strongroom.errors import SecretNotFoundError
 from strongroom.store import VersionInfo
 from strongroom.testing.contract_base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
 
+_VERSIONS = 12
+"""More than ten: as text, version 10 comes before version 2."""
 _TRIED = 12
 
 
@@ -134,6 +136,18 @@ class VersionContract(ContractBase):
         version = guarded.read(PATH).version
         assert version not in {oldest, newest}
         holds(guarded, "2", version)
+
+    @needs("versioned")
+    def test_twelve_versions_are_in_order(self, opened: Opened) -> None:
+        """The history is oldest first, also past the tenth version, and each version has its own data."""
+        guarded = opened({PATH: secret_data(own="0")})
+        for number in range(1, _VERSIONS):
+            guarded.write(PATH, secret_data(own=str(number)))
+        kept = [info.version for info in guarded.versions(PATH) if not (info.deleted or info.destroyed)]
+        assert len(set(kept)) == len(kept) >= min(_VERSIONS, guarded.kept_versions(PATH))
+        numbers = [int(str(guarded.read_version(PATH, version).data["own"])) for version in kept]
+        assert numbers == list(range(_VERSIONS - len(kept), _VERSIONS))
+        holds(guarded, str(_VERSIONS - 1), kept[-1])
 
     @needs("versioned")
     def test_labels_are_replaced_and_nothing_else(self, opened: Opened) -> None:

@@ -56,7 +56,10 @@ class SQLiteStore:
             row = database.execute("SELECT data, version FROM secrets WHERE path = ?", [path]).fetchone()
         if row is None:
             raise SecretNotFoundError(path)
-        data = from_json(json.loads(row[0]))
+        try:
+            data = from_json(json.loads(row[0]))
+        except ValueError:
+            data = None
         if not isinstance(data, Mapping):
             raise StoreError(path, "its row is not a JSON object", hint="Another program has written to the file")
         return Secret(path, data, version=row[1])

@@ -1,12 +1,13 @@
 """The stores of AWS keep the contract, on moto."""
 
 import uuid
+from typing import ClassVar
 
 import pytest
 
 from aws import Moto, found_here
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
-from strongroom.testing import StoreContract, silent_server
+from strongroom.testing import PluginContract, StoreContract, dripping_server, silent_server
 from strongroom.testing.contract_base import PATH, fails, holds, secret_data
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
 
@@ -24,7 +25,9 @@ def strict_moto():
 
 
 class AWSContract(StoreContract):
-    """Shared by the stores of AWS. Each test uses a fresh prefix."""
+    """Shared by the stores of AWS. Each test uses a fresh prefix. A write of moto takes milliseconds."""
+
+    many = 60
 
     @staticmethod
     def open(**options):
@@ -49,6 +52,27 @@ class AWSContract(StoreContract):
     def unreachable(self):
         with silent_server() as (host, port):
             yield self.open(endpoint_url=f"http://{host}:{port}")
+
+    @pytest.fixture
+    def dripping(self):
+        with dripping_server() as (host, port):
+            yield self.open(endpoint_url=f"http://{host}:{port}")
+
+
+class TestSecretsManagerPlugin(PluginContract):
+    """The plugin `aws-secretsmanager`, which imports boto3 when it is opened."""
+
+    plugin = "aws-secretsmanager"
+    refused: ClassVar = [{"prefix": "a//b"}, {"recovery_days": 3}]
+    lazy = frozenset({"boto3", "botocore"})
+
+
+class TestParameterStorePlugin(PluginContract):
+    """The plugin `aws-ssm`."""
+
+    plugin = "aws-ssm"
+    refused: ClassVar = [{"prefix": "a//b"}, {"layout": "keys", "tag_prefix": "x"}]
+    lazy = frozenset({"boto3", "botocore"})
 
 
 def destroys_nothing(opened):

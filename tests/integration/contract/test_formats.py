@@ -32,7 +32,7 @@ KEYS = (
 class FileContract(StoreContract):
     """Shared by the file stores. A file has no pages, and a pipe without a writer is an outage."""
 
-    page_size = 20
+    page_size = many = 20  # each write writes the whole file
     capabilities = frozenset({"listable", "writable", "bulk", "probed", "local"})
 
     @pytest.fixture
@@ -125,6 +125,7 @@ class TestDotenv(FileContract):
             *((f"contract/thread-{number}", key) for number in range(8) for key in KEYS),
             *((path, key) for path in ("contract/one", "contract/two", "contract/sub/a") for key in KEYS),
             *((path, key) for path in ("contract/sub/b/c", "contractor") for key in KEYS),
+            *((path, key) for path in ("contract/App/one", "contract/app/two") for key in KEYS),
             *((path, key) for path in ("contract/su", "contract/subway", "contract/sub-2/x") for key in KEYS),
             *((case.path, key) for case in CASES for key in case.data),
         }

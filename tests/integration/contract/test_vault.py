@@ -1,9 +1,11 @@
 """Both key-value engines of a real server keep the contract."""
 
+from typing import ClassVar
+
 import pytest
 
 from engines import open_engine
-from strongroom.testing import StoreContract, silent_server
+from strongroom.testing import PluginContract, StoreContract, dripping_server, dropping_proxy, silent_server
 from strongroom_vault.plugin import open_vault
 
 
@@ -27,6 +29,37 @@ class VaultContract(StoreContract):
     def unreachable(self):
         with silent_server() as (host, port):
             yield open_engine(self.version, url=f"http://{host}:{port}", token="token")
+
+    @pytest.fixture
+    def dripping(self):
+        with dripping_server() as (host, port):
+            yield open_engine(self.version, url=f"http://{host}:{port}", token="token")
+
+    @pytest.fixture
+    def restarted(self, openbao, mount):
+        with dropping_proxy("127.0.0.1", int(openbao.url.rpartition(":")[2])) as proxy:
+
+            def fill(contents):
+                host, port = proxy.address
+                store = open_vault(url=f"http://{host}:{port}", token=openbao.token, mount=mount, prefix=self.prefix)
+                for path, data in contents.items():
+                    store.write(path, data)
+                return store, proxy.drop
+
+            yield fill
+
+
+class TestPlugin(PluginContract):
+    """The plugin `vault`, whose clients are imported when it is opened."""
+
+    plugin = "vault"
+    options: ClassVar = {"url": ["https://vault.example"], "token": "token"}
+    refused: ClassVar = [
+        {"url": ["https://vault.example"], "token": "token", "prefix": "a//b"},
+        {"url": ["https://vault.example"], "token": "token", "mount": "../sys"},
+        {"url": ["https://vault.example"], "token": "token", "max_retries": -1},
+    ]
+    lazy = frozenset({"hvac", "pycurl", "urllib3", "requests"})
 
 
 class TestKV1(VaultContract):

@@ -3,11 +3,12 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from strongroom_sqlite import SQLiteStore, open_sqlite
 
-from strongroom.testing import StoreContract
+from strongroom.testing import PluginContract, StoreContract
 
 
 class TestSQLite(StoreContract):
@@ -26,6 +27,21 @@ class TestSQLite(StoreContract):
         other.execute("BEGIN EXCLUSIVE")
         yield store
         other.close()
+
+    @pytest.fixture
+    def foreign(self, tmp_path: Path) -> SQLiteStore:
+        """Return a store with a row that another program wrote."""
+        store = open_sqlite(file=tmp_path / "secrets.db")
+        store.write("contract/app", {"key": "value"})
+        with sqlite3.connect(tmp_path / "secrets.db") as other:
+            other.execute("INSERT INTO secrets (path, data) VALUES ('contract/foreign', 'plain text')")
+        other.close()
+        return store
+
+
+class TestPlugin(PluginContract):
+    plugin = "sqlite"
+    options: ClassVar = {"file": Path("secrets.db")}
 
 
 def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
