@@ -7,7 +7,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -150,3 +150,22 @@ def gpg_home(_gpg_key, monkeypatch) -> PasswordStore:
     for name, value in _gpg_key.variables.items():
         monkeypatch.setenv(name, value)
     return _gpg_key
+
+
+class AgeKey(NamedTuple):
+    """An age identity in a private file, and its recipient."""
+
+    file: Path
+    recipient: str
+
+
+@pytest.fixture(scope="session")
+def age_key(tmp_path_factory) -> AgeKey:
+    """A throw-away age key that this worker shares."""
+    import pyrage
+
+    identity = pyrage.x25519.Identity.generate()
+    file = tmp_path_factory.mktemp("age") / "identity"
+    file.touch(0o600)
+    file.write_text(f"{identity}\n")
+    return AgeKey(file, str(identity.to_public()))

@@ -10,13 +10,17 @@ from strongroom.secret import Secret, same
 from strongroom.store.memory import open_memory
 from strongroom.store.validation import ValidatedStore
 from strongroom_local.command.plugin import open_command
+from strongroom_local.sops.plugin import open_sops
 
 
-@pytest.fixture(params=["pass"])
+@pytest.fixture(params=["pass", "sops.yaml", "sops.json"])
 def local(request, tmp_path):
     """An empty store, and the paths of the hard values that it cannot hold."""
-    gpg = request.getfixturevalue("gpg_home")
-    return open_command(profile="pass", location=str(gpg.init(tmp_path / "store"))), set()
+    if request.param == "pass":
+        gpg = request.getfixturevalue("gpg_home")
+        return open_command(profile="pass", location=str(gpg.init(tmp_path / "store"))), set()
+    key = request.getfixturevalue("age_key")
+    return open_sops(file=tmp_path / request.param, encrypt_to=[key.recipient], identity=key.file), set()
 
 
 def held(store):

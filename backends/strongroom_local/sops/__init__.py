@@ -1,0 +1,1 @@
+"""A file of SOPS as a store."""

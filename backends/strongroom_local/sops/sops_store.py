@@ -1,0 +1,253 @@
+"""The secrets of one file of SOPS. Comments, order and untouched values stay as they are, encrypted values too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from strongroom.bounded_file import read_bytes
+from strongroom.encoding import from_json
+from strongroom.errors import (
+    InvalidDataError,
+    InvalidPathError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    StoreError,
+    StoreUnavailableError,
+)
+from strongroom.files.private_file import SymbolicLinkError, lock_folder
+from strongroom.paths import entries_below
+from strongroom.secret import Secret, SensitiveDict, Value, same
+from strongroom.store import Health, Traits, remaining
+from strongroom_local.sops.sops_program import MAX_SIZE, Change, Sops
+
+KEY = "value"
+"""The key of a top-level value that is not a mapping."""
+
+_METADATA = "sops"
+_LARGEST_INTEGER = 1 << 53
+
+
+class SopsStore:
+    """The secrets of one file. A top-level name is a path, and its mapping is the secret.
+
+    Args:
+        file: the file, relative to the working directory at this moment. The first write creates it.
+        sops: the program.
+        recipients: the age recipients of a new file; if there are none, the nearest `.sops.yaml` decides.
+    """
+
+    traits = Traits(credential_variables=("SOPS_AGE_KEY",))
+
+    def __init__(self, file: Path, sops: Sops, recipients: Sequence[str]) -> None:
+        self._file = file.absolute()
+        self._sops = sops
+        self._recipients = recipients
+
+    def __repr__(self) -> str:
+        return f"SopsStore({str(self._file)!r})"
+
+    def close(self) -> None:
+        """Do nothing: nothing stays decrypted."""
+
+    # --- read ---------------------------------------------------------------------------------------------------------
+
+    def read(self, path: str) -> Secret:
+        """Decrypt the file and return the secret.
+
+        Raises:
+            SecretNotFoundError: there is no such name, or no such file.
+            PermissionDeniedError: no key decrypts the file, or the file may not be read.
+            InvalidDataError: the file was changed without sops.
+            StoreUnavailableError: it cannot be decrypted now for another reason.
+        """
+        return self._secret(self._tree(path), path)
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Decrypt the file once, and yield each path with its secret or its own error."""
+        tree: dict[str, Any] = {}
+        failure: StoreError | None = None
+        try:
+            tree = self._tree(None)
+        except StoreError as error:
+            failure = error
+        for path in paths:
+            try:
+                if failure is not None:
+                    raise failure.copy(path=path)
+                yield path, self._secret(tree, path)
+            except StoreError as error:
+                yield path, error
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        """Return the sorted names directly below `prefix`; a secret with others below it is both `name` and `name/`."""
+        return iter(sorted(entries_below(self.walk(prefix), prefix)))
+
+    def walk(self, prefix: str) -> Iterator[str]:
+        """Return every path below `prefix`, in the order of the file."""
+        start = f"{prefix}/" if prefix else ""
+        try:
+            tree = self._tree(prefix or None)
+        except SecretNotFoundError:
+            return iter(())
+        return iter([path for path in tree if path.startswith(start)])
+
+    def probe(self) -> Health:
+        """Return whether the file can be decrypted now. A missing file is healthy and empty."""
+        try:
+            tree = self._tree(None)
+        except SecretNotFoundError as absence:
+            return Health(ok=True, detail=absence.reason)
+        return Health(ok=True, detail=f"secrets in {self._file}: {len(tree):,}")
+
+    # --- write --------------------------------------------------------------------------------------------------------
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Check that sops can hold the secret.
+
+        Raises:
+            InvalidPathError: the path is that of the metadata, or has a bracket, which no index of sops can hold.
+            InvalidDataError: an integer is too large.
+        """
+        if path == _METADATA or "[" in path:
+            reason = "sops keeps its metadata there" if path == _METADATA else "an index of sops cannot hold a bracket"
+            raise InvalidPathError(path, reason, hint="Use another path")
+        for key, value in data.items():
+            if _has_large_integer(value):
+                raise InvalidDataError(path, f"key {key!r}: sops would round an integer above 2^53", hint="Use text")
+
+    def write(self, path: str, data: Mapping[str, Value]) -> None:
+        """Set the keys that differ, remove those which are gone, and replace the file at once.
+
+        Raises:
+            InvalidDataError: sops would leave a value in plain text, because of a rule in the file such as the suffix
+                `_unencrypted`, or would not return what was written. Nothing was written.
+        """
+        self.vet(path, data)
+
+        def edit(content: bytes | None, tree: dict[str, Any]) -> bytes:
+            if content is None:
+                return self._sops.encrypt({path: data}, self._file, self._recipients)
+            return self._sops.edit(content, _changes(path, tree.get(path), data))
+
+        self._replace(path, edit, data)
+
+    def delete(self, path: str) -> None:
+        """Remove the name, and replace the file at once. The file stays, even without secrets."""
+
+        def edit(content: bytes | None, tree: dict[str, Any]) -> bytes:
+            if content is None or path not in tree:
+                raise SecretNotFoundError(path, f"{self._file} has no such name")
+            return self._sops.edit(content, [Change((path,), removed=True)])
+
+        self._replace(path, edit, None)
+
+    def _replace(
+        self, path: str, edit: Callable[[bytes | None, dict[str, Any]], bytes], data: Mapping[str, Value] | None
+    ) -> None:
+        """Edit the file under the lock of its folder, and check the result before it replaces the file."""
+        try:
+            with lock_folder(self._file.parent, remaining()) as folder:
+                try:
+                    content: bytes | None = self._content(path)
+                except SecretNotFoundError:
+                    content = None
+                tree = {} if content is None else self._decrypted(path, content)
+                edited = edit(content, tree)
+                self._check(path, edited, tree, data)
+                folder.replace(self._file.name, edited)
+        except TimeoutError as error:
+            failure: StoreError = StoreUnavailableError(path, f"{self._file}: {error.strerror}", hint="Try again")
+        except SymbolicLinkError:
+            failure = StoreError(path, f"{self._file} is a symbolic link", hint="Name the file that it leads to")
+        except PermissionError:
+            failure = PermissionDeniedError(path, f"{self._file} may not be written", hint="Let this user write there")
+        except StoreError as error:
+            failure = error.copy(path=path)
+        except OSError as error:
+            failure = StoreUnavailableError(path, f"{self._file}: {error.strerror or 'it cannot be written'}")
+        else:
+            return
+        raise failure
+
+    def _check(self, path: str, edited: bytes, before: dict[str, Any], data: Mapping[str, Value] | None) -> None:
+        after = self._decrypted(path, edited)
+        written = after.pop(path, None)
+        others = {name: value for name, value in before.items() if name != path}
+        if not same(after, others) or (data is not None and not same(_data(written), data)):
+            raise InvalidDataError(path, "sops would not return what was written; nothing was written")
+        if data is not None and (key := _plain_key(self._sops.names_and_values(edited).get(path), ())):
+            raise InvalidDataError(
+                path,
+                f"by a rule in the file, sops would not encrypt key {key!r}",
+                hint="Rename the key, or change the rule",
+            )
+
+    # --- the file -----------------------------------------------------------------------------------------------------
+
+    def _secret(self, tree: Mapping[str, Any], path: str) -> Secret:
+        if path not in tree:
+            raise SecretNotFoundError(path, f"{self._file} has no such name")
+        return Secret(path, _data(tree[path]))
+
+    def _tree(self, path: str | None) -> dict[str, Any]:
+        return self._decrypted(path, self._content(path))
+
+    def _decrypted(self, path: str | None, content: bytes) -> dict[str, Any]:
+        try:
+            return self._sops.decrypt(content)
+        except StoreError as error:
+            failure = error.copy(path=path, reason=f"{self._file}: {error.reason}")
+        raise failure
+
+    def _content(self, path: str | None) -> bytes:
+        try:
+            content, _ = read_bytes(self._file, MAX_SIZE)
+        except (FileNotFoundError, NotADirectoryError):
+            raise SecretNotFoundError(path, f"there is no {self._file}") from None
+        except PermissionError:
+            raise PermissionDeniedError(path, f"{self._file} may not be read", hint="Let this user read it") from None
+        except OSError as error:
+            reason = f"{self._file}: {error.strerror or 'it cannot be read'}"
+            raise StoreUnavailableError(path, reason, hint="Check that it is a regular file") from None
+        if len(content) > MAX_SIZE:
+            raise SecretTooLargeError(path, f"{self._file} has more than {MAX_SIZE:,} bytes")
+        return content
+
+
+def _data(value: Any) -> SensitiveDict:
+    """Return the keys of a top-level value."""
+    keys = value if isinstance(value, dict) else {KEY: value}
+    return SensitiveDict((key, from_json(item)) for key, item in keys.items())
+
+
+def _changes(path: str, before: Any, data: Mapping[str, Value]) -> list[Change]:
+    """Return the changes that lead to `data`: of single keys, if the secret exists and each key can be an index."""
+    if before is not None and not isinstance(before, dict) and set(data) == {KEY}:
+        return [Change((path,), data[KEY])]
+    if not isinstance(before, dict) or not before or any("[" in key for key in {*before, *data}):
+        return [Change((path,), data)]
+    old = _data(before)
+    removed = [Change((path, key), removed=True) for key in old if key not in data]
+    changed = [Change((path, key), value) for key, value in data.items() if key not in old or not same(old[key], value)]
+    return [*changed, *removed]
+
+
+def _plain_key(value: Any, keys: tuple[str, ...]) -> str:
+    """Return the name nearest to a value in plain text, or the empty string. Null and empty text do not count."""
+    if isinstance(value, dict):
+        return next((found for key, item in value.items() if (found := _plain_key(item, (*keys, key)))), "")
+    if isinstance(value, list):
+        return next((found for item in value if (found := _plain_key(item, keys))), "")
+    encrypted = value in {None, ""} or (isinstance(value, str) and value.startswith("ENC["))
+    return "" if encrypted else (keys or (KEY,))[-1]
+
+
+def _has_large_integer(value: Value) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_large_integer, value.values()))
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return any(map(_has_large_integer, value))
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST_INTEGER
