@@ -60,7 +60,18 @@ def plugin_code() -> Iterator[None]:
         depth.calls -= 1
 
 
-def contained(operation: Callable[[], _R], store: str, path: str | None = None, *, hint: str = PLUGIN_BUG) -> _R:
+_HOST = frozenset({"strongroom", "concurrent", "threading", "contextlib"})
+"""Top-level packages whose frames stand between a caller and its plugin."""
+
+
+def contained(
+    operation: Callable[[], _R],
+    store: str,
+    path: str | None = None,
+    *,
+    hint: str = PLUGIN_BUG,
+    plugin: type | None = None,
+) -> _R:
     """Return the result of plugin code. Its failure is raised outside the `except`, so that no context holds a value.
 
     Args:
@@ -68,6 +79,7 @@ def contained(operation: Callable[[], _R], store: str, path: str | None = None, 
         store: the name for errors that have none.
         path: the secret's path for errors that have none.
         hint: of an error that only a bug can cause.
+        plugin: the plugin's class, for the log.
 
     Raises:
         StrongroomError: a copy of the plugin's own error, or a StoreError for any other exception.
@@ -77,7 +89,7 @@ def contained(operation: Callable[[], _R], store: str, path: str | None = None, 
     try:
         return operation()
     except BaseException as error:  # noqa: BLE001  # this is the boundary that turns stray exceptions into the tree
-        failure = translated(error, path, store, hint)
+        failure = translated(error, path, store, hint, plugin)
     finally:
         depth.calls -= 1
     del operation
@@ -103,12 +115,14 @@ def close_quietly(close: Callable[[], object], store: str) -> None:
     raise interrupt
 
 
-def translated(error: BaseException, path: str | None, store: str, hint: str = PLUGIN_BUG) -> BaseException:
+def translated(
+    error: BaseException, path: str | None, store: str, hint: str = PLUGIN_BUG, plugin: type | None = None
+) -> BaseException:
     """Return the error of the tree for a plugin's exception, or the interrupt itself, without frames."""
     kind = type(error).__name__
-    if logger.isEnabledFor(logging.DEBUG) and (frames := traceback.extract_tb(error.__traceback__)):
-        last = frames[-1]
-        logger.debug("Store %s raised %s at %s:%s in %s", store, kind, last.filename, last.lineno, last.name)
+    if logger.isEnabledFor(logging.DEBUG) and (location := _location(error, plugin)) is not None:
+        code, line = location
+        logger.debug("Store %s raised %s at %s:%s in %s", store, kind, code.co_filename, line, code.co_name)
     if isinstance(error, StrongroomError):
         return _copied(error, path, store) or StoreError(path, f"it raised a malformed {kind}", store=store, hint=hint)
     if isinstance(error, AnswerError):
@@ -118,6 +132,21 @@ def translated(error: BaseException, path: str | None, store: str, hint: str = P
     if isinstance(error, ConnectionError | TimeoutError):
         return StoreUnavailableError(path, kind, store=store)
     return StoreError(path, f"it raised {kind}", store=store, hint=hint)
+
+
+def _location(error: BaseException, plugin: type | None) -> tuple[CodeType, int] | None:
+    """Return the code and the line to look at: the plugin's innermost, and its method if the answer was wrong.
+
+    The innermost frame of all is usually one of a library that the plugin called.
+    """
+    if isinstance(error, AnswerError):
+        code = _code_of(getattr(plugin, str(error).partition("(")[0], None))
+        return None if code is None else (code, code.co_firstlineno)
+    frames = list(traceback.walk_tb(error.__traceback__))
+    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
+    entered = next((package for package in packages if package not in _HOST), None)
+    within = [place for place, package in zip(frames, packages, strict=True) if package == entered] or frames
+    return (within[-1][0].f_code, within[-1][1]) if within else None
 
 
 def is_interrupt(error: BaseException) -> bool:

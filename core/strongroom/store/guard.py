@@ -101,6 +101,8 @@ class GuardedStore:
         self.bulk_checked = "write_many_if" in self.optional
         self.bulk_deletes = "delete_many" in self.optional
         self.formed = "write_formed" in self.optional
+        kind = type(store)
+        self._bug = f"{PLUGIN_BUG}, {kind.__module__}.{kind.__qualname__}"
         self._closed = False
         self._closing = reentrant_lock()
 
@@ -148,7 +150,7 @@ class GuardedStore:
         try:  # `contained` in place: every read of an application goes through here
             return answers.as_secret(self._store.read(path), path)
         except BaseException as error:  # noqa: BLE001  # as in `contained`
-            failure = translated(error, path, self.name)
+            failure = translated(error, path, self.name, self._bug, type(self._store))
         raise failure
 
     def makes(self, path: str) -> bool:
@@ -225,7 +227,7 @@ class GuardedStore:
         health = self.call(ProbedStore, None, lambda store: answers.as_health(store.probe()))
         if health.error is None:
             return health
-        error = translated(health.error, None, self.name)
+        error = translated(health.error, None, self.name, self._bug, type(self._store))
         return health._replace(error=error if isinstance(error, StrongroomError) else None)
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -398,7 +400,7 @@ class GuardedStore:
         self._guard(path)
         if self._enforcer is not None:
             operation = partial(self._enforcer.call, operation, changes=changes)
-        return contained(operation, self.name, path)
+        return contained(operation, self.name, path, hint=self._bug, plugin=type(self._store))
 
     def _stream(
         self,
@@ -426,7 +428,9 @@ class GuardedStore:
 
         def guarded(call: Callable[[], _S]) -> _S:
             self._guard(path)
-            return contained(call if stream is None else partial(stream.call, call, changes=changes), self.name, path)
+            if stream is not None:
+                call = partial(stream.call, call, changes=changes)
+            return contained(call, self.name, path, hint=self._bug, plugin=type(self._store))
 
         end = object()
         items: Iterator[Any] = iter(())
@@ -482,7 +486,7 @@ class GuardedStore:
             pass
         for path in (path for path, count in asked.items() for _ in range(count)):
             kind = StoreError if method in _READS else WriteOutcomeUnknownError
-            yield path, kind(path, f"{method}() left it out", store=self.name, hint=PLUGIN_BUG)
+            yield path, kind(path, f"{method}() left it out", store=self.name, hint=self._bug)
 
     def _as_outcome(
         self, method: str, as_result: Callable[[Any, str], _R], item: object
@@ -492,9 +496,9 @@ class GuardedStore:
         try:
             if not isinstance(answer, StoreError):
                 return path, as_result(answer, path)
-            failure = translated(answer, path, self.name)
+            failure = translated(answer, path, self.name, self._bug, type(self._store))
         except AnswerError as error:
-            failure = translated(error, path, self.name)
+            failure = translated(error, path, self.name, self._bug, type(self._store))
         return path, cast("StoreError", failure)
 
     def _outcome(self, operation: Callable[..., _R], *arguments: object) -> _R | StoreError:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import json
 import logging
 import os
 import signal
@@ -31,6 +32,7 @@ from strongroom.errors import (
 from strongroom.plugins.option_schema import Schema
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr
 from strongroom.store import Health, Traits, VersionInfo
+from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore, open_memory
 from strongroom.store.validation import ValidatedStore
 
@@ -591,8 +593,35 @@ def test_answer_that_is_no_secret_is_a_bug_of_the_plugin(operation, answer, reas
     )
     assert type(error) is StoreError
     assert str(error) == (
-        f"The store failed: app/db (store wrong: {operation}{reason}). This is a bug in the store's plugin"
+        f"The store failed: app/db (store wrong: {operation}{reason}). "
+        f"This is a bug in the store's plugin, {__name__}.KeyedRecorder"
     )
+
+
+@pytest.mark.parametrize("enforced", [False, True])
+def test_debug_log_names_the_line_of_the_plugin(caplog, enforced):
+    """Neither that of the library which it called, nor that of Strongroom."""
+    caplog.set_level("DEBUG")
+
+    class Broken(MemoryStore):
+        traits = Traits(local=not enforced)
+
+        def read(self, path):
+            return json.loads("{")  # the line that is named
+
+        def versions(self, path):
+            return [None]
+
+    guarded = GuardedStore(Broken(), "broken")
+    for call in (guarded.read, guarded.versions):
+        with pytest.raises(StoreError):
+            call("app/db")
+    lines = [record.getMessage().removeprefix("Store broken raised ") for record in caplog.records]
+    read, versions = Broken.read.__code__, Broken.versions.__code__
+    assert lines == [
+        f"JSONDecodeError at {__file__}:{read.co_firstlineno + 1} in read",
+        f"AnswerError at {__file__}:{versions.co_firstlineno} in versions",
+    ]
 
 
 def outcome_of(call):
