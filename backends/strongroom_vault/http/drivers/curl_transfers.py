@@ -11,7 +11,7 @@ import struct
 import time
 from functools import partial
 from itertools import cycle
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pycurl
 
@@ -155,7 +155,7 @@ class _Transfer:
         easy.setopt(pycurl.CUSTOMREQUEST, request.method)
         easy.setopt(pycurl.MAXFILESIZE_LARGE, request.longest_reply)
         easy.setopt(pycurl.FRESH_CONNECT, request.changes and not request.body)
-        lines = [*_STATIC_HEADERS, _JSON] if posts else list(_STATIC_HEADERS)
+        lines: list[bytes] = [*_STATIC_HEADERS, _JSON] if posts else [*_STATIC_HEADERS]
         if name is not None:
             lines.append(_line("Host", address.authority))
         easy.setopt(pycurl.HTTPHEADER, [*lines, *(_line(name, value) for name, value in request.headers.items())])
@@ -211,7 +211,7 @@ class _SocketEvents:
         offsets = cycle(range(0, size, self._SLOT.size))
         self._buffer = bytearray(size)
         self._offset = 0
-        index = type("_Offset", (), {"__index__": offsets.__next__})()
+        index: Any = type("_Offset", (), {"__index__": offsets.__next__})()  # `pack_into` takes any index
         self.note = partial(self._SLOT.pack_into, self._buffer, index)
 
     def taken(self) -> list[tuple[int, int]]:
