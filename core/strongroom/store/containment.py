@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import CodeType, FrameType
+from types import CodeType, CoroutineType, FrameType
 from typing import TypeVar
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
@@ -104,7 +104,10 @@ def close_quietly(close: Callable[[], object], store: str) -> None:
     """
     try:
         with plugin_code():
-            close()
+            answer = close()
+        if isinstance(answer, CoroutineType):
+            answer.close()  # otherwise Python warns that it was never awaited
+            logger.warning("Closing store %s failed: close() returned a coroutine", store)
     except BaseException as error:  # noqa: BLE001  # as in `contained`
         if not is_interrupt(error):
             logger.warning("Closing store %s failed: %s", store, type(error).__name__)

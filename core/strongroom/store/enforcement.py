@@ -55,10 +55,10 @@ class Enforcer:
         """
         return self._call(operation, remaining(), changes=changes)
 
-    def close(self, close: Callable[[], object]) -> None:
-        """Close the store, in the background if that takes longer than `CLOSE_LIMIT`."""
+    def close(self, close: Callable[[], object]) -> object:
+        """Return the result of `close`, which goes on in the background if it takes longer than `CLOSE_LIMIT`."""
         self._overdue.clear()  # a close may free the threads that hang
-        self._call(close, min(CLOSE_LIMIT, remaining()), changes=False)
+        return self._call(close, min(CLOSE_LIMIT, remaining()), changes=False)
 
     def stream(self) -> Stream:
         """Return a thread for the calls of one iterator. The caller ends it.

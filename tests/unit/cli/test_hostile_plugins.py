@@ -166,6 +166,45 @@ def test_output_of_a_plugin_is_none_of_the_command(hostile, command, monkeypatch
     assert all(f"printed in {method}" in done.err for method in sys.modules["hostile_store"].called)
 
 
+HANGING = """
+    import threading
+
+    class Hanging:
+        def hang(self, *_):
+            threading.Event().wait()
+
+        read = write = delete = list_entries = probe = close = hang
+
+    def open_hostile() -> Hanging:
+        return Hanging()
+"""
+
+
+@pytest.mark.parametrize("name", ["get", "list", "set all", "delete", "doctor"])
+def test_command_ends_although_its_plugin_hangs(search_path, command, name):
+    """It fails at its deadline, with the store's name. Its `close` hangs too."""
+    search_path.install("hostile-secrets", {"hostile": "hanging:open_hostile"}, modules={"hanging": HANGING})
+    Path("strongroom.toml").write_text(f"timeout = 0.1{CONFIGURATION}")
+    done = command(*COMMANDS[name], piped=b"value")
+    assert done.code != 0
+    assert "hostile" in done.err
+    assert "did not answer in time" in done.err + done.out.decode()
+
+
+def test_coroutine_of_close_is_a_warning(search_path, command, recwarn):
+    """An asynchronous `close` does nothing, which the log says."""
+    source = HANGING.replace(
+        "def hang(self, *_):",
+        "def list_entries(self, prefix):\n            return iter(())\n\n        async def hang(self, *_):",
+    ).replace(" = list_entries", "")
+    search_path.install("hostile-secrets", {"hostile": "hanging:open_hostile"}, modules={"hanging": source})
+    Path("strongroom.toml").write_text(CONFIGURATION)
+    done = command("list")
+    assert done.code == 0
+    assert "Closing store hostile failed: close() returned a coroutine" in done.err
+    assert not recwarn.list
+
+
 NOISY = """
     import atexit
     import threading
