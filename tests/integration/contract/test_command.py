@@ -28,6 +28,7 @@ class TestCommand(StoreContract):
 
     capabilities = CAPABILITIES
     page_size = 2
+    many = 20
 
     @pytest.fixture
     def store(self, tmp_path):
@@ -49,6 +50,7 @@ class TestPass(StoreContract):
     capabilities = CAPABILITIES
     impossible = frozenset({"denied", "unreachable"})
     page_size = 2
+    many = 20
 
     @pytest.fixture
     def store(self, gpg_home, tmp_path):
