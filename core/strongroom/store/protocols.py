@@ -329,7 +329,7 @@ CAPABILITIES = (
     Capability("dynamic", DynamicStore, "dynamic secrets"),
 )
 """Every capability that a store's methods show. Each true field of `Traits` is a capability as well, except
-`honors_deadline`.
+`honors_deadline` and `disk_cache`.
 
 To add a capability, add its protocol and its row here. The guard then detects it and calls it (`GuardedStore.call`).
 """
@@ -339,8 +339,8 @@ OPTIONAL_METHODS = frozenset({"walk", "newest_versions", "write_many", "write_ma
 """Methods that belong to no protocol of the guard. Each is found by its name."""
 
 
-_NO_CAPABILITY = frozenset({"honors_deadline"})
-"""Traits that say how a store is called, and nothing about what it can do."""
+_NO_CAPABILITY = frozenset({"honors_deadline", "disk_cache"})
+"""Traits that say how a store is called and cached, and nothing about what it can do."""
 
 
 def capabilities_of(store: object) -> frozenset[str]:
@@ -348,11 +348,7 @@ def capabilities_of(store: object) -> frozenset[str]:
     has_methods = issubclass if isinstance(store, type) else isinstance
     methods = {name for name, protocol, _ in CAPABILITIES if has_methods(store, protocol)}  # type: ignore[arg-type]
     traits = getattr(store, "traits", None)
-    facts = (
-        [field.name for field in fields(Traits) if field.name not in _NO_CAPABILITY]
-        if isinstance(traits, Traits)
-        else []
-    )
+    facts = {field.name for field in fields(Traits)} - _NO_CAPABILITY if isinstance(traits, Traits) else set()
     return frozenset(methods | {name for name in facts if getattr(traits, name) is True})
 
 
