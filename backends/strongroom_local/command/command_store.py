@@ -22,8 +22,9 @@ from strongroom.errors import (
 from strongroom.paths import check_path, entries_below
 from strongroom.secret import Secret, Value
 from strongroom.store import Finished, Health, remaining, run_program
-from strongroom_local.command.content import decode, encode, entry_of, names_of
+from strongroom_local.command.output import entry_of, names_of
 from strongroom_local.command.profiles import Profile
+from strongroom_local.content import decode, encode
 
 MAX_SIZE = 1 << 20
 """The most bytes of one secret."""
@@ -75,7 +76,7 @@ class CommandStore:
         content: bytes = finished.output
         if self._profile.value_field:
             content = entry_of(content, path, self._profile.name_field, self._profile.value_field)
-        return Secret(path, decode(content, self._key))
+        return Secret(path, decode(content, self._key, line=True))
 
     def probe(self) -> Health:
         """Return whether the program is installed, and for a store that lists, whether a listing succeeds."""
@@ -205,7 +206,7 @@ class WritableCommandStore(ListableCommandStore):
 
     def _content(self, path: str, data: Mapping[str, Value]) -> bytes:
         self._check(path)
-        content = encode(data, self._key)
+        content = encode(data, self._key, line=True)
         if len(content) > MAX_SIZE:
             raise SecretTooLargeError(path, f"{len(content):,} bytes, the most is {MAX_SIZE:,}")
         return content

@@ -1,41 +1,12 @@
-"""A secret as the text that a program holds, and the names in its output. Pure."""
+"""The names and secrets in the output of a program. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from strongroom.encoding import from_json, to_json_text
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreUnavailableError
-from strongroom.secret import SensitiveBytes, SensitiveDict, SensitiveStr, Value, same
+from strongroom.secret import SensitiveStr
 from strongroom.strict_json import read_json
-
-
-def encode(data: Mapping[str, Value], key: str) -> bytes:
-    """Return the text of a secret: plain if it has one text under `key` and nothing else, otherwise a JSON object.
-
-    Plain text ends with a newline, as a person would write it. It is used only if no program can change it: not for
-    empty text, white space at its ends, or control characters.
-    """
-    text = data.get(key)
-    if len(data) == 1 and isinstance(text, str) and _is_plain(text):
-        content = f"{text}\n".encode()
-        if same(decode(content, key), data):
-            return content
-    return f"{to_json_text(data)}\n".encode()
-
-
-def decode(content: bytes, key: str) -> SensitiveDict:
-    """Return the keys of a JSON object. Any other content is the value of `key`, without one newline at its end."""
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        return SensitiveDict({key: SensitiveBytes(content)})
-    if text.startswith("{"):
-        tree = _json(text)
-        if isinstance(tree, dict) and tree:
-            return SensitiveDict((name, from_json(value)) for name, value in tree.items())
-    return SensitiveDict({key: SensitiveStr(text[:-1].removesuffix("\r") if text.endswith("\n") else text)})
 
 
 def names_of(output: bytes, field: str) -> list[str]:
@@ -99,8 +70,3 @@ def _json(text: str) -> Any:
         return read_json(text)
     except InvalidDataError:
         return None
-
-
-def _is_plain(text: str) -> bool:
-    lines = text.split("\n")
-    return text == text.strip() != "" and all(line.replace("\t", " ").isprintable() for line in lines)
