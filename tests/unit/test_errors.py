@@ -99,7 +99,9 @@ def changes_of_errors(source: str) -> Iterator[int]:
 FIELDS = {"attempts", "checks", "hint", "path", "path_only", "reason", "report", "store"}
 
 
-@pytest.mark.parametrize("package", ["strongroom", "strongroom_aws", "strongroom_env", "strongroom_vault"])
+@pytest.mark.parametrize(
+    "package", ["strongroom", "strongroom_aws", "strongroom_env", "strongroom_local", "strongroom_vault"]
+)
 def test_no_error_is_changed_after_it_was_made(package):
     """One that is raised to two callers, or shown twice, says the same each time."""
     assert list(changes_of_errors("failure.hint += more")) == [1]

@@ -20,6 +20,7 @@ import pytest
 import strongroom
 import strongroom_aws
 import strongroom_env
+import strongroom_local
 import strongroom_vault
 from strongroom import secrets_manager
 from strongroom.chain import link as link_module
@@ -365,7 +366,7 @@ NOT_IN_A_HANDLER = {
 def test_the_sources_have_no_other_lock() -> None:
     """A plain lock can hang a signal handler or a child: `reentrant_lock` cannot, and belongs into the table."""
     found = set()
-    for package in (strongroom, strongroom_aws, strongroom_env, strongroom_vault):
+    for package in (strongroom, strongroom_aws, strongroom_env, strongroom_local, strongroom_vault):
         root = Path(str(package.__file__)).parent
         for file in root.rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NoReturn
@@ -21,7 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path, entries_below
 from strongroom.secret import Secret, Value
-from strongroom.store import Finished, Health, remaining, run_program
+from strongroom.store import Finished, Health, is_held_here, reentrant_lock, remaining, run_program
 from strongroom_local.command.output import entry_of, names_of
 from strongroom_local.command.profiles import Profile
 from strongroom_local.content import decode, encode
@@ -51,8 +50,9 @@ class CommandStore:
         self._key = key
         self._location = location
         self._variables = (*profile.variables, *profile.credentials, *variables)
-        self._writing = threading.Lock()
+        self._lock = reentrant_lock()
         self._writes = 0
+        self._ended = 0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._profile.program!r})"
@@ -66,9 +66,9 @@ class CommandStore:
             StoreUnavailableError: any other exit code, a program that cannot be started, or one that takes too long.
         """
         self._check(path)
-        writes, writing = self._writes, self._writing.locked()
+        ended = self._ended
         finished = self._run("read", self._profile.read, path)
-        if finished.code != 0 and (writing or self._writing.locked() or self._writes != writes):
+        if finished.code != 0 and self._writes != ended:  # a write has begun since, or had not ended
             with self._exclusive(path):
                 finished = self._run("read", self._profile.read, path)
         if finished.code != 0:
@@ -142,12 +142,24 @@ class CommandStore:
     @contextmanager
     def _exclusive(self, path: str) -> Iterator[None]:
         """Wait until no write of this store is under way, within the deadline of the call."""
-        if not self._writing.acquire(timeout=remaining()):
+        if is_held_here(self._lock):
+            raise StoreUnavailableError(path, "a write is under way in the code that this signal handler interrupted")
+        if not self._lock.acquire(timeout=remaining()):
             raise StoreUnavailableError(path, "another write of this process has not ended in time")
         try:
             yield
         finally:
-            self._writing.release()
+            self._lock.release()
+
+    @contextmanager
+    def _change(self, path: str) -> Iterator[None]:
+        """Count a write at its begin and its end, so that a read notices it."""
+        with self._exclusive(path):
+            self._writes += 1
+            try:
+                yield
+            finally:
+                self._ended += 1
 
 
 class ListableCommandStore(CommandStore):
@@ -185,8 +197,7 @@ class WritableCommandStore(ListableCommandStore):
             WriteOutcomeUnknownError: the program took too long, or ended with an exit code that has no meaning.
         """
         content = self._content(path, data)
-        with self._exclusive(path):
-            self._writes += 1
+        with self._change(path):
             new = bool(self._profile.create) and path not in self._names(path)
             command = self._profile.create if new else self._profile.write
             code = self._run("write", command, path, content).code
@@ -196,8 +207,7 @@ class WritableCommandStore(ListableCommandStore):
     def delete(self, path: str) -> None:
         """Run the program for `delete`. Before that, it lists the paths if no exit code means absent."""
         self._check(path)
-        with self._exclusive(path):
-            self._writes += 1
+        with self._change(path):
             if self._profile.lists_absence and path not in self._names(path):
                 raise SecretNotFoundError(path, f"{self._profile.program} does not list it")
             code = self._run("delete", self._profile.delete, path).code
