@@ -354,6 +354,7 @@ PLAIN = {"Lock", "Event", "Semaphore", "BoundedSemaphore", "Barrier", "Queue", "
 
 NOT_IN_A_HANDLER = {
     "strongroom/chain/first_use.py": "a Condition's own lock is an RLock, and the child of a fork replaces it",
+    "strongroom/testing/faulty_services.py": "tests",
     "strongroom/testing/overrides.py": "tests",
     "strongroom_aws/service.py": "only daemon threads hold it, and another process has another one",
     "strongroom_vault/dev/server_process.py": "the server of `dev` is started by one thread, once",
