@@ -1,5 +1,6 @@
 """The profile `pass`, with the real program: entries of people, folders, denials, and where values go."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,19 @@ def test_a_folder_is_absent_and_not_its_tree(store):
     assert store.read("app/config").data == {"user": "app"}
 
 
-def test_without_the_secret_key_it_is_denied(store, monkeypatch, tmp_path):
+@pytest.fixture
+def empty_gpg_home(gpg_home, tmp_path):
+    """A home without keys, whose agent ends with the test."""
+    home = tmp_path / "gpg"
+    home.mkdir(0o700)
+    yield home
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
+
+
+def test_without_the_secret_key_it_is_denied(store, empty_gpg_home, monkeypatch):
     """A secret that gpg cannot decrypt is denied; one that does not exist is absent all the same."""
     store.write("app/config", {"user": "app"})
-    other = tmp_path / "gpg"
-    other.mkdir(0o700)
-    monkeypatch.setenv("GNUPGHOME", str(other))
+    monkeypatch.setenv("GNUPGHOME", str(empty_gpg_home))
     with pytest.raises(PermissionDeniedError):
         store.read("app/config")
     with pytest.raises(SecretNotFoundError):
