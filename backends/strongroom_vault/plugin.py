@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from strongroom.config.durations import parse_duration
 from strongroom.errors import ConfigurationError, StrongroomError, shown
@@ -13,19 +13,17 @@ from strongroom.paths import check_option, check_prefix
 from strongroom.secret import SensitiveStr
 from strongroom.store import Option, checked_by
 from strongroom_vault import options as opt
-from strongroom_vault.auth import Auth
-from strongroom_vault.auth.methods import check_namespace, read_auth
-from strongroom_vault.auth.token import StaticToken
-from strongroom_vault.auth.workload import Certificate
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.hvac_adapter import requests
-from strongroom_vault.http.nodes import Cluster
-from strongroom_vault.http.rate_limit import RequestRate
-from strongroom_vault.http.tls import TLSSettings
-from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2
 from strongroom_vault.store.mounts import find_version
+
+if TYPE_CHECKING:
+    # A process that finds its secrets in the disk cache reads the options, and opens nothing.
+    from strongroom_vault.auth import Auth
+    from strongroom_vault.http.nodes import Cluster
+    from strongroom_vault.http.tls import TLSSettings
+    from strongroom_vault.session.session import Session
 
 logger = logging.getLogger("strongroom.vault")
 
@@ -80,6 +78,8 @@ def open_vault(
         PluginError: a package that the auth method needs is not installed.
         StoreError: as a read does, for example `VaultConnectionError` and `VaultAuthenticationError`.
     """
+    from strongroom_vault.http.tls import TLSSettings
+
     try:
         tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
         cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
@@ -120,6 +120,8 @@ def open_session(
         ConfigurationError: an option is wrong.
         ImportError, PluginError: as `open_vault` does.
     """
+    from strongroom_vault.http.tls import TLSSettings
+
     try:
         tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
         cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
@@ -133,7 +135,9 @@ def open_session(
 def _session(  # noqa: PLR0917  # the options, checked and not
     cluster: Cluster, auth: Auth, namespace: str | None, mount: str, tls: TLSSettings, proxy: Address | None
 ) -> Session:
+    from strongroom_vault.auth.methods import check_namespace
     from strongroom_vault.http.drivers import new_driver
+    from strongroom_vault.session.session import Session
 
     if proxy is not None and any(address.socket is not None for address in cluster):
         raise ConfigurationError("proxy: no proxy connects to a Unix socket. Leave it out, or use another `url`")
@@ -152,6 +156,8 @@ def _session(  # noqa: PLR0917  # the options, checked and not
 
 
 def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
+    from strongroom_vault.http.hvac_adapter import requests
+
     try:
         api = requests()  # raises ImportError before anything is sent
         if find_version(session) == 2:
@@ -170,6 +176,9 @@ def _cluster(  # noqa: PLR0917  # the options as they were given
     rate_limit: str | None,
     headers: Mapping[str, str] | None,
 ) -> Cluster:
+    from strongroom_vault.http.nodes import Cluster
+    from strongroom_vault.http.rate_limit import RequestRate
+
     addresses = list(map(Address.parse, [url] if isinstance(url, str) else url))
     if not addresses:
         raise ConfigurationError("url: it names no address")
@@ -219,6 +228,10 @@ def _proxy(url: str | None) -> Address | None:
 
 def _auth(token: str | None, table: dict[str, str] | None, tls: TLSSettings) -> Auth:
     """Return the method of the table `auth`, or of the option `token` without a table."""
+    from strongroom_vault.auth.methods import read_auth
+    from strongroom_vault.auth.token import StaticToken
+    from strongroom_vault.auth.workload import Certificate
+
     if table is None:
         return StaticToken(token or "")
     auth = read_auth({"token": token or "", **table} if table.get("method") == "token" else table)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import (
     Check,
@@ -23,7 +23,9 @@ from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.certificate import check_certificates
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.responses import document, malformed, member
-from strongroom_vault.session.session import Session
+
+if TYPE_CHECKING:
+    from strongroom_vault.session.session import Session
 
 _MOST_SKEW = 5.0
 """Tolerated difference of two clocks, in seconds. Signed logins fail when it exceeds their leeway."""

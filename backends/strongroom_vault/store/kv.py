@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
 
 from strongroom.errors import SecretNotFoundError, SecretTooLargeError, StoreError, WriteOutcomeUnknownError
@@ -14,9 +14,11 @@ from strongroom.store import Health, Items, Traits, required_paths
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
-from strongroom_vault.session.session import Session
 from strongroom_vault.store.health import health
 from strongroom_vault.store.payload import checked_name, prepared
+
+if TYPE_CHECKING:
+    from strongroom_vault.session.session import Session
 
 
 class ListingAPI(Protocol):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from strongroom.secret import Secret, Value, same
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import is_absent
-from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv import Item, ListingAPI, VaultKV
 from strongroom_vault.store.payload import prepared, restored
 from strongroom_vault.store.write_reconciliation import Outcome, confirm, send_change
+
+if TYPE_CHECKING:
+    from strongroom_vault.session.session import Session
 
 
 class KV1API(ListingAPI, Protocol):

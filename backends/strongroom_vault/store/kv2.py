@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from strongroom.errors import (
     ConflictError,
@@ -20,11 +20,13 @@ from strongroom.store import CheckedItems
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import is_absent, malformed, version_gone, version_in
-from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv import Item
 from strongroom_vault.store.kv2_versions import MetadataAPI, VaultKV2Metadata, labels, moment
 from strongroom_vault.store.payload import prepared, restored, stored_number
 from strongroom_vault.store.write_reconciliation import Newest, Outcome, Write, confirm, send_change, written_version
+
+if TYPE_CHECKING:
+    from strongroom_vault.session.session import Session
 
 
 class KV2API(MetadataAPI, Protocol):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from strongroom.errors import (
@@ -22,9 +22,11 @@ from strongroom.store import VersionInfo
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import malformed, member
-from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv import ListingAPI, VaultKV
 from strongroom_vault.store.write_reconciliation import confirm, send_change
+
+if TYPE_CHECKING:
+    from strongroom_vault.session.session import Session
 
 _REVISION = "current_metadata_version"
 """OpenBao numbers the changes of a secret's metadata, and checks the number on a write. Vault does neither."""

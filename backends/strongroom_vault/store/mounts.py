@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from strongroom.errors import ConfigurationError, PermissionDeniedError, StrongroomError
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
-from strongroom_vault.session.session import Session
 from strongroom_vault.session.token_check import mount_request
 from strongroom_vault.store.health import with_checks
+
+if TYPE_CHECKING:
+    from strongroom_vault.session.session import Session
 
 KVVersion: TypeAlias = Literal[1, 2]
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strongroom.errors import (
     ConflictError,
@@ -26,8 +26,10 @@ from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.read_after_write import reads_from_active_node
 from strongroom_vault.http.request_policy import Reply, may_be_applied
 from strongroom_vault.responses import document, is_absent, malformed, member, version_gone, version_in
-from strongroom_vault.session.session import Session
 from strongroom_vault.store.payload import stored_number
+
+if TYPE_CHECKING:
+    from strongroom_vault.session.session import Session
 
 Outcome: TypeAlias = Reply | WriteOutcomeUnknownError
 """Result of sending a change: a reply, or the error for a lost reply."""

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Self
 
 from strongroom.bounded_file import read_bytes
 from strongroom.disk_cache.aged import AgedAbsence, AgedSecret
-from strongroom.disk_cache.keys import Keys
+from strongroom.disk_cache.keys import Keys, expand
 from strongroom.encoding import from_json, to_json
+from strongroom.files.private_file import KEY_SIZE
 from strongroom.secret import SensitiveDict, SensitiveStr, Version
 from strongroom.store import boot_time
 
@@ -173,7 +174,5 @@ class Row(NamedTuple):
 def _cipher(keys: Keys, salt: bytes) -> Any:  # an AESGCM: imported at first use
     """Return the cipher of one entry. With a key for each, random nonces never meet under one key."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-    return AESGCM(HKDFExpand(SHA256(), 32, info=_FORMAT + salt).derive(keys.seals))
+    return AESGCM(expand(keys.seals, _FORMAT + salt, KEY_SIZE))

@@ -1,6 +1,7 @@
 """The disk cache of one store: what it serves, for how long, and that any damage and any doubt is a miss."""
 
 import errno
+import hmac
 import logging
 import os
 import random
@@ -10,6 +11,8 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strongroom.config import CacheConfig
 from strongroom.disk_cache import entry as entry_module
@@ -407,6 +410,14 @@ def test_the_keys_depend_on_root_key_machine_and_user():
         keys_module.derive(*said) for said in [(b"r", b"m", 1), (b"s", b"m", 1), (b"r", b"n", 1), (b"r", b"m", 2)]
     }
     assert len({part for keys in derived for part in keys}) == 12
+
+
+def test_keys_are_derived_by_hkdf():
+    """As `cryptography` derives them."""
+    for machine, size in [(b"machine", 80), (b"m" * 200, 32), (b"", 33)]:
+        key = hmac.digest(machine, b"root", "sha256")
+        known = HKDF(SHA256(), size, salt=machine, info=b"info").derive(b"root")
+        assert keys_module.expand(key, b"info", size) == known
 
 
 def test_the_size_is_bounded(folder):
