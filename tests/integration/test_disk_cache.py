@@ -104,6 +104,25 @@ def test_a_write_of_one_process_is_read_by_all(server):
             three.get_secret("db/app")
 
 
+def test_a_migration_and_an_operator_count_for_all(server):
+    strongroom, usual = Path(sys.executable).parent / "strongroom", open_manager()
+    assert usual.get_secret("db/app", "k") == CANARY
+    Path("new.json").write_text('{"db/app": {"k": "new"}}', "utf-8")
+    Path("new.json").chmod(0o600)
+    migrate = ["migrate", "--from", "json:new.json", "--to", "vault", "--on-conflict", "overwrite", "--yes"]
+    subprocess.run([strongroom, *migrate], check=True, timeout=60)
+    with open_manager() as secrets:
+        assert secrets.get_secret("db/app", "k") == "new"
+    policy = 'path "secret/data/*" { capabilities = ["read", "create", "update"] }'
+    server.call("POST", "sys/policies/acl/operator", {"policy": policy})
+    token = server.call("POST", "auth/token/create", {"policies": ["operator"]})["auth"]["client_token"]
+    with open_manager(vault_token=token) as operator:
+        operator.set_secret("db/app", {"k": "newer"})
+    with open_manager() as secrets:
+        assert secrets.get_secret("db/app", "k") == "newer"
+    usual.close()
+
+
 def test_another_token_namespace_or_mount_finds_nothing(server, monkeypatch):
     with open_manager() as secrets:
         secrets.get_secret("db/app")

@@ -147,7 +147,7 @@ class Link:
         except StoreUnavailableError as error:
             outage = error
         except (PermissionDeniedError, AuthenticationError):
-            self.forget(path)  # a later outage must not serve a secret that was denied
+            self._forget_denied(path)
             raise
         stale = None if fresh else self._stale(path, outage)
         if stale is None:
@@ -207,7 +207,7 @@ class Link:
             with fail_fast():
                 self._cache.fetch(path, self._load(path))
         except (PermissionDeniedError, AuthenticationError):
-            self.forget(path)
+            self._forget_denied(path)
         except StrongroomError:
             pass
 
@@ -278,7 +278,7 @@ class Link:
             return Reading.of(answer)
         self._cache.fail(path, flight, answer)
         if isinstance(answer, PermissionDeniedError | AuthenticationError):
-            self.forget(path)
+            self._forget_denied(path)
         return self._stale_or(answer, path, fresh=fresh)
 
     def _stale_or(self, error: StrongroomError, path: str, *, fresh: bool) -> Reading | StrongroomError:
@@ -472,6 +472,12 @@ class Link:
         """Drop `path`, or everything, from the caches in memory and on disk."""
         if self._disk is not None:
             self._disk.forget(path)
+        self._cache.forget(path)
+
+    def _forget_denied(self, path: str) -> None:
+        """Drop `path` from the caches of this login: a later outage must not serve a secret that was denied."""
+        if self._disk is not None:
+            self._disk.forget(path, denied=True)
         self._cache.forget(path)
 
     def close(self) -> None:

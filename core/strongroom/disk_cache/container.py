@@ -25,13 +25,16 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS container (id BLOB NOT NULL);
 INSERT INTO container SELECT randomblob(16) WHERE NOT EXISTS (SELECT 1 FROM container);
 CREATE TABLE IF NOT EXISTS entries (
-    name BLOB PRIMARY KEY, owner BLOB NOT NULL, asked INTEGER NOT NULL, ends INTEGER NOT NULL, sealed BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS by_owner ON entries (owner);
+    name BLOB PRIMARY KEY, path BLOB NOT NULL, asked INTEGER NOT NULL, ends INTEGER NOT NULL, sealed BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS by_path ON entries (path);
 CREATE INDEX IF NOT EXISTS by_asked ON entries (asked);
 CREATE INDEX IF NOT EXISTS by_ends ON entries (ends);
-CREATE TABLE IF NOT EXISTS writes (name BLOB PRIMARY KEY, mark BLOB NOT NULL, at INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS writes (path BLOB PRIMARY KEY, mark BLOB NOT NULL, at INTEGER NOT NULL);
 """
 _DIGEST_SIZE = 32
+EVERYTHING = bytes(_DIGEST_SIZE)
+"""Stands for every path. No digest is all zeros."""
+
 _PAGE = 4096
 _BUSY = 1.0
 """Seconds that a read or a new entry waits for another process that commits."""
@@ -101,7 +104,7 @@ class Container:
         with self._connected(keys) as database:
             if database is None:
                 return None
-            found = database.execute("SELECT name, owner, asked, ends, sealed FROM entries WHERE name = ?", (name,))
+            found = database.execute("SELECT name, path, asked, ends, sealed FROM entries WHERE name = ?", (name,))
             return _row(found.fetchone())
 
     def latest(self, keys: Keys) -> float:
@@ -115,7 +118,7 @@ class Container:
         with self._connected(keys) as database:
             if database is None:
                 return []
-            found = database.execute("SELECT name, owner, asked, ends, sealed FROM entries").fetchall()
+            found = database.execute("SELECT name, path, asked, ends, sealed FROM entries").fetchall()
         return [_row_or_none(row) for row in found]
 
     def check(self, keys: Keys) -> list[str]:
@@ -134,10 +137,10 @@ class Container:
             ).fetchone()
         return Summary(count, ended, self.file(keys).stat().st_size)
 
-    def mark(self, keys: Keys, name: bytes, owner: bytes) -> Mark:
-        """Return the state before a read of `name`. Creates the database if there is none."""
+    def mark(self, keys: Keys, path: bytes) -> Mark:
+        """Return the state before a read of a path. Creates the database if there is none."""
         with self._changing(keys, _BUSY) as database:
-            return _mark(database, name, owner)
+            return _mark(database, path)
 
     def add(self, keys: Keys, row: Row, before: Mark) -> bool:
         """Add a row unless a write has come since `before`, or a newer row is there. Return True if it was added."""
@@ -155,7 +158,7 @@ class Container:
     def _add(self, database: sqlite3.Connection, row: Row, before: Mark) -> bool:
         with _transaction(database):
             newer = database.execute("SELECT 1 FROM entries WHERE name = ? AND asked > ?", (row.name, row.asked))
-            if newer.fetchone() or _mark(database, row.name, row.owner) != before:
+            if newer.fetchone() or _mark(database, row.path) != before:
                 return False
             database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", row)
             return True
@@ -171,18 +174,24 @@ class Container:
         with self._changing(keys, _BUSY) as database:
             database.execute("DELETE FROM entries WHERE name = ?", (name,))
 
-    def forget(self, keys: Keys, name: bytes) -> None:
-        """Remove what has this name or this owner, and let no read that is under way add it again.
+    def forget(self, keys: Keys, path: bytes, name: bytes | None = None) -> None:
+        """Remove the entries of a path in all stores, or all entries, and let no read under way add them again.
 
-        It is on disk when this returns: neither a crash of the process nor of the machine brings the entry back.
+        With a name, only that entry is removed.
+
+        Who writes a secret may have another login than who reads it, which is another identity of the store.
+
+        It is on disk when this returns: neither a crash of the process nor of the machine brings an entry back.
         """
         if check_file(self.file(keys)) is None:
             return  # a read that is under way has created it, or will only begin
         now = int(time.time())
         with self._changing(keys, min(_FORGET_BUSY, max(_BUSY, remaining() / 2))) as database, _transaction(database):
-            database.execute("DELETE FROM entries WHERE name = ? OR owner = ? OR ends < ?", (name, name, now))
+            which = "name" if name else "path"
+            every = path == EVERYTHING
+            database.execute(f"DELETE FROM entries WHERE {which} = ? OR ? OR ends < ?", (name or path, every, now))  # noqa: S608
             database.execute("DELETE FROM writes WHERE at NOT BETWEEN ? AND ?", (now - _MARK_LIFE, now))
-            database.execute("INSERT OR REPLACE INTO writes VALUES (?, randomblob(16), ?)", (name, now))
+            database.execute("INSERT OR REPLACE INTO writes VALUES (?, randomblob(16), ?)", (path, now))
 
     def remove(self, file: Path) -> None:
         """Remove a database. Every entry in it is a miss from then on."""
@@ -277,10 +286,10 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
     database.execute("COMMIT")
 
 
-def _mark(database: sqlite3.Connection, name: bytes, owner: bytes) -> Mark:
+def _mark(database: sqlite3.Connection, path: bytes) -> Mark:
     (ident,) = database.execute("SELECT id FROM container").fetchone() or (b"",)
-    marks = database.execute("SELECT mark FROM writes WHERE name IN (?, ?) ORDER BY name", (name, owner)).fetchall()
-    return (ident, *(mark for (mark,) in marks))
+    query = "SELECT mark FROM writes WHERE path IN (?, ?) ORDER BY path"
+    return (ident, *(mark for (mark,) in database.execute(query, (path, EVERYTHING))))
 
 
 def _row(found: tuple[object, ...] | None) -> Row | None:
@@ -294,14 +303,14 @@ def _row(found: tuple[object, ...] | None) -> Row | None:
 
 def _row_or_none(found: tuple[object, ...]) -> Row | None:
     """Return the row if its content has the right types and sizes: a damaged file may hold anything."""
-    name, owner, asked, ends, sealed = found
+    name, path, asked, ends, sealed = found
     if (
         isinstance(name, bytes)
-        and isinstance(owner, bytes)
-        and len(name) == len(owner) == _DIGEST_SIZE
+        and isinstance(path, bytes)
+        and len(name) == len(path) == _DIGEST_SIZE
         and isinstance(asked, int)
         and isinstance(ends, int)
         and isinstance(sealed, bytes)
     ):
-        return Row(name, owner, asked, ends, sealed)
+        return Row(name, path, asked, ends, sealed)
     return None

@@ -130,27 +130,27 @@ class Row(NamedTuple):
 
     Attributes:
         name: the digest of the store's identity and the path.
-        owner: the digest of the store's identity.
+        path: the digest of the path.
         asked: when the store was asked, in microseconds since 1970.
         ends: when it is of no more use to anybody, in seconds since 1970.
         sealed: salt, nonce and ciphertext.
     """
 
     name: bytes
-    owner: bytes
+    path: bytes
     asked: int
     ends: int
     sealed: bytes
 
     def _bound(self) -> bytes:
         """Return the associated data: the parts have a fixed size, so that no two rows have the same."""
-        return _FORMAT + struct.pack(">32s32sqq", self.name, self.owner, self.asked, self.ends)
+        return _FORMAT + struct.pack(">32s32sqq", self.name, self.path, self.asked, self.ends)
 
     @classmethod
-    def seal(cls, keys: Keys, name: bytes, owner: bytes, entry: Entry) -> Self:
+    def seal(cls, keys: Keys, name: bytes, path: bytes, entry: Entry) -> Self:
         """Return the row of an entry, sealed under a key of its own."""
         asked, ends = round(entry.asked.wall * 1e6), int(entry.asked.wall + entry.lifetime) + 1
-        row = cls(name, owner, asked, ends, b"")
+        row = cls(name, path, asked, ends, b"")
         salt, nonce = os.urandom(_SALT_SIZE), os.urandom(_NONCE_SIZE)
         text = entry.to_text().encode()
         ciphertext = _cipher(keys, salt).encrypt(nonce, text, row._bound())  # of this class

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from strongroom.digest import Digester
 from strongroom.disk_cache.aged import AgedAbsence, AgedSecret
-from strongroom.disk_cache.container import Container, DamagedError, Mark, fault_of
+from strongroom.disk_cache.container import EVERYTHING, Container, DamagedError, Mark, fault_of
 from strongroom.disk_cache.entry import Entry, Moment, Row
 from strongroom.disk_cache.keys import Keys
 from strongroom.disk_cache.turns import Turns
@@ -41,11 +41,11 @@ _LARGEST_SHARE = 8
 
 
 class Place(NamedTuple):
-    """Where the entry of a path is: the keys of the cache, and the names of the path and of the store."""
+    """Where an entry is: the keys of the cache, the digest of the path in this store, and that of the path alone."""
 
     keys: Keys
     name: bytes
-    owner: bytes
+    path: bytes
 
 
 class Ticket(NamedTuple):
@@ -123,7 +123,7 @@ class StoreCache:
         row = None if place is None else self._container.find(place.keys, place.name)
         if place is None or row is None:
             return None
-        entry = row.open(place.keys) if (row.name, row.owner) == (place.name, place.owner) else None
+        entry = row.open(place.keys) if (row.name, row.path) == (place.name, place.path) else None
         if entry is None or entry.path != path:
             self._warn("an entry is damaged")
             self._container.drop(place.keys, place.name)
@@ -219,7 +219,7 @@ class StoreCache:
             place = self._place(path, create=True)
             if place is None:
                 return None
-            before = self._container.mark(place.keys, place.name, place.owner)
+            before = self._container.mark(place.keys, place.path)
             return Ticket(place, before, Moment.now(), time.monotonic())
 
         return self._attempt(started, None)
@@ -235,7 +235,7 @@ class StoreCache:
             return
 
         def add() -> None:
-            row = Row.seal(ticket.place.keys, ticket.place.name, ticket.place.owner, entry)
+            row = Row.seal(ticket.place.keys, ticket.place.name, ticket.place.path, entry)
             if len(row.sealed) <= self._config.max_bytes // _LARGEST_SHARE:
                 self._container.add(ticket.place.keys, row, ticket.before)
 
@@ -253,8 +253,10 @@ class StoreCache:
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 
-    def forget(self, path: str | None = None) -> None:
-        """Drop a path, or everything of this store, for all processes. A read under way does not add it again.
+    def forget(self, path: str | None = None, *, denied: bool = False) -> None:
+        """Drop a path in all stores, or everything, for all processes. A read under way does not add it again.
+
+        With `denied`, the entry of this identity alone is dropped: others may read the path.
 
         If the entry cannot be removed, the whole file of entries is. If that fails too, this process uses the cache no
         more, and others may serve the entry until it expires.
@@ -264,9 +266,9 @@ class StoreCache:
         place = self._attempt_place(path or "")
         if place is None:
             return
-        name = place.owner if path is None else place.name
         try:
-            self._container.forget(place.keys, name)
+            only = place.name if denied else None
+            self._container.forget(place.keys, EVERYTHING if path is None else place.path, only)
         except (OSError, sqlite3.Error, DamagedError) as error:
             self._warn(fault_of(error))
             try:
@@ -292,8 +294,8 @@ class StoreCache:
             except StrongroomError:
                 return None  # opening the store raises it too
         digester = Digester(keys.names)
-        owner = digester.digest(self._known)
-        return Place(keys, digester.digest({"store": owner, "path": path}), owner)
+        name = digester.digest({"store": self._known, "path": path})
+        return Place(keys, name, digester.digest({"path": path}))
 
     def _attempt(self, operation: Callable[[], _R], otherwise: _R) -> _R:
         """Return the operation's result, or `otherwise` if the cache cannot be used."""

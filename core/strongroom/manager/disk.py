@@ -50,3 +50,14 @@ def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache
         for link in config.chain
         if link.disk and link.store not in opened and allows_disk_cache(config, link.store)
     }
+
+
+def forget_everything(config: Config) -> None:
+    """Drop every entry of the disk cache, after a change of stores that went past their links, such as a migration.
+
+    A failure is logged, as that of any other write: see `StoreCache.forget`.
+    """
+    if config.cache.disk:
+        folder = cache_folder(config)
+        container = Container(folder, config.cache.max_bytes)
+        StoreCache(container, Turns(folder), "of any name", dict, config.cache).forget()

@@ -195,13 +195,18 @@ def test_a_write_of_one_process_counts_for_all(folder):
     assert cache.current("db/other") is not None
 
 
-def test_forgetting_everything_leaves_other_stores_alone(folder):
-    other = {**IDENTITY, "plugin": "other"}
-    Cache(folder).put()
-    Cache(folder, identity=other).put()
+def test_a_write_with_another_login_counts_too(folder):
+    """An operator's token writes what the application's role reads."""
+    other = {**IDENTITY, "options": {**IDENTITY["options"], "token": "s.operator"}}
+    cache = Cache(folder).put()
+    Cache(folder, identity=other).forget("db/app")
+    assert cache.current("db/app") is cache.stale("db/app") is None
+
+
+def test_forgetting_everything(folder):
+    cache = Cache(folder).put().put("db/other")
     Cache(folder).forget()
-    assert Cache(folder).current("db/app") is None
-    assert Cache(folder, identity=other).current("db/app") is not None
+    assert cache.current("db/app") is cache.current("db/other") is None
 
 
 @pytest.mark.parametrize("path", ["db/app", None], ids=["the path", "everything"])
@@ -484,7 +489,7 @@ def test_a_truncated_file_is_a_miss_or_changes_nothing(folder, full):
 
 def test_swapped_entries_are_misses(folder, full):
     (file,) = (file for file in full if file.suffix == ".sqlite")
-    columns = ("name", "owner", "asked", "ends", "sealed")
+    columns = ("name", "path", "asked", "ends", "sealed")
     database = sqlite3.connect(file)
     rows = {row[0]: row for row in database.execute(f"SELECT {', '.join(columns)} FROM entries")}
     database.close()

@@ -220,7 +220,13 @@ class Endpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        try:
+            self._stack.close()
+        finally:
+            if self._targets and self._config is not None:
+                from strongroom.manager.disk import forget_everything
+
+                forget_everything(self._config)
 
     def open(self, sources: Iterable[str], target: str) -> ValidatedStore:
         """Open the sources, then the target, and return the target. An error here comes before the first write.
