@@ -169,11 +169,15 @@ def test_many_writers_lose_nothing_while_the_leader_is_killed(cluster, open_guar
         assert cluster.call("GET", f"secret/data/{name}?version={version}")["data"]["data"] == {"n": number}
 
 
-@pytest.mark.parametrize("fault", [
-    faults.status(502), faults.status(503), faults.status(429, retry_after=9), faults.reset(), faults.truncated(),
+@pytest.mark.parametrize(("fault", "requests"), [
+    (faults.status(502), 1), (faults.status(503), 1), (faults.status(429, retry_after=9), 1), (faults.reset(), 2),
+    (faults.truncated(), 1),
 ], ids=["502", "503", "429", "reset", "truncated"])  # fmt: skip
-def test_a_bad_node_is_left_for_the_next_at_once(cluster, proxies, open_guarded, fault):
-    """No pause, no second request to it, and from then on the other one is asked first."""
+def test_a_bad_node_is_left_for_the_next_at_once(cluster, proxies, open_guarded, fault, requests):
+    """No pause, no second attempt, and from then on the other one is asked first.
+
+    When a connection that was kept open is reset, libcurl repeats a read once by itself, on a new one.
+    """
     put(cluster)
     front = open_guarded(*(proxy.url for proxy in proxies))
     front.read("here")
@@ -183,7 +187,7 @@ def test_a_bad_node_is_left_for_the_next_at_once(cluster, proxies, open_guarded,
     for _ in range(3):
         with time_limit(3):
             assert front.read("here").data == {"k": "v"}
-    assert [len(proxy.requests) for proxy in proxies] == [1, 3, 0]
+    assert [len(proxy.requests) for proxy in proxies] == [requests, 3, 0]
 
 
 def test_a_node_to_which_no_connection_is_made_is_passed_over(cluster, proxies, open_guarded):

@@ -47,7 +47,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "doctor": "doctor:doctor_command",
         "config": "config:config_command",
         "stores": "stores:stores_command",
-        "trust": "trust:trust_command",
+        "trust": "config:trust_command",
         "cache": "cache:cache_command",
         "completion": "completion:completion_command",
     },

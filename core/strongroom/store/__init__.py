@@ -12,7 +12,6 @@ from strongroom.store.deadline import (
     required_paths,
     time_limit,
 )
-from strongroom.store.health import Health
 from strongroom.store.locks import ReentrantEvent, is_held_here, reentrant_lock
 from strongroom.store.option import Option, checked_by, is_loopback
 from strongroom.store.program import Finished, run_program
@@ -22,7 +21,6 @@ from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 __all__ = [
     "DEFAULT_TIMEOUT",
     "Finished",
-    "Health",
     "Option",
     "ReentrantEvent",
     "boot_time",

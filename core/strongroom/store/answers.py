@@ -6,18 +6,19 @@ Each returns the answer, or raises an `AnswerError` that names the method, and t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import CoroutineType
-from typing import Any
+from typing import Any, TypeVar
 
 from strongroom.errors import Check, CheckState, InvalidPathError, StoreError, StrongroomError
 from strongroom.paths import check_path
 from strongroom.secret import Secret, Value, Version, is_value
 from strongroom.store.containment import PLUGIN_BUG, AnswerError
-from strongroom.store.health import Health
-from strongroom.store.protocols import VersionInfo
+from strongroom.store.protocols import Health, VersionInfo
 from strongroom.store.version_rules import check_version
+
+_R = TypeVar("_R")
 
 
 def unexpected(method: str, answer: object, expected: str, part: str = "") -> AnswerError:
@@ -166,6 +167,14 @@ def as_iterator(answer: Any, method: str) -> Iterator[Any]:
     if isinstance(answer, str | bytes) or not isinstance(answer, Iterable):
         raise unexpected(method, answer, "an iterator")
     return iter(answer)
+
+
+def outcome(operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
+    """Return the result or the error of an operation."""
+    try:
+        return operation(*arguments)
+    except StoreError as error:
+        return error
 
 
 def as_outcome(answer: object, method: str) -> tuple[str, Any]:

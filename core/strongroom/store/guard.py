@@ -22,7 +22,6 @@ from strongroom.secret import Secret, Value, Version, protect
 from strongroom.store import answers, containment
 from strongroom.store.containment import PLUGIN_BUG, AnswerError, close_quietly, contained, translated
 from strongroom.store.enforcement import Enforcer
-from strongroom.store.health import Health
 from strongroom.store.locks import reentrant_lock
 from strongroom.store.protocols import (
     CAPABILITIES,
@@ -31,6 +30,7 @@ from strongroom.store.protocols import (
     CheckedItems,
     CheckedStore,
     DynamicStore,
+    Health,
     Items,
     KeyedStore,
     ListableStore,
@@ -61,8 +61,7 @@ class GuardedStore:
 
     Its caller has validated the paths and data. The chain has; everybody else uses a `validation.ValidatedStore`.
 
-    A listed name that is not a path, such as `..`, is yielded, and every operation refuses it: it is an error of that
-    name, which hides no other name, and is not looked into.
+    A listed name that is not a path, such as `..`, is yielded, and every operation refuses it: it hides no other name.
 
     Args:
         store: any `SecretStore`.
@@ -170,7 +169,7 @@ class GuardedStore:
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Yield each path once, with its secret or its own error; one by one if the store has no bulk reads."""
         if not self.bulk_reads:
-            yield from ((path, self._outcome(GuardedStore.read, path)) for path in paths)
+            yield from ((path, answers.outcome(GuardedStore.read, self, path)) for path in paths)
             return
         bulk = self._require(BulkStore, None)
         yield from self._many(
@@ -259,7 +258,7 @@ class GuardedStore:
         self, method: str, write: Callable[..., Version | None], items: Iterable[tuple[Any, ...]]
     ) -> Iterator[tuple[str, Version | StoreError | None]]:
         if (bulk := self._optional(method)) is None:
-            yield from ((item[0], self._outcome(write, *item)) for item in items)
+            yield from ((item[0], answers.outcome(write, self, *item)) for item in items)
         else:
             yield from self._many(
                 method,
@@ -277,7 +276,7 @@ class GuardedStore:
         """Yield each path with None or its own error; one by one if the store has no bulk deletes."""
         delete_many = self._optional("delete_many")
         if delete_many is None:
-            yield from ((path, self._outcome(GuardedStore.delete, path)) for path in paths)
+            yield from ((path, answers.outcome(GuardedStore.delete, self, path)) for path in paths)
         else:
             yield from self._many(
                 "delete_many",
@@ -496,14 +495,6 @@ class GuardedStore:
         try:
             if not isinstance(answer, StoreError):
                 return path, as_result(answer, path)
-            failure = translated(answer, path, self.name, self._bug, type(self._store))
         except AnswerError as error:
-            failure = translated(error, path, self.name, self._bug, type(self._store))
-        return path, cast("StoreError", failure)
-
-    def _outcome(self, operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
-        """Return the result or the error of one of these methods, as this class has it."""
-        try:
-            return operation(self, *arguments)
-        except StoreError as error:
-            return error
+            answer = error
+        return path, cast("StoreError", translated(answer, path, self.name, self._bug, type(self._store)))

@@ -20,11 +20,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from strongroom.errors import PluginError, StoreError
+from strongroom.errors import Check, PluginError, StoreError, StrongroomError
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.health import Health
 
 __all__ = [
     "CAPABILITIES",
@@ -34,6 +34,7 @@ __all__ = [
     "CheckedItems",
     "CheckedStore",
     "DynamicStore",
+    "Health",
     "Items",
     "KeyedStore",
     "ListableStore",
@@ -89,6 +90,27 @@ class Traits:
     honors_deadline: bool = False
     disk_cache: bool = False
     protocol: int = 1
+
+
+class Health(NamedTuple):
+    """The health of a store, as a probe returns it.
+
+    Attributes:
+        ok: True if the store would answer a read now.
+        detail: one line for people.
+        facts: names and values worth showing (version, sealed, token lifetime in seconds). Never a secret.
+        checks: each check of the probe, in order, with the next step if it failed. A store with a failed check is not
+            `ok`.
+        error: if not `ok`, the error that a read would raise. Without it the store counts as unavailable.
+        seconds: duration of the probe, including the opening of the store. The chain fills it in.
+    """
+
+    ok: bool
+    detail: str = ""
+    facts: Mapping[str, str] = MappingProxyType({})
+    checks: tuple[Check, ...] = ()
+    error: StrongroomError | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

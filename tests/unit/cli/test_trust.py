@@ -105,7 +105,7 @@ def test_every_option_that_moves_values_needs_trust():
     assert harmless == {
         *("client_timeout", "rate_limit", "max_retries", "disable_redirects"),
         *("fold", "layout", "tag_prefix", "strip_newline", "recovery_days", "restore", "force_delete"),
-        *("identity", "paths", "secrets"),
+        *("exit_codes", "identity", "key", "paths", "secrets"),
     }
 
 
