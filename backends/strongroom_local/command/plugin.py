@@ -72,9 +72,7 @@ def open_command(
     delete: Annotated[list[str] | None, Option("deletes <path>", locates=True)] = None,
     exit_codes: Annotated[dict[str, str] | None, Option("what exit codes mean: absent, denied or unavailable")] = None,
     key: Annotated[str, Option("the key of a secret that is plain text, not a JSON object")] = "value",
-    environment: Annotated[
-        list[str] | None, Option("further variables that the programs inherit", recipients=True)
-    ] = None,
+    environment: Annotated[list[str] | None, Option("further variables for the programs", recipients=True)] = None,
 ) -> CommandStore | ListableCommandStore | WritableCommandStore:
     """A program such as pass: one command line for each operation.
 

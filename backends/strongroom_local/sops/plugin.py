@@ -37,7 +37,9 @@ def open_sops(
         Option("age recipients of a new file; without them the nearest .sops.yaml decides", recipients=True),
     ] = None,
     identity: Annotated[Path | None, Option("a file with age identities, in place of SOPS_AGE_KEY_FILE")] = None,
-    environment: Annotated[list[str] | None, Option("further variables that sops inherits, for a key service")] = None,
+    environment: Annotated[
+        list[str] | None, Option("further variables for sops, for a key service", recipients=True)
+    ] = None,
 ) -> SopsStore:
     """A file of SOPS, encrypted value by value.
 
