@@ -297,7 +297,7 @@ def test_counted_uses_are_shared_by_threads_and_batches(openbao, opened):
     assert {answer.data["k"] for answer in answers.values()} == {"v"}
     assert 16 <= role.logins <= 20
     front.close()
-    assert not role.accessors
+    assert eventually(lambda: not role.accessors)  # the server ends spent tokens in the background
 
 
 def test_uses_that_are_over_early_are_noticed(openbao, opened):
