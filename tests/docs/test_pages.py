@@ -187,10 +187,16 @@ def test_the_blocks_of_a_page_run_with_pass(name, gpg_home, tmp_path, monkeypatc
 
 
 def run_page(page: Path) -> None:
+    """Run the blocks of a page, and close the managers that it leaves, whose threads other tests would count."""
     document: Document = BLOCKS.parse(page)
     document.push_evaluator(write_file)
-    for example in document.examples():
-        example.evaluate()
+    try:
+        for example in document.examples():
+            example.evaluate()
+    finally:
+        for value in document.namespace.values():
+            if isinstance(value, strongroom.SecretsManager):
+                value.close()
 
 
 # --- the README and CI ------------------------------------------------------------------------------------------------

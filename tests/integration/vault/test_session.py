@@ -88,8 +88,19 @@ def configuration(role):
     """
 
 
+_others = set()
+
+
+@pytest.fixture(autouse=True)
+def others():
+    """Leave out the threads that other tests of this worker have left, whose sessions nobody has collected yet."""
+    _others.clear()
+    _others.update(threading.enumerate())
+
+
 def renewers():
-    return [thread for thread in threading.enumerate() if thread.name == "vault token"]
+    """Return the threads of this test that keep tokens alive."""
+    return [thread for thread in threading.enumerate() if thread.name == "vault token" and thread not in _others]
 
 
 def eventually(condition):
