@@ -14,9 +14,10 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from strongroom.errors import StoreError
-from strongroom.store import ReentrantEvent, reentrant_lock
+from strongroom.store import reentrant_lock
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import AT_ONCE, run_many
+from strongroom_vault.http.drivers.exchange_loop import ExchangeLoop
 from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Send, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
 
@@ -44,7 +45,7 @@ MAX_CONNECTIONS = 64
 """The largest number of connections to one address. Further requests wait for a free one, within their deadline."""
 
 
-class CurlDriver:
+class CurlDriver(ExchangeLoop):
     """Runs exchanges on libcurl; see `Driver`. Each request and each batch has connections that no other thread uses.
 
     Args:
@@ -58,7 +59,7 @@ class CurlDriver:
         if encrypted:
             tls.check()
         self._handles = Handles(tls if encrypted else None, proxy)
-        self._closed = ReentrantEvent()
+        super().__init__()
         self._open_pool()
 
     def _open_pool(self) -> None:
@@ -68,27 +69,9 @@ class CurlDriver:
         self._idle: list[Transfers[None]] = []
         self._idle_batches: list[Transfers[Any]] = []
 
-    def run(self, steps: Steps) -> Reply:
-        """Return the reply that an exchange ends with, or raise its error."""
-        step = next(steps)
-        while True:
-            if self._closed.is_set():
-                raise _closed()
-            result = None
-            if isinstance(step, Send):
-                result = self._send(step)
-            else:
-                self._closed.wait(step.seconds)
-            try:
-                step = steps.send(result)
-            except StopIteration as done:
-                reply: Reply = done.value
-                return reply
-
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
         """Yield the result of each exchange, in any order: see `bulk.run_many`."""
-        if self._closed.is_set():
-            raise _closed()
+        self._check_open()
         try:
             transfers: Transfers[tuple[_K, Steps]] = self._idle_batches.pop()
         except IndexError:
@@ -110,9 +93,7 @@ class CurlDriver:
         """Drop the connections of a fork's parent without a word to the server."""
         for transfers in (*self._idle, *self._idle_batches):
             _keep_forever(transfers)
-        closed, self._closed = self._closed.is_set(), ReentrantEvent()
-        if closed:
-            self._closed.set()
+        self._renew_event()
         self._open_pool()
 
     def _send(self, step: Send) -> Reply | Fault:
@@ -234,10 +215,6 @@ class _Batch(Generic[_K]):
             _keep_forever(self._transfers)
         elif not self._released:
             self._transfers.close()
-
-
-def _closed() -> StoreError:
-    return StoreError(reason="it is closed", hint="Open a new one")
 
 
 def _keep_forever(transfers: Transfers[Any]) -> None:

@@ -26,10 +26,11 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 
 from strongroom.errors import StoreError
-from strongroom.store import ReentrantEvent, in_daemon, reentrant_lock, remaining, time_limit
+from strongroom.store import in_daemon, reentrant_lock, remaining, time_limit
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import run_many
 from strongroom_vault.http.drivers.deadline_sockets import DeadlineSocket, DeadlineTLSSocket, connect, connect_unix
+from strongroom_vault.http.drivers.exchange_loop import ExchangeLoop
 from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send, Start, Steps
 from strongroom_vault.http.tls import TLSSettings, is_refusal, tls_fault, untrusted
 
@@ -135,7 +136,7 @@ class _TLSPool(HTTPSConnectionPool):
         self.certificate = certificate
 
 
-class Urllib3Driver:
+class Urllib3Driver(ExchangeLoop):
     """Runs exchanges on urllib3; see `Driver`.
 
     Args:
@@ -152,33 +153,15 @@ class Urllib3Driver:
             self._context = tls.context()
             self._context.sslsocket_class = DeadlineTLSSocket
         self._proxy = proxy
-        self._closed = ReentrantEvent()
+        super().__init__()
         self._pools = self._new_pools()
 
     def _new_pools(self) -> dict[Address, HTTPConnectionPool]:
         return {address: _pool(address, self._context, self._server_name, self._proxy) for address in self._addresses}
 
-    def run(self, steps: Steps) -> Reply:
-        """Return the reply that an exchange ends with, or raise its error."""
-        step = next(steps)
-        while True:
-            if self._closed.is_set():
-                raise _closed()
-            result = None
-            if isinstance(step, Send):
-                result = self._send(step)
-            else:
-                self._closed.wait(step.seconds)
-            try:
-                step = steps.send(result)
-            except StopIteration as done:
-                reply: Reply = done.value
-                return reply
-
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
         """Yield the result of each exchange, in any order: see `bulk.run_many`."""
-        if self._closed.is_set():
-            raise _closed()
+        self._check_open()
         yield from run_many(_Batch[_K](self.run), items)
 
     def certificates(self) -> dict[str, bytes]:
@@ -194,9 +177,7 @@ class Urllib3Driver:
 
     def reset(self) -> None:
         """Drop the connections of a fork's parent without a word to the server."""
-        closed, self._closed = self._closed.is_set(), ReentrantEvent()
-        if closed:
-            self._closed.set()
+        self._renew_event()
         self._pools = self._new_pools()
 
     def _is_proxied(self, step: Send) -> bool:
@@ -253,10 +234,6 @@ class _Batch(Generic[_K]):
         except BaseException as error:  # noqa: BLE001  # raised in the thread of the caller
             result = error
         self._results.put((name, result))
-
-
-def _closed() -> StoreError:
-    return StoreError(reason="it is closed", hint="Open a new one")
 
 
 def _pool(
