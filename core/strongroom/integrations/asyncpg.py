@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import weakref
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -38,13 +36,7 @@ def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_opti
     source = CredentialSource(path, manager)
     connect = _Connect(source)
     connect.pool = pool = asyncpg.create_pool(connect=connect, **pool_options)
-    opener = weakref.ref(connect)
-
-    def drain() -> None:
-        if (living := opener()) is not None:
-            living.drain()
-
-    source.drain_on_change(connect, drain)
+    source.drain_in_loop(connect, _Connect.drain)
     return pool
 
 
@@ -55,7 +47,6 @@ class _Connect:
 
     def __init__(self, source: CredentialSource) -> None:
         self._source = source
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, dsn: str | None = None, **options: Any) -> asyncpg.Connection:
         async def open_(login: Login) -> asyncpg.Connection:
@@ -64,18 +55,11 @@ class _Connect:
                 return await asyncpg.connect(dsn, **{**options, **account(login)})
             return await asyncpg.connect(whole.reveal(), **options)
 
-        self._loop = asyncio.get_running_loop()
         return (await self._source.aconnect(open_, is_refusal))[0]
 
-    def drain(self) -> None:
-        """Replace the connections of the pool, from any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            asyncio.run_coroutine_threadsafe(_drain(self.pool), self._loop)
-
-
-async def _drain(pool: asyncpg.Pool) -> None:
-    """Replace the idle connections. Busy ones end when they are released."""
-    await pool.expire_connections()
-    async with AsyncExitStack() as acquired:
-        for _ in range(pool.get_idle_size()):
-            await acquired.enter_async_context(pool.acquire(timeout=_DRAIN_LIMIT))
+    async def drain(self) -> None:
+        """Replace the idle connections of the pool. Busy ones end when they are released."""
+        await self.pool.expire_connections()
+        async with AsyncExitStack() as acquired:
+            for _ in range(self.pool.get_idle_size()):
+                await acquired.enter_async_context(self.pool.acquire(timeout=_DRAIN_LIMIT))

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from botocore.credentials import Credentials, ReadOnlyCredentials  # type: ignore[import-untyped]
 from botocore.session import Session  # type: ignore[import-untyped]
@@ -69,7 +69,7 @@ class _ChainCredentials(Credentials):
         self._source = source
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        return _frozen(cast("Login", self._source.read()))
+        return _frozen(self._source.current())
 
     @property
     def access_key(self) -> str:
@@ -111,5 +111,5 @@ class _Renewal:
         code = response[1].get("Error", {}).get("Code") if response is not None else None
         if code not in _REFUSALS or attempts > 1:
             return None
-        before = self._source.read()
-        return 0.0 if self._source.read(Reading.FRESH) != before else None
+        before = self._source.current()
+        return 0.0 if self._source.after_refusal(Reading.FRESH) != before else None

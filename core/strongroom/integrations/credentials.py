@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
 from time import monotonic
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from strongroom.errors import SecretNotFoundError, StrongroomError
@@ -27,15 +27,15 @@ from strongroom.secrets_manager import default_manager
 from strongroom.store import reentrant_lock
 
 _T = TypeVar("_T")
+_O = TypeVar("_O")
 
 FRESH_READ_PAUSE = 1.0
 """The shortest time between two reads of one path past the cache, in seconds."""
 
 
 class Reading(Enum):
-    """A way to read the credential. Connections try them in this order."""
+    """A way to read the credential after the server refused the current one. They are tried in this order."""
 
-    CURRENT = "from the cache of the chain, or from its stores"
     FRESH = "past the cache"
     PENDING = "the new value of a rotation that is under way"
 
@@ -60,6 +60,7 @@ class CredentialSource:
         self.path = path
         self._manager = manager
         self._latest: Login | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._accepted: Login | None = None  # a pending credential that opened a connection since the last change
 
     @property
@@ -73,14 +74,25 @@ class CredentialSource:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def read(self, reading: Reading = Reading.CURRENT) -> Login | None:
-        """Return the credential. A `PENDING` one may be None: no rotation is under way.
+    def current(self) -> Login:
+        """Return the credential from the cache of the chain, or from its stores.
 
         Raises:
             StrongroomError: the chain cannot answer.
         """
-        if reading is Reading.CURRENT:
-            return self._noted(self.manager.resolve(self.path).value)
+        return self._noted(self.manager.resolve(self.path).value)
+
+    async def acurrent(self) -> Login:
+        """`current`. A cached credential is returned without a thread."""
+        self._loop = asyncio.get_running_loop()
+        return self._noted((await self.manager.aresolve(self.path)).value)
+
+    def after_refusal(self, reading: Reading) -> Login | None:
+        """Return the credential past the cache. A `PENDING` one may be None: no rotation is under way.
+
+        Raises:
+            StrongroomError: the chain cannot answer.
+        """
         manager = self.manager
         refusals = _refusals.setdefault(manager, {}).setdefault(self.path, _Refusals())
         if reading is Reading.FRESH:
@@ -88,11 +100,9 @@ class CredentialSource:
         pending = refusals.pending(manager, self.path)
         return None if pending is None else Login(self.path, pending)
 
-    async def aread(self, reading: Reading = Reading.CURRENT) -> Login | None:
-        """`read`. A cached credential is returned without a thread."""
-        if reading is not Reading.CURRENT:
-            return await asyncio.to_thread(self.read, reading)
-        return self._noted((await self.manager.aresolve(self.path)).value)
+    async def aafter_refusal(self, reading: Reading) -> Login | None:
+        """`after_refusal`, off the event loop."""
+        return await asyncio.to_thread(self.after_refusal, reading)
 
     def _noted(self, data: object) -> Login:
         login = Login(self.path, cast("SensitiveDict", data))
@@ -106,7 +116,7 @@ class CredentialSource:
         self,
         open_: Callable[[Login], _T],
         refuses: Callable[[Exception], bool],
-        read: Callable[[Reading], Login | None] | None = None,
+        wait: Callable[[Awaitable[Any]], Any] | None = None,
     ) -> tuple[_T, Login]:
         """Return a new connection, and the credential that opened it.
 
@@ -114,23 +124,23 @@ class CredentialSource:
             open_: opens a connection.
             refuses: whether an exception of `open_` may mean that the server refused the credential. Any other one ends
                 the attempts.
-            read: replaces `CredentialSource.read`.
+            wait: returns the result of a coroutine, for a driver that runs in a greenlet of an event loop. It then
+                waits for the asynchronous reads.
 
         Raises:
             StrongroomError: the chain has no credential.
             Exception: the first one of `open_`, if no credential was accepted.
         """
-        read = read or self.read
-        login = cast("Login", read(Reading.CURRENT))
+        login: Login = self.current() if wait is None else wait(self.acurrent())
         try:
             return open_(login), login
         except Exception as error:
             if not refuses(error):
                 raise
-            for reading in (Reading.FRESH, Reading.PENDING):
-                other = None
+            for reading in Reading:
+                other: Login | None = None
                 with suppress(StrongroomError):  # the refusal says more
-                    other = read(reading)
+                    other = self.after_refusal(reading) if wait is None else wait(self.aafter_refusal(reading))
                 if other is not None and other != login:
                     with suppress(Exception):  # likewise
                         connection = open_(other)
@@ -142,16 +152,16 @@ class CredentialSource:
         self, open_: Callable[[Login], Awaitable[_T]], refuses: Callable[[Exception], bool]
     ) -> tuple[_T, Login]:
         """`connect`, for an asynchronous driver."""
-        login = cast("Login", await self.aread())
+        login = await self.acurrent()
         try:
             return await open_(login), login
         except Exception as error:
             if not refuses(error):
                 raise
-            for reading in (Reading.FRESH, Reading.PENDING):
+            for reading in Reading:
                 other = None
                 with suppress(StrongroomError):
-                    other = await self.aread(reading)
+                    other = await self.aafter_refusal(reading)
                 if other is not None and other != login:
                     with suppress(Exception):
                         connection = await open_(other)
@@ -161,21 +171,32 @@ class CredentialSource:
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
-    def drain_on_change(self, owner: object, drain: Callable[[], object]) -> None:
-        """Call `drain` after each change of the credential, from the thread of the watch, while `owner` lives.
+    def drain_on_change(self, owner: _O, drain: Callable[[_O], object]) -> None:
+        """Call `drain(owner)` after each change of the credential, from the thread of the watch, while `owner` lives.
 
         Args:
             owner: the pool or engine. It is not kept alive.
             drain: must not hold a reference to `owner`.
         """
+        reference = weakref.ref(owner)
 
         def changed(_change: object) -> None:
             with suppress(StrongroomError):
-                self.read()
-            drain()
+                self.current()
+            if (living := reference()) is not None:
+                drain(living)
 
         watch = self.manager.watch([self.path], changed)
         weakref.finalize(owner, watch.close)
+
+    def drain_in_loop(self, owner: _O, drain: Callable[[_O], Coroutine[Any, Any, object]]) -> None:
+        """`drain_on_change`, with a coroutine function for the event loop in which the last connection was opened."""
+
+        def schedule(living: _O) -> None:
+            if self._loop is not None and not self._loop.is_closed():
+                asyncio.run_coroutine_threadsafe(drain(living), self._loop)
+
+        self.drain_on_change(owner, schedule)
 
 
 class _Refusals:

@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import weakref
 from typing import Any
 
 import psycopg
@@ -49,14 +47,8 @@ def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_opti
                     return connection
                 connection.close()
 
-    pool = ConnectionPool(connection_class=Connection, **{"open": True, **pool_options})
-    drain = weakref.WeakMethod(pool.drain)
-
-    def drain_pool() -> None:
-        if (living := drain()) is not None:
-            living()
-
-    source.drain_on_change(pool, drain_pool)
+    pool: ConnectionPool[Any] = ConnectionPool(connection_class=Connection, **{"open": True, **pool_options})
+    source.drain_on_change(pool, ConnectionPool.drain)
     return pool
 
 
@@ -66,7 +58,6 @@ def create_async_pool(
     """`create_pool` for asyncio. As with `psycopg_pool.AsyncConnectionPool`, open it with `async with`."""
     source = CredentialSource(path, manager)
     base: type[psycopg.AsyncConnection[Any]] = pool_options.pop("connection_class", psycopg.AsyncConnection)
-    loops: list[asyncio.AbstractEventLoop] = []
 
     class Connection(base):  # type: ignore[valid-type, misc]  # a class that the caller chose
         @classmethod
@@ -75,22 +66,14 @@ def create_async_pool(
                 address, credential = _arguments(login, conninfo)
                 return await super(Connection, cls).connect(address, **options, **credential)  # type: ignore[no-any-return]
 
-            loops[:] = [asyncio.get_running_loop()]
             while True:
                 connection, login = await source.aconnect(open_, is_refusal)
                 if source.is_current(login):
                     return connection
                 await connection.close()
 
-    pool = AsyncConnectionPool(connection_class=Connection, **{"open": False, **pool_options})
-    drain = weakref.WeakMethod(pool.drain)
-
-    def drain_pool() -> None:
-        for loop in loops:
-            if (living := drain()) is not None and not loop.is_closed():
-                asyncio.run_coroutine_threadsafe(living(), loop)
-
-    source.drain_on_change(pool, drain_pool)
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(connection_class=Connection, **{"open": False, **pool_options})
+    source.drain_in_loop(pool, AsyncConnectionPool.drain)
     return pool
 
 

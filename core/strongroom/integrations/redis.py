@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from typing import Any
 
@@ -42,11 +41,11 @@ class CredentialProvider(_CredentialProvider):
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         """Return the current credential."""
-        return _pair(self.source.read())
+        return _pair(self.source.current())
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
         """Return the current credential."""
-        return _pair(await self.source.aread())
+        return _pair(await self.source.acurrent())
 
 
 class _Attempt(_CredentialProvider):
@@ -62,9 +61,8 @@ class _Attempt(_CredentialProvider):
         return _pair(self._login)
 
 
-def _pair(login: Login | None) -> tuple[str] | tuple[str, str]:
+def _pair(login: Login) -> tuple[str] | tuple[str, str]:
     """Return (user, password), or (password,) for the user `default`."""
-    assert login is not None, "only a pending credential can be None"  # noqa: S101
     if "password" not in login.data:
         raise InvalidDataError(login.path, "it has no key 'password'")
     password = as_text(login.data["password"], login.path, "password").reveal()
@@ -101,15 +99,13 @@ def create_client(path: str, *, manager: SecretsManager | None = None, **options
         redis_connect_func=connect,  # type: ignore[arg-type]  # the hint lacks the connection
         **options,
     )
-    pool = weakref.ref(client.connection_pool)
 
-    def drain() -> None:
+    def drain(pool: redis.ConnectionPool) -> None:
         for connection in list(connections):
             connection.mark_for_reconnect()  # type: ignore[no-untyped-call]  # one in use ends at its release
-        if (living := pool()) is not None:
-            living.disconnect(inuse_connections=False)
+        pool.disconnect(inuse_connections=False)
 
-    source.drain_on_change(client, drain)
+    source.drain_on_change(client.connection_pool, drain)
     return client
 
 
@@ -117,30 +113,21 @@ def create_async_client(path: str, *, manager: SecretsManager | None = None, **o
     """`create_client` for asyncio: a `redis.asyncio.Redis`."""
     source = CredentialSource(path, manager)
     connections: weakref.WeakSet[redis.asyncio.Connection] = weakref.WeakSet()
-    loops: list[asyncio.AbstractEventLoop] = []
 
     async def connect(connection: redis.asyncio.Connection) -> None:
         async def open_(login: Login) -> None:
             connection.credential_provider = _Attempt(login)
             await connection.on_connect()
 
-        loops[:] = [asyncio.get_running_loop()]
         await source.aconnect(open_, _is_refusal)
         connections.add(connection)
 
     client = redis.asyncio.Redis(redis_connect_func=connect, **options)
-    pool = weakref.ref(client.connection_pool)
 
-    async def close_idle() -> None:
+    async def drain(pool: redis.asyncio.ConnectionPool) -> None:
         for connection in list(connections):
             connection.mark_for_reconnect()  # type: ignore[no-untyped-call]
-        if (living := pool()) is not None:
-            await living.disconnect(inuse_connections=False)
+        await pool.disconnect(inuse_connections=False)
 
-    def drain() -> None:
-        for loop in loops:
-            if not loop.is_closed():
-                asyncio.run_coroutine_threadsafe(close_idle(), loop)
-
-    source.drain_on_change(client, drain)
+    source.drain_in_loop(client.connection_pool, drain)
     return client

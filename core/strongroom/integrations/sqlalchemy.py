@@ -9,9 +9,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import sqlalchemy
@@ -25,7 +23,7 @@ from sqlalchemy.util import await_only
 
 from strongroom.errors import ConfigurationError
 from strongroom.integrations import database
-from strongroom.integrations.credentials import CredentialSource, Login, Reading
+from strongroom.integrations.credentials import CredentialSource, Login
 from strongroom.manager import SecretsManager
 
 _LOGIN = "strongroom.login"
@@ -57,15 +55,8 @@ def create_engine(
     source = CredentialSource(path, manager)
     complete = _completion(drivername, url)
     engine = sqlalchemy.create_engine(_address(source, complete), **engine_options)
-    _serve(engine, source, complete, engine_options.get("connect_args", {}), source.read)
-    reference = weakref.ref(engine)
-
-    def drain() -> None:
-        if (living := reference()) is not None:
-            for _ in range(_idle(living)):
-                living.connect().close()
-
-    source.drain_on_change(engine, drain)
+    _serve(engine, source, complete, engine_options.get("connect_args", {}))
+    source.drain_on_change(engine, _replace_idle)
     return engine
 
 
@@ -81,25 +72,17 @@ def create_async_engine(
     source = CredentialSource(path, manager)
     complete = _completion(drivername, url)
     engine = _create_async_engine(_address(source, complete), **engine_options)
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    def read(reading: Reading) -> Login | None:
-        loops[:] = [asyncio.get_running_loop()]
-        return await_only(source.aread(reading))
-
-    _serve(engine.sync_engine, source, complete, engine_options.get("connect_args", {}), read)
-    reference = weakref.ref(engine)
-
-    def drain() -> None:
-        for loop in loops:
-            if (living := reference()) is not None and not loop.is_closed():
-                asyncio.run_coroutine_threadsafe(_replace_idle(living), loop)
-
-    source.drain_on_change(engine, drain)
+    _serve(engine.sync_engine, source, complete, engine_options.get("connect_args", {}), await_only)
+    source.drain_in_loop(engine, _areplace_idle)
     return engine
 
 
-async def _replace_idle(engine: AsyncEngine) -> None:
+def _replace_idle(engine: Engine) -> None:
+    for _ in range(_idle(engine)):
+        engine.connect().close()
+
+
+async def _areplace_idle(engine: AsyncEngine) -> None:
     for _ in range(_idle(engine.sync_engine)):
         await (await engine.connect()).close()
 
@@ -130,9 +113,7 @@ def _completion(drivername: str | None, url: str | URL | None) -> Callable[[Logi
 
 def _address(source: CredentialSource, complete: Callable[[Login], URL]) -> URL:
     """Return the URL without the credential, for the engine's own use."""
-    login = source.read()
-    assert login is not None, "only a pending credential can be None"  # noqa: S101
-    return complete(login).set(username=None, password=None)
+    return complete(source.current()).set(username=None, password=None)
 
 
 def _serve(
@@ -140,7 +121,7 @@ def _serve(
     source: CredentialSource,
     complete: Callable[[Login], URL],
     connect_args: dict[str, Any],
-    read: Callable[[Reading], Login | None],
+    wait: Callable[[Awaitable[Any]], Any] | None = None,
 ) -> None:
     """Open the connections of the engine with the credential of the source, and end those of an older credential."""
 
@@ -150,7 +131,7 @@ def _serve(
             arguments, options = dialect.create_connect_args(complete(login))
             return dialect.connect(*arguments, **{**cparams, **options, **connect_args})
 
-        connection, login = source.connect(open_, database.is_refusal, read)
+        connection, login = source.connect(open_, database.is_refusal, wait)
         record.info[_LOGIN] = login
         return connection
 

@@ -15,7 +15,6 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
@@ -43,14 +42,14 @@ def create_server_context(path: str, *, manager: SecretsManager | None = None) -
         StrongroomError: the secret cannot be read, or holds no such pair.
     """
     source = CredentialSource(path, manager)
-    context = _loaded(cast("Login", source.read()))
+    context = _loaded(source.current())
     newest = [context]
 
     def choose(connection: ssl.SSLObject, _name: str | None, _default: ssl.SSLContext) -> None:
         connection.context = newest[0]
 
-    def renew() -> None:
-        newest[0] = _loaded(cast("Login", source.read()))
+    def renew(_context: ssl.SSLContext) -> None:
+        newest[0] = _loaded(source.current())
 
     context.sni_callback = choose
     source.drain_on_change(context, renew)

@@ -39,7 +39,7 @@ def test_a_connection_ends_after_the_request_in_which_its_credential_was_replace
     assert user(connection) == users.user
     users.rotate()
     manager.invalidate(PATH)
-    connection.source.read()
+    connection.source.current()
     assert user(connection) != users.user
     connection.close_if_unusable_or_obsolete()
     assert user(connection) == users.user

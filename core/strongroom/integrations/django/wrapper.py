@@ -42,15 +42,13 @@ class CredentialWrapper(_Wrapper):
         sources = _sources.setdefault(default_manager(), {})
         if path not in sources:
             sources[path] = source = CredentialSource(path)
-            source.drain_on_change(source, lambda: None)  # each connection is closed by its own thread
+            source.drain_on_change(source, lambda _source: None)  # each connection is closed by its own thread
         return sources[path]
 
     def get_connection_params(self) -> dict[str, Any]:
         """Return the parameters without the credential."""
         if self.settings_dict["NAME"] == "":
-            login = self.source.read()
-            assert login is not None, "only a pending credential can be None"  # noqa: S101
-            self.settings_dict["NAME"] = _parameters(login)["name"]
+            self.settings_dict["NAME"] = _parameters(self.source.current())["name"]
         parameters: dict[str, Any] = super().get_connection_params()
         return parameters
 
