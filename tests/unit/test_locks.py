@@ -6,13 +6,12 @@ import ast
 import gc
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
@@ -22,6 +21,7 @@ import strongroom_aws
 import strongroom_env
 import strongroom_local
 import strongroom_vault
+from signals import signalled_at
 from strongroom import secrets_manager
 from strongroom.chain import link as link_module
 from strongroom.chain.link import Link
@@ -384,29 +384,6 @@ def test_the_sources_have_no_other_lock() -> None:
 # --- at any line of an operation --------------------------------------------------------------------------------------
 
 
-def signalled_at(line: int, source: str, call: Callable[[], object]) -> bool:
-    """Run `call` with a signal before its nth line in a file. Return False if it has fewer lines."""
-    passed = 0
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal passed
-        if frame.f_code.co_filename != source:
-            return None
-        if event == "line":
-            passed += 1
-            if passed == line:
-                signal.raise_signal(signal.SIGUSR1)
-        return trace
-
-    outer = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(outer)
-    return passed >= line
-
-
 Prepared: TypeAlias = "tuple[Callable[[], object], Callable[[], object], Callable[[], None]]"
 """A call, the signal handler, and the check after both."""
 
@@ -415,7 +392,7 @@ def each_line(source: str, prepare: Callable[[], Prepared]) -> None:
     for line in range(1, 2000):
         call, handler, check = prepare()
         with handling(handler):
-            inside = signalled_at(line, source, call)
+            inside = signalled_at(line, {source}, call)
         check()
         if not inside:
             assert line > 5

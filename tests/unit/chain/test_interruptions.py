@@ -10,11 +10,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
+from signals import signalled_at
 from stores import Clock
 from strongroom import secrets_manager
 from strongroom.chain import breaker as breaker_module
@@ -55,29 +54,6 @@ def handling(handler: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before[1])
 
 
-def signalled_at(line: int, call: Callable[[], object]) -> bool:
-    """Run `call` with a signal before its nth line in `SOURCES`. Return False if it has fewer lines."""
-    passed = 0
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal passed
-        if frame.f_code.co_filename not in SOURCES:
-            return None
-        if event == "line":
-            passed += 1
-            if passed == line:
-                signal.raise_signal(signal.SIGUSR1)
-        return trace
-
-    outer = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(outer)
-    return passed >= line
-
-
 def consistent(cache: MemoryCache) -> None:
     """Every field belongs to a snapshot, no read is in progress, and the bytes add up."""
     secrets = cache._secrets.snapshots
@@ -104,7 +80,7 @@ def test_a_handler_that_invalidates_at_any_line_of_a_read_never_waits() -> None:
             cache.forget()
 
         with handling(handler):
-            inside = signalled_at(line, lambda: cache.fetch("a", load))  # noqa: B023
+            inside = signalled_at(line, SOURCES, lambda: cache.fetch("a", load))  # noqa: B023
         consistent(cache)
         if events == ["load", "forget"]:
             assert (len(cache), cache.text("a", "one")) == (0, None), line
@@ -125,7 +101,11 @@ def test_an_interrupt_at_any_line_of_a_read_is_raised_as_itself() -> None:
         interrupted = False
         with handling(interrupt):
             try:
-                inside = signalled_at(line, lambda: cache.fetch("a", lambda: Secret(path="a", data={"k": "v"})))  # noqa: B023
+                inside = signalled_at(
+                    line,
+                    SOURCES,
+                    lambda: cache.fetch("a", lambda: Secret(path="a", data={"k": "v"})),  # noqa: B023
+                )
             except KeyboardInterrupt:
                 inside = interrupted = True
         assert cache._flights == {}
@@ -171,7 +151,7 @@ def test_a_handler_that_reads_and_invalidates_at_any_line_never_waits(path: str)
             chain.forget()
 
         with handling(handler):
-            inside = signalled_at(line, lambda: read(chain))  # noqa: B023
+            inside = signalled_at(line, SOURCES, lambda: read(chain))  # noqa: B023
         consistent(link._cache)
         if not inside:
             return
@@ -198,7 +178,7 @@ def test_a_handler_that_reads_at_any_line_leaves_no_store_open() -> None:
                 chain.resolve("a")
 
         with handling(read):
-            inside = signalled_at(line, read)
+            inside = signalled_at(line, SOURCES, read)
         chain.close()
         assert opened == closed, line
         if not inside:
@@ -216,7 +196,7 @@ def test_an_interrupted_batch_leaves_no_flight() -> None:
         link = Link(LinkConfig("vault"), Store, CacheConfig())
         inside = True
         with handling(interrupt), suppress(KeyboardInterrupt):
-            inside = signalled_at(line, lambda: link.read_many(["a", "b"]))  # noqa: B023
+            inside = signalled_at(line, SOURCES, lambda: link.read_many(["a", "b"]))  # noqa: B023
         assert link._cache._flights == {}, line
         if not inside:
             return
