@@ -27,18 +27,19 @@ class MariaDB:
 
     Attributes:
         port: where it listens.
+        socket: its socket, on which root needs no password.
         password: of its administrator `admin`.
     """
 
     def __init__(self, port, socket):
         self.port = port
         self.password = secrets.token_hex(16)
-        self._socket = socket
+        self.socket = socket
 
     def run(self, statement, *values):
         """Run a statement as root."""
         with (
-            pymysql.connect(unix_socket=self._socket, user="root", autocommit=True) as connection,
+            pymysql.connect(unix_socket=self.socket, user="root", autocommit=True) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute(statement, values)

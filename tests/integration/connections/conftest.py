@@ -10,7 +10,7 @@ import django
 import pytest
 from django.conf import settings
 
-from postgres import Postgres, running_postgres
+from postgres import Postgres
 from strongroom import SecretsManager
 from strongroom.secret import Value
 from strongroom_vault.testing import TestVault
@@ -24,12 +24,6 @@ def django_settings() -> None:
     if not settings.configured:
         settings.configure(USE_TZ=True)
         django.setup()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with running_postgres() as server:
-        yield server
 
 
 class RemoteStore:

@@ -2,8 +2,6 @@
 
 import asyncio
 import secrets
-import shutil
-import subprocess
 import time
 
 import pytest
@@ -13,42 +11,20 @@ from load import ROTATIONS, SECONDS, Load, wait_until
 from strongroom.integrations.redis import CredentialProvider, create_async_client, create_client
 
 PATH = "cache/redis"
-LIMIT = 30.0
-
-pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
-
-
-@pytest.fixture(scope="module")
-def socket(tmp_path_factory):
-    """The socket of a Redis server."""
-    path = tmp_path_factory.mktemp("redis") / "socket"
-    command = ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(path.parent)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        end = time.monotonic() + LIMIT
-        while True:
-            try:
-                redis.Redis(unix_socket_path=str(path)).ping()
-                break
-            except redis.ConnectionError:
-                assert process.poll() is None
-                assert time.monotonic() < end
-                time.sleep(0.02)
-        yield str(path)
-        process.kill()
 
 
 @pytest.fixture
-def account(socket, store):
-    return Account(socket, store)
+def account(redis_server, store):
+    return Account(redis_server, store)
 
 
 class Account:
     """A user of the server whose password rotates."""
 
-    def __init__(self, socket, store):
+    def __init__(self, server, store):
         self.name = f"app-{secrets.token_hex(4)}"
-        self.socket = socket
-        self._admin = redis.Redis(unix_socket_path=socket)
+        self.address = {"host": "127.0.0.1", "port": server.port}
+        self._admin = server.client()
         self._store = store
         self._password = ""
         self.rotate()
@@ -74,13 +50,13 @@ def test_a_refused_password_is_read_anew(account, manager, protocol):
     manager.get_secret(PATH)
     account.rotate()
     account.revoke_previous()
-    with create_client(PATH, manager=manager, unix_socket_path=account.socket, protocol=protocol) as client:
+    with create_client(PATH, manager=manager, **account.address, protocol=protocol) as client:
         assert client.acl_whoami() in {account.name, account.name.encode()}
 
 
 def test_no_command_fails_while_the_password_rotates(account, watching_manager):
     """Sixteen threads use the client, and no connection outlives its password."""
-    with create_client(PATH, manager=watching_manager, unix_socket_path=account.socket, max_connections=16) as client:
+    with create_client(PATH, manager=watching_manager, **account.address, max_connections=16) as client:
         with Load(client.ping) as load:
             for _ in range(ROTATIONS):
                 load.wait_for(100)
@@ -100,7 +76,7 @@ def test_an_asynchronous_client_reads_a_refused_password_anew(account, manager):
     account.revoke_previous()
 
     async def whoami():
-        async with create_async_client(PATH, manager=manager, unix_socket_path=account.socket) as client:
+        async with create_async_client(PATH, manager=manager, **account.address) as client:
             return await client.acl_whoami()
 
     assert asyncio.run(whoami()) in {account.name, account.name.encode()}
@@ -110,7 +86,7 @@ def test_a_password_that_the_store_does_not_have_either_is_refused(account, mana
     """The error is redis-py's own, and holds no value."""
     account._admin.execute_command("ACL", "SETUSER", account.name, "resetpass")
     with (
-        create_client(PATH, manager=manager, unix_socket_path=account.socket) as client,
+        create_client(PATH, manager=manager, **account.address) as client,
         pytest.raises(redis.AuthenticationError) as caught,
     ):
         client.ping()
@@ -119,7 +95,7 @@ def test_a_password_that_the_store_does_not_have_either_is_refused(account, mana
 
 def test_a_provider_gives_each_new_connection_the_current_password(account, manager):
     """Of a client that the application has created itself."""
-    with redis.Redis(unix_socket_path=account.socket, credential_provider=CredentialProvider(PATH, manager)) as client:
+    with redis.Redis(**account.address, credential_provider=CredentialProvider(PATH, manager)) as client:
         client.ping()
         account.rotate()
         account.revoke_previous()

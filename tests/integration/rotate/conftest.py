@@ -1,23 +1,13 @@
-"""A PostgreSQL for the tests of a module, and a configuration that rotates its users from a KV version 2 mount."""
+"""A configuration that rotates its users from a KV version 2 mount."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 
 import pytest
 
-from database_servers import running_mariadb, running_redis
-from postgres import Postgres, running_postgres
 from rotate_settings import PATH
 from strongroom.errors import StoreError
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """The server that all tests of rotations in a worker share. Use users of your own."""
-    with running_postgres() as server:
-        yield server
 
 
 class Configured:
@@ -70,17 +60,3 @@ def configured(openbao, postgres, tmp_path):
         return Configured(openbao, postgres, openbao.fresh_mount(version=2), tmp_path, settings)
 
     return configure
-
-
-@pytest.fixture(scope="session")
-def mariadb():
-    """The MariaDB that all tests of rotations in a worker share. Use users of your own."""
-    with running_mariadb() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def redis_server():
-    """The Redis that all tests of rotations in a worker share. Use users of your own."""
-    with running_redis() as server:
-        yield server
