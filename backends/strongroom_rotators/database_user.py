@@ -187,6 +187,11 @@ class DatabaseUserRotator:
         return True
 
 
+def login_refused(user: str) -> AuthenticationError:
+    """Return the error for a login that the server refuses. It quotes nothing of the server's message."""
+    return AuthenticationError(None, f"the server refuses the login of {user}", hint="Check the password of this user")
+
+
 def user_key_of(secret: Mapping[str, Value]) -> str:
     """Return the key that holds the user's name."""
     return "user" if "user" in secret and "username" not in secret else "username"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreUnavailableError, StrongroomError
+from strongroom.errors import PermissionDeniedError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Value
 from strongroom.store import Option, is_loopback, remaining
 from strongroom_rotators import database_user as shared
@@ -86,9 +86,7 @@ def _translated(error: Any, user: str, *, connecting: bool) -> StrongroomError: 
     """Return the error of the tree. The reason has the error's number and nothing of the server's message."""
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     if connecting and number in _REFUSED:
-        return AuthenticationError(
-            None, f"the server refuses the login of {user}", hint="Check the password of this user"
-        )
+        return shared.login_refused(user)
     if number in _DENIED or (number in _REFUSED and not connecting):
         reason = f"{user} may not change that user, or there is no such user (error {number})"
         return PermissionDeniedError(None, reason, hint="Create both users, and grant CREATE USER to the administrator")

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from strongroom.errors import (
-    AuthenticationError,
     ConfigurationError,
     PermissionDeniedError,
     StoreUnavailableError,
@@ -96,9 +95,7 @@ def _translated(error: Any, user: str, *, connecting: bool) -> StrongroomError: 
     message = str(error).lower()
     # libpq gives no SQLSTATE for a connection that fails: https://github.com/psycopg/psycopg/issues/1071
     if state in _REFUSED or (connecting and not state and ("password" in message or "authentication" in message)):
-        return AuthenticationError(
-            None, f"the server refuses the login of {user}", hint="Check the password of this user"
-        )
+        return shared.login_refused(user)
     if state in _DENIED:
         reason = f"{user} may not change that role, or the role does not exist (SQLSTATE {state})"
         return PermissionDeniedError(None, reason, hint="Create both users, and grant CREATEROLE to the administrator")

@@ -156,8 +156,7 @@ class RedisAclRotator:
                 client.ping()
                 yield client
         except (redis.AuthenticationError, exceptions.AuthenticationWrongNumberOfArgsError):
-            reason = f"the server refuses the login of {login.user}"
-            failure = AuthenticationError(None, reason, hint="Check the password of this user")
+            failure = shared.login_refused(login.user)
         except exceptions.NoPermissionError:
             reason = f"{login.user} has no right to that command"
             failure = PermissionDeniedError(None, reason, hint="Grant +acl|setuser to the administrator")
