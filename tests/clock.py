@@ -29,7 +29,7 @@ class Clock:
 
 
 class CallTime:
-    """Stands for the module `time` where the time of a call is counted. It passes in `sleep`, and nowhere else."""
+    """Replacement for the module `time` in the deadlines of calls. Only `sleep` makes time pass."""
 
     def __init__(self):
         self._now = 1000.0

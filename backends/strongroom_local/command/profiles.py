@@ -61,7 +61,7 @@ class Profile:
 _AGENT = ("GNUPGHOME", "GPG_TTY", "DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
 """Variables by which gpg finds its keys and its agent."""
 
-# `pass` ends with 1 for every failure of its own, and prints a folder as a tree, with exit code 0. So the script looks
+# `pass` ends with 1 for each of its failures, and prints a folder as a tree, with exit code 0. So the script looks
 # at the file first. A folder that may not be searched hides the file, which is a denial.
 _ROOT = """
 if [ -n "$2" ]; then export PASSWORD_STORE_DIR="$2"; fi

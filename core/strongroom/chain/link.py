@@ -181,7 +181,7 @@ class Link:
     def _cached_or_stale(
         self, path: str, key: str | None, *, keyed: bool = False, blocking: bool = False
     ) -> Reading | None:
-        """Return what is cached. During a known outage that includes a stale secret: nobody waits for a slow probe.
+        """Return the cached secret. During a known outage it may be stale: nobody waits for a slow probe.
 
         Args:
             path: the path.

@@ -1,4 +1,4 @@
-"""What a link answers: a secret's data, with its age and origin."""
+"""The answer of a link: a secret's data, with its age and origin."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ class Container:
             return True
 
     def _make_room(self, database: sqlite3.Connection) -> None:
-        """Remove what is of no more use, and a quarter of the rest, the oldest first."""
+        """Remove the entries that have ended, and then the oldest quarter of the others."""
         database.execute("DELETE FROM entries WHERE ends < ?", (int(time.time()),))
         oldest = "SELECT name FROM entries ORDER BY asked LIMIT (SELECT count(*) / 4 + 1 FROM entries)"
         database.execute(f"DELETE FROM entries WHERE name IN ({oldest})")  # noqa: S608  # a constant

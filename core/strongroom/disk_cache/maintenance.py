@@ -110,7 +110,7 @@ def verify(folder: Path) -> Verification:
 
 
 def clear(folder: Path) -> int:
-    """Remove every file of a cache, the root key first: what is left of the others can be opened by nobody.
+    """Remove every file of a cache, the root key first: without it nobody can open the others.
 
     Returns:
         The number of files that were removed.

@@ -1,4 +1,4 @@
-"""Blocking calls in daemon threads. A module of its own, since stores and the chain alike use it."""
+"""Blocking calls in daemon threads. A separate module, since stores and the chain both use it."""
 
 from __future__ import annotations
 

@@ -463,7 +463,7 @@ class GuardedStore:
         Args:
             method: name of the store's method, for messages.
             operation: the method.
-            items: what it gets.
+            items: its argument.
             path_of: returns the path of an item.
             as_result: returns the outcome of a path, checked.
         """

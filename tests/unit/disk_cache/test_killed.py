@@ -13,7 +13,7 @@ KILLS = os.environ.get("TEST_DISK_CACHE_KILLS", "20")
 
 
 def test_writers_that_are_killed_at_random_points_leave_no_damage(tmp_path):
-    """Eight at a time. At most the entries in flight are lost, and the next process goes on."""
+    """Eight at a time. At most the entries in flight are lost, and the next process continues."""
     folder = tmp_path / "cache"
     command = [sys.executable, str(Path(disk_writers.__file__)), str(folder), KILLS]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100 + int(KILLS))

@@ -343,7 +343,7 @@ def test_a_node_of_its_own_gets_all_the_time():
 
 
 def test_the_node_that_answered_last_is_asked_first():
-    """A dead first node costs one request its attempt, and not each. Reads and changes have orders of their own."""
+    """A dead first node costs one request its attempt, and not each. Reads and changes have separate orders."""
     cluster = Cluster(ALL)
     assert Run(READ, [status(503), OK], addresses=cluster).asked == [ONE, TWO]
     assert Run(READ, [OK], addresses=cluster).asked == [TWO]

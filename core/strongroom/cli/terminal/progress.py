@@ -1,6 +1,6 @@
 """Progress bar on stderr with the remaining time, for long commands on a terminal.
 
-A module of its own, since only long commands import it.
+A separate module, since only long commands import it.
 """
 
 from __future__ import annotations

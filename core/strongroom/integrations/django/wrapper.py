@@ -1,4 +1,4 @@
-"""What the two database backends share: the credential of a connection, and its end after a change."""
+"""Common part of the two database backends: the credential of a connection, and its end after a change."""
 
 from __future__ import annotations
 
