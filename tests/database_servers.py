@@ -49,7 +49,7 @@ class MariaDB:
         try:
             with pymysql.connect(host="127.0.0.1", port=self.port, user=user, password=password):
                 return True
-        except pymysql.err.OperationalError:
+        except pymysql.OperationalError:  # not of pymysql.err: `install_as_MySQLdb` can replace that module
             return False
 
 

@@ -54,10 +54,12 @@ def test_django_reads_a_refused_password_anew(account, manager, mariadb):
     connection = ConnectionHandler({"default": settings})["default"]
     try:
         manager.get_secret(PATH)
+        first = account.password
         account.rotate()
         with connection.cursor() as cursor:
             cursor.execute("SELECT user()")
             assert cursor.fetchone() == (f"{account.name}@localhost",)
+        assert not mariadb.lets_in(account.name, first)
     finally:
         connection.close()
         set_default_manager(before)
