@@ -46,7 +46,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "check": "check:check_command",
         "doctor": "doctor:doctor_command",
         "config": "config:config_command",
-        "stores": "stores:stores_command",
+        "stores": "extend.stores:stores_command",
+        "plugins": "extend.plugins:plugins_command",
         "trust": "config:trust_command",
         "cache": "cache:cache_command",
         "completion": "completion:completion_command",
@@ -73,6 +74,11 @@ def groups() -> dict[str, list[str]]:
     found = {group: list(commands) for group, commands in GROUPS.items()}
     found[PLUGIN_GROUP] += sorted(_plugin_commands().keys() - _BUILT_IN.keys())
     return found
+
+
+def is_built_in(name: str) -> bool:
+    """Return True for a command of Strongroom itself, which no plugin can replace."""
+    return name in _BUILT_IN
 
 
 def load(name: str, *, listed: bool = False) -> click.Command | None:

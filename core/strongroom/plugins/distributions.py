@@ -21,6 +21,13 @@ def entry_points(group: str) -> tuple[EntryPoint, ...]:
     return _scanned(group, tuple(sys.path))
 
 
+def groups() -> list[str]:
+    """Return every group of entry points whose name begins with `strongroom.`, or with a backend's `strongroom_`."""
+    from importlib import metadata
+
+    return sorted(group for group in metadata.entry_points().groups if group.startswith(("strongroom.", "strongroom_")))
+
+
 @lru_cache(maxsize=8)
 def _scanned(group: str, search_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """Return the group's entry points. A distribution that is on the search path twice counts once."""

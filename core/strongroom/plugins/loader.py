@@ -154,19 +154,33 @@ def schemas() -> dict[str, list[Schema]]:
     return found
 
 
-def installed(group: str = STORES) -> list[Plugin]:
-    """Return the installed plugins of a group by name, including those that cannot be used. No SDK is imported."""
+def load_group(group: str) -> dict[str, Opener | PluginError]:
+    """Return the object that each entry point of a group names, or the error that says why it cannot be used."""
     from strongroom.plugins import stevedore_loader
 
     names = by_name(group)
     with plugin_code():
         loaded = stevedore_loader.load_all(group, [points[0] for points in names.values() if len(points) == 1])
-    found: list[Plugin] = []
-    for name, points in sorted(names.items()):
-        distribution = " and ".join(described(point) for point in points)
+    found: dict[str, Opener | PluginError] = {}
+    for name in sorted(names):
         try:
             point = entry_point(group, StoreConfig.bare(name))  # refuses a name that is claimed twice
-            found.append(Plugin(name, distribution, read_schema(_opener(point, loaded[name]), name)))
+            found[name] = _opener(point, loaded[name])
+        except PluginError as error:
+            found[name] = error
+    return found
+
+
+def installed(group: str = STORES) -> list[Plugin]:
+    """Return the installed plugins of a group by name, including those that cannot be used. No SDK is imported."""
+    names = by_name(group)
+    found: list[Plugin] = []
+    for name, opener in load_group(group).items():
+        distribution = " and ".join(described(point) for point in names[name])
+        try:
+            if isinstance(opener, PluginError):
+                raise opener
+            found.append(Plugin(name, distribution, read_schema(opener, name)))
         except PluginError as error:
             found.append(Plugin(name, distribution, fault=str(error)))
     return found

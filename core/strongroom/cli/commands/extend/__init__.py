@@ -1,0 +1,1 @@
+"""Commands for plugins: what is installed, what a store can do, and new ones."""
