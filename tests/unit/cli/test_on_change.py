@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+from tests.load import wait_until
 
 from strongroom import SecretsManager
 from strongroom.chain.chain import Resolution
@@ -206,25 +207,47 @@ def test_a_lease_that_ends_with_a_new_value_counts_as_a_change():
 # --- the child --------------------------------------------------------------------------------------------------------
 
 
-def test_a_signal_during_a_restart_ends_it():
-    """Here while the command reacts to the SIGTERM of the restart."""
-    os.mkfifo("ready")
-    os.mkfifo("ending")
-    program = 'trap "echo > ending; exit 5" TERM; echo > ready; while :; do sleep 0.01; done'
-    child = child_process.Child(["sh", "-c", program])
+ENDS_WHEN_READ = """
+on_term() {
+  trap "" TERM  # a second one would interrupt the opening of a FIFO
+  echo > asked; echo > ending; exit 5
+}
+trap on_term TERM; echo > ready
+while :; do sleep 0.01; done
+"""
+
+
+@pytest.mark.parametrize("restarts_already", [False, True])
+def test_a_command_that_was_asked_to_end_is_not_started_again(restarts_already):
+    """Neither just after the signal nor where the signal comes while the command reacts to the restart."""
+    for name in ("ready", "asked", "ending"):
+        os.mkfifo(name)
+    child = child_process.Child(["sh", "-c", ENDS_WHEN_READ])
+    results = []
 
     def restart():
-        Path("ready").read_bytes()
-        thread = threading.Thread(target=child.end, args=(LONG, {b"A": b"new"}))
-        thread.start()
-        os.kill(os.getpid(), signal.SIGTERM)
-        Path("ending").read_bytes()
-        thread.join(LONG)
+        results.append(child.end(LONG, {b"A": b"new"}))
 
-    thread = threading.Thread(target=restart)
+    def end():
+        Path("ready").read_bytes()
+        restarting = threading.Thread(target=restart, daemon=True)
+        if restarts_already:
+            restarting.start()
+            Path("asked").read_bytes()
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_until(lambda: child.asked_to_end)
+        if not restarts_already:
+            Path("asked").read_bytes()
+            restarting.start()
+            restarting.join()
+        Path("ending").read_bytes()
+        restarting.join()
+
+    thread = threading.Thread(target=end, daemon=True)
     thread.start()
     assert child.run(dict(os.environb)) == 5
-    thread.join(LONG)
+    thread.join()
+    assert results == [restarts_already]
 
 
 def test_a_child_that_has_ended_is_not_started_again():

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
+from typing import Self
 
 from strongroom.cli.terminal import output
 from strongroom.store import ReentrantEvent, reentrant_lock
@@ -29,7 +31,7 @@ _FORWARDED = _TERMINAL_SIGNALS | {
 }
 
 _ENDING = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
-"""Signals that ask a command to end. One that comes during a restart ends it instead."""
+"""Signals that ask a command to end. A command that got one is not started again."""
 
 CANNOT_RUN, NOT_FOUND = 126, 127
 """Exit codes of a shell for a command that cannot be run, and for one that does not exist."""
@@ -87,6 +89,12 @@ class Child:
         self._lock = reentrant_lock()  # a signal handler may run while its thread holds it
         self._gone = ReentrantEvent()
         self._next: Mapping[bytes, bytes] | None = None
+        self._asked_to_end = False
+
+    @property
+    def asked_to_end(self) -> bool:
+        """True after a signal to this process that asks the command to end."""
+        return self._asked_to_end
 
     def run(self, variables: Mapping[bytes, bytes]) -> int:
         """Run the command until it ends by itself, or by a signal that was not ours, and return its exit code.
@@ -101,10 +109,10 @@ class Child:
         """
         following: Mapping[bytes, bytes] | None = variables
         code = 0
-        with _signal_forwarding(self):
+        with _SignalArrival() as arrival, _signal_forwarding(self):
             while following is not None:
                 self._start(following)
-                code = self._wait()
+                code = self._wait(arrival)
                 with self._lock:
                     following, self._next = self._next, None
         return code
@@ -113,7 +121,7 @@ class Child:
         """Pass a signal on that this process got, unless the terminal has sent it to the child too."""
         with self._lock:
             if number in _ENDING:
-                self._next = None  # it is to end, so it is not started again
+                self._asked_to_end, self._next = True, None
             if number not in _TERMINAL_SIGNALS or not _is_in_foreground():
                 self.signal(number)
 
@@ -134,11 +142,11 @@ class Child:
             following: the environment with which it is then started again, unless a signal to this process ends it.
 
         Returns:
-            False if it has just ended by itself.
+            False if it has just ended by itself, or was asked to end.
         """
         with self._lock:
             process = self._process
-            if process is None or process.returncode is not None:
+            if self._asked_to_end or process is None or process.returncode is not None:
                 return False
             self._next, gone = following, self._gone
             self.signal(signal.SIGTERM)
@@ -158,17 +166,50 @@ class Child:
         for number in early:
             self.signal(number)
 
-    def _wait(self) -> int:
+    def _wait(self, arrival: _SignalArrival) -> int:
         """Wait for the child and return its exit code. While the child is stopped, this process is stopped too."""
         process = self._process
         assert process is not None, "_start() comes first"  # noqa: S101
         while True:
-            _, status = os.waitpid(process.pid, os.WUNTRACED)
-            if not os.WIFSTOPPED(status):
+            pid, status = os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)
+            if not pid:
+                arrival.wait()
+            elif not os.WIFSTOPPED(status):
                 process.returncode = os.waitstatus_to_exitcode(status)
                 self._gone.set()
                 return _SIGNALED - process.returncode if process.returncode < 0 else process.returncode
-            os.kill(os.getpid(), signal.SIGSTOP)
+            else:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class _SignalArrival:
+    """Waits for any signal to this process, SIGCHLD among them.
+
+    A signal that arrives just before a blocking system call does not interrupt it, and its handler would run only
+    afterwards. Here each arrival writes a byte that `wait` reads.
+    """
+
+    def __enter__(self) -> Self:
+        self._reader, writer = os.pipe()
+        self._stack = contextlib.ExitStack()
+        for end in (self._reader, writer):
+            self._stack.callback(os.close, end)
+            os.set_blocking(end, False)
+        self._stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer, warn_on_full_buffer=False))
+        self._stack.callback(signal.signal, signal.SIGCHLD, signal.signal(signal.SIGCHLD, lambda *_: None))
+        self._stack.callback(
+            signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def wait(self) -> None:
+        """Return after a signal that has arrived since the last call."""
+        select.select([self._reader], [], [])
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader, 4096)
 
 
 @contextlib.contextmanager

@@ -105,6 +105,9 @@ class Supervisor:
             self._leases.enter_context(renewal)
 
     def _react(self) -> bool:
+        if self._child.asked_to_end:
+            self._complain("it was asked to end")
+            return True
         match self._action.kind:
             case Kind.SIGNAL:
                 self._child.signal(self._action.number)
