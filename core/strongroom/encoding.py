@@ -58,7 +58,7 @@ def to_json_text(value: Value) -> str:
     return json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":"))
 
 
-_TYPES = (str, bytes, int, float, bool, dict, list, object)
+TYPES = (str, bytes, int, float, bool, dict, list, object)
 _REDACTED_TYPES = (SensitiveStr, SensitiveBytes, SensitiveDict, SensitiveList)
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
@@ -82,9 +82,9 @@ def as_text(value: Value, path: str, key: str) -> SensitiveStr:
 
 def check_type(wanted: object) -> None:
     """Raise TypeError if `convert` has no such type."""
-    if not any(wanted is known for known in _TYPES + _REDACTED_TYPES):
+    if not any(wanted is known for known in TYPES + _REDACTED_TYPES):
         given = wanted.__name__ if isinstance(wanted, type) else type(wanted).__name__
-        raise TypeError(f"as_ is one of {', '.join(known.__name__ for known in _TYPES)}, not {given}")
+        raise TypeError(f"as_ is one of {', '.join(known.__name__ for known in TYPES)}, not {given}")
 
 
 def convert(value: Value, wanted: type[_T], path: str, key: str) -> _T:

@@ -1,5 +1,6 @@
 """What an application's type checker sees. Nothing here runs: mypy and pyright read it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_type
 
@@ -20,6 +21,11 @@ from strongroom import (
 )
 
 
+@dataclass
+class DatabaseConfig:
+    host: str
+
+
 def reading() -> None:
     assert_type(get_secret("database/connection"), SensitiveDict)
     assert_type(get_secret("database/connection", "url"), SensitiveStr)
@@ -29,6 +35,9 @@ def reading() -> None:
     assert_type(get_secret("database/pool", "size", as_=int), int)
     assert_type(get_secret("database/pool", "size", as_=int, default=None), int | None)
     assert_type(get_secret("keys/tls", "der", as_=bytes), bytes)
+    assert_type(get_secret("database/connection", as_=DatabaseConfig), DatabaseConfig)
+    assert_type(get_secret("database/connection", "replicas", as_=list[str]), list[str])
+    assert_type(get_secret("api-keys/openai#key", as_=str), str)
     assert_type(get_secrets(["database/connection"])["database/connection"], SensitiveDict)
     assert_type(get_database_url(), SensitiveStr)
 

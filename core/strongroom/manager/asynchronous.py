@@ -10,7 +10,7 @@ from strongroom.chain.batch import SecretBatch
 from strongroom.chain.chain import Resolution
 from strongroom.chain.query import MISSING
 from strongroom.errors import SecretNotFoundError
-from strongroom.manager.blocking import BlockingManager, api_key_path, requested, required_key, strings
+from strongroom.manager.blocking import BlockingManager, api_key_path, requested, requested_key, strings
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health
 
@@ -66,9 +66,11 @@ class SecretsManager(BlockingManager):
     @overload
     async def aget_secret(self, path: str, key: str, *, default: _D, fresh: bool = False) -> SensitiveStr | _D: ...
     @overload
-    async def aget_secret(self, path: str, key: str, *, as_: type[_T], fresh: bool = False) -> _T: ...
+    async def aget_secret(self, path: str, key: str | None = None, *, as_: type[_T], fresh: bool = False) -> _T: ...
     @overload
-    async def aget_secret(self, path: str, key: str, *, as_: type[_T], default: _D, fresh: bool = False) -> _T | _D: ...
+    async def aget_secret(
+        self, path: str, key: str | None = None, *, as_: type[_T], default: _D, fresh: bool = False
+    ) -> _T | _D: ...
     async def aget_secret(
         self,
         path: str,
@@ -84,7 +86,7 @@ class SecretsManager(BlockingManager):
                 return text
         except TypeError:
             pass
-        key = required_key(key, as_)
+        path, key = requested_key(path, key, as_)
         try:
             found = await self._threads.run_if_needed(
                 lambda blocking: self._chain.resolve(path, key, fresh=fresh, blocking=blocking)

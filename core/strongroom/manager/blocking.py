@@ -14,10 +14,10 @@ from strongroom.chain.link import Link
 from strongroom.chain.query import MISSING
 from strongroom.chain.threads import Threads
 from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
-from strongroom.encoding import as_text, check_type, convert
+from strongroom.encoding import as_text
 from strongroom.errors import SecretNotFoundError
 from strongroom.manager.entries import ChainEntry, entries, open_stores, opener
-from strongroom.paths import check_path
+from strongroom.paths import check_path, parse_reference
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health, SecretStore
 from strongroom.watch.watcher import Watch, Watcher
@@ -138,9 +138,11 @@ class BlockingManager:
     @overload
     def get_secret(self, path: str, key: str, *, default: _D, fresh: bool = False) -> SensitiveStr | _D: ...
     @overload
-    def get_secret(self, path: str, key: str, *, as_: type[_T], fresh: bool = False) -> _T: ...
+    def get_secret(self, path: str, key: str | None = None, *, as_: type[_T], fresh: bool = False) -> _T: ...
     @overload
-    def get_secret(self, path: str, key: str, *, as_: type[_T], default: _D, fresh: bool = False) -> _T | _D: ...
+    def get_secret(
+        self, path: str, key: str | None = None, *, as_: type[_T], default: _D, fresh: bool = False
+    ) -> _T | _D: ...
     def get_secret(
         self,
         path: str,
@@ -153,10 +155,12 @@ class BlockingManager:
         """Return a secret, or one key of it, from the first store of the chain that has it.
 
         Args:
-            path: such as `database/connection`.
+            path: such as `database/connection`, or `PATH#KEY` if `key` is None.
             key: such as `url`. Without it the whole secret is returned, as a dict whose `repr` shows no value.
             as_: the type of the key's value: str, bytes, int, float, bool, dict, list, or object for the stored value.
-                Without it the value is text: a number, boolean or container as JSON.
+                Without it the value is text: a number, boolean or container as JSON. With the extra `typed`, any type
+                that pydantic validates, such as Path, Decimal or list[str]. A whole secret can be a dataclass, a
+                TypedDict, a pydantic model or a msgspec Struct, whose text has redacted types.
             default: returned if every store confirms that it does not have it. An outage still raises.
             fresh: query the stores, past the cache.
 
@@ -165,8 +169,8 @@ class BlockingManager:
             StoreUnavailableError: no store has it, and one could not answer.
             AuthenticationError, PermissionDeniedError: a store that may have it refused.
             InvalidPathError: the path can never name a secret.
-            InvalidDataError: the value is not of the requested type.
-            TypeError: `as_` is not one of these types.
+            InvalidDataError: the value is not of the requested type. Names every key that does not fit.
+            TypeError: `as_` is not one of these types, or needs the extra `typed`.
         """
         try:
             if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
@@ -174,7 +178,8 @@ class BlockingManager:
         except TypeError:  # a list as the path or the key: the read below names the fault
             pass
         try:
-            found = self._chain.resolve(path, required_key(key, as_), fresh=fresh)
+            path, key = requested_key(path, key, as_)
+            found = self._chain.resolve(path, key, fresh=fresh)
         except SecretNotFoundError:
             if default is MISSING:
                 raise
@@ -406,13 +411,15 @@ def strings(paths: Iterable[Any]) -> list[str]:
     return [path if isinstance(path, str) else check_path(path) for path in paths]
 
 
-def required_key(key: str | None, as_: type[Any] | None) -> str | None:
-    """Return the key. Raise TypeError if `as_` is given without a key, or is not one of the types."""
-    if key is None and as_ is not None:
-        raise TypeError("as_ is the type of one key's value: give the key too")
+def requested_key(path: Any, key: str | None, as_: Any) -> tuple[str, str | None]:
+    """Return the path and key of a read. Raise TypeError if `as_` is not a type for them."""
+    if key is None and isinstance(path, str) and "#" in path:
+        path, key = parse_reference(path)
     if as_ is not None:
-        check_type(as_)
-    return key
+        from strongroom.conversion import check_type
+
+        check_type(as_, whole=key is None)
+    return path, key
 
 
 def _disk_caches(config: Config, stores: Mapping[str, SecretStore]) -> Mapping[str, StoreCache]:
@@ -429,13 +436,13 @@ def _check_flag(name: str, value: object) -> None:
         raise TypeError(f"{name} is True or False, not {type(value).__name__}")
 
 
-def requested(found: Resolution, as_: type[Any] | None) -> object:
+def requested(found: Resolution, as_: Any) -> object:
     """Return the value as the type that the caller asked for."""
-    if found.key is None:
-        return found.value
-    if as_ is None:
-        return as_text(found.value, found.path, found.key)
-    return convert(found.value, as_, found.path, found.key)
+    if as_ is not None:
+        from strongroom.conversion import convert
+
+        return convert(found.value, as_, found.path, found.key, found.store)
+    return found.value if found.key is None else as_text(found.value, found.path, found.key)
 
 
 def _reset_in_child() -> None:
