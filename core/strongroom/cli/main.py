@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from strongroom import __version__
-from strongroom.cli.terminal import streams
+from strongroom.cli.terminal import streams, unraisable
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.stdout.flush()
             sys.exit(0)
     _disable_core_dumps()
+    unraisable.install()
     try:
         from strongroom.cli import app
 

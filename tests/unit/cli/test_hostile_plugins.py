@@ -239,6 +239,50 @@ def test_output_of_threads_and_at_exit_is_none_of_the_command(search_path, scrip
     assert done.stderr == "printed in a thread\nprinted at exit\n"
 
 
+LOOSE = f"""
+    import atexit
+    import threading
+    from strongroom import Secret
+
+    class Loose:
+        def read(self, path):
+            thread = threading.Thread(target=fail)
+            thread.start()
+            thread.join()
+            return Secret(path, {{"password": "plain"}})
+
+        def __del__(self):
+            raise KeyError("{CANARY}")
+
+        def close(self):
+            pass
+
+    def fail(*_):
+        raise ValueError("{CANARY}")
+
+    atexit.register(fail)
+
+    def open_hostile() -> Loose:
+        return Loose()
+"""
+
+
+def test_dropped_exceptions_of_a_plugin_show_no_value(search_path, script, tmp_path):
+    """Of its threads, its destructors and its handlers at exit: only the class is named."""
+    search_path.install("hostile-secrets", {"hostile": "loose:open_hostile"}, modules={"loose": LOOSE})
+    Path("strongroom.toml").write_text(CONFIGURATION)
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(
+        [script, "get", "app/db", "password"], env=environ, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "plain"
+    assert CANARY not in done.stderr
+    lines = sorted(done.stderr.splitlines())
+    assert lines == [
+        f"strongroom: Unexpected failure in the background: {n}" for n in ("KeyError", *["ValueError"] * 2)
+    ]
+
+
 @pytest.mark.parametrize("kind", ["SystemExit(0)", "GeneratorExit"])
 def test_stores_lists_the_others(search_path, command, kind):
     """A plugin that exits when it is imported does not end `strongroom stores`."""
