@@ -31,7 +31,7 @@ class Load:
     def __init__(self, transaction, workers=WORKERS):
         self._transaction = transaction
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._work) for _ in range(workers)]
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(workers)]
         self.failures = []
         self.done = 0
 
@@ -52,7 +52,8 @@ class Load:
     def __exit__(self, *_):
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(LIMIT)
+            assert not thread.is_alive(), "a transaction hangs"
 
     def wait_for(self, transactions):
         """Wait for that many more transactions, or for a failure."""

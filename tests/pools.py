@@ -11,13 +11,21 @@ from strongroom.integrations import sqlalchemy as engines
 
 PATH = "database/connection"
 
+PATIENCE = 60
+"""Seconds for a connection, which only a bug reaches."""
+
 
 class SqlAlchemy:
     """A synchronous engine."""
 
-    def __init__(self, manager, size):
+    def __init__(self, manager, size, patience=PATIENCE):
         self._engine = engines.create_engine(
-            PATH, manager=manager, drivername="postgresql+psycopg", pool_size=size, max_overflow=0
+            PATH,
+            manager=manager,
+            drivername="postgresql+psycopg",
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=patience,
         )
 
     def __call__(self, statement="SELECT current_user"):
@@ -31,8 +39,8 @@ class SqlAlchemy:
 class PsycopgPool:
     """A pool of psycopg 3."""
 
-    def __init__(self, manager, size):
-        self._pool = psycopg_pools.create_pool(PATH, manager=manager, min_size=0, max_size=size, timeout=3)
+    def __init__(self, manager, size, patience=PATIENCE):
+        self._pool = psycopg_pools.create_pool(PATH, manager=manager, min_size=0, max_size=size, timeout=patience)
 
     def __call__(self, statement="SELECT current_user"):
         with self._pool.connection() as connection:
@@ -45,14 +53,14 @@ class PsycopgPool:
 class Asynchronous:
     """A provider for asyncio, on an event loop of its own."""
 
-    def __init__(self, manager, size):
+    def __init__(self, manager, size, patience=PATIENCE):
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._run(self._open(manager, size))
+        self._run(self._open(manager, size, patience))
 
     def _run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(2 * PATIENCE)
 
     def __call__(self, statement="SELECT current_user"):
         return self._run(self._query(statement))
@@ -62,16 +70,16 @@ class Asynchronous:
             self._run(self._close())
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+            self._thread.join(PATIENCE)
             self._loop.close()
 
 
 class AsyncSqlAlchemy(Asynchronous):
     drivername = "postgresql+asyncpg"
 
-    async def _open(self, manager, size):
+    async def _open(self, manager, size, patience):
         self._engine = engines.create_async_engine(
-            PATH, manager=manager, drivername=self.drivername, pool_size=size, max_overflow=0
+            PATH, manager=manager, drivername=self.drivername, pool_size=size, max_overflow=0, pool_timeout=patience
         )
 
     async def _query(self, statement):
@@ -89,8 +97,8 @@ class AsyncSqlAlchemyPsycopg(AsyncSqlAlchemy):
 
 
 class AsyncpgPool(Asynchronous):
-    async def _open(self, manager, size):
-        self._pool = await asyncpg_pools.create_pool(PATH, manager=manager, min_size=0, max_size=size, timeout=3)
+    async def _open(self, manager, size, patience):
+        self._pool = await asyncpg_pools.create_pool(PATH, manager=manager, min_size=0, max_size=size, timeout=patience)
 
     async def _query(self, statement):
         async with self._pool.acquire() as connection:
@@ -101,8 +109,8 @@ class AsyncpgPool(Asynchronous):
 
 
 class AsyncPsycopgPool(Asynchronous):
-    async def _open(self, manager, size):
-        self._pool = psycopg_pools.create_async_pool(PATH, manager=manager, min_size=0, max_size=size, timeout=3)
+    async def _open(self, manager, size, patience):
+        self._pool = psycopg_pools.create_async_pool(PATH, manager=manager, min_size=0, max_size=size, timeout=patience)
         await self._pool.open()
 
     async def _query(self, statement):

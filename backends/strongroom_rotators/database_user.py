@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from strongroom.errors import AuthenticationError, ConfigurationError, InvalidDataError
-from strongroom.rotate.spi import Credentials, PasswordRules, generate, required_text
+from strongroom.rotate.spi import Credentials, PasswordRules, generate, required_text, user_key_of
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 from strongroom.store import Option
 
@@ -18,17 +18,17 @@ Users = Annotated[
 ]
 Admin = Annotated[
     str | None,
-    Option("the path of a secret with `username` and `password` of a user that may change passwords"),
+    Option("the path of a secret with `user` and `password` of one that may change passwords"),
 ]
 UserKey = Annotated[
-    str | None, Option("the key of the secret that holds the user's name; by default `username` or `user`")
+    str | None, Option("the key of the secret that holds the user's name; by default `user`, or else `username`")
 ]
 PasswordKey = Annotated[str, Option("the key of the secret that holds the password")]
 Host = Annotated[str | None, Option("the server's host; by default the key `host` of the secret")]
 Port = Annotated[
     int | None, Option("the server's port; by default the key `port` of the secret, or the server's usual one")
 ]
-Database = Annotated[str | None, Option("the database to connect to; by default the key `database` of the secret")]
+Name = Annotated[str | None, Option("the database to connect to; by default the key `name` of the secret")]
 Length = Annotated[int, Option("number of characters of a password")]
 
 
@@ -192,11 +192,6 @@ def login_refused(user: str) -> AuthenticationError:
     return AuthenticationError(None, f"the server refuses the login of {user}", hint="Check the password of this user")
 
 
-def user_key_of(secret: Mapping[str, Value]) -> str:
-    """Return the key that holds the user's name."""
-    return "user" if "user" in secret and "username" not in secret else "username"
-
-
 def with_url_parts(secret: SensitiveDict) -> SensitiveDict:
     """Return the secret with the parts of its URL, under the keys that it lacks.
 
@@ -213,7 +208,7 @@ def with_url_parts(secret: SensitiveDict) -> SensitiveDict:
             "port": parts.port,
             user_key_of(secret): unquote(parts.username or ""),
             "password": SensitiveStr(unquote(parts.password or "")),
-            "database": unquote(parts.path.removeprefix("/")),
+            "name": unquote(parts.path.removeprefix("/")),
         }
     except ValueError:
         found = {}

@@ -36,13 +36,13 @@ class PostgresServer:
     """PostgreSQL, through psycopg."""
 
     def __init__(
-        self, host: str | None, port: int | None, database: str | None, sslmode: str | None, sslrootcert: str | None
+        self, host: str | None, port: int | None, name: str | None, sslmode: str | None, sslrootcert: str | None
     ) -> None:
         import psycopg  # noqa: F401  # raises ImportError before anything is changed
 
         self._host = host
         self._port = port
-        self._database = database
+        self._name = name
         self._tls = {"sslmode": sslmode, "sslrootcert": sslrootcert}
 
     @contextmanager
@@ -54,11 +54,7 @@ class PostgresServer:
         settings: dict[str, Any] = {  # keywords of libpq
             "host": shared.text_of(secret, self._host, "host"),
             "port": shared.port_of(secret, self._port, 5432),
-            "dbname": self._database
-            or secret.get("database")
-            or secret.get("dbname")
-            or secret.get("name")
-            or "postgres",
+            "dbname": self._name or secret.get("name") or "postgres",
             "user": login.user,
             "password": login.password.reveal(),
             "connect_timeout": max(2, int(remaining())),
@@ -112,7 +108,7 @@ def open_postgres(
     password_key: shared.PasswordKey = "password",  # noqa: S107  # the name of a key
     host: shared.Host = None,
     port: shared.Port = None,
-    database: shared.Database = None,
+    name: shared.Name = None,
     sslmode: SslMode = None,
     sslrootcert: SslRootCert = None,
     length: shared.Length = 32,
@@ -127,7 +123,7 @@ def open_postgres(
         raise ConfigurationError(
             "sslmode: must be one of libpq's: verify-full, verify-ca, require, prefer, allow, disable"
         )
-    server = PostgresServer(host, port, database, sslmode, sslrootcert)
+    server = PostgresServer(host, port, name, sslmode, sslrootcert)
     return DatabaseUserRotator(
         server, users=users, admin=admin, user_key=user_key, password_key=password_key, length=length
     )

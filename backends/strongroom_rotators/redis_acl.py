@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreUnavailableError, StrongroomError
-from strongroom.rotate.spi import Credentials, PasswordRules, generate, required_text
+from strongroom.rotate.spi import Credentials, PasswordRules, generate, required_text, user_key_of
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store import Option, is_loopback, remaining
 from strongroom_rotators import database_user as shared
@@ -93,7 +93,7 @@ class RedisAclRotator:
 
     def _login(self, secret: SensitiveDict) -> Login:
         known = shared.with_url_parts(secret)
-        user = known.get(self._user_key or shared.user_key_of(known)) or "default"
+        user = known.get(self._user_key or user_key_of(known)) or "default"
         return Login(str(user), required_text(known, self._password_key))
 
     def _set(self, credentials: Credentials, own: SensitiveDict, mark: str, login: Login) -> None:
@@ -116,7 +116,7 @@ class RedisAclRotator:
     def _administrator(self, credentials: Credentials, own: SensitiveDict) -> Iterator[Redis]:
         if self._admin is not None:
             secret = credentials.read(self._admin)
-            user = str(secret.get(shared.user_key_of(secret)) or "default")
+            user = str(secret.get(user_key_of(secret)) or "default")
             login = Login(user, required_text(secret, "password"))
             with self._connected(credentials.new, login) as client:
                 yield client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from strongroom.chain.query import MISSING, Missing
 from strongroom.encoding import as_text
@@ -43,7 +44,8 @@ def with_scheme(url: SensitiveStr, scheme: str | None, path: str = DATABASE_PATH
 def database_url(data: SensitiveDict, scheme: str | None = None, path: str = DATABASE_PATH) -> SensitiveStr | Missing:
     """Return the `url` of the secret, or `scheme://user:password@host[:port]/name` with each part quoted.
 
-    A null or empty part counts as missing. Returns `MISSING` if neither form is complete.
+    A null or empty part counts as missing. Returns `MISSING` if neither form is complete. The user may be the key
+    `username`: see `user_key_of`.
 
     Args:
         data: the secret.
@@ -57,7 +59,7 @@ def database_url(data: SensitiveDict, scheme: str | None = None, path: str = DAT
 
     if url := _part(data, "url", path):
         return with_scheme(url, scheme, path)
-    host, user, password, name = (_part(data, key, path) for key in ("host", "user", "password", "name"))
+    host, user, password, name = (_part(data, key, path) for key in ("host", user_key_of(data), "password", "name"))
     if not (host and user and password and name):
         return MISSING
     port = _part(data, "port", path)
@@ -67,6 +69,11 @@ def database_url(data: SensitiveDict, scheme: str | None = None, path: str = DAT
     where = f"{address}:{port}" if port else address
     scheme = scheme or DEFAULT_SCHEME
     return SensitiveStr(f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{where}/{quote(name, safe='')}")
+
+
+def user_key_of(data: Mapping[str, Value]) -> str:
+    """Return the key that holds the user's name: `user`, or `username` as Vault and AWS write it."""
+    return "username" if data.get("username") and not data.get("user") else "user"
 
 
 def _address(host: SensitiveStr, path: str) -> str:

@@ -369,6 +369,15 @@ def test_a_part_that_is_missing_makes_no_url(missing: str, how: str) -> None:
     assert database_url(SensitiveDict(data), "postgresql") is MISSING
 
 
+@pytest.mark.parametrize(
+    "users", [{"username": "u"}, {"user": "u", "username": "other"}, {"user": "", "username": "u"}]
+)
+def test_the_user_of_a_url_may_be_called_username(users: dict[str, Value]) -> None:
+    """As Vault and AWS write it. `user` wins."""
+    parts: dict[str, Value] = {"host": "h", "password": "p", "name": "n", **users}
+    assert database_url(SensitiveDict(parts)) == "postgresql://u:p@h/n"
+
+
 # --- the event loop ---------------------------------------------------------------------------------------------------
 
 

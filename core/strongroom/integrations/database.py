@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strongroom.chain.query import Missing
-from strongroom.database_url import WANTED, database_url
+from strongroom.database_url import WANTED, database_url, user_key_of
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
 from strongroom.integrations.credentials import Login
@@ -28,9 +28,9 @@ def account(login: Login) -> dict[str, str]:
     Raises:
         InvalidDataError: it has no such keys. So it has no credential, since `url` found none either.
     """
-    name = "username" if "username" in login.data else "user"
+    name = user_key_of(login.data)
     if not (login.data.get(name) and login.data.get("password")):
-        raise InvalidDataError(login.path, f"it has no {WANTED}; nor username and password")
+        raise InvalidDataError(login.path, f"it has no {WANTED}; nor user and password")
     user, password = (as_text(login.data[key], login.path, key).reveal() for key in (name, "password"))
     return {"user": user, "password": password}
 

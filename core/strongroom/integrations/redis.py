@@ -19,6 +19,7 @@ import redis.asyncio
 from redis.credentials import CredentialProvider as _CredentialProvider
 from redis.exceptions import AuthenticationError
 
+from strongroom.database_url import user_key_of
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
 from strongroom.integrations.credentials import CredentialSource, Login
@@ -32,7 +33,7 @@ class CredentialProvider(_CredentialProvider):
     not tell a provider that the server refused its credentials.
 
     Args:
-        path: a secret with the key `password` and perhaps `username` or `user`.
+        path: a secret with the key `password` and perhaps `user`.
         manager: None is the default manager of the process.
     """
 
@@ -66,10 +67,8 @@ def _pair(login: Login) -> tuple[str] | tuple[str, str]:
     if "password" not in login.data:
         raise InvalidDataError(login.path, "it has no key 'password'")
     password = as_text(login.data["password"], login.path, "password").reveal()
-    for key in ("username", "user"):
-        if login.data.get(key):
-            return as_text(login.data[key], login.path, key).reveal(), password
-    return (password,)
+    key = user_key_of(login.data)
+    return (as_text(login.data[key], login.path, key).reveal(), password) if login.data.get(key) else (password,)
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -80,7 +79,7 @@ def create_client(path: str, *, manager: SecretsManager | None = None, **options
     """Return a client that reads its credential for each new connection.
 
     Args:
-        path: a secret with the key `password` and perhaps `username` or `user`.
+        path: a secret with the key `password` and perhaps `user`.
         manager: None is the default manager of the process.
         options: those of `redis.Redis`, such as `host`, `port` and `ssl`, without the credential.
     """

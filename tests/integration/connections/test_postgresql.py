@@ -16,8 +16,8 @@ def open_provider(request, users):
     """A function that opens a pool of four connections. What it returns makes one transaction, and returns its user."""
     opened = []
 
-    def open_(manager):
-        opened.append((manager, request.param(manager, 4)))
+    def open_(manager, **options):
+        opened.append((manager, request.param(manager, 4, **options)))
         return opened[-1][1]
 
     yield open_
@@ -75,7 +75,7 @@ def test_a_busy_connection_ends_when_it_is_returned(open_provider, users, watchi
 
 def test_refusals_read_the_store_once_a_second(open_provider, users, manager, openbao, store):
     """However many connections fail at once."""
-    provider = open_provider(manager)
+    provider = open_provider(manager, patience=3)  # the pools of psycopg try again for so long
     users.server.run(f"ALTER ROLE {users.user} PASSWORD 'unknown'")
     paths = [f"{store.mount}/data/{PATH}", f"{store.mount}/data/{pending_path(PATH)}"]
     before = [openbao.requests(path) for path in paths]

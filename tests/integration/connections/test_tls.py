@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
+from load import wait_until
 from strongroom.integrations.tls import create_server_context
 
 PATH = "tls/web"
@@ -50,7 +51,7 @@ def handshake(authority):
             with contextlib.suppress(OSError), context.wrap_socket(theirs, server_side=True) as served:
                 served.recv(1)  # until the client ends
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         with client.wrap_socket(ours, server_hostname="web.example.com") as secure:
             certificate = secure.getpeercert(binary_form=True)
@@ -84,6 +85,5 @@ def test_no_handshake_fails_while_certificates_end(issue, watching_manager, hand
         while LIFETIME < 60 and time.monotonic() < until:
             seen.add(handshake(context))
         newest = issue(timedelta(seconds=LIFETIME))
-        while newest not in seen:
-            seen.add(handshake(context))
+        wait_until(lambda newest=newest: seen.add(handshake(context)) or newest in seen)
     assert len(seen) == LIFETIMES

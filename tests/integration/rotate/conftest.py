@@ -31,8 +31,8 @@ class Configured:
             f'chain = ["vault"]\n[stores.vault]\nurl = "{openbao.url}"\ntoken = "{openbao.token}"\nmount = "{mount}"\n'
             f'[rotation."{PATH}"]\nrotator = "postgres"\n' + settings.format(users=self.users)
         )
-        self.write("database/admin", {"username": "postgres", "password": postgres.password})
-        self.write(PATH, {"username": self.users[0], "password": "first", "host": "127.0.0.1", "port": postgres.port})
+        self.write("database/admin", {"user": "postgres", "password": postgres.password})
+        self.write(PATH, {"user": self.users[0], "password": "first", "host": "127.0.0.1", "port": postgres.port})
 
     def write(self, path, data):
         """Write a secret, as an operator does."""
@@ -49,7 +49,7 @@ class Configured:
 
     def works(self, secret):
         """Return True if the server lets this secret's user in."""
-        return "password" in secret and self.postgres.lets_in(secret["username"], secret["password"])
+        return "password" in secret and self.postgres.lets_in(secret["user"], secret["password"])
 
 
 @pytest.fixture

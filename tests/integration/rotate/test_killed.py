@@ -74,8 +74,8 @@ def check_clean(there):
     state = there.read(pending_path(PATH)).get(KEY, {"step": "done"})
     assert state["step"] in {"done", "undone"}
     assert not {"new", "old"} & state.keys()
-    accepted = [user for user in there.users if there.works({**secret, "username": user})]
-    assert accepted == [secret["username"]]
+    accepted = [user for user in there.users if there.works({**secret, "user": user})]
+    assert accepted == [secret["user"]]
 
 
 def is_under_way(there):

@@ -2,11 +2,15 @@
 
 import asyncio
 import logging
+import secrets
 
 import pytest
+from sqlalchemy import NullPool, text
 
+from load import wait_until
 from rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS
 from strongroom.errors import RotationError
+from strongroom.integrations.sqlalchemy import create_engine
 from strongroom.manager import SecretsManager
 from strongroom.rotate.state import pending_path
 
@@ -25,7 +29,7 @@ def test_a_rotation_ends_with_one_credential_that_works(configured, settings):
     assert after == there.read(PATH)
     assert there.works(after)
     assert not there.works(before)
-    assert (after["username"] == before["username"]) is (settings != TWO_USERS)
+    assert (after["user"] == before["user"]) is (settings != TWO_USERS)
 
 
 def test_two_users_take_turns(configured):
@@ -34,7 +38,7 @@ def test_two_users_take_turns(configured):
         turns = []
         for _ in range(3):
             manager.rotations.rotate(PATH)
-            turns.append(manager.get_secret(PATH, "username"))
+            turns.append(manager.get_secret(PATH, "user"))
             assert there.works(there.read(PATH))
     first, second = there.users
     assert turns == [second, first, second]
@@ -50,6 +54,23 @@ def test_connections_of_the_old_user_stay_open(configured):
         assert connection.execute("SELECT current_user").fetchone() == (there.users[0],)
 
 
+@pytest.mark.parametrize("key", ["user", "username"])
+def test_connections_take_a_rotated_secret_as_it_is(configured, key):
+    """Both read the server from `host`, `port` and `name`, so that no URL is needed."""
+    there = configured(TWO_USERS)
+    database = f"shop_{secrets.token_hex(4)}"
+    there.postgres.run(f"CREATE DATABASE {database}")
+    secret = there.read(PATH)
+    there.write(PATH, {key: secret.pop("user"), "name": database, **secret})
+    with SecretsManager.from_config(there.config) as manager:
+        engine = create_engine(PATH, manager=manager, drivername="postgresql+psycopg", poolclass=NullPool)
+        for user in reversed(there.users):
+            assert manager.rotations.rotate(PATH).state == "done"
+            with engine.connect() as connection:
+                found = connection.execute(text("SELECT current_user, current_database()")).one()
+            assert tuple(found) == (user, database)
+
+
 def test_labels_say_when_it_was_and_when_it_will_be(configured):
     there = configured(TWO_USERS + 'every = "30d"\n')
     with SecretsManager.from_config(there.config) as manager:
@@ -63,7 +84,7 @@ def test_labels_say_when_it_was_and_when_it_will_be(configured):
         "rotate-by": status.due.isoformat(timespec="seconds"),
     }
     assert (status.due - status.last_success).days == 30
-    assert (version.version, version.keys) == (2, ("password", "username"))
+    assert (version.version, version.keys) == (2, ("password", "user"))
 
 
 def test_a_policy_for_data_alone_is_enough(configured):
@@ -83,7 +104,7 @@ def test_a_policy_for_data_alone_is_enough(configured):
 
 def test_an_administrator_without_the_right_changes_nothing(configured):
     there = configured(TWO_USERS)
-    there.write("database/admin", {"username": there.users[0], "password": "first"})
+    there.write("database/admin", {"user": there.users[0], "password": "first"})
     before = there.read(PATH)
     with SecretsManager.from_config(there.config) as manager, pytest.raises(RotationError) as caught:
         manager.rotations.rotate(PATH)
@@ -98,6 +119,7 @@ def test_no_password_is_in_a_log_of_ours_or_of_the_server(configured, caplog):
     there = configured(TWO_USERS)
     there.postgres.run("ALTER SYSTEM SET log_statement = 'all'")
     there.postgres.run("SELECT pg_reload_conf()")
+    wait_until(lambda: setting_of(there.postgres, "log_statement") == "all")
     caplog.set_level(logging.DEBUG)
     try:
         with SecretsManager.from_config(there.config) as manager:
@@ -111,3 +133,9 @@ def test_no_password_is_in_a_log_of_ours_or_of_the_server(configured, caplog):
     assert "SCRAM-SHA-256$" in logged
     assert password not in logged
     assert password not in caplog.text
+
+
+def setting_of(postgres, name):
+    """The setting of a new connection: the server takes a changed one up some time after the signal."""
+    with postgres.connect("postgres", postgres.password) as connection:
+        return connection.execute(f"SHOW {name}").fetchone()[0]

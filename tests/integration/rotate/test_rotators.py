@@ -27,12 +27,12 @@ def user_of(server, *, create):
     """A new user with a password, as a secret."""
     user, password = f"app_{secrets.token_hex(4)}", secrets.token_hex(8)
     create(user, password)
-    return {"username": user, "password": password, "host": "127.0.0.1", "port": server.port}
+    return {"user": user, "password": password, "host": "127.0.0.1", "port": server.port}
 
 
 def admin_reader(user, password):
     """A function that reads the secret of an administrator, and no other."""
-    return {"database/admin": SensitiveDict(username=user, password=password)}.__getitem__
+    return {"database/admin": SensitiveDict(user=user, password=password)}.__getitem__
 
 
 class TestTheRotatorOfTheUnitTests(WrongRotator):
@@ -51,7 +51,7 @@ class Postgres(RotatorContract):
 
     @pytest.fixture
     def accepted(self, postgres):
-        return lambda secret: postgres.lets_in(secret["username"], secret["password"])
+        return lambda secret: postgres.lets_in(secret["user"], secret["password"])
 
     @pytest.fixture
     def read(self, postgres):
@@ -82,8 +82,8 @@ class TestPostgresByAdministrator(Postgres):
 class TestPostgresTwoUsers(Postgres):
     @pytest.fixture
     def rotator(self, current, postgres):
-        postgres.run(f"CREATE ROLE {current['username']}_2 LOGIN PASSWORD 'another'")
-        return open_postgres(users=[current["username"], f"{current['username']}_2"], admin="database/admin")
+        postgres.run(f"CREATE ROLE {current['user']}_2 LOGIN PASSWORD 'another'")
+        return open_postgres(users=[current["user"], f"{current['user']}_2"], admin="database/admin")
 
     @pytest.fixture
     def unreachable(self, silent, rotator, current):
@@ -130,8 +130,8 @@ class TestMariaDB(RotatorContract):
     def rotator(self, request, current, mariadb):
         if request.param == "own password":
             return open_mysql()
-        mariadb.run("CREATE USER %s@'%%' IDENTIFIED BY 'another'", f"{current['username']}_2")
-        return open_mysql(users=[current["username"], f"{current['username']}_2"], admin="database/admin")
+        mariadb.run("CREATE USER %s@'%%' IDENTIFIED BY 'another'", f"{current['user']}_2")
+        return open_mysql(users=[current["user"], f"{current['user']}_2"], admin="database/admin")
 
     @pytest.fixture
     def current(self, mariadb):
@@ -141,7 +141,7 @@ class TestMariaDB(RotatorContract):
 
     @pytest.fixture
     def accepted(self, mariadb):
-        return lambda secret: mariadb.lets_in(secret["username"], secret["password"])
+        return lambda secret: mariadb.lets_in(secret["user"], secret["password"])
 
     @pytest.fixture
     def read(self, mariadb):
@@ -165,7 +165,7 @@ class Redis(RotatorContract):
 
     @pytest.fixture
     def accepted(self, redis_server):
-        return lambda secret: redis_server.lets_in(secret["username"], secret["password"])
+        return lambda secret: redis_server.lets_in(secret["user"], secret["password"])
 
 
 class TestRedisOwnPassword(Redis):
@@ -274,7 +274,7 @@ class TestCommand(RotatorContract):
 
     @pytest.fixture
     def current(self):
-        return {"username": "app", "password": "first-password"}
+        return {"user": "app", "password": "first-password"}
 
     @pytest.fixture
     def accepted(self, file):
