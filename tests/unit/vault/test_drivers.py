@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trustme
@@ -26,6 +28,7 @@ from strongroom_vault.http.tls import TLSSettings
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 READ = Request("GET", "/v1/secret/data/app", {})
 LONG = 20.0
+MANY = 1100
 
 
 class Server:
@@ -167,6 +170,29 @@ def test_headers_of_interim_replies_and_trailers_are_not_the_replys(server, open
     assert (reply.status, reply.body) == (200, b"{}")
     assert (reply.headers["x-vault-index"], reply.headers["x-many"]) == ("one", "a, b")
     assert not {"x-early", "x-late"} & set(reply.headers)
+
+
+@pytest.fixture
+def many_descriptors():
+    """More open files than `select` can handle: the next descriptors are above 1,023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < MANY * 2:
+        pytest.skip(f"the system allows {hard} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, MANY * 2), hard))
+    with contextlib.ExitStack() as files:
+        for _ in range(MANY):
+            files.enter_context(Path(os.devnull).open("rb"))
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_process_with_many_open_files_can_read_and_write(many_descriptors, server, opened):
+    upstream = server(again=always())
+    driver = opened(upstream.address)
+    long = Request("POST", "/v1/secret/data/app", {}, b" " * 1_000_000, changes=True)
+    assert [send(driver, upstream.address, request).status for request in (READ, long, READ)] == [200] * 3
+    batch = driver.run_many((n, partial(exchange, READ, [upstream.address])) for n in range(20))
+    assert {reply.status for _, reply in batch} == {200}
 
 
 # --- processes and signals --------------------------------------------------------------------------------------------
@@ -334,6 +360,7 @@ subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 names.bind(("127.0.0.1", 53))
 from functools import partial
+from pathlib import Path
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.request_policy import Request, Send, exchange

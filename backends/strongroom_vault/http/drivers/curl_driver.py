@@ -37,7 +37,9 @@ finally:
 if pycurl.version_info()[2] < 0x080400 or not pycurl.version_info()[5].startswith("OpenSSL"):
     raise ImportError("libcurl 8.4 with OpenSSL is required")  # 8.4 limits the length of any reply
 
-from strongroom_vault.http.drivers.curl_transfers import Handles, Transfers  # noqa: E402  # imports pycurl
+from strongroom_vault.http.drivers.curl_channel import Channel  # noqa: E402  # these import pycurl
+from strongroom_vault.http.drivers.curl_handles import Handles  # noqa: E402
+from strongroom_vault.http.drivers.curl_transfers import Transfers  # noqa: E402
 
 _K = TypeVar("_K")
 
@@ -65,8 +67,8 @@ class CurlDriver(ExchangeLoop):
     def _open_pool(self) -> None:
         self._changed = Condition(reentrant_lock())
         self._waiting = 0
-        self._open: WeakSet[Transfers[None]] = WeakSet()  # one that an interrupted call lost does not count
-        self._idle: list[Transfers[None]] = []
+        self._open: WeakSet[Channel] = WeakSet()  # one that an interrupted call lost does not count
+        self._idle: list[Channel] = []
         self._idle_batches: list[Transfers[Any]] = []
 
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
@@ -85,34 +87,34 @@ class CurlDriver(ExchangeLoop):
     def close(self) -> None:
         """Close the connections, and end the waits of exchanges under way."""
         self._closed.set()
-        for pool in (self._idle, self._idle_batches):
-            while pool:
-                pool.pop().close()
+        while self._idle:
+            self._idle.pop().close()
+        while self._idle_batches:
+            self._idle_batches.pop().close()
 
     def reset(self) -> None:
         """Drop the connections of a fork's parent without a word to the server."""
-        for transfers in (*self._idle, *self._idle_batches):
+        for channel in self._idle:
+            _keep_forever(channel)
+        for transfers in self._idle_batches:
             _keep_forever(transfers)
         self._renew_event()
         self._open_pool()
 
     def _send(self, step: Send) -> Reply | Fault:
         ends = time.monotonic() + step.timeout
-        transfers = self._taken(step.timeout)
-        if transfers is None:
+        channel = self._taken(step.timeout)
+        if channel is None:
             return Fault(FaultKind.UNREACHABLE, "no connection was free in time")
         try:
-            transfers.start(None, step, ends - time.monotonic())
-            while not (results := transfers.turn(step.timeout)):
-                pass
+            return channel.send(step, ends)
         finally:
-            self._give_back(transfers)
-        return results[0][1]
+            self._give_back(channel)
 
     # Each operation of a list is atomic, so that the usual case needs no lock.
 
-    def _taken(self, seconds: float) -> Transfers[None] | None:
-        """Return transfers for one request, None if none is free in time."""
+    def _taken(self, seconds: float) -> Channel | None:
+        """Return a channel for one request, None if none is free in time."""
         try:
             return self._idle.pop()  # the last one used: after a peak, the others are not
         except IndexError:
@@ -126,17 +128,17 @@ class CurlDriver(ExchangeLoop):
             try:
                 return self._idle.pop()
             except IndexError:
-                transfers: Transfers[None] = Transfers(self._handles)
-                self._open.add(transfers)
-                return transfers
+                channel = Channel(self._handles)
+                self._open.add(channel)
+                return channel
 
-    def _give_back(self, transfers: Transfers[None]) -> None:
-        if transfers.is_usable and not self._closed.is_set():
-            self._idle.append(transfers)
+    def _give_back(self, channel: Channel) -> None:
+        if channel.is_usable and not self._closed.is_set():
+            self._idle.append(channel)
         else:
             with self._changed:
-                self._open.discard(transfers)
-            transfers.close()
+                self._open.discard(channel)
+            channel.close()
         if self._waiting:
             with self._changed:
                 self._changed.notify()
@@ -217,9 +219,9 @@ class _Batch(Generic[_K]):
             self._transfers.close()
 
 
-def _keep_forever(transfers: Transfers[Any]) -> None:
+def _keep_forever(connections: Channel | Transfers[Any]) -> None:
     """Keep a fork parent's connections until the process ends.
 
     If they were closed here, libcurl would end their TLS sessions for the parent too.
     """
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(transfers))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connections))
