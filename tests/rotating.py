@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from strongroom.errors import AuthenticationError, StoreUnavailableError
 from strongroom.manager import SecretsManager
+from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.password import generate
 from strongroom.rotate.state import pending_path, pending_secret
@@ -101,8 +102,7 @@ class Rotating:
         """Return a new transaction, as another process would make one."""
         return Transaction(
             Ledger(self.manager._chain, PATH),
-            rotator or self.rotator,
-            "service",
+            GuardedRotator(rotator or self.rotator, "service", PATH),
             grace=timedelta(seconds=grace),
             read=self.manager.get_secret,
             clock=self.time,

@@ -23,8 +23,8 @@ import strongroom_vault.plugin
 import strongroom_vault.store.kv2_versions  # noqa: F401
 from strongroom.errors import StrongroomError
 from strongroom.manager import SecretsManager
+from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.transaction import Transaction
 
 FAILED = 3
 
@@ -39,7 +39,8 @@ def kill_at(boundary):
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    for owner, name in ((Transaction, "_call"), (Ledger, "_written")):
+    calls = [(GuardedRotator, name) for name in ("create", "apply", "prove", "revoke")]
+    for owner, name in (*calls, (Ledger, "_written")):
         original = getattr(owner, name)
 
         def wrapped(self, *arguments, original=original):

@@ -123,7 +123,7 @@ def new_dynamic() -> VaultDynamic:
 
 def guard_close(tmp_path: Path) -> Held:
     store = ValidatedStore(MemoryStore(), "memory")
-    return Held(store._closing, store.close)
+    return Held(store._boundary._closing, store.close)
 
 
 def memory_read(tmp_path: Path) -> Held:

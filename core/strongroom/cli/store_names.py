@@ -48,21 +48,16 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[ValidatedS
     from strongroom.migrate.endpoints.sources import ImportedStore
     from strongroom.migrate.endpoints.stores import located, prepare_source
     from strongroom.store import SecretStore
+    from strongroom.store.enforcement import open_plugin
     from strongroom.store.validation import ValidatedStore
 
     config, _ = located(config, name, plugins.IMPORTERS)
-    opener = prepare_source(config, name)
-    unmapped: list[Failure] = []
-
-    def open_store() -> SecretStore:
-        opened = opener()
-        if isinstance(opened, SecretStore):
-            return opened
-        store = ImportedStore(opened)
-        unmapped.extend(store.unmapped)
-        return store
-
-    front = ValidatedStore.open(open_store, name)
+    opened = open_plugin(prepare_source(config, name), name)
+    unmapped: Sequence[Failure] = ()
+    if not isinstance(opened, SecretStore):
+        opened = ImportedStore(opened, name)
+        unmapped = opened.unmapped
+    front = ValidatedStore(opened, name)
     stack.callback(front.close)
     return front, unmapped
 

@@ -5,6 +5,11 @@ exporter for other sources and targets, such as a file of another program, or a 
 Both are entry points, of the groups `strongroom.importers` and `strongroom.exporters`. As for stores, the signature of
 the entry point is the schema of the options, errors are those of `strongroom.errors`, and no value is in a message or
 a log. `strongroom.testing.ImporterContract` and `ExporterContract` check each sentence that says *must*.
+
+Each step of `items` and `write`, and each other call, *must* return or raise within `strongroom.store.remaining()`
+seconds. Strongroom runs it in a daemon thread and gives it up at the deadline; all steps of one iterator run in one
+thread. A class attribute `traits` is optional: `Traits(local=True)` and `Traits(honors_deadline=True)` are called
+directly, and `Traits(protocol=…)` names the version of `strongroom.store.PROTOCOL_VERSION` that the plugin needs.
 """
 
 from __future__ import annotations

@@ -31,13 +31,14 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path
 from strongroom.rotate import audit, schedule
+from strongroom.rotate.boundary import GuardedRotator, GuardedServiceRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.spi import Rotator, ServiceRotator
 from strongroom.rotate.state import State, Step
 from strongroom.rotate.transaction import Transaction, now_utc
 from strongroom.secret import Secret, SensitiveDict, Value, Version, same
 from strongroom.store import SecretStore
-from strongroom.store.containment import close_quietly
+from strongroom.store.enforcement import open_plugin
 
 if TYPE_CHECKING:
     from strongroom.chain.chain import Chain
@@ -144,7 +145,7 @@ class Rotations:
             SecretNotFoundError: the secret does not exist.
         """
         with self._opened(path) as (about, rotator):
-            if isinstance(rotator, ServiceRotator):
+            if isinstance(rotator, GuardedServiceRotator):
                 return self._rotate_in_service(about, rotator)
             transaction, ledger = self._transaction(about, rotator)
             return self._ended(about, ledger, transaction.rotate())
@@ -161,7 +162,7 @@ class Rotations:
             UnsupportedOperationError: a service rotates the secret, and does not tell when it has done so.
         """
         with self._opened(path) as (about, rotator):
-            if isinstance(rotator, ServiceRotator):
+            if isinstance(rotator, GuardedServiceRotator):
                 return self._rotate_in_service_if_due(about, rotator)
             transaction, ledger = self._transaction(about, rotator)
             state, _ = ledger.load()
@@ -278,20 +279,19 @@ class Rotations:
         return about
 
     @contextmanager
-    def _opened(self, path: str) -> Iterator[tuple[RotationConfig, Rotator | ServiceRotator]]:
+    def _opened(self, path: str) -> Iterator[tuple[RotationConfig, GuardedRotator | GuardedServiceRotator]]:
         about = self._about(path)
-        opened = open_rotator(self._config, path)
+        rotator = open_rotator(self._config, path)
         try:
-            yield about, opened
+            yield about, rotator
         finally:
-            close_quietly(opened.close, about.rotator.plugin)
+            rotator.close()
 
-    def _transaction(self, about: RotationConfig, rotator: Rotator) -> tuple[Transaction, Ledger]:
+    def _transaction(self, about: RotationConfig, rotator: GuardedRotator) -> tuple[Transaction, Ledger]:
         ledger = Ledger(self._chain, about.path, about.store)
         transaction = Transaction(
             ledger,
             rotator,
-            about.rotator.plugin,
             grace=timedelta(seconds=about.grace),
             read=self._read,
             clock=self._clock,
@@ -313,7 +313,7 @@ class Rotations:
             ledger = Ledger(self._chain, path, about.store)
         except UnsupportedOperationError:
             with self._opened(path) as (_, rotator):
-                if isinstance(rotator, ServiceRotator):
+                if isinstance(rotator, GuardedServiceRotator):
                     return self._service_status(about, rotator)
             raise
         state, _ = ledger.load()
@@ -363,7 +363,7 @@ class Rotations:
 
     # --- rotations that a service carries out -------------------------------------------------------------------------
 
-    def _rotate_in_service(self, about: RotationConfig, rotator: ServiceRotator) -> RotationStatus:
+    def _rotate_in_service(self, about: RotationConfig, rotator: GuardedServiceRotator) -> RotationStatus:
         self._at_service(about, lambda store: rotator.start(store, about.path), changes=True)
         audit.record("start", about.path, rotator=about.rotator.plugin, store=about.store)
         end = time.monotonic() + _SERVICE_LIMIT
@@ -375,7 +375,7 @@ class Rotations:
         audit.record("finish", about.path, rotator=about.rotator.plugin, store=about.store)
         return self._service_status(about, rotator)
 
-    def _rotate_in_service_if_due(self, about: RotationConfig, rotator: ServiceRotator) -> RotationStatus | None:
+    def _rotate_in_service_if_due(self, about: RotationConfig, rotator: GuardedServiceRotator) -> RotationStatus | None:
         if about.every is None:
             return None
         last = self._last_in_service(about, rotator)
@@ -385,7 +385,7 @@ class Rotations:
             raise UnsupportedOperationError(about.path, reason, store=about.store, hint=hint)
         return self._rotate_in_service(about, rotator) if schedule.is_due(about, last, self._clock()) else None
 
-    def _service_status(self, about: RotationConfig, rotator: ServiceRotator) -> RotationStatus:
+    def _service_status(self, about: RotationConfig, rotator: GuardedServiceRotator) -> RotationStatus:
         last = self._last_in_service(about, rotator)
         finished = self._at_service(about, lambda store: rotator.finished(store, about.path))
         due = None if last is None else schedule.due_date(about, last)
@@ -400,7 +400,7 @@ class Rotations:
             overdue=due is not None and due < self._clock(),
         )
 
-    def _last_in_service(self, about: RotationConfig, rotator: ServiceRotator) -> datetime | None:
+    def _last_in_service(self, about: RotationConfig, rotator: GuardedServiceRotator) -> datetime | None:
         return self._at_service(about, lambda store: rotator.last_rotation(store, about.path))
 
     def _at_service(
@@ -409,32 +409,37 @@ class Rotations:
         """Return the operation's result on the object of the store that serves the path."""
 
         def at_object(guarded: GuardedStore) -> _R:
-            return guarded.call(SecretStore, about.path, operation)  # type: ignore[type-abstract]  # every store has it
+            store = guarded.call(SecretStore, about.path, lambda store: store)  # type: ignore[type-abstract]  # all have it
+            return operation(store)
 
         return self._chain.at_target(about.path, about.store, at_object, changes=changes)
 
 
-def open_rotator(config: Config, path: str) -> Rotator | ServiceRotator:
+def open_rotator(config: Config, path: str) -> GuardedRotator | GuardedServiceRotator:
     """Return the rotator of a secret, which is not connected yet.
 
     Raises:
         PluginError: the plugin is not installed or broken.
         ConfigurationError: an option is wrong.
+        StoreError: the opener raised another exception, or overran.
     """
     about = config.rotations[path].rotator
-    opened = plugins.prepare_any(replace(config, stores={**config.stores, path: about}), path, plugins.ROTATORS)()
-    if not isinstance(opened, Rotator | ServiceRotator):
-        raise plugins.broken(about.plugin, opened, "rotator")
-    return opened
+    opener = plugins.prepare_any(replace(config, stores={**config.stores, path: about}), path, plugins.ROTATORS)
+    opened = open_plugin(opener, about.plugin, "rotator")
+    if isinstance(opened, ServiceRotator):
+        return GuardedServiceRotator(opened, about.plugin)
+    if isinstance(opened, Rotator):
+        return GuardedRotator(opened, about.plugin, path)
+    raise plugins.broken(about.plugin, opened, "rotator")
 
 
 def check_rotation(config: Config, path: str) -> None:
     """Raise the error in the table of a rotation, if it has one. Nothing is connected."""
-    close_quietly(open_rotator(config, path).close, config.rotations[path].rotator.plugin)
+    open_rotator(config, path).close()
 
 
-def _transactional(about: RotationConfig, rotator: Rotator | ServiceRotator) -> Rotator:
-    if isinstance(rotator, ServiceRotator):
+def _transactional(about: RotationConfig, rotator: GuardedRotator | GuardedServiceRotator) -> GuardedRotator:
+    if isinstance(rotator, GuardedServiceRotator):
         reason = f"the rotator {about.rotator.plugin!r} leaves the rotation to the service, which finishes it"
         raise UnsupportedOperationError(about.path, reason, hint="Run strongroom rotate status to see how far it is")
     return rotator

@@ -77,7 +77,9 @@ class Credentials:
 class Rotator(Protocol):
     """Replaces a credential that Strongroom generates.
 
-    Every method *must* return or raise within `strongroom.store.remaining()` seconds.
+    Every method *must* return or raise within `strongroom.store.remaining()` seconds. Strongroom runs each call in a
+    daemon thread, and gives it up at the deadline, unless the class attribute `traits` says `honors_deadline`. A
+    rotation whose `apply` was given up is neither undone nor given away while the call still runs.
     """
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
@@ -124,7 +126,8 @@ class Rotator(Protocol):
 class ServiceRotator(Protocol):
     """Starts a rotation that the secret's own store carries out, and follows it.
 
-    The rotator works with the store's connection: `store` is the store's object, as its plugin opened it.
+    The rotator works with the store's connection: `store` is the store's object, as its plugin opened it. Deadlines are
+    those of a `Rotator`.
     """
 
     def start(self, store: SecretStore, path: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
 from strongroom.errors import (
@@ -27,22 +27,14 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.rotate import audit
+from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.spi import Credentials, Rotator
+from strongroom.rotate.spi import Credentials
 from strongroom.rotate.state import KEY, SKEW, Action, State, Step, pending_path
 from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect_data, same
-from strongroom.store import time_limit
-from strongroom.store.containment import contained
-
-_R = TypeVar("_R")
-
-STEP_LIMIT = 60.0
-"""Seconds that one call of a rotator may take: half of a lease."""
 
 _SHORTEST_COPY = 8
 """Characters of an old value that is looked for in other keys: a shorter one could be there by chance."""
-
-_BUG = "This is a bug in the rotator's plugin"
 
 _AFTER = {
     Action.APPLY: Step.APPLIED,
@@ -68,7 +60,6 @@ class Transaction:
     Args:
         ledger: the secret and the state.
         rotator: makes, applies, proves and revokes credentials.
-        plugin: the rotator's name.
         grace: for how long the old credential stays valid after the new one is stored.
         read: returns another secret of the chain.
         clock: the present time.
@@ -77,8 +68,7 @@ class Transaction:
     def __init__(
         self,
         ledger: Ledger,
-        rotator: Rotator,
-        plugin: str,
+        rotator: GuardedRotator,
         *,
         grace: timedelta = timedelta(0),
         read: Callable[[str], SensitiveDict],
@@ -86,7 +76,7 @@ class Transaction:
     ) -> None:
         self._ledger = ledger
         self._rotator = rotator
-        self._plugin = plugin
+        self._plugin = rotator.name
         self._grace = grace
         self._read = read
         self._clock = clock
@@ -160,7 +150,7 @@ class Transaction:
 
     def _create(self, before: State | None, secret: Secret) -> State:
         """Store the pending value. Nothing outside the store changes."""
-        made = self._call(lambda: self._rotator.create(protect_data(secret.data)))
+        made = self._rotator.create(protect_data(secret.data))
         if not made or KEY in made:
             raise InvalidDataError(self._path, "the rotator changes no key, or a reserved one", store=self._plugin)
         new = check_data(self._path, made)
@@ -231,11 +221,11 @@ class Transaction:
 
     def _apply(self, state: State) -> None:
         credentials = self._credentials(state)
-        self._call(lambda: self._rotator.apply(credentials))
+        self._rotator.apply(credentials)
 
     def _prove(self, state: State) -> None:
         credentials = self._credentials(state)
-        self._call(lambda: self._rotator.prove(credentials))
+        self._rotator.prove(credentials)
 
     def _promote(self, state: State) -> None:
         """Store the new credential. Keys that somebody has changed meanwhile, and that do not rotate, are kept."""
@@ -254,11 +244,11 @@ class Transaction:
         """End the old credential, after one more proof that the new one works."""
         credentials = self._credentials(state)
         try:
-            self._call(lambda: self._rotator.prove(credentials))
+            self._rotator.prove(credentials)
         except StrongroomError:
-            self._call(lambda: self._rotator.apply(credentials))
-            self._call(lambda: self._rotator.prove(credentials))
-        dropped = set(self._call(lambda: tuple(self._rotator.revoke(credentials))))
+            self._rotator.apply(credentials)
+            self._rotator.prove(credentials)
+        dropped = set(self._rotator.revoke(credentials))
 
         def trimmed(data: Mapping[str, Value]) -> Mapping[str, Value] | None:
             return {key: data[key] for key in data if key not in dropped} if dropped & data.keys() else None
@@ -274,15 +264,15 @@ class Transaction:
             target = state.restored(stored) if promoted else protect_data(stored)
             credentials = Credentials(self._path, old=state.replaced(stored), new=target, read=self._read)
             try:
-                self._call(lambda: self._rotator.prove(credentials))
+                self._rotator.prove(credentials)
             except StrongroomError:
-                self._call(lambda: self._rotator.apply(credentials))
-                self._call(lambda: self._rotator.prove(credentials))
+                self._rotator.apply(credentials)
+                self._rotator.prove(credentials)
             if promoted:
                 self._ledger.change(lambda data: state.restored(data) if is_promoted(data, state.new) else None)
             # A rotator without the right to apply the new credential has not applied it, and could not revoke it.
             if self._is_accepted(Credentials(self._path, old=target, new=credentials.old, read=self._read)):
-                self._call(lambda: tuple(self._rotator.revoke(credentials)))
+                self._rotator.revoke(credentials)
         except StrongroomError as error:
             self._record(Action.UNDO, error=error)
             self._release()
@@ -293,8 +283,12 @@ class Transaction:
         return undone
 
     def _fail(self, state: State, action: Action, error: StrongroomError) -> NoReturn:
-        """Undo the rotation, and raise the error that tells so; a failed revocation is resumed instead."""
-        if action is Action.REVOKE:
+        """Undo the rotation, and raise the error that tells so.
+
+        A failed revocation is resumed instead. So is an `apply` that was given up and still runs: it could follow the
+        undo, and leave a service that accepts the new credential alone.
+        """
+        if action is Action.REVOKE or (action is Action.APPLY and self._rotator.is_overdue):
             self._release()
             raise self._unfinished_error(action, error, "resume")
         with suppress(StrongroomError):  # the store may be down, which the next write reports
@@ -398,12 +392,17 @@ class Transaction:
             return
         stored = self._ledger.secret().data
         credentials = Credentials(self._path, old=mine.replaced(stored), new=protect_data(stored), read=self._read)
-        self._call(lambda: self._rotator.apply(credentials))
+        self._rotator.apply(credentials)
         self._record("repair")
 
     def _release(self) -> None:
-        """Give the lease up, so that the next process need not wait. If that fails, the lease ends by itself."""
+        """Give the lease up, so that the next process need not wait. If that fails, the lease ends by itself.
+
+        It is kept while a call of the rotator runs that was given up: another process could be undone by it.
+        """
         state = self._state
+        if self._rotator.is_overdue:
+            return
         if state is not None and state.unfinished and state.owner == self._owner:
             with suppress(StrongroomError):
                 self._version = self._ledger.save(state.released(), self._other_secret(state), self._version)
@@ -428,17 +427,12 @@ class Transaction:
     def _is_accepted(self, credentials: Credentials) -> bool:
         """Return False if the service refuses the new credential for sure."""
         try:
-            self._call(lambda: self._rotator.prove(credentials))
+            self._rotator.prove(credentials)
         except AuthenticationError:
             return False
         except StrongroomError:
             return True
         return True
-
-    def _call(self, operation: Callable[[], _R]) -> _R:
-        """Return the result of a method of the rotator. Its errors leave without frames, with the rotator's name."""
-        with time_limit(STEP_LIMIT):
-            return contained(operation, self._plugin, self._path, hint=_BUG)
 
     def _record(self, step: str, *, error: StrongroomError | None = None) -> None:
         audit.record(

@@ -1,4 +1,4 @@
-"""Checks of a store's answers, which no type checker may have seen. Pure functions.
+"""Checks of a plugin's answers, which no type checker may have seen. Pure functions.
 
 Each returns the answer, or raises an `AnswerError` that names the method, and types instead of values.
 """
@@ -43,7 +43,7 @@ def as_secret(answer: Any, path: str, method: str = "read") -> Secret:
         raise unexpected(method, version, "int, str or None", "a version")
     created: Any = answer.created
     if created is not None and not (type(created) is datetime and created.tzinfo is UTC):
-        _check_time(method, created, "a creation time")
+        as_time(method, created, "a creation time")
     if answer.metadata or type(answer.metadata) is not dict:
         as_labels(answer.metadata, method)
     if ttl is not None:
@@ -66,10 +66,24 @@ def as_version(answer: object, method: str) -> Version | None:
     raise unexpected(method, answer, "int, str or None; the secret may have been written")
 
 
-def as_nothing(answer: object, method: str) -> None:
-    """Check the answer to a deletion."""
+def as_nothing(answer: object, method: str, doubt: str = "") -> None:
+    """Check the answer to a call that returns nothing. `doubt` says what it may have done."""
     if answer is not None:
-        raise unexpected(method, answer, "None; the secret may have been deleted")
+        raise unexpected(method, answer, f"None{doubt and f'; {doubt}'}")
+
+
+def as_data(answer: Any, method: str) -> Mapping[str, Value]:
+    """Return a mapping of keys to values."""
+    if not isinstance(answer, Mapping):
+        raise unexpected(method, answer, "a mapping of keys to values")
+    if not is_value(answer):
+        raise unexpected(method, _stray(answer), "text, bytes, number, boolean, null, list or mapping", "a value")
+    return answer
+
+
+def as_names(answer: object, method: str) -> tuple[str, ...]:
+    """Return a sequence of names."""
+    return tuple(_text(method, name) for name in as_iterator(answer, method))
 
 
 def as_versions(answer: object) -> list[VersionInfo]:
@@ -92,7 +106,7 @@ def _version_info(info: object, method: str) -> VersionInfo:
     if not _is_version(info.version):
         raise unexpected(method, info.version, "int or str", "a version")
     for time in filter(None, (info.created, info.deleted_at)):
-        _check_time(method, time, "a time")
+        as_time(method, time, "a time")
     for flag in (info.deleted, info.destroyed):
         if not isinstance(flag, bool):
             raise unexpected(method, flag, "bool", "deleted or destroyed")
@@ -159,7 +173,7 @@ def _check_check(check: object) -> None:
 
 def as_cautions(answer: object) -> tuple[str, ...]:
     """Return the answer to `cautions`."""
-    return tuple(_text("cautions", caution) for caution in as_iterator(answer, "cautions"))
+    return as_names(answer, "cautions")
 
 
 def as_iterator(answer: Any, method: str) -> Iterator[Any]:
@@ -243,11 +257,13 @@ def _check_ttl(method: str, ttl: object) -> None:
         raise AnswerError(f"{method}() returned a ttl that is negative or not finite")
 
 
-def _check_time(method: str, time: object, part: str) -> None:
+def as_time(method: str, time: object, part: str) -> datetime:
+    """Return a time with a time zone."""
     if not isinstance(time, datetime):
         raise unexpected(method, time, "datetime or None", part)
     if time.utcoffset() is None:
         raise AnswerError(f"{method}() returned {part} without a time zone")
+    return time
 
 
 def _stray(value: object) -> object:

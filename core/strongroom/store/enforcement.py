@@ -1,25 +1,31 @@
-"""Deadlines that hold whatever a store does: its calls run in daemon threads, and one that overruns is given up.
+"""The boundary of a plugin: failures are contained, and deadlines hold whatever the plugin does.
 
-Separate from the guard, which decides whose calls are enforced: `Traits.honors_deadline`.
+Its calls run in daemon threads, and one that overruns is given up, unless `Traits` says that it honors its deadline.
+Separate from the guard, since importers, exporters and rotators are plugins too.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
-from strongroom.errors import StoreUnavailableError, WriteOutcomeUnknownError
-from strongroom.store.containment import plugin_code
+from strongroom.errors import StoreError, StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom.store import answers
+from strongroom.store.containment import close_quietly, contained, plugin_code
 from strongroom.store.daemon import in_daemon
 from strongroom.store.deadline import current_deadline, remaining, set_deadline, time_limit
+from strongroom.store.locks import reentrant_lock
+from strongroom.store.protocols import traits_of
 
 _R = TypeVar("_R")
+_S = TypeVar("_S")
 GRACE = 0.25
 """For how many seconds past the deadline an answer is still taken: a store that keeps to it answers at its very end."""
 CLOSE_LIMIT = 0.3
@@ -29,6 +35,137 @@ MOST_OVERDUE = 32
 
 _LATE = "it did not answer in time"
 _END: Final = object()
+
+
+class _Closable(Protocol):
+    def close(self) -> object: ...
+
+
+def open_plugin(opener: Callable[[], _R], name: str, kind: str = "store") -> _R:
+    """Return what a plugin's opener returns, within `remaining()`.
+
+    Raises:
+        StrongroomError: see `contained`.
+        StoreUnavailableError: it overran.
+    """
+    return contained(partial(Enforcer(name).call, opener), name, hint=bug_of(kind))
+
+
+def bug_of(kind: str, plugin: type | None = None) -> str:
+    """Return the hint of an error that only a bug in a plugin can cause, with the plugin's class if it is known."""
+    known = "" if plugin is None else f", {plugin.__module__}.{plugin.__qualname__}"
+    return f"This is a bug in the {kind}'s plugin{known}"
+
+
+class Boundary:
+    """The calls of one plugin's object. Its failures are contained, and its deadlines enforced.
+
+    Args:
+        plugin: a store, an importer, an exporter or a rotator. Its `traits` count if it has any.
+        name: its name, for errors.
+        kind: which of these it is, in words.
+
+    Attributes:
+        traits: static facts about it.
+        enforced: whether each call runs in a thread of its own, and is given up at its deadline.
+        bug: the hint of an error that only a bug can cause.
+        closed: whether it is closed. Every later call is refused.
+
+    Raises:
+        PluginError: its traits are malformed, or it needs a newer protocol.
+    """
+
+    def __init__(self, plugin: _Closable, name: str, kind: str = "store") -> None:
+        self.name = name
+        self.type = type(plugin)
+        self.traits = traits_of(plugin, f"{kind.capitalize()} {name}")
+        self.bug = bug_of(kind, self.type)
+        direct = self.traits.local is True or self.traits.honors_deadline is True
+        self.enforced = not direct
+        self.closed = False
+        self._enforcer = None if direct else Enforcer(name)
+        self._plugin = plugin
+        self._closing = reentrant_lock()
+
+    @property
+    def is_overdue(self) -> bool:
+        """A call that was given up still runs."""
+        return self._enforcer is not None and self._enforcer.is_overdue
+
+    def check_open(self, path: str | None) -> None:
+        """Raise a StoreError if the plugin is closed."""
+        if self.closed:
+            raise StoreError(path, "it is closed", store=self.name, hint="Open a new one")
+
+    def call(self, path: str | None, operation: Callable[[], _R], *, changes: bool = False) -> _R:
+        """Return the operation's result, within the deadline: see `contained`.
+
+        Args:
+            path: the path that errors name.
+            operation: calls the plugin.
+            changes: True for a write: if it overruns, its outcome is unknown.
+        """
+        self.check_open(path)
+        if self._enforcer is not None:
+            operation = partial(self._enforcer.call, operation, changes=changes)
+        return contained(operation, self.name, path, hint=self.bug, plugin=self.type)
+
+    def stream(
+        self,
+        path: str | None,
+        method: str,
+        operation: Callable[..., Iterator[Any]],
+        check: Callable[[Any], _R],
+        *given: Iterator[object],
+        changes: bool = False,
+    ) -> Iterator[_R]:
+        """Yield the checked items of an operation. Each step is guarded like a `call`.
+
+        Args:
+            path: the path that errors name.
+            method: name of the plugin's method, for messages.
+            operation: takes `given`, and returns an iterator.
+            check: returns an item, checked.
+            given: what the plugin iterates over.
+            changes: see `call`.
+        """
+        self.check_open(path)
+        stream = None if self._enforcer is None else contained(self._enforcer.stream, self.name, path)
+        if stream is not None:
+            given = tuple(map(stream.pulled, given))
+
+        def guarded(call: Callable[[], _S]) -> _S:
+            self.check_open(path)
+            if stream is not None:
+                call = partial(stream.call, call, changes=changes)
+            return contained(call, self.name, path, hint=self.bug, plugin=self.type)
+
+        items: Iterator[Any] = iter(())
+
+        def step() -> _R | object:  # no frame that outlives it holds an unchecked item
+            item = next(items, _END)
+            return item if item is _END else check(item)
+
+        try:
+            items = guarded(lambda: answers.as_iterator(operation(*given), method))
+            while (item := guarded(step)) is not _END:
+                yield cast("_R", item)
+        finally:
+            close = items.close if isinstance(items, Generator) else None  # others are closed when they are collected
+            with suppress(StoreError):
+                if stream is not None:
+                    contained(partial(stream.end, close), self.name, path)
+                elif close is not None:
+                    contained(close, self.name, path)
+
+    def close(self) -> None:
+        """Close the plugin once. A failure is logged. Every later call is refused."""
+        with self._closing:
+            if self.closed:
+                return
+            self.closed = True
+        close = self._plugin.close
+        close_quietly(close if self._enforcer is None else partial(self._enforcer.close, close), self.name)
 
 
 class Enforcer:
@@ -41,6 +178,11 @@ class Enforcer:
     def __init__(self, store: str) -> None:
         self._name = f"store {store}"
         self._overdue: list[Future[None]] = []
+
+    @property
+    def is_overdue(self) -> bool:
+        """A call that was given up still runs."""
+        return any(not future.done() for future in self._overdue)
 
     def call(self, operation: Callable[[], _R], *, changes: bool = False) -> _R:
         """Return the operation's result, or raise its error, within `remaining()`.
@@ -71,13 +213,13 @@ class Enforcer:
 
     def _call(self, operation: Callable[[], _R], limit: float, *, changes: bool) -> _R:
         self._admit()
-        answers: list[_R] = []
+        found: list[_R] = []
 
         def run() -> None:  # the future of a call that was given up holds no value
             with plugin_code():
                 answer = operation()
             if not given_up:
-                answers.append(answer)
+                found.append(answer)
 
         given_up = False
         try:
@@ -87,13 +229,15 @@ class Enforcer:
             return operation()
         try:
             future.result(limit + GRACE)
-        except TimeoutError:
-            if future.done():  # the store itself raised it
+        except BaseException as error:
+            if future.done():  # the plugin itself raised it
                 raise
             given_up = True
             self._overdue.append(future)
+            if not isinstance(error, TimeoutError):  # an interrupt of the thread that waits
+                raise
             raise _overrun(changes=changes) from None
-        return answers.pop()
+        return found.pop()
 
     def _admit(self) -> None:
         if self._overdue:

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NoReturn, Self, TypeVar, cast
 
@@ -20,9 +19,8 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret, Value, Version, protect
 from strongroom.store import answers, containment
-from strongroom.store.containment import PLUGIN_BUG, AnswerError, close_quietly, contained, translated
-from strongroom.store.enforcement import Enforcer
-from strongroom.store.locks import reentrant_lock
+from strongroom.store.containment import AnswerError, translated
+from strongroom.store.enforcement import Boundary, open_plugin
 from strongroom.store.protocols import (
     CAPABILITIES,
     OPTIONAL_METHODS,
@@ -40,12 +38,10 @@ from strongroom.store.protocols import (
     VersionInfo,
     WritableStore,
     capabilities_of,
-    traits_of,
 )
 
 _R = TypeVar("_R")
 _C = TypeVar("_C")
-_S = TypeVar("_S")
 _READS = frozenset({"read_many", "newest_versions"})
 """Bulk operations that change nothing. They yield each path once."""
 
@@ -66,6 +62,7 @@ class GuardedStore:
     Args:
         store: any `SecretStore`.
         name: its name in the chain, for messages and provenance.
+        boundary: of the plugin behind the store, if the store itself is none.
 
     Attributes:
         traits: static facts about the store.
@@ -81,16 +78,16 @@ class GuardedStore:
         PluginError: the store needs a newer store protocol.
     """
 
-    def __init__(self, store: SecretStore, name: str) -> None:
+    def __init__(self, store: SecretStore, name: str, boundary: Boundary | None = None) -> None:
         self.name = name
         self._store: Any = store
-        self.traits = traits_of(store, f"Store {name}")
+        self._boundary = boundary or Boundary(store, name)
+        self.traits = self._boundary.traits
         self.capabilities = capabilities_of(store)
         self.optional = frozenset(name for name in OPTIONAL_METHODS if hasattr(store, name))
         self._missing = {row.protocol: row.feature for row in CAPABILITIES if row.name not in self.capabilities}
         self.local = self.traits.local is True
-        self._enforcer = None if self.local or self.traits.honors_deadline is True else Enforcer(name)
-        self.enforced = self._enforcer is not None
+        self.enforced = self._boundary.enforced
         self.keyed = "keyed" in self.capabilities
         self.listable = "listable" in self.capabilities
         self.writable = "writable" in self.capabilities
@@ -100,15 +97,11 @@ class GuardedStore:
         self.bulk_checked = "write_many_if" in self.optional
         self.bulk_deletes = "delete_many" in self.optional
         self.formed = "write_formed" in self.optional
-        kind = type(store)
-        self._bug = f"{PLUGIN_BUG}, {kind.__module__}.{kind.__qualname__}"
-        self._closed = False
-        self._closing = reentrant_lock()
 
     @classmethod
     def open(cls, opener: Callable[[], SecretStore], name: str) -> Self:
         """Open a store and wrap it. A failure to open is translated as the store's own failures are."""
-        return contained(partial(Enforcer(name).call, partial(cls._opened, opener, name)), name)
+        return open_plugin(partial(cls._opened, opener, name), name)
 
     @classmethod
     def _opened(cls, opener: Callable[[], SecretStore], name: str) -> Self:
@@ -143,20 +136,20 @@ class GuardedStore:
 
     def read(self, path: str) -> Secret:
         """Return the whole secret at `path`."""
-        self._guard(path)
+        self._boundary.check_open(path)
         if containment.watched or self.enforced:
             return self._answer(path, lambda: answers.as_secret(self._store.read(path), path))
         try:  # `contained` in place: every read of an application goes through here
             return answers.as_secret(self._store.read(path), path)
         except BaseException as error:  # noqa: BLE001  # as in `contained`
-            failure = translated(error, path, self.name, self._bug, type(self._store))
+            failure = translated(error, path, self.name, self._boundary.bug, type(self._store))
         raise failure
 
     def makes(self, path: str) -> bool:
         """Return True if a read of `path` would create a credential, or if the store does not tell."""
         if "dynamic" not in self.capabilities:
             return False
-        self._guard(path)
+        self._boundary.check_open(path)
         try:
             return self.call(DynamicStore, path, lambda store: store.makes(path)) is not False
         except StrongroomError:
@@ -220,13 +213,13 @@ class GuardedStore:
 
     def probe(self) -> Health:
         """Return the store's health. A store that cannot report it is well as long as it is open."""
-        self._guard(None)
+        self._boundary.check_open(None)
         if "probed" not in self.capabilities:
             return Health(ok=True, detail="open")
         health = self.call(ProbedStore, None, lambda store: answers.as_health(store.probe()))
         if health.error is None:
             return health
-        error = translated(health.error, None, self.name, self._bug, type(self._store))
+        error = translated(health.error, None, self.name, self._boundary.bug, type(self._store))
         return health._replace(error=error if isinstance(error, StrongroomError) else None)
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -283,7 +276,7 @@ class GuardedStore:
                 delete_many,
                 paths,
                 lambda path: path,
-                lambda answer, _: answers.as_nothing(answer, "delete_many"),
+                lambda answer, _: answers.as_nothing(answer, "delete_many", "the secret may have been deleted"),
             )
 
     # --- versions -----------------------------------------------------------------------------------------------------
@@ -368,12 +361,7 @@ class GuardedStore:
 
     def close(self) -> None:
         """Close the store once. Every later call is refused."""
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
-        close = self._store.close
-        close_quietly(close if self._enforcer is None else partial(self._enforcer.close, close), self.name)
+        self._boundary.close()
 
     # --- the boundary -------------------------------------------------------------------------------------------------
 
@@ -390,16 +378,9 @@ class GuardedStore:
     def _unsupported(self, feature: str, path: str | None) -> NoReturn:
         raise UnsupportedOperationError(path, f"it has no {feature}", store=self.name)
 
-    def _guard(self, path: str | None) -> None:
-        if self._closed:
-            raise StoreError(path, "it is closed", store=self.name, hint="Open a new one")
-
     def _answer(self, path: str | None, operation: Callable[[], _R], *, changes: bool = False) -> _R:
-        """Return the operation's result, within the deadline: see `contained`."""
-        self._guard(path)
-        if self._enforcer is not None:
-            operation = partial(self._enforcer.call, operation, changes=changes)
-        return contained(operation, self.name, path, hint=self._bug, plugin=type(self._store))
+        """Return the operation's result, within the deadline: see `Boundary.call`."""
+        return self._boundary.call(path, operation, changes=changes)
 
     def _stream(
         self,
@@ -409,46 +390,9 @@ class GuardedStore:
         check: Callable[[Any], _R],
         *given: Iterator[object],
     ) -> Iterator[_R]:
-        """Yield the checked items of an operation, and guard each step like `_answer`.
-
-        Args:
-            prefix: the path that errors name.
-            method: name of the store's method, for messages.
-            operation: takes `given`, and returns an iterator.
-            check: returns an item, checked.
-            given: what the store iterates over.
-        """
-        path = prefix or None
-        self._guard(path)
-        stream = None if self._enforcer is None else contained(self._enforcer.stream, self.name, path)
-        if stream is not None:
-            given = tuple(map(stream.pulled, given))
+        """Yield the checked items of an operation: see `Boundary.stream`."""
         changes = method not in _READS and bool(given)
-
-        def guarded(call: Callable[[], _S]) -> _S:
-            self._guard(path)
-            if stream is not None:
-                call = partial(stream.call, call, changes=changes)
-            return contained(call, self.name, path, hint=self._bug, plugin=type(self._store))
-
-        end = object()
-        items: Iterator[Any] = iter(())
-
-        def step() -> _R | object:  # no frame that outlives it holds an unchecked item
-            item = next(items, end)
-            return item if item is end else check(item)
-
-        try:
-            items = guarded(lambda: answers.as_iterator(operation(*given), method))
-            while (item := guarded(step)) is not end:
-                yield item  # type: ignore[misc]  # the sentinel has just been ruled out
-        finally:
-            close = items.close if isinstance(items, Generator) else None  # others are closed when they are collected
-            with suppress(StoreError):
-                if stream is not None:
-                    contained(partial(stream.end, close), self.name, path)
-                elif close is not None:
-                    contained(close, self.name, path)
+        return self._boundary.stream(prefix or None, method, operation, check, *given, changes=changes)
 
     def _many(
         self,
@@ -485,7 +429,7 @@ class GuardedStore:
             pass
         for path in (path for path, count in asked.items() for _ in range(count)):
             kind = StoreError if method in _READS else WriteOutcomeUnknownError
-            yield path, kind(path, f"{method}() left it out", store=self.name, hint=self._bug)
+            yield path, kind(path, f"{method}() left it out", store=self.name, hint=self._boundary.bug)
 
     def _as_outcome(
         self, method: str, as_result: Callable[[Any, str], _R], item: object
@@ -497,4 +441,4 @@ class GuardedStore:
                 return path, as_result(answer, path)
         except AnswerError as error:
             answer = error
-        return path, cast("StoreError", translated(answer, path, self.name, self._bug, type(self._store)))
+        return path, cast("StoreError", translated(answer, path, self.name, self._boundary.bug, type(self._store)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import NoReturn, Protocol, TypeVar
+from typing import NoReturn, Protocol
 
 from strongroom.errors import (
     PermissionDeniedError,
@@ -16,22 +16,15 @@ from strongroom.errors import (
 )
 from strongroom.migrate.execution.parallel import OutageWatch, delete_each, read_each
 from strongroom.migrate.plans.labels import own
-from strongroom.migrate.spi import Exporter, Failure, Importer
+from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
 from strongroom.paths import check_path, check_prefix, entries_below
 from strongroom.secret import Secret, Value, Version, check_data
 from strongroom.store import Items, Traits, answers
-from strongroom.store.containment import contained
+from strongroom.store.enforcement import Boundary
 from strongroom.store.validation import ValidatedStore
 from strongroom.store.version_rules import check_labels
 
-_R = TypeVar("_R")
-
 UNREADABLE = "an exporter cannot be read back"
-
-_HINT = "This is a bug in the importer's plugin"
-
-_END = object()
-"""Marks the end of an importer's items, which may be any object, including None."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +154,16 @@ class ImporterSource:
     Args:
         importer: gives the secrets.
         name: its name in this migration.
+
+    Raises:
+        PluginError: the importer needs a newer protocol.
     """
 
     def __init__(self, importer: Importer, name: str) -> None:
         self.name = name
         self.local = False
         self._importer = importer
+        self._boundary = Boundary(importer, name, "importer")
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
         """Yield every selected secret and every failure."""
@@ -198,49 +195,49 @@ class ImporterSource:
         """Refuse: importers are read-only."""
         return ((path, UnsupportedOperationError(path, "it is read-only", store=self.name)) for path in paths)
 
+    def close(self) -> None:
+        """Close the importer."""
+        self._boundary.close()
+
     def _items(self) -> Iterator[Secret | Failure]:
-        """Yield the importer's items, checked. An unexpected exception becomes a `StoreError`."""
-        items: Iterator[object] = self._call(lambda: iter(self._importer.items()))
+        """Yield the importer's items, checked, each within the deadline."""
         watch = OutageWatch()
-
-        def step() -> Secret | Failure | None:  # no frame that outlives it holds an unchecked item
-            item = next(items, _END)
-            return None if item is _END else _as_item(item)
-
-        while (item := self._call(step)) is not None:
+        for item in self._boundary.stream(None, "items", self._importer.items, _as_item):
             watch.observe(item.error if isinstance(item, Failure) else item)
             yield _checked(item, self.name) if isinstance(item, Secret) else item
 
-    def _call(self, operation: Callable[[], _R]) -> _R:
-        return contained(operation, self.name, hint=_HINT)
-
 
 class ImportedStore:
-    """An importer as a readable, listable store. All secrets are read when it is created.
+    """An importer as a readable, listable store. All secrets are read when it is created, each within the deadline.
 
     Args:
         importer: the source of the secrets, closed with the store.
+        name: its name, for errors.
 
     Attributes:
         unmapped: entries that no mapping covers.
 
     Raises:
-        StrongroomError: the importer cannot be read.
+        StrongroomError: the importer cannot be read. It is closed.
     """
 
     traits = Traits(local=True)
 
-    def __init__(self, importer: Importer) -> None:
-        self._importer = importer
+    def __init__(self, importer: Importer, name: str) -> None:
+        self._boundary = Boundary(importer, name, "importer")
         self._found: dict[str, Secret | StrongroomError] = {}
         self.unmapped: list[Failure] = []
-        for item in map(_as_item, importer.items()):
-            if isinstance(item, Secret):
-                self._found[item.path] = item
-            elif item.unmapped:
-                self.unmapped.append(item)
-            else:
-                self._found[item.name] = item.error
+        try:
+            for item in self._boundary.stream(None, "items", importer.items, _as_item):
+                if isinstance(item, Secret):
+                    self._found[item.path] = item
+                elif item.unmapped:
+                    self.unmapped.append(item)
+                else:
+                    self._found[item.name] = item.error
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, path: str) -> Secret:
         """Return the secret, or raise the error that the importer reported for it."""
@@ -255,7 +252,7 @@ class ImportedStore:
 
     def close(self) -> None:
         """Close the importer."""
-        self._importer.close()
+        self._boundary.close()
 
 
 class ExporterStore:
@@ -267,6 +264,15 @@ class ExporterStore:
 
     def __init__(self, exporter: Exporter) -> None:
         self._exporter = exporter
+
+    @classmethod
+    def guarded(cls, exporter: Exporter, name: str) -> ValidatedStore:
+        """Return an exporter as a contained store, whose errors name the exporter.
+
+        Raises:
+            PluginError: the exporter needs a newer protocol.
+        """
+        return ValidatedStore(cls(exporter), name, Boundary(exporter, name, "exporter"))
 
     def read(self, path: str) -> NoReturn:
         """Raise SecretNotFoundError."""
@@ -286,13 +292,14 @@ class ExporterStore:
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Write all secrets in one call of the exporter."""
-        for outcome in self._exporter.write(Secret(path, data) for path, data in items):
+        for outcome in map(_as_outcome, self._outcomes(items)):
             error = outcome.error
-            if not isinstance(error, StrongroomError | None):
-                raise answers.unexpected("write", error, "StrongroomError or None", "an error")
             if error is not None and not isinstance(error, StoreError):
                 error = StoreError(outcome.path, str(error))
             yield outcome.path, outcome.version if error is None else error
+
+    def _outcomes(self, items: Items) -> Iterator[object]:
+        return answers.as_iterator(self._exporter.write(Secret(path, data) for path, data in items), "write")
 
     def delete(self, path: str) -> NoReturn:
         """Raise UnsupportedOperationError."""
@@ -313,6 +320,20 @@ def _as_item(item: object) -> Secret | Failure:
         if not isinstance(part, kind):
             raise answers.unexpected("items", part, kind.__name__, f"a Failure with {name}")
     return item
+
+
+def _as_outcome(answer: object) -> Outcome:
+    """Return an outcome of an exporter, if it is one."""
+    if not isinstance(answer, Outcome):
+        raise answers.unexpected("write", answer, "Outcome", "an item")
+    for name, part, kind in (
+        ("path", answer.path, str),
+        ("version", answer.version, int | str | None),
+        ("error", answer.error, StrongroomError | None),
+    ):
+        if not isinstance(part, kind):
+            raise answers.unexpected("write", part, "the type that Outcome declares", f"an Outcome with {name}")
+    return answer
 
 
 def _checked(secret: Secret, source: str) -> Secret | Failure:

@@ -30,14 +30,15 @@ from strongroom.migrate.plans.plan import Plan, PlannedMapping, State
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins.option_schema import Schema
 from strongroom.store import SecretStore
-from strongroom.store.containment import close_quietly, contained
+from strongroom.store.enforcement import open_plugin
 from strongroom.store.validation import ValidatedStore
 
 Endpoint: TypeAlias = SecretStore | ValidatedStore | Importer | Exporter
 """An opened store, importer or exporter that a caller passes for a name. The caller closes it."""
 
-_T = TypeVar("_T", bound="Importer | Exporter | SecretStore")
+_T = TypeVar("_T", bound="ImporterSource | ValidatedStore")
 
+_KINDS = {plugins.IMPORTERS: "importer", plugins.EXPORTERS: "exporter", plugins.STORES: "store"}
 
 _SHORT_NAMES: Mapping[str, str] = {"k8s": "kubernetes"}
 """Other names of plugins on a command line."""
@@ -249,12 +250,14 @@ class Endpoints:
         """
         if name not in self._sources:
             opened: object = self._given.get(name)
-            if opened is None:
-                opened = self._opened(prepare_source(self._located(name, plugins.IMPORTERS)[0], name), name)
+            if own := opened is None:
+                config, group = self._located(name, plugins.IMPORTERS)
+                opened = open_plugin(prepare_source(config, name), name, _KINDS[group])
             if isinstance(opened, ValidatedStore | SecretStore):
-                self._sources[name] = StoreSource(_guarded(opened, name), name)
+                store = self._kept(_guarded(opened, name), own=own)
+                self._sources[name] = StoreSource(store, name)
             elif isinstance(opened, Importer):
-                self._sources[name] = ImporterSource(opened, name)
+                self._sources[name] = self._kept(ImporterSource(opened, name), own=own)
             else:
                 raise plugins.broken(name, opened, "importer and no store")
         return self._sources[name]
@@ -282,16 +285,17 @@ class Endpoints:
         """
         if name not in self._targets:
             opened: object = self._given.get(name)
-            if opened is None:
+            if own := opened is None:
                 self._check_no_link(name)
-                config = with_recipients(self._located(name, plugins.EXPORTERS)[0], name, self._encrypt_to)
-                opened = self._opened(prepare_target(config, name), name)
+                config, group = self._located(name, plugins.EXPORTERS)
+                config = with_recipients(config, name, self._encrypt_to)
+                opened = open_plugin(prepare_target(config, name), name, _KINDS[group])
             elif self._encrypt_to:
                 raise ConfigurationError(f"The store {shown(name)} is already open, so it takes no recipients")
             if isinstance(opened, ValidatedStore | SecretStore):
-                self._targets[name] = check_target(_guarded(opened, name))
+                self._targets[name] = check_target(self._kept(_guarded(opened, name), own=own))
             elif isinstance(opened, Exporter):
-                self._targets[name] = check_target(ValidatedStore(ExporterStore(opened), name))
+                self._targets[name] = self._kept(ExporterStore.guarded(opened, name), own=own)
                 self._exporters.add(name)
             else:
                 raise plugins.broken(name, opened, "exporter and no store")
@@ -384,9 +388,10 @@ class Endpoints:
         self.mapped = True
         return with_mapping(config, name, self._mapping), group
 
-    def _opened(self, opener: Callable[[], _T], name: str) -> _T:
-        opened = contained(opener, name)
-        self._stack.callback(close_quietly, opened.close, name)
+    def _kept(self, opened: _T, *, own: bool) -> _T:
+        """Return what was opened, and close it with the others unless it was given."""
+        if own:
+            self._stack.callback(opened.close)
         return opened
 
 

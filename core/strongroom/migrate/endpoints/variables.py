@@ -27,7 +27,7 @@ from strongroom.migrate.plans.mapping_export import read_mapping
 from strongroom.migrate.plans.mapping_file import Destination, MappingFile
 from strongroom.migrate.spi import Failure
 from strongroom.secret import Secret, SensitiveDict, Value, check_data, protect, same
-from strongroom.store import Option
+from strongroom.store import Option, Traits
 from strongroom.strict_json import read_json
 
 Read: TypeAlias = Callable[[], Mapping[str, str | None]]
@@ -51,6 +51,8 @@ class VariablesImporter:
         keep_empty: True if an empty variable is a value. By default it is missing, as some CI systems set an absent
             secret to the empty text.
     """
+
+    traits = Traits(local=True)
 
     def __init__(
         self,

@@ -1,0 +1,111 @@
+"""The boundary of rotators: a rotation uses a plugin's rotator through these wrappers only.
+
+Every answer is checked, every failure is an error that names the rotator, and a call that overruns is given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from strongroom.rotate.spi import Credentials, Rotator, ServiceRotator
+from strongroom.secret import SensitiveDict, Value
+from strongroom.store import SecretStore, answers, time_limit
+from strongroom.store.enforcement import Boundary
+
+STEP_LIMIT = 60.0
+"""Seconds that one call of a rotator may take: half of a lease."""
+
+
+class GuardedRotator:
+    """A rotator whose calls are contained.
+
+    Args:
+        rotator: the plugin's rotator.
+        name: the plugin's name, for errors.
+        path: the secret's path, for errors.
+
+    Raises:
+        PluginError: the rotator needs a newer protocol.
+    """
+
+    def __init__(self, rotator: Rotator, name: str, path: str) -> None:
+        self.name = name
+        self._rotator = rotator
+        self._path = path
+        self._boundary = Boundary(rotator, name, "rotator")
+
+    @property
+    def is_overdue(self) -> bool:
+        """A call that was given up still runs, and may still change the credential."""
+        return self._boundary.is_overdue
+
+    def create(self, current: SensitiveDict) -> Mapping[str, Value]:
+        """Return the keys that change."""
+        with time_limit(STEP_LIMIT):
+            return self._boundary.call(self._path, lambda: answers.as_data(self._rotator.create(current), "create"))
+
+    def apply(self, credentials: Credentials) -> None:
+        """Make the service accept the new credential."""
+        self._perform("apply", credentials, changes=True)
+
+    def prove(self, credentials: Credentials) -> None:
+        """Return if the service accepts the new credential."""
+        self._perform("prove", credentials)
+
+    def revoke(self, credentials: Credentials) -> tuple[str, ...]:
+        """End the old credential, and return the keys that the secret no longer needs."""
+        with time_limit(STEP_LIMIT):
+            return self._boundary.call(
+                self._path, lambda: answers.as_names(self._rotator.revoke(credentials), "revoke"), changes=True
+            )
+
+    def close(self) -> None:
+        """Close the rotator."""
+        self._boundary.close()
+
+    def _perform(self, method: str, credentials: Credentials, *, changes: bool = False) -> None:
+        call = getattr(self._rotator, method)
+        with time_limit(STEP_LIMIT):
+            self._boundary.call(self._path, lambda: answers.as_nothing(call(credentials), method), changes=changes)
+
+
+class GuardedServiceRotator:
+    """A `ServiceRotator` whose calls are contained.
+
+    Args:
+        rotator, name: see `GuardedRotator`.
+    """
+
+    def __init__(self, rotator: ServiceRotator, name: str) -> None:
+        self.name = name
+        self._rotator = rotator
+        self._boundary = Boundary(rotator, name, "rotator")
+
+    def start(self, store: SecretStore, path: str) -> None:
+        """Start a rotation, or join the one in progress."""
+        start: Callable[[SecretStore, str], object] = self._rotator.start  # a plugin may return anything
+        self._boundary.call(path, lambda: answers.as_nothing(start(store, path), "start"), changes=True)
+
+    def finished(self, store: SecretStore, path: str) -> bool:
+        """Return True if no rotation is in progress."""
+        return self._boundary.call(path, lambda: _as_flag(self._rotator.finished(store, path)))
+
+    def last_rotation(self, store: SecretStore, path: str) -> datetime | None:
+        """Return the time of the last rotation that succeeded."""
+        return self._boundary.call(path, lambda: _as_time(self._rotator.last_rotation(store, path)))
+
+    def close(self) -> None:
+        """Close the rotator."""
+        self._boundary.close()
+
+
+def _as_flag(answer: Any) -> bool:
+    if not isinstance(answer, bool):
+        raise answers.unexpected("finished", answer, "bool")
+    return answer
+
+
+def _as_time(answer: Any) -> datetime | None:
+    return None if answer is None else answers.as_time("last_rotation", answer, "a time")

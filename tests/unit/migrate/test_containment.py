@@ -1,0 +1,263 @@
+"""An importer or exporter that hangs, exits or returns nonsense costs a migration its deadline, and is named."""
+
+import threading
+from contextlib import ExitStack
+
+import pytest
+
+from strongroom.cli.store_names import open_reader
+from strongroom.config import discovery
+from strongroom.errors import (
+    InvalidDataError,
+    PluginError,
+    StoreError,
+    StoreUnavailableError,
+    WriteOutcomeUnknownError,
+)
+from strongroom.migrate.endpoints.sources import ImportedStore, Selection
+from strongroom.migrate.endpoints.stores import Endpoints
+from strongroom.migrate.spi import Failure, Outcome
+from strongroom.secret import Secret
+from strongroom.store import Traits, enforcement, time_limit
+
+FIRST = Secret("a/1", {"key": "canary-6f1d"})
+
+
+class Plugin:
+    """An importer and an exporter that does what its test says. `forever` waits until the test is over."""
+
+    def __init__(self, *, items=None, write=None, close=lambda: None):
+        self.free = threading.Event()
+        self.threads = set()
+        self._items, self._write, self._close = items, write, close
+
+    def forever(self):
+        self.threads.add(threading.current_thread())
+        self.free.wait()
+
+    def items(self):
+        self.threads.add(threading.current_thread())
+        return self._items(self)
+
+    def write(self, secrets):
+        self.threads.add(threading.current_thread())
+        return self._write(self, secrets)
+
+    def close(self):
+        self._close()
+
+
+class Importer(Plugin):
+    write = None
+
+
+class Exporter(Plugin):
+    items = None
+
+
+@pytest.fixture(autouse=True)
+def _no_grace(monkeypatch):
+    monkeypatch.setattr(enforcement, "GRACE", 0.0)
+
+
+@pytest.fixture
+def plugin():
+    """Return a function that makes a plugin, whose threads end with the test."""
+    made = []
+
+    def make(kind, **methods):
+        made.append(kind(**methods))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.free.set()
+        for thread in each.threads - {threading.current_thread()}:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def after_one(then):
+    """Return an `items` that yields one secret and then does something."""
+
+    def items(plugin):
+        yield FIRST
+        yield then(plugin)
+
+    return items
+
+
+def exits(*_):
+    raise SystemExit(0)
+
+
+def source(importer):
+    return Endpoints(None, {"safe": importer}).source("safe")
+
+
+def target(exporter):
+    return Endpoints(None, {"safe": exporter}).target("safe")
+
+
+@pytest.mark.parametrize("items", [Plugin.forever, after_one(Plugin.forever)], ids=["call", "step"])
+def test_an_importer_that_hangs_is_given_up(plugin, items):
+    """Whether it hangs in the call or in a later step. The secrets before were yielded."""
+    found = source(plugin(Importer, items=items)).items(Selection())
+    with time_limit(0.05), pytest.raises(StoreUnavailableError, match=r"store safe.*did not answer in time"):
+        list(found)
+
+
+def test_all_steps_of_an_importer_have_one_thread(plugin):
+    """A connection may belong to the thread that opened it."""
+    seen = []
+
+    def items(_):
+        for number in range(3):
+            seen.append(threading.current_thread())
+            yield Secret(f"a/{number}", {})
+
+    assert len(list(source(plugin(Importer, items=items)).items(Selection()))) == 3
+    assert len(set(seen)) == 1
+    assert seen[0] is not threading.current_thread()
+
+
+def test_a_local_importer_is_called_directly(plugin):
+    """It pays for no thread."""
+    importer = plugin(Importer, items=lambda _: iter([FIRST]))
+    importer.traits = Traits(local=True)
+    assert list(source(importer).items(Selection())) == [FIRST]
+    assert importer.threads == {threading.current_thread()}
+
+
+WRONG_ITEMS = {
+    "exits": (exits, "it raised SystemExit"),
+    "exits later": (after_one(exits), "it raised SystemExit"),
+    "raises": (after_one(lambda _: {}["canary-6f1d"]), "it raised KeyError"),
+    "is none": (lambda _: None, "items() returned NoneType, expected an iterator"),
+    "text": (lambda _: "canary-6f1d", "items() returned str, expected an iterator"),
+    "a pair": (after_one(lambda _: ("a", "canary-6f1d")), "an item of type tuple, expected Secret or Failure"),
+    "a failure": (
+        after_one(lambda _: Failure("a", ValueError("canary-6f1d"))),
+        "a Failure with error of type ValueErr",
+    ),
+    "a name": (after_one(lambda _: Failure(None, InvalidDataError("a"))), "a Failure with name of type NoneType"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_ITEMS)
+def test_an_importer_cannot_break_a_migration(plugin, wrong):
+    """The error names the importer, its class and the type, and shows no value."""
+    items, says = WRONG_ITEMS[wrong]
+    with pytest.raises(StoreError) as caught:
+        list(source(plugin(Importer, items=items)).items(Selection()))
+    assert says in str(caught.value)
+    assert "store safe" in str(caught.value)
+    assert f"This is a bug in the importer's plugin, {__name__}.Importer" in str(caught.value)
+    assert "canary" not in f"{caught.value!r} {caught.value.__context__!r}"
+
+
+def outcomes(then):
+    """Return a `write` that reports the first secret and then does something."""
+
+    def write(plugin, secrets):
+        for secret in secrets:
+            yield Outcome(secret.path)
+            yield then(plugin)
+
+    return write
+
+
+WRONG_OUTCOMES = {
+    "exits": (exits, "it raised SystemExit"),
+    "exits later": (outcomes(exits), "it raised SystemExit"),
+    "is none": (lambda *_: None, "write() returned NoneType, expected an iterator"),
+    "a path": (outcomes(lambda _: "a/1"), "write() returned an item of type str, expected Outcome"),
+    "no path": (outcomes(lambda _: Outcome(None)), "write() returned an Outcome with path of type NoneType"),
+    "an error": (
+        outcomes(lambda _: Outcome("a/2", error=OSError("canary-6f1d"))),
+        "an Outcome with error of type OSError",
+    ),
+    "a version": (
+        lambda _, secrets: (Outcome(secret.path, version=1.5) for secret in secrets),
+        "write() returned an Outcome with version of type float",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_OUTCOMES)
+def test_an_exporter_cannot_break_a_migration(plugin, wrong):
+    """The error names the exporter, its class and the type, and shows no value."""
+    write, says = WRONG_OUTCOMES[wrong]
+    failed = []
+    try:
+        written = target(plugin(Exporter, write=write)).write_many([("a/1", FIRST.data), ("a/2", FIRST.data)])
+        for _, outcome in written:
+            failed += [outcome] if isinstance(outcome, StoreError) else []
+    except StoreError as error:
+        failed.append(error)
+    assert any(says in str(error) for error in failed)
+    assert f"This is a bug in the exporter's plugin, {__name__}.Exporter" in str(failed[0])
+    assert "canary" not in f"{failed!r}"
+
+
+def test_an_exporter_that_hangs_leaves_the_outcome_open(plugin):
+    """Whether the secret was written is unknown."""
+    written = target(plugin(Exporter, write=outcomes(Plugin.forever))).write_many([("a/1", FIRST.data), ("a/2", {})])
+    with time_limit(0.05), pytest.raises(WriteOutcomeUnknownError, match=r"store safe.*did not answer in time"):
+        list(written)
+
+
+def test_a_plugin_of_a_newer_protocol_is_refused(plugin):
+    """By its name, as a store is."""
+    newer = Traits(protocol=99)
+    importer, exporter = plugin(Importer), plugin(Exporter)
+    importer.traits = exporter.traits = newer
+    with pytest.raises(PluginError, match=r"Importer safe: .* needs store protocol 99"):
+        source(importer)
+    with pytest.raises(PluginError, match=r"Exporter safe: .* needs store protocol 99"):
+        target(exporter)
+
+
+@pytest.fixture
+def opened(monkeypatch, plugin):
+    """Return a function that makes the importer `env` open with another function."""
+    config = discovery.load(chain=["env"], environ={})
+
+    def use(opener):
+        monkeypatch.setattr("strongroom.migrate.endpoints.stores.prepare_source", lambda config, name: opener)
+        return config
+
+    return use
+
+
+def test_an_opener_that_hangs_or_exits_ends_a_migration(opened):
+    """At its deadline, with an error that names it."""
+    free = threading.Event()
+    with time_limit(0.05), pytest.raises(StoreUnavailableError, match=r"store env.*in time"):
+        Endpoints(opened(free.wait), None).source("env")
+    free.set()
+    with pytest.raises(StoreError, match=r"store env: it raised SystemExit\). This is a bug in the importer's plugin"):
+        Endpoints(opened(exits), None).source("env")
+
+
+def test_a_close_that_hangs_is_not_awaited(opened, plugin, caplog):
+    """A warning says so. The importer that the command line reads is closed, too."""
+    for use in (lambda config: Endpoints(config, None), None):
+        importer = plugin(Importer, items=lambda _: iter([FIRST]))
+        importer._close = importer.forever
+        config = opened(lambda importer=importer: importer)
+        if use is None:
+            ImportedStore(importer, "env").close()
+        else:
+            with use(config) as endpoints:
+                endpoints.source("env")
+        assert "Closing store env failed: StoreUnavailableError" in caplog.text
+        caplog.clear()
+
+
+def test_the_command_line_reads_each_item_within_its_deadline(opened, plugin, monkeypatch):
+    """A comparison reads the whole importer: the deadline is that of one step."""
+    importer = plugin(Importer, items=after_one(Plugin.forever))
+    config = opened(lambda: importer)
+    with ExitStack() as stack, time_limit(0.05), pytest.raises(StoreUnavailableError, match="in time"):
+        open_reader(config, "env", stack)

@@ -1,0 +1,202 @@
+"""A rotator that hangs, exits or returns nonsense costs a rotation its deadline, and is named."""
+
+import threading
+from datetime import UTC, datetime
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
+
+from rotating import PATH, Rotating, ServiceUserRotator
+from strongroom.errors import (
+    ConflictError,
+    PluginError,
+    RotationError,
+    StoreError,
+    StoreUnavailableError,
+    UnfinishedRotationError,
+    WriteOutcomeUnknownError,
+)
+from strongroom.rotate import boundary
+from strongroom.rotate.boundary import GuardedRotator, GuardedServiceRotator
+from strongroom.rotate.spi import Credentials
+from strongroom.rotate.state import Step
+from strongroom.secret import SensitiveDict
+from strongroom.store import Traits, enforcement, remaining, time_limit
+
+CREDENTIALS = Credentials(PATH, old=SensitiveDict(), new=SensitiveDict())
+CALLS = {
+    "create": lambda rotator: rotator.create(SensitiveDict()),
+    "apply": lambda rotator: rotator.apply(CREDENTIALS),
+    "prove": lambda rotator: rotator.prove(CREDENTIALS),
+    "revoke": lambda rotator: rotator.revoke(CREDENTIALS),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_grace(monkeypatch):
+    monkeypatch.setattr(enforcement, "GRACE", 0.0)
+
+
+@pytest.fixture
+def rotating():
+    rotating = Rotating()
+    yield rotating
+    rotating.manager.close()
+
+
+class Rotator:
+    """Its methods return or do what they are given."""
+
+    def __init__(self, **does):
+        for method in ("create", "apply", "prove", "revoke", "close", "start", "finished", "last_rotation"):
+            setattr(self, method, does.get(method, lambda *_: None))
+
+
+def exits(*_):
+    raise SystemExit(0)
+
+
+def returns(answer):
+    return lambda *_: answer
+
+
+WRONG = [
+    *((method, exits, "it raised SystemExit") for method in CALLS),
+    ("create", returns(None), "create() returned NoneType, expected a mapping of keys to values"),
+    ("create", returns({"password": object()}), "create() returned a value of type object"),
+    ("create", returns({1: "canary-6f1d"}), "create() returned a value of type int"),
+    ("apply", returns(True), "apply() returned bool, expected None"),
+    ("prove", returns(False), "prove() returned bool, expected None"),
+    ("revoke", returns(None), "revoke() returned NoneType, expected an iterator"),
+    ("revoke", returns("password"), "revoke() returned str, expected an iterator"),
+    ("revoke", returns([b"password"]), "revoke() returned an item of type bytes, expected str"),
+]
+
+
+@pytest.mark.parametrize(("method", "does", "says"), WRONG)
+def test_a_rotator_cannot_break_a_rotation(method, does, says):
+    """The error names the rotator, its class and the type. A proof that returns False is no proof."""
+    with pytest.raises(StoreError) as caught:
+        CALLS[method](GuardedRotator(Rotator(**{method: does}), "corp", PATH))
+    assert says in str(caught.value)
+    assert f"This is a bug in the rotator's plugin, {__name__}.Rotator" in str(caught.value)
+    assert "canary" not in repr(caught.value)
+
+
+def test_an_asynchronous_method_proves_nothing():
+    """It returns a coroutine that nobody awaits."""
+
+    async def prove(_):
+        pass
+
+    with pytest.raises(StoreError, match=r"prove\(\) returned coroutine, expected None"):
+        CALLS["prove"](GuardedRotator(Rotator(prove=prove), "corp", PATH))
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_a_rotator_that_hangs_is_given_up(method):
+    """Of `apply` and `revoke`, the outcome is unknown."""
+    free = threading.Event()
+    rotator = GuardedRotator(Rotator(**{method: lambda *_: free.wait()}), "corp", PATH)
+    expected = WriteOutcomeUnknownError if method in {"apply", "revoke"} else StoreUnavailableError
+    with time_limit(0.05), pytest.raises(StoreUnavailableError, match=r"corp.*did not answer in time") as caught:
+        CALLS[method](rotator)
+    assert type(caught.value) is expected
+    assert rotator.is_overdue
+    free.set()
+
+
+def test_a_rotator_of_a_newer_protocol_is_refused():
+    """By its name."""
+    rotator = Rotator()
+    rotator.traits = Traits(protocol=99)
+    with pytest.raises(PluginError, match=r"Rotator corp: .* needs store protocol 99"):
+        GuardedRotator(rotator, "corp", PATH)
+
+
+class Hanging(ServiceUserRotator):
+    """A rotator that hangs in a call with little time, and then goes on."""
+
+    def __init__(self, service):
+        super().__init__(service)
+        self.free, self.applied = threading.Event(), threading.Event()
+
+    def _called(self, method):
+        super()._called(method)
+        if remaining() < 1:
+            self.free.wait()
+
+    def apply(self, credentials):
+        super().apply(credentials)
+        self.applied.set()
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Return a function that gives one call of a rotator, counted from 1, little time."""
+
+    def hurry(number):
+        calls = count(1)
+        monkeypatch.setattr(
+            boundary, "time_limit", lambda seconds: time_limit(0.05 if next(calls) == number else seconds)
+        )
+
+    return hurry
+
+
+def test_an_apply_that_still_runs_is_not_undone(rotating, hurried):
+    """It could follow the undo, and end the old credential. The rotation is resumed instead, and the lease is kept."""
+    hurried(2)
+    rotator = Hanging(rotating.service)
+    with pytest.raises(UnfinishedRotationError, match="strongroom rotate resume"):
+        rotating.transaction(rotator=rotator).rotate()
+    with pytest.raises(ConflictError, match="is rotating it"):
+        rotating.transaction().resume()
+    rotator.free.set()
+    assert rotator.applied.wait(10)
+    assert rotating.transaction(rotator=rotator).resume(take_over=True).step is Step.DONE
+    assert rotating.service.accepted == {rotating.secret["password"].reveal()}
+
+
+def test_a_proof_that_still_runs_is_undone(rotating, hurried):
+    """It changes nothing: the old credential is applied again."""
+    hurried(3)
+    rotator = Hanging(rotating.service)
+    with pytest.raises(RotationError, match="It was undone"):
+        rotating.transaction(rotator=rotator).rotate()
+    assert rotating.service.lets_in(rotating.secret)
+    rotator.free.set()
+
+
+SERVICE = {
+    "start": lambda rotator: rotator.start(None, PATH),
+    "finished": lambda rotator: rotator.finished(None, PATH),
+    "last_rotation": lambda rotator: rotator.last_rotation(None, PATH),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "does", "says"),
+    [
+        *((method, exits, "it raised SystemExit") for method in SERVICE),
+        ("start", returns("started"), "start() returned str, expected None"),
+        ("finished", returns(None), "finished() returned NoneType, expected bool"),
+        ("last_rotation", returns(1.5), "last_rotation() returned a time of type float, expected datetime or None"),
+        ("last_rotation", returns(datetime(2026, 1, 1)), "a time without a time zone"),  # noqa: DTZ001  # that is wrong
+    ],
+)
+def test_a_service_rotator_cannot_break_a_rotation(method, does, says):
+    """The error names the rotator, not the store."""
+    with pytest.raises(StoreError) as caught:
+        SERVICE[method](GuardedServiceRotator(Rotator(**{method: does}), "corp"))
+    assert says in str(caught.value)
+    assert "store corp" in str(caught.value)
+
+
+def test_answers_of_a_service_rotator_are_returned():
+    now = datetime.now(UTC)
+    rotator = Rotator(finished=returns(True), last_rotation=returns(now))
+    guarded = GuardedServiceRotator(rotator, "corp")
+    assert guarded.finished(SimpleNamespace(), PATH) is True
+    assert guarded.last_rotation(SimpleNamespace(), PATH) == now
