@@ -6,6 +6,7 @@ from typing import Any
 from unittest.mock import patch
 
 from strongroom_vault import plugin
+from strongroom_vault.store import mounts
 from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2
 from strongroom_vault.store.mounts import KVVersion
@@ -13,5 +14,5 @@ from strongroom_vault.store.mounts import KVVersion
 
 def open_engine(version: KVVersion, **options: Any) -> VaultKV1 | VaultKV2:
     """`open_vault` as it goes on once the server has said that its engine is of this version."""
-    with patch.object(plugin, "find_version", lambda _session: version):
+    with patch.object(mounts, "find_version", lambda _session: version):
         return plugin.open_vault(**options)

@@ -13,14 +13,13 @@ from strongroom.paths import check_option, check_prefix
 from strongroom.secret import SensitiveStr
 from strongroom.store import Option, checked_by
 from strongroom_vault import options as opt
-from strongroom_vault.http.address import Address
 from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2
-from strongroom_vault.store.mounts import find_version
 
 if TYPE_CHECKING:
     # A process that finds its secrets in the disk cache reads the options, and opens nothing.
     from strongroom_vault.auth import Auth
+    from strongroom_vault.http.address import Address
     from strongroom_vault.http.nodes import Cluster
     from strongroom_vault.http.tls import TLSSettings
     from strongroom_vault.session.session import Session
@@ -157,6 +156,7 @@ def _session(  # noqa: PLR0917  # the options, checked and not
 
 def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
     from strongroom_vault.http.hvac_adapter import requests
+    from strongroom_vault.store.mounts import find_version
 
     try:
         api = requests()  # raises ImportError before anything is sent
@@ -176,6 +176,7 @@ def _cluster(  # noqa: PLR0917  # the options as they were given
     rate_limit: str | None,
     headers: Mapping[str, str] | None,
 ) -> Cluster:
+    from strongroom_vault.http.address import Address
     from strongroom_vault.http.nodes import Cluster
     from strongroom_vault.http.rate_limit import RequestRate
 
@@ -217,6 +218,8 @@ def _proxy(url: str | None) -> Address | None:
     """Return the address of the proxy, if there is one. Its URL is not shown: it may hold a password."""
     if url is None:
         return None
+    from strongroom_vault.http.address import Address
+
     try:
         address = Address.parse(url)
     except ConfigurationError:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.errors import (
     ConfigurationError,
@@ -24,8 +24,10 @@ from strongroom.errors import (
 from strongroom.secret import SensitiveDict
 from strongroom.strict_json import float_or_mark
 from strongroom_vault.errors import VaultAuthenticationError
-from strongroom_vault.http.request_policy import Reply, may_be_applied
 from strongroom_vault.store.payload import TOO_DEEP
+
+if TYPE_CHECKING:
+    from strongroom_vault.http.request_policy import Reply
 
 _UNAVAILABLE = {
     412: "it is behind the required state",
@@ -137,13 +139,19 @@ def failure(  # noqa: PLR0911  # one for each status
         return SecretTooLargeError(path, f"{location} refuses its size (HTTP 413)")
     if status in _UNAVAILABLE or status >= 500:
         reason = f"{location} answered HTTP {status}: {_UNAVAILABLE.get(status, 'it failed')}"
-        if changes and may_be_applied(reply):
+        if changes and _may_be_applied(reply):
             return WriteOutcomeUnknownError(path, reason)
         # A 500 is about this request: other paths are still read. The other statuses are about the server.
         return StoreUnavailableError(path, reason).copy(path_only=status == 500 and path is not None)
     if 200 <= status < 300:
         return malformed(path, location)
     return StoreError(path, f"{location} answered HTTP {status}")
+
+
+def _may_be_applied(reply: Reply) -> bool:
+    from strongroom_vault.http.request_policy import may_be_applied  # a hit in the disk cache makes no request
+
+    return may_be_applied(reply)
 
 
 @cache

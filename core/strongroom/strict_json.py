@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from decimal import Decimal
 from typing import Any, NoReturn
 
 from strongroom.errors import InvalidDataError
@@ -38,6 +37,8 @@ def exact_float(digits: str) -> float:
     Raises:
         ValueError: they are not a number, or the float nearest to it is another number. Never quotes them.
     """
+    from decimal import Decimal
+
     try:
         number = float(digits)
         if math.isfinite(number) and Decimal(repr(number)) == Decimal(digits):

@@ -11,13 +11,13 @@ from urllib.parse import unquote
 from strongroom.errors import SecretNotFoundError, SecretTooLargeError, StoreError, WriteOutcomeUnknownError
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Health, Items, Traits, required_paths
-from strongroom_vault.http.hvac_adapter import ApiRequest
-from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
 from strongroom_vault.store.health import health
 from strongroom_vault.store.payload import checked_name, prepared
 
 if TYPE_CHECKING:
+    from strongroom_vault.http.hvac_adapter import ApiRequest
+    from strongroom_vault.http.request_policy import Reply
     from strongroom_vault.session.session import Session
 
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from strongroom.secret import Secret, Value, same
-from strongroom_vault.http.hvac_adapter import ApiRequest
-from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import is_absent
 from strongroom_vault.store.kv import Item, ListingAPI, VaultKV
 from strongroom_vault.store.payload import prepared, restored
 from strongroom_vault.store.write_reconciliation import Outcome, confirm, send_change
 
 if TYPE_CHECKING:
+    from strongroom_vault.http.hvac_adapter import ApiRequest
+    from strongroom_vault.http.request_policy import Reply
     from strongroom_vault.session.session import Session
 
 

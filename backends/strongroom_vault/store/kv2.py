@@ -17,8 +17,6 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret, SensitiveDict, Value, Version
 from strongroom.store import CheckedItems
-from strongroom_vault.http.hvac_adapter import ApiRequest
-from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import is_absent, malformed, version_gone, version_in
 from strongroom_vault.store.kv import Item
 from strongroom_vault.store.kv2_versions import MetadataAPI, VaultKV2Metadata, labels, moment
@@ -26,6 +24,8 @@ from strongroom_vault.store.payload import prepared, restored, stored_number
 from strongroom_vault.store.write_reconciliation import Newest, Outcome, Write, confirm, send_change, written_version
 
 if TYPE_CHECKING:
+    from strongroom_vault.http.hvac_adapter import ApiRequest
+    from strongroom_vault.http.request_policy import Reply
     from strongroom_vault.session.session import Session
 
 

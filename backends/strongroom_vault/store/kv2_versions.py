@@ -16,16 +16,17 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
     UnsupportedOperationError,
+    WriteOutcomeUnknownError,
 )
 from strongroom.secret import Version
 from strongroom.store import VersionInfo
 from strongroom_vault.http.hvac_adapter import ApiRequest
-from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.responses import malformed, member
 from strongroom_vault.store.kv import ListingAPI, VaultKV
 from strongroom_vault.store.write_reconciliation import confirm, send_change
 
 if TYPE_CHECKING:
+    from strongroom_vault.http.request_policy import Reply
     from strongroom_vault.session.session import Session
 
 _REVISION = "current_metadata_version"
@@ -202,7 +203,7 @@ class VaultKV2Metadata(VaultKV):
         target = f"/v1/{quote(self._session.mount)}/metadata/{quote(self._full_path(path))}"
         request = ApiRequest("POST", target, content)
         outcome = send_change(self._session, request)
-        if isinstance(outcome, Reply) and outcome.status == 400:
+        if not isinstance(outcome, WriteOutcomeUnknownError) and outcome.status == 400:
             if self._revision(path) != revision:
                 raise ConflictError(path, "its metadata was changed at the same time", hint="Read it again")
             raise InvalidDataError(path, f"{self._session.location} refuses these labels (HTTP 400)")

@@ -22,16 +22,16 @@ from strongroom.errors import (
 )
 from strongroom.secret import SensitiveDict, same
 from strongroom.store import remaining
-from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.read_after_write import reads_from_active_node
-from strongroom_vault.http.request_policy import Reply, may_be_applied
 from strongroom_vault.responses import document, is_absent, malformed, member, version_gone, version_in
 from strongroom_vault.store.payload import stored_number
 
 if TYPE_CHECKING:
+    from strongroom_vault.http.hvac_adapter import ApiRequest
+    from strongroom_vault.http.request_policy import Reply
     from strongroom_vault.session.session import Session
 
-Outcome: TypeAlias = Reply | WriteOutcomeUnknownError
+Outcome: TypeAlias = "Reply | WriteOutcomeUnknownError"
 """Result of sending a change: a reply, or the error for a lost reply."""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.2
@@ -57,7 +57,7 @@ def send_change(session: Session, request: ApiRequest) -> Outcome:
 
 def written_version(outcome: Outcome) -> int | None:
     """Return the version in the reply to a successful write; None if the outcome needs to be found out."""
-    if not isinstance(outcome, Reply) or outcome.status != 200:
+    if isinstance(outcome, WriteOutcomeUnknownError) or outcome.status != 200:
         return None
     version = (member(document(outcome), "data") or {}).get("version")
     return version if isinstance(version, int) else None
@@ -77,8 +77,11 @@ def confirm(request: ApiRequest, outcome: Outcome, path: str, session: Session, 
         WriteOutcomeUnknownError: the outcome stays unknown.
         StrongroomError: the change was refused.
     """
-    if isinstance(outcome, Reply) and outcome.status in {200, 204} and not may_be_applied(outcome):
-        return
+    if not isinstance(outcome, WriteOutcomeUnknownError) and outcome.status in {200, 204}:
+        from strongroom_vault.http.request_policy import may_be_applied
+
+        if not may_be_applied(outcome):
+            return
     error = _refusal(outcome, path, session)
     if not isinstance(error, WriteOutcomeUnknownError):
         raise error
@@ -159,7 +162,7 @@ class Write:
             error = _refusal(outcome, self._path, self._session)
             if isinstance(error, WriteOutcomeUnknownError):
                 unknown, unknown_follows = error, follows
-            elif not isinstance(outcome, Reply) or outcome.status != 400:
+            elif isinstance(outcome, WriteOutcomeUnknownError) or outcome.status != 400:
                 raise unknown or error
             newest = self._newest(unknown)
             if unknown is not None:
@@ -243,7 +246,7 @@ class Write:
 
 def _refusal(outcome: Outcome, path: str, session: Session) -> StrongroomError:
     """Return the error for an outcome that does not confirm the change."""
-    if not isinstance(outcome, Reply):
+    if isinstance(outcome, WriteOutcomeUnknownError):
         return outcome
     if 200 <= outcome.status < 300:
         return WriteOutcomeUnknownError(path, f"{session.location} answered something that is not Vault's API")

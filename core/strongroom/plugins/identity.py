@@ -10,7 +10,7 @@ from typing import Any
 
 from strongroom.bounded_file import read_bytes
 from strongroom.config import Config
-from strongroom.plugins.distributions import described, entry_point
+from strongroom.plugins.distributions import entry_point, metadata_text
 from strongroom.plugins.loader import STORES, schema, settings
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store.protocols import capabilities_of, traits_of
@@ -39,7 +39,7 @@ def allows_disk_cache(config: Config, store: str) -> bool:
 
 
 def identity(config: Config, store: str) -> Mapping[str, Value]:
-    """Return the plugin, its version and its options, with the contents of the files and variables that they name.
+    """Return the plugin, the metadata of its distribution, and its options with the files and variables that they name.
 
     With another address, mount, namespace, role or token, this is another identity, which finds none of the entries.
 
@@ -50,7 +50,7 @@ def identity(config: Config, store: str) -> Mapping[str, Value]:
     options = {name: _plain(setting.value) for name, setting in settings(config, store).items()}
     return SensitiveDict({
         "plugin": about.plugin,
-        "distribution": described(entry_point(STORES, about)),
+        "distribution": metadata_text(entry_point(STORES, about)),
         "options": SensitiveDict(options),
         "named": SensitiveDict(_named(options)),
     })  # fmt: skip

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import selectors
-import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from strongroom.secret import SensitiveBytes
 from strongroom.store.deadline import remaining
+
+if TYPE_CHECKING:
+    import subprocess  # every process imports this module, and few run a program
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Environment variables that a program inherits. Credentials of stores are not among them."""
@@ -45,6 +45,8 @@ def run_program(
         TimeoutError: it has not ended in time.
         OSError: it cannot be started.
     """
+    import subprocess
+
     content = SensitiveBytes(content)
     deadline = time.monotonic() + remaining()
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
@@ -73,6 +75,9 @@ def run_program(
 
 def _exchange(process: subprocess.Popen[bytes], content: bytes, limit: int, deadline: float) -> SensitiveBytes:
     """Write the input and read the output at once, so that neither side waits for the other."""
+    import selectors
+    import subprocess
+
     source, sink = process.stdout, process.stdin
     assert source is not None  # noqa: S101  # both are pipes
     assert sink is not None  # noqa: S101
@@ -113,5 +118,7 @@ def _written(sink: IO[bytes], rest: memoryview) -> memoryview:
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill the program and its children, if it still runs."""
     if process.poll() is None:
+        import signal
+
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
