@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tomllib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nox
 from nox.virtualenv import PassthroughEnv
@@ -34,6 +36,7 @@ CORE_TEST_TOOLS = [
 BRINGING = ["age", "aws", "testing", "vault", "yaml"]  # the extras that add packages of others
 NEEDS_TOOLS = ["aws", "vault", "test_packaging.py"]
 CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" for name in NEEDS_TOOLS)]
+PLUGIN_KINDS = ["store", "importer", "exporter", "command"]  # of `strongroom new-plugin`
 PARALLEL = ["-n", "auto", "--dist", "loadscope"]  # the default of a run without paths
 
 
@@ -106,15 +109,35 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the sdist and the wheel, check their contents, and start the wheel in a new environment."""
+    """Build the sdist and the wheel, check their contents, start the wheel in a new environment, and test plugins."""
     install(session, "-e", ".[dev]")
-    dist, alone = Path(session.create_tmp(), "dist"), Path(session.create_tmp(), "alone")
+    dist, alone = Path(session.create_tmp(), "dist"), Path(session.create_tmp(), "alone").absolute()
     session.run("python", "-m", "build", "--outdir", str(dist))
     session.run("pytest", "tests/unit/test_packaging.py")
     session.run("python", "-m", "venv", "--clear", str(alone))
     (wheel,) = dist.glob("*.whl")
     session.run(f"{alone}/bin/python", "-m", "pip", "install", str(wheel), external=True)
     session.run(f"{alone}/bin/strongroom", "stores", external=True)
+    session.run(f"{alone}/bin/python", "-m", "pip", "install", f"{wheel}[testing]", external=True)
+    with TemporaryDirectory() as folder:
+        test_plugins(session, alone, Path(folder))
+
+
+def test_plugins(session: nox.Session, alone: Path, folder: Path) -> None:
+    """Install the example plugins and a new one of each kind beside the wheel, and run their tests.
+
+    The folder is outside of the repository, which is not on the path of this environment.
+    """
+    for example in sorted((ROOT / "docs" / "examples").iterdir()):
+        shutil.copytree(example, folder / example.name)
+    with session.chdir(folder):
+        for kind in PLUGIN_KINDS:
+            session.run(f"{alone}/bin/strongroom", "new-plugin", f"new-{kind}", f"--{kind}", external=True)
+        for plugin in sorted(folder.iterdir()):
+            session.run(f"{alone}/bin/python", "-m", "pip", "install", f"{plugin}[test]", external=True)
+            options = ("-q", "--import-mode=importlib", f"--rootdir={plugin}", f"--config-file={plugin}/pyproject.toml")
+            session.run(f"{alone}/bin/python", "-m", "pytest", *options, f"{plugin}/tests", external=True)
+        session.run(f"{alone}/bin/strongroom", "plugins", external=True)
 
 
 @nox.session

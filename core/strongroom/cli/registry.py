@@ -48,6 +48,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "config": "config:config_command",
         "stores": "extend.stores:stores_command",
         "plugins": "extend.plugins:plugins_command",
+        "new-plugin": "extend.new_plugin:new_plugin_command",
         "trust": "config:trust_command",
         "cache": "cache:cache_command",
         "completion": "completion:completion_command",

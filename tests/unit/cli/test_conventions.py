@@ -160,7 +160,7 @@ def test_help_groups_every_command(command):
         for group in ("Read", "Write", "Versions", "Rotate", "Migrate", "Operate", "Exit codes")
     ]
     assert places == sorted(places)
-    listed = re.findall(r"^  (\w+) {2,}\S", text[places[0] : places[-1]], re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+) {2,}\S", text[places[0] : places[-1]], re.MULTILINE)
     assert sorted(listed) == registry.names()
 
 
