@@ -39,6 +39,16 @@ CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" f
 PLUGIN_KINDS = ["store", "importer", "exporter", "command"]  # of `strongroom new-plugin`
 PARALLEL = ["-n", "auto", "--dist", "loadscope"]  # the default of a run without paths
 
+# The tests of pydantic-settings that fit a source of secrets. Those of the command line, of files and of other
+# services' clients check parts that a source of secrets does not have.
+PYDANTIC_SETTINGS = ["test_settings", "test_precedence_and_merging", "test_source_aws_secrets_manager"]
+_AWS = "test_source_aws_secrets_manager.py::TestAWSSecretsManagerSettingsSource::"
+PYDANTIC_SETTINGS_DESELECTED = [
+    "test_settings.py::test_debug_sources_enabled",  # expects the value in a log record, where ours is redacted
+    f"{_AWS}test_repr",  # the name of an argument that ours does not have
+    f"{_AWS}test_version_id",  # ours reads the current version of a secret
+]
+
 
 def install(session: nox.Session, *arguments: str) -> None:
     """Install packages, unless the session uses the current environment."""
@@ -205,6 +215,25 @@ def rotation(session: nox.Session) -> None:
     install(session, "-e", ".[dev]")
     kills = {"TEST_ROTATION_KILLS": os.environ.get("TEST_ROTATION_KILLS", "100")}
     session.run("pytest", "-n", "auto", "tests/integration/rotate/test_killed.py", *session.posargs, env=kills)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Run the tests of pydantic-settings with our source in the place of theirs, from the sdist of that version."""
+    install(session, "-e", ".[dev]", "pytest-mock")
+    folder = Path(session.create_tmp())
+    version = session.run("python", "-c", "from pydantic_settings import VERSION; print(VERSION)", silent=True)
+    sdist = f"pydantic-settings=={str(version).strip()}"
+    download = ("pip", "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:", "--dest", str(folder))
+    session.run("python", "-m", *download, sdist, silent=True)
+    (archive,) = folder.glob(f"pydantic_settings-{str(version).strip()}.tar.gz")
+    shutil.unpack_archive(archive, folder, filter="data")
+    files_of_tests = [f"tests/{name}.py" for name in PYDANTIC_SETTINGS]
+    skipped = [f"--deselect=tests/{name}" for name in PYDANTIC_SETTINGS_DESELECTED]
+    with session.chdir(folder / archive.name.removesuffix(".tar.gz")):
+        plugin = {"PYTHONPATH": str(ROOT / "tests" / "peers")}
+        arguments = ("-n", "0", "-p", "pydantic_settings_peer", *files_of_tests, *skipped)
+        session.run("pytest", *arguments, *session.posargs, env=plugin)
 
 
 @nox.session

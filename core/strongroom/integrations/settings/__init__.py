@@ -1,0 +1,1 @@
+"""Sources for libraries that load an application's settings."""
