@@ -83,6 +83,30 @@ class ServiceUserRotator:
             raise self.faults[method]
 
 
+class Killed(KeyboardInterrupt):  # the only kind that passes through plugin code
+    """Ends a process in the middle of a step, without a chance to give its lease up."""
+
+
+class KillableStore(MemoryStore):
+    """Kills its process before or after the write of this number, counted from the end of `arm`."""
+
+    left = None
+
+    def arm(self, writes, *, after):
+        self.left, self.after = writes, after
+
+    def write_if(self, path, data, expected):
+        if self.left is None:
+            return super().write_if(path, data, expected)
+        self.left -= 1
+        if self.left > 0:
+            return super().write_if(path, data, expected)
+        if self.left < 0 or not self.after:
+            raise Killed
+        super().write_if(path, data, expected)
+        raise Killed
+
+
 class Rotating:
     """A secret in a memory store, the service that checks it, and transactions of them.
 

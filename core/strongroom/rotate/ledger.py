@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from strongroom.chain.chain import Chain
-from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, UnsupportedOperationError
+from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, UnsupportedOperationError, shown
 from strongroom.rotate.state import KEY, State, as_document, parse_document, pending_path
 from strongroom.secret import Secret, Value, Version
 from strongroom.store.guard import GuardedStore
@@ -32,7 +32,7 @@ class Ledger:
 
     Attributes:
         store: the store's name.
-        labeled: True if the store keeps labels.
+        versioned: True if the store keeps versions and labels.
 
     Raises:
         UnsupportedOperationError: the store cannot be written, or has no check-and-set.
@@ -45,7 +45,7 @@ class Ledger:
             raise UnsupportedOperationError(path, NO_CHECK_AND_SET, store=target.store, hint=hint)
         self.path = path
         self.store = target.store
-        self.labeled = "versioned" in target.capabilities
+        self.versioned = "versioned" in target.capabilities
         self._chain = chain
 
     def secret(self) -> Secret:
@@ -77,6 +77,22 @@ class Ledger:
                 continue
         raise ConflictError(self.path, "others keep writing to it", store=self.store, hint="Run the command again")
 
+    def former(self, version: Version | None) -> Secret:
+        """Return an earlier version of the secret.
+
+        Raises:
+            UnsupportedOperationError: the store does not have it, or keeps no versions.
+        """
+        hint = f"To replace the credential, run: strongroom rotate {shown(self.path)}"
+        if version is None or not self.versioned:
+            reason = "it keeps no versions, so the old credential is gone"
+            raise UnsupportedOperationError(self.path, reason, store=self.store, hint=hint)
+        try:
+            return self._at(self.path, lambda store: store.read_version(self.path, version))
+        except SecretNotFoundError:
+            reason = f"version {version} of the secret, with the old credential, is gone"
+        raise UnsupportedOperationError(self.path, reason, store=self.store, hint=hint)
+
     def load(self) -> tuple[State | None, Version | None]:
         """Return the state and its version; None and None if the secret was never rotated."""
         place = pending_path(self.path)
@@ -100,7 +116,7 @@ class Ledger:
 
     def label(self, labels: Mapping[str, str | None]) -> None:
         """Set labels of the secret, and remove those that are None. A store that refuses keeps its own."""
-        if not self.labeled:
+        if not self.versioned:
             return
 
         def merge(store: GuardedStore) -> None:

@@ -196,13 +196,16 @@ class Rotations:
             return self._ended(about, ledger, transaction.resume(take_over=take_over, revoke_now=now))
 
     def undo(self, path: str, *, take_over: bool = False) -> RotationStatus:
-        """Undo the rotation that is under way, also one that waits for its grace time.
+        """Undo the rotation that is under way, also one that waits for its grace time, or the last one if it is done.
 
-        Afterwards the old credential works and is stored, and the new one does not work.
+        Afterwards the old credential works and is stored, and the new one does not work. After a rotation that is done,
+        the old credential comes from the version of the secret before it, and is applied and proved like a new one. Due
+        dates stay as they are.
 
         Raises:
-            UnsupportedOperationError: no rotation is under way.
+            UnsupportedOperationError: there is no rotation to undo, or the store has no version from before it.
             ConflictError: another process is at work.
+            RotationError: the service refuses the old credential of a rotation that is done. The new one still works.
             UnfinishedRotationError: the service or the store failed. Undo can be repeated.
         """
         with self._opened(path) as (about, rotator):

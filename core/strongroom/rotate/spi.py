@@ -19,11 +19,12 @@ create   `create`; the pending value goes to the store        the pending value 
 apply    `apply`: the service accepts the new credential      `apply` of the old one, then `revoke` of the new one
 prove    `prove`: a login with the new credential
 promote  the new credential is stored as the secret           the old one is stored again
-revoke   `revoke`, after the grace time                       none: the rotation is done
+revoke   `revoke`, after the grace time                       the other steps, with the credential from before
 ======== ==================================================== ====================================================
 
 A process may end in the middle of any step, and another one repeats the step from its beginning. So every method
-*must* be idempotent. An undo calls the same methods with `old` and `new` exchanged. No method may put a value into a
+*must* be idempotent. An undo calls the same methods with `old` and `new` exchanged, also after `revoke`. If the service
+then refuses the former credential, `apply` or `prove` raises, and the new one stays. No method may put a value into a
 message, a log record or an argument of a program. `strongroom.testing.RotatorContract` checks each sentence that says
 *must*.
 """

@@ -16,14 +16,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from strongroom.errors import StoreError
-from strongroom.secret import SensitiveDict, Value, protect_data
+from strongroom.secret import SensitiveDict, Value, Version, protect_data, same
 
 KEY = "strongroom:rotation"
 """The key of the document that holds the state. A secret that is rotated cannot have it."""
 
 FORMAT = 1
+
+_SHORTEST_COPY = 8
+"""Characters of an old value that is looked for in other keys: a shorter one could be there by chance."""
 
 LEASE = timedelta(seconds=120)
 """For how long a process owns the rotation after each of its writes, by its own clock."""
@@ -85,6 +89,9 @@ class State:
         promoted: when the new credential was stored as the secret.
         last_success: the last rotation of this secret that was promoted and not undone.
         failures: failed attempts since the last success.
+        from_version: the version of the secret that the rotation replaces.
+        keys: once the rotation is done, the names of the keys that it has changed.
+        back: True if it undoes a rotation that was done: the new credential is the one from before that rotation.
         new, old: the keys that change, with their new values, and with those before.
     """
 
@@ -98,6 +105,9 @@ class State:
     promoted: datetime | None = None
     last_success: datetime | None = None
     failures: int = 0
+    from_version: Version | None = None
+    keys: tuple[str, ...] = ()
+    back: bool = False
     new: Mapping[str, Value] = field(default_factory=dict, repr=False)
     old: Mapping[str, Value] = field(default_factory=dict, repr=False)
 
@@ -109,7 +119,7 @@ class State:
     @property
     def last(self) -> datetime | None:
         """The last rotation that counts: this one once it is promoted, otherwise the one before."""
-        return self.promoted if self.step is Step.PROMOTED else self.last_success
+        return self.promoted if self.step is Step.PROMOTED and not self.back else self.last_success
 
     def next_action(self, now: datetime, grace: timedelta) -> Action:
         """Return the next step."""
@@ -137,11 +147,13 @@ class State:
 
     def after(self, step: Step, now: datetime) -> State:
         """Return the state in which `step` is complete. A state that has ended holds no values."""
+        if step is Step.DONE and self.back:
+            step = Step.UNDONE
         state = replace(self, step=step, changed=now)
         if step is Step.PROMOTED:
             state = replace(state, promoted=now)
         if step is Step.DONE:
-            state = replace(state, last_success=self.promoted or now, failures=0)
+            state = replace(state, last_success=self.promoted or now, failures=0, keys=tuple(self.new))
         if not state.unfinished:
             state = replace(state.released(), new={}, old={})
         return state
@@ -169,7 +181,8 @@ def as_document(state: State, secret: Mapping[str, Value]) -> SensitiveDict:
     for name in _TIMES:
         if (moment := getattr(state, name)) is not None:
             fields[name] = moment.astimezone(UTC).isoformat()
-    fields |= {"owner": state.owner, "failures": state.failures}
+    fields |= {"owner": state.owner, "failures": state.failures, "back": state.back, "keys": list(state.keys)}
+    fields["from_version"] = state.from_version
     if not state.unfinished:
         return protect_data({KEY: fields})
     return protect_data({**secret, KEY: {**fields, "new": dict(state.new), "old": dict(state.old)}})
@@ -205,6 +218,9 @@ def _parsed(fields: Mapping[str, Any]) -> State:  # values of a document that we
         step=Step(fields["step"]),
         owner=str(fields["owner"]),
         failures=int(fields["failures"]),
+        from_version=fields.get("from_version"),
+        keys=tuple(fields.get("keys", ())),
+        back=bool(fields.get("back", False)),
         new=protect_data(fields.get("new", {})),
         old=protect_data(fields.get("old", {})),
         **times,
@@ -215,3 +231,28 @@ def pending_secret(data: Mapping[str, Value]) -> SensitiveDict | None:
     """Return the whole secret that a document at `pending_path` holds; None if no rotation is under way."""
     found = {key: value for key, value in data.items() if key != KEY}
     return protect_data(found) if found and KEY in data else None
+
+
+def is_promoted(data: Mapping[str, Value], new: Mapping[str, Value]) -> bool:
+    """Return True if the secret has the new credential, with or without the keys that `revoke` drops."""
+    there = [key for key in new if key in data]
+    return bool(there) and all(same(data[key], new[key]) for key in there)
+
+
+def is_unchanged(data: Mapping[str, Value], old: Mapping[str, Value], new: Mapping[str, Value]) -> bool:
+    """Return True if the keys that change have the values from before the rotation."""
+    return all(
+        same(data[key], old[key]) if key in data and key in old else (key in data) == (key in old) for key in new
+    )
+
+
+def copied_keys(secret: Mapping[str, Value], new: Mapping[str, Value]) -> tuple[str, str] | None:
+    """Return a key that changes, and one that does not and holds its old value, such as a URL with the password."""
+    for key in new:
+        old = secret.get(key)
+        if isinstance(old, str) and len(old) >= _SHORTEST_COPY:
+            forms = {str(old), quote(old, safe=""), quote_plus(old)}
+            for other, value in secret.items():
+                if other not in new and isinstance(value, str) and any(form in value for form in forms):
+                    return key, other
+    return None

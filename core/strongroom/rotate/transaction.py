@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
-from urllib.parse import quote, quote_plus
 
 from strongroom.errors import (
     AuthenticationError,
@@ -30,11 +29,18 @@ from strongroom.rotate import audit
 from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.spi import Credentials
-from strongroom.rotate.state import KEY, SKEW, Action, State, Step, pending_path
+from strongroom.rotate.state import (
+    KEY,
+    SKEW,
+    Action,
+    State,
+    Step,
+    copied_keys,
+    is_promoted,
+    is_unchanged,
+    pending_path,
+)
 from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect_data, same
-
-_SHORTEST_COPY = 8
-"""Characters of an old value that is looked for in other keys: a shorter one could be there by chance."""
 
 _AFTER = {
     Action.APPLY: Step.APPLIED,
@@ -118,7 +124,7 @@ class Transaction:
         secret = self._ledger.secret()
         if not wanted(state, secret):
             return state
-        return self._advance(self._create(state, secret))
+        return self._advance(self._create(state, secret, self._made(secret)))
 
     def resume(self, *, take_over: bool = False, revoke_now: bool = False) -> State:
         """Finish the rotation, or its undo, that another process has left.
@@ -130,30 +136,49 @@ class Transaction:
         Raises:
             UnsupportedOperationError: no rotation is under way.
         """
-        state = self._unfinished()
+        state = self._unfinished(self._load())
         if revoke_now:
             self._grace = timedelta(0)
         return self._advance(self._take(state, take_over=take_over))
 
     def undo(self, *, take_over: bool = False) -> State:
-        """Undo the rotation that is under way: afterwards the old credential works, and the new one does not.
+        """Undo the rotation that is under way, or the last one if it is done: the old credential alone works again.
 
         Raises:
-            UnsupportedOperationError: no rotation is under way.
+            UnsupportedOperationError: there is none, or the store has lost the credential from before it.
+            RotationError: the service refuses the old credential of a rotation that is done. The new one still works.
         """
-        state = self._take(self._unfinished(), take_over=take_over)
+        loaded = self._load()
+        if loaded is not None and loaded.step is Step.DONE:
+            self._check_rotator(loaded)
+            self._grace = timedelta(0)
+            secret = self._ledger.secret()
+            return self._advance(self._create(loaded, secret, self._former(loaded, secret), back=True))
+        state = self._take(self._unfinished(loaded), take_over=take_over)
         if state.step is not Step.UNDOING:
             state = self._save(state.after(Step.UNDOING, self._clock()))
         return self._advance(state)
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def _create(self, before: State | None, secret: Secret) -> State:
-        """Store the pending value. Nothing outside the store changes."""
+    def _made(self, secret: Secret) -> Mapping[str, Value]:
+        """Return the keys that change, from the rotator."""
         made = self._rotator.create(protect_data(secret.data))
         if not made or KEY in made:
             raise InvalidDataError(self._path, "the rotator changes no key, or a reserved one", store=self._plugin)
-        new = check_data(self._path, made)
+        return check_data(self._path, made)
+
+    def _former(self, done: State, secret: Secret) -> Mapping[str, Value]:
+        """Return the keys that a rotation has changed, with their values from before it."""
+        former = self._ledger.former(done.from_version).data
+        found = {key: former[key] for key in done.keys if key in former}
+        if not found or all(key in secret.data and same(secret.data[key], found[key]) for key in found):
+            reason = "the secret has the values from before the last rotation already"
+            raise UnsupportedOperationError(self._path, reason, store=self._ledger.store)
+        return found
+
+    def _create(self, before: State | None, secret: Secret, new: Mapping[str, Value], *, back: bool = False) -> State:
+        """Store the pending value. Nothing outside the store changes."""
         if (copies := copied_keys(secret.data, new)) is not None:
             key, copy = copies
             reason = f"the key {copy!r} holds the value of {key!r} too, and would be out of date"
@@ -168,6 +193,8 @@ class Transaction:
             changed=now,
             last_success=before.last_success if before else None,
             failures=before.failures if before else 0,
+            from_version=secret.version,
+            back=back,
             new=new,
             old=SensitiveDict((key, secret.data[key]) for key in new if key in secret.data),
         )
@@ -295,9 +322,15 @@ class Transaction:
             self._secret = self._ledger.secret().data  # a failed promotion may have written it
         undoing = self._save(state.after(Step.UNDOING, self._clock()), command="undo")
         self._finish_undo(undoing)
+        what, end = "Rotation", "It was undone, and the old credential works. Remove the cause, then"
+        if state.back:
+            what, end = (
+                "Undo of the rotation",
+                "The stored credential works, and the one before does not. To replace it,",
+            )
         raise RotationError(
-            f"Rotation of {shown(self._path)} failed at step {action} ({audit.reason_of(error)}). It was undone, and "
-            f"the old credential works. Remove the cause, then run: strongroom rotate {shown(self._path)}",
+            f"{what} of {shown(self._path)} failed at step {action} ({audit.reason_of(error)}). {end} "
+            f"run: strongroom rotate {shown(self._path)}",
             self._path,
             action.value,
         )
@@ -308,8 +341,7 @@ class Transaction:
         self._state, self._version = self._ledger.load()
         return self._state
 
-    def _unfinished(self) -> State:
-        state = self._load()
+    def _unfinished(self, state: State | None) -> State:
         if state is None or not state.unfinished:
             raise UnsupportedOperationError(
                 self._path,
@@ -321,9 +353,7 @@ class Transaction:
 
     def _take(self, state: State, *, take_over: bool) -> State:
         """Write a lease of this process into the state."""
-        if state.rotator != self._plugin:
-            reason = f"a rotation by {state.rotator!r} is under way, and {self._plugin!r} is configured"
-            raise ConflictError(self._path, reason, hint="Configure that rotator until it is done")
+        self._check_rotator(state)
         now = self._clock()
         if not take_over and not state.is_free(now, self._owner):
             raise self._busy(f"{state.owner} is rotating it")
@@ -336,6 +366,11 @@ class Transaction:
             raise self._busy("another process has just taken it over") from None
         self._record("resume")
         return state
+
+    def _check_rotator(self, state: State) -> None:
+        if state.rotator != self._plugin:
+            reason = f"{state.rotator!r} made the last rotation, and {self._plugin!r} is configured"
+            raise ConflictError(self._path, reason, hint="Configure that rotator until it is done or undone")
 
     def _busy(self, reason: str) -> ConflictError:
         state, _ = self._ledger.load()
@@ -453,28 +488,3 @@ class Transaction:
             self._path,
             str(step),
         )
-
-
-def is_promoted(data: Mapping[str, Value], new: Mapping[str, Value]) -> bool:
-    """Return True if the secret has the new credential, with or without the keys that `revoke` drops."""
-    there = [key for key in new if key in data]
-    return bool(there) and all(same(data[key], new[key]) for key in there)
-
-
-def is_unchanged(data: Mapping[str, Value], old: Mapping[str, Value], new: Mapping[str, Value]) -> bool:
-    """Return True if the keys that change have the values from before the rotation."""
-    return all(
-        same(data[key], old[key]) if key in data and key in old else (key in data) == (key in old) for key in new
-    )
-
-
-def copied_keys(secret: Mapping[str, Value], new: Mapping[str, Value]) -> tuple[str, str] | None:
-    """Return a key that changes, and one that does not and holds its old value, such as a URL with the password."""
-    for key in new:
-        old = secret.get(key)
-        if isinstance(old, str) and len(old) >= _SHORTEST_COPY:
-            forms = {str(old), quote(old, safe=""), quote_plus(old)}
-            for other, value in secret.items():
-                if other not in new and isinstance(value, str) and any(form in value for form in forms):
-                    return key, other
-    return None

@@ -32,6 +32,21 @@ def test_a_rotation_ends_with_one_credential_that_works(configured, settings):
     assert (after["user"] == before["user"]) is (settings != TWO_USERS)
 
 
+@SETTINGS
+def test_a_rotation_that_is_done_can_be_undone(configured, settings):
+    """The old password comes from the store's versions."""
+    there = configured(settings)
+    before = there.read(PATH)
+    with SecretsManager.from_config(there.config) as manager:
+        manager.rotations.rotate(PATH)
+        rotated = there.read(PATH)
+        assert manager.rotations.undo(PATH).state == "undone"
+        assert manager.get_secret(PATH) == before
+    assert there.read(PATH) == before
+    assert there.works(before)
+    assert not there.works(rotated)
+
+
 def test_two_users_take_turns(configured):
     there = configured(TWO_USERS)
     with SecretsManager.from_config(there.config) as manager:

@@ -106,10 +106,10 @@ def resume_command(
 @_json
 @current
 def undo_command(invocation: Invocation, path: str, *, take_over: bool, yes: bool, as_json: bool) -> None:
-    """Undo the rotation that is under way, also one that waits for its grace time.
+    """Undo the rotation that is under way, or the last one.
 
-    Afterwards the old credential works and is stored, and the new one does not work. A rotation that is done cannot be
-    undone: rotate again.
+    Afterwards the old credential works and is stored, and the new one does not work. After a rotation that is done, the
+    store must still have the version from before it, and the service must accept a former credential.
 
     Example: strongroom rotate undo database/app
     """

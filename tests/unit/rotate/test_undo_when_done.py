@@ -1,0 +1,128 @@
+"""Undo of a rotation that is done: the credential of the version before it comes back by the steps of a rotation."""
+
+import pytest
+
+from rotating import FIRST, PATH, KillableStore, Killed, Rotating
+from strongroom.errors import ConflictError, PermissionDeniedError, RotationError, UnsupportedOperationError
+from strongroom.rotate.rotators.generated import open_password
+from strongroom.rotate.state import Step
+from strongroom.store.memory import MemoryStore
+
+
+@pytest.fixture(params=[True, False], ids=["two credentials", "one credential"])
+def rotating(request):
+    """A secret whose rotation is done."""
+    rotating = Rotating(two=request.param)
+    rotating.transaction().rotate()
+    return rotating
+
+
+def test_the_former_credential_alone_works_again(rotating):
+    """The due date stays, and a second undo does not bring the newer credential back."""
+    rotated = rotating.time.now
+    rotating.time.move(days=1)
+    state = rotating.transaction(grace=3600).undo()
+    assert (state.step, state.last_success, state.failures) == (Step.UNDONE, rotated, 0)
+    assert rotating.secret == FIRST
+    assert rotating.service.accepted == {FIRST["password"]}
+    assert rotating.pending is None
+    with pytest.raises(UnsupportedOperationError, match="no rotation is under way"):
+        rotating.transaction().undo()
+
+
+def test_it_goes_back_by_one_rotation_and_keeps_other_keys(rotating):
+    former = rotating.secret["password"]
+    rotating.transaction().rotate()
+    rotating.store.write(PATH, {**rotating.secret, "host": "elsewhere.example"})
+    rotating.transaction().undo()
+    assert rotating.secret == {**FIRST, "password": former, "host": "elsewhere.example"}
+    assert rotating.service.accepted == {former}
+
+
+def test_keys_that_revoke_has_dropped_do_not_come_back():
+    rotating = Rotating()
+    rotator = open_password(previous_key="previous")
+    rotating.transaction(rotator=rotator).rotate()
+    rotating.transaction(rotator=rotator).undo()
+    assert rotating.secret == FIRST
+
+
+def test_a_service_that_refuses_a_former_credential_keeps_the_new_one(rotating):
+    """As one whose policy forbids to use a password again."""
+    secret = rotating.secret
+    rotating.rotator.faults["apply"] = PermissionDeniedError(None, "the password was used before")
+    with pytest.raises(RotationError, match="The stored credential works, and the one before does not") as caught:
+        rotating.transaction().undo()
+    assert caught.value.step == "apply"
+    assert "run: strongroom rotate database/app" in str(caught.value)
+    assert rotating.secret == secret
+    assert rotating.service.accepted == {secret["password"]}
+    rotating.rotator.faults.clear()
+    assert rotating.transaction().rotate().step is Step.DONE
+
+
+WRITES = 6
+"""Of the state at create, apply, prove, promote and revoke, and of the secret."""
+
+
+@pytest.mark.parametrize("finish", ["resume", "undo"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", range(1, WRITES + 1))
+@pytest.mark.parametrize("two", [True, False], ids=["two credentials", "one credential"])
+def test_an_undo_that_is_killed_can_be_finished_or_undone_itself(two, write, after, finish):
+    """At each write, before and after it: a stored credential works, and the end is clean."""
+    store = KillableStore()
+    rotating = Rotating(two=two, store=store)
+    rotating.transaction().rotate()
+    newer = rotating.secret
+    store.arm(write, after=after)
+    with pytest.raises(Killed):
+        rotating.transaction().undo()
+    store.left = None
+    assert rotating.works()
+    rotating.time.move(minutes=10)
+    begun = write > 1 or after
+    if begun and not (write == WRITES and after):
+        assert getattr(rotating.transaction(), finish)().step is Step.UNDONE
+        assert rotating.secret == (FIRST if finish == "resume" else newer)
+    assert rotating.pending is None
+    assert rotating.service.accepted == {rotating.secret["password"]}
+
+
+def test_without_the_version_before_it_nothing_is_changed(rotating):
+    secret = rotating.secret
+    rotating.store.destroy(PATH, 1)
+    with pytest.raises(UnsupportedOperationError, match="version 1 of the secret, with the old credential, is gone"):
+        rotating.transaction().undo()
+    assert rotating.secret == secret
+    assert rotating.service.accepted == {secret["password"]}
+
+
+def test_a_store_that_keeps_no_versions_cannot_bring_it_back():
+    class Checked:
+        """The methods of a store with check-and-set, and no more."""
+
+        def __init__(self):
+            kept = MemoryStore()
+            self.read, self.write, self.delete, self.close = kept.read, kept.write, kept.delete, kept.close
+            self.write_if, self.list_entries = kept.write_if, kept.list_entries
+
+    rotating = Rotating(store=Checked())
+    rotating.transaction().rotate()
+    with pytest.raises(UnsupportedOperationError, match="it keeps no versions, so the old credential is gone"):
+        rotating.transaction().undo()
+    assert rotating.works()
+
+
+def test_a_secret_that_has_the_former_credential_is_left_alone(rotating):
+    """Somebody has brought it back by hand."""
+    rotating.store.write(PATH, FIRST)
+    with pytest.raises(UnsupportedOperationError, match="from before the last rotation already"):
+        rotating.transaction().undo()
+
+
+def test_another_rotator_does_not_undo_it(rotating):
+    other = rotating.transaction()
+    other._plugin = "another"
+    with pytest.raises(ConflictError, match="'service' made the last rotation"):
+        other.undo()
