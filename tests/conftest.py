@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -74,16 +75,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("server")
 
 
+@pytest.fixture(scope="session")
+def _folders(tmp_path_factory) -> Path:
+    """The parent of the folders in which the tests of this worker run."""
+    return tmp_path_factory.mktemp("folders")
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch, tmp_path_factory):
+def clean_environment(monkeypatch, tmp_path_factory, _folders):
     """Hide the developer's machine from the test: variables of Strongroom and Python, `.env`, the home folder."""
     for name in list(os.environ):
         if _AMBIENT.fullmatch(name):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    # pytest's own `mktemp` lists the folders of all earlier tests each time.
+    folder = Path(tempfile.mkdtemp(dir=_folders))
+    for name in ("home", "cwd"):
+        (folder / name).mkdir(0o700)
+    monkeypatch.setenv("HOME", str(folder / "home"))
     # Tests of trust delete it; all others write the files that they find.
     monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(tmp_path_factory.getbasetemp()))
-    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    monkeypatch.chdir(folder / "cwd")
 
 
 @pytest.fixture(scope="session")
