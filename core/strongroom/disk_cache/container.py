@@ -21,6 +21,9 @@ from strongroom.files.private_file import create
 from strongroom.store import remaining
 
 _SUFFIX = ".sqlite"
+NAME_PATTERN = "[0-9a-f]" * 32 + _SUFFIX
+"""The databases of a cache, for `glob`. The folder may have other files, such as an application's own database."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS container (id BLOB NOT NULL);
 INSERT INTO container SELECT randomblob(16) WHERE NOT EXISTS (SELECT 1 FROM container);
@@ -41,6 +44,8 @@ _BUSY = 1.0
 _FORGET_BUSY = 5.0
 _MARK_LIFE = 3600
 """Seconds for which the mark of a write is kept: far more than a read may take."""
+_CLOCK_TOLERANCE = 2
+"""Seconds by which an entry may be newer than now: the wall clock is adjusted a little all the time."""
 _ORPHAN_AGE = 7 * 86400
 """Seconds after which the file of another key is removed: it was made before a rotation, or by a cloned machine."""
 
@@ -95,7 +100,7 @@ class Container:
     def others(self, keys: Keys | None) -> list[Path]:
         """Return the databases of other root keys or other machines."""
         own = None if keys is None else self.file(keys)
-        return [file for file in self._folder.glob(f"*{_SUFFIX}") if file != own]
+        return [file for file in self._folder.glob(NAME_PATTERN) if file != own]
 
     # --- entries ------------------------------------------------------------------------------------------------------
 
@@ -157,6 +162,10 @@ class Container:
 
     def _add(self, database: sqlite3.Connection, row: Row, before: Mark) -> bool:
         with _transaction(database):
+            # Since the clock ran ahead, the age of no entry is certain, and a newer one would never take its place.
+            ahead = int((time.time() + _CLOCK_TOLERANCE) * 1e6)
+            if database.execute("SELECT 1 FROM entries WHERE asked > ? LIMIT 1", (ahead,)).fetchone():
+                database.execute("DELETE FROM entries")
             newer = database.execute("SELECT 1 FROM entries WHERE name = ? AND asked > ?", (row.name, row.asked))
             if newer.fetchone() or _mark(database, row.path) != before:
                 return False
@@ -226,7 +235,7 @@ class Container:
     @contextmanager
     def _opened(self, file: Path, seconds: float) -> Iterator[sqlite3.Connection]:
         # Mode `rw`, also to read: the journal of a process that was killed has to be rolled back first.
-        address = f"file:{quote(str(file))}?mode=rw"
+        address = f"file:{quote(os.fsencode(file))}?mode=rw"
         database = sqlite3.connect(address, uri=True, timeout=seconds, isolation_level=None, check_same_thread=False)
         try:
             database.text_factory = bytes

@@ -108,10 +108,21 @@ class KeyRing:
         mark = status.st_ino, status.st_mtime_ns, status.st_ctime_ns
         if self._known is None or self._known[0] != mark:
             root, _ = read_bytes(self._file, KEY_SIZE, follow_links=False)
+            check_root_size(len(root))
             if len(root) != KEY_SIZE:
                 raise OSError(errno.EINVAL, "the root key is damaged; run strongroom cache clear")
             self._known = mark, derive(root, machine_identity(), os.geteuid())
         return self._known[1]
+
+
+def check_root_size(size: int) -> None:
+    """Check that a file of this size can be a root key, whole or cut, and not somebody's file of the same name.
+
+    Raises:
+        OSError: it cannot.
+    """
+    if size > KEY_SIZE:
+        raise OSError(errno.EINVAL, f"{ROOT_KEY} is not a key of the cache; name another folder")
 
 
 def check_folder(folder: Path) -> bool:

@@ -9,15 +9,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from strongroom.disk_cache.container import Container, DamagedError, fault_of
-from strongroom.disk_cache.keys import ROOT_KEY, check_folder
+from strongroom.disk_cache.container import NAME_PATTERN, Container, DamagedError, fault_of
+from strongroom.disk_cache.keys import ROOT_KEY, check_folder, check_root_size
 from strongroom.files.private_file import KEY_SIZE, replace
 
 _ANY_SIZE = 1 << 40
 """No bound on the size of a file that is only inspected."""
 
-_PATTERNS = ("*.sqlite", "*.sqlite-journal", ".*.sqlite.*", "turn-*.lock", f".{ROOT_KEY}.*", ROOT_KEY)
-"""The files of a cache."""
+_RANDOM = "[0-9a-f]" * 16
+_PATTERNS = (
+    NAME_PATTERN,
+    f"{NAME_PATTERN}-journal",
+    f".{NAME_PATTERN}.{_RANDOM}",
+    "turn-[0-9][0-9].lock",
+    f".{ROOT_KEY}.{_RANDOM}",
+    f".{ROOT_KEY}.{_RANDOM}.tmp",
+    ROOT_KEY,
+)
+"""The files of a cache. Files of others in its folder are never touched."""
 
 
 class Status(NamedTuple):
@@ -116,10 +125,12 @@ def clear(folder: Path) -> int:
         The number of files that were removed.
 
     Raises:
-        OSError: the folder is not one of this user, or a file cannot be removed.
+        OSError: the folder is a symbolic link or has the `root.key` of something else, or a file cannot be removed.
     """
     if folder.is_symlink():
         raise NotADirectoryError(0, "it is a symbolic link")
+    with suppress(FileNotFoundError):
+        check_root_size((folder / ROOT_KEY).lstat().st_size)
     found = [file for pattern in reversed(_PATTERNS) for file in folder.glob(pattern)]
     for file in found:
         with suppress(FileNotFoundError):

@@ -540,3 +540,18 @@ def test_the_files_of_other_keys_are_removed_when_nobody_has_used_them_for_long(
     cache.container.remove(cache.file)
     Cache(folder).put()
     assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_entries_of_a_clock_that_ran_ahead_are_replaced(folder, clocks):
+    """One in the future would shadow every later one, and no entry would count after a restart of the machine."""
+    Cache(folder).put("db/old", {"k": "old"})
+    clocks.wall += 1e8
+    Cache(folder).put().put("db/other")
+    clocks.wall -= 1e8
+    clocks.pass_by(10)
+    Cache(folder).put(data={"k": "new"})
+    assert Cache(folder).fetch("db/app", fail).data["k"] == "new"
+    clocks.pass_by(10)
+    clocks.boot, clocks.since_boot = "boot-2", 10.0
+    assert Cache(folder).stale("db/app").data["k"] == "new"
+    assert Cache(folder).stale("db/old") is None
