@@ -1,15 +1,22 @@
 """Deliberately broken importers and exporters, each with the test of the contract that must catch it."""
 
 import logging
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from typing import ClassVar
+from urllib.parse import quote
 
 import pytest
 
 from folder_plugins import FolderExporter, FolderImporter
-from strongroom.errors import InvalidDataError, StoreUnavailableError
+from strongroom.errors import InvalidDataError, SecretTooLargeError, StoreUnavailableError
 from strongroom.migrate.spi import Failure, Outcome
 from strongroom.secret import Secret
+from strongroom.store import Traits
 from strongroom.testing import ExporterContract, ImporterContract
 
 
@@ -37,6 +44,12 @@ class WrongImporter(ImporterContract):
     @pytest.fixture
     def unreadable(self, tmp_path):
         return type(self).Importer(tmp_path / "none")
+
+    @pytest.fixture
+    def misnamed(self, root):
+        (root / quote("../app", safe="")).write_text('{"k": "v"}')
+        (root / "good").write_text('{"k": "v"}')
+        return type(self).Importer(root)
 
     @pytest.fixture
     def partly_unreadable(self, root):
@@ -114,7 +127,7 @@ class GoesOnInTheMiddle(WrongImporter):
 
 
 class CanBeClosedOnce(WrongImporter):
-    caught_by = "test_closing_twice_is_harmless"
+    caught_by = "test_close_ends_connections_and_threads"
     caught_with = "closed already"
 
     class Importer(FolderImporter):
@@ -185,6 +198,176 @@ class LogsAValue(WrongImporter):
         def item(self, file):
             logging.getLogger("stranger").debug("read %s", file.read_text())
             return super().item(file)
+
+
+class HangsInItems(WrongImporter):
+    longest_test = 0.2
+    caught_by = "test_every_secret_comes_once"
+    caught_with = "test_every_secret_comes_once hung: it was not over after 0.2 seconds"
+
+    class Importer(FolderImporter):
+        def item(self, file):
+            threading.Event().wait()
+
+
+class PrintsWhatItReads(WrongImporter):
+    caught_by = "test_every_secret_comes_once"
+    caught_with = "something was printed to stdout"
+
+    class Importer(FolderImporter):
+        def item(self, file):
+            print("reading", file.name)  # noqa: T201  # its fault
+            return super().item(file)
+
+
+class OfAnotherType(WrongImporter):
+    caught_by = "test_items_have_the_declared_types"
+    caught_with = "items() returned an item of type tuple, expected Secret or Failure"
+
+    class Importer(FolderImporter):
+        def item(self, file):
+            secret = super().item(file)
+            return secret.path, secret.data
+
+
+class LabelsThatAreNoText(WrongImporter):
+    caught_by = "test_items_have_the_declared_types"
+    caught_with = "label"
+
+    class Importer(FolderImporter):
+        def item(self, file):
+            return replace(super().item(file), metadata={"size": file.stat().st_size})
+
+
+class TimesWithoutAZone(WrongImporter):
+    caught_by = "test_items_have_the_declared_types"
+    caught_with = "items() returned a creation time without a time zone"
+
+    class Importer(FolderImporter):
+        def item(self, file):
+            return replace(super().item(file), created=datetime(2026, 1, 1))  # noqa: DTZ001  # its fault
+
+
+class VersionsThatAreFloats(WrongImporter):
+    caught_by = "test_items_have_the_declared_types"
+    caught_with = "items() returned a version of type float"
+
+    class Importer(FolderImporter):
+        def item(self, file):
+            return replace(super().item(file), version=1.5)
+
+
+class CutsLargeValues(WrongImporter):
+    caught_by = "test_large_secret_survives_or_is_an_error"
+    caught_with = "a large value changed"
+
+    class Importer(FolderImporter):
+        def item(self, file):
+            secret = super().item(file)
+            return Secret(secret.path, {key: str(value)[:65_536] for key, value in secret.data.items()})
+
+
+class LeavesBadNamesOut(WrongImporter):
+    caught_by = "test_name_that_is_no_path_is_a_failure"
+    caught_with = "no failure was yielded for the name that is no path"
+
+    class Importer(FolderImporter):
+        def item(self, file):
+            return super().item(file)
+
+        def items(self):
+            return (item for item in super().items() if isinstance(item, Secret))
+
+
+class YieldsBadNames(WrongImporter):
+    caught_by = "test_name_that_is_no_path_is_a_failure"
+    caught_with = "InvalidPathError"
+
+    class Importer(FolderImporter):
+        def item(self, file):
+            item = super().item(file)
+            return Secret(item.name, {"k": "v"}) if isinstance(item, Failure) else item
+
+
+class StopsAtABadName(WrongImporter):
+    caught_by = "test_name_that_is_no_path_is_a_failure"
+    caught_with = "InvalidPathError"
+
+    class Importer(FolderImporter):
+        def items(self):
+            for item in super().items():
+                if isinstance(item, Failure):
+                    raise item.error
+                yield item
+
+
+class LeavesItsThread(WrongImporter):
+    time_to_end = 0.0
+    caught_by = "test_close_ends_connections_and_threads"
+    caught_with = "close() left the thread"
+
+    class Importer(FolderImporter):
+        def items(self):
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+            return super().items()
+
+
+class LeavesItsConnection(WrongImporter):
+    time_to_end = 0.0
+    caught_by = "test_close_ends_connections_and_threads"
+    caught_with = "close() left the socket"
+
+    class Importer(FolderImporter):
+        def items(self):
+            self.sockets = socket.socketpair()
+            return super().items()
+
+
+class ImportsForTheFuture(WrongImporter):
+    caught_by = "test_import_and_protocol"
+    caught_with = "needs store protocol 99"
+
+    class Importer(FolderImporter):
+        traits = Traits(protocol=99)
+
+
+class HasTraitsOfItsOwn(WrongImporter):
+    caught_by = "test_import_and_protocol"
+    caught_with = "must be a strongroom.store.Traits"
+
+    class Importer(FolderImporter):
+        traits = frozenset({"local"})
+
+
+class _OtherModule(WrongImporter):
+    """An importer whose module has this source."""
+
+    caught_by = "test_import_and_protocol"
+    source: ClassVar[str]
+
+    @pytest.fixture
+    def importing(self, root, tmp_path, monkeypatch):
+        (tmp_path / "corp_importer.py").write_text(
+            f"from folder_plugins import FolderImporter\nclass Corp(FolderImporter): ...\n{self.source}\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        kind = type("Corp", (FolderImporter,), {"__module__": "corp_importer"})
+        return lambda _: kind(root)
+
+
+class GreetsAtImport(_OtherModule):
+    source = "print('welcome')"
+    caught_with = "the import printed to stdout"
+
+
+class WorksAtImport(_OtherModule):
+    source = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    caught_with = "the import started a thread"
+
+
+class ExitsWhenImported(_OtherModule):
+    source = "raise SystemExit(0)"
+    caught_with = "the import ended the process"
 
 
 class WrongExporter(ExporterContract):
@@ -333,6 +516,144 @@ class ShowsWhatItCouldNotWrite(WrongExporter):
             return super().failure(secret) and StoreUnavailableError(secret.path, " ".join(secret.data.values()))
 
 
+class HangsInWrite(WrongExporter):
+    longest_test = 0.2
+    caught_by = "test_written_secret_is_held"
+    caught_with = "test_written_secret_is_held hung: it was not over after 0.2 seconds"
+
+    class Exporter(FolderExporter):
+        def failure(self, secret):
+            threading.Event().wait()
+
+
+class PrintsWhatItWrites(WrongExporter):
+    caught_by = "test_written_secret_is_held"
+    caught_with = "something was printed to stdout"
+
+    class Exporter(FolderExporter):
+        def failure(self, secret):
+            print("writing", secret.path)  # noqa: T201  # its fault
+            return super().failure(secret)
+
+
+class LogsWhatItWrites(WrongExporter):
+    caught_by = "test_written_secret_is_held"
+    caught_with = "a value is in the log"
+
+    class Exporter(FolderExporter):
+        def failure(self, secret):
+            logging.getLogger("stranger").debug("write %s", " ".join(map(str, secret.data.values())))
+            return super().failure(secret)
+
+
+class GivesPathsInstead(WrongExporter):
+    caught_by = "test_outcomes_have_the_declared_types"
+    caught_with = "write() returned an item of type str, expected Outcome"
+
+    class Exporter(FolderExporter):
+        def write(self, secrets):
+            return (outcome.path for outcome in super().write(secrets))
+
+
+class GivesErrorsAsText(WrongExporter):
+    caught_by = "test_outcomes_have_the_declared_types"
+    caught_with = "an Outcome with error of type str"
+
+    class Exporter(FolderExporter):
+        def write(self, secrets):
+            return (Outcome(outcome.path, error="") for outcome in super().write(secrets))
+
+
+class GivesTimesAsVersions(WrongExporter):
+    caught_by = "test_outcomes_have_the_declared_types"
+    caught_with = "an Outcome with version of type float"
+
+    class Exporter(FolderExporter):
+        def write(self, secrets):
+            return (Outcome(outcome.path, 1.5, outcome.error) for outcome in super().write(secrets))
+
+
+class MakesOneOfTwo(WrongExporter):
+    caught_by = "test_paths_that_look_alike_are_different_secrets"
+    caught_with = "a secret was written under another path"
+
+    class Exporter(FolderExporter):
+        def failure(self, secret):
+            return super().failure(Secret(secret.path.replace("/", "-"), secret.data))
+
+
+class ForgetsTheCase(WrongExporter):
+    caught_by = "test_paths_that_look_alike_are_different_secrets"
+    caught_with = "was overwritten by another"
+
+    class Exporter(FolderExporter):
+        def failure(self, secret):
+            return super().failure(Secret(secret.path.replace("App", "app"), secret.data))
+
+
+class CutsWhatIsLarge(WrongExporter):
+    caught_by = "test_large_secret_survives_or_is_refused"
+    caught_with = "a large value changed"
+
+    class Exporter(FolderExporter):
+        def failure(self, secret):
+            return super().failure(
+                Secret(secret.path, {key: str(value)[:65_536] for key, value in secret.data.items()})
+            )
+
+
+class WritesHalfOfWhatIsLarge(WrongExporter):
+    caught_by = "test_large_secret_survives_or_is_refused"
+    caught_with = "contract/large"
+
+    class Exporter(FolderExporter):
+        def failure(self, secret):
+            small = {key: value for key, value in secret.data.items() if len(value) < 65_536}
+            error = super().failure(Secret(secret.path, small))
+            return error or (SecretTooLargeError(secret.path, "over 64 KiB") if len(small) < len(secret.data) else None)
+
+
+class CollectsEverythingFirst(WrongExporter):
+    caught_by = "test_secrets_are_written_one_after_another"
+    caught_with = "1000 secrets were taken before the first outcome"
+
+    class Exporter(FolderExporter):
+        def write(self, secrets):
+            yield from super().write(list(secrets))
+
+
+class TakesAnErrorForTheEnd(WrongExporter):
+    caught_by = "test_error_of_the_source_is_passed_on"
+    caught_with = "DID NOT RAISE"
+
+    class Exporter(FolderExporter):
+        def write(self, secrets):
+            with suppress(Exception):
+                yield from super().write(secrets)
+
+
+class LeavesAThreadBehind(WrongExporter):
+    time_to_end = 0.0
+    caught_by = "test_close_ends_connections_and_threads"
+    caught_with = "close() left the thread"
+
+    class Exporter(FolderExporter):
+        def failure(self, secret):
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+            return super().failure(secret)
+
+
+class ExportsForTheFuture(WrongExporter):
+    caught_by = "test_import_and_protocol"
+    caught_with = "needs store protocol 99"
+
+    class Exporter(FolderExporter):
+        traits = Traits(protocol=99)
+
+
 WRONG = [
-    wrong for base in (WrongImporter, WrongExporter) for wrong in base.__subclasses__() if "caught_by" in vars(wrong)
+    wrong
+    for base in (WrongImporter, _OtherModule, WrongExporter)
+    for wrong in base.__subclasses__()
+    if not wrong.__name__.startswith("_")
 ]

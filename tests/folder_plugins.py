@@ -6,8 +6,9 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from strongroom.encoding import from_json, to_json
-from strongroom.errors import InvalidDataError, StoreUnavailableError
+from strongroom.errors import InvalidDataError, InvalidPathError, StoreUnavailableError
 from strongroom.migrate.spi import Failure, Outcome
+from strongroom.paths import check_path
 from strongroom.secret import Secret
 
 
@@ -25,6 +26,10 @@ class FolderImporter:
 
     def item(self, file: Path):
         path = unquote(file.name)
+        try:
+            check_path(path)
+        except InvalidPathError as error:
+            return Failure(path, error)
         with suppress(ValueError):
             data = json.loads(file.read_text())
             return Secret(path, {key: from_json(value) for key, value in data.items()})

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import os
 import signal
+import socket
+import stat
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -240,6 +245,31 @@ def needs(capability: str, *, unless: str | None = None) -> Callable[[_Test], _T
         return test
 
     return decorate
+
+
+def resources() -> set[str]:
+    """Return the open sockets of this process, except those that listen, and its threads."""
+    found = {f"the thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
+    descriptors = Path("/dev/fd")
+    for number in (int(file.name) for file in descriptors.iterdir()) if descriptors.is_dir() else ():
+        with suppress(OSError):
+            status = os.fstat(number)
+            if stat.S_ISSOCK(status.st_mode) and not _listens(number):
+                found.add(f"the socket {status.st_ino}")
+    return found
+
+
+def _listens(number: int) -> bool:
+    with socket.socket(fileno=os.dup(number)) as copy:
+        return bool(copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def left_after(before: AbstractSet[str], seconds: float) -> set[str]:
+    """Return the resources that were not there before and do not end within these seconds."""
+    ends = time.monotonic() + seconds
+    while (left := resources() - before) and time.monotonic() < ends:
+        time.sleep(0.01)
+    return left
 
 
 def holds(guarded: ValidatedStore, own: str, version: Version | None) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import stat
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -26,7 +21,9 @@ from strongroom.testing.contract_base import (
     Holding,
     Restarted,
     fails,
+    left_after,
     needs,
+    resources,
     secret_data,
 )
 
@@ -127,15 +124,13 @@ class FailureContract(ContractBase):
         contents = {PATH: secret_data()}
         writable = "writable" in self.capabilities
         store: Any = request.getfixturevalue("store") if writable else holding(contents)
-        before = _resources()
+        before = resources()
         if writable:
             store.write(PATH, contents[PATH])
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(store.read, [PATH] * 4))
         store.close()
-        ends = time.monotonic() + self.time_to_end
-        while (left := _resources() - before) and time.monotonic() < ends:
-            time.sleep(0.01)
+        left = left_after(before, self.time_to_end)
         assert not left, f"close() left {', '.join(sorted(left))}"
 
     def test_store_itself_raises_the_class_of_the_failure(self, request: pytest.FixtureRequest, state: str) -> None:
@@ -155,23 +150,6 @@ class FailureContract(ContractBase):
         with time_limit(_LIMIT), suppress(StoreUnavailableError):
             assert not guarded.probe().ok
         assert time.monotonic() - began < _LIMIT + _GRACE
-
-
-def _resources() -> set[str]:
-    """Return the open sockets of this process, except those that listen, and its threads."""
-    found = {f"the thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
-    descriptors = Path("/dev/fd")
-    for number in (int(file.name) for file in descriptors.iterdir()) if descriptors.is_dir() else ():
-        with suppress(OSError):
-            status = os.fstat(number)
-            if stat.S_ISSOCK(status.st_mode) and not _listens(number):
-                found.add(f"the socket {status.st_ino}")
-    return found
-
-
-def _listens(number: int) -> bool:
-    with socket.socket(fileno=os.dup(number)) as copy:
-        return bool(copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _only(outcomes: Any) -> None:

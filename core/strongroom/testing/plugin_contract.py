@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +21,11 @@ from strongroom.store.protocols import PROTOCOL_VERSION, Traits
 from strongroom.testing.contract_base import Supervised, examine
 
 _IMPORT = """
-import sys, threading, time
+import importlib, json, sys, threading, time
+sys.path[:0] = json.loads(sys.argv[2])
 import strongroom.config, strongroom.migrate.spi, strongroom.rotate.spi, strongroom.store, strongroom.cli.api
-from importlib.metadata import EntryPoint
 known, began = set(sys.modules), time.monotonic()
-EntryPoint(*sys.argv[1:4]).load()
+importlib.import_module(sys.argv[1])
 seconds = time.monotonic() - began
 loaded = sorted({name.partition(".")[0] for name in set(sys.modules) - known})
 print(seconds, threading.active_count(), *loaded, sep="\\n", file=sys.stderr)
@@ -85,16 +86,8 @@ class PluginContract(Supervised):
     def test_import_is_quick_and_silent(self) -> None:
         """Importing the plugin's module prints nothing, starts no thread, and imports no SDK."""
         point = entry_point(self.group, StoreConfig.bare(self.plugin))
-        command = [sys.executable, "-c", _IMPORT, point.name, point.value, point.group]
-        run = subprocess.run(  # noqa: S603  # the plugin under test
-            command, capture_output=True, text=True, timeout=self.longest_test, check=False
-        )
-        assert run.returncode == 0, f"the import failed: {run.stderr}"
-        assert not run.stdout, "the import printed to stdout"
-        seconds, threads, *modules = run.stderr.splitlines()
-        assert float(seconds) < _LONGEST_IMPORT, f"the import took {float(seconds):.1f} s"
-        assert int(threads) == 1, "the import started a thread"
-        assert not self.lazy & set(modules), f"the import loads {', '.join(sorted(self.lazy & set(modules)))}"
+        loaded = check_import(point.value.partition(":")[0], self.longest_test)
+        assert not self.lazy & loaded, f"the import loads {', '.join(sorted(self.lazy & loaded))}"
 
     def test_options_can_be_read(self, schema: Schema) -> None:
         """The opener's signature is a schema, and its options have a line of help."""
@@ -102,13 +95,11 @@ class PluginContract(Supervised):
         assert not without, f"no Option(help=…): {', '.join(without)}"
 
     def test_protocol_is_the_declared_one(self, schema: Schema) -> None:
-        """A store is annotated with its class, which is for a version of the protocol that exists."""
-        if self.group != STORES:
-            pytest.skip("only stores declare a version of the protocol")
-        assert schema.stores, "the opener's return annotation does not name the store's class"
-        for store in schema.stores:
-            traits = getattr(store, "traits", Traits())
-            assert 1 <= traits.protocol <= PROTOCOL_VERSION, f"{store.__name__} is for protocol {traits.protocol}"
+        """The annotated classes are for a version of the protocol that exists. Only stores have to be annotated."""
+        assert schema.stores or self.group != STORES, "the opener's return annotation does not name the store's class"
+        for plugin in schema.stores:
+            traits = getattr(plugin, "traits", Traits())
+            assert 1 <= traits.protocol <= PROTOCOL_VERSION, f"{plugin.__name__} is for protocol {traits.protocol}"
 
     def test_declared_options_exist(self, schema: Schema) -> None:
         """A misspelled declaration is an error."""
@@ -133,6 +124,29 @@ class PluginContract(Supervised):
                 named = str(caught.value).replace(":", ".").partition(".")[0]
                 assert named in options, "the error does not begin with the name of an option"
                 examine(caught.value)
+
+
+def check_import(module: str, patience: float, path: Sequence[str] = ()) -> set[str]:
+    """Import a module in another process, and return the top-level modules that this loads.
+
+    Assert that it is quick, prints nothing and starts no thread.
+
+    Args:
+        module: its name.
+        patience: seconds after which the process is ended.
+        path: more folders to import from, for a module that is not installed.
+    """
+    command = [sys.executable, "-c", _IMPORT, module, json.dumps(list(path))]
+    run = subprocess.run(  # noqa: S603  # the plugin under test
+        command, capture_output=True, text=True, timeout=patience, check=False
+    )
+    assert run.returncode == 0, f"the import failed: {run.stderr}"
+    assert not run.stdout, "the import printed to stdout"
+    assert run.stderr, "the import ended the process"
+    seconds, threads, *modules = run.stderr.splitlines()
+    assert float(seconds) < _LONGEST_IMPORT, f"the import took {float(seconds):.1f} s"
+    assert int(threads) == 1, "the import started a thread"
+    return set(modules)
 
 
 def _check_of(opener: Callable[..., Any]) -> Callable[..., Any]:

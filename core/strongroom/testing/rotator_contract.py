@@ -14,6 +14,7 @@ from strongroom.errors import AuthenticationError, InvalidDataError, StoreUnavai
 from strongroom.rotate.spi import Credentials, Rotator
 from strongroom.secret import SensitiveDict, Value, check_data, protect_data, same
 from strongroom.store import time_limit
+from strongroom.testing.contract_base import Supervised
 
 Accepted: TypeAlias = Callable[[Mapping[str, Value]], bool]
 Read: TypeAlias = Callable[[str], SensitiveDict]
@@ -26,7 +27,7 @@ _PATIENCE = 10.0
 _SHORTEST_VALUE = 8
 
 
-class RotatorContract:
+class RotatorContract(Supervised):
     """Check each sentence of `strongroom.rotate.spi` about rotators that says *must*.
 
     Subclass it in a test module, and return a rotator of a service that accepts the credential of `current`::

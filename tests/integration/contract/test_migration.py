@@ -1,6 +1,7 @@
 """Importers and exporters keep their contracts: variables, and a third party's plugins."""
 
 import os
+from urllib.parse import quote
 
 import pytest
 
@@ -94,6 +95,12 @@ class TestFolderImporter(ImporterContract):
     @pytest.fixture
     def unreadable(self, tmp_path):
         return FolderImporter(tmp_path / "none")
+
+    @pytest.fixture
+    def misnamed(self, root):
+        (root / quote("../app", safe="")).write_text('{"k": "v"}')
+        (root / "good").write_text('{"k": "v"}')
+        return FolderImporter(root)
 
     @pytest.fixture
     def partly_unreadable(self, root):

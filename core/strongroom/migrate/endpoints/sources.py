@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import NoReturn, Protocol
 
 from strongroom.errors import (
@@ -202,9 +203,9 @@ class ImporterSource:
     def _items(self) -> Iterator[Secret | Failure]:
         """Yield the importer's items, checked, each within the deadline."""
         watch = OutageWatch()
-        for item in self._boundary.stream(None, "items", self._importer.items, _as_item):
+        for item in self._boundary.stream(None, "items", self._importer.items, partial(_item_of, self.name)):
             watch.observe(item.error if isinstance(item, Failure) else item)
-            yield _checked(item, self.name) if isinstance(item, Secret) else item
+            yield item
 
 
 class ImportedStore:
@@ -228,7 +229,7 @@ class ImportedStore:
         self._found: dict[str, Secret | StrongroomError] = {}
         self.unmapped: list[Failure] = []
         try:
-            for item in self._boundary.stream(None, "items", importer.items, _as_item):
+            for item in self._boundary.stream(None, "items", importer.items, partial(_item_of, name)):
                 if isinstance(item, Secret):
                     self._found[item.path] = item
                 elif item.unmapped:
@@ -292,7 +293,7 @@ class ExporterStore:
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Write all secrets in one call of the exporter."""
-        for outcome in map(_as_outcome, self._outcomes(items)):
+        for outcome in map(check_outcome, self._outcomes(items)):
             error = outcome.error
             if error is not None and not isinstance(error, StoreError):
                 error = StoreError(outcome.path, str(error))
@@ -322,7 +323,7 @@ def _as_item(item: object) -> Secret | Failure:
     return item
 
 
-def _as_outcome(answer: object) -> Outcome:
+def check_outcome(answer: object) -> Outcome:
     """Return an outcome of an exporter, if it is one."""
     if not isinstance(answer, Outcome):
         raise answers.unexpected("write", answer, "Outcome", "an item")
@@ -336,15 +337,28 @@ def _as_outcome(answer: object) -> Outcome:
     return answer
 
 
-def _checked(secret: Secret, source: str) -> Secret | Failure:
-    """Return the secret, or a failure if no store could hold it."""
+def check_item(item: object) -> Secret | Failure:
+    """Return an item of an importer, if a store could hold it.
+
+    Raises:
+        InvalidPathError, InvalidDataError: no store could.
+        AnswerError: it is of another type, or a part of it is.
+    """
+    item = _as_item(item)
+    if isinstance(item, Secret):
+        check_path(item.path)
+        check_data(item.path, item.data)
+        check_labels(item.path, item.metadata)
+        return answers.as_secret(item, item.path, "items")
+    return item
+
+
+def _item_of(source: str, answer: object) -> Secret | Failure:
+    """Return an item of an importer; a failure if it is a secret that no store could hold."""
     try:
-        check_path(secret.path)
-        check_data(secret.path, secret.data)
-        check_labels(secret.path, secret.metadata)
+        return check_item(answer)
     except StoreError as error:
-        return Failure(secret.path, error.copy(store=error.store or source))
-    return secret
+        return Failure(error.path or "", error.copy(store=error.store or source))
 
 
 def labels_of(front: ValidatedStore, secret: Secret) -> dict[str, str]:
