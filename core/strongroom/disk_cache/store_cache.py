@@ -263,10 +263,15 @@ class StoreCache:
         """
         if self._disabled or (path is not None and not self.covers(path)):
             return
-        place = self._attempt_place(path or "")
+        try:
+            place = self._place(path or "")
+        except OSError as error:
+            self._warn(fault_of(error))
+            return
         if place is None:
             return
         try:
+            self._turns.require_locks()
             only = place.name if denied else None
             self._container.forget(place.keys, EVERYTHING if path is None else place.path, only)
         except (OSError, sqlite3.Error, DamagedError) as error:
@@ -300,6 +305,7 @@ class StoreCache:
     def _attempt(self, operation: Callable[[], _R], otherwise: _R) -> _R:
         """Return the operation's result, or `otherwise` if the cache cannot be used."""
         try:
+            self._turns.require_locks()
             return operation()
         except DamagedError as error:
             self._warn(fault_of(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -15,6 +16,8 @@ from strongroom.files.private_file import open_file
 _COUNT = 64
 """The number of lock files. Two secrets with the same file wait for each other, which costs time and nothing else."""
 _INTERVAL = 0.01
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+"""Errors of a file system without locks, such as NFS without its lock service. SQLite takes the first for busy."""
 
 
 class Turns:
@@ -26,7 +29,13 @@ class Turns:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._supported = True
         self._held = threading.local()
+
+    def require_locks(self) -> None:
+        """Raise OSError if the file system has refused a lock: the cache is not used without locks."""
+        if not self._supported:
+            raise OSError(errno.ENOLCK, "its file system has no locks")
 
     @contextmanager
     def take(self, names: Iterable[bytes], seconds: float) -> Iterator[None]:
@@ -37,8 +46,10 @@ class Turns:
         ends = time.monotonic() + seconds
         with ExitStack() as stack:
             for number in numbers:
-                with suppress(OSError):  # no locks on this file system, or a full disk: there may be two reads
+                try:
                     stack.enter_context(_locked(self._folder / f"turn-{number:02}.lock", ends))
+                except OSError as error:  # such as a full disk: there may be two reads
+                    self._supported = self._supported and error.errno not in _NO_LOCKS
             self._held.numbers = held | set(numbers)
             try:
                 yield
@@ -63,6 +74,7 @@ def _locked(file: Path, ends: float) -> Iterator[None]:
             yield
         finally:
             # The child that another thread forked has the descriptor too: closing this one would not unlock.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            with suppress(OSError):  # the file system has lost its locks meanwhile
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)

@@ -1,0 +1,144 @@
+"""Disks that are full, read-only or without locks: a miss with one warning, and never the value before a write."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import disk_user
+from disk_writers import open_cache
+from strongroom.disk_cache.turns import Turns
+from strongroom.secret import Secret
+
+PREFIX = "The disk cache of store vault is not used: "
+USER = [sys.executable, disk_user.__file__]
+UNSHARE = ("unshare", "--mount", "--map-root-user", "sh", "-ec")
+
+READ_ONLY = 'mount -t tmpfs none "$1"; cp -a "$1.warm" "$1/cache"; mount -o remount,ro "$1"; shift; "$@" old new'
+FULL = """
+mount -t tmpfs -o size=256k none "$1"; cp -a "$1.warm" "$1/cache"; cat /dev/zero >"$1/rest" || :
+shift; "$@" old new; echo; "$@" new newer
+"""
+FULL_AND_COLD = """
+mount -t tmpfs -o size=4k none "$1"; mkdir -m 700 "$1/cache"; cat /dev/zero >"$1/rest" || :
+shift; "$@" old new
+"""
+
+# A library that refuses locks, as NFS does without its lock service.
+NO_LOCKS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+
+int flock(int descriptor, int operation) { errno = CODE; return -1; }
+
+#define REFUSING(name) int name(int descriptor, int command, ...) { \\
+    va_list arguments; va_start(arguments, command); void *argument = va_arg(arguments, void *); va_end(arguments); \\
+    if (command == F_SETLK || command == F_SETLKW || command == F_GETLK) { errno = CODE; return -1; } \\
+    int (*real)(int, int, ...) = (int (*)(int, int, ...)) dlsym(RTLD_NEXT, #name); \\
+    return real(descriptor, command, argument); }
+
+REFUSING(fcntl)
+REFUSING(fcntl64)
+"""
+
+
+def warm(folder):
+    open_cache(folder).fetch(disk_user.PATH, lambda: Secret(disk_user.PATH, {"k": "old"}))
+
+
+def use(*command, **environment):
+    """Return what each process of the command read, and its warning."""
+    environment = {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(len(each["warnings"]) == 1 for each in found)
+    return [(*each["read"], each["warnings"][0].removeprefix(PREFIX)) for each in found]
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Run a shell script in a mount namespace of its own, with a folder and the command as its arguments."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    attempt = [*UNSHARE, 'mount -t tmpfs none "$1"', "sh", str(disk)]
+    if not shutil.which("unshare") or subprocess.run(attempt, capture_output=True, timeout=60, check=False).returncode:
+        pytest.skip("this user may not mount (unshare of util-linux)")
+    warm(tmp_path / "disk.warm")
+    return lambda script: use(*UNSHARE, script, "sh", str(disk), *USER, str(disk / "cache"))
+
+
+def test_a_read_only_disk(mounted):
+    """The process that writes uses the cache no more, since it cannot drop the entry."""
+    assert mounted(READ_ONLY) == [("old", "new", "SQLite: attempt to write a readonly database")]
+
+
+def test_a_full_disk(mounted):
+    """The next process does not get the value before the write."""
+    fault = "SQLite: database or disk is full"
+    assert mounted(FULL) == [("old", "new", fault), ("new", "newer", fault)]
+
+
+def test_a_full_disk_without_a_cache(mounted):
+    assert mounted(FULL_AND_COLD) == [("old", "new", "No space left on device")]
+
+
+def test_a_file_that_cannot_grow(tmp_path):
+    """As with a quota that is used up."""
+    folder = tmp_path / "cache"
+    warm(folder)
+    first = use(*USER, str(folder), "old", "new", "1")
+    assert first == [("old", "new", "SQLite: disk I/O error")]
+    assert open_cache(folder).current(disk_user.PATH) is None
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler cc, which builds a library without locks")
+@pytest.mark.parametrize("code", ["ENOLCK", "EOPNOTSUPP"])
+def test_a_file_system_without_locks(tmp_path, code):
+    """Two processes may read the same secret, and none uses the cache."""
+    library, folder = tmp_path / "locks.so", tmp_path / "cache"
+    warm(folder)
+    compiler = ["cc", "-shared", "-fPIC", f"-DCODE={code}", "-x", "c", "-", "-o", str(library), "-ldl"]
+    subprocess.run(compiler, input=NO_LOCKS, text=True, check=True, timeout=60)
+    ((before, after, fault),) = use(*USER, str(folder), "old", "new", LD_PRELOAD=str(library))
+    assert (before, after) == ("old", "new")
+    assert fault in {"SQLite: database is locked", "SQLite: disk I/O error"}
+    assert open_cache(folder).current(disk_user.PATH) is None
+
+
+def test_turns_on_a_file_system_without_locks(tmp_path, monkeypatch):
+    """Nobody waits, and leaving the turn is no error."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("strongroom.disk_cache.turns.fcntl.flock", refuse)
+    tmp_path.chmod(0o700)
+    with Turns(tmp_path).take([b"name"], 60), Turns(tmp_path).take([b"name"], 60):
+        pass
+
+
+def test_locks_that_are_lost_meanwhile(tmp_path, monkeypatch):
+    """The file system loses its lock service while a process has the turn."""
+    tmp_path.chmod(0o700)
+    with Turns(tmp_path).take([b"name"], 60):
+
+        def refuse(*_):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr("strongroom.disk_cache.turns.fcntl.flock", refuse)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a folder to another user")
+def test_a_folder_of_another_user(tmp_path):
+    folder = tmp_path / "cache"
+    warm(folder)
+    os.chown(folder, 65534, 65534)
+    assert use(*USER, str(folder), "old", "new") == [("old", "new", "it is not a folder of this user")]
