@@ -5,11 +5,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from strongroom import PermissionDeniedError, SecretNotFoundError, SecretsManager, StoreUnavailableError
+from strongroom import PermissionDeniedError, SecretNotFoundError, SecretsManager, StoreError, StoreUnavailableError
 from strongroom_vault.testing import FaultProxy
 
 CANARY = "canary-4c1e"
@@ -180,7 +181,11 @@ print(json.dumps([secret["k"] for secret in found.values()]))
 
 
 def test_scripts_with_an_approle_log_in_once_and_leave_no_token(server, monkeypatch):
-    """The login is that of the first; the others get their secret without one."""
+    """The login is that of the first; the others get their secret without one, until it has expired.
+
+    The long form starts 100 a minute, for three minutes.
+    """
+    starts, pause, ttl = (300, 0.6, 30) if os.environ.get("TEST_DISK_CACHE_LONG") else (4, 0.0, 300)
     server.call("POST", "sys/auth/approle", {"type": "approle"})
     server.call("POST", "sys/policies/acl/app", {"policy": 'path "secret/data/*" { capabilities = ["read"] }'})
     server.call("POST", "auth/approle/role/app", {"token_policies": "app"})
@@ -189,11 +194,28 @@ def test_scripts_with_an_approle_log_in_once_and_leave_no_token(server, monkeypa
     monkeypatch.delenv("VAULT_TOKEN")
     auth = {"method": "approle", "role_id": role, "secret_id": secret}
     monkeypatch.setenv("STRONGROOM_STORES_VAULT_AUTH", json.dumps(auth))
+    monkeypatch.setenv("STRONGROOM_CACHE_TTL", f"{ttl}s")
     script = 'import json; from strongroom import get_secret; print(json.dumps(get_secret("db/app", "k")))'
-    for _ in range(4):
-        assert answer(start(script)) == CANARY
-    assert server.requests("auth/approle/login", operation="update") == 1
-    assert server.requests("auth/token/revoke-self", operation="update") == 1
+    before = accessors(server)
+    first = time.monotonic()
+    processes = [start(script)]
+    assert answer(processes[0]) == CANARY
+    for number in range(1, starts):
+        time.sleep(max(0.0, first + number * pause - time.monotonic()))
+        processes.append(start(script))
+    assert [answer(process) for process in processes[1:]] == [CANARY] * (starts - 1)
+    logins = server.requests("auth/approle/login", operation="update")
+    assert 1 <= logins <= 1 + (time.monotonic() - first) // ttl
+    assert server.requests("auth/token/revoke-self", operation="update") == logins
+    assert accessors(server) == before
+
+
+def accessors(server):
+    """Return the accessors of all tokens of this namespace that are alive."""
+    try:
+        return set(server.call("LIST", "auth/token/accessors")["data"]["keys"])
+    except StoreError:  # 404: there are none
+        return set()
 
 
 def test_nothing_in_the_folder_is_readable(server, tmp_path):

@@ -497,14 +497,21 @@ def test_swapped_entries_are_misses(folder, full):
     for one in names:
         for two in names:
             for column in range(1, 5):
-                check_swapped(folder, full, file, columns[column], one, rows[two][column])
-            check_swapped(folder, full, file, "asked = asked + 1, ends", one, rows[two][3])
+                check_changed(folder, full, file, {one: {columns[column]: rows[two][column]}})
+            check_changed(folder, full, file, {one: {"asked": rows[one][2] + 1, "ends": rows[two][3]}})
+            exchange = {one: rows[two], two: rows[one]}
+            exchanged = {name: dict(zip(columns, row, strict=True)) for name, row in exchange.items()}
+            check_changed(folder, full, file, exchanged)
 
 
-def check_swapped(folder, full, file, column, name, value):
+def check_changed(folder, full, file, changes):
+    """Change columns of some rows. A row keeps its name."""
     file.write_bytes(full[file])
     database = sqlite3.connect(file)
-    database.execute(f"UPDATE entries SET {column} = ? WHERE name = ?", (value, name))
+    for name, values in changes.items():
+        for column, value in values.items():
+            if column != "name":
+                database.execute(f"UPDATE entries SET {column} = ? WHERE name = ?", (value, name))
     database.commit()
     database.close()
     for path, answer in zip("abc", answers(folder, "abc"), strict=True):
