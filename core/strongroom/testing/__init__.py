@@ -65,6 +65,7 @@ def __getattr__(name: str) -> object:
             "write_contract",
             "version_contract",
             "failure_contract",
+            "inspection_contract",
             "migration_contract",
             "rotator_contract",
             "plugin_contract",

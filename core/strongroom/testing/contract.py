@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from strongroom.testing.failure_contract import FailureContract
+from strongroom.testing.inspection_contract import InspectionContract
 from strongroom.testing.migration_target_contract import MigrationTargetContract
 from strongroom.testing.read_contract import ReadContract
 from strongroom.testing.version_contract import VersionContract
 from strongroom.testing.write_contract import WriteContract
 
 
-class StoreContract(ReadContract, WriteContract, MigrationTargetContract, VersionContract, FailureContract):
+class StoreContract(
+    ReadContract, WriteContract, MigrationTargetContract, VersionContract, FailureContract, InspectionContract
+):
     """Check each sentence of `strongroom.store` that says *must*.
 
     Subclass it in a test module, declare the store's capabilities, and return a store::

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from strongroom.cli.commands.extend import store_check
 from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
 
@@ -15,18 +16,29 @@ if TYPE_CHECKING:
 
 
 @click.command("stores")
-@click.argument("name", required=False, shell_complete=complete("plugin"))
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each plugin.")
+@click.argument("name", required=False, shell_complete=complete("plugin, or store to check"))
+@click.option("--check", is_flag=True, help="Check the configured store NAME, which is read and never written.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each plugin or check.")
 @current
-def stores_command(invocation: Invocation, name: str | None, *, as_json: bool) -> None:
+def stores_command(invocation: Invocation, name: str | None, *, check: bool, as_json: bool) -> None:
     """List the installed store plugins, or the options of the plugin NAME.
 
     Each plugin is listed with its capabilities beyond reading, or with the reason why it cannot be used.
 
-    Example: strongroom stores vault
+    With --check, NAME is a store of the configuration, or PLUGIN:LOCATION. It is opened, and checked by the part of
+    the contract strongroom.testing.StoreContract that writes nothing: absences, lists, reads, versions, health, logs.
+    Up to ten of its secrets are read, and no value is shown. The exit code is 7 if the plugin breaks a rule;
+    otherwise it is that of the gravest error of the store.
+
+    Example: strongroom stores --check vault
     """
     from strongroom import plugins
 
+    if check:
+        if name is None:
+            raise click.UsageError("--check needs the NAME of a store")
+        store_check.check_store(invocation, name, as_json=as_json)
+        return
     found = [plugin for plugin in plugins.installed() if name is None or plugin.name == name]
     if name is not None and not found:
         raise click.UsageError(f"No store plugin {name} is installed: `strongroom stores` lists the installed plugins")
