@@ -31,6 +31,18 @@ _WHOLE = (dict, SensitiveDict, object)
 """The built-in types of a whole secret."""
 
 
+def declared_type(name: str) -> Any:
+    """Return the type that `type` of a row of `[secrets]` names: one of `secrets_table.TYPES`."""
+    from datetime import date, datetime, timedelta
+    from decimal import Decimal
+    from pathlib import Path
+    from uuid import UUID
+
+    further = {"list[str]": list[str], "list[int]": list[int], "dict[str, str]": dict[str, str]}
+    known = (*encoding.TYPES, Path, Decimal, datetime, date, timedelta, UUID)
+    return {**{kind.__name__: kind for kind in known}, **further}[name]
+
+
 class _Fault(NamedTuple):
     """One fault of the data.
 

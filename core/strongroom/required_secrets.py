@@ -112,6 +112,10 @@ def resolve(secrets: Mapping[str, SecretConfig], read: Resolve) -> tuple[Require
 def _resolved(variable: str, secret: SecretConfig, read: Resolve) -> Requirement:
     try:
         found = read(secret.path, secret.key)
+        if secret.type is not None:
+            from strongroom.conversion import convert, declared_type
+
+            convert(found.value, declared_type(secret.type), secret.path, secret.key, found.store)
     except StrongroomError as error:
         # A copy has no frames: the error is kept, and frames may hold values.
         return Requirement(variable, secret, _state(error, secret), error=error.copy())

@@ -151,7 +151,7 @@ def file_close(tmp_path: Path) -> Held:
 def link_merge(tmp_path: Path) -> Held:
     link = new_link()
     lock = link._path_locks["a"] = reentrant_lock()
-    return Held(lock, lambda: link.merge("a", SensitiveDict({"k": "v"}), lambda _: None))
+    return Held(lock, lambda: link.merge("a", SensitiveDict({"k": "v"}), lambda *_: None))
 
 
 def default_manager(tmp_path: Path) -> Held:
@@ -487,7 +487,7 @@ def test_a_merge_in_a_handler_is_refused_or_kept() -> None:
 
         def merge(key: str) -> None:
             with suppress(StoreUnavailableError):
-                link.merge("a", SensitiveDict({key: key}), lambda _: None)
+                link.merge("a", SensitiveDict({key: key}), lambda *_: None)
                 written[key] = key
 
         def check() -> None:

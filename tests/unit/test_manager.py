@@ -874,7 +874,9 @@ def test_a_configured_default_is_the_databases_url_where_no_store_has_one(
             raise StoreUnavailableError(path)
 
     with SecretsManager.from_config(file) as manager:
-        manager._chain = Chain([Link(LinkConfig("out"), Out, CacheConfig())], defaults=manager._defaults)
+        manager._chain = Chain(
+            [Link(LinkConfig("out"), Out, CacheConfig())], defaults={("database/connection", "url"): "sqlite://"}
+        )
         with pytest.raises(StoreUnavailableError):
             manager.get_database_url()
 

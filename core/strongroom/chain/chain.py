@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from strongroom.chain.link import Link
@@ -22,11 +23,12 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.paths import check_key, check_path, check_prefix
-from strongroom.secret import SensitiveDict, Value, Version, check_data, protect
+from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect
 from strongroom.store import DEFAULT_TIMEOUT, Health, fail_fast, time_limit
 
 if TYPE_CHECKING:
     from strongroom.chain.explanation import Explanation
+    from strongroom.config import Composition
     from strongroom.store.guard import GuardedStore
 
 logger = logging.getLogger("strongroom.secrets_manager")
@@ -91,6 +93,7 @@ class Chain:
         links: at least one.
         timeout: the total time of one call, in seconds.
         defaults: (path, key) -> the value that answers if every link confirms its absence.
+        composed: (path, key) -> the other secrets that the value is composed of if every link confirms its absence.
         sources: the files that define the chain, in words: the last sentence of an absence's hint.
 
     Attributes:
@@ -103,6 +106,7 @@ class Chain:
         *,
         timeout: float = DEFAULT_TIMEOUT,
         defaults: Mapping[tuple[str, str], Value] | None = None,
+        composed: Mapping[tuple[str, str], Composition] | None = None,
         sources: str = "",
     ) -> None:
         if not links:
@@ -114,6 +118,7 @@ class Chain:
         self._sources = sources
         self._warned: set[tuple[str, str, str]] = set()
         self._defaults = {place: protect(value) for place, value in (defaults or {}).items()}
+        self._composed = composed or {}
         self.peek = self._links[0].peek
 
     def __repr__(self) -> str:
@@ -160,7 +165,16 @@ class Chain:
                     results.append((link, result))
                     if ends_chain(result[0].answer, link):
                         break
-        return self._conclude(path, key, request, results)
+            if key is None or (composition := self._composed.get((path, key))) is None:
+                return self._conclude(path, key, request, results)
+            try:
+                return self._conclude(path, key, request, results)
+            except SecretNotFoundError:
+                pass  # a part that is missing too is an error of its own, without this one as its context
+            from strongroom.chain.composition import compose  # few chains have one
+
+            read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
+            return compose(path, key, composition, read)
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
         """Return the result of `resolve`, and the answer of every link, including those that it would not query.
@@ -281,12 +295,19 @@ class Chain:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(
-        self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
+        self,
+        path: str,
+        data: Mapping[str, Value],
+        *,
+        store: str | None = None,
+        replace: bool = False,
+        create: bool = False,
     ) -> Version | None:
         """Set the keys of `data` in one store and keep the others; `replace` replaces the secret.
 
         Raises:
-            ConflictError: other writers won, or the write would hide keys of a lower link.
+            ConflictError: other writers won, the write would hide keys of a lower link, or `create` is True and the
+                secret has one of the keys already.
             UnsupportedOperationError: no link of the chain can be written, or the named one does not cover this path.
         """
         path, data = check_path(path), check_data(path, data)
@@ -294,7 +315,14 @@ class Chain:
             link = self._target(path, store)
             if replace:
                 return link.write(path, data)
-            return link.merge(path, data, lambda merged: self._refuse_to_hide(path, merged, link))
+
+            def check(before: Secret | None, merged: SensitiveDict) -> None:
+                if before is None:
+                    self._refuse_to_hide(path, merged, link)
+                elif create and before.data.keys() & data.keys():
+                    raise ConflictError(path, "it has the key already", store=link.name)
+
+            return link.merge(path, data, check)
 
     def delete(self, path: str, *, store: str | None = None) -> None:
         """Remove the secret from one store. From then on reads find the secret of a lower link, if it has one."""
@@ -331,6 +359,12 @@ class Chain:
             raise UnsupportedOperationError(path, "it cannot be written", store=link.name)
         return WriteTarget(link.name, capabilities)
 
+    def check_store(self, store: str | None) -> None:
+        """Raise ConfigurationError if a store is named that is not in the chain."""
+        names = [link.name for link in self._links]
+        if store is not None and store not in names:
+            raise ConfigurationError(f"no store {_named(store)} in the chain: it has {', '.join(names)}")
+
     def _target(self, path: str, store: str | None) -> Link:
         """Return the link to write to: the named one, or the first that can be written."""
         if store is not None:
@@ -339,8 +373,7 @@ class Chain:
                     if not link.covers(path):
                         raise UnsupportedOperationError(path, "its `paths` do not cover this path", store=store)
                     return link
-            names = ", ".join(link.name for link in self._links)
-            raise ConfigurationError(f"no store {_named(store)} in the chain: it has {names}")
+            self.check_store(store)
         for link in self._links:
             if link.covers(path) and link.is_writable():
                 return link

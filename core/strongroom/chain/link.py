@@ -393,7 +393,9 @@ class Link:
         """Remove the secret."""
         self._change(path, lambda store: store.delete(path))
 
-    def merge(self, path: str, data: SensitiveDict, check_new: Callable[[SensitiveDict], None]) -> Version | None:
+    def merge(
+        self, path: str, data: SensitiveDict, check: Callable[[Secret | None, SensitiveDict], None]
+    ) -> Version | None:
         """Set the keys of `data` and keep the others. Repeat after a conflict while there is time.
 
         If the store has no check-and-set, the secret is read again just before the write: a write of another process
@@ -402,7 +404,7 @@ class Link:
         Args:
             path: a checked path.
             data: the keys to set.
-            check_new: called with the data if there is no secret yet; raises to refuse.
+            check: called with the secret before, or None, and the merged data; raises to refuse.
 
         Raises:
             ConflictError: other writers won until the time was up.
@@ -411,9 +413,8 @@ class Link:
         with self._path_lock(path):
             while True:
                 before = self._current(path)
-                if before is None:
-                    check_new(data)
                 merged = data if before is None else SensitiveDict({**before.data, **data})
+                check(before, merged)
                 try:
                     return self._change(path, partial(self._write_after, path=path, before=before, merged=merged))
                 except ConflictError as error:

@@ -1,9 +1,9 @@
-"""Overdue and approaching rotations, for `check --expiring` and `doctor`."""
+"""Secrets that expire and rotations that are due, for `check` and `doctor`."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.cli.exit_codes import ExitCode, code_of_all
 from strongroom.cli.invocation import Invocation
@@ -18,26 +18,74 @@ if TYPE_CHECKING:
 
 
 def report(invocation: Invocation, within: float, *, as_json: bool) -> ExitCode:
-    """Print the rotations that need attention within `within` seconds, and return the exit code."""
+    """Print the secrets and rotations that need attention within `within` seconds, and return the exit code."""
     now = datetime.now(UTC)
     with invocation.open() as secrets:
         found, errors = statuses(secrets)
         color = not invocation.no_color
+        ending = [row for row in _dated(secrets.config) if row.days(now) * _DAY <= within]
     expiring = [status for status in found if _needs_attention(status, now + timedelta(seconds=within))]
     for error in errors:
         output.say(str(error))
     if as_json:
         from strongroom.cli.commands.rotate import described
 
-        output.write_document({"ok": not (expiring or errors), "rotations": list(map(described, expiring))})
+        output.write_document(
+            {
+                "ok": not (expiring or ending or errors),
+                "rotations": list(map(described, expiring)),
+                "secrets": [
+                    {"variable": row.variable, "path": row.path, "key": row.key, "expires": row.expires.isoformat()}
+                    for row in ending
+                ],
+            }
+        )
     elif output.is_terminal():
-        rows = [(status.path, output.state("warning", words(status, now)), status.rotator) for status in expiring]
+        rows = [(row.variable, output.state("warning", row.words(now)), "") for row in ending]
+        rows += [(status.path, output.state("warning", words(status, now)), status.rotator) for status in expiring]
         output.write_table(("secret", "rotation", "rotator"), rows, color=color)
     else:
+        output.write_rows((row.variable, row.words(now), "") for row in ending)
         output.write_rows((status.path, words(status, now), status.rotator) for status in expiring)
     if errors:
         return code_of_all(errors)
-    return ExitCode.DIFFERENT if expiring else ExitCode.DONE
+    return ExitCode.DIFFERENT if expiring or ending else ExitCode.DONE
+
+
+_DAY = 86_400
+_WARNED_DAYS = 30
+
+
+class _Dated(NamedTuple):
+    """A row of `[secrets]` with the day on which it stops working."""
+
+    variable: str
+    path: str
+    key: str
+    expires: date
+
+    def days(self, now: datetime) -> int:
+        """Return the days that are left, by UTC."""
+        return (self.expires - now.date()).days
+
+    def words(self, now: datetime) -> str:
+        """Return when it expires or expired."""
+        days = self.days(now)
+        count = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
+        if days < 0:
+            return f"expired {count} ago, on {self.expires}"
+        return f"expires in {count}, on {self.expires}" if days else f"expires today, {self.expires}"
+
+
+def _dated(config: Config) -> list[_Dated]:
+    rows = config.secrets.items()
+    return [_Dated(name, row.path, row.key, row.expires) for name, row in rows if row.expires is not None]
+
+
+def warnings(config: Config) -> list[str]:
+    """Return a line for each row of `[secrets]` that has expired or does within 30 days."""
+    now = datetime.now(UTC)
+    return [f"{row.variable} {row.words(now)}" for row in _dated(config) if row.days(now) <= _WARNED_DAYS]
 
 
 def statuses(secrets: SecretsManager) -> tuple[list[RotationStatus], list[StrongroomError]]:

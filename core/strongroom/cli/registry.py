@@ -26,6 +26,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Write": {
         "set": "write:set_command",
         "delete": "write:delete_command",
+        "generate": "application.required:generate_command",
     },
     "Versions": {
         "history": "versions:history_command",
@@ -44,6 +45,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "Operate": {
         "check": "check:check_command",
+        "types": "application.required:types_command",
         "doctor": "doctor:doctor_command",
         "config": "config:config_command",
         "stores": "extend.stores:stores_command",

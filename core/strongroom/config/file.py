@@ -9,10 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 from strongroom.config import LinkConfig, Rank, RotationConfig, SecretConfig, StoreConfig
 from strongroom.config.chain_table import NAME, NAME_RULE, OptionReader, has_placeholder, read_chain, read_store
-from strongroom.config.document import Table, kind, listed, shown_key, suggest
-from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
-from strongroom.paths import check_key, check_path, parse_reference
-from strongroom.secret import Value, check_data
+from strongroom.config.document import Table, listed, shown_key, suggest
+from strongroom.config.secrets_table import read_secrets
+from strongroom.errors import ConfigurationError
 
 FORMAT_VERSION = 1
 """The newest supported `version` of the file, and the default."""
@@ -80,7 +79,7 @@ def read_file(
     top.take("environment")
     if environment is not None and not NAME.fullmatch(environment):
         raise ConfigurationError(f"The environment {shown_key(environment)} is no name: {NAME_RULE}")
-    secrets = dict(_secrets(top.table("secrets")))
+    secrets = read_secrets(top.table("secrets"))
     environments = {name: _level(table, folder) for name, table in top.tables("environments").items()}
     _check_selected(environment, environments, source)
     base = _level(top, folder)
@@ -207,48 +206,3 @@ def cache_folder(text: str, where: str) -> Path:
     except RuntimeError:
         pass
     raise ConfigurationError(f"{where.removesuffix(':')}: the home folder is not known")
-
-
-def _secrets(table: Table) -> Iterator[tuple[str, SecretConfig]]:
-    for variable, value in table.rest().items():
-        if isinstance(value, Mapping):
-            row = table.table(variable)
-            reference = row.text("at")
-            if reference is None:
-                row.fail("at", 'is missing: it names the secret as "PATH#KEY"')
-            default, required = _default(row), row.flag("required")
-            if required and default is not None:
-                row.fail("required", "must not be true beside `default`, which replaces a missing secret")
-            row.close()
-            path, key = _place(reference, table, variable)
-            required = default is None if required is None else required
-            yield variable, SecretConfig(path, key, default, required, row.where())
-        elif isinstance(value, str):
-            yield variable, SecretConfig(*_place(value, table, variable), origin=table.where(variable))
-        else:
-            table.fail(variable, f'must be "PATH#KEY" or a table with `at`, not {kind(value)}')
-
-
-def _default(row: Table) -> Value:
-    value = row.take("default")
-    if value is None:
-        return None
-    try:
-        return check_data("default", {"default": value})["default"]  # type: ignore[dict-item]  # it checks the type
-    except InvalidDataError:
-        fault = f"must be a string, number, boolean, list or table, not {kind(value)}"
-    return row.fail("default", fault)
-
-
-def _place(reference: str, table: Table, variable: str) -> tuple[str, str]:
-    """Parse `PATH#KEY`, or `PATH/KEY` without a `#`."""
-    try:
-        path, key = parse_reference(str(reference))
-        if key is None:
-            path, _, key = path.rpartition("/")
-            check_key(key, check_path(path))
-    except InvalidPathError as error:
-        fault = str(error)
-    else:
-        return path, key
-    return table.fail(variable, f'must be "PATH#KEY": {fault}')

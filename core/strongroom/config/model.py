@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -155,6 +156,30 @@ class LinkConfig:
         return not self.paths or any(fnmatchcase(path, pattern) for pattern in self.paths)
 
 
+class Generation(NamedTuple):
+    """The rule by which a missing secret is generated.
+
+    Attributes:
+        kind: `password`, `token` or `hex`.
+        length: characters of a password, random bytes of the others.
+    """
+
+    kind: str
+    length: int
+
+
+class Composition(NamedTuple):
+    """A value that is composed of other secrets.
+
+    Attributes:
+        parts: literal text, each with the path and key of the value after it; None for the last text.
+        is_url: percent-encode the values.
+    """
+
+    parts: tuple[tuple[str, tuple[str, str] | None], ...]
+    is_url: bool
+
+
 @dataclass(frozen=True)
 class SecretConfig:
     """One row of `[secrets]`: a secret that the application requires, under the name of a variable.
@@ -164,6 +189,11 @@ class SecretConfig:
         key: the key in it.
         default: the value for a confirmed absence; None if there is no default.
         required: a confirmed absence is an error.
+        type: the name of the declared type, or None: see `secrets_table.TYPES`.
+        description: what it is for, in words.
+        generate: the rule by which `strongroom generate` creates it.
+        compose: the other secrets that it is composed of if no store has it.
+        expires: the day on which it stops working, such as that of an API key.
         origin: the place of the row, for messages.
     """
 
@@ -171,6 +201,11 @@ class SecretConfig:
     key: str
     default: Value = field(default=None, repr=False)
     required: bool = True
+    type: str | None = None
+    description: str = ""
+    generate: Generation | None = None
+    compose: Composition | None = None
+    expires: date | None = None
     origin: str = field(default="", repr=False, compare=False)
 
 

@@ -10,7 +10,7 @@ from strongroom.chain.batch import SecretBatch
 from strongroom.chain.chain import Resolution
 from strongroom.chain.query import MISSING
 from strongroom.errors import SecretNotFoundError
-from strongroom.manager.blocking import BlockingManager, api_key_path, requested, requested_key, strings
+from strongroom.manager.blocking import BlockingManager, api_key_path, requested_key, strings
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health
 
@@ -95,7 +95,7 @@ class SecretsManager(BlockingManager):
             if default is MISSING:
                 raise
             return default
-        return requested(found, as_)
+        return self._requested(found, as_)
 
     async def aget_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
         """`get_secrets`, off the event loop."""
@@ -139,6 +139,10 @@ class SecretsManager(BlockingManager):
         """`set_secret`, off the event loop."""
         data = conceal(data)
         return await self._threads.run(self.set_secret, path, data, store=store, replace=replace)
+
+    async def agenerate_missing(self, *, store: str | None = None) -> list[str]:
+        """`generate_missing`, off the event loop."""
+        return await self._threads.run_unlimited(self.generate_missing, store=store)
 
     async def adelete_secret(self, path: str, *, store: str | None = None) -> None:
         """`delete_secret`, off the event loop."""

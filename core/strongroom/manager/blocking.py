@@ -16,6 +16,7 @@ from strongroom.chain.threads import Threads
 from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
 from strongroom.encoding import as_text
 from strongroom.errors import SecretNotFoundError
+from strongroom.manager.declared_types import DeclaredTypes
 from strongroom.manager.entries import ChainEntry, entries, open_stores, opener
 from strongroom.paths import check_path, parse_reference
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
@@ -101,8 +102,11 @@ class BlockingManager:
         links = [
             Link(link, opener(config, link.store, stores), config.cache, disk.get(link.store)) for link in config.chain
         ]
-        self._defaults = {(s.path, s.key): s.default for s in config.secrets.values() if s.default is not None}
-        self._chain = Chain(links, timeout=config.timeout, defaults=self._defaults, sources=sources)
+        defaults = {(s.path, s.key): s.default for s in config.secrets.values() if s.default is not None}
+        self._types = DeclaredTypes(config.secrets.values())
+        composed = {(s.path, s.key): s.compose for s in config.secrets.values() if s.compose is not None}
+        self._replacements = defaults.keys() | composed.keys()
+        self._chain = Chain(links, timeout=config.timeout, defaults=defaults, composed=composed, sources=sources)
         self._peek = self._chain.peek
         self._threads = Threads(config.timeout)
         self._watcher = Watcher(links, config.timeout)
@@ -184,7 +188,7 @@ class BlockingManager:
             if default is MISSING:
                 raise
             return default
-        return requested(found, as_)
+        return self._requested(found, as_)
 
     def get_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
         """Return many secrets at once. Each store is queried with one batch.
@@ -202,7 +206,7 @@ class BlockingManager:
             InvalidPathError: a path is not a string.
         """
         paths = strings(paths)
-        batch = SecretBatch(self._chain.resolve_many(paths, fresh=fresh))
+        batch = SecretBatch(self._types.apply_to_all(self._chain.resolve_many(paths, fresh=fresh)))
         if strict:
             batch.raise_first_error()
         return batch
@@ -220,7 +224,8 @@ class BlockingManager:
         Raises:
             StoreError: a store of the chain could not be listed.
         """
-        batch = SecretBatch(self._chain.resolve_many(self.list_secrets(prefix, recursive=True), allow_dynamic=False))
+        outcomes = self._chain.resolve_many(self.list_secrets(prefix, recursive=True), allow_dynamic=False)
+        batch = SecretBatch(self._types.apply_to_all(outcomes))
         batch.errors = {path: e for path, e in batch.errors.items() if not isinstance(e, SecretNotFoundError)}
         if strict:
             batch.raise_first_error()
@@ -266,7 +271,7 @@ class BlockingManager:
         """Return the `url` of `database/connection`, or a URL composed of its host, port, user, password and name.
 
         All parts come from one store. If no store has it, the default that `[secrets]` has for
-        `database/connection#url` is returned.
+        `database/connection#url`, or the value that it composes, is returned.
 
         Args:
             scheme: the scheme of the returned URL, such as `postgresql+asyncpg`: it takes the place of that of a stored
@@ -286,9 +291,10 @@ class BlockingManager:
                 DATABASE_PATH, extract=lambda data: database_url(data, scheme), wanted=WANTED, blocking=blocking
             ).value
         except SecretNotFoundError:
-            if (DATABASE_PATH, "url") not in self._defaults:
+            if (DATABASE_PATH, "url") not in self._replacements:
                 raise
-            url = with_scheme(as_text(self._defaults[DATABASE_PATH, "url"], DATABASE_PATH, "url"), scheme)
+            url = self._chain.resolve(DATABASE_PATH, "url", blocking=blocking).value
+            url = with_scheme(as_text(url, DATABASE_PATH, "url"), scheme)
         return as_text(url, DATABASE_PATH, "url")
 
     def get_api_key(self, service: str) -> SensitiveStr:
@@ -299,7 +305,38 @@ class BlockingManager:
         """Return the `secret` of `auth/jwt`."""
         return self.get_secret("auth/jwt", "secret")
 
+    def _requested(self, found: Resolution, as_: Any) -> object:
+        """Return the value as the type that the caller asked for, or that `[secrets]` declares."""
+        if as_ is None:
+            if found.key is None:
+                return self._types.apply(found).value
+            return as_text(found.value, found.path, found.key)
+        from strongroom.conversion import convert
+
+        if as_ is object:
+            as_ = self._types.of(found.path, found.key) or as_
+        if as_ is object or as_ is dict:  # a model has types of its own
+            found = self._types.apply(found)
+        return convert(found.value, as_, found.path, found.key, found.store)
+
     # --- writing ------------------------------------------------------------------------------------------------------
+
+    def generate_missing(self, *, store: str | None = None) -> list[str]:
+        """Create the required secrets that no store has and whose row has `generate`, and return their variables.
+
+        A secret that another process creates meanwhile is kept.
+
+        Args:
+            store: the name of a store of the chain. By default the first one that can be written.
+
+        Raises:
+            StoreUnavailableError, PermissionDeniedError: it is not known whether a secret exists, or it was refused.
+            UnsupportedOperationError: no store of the chain can be written.
+        """
+        from strongroom.generation import generate_missing
+
+        self._chain.check_store(store)
+        return generate_missing(self._chain, self._config.secrets, store)
 
     def set_secret(
         self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
@@ -434,15 +471,6 @@ def _check_flag(name: str, value: object) -> None:
     """Refuse a flag that is not a bool: text from a variable, such as "false", would count as true."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} is True or False, not {type(value).__name__}")
-
-
-def requested(found: Resolution, as_: Any) -> object:
-    """Return the value as the type that the caller asked for."""
-    if as_ is not None:
-        from strongroom.conversion import convert
-
-        return convert(found.value, as_, found.path, found.key, found.store)
-    return found.value if found.key is None else as_text(found.value, found.path, found.key)
 
 
 def _reset_in_child() -> None:

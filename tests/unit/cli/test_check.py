@@ -70,14 +70,17 @@ def test_json_has_a_version_and_an_object_for_each_row(command):
         "secrets": [
             {
                 "variable": "DATABASE_URL", "path": "database/connection", "key": "url", "required": True,
+                "description": None, "type": None, "expires": None,
                 "state": "found", "store": "memory", "secret_version": 1, "reasons": [],
             },
             {
                 "variable": "DB_POOL_SIZE", "path": "database/pool", "key": "size", "required": False,
+                "description": None, "type": None, "expires": None,
                 "state": "default", "store": None, "secret_version": None, "reasons": [],
             },
             {
                 "variable": "SENTRY_DSN", "path": "monitoring/sentry", "key": "dsn", "required": False,
+                "description": None, "type": None, "expires": None,
                 "state": "absent", "store": None, "secret_version": None,
             },
         ],

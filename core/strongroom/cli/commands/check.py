@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli import secrets_table
+from strongroom.cli import expiry, secrets_table
 from strongroom.cli.invocation import Invocation, current, read_duration
 from strongroom.cli.terminal import output
 from strongroom.errors import MissingFileError, StoreError
@@ -37,7 +37,7 @@ def _optional_duration(ctx: click.Context, option: click.Parameter, text: str | 
     "--expiring",
     callback=_optional_duration,
     metavar="DURATION",
-    help="Report rotations that are overdue, or due within this time, instead.",
+    help="Report secrets that expire, and rotations that are due, within this time, instead.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each variable.")
 @current
@@ -48,15 +48,13 @@ def check_command(invocation: Invocation, wait: float | None, expiring: float | 
     absence. The exit code is 0 if the application has all it needs; otherwise it is the code of the gravest problem.
     --wait also waits for files that options refer to, such as a token file.
 
-    --expiring looks at the tables [rotation] instead. The exit code is 10 if a rotation is overdue, unfinished, or due
-    within that time.
+    --expiring looks at `expires` of [secrets] and at the tables [rotation] instead. The exit code is 10 if a secret
+    expires within that time, or a rotation is overdue, unfinished, or due.
 
     Example, in an init container: strongroom check --wait 60s
     """
     config = invocation.load()
     if expiring is not None:
-        from strongroom.cli import expiry
-
         if wait is not None:
             raise click.UsageError("--wait and --expiring exclude each other")
         click.get_current_context().exit(expiry.report(invocation, expiring, as_json=as_json))
@@ -68,6 +66,8 @@ def check_command(invocation: Invocation, wait: float | None, expiring: float | 
         output.write_table(("variable", "secret", "need", "status"), _cells(answers), color=not invocation.no_color)
     else:
         output.write_rows(map(_fields, answers))
+    for warning in expiry.warnings(config):
+        output.say(f"warning: {warning}")
     if unmet:
         names = ", ".join(answer.variable for answer in unmet)
         output.say(f"{len(unmet)} of {secrets_table.count(answers)} did not resolve: {names}")
@@ -125,6 +125,9 @@ def _described(answers: Sequence[Requirement]) -> dict[str, Value]:
                 "path": answer.secret.path,
                 "key": answer.secret.key,
                 "required": answer.secret.required,
+                "description": answer.secret.description or None,
+                "type": answer.secret.type,
+                "expires": answer.secret.expires.isoformat() if answer.secret.expires else None,
                 "state": answer.state.value,
                 "store": _store(answer) or None,
                 "secret_version": answer.resolution.version if answer.resolution else None,

@@ -1,0 +1,1 @@
+"""Commands about the secrets that an application requires."""
