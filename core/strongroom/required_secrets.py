@@ -53,6 +53,10 @@ class State(StrEnum):
 _MET = frozenset({State.FOUND, State.DEFAULT, State.ABSENT, State.DYNAMIC})
 _TRANSIENT = frozenset({State.MISSING, State.UNAVAILABLE, State.DENIED})
 
+_FIRST_PAUSE = 0.5
+_LAST_PAUSE = 5.0
+"""Seconds between two rounds of a wait. The pause doubles up to the last value."""
+
 
 @dataclass(frozen=True)
 class Requirement:
@@ -121,6 +125,32 @@ def _resolved(variable: str, secret: SecretConfig, read: Resolve) -> Requirement
         return Requirement(variable, secret, _state(error, secret), error=error.copy())
     state = State.DEFAULT if found.store == DEFAULT_STORE else State.FOUND
     return Requirement(variable, secret, state, found)
+
+
+class Rounds:
+    """The pauses of a wait for the required secrets.
+
+    Args:
+        limit: the seconds that the wait may last. With zero, the rows are resolved once.
+        now: the time of a monotonic clock, in seconds.
+    """
+
+    def __init__(self, limit: float, now: float) -> None:
+        self._end = now + limit
+        self._pause = _FIRST_PAUSE
+
+    def pause(self, now: float, *, transient: bool) -> float | None:
+        """Return the seconds until the next round, or None if there is none. The last one starts when the time is over.
+
+        Args:
+            now: the time of the same clock.
+            transient: a retry can help.
+        """
+        left = self._end - now
+        if left <= 0 or not transient:
+            return None
+        pause, self._pause = min(self._pause, left), min(self._pause * 2, _LAST_PAUSE)
+        return pause
 
 
 def _state(error: StrongroomError, secret: SecretConfig) -> State:

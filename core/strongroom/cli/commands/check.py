@@ -12,14 +12,11 @@ from strongroom.cli import expiry, secrets_table
 from strongroom.cli.invocation import Invocation, current, read_duration
 from strongroom.cli.terminal import output
 from strongroom.errors import MissingFileError, StoreError
+from strongroom.required_secrets import Rounds
 
 if TYPE_CHECKING:
     from strongroom.required_secrets import Requirement
     from strongroom.secret import Value
-
-_FIRST_PAUSE = 0.5
-_LAST_PAUSE = 5.0
-"""Seconds between rounds of `--wait`. The pause doubles up to the last value."""
 
 
 def _optional_duration(ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
@@ -95,25 +92,24 @@ def poll(
         MissingFileError: the file is still missing when the time is over.
         ConfigurationError: the configuration is invalid; raised at once.
     """
-    end, pause, printed = clock() + limit, _FIRST_PAUSE, ""
+    rounds, printed = Rounds(limit, clock()), ""
     while True:
         try:
             answers = ask()
         except MissingFileError as error:
-            if (left := end - clock()) <= 0:
+            if (pause := rounds.pause(clock(), transient=True)) is None:
                 raise
             waiting = str(error)
         else:
             unmet = [answer for answer in answers if not answer.met]
-            left = end - clock()
-            if left <= 0 or not unmet or not all(answer.is_transient for answer in unmet):
+            pause = rounds.pause(clock(), transient=bool(unmet) and all(answer.is_transient for answer in unmet))
+            if pause is None:
                 return answers
             waiting = "; ".join(f"{answer.variable} is {answer.state}" for answer in unmet)
         if waiting != printed:
             printed = waiting
             output.say(f"Waiting: {waiting}")
-        sleep(min(pause, left))
-        pause = min(pause * 2, _LAST_PAUSE)
+        sleep(pause)
 
 
 def _described(answers: Sequence[Requirement]) -> dict[str, Value]:
