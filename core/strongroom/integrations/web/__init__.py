@@ -1,0 +1,1 @@
+"""Frameworks of web applications."""
