@@ -19,11 +19,15 @@ _TOKENS = uuid.UUID("a2f1c1be-7a0f-4c52-9c36-4f2f0f3f6a11")
 class SecretsManagerRotator:
     """Starts and follows the rotation of AWS's own, by a Lambda function or by the service that owns the secret.
 
-    The request token is made of the current version, so that two processes that start a rotation at once start one.
+    The request token is made of the version that was current when the due date was computed. So processes that start a
+    rotation for one due date start one, also if the first one has finished before the second one starts.
     """
+
+    starts_once = True
 
     def __init__(self) -> None:
         self._started: dict[str, str] = {}
+        self._replaced: dict[str, str] = {}
 
     def start(self, store: SecretStore, path: str) -> None:
         """Start a rotation, or join the one in progress.
@@ -38,9 +42,11 @@ class SecretsManagerRotator:
             raise UnsupportedOperationError(path, reason, hint="Attach a rotation function to the secret first")
         if _pending(secret) is not None:
             return
-        token = str(uuid.uuid5(_TOKENS, f"{secret.get('ARN')} {_version_with(secret, 'AWSCURRENT')}"))
+        replaced = self._replaced.pop(path, None) or _version_with(secret, "AWSCURRENT")
+        token = str(uuid.uuid5(_TOKENS, f"{secret.get('ARN')} {replaced}"))
         try:
-            requests.call("rotate_secret", path, changes=True, ClientRequestToken=token, RotateImmediately=True)
+            if token not in _versions(secret):
+                requests.call("rotate_secret", path, changes=True, ClientRequestToken=token, RotateImmediately=True)
         except StoreError as error:
             # Another process has started one since `describe`.
             if not may_be_scheduled(error) or _pending(requests.describe(path, pending=False)) is None:
@@ -57,7 +63,9 @@ class SecretsManagerRotator:
 
     def last_rotation(self, store: SecretStore, path: str) -> datetime | None:
         """Return the time of the last rotation."""
-        return moment(_requests(store, path).describe(path).get("LastRotatedDate"))
+        secret = _requests(store, path).describe(path)
+        self._replaced[path] = _version_with(secret, "AWSCURRENT")
+        return moment(secret.get("LastRotatedDate"))
 
     def close(self) -> None:
         """Do nothing: the store closes its clients."""

@@ -24,6 +24,8 @@ class VaultDatabaseRotator:
         mount: the mount path of the database engine.
     """
 
+    starts_once = False  # the engine rotates again at each request
+
     def __init__(self, role: str | None, root: str | None, mount: str) -> None:
         self._role = role
         self._root = root

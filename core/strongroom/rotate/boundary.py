@@ -76,10 +76,14 @@ class GuardedServiceRotator:
 
     Args:
         rotator, name: see `GuardedRotator`.
+
+    Attributes:
+        starts_once: see `ServiceRotator`.
     """
 
     def __init__(self, rotator: ServiceRotator, name: str) -> None:
         self.name = name
+        self.starts_once = rotator.starts_once
         self._rotator = rotator
         self._boundary = Boundary(rotator, name, "rotator")
 

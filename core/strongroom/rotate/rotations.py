@@ -10,13 +10,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from strongroom import plugins
 from strongroom.config import Config, RotationConfig
@@ -25,19 +24,18 @@ from strongroom.config.trust import not_trusted
 from strongroom.errors import (
     ConfigurationError,
     SecretNotFoundError,
-    StoreUnavailableError,
     UnsupportedOperationError,
     shown,
 )
 from strongroom.paths import check_path
-from strongroom.rotate import audit, schedule
+from strongroom.rotate import schedule
 from strongroom.rotate.boundary import GuardedRotator, GuardedServiceRotator
 from strongroom.rotate.ledger import Ledger
+from strongroom.rotate.service import ServiceRotation
 from strongroom.rotate.spi import Rotator, ServiceRotator
 from strongroom.rotate.state import State, Step
 from strongroom.rotate.transaction import Transaction, now_utc
 from strongroom.secret import Secret, SensitiveDict, Value, Version, same
-from strongroom.store import SecretStore
 from strongroom.store.enforcement import open_plugin
 
 if TYPE_CHECKING:
@@ -45,15 +43,9 @@ if TYPE_CHECKING:
     from strongroom.chain.threads import Threads
     from strongroom.store.guard import GuardedStore
 
-_R = TypeVar("_R")
-
 LAST_LABEL = "rotated-at"
 DUE_LABEL = "rotate-by"
 """Labels of a rotated secret: its last rotation, and the next one if it has a schedule."""
-
-_SERVICE_LIMIT = 600.0
-_SERVICE_PAUSE = 2.0
-"""Seconds to wait for a rotation that a service carries out, and between two questions."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +138,9 @@ class Rotations:
         """
         with self._opened(path) as (about, rotator):
             if isinstance(rotator, GuardedServiceRotator):
-                return self._rotate_in_service(about, rotator)
+                rotation = self._service(about, rotator)
+                rotation.rotate()
+                return self._service_status(about, rotation)
             transaction, ledger = self._transaction(about, rotator)
             return self._ended(about, ledger, transaction.rotate())
 
@@ -159,11 +153,12 @@ class Rotations:
             The status after a rotation, or after the end of one; None if there was nothing to do.
 
         Raises:
-            UnsupportedOperationError: a service rotates the secret, and does not tell when it has done so.
+            UnsupportedOperationError: a service rotates the secret, and no store can record that one process starts it.
         """
         with self._opened(path) as (about, rotator):
             if isinstance(rotator, GuardedServiceRotator):
-                return self._rotate_in_service_if_due(about, rotator)
+                rotation = self._service(about, rotator)
+                return self._service_status(about, rotation) if rotation.rotate_if_due() else None
             transaction, ledger = self._transaction(about, rotator)
             state, _ = ledger.load()
             now = self._clock()
@@ -171,7 +166,7 @@ class Rotations:
                 return None
 
             def wanted(state: State | None, secret: Secret) -> bool:
-                if state is not None and state.failures and now < schedule.retry_date(state.changed, state.failures):
+                if state is not None and schedule.is_paused(state.changed, state.failures, now):
                     return False
                 return schedule.is_due(about, _last(state, secret), now)
 
@@ -314,13 +309,15 @@ class Rotations:
         about = self._about(path)
         try:
             ledger = Ledger(self._chain, path, about.store)
+            state, _ = ledger.load()
+            found = self._status(about, ledger, state)
         except UnsupportedOperationError:
-            with self._opened(path) as (_, rotator):
-                if isinstance(rotator, GuardedServiceRotator):
-                    return self._service_status(about, rotator)
+            if (at_service := self._status_at_service(about)) is not None:
+                return at_service
             raise
-        state, _ = ledger.load()
-        return self._status(about, ledger, state)
+        if found.state == "absent" or (state is not None and state.of_service):
+            return self._status_at_service(about) or found
+        return found
 
     def _status(self, about: RotationConfig, ledger: Ledger, state: State | None) -> RotationStatus:
         last, absent = state.last if state is not None else None, False
@@ -366,33 +363,20 @@ class Rotations:
 
     # --- rotations that a service carries out -------------------------------------------------------------------------
 
-    def _rotate_in_service(self, about: RotationConfig, rotator: GuardedServiceRotator) -> RotationStatus:
-        self._at_service(about, lambda store: rotator.start(store, about.path), changes=True)
-        audit.record("start", about.path, rotator=about.rotator.plugin, store=about.store)
-        end = time.monotonic() + _SERVICE_LIMIT
-        while not self._at_service(about, lambda store: rotator.finished(store, about.path), changes=True):
-            if time.monotonic() >= end:
-                reason = f"its rotation has not finished after {_SERVICE_LIMIT:.0f} s"
-                raise StoreUnavailableError(about.path, reason, store=about.store, hint="Look at the service's own log")
-            time.sleep(_SERVICE_PAUSE)
-        audit.record("finish", about.path, rotator=about.rotator.plugin, store=about.store)
-        return self._service_status(about, rotator)
+    def _service(self, about: RotationConfig, rotator: GuardedServiceRotator) -> ServiceRotation:
+        return ServiceRotation(self._chain, about, rotator, self._clock)
 
-    def _rotate_in_service_if_due(self, about: RotationConfig, rotator: GuardedServiceRotator) -> RotationStatus | None:
-        if about.every is None:
-            return None
-        last = self._last_in_service(about, rotator)
-        if last is None:
-            reason = "its service does not tell when it last rotated the secret, so no schedule can be kept"
-            hint = f"Leave `every` out, and run by cron: strongroom rotate {shown(about.path)}"
-            raise UnsupportedOperationError(about.path, reason, store=about.store, hint=hint)
-        return self._rotate_in_service(about, rotator) if schedule.is_due(about, last, self._clock()) else None
+    def _status_at_service(self, about: RotationConfig) -> RotationStatus | None:
+        """Return the status if a service rotates the secret. The rotator is opened, which needs its driver."""
+        with self._opened(about.path) as (_, rotator):
+            if isinstance(rotator, GuardedServiceRotator):
+                return self._service_status(about, self._service(about, rotator))
+        return None
 
-    def _service_status(self, about: RotationConfig, rotator: GuardedServiceRotator) -> RotationStatus:
-        last = self._last_in_service(about, rotator)
-        finished = self._at_service(about, lambda store: rotator.finished(store, about.path))
+    def _service_status(self, about: RotationConfig, rotation: ServiceRotation) -> RotationStatus:
+        state, last, finished = rotation.look()
         due = None if last is None else schedule.due_date(about, last)
-        return RotationStatus(
+        found = RotationStatus(
             about.path,
             about.store or "",
             about.rotator.plugin,
@@ -402,20 +386,11 @@ class Rotations:
             due=due,
             overdue=due is not None and due < self._clock(),
         )
-
-    def _last_in_service(self, about: RotationConfig, rotator: GuardedServiceRotator) -> datetime | None:
-        return self._at_service(about, lambda store: rotator.last_rotation(store, about.path))
-
-    def _at_service(
-        self, about: RotationConfig, operation: Callable[[SecretStore], _R], *, changes: bool = False
-    ) -> _R:
-        """Return the operation's result on the object of the store that serves the path."""
-
-        def at_object(guarded: GuardedStore) -> _R:
-            store = guarded.call(SecretStore, about.path, lambda store: store)  # type: ignore[type-abstract]  # all have it
-            return operation(store)
-
-        return self._chain.at_target(about.path, about.store, at_object, changes=changes)
+        if state is None:
+            return found
+        return replace(
+            found, owner=state.owner, lease_until=state.lease_until, failures=state.failures, changed=state.changed
+        )
 
 
 def open_rotator(config: Config, path: str) -> GuardedRotator | GuardedServiceRotator:

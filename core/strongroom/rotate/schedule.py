@@ -46,6 +46,11 @@ def retry_date(failed: datetime, failures: int) -> datetime:
     return failed + min(_FIRST_RETRY * (1 << doublings), _LAST_RETRY)
 
 
+def is_paused(failed: datetime, failures: int, now: datetime) -> bool:
+    """Return True if a scheduler must not try again yet."""
+    return failures > 0 and now < retry_date(failed, failures)
+
+
 def is_open(window: Window, moment: datetime) -> bool:
     """Return True if the window is open at this moment."""
     return next_opening(window, moment) == moment

@@ -129,7 +129,13 @@ class ServiceRotator(Protocol):
 
     The rotator works with the store's connection: `store` is the store's object, as its plugin opened it. Deadlines are
     those of a `Rotator`.
+
+    Attributes:
+        starts_once: True if processes that call `start` for one due date start one rotation. Otherwise a scheduler
+            records in a store with check-and-set who starts it.
     """
+
+    starts_once: bool
 
     def start(self, store: SecretStore, path: str) -> None:
         """Start a rotation, or join the one in progress.

@@ -89,7 +89,7 @@ class State:
         promoted: when the new credential was stored as the secret.
         last_success: the last rotation of this secret that was promoted and not undone.
         failures: failed attempts since the last success.
-        from_version: the version of the secret that the rotation replaces.
+        from_version: the version of the secret that the rotation replaces; None if a service replaces it.
         keys: once the rotation is done, the names of the keys that it has changed.
         back: True if it undoes a rotation that was done: the new credential is the one from before that rotation.
         new, old: the keys that change, with their new values, and with those before.
@@ -110,6 +110,11 @@ class State:
     back: bool = False
     new: Mapping[str, Value] = field(default_factory=dict, repr=False)
     old: Mapping[str, Value] = field(default_factory=dict, repr=False)
+
+    @property
+    def of_service(self) -> bool:
+        """True if it records a rotation that a service carries out: no version of the secret is replaced by us."""
+        return self.from_version is None
 
     @property
     def unfinished(self) -> bool:

@@ -2,16 +2,23 @@
 
 import json
 import secrets
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 
 from aws import REGION
+from rotating import Killed, Time
 from strongroom import SecretsManager
 from strongroom.errors import ConfigurationError, PermissionDeniedError, UnsupportedOperationError
+from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.runner import Runner
+from strongroom.rotate.service import Lease
 from strongroom_aws.plugin import open_secrets_manager
 from strongroom_aws.secrets_manager.rotator import open_secrets_manager_rotator
+from strongroom_vault.dynamic.rotator import VaultDatabaseRotator
 
 PATH = "database/app"
 
@@ -42,11 +49,20 @@ class Engine:
         openbao.call("POST", f"{self.mount}/config/pg", connection)
         role = {"db_name": "pg", "username": self.user, "rotation_period": "24h"}
         openbao.call("POST", f"{self.mount}/static-roles/app", role)
+        self.kv = openbao.fresh_mount(version=2)
 
-    def configure(self, settings, token=None):
+    @property
+    def rotations(self):
+        """How often the engine was asked to rotate."""
+        paths = (f"{self.mount}/rotate-role/app", f"{self.mount}/rotate-root/pg")
+        return sum(self.openbao.requests(path, operation="update") for path in paths)
+
+    def configure(self, settings, token=None, *, chain=("db", "kv")):
         """Return a manager whose rotation has these settings."""
         self.file.write_text(
-            f'chain = ["db"]\n[stores.db]\nplugin = "vault-dynamic"\nurl = "{self.openbao.url}"\n'
+            f'timeout = "60s"\nchain = {json.dumps(chain)}\n[stores.kv]\nplugin = "vault"\nurl = "{self.openbao.url}"\n'
+            f'token = "{token or self.openbao.token}"\nmount = "{self.kv}"\n'
+            f'[stores.db]\nplugin = "vault-dynamic"\nurl = "{self.openbao.url}"\n'
             f'token = "{token or self.openbao.token}"\nmount = "{self.mount}"\n'
             f'paths = {{ "{PATH}" = "static-creds/app" }}\n'
             f'[rotation."{PATH}"]\nrotator = "vault-database"\nstore = "db"\nmount = "{self.mount}"\n{settings}'
@@ -73,15 +89,96 @@ def test_a_static_role_is_rotated_by_the_engine(engine):
     assert not engine.postgres.lets_in(engine.user, before)
 
 
-def test_the_root_credential_of_a_connection_is_rotated_without_a_schedule(engine):
-    with engine.configure('root = "pg"\n') as manager:
+def test_the_root_credential_of_a_connection_is_rotated(engine):
+    with engine.configure('root = "pg"\n', chain=["db"]) as manager:
         assert engine.postgres.lets_in(engine.admin, "engine-first")
         manager.rotations.rotate(PATH)
         assert not engine.postgres.lets_in(engine.admin, "engine-first")
-    with engine.configure('root = "pg"\nevery = "30d"\n') as manager:
+
+
+def scheduler(manager, time):
+    """A scheduler whose clock is moved by hand."""
+    return Runner(Rotations(manager._chain, manager._threads, manager.config, clock=time))
+
+
+@pytest.mark.parametrize("settings", ['role = "app"\n', 'root = "pg"\n'], ids=["static role", "root"])
+def test_of_two_schedulers_that_look_at_one_moment_one_rotates(engine, settings, monkeypatch):
+    """Both have seen that the secret is due before either of them asks the engine."""
+    time = Time(datetime.now(UTC).isoformat())
+    time.move(days=31)
+    seen = threading.Barrier(2)
+    last_rotation = VaultDatabaseRotator.last_rotation
+
+    def wait_for_the_other(rotator, store, path):
+        last = last_rotation(rotator, store, path)
+        if not engine.rotations:
+            seen.wait(60)
+        return last
+
+    monkeypatch.setattr(VaultDatabaseRotator, "last_rotation", wait_for_the_other)
+    settings += 'every = "30d"\n'
+    with engine.configure(settings) as one, engine.configure(settings) as other:
+        schedulers = [scheduler(one, time), scheduler(other, time)]
+        with ThreadPoolExecutor(2) as executor:
+            outcomes = [outcome for found in executor.map(Runner.run_once, schedulers) for outcome in found]
+        assert engine.rotations == 1
+        assert [(outcome.error, outcome.status.state) for outcome in outcomes] == [(None, "done")]
+        time.move(days=29)
+        assert [found for each in schedulers for found in each.run_once()] == []
+        [status] = other.rotations.status()
+        assert (status.state, status.unfinished, status.overdue) == ("done", False, False)
+        time.move(days=2)
+        assert [outcome.status.state for each in schedulers for outcome in each.run_once()] == ["done"]
+    assert engine.rotations == 2
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["before", "after"])
+def test_a_scheduler_that_dies_leaves_the_rotation_to_another(engine, asked, monkeypatch):
+    """Before or after it has asked the engine. The other one waits for its lease, and asks if nobody has."""
+
+    def die(rotator, store, path):
+        if asked:
+            start(rotator, store, path)
+        raise Killed
+
+    time = Time(datetime.now(UTC).isoformat())
+    time.move(days=31)
+    start = VaultDatabaseRotator.start
+    with engine.configure('role = "app"\nevery = "30d"\n') as manager:
+        with monkeypatch.context() as patches:
+            patches.setattr(VaultDatabaseRotator, "start", die)
+            patches.setattr(Lease, "release", lambda _lease: None)
+            with pytest.raises(Killed):
+                scheduler(manager, time).run_once()
+        assert scheduler(manager, time).run_once() == []
+        [status] = manager.rotations.status()
+        assert (status.state, status.unfinished) == ("applied", True)
+        time.move(minutes=3)
+        assert [outcome.status.state for outcome in scheduler(manager, time).run_once()] == ["done"]
+    assert engine.rotations == 1
+
+
+def test_a_request_that_fails_is_repeated_after_a_pause(engine):
+    time = Time(datetime.now(UTC).isoformat())
+    time.move(days=31)
+    engine.postgres.run(f"DROP ROLE {engine.user}")
+    with engine.configure('role = "app"\nevery = "30d"\n') as manager:
+        [outcome] = scheduler(manager, time).run_once()
+        assert outcome.error is not None
+        assert scheduler(manager, time).run_once() == []
+        engine.postgres.run(f"CREATE ROLE {engine.user} LOGIN")
+        time.move(minutes=1)
+        assert [outcome.status.failures for outcome in scheduler(manager, time).run_once()] == [0]
+
+
+def test_a_schedule_needs_a_store_for_its_record(engine):
+    """Without one, nothing is rotated."""
+    with engine.configure('role = "app"\nevery = "30d"\n', chain=["db"]) as manager:
         [outcome] = Runner(manager.rotations).run_once()
     assert isinstance(outcome.error, UnsupportedOperationError)
+    assert "two schedulers could rotate it twice" in str(outcome.error)
     assert "run by cron: strongroom rotate database/app" in str(outcome.error)
+    assert engine.rotations == 0
 
 
 def test_what_the_engine_refuses_is_named(engine):

@@ -48,6 +48,8 @@ def rotating():
 class Rotator:
     """Its methods return or do what they are given."""
 
+    starts_once = True
+
     def __init__(self, **does):
         for method in ("create", "apply", "prove", "revoke", "close", "start", "finished", "last_rotation"):
             setattr(self, method, does.get(method, lambda *_: None))
