@@ -10,6 +10,7 @@ import logging
 import time
 from functools import partial
 
+from strongroom.errors import StrongroomError
 from strongroom.manager import SecretsManager
 from strongroom.required_secrets import Requirement, Rounds, resolve
 from strongroom.secrets_manager import default_manager
@@ -46,6 +47,20 @@ async def await_ready(
     # No event: a store does not tell that it is back.
     while (pause := await asyncio.wrap_future(in_daemon(wait.resolve, "strongroom readiness"))) is not None:  # noqa: ASYNC110
         await asyncio.sleep(pause)
+
+
+def wait_or_exit(*, timeout: float = 60.0) -> None:
+    """`wait_ready` for a server that forks its workers: with a manager of its own, which is closed before the fork.
+
+    Raises:
+        SystemExit: a required secret does not resolve. Frameworks that log the exceptions of a hook would go on.
+    """
+    try:
+        with SecretsManager() as manager:
+            wait_ready(manager, timeout=timeout)
+    except StrongroomError as error:
+        notes = "".join(f". {note}" for note in getattr(error, "__notes__", ()))
+        raise SystemExit(f"strongroom: {error}{notes}") from None
 
 
 class _Wait:

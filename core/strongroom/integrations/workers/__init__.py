@@ -1,0 +1,1 @@
+"""Servers that do their work in child processes."""
