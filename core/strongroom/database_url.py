@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from strongroom.chain.query import MISSING, Missing
-from strongroom.encoding import as_text
+from strongroom.encoding import as_unicode
 from strongroom.errors import InvalidDataError
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 
@@ -94,4 +94,4 @@ def _address(host: SensitiveStr, path: str) -> str:
 
 def _part(data: SensitiveDict, key: str, path: str) -> SensitiveStr | None:
     value: Value = data.get(key)
-    return None if value is None else as_text(value, path, key)
+    return None if value is None else as_unicode(value, path, key)

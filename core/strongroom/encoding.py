@@ -80,6 +80,19 @@ def as_text(value: Value, path: str, key: str) -> SensitiveStr:
     return SensitiveStr(to_json_text(value))
 
 
+def as_unicode(value: Value, path: str, key: str) -> SensitiveStr:
+    """Return `as_text`, for code that encodes it, where an error would hold the text.
+
+    Raises:
+        InvalidDataError: also for a lone surrogate, which a store may hold that others write.
+    """
+    text = as_text(value, path, key)
+    if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    del text, value
+    raise InvalidDataError(path, f"key {key!r} holds a lone surrogate, so it is not valid Unicode")
+
+
 def check_type(wanted: object) -> None:
     """Raise TypeError if `convert` has no such type."""
     if not any(wanted is known for known in TYPES + _REDACTED_TYPES):

@@ -134,19 +134,18 @@ class CredentialSource:
         login: Login = self.current() if wait is None else wait(self.acurrent())
         try:
             return open_(login), login
-        except Exception as error:
-            if not refuses(error):
-                raise
-            for reading in Reading:
-                other: Login | None = None
-                with suppress(StrongroomError):  # the refusal says more
-                    other = self.after_refusal(reading) if wait is None else wait(self.aafter_refusal(reading))
-                if other is not None and other != login:
-                    with suppress(Exception):  # likewise
-                        connection = open_(other)
-                        self._accepted = other
-                        return connection, other
-            raise
+        except Exception as error:  # noqa: BLE001  # of a driver
+            failure = _frameless(error)
+        for reading in Reading if refuses(failure) else ():
+            other: Login | None = None
+            with suppress(StrongroomError):  # the refusal says more
+                other = self.after_refusal(reading) if wait is None else wait(self.aafter_refusal(reading))
+            if other is not None and other != login:
+                with suppress(Exception):  # likewise
+                    connection = open_(other)
+                    self._accepted = other
+                    return connection, other
+        raise failure
 
     async def aconnect(
         self, open_: Callable[[Login], Awaitable[_T]], refuses: Callable[[Exception], bool]
@@ -155,19 +154,18 @@ class CredentialSource:
         login = await self.acurrent()
         try:
             return await open_(login), login
-        except Exception as error:
-            if not refuses(error):
-                raise
-            for reading in Reading:
-                other = None
-                with suppress(StrongroomError):
-                    other = await self.aafter_refusal(reading)
-                if other is not None and other != login:
-                    with suppress(Exception):
-                        connection = await open_(other)
-                        self._accepted = other
-                        return connection, other
-            raise
+        except Exception as error:  # noqa: BLE001
+            failure = _frameless(error)
+        for reading in Reading if refuses(failure) else ():
+            other = None
+            with suppress(StrongroomError):
+                other = await self.aafter_refusal(reading)
+            if other is not None and other != login:
+                with suppress(Exception):
+                    connection = await open_(other)
+                    self._accepted = other
+                    return connection, other
+        raise failure
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
@@ -197,6 +195,15 @@ class CredentialSource:
                 asyncio.run_coroutine_threadsafe(drain(living), self._loop)
 
         self.drain_on_change(owner, schedule)
+
+
+def _frameless(error: Exception) -> Exception:
+    """Return the error, and leave out its frames and those of its causes: the driver's variables hold the password."""
+    each: BaseException | None = error
+    while each is not None and each.__traceback__ is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
 
 
 class _Refusals:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from strongroom.chain.query import Missing
 from strongroom.database_url import WANTED, database_url, user_key_of
-from strongroom.encoding import as_text
+from strongroom.encoding import as_unicode
 from strongroom.errors import InvalidDataError
 from strongroom.integrations.credentials import Login
 from strongroom.secret import SensitiveStr
@@ -13,13 +15,39 @@ _ACCESS_DENIED = frozenset({1044, 1045, 1698, 3118, 3159, 4151})
 """MySQL's and MariaDB's error numbers for a refused login: unknown user, wrong password, locked account."""
 
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:(?P<user>[^/?#]*)@)?(?P<hosts>[^/?#@]*)(?P<rest>[/?#].*)?", re.DOTALL)
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:,\s]*)(?::[0-9]*)?"
+_HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
+
+
 def url(login: Login, scheme: str | None = None) -> SensitiveStr | None:
     """Return the secret's `url`, or one composed of its parts: see `SecretsManager.get_database_url`.
 
     None means that it holds only an account: see `account`.
+
+    Raises:
+        InvalidDataError: the URL is malformed. A driver's message would quote it: mostly, its password has special
+            characters that were not encoded.
     """
     found = database_url(login.data, scheme, login.path)
-    return None if isinstance(found, Missing) else found
+    if isinstance(found, Missing):
+        return None
+    if "://" in found and not _is_well_formed(found):
+        del found
+        hint = "Encode special characters of user and password, such as @ as %40"
+        raise InvalidDataError(login.path, "key 'url' is not a valid URL", hint=hint)
+    return found
+
+
+def _is_well_formed(whole: str) -> bool:
+    """Return True if every driver finds the same user and password in a URL."""
+    parts = _URL.fullmatch(whole)
+    if parts is None or not _HOSTS.fullmatch(parts["hosts"]) or not whole.isprintable():
+        return False
+    user, rest = parts["user"], parts["rest"] or ""
+    if user is None:
+        return "@" not in rest
+    return not re.search(r"[@\s\[\]]", user) and not re.search(r"%(?![0-9A-Fa-f]{2})", whole)
 
 
 def account(login: Login) -> dict[str, str]:
@@ -31,7 +59,7 @@ def account(login: Login) -> dict[str, str]:
     name = user_key_of(login.data)
     if not (login.data.get(name) and login.data.get("password")):
         raise InvalidDataError(login.path, f"it has no {WANTED}; nor user and password")
-    user, password = (as_text(login.data[key], login.path, key).reveal() for key in (name, "password"))
+    user, password = (as_unicode(login.data[key], login.path, key).reveal() for key in (name, "password"))
     return {"user": user, "password": password}
 
 

@@ -20,7 +20,7 @@ from redis.credentials import CredentialProvider as _CredentialProvider
 from redis.exceptions import AuthenticationError
 
 from strongroom.database_url import user_key_of
-from strongroom.encoding import as_text
+from strongroom.encoding import as_unicode
 from strongroom.errors import InvalidDataError
 from strongroom.integrations.credentials import CredentialSource, Login
 from strongroom.manager import SecretsManager
@@ -66,9 +66,9 @@ def _pair(login: Login) -> tuple[str] | tuple[str, str]:
     """Return (user, password), or (password,) for the user `default`."""
     if "password" not in login.data:
         raise InvalidDataError(login.path, "it has no key 'password'")
-    password = as_text(login.data["password"], login.path, "password").reveal()
+    password = as_unicode(login.data["password"], login.path, "password").reveal()
     key = user_key_of(login.data)
-    return (as_text(login.data[key], login.path, key).reveal(), password) if login.data.get(key) else (password,)
+    return (as_unicode(login.data[key], login.path, key).reveal(), password) if login.data.get(key) else (password,)
 
 
 def _is_refusal(error: Exception) -> bool:

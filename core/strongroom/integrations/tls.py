@@ -59,9 +59,16 @@ def create_server_context(path: str, *, manager: SecretsManager | None = None) -
 def _loaded(login: Login) -> ssl.SSLContext:
     """Return a server context with the pair of a secret."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # without the key log of SSLKEYLOGFILE
-    with _pem_file(login) as file:
-        context.load_cert_chain(file)
-    return context
+    try:
+        with _pem_file(login) as file:
+            context.load_cert_chain(file)
+    except ssl.SSLError as error:
+        reason = error.reason or "malformed"
+    except UnicodeEncodeError:  # it holds the text
+        reason = "not ASCII"
+    else:
+        return context
+    raise InvalidDataError(login.path, f"its certificate and key cannot be used ({reason})")
 
 
 @contextmanager

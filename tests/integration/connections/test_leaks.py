@@ -1,0 +1,180 @@
+"""A connection that fails shows no credential: not in a message, and not in the local variables of a traceback."""
+
+import asyncio
+import socket
+import traceback
+from functools import partial
+
+import pytest
+import redis
+
+from strongroom import SecretsManager, StrongroomError
+from strongroom.errors import InvalidDataError
+from strongroom.integrations import asyncpg, django, psycopg_pool, sqlalchemy, tls  # noqa: F401  # the drivers
+from strongroom.integrations.redis import create_client
+from strongroom.store.memory import MemoryStore
+
+CANARY = "canary7f3a"
+PATH = "database/connection"
+
+
+@pytest.fixture
+def closed_port():
+    """A port of which connections are refused."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def connect_sqlalchemy(manager):
+    sqlalchemy.create_engine(PATH, manager=manager, drivername="postgresql+psycopg").connect()
+
+
+def connect_psycopg(manager):
+    psycopg_pool.create_pool(PATH, manager=manager, max_size=4, open=False).connection_class.connect()
+
+
+def connect_asyncpg(manager):
+    async def connect():
+        async with asyncpg.create_pool(PATH, manager=manager, min_size=1):
+            pass
+
+    asyncio.run(connect())
+
+
+def connect_django(manager, monkeypatch):
+    from django.db import ConnectionHandler
+
+    monkeypatch.setattr("strongroom.integrations.django.wrapper.default_manager", lambda: manager)
+    monkeypatch.setattr("strongroom.integrations.credentials.default_manager", lambda: manager)
+    settings = {"ENGINE": "strongroom.integrations.django.postgresql", "SECRET": PATH}
+    ConnectionHandler({"default": settings})["default"].connect()
+
+
+CONNECTS = [connect_sqlalchemy, connect_psycopg, connect_asyncpg, connect_django]
+
+
+def manager_of(data, path=PATH):
+    """Return a manager with this secret."""
+    store = MemoryStore()
+    store.write(path, data)
+    return SecretsManager(chain=[store])
+
+
+def failure_of(connect, manager, monkeypatch):
+    """Return the error of an attempt to connect with the secret of the manager. No local variable here has a value."""
+    with manager:
+        try:
+            connect(*([manager, monkeypatch] if connect is connect_django else [manager]))
+        except Exception as error:  # noqa: BLE001  # of any driver
+            return error
+    raise AssertionError("it was connected")
+
+
+def shown(error):
+    """Everything that is printed of an error by a tool that shows local variables, as Sentry does."""
+    printed = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    while error is not None:
+        printed += repr(error) + str(error)
+        error = error.__cause__ or error.__context__
+    return printed
+
+
+@pytest.mark.parametrize("connect", CONNECTS)
+@pytest.mark.parametrize("key", ["password", "url"])
+def test_a_refused_connection_shows_no_credential(closed_port, connect, key, monkeypatch):
+    data = {"host": "127.0.0.1", "port": closed_port, "user": "app", "password": CANARY, "name": "db"}
+    if key == "url":
+        data = {"url": f"postgresql://app:{CANARY}@127.0.0.1:{closed_port}/db"}
+    error = failure_of(connect, manager_of(data), monkeypatch)
+    assert not isinstance(error, StrongroomError)
+    assert CANARY not in shown(error)
+
+
+URLS = {
+    "number sign": f"app:x#{CANARY}@127.0.0.1:1/db",
+    "slash": f"app:{CANARY}/x@127.0.0.1:1/db",
+    "question mark": f"app:x?{CANARY}@127.0.0.1:1/db",
+    "at sign": f"app:x@{CANARY}@127.0.0.1:1/db",
+    "bracket": f"app:{CANARY}@[::1:1/db",
+    "per cent": f"app:%zz{CANARY}@127.0.0.1:1/db",
+    "space": f"app:a {CANARY}@127.0.0.1:1/db",
+    "line end": f"app:a\n{CANARY}@127.0.0.1:1/db",
+    "no user": f"app:{CANARY}/db",
+}
+
+
+@pytest.mark.parametrize("connect", CONNECTS)
+@pytest.mark.parametrize("url", URLS.values(), ids=URLS)
+def test_a_malformed_url_is_refused_before_a_driver_quotes_it(connect, url, monkeypatch):
+    """Mostly a password with special characters that were not encoded."""
+    error = failure_of(connect, manager_of({"url": f"postgresql://{url}"}), monkeypatch)
+    assert type(error) is InvalidDataError
+    assert "key 'url' is not a valid URL" in str(error)
+    assert CANARY not in shown(error)
+
+
+@pytest.mark.parametrize("key", ["user", "password"])
+@pytest.mark.parametrize("connect", CONNECTS)
+def test_an_account_that_is_not_unicode_is_refused(connect, key, monkeypatch):
+    """A driver's UnicodeEncodeError holds the whole text."""
+    whole = {"host": "127.0.0.1", "port": 1, "user": CANARY, "password": CANARY, "name": "db", key: f"\ud800{CANARY}"}
+    for data in (whole, {name: whole[name] for name in ("user", "password")}):
+        error = failure_of(connect, manager_of(data), monkeypatch)
+        assert isinstance(error, StrongroomError)
+        assert CANARY not in shown(error)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://app:p%40ss@db.example:5432,[::1]:5433/db?sslmode=require",
+        "postgresql://app@%2Fvar%2Frun/db",
+        "postgresql:///db?host=/tmp",
+        "postgresql+psycopg://app:pässword@db/my%20db?options=a@b",
+        "mysql://app:a:b!$&'()*+,;=@127.0.0.1/db",
+    ],
+)
+def test_a_valid_url_is_passed_on(url):
+    from strongroom.integrations.credentials import Login
+    from strongroom.integrations.database import url as url_of
+    from strongroom.secret import SensitiveDict
+
+    assert url_of(Login(PATH, SensitiveDict(url=url))) == url
+
+
+def test_the_engine_keeps_no_credential(closed_port):
+    """Not even one that is replaced later: each connection gets its own."""
+    url = f"postgresql+psycopg://app:{CANARY}@127.0.0.1:{closed_port}/db?sslmode=disable"
+    with manager_of({"url": url}) as manager:
+        found = sqlalchemy.create_engine(PATH, manager=manager).url
+    assert (found.username, found.password, found.database, found.port) == (None, None, "db", closed_port)
+    assert dict(found.query) == {"sslmode": "disable"}
+
+
+def connect_redis(manager, port):
+    with create_client(PATH, manager=manager, host="127.0.0.1", port=port) as client:
+        client.ping()
+
+
+def test_a_refused_password_of_redis_is_not_shown(redis_server):
+    with manager_of({"username": "nobody", "password": CANARY}) as manager:
+        error = failure_of(partial(connect_redis, port=redis_server.port), manager, None)
+    assert isinstance(error, redis.exceptions.AuthenticationError)
+    assert CANARY not in shown(error)
+
+
+def load_certificate(manager):
+    tls.create_server_context("tls/web", manager=manager)
+
+
+KEYS = [f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----\n", f"\ufeff{CANARY}", f"\ud800{CANARY}"]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=["malformed", "byte order mark", "surrogate"])
+def test_a_certificate_that_cannot_be_loaded_shows_no_key(key):
+    data = {"certificate": f"-----BEGIN CERTIFICATE-----\n{CANARY}\n", "private_key": key}
+    error = failure_of(load_certificate, manager_of(data, "tls/web"), None)
+    assert type(error) is InvalidDataError
+    assert "tls/web" in str(error)
+    assert CANARY not in shown(error)
