@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 DEFAULT_TIMEOUT = 10.0
 """Total time of one call, in seconds, unless configured otherwise."""
@@ -23,11 +23,26 @@ boot_time: Final[Callable[[], float]] = (
 A partial costs a third of what a function would, and each cached read calls it.
 """
 
+_T = TypeVar("_T")
+
 _deadline: ContextVar[float | None] = ContextVar("strongroom_deadline", default=None)
 
 _fails_fast: ContextVar[bool] = ContextVar("strongroom_fails_fast", default=False)
 
 _required_paths: ContextVar[tuple[str, ...]] = ContextVar("strongroom_required_paths", default=())
+
+
+_UNCHANGED = nullcontext()
+
+
+@contextmanager
+def _scope(variable: ContextVar[_T], value: _T) -> Iterator[None]:
+    """Set a context variable within the block. A generator also resets it if a signal interrupts `__exit__`."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
 
 
 def remaining() -> float:
@@ -49,15 +64,10 @@ def set_deadline(deadline: float | None) -> None:
     _deadline.set(deadline)
 
 
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Limit the block to `seconds`, or to the time that is left already if that is less."""
+def time_limit(seconds: float) -> AbstractContextManager[None]:
+    """Limit the block to `seconds` from now on, or to the time that is left already if that is less."""
     outer, deadline = _deadline.get(), time.monotonic() + seconds
-    token = _deadline.set(deadline if outer is None else min(outer, deadline))
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
+    return _scope(_deadline, deadline) if outer is None or deadline < outer else _UNCHANGED
 
 
 def fails_fast() -> bool:
@@ -69,14 +79,9 @@ def fails_fast() -> bool:
     return _fails_fast.get()
 
 
-@contextmanager
-def fail_fast(enabled: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  # as `contextlib` names its flags
+def fail_fast(enabled: bool = True) -> AbstractContextManager[None]:  # noqa: FBT001, FBT002  # as `contextlib` names its flags
     """Let `fails_fast` return True within the block, if `enabled`."""
-    token = _fails_fast.set(enabled or _fails_fast.get())
-    try:
-        yield
-    finally:
-        _fails_fast.reset(token)
+    return _scope(_fails_fast, value=True) if enabled and not _fails_fast.get() else _UNCHANGED
 
 
 def required_paths() -> tuple[str, ...]:
@@ -87,11 +92,6 @@ def required_paths() -> tuple[str, ...]:
     return _required_paths.get()
 
 
-@contextmanager
-def require_paths(paths: Iterable[str]) -> Iterator[None]:
+def require_paths(paths: Iterable[str]) -> AbstractContextManager[None]:
     """Set `required_paths` for the probes within the block."""
-    token = _required_paths.set(tuple(paths))
-    try:
-        yield
-    finally:
-        _required_paths.reset(token)
+    return _scope(_required_paths, tuple(paths))
