@@ -6,10 +6,14 @@ import base64
 import binascii
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from strongroom.errors import InvalidDataError
 from strongroom.secret import SensitiveBytes, SensitiveDict, SensitiveList, SensitiveStr, Value
+
+if TYPE_CHECKING:
+    from json import JSONEncoder
 
 _T = TypeVar("_T")
 
@@ -53,9 +57,15 @@ def from_json(value: Any) -> Value:
 
 def to_json_text(value: Value) -> str:
     """Return the value as compact JSON text: the text of a number, a boolean or a container."""
+    return _encoder().encode(to_json(value))
+
+
+@cache
+def _encoder() -> JSONEncoder:
+    """Return an encoder, made once: `json.dumps` would make one for each value."""
     import json
 
-    return json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":"))
+    return json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 TYPES = (str, bytes, int, float, bool, dict, list, object)

@@ -260,7 +260,8 @@ def protect(value: Value) -> Value:
 
 def protect_data(data: Mapping[str, Value]) -> SensitiveDict:
     """Return a secret's data as a new `SensitiveDict` that shares nothing mutable with `data`."""
-    return SensitiveDict((key, protect(value)) for key, value in data.items())
+    # In place, for nearly every value: a call takes as long as the rest.
+    return SensitiveDict({key: v if type(v) in _AS_THEY_ARE else protect(v) for key, v in data.items()})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
-from strongroom.secret import MAX_DEPTH, SensitiveDict, Value, protect_data
+from strongroom.secret import MAX_DEPTH, SensitiveDict, SensitiveStr, Value, protect_data
 from strongroom.strict_json import TOO_PRECISE, inexact_key
 
 MAX_INTEGER = 2**53
@@ -23,6 +23,9 @@ Raft refuses an entry above 1 MiB with HTTP 500. Measured on OpenBao 2.7.2, the 
 
 _MOST_LEVELS = 2 * MAX_DEPTH + 3
 """In JSON a level may take two, because values that look like encoded bytes are wrapped."""
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+"""The types of JSON values that mean themselves."""
 
 TOO_DEEP = "it is nested too deeply to be read"
 """Why data of another client is invalid."""
@@ -65,11 +68,13 @@ def restored(form: Mapping[str, Any]) -> SensitiveDict:
     Raises:
         InvalidDataError: it is nested too deeply, or a number would be rounded, as in another client's secret.
     """
+    if all([type(value) in _PLAIN for value in form.values()]):  # nearly every secret  # noqa: C419  # faster
+        return SensitiveDict({key: SensitiveStr(v) if type(v) is str else v for key, v in form.items()})
     if _is_too_deep(form):
         raise InvalidDataError(reason=TOO_DEEP)
     if (key := inexact_key(form)) is not None:
         raise InvalidDataError(reason=f"key {key!r}: {TOO_PRECISE}")
-    return SensitiveDict((key, from_json(value)) for key, value in form.items())
+    return SensitiveDict({key: from_json(value) for key, value in form.items()})
 
 
 def _is_too_deep(form: Mapping[str, Any]) -> bool:

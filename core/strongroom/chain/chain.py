@@ -240,7 +240,7 @@ class Chain:
                 failure = failure or found
         failure = failure or _not_found(path, attempts)
         if key is not None and (path, key) in self._defaults and isinstance(failure, SecretNotFoundError):
-            default = self._defaults[path, key]
+            default = protect(self._defaults[path, key])  # not the chain's own object
             attempts.append(Attempt(DEFAULT_STORE, Answer.FOUND, "the default of [secrets]"))
             return _resolution(path, key, default, Reading(SensitiveDict({key: default})), attempts)
         if isinstance(failure, SecretNotFoundError) and self._sources:
@@ -434,12 +434,14 @@ class Chain:
 
 def _value(request: Request, reading: Reading) -> Value:
     value = request.extract(reading.data)
-    return None if isinstance(value, Missing) else value  # `query` has made sure that it is there
+    if isinstance(value, SensitiveDict):
+        return value  # the reading's data is this call's own
+    return None if isinstance(value, Missing) else protect(value)  # `query` has made sure that it is there
 
 
 def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:
     """Return the resolution of the last attempt."""
-    store, value = attempts[-1].store, protect(value)
+    store = attempts[-1].store
     if key is None and isinstance(value, SensitiveDict):
         value.of_store(path, store)
     return Resolution(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 _KEY_LENGTH = 32
 _NONCE_LENGTH = 12
-_SURROGATE = r"[\ud800-\udfff]"  # compiled at first use
 _SEALS_PER_KEY = 2**32  # NIST SP 800-38D, 8.3: the most under one key, however the nonces are made
 
 
@@ -83,13 +81,16 @@ class Sealer:
         """Return the value, sealed for `owner`: link, path and key."""
         text, kind = (value, "string") if isinstance(value, str) else (to_json_text(value), "json")
         # An unambiguous form, each name with its length: ("a", "bc") and ("ab", "c") differ.
-        bound = "".join([kind, *(f" {len(name)}:{name}" for name in owner)]).encode("utf-8", "surrogatepass")
+        bound = (kind + "".join([f" {len(name)}:{name}" for name in owner])).encode("utf-8", "surrogatepass")
         # A count is used once for sure under a key that only this object has, and costs no system call.
         self._sealed = number = next(self._numbers)
         nonce = number.to_bytes(_NONCE_LENGTH, "big")
-        # A store may hold a string with a lone surrogate; it is cached as exactly as any other.
-        plaintext = text.encode("utf-8", "surrogatepass")
-        has_text = value is not None and not isinstance(value, bytes) and not re.search(_SURROGATE, text)
+        has_text = value is not None and not isinstance(value, bytes)
+        try:
+            plaintext = text.encode()
+        except UnicodeEncodeError:
+            # A store may hold a string with a lone surrogate; it is cached as exactly as any other.
+            plaintext, has_text = text.encode("utf-8", "surrogatepass"), False
         return Sealed(nonce, self._cipher.encrypt(nonce, plaintext, bound), bound, kind == "string", has_text)
 
     def open(self, sealed: Sealed) -> Value:
