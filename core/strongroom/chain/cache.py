@@ -29,25 +29,36 @@ _ABSENT_SHARE = 8
 _Field: TypeAlias = "tuple[float, Callable[[bytes, bytes, bytes], bytes], bytes, bytes, bytes]"
 
 
-class Flight(Future[Secret]):
+class Flight:
     """A read in progress, which other threads may join.
 
     Attributes:
         thread: the thread that reads. A signal handler that runs in it cannot wait for this flight.
     """
 
+    __slots__ = ("_result", "thread")
+
     def __init__(self) -> None:
-        super().__init__()
         self.thread = threading.get_ident()
-        self.set_running_or_notify_cancel()  # so that an async waiter that is cancelled cannot cancel it
+        self._result: Future[Secret] | None = None  # few reads are joined, and to make one takes long
+
+    def join(self) -> Future[Secret]:
+        """Return the future result, for another thread. Under the cache's lock, so that the flight does not end."""
+        if self._result is None:
+            result: Future[Secret] = Future()
+            result.set_running_or_notify_cancel()  # so that an async waiter that is cancelled cannot cancel it
+            self._result = result
+        return self._result
 
     def end(self, result: Secret | StoreError) -> None:
         """Set the result or the error. A second call, such as that of an interrupt just after the first, is ignored."""
+        if self._result is None:
+            return
         with suppress(InvalidStateError):
             if isinstance(result, StoreError):
-                self.set_exception(result)
+                self._result.set_exception(result)
             else:
-                self.set_result(result)
+                self._result.set_result(result)
 
 
 class Snapshot(NamedTuple):
@@ -228,9 +239,11 @@ class MemoryCache:
 
     # --- reading through ----------------------------------------------------------------------------------------------
 
-    def flight(self, path: str) -> Flight | None:
-        """Return the read of `path` that is in progress, if there is one."""
-        return self._flights.get(path)
+    def flight(self, path: str) -> Future[Secret] | None:
+        """Return the future result of the read of `path` that is in progress, if there is one."""
+        with self._lock:
+            flight = self._flights.get(path)
+            return None if flight is None else flight.join()
 
     def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False) -> Secret:
         """Return `load()`, called once for all threads that request `path` meanwhile.
@@ -247,9 +260,9 @@ class MemoryCache:
         """
         flight = Flight()
         try:  # from here on an interrupt at any point ends the flight
-            leading = self.join_or_lead(path, flight, fresh=fresh)
-            if leading is not flight:
-                return self.wait(path, leading)
+            joined = self.join_or_lead(path, flight, fresh=fresh)
+            if joined is not None:
+                return self.wait(path, joined)
             secret = load()
             self.complete(path, flight, secret)
         except BaseException as error:
@@ -257,25 +270,26 @@ class MemoryCache:
             raise
         return secret
 
-    def join_or_lead(self, path: str, flight: Flight, *, fresh: bool = False) -> Flight:
-        """Return the read of `path` in progress, to wait for, or register `flight` and return it.
+    def join_or_lead(self, path: str, flight: Flight, *, fresh: bool = False) -> Future[Secret] | None:
+        """Return the future result of the read of `path` in progress, or register `flight` and return None.
 
         The caller leads a flight that is registered: it ends it with `complete` or `fail`.
         """
         with self._lock:
             in_progress = None if fresh else self._flights.get(path)
-            if in_progress is None or in_progress.thread == flight.thread:
-                self._flights[path] = in_progress = flight
-            return in_progress
+            if in_progress is not None and in_progress.thread != flight.thread:
+                return in_progress.join()
+            self._flights[path] = flight
+            return None
 
-    def wait(self, path: str, flight: Flight) -> Secret:
+    def wait(self, path: str, joined: Future[Secret]) -> Secret:
         """Return the result of a flight that another thread leads, or raise its error.
 
         Raises:
             StoreUnavailableError: it took longer than `remaining()`.
         """
         try:
-            return flight.result(timeout=remaining())
+            return joined.result(timeout=remaining())
         except TimeoutError:
             failure: StoreError = StoreUnavailableError(path, "the read that was under way took too long")
         except StoreError as error:

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -230,7 +230,7 @@ class Link:
     def _read_many(self, paths: Sequence[str], *, fresh: bool) -> dict[str, Reading | StrongroomError]:
         results: dict[str, Reading | StrongroomError] = {}
         led: dict[str, Flight] = {}
-        joined: dict[str, Flight] = {}
+        joined: dict[str, Future[Secret]] = {}
         try:
             for path in paths:
                 known = self._without_io(path, fresh=fresh)
@@ -238,9 +238,9 @@ class Link:
                     results[path] = known
                     continue
                 flight = led[path] = Flight()
-                leading = self._cache.join_or_lead(path, flight, fresh=fresh)
-                if leading is not flight:
-                    joined[path] = leading
+                result = self._cache.join_or_lead(path, flight, fresh=fresh)
+                if result is not None:
+                    joined[path] = result
                     del led[path]
             with fail_fast(not fresh and all(self._cache.stale(path) for path in led)):
                 for path, answer in self._read_each(list(led), fresh=fresh):
@@ -249,9 +249,9 @@ class Link:
         finally:
             for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
                 self._cache.fail(path, flight, StoreUnavailableError(path, "the batch was given up"))
-        for path, flight in joined.items():
+        for path, result in joined.items():
             try:
-                results[path] = Reading.of(self._cache.wait(path, flight))
+                results[path] = Reading.of(self._cache.wait(path, result))
             except StrongroomError as error:
                 results[path] = self._stale_or(error, path, fresh=fresh)
         return results

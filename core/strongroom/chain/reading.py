@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from datetime import datetime
 from typing import NamedTuple, Self
 
-from strongroom.chain.cache import Flight
 from strongroom.disk_cache.aged import AgedSecret, age_of
 from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret, SensitiveDict, Version, protect_data
@@ -42,6 +42,6 @@ class Reading(NamedTuple):
 class WouldBlockError(Exception):
     """Internal: only I/O can answer this read. `flight` is the read in progress, if there is one."""
 
-    def __init__(self, flight: Flight | None) -> None:
+    def __init__(self, flight: Future[Secret] | None) -> None:
         super().__init__()
         self.flight = flight

@@ -102,6 +102,6 @@ class Threads:
 
 
 def _retrieve_exception(done: asyncio.Future[Any]) -> None:
-    """Retrieve a failed flight's exception, which its own reader raises: asyncio logs it otherwise."""
+    """Retrieve a failed read's exception, which its own reader raises: asyncio logs it otherwise."""
     if not done.cancelled():
         done.exception()
