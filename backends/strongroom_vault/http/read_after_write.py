@@ -66,15 +66,14 @@ class States:
 
     def needed(self, method: str, target: str) -> str | None:
         """Return the state from which a node must answer this request, if any."""
-        secret = self._secret(target) if method == "GET" else None
         written = self._of_all
-        if secret is not None:
+        if written is not None and method == "GET" and (secret := self._secret(target)) is not None:
             written = later(self._of_secret.get(secret), self._of_others)
         return required(written, self._any, newest=self.unknown(target) is not None)
 
     def unknown(self, target: str) -> object | None:
         """Return the mark of the last change to this secret whose outcome is unknown, if there is one."""
-        return self._unknown.get(self._secret(target) or target)
+        return self._unknown.get(self._secret(target) or target) if self._unknown else None
 
     def doubt(self, target: str) -> None:
         """Note a change whose outcome is unknown: the active node must answer the next read."""

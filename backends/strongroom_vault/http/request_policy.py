@@ -24,7 +24,10 @@ MAX_LISTING = 32 * 1024 * 1024
 """The same for LIST and SCAN, which return a whole folder: some 300,000 long names."""
 
 
-@dataclass(frozen=True, slots=True)
+# These classes are not frozen: the making of a frozen object takes three times as long.
+
+
+@dataclass(slots=True)
 class Request:
     """An HTTP request. The target is the path and query below the address, percent-encoded.
 
@@ -65,7 +68,7 @@ class Request:
         return MAX_LISTING if self.method in {"LIST", "SCAN"} else MAX_REPLY
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A whole reply: header names in lower case, at most `Request.longest_reply` bytes of body.
 
@@ -89,7 +92,7 @@ class FaultKind(Enum):
     TOO_LARGE = "the reply is too long"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fault:
     """No whole reply. The reason contains no text of the server."""
 
@@ -97,7 +100,7 @@ class Fault:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Send the request to that address and read the whole reply, within `timeout` seconds in total."""
 
@@ -106,7 +109,7 @@ class Send:
     timeout: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wait:
     """Wait for that number of seconds."""
 
@@ -248,9 +251,7 @@ class _Progress:
     """Progress of one exchange. Moments are numbers of seconds left: later ones are smaller."""
 
     def __init__(self, request: Request, cluster: Cluster, left: float) -> None:
-        self._failure: Reply | StoreError = VaultConnectionError(
-            reason=f"no time is left for a request to {cluster.order(reads=request.reads)[0]}"
-        )
+        self._failure: Reply | StoreError | None = None
         self._request = request
         self._cluster = cluster
         self._attempts = 0
@@ -276,7 +277,8 @@ class _Progress:
         self._is_silent_round = True
         if self._request.changes:
             due = [node for node in due if not self._cluster.is_silent(node)] or due
-        due.sort(key=lambda node: node != self._alive)
+        if self._alive is not None:
+            due.sort(key=lambda node: node != self._alive)
         self._due, self._alive, self._probes = due, None, None
 
     def next(self, left: float) -> Address | None:
@@ -360,7 +362,10 @@ class _Progress:
 
         A standby also redirects a change if its leader was lost after the standby had forwarded the change.
         """
-        end = self._failure if reply is None else reply
+        end = reply or self._failure
+        if end is None:
+            node = self._cluster.order(reads=self._request.reads)[0]
+            end = VaultConnectionError(reason=f"no time is left for a request to {node}")
         if isinstance(end, Reply):
             return replace(end, repeats=True) if self._redirected and end.status >= 300 else end
         if self._redirected:
@@ -382,11 +387,11 @@ class _Progress:
         return not self._request.patient or self._heard - left >= _REFUSED
 
     def _is_limited(self, node: Address, left: float) -> bool:
-        return left > self._limited.get(node, left)
+        return bool(self._limited) and left > self._limited.get(node, left)
 
     def _take_fault(self, node: Address, fault: Fault, left: float, *, hopped: bool, hung: bool) -> None:
         failure = _failure(fault, self._request, node)
-        if isinstance(self._failure, VaultConnectionError) or self._heard - left >= _REFUSED:
+        if self._failure is None or isinstance(self._failure, VaultConnectionError) or self._heard - left >= _REFUSED:
             self._failure = failure  # a reply says more
         self._hung = self._hung or hung
         if fault.kind is FaultKind.UNREACHABLE:
