@@ -1,0 +1,115 @@
+"""A backend of keyring that keeps passwords in a chain.
+
+::
+
+    PYTHON_KEYRING_BACKEND=strongroom.integrations.keyring.StrongroomKeyring keyring get shop ada
+"""
+
+from __future__ import annotations
+
+from keyring import errors
+from keyring.backend import KeyringBackend
+from keyring.credentials import Credential, SimpleCredential
+
+from strongroom.errors import SecretNotFoundError, StrongroomError
+from strongroom.manager import SecretsManager
+from strongroom.secrets_manager import default_manager
+
+_KEY = "password"
+_SAFE = frozenset("-_.@+")
+"""Punctuation that every store takes in a path. Anything else is written as `=` and two digits for each byte."""
+
+
+class StrongroomKeyring(KeyringBackend):
+    """Passwords at `PREFIX/SERVICE/USERNAME`, each the key `password` of a secret of its own.
+
+    An absent password is None, as keyring expects it. A denial or an outage is raised: it is not an absence.
+
+    Attributes:
+        prefix: the folder of the passwords. The variable KEYRING_PROPERTY_PREFIX sets it.
+        manager: None is the default manager of the process.
+    """
+
+    priority = 0.1  # below any other: it is used where it is configured
+    prefix: str = "keyring"
+    manager: SecretsManager | None = None
+
+    def get_password(self, service: str, username: str) -> str | None:
+        """Return the password, or None if no store has it.
+
+        Raises:
+            KeyringError: a store that may have it denied access or did not answer.
+        """
+        try:
+            return self._secrets.get_secret(self._path(service, username), _KEY)
+        except SecretNotFoundError:
+            return None
+        except StrongroomError as error:
+            raise errors.KeyringError(str(error)) from error
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        """Store the password in the first store of the chain that can be written.
+
+        Raises:
+            PasswordSetError: it was not stored, or that is not known.
+        """
+        try:
+            self._secrets.set_secret(self._path(service, username), {_KEY: password})
+        except StrongroomError as error:
+            raise errors.PasswordSetError(str(error)) from error
+
+    def delete_password(self, service: str, username: str) -> None:
+        """Delete the password.
+
+        Raises:
+            PasswordDeleteError: there is none, or it was not deleted.
+        """
+        try:
+            self._secrets.delete_secret(self._path(service, username))
+        except StrongroomError as error:
+            raise errors.PasswordDeleteError(str(error)) from error
+
+    def get_credential(self, service: str, username: str | None) -> Credential | None:
+        """Return the user and the password. Without a user, return those of the only one, or None.
+
+        Raises:
+            KeyringError: a store that may have it denied access or did not answer.
+        """
+        if username is None:
+            try:
+                users = self._secrets.list_secrets(f"{self.prefix}/{_segment(service)}")
+            except StrongroomError as error:
+                raise errors.KeyringError(str(error)) from error
+            if len(users) != 1:
+                return None
+            username = _text(users[0])
+        password = self.get_password(service, username)
+        return None if password is None else SimpleCredential(username, password)
+
+    @property
+    def _secrets(self) -> SecretsManager:
+        return self.manager or default_manager()
+
+    def _path(self, service: str, username: str) -> str:
+        return f"{self.prefix}/{_segment(service)}/{_segment(username)}"
+
+
+def _segment(text: str) -> str:
+    """Return the text as one segment of a path. Different texts have different segments."""
+    dots = text in {".", ".."}
+    return (
+        "".join(
+            character
+            if character.isascii() and (character.isalnum() or character in _SAFE) and not dots
+            else "".join(f"={byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+            for character in text
+        )
+        or "="
+    )
+
+
+def _text(segment: str) -> str:
+    """Return the text of a segment."""
+    first, *escaped = segment.encode().split(b"=")
+    parts = [first, *(bytes.fromhex(part[:2].decode()) + part[2:] for part in escaped)]
+    return b"".join(parts).decode("utf-8", "surrogatepass")

@@ -1,0 +1,90 @@
+"""Passwords of keyring in a real OpenBao: the tests that keyring has for every backend, and ours."""
+
+import os
+import subprocess
+import sys
+
+import keyring
+import pytest
+from keyring import errors
+from keyring.testing.backend import BackendBasicTests
+
+from strongroom import SecretsManager
+from strongroom.integrations.keyring import StrongroomKeyring
+from strongroom.testing import SimulatedFailure
+
+
+@pytest.fixture(scope="module")
+def manager(openbao):
+    """A manager of a store of this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STRONGROOM_STORES_VAULT_MOUNT", openbao.fresh_mount(version=2))
+        manager = SecretsManager(openbao.url, openbao.token, enable_fallback=False)
+    with manager:
+        yield manager
+
+
+class TestBackend(BackendBasicTests):
+    """The tests of keyring itself."""
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _chain(cls, manager):
+        cls.manager = manager
+
+    def init_keyring(self):
+        return StrongroomKeyring().with_properties(manager=self.manager)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a//b", "", ".", "..", "=", "=2F", "a b", "ß", "\udc80", "a" * 300])
+def test_every_name_is_a_path_of_its_own(manager, name):
+    """Also names that a path cannot hold. The only user of a service is found without its name."""
+    backend = StrongroomKeyring().with_properties(manager=manager)
+    with pytest.deprecated_call() if not name else pytest.MonkeyPatch.context():
+        backend.set_password(f"of {name}", name, "s3cret")
+    assert backend.get_credential(f"of {name}", None).username == name
+    backend.set_password(name, "user", "other")
+    assert backend.get_password(f"of {name}", name) == "s3cret"
+    assert backend.get_password(name, "user") == "other"
+
+
+def test_which_of_two_users_is_meant_is_not_guessed(manager):
+    backend = StrongroomKeyring().with_properties(manager=manager)
+    backend.set_password("two users", "a", "1")
+    backend.set_password("two users", "b", "2")
+    assert backend.get_credential("two users", None) is None
+
+
+@pytest.mark.parametrize("failure", [SimulatedFailure.DENIED, SimulatedFailure.UNAVAILABLE])
+def test_a_denial_or_an_outage_is_no_missing_password(strongroom_override, failure):
+    strongroom_override({"keyring/shop/ada": failure})
+    with pytest.raises(errors.KeyringError, match="keyring/shop/ada"):
+        StrongroomKeyring().get_password("shop", "ada")
+    with pytest.raises(errors.KeyringError, match="keyring/shop/ada"):
+        StrongroomKeyring().get_credential("shop", "ada")
+
+
+def test_the_functions_of_keyring_use_it_where_it_is_set(strongroom_override):
+    """The prefix is a property of keyring."""
+    strongroom_override({"team/keys/shop/ada": {"password": "s3cret"}})
+    before = keyring.get_keyring()
+    keyring.set_keyring(StrongroomKeyring().with_properties(prefix="team/keys"))
+    try:
+        assert keyring.get_password("shop", "ada") == "s3cret"
+        assert keyring.get_password("shop", "bob") is None
+    finally:
+        keyring.set_keyring(before)
+
+
+def test_the_command_of_keyring_reads_through_the_chain(openbao, kv2):
+    """As configured by a variable, in a process of its own."""
+    openbao.put("keyring/shop/ada", {"password": "s3cret"}, mount=kv2)
+    variables = {
+        "PYTHON_KEYRING_BACKEND": "strongroom.integrations.keyring.StrongroomKeyring",
+        "VAULT_ADDR": openbao.url,
+        "VAULT_TOKEN": openbao.token,
+        "STRONGROOM_STORES_VAULT_MOUNT": kv2,
+    }
+    command = [sys.executable, "-m", "keyring", "get", "shop", "ada"]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=True)
+    assert done.stdout == "s3cret\n"
