@@ -30,6 +30,7 @@ __all__ = [
     "aget_secret",
     "aget_secrets",
     "ahealth",
+    "ainterpolate",
     "alist_secrets",
     "apreload",
     "aresolve",
@@ -43,6 +44,7 @@ __all__ = [
     "get_secret",
     "get_secrets",
     "health",
+    "interpolate",
     "invalidate",
     "list_secrets",
     "preload",
@@ -193,6 +195,24 @@ async def aset_secret(
     """`SecretsManager.aset_secret` on the default manager."""
     data = conceal(data)
     return await default_manager().aset_secret(path, data, store=store, replace=replace)
+
+
+@overload
+def interpolate(value: str, *, fresh: bool = False) -> str: ...
+@overload
+def interpolate(value: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]: ...
+def interpolate(value: Any, *, fresh: bool = False) -> Any:
+    """Return text or a mapping with its references resolved: `SecretsManager.interpolate` on the default manager."""
+    return default_manager().interpolate(value, fresh=fresh)
+
+
+@overload
+async def ainterpolate(value: str, *, fresh: bool = False) -> str: ...
+@overload
+async def ainterpolate(value: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]: ...
+async def ainterpolate(value: Any, *, fresh: bool = False) -> Any:
+    """`SecretsManager.ainterpolate` on the default manager."""
+    return await default_manager().ainterpolate(value, fresh=fresh)
 
 
 def list_secrets(prefix: str = "", *, recursive: bool = False) -> list[str]:

@@ -21,6 +21,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "list": "read:list_command",
         "explain": "explain:explain_command",
         "run": "run:run_command",
+        "inject": "application.inject:inject_command",
         "export": "export:export_command",
     },
     "Write": {

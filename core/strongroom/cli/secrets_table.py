@@ -36,12 +36,18 @@ def resolve_rows(config: Config, *, allow_dynamic: bool = True) -> tuple[Require
 
 @contextmanager
 def open_rows(
-    config: Config, *, allow_dynamic: bool = True
+    config: Config, *, allow_dynamic: bool = True, empty: bool = False
 ) -> Iterator[tuple[tuple[Requirement, ...], SecretsManager]]:
-    """Resolve the rows, see `resolve_rows`, and keep the manager and its leases open while the block runs."""
+    """Resolve the rows, see `resolve_rows`, and keep the manager and its leases open while the block runs.
+
+    Args:
+        config: configuration.
+        allow_dynamic: False skips stores that create a credential on every read.
+        empty: accept a configuration without rows.
+    """
     from strongroom.manager import SecretsManager
 
-    rows = _rows(config)
+    rows = config.secrets if empty else _rows(config)
     check_names(config)
     with SecretsManager.from_config(config) as secrets:
         yield resolve(rows, partial(secrets.resolve, allow_dynamic=allow_dynamic)), secrets

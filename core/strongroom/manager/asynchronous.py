@@ -117,6 +117,14 @@ class SecretsManager(BlockingManager):
         """`explain`, off the event loop."""
         return await self._threads.run_unlimited(self.explain, path, key)
 
+    @overload
+    async def ainterpolate(self, value: str, *, fresh: bool = False) -> str: ...
+    @overload
+    async def ainterpolate(self, value: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]: ...
+    async def ainterpolate(self, value: Any, *, fresh: bool = False) -> Any:
+        """`interpolate`, off the event loop."""
+        return await self._threads.run_unlimited(self.interpolate, value, fresh=fresh)
+
     async def alist_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """`list_secrets`, off the event loop."""
         return await self._threads.run(self.list_secrets, prefix, recursive=recursive)

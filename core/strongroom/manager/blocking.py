@@ -259,6 +259,30 @@ class BlockingManager:
         """
         return self._chain.explain(path, key)
 
+    @overload
+    def interpolate(self, value: str, *, fresh: bool = False) -> str: ...
+    @overload
+    def interpolate(self, value: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]: ...
+    def interpolate(self, value: Any, *, fresh: bool = False) -> Any:
+        """Return text, or a mapping, with the value of a secret for each reference `strongroom://PATH#KEY` in it.
+
+        Nothing else in the text is replaced. Values come as text: a number, boolean or container as JSON.
+
+        Args:
+            value: text, or a mapping of text, mappings and lists, such as a parsed configuration file.
+            fresh: query the stores, past the cache.
+
+        Raises:
+            InvalidPathError: `strongroom://` is not followed by PATH#KEY.
+            SecretNotFoundError, StoreError: see `get_secret`.
+            TypeError: the value is neither text nor a mapping.
+        """
+        from strongroom.references import interpolate
+
+        if not isinstance(value, str | Mapping):
+            raise TypeError(f"interpolate takes text or a mapping, not {type(value).__name__}")
+        return interpolate(value, lambda path, key: self.get_secret(path, key, fresh=fresh))
+
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """Return the names directly below `prefix`, folders ending in `/`; `recursive` returns every path below it.
 

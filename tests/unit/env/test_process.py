@@ -8,7 +8,7 @@ import os
 import pytest
 
 from strongroom.config.env_names import EnvironmentMapping
-from strongroom.errors import SecretNotFoundError
+from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreUnavailableError
 from strongroom.store import KeyedStore, ListableStore, WritableStore
 from strongroom.store.validation import ValidatedStore
 from strongroom_env.process import open_env
@@ -179,3 +179,45 @@ def test_no_value_is_shown(store, monkeypatch, caplog):
     shown = [repr(store), repr(store.read("database/connection")), repr(store.read_key("database/connection", "host"))]
     shown += [refused(store.read_key, "cache/redis", "port"), refused(store.read, "cache/redis"), caplog.text]
     assert CANARY not in "".join(shown)
+
+
+class TestFiles:
+    """`NAME_FILE` names a file with the value of `NAME`, as images for containers have it."""
+
+    @pytest.fixture
+    def file(self, tmp_path, monkeypatch):
+        made = tmp_path / "password"
+        made.write_bytes(b"hunter2\n")
+        monkeypatch.setenv("DB_PASSWORD_FILE", str(made))
+        return made
+
+    def test_the_content_is_the_value_without_one_line_end(self, store, file):
+        assert store.read_key("database/connection", "password") == "hunter2"
+        assert store.read("database/connection").data == {"password": "hunter2"}
+        assert list(store.list_entries("")) == ["database/"]
+        file.write_bytes(b"other\r\n\r\n")
+        assert store.read_key("database/connection", "password") == "other\r\n"
+
+    def test_bytes_stay_bytes(self, store, file):
+        file.write_bytes(b"\xff\x00")
+        assert store.read_key("database/connection", "password") == b"\xff\x00"
+
+    def test_an_empty_file_counts_as_missing(self, store, file):
+        file.write_bytes(b"")
+        refused(store.read_key, "database/connection", "password")
+
+    def test_both_variables_are_a_mistake(self, store, file, monkeypatch):
+        monkeypatch.setenv("DB_PASSWORD", CANARY)
+        with pytest.raises(InvalidDataError, match="DB_PASSWORD and DB_PASSWORD_FILE are both set") as caught:
+            store.read("database/connection")
+        assert CANARY not in str(caught.value)
+
+    def test_a_missing_file_is_an_outage_and_no_absence(self, store, file):
+        """Another process may write it, and the next store must not answer in its place."""
+        file.unlink()
+        with pytest.raises(StoreUnavailableError, match="the file of DB_PASSWORD_FILE: No such file"):
+            store.read_key("database/connection", "password")
+
+    def test_a_name_that_ends_so_itself_is_a_plain_variable(self, store, monkeypatch):
+        monkeypatch.setenv("TLS_KEY_FILE", "/run/tls.key")
+        assert store.read_key("tls/key", "file") == "/run/tls.key"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from strongroom.cli import secrets_table
+from strongroom.cli import env_file, secrets_table
 from strongroom.cli.invocation import Invocation, complete, current, read_duration
 from strongroom.cli.process import child_process, lease_keeper, supervisor
 from strongroom.cli.process.row_watch import Rows
@@ -42,6 +42,14 @@ _LOCALES = {"C.UTF-8", "C.utf8", "UTF-8"}
     callback=read_duration,
     help="Time between SIGTERM and SIGKILL when --on-change ends COMMAND.",
 )
+@click.option(
+    "--env-file",
+    "env_files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Set the variables of a .env file too, with values for references strongroom://PATH#KEY. Repeatable.",
+)
 @click.argument(
     "command",
     nargs=-1,
@@ -52,7 +60,11 @@ _LOCALES = {"C.UTF-8", "C.utf8", "UTF-8"}
 )
 @current
 def run_command(
-    invocation: Invocation, command: tuple[str, ...], action: supervisor.Action | None, stop_timeout: float
+    invocation: Invocation,
+    command: tuple[str, ...],
+    action: supervisor.Action | None,
+    stop_timeout: float,
+    env_files: tuple[Path, ...],
 ) -> None:
     """Run COMMAND with the variables of [secrets] in its environment.
 
@@ -69,15 +81,19 @@ def run_command(
     values, `signal:NAME` sends it a signal, and `exit` ends it and exits with code 11. Changes within a second of one
     another count as one. COMMAND keeps running while a required variable does not resolve.
 
+    The variables of --env-file override those of [secrets]. A value that is one reference is watched like a row of
+    [secrets]; other references are resolved when COMMAND starts.
+
     Example: strongroom run -- gunicorn app:application
     """
     from strongroom import plugins
 
-    config = invocation.load()
-    with secrets_table.open_rows(config) as (answers, secrets):
+    found = env_file.read_env_files(env_files)
+    config = found.laid_over(invocation.load())
+    with secrets_table.open_rows(config, empty=bool(env_files)) as (answers, secrets):
         secrets_table.require(answers, f"{command[0]} was not started")
         withheld = without_credentials(_original_environment(), config, plugins.schemas())
-        inherited = {**withheld, **_selection(invocation)}
+        inherited = {**withheld, **_selection(invocation), **secrets.interpolate(found.texts)}
         variables = environment(inherited, answers)
         code = None
         if action is not None:
