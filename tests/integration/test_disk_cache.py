@@ -47,15 +47,16 @@ def start(code=READ, **environment):
 
 
 def answer(process):
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=240)
     assert process.returncode == 0
     return json.loads(output)
 
 
 def start_together(code, count):
-    """Answers of processes that go on at the same moment, after they have started."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    processes = [subprocess.Popen([sys.executable, "-c", code], **pipes, text=True) for _ in range(count)]
+    """Answers of processes that go on at the same moment, after they have started, and have time to wait."""
+    command, environment = [sys.executable, "-c", code], {**os.environ, "STRONGROOM_TIMEOUT": "240"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": environment}
+    processes = [subprocess.Popen(command, **pipes, text=True) for _ in range(count)]
     for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()

@@ -39,9 +39,8 @@ EVERYTHING = bytes(_DIGEST_SIZE)
 """Stands for every path. No digest is all zeros."""
 
 _PAGE = 4096
-_BUSY = 1.0
-"""Seconds that a read or a new entry waits for another process that commits."""
-_FORGET_BUSY = 5.0
+_SHORTEST_BUSY, _LONGEST_BUSY = 1.0, 5.0
+"""Seconds that an operation waits for another process that commits: a quarter of what its call has, within these."""
 _MARK_LIFE = 3600
 """Seconds for which the mark of a write is kept: far more than a read may take."""
 _CLOCK_TOLERANCE = 2
@@ -144,12 +143,12 @@ class Container:
 
     def mark(self, keys: Keys, path: bytes) -> Mark:
         """Return the state before a read of a path. Creates the database if there is none."""
-        with self._changing(keys, _BUSY) as database:
+        with self._changing(keys) as database:
             return _mark(database, path)
 
     def add(self, keys: Keys, row: Row, before: Mark) -> bool:
         """Add a row unless a write has come since `before`, or a newer row is there. Return True if it was added."""
-        with self._changing(keys, _BUSY) as database:
+        with self._changing(keys) as database:
             database.execute("PRAGMA synchronous = OFF")  # a crash of the machine may lose entries, and no write's mark
             try:
                 return self._add(database, row, before)
@@ -180,7 +179,7 @@ class Container:
 
     def drop(self, keys: Keys, name: bytes) -> None:
         """Remove an entry that cannot be opened."""
-        with self._changing(keys, _BUSY) as database:
+        with self._changing(keys) as database:
             database.execute("DELETE FROM entries WHERE name = ?", (name,))
 
     def forget(self, keys: Keys, path: bytes, name: bytes | None = None) -> None:
@@ -195,7 +194,7 @@ class Container:
         if check_file(self.file(keys)) is None:
             return  # a read that is under way has created it, or will only begin
         now = int(time.time())
-        with self._changing(keys, min(_FORGET_BUSY, max(_BUSY, remaining() / 2))) as database, _transaction(database):
+        with self._changing(keys) as database, _transaction(database):
             which = "name" if name else "path"
             every = path == EVERYTHING
             database.execute(f"DELETE FROM entries WHERE {which} = ? OR ? OR ends < ?", (name or path, every, now))  # noqa: S608
@@ -217,32 +216,34 @@ class Container:
         if check_file(file) is None:
             yield None
             return
-        with self._opened(file, _BUSY) as database:
+        with self._opened(file) as database:
             yield database if _has_schema(database) else None
 
     @contextmanager
-    def _changing(self, keys: Keys, seconds: float) -> Iterator[sqlite3.Connection]:
+    def _changing(self, keys: Keys) -> Iterator[sqlite3.Connection]:
         """Open the database to change it, and create it if there is none."""
         file = self.file(keys)
         if check_file(file) is None:
             _create_empty(file)
             self._sweep(keys)
-        with self._opened(file, seconds) as database:
+        with self._opened(file) as database:
             if not _has_schema(database):
                 database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             yield database
 
     @contextmanager
-    def _opened(self, file: Path, seconds: float) -> Iterator[sqlite3.Connection]:
+    def _opened(self, file: Path) -> Iterator[sqlite3.Connection]:
         # Mode `rw`, also to read: the journal of a process that was killed has to be rolled back first.
         address = f"file:{quote(os.fsencode(file))}?mode=rw"
-        database = sqlite3.connect(address, uri=True, timeout=seconds, isolation_level=None, check_same_thread=False)
+        busy = min(_LONGEST_BUSY, max(_SHORTEST_BUSY, remaining() / 4))
+        database = sqlite3.connect(address, uri=True, timeout=busy, isolation_level=None, check_same_thread=False)
         try:
             database.text_factory = bytes
             database.execute(f"PRAGMA max_page_count = {self._most_pages}")
             yield database
-        except sqlite3.DatabaseError as error:
-            if error.__class__ is sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            # SQLite quotes a damaged name in its message, which the module sqlite3 cannot decode then.
+            if isinstance(error, UnicodeDecodeError) or error.__class__ is sqlite3.DatabaseError:
                 raise DamagedError from None
             raise
         finally:

@@ -34,8 +34,6 @@ Ask: TypeAlias = "Callable[[Sequence[str]], Iterable[tuple[str, Answer]]]"
 _R = TypeVar("_R")
 _LONGEST_READ = 60.0
 """Seconds after which the answer of a read is not kept: the mark of a write in between may be gone."""
-_LONGEST_WAIT = 5.0
-"""Seconds that a process waits for the read of another one."""
 _LARGEST_SHARE = 8
 """An entry may have this fraction of the size of the cache."""
 
@@ -139,7 +137,8 @@ class StoreCache:
     def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False) -> Secret:
         """Return the secret at a path: from the cache if it is current there, else from `load`.
 
-        Of several processes that have a miss, one calls `load`; the others wait for its entry, but not for ever.
+        Of several processes that have a miss, one calls `load`; the others wait for its entry, for half of the time
+        that the call has.
 
         Raises:
             SecretNotFoundError: the store does not have it, as `load` found out, or an entry of the cache.
@@ -205,7 +204,7 @@ class StoreCache:
     def turns(self, paths: Iterable[str]) -> Iterator[None]:
         """Wait until no other process reads one of these paths. Look into the cache again then."""
         places = [place for path in paths if self.covers(path) and (place := self._attempt_place(path, create=True))]
-        with self._turns.take([place.name for place in places], min(_LONGEST_WAIT, remaining() / 2)):
+        with self._turns.take([place.name for place in places], remaining() / 2):
             yield
 
     # --- adding -------------------------------------------------------------------------------------------------------
