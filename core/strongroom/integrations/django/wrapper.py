@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db.utils import Error
 
 from strongroom.integrations.credentials import CredentialSource, Login
 from strongroom.integrations.database import account, is_refusal, url
 from strongroom.manager import SecretsManager
 from strongroom.secrets_manager import default_manager
+from strongroom.store import reentrant_lock
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as _Wrapper
@@ -25,11 +28,22 @@ _sources: WeakKeyDictionary[SecretsManager, dict[str, CredentialSource]] = WeakK
 class CredentialWrapper(_Wrapper):
     """A database wrapper that reads the credential for each new connection.
 
-    A connection whose credential was replaced is closed at the end of the request that uses it, or at the start of the
-    next one of its thread.
+    A connection whose credential was replaced is closed at the end of the request that uses it, and at once if it is
+    idle.
+
+    A connection belongs to its thread, and the thread of the watch closes it for a thread that gets no requests. That
+    is safe only while the owner does not use it. Django says when that is: between two requests it calls
+    `close_if_unusable_or_obsolete`, after which each use begins with `_cursor` or `ensure_connection`. Both wait until
+    a close by the watch has ended, and then find no connection and open one.
     """
 
     login: Login | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._closing = reentrant_lock()
+        self._is_idle = False
+        self._watched: CredentialSource | None = None
 
     @property
     def source(self) -> CredentialSource:
@@ -41,8 +55,7 @@ class CredentialWrapper(_Wrapper):
             )
         sources = _sources.setdefault(default_manager(), {})
         if path not in sources:
-            sources[path] = source = CredentialSource(path)
-            source.drain_on_change(source, lambda _source: None)  # each connection is closed by its own thread
+            sources[path] = CredentialSource(path)
         return sources[path]
 
     def get_connection_params(self) -> dict[str, Any]:
@@ -59,15 +72,49 @@ class CredentialWrapper(_Wrapper):
             found = {key: value for key, value in _parameters(login).items() if key != "name" and value is not None}
             return super(CredentialWrapper, self).get_new_connection({**conn_params, **found})
 
-        connection, self.login = self.source.connect(open_, is_refusal)
+        source = self.source
+        if source is not self._watched:
+            source.drain_on_change(self, CredentialWrapper._close_if_idle)
+            self._watched = source
+        connection, self.login = source.connect(open_, is_refusal)
         return connection
+
+    def ensure_connection(self) -> None:
+        """Open a connection if there is none, also if the watch has just closed it."""
+        self._claim()
+        super().ensure_connection()
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Close the connection if its credential was replaced. Django calls this between requests."""
+        self._claim()
         if self.connection is not None and not self.in_atomic_block and not self.source.is_current(self.login):
             self.close()
             return
         super().close_if_unusable_or_obsolete()
+        with self._closing:
+            self._is_idle = self.connection is not None and not self.in_atomic_block and self.autocommit
+        if self._is_idle and not self.source.is_current(self.login):  # it was replaced meanwhile
+            self._close_if_idle()
+
+    def _cursor(self, name: str | None = None) -> Any:
+        self._claim()
+        return super()._cursor(name)
+
+    def _claim(self) -> None:
+        """Mark the connection as in use. Wait if the watch is closing it."""
+        with self._closing:
+            self._is_idle = False
+
+    def _close_if_idle(self) -> None:
+        """Close the connection, in any thread, if its thread does not use it and its credential was replaced."""
+        with self._closing:
+            if self._is_idle and self.connection is not None and not self.source.is_current(self.login):
+                self.inc_thread_sharing()
+                try:
+                    with suppress(Error):  # the server may have ended it; there is no connection afterwards either way
+                        self.close()
+                finally:
+                    self.dec_thread_sharing()
 
 
 def _parameters(login: Login) -> dict[str, Any]:
