@@ -1,0 +1,81 @@
+"""A loader of dynaconf that reads settings from a chain.
+
+::
+
+    settings = Dynaconf(
+        LOADERS_FOR_DYNACONF=["strongroom.integrations.settings.dynaconf", "dynaconf.loaders.env_loader"],
+        STRONGROOM_FOR_DYNACONF={"API_KEY": "api-keys/payments#key", "DATABASE": "database/connection"},
+    )
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dynaconf.loaders.base import SourceMetadata
+from dynaconf.utils.parse_conf import converters
+
+from strongroom.errors import ConfigurationError, InvalidDataError, SecretNotFoundError
+from strongroom.paths import parse_reference
+from strongroom.secret import Value
+from strongroom.secrets_manager import default_manager
+
+_SETTING = "STRONGROOM_FOR_DYNACONF"
+
+
+def load(
+    obj: Any,
+    env: str | None = None,
+    silent: bool = True,  # noqa: ARG001, FBT001, FBT002  # the signature of a loader
+    key: str | None = None,
+    validate: bool = False,  # noqa: FBT001, FBT002
+) -> None:
+    """Set each setting of `STRONGROOM_FOR_DYNACONF`, a mapping of names to `PATH#KEY` or `PATH`, from the chain.
+
+    Without that setting, each row of `[secrets]` is one. A secret that no store has leaves the setting as it is. A
+    denial or an outage is raised, also if dynaconf is silent. Text stays text, whatever it looks like.
+
+    Args:
+        obj: the settings.
+        env: the environment of dynaconf.
+        silent: whether dynaconf wants no errors. It is not considered: see above.
+        key: the only setting to load, such as one of `FRESH_VARS_FOR_DYNACONF`. None loads all.
+        validate: whether dynaconf validates after each setting.
+
+    Raises:
+        ConfigurationError: `STRONGROOM_FOR_DYNACONF` is not a mapping of text.
+        StoreError: a store that may have a secret denied access, did not answer, or failed.
+        InvalidDataError: a value begins with a token of dynaconf, such as `@jinja`, which dynaconf would evaluate.
+    """
+    manager = default_manager()
+    for name, reference in _references(obj).items():
+        if key is not None and key.upper() != name.upper():
+            continue
+        path, field = parse_reference(reference)
+        try:
+            value = manager.resolve(path, field).value
+        except SecretNotFoundError:
+            continue
+        if _has_token(value):
+            value = None
+            reason = f"the value of setting {name} begins with a token that dynaconf evaluates"
+            raise InvalidDataError(path, reason, hint="Read it with get_secret")
+        obj.set(name, value, loader_identifier=SourceMetadata("strongroom", reference, env or ""), validate=validate)
+
+
+def _references(obj: Any) -> Mapping[str, str]:
+    references = obj.get(_SETTING)
+    if references is None:
+        return {name: f"{row.path}#{row.key}" for name, row in default_manager().config.secrets.items()}
+    if not isinstance(references, Mapping) or not all(isinstance(item, str) for item in references.values()):
+        raise ConfigurationError(f"{_SETTING} is a mapping of names to PATH#KEY or PATH")
+    return references
+
+
+def _has_token(value: Value) -> bool:
+    if isinstance(value, str):
+        return value.partition(" ")[0] in converters
+    if isinstance(value, Mapping):
+        return any(map(_has_token, value.values()))
+    return isinstance(value, list) and any(map(_has_token, value))
