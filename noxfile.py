@@ -36,7 +36,7 @@ CORE_TEST_TOOLS = [
 BRINGING = ["age", "aws", "testing", "vault", "yaml"]  # the extras that add packages of others
 NEEDS_TOOLS = ["aws", "vault", "test_packaging.py"]
 CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" for name in NEEDS_TOOLS)]
-PLUGIN_KINDS = ["store", "importer", "exporter", "command"]  # of `strongroom new-plugin`
+PLUGIN_KINDS = ["store", "importer", "exporter", "command", "auth"]  # of `strongroom new-plugin`
 PARALLEL = ["-n", "auto", "--dist", "loadscope"]  # the default of a run without paths
 
 # The tests of pydantic-settings that fit a source of secrets. Those of the command line, of files and of other

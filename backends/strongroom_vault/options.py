@@ -9,14 +9,14 @@ from strongroom.store import Option
 
 
 def _credential_variables(auth: object) -> tuple[str, ...]:
-    """Return the environment variables from which the methods `aws` and `jwt` with `jwt_from` read credentials."""
-    from strongroom_vault.auth import aws, github
+    """Return the environment variables from which the method of a table `auth` reads credentials."""
+    from strongroom_vault.auth import github, methods
 
     match auth:
-        case {"method": "aws"}:
-            return aws.CREDENTIAL_VARIABLES
         case {"jwt_from": _}:
             return (github.BEARER,)
+        case {"method": str(method)}:
+            return methods.credential_variables(method)
         case _:
             return ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from strongroom.secret import SensitiveStr
 from strongroom_vault.http.hvac_adapter import ApiRequest
@@ -54,11 +54,19 @@ class Send(Protocol):
 class Auth(Protocol):
     """One way to authenticate.
 
+    A distribution adds one as an entry point of the group `strongroom_vault.auth`: a class, or a function that returns
+    an `Auth`. Its parameters, which are strings and paths, are the options of the table `auth`. A class *may* have
+    `credential_variables`, a tuple of the environment variables from which it reads credentials: `strongroom run`
+    withholds them from its command.
+
     Attributes:
         repeatable: whether a second `login` may give another token: False for a static token.
     """
 
-    repeatable: ClassVar[bool]
+    @property
+    def repeatable(self) -> bool:
+        """Whether a second `login` may give another token."""
+        ...
 
     def login(self, send: Send) -> Grant:
         """Return a token. Its source (a file, a variable, a credential provider) is read anew.

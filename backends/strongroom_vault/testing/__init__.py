@@ -1,5 +1,7 @@
 """Real servers for tests: one server, a cluster of three, and a proxy that injects network faults.
 
+`AuthContract` tests an authentication method of another distribution. It needs pytest.
+
 ::
 
     with TestVault() as vault:
@@ -9,10 +11,41 @@
             secrets = SecretsManager(vault_url=proxy.url, vault_token=token)
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from strongroom_vault.testing import faults
 from strongroom_vault.testing.cluster import Node, TestCluster
 from strongroom_vault.testing.faults import Exchange, Fault, Request
 from strongroom_vault.testing.proxy import FaultProxy
 from strongroom_vault.testing.server import TestVault
 
-__all__ = ["Exchange", "Fault", "FaultProxy", "Node", "Request", "TestCluster", "TestVault", "faults"]
+if TYPE_CHECKING:
+    from strongroom_vault.testing.auth_contract import AuthContract
+
+__all__ = [
+    "AuthContract",
+    "Exchange",
+    "Fault",
+    "FaultProxy",
+    "Node",
+    "Request",
+    "TestCluster",
+    "TestVault",
+    "faults",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name != "AuthContract":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from strongroom.testing import PluginContract  # tells what to install where pytest is missing
+
+    _ = PluginContract
+    import pytest
+
+    pytest.register_assert_rewrite(f"{__name__}.auth_contract")
+    from strongroom_vault.testing.auth_contract import AuthContract
+
+    return AuthContract

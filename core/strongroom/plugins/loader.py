@@ -269,7 +269,15 @@ def _load(group: str, about: StoreConfig, load: Callable[[EntryPoint], object] =
     Raises:
         PluginError: the plugin is not installed, is claimed by two distributions, or cannot be loaded.
     """
-    point = entry_point(group, about)
+    return load_point(entry_point(group, about), load)
+
+
+def load_point(point: EntryPoint, load: Callable[[EntryPoint], object] = _stevedore_load) -> Opener:
+    """Return the object that an entry point names.
+
+    Raises:
+        PluginError: it cannot be loaded, or is not callable.
+    """
     try:
         with plugin_code():
             loaded = load(point)

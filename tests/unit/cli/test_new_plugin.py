@@ -33,7 +33,7 @@ def test_package_of_each_kind_is_written(command, kind):
     module, _, attribute = target.partition(":")
     assert (name, module) == ("two-words", "strongroom_two_words")
     source = (folder / "src" / module / "__init__.py").read_text("utf-8")
-    assert f"def {attribute}(" in source
+    assert f"def {attribute}(" in source or f"class {attribute}:" in source
     for path in FILES:
         text = (folder / path).read_text("utf-8")
         assert "$" not in text.replace("${{ matrix.python }}", ""), path
@@ -57,7 +57,7 @@ def test_result_in_json(command):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("corp",), "Choose a kind: --store, --importer, --exporter, --command"),
+        (("corp",), "Choose a kind: --store, --importer, --exporter, --command, --auth"),
         (("Corp", "--store"), "A plugin's name is"),
         (("../corp", "--store"), "A plugin's name is"),
         (("corp_x", "--store"), "A plugin's name is"),
@@ -65,6 +65,7 @@ def test_result_in_json(command):
         (("memory", "--store"), "has the store memory already"),
         (("csv", "--importer"), "has the importer csv already"),
         (("get", "--command"), "strongroom has the command get already"),
+        (("approle", "--auth"), "has the auth approle already"),
         (("vault", "--importer"), "The module strongroom_vault is installed already"),
     ],
 )

@@ -9,10 +9,11 @@ import pytest
 from strongroom import plugins
 from strongroom.config import discovery
 from strongroom.errors import ConfigurationError
+from strongroom.plugins.extensions import extension_names
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.auth.aws import AWS
-from strongroom_vault.auth.methods import METHODS, read_auth
+from strongroom_vault.auth.methods import GROUP, read_auth
 from strongroom_vault.auth.token import Agent, StaticToken, TokenFile
 from strongroom_vault.auth.workload import JWT, SERVICE_ACCOUNT_TOKEN, Certificate, Kubernetes
 from strongroom_vault.errors import VaultAuthenticationError
@@ -46,7 +47,7 @@ def test_page_has_an_example_of_every_method_and_each_is_right():
     tables = [store["auth"] for store in stores if "auth" in store]
     for table in tables:
         read_auth({name: value if isinstance(value, str) else "referred-to" for name, value in table.items()})
-    assert {table["method"] for table in tables} == METHODS.keys() - {"token"}
+    assert {table["method"] for table in tables} == {*extension_names(GROUP)} - {"token"}
 
 
 def test_path_may_begin_at_home(monkeypatch):
@@ -57,8 +58,8 @@ def test_path_may_begin_at_home(monkeypatch):
 
 
 @pytest.mark.parametrize(("table", "words"), [
-    ({}, r"^auth\.method: it must be one of token, token-file, approle, kubernetes, jwt, aws, cert, agent$"),
-    ({"method": "s.canary"}, r"^auth\.method: it must be one of token, "), ({"method": ""}, r"^auth\.method: "),
+    ({}, r"^auth\.method: it must be one of agent, approle, aws, cert, jwt, kubernetes, token, token-file$"),
+    ({"method": "s.canary"}, r"^auth\.method: it must be one of agent, "), ({"method": ""}, r"^auth\.method: "),
     ({"method": "kubernetes"}, r"^auth\.role: the method 'kubernetes' needs it$"),
     ({"method": "token-file", "token": "s.canary"},
      r"^auth\.token: the method 'token-file' has no such option; it takes token_file$"),
@@ -92,7 +93,7 @@ def test_no_method_shows_a_credential():
         AppRole(role_id="r", wrapping_token="canary"),
     ]  # fmt: skip
     assert "canary" not in repr(auths)
-    assert len(METHODS) == 8
+    assert len(extension_names(GROUP)) == 8
 
 
 def test_certificate_needs_one(tmp_path):

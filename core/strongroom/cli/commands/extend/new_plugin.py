@@ -20,6 +20,7 @@ from strongroom.errors import ConfigurationError
 @click.option("--importer", "kind", flag_value="importer", help="A source of migrations that is not a store.")
 @click.option("--exporter", "kind", flag_value="exporter", help="A target of migrations that is not a store.")
 @click.option("--command", "kind", flag_value="command", help="A command `strongroom NAME`.")
+@click.option("--auth", "kind", flag_value="auth", help="An authentication method of the store vault.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 def new_plugin_command(name: str, kind: str | None, *, as_json: bool) -> None:
     """Create the folder strongroom-NAME with a package for a new plugin.

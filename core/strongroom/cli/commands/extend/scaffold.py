@@ -57,6 +57,13 @@ KINDS: Mapping[str, Kind] = {
         "The command $name for Strongroom",
         "```bash\nstrongroom $name --help\n```",
     ),
+    "auth": Kind(
+        "strongroom_vault.auth",
+        "${class_name}Auth",
+        "The authentication method $name for the store vault of Strongroom",
+        'Name it in the table `auth` of a store:\n\n```toml\n[stores.vault.auth]\nmethod = "$name"\n```',
+        "[vault]",
+    ),
 }
 
 

@@ -1,0 +1,72 @@
+"""Methods of other distributions: their faults and their time are contained, and their answers are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from strongroom.errors import StoreUnavailableError
+from strongroom.plugins.extensions import Extension
+from strongroom.secret import SensitiveDict, SensitiveStr
+from strongroom.store import in_daemon, remaining
+from strongroom_vault.auth import Grant, Send
+from strongroom_vault.auth.token import is_token
+
+
+class ContainedAuth:
+    """A method of another distribution, as an `Auth`.
+
+    Args:
+        extension: the method.
+        options: its options. They are given to it, and kept nowhere.
+
+    Raises:
+        StrongroomError: an error of the method itself, such as a ConfigurationError.
+        PluginError: a package that it needs is not installed.
+        StoreError: it raised anything else, or returned an object without `login`.
+    """
+
+    def __init__(self, extension: Extension, options: Mapping[str, Any]) -> None:
+        self._extension = extension
+        given = SensitiveDict(options)  # a frame that is printed shows no value
+
+        def build() -> Any:  # an object of another distribution
+            method = extension.target(**given)
+            if not callable(getattr(method, "login", None)):
+                raise extension.wrong_answer(extension.name, method, "an object with login()")
+            return method
+
+        self._method = extension.call(build)
+
+    def __repr__(self) -> str:
+        return f"the authentication method {self._extension.name} of {self._extension.distribution}"
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a second login may give another token. A method that does not say so is asked again."""
+        return getattr(self._method, "repeatable", True) is not False
+
+    def login(self, send: Send) -> Grant:
+        """Return the method's grant, within `remaining()`.
+
+        Raises:
+            StrongroomError: the method's own error.
+            StoreUnavailableError: it did not answer in time.
+            StoreError: it raised anything else, or returned no grant with a token.
+        """
+
+        def log_in() -> Grant:
+            grant = self._method.login(send)
+            if not isinstance(grant, Grant):
+                raise self._extension.wrong_answer("login", grant, "Grant")
+            if not isinstance(grant.token, SensitiveStr) or not is_token(grant.token):
+                raise self._extension.wrong_answer("login", grant, "Grant with a SensitiveStr that is a token")
+            return grant
+
+        # The session waits for nobody else's code longer than its caller has time.
+        future = in_daemon(lambda: self._extension.call(log_in), f"login with {self._extension.name}")
+        try:
+            return future.result(remaining())
+        except TimeoutError:
+            pass
+        raise StoreUnavailableError(reason=f"{self!r} did not answer in time")
