@@ -14,7 +14,7 @@ from functools import partial
 from types import CodeType, CoroutineType, FrameType
 from typing import TypeVar
 
-from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
+from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -71,6 +71,7 @@ def contained(
     *,
     hint: str = PLUGIN_BUG,
     plugin: type | None = None,
+    changes: bool = False,
 ) -> _R:
     """Return the result of plugin code. Its failure is raised outside the `except`, so that no context holds a value.
 
@@ -80,6 +81,7 @@ def contained(
         path: the secret's path for errors that have none.
         hint: of an error that only a bug can cause.
         plugin: the plugin's class, for the log.
+        changes: True for a write: the outcome of one that loses its connection is unknown.
 
     Raises:
         StrongroomError: a copy of the plugin's own error, or a StoreError for any other exception.
@@ -89,7 +91,7 @@ def contained(
     try:
         return operation()
     except BaseException as error:  # noqa: BLE001  # this is the boundary that turns stray exceptions into the tree
-        failure = translated(error, path, store, hint, plugin)
+        failure = translated(error, path, store, hint, plugin, changes=changes)
     finally:
         depth.calls -= 1
     del operation
@@ -119,7 +121,13 @@ def close_quietly(close: Callable[[], object], store: str) -> None:
 
 
 def translated(
-    error: BaseException, path: str | None, store: str, hint: str = PLUGIN_BUG, plugin: type | None = None
+    error: BaseException,
+    path: str | None,
+    store: str,
+    hint: str = PLUGIN_BUG,
+    plugin: type | None = None,
+    *,
+    changes: bool = False,
 ) -> BaseException:
     """Return the error of the tree for a plugin's exception, or the interrupt itself, without frames."""
     kind = type(error).__name__
@@ -133,7 +141,8 @@ def translated(
     if is_interrupt(error):
         return bare(error)
     if isinstance(error, ConnectionError | TimeoutError):
-        return StoreUnavailableError(path, kind, store=store)
+        lost = changes and not isinstance(error, ConnectionRefusedError)
+        return (WriteOutcomeUnknownError if lost else StoreUnavailableError)(path, kind, store=store)
     return StoreError(path, f"it raised {kind}", store=store, hint=hint)
 
 

@@ -59,8 +59,8 @@ def within_deadline(call: Callable[[], _R], *, abort: Callable[[], object] | Non
     try:
         return future.result(remaining())
     except TimeoutError:
-        if future.done():  # the client itself raised it
-            raise
+        if future.done():  # it ended at the last moment, or raised a TimeoutError itself
+            return future.result()
     if abort is not None:
         abort()
     raise StoreUnavailableError(reason="it did not answer in time")

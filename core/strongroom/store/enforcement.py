@@ -103,12 +103,12 @@ class Boundary:
         Args:
             path: the path that errors name.
             operation: calls the plugin.
-            changes: True for a write: if it overruns, its outcome is unknown.
+            changes: True for a write: if it overruns or loses its connection, its outcome is unknown.
         """
         self.check_open(path)
         if self._enforcer is not None:
             operation = partial(self._enforcer.call, operation, changes=changes)
-        return contained(operation, self.name, path, hint=self.bug, plugin=self.type)
+        return contained(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
 
     def stream(
         self,
@@ -138,7 +138,7 @@ class Boundary:
             self.check_open(path)
             if stream is not None:
                 call = partial(stream.call, call, changes=changes)
-            return contained(call, self.name, path, hint=self.bug, plugin=self.type)
+            return contained(call, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
 
         items: Iterator[Any] = iter(())
 
@@ -230,13 +230,14 @@ class Enforcer:
         try:
             future.result(limit + GRACE)
         except BaseException as error:
-            if future.done():  # the plugin itself raised it
+            if not future.done():
+                given_up = True
+                self._overdue.append(future)
+            if not isinstance(error, TimeoutError):  # the plugin's, or an interrupt of the thread that waits
                 raise
-            given_up = True
-            self._overdue.append(future)
-            if not isinstance(error, TimeoutError):  # an interrupt of the thread that waits
-                raise
-            raise _overrun(changes=changes) from None
+            if given_up:
+                raise _overrun(changes=changes) from None
+            future.result()  # it ended at the last moment, or raised a TimeoutError itself
         return found.pop()
 
     def _admit(self) -> None:

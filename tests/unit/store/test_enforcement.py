@@ -8,14 +8,15 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
 
 from stores import Clock
 from strongroom import Secret, SecretsManager
-from strongroom.errors import StoreError, StoreUnavailableError, WriteOutcomeUnknownError
-from strongroom.store import Traits, enforcement, remaining, time_limit, within_deadline
+from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom.store import Traits, daemon, enforcement, remaining, time_limit, within_deadline
 from strongroom.store.enforcement import MOST_OVERDUE
 from strongroom.store.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
@@ -232,6 +233,27 @@ def test_store_keeps_its_own_errors(hanging):
     store._store.read = read
     with pytest.raises(StoreUnavailableError, match="TimeoutError"):
         store.read("a/0")
+
+
+class LastMoment(Future):
+    """The future of a call that ends just after the wait for it."""
+
+    def result(self, timeout=None):
+        if timeout is not None:
+            super().result()
+            raise TimeoutError
+        return super().result()
+
+
+def test_answer_of_the_last_moment_counts(hanging, monkeypatch):
+    """A write that was made is never reported as an outage, nor an error as one."""
+    for module in (daemon, enforcement):
+        monkeypatch.setattr(module, "Future", LastMoment)
+    store = hanging()
+    assert store.write("a/0", SECRET) == 2
+    assert within_deadline(lambda: 1) == 1
+    with pytest.raises(SecretNotFoundError):
+        store.read("missing")
 
 
 def test_stores_that_honor_their_deadline_are_called_directly():

@@ -284,6 +284,39 @@ def test_stray_exception_becomes_one_of_the_tree(stray, kind):
     assert CANARY not in everywhere(error)
 
 
+LOST = {
+    ConnectionResetError(CANARY): WriteOutcomeUnknownError,
+    BrokenPipeError(CANARY): WriteOutcomeUnknownError,
+    TimeoutError(CANARY): WriteOutcomeUnknownError,
+    ConnectionRefusedError(111, CANARY): StoreUnavailableError,
+    ValueError(CANARY): StoreError,
+}
+
+
+@pytest.mark.parametrize(("stray", "kind"), LOST.items(), ids=lambda value: type(value).__name__)
+def test_write_that_loses_its_connection_may_have_been_made(stray, kind):
+    """Alone and in a batch. A connection that was refused has carried nothing, and a read changes nothing."""
+
+    class Store(MemoryStore):
+        def delete(self, path):
+            raise stray
+
+        write_many = read_many = lambda _, items: iter(lambda: (_ for _ in ()).throw(stray), None)
+
+        def read(self, path):
+            raise stray
+
+    store = ValidatedStore(Store(), "s")
+    for call in (lambda: store.delete("a"), lambda: list(store.write_many([("a", {"k": "v"})]))):
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert type(caught.value) is kind
+        assert CANARY not in everywhere(caught.value)
+    with pytest.raises(StoreError) as caught:
+        store.read("a")
+    assert not isinstance(caught.value, WriteOutcomeUnknownError)
+
+
 @pytest.mark.parametrize(
     "kind", [SecretNotFoundError, PermissionDeniedError, ConflictError, StoreUnavailableError, StoreError, OwnError]
 )
