@@ -101,7 +101,8 @@ class FolderLock:
     def prepare(self, name: str, *, own_only: bool = False) -> Iterator[Replacement]:
         """Create the temporary file for a replacement, and remove it at the end if it was not committed.
 
-        The mode of the new file is 0600, or less if the old file's was less. The owner stays.
+        The mode of the new file is 0600, or less if the old file's was less. The owner stays, except that a file of
+        another user in a folder where everybody can create files is refused.
 
         Args:
             name: the file, which need not exist.
@@ -112,8 +113,12 @@ class FolderLock:
             OSError: the file cannot be replaced, or is not a regular file.
         """
         before = self._stat(name)
-        if own_only and before is not None and before.st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "it belongs to another user")
+        if before is not None and before.st_uid != os.geteuid():
+            if own_only:
+                raise PermissionError(errno.EPERM, "it belongs to another user")
+            if os.fstat(self._folder).st_mode & stat.S_IWOTH:  # they laid it out to get what is written
+                reason = "it belongs to another user, in a folder where everybody can create files"
+                raise PermissionError(errno.EPERM, reason)
         self._remove_leftovers(name)
         replacement = Replacement(self._folder, name, before)
         try:

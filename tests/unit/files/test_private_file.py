@@ -98,6 +98,18 @@ def test_a_link_is_followed_only_by_prepare(tmp_path):
     assert (tmp_path / "target").read_text() == "new"
 
 
+@pytest.mark.parametrize("folder_mode", [0o1777, 0o777])
+def test_a_file_that_another_user_has_laid_out_gets_no_secret(tmp_path, monkeypatch, folder_mode):
+    """Where everybody can create files, root would give the new file to whoever waits for it."""
+    file = tmp_path / "app.env"
+    file.touch(0o600)
+    tmp_path.chmod(folder_mode)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(PermissionError, match="another user, in a folder where everybody can create files"):
+        private_file.replace(file, b"secret")
+    assert [(name.name, name.read_bytes()) for name in tmp_path.iterdir()] == [("app.env", b"")]
+
+
 def test_prepare_refuses_the_file_of_another_user(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("old")
