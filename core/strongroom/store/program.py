@@ -86,7 +86,7 @@ def _exchange(process: subprocess.Popen[bytes], content: bytes, limit: int, dead
     with selectors.DefaultSelector() as selector:
         selector.register(source, selectors.EVENT_READ)
         selector.register(sink, selectors.EVENT_WRITE)
-        while len(output) <= limit:
+        while len(output) <= limit and selector.get_map():
             left = deadline - time.monotonic()
             if left <= 0:
                 raise subprocess.TimeoutExpired(process.args, 0)
@@ -94,7 +94,7 @@ def _exchange(process: subprocess.Popen[bytes], content: bytes, limit: int, dead
                 if key.fileobj is source:
                     chunk = os.read(source.fileno(), min(_CHUNK, limit + 1 - len(output)))
                     if not chunk:
-                        return SensitiveBytes(output)
+                        selector.unregister(source)  # a program may close its output before it reads its input
                     output += chunk
                 else:
                     rest = _written(sink, rest)

@@ -1,0 +1,28 @@
+"""Programs that read and write in an unusual order."""
+
+import sys
+
+from strongroom.store import run_program, time_limit
+
+LARGE = 1 << 20
+
+
+def run(source, content=b""):
+    with time_limit(30):
+        return run_program([sys.executable, "-c", source], content, variables={}, limit=2 * LARGE)
+
+
+def test_a_program_that_closes_its_output_first_gets_its_whole_input():
+    """What it has not read would be lost, and the write would count as one of unknown outcome."""
+    source = "import os, sys; os.close(1); sys.exit(len(sys.stdin.buffer.read()) >> 20)"
+    assert run(source, b"x" * (7 * LARGE)) == (7, b"")
+
+
+def test_a_program_that_reads_nothing_ends():
+    assert run("print('done')", b"x" * LARGE) == (0, b"done\n")
+    assert run("import os; os.close(0); print('done')", b"x" * LARGE) == (0, b"done\n")
+
+
+def test_a_program_that_echoes_more_than_a_pipe_holds_does_not_deadlock():
+    source = "import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)"
+    assert run(source, b"x" * LARGE) == (0, b"x" * LARGE)
