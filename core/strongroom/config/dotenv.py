@@ -39,7 +39,7 @@ _BLANKS = re.compile(rf"[^\S\r\n]{{{MAX_BLANKS + 1}}}")
 _ASSIGNMENT = re.compile(r"^[ \t]*+(?:export[ \t]++)?[A-Za-z_][A-Za-z0-9_]*+=(?!=|\s|$)", re.MULTILINE)
 
 _DOUBLE_QUOTED = re.compile(r'"(?:\\.|[^"\\])*', re.DOTALL)
-_EXPANDED = re.compile(r"`|\$[A-Za-z0-9_{(]|\\\$")
+_EXPANDED = re.compile(r"`|\$[A-Za-z0-9_{(@*#?$!-]|\\\$")
 """Parts that a shell replaces, except between single quotes."""
 
 _logged: set[tuple[str, str]] = set()
