@@ -4,6 +4,7 @@ import functools
 import sys
 import threading
 
+import rotation_functions
 from moto import server
 from moto.secretsmanager.exceptions import InvalidRequestException
 from moto.secretsmanager.models import SecretsManagerBackend
@@ -42,4 +43,5 @@ SecretsManagerBackend.put_secret_value = refuse_while_scheduled(SecretsManagerBa
 server.DomainDispatcherApplication.__call__ = one_at_a_time(server.DomainDispatcherApplication.__call__)
 
 if __name__ == "__main__":
+    rotation_functions.install(sys.argv[1])
     server.main(["-H", "127.0.0.1", "-p", sys.argv[1]])

@@ -1,18 +1,23 @@
 """Rotations that a service carries out: a database engine on a real OpenBao, and AWS on moto."""
 
+import io
 import json
 import secrets
 import threading
 import uuid
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from botocore.config import Config
 
 from aws import REGION
+from load import wait_until
 from rotating import Killed, Time
 from strongroom import SecretsManager
 from strongroom.errors import ConfigurationError, PermissionDeniedError, UnsupportedOperationError
+from strongroom.rotate import service
 from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.runner import Runner
 from strongroom.rotate.service import Lease
@@ -199,17 +204,75 @@ def test_what_the_engine_refuses_is_named(engine):
 # --- AWS --------------------------------------------------------------------------------------------------------------
 
 
+FUNCTION = """
+import json, time
+import boto3
+
+def handler(event, context):
+    client = boto3.client("secretsmanager")
+    path, token, step = event["SecretId"], event["ClientRequestToken"], event["Step"]
+    if step == "createSecret":
+        word = client.get_random_password(ExcludePunctuation=True)["RandomPassword"]
+        secret = json.dumps({"password": word})
+        client.put_secret_value(
+            SecretId=path, ClientRequestToken=token, SecretString=secret, VersionStages=["AWSPENDING"]
+        )
+    elif step == "setSecret":
+        while any(tag["Key"] == "held" for tag in client.describe_secret(SecretId=path).get("Tags", [])):
+            time.sleep(0.02)
+    elif step == "finishSecret":
+        versions = client.describe_secret(SecretId=path)["VersionIdsToStages"]
+        [current] = [version for version, stages in versions.items() if "AWSCURRENT" in stages]
+        move = client.update_secret_version_stage
+        move(SecretId=path, VersionStage="AWSCURRENT", RemoveFromVersionId=current, MoveToVersionId=token)
+        move(SecretId=path, VersionStage="AWSPENDING", RemoveFromVersionId=token)
+"""
+"""AWS's template of a rotation function. It waits in the step `setSecret` while the secret has the tag `held`."""
+
+
 class Rotating:
-    """A secret in moto. What AWS's rotation function would do there, the test does: moto runs no function."""
+    """A secret in moto."""
 
     def __init__(self, moto):
+        self._moto = moto
         self.client = moto.client("secretsmanager")
         self.path = f"app-{uuid.uuid4().hex[:8]}"
         self.client.create_secret(Name=self.path, SecretString=json.dumps({"password": "first"}))
 
-    def describe(self, **more):
-        """The reply of DescribeSecret as AWS has it with a rotation function attached."""
-        return {**self.client.describe_secret(SecretId=self.path), "RotationEnabled": True, **more}
+    def attach(self):
+        """Attach a rotation function, which rotates the secret for the first time."""
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.writestr("function.py", FUNCTION)
+        patient = Config(read_timeout=120, retries={"total_max_attempts": 1})  # moto loads these services now
+        iam, functions = (self._moto.client(service, config=patient) for service in ("iam", "lambda"))
+        role = iam.create_role(RoleName=self.path, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        function = functions.create_function(
+            FunctionName=self.path,
+            Runtime="python3.12",
+            Role=role,
+            Handler="function.handler",
+            Code={"ZipFile": code.getvalue()},
+        )
+        rules = {"AutomaticallyAfterDays": 30}
+        self.client.rotate_secret(SecretId=self.path, RotationLambdaARN=function["FunctionArn"], RotationRules=rules)
+        wait_until(lambda: len(self.versions()) == 2 and not self.is_pending())
+
+    def versions(self):
+        """Return version -> stages."""
+        return self.client.describe_secret(SecretId=self.path)["VersionIdsToStages"]
+
+    def is_pending(self):
+        """Return True while the function works."""
+        return any("AWSPENDING" in stages for stages in self.versions().values())
+
+    def hold(self):
+        """Let the function wait in the middle of its next rotation."""
+        self.client.tag_resource(SecretId=self.path, Tags=[{"Key": "held", "Value": "yes"}])
+
+    def release(self):
+        """Let the function go on."""
+        self.client.untag_resource(SecretId=self.path, TagKeys=["held"])
 
 
 @pytest.fixture
@@ -218,43 +281,59 @@ def rotating(moto, monkeypatch):
     return Rotating(moto)
 
 
+def test_a_secret_is_rotated_by_its_function_in_aws(rotating, moto, tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "_PAUSE", 0.02)
+    rotating.attach()
+    file = tmp_path / "strongroom.toml"
+    file.write_text(
+        f'timeout = "60s"\nchain = ["aws-secretsmanager"]\n[stores.aws-secretsmanager]\nregion = "{REGION}"\n'
+        f'endpoint_url = "{moto.url}"\n[rotation."{rotating.path}"]\nrotator = "aws-secretsmanager"\nevery = "30d"\n'
+    )
+    with SecretsManager.from_config(file) as manager:
+        before = manager.get_secret(rotating.path, "password")
+        status = manager.rotations.rotate(rotating.path)
+        after = manager.get_secret(rotating.path, "password")
+        assert (status.state, status.unfinished, status.overdue) == ("done", False, False)
+        assert Runner(manager.rotations).run_once() == []
+    assert before not in {"first", after}
+    assert len(rotating.versions()) == 3
+
+
 def test_without_a_rotation_in_aws_nothing_is_started(rotating, moto):
     store = open_secrets_manager(endpoint_url=moto.url, region=REGION)
     with pytest.raises(UnsupportedOperationError, match="no rotation is configured for it in Secrets Manager"):
         open_secrets_manager_rotator().start(store, rotating.path)
 
 
-def test_a_rotation_of_aws_is_started_joined_and_followed(rotating, moto, monkeypatch):
-    """DescribeSecret and RotateSecret are those of AWS: moto neither runs a function nor has a pending version."""
+def test_a_rotation_of_aws_is_started_joined_and_followed(rotating, moto):
+    rotating.attach()
+    rotating.hold()
     store = open_secrets_manager(endpoint_url=moto.url, region=REGION)
-    first = rotating.describe()["VersionIdsToStages"]
-    [current] = first
-    started, replies = [], [{"VersionIdsToStages": first}]
-    call = type(store.requests).call
-
-    def answer(requests, operation, path, **parameters):
-        if operation == "describe_secret":
-            return rotating.describe(**replies[-1])
-        if operation == "rotate_secret":
-            started.append(parameters["ClientRequestToken"])
-            return {}
-        return call(requests, operation, path, **parameters)
-
-    monkeypatch.setattr(type(store.requests), "call", answer)
     one, other = open_secrets_manager_rotator(), open_secrets_manager_rotator()
     one.start(store, rotating.path)
     other.start(store, rotating.path)
-    assert len(started) == 2
-    assert len(set(started)) == 1, "two processes that start at once start one rotation"
-    new = started[0]
+    assert rotating.is_pending()
     assert not one.finished(store, rotating.path)
-    replies.append({"VersionIdsToStages": {current: ["AWSCURRENT"], new: ["AWSPENDING"]}})
-    assert not one.finished(store, rotating.path)
-    open_secrets_manager_rotator().start(store, rotating.path)
-    assert len(started) == 2, "a rotation in progress is joined"
-    replies.append({"VersionIdsToStages": {current: ["AWSPREVIOUS"], new: ["AWSCURRENT", "AWSPENDING"]}})
-    assert one.finished(store, rotating.path)
-    assert open_secrets_manager_rotator().finished(store, rotating.path)
+    assert not other.finished(store, rotating.path)
+    rotating.release()
+    wait_until(lambda: one.finished(store, rotating.path))
+    assert other.finished(store, rotating.path)
+    assert len(rotating.versions()) == 3, "both started one rotation"
+
+
+def test_schedulers_that_saw_one_due_date_start_one_rotation(rotating, moto):
+    """Also if one of them asks when the rotation of the other has finished."""
+    rotating.attach()
+    store = open_secrets_manager(endpoint_url=moto.url, region=REGION)
+    one, late = open_secrets_manager_rotator(), open_secrets_manager_rotator()
+    assert one.last_rotation(store, rotating.path) == late.last_rotation(store, rotating.path) is not None
+    one.start(store, rotating.path)
+    wait_until(lambda: one.finished(store, rotating.path))
+    rotated = rotating.versions()
+    late.start(store, rotating.path)
+    assert late.finished(store, rotating.path)
+    assert rotating.versions() == rotated
+    assert len(rotated) == 3
 
 
 def test_the_rotator_needs_a_store_of_aws(rotating, openbao, kv2, tmp_path):
