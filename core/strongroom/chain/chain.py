@@ -285,7 +285,7 @@ class Chain:
         prefix = check_prefix(prefix)
         names: set[str] = set()
         with time_limit(self._timeout):
-            listable = [link for link in self._links if link.may_cover_below(prefix) and link.is_listable()]
+            listable = [link for link in self._links if link.policy.may_cover_below(prefix) and link.is_listable()]
             if not listable:
                 raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
             for link in listable:

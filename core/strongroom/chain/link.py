@@ -15,6 +15,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
+from strongroom.chain.async_reads import AsyncReads, awaited
 from strongroom.chain.cache import Flight, MemoryCache, Snapshot
 from strongroom.chain.reading import Reading, WouldBlockError
 from strongroom.chain.store_handle import Opener, StoreHandle
@@ -77,6 +78,7 @@ class Link:
         self.ttl = cache.ttl
         self._handle = StoreHandle(self.name, opener, config.timeout)
         self._cache = MemoryCache(self.name, cache)
+        self._async_reads = AsyncReads(self._cache, self._handle)
         self._disk = disk
         self._followers: tuple[Link, ...] = ()
         self.peek = self._cache.text
@@ -106,12 +108,6 @@ class Link:
         """Return True if this link is queried for `path`."""
         return self.policy.covers(path)
 
-    def may_cover_below(self, folder: str) -> bool:
-        """Return True if this link may be queried for a path below `folder`; the empty string is the top."""
-        below = f"{folder}/" if folder else ""
-        fixed = (pattern[: _first_wildcard(pattern)] for pattern in self.policy.paths)
-        return not self.policy.paths or any(part.startswith(below) or below.startswith(part) for part in fixed)
-
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, path: str, key: str | None = None, *, fresh: bool = False, blocking: bool = True) -> Reading:
@@ -128,15 +124,15 @@ class Link:
         """
         keyed = False
         if not self._is_on_disk(path):  # else the store stays closed until something has to be asked
-            if self._handle.store is None and not blocking:
-                raise WouldBlockError(None)
-            store = self._handle.store or self._opened(path)
+            store = self._opened(path, blocking=blocking)
             if store.local:
                 return _read_local(store, path, key)
             keyed = key is not None and store.keyed
-        if not fresh and (known := self._cached_or_stale(path, key, keyed=keyed, blocking=blocking)) is not None:
-            return known
         try:
+            if (flight := awaited((self.name, path, fresh))) is not None:
+                return Reading.of(self._cache.wait(path, flight))
+            if not fresh and (known := self._cached_or_stale(path, key, keyed=keyed, blocking=blocking)) is not None:
+                return known
             if not blocking:
                 self._require_no_io(path, fresh=fresh)
             with fail_fast(self._has_fallback(path, fresh=fresh)):
@@ -154,7 +150,11 @@ class Link:
             raise outage
         return stale
 
-    def _opened(self, path: str) -> GuardedStore:
+    def _opened(self, path: str, *, blocking: bool) -> GuardedStore:
+        if (store := self._handle.store) is not None:
+            return store
+        if not blocking:
+            raise WouldBlockError(None)
         with fail_fast(self._is_followed(path)):
             return self._handle.opened(path)
 
@@ -213,9 +213,14 @@ class Link:
 
     def _require_no_io(self, path: str, *, fresh: bool) -> None:
         outage = self._handle.known_outage(path)
-        if outage is None or self._is_on_disk(path) or not self._handle.is_refused(path):
-            raise WouldBlockError(None if fresh else self._cache.flight(path))
-        raise outage
+        if outage is not None and not self._is_on_disk(path) and self._handle.is_refused(path):
+            raise outage
+        flight = None if fresh else self._cache.flight(path)
+        store = self._handle.store
+        if self._disk is not None or store is None or not store.asynchronous:
+            raise WouldBlockError(flight)
+        with fail_fast(self._has_fallback(path, fresh=fresh)):
+            raise WouldBlockError(flight or self._async_reads.begin(path), (self.name, path, fresh))
 
     def read_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Reading | StrongroomError]:
         """Return what `read` would return or raise for each path. Paths that are not cached are read as one batch.
@@ -317,7 +322,7 @@ class Link:
         return [
             name
             for name in names
-            if (self.may_cover_below(below + name[:-1]) if name.endswith("/") else self.covers(below + name))
+            if (self.policy.may_cover_below(below + name[:-1]) if name.endswith("/") else self.covers(below + name))
         ]
 
     def walk(self, prefix: str) -> list[str]:
@@ -491,7 +496,3 @@ def _read_local(store: GuardedStore, path: str, key: str | None) -> Reading:
     if key is not None and store.keyed:
         return Reading(SensitiveDict({key: store.read_key(path, key)}))
     return Reading.of(store.read(path))
-
-
-def _first_wildcard(pattern: str) -> int:
-    return next((index for index, character in enumerate(pattern) if character in "*?["), len(pattern))

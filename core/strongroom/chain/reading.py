@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from datetime import datetime
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
 from strongroom.disk_cache.aged import AgedSecret, age_of
 from strongroom.errors import StoreUnavailableError
@@ -40,8 +40,18 @@ class Reading(NamedTuple):
 
 
 class WouldBlockError(Exception):
-    """Internal: only I/O can answer this read. `flight` is the read in progress, if there is one."""
+    """Internal: only I/O can answer this read.
 
-    def __init__(self, flight: Future[Secret] | None) -> None:
+    Attributes:
+        flight: the read in progress, if there is one.
+        read: what it reads, if it needs no thread: the flight is the answer when the call is repeated.
+    """
+
+    def __init__(self, flight: Future[Secret] | None, read: Read | None = None) -> None:
         super().__init__()
         self.flight = flight
+        self.read = read
+
+
+Read: TypeAlias = "tuple[str, str, bool]"
+"""A read of one call: the link's name, the path, and whether it goes past the cache."""

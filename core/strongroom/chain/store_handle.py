@@ -106,9 +106,7 @@ class StoreHandle:
             reads: it is a read of `path`.
             changes: it is a write: one that fails says nothing about reads, and opens no breaker.
         """
-        for breaker in (self.breaker if fails_fast() else None, self._path_breakers.get(path) if reads else None):
-            if breaker is not None and not breaker.admit():
-                raise _known_outage(breaker, path, self._name)
+        self._admit(path, reads=reads)
         given = min(self._share(changes=changes) if limit is None else limit, remaining())
         ends = time.monotonic() + given
         try:
@@ -116,24 +114,54 @@ class StoreHandle:
                 store = self.open()
                 with self._first_use("call"):
                     answer = operation(store, *arguments)
-        except StoreUnavailableError as error:
+        except StrongroomError as error:
+            failure = self._noted(error, path, given, ends, reads=reads, changes=changes)
+            if failure is error:
+                raise
+        else:
+            self._note_answer(path if reads or changes else None)
+            return answer
+        raise failure
+
+    async def aread(self, path: str) -> Secret:
+        """`call(path, GuardedStore.read, path, reads=True)` of an asynchronous store, in the running event loop."""
+        self._admit(path, reads=True)
+        given = min(self._share(), remaining())
+        ends = time.monotonic() + given
+        try:
+            with time_limit(given):
+                secret = await self.open().aread(path)
+        except StrongroomError as error:
+            failure = self._noted(error, path, given, ends, reads=True, changes=False)
+        else:
+            self._note_answer(path)
+            return secret
+        raise failure
+
+    def _admit(self, path: str | None, *, reads: bool) -> None:
+        """Raise the known outage that forbids the call."""
+        for breaker in (self.breaker if fails_fast() else None, self._path_breakers.get(path) if reads else None):
+            if breaker is not None and not breaker.admit():
+                raise _known_outage(breaker, path, self._name)
+
+    def _noted(
+        self, error: StrongroomError, path: str | None, given: float, ends: float, *, reads: bool, changes: bool
+    ) -> StrongroomError:
+        """Note the error of a call that had `given` seconds until `ends`, and return it; of an outage, a copy."""
+        if isinstance(error, StoreUnavailableError):
             if error.path_only:
                 self._note_answer()
                 if reads:
                     self._note_path_outage(path, error)
-                raise
+                return error
             outage = error.copy(path=error.path or path, store=error.store or self._name)
-        except (InvalidPathError, InvalidDataError, UnsupportedOperationError):
-            raise  # most are refused before anything is sent, which does not end an outage
-        except StrongroomError:
+            if not changes:
+                self._note_outage(outage, given, late=time.monotonic() >= ends)
+            return outage
+        # Most of these are refused before anything is sent, which does not end an outage.
+        if not isinstance(error, InvalidPathError | InvalidDataError | UnsupportedOperationError):
             self._note_answer(path if reads else None)
-            raise
-        else:
-            self._note_answer(path if reads or changes else None)
-            return answer
-        if not changes:
-            self._note_outage(outage, given, late=time.monotonic() >= ends)
-        raise outage
+        return error
 
     def _share(self, *, changes: bool = False) -> float:
         """Return the seconds for one call: the rest is for the next link or the stale value.

@@ -9,18 +9,24 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from strongroom.chain.async_reads import awaited_reads
 from strongroom.chain.first_use import first_use
-from strongroom.chain.reading import WouldBlockError
+from strongroom.chain.reading import Read, WouldBlockError
 from strongroom.store import time_limit
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future, ThreadPoolExecutor
 
+    from strongroom.secret import Secret
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _MOST_THREADS = 32
+
+_GRACE = 0.3
+"""Seconds past the deadline for an asynchronous read that ends at it, and reports the outage itself."""
 
 
 class Threads:
@@ -61,25 +67,29 @@ class Threads:
     async def run_if_needed(self, call: Callable[[bool], _R]) -> _R:
         """Return `call(False)` if that needs no I/O. Otherwise wait for the read in progress, or block in a thread.
 
+        A read of an asynchronous store is awaited without a thread, and `call(False)` is repeated with its answer.
+
         Args:
             call: takes whether it may block. It raises `WouldBlockError` if it may not, but has to.
         """
+        deadline, joined = time.monotonic() + self._limit, False
+        reads: dict[Read, Future[Secret]] = {}
+        token = awaited_reads.set(reads)
         try:
-            return call(False)  # noqa: FBT003  # its one argument
-        except WouldBlockError as blocked:
-            flight = blocked.flight
-        deadline = time.monotonic() + self._limit
-        if flight is not None:
-            import asyncio
-
-            done = asyncio.wrap_future(flight)
-            done.add_done_callback(_retrieve_exception)
-            await asyncio.wait([done], timeout=self._limit)
-            try:
-                return call(False)  # noqa: FBT003
-            except WouldBlockError:
-                pass
-        return await self._within(deadline, partial(call, True))  # noqa: FBT003
+            while True:
+                try:
+                    return call(False)  # noqa: FBT003  # its one argument
+                except WouldBlockError as blocked:
+                    flight, read = blocked.flight, blocked.read
+                if flight is None or (joined and read is None):
+                    return await self._within(deadline, partial(call, True))  # noqa: FBT003
+                joined = True
+                await _joined(flight, deadline - time.monotonic() + _GRACE)
+                if read is not None:
+                    reads[read] = flight
+                    joined = not flight.done()
+        finally:
+            awaited_reads.reset(token)
 
     async def _within(self, deadline: float, call: Callable[[], _R]) -> _R:
         """Return the call's result, from a thread. A call that starts past the deadline has no time left for I/O."""
@@ -99,6 +109,15 @@ class Threads:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="strongroom")
             return self._pool.submit(context.run, call)
+
+
+async def _joined(flight: Future[Secret], seconds: float) -> None:
+    """Wait until a read in progress is over, at most for this time."""
+    import asyncio
+
+    done = asyncio.wrap_future(flight)
+    done.add_done_callback(_retrieve_exception)
+    await asyncio.wait([done], timeout=max(0.0, seconds))
 
 
 def _retrieve_exception(done: asyncio.Future[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -154,6 +155,12 @@ class LinkConfig:
     def covers(self, path: str) -> bool:
         """Return True if this link serves `path`."""
         return not self.paths or any(fnmatchcase(path, pattern) for pattern in self.paths)
+
+    def may_cover_below(self, folder: str) -> bool:
+        """Return True if this link may serve a path below `folder`; the empty string is the top."""
+        below = f"{folder}/" if folder else ""
+        fixed = (re.split("[*?[]", pattern, maxsplit=1)[0] for pattern in self.paths)
+        return not self.paths or any(part.startswith(below) or below.startswith(part) for part in fixed)
 
 
 class Generation(NamedTuple):

@@ -1,6 +1,7 @@
 """The store interface: everything that a plugin author imports."""
 
 from strongroom.store import protocols
+from strongroom.store.asynchronous import AsyncSecretStore, LoopLocal
 from strongroom.store.daemon import in_daemon, within_deadline
 from strongroom.store.deadline import (
     DEFAULT_TIMEOUT,
@@ -20,7 +21,9 @@ from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "AsyncSecretStore",
     "Finished",
+    "LoopLocal",
     "Option",
     "ReentrantEvent",
     "boot_time",

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
+from inspect import iscoroutinefunction
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from strongroom.errors import StoreError, StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom.errors import PluginError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store import answers
+from strongroom.store.asynchronous import AsyncSecretStore, outcome_in_time
 from strongroom.store.containment import close_quietly, contained, plugin_code
 from strongroom.store.daemon import in_daemon
 from strongroom.store.deadline import current_deadline, remaining, set_deadline, time_limit
@@ -32,6 +34,9 @@ CLOSE_LIMIT = 0.3
 """For how many seconds a `close` is waited for. It goes on in the background: a process that ends does not wait."""
 MOST_OVERDUE = 32
 """With this many calls of one store that are still running past their deadlines, no further one is begun."""
+
+_METHODS = ("read", "list_entries", "write", "delete", "items", "create", "apply", "prove", "revoke", "close")
+"""Methods of the plugins that are looked at."""
 
 _LATE = "it did not answer in time"
 _END: Final = object()
@@ -67,12 +72,14 @@ class Boundary:
 
     Attributes:
         traits: static facts about it.
+        asynchronous: the plugin, if it is an asynchronous store, whose blocking methods keep the deadline themselves.
         enforced: whether each call runs in a thread of its own, and is given up at its deadline.
         bug: the hint of an error that only a bug can cause.
         closed: whether it is closed. Every later call is refused.
 
     Raises:
-        PluginError: its traits are malformed, or it needs a newer protocol.
+        PluginError: its traits are malformed, it needs a newer protocol, or it has asynchronous methods and is no
+            `AsyncSecretStore`.
     """
 
     def __init__(self, plugin: _Closable, name: str, kind: str = "store") -> None:
@@ -80,7 +87,9 @@ class Boundary:
         self.type = type(plugin)
         self.traits = traits_of(plugin, f"{kind.capitalize()} {name}")
         self.bug = bug_of(kind, self.type)
-        direct = self.traits.local is True or self.traits.honors_deadline is True
+        _check_is_synchronous(plugin, f"{kind.capitalize()} {name}")
+        self.asynchronous = plugin if isinstance(plugin, AsyncSecretStore) else None
+        direct = self.asynchronous is not None or self.traits.local is True or self.traits.honors_deadline is True
         self.enforced = not direct
         self.closed = False
         self._enforcer = None if direct else Enforcer(name)
@@ -109,6 +118,21 @@ class Boundary:
         if self._enforcer is not None:
             operation = partial(self._enforcer.call, operation, changes=changes)
         return contained(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
+
+    async def acall(
+        self, path: str | None, start: Callable[[AsyncSecretStore], Awaitable[_R]], check: Callable[[Any], _R]
+    ) -> _R:
+        """Return the checked result of a call of an asynchronous store, awaited in the running event loop.
+
+        Args:
+            path: the path that errors name.
+            start: takes the store, and returns the coroutine.
+            check: returns the result, checked.
+        """
+        self.check_open(path)
+        assert self.asynchronous is not None  # noqa: S101  # the caller has looked
+        outcome = await outcome_in_time(self.asynchronous, partial(start, self.asynchronous))
+        return contained(lambda: check(outcome()), self.name, path, hint=self.bug, plugin=self.type)
 
     def stream(
         self,
@@ -166,6 +190,17 @@ class Boundary:
             self.closed = True
         close = self._plugin.close
         close_quietly(close if self._enforcer is None else partial(self._enforcer.close, close), self.name)
+
+
+def _check_is_synchronous(plugin: object, owner: str) -> None:
+    """Refuse an asynchronous method where a blocking one is expected: its coroutine would never be awaited."""
+    wrong = [name for name in _METHODS if iscoroutinefunction(getattr(plugin, name, None))]
+    if wrong:
+        kind = type(plugin)
+        raise PluginError(
+            f"{owner}: {wrong[0]}() of {kind.__module__}.{kind.__qualname__} is asynchronous. "
+            "Derive an asynchronous store from strongroom.store.AsyncSecretStore, and define aread and aclose"
+        )
 
 
 class Enforcer:

@@ -68,6 +68,7 @@ class GuardedStore:
         traits: static facts about the store.
         capabilities: names of the store's capabilities beyond reading.
         optional: names of its methods that are found by name, such as `walk` or the migration hint `vet`.
+        asynchronous: whether it is an `AsyncSecretStore`, which `aread` awaits.
         enforced: whether Strongroom enforces the deadline of each call.
         local, keyed, listable, writable, checked: whether the store has this capability.
         bulk_reads, bulk_writes, bulk_checked, bulk_deletes: whether the store itself reads, writes, writes with
@@ -86,7 +87,8 @@ class GuardedStore:
         self.capabilities = capabilities_of(store)
         self.optional = frozenset(name for name in OPTIONAL_METHODS if hasattr(store, name))
         self._missing = {row.protocol: row.feature for row in CAPABILITIES if row.name not in self.capabilities}
-        self.local = self.traits.local is True
+        self.asynchronous = self._boundary.asynchronous is not None
+        self.local = self.traits.local is True and not self.asynchronous
         self.enforced = self._boundary.enforced
         self.keyed = "keyed" in self.capabilities
         self.listable = "listable" in self.capabilities
@@ -144,6 +146,12 @@ class GuardedStore:
         except BaseException as error:  # noqa: BLE001  # as in `contained`
             failure = translated(error, path, self.name, self._boundary.bug, type(self._store))
         raise failure
+
+    async def aread(self, path: str) -> Secret:
+        """`read` of an asynchronous store, awaited in the running event loop."""
+        return await self._boundary.acall(
+            path, lambda store: store.aread(path), lambda answer: answers.as_secret(answer, path, "aread")
+        )
 
     def makes(self, path: str) -> bool:
         """Return True if a read of `path` would create a credential, or if the store does not tell."""

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from strongroom.testing.async_contract import AsyncStoreContract
     from strongroom.testing.cases import CANARY, CASES, NON_TEXT_CASES, Case
     from strongroom.testing.contract import StoreContract
     from strongroom.testing.faulty_services import DroppingProxy, dripping_server, dropping_proxy, silent_server
@@ -21,6 +22,7 @@ __all__ = [
     "CANARY",
     "CASES",
     "NON_TEXT_CASES",
+    "AsyncStoreContract",
     "Case",
     "DroppingProxy",
     "ExporterContract",
@@ -39,6 +41,7 @@ __all__ = [
 
 # No name here is also a module's name: importing the module would replace the name.
 _NAMES = {
+    "async_contract": "AsyncStoreContract",
     "cases": "CANARY CASES NON_TEXT_CASES Case",
     "contract": "StoreContract",
     "faulty_services": "DroppingProxy dripping_server dropping_proxy silent_server",
@@ -61,6 +64,7 @@ def __getattr__(name: str) -> object:
             raise ModuleNotFoundError(message, name="pytest") from None
         parts = (
             "contract_base",
+            "async_contract",
             "read_contract",
             "write_contract",
             "version_contract",

@@ -7,12 +7,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+import broken_async_stores
 import broken_migration_plugins
 import broken_plugins
 import broken_stores
 
 TESTS = Path(__file__).parents[2]
-WRONG = [*broken_stores.WRONG, *broken_migration_plugins.WRONG, *broken_plugins.WRONG]
+WRONG = [*broken_stores.WRONG, *broken_async_stores.WRONG, *broken_migration_plugins.WRONG, *broken_plugins.WRONG]
 
 
 @pytest.fixture(scope="module")

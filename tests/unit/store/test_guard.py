@@ -351,9 +351,12 @@ def test_error_keeps_the_path_and_store_that_it_names():
 def test_asynchronous_read_is_a_bug_of_the_plugin():
     """A coroutine is no secret. It is closed, so that Python does not warn that it was never awaited."""
 
+    async def read(path):
+        return Secret(path, DATA)
+
     class Store(ReadOnly):
-        async def read(self, path):
-            return Secret(path, DATA)
+        def read(self, path):
+            return read(path)
 
     with pytest.raises(StoreError, match=r"read\(\) returned coroutine, expected Secret"):
         ValidatedStore(Store(), "s").read("a")

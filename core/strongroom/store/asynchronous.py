@@ -1,0 +1,318 @@
+"""Asynchronous stores: `AsyncSecretStore`, and the event loop in a thread that serves their blocking callers.
+
+asyncio is imported at the first use: most programs that import us have no event loop.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from strongroom.errors import StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom.secret import Secret
+from strongroom.store.containment import plugin_code
+from strongroom.store.deadline import remaining
+from strongroom.store.locks import reentrant_lock
+from strongroom.store.protocols import Traits
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["AsyncSecretStore", "LoopLocal"]
+
+_R = TypeVar("_R")
+
+_GRACE = 0.25
+"""For how many seconds past the deadline an answer is still taken, as `enforcement.GRACE`."""
+
+_CLOSE_LIMIT = 0.3
+"""For how many seconds `aclose` is waited for in each event loop."""
+
+_END = object()
+
+
+class AsyncSecretStore(ABC):
+    """A store whose client is asynchronous.
+
+    `aget_secret` and its siblings await `aread` in the caller's event loop, without a thread. Everybody else calls the
+    blocking methods, which run the asynchronous ones in an event loop of the store's own, in a daemon thread. Both keep
+    the deadline: a coroutine that overruns is cancelled and given up.
+
+    A subclass *may* have these methods too, and then has the capability of the blocking method:
+
+    - `alist_entries(prefix)`, an asynchronous generator: `list_entries`;
+    - `awrite(path, data)` and `adelete(path)`: `write` and `delete`;
+    - `awrite_if(path, data, expected)`: `write_if`;
+    - `aprobe()`: `probe`.
+
+    Each does what `strongroom.store` says about the blocking method. It *must not* block the event loop. A store is
+    used in several loops, and most clients belong to one: see `LoopLocal`. The constructor *must not* need a loop.
+    """
+
+    traits = Traits()
+    _loops: _Loops
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Add the blocking methods of the asynchronous ones."""
+        super().__init_subclass__(**options)
+        for name, (method, changes) in _BLOCKING.items():
+            if hasattr(cls, method) and not hasattr(cls, name):
+                setattr(cls, name, _blocking(name, method, changes=changes))
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Make the store without the help of its own constructor."""
+        store = super().__new__(cls)
+        store._loops = _Loops(f"store {cls.__name__}")
+        return store
+
+    @abstractmethod
+    async def aread(self, path: str) -> Secret:
+        """Return the newest version of the whole secret at `path`: see `SecretStore.read`."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Release what belongs to the running event loop. Called once in each loop that has used the store."""
+
+    def read(self, path: str) -> Secret:
+        """`aread`, for callers without an event loop."""
+        return self._loops.wait(partial(self.aread, path))
+
+    def close(self) -> None:
+        """`aclose` in each event loop that has used the store and still runs."""
+        self._loops.close(self.aclose)
+
+
+class LoopLocal(Generic[_R]):
+    """A value for each event loop, such as a client: most clients belong to the loop in which they are first used.
+
+    Args:
+        make: returns the value of the running loop, at its first use there.
+    """
+
+    def __init__(self, make: Callable[[], _R]) -> None:
+        self._make = make
+        self._values: WeakKeyDictionary[asyncio.AbstractEventLoop, _R] = WeakKeyDictionary()
+
+    def get(self) -> _R:
+        """Return the value of the running event loop."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        if loop not in self._values:
+            self._values[loop] = self._make()
+        return self._values[loop]
+
+    def pop(self) -> _R | None:
+        """Remove and return the value of the running event loop, to close it; None if there is none."""
+        import asyncio
+
+        return self._values.pop(asyncio.get_running_loop(), None)
+
+
+async def outcome_in_time(store: AsyncSecretStore, start: Callable[[], Awaitable[_R]]) -> Callable[[], _R]:
+    """Await a call of the store in the running loop, and return a function that returns or raises its outcome.
+
+    A call that is not over at the deadline is cancelled, and not awaited any longer.
+    """
+    import asyncio
+
+    store._loops.note_running()  # noqa: SLF001  # the store's own part
+    task = asyncio.ensure_future(_outcome(start))
+    try:
+        done, _ = await asyncio.wait([task], timeout=remaining() + _GRACE)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if done:
+        return task.result()
+    task.cancel()
+    return partial(_raise, _overrun(changes=False))
+
+
+class _Loops:
+    """The event loops that have used a store: its own, and those of its callers.
+
+    Args:
+        name: the name of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = reentrant_lock()
+        self._own: _LoopThread | None = None
+        self._callers: WeakKeyDictionary[asyncio.AbstractEventLoop, None] = WeakKeyDictionary()
+
+    def note_running(self) -> None:
+        """Note the running loop."""
+        import asyncio
+
+        self._callers[asyncio.get_running_loop()] = None
+
+    def wait(self, start: Callable[[], Awaitable[_R]], *, changes: bool = False) -> _R:
+        """Return what the coroutine returns, within `remaining()`.
+
+        Raises:
+            StoreUnavailableError: it overran.
+            WriteOutcomeUnknownError: it overran, and `changes`.
+        """
+        with self._lock:
+            if self._own is not None and self._own.is_blocked:
+                self._own.stop()
+                self._own = None
+            if self._own is None:
+                self._own = _LoopThread(self._name)
+            own = self._own
+        return own.wait(start, remaining(), changes=changes)
+
+    def close(self, aclose: Callable[[], Awaitable[None]]) -> None:
+        """Run `aclose` in each loop, and end the store's own."""
+        import asyncio
+
+        with self._lock:
+            own, self._own = self._own, None
+        try:
+            if own is not None:
+                own.wait(aclose, min(_CLOSE_LIMIT, remaining()), changes=False)
+        finally:
+            if own is not None:
+                own.stop()
+            here = None
+            with suppress(RuntimeError):
+                here = asyncio.get_running_loop()
+            for loop in [loop for loop in self._callers if loop.is_running()]:
+                self._callers.pop(loop, None)
+                closing = asyncio.run_coroutine_threadsafe(_closed(aclose), loop)
+                if loop is not here:  # it could not run meanwhile
+                    with suppress(TimeoutError):
+                        closing.result(min(_CLOSE_LIMIT, remaining()))
+
+
+class _LoopThread:
+    """An event loop in a daemon thread, which does not delay the end of the process.
+
+    Attributes:
+        is_blocked: the loop has not run since a call was given up: a coroutine blocks it.
+    """
+
+    def __init__(self, name: str) -> None:
+        import asyncio
+
+        self._loop = asyncio.new_event_loop()
+        self.is_blocked = False
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def wait(self, start: Callable[[], Awaitable[_R]], limit: float, *, changes: bool) -> _R:
+        """Return what the coroutine returns within this time: see `_Loops.wait`."""
+        done: Future[Callable[[], _R]] = Future()
+        done.set_running_or_notify_cancel()
+        tasks: list[asyncio.Task[Any]] = []
+        context = copy_context()
+
+        def begin() -> None:
+            task = self._loop.create_task(_outcome(start), context=context)
+            task.add_done_callback(lambda task: done.set_result(task.result()))
+            tasks.append(task)
+
+        self._loop.call_soon_threadsafe(begin)
+        try:
+            return done.result(limit + _GRACE)()
+        except BaseException as error:
+            if done.done():
+                raise
+            self.is_blocked = True
+            self._loop.call_soon_threadsafe(self._give_up, tasks)
+            if not isinstance(error, TimeoutError):  # an interrupt of the thread that waits
+                raise
+        raise _overrun(changes=changes)
+
+    def stop(self) -> None:
+        """End the thread when the loop's current step is over."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _give_up(self, tasks: list[asyncio.Task[Any]]) -> None:
+        self.is_blocked = False
+        for task in tasks:
+            task.cancel()
+
+    def _run(self) -> None:
+        import asyncio
+
+        with plugin_code():
+            self._loop.run_forever()
+            tasks = asyncio.all_tasks(self._loop)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                tasks = self._loop.run_until_complete(asyncio.wait(tasks, timeout=_CLOSE_LIMIT))[1]
+            if not tasks:  # one that ignores its cancellation would be resumed in a closed loop
+                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+                self._loop.close()
+
+
+async def _outcome(start: Callable[[], Awaitable[_R]]) -> Callable[[], _R]:
+    """Return a function that returns what the coroutine returned, or raises what it raised.
+
+    SystemExit and its like would end the event loop.
+    """
+    try:
+        answer = await start()
+    except BaseException as error:  # noqa: BLE001  # it is raised where the outcome is used
+        return partial(_raise, error)
+    return lambda: answer
+
+
+async def _closed(aclose: Callable[[], Awaitable[None]]) -> None:
+    """Await `aclose`. Its failure concerns nobody: the loop belongs to the application."""
+    await _outcome(aclose)
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+def _overrun(*, changes: bool) -> StoreUnavailableError:
+    late = "it did not answer in time"
+    return WriteOutcomeUnknownError(reason=late) if changes else StoreUnavailableError(reason=late)
+
+
+_BLOCKING = {
+    "list_entries": ("alist_entries", False),
+    "write": ("awrite", True),
+    "delete": ("adelete", True),
+    "write_if": ("awrite_if", True),
+    "probe": ("aprobe", False),
+}
+"""The optional blocking methods, each with its asynchronous one, and whether it changes something."""
+
+
+def _blocking(name: str, method: str, *, changes: bool) -> Callable[..., Any]:
+    """Return the blocking method of an asynchronous one."""
+
+    def call(store: AsyncSecretStore, *arguments: object) -> object:
+        return store._loops.wait(partial(getattr(store, method), *arguments), changes=changes)  # noqa: SLF001
+
+    def iterate(store: AsyncSecretStore, *arguments: object) -> Iterator[object]:
+        items = getattr(store, method)(*arguments)
+
+        async def step() -> object:
+            return await anext(items, _END)
+
+        try:
+            while (item := store._loops.wait(step)) is not _END:  # noqa: SLF001
+                yield item
+        finally:
+            close = cast("Callable[[], Coroutine[Any, Any, None]] | None", getattr(items, "aclose", None))
+            if close is not None:
+                with suppress(StoreUnavailableError):
+                    store._loops.wait(close)  # noqa: SLF001
+
+    made = iterate if name == "list_entries" else call
+    made.__name__, made.__doc__ = name, f"`{method}`, for callers without an event loop."
+    return made

@@ -1,0 +1,96 @@
+"""The contract of asynchronous stores: that of a store, and what event loops need."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from strongroom.errors import SecretNotFoundError, StoreError
+from strongroom.secret import same
+from strongroom.store import AsyncSecretStore, time_limit
+from strongroom.store.validation import ValidatedStore
+from strongroom.testing.contract import StoreContract
+from strongroom.testing.contract_base import NAME, PATH, Holding, fails, secret_data
+
+_LIMIT = 1.0
+"""Seconds that a call has."""
+
+_TURNS = 3
+
+
+class AsyncStoreContract(StoreContract):
+    """`StoreContract` for an `AsyncSecretStore`. Its tests call the blocking methods; these ones await.
+
+    Declarations and fixtures are those of `StoreContract`.
+    """
+
+    def test_it_is_an_asynchronous_store(self, holding: Holding) -> None:
+        """It is an `AsyncSecretStore`, and has no blocking read of its own."""
+        store = holding({PATH: secret_data()})
+        assert isinstance(store, AsyncSecretStore)
+        assert type(store).read is AsyncSecretStore.read, "define aread alone: read is made of it"
+        store.close()
+
+    def test_it_is_used_in_several_event_loops(self, holding: Holding) -> None:
+        """In two loops, one after another, and by a blocking caller: most clients belong to one loop."""
+        guarded = ValidatedStore(holding({PATH: secret_data()}), NAME)
+        for _ in range(2):
+            secret = asyncio.run(guarded.aread(PATH))
+            assert same(secret.data, secret_data())
+        assert same(guarded.read(PATH).data, secret_data())
+        guarded.close()
+
+    def test_tasks_get_their_own_answers(self, holding: Holding) -> None:
+        """Many reads at a time in one loop, of secrets that exist and one that does not."""
+        paths = [f"contract/{number}" for number in range(20)]
+        guarded = ValidatedStore(holding({path: secret_data(own=path) for path in paths}), NAME)
+
+        async def read() -> None:
+            secrets = await asyncio.gather(*(guarded.aread(path) for path in paths))
+            assert [secret.data["own"] for secret in secrets] == paths
+            with fails(SecretNotFoundError):
+                await guarded.aread("contract/absent")
+
+        asyncio.run(read())
+        guarded.close()
+
+    def test_event_loop_is_not_blocked(self, request: pytest.FixtureRequest) -> None:
+        """While a service does not answer, the loop goes on."""
+        if "unreachable" in self.impossible:
+            pytest.skip("'unreachable' is declared impossible")
+        guarded, turns = ValidatedStore(request.getfixturevalue("unreachable"), NAME), 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(_LIMIT / 100)
+                turns += 1
+
+        async def read() -> None:
+            beside = asyncio.create_task(turn())
+            with time_limit(_LIMIT), suppress(StoreError):
+                await guarded.aread(PATH)
+            beside.cancel()
+
+        asyncio.run(read())
+        assert turns >= _TURNS, "the event loop was blocked: a call that waits must be awaited"
+        guarded.close()
+
+    def test_cancelled_read_ends(self, request: pytest.FixtureRequest) -> None:
+        """A task that is cancelled while it waits for the service ends."""
+        if "unreachable" in self.impossible:
+            pytest.skip("'unreachable' is declared impossible")
+        store = request.getfixturevalue("unreachable")
+
+        async def read() -> None:
+            task = asyncio.ensure_future(store.aread(PATH))
+            await asyncio.sleep(_LIMIT / 10)
+            task.cancel()
+            await asyncio.wait([task], timeout=self.time_to_end)
+            assert task.done(), "a read that was cancelled goes on"
+            await store.aclose()
+
+        asyncio.run(read())
+        store.close()

@@ -1,0 +1,500 @@
+"""Asynchronous stores: awaited in the caller's event loop, and run in a loop of their own for blocking callers."""
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+import threading
+from contextlib import suppress
+
+import pytest
+
+from strongroom import Secret, SecretsManager
+from strongroom.errors import (
+    PermissionDeniedError,
+    PluginError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    WriteOutcomeUnknownError,
+)
+from strongroom.store import (
+    AsyncSecretStore,
+    Health,
+    LoopLocal,
+    SecretStore,
+    Traits,
+    asynchronous,
+    remaining,
+    time_limit,
+)
+from strongroom.store.guard import GuardedStore
+from strongroom.store.memory import MemoryStore
+
+SECRET = {"key": "value"}
+
+
+class Client:
+    """A client that belongs to the event loop in which it was made, like most."""
+
+    def __init__(self):
+        self.loop = asyncio.get_running_loop()
+        self.closed = False
+
+    async def request(self):
+        assert asyncio.get_running_loop() is self.loop
+        await asyncio.sleep(0)
+
+    async def close(self):
+        assert asyncio.get_running_loop() is self.loop
+        self.closed = True
+
+
+class Store(AsyncSecretStore):
+    """Secrets in memory, behind a client. `faults` has what a read of a path raises or awaits."""
+
+    def __init__(self, **faults):
+        self.held = {"a/b": SECRET, "a/c": {"key": "other"}}
+        self.faults = faults
+        self.reads, self.threads, self.clients = [], [], []
+        self._client = LoopLocal(self._connect)
+
+    def _connect(self):
+        self.clients.append(Client())
+        return self.clients[-1]
+
+    async def aread(self, path):
+        self.reads.append(path)
+        self.threads.append(threading.current_thread())
+        await self._client.get().request()
+        if (fault := self.faults.get(path.replace("/", "_"))) is not None:
+            fault = fault()
+            if asyncio.iscoroutine(fault):
+                return await fault
+            return fault
+        if path not in self.held:
+            raise SecretNotFoundError(path)
+        return Secret(path, self.held[path])
+
+    async def aclose(self):
+        if (client := self._client.pop()) is not None:
+            await client.close()
+
+
+class Writable(Store):
+    async def alist_entries(self, prefix):
+        for path in sorted(self.held):
+            if path.startswith(f"{prefix}/"):
+                await self._client.get().request()
+                yield path.removeprefix(f"{prefix}/")
+
+    async def awrite(self, path, data):
+        if data == {"hang": "y"}:
+            await asyncio.Event().wait()
+        self.held[path] = dict(data)
+
+    async def adelete(self, path):
+        if self.held.pop(path, None) is None:
+            raise SecretNotFoundError(path)
+
+    async def aprobe(self):
+        return Health(ok=True, detail="asynchronous")
+
+
+@pytest.fixture(autouse=True)
+def _limits(monkeypatch):
+    monkeypatch.setattr(asynchronous, "_GRACE", 0.0)
+    monkeypatch.setattr(asynchronous, "_CLOSE_LIMIT", 10.0)
+
+
+@pytest.fixture
+def managed():
+    """Return a function that makes a manager of stores and opens it, so that only reads are left."""
+    managers = []
+
+    def manage(*stores, **options):
+        managers.append(SecretsManager(chain=list(stores), **options))
+        for link in managers[-1]._chain._links:
+            link._handle.open()
+        return managers[-1]
+
+    yield manage
+    for manager in managers:
+        manager.close()
+
+
+# --- in the caller's event loop ---------------------------------------------------------------------------------------
+
+
+def test_async_functions_await_the_store_without_a_thread(managed):
+    """The read runs in the caller's thread and loop, and is cached."""
+    store = Store()
+    manager = managed(store)
+
+    async def main():
+        assert await manager.aget_secret("a/b", "key") == "value"
+        assert await manager.aget_secret("a/b") == SECRET
+        resolution = await manager.aresolve("a/c", "key")
+        assert (resolution.value, resolution.store, resolution.cached) == ("other", "store", False)
+
+    asyncio.run(main())
+    assert set(store.threads) == {threading.current_thread()}
+    assert store.reads == ["a/b", "a/c"]
+
+
+def test_a_thousand_tasks_share_one_read(managed):
+    """Single flight holds in one loop."""
+    store = Store()
+    manager = managed(store)
+
+    async def main():
+        return await asyncio.gather(*(manager.aget_secret("a/b", "key") for _ in range(1000)))
+
+    assert set(asyncio.run(main())) == {"value"}
+    assert store.reads == ["a/b"]
+
+
+@pytest.mark.parametrize("ttl", [300, 0])
+def test_a_fresh_read_is_asked_once(managed, ttl):
+    """Also of a manager that caches nothing."""
+    store = Store()
+    manager = managed(store, cache_ttl=ttl)
+
+    async def main():
+        for _ in range(2):
+            assert await manager.aget_secret("a/b", "key", fresh=True) == "value"
+
+    asyncio.run(main())
+    assert store.reads == ["a/b"] * 2
+
+
+@pytest.mark.parametrize("ttl", [300, 0])
+def test_an_absence_goes_on_to_the_next_link(managed, ttl):
+    """That of an asynchronous store, then of another one, without a thread."""
+    first, second = Store(), Store()
+    second.held["only/here"] = {"key": "second"}
+    manager = managed(first, second, cache_ttl=ttl)
+    assert asyncio.run(manager.aget_secret("only/here", "key")) == "second"
+    assert (first.reads, second.reads) == (["only/here"], ["only/here"])
+    with pytest.raises(SecretNotFoundError):
+        asyncio.run(manager.aget_secret("no/where", "key"))
+    assert set(first.threads) | set(second.threads) == {threading.current_thread()}
+
+
+def test_a_denial_ends_the_read(managed):
+    """It is asked once, and raised as it is."""
+
+    def deny():
+        raise PermissionDeniedError("a/b", "by the service")
+
+    store = Store(a_b=deny)
+    manager = managed(store, MemoryStore())
+    with pytest.raises(PermissionDeniedError, match="by the service"):
+        asyncio.run(manager.aget_secret("a/b", "key"))
+    assert store.reads == ["a/b"]
+
+
+def test_an_outage_goes_on_to_the_next_link_and_opens_the_breaker(managed):
+    """A local store answers at once; the next read does not ask the first one again."""
+
+    def fail():
+        raise ConnectionError
+
+    store, memory = Store(a_b=fail), MemoryStore()
+    memory.write("a/b", {"key": "fallback"})
+    manager = managed(store, memory)
+    for _ in range(2):
+        assert asyncio.run(manager.aget_secret("a/b", "key")) == "fallback"
+    assert store.reads == ["a/b"]
+
+
+def test_a_store_with_threads_behind_an_asynchronous_one(managed):
+    """Its part runs in a thread, as ever."""
+    store = Store()
+    memory = MemoryStore()
+    memory.traits = Traits()
+    memory.write("x/y", {"key": "threads"})
+    manager = managed(store, memory)
+    assert asyncio.run(manager.aget_secret("x/y", "key")) == "threads"
+    assert store.reads == ["x/y"]
+
+
+def test_a_read_that_hangs_costs_its_deadline(managed):
+    """The coroutine is cancelled. The loop goes on meanwhile."""
+    ended = []
+
+    async def hang():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    manager = managed(Store(a_b=hang))
+
+    async def main():
+        with time_limit(0.05):
+            await manager.aget_secret("a/b", "key")
+
+    with pytest.raises(StoreUnavailableError, match="did not answer in time"):
+        asyncio.run(main())
+    assert ended
+
+
+def test_a_read_that_ignores_its_cancellation_is_not_awaited(managed):
+    """Nobody waits for it."""
+    free = []
+
+    async def stubborn():
+        while not free:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    manager = managed(Store(a_b=stubborn))
+
+    async def main():
+        try:
+            with time_limit(0.05), pytest.raises(StoreUnavailableError, match="in time"):
+                await manager.aget_secret("a/b", "key")
+        finally:
+            free.append(True)
+
+    asyncio.run(main())
+
+
+def exits():
+    raise SystemExit(0)
+
+
+def cancels():
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (exits, "it raised SystemExit"),
+        (cancels, "it raised CancelledError"),
+        (lambda: {"canary": 1}["x"], "it raised KeyError"),
+        (lambda: "canary", "read() returned str, expected Secret"),
+    ],
+)
+def test_an_asynchronous_store_cannot_break_its_host(managed, fault, says):
+    """Neither in the caller's loop nor for a blocking caller. The next read is answered."""
+    store = Store(a_b=fault)
+    manager = managed(store)
+
+    async def main():
+        with pytest.raises(StoreError) as caught:
+            await manager.aget_secret("a/b", "key")
+        assert await manager.aget_secret("a/c", "key", fresh=True) == "other"
+        return caught.value
+
+    with pytest.raises(StoreError) as caught:
+        manager.get_secret("a/b", "key")
+    for error in (asyncio.run(main()), caught.value):
+        assert says in str(error)
+        assert f"{__name__}.Store" in str(error)
+        assert "canary" not in str(error)
+    assert manager.get_secret("a/c", "key", fresh=True) == "other"
+
+
+def test_a_caller_that_is_cancelled_leaves_the_read_to_the_others(managed):
+    """The read fills the cache."""
+    go = []
+    store = Store()
+
+    async def wait():
+        while not go:  # noqa: ASYNC110  # of this loop alone
+            await asyncio.sleep(0)
+        return Secret("a/b", SECRET)
+
+    store.faults["a_b"] = wait
+    manager = managed(store)
+
+    async def main():
+        first, second = (asyncio.create_task(manager.aget_secret("a/b", "key")) for _ in range(2))
+        while not store.reads:  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        go.append(True)
+        assert first.cancelled()
+        assert await second == "value"
+
+    asyncio.run(main())
+    assert store.reads == ["a/b"]
+
+
+def test_a_loop_that_ends_in_the_middle_of_a_read_leaves_no_trace(managed):
+    """The next loop reads anew."""
+    store = Store(a_b=lambda: asyncio.Event().wait())
+    manager = managed(store)
+
+    async def leave():
+        asyncio.create_task(manager.aget_secret("a/b", "key"))  # noqa: RUF006  # it is left
+        while not store.reads:  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    store.faults.clear()
+    assert asyncio.run(manager.aget_secret("a/b", "key")) == "value"
+
+
+# --- for blocking callers ---------------------------------------------------------------------------------------------
+
+
+def test_blocking_callers_share_one_loop_in_a_thread(managed):
+    """It is a daemon, and ends with the store."""
+    store = Store()
+    manager = managed(store)
+    assert manager.get_secret("a/b", "key") == "value"
+    assert manager.get_secret("a/c", "key") == "other"
+    (thread,) = set(store.threads)
+    assert thread is not threading.current_thread()
+    assert thread.daemon
+    manager.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [client.closed for client in store.clients] == [True]
+
+
+def test_every_loop_has_a_client_of_its_own(managed):
+    """The one of the caller's loop is closed in it."""
+    store = Store()
+    manager = managed(store)
+
+    async def main():
+        await manager.aget_secret("a/b", "key")
+        await manager.aclose()
+
+    manager.get_secret("a/c", "key")
+    asyncio.run(main())
+    assert [client.closed for client in store.clients] == [True, True]
+    assert len({client.loop for client in store.clients}) == 2
+
+
+def test_capabilities_are_those_of_the_asynchronous_methods(managed):
+    """`Store` can be read alone, `Writable` listed, written and probed too."""
+    assert GuardedStore(Store(), "store").capabilities == frozenset()
+    guarded = GuardedStore(Writable(), "store")
+    assert guarded.capabilities == {"listable", "writable", "probed"}
+    assert list(guarded.list_entries("a")) == ["b", "c"]
+    names = guarded.list_entries("a")
+    assert next(names) == "b"
+    names.close()
+    guarded.write("a/d", SECRET)
+    assert guarded.read("a/d").data == SECRET
+    guarded.delete("a/d")
+    with pytest.raises(SecretNotFoundError):
+        guarded.delete("a/d")
+    assert guarded.probe().detail == "asynchronous"
+    guarded.close()
+    manager = managed(Writable())
+    manager.set_secret("x/y", SECRET)
+    assert asyncio.run(manager.alist_secrets("x")) == ["y"]
+
+
+def test_blocking_calls_have_a_deadline():
+    """A write that overruns has an unknown outcome."""
+    guarded = GuardedStore(Writable(a_b=lambda: asyncio.Event().wait()), "corp")
+    with time_limit(0.05), pytest.raises(StoreUnavailableError, match=r"store corp.*in time"):
+        guarded.read("a/b")
+    with time_limit(0.05), pytest.raises(WriteOutcomeUnknownError):
+        guarded.write("a/b", {"hang": "y"})
+    assert guarded.read("a/c").data == {"key": "other"}
+    guarded.close()
+
+
+def test_a_coroutine_that_blocks_its_loop_is_left_behind():
+    """The next call gets another loop."""
+    free = threading.Event()
+    store = Store(a_b=free.wait)
+    guarded = GuardedStore(store, "corp")
+    with time_limit(0.05), pytest.raises(StoreUnavailableError, match="in time"):
+        guarded.read("a/b")
+    assert guarded.read("a/c").data == {"key": "other"}
+    assert len(set(store.threads)) == 2
+    free.set()
+    guarded.close()
+
+
+def test_the_deadline_reaches_the_coroutine():
+    """`remaining()` is that of the blocking caller."""
+    seen = []
+    guarded = GuardedStore(Store(a_b=lambda: seen.append(remaining())), "corp")
+    with time_limit(100), pytest.raises(StoreError, match="NoneType"):
+        guarded.read("a/b")
+    assert round(seen[0], -1) == 100
+    guarded.close()
+
+
+PROGRAM = """
+    import asyncio, sys
+    from strongroom import SecretsManager, StoreUnavailableError
+    from strongroom.store import AsyncSecretStore, time_limit
+
+    class Hanging(AsyncSecretStore):
+        async def aread(self, path):
+            await asyncio.Event().wait()
+
+        async def aclose(self):
+            await asyncio.Event().wait()
+
+    manager = SecretsManager(chain=[Hanging()])
+
+    async def main():
+        with time_limit(0.1):
+            await manager.aget_secret("a/b", "key")
+
+    for call in (lambda: manager.get_secret("a/b", "key"), lambda: asyncio.run(main())):
+        try:
+            with time_limit(0.1):
+                call()
+        except StoreUnavailableError as error:
+            print(error.reason)
+"""
+
+
+def test_a_process_ends_while_its_store_hangs():
+    """The thread of the loop is a daemon."""
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert run.stdout == "it did not answer in time\n" * 2, run.stderr
+
+
+# --- stores that only look asynchronous -------------------------------------------------------------------------------
+
+
+class OnlyAsync:
+    async def read(self, path): ...
+
+    def close(self): ...
+
+
+def test_a_coroutine_in_place_of_a_method_is_refused():
+    """The message names the method, the class and what to do."""
+    assert isinstance(OnlyAsync(), SecretStore)
+    with pytest.raises(PluginError) as caught:
+        GuardedStore(OnlyAsync(), "corp")
+    assert str(caught.value) == (
+        f"Store corp: read() of {__name__}.OnlyAsync is asynchronous. "
+        "Derive an asynchronous store from strongroom.store.AsyncSecretStore, and define aread and aclose"
+    )
+    with SecretsManager(chain=[OnlyAsync()]) as manager, pytest.raises(PluginError, match="is asynchronous"):
+        manager.get_secret("a/b", "key")
+
+
+def test_a_method_that_returns_no_coroutine_is_a_bug():
+    """`def aread` without async."""
+
+    class Plain(AsyncSecretStore):
+        def aread(self, path):
+            return Secret(path, SECRET)
+
+        async def aclose(self): ...
+
+    guarded = GuardedStore(Plain(), "corp")
+    with pytest.raises(StoreError, match="it raised TypeError"):
+        guarded.read("a/b")
+    guarded.close()
