@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from strongroom.config import LinkConfig, OnAnswer, OptionValue, Rank, StoreConfig
 from strongroom.config.document import Table, kind, shown_key
 from strongroom.errors import ConfigurationError
-from strongroom.secret import SensitiveDict, SensitiveStr
+from strongroom.secret import SensitiveDict, SensitiveStr, conceal
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 """The name of a store or an environment, which becomes a part of paths and variable names.
@@ -40,6 +40,15 @@ def read_chain(chain: object, table: Table, *, production: bool) -> tuple[LinkCo
             raise ConfigurationError(f"{table.source}: {name}: the store {link.store} is in the chain already")
         links[link.store] = link
     return tuple(links.values())
+
+
+_LINK_KEYS = ("store", "paths", "timeout", "on_unavailable", "on_denied", "on_missing_key", "watch_interval", "disk")
+
+
+def split_entry(entry: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the settings of the link, and the plugin and options of its store, of an entry of the argument `chain`."""
+    link = {key: value for key, value in entry.items() if key in _LINK_KEYS}
+    return link, conceal({key: value for key, value in entry.items() if key not in _LINK_KEYS})
 
 
 def _link(table: Table, *, production: bool) -> LinkConfig:

@@ -1,19 +1,25 @@
-"""Discovery of the configuration: arguments, variables, strongroom.toml and `./.env`."""
+"""Discovery of the configuration: arguments, variables, strongroom.toml and `./.env`.
+
+Without a named file the first of these counts, and no other is read: `./strongroom.toml`, strongroom/strongroom.toml in
+the user's configuration folder, `/etc/strongroom.toml`.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from strongroom.bounded_file import read_text
 from strongroom.config import Ambient, Config, Rank
 from strongroom.config.file import FileConfig, read_file
 from strongroom.config.merge import Arguments, build
 from strongroom.config.toml_text import parse_toml
-from strongroom.config.trust import FoundFiles, not_trusted
+from strongroom.config.trust import FoundFiles, not_trusted, writer_fault
 from strongroom.config.variables import PREFIX, Variables, read_variables
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, SensitiveStr
@@ -23,6 +29,7 @@ logger = logging.getLogger("strongroom.secrets_manager")
 _GROUPS = ("strongroom.stores", "strongroom.importers", "strongroom.exporters")
 
 FILE_NAME = "strongroom.toml"
+SYSTEM_FILE = Path("/etc/strongroom.toml")
 DOTENV_NAME = ".env"
 
 MAX_FILE_SIZE = 1 << 20
@@ -32,6 +39,7 @@ MAX_FILE_SIZE = 1 << 20
 def load(
     *,
     config_file: Path | None = None,
+    document: Mapping[str, object] | None = None,
     environment: str | None = None,
     vault_url: str | Sequence[str] | None = None,
     vault_token: str | None = None,
@@ -46,14 +54,15 @@ def load(
     """Load the configuration from all sources; the first source in this list counts.
 
     Args:
-        config_file: the file to read, in the place of STRONGROOM_CONFIG and of `./strongroom.toml`.
+        config_file: the file to read, in the place of STRONGROOM_CONFIG and of a found one.
+        document: the content of a file, which takes its place.
         environment: the environment to select in it.
         vault_url: the address of every store in the chain whose plugin is "vault".
         vault_token: its token; it takes the place of an `auth` table too.
         cache_ttl: how long a cached secret counts, in seconds.
         disk_cache: share answers with other processes through the cache on disk.
         enable_fallback: False leaves the links out whose plugin is "env" or "dotenv".
-        chain: the links, in the form that the file has.
+        chain: the links, in the form that the file has; a table may also have the plugin and options of its store.
         environ: the process's variables; by default those of this process, as they are now.
         folder: the folder to look for strongroom.toml and .env in; by default the working directory.
         require_trust: use the addresses, credentials and TLS settings of a found file only after `strongroom trust`.
@@ -71,7 +80,12 @@ def load(
     folder = Path() if folder is None else folder
     variables = read_variables(process)
     inspection = FoundFiles(process, require_trust=require_trust)
-    file, read = _file(config_file, environment, variables, folder, inspection)
+    if document is not None:
+        selected = environment or variables.environment
+        file, read = read_file(document, "the argument config", environment=selected), list[Path]()
+    else:
+        place = _place(config_file, variables, folder, process)
+        file, read = _file(environment, variables, place, inspection)
     ambient = [Ambient(process)]
     if not file.production and (dotenv := _dotenv(folder / DOTENV_NAME, inspection)):
         ambient += dotenv
@@ -101,9 +115,9 @@ def load_others(*, config_file: Path | None = None, environment: str | None = No
         ConfigurationError: the file is wrong.
     """
     variables = read_variables(os.environ)
-    path, source, found = _place(config_file, variables, Path())
-    inspect = FoundFiles(os.environ).inspect(path, source) if found else None
-    document: Mapping[str, object] = _document(path, source, inspect) if os.path.lexists(path) else {}
+    place = _place(config_file, variables, Path(), os.environ)
+    path, source, found = place.path, place.source, place.kind is _Kind.FOUND
+    document: Mapping[str, object] = _document(place, FoundFiles(os.environ)) if os.path.lexists(path) else {}
     selected = environment or variables.environment or document.get("environment")
     named = document.get("environments")
     for name in named if isinstance(named, Mapping) else ():
@@ -118,11 +132,11 @@ def environments(config_file: Path | None = None) -> tuple[str, ...]:
     Raises:
         ConfigurationError: the file cannot be read, is not TOML, or is a found file that is not trusted.
     """
-    path, source, found = _place(config_file, read_variables(os.environ), Path())
+    place = _place(config_file, read_variables(os.environ), Path(), os.environ)
     inspection = FoundFiles(os.environ, require_trust=True)
-    document = _document(path, source, inspection.inspect(path, source) if found else None)
+    document = _document(place, inspection)
     if inspection.untrusted:
-        raise not_trusted(source, "it names the environments")
+        raise not_trusted(place.source, "it names the environments")
     table = document.get("environments")
     return tuple(map(str, table)) if isinstance(table, Mapping) else ()
 
@@ -141,17 +155,21 @@ def named_file(name: str) -> Path:
 
 
 def _file(
-    config_file: Path | None, environment: str | None, variables: Variables, folder: Path, inspection: FoundFiles
+    environment: str | None, variables: Variables, place: _Place, inspection: FoundFiles
 ) -> tuple[FileConfig, list[Path]]:
     """Return the settings of the file, and the file if there is one."""
-    path, source, found = _place(config_file, variables, folder)
     selected = environment or variables.environment
     # A dangling link is an error, not a missing file.
-    if found and not os.path.lexists(path):
-        return read_file({}, source, environment=selected), []
-    document = _document(path, source, inspection.inspect(path, source) if found else None)
-    file = read_file(document, source, environment=selected, found=found, folder=path.parent.absolute())
-    return file, [path]
+    if place.kind is _Kind.FOUND and not os.path.lexists(place.path):
+        return read_file({}, place.source, environment=selected), []
+    file = read_file(
+        _document(place, inspection),
+        place.source,
+        environment=selected,
+        found=place.kind is _Kind.FOUND,
+        folder=place.path.parent.absolute(),
+    )
+    return file, [place.path]
 
 
 def _absolute(path: Path) -> Path:
@@ -162,14 +180,53 @@ def _absolute(path: Path) -> Path:
         return path
 
 
-def _place(config_file: Path | None, variables: Variables, folder: Path) -> tuple[Path, str, bool]:
-    """Return the file, its name for messages, and whether it was looked for rather than named."""
-    named = config_file or (named_file(variables.config) if variables.config else None)
-    return (named, str(named), False) if named else (folder / FILE_NAME, f"./{FILE_NAME}", True)
+class _Kind(Enum):
+    """How a configuration file is chosen."""
+
+    NAMED = 1
+    FOUND = 2
+    """It lies in the working directory."""
+    INSTALLED = 3
+    """It lies in the configuration folder of the user or of the system."""
 
 
-def _document(path: Path, source: str, inspect: Callable[[os.stat_result, bytes], str] | None = None) -> SensitiveDict:
-    return parse_toml(read_text(path, "The configuration", MAX_FILE_SIZE, inspect=inspect), source)
+class _Place(NamedTuple):
+    """A configuration file, its name for messages, and how it was chosen."""
+
+    path: Path
+    source: str
+    kind: _Kind
+
+
+def installed_files(environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """Return the configuration file of the user and that of the system, whether they exist or not.
+
+    The user's lies below XDG_CONFIG_HOME, which is ~/.config by default. A relative one does not count, as the
+    specification has it: https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    named = Path(environ.get("XDG_CONFIG_HOME", ""))
+    home = Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111  # Path.expanduser raises without a home
+    return (named if named.is_absolute() else home / ".config") / "strongroom" / FILE_NAME, SYSTEM_FILE
+
+
+def _place(config_file: Path | None, variables: Variables, folder: Path, environ: Mapping[str, str]) -> _Place:
+    """Return the file that was named, or the first that exists: here, of the user, of the system."""
+    if named := config_file or (named_file(variables.config) if variables.config else None):
+        return _Place(named, str(named), _Kind.NAMED)
+    here = _Place(folder / FILE_NAME, f"./{FILE_NAME}", _Kind.FOUND)
+    if os.path.lexists(here.path):
+        return here
+    files = (file for file in installed_files(environ) if os.path.lexists(file))
+    return next((_Place(file, str(file), _Kind.INSTALLED) for file in files), here)
+
+
+def _document(place: _Place, inspection: FoundFiles) -> SensitiveDict:
+    inspect = None
+    if place.kind is _Kind.FOUND:
+        inspect = inspection.inspect(place.path, place.source)
+    elif place.kind is _Kind.INSTALLED:
+        inspect = writer_fault
+    return parse_toml(read_text(place.path, "The configuration", MAX_FILE_SIZE, inspect=inspect), place.source)
 
 
 def _dotenv(file: Path, inspection: FoundFiles) -> list[Ambient]:

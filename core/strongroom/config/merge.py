@@ -18,7 +18,7 @@ from strongroom.config import (
     Rank,
     StoreConfig,
 )
-from strongroom.config.chain_table import read_chain
+from strongroom.config.chain_table import OptionReader, read_chain, read_store, split_entry
 from strongroom.config.document import Table
 from strongroom.config.durations import parse_duration
 from strongroom.config.env_names import EnvironmentMapping
@@ -37,7 +37,7 @@ class Arguments:
         cache_ttl: seconds.
         disk_cache: `disk` of the cache.
         enable_fallback: False leaves the links out whose plugin is "env" or "dotenv".
-        chain: the links, in the form that the file has.
+        chain: the links, in the form that the file has; a table may also have the plugin and options of its store.
         environment: the environment to select.
     """
 
@@ -66,6 +66,23 @@ class Arguments:
             for option, (name, value) in said.items()
             if value is not None
         }
+
+    def links(self) -> object:
+        """Return the chain without the options of its stores; what is not a list is for `read_chain` to refuse."""
+        if not isinstance(self.chain, list | tuple):
+            return self.chain
+        return [split_entry(entry)[0] if isinstance(entry, Mapping) else entry for entry in self.chain or ()]
+
+    def stores(self, environment: str | None) -> dict[str, StoreConfig]:
+        """Return the stores with a plugin or options in the chain."""
+        found: dict[str, StoreConfig] = {}
+        reader = OptionReader(environment, "", None)
+        for number, entry in enumerate(self.chain if isinstance(self.chain, list | tuple) else ()):
+            link, options = split_entry(entry) if isinstance(entry, Mapping) else ({}, {})
+            if options and isinstance(name := link.get("store"), str):
+                table = Table(options, "the argument chain", f"chain[{number}]")
+                found[name] = read_store(name, [(table, Rank.ARGUMENT)], reader)
+        return found
 
 
 def build(
@@ -96,6 +113,9 @@ def build(
         )
     chain = _chain(arguments, variables, file, ambient)
     stores = _stores(chain, variables, file, plugins)
+    for name, said in arguments.stores(file.environment).items():
+        own = stores[name] if said.plugin in {name, stores[name].plugin} else said
+        stores[name] = _with_options(own, said.options)
     if argument_options := arguments.options():
         vaults = [link.store for link in chain if stores[link.store].plugin == VAULT]
         if not vaults:
@@ -127,7 +147,7 @@ def _chain(
     arguments: Arguments, variables: Variables, file: FileConfig, ambient: Sequence[Ambient]
 ) -> tuple[LinkConfig, ...]:
     if arguments.chain is not None:
-        return read_chain(arguments.chain, Table({}, "the argument chain"), production=file.production)
+        return read_chain(arguments.links(), Table({}, "the argument chain"), production=file.production)
     if file.chain is not None:
         return file.chain
     has_vault = (

@@ -88,10 +88,8 @@ def ownership_fault(file: Path, status: os.stat_result) -> str:
         file: its path, as it was found.
         status: the status of the opened file, so that it cannot be replaced between the check and the read.
     """
-    if status.st_uid not in {os.geteuid(), 0}:
-        return f"it belongs to user {status.st_uid}, not to you or root"
-    if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private_group(status.st_gid)):
-        return "others may write to it: run chmod go-w"
+    if fault := writer_fault(status):
+        return fault
     real = Path(os.path.realpath(file))
     if real.parent != _folder(file):
         return "it is a symbolic link out of its folder"
@@ -101,6 +99,20 @@ def ownership_fault(file: Path, status: os.stat_result) -> str:
         now = None
     if now is None or not os.path.samestat(now, status):
         return "it was replaced while it was read"
+    return ""
+
+
+def writer_fault(status: os.stat_result, _: bytes = b"") -> str:
+    """Return why others than the user and root may have written a file, or the empty string.
+
+    Args:
+        status: the status of the opened file.
+        _: its content, which does not matter.
+    """
+    if status.st_uid not in {os.geteuid(), 0}:
+        return f"it belongs to user {status.st_uid}, not to you or root"
+    if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private_group(status.st_gid)):
+        return "others may write to it: run chmod go-w"
     return ""
 
 

@@ -36,6 +36,7 @@ class SecretsManager(BlockingManager):
         cache_ttl: how long a secret is served from the cache, in seconds. 300 by default.
         enable_fallback: False leaves the environment and `./.env` out of the chain.
         chain: store names, tables as in a configuration file, or open stores, in the order in which they are queried.
+            A table may also have the `plugin` and the options of its store.
             An open store is named after its class; it is closed with the manager, and shared with a fork's children.
         environment: the environment of the configuration file.
         disk_cache: share answers with the other processes of this user through an encrypted cache on disk. By default

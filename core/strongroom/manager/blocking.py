@@ -19,7 +19,7 @@ from strongroom.errors import SecretNotFoundError
 from strongroom.manager.declared_types import DeclaredTypes
 from strongroom.manager.entries import ChainEntry, entries, open_stores, opener
 from strongroom.paths import check_path, parse_reference
-from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal, conceal_deeply
 from strongroom.store import Health, SecretStore
 from strongroom.watch.watcher import Watch, Watcher
 
@@ -56,6 +56,8 @@ class BlockingManager:
     ) -> None:
         # From here on no frame holds the token, or a password in an address, in a type whose repr would show it.
         vault_url, vault_token = conceal(vault_url), conceal(vault_token)
+        if isinstance(chain, list | tuple):
+            chain = [conceal_deeply(entry) if isinstance(entry, Mapping) else entry for entry in chain]
         with first_use():
             from strongroom.config import discovery
 
@@ -75,11 +77,13 @@ class BlockingManager:
             self._build(config, stores, sources="" if chain else config.sources)
 
     @classmethod
-    def from_config(cls, config: Config | Path | str | None = None, *, environment: str | None = None) -> Self:
+    def from_config(
+        cls, config: Config | Mapping[str, object] | Path | str | None = None, *, environment: str | None = None
+    ) -> Self:
         """Return a manager for a configuration, a file, or the configuration that the process finds.
 
         Args:
-            config: a `Config`, or the path of a file. None looks in the usual places.
+            config: a `Config`, the path of a file, or the content of one as a mapping. None looks in the usual places.
             environment: the environment of the file.
 
         Raises:
@@ -90,7 +94,9 @@ class BlockingManager:
         with first_use():
             from strongroom.config import Config, discovery
 
-            if not isinstance(config, Config):
+            if isinstance(config, Mapping):
+                config = discovery.load(document=conceal_deeply(config), environment=environment)
+            elif not isinstance(config, Config):
                 file = None if config is None else Path(config)
                 config = discovery.load(config_file=file, environment=environment)
             manager = cls.__new__(cls)

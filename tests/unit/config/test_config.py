@@ -411,7 +411,27 @@ class TestArguments:
         """In the same form, and its mistakes are named alike."""
         config = configured(WHOLE_FILE, chain=["mounted", {"store": "env", "paths": ["a/*"]}])
         assert config.chain == (LinkConfig("mounted"), LinkConfig("env", ("a/*",)))
-        assert "the argument chain: [chain[0]] stor: unknown key" in refusal(chain=[{"store": "env", "stor": 1}])
+        assert "the argument chain: [chain[0]] disk: must be true or false" in refusal(
+            chain=[{"store": "e", "disk": 1}]
+        )
+
+    def test_a_chain_argument_has_the_options_of_its_stores(self):
+        """They are laid over those of the file and of variables."""
+        entry = {"store": "vault", "timeout": 2, "url": "http://a", "auth": {"method": "token", "token": CANARY}}
+        config = configured('[stores.vault]\nurl = "http://b"\nmount = "kv"\n', chain=[entry])
+        options = config.stores["vault"].options
+        assert config.chain == (LinkConfig("vault", timeout=2),)
+        assert {name: option.value for name, option in options.items()} == {
+            "url": "http://a", "mount": "kv", "auth": {"method": "token", "token": CANARY},
+        }  # fmt: skip
+        assert options["url"].origin == "the argument chain: [chain[0]] url"
+        assert CANARY not in repr(config)
+
+    def test_a_chain_argument_names_the_plugin_of_a_store(self):
+        """The options of a store with another plugin in the file do not count."""
+        entry = {"store": "app", "plugin": "files", "root": "/run/app"}
+        config = configured('[stores.app]\nplugin = "vault"\nmount = "kv"\n', chain=[entry])
+        assert (config.stores["app"].plugin, list(config.stores["app"].options)) == ("files", ["root"])
 
     def test_a_ttl_that_is_none_is_refused(self):
         """Negative, or not finite."""
