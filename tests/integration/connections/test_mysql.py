@@ -7,6 +7,7 @@ import pytest
 from django.db.utils import ConnectionHandler
 from sqlalchemy import text
 
+from load import wait_until
 from strongroom import set_default_manager
 from strongroom.integrations.django import database
 from strongroom.integrations.sqlalchemy import create_engine
@@ -46,20 +47,44 @@ def test_a_refused_password_is_read_anew(account, manager):
     engine.dispose()
 
 
-def test_django_reads_a_refused_password_anew(account, manager, mariadb):
-    """With PyMySQL in the place of mysqlclient, as Django's users install it."""
+@pytest.fixture
+def open_django(mariadb):
+    """A function that returns a connection, with PyMySQL in the place of mysqlclient, as Django's users install it."""
     pymysql.install_as_MySQLdb()
-    before = set_default_manager(manager)
-    settings = database(PATH, engine="mysql", OPTIONS={"unix_socket": mariadb.socket})
-    connection = ConnectionHandler({"default": settings})["default"]
-    try:
-        manager.get_secret(PATH)
-        first = account.password
-        account.rotate()
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT user()")
-            assert cursor.fetchone() == (f"{account.name}@localhost",)
-        assert not mariadb.lets_in(account.name, first)
-    finally:
-        connection.close()
-        set_default_manager(before)
+    opened = []
+
+    def open_(manager):
+        opened.append(set_default_manager(manager))
+        settings = database(PATH, engine="mysql", CONN_MAX_AGE=None, OPTIONS={"unix_socket": mariadb.socket})
+        opened.append(ConnectionHandler({"default": settings})["default"])
+        return opened[-1]
+
+    yield open_
+    before, connection = opened
+    connection.close()
+    set_default_manager(before)
+
+
+def user(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT user()")
+        return cursor.fetchone()[0]
+
+
+def test_django_reads_a_refused_password_anew(account, manager, mariadb, open_django):
+    connection = open_django(manager)
+    manager.get_secret(PATH)
+    first = account.password
+    account.rotate()
+    assert user(connection) == f"{account.name}@localhost"
+    assert not mariadb.lets_in(account.name, first)
+
+
+def test_an_idle_connection_of_django_ends_after_a_change(account, watching_manager, open_django):
+    """Another thread closes it, and the next request opens a new one."""
+    connection = open_django(watching_manager)
+    assert user(connection) == f"{account.name}@localhost"
+    connection.close_if_unusable_or_obsolete()
+    account.rotate()
+    wait_until(lambda: connection.connection is None)
+    assert user(connection) == f"{account.name}@localhost"
