@@ -16,6 +16,7 @@ from strongroom.chain.threads import Threads
 from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
 from strongroom.encoding import as_text
 from strongroom.errors import SecretNotFoundError
+from strongroom.manager import substitution
 from strongroom.manager.declared_types import DeclaredTypes
 from strongroom.manager.entries import ChainEntry, entries, open_stores, opener
 from strongroom.paths import check_path, parse_reference
@@ -112,12 +113,19 @@ class BlockingManager:
         self._types = DeclaredTypes(config.secrets.values())
         composed = {(s.path, s.key): s.compose for s in config.secrets.values() if s.compose is not None}
         self._replacements = defaults.keys() | composed.keys()
-        self._chain = Chain(links, timeout=config.timeout, defaults=defaults, composed=composed, sources=sources)
-        self._peek = self._chain.peek
+        chain = Chain(links, timeout=config.timeout, defaults=defaults, composed=composed, sources=sources)
+        self._own = chain, Watcher(links, config.timeout)
+        self._chain, self._watcher = self._own
+        self._peek = chain.peek
         self._threads = Threads(config.timeout)
-        self._watcher = Watcher(links, config.timeout)
         self._config = config
-        _forked.update((self._chain, self._threads))
+        _forked.update((chain, self._threads))
+        substitution.add(self)
+
+    def _answer_like(self, other: BlockingManager | None) -> None:
+        """Read and write through the chain of another manager; None ends that."""
+        self._chain, self._watcher = self._own if other is None else other._own  # noqa: SLF001  # another of this class
+        self._peek = self._chain.peek
 
     def __repr__(self) -> str:
         return f"SecretsManager({getattr(self, '_chain', '')!r})"  # a traceback may show one that was not made
@@ -461,8 +469,9 @@ class BlockingManager:
 
     def close(self) -> None:
         """End every watch, close every store and empty the cache. Every later call is refused."""
-        self._watcher.close()
-        self._chain.close()
+        chain, watcher = self._own
+        watcher.close()
+        chain.close()
         self._threads.close()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from strongroom.config import Config, LinkConfig
 from strongroom.errors import (
@@ -16,11 +18,14 @@ from strongroom.errors import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
+from strongroom.manager import substitution
 from strongroom.paths import entries_below, parse_reference
 from strongroom.secret import Secret, Value, check_data, conceal
 from strongroom.secrets_manager import SecretsManager, set_default_manager
 from strongroom.store import SecretStore, remaining
 from strongroom.store.memory import MemoryStore
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class SimulatedFailure(Enum):
@@ -51,7 +56,7 @@ OverrideValue: TypeAlias = "Value | SimulatedFailure | Slow"
 
 
 class override:  # noqa: N801  # it is used as a function, like those of contextlib
-    """Make `strongroom.get_secret` and its siblings answer only from `contents` within the block.
+    """Make `strongroom.get_secret`, its siblings and every manager answer only from `contents` within the block.
 
     ::
 
@@ -60,10 +65,14 @@ class override:  # noqa: N801  # it is used as a function, like those of context
         with override({"database/connection": SimulatedFailure.UNAVAILABLE}), pytest.raises(StoreUnavailableError):
             ...
 
-    The block receives the manager that answers. Later reads in the block see the changes of the code under test.
-    Each block starts with `contents`, even if one object is used for several blocks. Blocks may be nested, but must not
-    run side by side in threads, since the default manager is one for the process. Any thread or task may read within a
-    block. A `SecretsManager` that the code creates itself is not overridden.
+        @override({"api-keys/openai#key": "test"})
+        async def test_the_key_is_used(): ...
+
+    A decorated function, also an asynchronous one, is a block. A `with` statement returns the manager that answers.
+    Later reads in the block see the changes of the code under test. Each block starts with `contents`, even if one
+    object is used for several blocks. Blocks may be nested, but must not run side by side in threads, since they are
+    for the whole process. Any thread or task may read within a block. A `SecretsManager` that the application creates
+    itself, before or in the block, answers from `contents` too.
 
     Args:
         contents: path -> data, `PATH#KEY` -> value, path -> `SimulatedFailure` or `Slow`. Every other path is missing.
@@ -99,12 +108,37 @@ class override:  # noqa: N801  # it is used as a function, like those of context
             stores["slow"] = SlowStore(self._slow)
         manager = _manager(stores)
         self._blocks.append((manager, set_default_manager(manager)))
+        substitution.push(manager)
         return manager
 
     def __exit__(self, *_: object) -> None:
         manager, before = self._blocks.pop()
+        substitution.pop()
         set_default_manager(before)
         manager.close()
+
+    def __call__(self, function: _F) -> _F:
+        """Return the function with its calls in a block each. The contents are not passed to it."""
+        wrapped: Any
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def wrapped(*args: Any, **options: Any) -> Any:
+                with self:
+                    return await function(*args, **options)
+
+        elif (
+            inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) or isinstance(function, type)
+        ):
+            raise TypeError("override decorates functions and coroutine functions: use a with statement here")
+        else:
+
+            @functools.wraps(function)
+            def wrapped(*args: Any, **options: Any) -> Any:
+                with self:
+                    return function(*args, **options)
+
+        return wrapped  # type: ignore[no-any-return]  # it has the function's signature
 
 
 def _manager(stores: Mapping[str, SecretStore]) -> SecretsManager:

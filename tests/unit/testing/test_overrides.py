@@ -15,6 +15,8 @@ from strongroom import (
     InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
+    SecretsManager,
+    StoreError,
     StoreUnavailableError,
     aget_secret,
     get_api_key,
@@ -276,3 +278,79 @@ def test_fixture_lasts_until_the_end_of_the_test(pytester):
     """The fixture of the pytest plugin overrides for one test, may be called again, and restores."""
     pytester.makepyfile(APPLICATION_TESTS)
     pytester.runpytest_subprocess("-q").assert_outcomes(passed=2)
+
+
+class TestOwnManagers:
+    """Managers that the application creates itself."""
+
+    def test_one_from_before_answers_from_the_contents_and_then_itself_again(self):
+        with SecretsManager(chain=[open_memory(secrets={"a/b": {"k": "own"}})]) as application:
+            assert application.get_secret("a/b", "k") == "own"
+            with override({"a/b#k": "outer"}):
+                assert application.get_secret("a/b", "k") == "outer"
+                with override({"a/b#k": "inner"}):
+                    assert asyncio.run(application.aget_secret("a/b", "k")) == "inner"
+                assert application.get_secrets(["a/b"])["a/b"] == {"k": "outer"}
+                application.set_secret("a/b", {"k": "written"})
+                assert get_secret("a/b", "k") == "written"
+            assert application.get_secret("a/b", "k") == "own"
+
+    def test_one_that_is_made_and_closed_in_the_block(self):
+        with override({"a/b#k": "test"}) as answering:
+            with SecretsManager(chain=["env"]) as application:
+                assert application.get_secret("a/b", "k") == "test"
+            assert answering.get_secret("a/b", "k") == "test"
+
+    def test_one_that_is_closed_in_the_block_stays_closed(self):
+        application = SecretsManager(chain=[open_memory(secrets={"a/b": {"k": "own"}})])
+        with override({"a/b#k": "test"}):
+            application.close()
+        with pytest.raises(StoreError, match="closed"):
+            application.get_secret("a/b", "k")
+
+    def test_declared_types_of_the_application_still_count(self):
+        rows = {"SIZE": {"at": "pool#size", "type": "int"}}
+        application = SecretsManager.from_config({"chain": ["env"], "secrets": rows})
+        with application, override({"pool#size": "5"}):
+            assert application.get_secret("pool") == {"size": 5}
+
+
+class TestDecorator:
+    def test_a_function_is_a_block(self):
+        @override({"a/b#k": "test"})
+        def read(default: str = "none") -> str:
+            """Reads."""
+            return get_secret("a/b", "k", default=default)
+
+        assert (read(), read("x"), read.__name__, read.__doc__) == ("test", "test", "read", "Reads.")
+        with override({}):
+            assert get_secret("a/b", "k", default="gone") == "gone"
+
+    def test_an_asynchronous_function_is_a_block_until_it_ends(self):
+        @override({"a/b#k": "test"})
+        async def read() -> str:
+            await asyncio.sleep(0)
+            return await aget_secret("a/b", "k")
+
+        assert asyncio.run(read()) == "test"
+
+    def test_a_generator_or_a_class_is_refused(self):
+        def values():
+            yield get_secret("a/b", "k")
+
+        for wrong in (values, TestDecorator):
+            with pytest.raises(TypeError, match="use a with statement"):
+                override({})(wrong)
+
+    def test_a_test_of_pytest_keeps_its_fixtures(self, pytester):
+        pytester.makepyfile(
+            test_app="""
+            from strongroom import get_secret
+            from strongroom.testing import override
+
+            @override({"a/b#k": "test"})
+            def test_it(tmp_path):
+                assert tmp_path.exists() and get_secret("a/b", "k") == "test"
+            """
+        )
+        pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
