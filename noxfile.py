@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent
 # Packages for the unit tests of the core and the environment stores, beside Strongroom without extras.
 CORE_TEST_TOOLS = [
     "hypothesis",
+    "keyring",
     "pexpect",
     "pydantic",
     "pyrage",

@@ -191,6 +191,9 @@ def _cache(table: Table, folder: Path | None) -> dict[str, Any]:
     found |= {"disk": table.flag("disk"), "never": table.texts("never") or None}
     if (named := table.text("folder")) is not None:
         found["folder"] = Path(folder or "", cache_folder(named, table.where("folder")))
+    found["key"] = table.text("key")
+    if found["key"] not in {None, "file", "keyring", "systemd"}:
+        table.fail("key", "must be 'file', 'keyring' or 'systemd'")
     table.close()
     return {key: value for key, value in found.items() if value is not None}
 

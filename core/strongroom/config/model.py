@@ -265,6 +265,7 @@ class CacheConfig(NamedTuple):
         disk: share answers with the other processes of this user through an encrypted cache on disk.
         folder: the folder of the cache on disk; None is the cache folder of this user.
         never: shell patterns of paths that the cache on disk never holds.
+        key: the place of its root key.
     """
 
     ttl: float = 300.0
@@ -275,6 +276,7 @@ class CacheConfig(NamedTuple):
     disk: bool = False
     folder: Path | None = None
     never: tuple[str, ...] = ()
+    key: Literal["file", "keyring", "systemd"] = "file"
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,8 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from strongroom.disk_cache.entry import Row
-from strongroom.disk_cache.keys import KeyRing, Keys, check_file
+from strongroom.disk_cache.keys import KeyRing, Keys
+from strongroom.disk_cache.root_key import KeyPlace, check_file, root_key
 from strongroom.files.private_file import create
 from strongroom.store import remaining
 
@@ -78,11 +79,12 @@ class Container:
     Args:
         folder: the folder of the cache.
         most_bytes: the largest size of the file.
+        key: the place of the root key.
     """
 
-    def __init__(self, folder: Path, most_bytes: int) -> None:
+    def __init__(self, folder: Path, most_bytes: int, key: KeyPlace = "file") -> None:
         self._folder = folder
-        self._ring = KeyRing(folder)
+        self.ring = KeyRing(folder, root_key(key, folder))
         self._most_pages = max(16, most_bytes // _PAGE)
 
     def __repr__(self) -> str:
@@ -90,7 +92,7 @@ class Container:
 
     def keys(self, *, create: bool = False) -> Keys | None:
         """Return the keys of the folder; None if there is no cache yet."""
-        return self._ring.current(create=create)
+        return self.ring.current(create=create)
 
     def file(self, keys: Keys) -> Path:
         """Return the path of the database."""

@@ -1,19 +1,16 @@
-"""The keys of the disk cache: a root key in a private file, bound to the machine and the user by HKDF."""
+"""The keys of the disk cache: a root key, bound to the machine and the user by HKDF."""
 
 from __future__ import annotations
 
-import errno
 import hmac
 import os
-import stat
 from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.bounded_file import read_bytes
-from strongroom.files.private_file import FILE_MODE, KEY_SIZE, make_folder, read_or_create_key
+from strongroom.disk_cache.root_key import RootKey, check_folder
+from strongroom.files.private_file import KEY_SIZE, make_folder
 from strongroom.secret import conceal
-
-ROOT_KEY = "root.key"
 
 _MACHINE_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id", "/etc/hostid")
 _MACHINE_LIMIT = 4096
@@ -73,87 +70,40 @@ def expand(key: bytes, info: bytes, size: int) -> bytes:
 
 
 class KeyRing:
-    """Reads the root key of a folder, and reads it again when the file was replaced.
+    """Reads the root key of a folder, and reads it again when it was replaced.
 
     Args:
         folder: the folder of the cache.
+        root: the place of the root key.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / ROOT_KEY
-        self._known: tuple[tuple[int, int, int], Keys] | None = None
+    def __init__(self, folder: Path, root: RootKey) -> None:
+        self._folder = folder
+        self._root = root
+        self._known: tuple[object, Keys] | None = None
 
     def __repr__(self) -> str:
-        return f"KeyRing({str(self._file)!r})"
+        return f"KeyRing({str(self._folder)!r})"
 
     def current(self, *, create: bool = False) -> Keys | None:
         """Return the keys, or None if there is no root key and `create` is False.
 
         Raises:
             OSError: the folder or the file belongs to another user, is a symbolic link, is accessible to others, or
-                cannot be read or created.
+                cannot be read or created; or another place of the root key cannot be used.
         """
         if create:
-            make_folder(self._file.parent)
-        elif not check_folder(self._file.parent):
+            make_folder(self._folder)
+        elif not check_folder(self._folder):
             return None
-        status = check_file(self._file)
-        if status is None:
-            if not create:
-                return None
-            read_or_create_key(self._file)
-            status = check_file(self._file)
-        if status is None:
-            raise FileNotFoundError(errno.ENOENT, "the root key was removed")
-        mark = status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+        mark = self._root.find(create=create)
+        if mark is None:
+            return None
         if self._known is None or self._known[0] != mark:
-            root, _ = read_bytes(self._file, KEY_SIZE, follow_links=False)
-            check_root_size(len(root))
-            if len(root) != KEY_SIZE:
-                raise OSError(errno.EINVAL, "the root key is damaged; run strongroom cache clear")
-            self._known = mark, derive(root, machine_identity(), os.geteuid())
+            self._known = mark, derive(self._root.read(), machine_identity(), os.geteuid())
         return self._known[1]
 
-
-def check_root_size(size: int) -> None:
-    """Check that a file of this size can be a root key, whole or cut, and not somebody's file of the same name.
-
-    Raises:
-        OSError: it cannot.
-    """
-    if size > KEY_SIZE:
-        raise OSError(errno.EINVAL, f"{ROOT_KEY} is not a key of the cache; name another folder")
-
-
-def check_folder(folder: Path) -> bool:
-    """Return False if there is no folder. It must belong to this user, and nobody else may have access.
-
-    Raises:
-        OSError: it is anything else.
-    """
-    try:
-        status = folder.lstat()
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError(errno.EPERM, "it is not a folder of this user")
-    if status.st_mode & 0o077:
-        raise PermissionError(errno.EPERM, "other users have access to it; run chmod 700 on it")
-    return True
-
-
-def check_file(file: Path) -> os.stat_result | None:
-    """Return the status of a file of the cache, or None if it does not exist.
-
-    Raises:
-        OSError: it is not a regular file of this user with a mode of at most 0600.
-    """
-    try:
-        status = file.lstat()
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError(errno.EPERM, f"{file.name} is not a regular file of this user")
-    if stat.S_IMODE(status.st_mode) & ~FILE_MODE:
-        raise PermissionError(errno.EPERM, f"other users have access to {file.name}; run chmod 600 on it")
-    return status
+    def replace(self) -> None:
+        """Make a new root key."""
+        self._root.replace(os.urandom(KEY_SIZE))
+        self._known = None

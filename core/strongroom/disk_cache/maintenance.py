@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.disk_cache.container import NAME_PATTERN, Container, DamagedError, fault_of
-from strongroom.disk_cache.keys import ROOT_KEY, check_folder, check_root_size
-from strongroom.files.private_file import KEY_SIZE, replace
+from strongroom.disk_cache.root_key import ROOT_KEY, KeyPlace, check_folder, check_root_size, root_key
 
 _ANY_SIZE = 1 << 40
 """No bound on the size of a file that is only inspected."""
@@ -38,7 +37,7 @@ class Status(NamedTuple):
         fault: why it cannot be used, or the empty string.
         mode: the permissions of the folder, such as `0700`; empty if there is none.
         owner: the user ID of its owner, or None.
-        key_age: seconds since the root key was made, or None.
+        key_age: seconds since the file of the root key was made, or None.
         entries: the number of entries.
         expired: how many of them are of no more use.
         size: bytes of all files in the folder.
@@ -76,7 +75,7 @@ class Verification(NamedTuple):
         return not self.damaged and not self.faults
 
 
-def inspect(folder: Path) -> Status:
+def inspect(folder: Path, key: KeyPlace = "file") -> Status:
     """Return the state of a cache. Raises nothing, and creates nothing."""
     status = Status(folder)
     try:
@@ -85,12 +84,13 @@ def inspect(folder: Path) -> Status:
         check_folder(folder)
         files = [file for pattern in _PATTERNS for file in folder.glob(pattern)]
         status = status._replace(size=sum(file.lstat().st_size for file in files))
-        container = Container(folder, _ANY_SIZE)
+        container = Container(folder, _ANY_SIZE, key)
         keys = container.keys()
         status = status._replace(others=len(container.others(keys)))
         if keys is None:
             return status
-        age = max(0.0, time.time() - (folder / ROOT_KEY).lstat().st_mtime)
+        made = (folder / ROOT_KEY).lstat().st_mtime if key == "file" else None
+        age = None if made is None else max(0.0, time.time() - made)
         summary = container.summary(keys)
         return status._replace(key_age=age, entries=summary.entries, expired=summary.expired)
     except FileNotFoundError:
@@ -99,13 +99,13 @@ def inspect(folder: Path) -> Status:
         return status._replace(fault=fault_of(error))
 
 
-def verify(folder: Path) -> Verification:
+def verify(folder: Path, key: KeyPlace = "file") -> Verification:
     """Open every entry of a cache.
 
     Raises:
         OSError: the folder or its files cannot be used.
     """
-    container = Container(folder, _ANY_SIZE)
+    container = Container(folder, _ANY_SIZE, key)
     keys = container.keys()
     if keys is None:
         return Verification(0, 0, ())
@@ -118,7 +118,7 @@ def verify(folder: Path) -> Verification:
     return Verification(len(rows), damaged, tuple(faults))
 
 
-def clear(folder: Path) -> int:
+def clear(folder: Path, key: KeyPlace = "file") -> int:
     """Remove every file of a cache, the root key first: without it nobody can open the others.
 
     Returns:
@@ -131,6 +131,7 @@ def clear(folder: Path) -> int:
         raise NotADirectoryError(0, "it is a symbolic link")
     with suppress(FileNotFoundError):
         check_root_size((folder / ROOT_KEY).lstat().st_size)
+    root_key(key, folder).remove()
     found = [file for pattern in reversed(_PATTERNS) for file in folder.glob(pattern)]
     for file in found:
         with suppress(FileNotFoundError):
@@ -138,18 +139,16 @@ def clear(folder: Path) -> int:
     return len(found)
 
 
-def rotate_key(folder: Path) -> None:
+def rotate_key(folder: Path, key: KeyPlace = "file") -> None:
     """Make a new root key, and remove the entries: nothing opens them any more.
 
     Raises:
         OSError: the folder or the key cannot be written, or are not private.
     """
-    import secrets
-
-    container = Container(folder, _ANY_SIZE)
+    container = Container(folder, _ANY_SIZE, key)
     if container.keys() is None:
         container.keys(create=True)
         return
-    replace(folder / ROOT_KEY, secrets.token_bytes(KEY_SIZE))
+    container.ring.replace()
     for file in container.others(container.keys()):
         container.remove(file)

@@ -44,7 +44,7 @@ def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache
     if not config.cache.disk or config.cache.ttl <= 0:
         return {}
     folder = cache_folder(config)
-    container, turns = Container(folder, config.cache.max_bytes), Turns(folder)
+    container, turns = Container(folder, config.cache.max_bytes, config.cache.key), Turns(folder)
     return {
         link.store: StoreCache(container, turns, link.store, partial(identity, config, link.store), config.cache)
         for link in config.chain
@@ -59,5 +59,5 @@ def forget_everything(config: Config) -> None:
     """
     if config.cache.disk:
         folder = cache_folder(config)
-        container = Container(folder, config.cache.max_bytes)
+        container = Container(folder, config.cache.max_bytes, config.cache.key)
         StoreCache(container, Turns(folder), "of any name", dict, config.cache).forget()

@@ -17,6 +17,7 @@ from strongroom.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from strongroom.disk_cache.maintenance import Status
+    from strongroom.disk_cache.root_key import KeyPlace
     from strongroom.secret import Value
 
 
@@ -39,7 +40,7 @@ def status_command(invocation: Invocation, *, as_json: bool) -> None:
     from strongroom.disk_cache.maintenance import inspect
 
     config = invocation.load()
-    status = inspect(_folder(invocation))
+    status = inspect(*_place(invocation))
     if as_json:
         output.write_document({"enabled": config.cache.disk, **described(status)})
     else:
@@ -62,9 +63,9 @@ def verify_command(invocation: Invocation, *, as_json: bool) -> None:
     """
     from strongroom.disk_cache.maintenance import verify
 
-    folder = _folder(invocation)
+    folder, key = _place(invocation)
     with _faults_of(folder):
-        found = verify(folder)
+        found = verify(folder, key)
     if as_json:
         faults = list(found.faults)
         output.write_document({"ok": found.ok, "entries": found.entries, "damaged": found.damaged, "faults": faults})
@@ -84,9 +85,9 @@ def clear_command(invocation: Invocation, *, as_json: bool) -> None:
     """
     from strongroom.disk_cache.maintenance import clear
 
-    folder = _folder(invocation)
+    folder, key = _place(invocation)
     with _faults_of(folder):
-        count = clear(folder)
+        count = clear(folder, key)
     if as_json:
         output.write_document({"folder": str(folder), "removed": count})
     output.say(f"removed {count} files from {folder}")
@@ -104,18 +105,20 @@ def rotate_key_command(invocation: Invocation, *, as_json: bool) -> None:
     """
     from strongroom.disk_cache.maintenance import rotate_key
 
-    folder = _folder(invocation)
+    folder, key = _place(invocation)
     with _faults_of(folder):
-        rotate_key(folder)
+        rotate_key(folder, key)
     if as_json:
         output.write_document({"folder": str(folder)})
     output.say(f"{folder} has a new root key, and no entries")
 
 
-def _folder(invocation: Invocation) -> Path:
+def _place(invocation: Invocation) -> tuple[Path, KeyPlace]:
+    """Return the folder of the cache, and the place of its root key."""
     from strongroom.manager.disk import cache_folder
 
-    return cache_folder(invocation.load())
+    config = invocation.load()
+    return cache_folder(config), config.cache.key
 
 
 @contextmanager
@@ -148,10 +151,10 @@ def described(status: Status) -> dict[str, Value]:
 
 def summary(status: Status) -> str:
     """Return a status in one line."""
-    if status.fault or not status.exists or status.key_age is None:
+    if status.fault or not status.exists or (status.key_age is None and not status.entries):
         return status.fault or f"empty: {status.folder}"
-    age = format_duration(round(status.key_age))
-    return f"{status.entries} entries, {status.size:,} bytes, mode {status.mode}, owner {status.owner}, key {age} old"
+    key = "key outside" if status.key_age is None else f"key {format_duration(round(status.key_age))} old"
+    return f"{status.entries} entries, {status.size:,} bytes, mode {status.mode}, owner {status.owner}, {key}"
 
 
 def _rows(status: Status) -> list[tuple[str, str]]:

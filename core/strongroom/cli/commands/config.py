@@ -130,6 +130,7 @@ def settings(config: Config) -> dict[str, Entry]:
         "cache.disk": config.cache.disk,
         "cache.folder": None if config.cache.folder is None else str(config.cache.folder),
         "cache.never": list(config.cache.never),
+        "cache.key": config.cache.key,
     }
     found = {name: Entry(value, config.origins.get(name, DEFAULT)) for name, value in plain.items()}
     for number, link in enumerate(config.chain):

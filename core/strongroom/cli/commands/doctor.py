@@ -105,7 +105,7 @@ def _disk_cache(config: Config) -> Status | None:
     from strongroom.disk_cache.maintenance import inspect
     from strongroom.manager.disk import cache_folder
 
-    return inspect(cache_folder(config))
+    return inspect(cache_folder(config), config.cache.key)
 
 
 def _rows(config: Config, found: Mapping[str, Health], cache: Status | None) -> Iterator[tuple[str, ...]]:
