@@ -238,6 +238,14 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def airflow(session: nox.Session) -> None:
+    """Run the secrets backend in a real Airflow, which has 150 dependencies and so an environment of its own."""
+    install(session, "-e", ".", "apache-airflow-core>=3.2.2", *CORE_TEST_TOOLS)
+    tests = "tests/integration/applications/test_airflow.py"
+    session.run("pytest", "-n", "0", "-o", "filterwarnings=default", tests, *session.posargs)
+
+
+@nox.session
 def properties(session: nox.Session) -> None:
     """Run the property tests with twenty times the examples of the suite."""
     install(session, "-e", ".[dev]")

@@ -30,7 +30,8 @@ class StrongroomKeyring(KeyringBackend):
         manager: None is the default manager of the process.
     """
 
-    priority = 0.1  # below any other: it is used where it is configured
+    # Below any other: it is used where it is configured. The base class declares a property.
+    priority = 0.1  # pyright: ignore[reportAssignmentType]
     prefix: str = "keyring"
     manager: SecretsManager | None = None
 

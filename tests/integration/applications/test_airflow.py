@@ -1,0 +1,134 @@
+"""A real Airflow that reads its connections, variables and options through a chain. `nox -s airflow` runs it.
+
+Airflow has 150 dependencies, some of which exclude ours for development, so it has an environment of its own.
+"""
+
+import json
+
+import pytest
+
+from strongroom.testing import SimulatedFailure
+
+pytest.importorskip("airflow", reason="Airflow has an environment of its own: nox -s airflow", exc_type=ImportError)
+
+BACKEND = "strongroom.integrations.airflow.StrongroomBackend"
+SECRETS = {
+    "connections/uri": {"conn_uri": "postgresql://ada:s3cret@db:5432/shop"},
+    "connections/fields": {"conn_type": "http", "host": "api", "port": 8080, "password": "s3cret", "extra": {"a": 1}},
+    "variables/text": {"value": "0123"},
+    "variables/json": {"value": {"size": 20}},
+    "config/fernet": {"value": "config-of-the-chain"},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def airflow(tmp_path_factory):
+    """Import Airflow with our backend, from a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+        patch.setenv("AIRFLOW__SECRETS__BACKEND", BACKEND)
+        patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+        yield
+
+
+@pytest.fixture
+def chain(strongroom_override):
+    return strongroom_override(SECRETS)
+
+
+@pytest.mark.usefixtures("chain")
+def test_a_connection_is_a_uri_or_fields():
+    from airflow.models import Connection
+
+    found = Connection.get_connection_from_secrets("uri")
+    assert (found.host, found.login, found.password, found.schema) == ("db", "ada", "s3cret", "shop")
+    found = Connection.get_connection_from_secrets("fields")
+    assert (found.conn_type, found.port, found.password, found.extra_dejson) == ("http", 8080, "s3cret", {"a": 1})
+
+
+@pytest.mark.usefixtures("chain")
+def test_a_variable_is_text_or_json():
+    from airflow.models import Variable
+
+    assert Variable.get_variable_from_secrets("text") == "0123"
+    assert json.loads(Variable.get_variable_from_secrets("json")) == {"size": 20}
+    assert type(Variable.get_variable_from_secrets("text")) is str
+
+
+@pytest.mark.usefixtures("chain")
+def test_a_task_reads_both(monkeypatch):
+    """Through the interface of tasks, which has a lookup of its own."""
+    from airflow.sdk.execution_time import context, supervisor
+
+    from strongroom.integrations.airflow import StrongroomBackend
+
+    backend = StrongroomBackend()
+    from airflow.sdk import Connection
+
+    backend._set_connection_class(Connection)
+    monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: [backend])
+    assert context._get_connection("uri").password == "s3cret"
+    assert context._get_variable("json", deserialize_json=True) == {"size": 20}
+
+
+@pytest.mark.usefixtures("chain")
+def test_an_option_of_the_configuration_is_a_secret(monkeypatch):
+    from airflow.configuration import conf
+
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY_SECRET", "fernet")
+    monkeypatch.delenv("AIRFLOW__CORE__FERNET_KEY", raising=False)
+    assert conf.get("core", "fernet_key") == "config-of-the-chain"
+
+
+@pytest.mark.usefixtures("chain")
+def test_an_absent_secret_is_left_to_the_other_backends(monkeypatch):
+    """Such as the environment. An id that no path can be is absent too."""
+    from airflow.exceptions import AirflowNotFoundException
+    from airflow.models import Connection, Variable
+
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", "http://elsewhere")
+    monkeypatch.setenv("AIRFLOW_VAR_OTHER", "elsewhere")
+    assert Connection.get_connection_from_secrets("other").host == "elsewhere"
+    assert Variable.get_variable_from_secrets("other") == "elsewhere"
+    monkeypatch.setattr("airflow.secrets.metastore.MetastoreBackend.get_connection", lambda *_, **__: None)
+    with pytest.raises(AirflowNotFoundException):
+        Connection.get_connection_from_secrets("a//b")
+
+
+@pytest.mark.parametrize("failure", [SimulatedFailure.DENIED, SimulatedFailure.UNAVAILABLE])
+def test_a_denial_or_an_outage_is_no_absence(strongroom_override, monkeypatch, failure):
+    """Airflow would ask its other backends, and use what they have, or report the connection as undefined."""
+    from airflow.configuration import conf
+    from airflow.exceptions import AirflowConfigException
+    from airflow.models import Connection, Variable
+    from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
+
+    strongroom_override({"connections/other": failure, "variables/other": failure, "config/fernet": failure})
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", "http://elsewhere")
+    monkeypatch.setenv("AIRFLOW_VAR_OTHER", "elsewhere")
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY_SECRET", "fernet")
+    with pytest.raises(AirflowSecretsBackendAccessDenied, match="connections/other"):
+        Connection.get_connection_from_secrets("other")
+    with pytest.raises(AirflowSecretsBackendAccessDenied, match="variables/other"):
+        Variable.get_variable_from_secrets("other")
+    with pytest.raises(AirflowConfigException, match="config/fernet"):
+        conf.get("core", "fernet_key")
+
+
+def test_a_secret_that_is_no_connection_is_named(strongroom_override):
+    """The message names the keys to set, and shows no value."""
+    from airflow.models import Connection
+    from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
+
+    strongroom_override({"connections/wrong": {"hostname": "s3cret"}})
+    with pytest.raises(AirflowSecretsBackendAccessDenied, match="conn_type") as raised:
+        Connection.get_connection_from_secrets("wrong")
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.usefixtures("chain")
+def test_a_folder_that_is_none_is_not_looked_up():
+    from strongroom.integrations.airflow import StrongroomBackend
+
+    backend = StrongroomBackend(connections_path=None, variables_path=None, config_path=None)
+    assert [backend.get_conn_value("uri"), backend.get_variable("text"), backend.get_config("fernet")] == [None] * 3
