@@ -97,10 +97,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check types with mypy and pyright: the sources, code that uses the API, and the example plugin."""
+    """Check types with mypy and pyright: the sources, code that uses the API, and the example plugins."""
     install(session, "-e", ".[dev]")
     session.run("mypy")
     session.run("mypy", "tests/typing", "docs/examples/strongroom-sqlite/strongroom_sqlite.py")
+    session.run("mypy", "-p", "strongroom_redis")
     session.run("pyright")
 
 
