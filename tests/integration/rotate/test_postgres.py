@@ -103,8 +103,9 @@ def test_labels_say_when_it_was_and_when_it_will_be(configured):
 
 
 def test_a_policy_for_data_alone_is_enough(configured):
-    """Neither labels nor versions are needed to rotate."""
+    """Neither labels nor the list of versions are needed to rotate, and to undo that."""
     there = configured(TWO_USERS)
+    before = there.read(PATH)
     rights = {
         f"{there.mount}/data/{PATH}": ["read", "update"],
         f"{there.mount}/data/{pending_path(PATH)}": ["read", "create", "update"],
@@ -114,7 +115,10 @@ def test_a_policy_for_data_alone_is_enough(configured):
     there.config.write_text(there.config.read_text().replace(there.openbao.token, token))
     with SecretsManager.from_config(there.config) as manager:
         manager.rotations.rotate(PATH)
-    assert there.works(there.read(PATH))
+        assert there.works(there.read(PATH))
+        manager.rotations.undo(PATH)
+    assert there.read(PATH) == before
+    assert there.works(before)
 
 
 def test_an_administrator_without_the_right_changes_nothing(configured):

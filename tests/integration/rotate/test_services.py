@@ -21,6 +21,7 @@ from strongroom.rotate import service
 from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.runner import Runner
 from strongroom.rotate.service import Lease
+from strongroom.rotate.state import pending_path
 from strongroom_aws.plugin import open_secrets_manager
 from strongroom_aws.secrets_manager.rotator import open_secrets_manager_rotator
 from strongroom_vault.dynamic.rotator import VaultDatabaseRotator
@@ -174,6 +175,19 @@ def test_a_request_that_fails_is_repeated_after_a_pause(engine):
         engine.postgres.run(f"CREATE ROLE {engine.user} LOGIN")
         time.move(minutes=1)
         assert [outcome.status.failures for outcome in scheduler(manager, time).run_once()] == [0]
+
+
+def test_a_policy_for_the_role_and_the_record_is_enough(engine):
+    time = Time(datetime.now(UTC).isoformat())
+    time.move(days=31)
+    rights = {
+        f"{engine.mount}/static-roles/app": ["read"],
+        f"{engine.mount}/rotate-role/app": ["update"],
+        f"{engine.kv}/data/{pending_path(PATH)}": ["create", "read", "update"],
+    }
+    with engine.configure('role = "app"\nevery = "30d"\n', engine.openbao.issue_token(rights)) as manager:
+        assert [outcome.status.state for outcome in scheduler(manager, time).run_once()] == ["done"]
+    assert engine.rotations == 1
 
 
 def test_a_schedule_needs_a_store_for_its_record(engine):
