@@ -145,7 +145,7 @@ class Transaction:
         """Undo the rotation that is under way, or the last one if it is done: the old credential alone works again.
 
         Raises:
-            UnsupportedOperationError: there is none, or the store has lost the credential from before it.
+            UnsupportedOperationError: no rotation can be undone, or the store has lost the credential from before it.
             RotationError: the service refuses the old credential of a rotation that is done. The new one still works.
         """
         loaded = self._load()

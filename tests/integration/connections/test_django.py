@@ -60,7 +60,7 @@ def open_watched(watching_manager, users):
 
 
 class Worker:
-    """A thread that serves requests, with a connection of its own."""
+    """A thread that serves requests, with its own connection."""
 
     def __init__(self, connections, executor):
         self._connections = connections

@@ -80,7 +80,7 @@ class CredentialWrapper(_Wrapper):
         return connection
 
     def ensure_connection(self) -> None:
-        """Open a connection if there is none, also if the watch has just closed it."""
+        """Open a connection unless one is open. Wait if the watch is closing it."""
         self._claim()
         super().ensure_connection()
 
@@ -111,7 +111,7 @@ class CredentialWrapper(_Wrapper):
             if self._is_idle and self.connection is not None and not self.source.is_current(self.login):
                 self.inc_thread_sharing()
                 try:
-                    with suppress(Error):  # the server may have ended it; there is no connection afterwards either way
+                    with suppress(Error):  # the server may have ended it already
                         self.close()
                 finally:
                     self.dec_thread_sharing()
