@@ -87,7 +87,7 @@ class Boundary:
         self.type = type(plugin)
         self.traits = traits_of(plugin, f"{kind.capitalize()} {name}")
         self.bug = bug_of(kind, self.type)
-        _check_is_synchronous(plugin, f"{kind.capitalize()} {name}")
+        _check_is_synchronous(plugin, name, kind)
         self.asynchronous = plugin if isinstance(plugin, AsyncSecretStore) else None
         direct = self.asynchronous is not None or self.traits.local is True or self.traits.honors_deadline is True
         self.enforced = not direct
@@ -192,15 +192,15 @@ class Boundary:
         close_quietly(close if self._enforcer is None else partial(self._enforcer.close, close), self.name)
 
 
-def _check_is_synchronous(plugin: object, owner: str) -> None:
+def _check_is_synchronous(plugin: object, name: str, kind: str) -> None:
     """Refuse an asynchronous method where a blocking one is expected: its coroutine would never be awaited."""
-    wrong = [name for name in _METHODS if iscoroutinefunction(getattr(plugin, name, None))]
+    wrong = [method for method in _METHODS if iscoroutinefunction(getattr(plugin, method, None))]
     if wrong:
-        kind = type(plugin)
-        raise PluginError(
-            f"{owner}: {wrong[0]}() of {kind.__module__}.{kind.__qualname__} is asynchronous. "
-            "Derive an asynchronous store from strongroom.store.AsyncSecretStore, and define aread and aclose"
-        )
+        found, hint = type(plugin), "Make it a blocking method"
+        if kind == "store":
+            hint = "Derive an asynchronous store from strongroom.store.AsyncSecretStore, and define aread and aclose"
+        method = f"{wrong[0]}() of {found.__module__}.{found.__qualname__}"
+        raise PluginError(f"{kind.capitalize()} {name}: {method} is asynchronous. {hint}")
 
 
 class Enforcer:

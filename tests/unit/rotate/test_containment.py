@@ -86,14 +86,14 @@ def test_a_rotator_cannot_break_a_rotation(method, does, says):
     assert "canary" not in repr(caught.value)
 
 
-def test_an_asynchronous_method_proves_nothing():
-    """It returns a coroutine that nobody awaits."""
+def test_an_asynchronous_method_is_refused_before_it_proves_nothing():
+    """It would return a coroutine that nobody awaits."""
 
     async def prove(_):
         pass
 
-    with pytest.raises(StoreError, match=r"prove\(\) returned coroutine, expected None"):
-        CALLS["prove"](GuardedRotator(Rotator(prove=prove), "corp", PATH))
+    with pytest.raises(PluginError, match=r"prove\(\) of .*Rotator is asynchronous. Make it a blocking method"):
+        GuardedRotator(Rotator(prove=prove), "corp", PATH)
 
 
 @pytest.mark.parametrize("method", CALLS)
