@@ -9,6 +9,7 @@ import pytest
 from strongroom import plugins
 from strongroom.cli.terminal import completer
 from strongroom.config import OptionValue, Rank, discovery
+from strongroom.config.trust import is_dangerous_name
 from strongroom.errors import ConfigurationError
 
 URL = "http://127.0.0.1:1"
@@ -165,6 +166,17 @@ def test_a_reference_of_a_harmless_option_is_not_followed(command, reference):
         "KUBECONFIG",
         "AWS_CONFIG_FILE",
         "SSLKEYLOGFILE",
+        "LESS",
+        "MANPAGER",
+        "INPUTRC",
+        "VIMRUNTIME",
+        "CLOUDSDK_PYTHON",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "HELM_PLUGINS",
+        "GTK_MODULES",
+        "GNUPGHOME",
+        "SOPS_AGE_KEY_CMD",
+        "WGETRC",
     ],
 )
 @pytest.mark.parametrize("arguments", [("run", "--", "true"), ("export", "--format", "json")], ids=["run", "export"])
@@ -173,6 +185,11 @@ def test_a_dangerous_variable_of_a_found_file_is_refused(command, name, argument
     done = command(*arguments)
     assert done.code == 7
     assert f"[secrets] sets {name}" in done.err
+
+
+def test_names_of_usual_secrets_are_not_dangerous():
+    names = ("DATABASE_URL", "API_KEY", "APP_SECRET_KEY", "REDIS_PASSWORD", "JWT_SECRET", "STRIPE_API_KEY", "CERT_PATH")
+    assert not any(map(is_dangerous_name, names))
 
 
 def test_a_harmless_file_needs_no_trust(command):
