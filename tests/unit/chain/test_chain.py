@@ -442,7 +442,7 @@ def test_a_failed_write_says_nothing_against_reads(
 
 def test_a_write_while_an_outage_is_known_was_not_sent(chain: Chain, vault: RemoteStore) -> None:
     """Its error says so: it is no write whose outcome is unknown."""
-    vault.fault = ConnectionError()
+    vault.fault = ConnectionRefusedError()
     assert chain.resolve("db", "url").store == "env"
     with pytest.raises(StoreUnavailableError) as caught:
         chain.write("db", {"url": "new"}, store="vault", replace=True)

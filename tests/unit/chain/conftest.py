@@ -1,0 +1,17 @@
+"""What all tests of the chain share."""
+
+from functools import partial
+
+import pytest
+
+from stores import Clock
+from strongroom.chain import store_handle
+from strongroom.chain.breaker import Breaker
+
+
+@pytest.fixture(autouse=True)
+def breaker_clock(monkeypatch):
+    """The clock of the breakers, which stands still: a busy machine does not make a probe due within a test."""
+    clock = Clock()
+    monkeypatch.setattr(store_handle, "Breaker", partial(Breaker, clock=clock))
+    return clock
