@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeAlias, overload
@@ -264,6 +264,23 @@ def protect_data(data: Mapping[str, Value]) -> SensitiveDict:
     return SensitiveDict({key: v if type(v) in _AS_THEY_ARE else protect(v) for key, v in data.items()})
 
 
+_observers: list[Callable[[str, Mapping[str, Value]], None]] = []
+
+
+def observe(observer: Callable[[str, Mapping[str, Value]], None]) -> None:
+    """Call a function with the path and data of every secret that a store returns from now on.
+
+    It must be quick and must not raise. Nothing ends it: it is for the redaction of logs.
+    """
+    _observers.append(observer)
+
+
+def observed(path: str, data: Mapping[str, Value]) -> None:
+    """Tell the observers of values that a store returned other than as a `Secret`."""
+    for observer in _observers:
+        observer(path, data)
+
+
 @dataclass(frozen=True)
 class Secret:
     """One secret as one store holds it.
@@ -287,6 +304,8 @@ class Secret:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", protect_data(self.data))
+        if _observers:
+            observed(self.path, self.data)
 
 
 def conceal(data: object) -> Any:

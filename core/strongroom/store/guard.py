@@ -17,7 +17,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
     WriteOutcomeUnknownError,
 )
-from strongroom.secret import Secret, Value, Version, protect
+from strongroom.secret import Secret, Value, Version, observed, protect
 from strongroom.store import answers, containment
 from strongroom.store.containment import AnswerError, translated
 from strongroom.store.enforcement import Boundary, open_plugin
@@ -165,7 +165,9 @@ class GuardedStore:
 
     def read_key(self, path: str, key: str) -> Value:
         """Return one key, from a store with single-key reads."""
-        return protect(self.call(KeyedStore, path, lambda store: answers.as_value(store.read_key(path, key))))
+        value = protect(self.call(KeyedStore, path, lambda store: answers.as_value(store.read_key(path, key))))
+        observed(path, {key: value})
+        return value
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Yield each path once, with its secret or its own error; one by one if the store has no bulk reads."""

@@ -1,0 +1,191 @@
+"""Keyed fingerprints of values, which find the values in a text and hold none of them.
+
+A value is found as it is, and in the forms in which programs print it: escaped as JSON or as a Python literal,
+percent-encoded, and in base64, also within longer base64 such as that of `user:password`.
+
+Each form is kept as the hash of its first characters, by Python's string hash, which is keyed for each process, and as
+a BLAKE2b digest of the whole under a random key. A scan hashes each window of a text once. Text of less than
+`LEAST_LENGTH` characters, short numbers, and words such as `true` are left out, since they stand in every log.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote, quote_plus
+
+LEAST_LENGTH = 4
+"""The shortest text that is a fingerprint, in characters."""
+
+_LEAST_LINE = 16
+"""The shortest line of a longer text that is a fingerprint by itself, such as a line of a PEM key."""
+
+_LEAST_ENCODED = 6
+"""The shortest piece of base64 that is a fingerprint."""
+
+_LONGEST_NUMBER = 7
+_WINDOW = 8
+_WORDS = frozenset({"true", "false", "none", "null"})
+
+
+class Match(NamedTuple):
+    """A value in a text.
+
+    Attributes:
+        start, end: its position.
+        name: the name that was given to it.
+        form: `plain`, `json`, `python`, `url` or `base64`.
+    """
+
+    start: int
+    end: int
+    name: str
+    form: str
+
+
+class _Form(NamedTuple):
+    length: int
+    digest: bytes
+    name: str
+    form: str
+
+
+class Fingerprints:
+    """The fingerprints of some values.
+
+    Args:
+        binary: the texts that are searched are bytes, decoded as latin-1.
+    """
+
+    def __init__(self, *, binary: bool = False) -> None:
+        self._key = secrets.token_bytes(32)
+        self._binary = binary
+        self._forms: dict[int, dict[int, tuple[_Form, ...]]] = {}
+        self._known: set[bytes] = set()
+
+    def __repr__(self) -> str:
+        return f"Fingerprints({len(self._known)} values)"
+
+    def add_all(self, data: Mapping[str, Any], path: str = "") -> None:
+        """Add every text and bytes in a secret's data, at every level. The name of each is PATH#KEY."""
+        for key, value in data.items():
+            for leaf in _leaves(value):
+                self.add(leaf, f"{path}#{key}")
+
+    def add(self, value: str | bytes, name: str = "") -> None:
+        """Add a value. One that is known already, by this name, costs one digest."""
+        content = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+        known = self._digest(content + name.encode("utf-8", "surrogatepass"))
+        if known in self._known:
+            return
+        self._known.add(known)
+        for form, text in _forms(content):
+            self._add_form(
+                text.encode("utf-8", "surrogateescape").decode("latin-1") if self._binary else text, name, form
+            )
+
+    def _add_form(self, text: str, name: str, form: str) -> None:
+        window = min(len(text), _WINDOW)
+        made = _Form(len(text), self._digest(_bytes(text)), name, form)
+        known = self._forms.setdefault(window, {})
+        first = hash(text[:window])
+        others = known.get(first, ())
+        if not any(other.digest == made.digest for other in others):  # of equal values, the first name counts
+            known[first] = tuple(sorted((*others, made), reverse=True))
+
+    def find(self, text: str) -> Iterator[Match]:
+        """Yield the values in a text, from left to right, the longest at each place, without overlaps."""
+        windows = sorted(self._forms.items(), reverse=True)
+        position, last = 0, len(text)
+        while position < last:
+            for window, known in windows:
+                if candidates := known.get(hash(text[position : position + window])):
+                    match = next((match for form in candidates if (match := self._match(text, position, form))), None)
+                    if match:
+                        yield match
+                        position = match.end - 1
+                        break
+            position += 1
+
+    def _match(self, text: str, start: int, form: _Form) -> Match | None:
+        part = text[start : start + form.length]
+        if len(part) == form.length and self._digest(_bytes(part)) == form.digest:
+            return Match(start, start + form.length, form.name, form.form)
+        return None
+
+    def mask(self, text: str, mark: str = "[redacted]") -> str:
+        """Return the text with a mark in the place of each value; the same object if it has none."""
+        parts: list[str] = []
+        end = 0
+        for match in self.find(text):
+            parts += (text[end : match.start], mark)
+            end = match.end
+        return "".join((*parts, text[end:])) if parts else text
+
+    def _digest(self, content: bytes) -> bytes:
+        return hashlib.blake2b(content, digest_size=16, key=self._key).digest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _leaves(value: Any) -> Iterator[str | bytes]:
+    if isinstance(value, str | bytes):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, Sequence):
+        for item in value:
+            yield from _leaves(item)
+
+
+def _forms(content: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the forms of a value that are worth finding, each with its kind."""
+    text = content.decode("utf-8", "surrogateescape")
+    for part in _parts(text):
+        yield "plain", part
+        yield from (("json", form) for form in _others(part, _json_forms(part)))
+        yield from (("python", form) for form in _others(part, [repr(part)[1:-1]]))
+        encoded = part.encode("utf-8", "surrogateescape")
+        yield from (("url", form) for form in _others(part, (quote(encoded, ""), quote(encoded), quote_plus(encoded))))
+        yield from (("base64", form) for form in _base64(encoded))
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yield the text, without its last line end, and its long lines."""
+    lines = text.splitlines()
+    whole = text.rstrip("\r\n")
+    if len(whole) >= LEAST_LENGTH and whole.lower() not in _WORDS and not _is_short_number(whole):
+        yield whole
+    if len(lines) > 1:
+        yield from (line for line in dict.fromkeys(lines) if len(line) >= _LEAST_LINE and line != whole)
+
+
+def _is_short_number(text: str) -> bool:
+    return len(text) <= _LONGEST_NUMBER and text.replace(".", "", 1).isdecimal()
+
+
+def _json_forms(text: str) -> Iterator[str]:
+    for ascii_only in (True, False):
+        yield json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+
+
+def _others(text: str, forms: Iterable[str]) -> Iterable[str]:
+    return dict.fromkeys(form for form in forms if form != text)
+
+
+def _base64(content: bytes) -> Iterator[str]:
+    """Yield the characters that depend on this value alone, for each position in longer content and each alphabet."""
+    for offset in range(3):
+        bits = (offset + len(content)) * 8
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            encoded = encode(b"\0" * offset + content).decode("ascii")
+            piece = encoded[-(-offset * 8 // 6) : bits // 6] if offset or bits % 6 else encoded
+            if len(piece) >= _LEAST_ENCODED:
+                yield piece

@@ -1,0 +1,141 @@
+"""Logs without values: the filter of `logging` and the processor of structlog."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import logging.config
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+
+from strongroom import SecretsManager, secret
+from strongroom.logging import RedactingFilter, RedactingProcessor, fingerprints
+from strongroom.store.memory import open_memory
+
+VALUE = "canary-for-logs-91ab"
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Other tests of this process read without fingerprints."""
+    yield
+    fingerprints.cache_clear()
+    secret._observers.clear()
+
+
+@pytest.fixture
+def value() -> str:
+    """A value that this process has read, after the filter was made."""
+    RedactingFilter()
+    with SecretsManager(
+        chain=[open_memory(secrets={"a/b": {"k": VALUE, "n": {"in": ["canary-nested-77"]}}})]
+    ) as secrets:
+        return secrets.get_secret("a/b", "k").reveal()
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[[], str]]:
+    """Everything that a handler with the filter has written."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(RedactingFilter())
+    handler.setFormatter(logging.Formatter("%(message)s %(token)s", defaults={"token": ""}))
+    logger = logging.getLogger("application")
+    logger.addHandler(handler)
+    yield stream.getvalue
+    logger.removeHandler(handler)
+
+
+def log() -> logging.Logger:
+    return logging.getLogger("application")
+
+
+def test_message_arguments_and_fields_are_masked(value, logged):
+    log().warning("one %s", value)
+    log().warning(f"two {value}")
+    log().warning("three %(x)s", {"x": {"list": [value]}})
+    log().warning("four", extra={"token": [value, 5]})
+    log().warning("five %s", base64.b64encode(f"user:{value}".encode()).decode())
+    log().warning("six canary-nested-77")
+    text = logged()
+    assert "canary" not in text
+    assert base64.b64encode(value.encode()).decode()[4:20] not in text
+    assert text.count("[redacted]") == 6
+    assert "[5]" not in text
+
+
+def test_a_traceback_is_masked_and_stays_whole(value, logged):
+    try:
+        int(f"refused {value}")
+    except ValueError:
+        log().exception("failed", stack_info=True)
+    text = logged()
+    assert "canary" not in text
+    assert "base 10: 'refused [redacted]'" in text
+    assert "Traceback (most recent call last)" in text
+
+
+def test_other_records_pass_unchanged(value, logged):
+    log().warning("plain %s %d", "text", 5)
+    assert logged() == "plain text 5 \n"
+
+
+def test_arguments_that_do_not_fit_are_masked_too(value):
+    """The handler prints them with its error."""
+    record = logging.makeLogRecord({"msg": "%d", "args": (value,)})
+    assert RedactingFilter().filter(record)
+    assert record.args == ("[redacted]",)
+
+
+def test_a_value_that_is_read_by_key_is_masked(logged, monkeypatch):
+    """The environment has no whole secret here."""
+    monkeypatch.setenv("SOME_THING_KEY", "canary-by-key-5512")
+    with SecretsManager(chain=["env"]) as secrets:
+        secrets.get_secret("some/thing", "key")
+    log().warning("canary-by-key-5512")
+    assert "canary" not in logged()
+
+
+def test_a_configuration_of_logging_names_the_filter(value, tmp_path):
+    file = tmp_path / "app.log"
+    before = logging.getLogger().handlers[:]
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "incremental": False,
+            "disable_existing_loggers": False,
+            "filters": {"redact": {"()": "strongroom.logging.RedactingFilter"}},
+            "handlers": {"file": {"class": "logging.FileHandler", "filename": str(file), "filters": ["redact"]}},
+            "loggers": {"configured": {"handlers": ["file"], "propagate": False}},
+        }
+    )
+    try:
+        logging.getLogger("configured").warning("x %s", value)
+    finally:
+        for handler in logging.getLogger("configured").handlers[:]:
+            logging.getLogger("configured").removeHandler(handler)
+            handler.close()
+        logging.getLogger().handlers[:] = before
+    assert file.read_text("utf-8") == "x [redacted]\n"
+
+
+def test_structlog_masks_the_event_and_its_fields(value):
+    stream = io.StringIO()
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(stream),
+        processors=[structlog.processors.format_exc_info, RedactingProcessor(), structlog.processors.JSONRenderer()],
+    )
+    try:
+        int(value)
+    except ValueError:
+        event = f"failed {value}"
+        logger.exception(event, token=value, nested={"list": [f"x{value}"]}, count=5)
+    event = json.loads(stream.getvalue())
+    assert "canary" not in stream.getvalue()
+    assert event["event"] == "failed [redacted]"
+    assert (event["token"], event["nested"], event["count"]) == ("[redacted]", {"list": ["x[redacted]"]}, 5)
+    assert "base 10: '[redacted]'" in event["exception"]
