@@ -220,6 +220,23 @@ def rotation(session: nox.Session) -> None:
 
 
 @nox.session
+def keyring(session: nox.Session) -> None:
+    """Test the store `keyring` against a real Secret Service: dbus and gnome-keyring from Debian."""
+    install(session, "-e", ".[dev]")
+    names = ("contract/test_keyring.py", "local/test_keyring.py", "test_migrate_local.py")
+    tests = [f"tests/integration/{name}" for name in names]
+    # The library drops its socket if a keyring ends in the middle of a call.
+    options = ("-n", "0", "-p", "no:unraisableexception", "-k", "keyring")
+    session.run(
+        "pytest",
+        *options,
+        *(f"tests/integration/{test}" for test in tests),
+        *session.posargs,
+        env={"TEST_KEYRING": "1"},
+    )
+
+
+@nox.session
 def peers(session: nox.Session) -> None:
     """Run the tests of pydantic-settings with our source in the place of theirs, from the sdist of that version."""
     install(session, "-e", ".[dev]", "pytest-mock")

@@ -180,3 +180,31 @@ def age_key(tmp_path_factory) -> AgeKey:
     file.touch(0o600)
     file.write_text(f"{identity}\n")
     return AgeKey(file, str(identity.to_public()))
+
+
+@pytest.fixture(scope="session")
+def _unlocked_bus() -> Iterator[str]:
+    from secret_service import secret_service
+
+    with secret_service() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def _locked_bus() -> Iterator[str]:
+    from secret_service import secret_service
+
+    with secret_service(locked=True) as address:
+        yield address
+
+
+@pytest.fixture
+def session_keyring(_unlocked_bus, monkeypatch) -> None:
+    """The unlocked keyring of a session that this worker shares. Use a service of your own."""
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", _unlocked_bus)
+
+
+@pytest.fixture
+def locked_keyring(_locked_bus, monkeypatch) -> None:
+    """The keyring of a session whose user is away."""
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", _locked_bus)

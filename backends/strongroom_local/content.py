@@ -1,4 +1,4 @@
-"""A secret as text, for a program that keeps one text under a name. Pure."""
+"""A secret as text, for a program or a keyring that keeps one text under a name. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Migrations to and from stores of this machine: the hard values arrive exactly, are verified and undone."""
 
+import os
+import secrets
 from functools import partial
 
 import pytest
@@ -10,15 +12,21 @@ from strongroom.secret import Secret, same
 from strongroom.store.memory import open_memory
 from strongroom.store.validation import ValidatedStore
 from strongroom_local.command.plugin import open_command
+from strongroom_local.keyring_store import open_keyring
 from strongroom_local.sops.plugin import open_sops
 
+_REAL = pytest.mark.skipif("TEST_KEYRING" not in os.environ, reason="a real keyring: nox -s keyring")
 
-@pytest.fixture(params=["pass", "sops.yaml", "sops.json"])
+
+@pytest.fixture(params=[pytest.param("keyring", marks=_REAL), "pass", "sops.yaml", "sops.json"])
 def local(request, tmp_path):
     """An empty store, and the paths of the hard values that it cannot hold."""
     if request.param == "pass":
         gpg = request.getfixturevalue("gpg_home")
         return open_command(profile="pass", location=str(gpg.init(tmp_path / "store"))), set()
+    if request.param == "keyring":
+        request.getfixturevalue("session_keyring")
+        return open_keyring(service=f"strongroom-{secrets.token_hex(4)}"), set()
     key = request.getfixturevalue("age_key")
     return open_sops(file=tmp_path / request.param, encrypt_to=[key.recipient], identity=key.file), set()
 
