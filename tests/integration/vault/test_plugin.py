@@ -108,7 +108,7 @@ def test_auth_table_outranks_the_token(fault_server, stored):
 
 
 @pytest.mark.parametrize(("auth", "words"), [
-    ({}, "auth.method"), ({"method": "carrier pigeon"}, r"auth\.method: it must be one of token, "),
+    ({}, "auth.method"), ({"method": "carrier pigeon"}, r"auth\.method: it must be one of agent, "),
     ({"method": "token", "role": "x"}, "auth.role"),
 ])  # fmt: skip
 def test_bad_auth_table_is_a_configuration_error(auth, words):
