@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import overload
@@ -58,7 +59,7 @@ class Cluster(Sequence[Address]):
         self._clock = clock
         self._addresses = tuple(dict.fromkeys(addresses))
         self._read_order = self._change_order = self._addresses
-        self._silent_since: dict[Address, float] = {}
+        self._silences: dict[Address, tuple[float, float]] = {}  # node -> when it fell silent, and was last so
 
     @classmethod
     def of(cls, addresses: Sequence[Address]) -> Cluster:
@@ -84,16 +85,20 @@ class Cluster(Sequence[Address]):
 
     def is_silent(self, node: Address) -> bool:
         """Return True if the node did not answer its last request in time, a few seconds ago at most."""
-        since = self._silent_since.get(node)
-        return since is not None and self._clock() - since < _SILENCE_COUNTS
+        return self.silent_since(node) < math.inf
+
+    def silent_since(self, node: Address) -> float:
+        """Return when the node fell silent; infinity if it is not silent."""
+        silence = self._silences.get(node)
+        return silence[0] if silence is not None and self._clock() - silence[1] < _SILENCE_COUNTS else math.inf
 
     # These methods replace tuples and items without a lock. Of two threads that do so at once, one update may be lost,
     # which costs one request one attempt.
 
     def heard(self, node: Address) -> None:
         """Note a reply of the node, with any status."""
-        if self._silent_since:
-            self._silent_since.pop(node, None)
+        if self._silences:
+            self._silences.pop(node, None)
 
     def answered(self, node: Address, *, reads: bool, seconds: float | None = None) -> None:
         """Try this node first from now on. It took that number of seconds, if that is known."""
@@ -113,7 +118,8 @@ class Cluster(Sequence[Address]):
         for reads in (True, False):
             self.failed(node, reads=reads)
         if silent:
-            self._silent_since[node] = self._clock()
+            now = self._clock()
+            self._silences[node] = min(now, self.silent_since(node)), now
 
     def _reorder(self, reads: bool, reorder: Callable[[tuple[Address, ...]], tuple[Address, ...]]) -> None:  # noqa: FBT001  # as the key of an order
         if reads:

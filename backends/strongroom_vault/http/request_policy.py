@@ -277,6 +277,9 @@ class _Progress:
         self._is_silent_round = True
         if self._request.changes:
             due = [node for node in due if not self._cluster.is_silent(node)] or due
+        if self._silent_rounds and self._request.reads:
+            # The last one to fall silent may only be slow. The others are dead, or hold requests during an election.
+            due.sort(key=self._cluster.silent_since, reverse=True)
         if self._alive is not None:
             due.sort(key=lambda node: node != self._alive)
         self._due, self._alive, self._probes = due, None, None
