@@ -57,18 +57,13 @@ def every(outcome, **others):
 
 
 def outage(error):
-    """Every operation ends with this error, but for writes: they may have been made."""
-    return every(error, write=UNSURE, write_if=UNSURE)
+    """Every operation ends with this error. A write under check-and-set may have been made; any other reads first."""
+    return every(error, write_if=UNSURE)
 
 
 def cut(error):
     """Every operation ends with this error. A request may have left on the connection that was cut before."""
-    return every(error, write=f"{error} or {UNSURE}", write_if=f"{error} or {UNSURE}")
-
-
-def election():
-    """Everything waits for the new leader. A write that names no version is not repeated if it may have been made."""
-    return every(ANSWER, write=f"{ANSWER} or {UNSURE}")
+    return every(error, write_if=f"{error} or {UNSURE}")
 
 
 @dataclass(frozen=True)
@@ -297,10 +292,10 @@ CLUSTER = [
     Row("rate limit with Retry-After", rate_limit(retry_after=True), every(ANSWER), deadline=10),
     Row("rate limit without Retry-After", rate_limit(retry_after=False), every(ANSWER), deadline=10),
     Row("standby behind", standby_behind, every(ANSWER), deadline=10),
-    Row("step-down", step_down, election(), deadline=ELECTION_DEADLINE, survived=True, recovery=ELECTION_DEADLINE),
-    Row("leader killed", to_leader("kill"), election(), deadline=ELECTION_DEADLINE, survived=True,
+    Row("step-down", step_down, every(ANSWER), deadline=ELECTION_DEADLINE, survived=True, recovery=ELECTION_DEADLINE),
+    Row("leader killed", to_leader("kill"), every(ANSWER), deadline=ELECTION_DEADLINE, survived=True,
         recovery=ELECTION_DEADLINE),
-    Row("leader stopped", to_leader("pause"), election(), deadline=ELECTION_DEADLINE, survived=True,
+    Row("leader stopped", to_leader("pause"), every(ANSWER), deadline=ELECTION_DEADLINE, survived=True,
         recovery=ELECTION_DEADLINE),
     Row("quorum lost", quorum_lost,
         every(ANSWER, write=f"{DOWN} or {UNSURE}", write_if=f"{DOWN} or {UNSURE}", login=DOWN, renew=WARNED)),

@@ -21,7 +21,15 @@ from strongroom_vault.responses import is_absent, malformed, version_gone, versi
 from strongroom_vault.store.kv import Item
 from strongroom_vault.store.kv2_versions import MetadataAPI, VaultKV2Metadata, labels, moment
 from strongroom_vault.store.payload import prepared, restored, stored_number
-from strongroom_vault.store.write_reconciliation import Newest, Outcome, Write, confirm, send_change, written_version
+from strongroom_vault.store.write_reconciliation import (
+    Newest,
+    Outcome,
+    Write,
+    confirm,
+    newest_in,
+    send_change,
+    written_version,
+)
 
 if TYPE_CHECKING:
     from strongroom_vault.http.hvac_adapter import ApiRequest
@@ -83,9 +91,16 @@ class VaultKV2(VaultKV2Metadata):
         return self._parse_secret(path, reply)
 
     def write(self, path: str, data: Mapping[str, Value]) -> int:
-        """Replace the whole secret; return its new version."""
-        item = Item(path, data)
-        return self._resolve_write(item, send_change(self._session, self._write_request(item)))
+        """Replace the whole secret; return its new version.
+
+        The newest version is read first, and the write names it. So it can be repeated when its outcome is unknown,
+        since the server refuses the second of two; and after another writer's version. A token that may not read writes
+        without: then an unknown outcome is reported.
+        """
+        item, form = Item(path, data), prepared(path, data)
+        follows = self._newest_version(path)
+        outcome = send_change(self._session, self._post_request(path, form, follows))
+        return self._resolve(item, outcome, follows, lambda _: True)
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> int:
         """Replace the whole secret if its newest version is `expected`; None expects none, or a deleted one.
@@ -109,6 +124,9 @@ class VaultKV2(VaultKV2Metadata):
     def delete(self, path: str) -> None:
         """Delete the newest version. It is read first, because the server accepts the delete of an absent secret too.
 
+        There is no check-and-set for it, and one that is repeated might delete a later version. So if neither the reply
+        nor a read tells that it was made, an unknown outcome is reported.
+
         If the token may delete but not read, an absent secret is not reported. A secret whose data cannot be read is
         deleted.
         """
@@ -128,6 +146,17 @@ class VaultKV2(VaultKV2Metadata):
         version, data, metadata = found
         created = moment(metadata.get("created_time"))
         return Secret(path, restored(data), version=version, created=created, metadata=labels(metadata))
+
+    def _newest_version(self, path: str) -> int | None:
+        """Return the number of the newest version, 0 if there is none; None if the server refuses to tell."""
+        reply = self._get(path)
+        if reply.status in {400, 403}:
+            return None
+        with suppress(InvalidDataError):
+            if (newest := newest_in(reply)) is None:
+                raise self._session.failure(reply, path)
+            return newest.version
+        return None
 
     def _get(self, path: str, version: int | None = None) -> Reply:
         return self._session.request(self._read_request(path, version))

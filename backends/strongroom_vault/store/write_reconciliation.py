@@ -23,7 +23,7 @@ from strongroom.errors import (
 from strongroom.secret import SensitiveDict, same
 from strongroom.store import remaining
 from strongroom_vault.http.read_after_write import reads_from_active_node
-from strongroom_vault.responses import document, is_absent, malformed, member, version_gone, version_in
+from strongroom_vault.responses import document, is_absent, member, version_gone, version_in
 from strongroom_vault.store.payload import stored_number
 
 if TYPE_CHECKING:
@@ -45,6 +45,16 @@ class Newest:
     version: int
     live: bool
     form: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+def newest_in(reply: Reply) -> Newest | None:
+    """Return the newest version that the reply to a read shows; None if it does not tell."""
+    if is_absent(reply):
+        return Newest(0, live=False)
+    if (gone := version_gone(reply)) is not None:
+        return Newest(gone.version, live=False)
+    found = version_in(member(document(reply, parse_int=stored_number), "data")) if reply.status == 200 else None
+    return None if found is None else Newest(found[0], live=True, form=found[1])
 
 
 def send_change(session: Session, request: ApiRequest) -> Outcome:
@@ -203,16 +213,10 @@ class Write:
 
     def _read_newest(self) -> Newest:
         reply = self._session.request(self._read_request(None))
-        if is_absent(reply):
-            return Newest(0, live=False)
-        if (gone := version_gone(reply)) is not None:
-            return Newest(gone.version, live=False)
-        if reply.status != 200:
+        newest = newest_in(reply)
+        if newest is None:
             raise self._session.failure(reply, self._path)
-        found = version_in(member(document(reply, parse_int=stored_number), "data"))
-        if found is None:
-            raise malformed(self._path, self._session.location)
-        return Newest(found[0], live=True, form=found[1])
+        return newest
 
     def _made(self, newest: Newest, follows: int | None, unknown: WriteOutcomeUnknownError) -> int | None:
         """Return the version that a write of unknown outcome made; None if it has made none yet.

@@ -126,10 +126,10 @@ def test_connection_that_was_closed_meanwhile_is_opened_anew(faulty, stored):
     assert [front.read("app").data["k"] for _ in range(2)] == ["1", "2"]
 
 
-def test_lost_write_is_sent_once(faulty, fault_server):
+def test_lost_write_is_sent_once(faulty, fault_server, stored):
     """The connection broke after the request left: it may have been applied, and nothing tells whether it was."""
     with pytest.raises(WriteOutcomeUnknownError, match="may or may not"):
-        faulty(None).write("app", {"k": "v"})
+        faulty(stored(version=1, k="old"), None).write("app", {"k": "v"})
     assert [request.method for request in fault_server.requests].count("POST") == 1
 
 
@@ -351,13 +351,13 @@ def test_closing_ends_a_wait(faulty, fault_server, answered):
     assert time.monotonic() - began < SOON
 
 
-def test_failed_write_says_that_it_may_have_been_applied(faulty, fault_server, answered):
+def test_failed_write_says_that_it_may_have_been_applied(faulty, fault_server, answered, stored):
     """A 500 is not repeated; a 503 is a server that did nothing."""
     with time_limit(0.9), pytest.raises(WriteOutcomeUnknownError, match="may or may not"):
-        faulty(answered(500, {"errors": []})).write("app", {"k": "v"})
+        faulty(stored(version=1, k="old"), answered(500, {"errors": []})).write("app", {"k": "v"})
     assert [request.method for request in fault_server.requests].count("POST") == 1
     with time_limit(0.9), pytest.raises(StoreUnavailableError) as caught:
-        faulty(answered(503, {"errors": []})).write("app", {"k": "v"})
+        faulty(stored(version=1, k="old"), answered(503, {"errors": []})).write("app", {"k": "v"})
     assert "may or may not" not in str(caught.value)
 
 
@@ -366,8 +366,9 @@ def test_refused_data_is_told_from_a_lost_check(faulty, answered, stored):
     refused = answered(400, {"errors": ["hunter2"]})
     with pytest.raises(InvalidDataError):
         faulty(refused, stored(version=3, k="v"), refused, stored(version=3, k="v")).write_if("app", {"k": "v"}, 3)
+    read = stored(version=3, k="v")
     with pytest.raises(InvalidDataError):
-        faulty(refused, stored(version=3, k="v"), refused, stored(version=3, k="v")).write("app", {"k": "v"})
+        faulty(read, refused, read, refused, read).write("app", {"k": "v"})
 
 
 def test_denied_is_told_from_a_bad_token_once_a_minute(faulty, fault_server, answered):
@@ -387,10 +388,11 @@ def test_denied_is_told_from_a_bad_token_once_a_minute(faulty, fault_server, ans
 
 def test_state_of_a_write_goes_with_the_next_read(faulty, fault_server, answered, stored):
     """A standby that is behind then lets the active node answer."""
-    front = faulty(answered(200, {"data": {"version": 1}}, ["X-Vault-Index: aW5kZXg="]), stored(k="v"))
+    made = answered(200, {"data": {"version": 2}}, ["X-Vault-Index: aW5kZXg="])
+    front = faulty(stored(version=1, k="old"), made, stored(version=2, k="v"))
     front.write("app", {"k": "v"})
     front.read("app")
-    write, read = fault_server.requests
+    _, write, read = fault_server.requests
     assert "x-vault-index" not in write.headers
     assert read.headers["x-vault-index"] == "aW5kZXg="
     assert read.headers["x-vault-inconsistent"] == "forward-active-node"
