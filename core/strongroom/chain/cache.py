@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from strongroom.chain.seal import Sealed, Sealer
 from strongroom.disk_cache.aged import age_of
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
+from strongroom.events import hit_counter
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version
 from strongroom.store import boot_time, remaining
 
@@ -141,6 +142,7 @@ class MemoryCache:
 
     def __init__(self, owner: str, config: CacheConfig, *, clock: Callable[[], float] = boot_time) -> None:
         self._owner = owner
+        self._hits = hit_counter(owner)
         self._config = config
         self._clock = clock
         self.reset()
@@ -172,9 +174,11 @@ class MemoryCache:
         if until <= self._clock():
             return None
         try:
-            return SensitiveStr(decrypt(nonce, ciphertext, bound), "utf-8")
+            text = SensitiveStr(decrypt(nonce, ciphertext, bound), "utf-8")
         except self._sealer.broken_seal:
             return None
+        self._hits.count += 1
+        return text
 
     def current(self, path: str, key: str | None = None) -> Snapshot | None:
         """Return the snapshot if it is current for the path and for `key`."""

@@ -22,6 +22,7 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
+from strongroom.events import Event, EventKind, emit, hit_counter, is_listening
 from strongroom.paths import check_key, check_path, check_prefix
 from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect
 from strongroom.store import DEFAULT_TIMEOUT, Health, fail_fast, time_limit
@@ -38,6 +39,16 @@ DEFAULT_STORE = "default"
 
 _MOST_WARNINGS = 1000
 _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
+_KINDS = {
+    Answer.FOUND: EventKind.READ,
+    Answer.NOT_FOUND: EventKind.MISS,
+    Answer.KEY_MISSING: EventKind.MISS,
+    Answer.DENIED: EventKind.DENIED,
+    Answer.UNAVAILABLE: EventKind.UNAVAILABLE,
+    Answer.FAILED: EventKind.FAILED,
+}
+"""The event of each answer. A store that was not queried has none."""
+
 """Answers that leave open whether the secret exists."""
 
 _R = TypeVar("_R")
@@ -229,6 +240,7 @@ class Chain:
         for link, (attempt, found) in results:
             attempts.append(attempt)
             self._log(path, link, attempt)
+            self._tell(path, link, attempt, found)
             if not isinstance(found, StrongroomError):
                 return _resolution(path, key, _value(request, found), found, attempts)
             if ends_chain(attempt.answer, link):
@@ -421,6 +433,16 @@ class Chain:
             link.close()
 
     # --- logging ------------------------------------------------------------------------------------------------------
+
+    def _tell(self, path: str, link: Link, attempt: Attempt, found: Reading | StrongroomError) -> None:
+        """Count a cached read, and emit an event for any other."""
+        error, stale = (found, False) if isinstance(found, StrongroomError) else (None, found.stale)
+        if isinstance(found, Reading) and found.cached and not stale:
+            hit_counter(link.name).count += 1
+        elif is_listening() and (kind := EventKind.STALE if stale else _KINDS.get(attempt.answer)) is not None:
+            age = found.age if isinstance(found, Reading) and stale else None
+            number, name = self._links.index(link) + 1, "" if error is None else type(error).__name__
+            emit(Event(kind, link.name, path, link=number, seconds=attempt.seconds, age=age, error=name))
 
     def _log(self, path: str, link: Link, attempt: Attempt) -> None:
         answer = attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"

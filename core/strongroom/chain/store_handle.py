@@ -21,6 +21,7 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
+from strongroom.events import Event, EventKind, emit, is_listening
 from strongroom.secret import Secret
 from strongroom.store import SecretStore, fails_fast, in_daemon, remaining, time_limit
 from strongroom.store.guard import GuardedStore
@@ -116,10 +117,14 @@ class StoreHandle:
                     answer = operation(store, *arguments)
         except StrongroomError as error:
             failure = self._noted(error, path, given, ends, reads=reads, changes=changes)
+            if changes:
+                self._tell_of_write(path, given, ends, failure)
             if failure is error:
                 raise
         else:
             self._note_answer(path if reads or changes else None)
+            if changes:
+                self._tell_of_write(path, given, ends)
             return answer
         raise failure
 
@@ -298,6 +303,7 @@ class StoreHandle:
             return
         if self.breaker.failed(outage.copy(attempts=(), checks=())):
             logger.warning("Store %s is unavailable: %s", self._name, outage.reason or outage)
+            emit(Event(EventKind.OUTAGE, self._name, error=type(outage).__name__))
 
     def _note_answer(self, path: str | None = None) -> None:
         """Record an answer of the store, and that it was one for `path`."""
@@ -306,6 +312,14 @@ class StoreHandle:
             self._used.add("call")
         if self.breaker.succeeded():
             logger.info("Store %s is available again", self._name)
+            emit(Event(EventKind.RECOVERY, self._name))
+
+    def _tell_of_write(self, path: str | None, given: float, ends: float, error: StrongroomError | None = None) -> None:
+        """Emit the event of a write that had `given` seconds until `ends`."""
+        if is_listening():
+            outcome, name = ("done", "") if error is None else ("failed", type(error).__name__)
+            seconds = time.monotonic() - (ends - given)
+            emit(Event(EventKind.WRITE, self._name, path or "", seconds=seconds, outcome=outcome, error=name))
 
     def _note_path_outage(self, path: str | None, outage: StoreUnavailableError) -> None:
         if outage.path_only:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 
 from strongroom.errors import StoreError, StrongroomError, shown
+from strongroom.events import Event, EventKind, emit
 
 logger = logging.getLogger("strongroom.audit")
 
@@ -27,6 +28,9 @@ def record(step: str, path: str, *, error: StrongroomError | None = None, **fiel
         "reason": reason,
         **fields,
     }
+    name = "" if error is None else type(error).__name__
+    outcome = "done" if error is None else "failed"
+    emit(Event(EventKind.ROTATION, fields.get("store") or "", path, step=step, outcome=outcome, error=name))
     level = logging.INFO if error is None else logging.WARNING
     detail = f" ({reason})" if reason else ""
     logger.log(level, "Rotation of %s: %s %s%s", shown(path), step, about["outcome"], detail, extra=about)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from strongroom.errors import MigrationError, StoreError, StrongroomError
+from strongroom.events import Event, EventKind, emit
 from strongroom.migrate.execution.parallel import Retries
 from strongroom.migrate.execution.throttle import ProgressMeter
 from strongroom.migrate.plans.plan import Plan
@@ -52,6 +53,9 @@ class Results:
         self._retries.keep(index, None)
         self._results[index] = self._results[index]._replace(state=state, reason=reason, version=version, error=error)
         self._progress.advance()
+        name = "" if error is None else type(error).__name__
+        step, path = self._action.value, self._results[index].path
+        emit(Event(EventKind.MIGRATION, self._plan.target, path, step=step, outcome=state.value, error=name))
 
     def fail(self, index: int, error: StrongroomError) -> None:
         """Set a processed item to failed."""

@@ -1,0 +1,133 @@
+"""Events of the stores, rotations and migrations of this process, for metrics, traces and alerts.
+
+::
+
+    end = listen(lambda event: print(event.kind, event.store, event.seconds))
+    ...
+    end()
+
+A cached read is counted, and is no event: it takes little more than a call. No event has a value.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+logger = logging.getLogger("strongroom.events")
+
+
+class EventKind(StrEnum):
+    """Kind of an event."""
+
+    READ = "read"
+    """A store was queried, and has the secret. For a cached one see `cache_hits`."""
+    MISS = "miss"
+    """A store has confirmed that it does not have the secret or the key, now or within `missing_ttl`."""
+    STALE = "stale"
+    """A cached secret was served past its time to live, since its store is unavailable."""
+    DENIED = "denied"
+    """A store denied a read."""
+    UNAVAILABLE = "unavailable"
+    """A store could not answer a read, and nothing stale was there."""
+    FAILED = "failed"
+    """A read failed in another way."""
+    OUTAGE = "outage"
+    """An outage of a store begins."""
+    RECOVERY = "recovery"
+    """An outage of a store is over."""
+    WRITE = "write"
+    """A store was asked to change a secret."""
+    ROTATION = "rotation"
+    """A rotation finished a step."""
+    MIGRATION = "migration"
+    """A migration finished a step of one secret."""
+
+
+class Event(NamedTuple):
+    """One event.
+
+    Attributes:
+        kind: what happened.
+        store: the name of the store.
+        path: the path of the secret, for a listener that asked for paths; otherwise empty.
+        link: the position of the store in the chain, from 1; None for a write and for what is not about a chain.
+        seconds: the duration of a read or a write, as its caller saw it.
+        age: the seconds since the store had answered with a stale secret.
+        step: the step of a rotation or a migration, such as `promote` or `apply`.
+        outcome: `done`, or `failed`, or the state of a secret of a migration; empty for a read.
+        error: the name of the class of the error, if there was one.
+    """
+
+    kind: EventKind
+    store: str
+    path: str = ""
+    link: int | None = None
+    seconds: float | None = None
+    age: float | None = None
+    step: str = ""
+    outcome: str = ""
+    error: str = ""
+
+
+Listener: TypeAlias = Callable[[Event], object]
+
+
+class HitCounter:
+    """Number of reads that the caches of all links of one name answered."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+_listeners: tuple[tuple[Listener, bool], ...] = ()
+_hits: dict[str, HitCounter] = {}
+
+
+def listen(listener: Listener, *, paths: bool = False) -> Callable[[], None]:
+    """Call `listener` with each event, in the thread in which it happens. Return the function that ends this.
+
+    Args:
+        listener: must be quick. Its exceptions are logged without their messages, which may hold a value.
+        paths: events have the path of the secret.
+    """
+    global _listeners  # noqa: PLW0603  # replaced as a whole, so that an event needs no lock
+    registered = (listener, paths)
+    _listeners = (*_listeners, registered)
+
+    def end() -> None:
+        global _listeners  # noqa: PLW0603
+        _listeners = tuple(other for other in _listeners if other is not registered)
+
+    return end
+
+
+def is_listening() -> bool:
+    """Return True if an event would reach a listener: otherwise none is made."""
+    return bool(_listeners)
+
+
+def emit(event: Event) -> None:
+    """Call each listener with the event."""
+    if not _listeners:
+        return
+    without_path = event._replace(path="")
+    for listener, paths in _listeners:
+        try:
+            listener(event if paths else without_path)
+        except Exception as error:  # noqa: BLE001  # a read does not fail because of a metric
+            logger.error("A listener raised %s for an event %s", type(error).__name__, event.kind)  # noqa: TRY400
+
+
+def cache_hits() -> dict[str, int]:
+    """Return the number of reads that caches answered since the start of the process, by the name of the store."""
+    return {store: counter.count for store, counter in list(_hits.items())}
+
+
+def hit_counter(store: str) -> HitCounter:
+    """Return the counter of the caches of a store."""
+    return _hits.setdefault(store, HitCounter())

@@ -1,0 +1,1 @@
+"""Metrics and traces of the events of this process: see `strongroom.events`."""
