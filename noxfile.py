@@ -130,7 +130,7 @@ def build(session: nox.Session) -> None:
     (wheel,) = dist.glob("*.whl")
     session.run(f"{alone}/bin/python", "-m", "pip", "install", str(wheel), external=True)
     session.run(f"{alone}/bin/strongroom", "stores", external=True)
-    session.run(f"{alone}/bin/python", "-m", "pip", "install", f"{wheel}[testing]", external=True)
+    session.run(f"{alone}/bin/python", "-m", "pip", "install", f"{wheel}[testing]", "hatchling", external=True)
     with TemporaryDirectory() as folder:
         test_plugins(session, alone, Path(folder))
 
@@ -145,8 +145,10 @@ def test_plugins(session: nox.Session, alone: Path, folder: Path) -> None:
     with session.chdir(folder):
         for kind in PLUGIN_KINDS:
             session.run(f"{alone}/bin/strongroom", "new-plugin", f"new-{kind}", f"--{kind}", external=True)
-        for plugin in sorted(folder.iterdir()):
-            session.run(f"{alone}/bin/python", "-m", "pip", "install", f"{plugin}[test]", external=True)
+        plugins = sorted(folder.iterdir())
+        sources = [f"{plugin}[test]" for plugin in plugins]
+        session.run(f"{alone}/bin/python", "-m", "pip", "install", "--no-build-isolation", *sources, external=True)
+        for plugin in plugins:
             options = ("-q", "--import-mode=importlib", f"--rootdir={plugin}", f"--config-file={plugin}/pyproject.toml")
             session.run(f"{alone}/bin/python", "-m", "pytest", *options, f"{plugin}/tests", external=True)
         session.run(f"{alone}/bin/strongroom", "plugins", external=True)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailableError
+from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
 from strongroom.store.validation import ValidatedStore
@@ -146,6 +146,32 @@ def test_known_paths_are_read_from_a_store_that_cannot_be_listed():
     assert found["names are listed once"] == found["names are listed once"]._replace(
         state=State.SKIPPED, detail="the store is not listable"
     )
+
+
+def test_write_of_another_program_is_no_fault():
+    """It may come between any two reads or lists: without versions, a third read tells."""
+
+    class Shared:
+        reads = lists = 0
+
+        def read(self, path):
+            if path not in {"top", "new"}:
+                raise SecretNotFoundError(path)
+            self.reads += 1
+            return Secret(path, {"password": f"{CANARY}-{min(self.reads, 3)}"})
+
+        def list_entries(self, prefix):
+            self.lists += 1
+            yield from ("top", "new") if self.lists > 2 else ("top",)
+
+        def walk(self, prefix):
+            yield from ("top", "new")
+
+        def close(self):
+            pass
+
+    found = results(ValidatedStore(Shared(), "corp"))
+    assert {name for name, result in found.items() if result.state is State.FAILED} == set()
 
 
 def test_no_credential_is_created():
