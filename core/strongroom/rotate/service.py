@@ -142,7 +142,10 @@ class ServiceRotation:
             last_success=in_service or (before.last_success if before else None),
             failures=before.failures if before else 0,
         )
-        lease = Lease(record, state, version, self._owner, self._clock)
+        try:
+            lease = Lease(record, state, version, self._owner, self._clock)
+        except ConflictError:  # another process was first
+            return False
         if left is None or not _has_rotated(left, in_service):  # a process that has died may have started it
             self._start_under(lease)
         lease.end(Step.DONE)

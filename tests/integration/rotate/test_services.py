@@ -16,12 +16,18 @@ from aws import REGION
 from load import wait_until
 from rotating import Killed, Time
 from strongroom import SecretsManager
-from strongroom.errors import ConfigurationError, PermissionDeniedError, UnsupportedOperationError
+from strongroom.errors import (
+    ConfigurationError,
+    ConflictError,
+    PermissionDeniedError,
+    UnsupportedOperationError,
+)
 from strongroom.rotate import service
+from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.runner import Runner
 from strongroom.rotate.service import Lease
-from strongroom.rotate.state import pending_path
+from strongroom.rotate.state import State, Step, pending_path
 from strongroom_aws.plugin import open_secrets_manager
 from strongroom_aws.secrets_manager.rotator import open_secrets_manager_rotator
 from strongroom_vault.dynamic.rotator import VaultDatabaseRotator
@@ -136,6 +142,22 @@ def test_of_two_schedulers_that_look_at_one_moment_one_rotates(engine, settings,
         time.move(days=2)
         assert [outcome.status.state for each in schedulers for outcome in each.run_once()] == ["done"]
     assert engine.rotations == 2
+
+
+def test_a_rotation_by_hand_waits_for_the_lease_of_another_process(engine):
+    time = Time(datetime.now(UTC).isoformat())
+    with engine.configure('role = "app"\nevery = "30d"\n') as manager:
+        rotations = scheduler(manager, time)._rotations
+        state = State("r1", "vault-database", Step.CREATED, time(), time(), last_success=time()).owned(
+            "another", time()
+        )
+        Ledger(manager._chain, PATH, "kv").save(state, {}, None)
+        with pytest.raises(ConflictError, match="another process is rotating it"):
+            rotations.rotate(PATH)
+        assert engine.rotations == 0
+        time.move(minutes=3)
+        assert rotations.rotate(PATH).state == "done"
+    assert engine.rotations == 1
 
 
 @pytest.mark.parametrize("asked", [False, True], ids=["before", "after"])
