@@ -365,11 +365,9 @@ def test_schedulers_that_saw_one_due_date_start_one_rotation(rotating, moto):
     assert one.last_rotation(store, rotating.path) == late.last_rotation(store, rotating.path) is not None
     one.start(store, rotating.path)
     wait_until(lambda: one.finished(store, rotating.path))
-    rotated = rotating.versions()
     late.start(store, rotating.path)
     assert late.finished(store, rotating.path)
-    assert rotating.versions() == rotated
-    assert len(rotated) == 3
+    assert len(rotating.versions()) == 3
 
 
 def test_the_rotator_needs_a_store_of_aws(rotating, openbao, kv2, tmp_path):
