@@ -55,6 +55,7 @@ COMMANDS = [
     ("explain", "explain --json database/connection port"),
     ("doctor", "doctor --json"),
     ("generate", "generate --json --yes"),
+    ("scan", "scan --json strongroom.toml"),
     ("config", "config show --json"),
     ("config", "config check --json"),
     ("stores", "stores --json"),
@@ -84,7 +85,7 @@ def test_every_field_is_documented(section, line, capsysbinary):
     """A document that grows is described anew."""
     Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
     Path("document.json").write_text('{"password": "hunter2"}', "utf-8")
-    assert run(line.split()) == (10 if "--expiring" in line else 0)
+    assert run(line.split()) == (10 if "--expiring" in line or "scan" in line else 0)
     text = PAGE.read_text("utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     printed = set(fields(json.loads(capsysbinary.readouterr().out)))
     assert "version" in printed

@@ -16,8 +16,11 @@ import click
 from strongroom.cli import env_file, secrets_table
 from strongroom.cli.invocation import Invocation, complete, current, read_duration
 from strongroom.cli.process import child_process, lease_keeper, supervisor
+from strongroom.cli.process.redacted_output import redacted_output
 from strongroom.cli.process.row_watch import Rows
 from strongroom.cli.process.store_credentials import without_credentials
+from strongroom.fingerprints import Fingerprints
+from strongroom.secret import observe
 
 if TYPE_CHECKING:
     from strongroom.required_secrets import Requirement
@@ -50,6 +53,11 @@ _LOCALES = {"C.UTF-8", "C.utf8", "UTF-8"}
     type=click.Path(dir_okay=False, path_type=Path),
     help="Set the variables of a .env file too, with values for references strongroom://PATH#KEY. Repeatable.",
 )
+@click.option(
+    "--redact",
+    is_flag=True,
+    help="Mask the values of secrets in the output of COMMAND, which then appears line by line.",
+)
 @click.argument(
     "command",
     nargs=-1,
@@ -65,6 +73,8 @@ def run_command(
     action: supervisor.Action | None,
     stop_timeout: float,
     env_files: tuple[Path, ...],
+    *,
+    redact: bool,
 ) -> None:
     """Run COMMAND with the variables of [secrets] in its environment.
 
@@ -84,13 +94,22 @@ def run_command(
     The variables of --env-file override those of [secrets]. A value that is one reference is watched like a row of
     [secrets]; other references are resolved when COMMAND starts.
 
+    With --redact this process stays too, and masks every value that it has read in the output of COMMAND, also in
+    base64, percent-encoded and in JSON.
+
     Example: strongroom run -- gunicorn app:application
     """
     from strongroom import plugins
 
+    known = Fingerprints(binary=True)
+    if redact:
+        observe(lambda path, data: known.add_all(data, path))
     found = env_file.read_env_files(env_files)
     config = found.laid_over(invocation.load())
-    with secrets_table.open_rows(config, empty=bool(env_files)) as (answers, secrets):
+    with (
+        secrets_table.open_rows(config, empty=bool(env_files)) as (answers, secrets),
+        redacted_output(known) if redact else contextlib.nullcontext(),
+    ):
         secrets_table.require(answers, f"{command[0]} was not started")
         withheld = without_credentials(_original_environment(), config, plugins.schemas())
         inherited = {**withheld, **_selection(invocation), **secrets.interpolate(found.texts)}
@@ -109,6 +128,8 @@ def run_command(
         elif leased := lease_keeper.leased(answers):
             with lease_keeper.renewal(leased, secrets.resolve, lease_keeper.advise_restart(command[0])):
                 code = child_process.run_command(command, variables)
+        elif redact:
+            code = child_process.run_command(command, variables)
     click.get_current_context().exit(_replace_process(command, variables) if code is None else code)
 
 

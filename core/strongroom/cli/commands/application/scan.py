@@ -1,0 +1,81 @@
+"""`strongroom scan`: the real values of the chain in files, streams and git."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from strongroom.cli.exit_codes import ExitCode
+from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.leaks import Leak, search, search_git, search_path
+from strongroom.cli.terminal import output
+from strongroom.errors import ConfigurationError, SecretNotFoundError, UnsupportedOperationError
+from strongroom.fingerprints import Fingerprints
+from strongroom.manager import SecretsManager
+
+
+@click.command("scan")
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[PATH...]")
+@click.option("--git", is_flag=True, help="Scan the history of the git repository at PATH, or here.")
+@click.option("--stdin", is_flag=True, help="Scan stdin.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@current
+def scan_command(invocation: Invocation, paths: tuple[Path, ...], *, git: bool, stdin: bool, as_json: bool) -> None:
+    """Find the real values of the chain in files, in stdin, or in the history of a git repository.
+
+    It reads every secret that the stores of the chain can list, and those of [secrets], and keeps only keyed
+    fingerprints of them. A value is found as it is, in base64, percent-encoded and in JSON, also in archives. Leaks are
+    printed with the path and key of the secret, never with a value. The exit code is 10 if there are any.
+
+    Example, in CI: strongroom scan --git && strongroom scan build/
+    """
+    if stdin == bool(paths or git):
+        raise click.UsageError("Name paths, or use --git or --stdin")
+    with invocation.open() as secrets:
+        known, count = _fingerprints(secrets)
+    if not count:
+        raise ConfigurationError(
+            "Nothing to look for: no store of the chain can be listed, and [secrets] found no value"
+        )
+    leaks = list(dict.fromkeys(_leaks(known, paths, git=git, stdin=stdin)))
+    if as_json:
+        output.write_document({"secrets": count, "leaks": [leak._asdict() for leak in leaks]})
+    else:
+        output.write_rows((f"{leak.place}:{leak.line}", leak.name, leak.form) for leak in leaks)
+    output.say(f"Found {len(leaks)} leak{'' if len(leaks) == 1 else 's'} of {count} secret{'' if count == 1 else 's'}")
+    click.get_current_context().exit(ExitCode.DIFFERENT if leaks else ExitCode.DONE)
+
+
+def _leaks(known: Fingerprints, paths: tuple[Path, ...], *, git: bool, stdin: bool) -> Iterator[Leak]:
+    if stdin:
+        yield from search(known, sys.stdin.buffer, "stdin")
+    for path in paths or ((Path(),) if git else ()):
+        yield from search_git(known, path) if git else search_path(known, path)
+
+
+def _fingerprints(secrets: SecretsManager) -> tuple[Fingerprints, int]:
+    """Return the fingerprints of all secrets that can be found, and their number.
+
+    Raises:
+        StoreError: a secret could not be read. A scan that misses one would call it safe.
+    """
+    known = Fingerprints(binary=True)
+    try:
+        found = dict(secrets.preload(strict=True))
+    except UnsupportedOperationError:  # no store can be listed
+        found = {}
+    for path, data in found.items():
+        known.add_all(data, path)
+    count = len(found)
+    for row in secrets.config.secrets.values():
+        if row.path not in found:
+            try:
+                value = secrets.resolve(row.path, row.key, allow_dynamic=False).value
+            except (SecretNotFoundError, UnsupportedOperationError):
+                continue
+            known.add_all({row.key: value}, row.path)
+            count += 1
+    return known, count

@@ -1,0 +1,70 @@
+"""`strongroom run --redact`: the output of a command without values."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+VALUE = "canary-redact-žluť-1"
+CONFIGURATION = f"""
+chain = ["memory"]
+
+[secrets]
+DB_PASSWORD = "database/connection#password"
+
+[stores.memory.secrets]
+"database/connection" = {{ password = "{VALUE}" }}
+"auth/jwt" = {{ secret = "canary-of-an-env-file" }}
+"""
+
+
+def run(script: str, program: str, *options: str) -> subprocess.CompletedProcess[bytes]:
+    Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
+    call = [script, "run", "--redact", *options, "--", sys.executable, "-c", program]
+    return subprocess.run(call, capture_output=True, check=False, timeout=100)
+
+
+def test_values_are_masked_in_both_outputs_and_the_rest_is_exact(script):
+    program = (
+        "import os, sys, base64; v = os.environb[b'DB_PASSWORD']; o = sys.stdout.buffer; "
+        "o.write(b'a\\xff ' + v + b'\\n' + base64.b64encode(b'u:' + v) + b'\\nlast ' + v); o.flush(); "
+        "sys.stderr.buffer.write(b'error ' + v + b'\\n'); sys.exit(3)"
+    )
+    done = run(script, program)
+    first, second, last = done.stdout.split(b"\n")
+    assert (done.returncode, first, last) == (3, b"a\xff [redacted]", b"last [redacted]")
+    assert b"[redacted]" in second
+    assert done.stderr == b"error [redacted]\n"
+    assert b"canary" not in done.stdout
+
+
+def test_a_value_that_is_written_in_pieces_is_masked(script):
+    program = (
+        "import os, sys; v = os.environb[b'DB_PASSWORD']\n"
+        "for byte in v: os.write(1, bytes([byte]))\n"
+        "os.write(1, b'x' * 3_000_000 + v + b'y' * 200_000 + v)"
+    )
+    done = run(script, program)
+    assert done.stdout == b"[redacted]" + b"x" * 3_000_000 + b"[redacted]" + b"y" * 200_000 + b"[redacted]"
+
+
+def test_values_of_env_files_are_masked_too(script):
+    Path("app.env").write_text("TOKEN=Bearer strongroom://auth/jwt#secret\n", "utf-8")
+    done = run(script, "import os; print(os.environ['TOKEN'])", "--env-file", "app.env")
+    assert (done.stdout, done.stderr) == (b"Bearer [redacted]\n", b"")
+
+
+@pytest.mark.parametrize("redact", [True, False])
+def test_a_command_that_cannot_be_started_is_reported(command, redact):
+    Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
+    done = command("run", *(["--redact"] if redact else []), "--", "no-such-program-7f")
+    assert done.code == 127
+
+
+def test_the_reader_may_go_away(script):
+    Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
+    program = "import sys\nfor n in range(200_000): print(n)"
+    line = f"{script} run --redact -- {sys.executable} -c '{program}' | head -1"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=100)
+    assert done.stdout == b"0\n"

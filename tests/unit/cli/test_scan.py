@@ -1,0 +1,146 @@
+"""`strongroom scan`: the real values of the chain in files, archives, streams and git."""
+
+import base64
+import gzip
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from strongroom.cli import leaks
+from strongroom.fingerprints import Fingerprints
+
+VALUE = "canary-real-value-77"
+CONFIGURATION = f"""
+chain = ["memory", "env"]
+
+[secrets]
+SENTRY_DSN = {{ at = "monitoring/sentry#dsn", required = false }}
+
+[stores.memory.secrets]
+"database/connection" = {{ password = "{VALUE}", port = 5432 }}
+"auth/jwt" = {{ secret = "other-value-0815" }}
+"""
+
+
+@pytest.fixture(autouse=True)
+def configured():
+    Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
+    Path("tree").mkdir()
+
+
+def found(command, *arguments: str) -> list[tuple[str, int, str, str]]:
+    done = command("scan", "--json", *arguments)
+    assert VALUE not in done.out.decode() + done.err
+    document = json.loads(done.out)
+    leaked = [tuple(leak.values()) for leak in document["leaks"]]
+    assert done.code == (10 if leaked else 0)
+    return leaked
+
+
+def test_a_value_is_found_with_its_line_its_secret_and_its_form(command):
+    encoded = base64.b64encode(f"app:{VALUE}".encode()).decode()
+    Path("tree/app.log").write_text(f"one\n\nx {VALUE} y\nBasic {encoded}\n", "utf-8")
+    Path("tree/clean.log").write_text("port 5432\n", "utf-8")
+    assert found(command, "tree") == [
+        ("tree/app.log", 3, "database/connection#password", "plain"),
+        ("tree/app.log", 4, "database/connection#password", "base64"),
+    ]
+    assert found(command, "tree/clean.log") == []
+
+
+def test_piped_output_has_a_line_of_fields_for_each_leak(command):
+    Path("tree/app.log").write_text(VALUE, "utf-8")
+    done = command("scan", "tree")
+    assert done.out.decode() == "tree/app.log:1\tdatabase/connection#password\tplain\n"
+    assert "Found 1 leak of 2 secrets" in done.err
+
+
+def test_archives_and_compressed_files_are_searched(command):
+    content = f"x\n{VALUE}".encode()
+    with zipfile.ZipFile("tree/a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("in/one.txt", content)
+    with tarfile.open("tree/b.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("two.txt")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    Path("tree/c.gz").write_bytes(gzip.compress(content))
+    Path("tree/d.zip").write_bytes(b"not a zip")
+    assert [leak[0] for leak in found(command, "tree")] == [
+        "tree/a.zip!in/one.txt",
+        "tree/b.tar.gz!two.txt",
+        "tree/c.gz!",
+    ]
+
+
+def test_a_value_of_a_row_is_found_even_if_its_store_lists_nothing(command, monkeypatch):
+    monkeypatch.setenv("SENTRY_DSN", "https://canary-of-a-row")
+    Path("tree/x").write_text("https://canary-of-a-row", "utf-8")
+    assert found(command, "tree") == [("tree/x", 1, "monitoring/sentry#dsn", "plain")]
+
+
+def test_stdin_is_searched(script):
+    done = subprocess.run(
+        [script, "scan", "--stdin"], input=f"a\n{VALUE}\n", capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (10, "stdin:2\tdatabase/connection#password\tplain\n")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
+def test_the_history_of_git_is_searched(command):
+    def git(*arguments: str) -> str:
+        identity = {f"GIT_{role}_{what}": "x@x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        environment = {**os.environ, **identity, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+        call = ["git", "-C", "tree", *arguments]
+        return subprocess.run(call, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+
+    git("init", "--quiet")
+    Path("tree/settings.py").write_text(f"PASSWORD = '{VALUE}'\n", "utf-8")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "one")
+    first = git("rev-parse", "--short", "HEAD")
+    Path("tree/settings.py").write_text("PASSWORD = get_secret()\n", "utf-8")
+    git("commit", "--quiet", "-am", "two")
+    assert found(command, "tree") == []
+    assert found(command, "--git", "tree") == [
+        (f"settings.py (commit {first})", 1, "database/connection#password", "plain")
+    ]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--stdin", "tree"), ("--stdin", "--git"), ("missing",)])
+def test_a_wrong_call_is_a_mistake(command, arguments):
+    assert command("scan", *arguments).code == 2
+
+
+def test_a_folder_that_is_no_repository_is_an_error(command):
+    done = command("scan", "--git", "tree")
+    assert done.code == 7
+    assert "Cannot scan the history of tree" in done.err
+
+
+def test_nothing_to_look_for_is_an_error(command):
+    """It would look like success."""
+    Path("strongroom.toml").write_text('chain = ["env"]\n', "utf-8")
+    assert command("scan", "tree").code == 7
+
+
+def test_a_store_that_cannot_be_read_fails_the_scan(command):
+    Path("strongroom.toml").write_text('chain = ["files"]\n[stores.files]\nroot = "nowhere"\n', "utf-8")
+    assert command("scan", "tree").code not in {0, 10}
+
+
+def test_a_value_across_two_blocks_is_found_once_on_its_line(monkeypatch):
+    monkeypatch.setattr(leaks, "_BLOCK", 64)
+    monkeypatch.setattr(leaks, "_OVERLAP", 32)
+    known = Fingerprints(binary=True)
+    known.add(VALUE, "a#b")
+    for offset in range(130):
+        stream = io.BytesIO(b"\n" * offset + VALUE.encode() + b"\n" * 40 + VALUE.encode())
+        lines = [leak.line for leak in leaks.search(known, stream, "x")]
+        assert lines == [offset + 1, offset + 41]
