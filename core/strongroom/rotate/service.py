@@ -84,7 +84,7 @@ class ServiceRotation:
             return False
         if self._is_recorded:
             return self._rotate_recorded(lambda state, last: not _is_paused(state, now) and self._is_due(last, now))
-        if self._is_due(self.last(None), now):
+        if self._is_due(self._last_in_service(), now):
             self._start_and_follow(lambda: None)
             return True
         return False
@@ -93,12 +93,8 @@ class ServiceRotation:
         """Return the record, the time of the last rotation, and whether none is in progress."""
         state = self._record().load()[0] if self._is_recorded else None
         finished = self._at_store(lambda store: self._rotator.finished(store, self._about.path))
-        return state, self.last(state), finished and not (state is not None and state.unfinished)
-
-    def last(self, state: State | None) -> datetime | None:
-        """Return the time of the last rotation that the service or the record tells of."""
-        known = (self._last_in_service(), None if state is None else state.last_success)
-        return max((moment for moment in known if moment is not None), default=None)
+        under_way = not finished or (state is not None and state.unfinished)
+        return state, _latest(self._last_in_service(), state), not under_way
 
     # --- the record ---------------------------------------------------------------------------------------------------
 
@@ -131,7 +127,7 @@ class ServiceRotation:
                 return False
         in_service = self._last_in_service()
         left = before if before is not None and before.unfinished else None
-        if left is None and not wanted(before, self.last(before)):
+        if left is None and not wanted(before, _latest(in_service, before)):
             return False
         state = State(
             id=secrets.token_hex(8) if left is None else left.id,
@@ -239,6 +235,12 @@ class Lease:
     def _save(self, state: State) -> None:
         self._version = self._record.save(state, SensitiveDict(), self._version)
         self._state = state
+
+
+def _latest(in_service: datetime | None, state: State | None) -> datetime | None:
+    """Return the time of the last rotation that the service or the record has."""
+    known = (in_service, None if state is None else state.last_success)
+    return max((moment for moment in known if moment is not None), default=None)
 
 
 def _is_paused(state: State | None, now: datetime) -> bool:
