@@ -75,9 +75,7 @@ def _named(value: Any) -> dict[str, Value]:
         return {}
     if _VARIABLE.fullmatch(value) and value in os.environ:
         return {value: os.environ[value]}
-    if not value.startswith(("/", "~")):
-        return {}
-    try:
+    try:  # a relative file too: services that are configured alike have their credentials in folders of their own
         content, _ = read_bytes(Path(value).expanduser(), _LARGEST_FILE)
     except (OSError, ValueError, RuntimeError):
         return {}
