@@ -22,7 +22,11 @@ exclude_patterns = [
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
+napoleon_use_ivar = True  # a directive for each attribute would describe it twice
 autodoc_member_order = "bysource"
+
+# Docstrings name many classes of Python and of ours that no page of this site has.
+nitpick_ignore_regex = [("py:.*", ".*")]
 
 html_theme = "furo"
 html_title = f"Strongroom {release}"

@@ -54,7 +54,7 @@ VALIDATED = {"yaml"}
 SHOWN = {"text", "bash"}
 """Blocks that do not run: drawings, and what installs; the README's of those are what `.ci/run` runs."""
 
-DIRECTIVES = {"{glossary}", "{include}", "{literalinclude}", "{toctree}"}
+DIRECTIVES = {"{eval-rst}", "{glossary}", "{include}", "{literalinclude}", "{toctree}"}
 
 FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env)\n")
 """The first line of a block that is a file of the reader's."""

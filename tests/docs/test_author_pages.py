@@ -1,0 +1,103 @@
+"""The pages for authors: the store of the basic page is short and keeps the contract, and the reference is complete."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import strongroom.cli.api
+import strongroom.migrate.spi
+import strongroom.rotate.spi
+import strongroom.store
+from strongroom import testing
+
+DOCS = Path(__file__).parents[2] / "docs"
+MOST_LINES = 60
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, str]:
+    """The Python files of the basic page by their names, as a reader saves them."""
+    blocks = re.findall(r"(?ms)^```python\n(.*?)^```", (DOCS / "write-a-store.md").read_text())
+    (store,) = (block for block in blocks if "class FolderStore" in block)
+    (test,) = (block for block in blocks if block.startswith("# test_folder.py"))
+    return {"strongroom_folder.py": store, "test_folder.py": test}
+
+
+def test_the_store_of_the_basic_page_is_short(files):
+    """A whole read-write store, without docstrings and blank lines."""
+    source = files["strongroom_folder.py"]
+    documented = {
+        number
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    lines = [line for number, line in enumerate(source.splitlines(), 1) if line.strip() and number not in documented]
+    assert len(lines) <= MOST_LINES, f"{len(lines)} lines"
+
+
+def test_the_store_of_the_basic_page_keeps_the_contract(files, tmp_path):
+    """Copied with its test into an empty folder, and run there."""
+    for name, source in files.items():
+        (tmp_path / name).write_text(source)
+    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_folder.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stdout
+
+
+@pytest.fixture(scope="module")
+def reference() -> str:
+    return (DOCS / "plugin-reference.md").read_text()
+
+
+@pytest.mark.parametrize("module", [strongroom.store, strongroom.migrate.spi, strongroom.rotate.spi])
+def test_the_reference_renders_the_modules_of_authors(module, reference):
+    """All their names, each with a docstring."""
+    assert f".. automodule:: {module.__name__}\n   :members:" in reference
+    for name in module.__all__:
+        found = getattr(module, name)
+        if inspect.isclass(found) or inspect.isfunction(found):
+            assert (found.__doc__ or "").strip(), name
+
+
+@pytest.mark.parametrize("name", testing.__all__)
+def test_the_reference_renders_the_kit(name, reference):
+    """Every contract and helper but those for applications, which `testing.md` has."""
+    pages = reference + (DOCS / "testing.md").read_text()
+    assert re.search(rf"\b{name}\b", pages)
+
+
+def test_the_reference_has_every_fixture(reference):
+    """Of every contract. A fixture is no function, so that autodoc leaves it out."""
+    fixtures = {
+        name
+        for contract in (getattr(testing, name) for name in testing.__all__ if name.endswith("Contract"))
+        for name in dir(contract)
+        if type(getattr(contract, name)).__name__ == "FixtureFunctionDefinition" and not name.startswith("_")
+    }
+    assert fixtures
+    assert not {name for name in fixtures if f"`{name}`" not in reference}
+
+
+def test_the_reference_says_how_a_command_opens_the_chain(reference):
+    """And renders what a command shares with the built-in ones."""
+    for name in ("invocation.open()", "invocation.load()", "invocation.config_file", "PROTOCOL_VERSION"):
+        assert name in reference
+    for name in (
+        "confirm",
+        "current",
+        "run_command",
+        "say",
+        "write_document",
+        "write_lines",
+        "write_rows",
+        "write_table",
+    ):
+        assert name in strongroom.cli.api.__all__
+        assert f".{name}\n" in reference
