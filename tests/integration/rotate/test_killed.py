@@ -131,6 +131,24 @@ def test_a_resume_or_an_undo_can_be_killed_too(killable, command):
     check_clean(there)
 
 
+def test_an_undo_of_a_rotation_that_is_done_can_be_killed_too(killable):
+    """The suite kills around the change of the password and after the promotion; the last undo is not killed."""
+    there, process = killable(TWO_USERS)
+    before = there.read(PATH)
+    ways = itertools.cycle(["resume", "undo"])
+    for boundary in range(1, MOST_BOUNDARIES) if ROUNDS else [3, 4, 10, MOST_BOUNDARIES]:
+        assert process("rotate") == "done"
+        if (answer := process("undo", boundary)) == "done":
+            break
+        assert answer == "killed"
+        check_usable(there)
+        finish(there, process, next(ways))
+        before = there.read(PATH)
+    assert answer == "done", "it never ends"
+    check_clean(there)
+    assert there.read(PATH) == before
+
+
 @pytest.mark.skipif(not ROUNDS, reason="a long proof: nox -s rotation")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("settings", [TWO_USERS, OWN_PASSWORD, BY_ADMIN], ids=["two users", "own", "admin"])
