@@ -11,6 +11,7 @@ import click
 
 from strongroom import plugins
 from strongroom.bounded_file import read_bytes
+from strongroom.cli.commands.application.config_init import init_command
 from strongroom.cli.exit_codes import code_of_all
 from strongroom.cli.invocation import Invocation, current
 from strongroom.cli.terminal import output
@@ -51,7 +52,7 @@ class Options(NamedTuple):
 @click.group("config", invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
 @click.pass_context
 def config_command(ctx: click.Context) -> None:
-    """Show or check the configuration that an application would use here.
+    """Show, check or write the configuration that an application would use here.
 
     Example: strongroom config check
     """
@@ -90,6 +91,9 @@ def show_command(invocation: Invocation, *, show_all: bool, as_json: bool) -> No
     for fault in faults:
         output.say(str(fault))
     click.get_current_context().exit(code_of_all(faults))
+
+
+config_command.add_command(init_command)
 
 
 @config_command.command("check")

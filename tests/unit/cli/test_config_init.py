@@ -1,0 +1,76 @@
+"""`strongroom config init`: a file from answers, which can be read at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from strongroom.config import discovery
+
+
+@pytest.fixture
+def answered(script):
+    def call(*lines: str, arguments: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        text = "".join(f"{line}\n" for line in lines)
+        return subprocess.run(
+            [script, "config", "init", *arguments], input=text, capture_output=True, text=True, check=False, timeout=60
+        )
+
+    return call
+
+
+def test_the_answers_become_a_file_that_is_trusted(answered):
+    done = answered("files", "/run/secrets/app", "y", "n", "DB_PASSWORD=database/connection#password", "")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert Path("strongroom.toml").read_text("utf-8") == (
+        'chain = ["files", "env"]\n\n[secrets]\nDB_PASSWORD = "database/connection#password"\n\n'
+        '[stores.files]\nroot = "/run/secrets/app"\n'
+    )
+    config = discovery.load(require_trust=True)
+    assert config.untrusted == frozenset()
+    assert [link.store for link in config.chain] == ["files", "env"]
+    assert "Next: strongroom config check" in done.stderr
+
+
+def test_the_questions_come_from_the_options_of_the_plugin(answered):
+    done = answered("aws-ssm", "eu-west-1", *[""] * 20)
+    assert done.returncode == 0, done.stderr
+    assert 'region = "eu-west-1"' in Path("strongroom.toml").read_text("utf-8")
+
+
+def test_a_mistake_is_asked_again(answered):
+    done = answered("nowhere", "env", "y", "NO-REFERENCE", "A B=", "X=a/b#c", "")
+    assert done.returncode == 0, done.stderr
+    assert (
+        Path("strongroom.toml").read_text("utf-8") == 'chain = ["env"]\nproduction = true\n\n[secrets]\nX = "a/b#c"\n'
+    )
+    assert 'must be "PATH#KEY"' in done.stderr
+
+
+def test_an_existing_file_is_never_changed(answered):
+    Path("strongroom.toml").write_text("# mine\n", "utf-8")
+    done = answered("env", "n", "")
+    assert done.returncode == 7
+    assert "exists already" in done.stderr
+    assert Path("strongroom.toml").read_text("utf-8") == "# mine\n"
+
+
+def test_nothing_is_written_if_the_answers_end(answered):
+    assert answered("env").returncode != 0
+    assert not Path("strongroom.toml").exists()
+
+
+def test_another_file_is_written_where_it_is_named(answered):
+    done = answered("env", "n", "", arguments=("--output", "other.toml"))
+    assert done.returncode == 0
+    assert Path("other.toml").read_text("utf-8") == 'chain = ["env"]\n'
+    assert Path("other.toml").stat().st_mode & 0o022 == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a umask")
+def test_a_wide_umask_makes_no_file_that_others_may_write(script):
+    line = f"umask 0; printf 'env\\nn\\n\\n' | {script} config init"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert Path("strongroom.toml").stat().st_mode & 0o777 == 0o644
