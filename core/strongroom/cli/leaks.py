@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import subprocess
 import tarfile
 import zipfile
@@ -35,6 +36,12 @@ _COMPRESSED: dict[str, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
 }
+
+
+_GIT = ("git", "-c", "log.showSignature=false", "-c", "core.alternateRefsCommand=")
+_GIT_VARIABLES = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+"""They let git run no program and connect to nothing that the configuration of a repository names: a checker of
+signatures, or a transport that fetches the objects which a partial clone lacks."""
 
 
 class Leak(NamedTuple):
@@ -140,19 +147,23 @@ def search_git(known: Fingerprints, repository: Path) -> Iterator[Leak]:
     Raises:
         ConfigurationError: it is not a repository, or git is not installed.
     """
-    objects = _git(repository, "rev-list", "--objects", "--all").decode("utf-8", "replace").splitlines()
+    listed = _git(repository, "rev-list", "--objects", "--all", "--missing=allow-promisor")
+    objects = listed.decode("utf-8", "replace").split("\n")  # not `splitlines`: a name may have other line ends
     names = {name: path for name, _, path in (line.partition(" ") for line in objects) if path}
     with subprocess.Popen(  # noqa: S603  # fixed arguments
-        ["git", "-C", str(repository), "cat-file", "--batch"],  # noqa: S607  # the git of PATH
+        [*_GIT, "-C", str(repository), "cat-file", "--batch"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env={**os.environ, **_GIT_VARIABLES},
     ) as process:
         assert process.stdin is not None  # noqa: S101  # both are pipes
         assert process.stdout is not None  # noqa: S101
         for name, path in names.items():
             process.stdin.write(f"{name}\n".encode())
             process.stdin.flush()
-            _, kind, *size = process.stdout.readline().split()
+            if not (answer := process.stdout.readline()):
+                raise ConfigurationError(f"Cannot scan the history of {repository}: git has ended early")
+            _, kind, *size = answer.split()
             if not size:
                 continue  # a partial clone lacks it
             content = process.stdout.read(int(size[0]) + 1)[:-1]
@@ -172,9 +183,10 @@ def _search_blob(known: Fingerprints, repository: Path, content: bytes, name: st
 
 
 def _git(repository: Path, *arguments: str) -> bytes:
-    call = ["git", "-C", str(repository), *arguments]
+    call = [*_GIT, "-C", str(repository), *arguments]
+    environment = {**os.environ, **_GIT_VARIABLES}
     try:
-        return subprocess.run(call, capture_output=True, check=True).stdout  # noqa: S603  # fixed arguments
+        return subprocess.run(call, capture_output=True, check=True, env=environment).stdout  # noqa: S603  # fixed
     except FileNotFoundError:
         fault = "git is not installed"
     except subprocess.CalledProcessError:
