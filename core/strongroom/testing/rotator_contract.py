@@ -21,7 +21,7 @@ Read: TypeAlias = Callable[[str], SensitiveDict]
 
 _PATH = "contract/app"
 _LIMIT = 1.0
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 """Seconds that a call has, and after which it is late for sure."""
 
 _SHORTEST_VALUE = 8
