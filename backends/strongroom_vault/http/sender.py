@@ -17,6 +17,7 @@ from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, States, is_from_active_node
 from strongroom_vault.http.request_policy import Reply, Request, Start, exchange, may_be_applied
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # `json.dumps` would make one for each body
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 _K = TypeVar("_K")
@@ -161,4 +162,4 @@ class Sender:
 
 def _encoded(content: Mapping[str, Any] | None) -> bytes | None:
     """Return the content as JSON. No frame that an error can pass through keeps it in a variable."""
-    return None if content is None else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return None if content is None else _ENCODER.encode(content).encode()

@@ -39,7 +39,8 @@ def dump_plan(plan: Plan) -> str:
 
     Each item is on one line, so that a diff of two plans shows the changed secrets.
     """
-    lines = ",\n  ".join(json.dumps(_item(item), ensure_ascii=False) for item in plan.items)
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` would make an encoder for each item
+    lines = ",\n  ".join(encode(_item(item)) for item in plan.items)
     start = json.dumps(_head(plan), ensure_ascii=False, indent=1).removesuffix("\n}")
     return f'{start},\n "items": [\n  {lines}\n ]\n}}\n' if lines else f'{start},\n "items": []\n}}\n'
 
