@@ -197,9 +197,8 @@ def test_scripts_with_an_approle_log_in_once_and_leave_no_token(server, monkeypa
     monkeypatch.setenv("STRONGROOM_STORES_VAULT_AUTH", json.dumps(auth))
     monkeypatch.setenv("STRONGROOM_CACHE_TTL", f"{ttl}s")
     monkeypatch.setenv("STRONGROOM_TIMEOUT", "240")
-    Path("strongroom.toml").write_text(
-        'chain = ["vault"]\n', "utf-8"
-    )  # no other link: a busy machine has the whole time
+    # Without another link the store has the whole time, which a busy machine needs.
+    Path("strongroom.toml").write_text('chain = ["vault"]\n', "utf-8")
     script = 'import json; from strongroom import get_secret; print(json.dumps(get_secret("db/app", "k")))'
     before = accessors(server)
     first = time.monotonic()
