@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import struct
 import subprocess
 import tarfile
 import zipfile
@@ -27,7 +28,10 @@ _OVERLAP = 1 << 16
 _LARGEST = 1 << 30
 """Bytes of an archive's member, or of a compressed file, that are searched."""
 
-_DAMAGE = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, RuntimeError)
+_DAMAGE = (
+    *(OSError, EOFError, RuntimeError, ValueError, LookupError),
+    *(zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, struct.error),
+)
 """The errors of a file that is no archive, in spite of its name, or is damaged or encrypted."""
 
 

@@ -196,3 +196,17 @@ def test_no_program_that_a_repository_names_is_run(command, tmp_path, settings):
     assert not (tmp_path / "ran").exists()
     assert done.code in {7, 10}
     assert VALUE not in done.out.decode() + done.err
+
+
+def test_damage_anywhere_in_an_archive_ends_no_scan():
+    """`zipfile` raises ValueError and UnicodeDecodeError too."""
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("é.txt", "nothing")
+    content = zipped.getvalue()
+    for position in range(len(content)):
+        for byte in (0x00, 0xC3, 0xFF):
+            damaged = content[:position] + bytes([byte]) + content[position + 1 :]
+            assert list(leaks._search_archive(Fingerprints(), io.BytesIO(damaged), "a.zip")) == []
+    for length in range(len(content)):
+        assert list(leaks._search_archive(Fingerprints(), io.BytesIO(content[:length]), "a.zip")) == []
