@@ -222,6 +222,15 @@ def rotation(session: nox.Session) -> None:
 
 
 @nox.session
+def pairs(session: nox.Session) -> None:
+    """Migrate, verify and undo the hard values between each pair of stores, with pass, sops and a real keyring."""
+    install(session, "-e", ".[dev]")
+    options = ("-n", "2", "-p", "no:unraisableexception", "--timeout", "600")
+    every = {"TEST_ALL_PAIRS": "1"}
+    session.run("pytest", *options, "tests/integration/test_migrate_pairs.py", *session.posargs, env=every)
+
+
+@nox.session
 def keyring(session: nox.Session) -> None:
     """Test the store `keyring` against a real Secret Service: dbus and gnome-keyring from Debian."""
     install(session, "-e", ".[dev]")

@@ -1,16 +1,24 @@
-"""Each pair of stores with AWS, manifests or a `.env` file: exact, or impossible with a reason, and never mangled."""
+"""Each pair of stores with AWS, manifests, a `.env` file or a program: exact, or impossible with a reason."""
 
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from pathlib import Path
 
 import pytest
 
 from migrations import HARD
 from strongroom.config.discovery import load
-from strongroom.errors import InvalidDataError, InvalidPathError, MigrationError, SecretTooLargeError
-from strongroom.migrate import ItemState, State, apply, plan, runs, verify
+from strongroom.errors import (
+    InvalidDataError,
+    InvalidPathError,
+    MigrationError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+)
+from strongroom.migrate import ItemState, State, apply, plan, runs, undo, verify
 from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.migrate.endpoints.variables import open_dotenv
 from strongroom.secret import Secret, same
@@ -29,17 +37,32 @@ CANNOT_HOLD = {
     "k8s": {"with space", "%2e/percent"},  # for their keys
     # Values that are not text, are empty, or that a shell and python-dotenv would read differently.
     "dotenv": {"empty", "nul", "bytes", "look-alike", "nested", "numbers", "words", "lines"},
+    "pass": set(),
+    "sops": set(),
+    "keyring": set(),
 }
 """What each kind of store does not hold of the hard values, by the path."""
 
 ALREADY = {"kv1", "kv2", "json", "yaml", "csv"}
 """Of these, each pair is in `test_migrate.py`, there and back."""
 
-PAIRS = [(origin, to) for origin in CANNOT_HOLD for to in CANNOT_HOLD if not {origin, to} <= ALREADY]
+PROGRAMS = {"pass", "sops", "keyring"}
+"""Stores of other programs, slow ones. The suite has them in `test_migrate_local.py`, there and back and undone."""
+
+ALL = "TEST_ALL_PAIRS" in os.environ
+"""`nox -s pairs` sets it: pairs with a program too, and an undo of each run."""
+
+
+def is_tested(origin, to):
+    """Return True if this run has the pair."""
+    return not {origin, to} <= ALREADY and (ALL or not {origin, to} & PROGRAMS)
+
+
+PAIRS = [(origin, to) for origin in CANNOT_HOLD for to in CANNOT_HOLD if is_tested(origin, to)]
 
 
 @pytest.fixture(autouse=True)
-def configured(moto, openbao, monkeypatch):
+def configured(moto, openbao, age_key, monkeypatch):
     """Specs lead to the shared servers, and each key of the hard values has a variable."""
     moto.use(monkeypatch)
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
@@ -47,11 +70,28 @@ def configured(moto, openbao, monkeypatch):
     places = (f"{path}#{key}" for path, data in HARD.items() for key in data)
     rows = "".join(f"HARD_{number} = {json.dumps(place, ensure_ascii=False)}\n" for number, place in enumerate(places))
     layouts = (f'[stores.ssm-{layout}]\nplugin = "aws-ssm"\nlayout = "{layout}"\n' for layout in ("keys", "secrets"))
-    Path("strongroom.toml").write_text(f"[secrets]\n{rows}{''.join(layouts)}", "utf-8")
+    sops = f'[stores.sops]\nplugin = "sops"\nidentity = "{age_key.file}"\nencrypt_to = ["{age_key.recipient}"]\n'
+    Path("strongroom.toml").write_text(f"[secrets]\n{rows}{''.join(layouts)}{sops}", "utf-8")
 
 
-def place(kind, openbao, folder):
+@pytest.fixture(autouse=True)
+def programs(request):
+    """Get ready what the programs of this pair need, or skip with the name of the one that is missing."""
+    parameters = set(request.node.callspec.params.values())
+    if "pass" in parameters:
+        request.getfixturevalue("gpg_home")
+    if "keyring" in parameters:
+        request.getfixturevalue("session_keyring")
+
+
+def place(kind, openbao, folder, gpg):
     """The name of an empty store of this kind."""
+    if kind == "pass":
+        return f"command:pass/{gpg().init(folder / 'passwords')}"
+    if kind == "keyring":
+        return f"keyring:strongroom-{secrets.token_hex(4)}"
+    if kind == "sops":
+        return f"sops:{folder}/secrets.sops.yaml"
     if kind in {"kv1", "kv2"}:
         return f"vault:{openbao.fresh_mount(version=int(kind[-1]))}/deep/er"
     if kind.startswith("ssm"):
@@ -66,13 +106,19 @@ def sources():
 
 
 @pytest.fixture
-def source(sources, openbao, tmp_path_factory):
+def gpg(request):
+    """Return a function that returns the key of the password stores."""
+    return lambda: request.getfixturevalue("gpg_home")
+
+
+@pytest.fixture
+def source(sources, openbao, gpg, tmp_path_factory):
     """A function that gives a source of this kind with all that it can hold, and what that is."""
 
     def filled(kind, ends):
         if kind not in sources:
             folder = tmp_path_factory.mktemp("source")
-            name = place(kind, openbao, folder)
+            name = place(kind, openbao, folder, gpg)
             outcomes = dict(ends.target(name).write_many(HARD.items()))
             refused = {path: error for path, error in outcomes.items() if isinstance(error, Exception)}
             assert refused.keys() == CANNOT_HOLD[kind]
@@ -87,12 +133,12 @@ def source(sources, openbao, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("origin", "to"), PAIRS)
-def test_hard_values_arrive_exactly_or_not_at_all(origin, to, source, openbao, tmp_path):
+def test_hard_values_arrive_exactly_or_not_at_all(origin, to, source, openbao, gpg, tmp_path):
     """The plan says which cannot, and why; the others arrive, of the same types, and are verified."""
     home = tmp_path / "home"
     with Endpoints(None, None) as ends:
         reader, held = source(origin, ends)
-        target = ends.target(place(to, openbao, tmp_path))
+        target = ends.target(place(to, openbao, tmp_path, gpg))
         stores = {"source": reader, "target": target}
         planned = plan("source", "target", stores=stores, state_folder=home)
         impossible = {item.path: item.reason for item in planned.items if item.state is State.IMPOSSIBLE}
@@ -114,5 +160,9 @@ def test_hard_values_arrive_exactly_or_not_at_all(origin, to, source, openbao, t
             assert report.count(ItemState.FAILED) == len(impossible)
         assert [run.finished for run in runs(home)] == [True]
         read = dict(target.read_many(HARD))
+        if ALL:
+            (run,) = (each.name for each in runs(home))
+            undo(run, stores=stores, state_folder=home)
+            assert {type(outcome) for _, outcome in target.read_many(HARD)} <= {SecretNotFoundError, InvalidPathError}
     assert {path for path, secret in read.items() if isinstance(secret, Secret)} == arriving.keys()
     assert not [path for path, data in arriving.items() if not same(read[path].data, data)]

@@ -5,6 +5,7 @@ asyncio is imported at the first use: most programs that import us have no event
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -163,12 +164,12 @@ class _Loops:
             WriteOutcomeUnknownError: it overran, and `changes`.
         """
         with self._lock:
-            if self._own is not None and self._own.is_blocked:
-                self._own.stop()
-                self._own = None
-            if self._own is None:
-                self._own = _LoopThread(self._name)
-            own = self._own
+            own = self._running()
+            if own is not None and own.is_blocked:
+                own.stop()
+                own = None
+            if own is None:
+                own = self._own = _LoopThread(self._name)
         return own.wait(start, remaining(), changes=changes)
 
     def close(self, aclose: Callable[[], Awaitable[None]]) -> None:
@@ -176,7 +177,7 @@ class _Loops:
         import asyncio
 
         with self._lock:
-            own, self._own = self._own, None
+            own, self._own = self._running(), None
         try:
             if own is not None:
                 own.wait(aclose, min(_CLOSE_LIMIT, remaining()), changes=False)
@@ -193,12 +194,17 @@ class _Loops:
                     with suppress(TimeoutError):
                         closing.result(min(_CLOSE_LIMIT, remaining()))
 
+    def _running(self) -> _LoopThread | None:
+        """Return the store's own loop, if it runs in this process: the child of a fork has none of the threads."""
+        return self._own if self._own is not None and self._own.process == os.getpid() else None
+
 
 class _LoopThread:
     """An event loop in a daemon thread, which does not delay the end of the process.
 
     Attributes:
         is_blocked: the loop has not run since a call was given up: a coroutine blocks it.
+        process: the id of the process that has the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -206,6 +212,7 @@ class _LoopThread:
 
         self._loop = asyncio.new_event_loop()
         self.is_blocked = False
+        self.process = os.getpid()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def wait(self, start: Callable[[], Awaitable[_R]], limit: float, *, changes: bool) -> _R:

@@ -463,6 +463,43 @@ def test_a_process_ends_while_its_store_hangs():
     assert run.stdout == "it did not answer in time\n" * 2, run.stderr
 
 
+FORK = """
+    import asyncio, os
+    from strongroom import Secret, SecretsManager
+    from strongroom.store import AsyncSecretStore
+
+    class Store(AsyncSecretStore):
+        async def aread(self, path):
+            return Secret(path, {"key": "value"})
+
+        async def aclose(self):
+            pass
+
+    manager = SecretsManager(chain=[Store()])
+    manager.get_secret("a/b", "key")
+    pid = os.fork()
+    found = [manager.get_secret("a/c", "key"), asyncio.run(manager.aget_secret("a/d", "key"))]
+    manager.close()
+    if pid:
+        assert os.waitpid(pid, 0)[1] == 0
+        print(*found)
+    else:
+        os._exit(0 if found == ["value", "value"] else 1)
+"""
+
+
+def test_the_child_of_a_fork_has_a_loop_of_its_own():
+    """It has none of its parent's threads, and leaves the parent's loop alone."""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(FORK)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert run.stdout == "value value\n", run.stderr
+
+
 # --- stores that only look asynchronous -------------------------------------------------------------------------------
 
 
