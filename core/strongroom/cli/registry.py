@@ -52,6 +52,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "stores": "extend.stores:stores_command",
         "plugins": "extend.plugins:plugins_command",
         "new-plugin": "extend.new_plugin:new_plugin_command",
+        "import-config": "application.import_config:import_command",
         "scan": "application.scan:scan_command",
         "trust": "config:trust_command",
         "cache": "cache:cache_command",

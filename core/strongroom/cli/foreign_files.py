@@ -1,0 +1,157 @@
+"""The secrets that files of other tools declare: secretspec.toml, .env.schema (varlock) and teller.yml. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+_DECORATOR = re.compile(r"@(\w+)(?:=(\"[^\"]*\"|[^\s(]+(?:\([^)]*\))?))?")
+_ITEM = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_KV2 = re.compile(r"^/?[^/]+/data/")
+"""Mount and `data` of a path of Vault's KV version 2, as its HTTP interface has it."""
+
+_TYPES = {"number": "int", "integer": "int", "port": "int", "boolean": "bool"}
+_GENERATORS = {"password": "password", "hex": "hex", "base64": "token"}
+
+
+class Row(NamedTuple):
+    """One secret.
+
+    Attributes:
+        variable: the name of its environment variable.
+        reference: its path and key, if the file has them.
+        settings: `description`, `required`, `default`, `type` and `generate` of `[secrets]`.
+    """
+
+    variable: str
+    reference: tuple[str, str] | None = None
+    settings: Mapping[str, Any] = {}
+
+
+class Declared(NamedTuple):
+    """The secrets of a file.
+
+    Attributes:
+        rows: the secrets.
+        project: the name of the project, or the empty string.
+        notes: what was left out.
+    """
+
+    rows: list[Row]
+    project: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def read_secretspec(document: Mapping[str, Any], profile: str) -> Declared:
+    """Return the secrets of a profile of secretspec.toml, laid over the profile `default`.
+
+    Raises:
+        KeyError: there is no such profile.
+    """
+    profiles = _mapping(document.get("profiles"))
+    if profile not in profiles:
+        raise KeyError(profile)
+    found: dict[str, dict[str, Any]] = {}
+    for name in ("default", profile):
+        for variable, about in _mapping(profiles.get(name)).items():
+            if isinstance(about, Mapping):
+                found[variable] = {**found.get(variable, {}), **about}
+    notes: list[str] = []
+    rows = [Row(variable, None, _secretspec_row(variable, about, notes)) for variable, about in found.items()]
+    return Declared(rows, str(_mapping(document.get("project")).get("name") or ""), tuple(notes))
+
+
+def _secretspec_row(variable: str, about: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    if about.get("description"):
+        settings["description"] = str(about["description"])
+    if "default" in about:
+        settings["default"] = about["default"]
+    elif about.get("required") is False:
+        settings["required"] = False
+    if about.get("generate"):
+        kind = str(about.get("type"))
+        if kind in _GENERATORS:
+            settings["generate"] = _GENERATORS[kind]
+        else:
+            notes.append(f"{variable}: generate of the type {kind} has no counterpart")
+    return settings
+
+
+def read_env_schema(text: str) -> Declared:
+    """Return the sensitive items of a .env.schema. By default all are, and all are required."""
+    sensitive, required = True, True
+    rows: list[Row] = []
+    notes: list[str] = []
+    words: list[str] = []
+    decorators: dict[str, str] = {}
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("#"):
+            comment = line.lstrip("#").strip()
+            if comment and not comment.strip("-="):  # the line that ends the header
+                sensitive = decorators.get("defaultSensitive", "true") == "true"
+                required = decorators.get("defaultRequired", "true") == "true"
+                words, decorators = [], {}
+            elif comment.startswith("@"):
+                decorators |= {match[1]: match[2] or "true" for match in _DECORATOR.finditer(comment)}
+            elif comment:
+                words.append(comment)
+        elif item := _ITEM.fullmatch(line):
+            if _is(decorators, "sensitive", "public", default=sensitive):
+                needed = _is(decorators, "required", "optional", default=required)
+                rows.append(Row(item[1], None, _schema_row(words, decorators, required=needed)))
+                if item[2].strip():
+                    notes.append(f"{item[1]}: its value is not copied")
+            else:
+                notes.append(f"{item[1]}: it is not sensitive")
+            words, decorators = [], {}
+        else:
+            words, decorators = [], {}
+    return Declared(rows, notes=tuple(notes))
+
+
+def _is(decorators: Mapping[str, str], name: str, opposite: str, *, default: bool) -> bool:
+    if opposite in decorators:
+        return decorators[opposite] != "true"
+    return decorators[name] == "true" if name in decorators else default
+
+
+def _schema_row(words: list[str], decorators: Mapping[str, str], *, required: bool) -> dict[str, Any]:
+    settings: dict[str, Any] = {"description": " ".join(words)} if words else {}
+    if not required:
+        settings["required"] = False
+    if kind := _TYPES.get(decorators.get("type", "").partition("(")[0]):
+        settings["type"] = kind
+    return settings
+
+
+def read_teller(document: Mapping[str, Any]) -> Declared:
+    """Return the secrets that a .teller.yml maps one by one, in its format of version 1 or 2."""
+    rows: dict[str, Row] = {}
+    notes: list[str] = []
+    for name, provider in _mapping(document.get("providers")).items():
+        about = _mapping(provider)
+        for variable, place in _mapping(about.get("env")).items():
+            at = _mapping(place)
+            path = _KV2.sub("", str(at.get("path", ""))).strip("/")
+            rows[variable] = Row(variable, (path, str(at.get("field") or variable)))
+        maps = about.get("maps")
+        for place in maps if isinstance(maps, list) else ():
+            rows |= {row.variable: row for row in _teller_rows(_mapping(place), name, notes)}
+        if about.get("env_sync"):
+            notes.append(f"{name}: env_sync names no keys, so its secrets have to be listed by hand")
+    return Declared(list(rows.values()), str(document.get("project") or ""), tuple(notes))
+
+
+def _teller_rows(place: Mapping[str, Any], provider: str, notes: list[str]) -> Iterator[Row]:
+    path = _KV2.sub("", str(place.get("path", ""))).strip("/")
+    keys = _mapping(place.get("keys"))
+    if not keys:
+        notes.append(f"{provider}: {path} names no keys, so its secrets have to be listed by hand")
+    for key, variable in keys.items():
+        yield Row(key if variable == "==" else str(variable), (path, key))
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}

@@ -1,0 +1,127 @@
+"""`strongroom import-config`: `[secrets]` from the files of other tools."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+SECRETSPEC = """
+[project]
+name = "my app"
+revision = "1.0"
+
+[profiles.default]
+DATABASE_URL = { description = "The \\"main\\" database", required = true }
+STRIPE_WEBHOOK = { description = "Webhook", required = false }
+POOL = { default = "5" }
+SESSION_KEY = { description = "Signs sessions", type = "hex", generate = true }
+SSH_KEY = { type = "rsa_private_key", generate = true }
+
+[profiles.production]
+STRIPE_WEBHOOK = { required = true }
+"""
+SCHEMA = """
+# @defaultSensitive=true
+# @defaultRequired=true
+# ---
+
+# The key for
+# the API of OpenAI
+# @type=string(startsWith=sk-)
+OPENAI_API_KEY=
+
+# @required=false @type=number
+RETRY_SECRET=exec('op read x')
+
+# @sensitive=false
+LOG_LEVEL=info
+# @public
+REGION=eu
+"""
+TELLER_1 = """
+project: billing
+providers:
+  hashicorp_vault:
+    env_sync:
+      path: secret/data/billing/env
+    env:
+      MG_KEY:
+        path: secret/data/mail/smtp
+        field: SMTP_PASS
+"""
+TELLER_2 = """
+providers:
+  hashi_1:
+    kind: hashicorp
+    maps:
+      - id: one
+        path: users/user1
+        keys:
+          GITHUB_TOKEN: ==
+          mg: MAIL_TOKEN
+      - id: two
+        path: all
+"""
+
+
+def imported(command, name: str, text: str, *options: str) -> tuple[dict, str]:
+    Path(name).write_text(text, "utf-8")
+    done = command("import-config", name, *options)
+    assert done.code == 0, done.err
+    Path("strongroom.toml").write_text('chain = ["env"]\n' + done.out.decode(), "utf-8")
+    assert command("config", "check").code == 0
+    return tomllib.loads(done.out.decode())["secrets"], done.err
+
+
+def test_secretspec(command):
+    rows, notes = imported(command, "secretspec.toml", SECRETSPEC)
+    assert rows == {
+        "DATABASE_URL": {"at": "database/connection#url", "description": 'The "main" database'},
+        "STRIPE_WEBHOOK": {"at": "my-app#stripe_webhook", "description": "Webhook", "required": False},
+        "POOL": {"at": "my-app#pool", "default": "5"},
+        "SESSION_KEY": {"at": "my-app#session_key", "description": "Signs sessions", "generate": "hex"},
+        "SSH_KEY": "my-app#ssh_key",
+    }
+    assert "SSH_KEY: generate of the type rsa_private_key has no counterpart" in notes
+
+
+def test_a_profile_of_secretspec_is_laid_over_the_default(command):
+    rows, _ = imported(command, "secretspec.toml", SECRETSPEC, "--profile", "production", "--path", "shop/app")
+    assert rows["STRIPE_WEBHOOK"] == {"at": "shop/app#stripe_webhook", "description": "Webhook"}
+    assert command("import-config", "secretspec.toml", "--profile", "none").code == 7
+
+
+def test_env_schema(command):
+    rows, notes = imported(command, ".env.schema", SCHEMA)
+    assert rows == {
+        "OPENAI_API_KEY": {"at": "api-keys/openai#key", "description": "The key for the API of OpenAI"},
+        "RETRY_SECRET": {"at": "app#retry_secret", "required": False, "type": "int"},
+    }
+    assert "RETRY_SECRET: its value is not copied" in notes
+    assert "LOG_LEVEL: it is not sensitive" in notes
+    assert "REGION: it is not sensitive" in notes
+
+
+def test_teller_of_both_versions(command):
+    rows, notes = imported(command, ".teller.yml", TELLER_1)
+    assert rows == {"MG_KEY": "mail/smtp#SMTP_PASS"}
+    assert "env_sync names no keys" in notes
+    rows, notes = imported(command, "teller.yml", TELLER_2)
+    assert rows == {"GITHUB_TOKEN": "users/user1#GITHUB_TOKEN", "MAIL_TOKEN": "users/user1#mg"}
+    assert "hashi_1: all names no keys" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("other.json", "{}"),
+        ("teller.yml", "[1"),
+        ("teller.yml", "- 1"),
+        ("teller.yml", "providers: {}"),
+        ("secretspec.toml", "a ="),
+        (".env.schema", "# nothing\n"),
+    ],
+)
+def test_a_file_that_declares_nothing_is_an_error(command, name, text):
+    Path(name).write_text(text, "utf-8")
+    assert command("import-config", name).code == 7
