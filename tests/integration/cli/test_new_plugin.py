@@ -4,6 +4,7 @@ The nox session `build` does the same with the wheel in a new environment, and w
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 
 from strongroom.cli.commands.extend.scaffold import KINDS
 
+ROOT = Path(__file__).parents[3]
 SLOW = "large_folder"
 
 
@@ -70,3 +72,9 @@ def test_ci_files_are_workflows(created):
     assert done.returncode == 0, done.stdout + done.stderr
     steps = yaml.safe_load(files[0].read_text("utf-8"))["jobs"]["test"]["steps"]
     assert [step["run"] for step in steps if "run" in step][1:] == ["python -m pytest", "strongroom plugins"]
+
+
+def test_the_session_of_ci_has_every_kind():
+    """It installs a package of each kind beside the wheel."""
+    line = next(line for line in (ROOT / "noxfile.py").read_text("utf-8").splitlines() if "PLUGIN_KINDS =" in line)
+    assert set(re.findall(r'"(\w+)"', line)) == set(KINDS)
