@@ -39,6 +39,25 @@ def redacted_output(known: Fingerprints) -> Iterator[None]:
             redirection.end()
 
 
+def complete(known: Fingerprints, held: bytes) -> int:
+    """Return how many of these bytes can be written: the whole lines, or of a very long line what no value runs over.
+
+    Args:
+        known: fingerprints for bytes.
+        held: what was read and not yet written.
+    """
+    if end := held.rfind(b"\n") + 1:
+        return end
+    if len(held) <= _LONGEST_LINE:
+        return 0
+    end = len(held) - _OVERLAP
+    for match in known.find(held.decode("latin-1")):
+        if match.start >= end:
+            break
+        end = max(end, match.end)
+    return end
+
+
 class _Redirection:
     """A descriptor that is a pipe to a thread, which writes the masked output to its original file."""
 
@@ -64,7 +83,7 @@ class _Redirection:
         open_ = True
         while content := os.read(self._reader, _READ_SIZE):
             held += content
-            end = held.rfind(b"\n") + 1 or max(0, len(held) - _OVERLAP if len(held) > _LONGEST_LINE else 0)
+            end = complete(self._known, held)
             open_ = open_ and self._write(held[:end])
             held = held[end:]
         if open_:
