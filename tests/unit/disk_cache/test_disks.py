@@ -18,14 +18,18 @@ PREFIX = "The disk cache of store vault is not used: "
 USER = [sys.executable, disk_user.__file__]
 UNSHARE = ("unshare", "--mount", "--map-root-user", "sh", "-ec")
 
-READ_ONLY = 'mount -t tmpfs none "$1"; cp -a "$1.warm" "$1/cache"; mount -o remount,ro "$1"; shift; "$@" old new'
+# The first process fills the cache: in the namespace, this user is root, whose keys are others.
+READ_ONLY = """
+disk=$1; shift; mount -t tmpfs none "$disk"; "$@" old old >"$disk/log"
+mount -o remount,ro "$disk"; "$@" old new
+"""
 FULL = """
-mount -t tmpfs -o size=256k none "$1"; cp -a "$1.warm" "$1/cache"; cat /dev/zero >"$1/rest" || :
-shift; "$@" old new; echo; "$@" new newer
+disk=$1; shift; mount -t tmpfs -o size=256k none "$disk"; "$@" old old >"$disk/log"
+cat /dev/zero >"$disk/rest" || :; "$@" old new; echo; "$@" new newer
 """
 FULL_AND_COLD = """
-mount -t tmpfs -o size=4k none "$1"; mkdir -m 700 "$1/cache"; cat /dev/zero >"$1/rest" || :
-shift; "$@" old new
+disk=$1; shift; mount -t tmpfs -o size=4k none "$disk"; mkdir -m 700 "$disk/cache"
+cat /dev/zero >"$disk/rest" || :; "$@" old new
 """
 
 # A library that refuses locks, as NFS does without its lock service.
@@ -68,10 +72,9 @@ def mounted(tmp_path):
     """Run a shell script in a mount namespace of its own, with a folder and the command as its arguments."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    attempt = [*UNSHARE, 'mount -t tmpfs none "$1"', "sh", str(disk)]
+    attempt = [*UNSHARE, 'mount -t tmpfs none "$1"; mount -o remount,ro "$1"', "sh", str(disk)]
     if not shutil.which("unshare") or subprocess.run(attempt, capture_output=True, timeout=60, check=False).returncode:
         pytest.skip("this user may not mount (unshare of util-linux)")
-    warm(tmp_path / "disk.warm")
     return lambda script: use(*UNSHARE, script, "sh", str(disk), *USER, str(disk / "cache"))
 
 
