@@ -1,4 +1,4 @@
-"""Keyed fingerprints: the forms in which a value is found, and what is no value."""
+"""Keyed fingerprints: the forms in which a value is found, and the text that is never masked."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_value_is_found_in_each_form(form, text):
     assert others == []
     assert (match.form, match.name) == (form, "db#password")
     assert match.start == 1
-    assert match.end >= len(text) - 1  # the last character of base64 depends on what follows
+    assert match.end >= len(text) - 1  # the last character of base64 depends on the next byte
     assert known(VALUE, binary=True).mask(f"<{text}>".encode().decode("latin-1")).startswith("<[redacted]")
 
 

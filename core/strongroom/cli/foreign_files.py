@@ -35,7 +35,7 @@ class Declared(NamedTuple):
     Attributes:
         rows: the secrets.
         project: the name of the project, or the empty string.
-        notes: what was left out.
+        notes: parts without a counterpart, each with its reason.
     """
 
     rows: list[Row]

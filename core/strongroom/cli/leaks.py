@@ -32,7 +32,7 @@ _DAMAGE = (
     *(OSError, EOFError, RuntimeError, ValueError, LookupError),
     *(zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, struct.error),
 )
-"""The errors of a file that is no archive, in spite of its name, or is damaged or encrypted."""
+"""The errors of an archive that is damaged, encrypted, or of another format than its name."""
 
 
 _COMPRESSED: dict[str, Callable[[IO[bytes]], io.BufferedIOBase]] = {
