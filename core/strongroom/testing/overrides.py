@@ -119,26 +119,25 @@ class override:  # noqa: N801  # it is used as a function, like those of context
 
     def __call__(self, function: _F) -> _F:
         """Return the function with its calls in a block each. The contents are not passed to it."""
-        wrapped: Any
         if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def wrapped(*args: Any, **options: Any) -> Any:
-                with self:
-                    return await function(*args, **options)
-
-        elif (
-            inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) or isinstance(function, type)
-        ):
+            return self._around_coroutine(function)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) or isinstance(function, type):
             raise TypeError("override decorates functions and coroutine functions: use a with statement here")
-        else:
 
-            @functools.wraps(function)
-            def wrapped(*args: Any, **options: Any) -> Any:
-                with self:
-                    return function(*args, **options)
+        @functools.wraps(function)
+        def wrapped(*args: Any, **options: Any) -> Any:
+            with self:
+                return function(*args, **options)
 
-        return wrapped  # type: ignore[no-any-return]  # it has the function's signature
+        return wrapped  # type: ignore[return-value]  # it has the function's signature
+
+    def _around_coroutine(self, function: _F) -> _F:
+        @functools.wraps(function)
+        async def wrapped(*args: Any, **options: Any) -> Any:
+            with self:
+                return await function(*args, **options)
+
+        return wrapped  # type: ignore[return-value]  # it has the function's signature
 
 
 def _manager(stores: Mapping[str, SecretStore]) -> SecretsManager:
