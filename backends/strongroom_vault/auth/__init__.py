@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from strongroom.secret import SensitiveStr
 from strongroom_vault.http.hvac_adapter import ApiRequest
@@ -63,10 +63,7 @@ class Auth(Protocol):
         repeatable: whether a second `login` may give another token: False for a static token.
     """
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether a second `login` may give another token."""
-        ...
+    repeatable: ClassVar[bool]
 
     def login(self, send: Send) -> Grant:
         """Return a token. Its source (a file, a variable, a credential provider) is read anew.

@@ -15,7 +15,7 @@ from strongroom.errors import ConfigurationError, PluginError, shown
 from strongroom.paths import check_option, check_prefix
 from strongroom.plugins.extensions import Extension, extension_names, load_extension
 from strongroom_vault.auth import Auth
-from strongroom_vault.auth.third_party import ContainedAuth
+from strongroom_vault.auth.third_party import contain
 
 GROUP = "strongroom_vault.auth"
 """The entry-point group of the methods."""
@@ -45,7 +45,7 @@ def read_auth(table: Mapping[str, str]) -> Auth:
             raise ConfigurationError(f"auth.{option}: the method '{name}' needs it")
     given = {option: _value(option, text, known[option].annotation) for option, text in options.items()}
     if not extension.own:
-        return ContainedAuth(extension, given)
+        return contain(extension, given)
     auth: Auth = extension.target(**given)  # type: ignore[assignment]  # of this package
     return auth
 

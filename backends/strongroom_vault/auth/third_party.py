@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.plugins.extensions import Extension
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom.store import in_daemon, remaining
-from strongroom_vault.auth import Grant, Send
+from strongroom_vault.auth import Auth, Grant, Send
 from strongroom_vault.auth.token import is_token
 
 
-class ContainedAuth:
-    """A method of another distribution, as an `Auth`.
+def contain(extension: Extension, options: Mapping[str, Any]) -> Auth:
+    """Open a method of another distribution.
 
     Args:
         extension: the method.
@@ -25,26 +25,35 @@ class ContainedAuth:
         PluginError: a package that it needs is not installed.
         StoreError: it raised anything else, or returned an object without `login`.
     """
+    given = SensitiveDict(options)  # a frame that is printed shows no value
 
-    def __init__(self, extension: Extension, options: Mapping[str, Any]) -> None:
+    def build() -> Any:  # an object of another distribution
+        method = extension.target(**given)
+        if not callable(getattr(method, "login", None)):
+            raise extension.wrong_answer(extension.name, method, "an object with login()")
+        return method
+
+    method = extension.call(build)
+    static = getattr(method, "repeatable", True) is False  # a method that does not say so is asked again
+    return ContainedStaticAuth(extension, method) if static else ContainedAuth(extension, method)
+
+
+class ContainedAuth:
+    """A method of another distribution, as an `Auth`.
+
+    Args:
+        extension: where it comes from.
+        method: what its entry point returned.
+    """
+
+    repeatable: ClassVar[bool] = True
+
+    def __init__(self, extension: Extension, method: Any) -> None:
         self._extension = extension
-        given = SensitiveDict(options)  # a frame that is printed shows no value
-
-        def build() -> Any:  # an object of another distribution
-            method = extension.target(**given)
-            if not callable(getattr(method, "login", None)):
-                raise extension.wrong_answer(extension.name, method, "an object with login()")
-            return method
-
-        self._method = extension.call(build)
+        self._method = method
 
     def __repr__(self) -> str:
         return f"the authentication method {self._extension.name} of {self._extension.distribution}"
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether a second login may give another token. A method that does not say so is asked again."""
-        return getattr(self._method, "repeatable", True) is not False
 
     def login(self, send: Send) -> Grant:
         """Return the method's grant, within `remaining()`.
@@ -70,3 +79,9 @@ class ContainedAuth:
         except TimeoutError:
             pass
         raise StoreUnavailableError(reason=f"{self!r} did not answer in time")
+
+
+class ContainedStaticAuth(ContainedAuth):
+    """A method whose second login gives the same token."""
+
+    repeatable: ClassVar[bool] = False

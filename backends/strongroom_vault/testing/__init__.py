@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from strongroom_vault.testing import faults
@@ -22,7 +24,7 @@ from strongroom_vault.testing.proxy import FaultProxy
 from strongroom_vault.testing.server import TestVault
 
 if TYPE_CHECKING:
-    from strongroom_vault.testing.auth_contract import AuthContract
+    from strongroom_vault.testing.auth_contract import AuthContract, ScriptedSend
 
 __all__ = [
     "AuthContract",
@@ -31,6 +33,7 @@ __all__ = [
     "FaultProxy",
     "Node",
     "Request",
+    "ScriptedSend",
     "TestCluster",
     "TestVault",
     "faults",
@@ -38,14 +41,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name != "AuthContract":
+    if name not in {"AuthContract", "ScriptedSend"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from strongroom.testing import PluginContract  # tells what to install where pytest is missing
 
     _ = PluginContract
-    import pytest
+    if (module := f"{__name__}.auth_contract") not in sys.modules:
+        import pytest
 
-    pytest.register_assert_rewrite(f"{__name__}.auth_contract")
-    from strongroom_vault.testing.auth_contract import AuthContract
-
-    return AuthContract
+        pytest.register_assert_rewrite(module)
+    return getattr(import_module(module), name)

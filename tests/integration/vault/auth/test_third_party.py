@@ -22,7 +22,7 @@ from strongroom_vault import options
 from strongroom_vault.auth import Grant
 from strongroom_vault.auth.methods import GROUP, read_auth
 from strongroom_vault.errors import VaultAuthenticationError
-from strongroom_vault.testing.auth_contract import ScriptedSend
+from strongroom_vault.testing import ScriptedSend
 
 __all__ = ["search_path"]
 
@@ -152,6 +152,14 @@ def test_method_that_hangs_is_given_up_at_the_deadline(hostile, monkeypatch):
     with time_limit(0.05), pytest.raises(StoreUnavailableError, match=f"{TITLE} did not answer in time"):
         hostile("waits").login(ScriptedSend())
     gate.set()
+
+
+@pytest.mark.parametrize("source", ["", "repeatable = True", "repeatable = False"])
+def test_method_tells_if_another_login_gives_another_token(search_path, source):
+    """By default it may."""
+    source = f"class Method:\n    {source or 'pass'}\n    def login(self, send): ...\n"
+    search_path.install("corp-auth", {"corp": "corp_auth:Method"}, modules={"corp_auth": source}, group=GROUP)
+    assert read_auth({"method": "corp"}).repeatable is ("False" not in source)
 
 
 def test_method_is_never_shown(hostile):

@@ -110,7 +110,7 @@ def package(kind: Kind, template: str, names: Names) -> dict[str, str]:
         f"src/{names.module}/__init__.py": f"{template}.py",
         "tests/test_contract.py": f"{template}_test.py",
     }
-    folder = files(__package__).joinpath("templates")
+    folder = files("strongroom.cli.commands.extend").joinpath("templates")
     found = {
         path: Template(folder.joinpath(f"{source}.tmpl").read_text("utf-8")).substitute(words)
         for path, source in sources.items()
