@@ -10,12 +10,15 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import structlog
 from sybil import Document, Example, Sybil
 from sybil.example import NotEvaluated
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 import strongroom
 from postgres import running_postgres
+from strongroom import secret
+from strongroom.logging import fingerprints
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -118,6 +121,10 @@ def reader(monkeypatch):
         del os.environ[name]
     if (manager := strongroom.set_default_manager(None)) is not None:
         manager.close()
+    # What a page makes for the whole process: later tests would pay for it.
+    fingerprints.cache_clear()
+    secret._observers.clear()
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from strongroom import secret
 
 VALUE = "canary-redact-žluť-1"
 CONFIGURATION = f"""
@@ -17,6 +20,13 @@ DB_PASSWORD = "database/connection#password"
 "database/connection" = {{ password = "{VALUE}" }}
 "auth/jwt" = {{ secret = "canary-of-an-env-file" }}
 """
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Later tests of this process read without fingerprints."""
+    yield
+    secret._observers.clear()
 
 
 def run(script: str, program: str, *options: str) -> subprocess.CompletedProcess[bytes]:
