@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from celery import Celery, signals
+from celery import Celery, exceptions, signals
 from celery.signals import worker_init
 
 from strongroom import StoreError, StoreUnavailableError
@@ -80,7 +80,11 @@ def test_a_worker_of_celery_reads_and_leaves_no_token(openbao, role, tmp_path):
     try:
         with Celery("shop") as client:
             client.conf.update(settings)
-            assert client.send_task("charge").get(timeout=LONG) == "key of 7 characters"
+            try:
+                answer = client.send_task("charge").get(timeout=LONG)
+            except exceptions.TimeoutError as error:
+                raise AssertionError(output.read_text()) from error
+            assert answer == "key of 7 characters"
             assert len(living()) == 1  # that of the child: the main process has given its own back
         worker.terminate()
         assert worker.wait(LONG) == 0, output.read_text()
