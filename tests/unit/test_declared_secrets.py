@@ -78,6 +78,15 @@ def test_a_value_is_composed_of_other_secrets_and_encoded_in_a_url():
     assert [str(attempt) for attempt in found.attempts] == ["composed: composed of db#user, db#password"]
 
 
+def test_an_explanation_shows_the_composed_value_as_the_one_that_is_served():
+    with manager(COMPOSED, store(db={"user": "app", "password": "p"})) as secrets:
+        explained = secrets.explain("db", "url")
+    assert explained.served is not None
+    assert explained.served.attempt.store == "composed"
+    assert explained.served.value == "x://app:p@h"
+    assert explained.error is None
+
+
 def test_a_stored_value_comes_before_a_composed_one():
     with manager(COMPOSED, store(db={"user": "app", "password": "p", "url": "stored"})) as secrets:
         assert secrets.get_secret("db", "url") == "stored"

@@ -28,6 +28,7 @@ from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data,
 from strongroom.store import DEFAULT_TIMEOUT, Health, fail_fast, time_limit
 
 if TYPE_CHECKING:
+    from strongroom.chain.composition import Read
     from strongroom.chain.explanation import Explanation
     from strongroom.config import Composition
     from strongroom.store.guard import GuardedStore
@@ -176,16 +177,8 @@ class Chain:
                     results.append((link, result))
                     if ends_chain(result[0].answer, link):
                         break
-            if key is None or (composition := self._composed.get((path, key))) is None:
-                return self._conclude(path, key, request, results)
-            try:
-                return self._conclude(path, key, request, results)
-            except SecretNotFoundError:
-                pass  # a part that is missing too is an error of its own, without this one as its context
-            from strongroom.chain.composition import compose  # few chains have one
-
             read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
-            return compose(path, key, composition, read)
+            return self._conclude_or_compose(path, key, request, results, read)
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
         """Return the result of `resolve`, and the answer of every link, including those that it would not query.
@@ -221,7 +214,8 @@ class Chain:
         )
         passed_over = tuple(link.name for link in self._links if not link.covers(path))
         try:
-            resolution = self._conclude(path, key, request, results)
+            read = partial(self.resolve, fresh=True, allow_dynamic=False)
+            resolution = self._conclude_or_compose(path, key, request, results, read)
         except StrongroomError as error:
             if isinstance(error, StoreError) and error.attempts and error.attempts[-1].answer is Answer.NOT_ASKED:
                 return Explanation(answers, passed_over)
@@ -230,6 +224,20 @@ class Chain:
         default = LinkAnswer(last, found=True, value=resolution.value)
         served = next((answer for answer in answers if answer.attempt is last), default)
         return Explanation(answers, passed_over, served)
+
+    def _conclude_or_compose(
+        self, path: str, key: str | None, request: Request, results: Sequence[tuple[Link, Result]], read: Read
+    ) -> Resolution:
+        """Return the resolution of `_conclude`; for an absence, that of the value's composition, if it has one."""
+        composition = None if key is None else self._composed.get((path, key))
+        try:
+            return self._conclude(path, key, request, results)
+        except SecretNotFoundError:
+            if key is None or composition is None:
+                raise
+        from strongroom.chain.composition import compose  # outside the `except`: an error of a part has no context
+
+        return compose(path, key, composition, read)
 
     def _conclude(
         self, path: str, key: str | None, request: Request, results: Sequence[tuple[Link, Result]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 from urllib.parse import quote
 
 from strongroom.chain.chain import Resolution
@@ -11,11 +12,14 @@ from strongroom.encoding import as_text
 from strongroom.errors import Answer, Attempt
 from strongroom.secret import SensitiveStr
 
+Read: TypeAlias = Callable[[str, str], Resolution]
+"""Path and key -> the resolution."""
+
 COMPOSED_STORE = "composed"
 """The store that a `Resolution` names if the value was composed of other secrets."""
 
 
-def compose(path: str, key: str, composition: Composition, read: Callable[[str, str], Resolution]) -> Resolution:
+def compose(path: str, key: str, composition: Composition, read: Read) -> Resolution:
     """Return the value that is composed of other secrets, as old and as stale as the oldest of them.
 
     Raises:
