@@ -11,9 +11,6 @@ from typing import NoReturn
 from strongroom import __version__
 from strongroom.cli.terminal import streams, unraisable
 
-_GARBAGE_THRESHOLD = 20_000
-"""Objects until the next look for garbage. Imports make thousands, and no garbage: looks take much of a start."""
-
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its exit code.
@@ -30,7 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.exit(0)
     _disable_core_dumps()
     unraisable.install()
-    gc.set_threshold(_GARBAGE_THRESHOLD)
     try:
         from strongroom.cli import app
 
