@@ -213,6 +213,8 @@ class _LoopThread:
         self._loop = asyncio.new_event_loop()
         self.is_blocked = False
         self.process = os.getpid()
+        self._calls = 0
+        self._is_stopping = False
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def wait(self, start: Callable[[], Awaitable[_R]], limit: float, *, changes: bool) -> _R:
@@ -224,8 +226,16 @@ class _LoopThread:
 
         def begin() -> None:
             task = self._loop.create_task(_outcome(start), context=context)
-            task.add_done_callback(lambda task: done.set_result(task.result()))
+            task.add_done_callback(ended)
             tasks.append(task)
+            self._calls += 1
+
+        def ended(task: asyncio.Task[Callable[[], _R]]) -> None:
+            if not task.cancelled():  # one that was given up before its first step
+                done.set_result(task.result())
+            self._calls -= 1
+            if self._is_stopping:
+                self._stop_when_idle()
 
         self._loop.call_soon_threadsafe(begin)
         try:
@@ -240,8 +250,13 @@ class _LoopThread:
         raise _overrun(changes=changes)
 
     def stop(self) -> None:
-        """End the thread when the loop's current step is over."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """End the thread when the calls in progress are over: each has its own deadline."""
+        self._loop.call_soon_threadsafe(self._stop_when_idle)
+
+    def _stop_when_idle(self) -> None:
+        self._is_stopping = True
+        if not self._calls:
+            self._loop.stop()
 
     def _give_up(self, tasks: list[asyncio.Task[Any]]) -> None:
         self.is_blocked = False
@@ -253,7 +268,7 @@ class _LoopThread:
 
         with plugin_code():
             self._loop.run_forever()
-            tasks = asyncio.all_tasks(self._loop)
+            tasks = asyncio.all_tasks(self._loop)  # those that the store's client has begun
             for task in tasks:
                 task.cancel()
             if tasks:
