@@ -112,6 +112,7 @@ def test_eight_threads_take_turns(store):
 def test_a_keyring_that_hangs_is_unavailable_and_holds_up_nobody(store, service, viable):
     """It may wait for its user. A write may have been made. The next call does not wait for the one that hangs."""
     free = threading.Event()
+    assert store.probe().ok  # it knows its kind of keyring now
     service.before = lambda: free.wait()  # noqa: PLW0108  # replaced below
     with time_limit(0.05), pytest.raises(StoreUnavailableError, match="has not answered in time"):
         store.read("a/b")
