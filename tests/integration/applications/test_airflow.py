@@ -4,6 +4,10 @@ Airflow has 150 dependencies, some of which exclude ours for development, so it 
 """
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +136,20 @@ def test_a_folder_that_is_none_is_not_looked_up():
 
     backend = StrongroomBackend(connections_path=None, variables_path=None, config_path=None)
     assert [backend.get_conn_value("uri"), backend.get_variable("text"), backend.get_config("fernet")] == [None] * 3
+
+
+@pytest.mark.timeout(900)
+def test_the_dag_of_the_how_to_runs(tmp_path, monkeypatch):
+    """With the files of the page, in a database that the chain leads to."""
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "airflow.md").read_text("utf-8")
+    for block in re.findall(r"^```(?:ini|toml|python)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        file = tmp_path / block.partition("\n")[0].removeprefix("# ")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(block.replace("/tmp/airflow.db", str(tmp_path / "airflow.db")), "utf-8")
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.delenv("AIRFLOW__SECRETS__BACKEND")
+    airflow = [sys.executable, "-m", "airflow"]
+    subprocess.run([*airflow, "db", "migrate"], cwd=tmp_path, check=True, capture_output=True)
+    command = [*airflow, "dags", "test", "report"]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "20 rows from localhost as report" in done.stdout + done.stderr
