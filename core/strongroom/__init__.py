@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 # Each name is imported at its first use (PEP 562): `strongroom --version`, or a plugin that only raises the errors,
 # does not load the rest.
 if TYPE_CHECKING:
-    from strongroom.chain.batch import SecretBatch
     from strongroom.chain.chain import Resolution, WriteTarget
     from strongroom.chain.explanation import Explanation, LinkAnswer
     from strongroom.config import Config
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
         WriteOutcomeUnknownError,
     )
     from strongroom.manager import SecretsManager
+    from strongroom.manager.batch import SecretBatch
     from strongroom.rotate.rotations import RotatedVersion, Rotations, RotationStatus
     from strongroom.secret import Secret, SensitiveBytes, SensitiveDict, SensitiveList, SensitiveStr, Value, Version
     from strongroom.secrets_manager import (
@@ -161,12 +161,12 @@ __all__ = [
 ]
 
 _NAMES = {
-    "chain.batch": "SecretBatch",
     "chain.chain": "Resolution WriteTarget",
     "chain.explanation": "Explanation LinkAnswer",
     "config": "Config",
     "errors": "Answer Attempt Check CheckState",
     "manager": "SecretsManager",
+    "manager.batch": "SecretBatch",
     "secret": "Secret SensitiveBytes SensitiveDict SensitiveList SensitiveStr Value Version",
     "store": "Health VersionInfo",
     "versions": "Versions",

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar, overload
 
-from strongroom.chain.batch import SecretBatch
 from strongroom.chain.chain import Resolution
 from strongroom.chain.query import MISSING
 from strongroom.errors import SecretNotFoundError
 from strongroom.manager import SecretsManager
+from strongroom.manager.batch import SecretBatch
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health, reentrant_lock, time_limit
 

@@ -21,7 +21,7 @@ from strongroom.store.version_rules import check_labels, check_version
 if TYPE_CHECKING:
     from strongroom.chain.chain import Chain
     from strongroom.chain.threads import Threads
-    from strongroom.store.guard import GuardedStore
+    from strongroom.store.boundary.guard import GuardedStore
 
 
 class Versions:

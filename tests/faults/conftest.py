@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, TestCluster
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import SecretsManager, StoreUnavailableError
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestCluster
 

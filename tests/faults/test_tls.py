@@ -10,7 +10,7 @@ import trustme
 
 from strongroom.errors import WriteOutcomeUnknownError
 from strongroom.store import time_limit
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, faults

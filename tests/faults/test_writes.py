@@ -7,7 +7,7 @@ import pytest
 from strongroom.errors import ConflictError, SecretNotFoundError, WriteOutcomeUnknownError
 from strongroom.secret import same
 from strongroom.store import time_limit
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import faults
 

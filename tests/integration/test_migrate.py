@@ -39,8 +39,8 @@ from strongroom.migrate import (
 )
 from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.secret import Secret, same
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
-from strongroom.store.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, faults
 

@@ -23,7 +23,7 @@ from strongroom.migrate import (
 )
 from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.secret import Secret
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 
 COUNT = 20

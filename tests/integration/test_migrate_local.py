@@ -9,8 +9,8 @@ import pytest
 from migrations import HARD, failed
 from strongroom.migrate import ItemState, OnConflict, State, apply, plan, runs, undo, verify
 from strongroom.secret import Secret, same
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import open_memory
-from strongroom.store.validation import ValidatedStore
 from strongroom_local.command.plugin import open_command
 from strongroom_local.keyring_store import open_keyring
 from strongroom_local.sops.plugin import open_sops

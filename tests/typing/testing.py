@@ -16,7 +16,7 @@ from strongroom.testing import (
     override,
     silent_server,
 )
-from strongroom.testing.contract_base import Contents, Holding
+from strongroom.testing.store_contract.base import Contents, Holding
 
 
 class ReadOnly:

@@ -34,8 +34,8 @@ from strongroom.files.json_codec import JsonCodec
 from strongroom.files.private_file import lock_folder
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom.store import ReentrantEvent, is_held_here, locks, reentrant_lock, remaining, time_limit
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
-from strongroom.store.validation import ValidatedStore
 from strongroom_env.variables import VariableStore
 from strongroom_vault.auth import Grant, wrapping
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic

@@ -13,9 +13,9 @@ from strongroom import SecretsManager, paths, secret
 from strongroom.chain.chain import Chain
 from strongroom.errors import InvalidDataError, InvalidPathError, StrongroomError
 from strongroom.rotate.rotations import Rotations
-from strongroom.store.guard import GuardedStore
+from strongroom.store.boundary.guard import GuardedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
-from strongroom.store.validation import ValidatedStore
 from strongroom.versions import Versions
 
 BAD_PATHS = ["", "/a", "a/", "a//b", "a/../b", ".", "a\nb", "a\\b", "a\u2028", "\ud800", "x" * 1025, 5, None, ["a"]]

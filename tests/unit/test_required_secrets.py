@@ -10,12 +10,12 @@ from strongroom import (
     SecretNotFoundError,
     SecretsManager,
     StoreUnavailableError,
-    required_secrets,
 )
 from strongroom.chain.chain import DEFAULT_STORE
 from strongroom.config import Config, LinkConfig, SecretConfig
 from strongroom.errors import InvalidDataError
-from strongroom.required_secrets import State
+from strongroom.manager import required_secrets
+from strongroom.manager.required_secrets import State
 
 CANARY = "canary-5e1f"
 ROW = SecretConfig("database/connection", "url")

@@ -18,8 +18,8 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.secret import Secret
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
-from strongroom.store.validation import ValidatedStore
 
 CANARY = "canary-value-81c3"
 

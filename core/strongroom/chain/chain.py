@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from strongroom.chain.composition import Read
     from strongroom.chain.explanation import Explanation
     from strongroom.config import Composition
-    from strongroom.store.guard import GuardedStore
+    from strongroom.store.boundary.guard import GuardedStore
 
 logger = logging.getLogger("strongroom.secrets_manager")
 

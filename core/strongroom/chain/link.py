@@ -39,7 +39,7 @@ from strongroom.store import (
     required_paths,
     time_limit,
 )
-from strongroom.store.guard import GuardedStore
+from strongroom.store.boundary.guard import GuardedStore
 
 if TYPE_CHECKING:
     from strongroom.config import CacheConfig, LinkConfig

@@ -24,7 +24,7 @@ from strongroom.errors import (
 from strongroom.events import Event, EventKind, emit, is_listening
 from strongroom.secret import Secret
 from strongroom.store import SecretStore, fails_fast, in_daemon, remaining, time_limit
-from strongroom.store.guard import GuardedStore
+from strongroom.store.boundary.guard import GuardedStore
 
 logger = logging.getLogger("strongroom.secrets_manager")
 

@@ -11,7 +11,7 @@ from strongroom.bounded_file import read_text
 from strongroom.config import Config, SecretConfig
 from strongroom.config.dotenv import MAX_SIZE, log_once, parse_dotenv
 from strongroom.errors import ConfigurationError, InvalidPathError
-from strongroom.references import SCHEME, places, whole
+from strongroom.manager.references import SCHEME, places, whole
 from strongroom.secret import SensitiveDict
 
 

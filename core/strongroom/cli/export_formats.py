@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from strongroom.cli import secrets_table
 from strongroom.encoding import to_json_text
 from strongroom.files.dotenv_codec import UNWRITABLE, dotenv_line
-from strongroom.required_secrets import Requirement, State
+from strongroom.manager.required_secrets import Requirement, State
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 
 _GITHUB_RESERVED = re.compile(r"NODE_OPTIONS|(GITHUB|RUNNER)_.*", re.IGNORECASE)

@@ -14,7 +14,7 @@ from strongroom.cli.terminal import output
 from strongroom.config import Config, SecretConfig
 from strongroom.encoding import as_text
 from strongroom.errors import ConfigurationError, InvalidDataError
-from strongroom.required_secrets import Requirement, resolve
+from strongroom.manager.required_secrets import Requirement, resolve
 
 if TYPE_CHECKING:
     from strongroom.manager import SecretsManager

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from strongroom.config import Config
     from strongroom.migrate.spi import Failure
-    from strongroom.store.validation import ValidatedStore
+    from strongroom.store.boundary.validation import ValidatedStore
 
 
 def describe_store(config: Config, name: str) -> str:
@@ -48,8 +48,8 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[ValidatedS
     from strongroom.migrate.endpoints.sources import ImportedStore
     from strongroom.migrate.endpoints.stores import located, prepare_source
     from strongroom.store import SecretStore
-    from strongroom.store.enforcement import open_plugin
-    from strongroom.store.validation import ValidatedStore
+    from strongroom.store.boundary.enforcement import open_plugin
+    from strongroom.store.boundary.validation import ValidatedStore
 
     config, _ = located(config, name, plugins.IMPORTERS)
     opened = open_plugin(prepare_source(config, name), name)

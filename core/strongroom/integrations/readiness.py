@@ -12,7 +12,7 @@ from functools import partial
 
 from strongroom.errors import StrongroomError
 from strongroom.manager import SecretsManager
-from strongroom.required_secrets import Requirement, Rounds, resolve
+from strongroom.manager.required_secrets import Requirement, Rounds, resolve
 from strongroom.secrets_manager import default_manager
 from strongroom.store.daemon import in_daemon
 

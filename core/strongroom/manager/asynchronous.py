@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from strongroom.chain.batch import SecretBatch
 from strongroom.chain.chain import Resolution
 from strongroom.chain.query import MISSING
 from strongroom.errors import SecretNotFoundError
+from strongroom.manager.batch import SecretBatch
 from strongroom.manager.blocking import BlockingManager, api_key_path, requested_key, strings
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 from weakref import WeakSet
 
-from strongroom.chain.batch import SecretBatch
 from strongroom.chain.chain import Chain, Resolution, WriteTarget
 from strongroom.chain.first_use import first_use
 from strongroom.chain.link import Link
@@ -17,6 +16,7 @@ from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, databas
 from strongroom.encoding import as_text
 from strongroom.errors import SecretNotFoundError
 from strongroom.manager import substitution
+from strongroom.manager.batch import SecretBatch
 from strongroom.manager.declared_types import DeclaredTypes
 from strongroom.manager.entries import ChainEntry, entries, open_stores, opener
 from strongroom.paths import check_path, parse_reference
@@ -291,7 +291,7 @@ class BlockingManager:
             SecretNotFoundError, StoreError: see `get_secret`.
             TypeError: the value is neither text nor a mapping.
         """
-        from strongroom.references import interpolate
+        from strongroom.manager.references import interpolate
 
         if not isinstance(value, str | Mapping):
             raise TypeError(f"interpolate takes text or a mapping, not {type(value).__name__}")
@@ -349,7 +349,7 @@ class BlockingManager:
             if found.key is None:
                 return self._types.apply(found).value
             return as_text(found.value, found.path, found.key)
-        from strongroom.conversion import convert
+        from strongroom.manager.conversion import convert
 
         if as_ is object:
             as_ = self._types.of(found.path, found.key) or as_
@@ -371,7 +371,7 @@ class BlockingManager:
             StoreUnavailableError, PermissionDeniedError: it is not known whether a secret exists, or it was refused.
             UnsupportedOperationError: no store of the chain can be written.
         """
-        from strongroom.generation import generate_missing
+        from strongroom.manager.generation import generate_missing
 
         self._chain.check_store(store)
         return generate_missing(self._chain, self._config.secrets, store)
@@ -492,7 +492,7 @@ def requested_key(path: Any, key: str | None, as_: Any) -> tuple[str, str | None
     if key is None and isinstance(path, str) and "#" in path:
         path, key = parse_reference(path)
     if as_ is not None:
-        from strongroom.conversion import check_type
+        from strongroom.manager.conversion import check_type
 
         check_type(as_, whole=key is None)
     return path, key

@@ -32,7 +32,7 @@ class DeclaredTypes:
         name = self._types.get(path, {}).get(key or "")
         if name is None:
             return None
-        from strongroom.conversion import declared_type
+        from strongroom.manager.conversion import declared_type
 
         return declared_type(name)
 
@@ -45,7 +45,7 @@ class DeclaredTypes:
         types = self._types.get(found.path)
         if not types or found.key is not None or not isinstance(found.value, SensitiveDict):
             return found
-        from strongroom.conversion import convert, declared_type
+        from strongroom.manager.conversion import convert, declared_type
 
         data = found.value.copy()
         for key in types.keys() & data.keys():

@@ -13,7 +13,7 @@ from strongroom.config import StoreConfig
 from strongroom.errors import PluginError
 from strongroom.plugins.distributions import by_name, described, entry_point, missing
 from strongroom.plugins.loader import Opener, load_point
-from strongroom.store.containment import AnswerError, contained, plugin_code
+from strongroom.store.boundary.containment import AnswerError, contained, plugin_code
 
 _R = TypeVar("_R")
 _OWN = "strongroom"

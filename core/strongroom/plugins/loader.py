@@ -23,7 +23,7 @@ from strongroom.plugins.distributions import by_name, described, entry_point, mi
 from strongroom.plugins.option_schema import Schema, Setting, read_schema
 from strongroom.plugins.resolution import check_written, resolve
 from strongroom.store import SecretStore
-from strongroom.store.containment import contained, is_interrupt, plugin_code
+from strongroom.store.boundary.containment import contained, is_interrupt, plugin_code
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

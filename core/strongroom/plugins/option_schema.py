@@ -15,7 +15,7 @@ from strongroom.errors import PluginError
 from strongroom.plugins.coercion import members
 from strongroom.secret import REDACTED
 from strongroom.store import Option, SecretStore
-from strongroom.store.containment import is_interrupt, plugin_code
+from strongroom.store.boundary.containment import is_interrupt, plugin_code
 from strongroom.store.protocols import capabilities_of, traits_of
 
 _SCALARS: Mapping[object, str] = {

@@ -14,7 +14,7 @@ from typing import Any
 from stevedore.driver import DriverManager
 from stevedore.extension import Extension, ExtensionManager
 
-from strongroom.store.containment import is_interrupt
+from strongroom.store.boundary.containment import is_interrupt
 
 
 class _Driver(DriverManager[object]):

@@ -11,8 +11,9 @@ from typing import Any
 
 from strongroom.rotate.spi import Credentials, Rotator, ServiceRotator
 from strongroom.secret import SensitiveDict, Value
-from strongroom.store import SecretStore, answers, time_limit
-from strongroom.store.enforcement import Boundary
+from strongroom.store import SecretStore, time_limit
+from strongroom.store.boundary import answers
+from strongroom.store.boundary.enforcement import Boundary
 
 STEP_LIMIT = 60.0
 """Seconds that one call of a rotator may take: half of a lease."""

@@ -10,7 +10,7 @@ from strongroom.chain.chain import Chain
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, UnsupportedOperationError, shown
 from strongroom.rotate.state import KEY, State, as_document, parse_document, pending_path
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.guard import GuardedStore
+from strongroom.store.boundary.guard import GuardedStore
 
 logger = logging.getLogger("strongroom.secrets_manager")
 

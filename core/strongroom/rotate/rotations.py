@@ -36,12 +36,12 @@ from strongroom.rotate.spi import Rotator, ServiceRotator
 from strongroom.rotate.state import State, Step
 from strongroom.rotate.transaction import Transaction, now_utc
 from strongroom.secret import Secret, SensitiveDict, Value, Version, same
-from strongroom.store.enforcement import open_plugin
+from strongroom.store.boundary.enforcement import open_plugin
 
 if TYPE_CHECKING:
     from strongroom.chain.chain import Chain
     from strongroom.chain.threads import Threads
-    from strongroom.store.guard import GuardedStore
+    from strongroom.store.boundary.guard import GuardedStore
 
 LAST_LABEL = "rotated-at"
 DUE_LABEL = "rotate-by"

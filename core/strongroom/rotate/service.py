@@ -33,7 +33,7 @@ from strongroom.store import SecretStore
 
 if TYPE_CHECKING:
     from strongroom.chain.chain import Chain
-    from strongroom.store.guard import GuardedStore
+    from strongroom.store.boundary.guard import GuardedStore
 
 _R = TypeVar("_R")
 

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from strongroom.errors import StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.secret import Secret
-from strongroom.store.containment import plugin_code
+from strongroom.store.boundary.containment import plugin_code
 from strongroom.store.deadline import remaining
 from strongroom.store.locks import reentrant_lock
 from strongroom.store.protocols import Traits

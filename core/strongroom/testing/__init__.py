@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from strongroom.testing.async_contract import AsyncStoreContract
     from strongroom.testing.cases import CANARY, CASES, NON_TEXT_CASES, Case
-    from strongroom.testing.contract import StoreContract
     from strongroom.testing.faulty_services import DroppingProxy, dripping_server, dropping_proxy, silent_server
     from strongroom.testing.migration_contract import ExporterContract, ImporterContract
     from strongroom.testing.overrides import OverrideValue, SimulatedFailure, Slow, override
     from strongroom.testing.plugin_contract import PluginContract
     from strongroom.testing.rotator_contract import RotatorContract
+    from strongroom.testing.store_contract.async_stores import AsyncStoreContract
+    from strongroom.testing.store_contract.contract import StoreContract
 
 __all__ = [
     "CANARY",
@@ -41,9 +41,9 @@ __all__ = [
 
 # No name here is also a module's name: importing the module would replace the name.
 _NAMES = {
-    "async_contract": "AsyncStoreContract",
+    "store_contract.async_stores": "AsyncStoreContract",
     "cases": "CANARY CASES NON_TEXT_CASES Case",
-    "contract": "StoreContract",
+    "store_contract.contract": "StoreContract",
     "faulty_services": "DroppingProxy dripping_server dropping_proxy silent_server",
     "migration_contract": "ExporterContract ImporterContract",
     "overrides": "OverrideValue SimulatedFailure Slow override",
@@ -63,13 +63,7 @@ def __getattr__(name: str) -> object:
             message = f'{name} needs pytest, which is not installed: pip install "strongroom[testing]"'
             raise ModuleNotFoundError(message, name="pytest") from None
         parts = (
-            "contract_base",
-            "async_contract",
-            "read_contract",
-            "write_contract",
-            "version_contract",
-            "failure_contract",
-            "inspection_contract",
+            "store_contract",
             "migration_contract",
             "rotator_contract",
             "plugin_contract",

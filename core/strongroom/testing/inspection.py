@@ -20,7 +20,7 @@ from typing import NamedTuple
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.secret import Secret, Value, same
 from strongroom.store import Health, in_daemon, time_limit
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 
 MOST_NAMES = 1_000
 """How many names of a list are looked at."""

@@ -16,8 +16,8 @@ from strongroom.paths import check_path
 from strongroom.secret import Secret, Value, check_data, same
 from strongroom.store.protocols import traits_of
 from strongroom.testing.cases import CANARY, CASES, Case
-from strongroom.testing.contract_base import Contents, Supervised, examine, left_after, resources, secret_data
 from strongroom.testing.plugin_contract import check_import
+from strongroom.testing.store_contract.base import Contents, Supervised, examine, left_after, resources, secret_data
 
 Importing: TypeAlias = Callable[[Contents], Importer]
 Held: TypeAlias = Callable[[], Contents]

@@ -18,7 +18,7 @@ from strongroom.plugins import COMMANDS, STORES
 from strongroom.plugins.distributions import by_name, entry_point
 from strongroom.plugins.option_schema import Schema, read_schema
 from strongroom.store.protocols import PROTOCOL_VERSION, Traits
-from strongroom.testing.contract_base import Supervised, examine
+from strongroom.testing.store_contract.base import Supervised, examine
 
 _IMPORT = """
 import importlib, json, sys, threading, time

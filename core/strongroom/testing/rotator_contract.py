@@ -14,7 +14,7 @@ from strongroom.errors import AuthenticationError, InvalidDataError, StoreUnavai
 from strongroom.rotate.spi import Credentials, Rotator
 from strongroom.secret import SensitiveDict, Value, check_data, protect_data, same
 from strongroom.store import time_limit
-from strongroom.testing.contract_base import Supervised
+from strongroom.testing.store_contract.base import Supervised
 
 Accepted: TypeAlias = Callable[[Mapping[str, Value]], bool]
 Read: TypeAlias = Callable[[str], SensitiveDict]

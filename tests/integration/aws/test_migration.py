@@ -17,8 +17,8 @@ from strongroom.migrate import ItemState, OnConflict, Selection, State, apply, d
 from strongroom.migrate.execution.drift import Drift, drift
 from strongroom.secret import same
 from strongroom.secrets_manager import SecretsManager
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
-from strongroom.store.validation import ValidatedStore
 from strongroom.testing import CASES
 from strongroom_aws.folding import FOLD
 from strongroom_vault.plugin import open_vault

@@ -18,7 +18,7 @@ from strongroom.errors import (
 from strongroom.secret import Secret
 from strongroom.secrets_manager import SecretsManager
 from strongroom.store import time_limit
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_aws.folding import FOLD
 
 

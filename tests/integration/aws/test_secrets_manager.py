@@ -17,7 +17,7 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.secret import Secret
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_aws.folding import FOLD
 from strongroom_aws.plugin import open_secrets_manager
 

@@ -8,7 +8,7 @@ import pytest
 from aws import Moto, found_here
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.testing import PluginContract, StoreContract, dripping_server, silent_server
-from strongroom.testing.contract_base import PATH, fails, holds, secret_data
+from strongroom.testing.store_contract.base import PATH, fails, holds, secret_data
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from cli_fixtures import patient_script
 from engines import open_engine
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 
 __all__ = ["patient_script"]
 

@@ -33,7 +33,7 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret
 from strongroom.store import time_limit
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import bulk, new_driver

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from strongroom.store import time_limit
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy

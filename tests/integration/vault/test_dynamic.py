@@ -23,7 +23,7 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.store import time_limit
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.dynamic.dynamic_store import open_vault_dynamic
 
 PATH, PLACE = "database/app", "creds/app"

@@ -26,7 +26,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.store import fail_fast, time_limit
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing import silent_server
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.drivers.deadline_sockets import connect

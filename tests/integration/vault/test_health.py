@@ -5,7 +5,7 @@ import time
 import pytest
 
 from strongroom.errors import CheckState, ConfigurationError, StoreUnavailableError
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.store.health import skew

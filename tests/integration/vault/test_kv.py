@@ -21,7 +21,7 @@ from strongroom.errors import (
     SecretTooLargeError,
 )
 from strongroom.secret import Secret
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.plugin import open_vault
 

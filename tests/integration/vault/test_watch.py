@@ -11,7 +11,7 @@ import pytest
 from strongroom import SecretsManager
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.store import VersionInfo
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.setup.structure import APP_READ, DATABASE_READ, DATABASE_WRITE, policies
 from watching import Looks

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from stores import Clock, RemoteStore
-from strongroom import SecretsManager, required_secrets
+from strongroom import SecretsManager
 from strongroom.chain.chain import Chain, Resolution
 from strongroom.chain.link import Link
 from strongroom.chain.reading import WouldBlockError
@@ -20,8 +20,9 @@ from strongroom.errors import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
+from strongroom.manager import required_secrets
 from strongroom.secret import Secret
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 
 
 class Database:

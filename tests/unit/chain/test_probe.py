@@ -9,7 +9,7 @@ from strongroom.chain.chain import Chain
 from strongroom.chain.probe import diagnose, probe_all
 from strongroom.errors import Check, CheckState
 from strongroom.store import Health, remaining, time_limit
-from strongroom.store.guard import GuardedStore
+from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
 
 FAILED = Check("unsealed", CheckState.FAILED, "it is sealed", "Unseal it")

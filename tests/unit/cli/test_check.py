@@ -12,7 +12,7 @@ import pytest
 from strongroom.cli.commands.check import poll
 from strongroom.config import SecretConfig
 from strongroom.errors import ConfigurationError, InvalidDataError, MissingFileError, SecretNotFoundError
-from strongroom.required_secrets import resolve
+from strongroom.manager.required_secrets import resolve
 
 CANARY = "canary-7f3a"
 ROWS = """

@@ -14,7 +14,7 @@ from strongroom.chain.chain import Resolution
 from strongroom.cli.process import child_process, lease_keeper
 from strongroom.config import SecretConfig
 from strongroom.errors import StoreUnavailableError
-from strongroom.required_secrets import Requirement, State
+from strongroom.manager.required_secrets import Requirement, State
 
 PARENT = """
 import os, sys

@@ -9,8 +9,8 @@ import pytest
 from strongroom.cli import store_names
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate.endpoints.stores import Endpoints
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
-from strongroom.store.validation import ValidatedStore
 
 CANARY = "canary-7f3a"
 PATH = "app/config"

@@ -8,8 +8,8 @@ import pytest
 from strongroom.errors import InvalidPathError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Selection
 from strongroom.migrate.execution.drift import Drift, drift
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
-from strongroom.store.validation import ValidatedStore
 
 CANARY = "canary-7f3a"
 DIFF = ("diff", "json:a.json", "json:b.json")

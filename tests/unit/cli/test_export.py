@@ -12,11 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from strongroom import InvalidDataError, required_secrets
+from strongroom import InvalidDataError
 from strongroom.chain.chain import DEFAULT_STORE, Resolution
 from strongroom.cli import export_formats
 from strongroom.config import SecretConfig
 from strongroom.config.dotenv import parse_dotenv
+from strongroom.manager import required_secrets
 
 CANARY = "canary-7f3a"
 CONFIGURATION = """

@@ -21,7 +21,7 @@ from strongroom.cli.process import child_process
 from strongroom.cli.process.row_watch import Reaction, Rows
 from strongroom.cli.process.supervisor import Action, Kind, Supervisor, read_action
 from strongroom.config import SecretConfig
-from strongroom.required_secrets import Requirement, State
+from strongroom.manager.required_secrets import Requirement, State
 from strongroom.store.memory import MemoryStore
 
 CANARY = "canary-7f3a"

@@ -10,8 +10,8 @@ from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import ConflictError, PluginError
 from strongroom.plugins.option_schema import Schema
 from strongroom.store import SecretStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
-from strongroom.store.validation import ValidatedStore
 from strongroom_env.process import EnvironmentStore
 from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2

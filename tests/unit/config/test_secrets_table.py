@@ -7,8 +7,8 @@ import pytest
 from strongroom.config import Composition, Generation, SecretConfig
 from strongroom.config.file import read_file
 from strongroom.config.secrets_table import TYPES
-from strongroom.conversion import declared_type
 from strongroom.errors import ConfigurationError
+from strongroom.manager.conversion import declared_type
 
 
 def row(**settings: object) -> SecretConfig:

@@ -16,7 +16,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreUnavailableError,
 )
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_env.dotenv import open_dotenv
 
 CANARY = "canary-c07d22"

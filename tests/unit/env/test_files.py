@@ -20,7 +20,7 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.store import KeyedStore, ListableStore, WritableStore
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_env import folder
 from strongroom_env.files import open_files
 from strongroom_env.folder import MAX_SIZE

@@ -33,7 +33,7 @@ from strongroom.files.file_store import FileStore
 from strongroom.files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
 from strongroom.migrate.endpoints import stores
 from strongroom.store import time_limit
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 
 
 @pytest.fixture

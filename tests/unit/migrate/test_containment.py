@@ -18,7 +18,8 @@ from strongroom.migrate.endpoints.sources import ImportedStore, Selection
 from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.migrate.spi import Failure, Outcome
 from strongroom.secret import Secret
-from strongroom.store import Traits, enforcement, time_limit
+from strongroom.store import Traits, time_limit
+from strongroom.store.boundary import enforcement
 
 FIRST = Secret("a/1", {"key": "canary-6f1d"})
 

@@ -31,8 +31,8 @@ from strongroom.migrate.execution.copy import Copy
 from strongroom.migrate.ledger.runs import Ledger
 from strongroom.migrate.plans.labels import Written, after, kept, record_of, restored, to_write
 from strongroom.secret import Secret
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
-from strongroom.store.validation import ValidatedStore
 
 CANARY = "canary-4c1f"
 LABELS = {"owner": f"{CANARY}-billing", "tier": "1"}

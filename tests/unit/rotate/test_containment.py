@@ -22,7 +22,8 @@ from strongroom.rotate.boundary import GuardedRotator, GuardedServiceRotator
 from strongroom.rotate.spi import Credentials
 from strongroom.rotate.state import Step
 from strongroom.secret import SensitiveDict
-from strongroom.store import Traits, enforcement, remaining, time_limit
+from strongroom.store import Traits, remaining, time_limit
+from strongroom.store.boundary import enforcement
 
 CREDENTIALS = Credentials(PATH, old=SensitiveDict(), new=SensitiveDict())
 CALLS = {

@@ -28,7 +28,7 @@ from strongroom.store import (
     remaining,
     time_limit,
 )
-from strongroom.store.guard import GuardedStore
+from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
 
 SECRET = {"key": "value"}

@@ -16,9 +16,10 @@ import pytest
 from stores import Clock
 from strongroom import Secret, SecretsManager
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
-from strongroom.store import Traits, daemon, enforcement, remaining, time_limit, within_deadline
-from strongroom.store.enforcement import MOST_OVERDUE
-from strongroom.store.guard import GuardedStore
+from strongroom.store import Traits, daemon, remaining, time_limit, within_deadline
+from strongroom.store.boundary import enforcement
+from strongroom.store.boundary.enforcement import MOST_OVERDUE
+from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
 
 LIMIT = 0.05

@@ -32,9 +32,9 @@ from strongroom.errors import (
 from strongroom.plugins.option_schema import Schema
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr
 from strongroom.store import Health, Traits, VersionInfo
-from strongroom.store.guard import GuardedStore
+from strongroom.store.boundary.guard import GuardedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore, open_memory
-from strongroom.store.validation import ValidatedStore
 
 CANARY = "canary-value-81c3"
 DATA = {"user": "u", "password": CANARY}

@@ -26,11 +26,11 @@ from strongroom.store import (
     VersionedStore,
     WritableStore,
     deadline,
-    guard,
     protocols,
     remaining,
     time_limit,
 )
+from strongroom.store.boundary import guard
 from strongroom.store.memory import MemoryStore
 
 

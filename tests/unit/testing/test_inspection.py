@@ -7,8 +7,8 @@ import pytest
 
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
-from strongroom.store.validation import ValidatedStore
 from strongroom.testing.inspection import Inspection, State
 
 CANARY = "canary-71d2"

@@ -12,10 +12,10 @@ from strongroom.cli import expiry, secrets_table
 from strongroom.cli.invocation import Invocation, current, read_duration
 from strongroom.cli.terminal import output
 from strongroom.errors import MissingFileError, StoreError
-from strongroom.required_secrets import Rounds
+from strongroom.manager.required_secrets import Rounds
 
 if TYPE_CHECKING:
-    from strongroom.required_secrets import Requirement
+    from strongroom.manager.required_secrets import Requirement
     from strongroom.secret import Value
 
 

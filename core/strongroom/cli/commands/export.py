@@ -25,7 +25,7 @@ from strongroom.errors import ConfigurationError, StrongroomError, UnsupportedOp
 from strongroom.store import ReentrantEvent
 
 if TYPE_CHECKING:
-    from strongroom.required_secrets import Requirement
+    from strongroom.manager.required_secrets import Requirement
 
 
 @click.command("export")
@@ -190,7 +190,7 @@ def _exportable_rows(invocation: Invocation) -> tuple[Requirement, ...]:
 
 
 def _require_exportable(answers: Sequence[Requirement]) -> None:
-    from strongroom.required_secrets import State
+    from strongroom.manager.required_secrets import State
 
     secrets_table.require(answers, "Nothing was exported")
     for answer in answers:

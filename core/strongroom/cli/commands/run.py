@@ -23,7 +23,7 @@ from strongroom.fingerprints import Fingerprints
 from strongroom.secret import observe
 
 if TYPE_CHECKING:
-    from strongroom.required_secrets import Requirement
+    from strongroom.manager.required_secrets import Requirement
 
 _LOCALES = {"C.UTF-8", "C.utf8", "UTF-8"}
 """Values of LC_CTYPE that Python sets itself in the C locale: https://peps.python.org/pep-0538/"""

@@ -12,7 +12,7 @@ from strongroom.errors import StrongroomError
 from strongroom.store import ReentrantEvent, boot_time
 
 if TYPE_CHECKING:
-    from strongroom.required_secrets import Requirement, Resolve
+    from strongroom.manager.required_secrets import Requirement, Resolve
 
 _RETRY = 1.0
 _MINIMUM = 0.1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from strongroom.required_secrets import Requirement, Resolve, resolve
+from strongroom.manager.required_secrets import Requirement, Resolve, resolve
 from strongroom.store import ReentrantEvent
 
 if TYPE_CHECKING:

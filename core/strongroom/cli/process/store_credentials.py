@@ -9,7 +9,7 @@ from strongroom.config import Config, OptionValue, Rank, StoreConfig
 from strongroom.config.variables import option_variable
 from strongroom.plugins.coercion import read_json
 from strongroom.plugins.option_schema import OptionSchema, Schema
-from strongroom.store.containment import contained
+from strongroom.store.boundary.containment import contained
 from strongroom.store.protocols import traits_of
 
 Schemas: TypeAlias = Mapping[str, Sequence[Schema]]

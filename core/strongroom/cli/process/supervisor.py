@@ -16,7 +16,7 @@ from strongroom.cli.process.child_process import Child
 from strongroom.cli.process.row_watch import Reaction, Rows
 from strongroom.cli.terminal import output
 from strongroom.errors import InvalidDataError
-from strongroom.required_secrets import Requirement, Resolve
+from strongroom.manager.required_secrets import Requirement, Resolve
 
 
 class Kind(Enum):

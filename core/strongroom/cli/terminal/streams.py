@@ -47,7 +47,7 @@ class _ResultsOnly:
 @contextlib.contextmanager
 def results_only() -> Iterator[None]:
     """Keep the output of plugins off stdout in the block, whose results this thread writes."""
-    from strongroom.store import containment
+    from strongroom.store.boundary import containment
 
     stdout = sys.stdout
     with containment.watch() as in_plugin:

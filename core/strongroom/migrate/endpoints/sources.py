@@ -20,9 +20,10 @@ from strongroom.migrate.plans.labels import own
 from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
 from strongroom.paths import check_path, check_prefix, entries_below
 from strongroom.secret import Secret, Value, Version, check_data
-from strongroom.store import Items, Traits, answers
-from strongroom.store.enforcement import Boundary
-from strongroom.store.validation import ValidatedStore
+from strongroom.store import Items, Traits
+from strongroom.store.boundary import answers
+from strongroom.store.boundary.enforcement import Boundary
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.version_rules import check_labels
 
 UNREADABLE = "an exporter cannot be read back"

@@ -30,8 +30,8 @@ from strongroom.migrate.plans.plan import Plan, PlannedMapping, State
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins.option_schema import Schema
 from strongroom.store import SecretStore
-from strongroom.store.enforcement import open_plugin
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.enforcement import open_plugin
+from strongroom.store.boundary.validation import ValidatedStore
 
 Endpoint: TypeAlias = SecretStore | ValidatedStore | Importer | Exporter
 """An opened store, importer or exporter that a caller passes for a name. The caller closes it."""

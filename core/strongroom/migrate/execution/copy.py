@@ -13,7 +13,7 @@ from strongroom.migrate.plans.comparison import Do, decide
 from strongroom.migrate.plans.labels import carried, form_of
 from strongroom.migrate.plans.plan import OnConflict
 from strongroom.secret import Secret, Version
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 
 
 class Copied(NamedTuple):

@@ -19,7 +19,7 @@ from strongroom.migrate.endpoints.sources import Selection, known_labels
 from strongroom.migrate.execution.parallel import OutageWatch, in_threads, read_each
 from strongroom.migrate.plans.labels import own
 from strongroom.secret import Secret, same
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 
 _BATCH = 256
 

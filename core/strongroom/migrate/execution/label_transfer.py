@@ -12,7 +12,7 @@ from strongroom.migrate.ledger.journal import Journal
 from strongroom.migrate.plans.labels import Record, after, kept, record_of, restored, to_write
 from strongroom.migrate.plans.plan import Plan
 from strongroom.secret import Secret
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 
 
 class LabelTransfer:

@@ -23,7 +23,7 @@ from strongroom.migrate.plans.plan import Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 
 _REFUSALS = (PermissionDeniedError, UnsupportedOperationError)
 """Errors after which the source certainly still has the secret."""

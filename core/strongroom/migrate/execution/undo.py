@@ -24,7 +24,7 @@ from strongroom.migrate.plans.plan import Plan
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 
 _LATER_CHANGE = "the target was changed after the migration"
 _ONLY_COPY = "its source was deleted after the migration, so the target may have the only copy"

@@ -15,7 +15,7 @@ from strongroom.migrate.plans.plan import OnConflict, Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
 from strongroom.secret import Secret
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 
 
 class Verification:

@@ -36,7 +36,7 @@ from strongroom.migrate.reports.report import OnProgress
 from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path
 from strongroom.secret import Secret
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 
 logger = logging.getLogger("strongroom.migrate")
 

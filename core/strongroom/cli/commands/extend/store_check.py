@@ -31,7 +31,7 @@ def check_store(invocation: Invocation, name: str, *, as_json: bool) -> None:
     from strongroom import plugins
     from strongroom.migrate.endpoints.stores import located
     from strongroom.store import time_limit
-    from strongroom.store.validation import ValidatedStore
+    from strongroom.store.boundary.validation import ValidatedStore
     from strongroom.testing.inspection import Inspection
 
     config, _ = located(invocation.load(), name, plugins.STORES)

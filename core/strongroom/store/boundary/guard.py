@@ -18,9 +18,9 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.secret import Secret, Value, Version, observed, protect
-from strongroom.store import answers, containment
-from strongroom.store.containment import AnswerError, translated
-from strongroom.store.enforcement import Boundary, open_plugin
+from strongroom.store.boundary import answers, containment
+from strongroom.store.boundary.containment import AnswerError, translated
+from strongroom.store.boundary.enforcement import Boundary, open_plugin
 from strongroom.store.protocols import (
     CAPABILITIES,
     OPTIONAL_METHODS,

@@ -16,9 +16,9 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.secret import same
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing.cases import CASES
-from strongroom.testing.contract_base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
+from strongroom.testing.store_contract.base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
 
 _ODD_LABELS: tuple[Mapping[str, str], ...] = (
     {"n" * 600: "billing"},

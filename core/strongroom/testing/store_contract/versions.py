@@ -6,7 +6,7 @@ import pytest
 
 from strongroom.errors import SecretNotFoundError
 from strongroom.store import VersionInfo
-from strongroom.testing.contract_base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
+from strongroom.testing.store_contract.base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
 
 _VERSIONS = 12
 """More than ten: as text, version 10 comes before version 2."""

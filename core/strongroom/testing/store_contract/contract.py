@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from strongroom.testing.failure_contract import FailureContract
-from strongroom.testing.inspection_contract import InspectionContract
-from strongroom.testing.migration_target_contract import MigrationTargetContract
-from strongroom.testing.read_contract import ReadContract
-from strongroom.testing.version_contract import VersionContract
-from strongroom.testing.write_contract import WriteContract
+from strongroom.testing.store_contract.failures import FailureContract
+from strongroom.testing.store_contract.inspections import InspectionContract
+from strongroom.testing.store_contract.migration_targets import MigrationTargetContract
+from strongroom.testing.store_contract.reads import ReadContract
+from strongroom.testing.store_contract.versions import VersionContract
+from strongroom.testing.store_contract.writes import WriteContract
 
 
 class StoreContract(

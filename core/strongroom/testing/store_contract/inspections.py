@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from strongroom.testing.contract_base import PATH, ContractBase, Opened, secret_data
 from strongroom.testing.inspection import Inspection, State
+from strongroom.testing.store_contract.base import PATH, ContractBase, Opened, secret_data
 
 
 class InspectionContract(ContractBase):

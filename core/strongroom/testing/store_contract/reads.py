@@ -10,9 +10,9 @@ import pytest
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError, StoreError
 from strongroom.secret import Secret, same
 from strongroom.store import CAPABILITIES, SecretStore
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing.cases import CANARY, CASES, Case
-from strongroom.testing.contract_base import (
+from strongroom.testing.store_contract.base import (
     NAME,
     PATH,
     STATES,

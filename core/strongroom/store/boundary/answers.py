@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from strongroom.errors import Check, CheckState, InvalidPathError, StoreError, StrongroomError
 from strongroom.paths import check_path
 from strongroom.secret import Secret, Value, Version, is_value
-from strongroom.store.containment import PLUGIN_BUG, AnswerError
+from strongroom.store.boundary.containment import PLUGIN_BUG, AnswerError
 from strongroom.store.protocols import Health, VersionInfo
 from strongroom.store.version_rules import check_version
 

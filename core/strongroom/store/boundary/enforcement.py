@@ -18,9 +18,9 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
-from strongroom.store import answers
 from strongroom.store.asynchronous import AsyncSecretStore, outcome_in_time
-from strongroom.store.containment import close_quietly, contained, plugin_code
+from strongroom.store.boundary import answers
+from strongroom.store.boundary.containment import close_quietly, contained, plugin_code
 from strongroom.store.daemon import in_daemon
 from strongroom.store.deadline import current_deadline, remaining, set_deadline, time_limit
 from strongroom.store.locks import reentrant_lock

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, final
 from strongroom.errors import StoreError
 from strongroom.paths import check_key, check_path, check_prefix
 from strongroom.secret import Secret, Value, Version, check_data, conceal
-from strongroom.store.guard import GuardedStore
+from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.protocols import CheckedItems, Items, VersionInfo
 from strongroom.store.version_rules import check_labels, check_version
 

@@ -12,8 +12,8 @@ import pytest
 
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreError, StoreUnavailableError
 from strongroom.store import SecretStore, time_limit
-from strongroom.store.validation import ValidatedStore
-from strongroom.testing.contract_base import (
+from strongroom.store.boundary.validation import ValidatedStore
+from strongroom.testing.store_contract.base import (
     NAME,
     PATH,
     STATES,

@@ -24,7 +24,7 @@ import pytest
 from strongroom.errors import StoreError, UnsupportedOperationError
 from strongroom.secret import Value, Version, same
 from strongroom.store import SecretStore, WritableStore
-from strongroom.store.validation import ValidatedStore
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing.cases import CANARY
 
 Contents: TypeAlias = Mapping[str, Mapping[str, Value]]
@@ -231,7 +231,7 @@ def examine(error: BaseException) -> None:
 def _printed(error: BaseException) -> str:
     """Return the traceback with local variables, without the frames of the suite itself: those have the value."""
     trace: TracebackType | None = error.__traceback__
-    while trace is not None and not trace.tb_frame.f_globals.get("__name__", "").startswith("strongroom.store.guard"):
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") != "strongroom.store.boundary.guard":
         trace = trace.tb_next
     printed = traceback.TracebackException(type(error), error, trace, capture_locals=True)
     return "".join(printed.format())

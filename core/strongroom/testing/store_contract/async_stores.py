@@ -10,9 +10,9 @@ import pytest
 from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.secret import same
 from strongroom.store import AsyncSecretStore, time_limit
-from strongroom.store.validation import ValidatedStore
-from strongroom.testing.contract import StoreContract
-from strongroom.testing.contract_base import NAME, PATH, Holding, fails, secret_data
+from strongroom.store.boundary.validation import ValidatedStore
+from strongroom.testing.store_contract.base import NAME, PATH, Holding, fails, secret_data
+from strongroom.testing.store_contract.contract import StoreContract
 
 _LIMIT = 1.0
 """Seconds that a call has."""

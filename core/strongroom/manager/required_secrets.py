@@ -117,7 +117,7 @@ def _resolved(variable: str, secret: SecretConfig, read: Resolve) -> Requirement
     try:
         found = read(secret.path, secret.key)
         if secret.type is not None:
-            from strongroom.conversion import convert, declared_type
+            from strongroom.manager.conversion import convert, declared_type
 
             convert(found.value, declared_type(secret.type), secret.path, secret.key, found.store)
     except StrongroomError as error:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
 from strongroom.secret import Version, same
-from strongroom.testing.contract_base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
+from strongroom.testing.store_contract.base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
 
 _NEIGHBOURS = ("contract/apple", "contract/ap", "contract/other", "contract")
 
