@@ -71,7 +71,7 @@ class BlocksTheLoop(WrongAsync):
 class GoesOnWhenCancelled(WrongAsync):
     time_to_end = 0.2
     caught_by = "test_cancelled_read_ends"
-    caught_with = "a read that was cancelled goes on"
+    caught_with = "a read that was cancelled continues"
 
     class Store(InMemory):
         async def wait(self):

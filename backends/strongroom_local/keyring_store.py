@@ -86,7 +86,7 @@ class KeyringStore:
         return f"KeyringStore({self._service!r})"
 
     def close(self) -> None:
-        """Do nothing: each call has a connection of its own."""
+        """Do nothing: each call opens and closes a connection."""
 
     def read(self, path: str) -> Secret:
         """Return the password.

@@ -6,7 +6,7 @@
     ...
     end()
 
-A cached read is counted, and is no event: it takes little more than a call. No event has a value.
+A cached read is counted without an event: it takes little more than a call. No event has a value.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Event(NamedTuple):
         kind: what happened.
         store: the name of the store.
         path: the path of the secret, for a listener that asked for paths; otherwise empty.
-        link: the position of the store in the chain, from 1; None for a write and for what is not about a chain.
+        link: the position of the store in the chain, from 1; None for a write and for events without a chain.
         seconds: the duration of a read or a write, as its caller saw it.
         age: the seconds since the store had answered with a stale secret.
         step: the step of a rotation or a migration, such as `promote` or `apply`.

@@ -42,8 +42,8 @@ class ContainedAuth:
     """A method of another distribution, as an `Auth`.
 
     Args:
-        extension: where it comes from.
-        method: what its entry point returned.
+        extension: the entry point.
+        method: the object that the entry point returned.
     """
 
     repeatable: ClassVar[bool] = True

@@ -148,7 +148,7 @@ class VaultKV2(VaultKV2Metadata):
         return Secret(path, restored(data), version=version, created=created, metadata=labels(metadata))
 
     def _newest_version(self, path: str) -> int | None:
-        """Return the number of the newest version, 0 if there is none; None if the server refuses to tell."""
+        """Return the number of the newest version, 0 without one; None if the server refuses to tell."""
         reply = self._get(path)
         if reply.status in {400, 403}:
             return None

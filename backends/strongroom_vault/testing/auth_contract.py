@@ -30,7 +30,7 @@ class ScriptedSend:
 
     Args:
         status: the status of each reply.
-        body: the body of each reply; text or bytes that are no reply of a server are allowed.
+        body: the body of each reply; text or bytes that no server would send are allowed.
         outage: raise this instead of an answer.
     """
 
@@ -76,7 +76,7 @@ class AuthContract(PluginContract):
 
     group = GROUP
 
-    # A method has no check of its own, no version of the store protocol, and no types but text and paths.
+    # A method has no check, no version of the store protocol, and no types but text and paths.
     test_options_can_be_read = None  # type: ignore[assignment]  # pytest collects no None
     test_protocol_is_the_declared_one = None  # type: ignore[assignment]
     test_declared_options_exist = None  # type: ignore[assignment]
@@ -128,7 +128,7 @@ class AuthContract(PluginContract):
             auth.login(ScriptedSend(status, {"errors": [f"invalid {CANARY}"]}))
 
     def test_missing_mount_is_a_configuration_error(self, auth: Auth) -> None:
-        """Nothing answers where the method should be mounted."""
+        """The server has no method at the mount."""
         with _fails(ConfigurationError):
             auth.login(ScriptedSend(404, {"errors": []}))
 

@@ -44,7 +44,7 @@ class WouldBlockError(Exception):
 
     Attributes:
         flight: the read in progress, if there is one.
-        read: what it reads, if it needs no thread: the flight is the answer when the call is repeated.
+        read: the read, if it needs no thread: the flight is the answer when the call is repeated.
     """
 
     def __init__(self, flight: Future[Secret] | None, read: Read | None = None) -> None:

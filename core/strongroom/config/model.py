@@ -197,7 +197,7 @@ class SecretConfig:
         default: the value for a confirmed absence; None if there is no default.
         required: a confirmed absence is an error.
         type: the name of the declared type, or None: see `secrets_table.TYPES`.
-        description: what it is for, in words.
+        description: its purpose, in words.
         generate: the rule by which `strongroom generate` creates it.
         compose: the other secrets that it is composed of if no store has it.
         expires: the day on which it stops working, such as that of an API key.

@@ -20,7 +20,7 @@ class RootKey(Protocol):
     """A place of the root key. Every method raises OSError if the place cannot be used."""
 
     def find(self, *, create: bool) -> object | None:
-        """Return what changes when the key does; None if there is no key, and `create` is False."""
+        """Return a word that changes with the key; None without a key, if `create` is False."""
         ...
 
     def read(self) -> bytes:
@@ -88,7 +88,7 @@ def check_folder(folder: Path) -> bool:
     """Return False if there is no folder. It must belong to this user, and nobody else may have access.
 
     Raises:
-        OSError: it is anything else.
+        OSError: it is not a folder, or another user owns it or has access.
     """
     try:
         status = folder.lstat()

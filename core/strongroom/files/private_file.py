@@ -116,7 +116,7 @@ class FolderLock:
         if before is not None and before.st_uid != os.geteuid():
             if own_only:
                 raise PermissionError(errno.EPERM, "it belongs to another user")
-            if os.fstat(self._folder).st_mode & stat.S_IWOTH:  # they laid it out to get what is written
+            if os.fstat(self._folder).st_mode & stat.S_IWOTH:  # they created the file to read the secret
                 reason = "it belongs to another user, in a folder where everybody can create files"
                 raise PermissionError(errno.EPERM, reason)
         self._remove_leftovers(name)

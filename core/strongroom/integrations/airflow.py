@@ -23,7 +23,7 @@ _FIELDS = frozenset({"conn_type", "description", "extra", "host", "login", "pass
 
 
 class StrongroomBackend(BaseSecretsBackend):
-    """Secrets of Airflow, at the same paths and keys as those of its own backend for Vault.
+    """Secrets of Airflow, at the paths and keys that Airflow's backend for Vault uses.
 
     A connection is the secret `CONNECTIONS_PATH/CONN_ID`, with the key `conn_uri` or with the fields of a connection.
     A variable and an option of the configuration are the key `value` of theirs. None is the answer for a confirmed
@@ -103,7 +103,7 @@ def _connection(path: str, data: Mapping[str, Value]) -> str:
 
 
 def _deny(error: StrongroomError) -> NoReturn:
-    """Raise the only error after which Airflow asks no other backend: it logs any other, and goes on."""
+    """Raise the only error after which Airflow asks no other backend: it logs any other and continues."""
     # Imported here: Airflow imports this module while it reads its configuration, which that module needs.
     from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied  # pyright: ignore[reportMissingImports]
 

@@ -21,7 +21,7 @@ _SAFE = frozenset("-_.@+")
 
 
 class StrongroomKeyring(KeyringBackend):
-    """Passwords at `PREFIX/SERVICE/USERNAME`, each the key `password` of a secret of its own.
+    """Passwords at `PREFIX/SERVICE/USERNAME`, each the key `password` of a separate secret.
 
     An absent password is None, as keyring expects it. A denial or an outage is raised: it is not an absence.
 
@@ -30,7 +30,7 @@ class StrongroomKeyring(KeyringBackend):
         manager: None is the default manager of the process.
     """
 
-    # Below any other: it is used where it is configured. The base class declares a property.
+    # Below any other: it is used only if it is configured. The base class declares a property.
     priority = 0.1  # pyright: ignore[reportAssignmentType]
     prefix: str = "keyring"
     manager: SecretsManager | None = None
@@ -63,7 +63,7 @@ class StrongroomKeyring(KeyringBackend):
         """Delete the password.
 
         Raises:
-            PasswordDeleteError: there is none, or it was not deleted.
+            PasswordDeleteError: the password does not exist, or was not deleted.
         """
         try:
             self._secrets.delete_secret(self._path(service, username))

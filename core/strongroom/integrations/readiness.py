@@ -50,7 +50,7 @@ async def await_ready(
 
 
 def wait_or_exit(*, timeout: float = 60.0) -> None:
-    """`wait_ready` for a server that forks its workers: with a manager of its own, which is closed before the fork.
+    """`wait_ready` for a server that forks its workers: with a separate manager, which is closed before the fork.
 
     Raises:
         SystemExit: a required secret does not resolve. Frameworks that log the exceptions of a hook would go on.

@@ -113,7 +113,7 @@ def _completion(drivername: str | None, url: str | URL | None) -> Callable[[Logi
 
 def _address(source: CredentialSource, complete: Callable[[Login], URL]) -> URL:
     """Return the URL without the credential, for the engine's own use."""
-    whole = complete(source.current())  # its `set` leaves out what is None
+    whole = complete(source.current())  # its `set` leaves out a part that is None
     return URL.create(whole.drivername, host=whole.host, port=whole.port, database=whole.database, query=whole.query)
 
 

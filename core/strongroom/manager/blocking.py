@@ -353,7 +353,7 @@ class BlockingManager:
 
         if as_ is object:
             as_ = self._types.of(found.path, found.key) or as_
-        if as_ is object or as_ is dict:  # a model has types of its own
+        if as_ is object or as_ is dict:  # a model declares types
             found = self._types.apply(found)
         return convert(found.value, as_, found.path, found.key, found.store)
 

@@ -140,7 +140,7 @@ class Rounds:
         self._pause = _FIRST_PAUSE
 
     def pause(self, now: float, *, transient: bool) -> float | None:
-        """Return the seconds until the next round, or None if there is none. The last one starts when the time is over.
+        """Return the seconds until the next round, or None after the last. The last one starts when the time is over.
 
         Args:
             now: the time of the same clock.

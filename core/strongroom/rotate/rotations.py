@@ -198,7 +198,7 @@ class Rotations:
         dates stay as they are.
 
         Raises:
-            UnsupportedOperationError: there is no rotation to undo, or the store has no version from before it.
+            UnsupportedOperationError: no rotation can be undone, or the store has no version from before it.
             ConflictError: another process is at work.
             RotationError: the service refuses the old credential of a rotation that is done. The new one still works.
             UnfinishedRotationError: the service or the store failed. Undo can be repeated.

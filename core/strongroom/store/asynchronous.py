@@ -111,7 +111,7 @@ class LoopLocal(Generic[_R]):
         return self._values[loop]
 
     def pop(self) -> _R | None:
-        """Remove and return the value of the running event loop, to close it; None if there is none."""
+        """Remove and return the value of the running event loop, to close it; None without one."""
         import asyncio
 
         return self._values.pop(asyncio.get_running_loop(), None)
@@ -157,7 +157,7 @@ class _Loops:
         self._callers[asyncio.get_running_loop()] = None
 
     def wait(self, start: Callable[[], Awaitable[_R]], *, changes: bool = False) -> _R:
-        """Return what the coroutine returns, within `remaining()`.
+        """Return the coroutine's result, within `remaining()`.
 
         Raises:
             StoreUnavailableError: it overran.
@@ -218,7 +218,7 @@ class _LoopThread:
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def wait(self, start: Callable[[], Awaitable[_R]], limit: float, *, changes: bool) -> _R:
-        """Return what the coroutine returns within this time: see `_Loops.wait`."""
+        """Return the coroutine's result within this time: see `_Loops.wait`."""
         done: Future[Callable[[], _R]] = Future()
         done.set_running_or_notify_cancel()
         tasks: list[asyncio.Task[Any]] = []
@@ -279,13 +279,13 @@ class _LoopThread:
 
 
 async def _outcome(start: Callable[[], Awaitable[_R]]) -> Callable[[], _R]:
-    """Return a function that returns what the coroutine returned, or raises what it raised.
+    """Return a function that returns the coroutine's result, or raises its error.
 
     SystemExit and its like would end the event loop.
     """
     try:
         answer = await start()
-    except BaseException as error:  # noqa: BLE001  # it is raised where the outcome is used
+    except BaseException as error:  # noqa: BLE001  # it is raised when the outcome is used
         return partial(_raise, error)
     return lambda: answer
 

@@ -1,7 +1,7 @@
-"""The part of a store's contract that writes nothing, for a store with secrets of its own. It needs no pytest.
+"""The part of a store's contract that writes nothing, for a store that holds secrets. It needs no pytest.
 
 `strongroom stores --check NAME` runs it against a configured store, and `StoreContract` against the store under test.
-No value is in a result. A secret that another program changes meanwhile is no failure.
+No value is in a result. A secret that another program changes meanwhile is not a failure.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Result(NamedTuple):
     """The result of one check.
 
     Attributes:
-        name: what is checked, in words.
+        name: the rule that is checked, in words.
         state: its outcome.
-        detail: what was found, the fault, or why it was skipped.
+        detail: the result, the fault, or the reason why it was skipped.
         seconds: how long it took.
         error: the store's error, such as an outage; None if the store breaks a rule of the contract.
     """
@@ -61,7 +61,7 @@ class _ViolationError(Exception):
     """The store breaks a rule of the contract. The message holds no value."""
 
 
-class _Skip(Exception):  # noqa: N818  # it is no error
+class _Skip(Exception):  # noqa: N818  # not an error
     """The check does not apply. The message says why."""
 
 

@@ -399,7 +399,7 @@ class ExporterContract(_Declared):
         assert taken < _MOST_AHEAD, f"{taken} secrets were taken before the first outcome"
 
     def test_error_of_the_source_is_passed_on(self, exporter: Exporter, held: Held) -> None:
-        """A source that fails halfway is an error, and no end of the secrets. What was written stays."""
+        """A source that fails halfway is an error, not the end of the secrets. The secrets that were written stay."""
 
         def secrets() -> Iterator[Secret]:
             yield Secret("contract/first", secret_data())

@@ -68,7 +68,7 @@ class Handles:
         easy.setopt(pycurl.SSL_VERIFYPEER, not tls.skip_verify)
         easy.setopt(pycurl.SSL_VERIFYHOST, 0 if tls.skip_verify else 2)
         easy.setopt(pycurl.OPT_CERTINFO, 1)
-        # libcurl has authorities of its own for a setting that is left out.
+        # libcurl uses its default authorities if the setting is left out.
         for option, value in ((pycurl.CAINFO, self._authorities.file), (pycurl.CAPATH, self._authorities.folder)):
             if value is None:
                 easy.unsetopt(option)

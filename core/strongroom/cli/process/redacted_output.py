@@ -44,7 +44,7 @@ def complete(known: Fingerprints, held: bytes) -> int:
 
     Args:
         known: fingerprints for bytes.
-        held: what was read and not yet written.
+        held: the text that was read and not yet written.
     """
     if end := held.rfind(b"\n") + 1:
         return end

@@ -34,7 +34,7 @@ def load(
     """Set each setting of `STRONGROOM_FOR_DYNACONF`, a mapping of names to `PATH#KEY` or `PATH`, from the chain.
 
     Without that setting, each row of `[secrets]` is one. A secret that no store has leaves the setting as it is. A
-    denial or an outage is raised, also if dynaconf is silent. Text stays text, whatever it looks like.
+    denial or an outage is raised, also if dynaconf is silent. Text stays text, even if it looks like a number.
 
     Args:
         obj: the settings.

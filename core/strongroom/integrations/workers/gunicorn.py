@@ -1,4 +1,4 @@
-"""A hook of gunicorn, in a file of its own since gunicorn finds it by its name in the configuration.
+"""A hook of gunicorn, in a separate file since gunicorn finds it by its name in the configuration.
 
 In `gunicorn.conf.py`::
 

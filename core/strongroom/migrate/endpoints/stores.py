@@ -389,7 +389,7 @@ class Endpoints:
         return with_mapping(config, name, self._mapping), group
 
     def _kept(self, opened: _T, *, own: bool) -> _T:
-        """Return what was opened, and close it with the others unless it was given."""
+        """Return the store that was opened, and close it with the others unless it was given."""
         if own:
             self._stack.callback(opened.close)
         return opened

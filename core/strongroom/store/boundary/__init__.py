@@ -1,1 +1,1 @@
-"""The boundary between Strongroom and a store: what a plugin does, returns and raises is checked here."""
+"""The boundary of a store: a plugin's results, errors and deadlines are checked here."""

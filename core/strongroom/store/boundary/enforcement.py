@@ -1,4 +1,4 @@
-"""The boundary of a plugin: failures are contained, and deadlines hold whatever the plugin does.
+"""The boundary of a plugin: failures are contained, and deadlines hold for any plugin.
 
 Its calls run in daemon threads, and one that overruns is given up, unless `Traits` says that it honors its deadline.
 Separate from the guard, since importers, exporters and rotators are plugins too.
@@ -31,7 +31,7 @@ _S = TypeVar("_S")
 GRACE = 0.25
 """For how many seconds past the deadline an answer is still taken: a store that keeps to it answers at its very end."""
 CLOSE_LIMIT = 0.3
-"""For how many seconds a `close` is waited for. It goes on in the background: a process that ends does not wait."""
+"""For how many seconds a `close` is waited for. It continues in the background: a process that ends does not wait."""
 MOST_OVERDUE = 32
 """With this many calls of one store that are still running past their deadlines, no further one is begun."""
 
@@ -47,7 +47,7 @@ class _Closable(Protocol):
 
 
 def open_plugin(opener: Callable[[], _R], name: str, kind: str = "store") -> _R:
-    """Return what a plugin's opener returns, within `remaining()`.
+    """Return the result of a plugin's opener, within `remaining()`.
 
     Raises:
         StrongroomError: see `contained`.
@@ -73,7 +73,7 @@ class Boundary:
     Attributes:
         traits: static facts about it.
         asynchronous: the plugin, if it is an asynchronous store, whose blocking methods keep the deadline themselves.
-        enforced: whether each call runs in a thread of its own, and is given up at its deadline.
+        enforced: whether each call runs in a separate thread, and is given up at its deadline.
         bug: the hint of an error that only a bug can cause.
         closed: whether it is closed. Every later call is refused.
 
@@ -150,7 +150,7 @@ class Boundary:
             method: name of the plugin's method, for messages.
             operation: takes `given`, and returns an iterator.
             check: returns an item, checked.
-            given: what the plugin iterates over.
+            given: the items that the plugin iterates over.
             changes: see `call`.
         """
         self.check_open(path)
@@ -193,7 +193,7 @@ class Boundary:
 
 
 def _check_is_synchronous(plugin: object, name: str, kind: str) -> None:
-    """Refuse an asynchronous method where a blocking one is expected: its coroutine would never be awaited."""
+    """Refuse an asynchronous method in place of a blocking one: its coroutine would never be awaited."""
     wrong = [method for method in _METHODS if iscoroutinefunction(getattr(plugin, method, None))]
     if wrong:
         found, hint = type(plugin), "Make it a blocking method"
@@ -233,7 +233,7 @@ class Enforcer:
         return self._call(operation, remaining(), changes=changes)
 
     def close(self, close: Callable[[], object]) -> object:
-        """Return the result of `close`, which goes on in the background if it takes longer than `CLOSE_LIMIT`."""
+        """Return the result of `close`, which continues in the background if it takes longer than `CLOSE_LIMIT`."""
         self._overdue.clear()  # a close may free the threads that hang
         return self._call(close, min(CLOSE_LIMIT, remaining()), changes=False)
 
@@ -285,8 +285,8 @@ class Enforcer:
 class Stream:
     """One daemon thread for all calls of an iterator: a plugin's connection may belong to the thread that opened it.
 
-    What the plugin itself iterates over, such as the items of a bulk write, comes from the thread of its caller: it may
-    hold locks, and its time does not count as the store's.
+    The items that the plugin itself iterates over, such as those of a bulk write, come from the thread of its caller:
+    it may hold locks, and its time does not count as the store's.
 
     Args:
         name: the thread's name.
@@ -328,7 +328,7 @@ class Stream:
         """Yield the items to the plugin. Each is taken by the thread that is in `call`."""
         self._pull = lambda: next(items, _END)
         while True:
-            with self._pulling:  # a plugin may have threads of its own
+            with self._pulling:  # a plugin may start threads
                 self._replies.put(None)
                 item = self._items.get()()
             if item is _END:
@@ -357,7 +357,7 @@ def _marked(operation: Callable[[], object]) -> Callable[[], object]:
 
 
 def _outcome(operation: Callable[[], object]) -> Callable[[], object]:
-    """Return a function that returns what the operation returned, or raises what it raised."""
+    """Return a function that returns the operation's result, or raises its error."""
     try:
         answer = operation()
     except BaseException as error:  # noqa: BLE001  # it is raised in the other thread

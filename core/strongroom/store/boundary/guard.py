@@ -62,7 +62,7 @@ class GuardedStore:
     Args:
         store: any `SecretStore`.
         name: its name in the chain, for messages and provenance.
-        boundary: of the plugin behind the store, if the store itself is none.
+        boundary: of the plugin behind the store, if the store itself is not a plugin.
 
     Attributes:
         traits: static facts about the store.

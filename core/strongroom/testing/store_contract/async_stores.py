@@ -27,7 +27,7 @@ class AsyncStoreContract(StoreContract):
     """
 
     def test_it_is_an_asynchronous_store(self, holding: Holding) -> None:
-        """It is an `AsyncSecretStore`, and has no blocking read of its own."""
+        """It is an `AsyncSecretStore`, and has no blocking read."""
         store = holding({PATH: secret_data()})
         assert isinstance(store, AsyncSecretStore)
         assert type(store).read is AsyncSecretStore.read, "define aread alone: read is made of it"
@@ -57,7 +57,7 @@ class AsyncStoreContract(StoreContract):
         guarded.close()
 
     def test_event_loop_is_not_blocked(self, request: pytest.FixtureRequest) -> None:
-        """While a service does not answer, the loop goes on."""
+        """While a service does not answer, the loop serves others."""
         if "unreachable" in self.impossible:
             pytest.skip("'unreachable' is declared impossible")
         guarded, turns = ValidatedStore(request.getfixturevalue("unreachable"), NAME), 0
@@ -89,7 +89,7 @@ class AsyncStoreContract(StoreContract):
             await asyncio.sleep(_LIMIT / 10)
             task.cancel()
             await asyncio.wait([task], timeout=self.time_to_end)
-            assert task.done(), "a read that was cancelled goes on"
+            assert task.done(), "a read that was cancelled continues"
             await store.aclose()
 
         asyncio.run(read())
