@@ -326,12 +326,15 @@ def _blocking(name: str, method: str, *, changes: bool) -> Callable[..., Any]:
         async def step() -> object:
             return await anext(items, _END)
 
+        unfinished = False  # a step that fails or is given up ends the generator
         try:
             while (item := store._loops.wait(step)) is not _END:  # noqa: SLF001
+                unfinished = True
                 yield item
+                unfinished = False
         finally:
             close = cast("Callable[[], Coroutine[Any, Any, None]] | None", getattr(items, "aclose", None))
-            if close is not None:
+            if unfinished and close is not None:
                 with suppress(StoreUnavailableError):
                     store._loops.wait(close)  # noqa: SLF001
 

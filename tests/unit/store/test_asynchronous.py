@@ -395,6 +395,20 @@ def test_capabilities_are_those_of_the_asynchronous_methods(managed):
     assert asyncio.run(manager.alist_secrets("x")) == ["y"]
 
 
+def test_a_list_that_overruns_is_an_outage(monkeypatch):
+    """Also if its coroutine has not noticed yet that it is cancelled: then its generator cannot be closed."""
+
+    class Slow(Store):
+        async def alist_entries(self, prefix):
+            await asyncio.Event().wait()
+            yield "never"
+
+    monkeypatch.setattr(asynchronous._LoopThread, "_give_up", lambda *_: None)
+    guarded = GuardedStore(Slow(), "slow")
+    with time_limit(0.1), pytest.raises(StoreUnavailableError, match="did not answer in time"):
+        list(guarded.list_entries("a"))
+
+
 def test_blocking_calls_have_a_deadline():
     """A write that overruns has an unknown outcome."""
     guarded = GuardedStore(Writable(a_b=lambda: asyncio.Event().wait()), "corp")
