@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
+from strongroom.cli.exit_codes import ExitCode
+
 CANARY = "canary-77d1"
 
 STORE = f"""
@@ -191,18 +193,30 @@ def test_command_ends_although_its_plugin_hangs(search_path, command, name):
     assert "did not answer in time" in done.err + done.out.decode()
 
 
-def test_coroutine_of_close_is_a_warning(search_path, command, recwarn):
-    """An asynchronous `close` does nothing, which the log says."""
-    source = HANGING.replace(
-        "def hang(self, *_):",
-        "def list_entries(self, prefix):\n            return iter(())\n\n        async def hang(self, *_):",
-    ).replace(" = list_entries", "")
-    search_path.install("hostile-secrets", {"hostile": "hanging:open_hostile"}, modules={"hanging": source})
+ASYNCHRONOUS_CLOSE = """
+    class Hanging:
+        def read(self, path):
+            raise LookupError
+
+        def list_entries(self, prefix):
+            return iter(())
+
+        async def close(self):
+            pass
+
+    def open_hostile() -> Hanging:
+        return Hanging()
+"""
+
+
+def test_store_whose_close_is_a_coroutine_is_refused(search_path, command, recwarn):
+    """Nobody would await it."""
+    search_path.install("hostile-secrets", {"hostile": "hanging:open_hostile"}, modules={"hanging": ASYNCHRONOUS_CLOSE})
     Path("strongroom.toml").write_text(CONFIGURATION)
     done = command("list")
-    assert done.code == 0
-    assert "Closing store hostile failed: close() returned a coroutine" in done.err
-    assert not recwarn.list
+    assert done.code == ExitCode.CONFIGURATION
+    assert "close() of hanging.Hanging is asynchronous" in done.err
+    assert [str(one.message) for one in recwarn.list] == []
 
 
 NOISY = """

@@ -111,7 +111,7 @@ class GuardedStore:
         try:
             return cls(store, name)
         except PluginError:
-            store.close()
+            containment.close_quietly(store.close, name)
             raise
 
     def __repr__(self) -> str:
