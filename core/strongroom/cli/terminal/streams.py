@@ -40,8 +40,19 @@ class _ResultsOnly:
         self._thread = threading.get_ident()
 
     def __getattr__(self, name: str) -> Any:  # any attribute of a stream
+        return getattr(self._stream(), name)
+
+    def write(self, text: str) -> int:
+        with result_errors():
+            return self._stream().write(text)
+
+    def flush(self) -> None:
+        with result_errors():
+            self._stream().flush()
+
+    def _stream(self) -> TextIO:
         ours = threading.get_ident() == self._thread and not self._in_plugin()
-        return getattr(self._stdout if ours else sys.stderr, name)
+        return self._stdout if ours else sys.stderr
 
 
 @contextlib.contextmanager
