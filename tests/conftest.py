@@ -42,7 +42,6 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if whole and not nested and config.getoption("numprocesses", 0) is None and config.getoption("capture") != "no":
         config.option.numprocesses = "auto"
         config.option.dist = "loadscope"  # tests that share a fixture of their module stay together
-        config.option.loadscopereorder = False  # modules with servers have few, long tests, and would come last
 
 
 @pytest.hookimpl(optionalhook=True)
