@@ -150,10 +150,19 @@ class CurlDriver(ExchangeLoop):
             transfers.close()
 
 
+_in_use: set[Transfers[Any]] = set()
+"""The connections of all batches under way, so that the collector finds none of them.
+
+It would close the handles of an abandoned batch while `Transfers.close` closes them in a daemon thread, and Python
+would print that pycurl refuses this (measured with pycurl 7.49 on Python 3.13).
+"""
+
+
 class _Batch(Generic[_K]):
     """The exchanges of one batch, on connections of its own; see `bulk.Batch`."""
 
     def __init__(self, transfers: Transfers[tuple[_K, Steps]], give_back: Callable[[Transfers[Any]], None]) -> None:
+        _in_use.add(transfers)
         self._transfers = transfers
         self._give_back = give_back
         self._released = False
@@ -205,17 +214,13 @@ class _Batch(Generic[_K]):
         """Give the connections back for another batch."""
         if self._process == os.getpid():
             self._released = True
+            _in_use.discard(self._transfers)
             self._give_back(self._transfers)
 
     def close(self) -> None:
-        """Close the connections of a batch that its caller has abandoned.
-
-        The collector may be calling. It would close the handles afterwards (measured with pycurl 7.49), so that another
-        batch could not use them.
-        """
-        if self._process != os.getpid():
-            _keep_forever(self._transfers)
-        elif not self._released:
+        """Close the connections of a batch that its caller has abandoned. In a child they stay in use for ever."""
+        if self._process == os.getpid() and not self._released:
+            _in_use.discard(self._transfers)
             self._transfers.close()
 
 
