@@ -1,5 +1,6 @@
 """Completion on Tab: what a shell is offered, and that a failure offers nothing and says nothing."""
 
+import logging
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from strongroom.cli import app
 from strongroom.cli.app import strongroom
 from strongroom.cli.terminal import completer
 
@@ -62,6 +64,7 @@ def offered_in(printed: str, shell: str) -> list[str]:
 def tab(capsys, monkeypatch):
     """What each shell is offered for the words before the cursor, the last of which is not yet whole."""
     monkeypatch.setattr(completer, "CHAIN_TIME", 60)  # of a busy machine
+    logging.getLogger().removeHandler(app._log_handler)  # of an earlier command in this process
 
     def press(*words: str, shell: str = "bash") -> list[str]:
         with monkeypatch.context() as patched:
