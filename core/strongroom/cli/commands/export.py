@@ -86,7 +86,7 @@ def _export_to_file(invocation: Invocation, kind: str, file: Path, *, watch: boo
     config = invocation.load()
     with secrets_table.open_rows(config, allow_dynamic=False) as (answers, secrets):
         _require_exportable(answers)
-        _write(file, _content(kind, answers))
+        output.write_file(file, _content(kind, answers))
         if not watch:
             return ExitCode.DONE
         export = _Export(Rows(answers, secrets, partial(secrets.resolve, allow_dynamic=False)), kind, file)
@@ -111,7 +111,7 @@ class _Export:
             if unmet := [answer.variable for answer in answers if not answer.met]:
                 return self._failed(f"{', '.join(unmet)} did not resolve")
             if changed := self.rows.changed(answers):
-                _write(self._file, _content(self._kind, answers))
+                output.write_file(self._file, _content(self._kind, answers))
                 output.say(f"Wrote {self._file} again: {', '.join(changed)} changed")
         except StrongroomError as error:
             return self._failed(str(error))
@@ -147,18 +147,6 @@ def _until_ended() -> Iterator[_End]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _write(file: Path, content: bytes) -> None:
-    from strongroom.files import private_file
-
-    try:
-        private_file.replace(file.absolute(), content)
-    except OSError as error:
-        fault = error.strerror
-    else:
-        return
-    raise ConfigurationError(f"Cannot write {file}: {fault}")
 
 
 def _export_to_github(invocation: Invocation) -> None:

@@ -7,13 +7,14 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import click
 
 from strongroom.cli.terminal import streams
 from strongroom.encoding import as_text, to_json
-from strongroom.errors import InvalidDataError
+from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.secret import Value
 
 DOCUMENT_VERSION = 1
@@ -69,6 +70,23 @@ def write(content: bytes, *, newline: bool = True) -> None:
     """
     with streams.result_errors():
         click.echo(content, nl=newline)
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Replace a private file with a result.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    from strongroom.files import private_file
+
+    try:
+        private_file.replace(file.absolute(), content)
+    except OSError as error:
+        fault = error.strerror
+    else:
+        return
+    raise ConfigurationError(f"Cannot write {file}: {fault}")  # outside the `except`, whose frames have the content
 
 
 def write_value(value: Value, path: str, key: str) -> None:

@@ -11,7 +11,6 @@ from strongroom.bounded_file import read_bytes
 from strongroom.cli.invocation import Invocation, current
 from strongroom.cli.terminal import output
 from strongroom.cli.write_values import MAX_SIZE
-from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr
 
 
@@ -38,16 +37,8 @@ def inject_command(invocation: Invocation, template: str, file: Path | None) -> 
         content = secrets.interpolate(text).encode()
     if file is None:
         output.write(content, newline=False)
-        return
-    from strongroom.files import private_file
-
-    try:
-        private_file.replace(file.absolute(), content)
-    except OSError as error:
-        fault = error.strerror
     else:
-        return
-    raise ConfigurationError(f"Cannot write {file}: {fault}")
+        output.write_file(file, content)
 
 
 def _read(template: str) -> str:
