@@ -40,6 +40,8 @@ DEFAULT_STORE = "default"
 
 _MOST_WARNINGS = 1000
 _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
+"""Answers that leave open whether the secret exists."""
+
 _KINDS = {
     Answer.FOUND: EventKind.READ,
     Answer.NOT_FOUND: EventKind.MISS,
@@ -49,8 +51,6 @@ _KINDS = {
     Answer.FAILED: EventKind.FAILED,
 }
 """The event of each answer. A store that was not queried has none."""
-
-"""Answers that leave open whether the secret exists."""
 
 _R = TypeVar("_R")
 
