@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from strongroom.config import (
@@ -68,21 +68,23 @@ class Arguments:
         }
 
     def links(self) -> object:
-        """Return the chain without the options of its stores; what is not a list is for `read_chain` to refuse."""
-        if not isinstance(self.chain, list | tuple):
-            return self.chain
-        return [split_entry(entry)[0] if isinstance(entry, Mapping) else entry for entry in self.chain or ()]
+        """Return the chain without the options of its stores; `read_chain` refuses one that is not a list."""
+        return [link for link, _ in self._entries()] if isinstance(self.chain, list | tuple) else self.chain
 
     def stores(self, environment: str | None) -> dict[str, StoreConfig]:
         """Return the stores with a plugin or options in the chain."""
         found: dict[str, StoreConfig] = {}
         reader = OptionReader(environment, "", None)
-        for number, entry in enumerate(self.chain if isinstance(self.chain, list | tuple) else ()):
-            link, options = split_entry(entry) if isinstance(entry, Mapping) else ({}, {})
-            if options and isinstance(name := link.get("store"), str):
+        for number, (link, options) in enumerate(self._entries()):
+            if options and isinstance(link, Mapping) and isinstance(name := link.get("store"), str):
                 table = Table(options, "the argument chain", f"chain[{number}]")
                 found[name] = read_store(name, [(table, Rank.ARGUMENT)], reader)
         return found
+
+    def _entries(self) -> Iterator[tuple[object, Mapping[str, object]]]:
+        """Yield each link of the chain, and the plugin and options of its store."""
+        for entry in self.chain if isinstance(self.chain, list | tuple) else ():
+            yield split_entry(entry) if isinstance(entry, Mapping) else (entry, {})
 
 
 def build(
