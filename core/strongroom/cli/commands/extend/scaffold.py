@@ -1,4 +1,7 @@
-"""The files of a new plugin's package, made of the templates beside this module."""
+"""The files of a new plugin's package, made of templates.
+
+The templates of the plugin and its test stand in the package that owns the kind, all others beside this module.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from strongroom import __version__
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 20
+_HERE = "strongroom.cli.commands.extend"
 
 
 class Kind(NamedTuple):
@@ -23,6 +27,7 @@ class Kind(NamedTuple):
         summary: one line of the package's description; `$name` is the plugin's name.
         usage: how a user begins, as Markdown.
         extra: the extra of Strongroom that it needs, such as `[vault]`.
+        owner: the package whose folder `templates` has the plugin and its test.
     """
 
     group: str
@@ -30,6 +35,7 @@ class Kind(NamedTuple):
     summary: str
     usage: str
     extra: str = ""
+    owner: str = _HERE
 
 
 KINDS: Mapping[str, Kind] = {
@@ -62,7 +68,8 @@ KINDS: Mapping[str, Kind] = {
         "${class_name}Auth",
         "The authentication method $name for the store vault of Strongroom",
         'Name it in the table `auth` of a store:\n\n```toml\n[stores.vault.auth]\nmethod = "$name"\n```',
-        "[vault]",
+        extra="[vault]",
+        owner="strongroom_vault",
     ),
 }
 
@@ -103,16 +110,15 @@ def package(kind: Kind, template: str, names: Names) -> dict[str, str]:
     words = {**names._asdict(), "group": kind.group, "requirement": f"strongroom{kind.extra}>={__version__}"}
     words |= {field: Template(getattr(kind, field)).substitute(words) for field in ("target", "summary", "usage")}
     sources = {
-        "pyproject.toml": "pyproject.toml",
-        "README.md": "README.md",
-        ".gitignore": "gitignore",
-        ".github/workflows/test.yml": "test.yml",
-        f"src/{names.module}/__init__.py": f"{template}.py",
-        "tests/test_contract.py": f"{template}_test.py",
+        "pyproject.toml": (_HERE, "pyproject.toml"),
+        "README.md": (_HERE, "README.md"),
+        ".gitignore": (_HERE, "gitignore"),
+        ".github/workflows/test.yml": (_HERE, "test.yml"),
+        f"src/{names.module}/__init__.py": (kind.owner, f"{template}.py"),
+        "tests/test_contract.py": (kind.owner, f"{template}_test.py"),
     }
-    folder = files("strongroom.cli.commands.extend").joinpath("templates")
     found = {
-        path: Template(folder.joinpath(f"{source}.tmpl").read_text("utf-8")).substitute(words)
-        for path, source in sources.items()
+        path: Template(files(owner).joinpath("templates", f"{source}.tmpl").read_text("utf-8")).substitute(words)
+        for path, (owner, source) in sources.items()
     }
     return {**found, f"src/{names.module}/py.typed": ""}
