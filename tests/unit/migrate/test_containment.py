@@ -252,7 +252,7 @@ def test_a_close_that_hangs_is_not_awaited(opened, plugin, caplog):
         else:
             with use(config) as endpoints:
                 endpoints.source("env")
-        assert "Closing store env failed: StoreUnavailableError" in caplog.text
+        assert "Closing importer env failed: StoreUnavailableError" in caplog.text
         caplog.clear()
 
 

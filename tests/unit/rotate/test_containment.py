@@ -110,6 +110,19 @@ def test_a_rotator_that_hangs_is_given_up(method):
     free.set()
 
 
+def test_threads_and_log_lines_name_the_rotator(caplog):
+    """Each has the kind of the plugin: a store may have the same name."""
+    threads = []
+
+    def fail():
+        threads.append(threading.current_thread().name)
+        raise ValueError
+
+    GuardedRotator(Rotator(close=fail), "corp", PATH).close()
+    assert threads == ["rotator corp"]
+    assert "Closing rotator corp failed: ValueError" in caplog.text
+
+
 def test_a_rotator_of_a_newer_protocol_is_refused():
     """By its name."""
     rotator = Rotator()

@@ -98,8 +98,13 @@ def contained(
     raise failure
 
 
-def close_quietly(close: Callable[[], object], store: str) -> None:
-    """Call a plugin's `close`. A store that fails to close has nothing left to lose, so the failure is only logged.
+def close_quietly(close: Callable[[], object], name: str, kind: str = "store") -> None:
+    """Call a plugin's `close`. A plugin that fails to close has nothing left to lose, so the failure is only logged.
+
+    Args:
+        close: calls the plugin.
+        name: its name, for the log.
+        kind: "store", "importer", "exporter" or "rotator", for the log.
 
     Raises:
         BaseException: an exception that a signal handler raised, without frames.
@@ -109,10 +114,10 @@ def close_quietly(close: Callable[[], object], store: str) -> None:
             answer = close()
         if isinstance(answer, CoroutineType):
             answer.close()  # otherwise Python warns that it was never awaited
-            logger.warning("Closing store %s failed: close() returned a coroutine", store)
+            logger.warning("Closing %s %s failed: close() returned a coroutine", kind, name)
     except BaseException as error:  # noqa: BLE001  # as in `contained`
         if not is_interrupt(error):
-            logger.warning("Closing store %s failed: %s", store, type(error).__name__)
+            logger.warning("Closing %s %s failed: %s", kind, name, type(error).__name__)
             return
         interrupt = bare(error)
     else:

@@ -53,7 +53,7 @@ def open_plugin(opener: Callable[[], _R], name: str, kind: str = "store") -> _R:
         StrongroomError: see `contained`.
         StoreUnavailableError: it overran.
     """
-    return contained(partial(Enforcer(name).call, opener), name, hint=bug_of(kind))
+    return contained(partial(Enforcer(name, kind).call, opener), name, hint=bug_of(kind))
 
 
 def bug_of(kind: str, plugin: type | None = None) -> str:
@@ -84,6 +84,7 @@ class Boundary:
 
     def __init__(self, plugin: _Closable, name: str, kind: str = "store") -> None:
         self.name = name
+        self._kind = kind
         self.type = type(plugin)
         self.traits = traits_of(plugin, f"{kind.capitalize()} {name}")
         self.bug = bug_of(kind, self.type)
@@ -92,7 +93,7 @@ class Boundary:
         direct = self.asynchronous is not None or self.traits.local is True or self.traits.honors_deadline is True
         self.enforced = not direct
         self.closed = False
-        self._enforcer = None if direct else Enforcer(name)
+        self._enforcer = None if direct else Enforcer(name, kind)
         self._plugin = plugin
         self._closing = reentrant_lock()
 
@@ -189,7 +190,7 @@ class Boundary:
                 return
             self.closed = True
         close = self._plugin.close
-        close_quietly(close if self._enforcer is None else partial(self._enforcer.close, close), self.name)
+        close_quietly(close if self._enforcer is None else partial(self._enforcer.close, close), self.name, self._kind)
 
 
 def _check_is_synchronous(plugin: object, name: str, kind: str) -> None:
@@ -204,14 +205,18 @@ def _check_is_synchronous(plugin: object, name: str, kind: str) -> None:
 
 
 class Enforcer:
-    """Runs the calls of one store, and waits for none longer than its caller has time.
+    """Runs the calls of one plugin's object, and waits for none longer than its caller has time.
 
-    A thread that hangs cannot be ended, and the store's connection is lost with it. It delays nobody: neither the
+    A thread that hangs cannot be ended, and the plugin's connection is lost with it. It delays nobody: neither the
     caller nor the end of the process.
+
+    Args:
+        name: the plugin's name, for the names of the threads.
+        kind: see `Boundary`.
     """
 
-    def __init__(self, store: str) -> None:
-        self._name = f"store {store}"
+    def __init__(self, name: str, kind: str) -> None:
+        self._name = f"{kind} {name}"
         self._overdue: list[Future[None]] = []
 
     @property
@@ -223,7 +228,7 @@ class Enforcer:
         """Return the operation's result, or raise its error, within `remaining()`.
 
         Args:
-            operation: calls the store.
+            operation: calls the plugin.
             changes: True for a write, whose outcome is unknown if it overruns.
 
         Raises:
