@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from strongroom.errors import AuthenticationError, StoreUnavailableError
 from strongroom.manager import SecretsManager
 from strongroom.rotate.boundary import GuardedRotator
@@ -105,6 +107,25 @@ class KillableStore(MemoryStore):
             raise Killed
         super().write_if(path, data, expected)
         raise Killed
+
+
+WRITES = 6
+"""Of a rotation or its undo: of the state at create, apply, prove, promote and revoke, and of the secret."""
+
+
+def killed_at_each_write(test):
+    """Run a test for each write of a rotation: killed before or after it, with either end, and either service.
+
+    The test takes `two`, `write`, `after` and `finish`, which is the method that another process calls.
+    """
+    for name, values, ids in (
+        ("two", [True, False], ["two credentials", "one credential"]),
+        ("write", range(1, WRITES + 1), None),
+        ("after", [False, True], ["before", "after"]),
+        ("finish", ["resume", "undo"], None),
+    ):
+        test = pytest.mark.parametrize(name, values, ids=ids)(test)
+    return test
 
 
 class Rotating:

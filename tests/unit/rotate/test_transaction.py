@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from rotating import FIRST, OUTAGE, PATH, KillableStore, Killed, Rotating
+from rotating import FIRST, OUTAGE, PATH, WRITES, KillableStore, Killed, Rotating, killed_at_each_write
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
@@ -108,14 +108,7 @@ def test_a_revocation_that_fails_is_resumed(rotating):
     assert rotating.service.accepted == {rotating.secret["password"]}
 
 
-WRITES = 6
-"""Of the state at create, apply, prove, promote and revoke, and of the secret."""
-
-
-@pytest.mark.parametrize("finish", ["resume", "undo"])
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("write", range(1, WRITES + 1))
-@pytest.mark.parametrize("two", [True, False], ids=["two credentials", "one credential"])
+@killed_at_each_write
 def test_a_killed_process_leaves_what_another_one_can_finish_or_undo(two, write, after, finish):
     """At each write, before and after it: a stored credential works, and the end is clean."""
     store = KillableStore()

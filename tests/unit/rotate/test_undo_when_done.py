@@ -2,7 +2,7 @@
 
 import pytest
 
-from rotating import FIRST, PATH, KillableStore, Killed, Rotating
+from rotating import FIRST, PATH, WRITES, KillableStore, Killed, Rotating, killed_at_each_write
 from strongroom.errors import ConflictError, PermissionDeniedError, RotationError, UnsupportedOperationError
 from strongroom.rotate.rotators.generated import open_password
 from strongroom.rotate.state import Step
@@ -61,14 +61,7 @@ def test_a_service_that_refuses_a_former_credential_keeps_the_new_one(rotating):
     assert rotating.transaction().rotate().step is Step.DONE
 
 
-WRITES = 6
-"""Of the state at create, apply, prove, promote and revoke, and of the secret."""
-
-
-@pytest.mark.parametrize("finish", ["resume", "undo"])
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("write", range(1, WRITES + 1))
-@pytest.mark.parametrize("two", [True, False], ids=["two credentials", "one credential"])
+@killed_at_each_write
 def test_an_undo_that_is_killed_can_be_finished_or_undone_itself(two, write, after, finish):
     """At each write, before and after it: a stored credential works, and the end is clean."""
     store = KillableStore()
