@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from hanging_process import output_of
 from strongroom import Secret, SecretsManager
 from strongroom.errors import (
     PermissionDeniedError,
@@ -444,39 +445,9 @@ def test_the_deadline_reaches_the_coroutine():
     guarded.close()
 
 
-PROGRAM = """
-    import asyncio, sys
-    from strongroom import SecretsManager, StoreUnavailableError
-    from strongroom.store import AsyncSecretStore, time_limit
-
-    class Hanging(AsyncSecretStore):
-        async def aread(self, path):
-            await asyncio.Event().wait()
-
-        async def aclose(self):
-            await asyncio.Event().wait()
-
-    manager = SecretsManager(chain=[Hanging()])
-
-    async def main():
-        with time_limit(0.1):
-            await manager.aget_secret("a/b", "key")
-
-    for call in (lambda: manager.get_secret("a/b", "key"), lambda: asyncio.run(main())):
-        try:
-            with time_limit(0.1):
-                call()
-        except StoreUnavailableError as error:
-            print(error.reason)
-"""
-
-
 def test_a_process_ends_while_its_store_hangs():
     """The thread of the loop is a daemon."""
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert run.stdout == "it did not answer in time\n" * 2, run.stderr
+    assert output_of("asynchronous", "exit") == "it did not answer in time\n" * 2
 
 
 FORK = """

@@ -4,15 +4,13 @@ The stores here wait for an event that is never set: a call that returns at all 
 """
 
 import asyncio
-import subprocess
-import sys
-import textwrap
 import threading
 from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
 
+from hanging_process import output_of
 from stores import Clock
 from strongroom import Secret, SecretsManager
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
@@ -325,39 +323,10 @@ def test_event_loop_goes_on_while_a_store_hangs():
     store.free.set()
 
 
-PROGRAM = """
-    import asyncio, sys, threading, time
-    from strongroom import SecretsManager, StoreUnavailableError
-    from strongroom.store import time_limit
-
-    class Hanging:
-        def read(self, path):
-            threading.Event().wait()
-        close = read_many = list_entries = lambda self, *_: threading.Event().wait()
-
-    manager = SecretsManager(chain=[Hanging()])
-
-    async def main():
-        with time_limit(0.1):
-            await manager.aget_secret("a/b", "key")
-
-    for call in (lambda: manager.get_secret("a/b", "key"), lambda: asyncio.run(main())):
-        try:
-            with time_limit(0.1):
-                call()
-        except StoreUnavailableError as error:
-            print(error.reason)
-    if sys.argv[1] == "close":
-        manager.close()
-"""
-
-
 @pytest.mark.parametrize("ending", ["close", "exit"])
 def test_process_ends_although_its_store_hangs(ending):
     """Whether the manager is closed or not."""
-    program = [sys.executable, "-c", textwrap.dedent(PROGRAM), ending]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "it did not answer in time\n" * 2
+    assert output_of("blocking", ending) == "it did not answer in time\n" * 2
 
 
 # --- for authors ------------------------------------------------------------------------------------------------------
