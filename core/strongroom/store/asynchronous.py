@@ -16,9 +16,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from strongroom.errors import StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store.boundary.containment import plugin_code
+from strongroom.store.daemon import CLOSE_LIMIT, GRACE, overrun
 from strongroom.store.deadline import remaining
 from strongroom.store.locks import reentrant_lock
 from strongroom.store.protocols import Traits
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncSecretStore", "LoopLocal"]
 
 _R = TypeVar("_R")
-
-_GRACE = 0.25
-"""For how many seconds past the deadline an answer is still taken, as `enforcement.GRACE`."""
-
-_CLOSE_LIMIT = 0.3
-"""For how many seconds `aclose` is waited for in each event loop."""
 
 _END = object()
 
@@ -127,14 +122,14 @@ async def outcome_in_time(store: AsyncSecretStore, start: Callable[[], Awaitable
     store._loops.note_running()  # noqa: SLF001  # the store's own part
     task = asyncio.ensure_future(_outcome(start))
     try:
-        done, _ = await asyncio.wait([task], timeout=remaining() + _GRACE)
+        done, _ = await asyncio.wait([task], timeout=remaining() + GRACE)
     except asyncio.CancelledError:
         task.cancel()
         raise
     if done:
         return task.result()
     task.cancel()
-    return partial(_raise, _overrun(changes=False))
+    return partial(_raise, overrun())
 
 
 class _Loops:
@@ -180,7 +175,7 @@ class _Loops:
             own, self._own = self._running(), None
         try:
             if own is not None:
-                own.wait(aclose, min(_CLOSE_LIMIT, remaining()), changes=False)
+                own.wait(aclose, min(CLOSE_LIMIT, remaining()), changes=False)
         finally:
             if own is not None:
                 own.stop()
@@ -192,7 +187,7 @@ class _Loops:
                 closing = asyncio.run_coroutine_threadsafe(_closed(aclose), loop)
                 if loop is not here:  # it could not run meanwhile
                     with suppress(TimeoutError):
-                        closing.result(min(_CLOSE_LIMIT, remaining()))
+                        closing.result(min(CLOSE_LIMIT, remaining()))
 
     def _running(self) -> _LoopThread | None:
         """Return the store's own loop, if it runs in this process: the child of a fork has none of the threads."""
@@ -239,7 +234,7 @@ class _LoopThread:
 
         self._loop.call_soon_threadsafe(begin)
         try:
-            return done.result(limit + _GRACE)()
+            return done.result(limit + GRACE)()
         except BaseException as error:
             if done.done():
                 raise
@@ -247,7 +242,7 @@ class _LoopThread:
             self._loop.call_soon_threadsafe(self._give_up, tasks)
             if not isinstance(error, TimeoutError):  # an interrupt of the thread that waits
                 raise
-        raise _overrun(changes=changes)
+        raise overrun(changes=changes)
 
     def stop(self) -> None:
         """End the thread when the calls in progress are over: each has its own deadline."""
@@ -272,7 +267,7 @@ class _LoopThread:
             for task in tasks:
                 task.cancel()
             if tasks:
-                tasks = self._loop.run_until_complete(asyncio.wait(tasks, timeout=_CLOSE_LIMIT))[1]
+                tasks = self._loop.run_until_complete(asyncio.wait(tasks, timeout=CLOSE_LIMIT))[1]
             if not tasks:  # one that ignores its cancellation would be resumed in a closed loop
                 self._loop.run_until_complete(self._loop.shutdown_asyncgens())
                 self._loop.close()
@@ -297,11 +292,6 @@ async def _closed(aclose: Callable[[], Awaitable[None]]) -> None:
 
 def _raise(error: BaseException) -> Any:
     raise error
-
-
-def _overrun(*, changes: bool) -> StoreUnavailableError:
-    late = "it did not answer in time"
-    return WriteOutcomeUnknownError(reason=late) if changes else StoreUnavailableError(reason=late)
 
 
 _BLOCKING = {

@@ -1,4 +1,7 @@
-"""Blocking calls in daemon threads. A separate module, since stores and the chain both use it."""
+"""Blocking calls in daemon threads, and the limits and the error of a call that overruns.
+
+A separate module, since stores and the chain both use it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,20 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import TypeVar
 
-from strongroom.errors import StoreUnavailableError
+from strongroom.errors import StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store.deadline import remaining
 
 _R = TypeVar("_R")
+
+GRACE = 0.25
+"""For how many seconds past the deadline an answer is still taken: a store that keeps to it answers at its very end."""
+CLOSE_LIMIT = 0.3
+"""For how many seconds a `close` is waited for. It continues in the background: a process that ends does not wait."""
+
+
+def overrun(*, changes: bool = False) -> StoreUnavailableError:
+    """Return the error of a call that was given up. The outcome is unknown if it `changes` something."""
+    return (WriteOutcomeUnknownError if changes else StoreUnavailableError)(reason="it did not answer in time")
 
 
 def in_daemon(call: Callable[[], _R], name: str) -> Future[_R]:
@@ -63,4 +76,4 @@ def within_deadline(call: Callable[[], _R], *, abort: Callable[[], object] | Non
             return future.result()
     if abort is not None:
         abort()
-    raise StoreUnavailableError(reason="it did not answer in time")
+    raise overrun()

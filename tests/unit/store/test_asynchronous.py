@@ -104,8 +104,8 @@ class Writable(Store):
 
 @pytest.fixture(autouse=True)
 def _limits(monkeypatch):
-    monkeypatch.setattr(asynchronous, "_GRACE", 0.0)
-    monkeypatch.setattr(asynchronous, "_CLOSE_LIMIT", 10.0)
+    monkeypatch.setattr(asynchronous, "GRACE", 0.0)
+    monkeypatch.setattr(asynchronous, "CLOSE_LIMIT", 10.0)
 
 
 @pytest.fixture

@@ -17,28 +17,23 @@ from inspect import iscoroutinefunction
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from strongroom.errors import PluginError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom.errors import PluginError, StoreError, StoreUnavailableError
 from strongroom.store.asynchronous import AsyncSecretStore, outcome_in_time
 from strongroom.store.boundary import answers
 from strongroom.store.boundary.containment import close_quietly, contained, plugin_code
-from strongroom.store.daemon import in_daemon
+from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, overrun
 from strongroom.store.deadline import current_deadline, remaining, set_deadline, time_limit
 from strongroom.store.locks import reentrant_lock
 from strongroom.store.protocols import traits_of
 
 _R = TypeVar("_R")
 _S = TypeVar("_S")
-GRACE = 0.25
-"""For how many seconds past the deadline an answer is still taken: a store that keeps to it answers at its very end."""
-CLOSE_LIMIT = 0.3
-"""For how many seconds a `close` is waited for. It continues in the background: a process that ends does not wait."""
 MOST_OVERDUE = 32
 """With this many calls of one store that are still running past their deadlines, no further one is begun."""
 
 _METHODS = ("read", "list_entries", "write", "delete", "items", "create", "apply", "prove", "revoke", "close")
 """Methods of the plugins that are looked at."""
 
-_LATE = "it did not answer in time"
 _END: Final = object()
 
 
@@ -276,7 +271,7 @@ class Enforcer:
             if not isinstance(error, TimeoutError):  # the plugin's, or an interrupt of the thread that waits
                 raise
             if given_up:
-                raise _overrun(changes=changes) from None
+                raise overrun(changes=changes) from None
             future.result()  # it ended at the last moment, or raised a TimeoutError itself
         return found.pop()
 
@@ -312,7 +307,7 @@ class Stream:
     def call(self, operation: Callable[[], _R], *, changes: bool = False) -> _R:
         """Return the operation's result, or raise its error: see `Enforcer.call`."""
         if self._hangs:
-            raise _overrun(changes=changes)
+            raise overrun(changes=changes)
         ends = time.monotonic() + remaining() + GRACE
         self._context.run(set_deadline, current_deadline())
         self._calls.put(operation)
@@ -322,7 +317,7 @@ class Stream:
             except Empty:
                 self._hangs = True
                 self._overdue.append(self._future)
-                raise _overrun(changes=changes) from None
+                raise overrun(changes=changes) from None
             if reply is not None:
                 return cast("_R", reply())
             began = time.monotonic()
@@ -377,9 +372,3 @@ def _outcome(operation: Callable[[], object]) -> Callable[[], object]:
 
 def _ended() -> object:
     return _END
-
-
-def _overrun(*, changes: bool) -> StoreUnavailableError:
-    if changes:
-        return WriteOutcomeUnknownError(reason=_LATE)
-    return StoreUnavailableError(reason=_LATE)
