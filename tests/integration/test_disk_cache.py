@@ -218,7 +218,7 @@ def accessors(server):
     """Return the accessors of all tokens of this namespace that are alive."""
     try:
         return set(server.call("LIST", "auth/token/accessors")["data"]["keys"])
-    except StoreError:  # 404: there are none
+    except StoreError:  # 404: no token is alive
         return set()
 
 

@@ -41,7 +41,7 @@ EVERYTHING = bytes(_DIGEST_SIZE)
 
 _PAGE = 4096
 _SHORTEST_BUSY, _LONGEST_BUSY = 1.0, 5.0
-"""Seconds that an operation waits for another process that commits: a quarter of what its call has, within these."""
+"""Seconds to wait for another process that commits: a quarter of the time left, but within these limits."""
 _MARK_LIFE = 3600
 """Seconds for which the mark of a write is kept: far more than a read may take."""
 _CLOCK_TOLERANCE = 2

@@ -76,7 +76,7 @@ class KeyringEntry:
         return key
 
     def _call(self, operation: Callable[[Any], _R]) -> _R:  # of the library
-        """Return the result of an operation, within the deadline of the call. After a failure there is no other try."""
+        """Return the result of an operation, within the deadline of the call. After a failure, raise the same error."""
         if self._fault is not None:
             raise self._fault
         try:

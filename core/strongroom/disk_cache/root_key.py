@@ -85,7 +85,7 @@ def check_root_size(size: int) -> None:
 
 
 def check_folder(folder: Path) -> bool:
-    """Return False if there is no folder. It must belong to this user, and nobody else may have access.
+    """Return False if the folder does not exist. It must belong to this user, and nobody else may have access.
 
     Raises:
         OSError: it is not a folder, or another user owns it or has access.

@@ -37,8 +37,8 @@ _END = object()
 class AsyncSecretStore(ABC):
     """A store whose client is asynchronous.
 
-    `aget_secret` and its siblings await `aread` in the caller's event loop, without a thread. Everybody else calls the
-    blocking methods, which run the asynchronous ones in an event loop of the store's own, in a daemon thread. Both keep
+    `aget_secret` and its siblings await `aread` in the caller's event loop, without a thread. Other callers use
+    the blocking methods, which run the asynchronous ones in the store's own event loop, in a daemon thread. Both keep
     the deadline: a coroutine that overruns is cancelled and given up.
 
     A subclass *may* have these methods too, and then has the capability of the blocking method:
@@ -63,7 +63,7 @@ class AsyncSecretStore(ABC):
                 setattr(cls, name, _blocking(name, method, changes=changes))
 
     def __new__(cls, *_: object, **__: object) -> Self:
-        """Make the store without the help of its own constructor."""
+        """Make the store. A subclass need not call `super().__init__`."""
         store = super().__new__(cls)
         store._loops = _Loops(f"store {cls.__name__}")
         return store
@@ -286,7 +286,7 @@ async def _outcome(start: Callable[[], Awaitable[_R]]) -> Callable[[], _R]:
 
 
 async def _closed(aclose: Callable[[], Awaitable[None]]) -> None:
-    """Await `aclose`. Its failure concerns nobody: the loop belongs to the application."""
+    """Await `aclose`. Ignore its failure: the loop belongs to the application."""
     await _outcome(aclose)
 
 

@@ -32,7 +32,7 @@ disk=$1; shift; mount -t tmpfs -o size=4k none "$disk"; mkdir -m 700 "$disk/cach
 cat /dev/zero >"$disk/rest" || :; "$@" old new
 """
 
-# A library that refuses locks, as NFS does without its lock service.
+# A library that refuses locks, like NFS without its lock service.
 NO_LOCKS = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -69,7 +69,7 @@ def use(*command, **environment):
 
 @pytest.fixture
 def mounted(tmp_path):
-    """Run a shell script in a mount namespace of its own, with a folder and the command as its arguments."""
+    """Run a shell script in a separate mount namespace, with a folder and the command as its arguments."""
     disk = tmp_path / "disk"
     disk.mkdir()
     attempt = [*UNSHARE, 'mount -t tmpfs none "$1"; mount -o remount,ro "$1"', "sh", str(disk)]
@@ -117,7 +117,7 @@ def test_a_file_system_without_locks(tmp_path, code):
 
 
 def test_turns_on_a_file_system_without_locks(tmp_path, monkeypatch):
-    """Nobody waits, and leaving the turn is no error."""
+    """No process waits, and the end of a turn raises nothing."""
 
     def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

@@ -78,7 +78,7 @@ def credential(tmp_path, monkeypatch):
 
 
 def read(folder, key, value):
-    """What a process that starts reads, if the store has this value."""
+    """Read the secret in a new process, while the store has this value."""
     cache = StoreCache(Container(folder, 1 << 22, key), Turns(folder), "vault", dict, CacheConfig())
     return cache.fetch("db/app", lambda: Secret("db/app", {"k": value})).data["k"]
 

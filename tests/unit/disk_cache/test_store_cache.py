@@ -488,7 +488,7 @@ def test_a_truncated_file_is_a_miss_or_changes_nothing(folder, full):
 
 
 def test_a_damaged_schema_that_sqlite_cannot_name(folder, full):
-    """Its message quotes the name of a table, which is no UTF-8."""
+    """Its message quotes the name of a table, which is not UTF-8."""
     (file,) = (file for file in full if file.suffix == ".sqlite")
     assert b"tablewriteswrites" in full[file]
     check_damage(folder, full, file, full[file].replace(b"tablewriteswrites", b"tablewrite\xffwrite\xff"))

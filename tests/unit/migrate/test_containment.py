@@ -25,7 +25,7 @@ FIRST = Secret("a/1", {"key": "canary-6f1d"})
 
 
 class Plugin:
-    """An importer and an exporter that does what its test says. `forever` waits until the test is over."""
+    """An importer and an exporter with the methods that a test passes. `forever` waits until the test is over."""
 
     def __init__(self, *, items=None, write=None, close=lambda: None):
         self.free = threading.Event()
@@ -134,7 +134,7 @@ WRONG_ITEMS = {
     "exits": (exits, "it raised SystemExit"),
     "exits later": (after_one(exits), "it raised SystemExit"),
     "raises": (after_one(lambda _: {}["canary-6f1d"]), "it raised KeyError"),
-    "is none": (lambda _: None, "items() returned NoneType, expected an iterator"),
+    "nothing": (lambda _: None, "items() returned NoneType, expected an iterator"),
     "text": (lambda _: "canary-6f1d", "items() returned str, expected an iterator"),
     "a pair": (after_one(lambda _: ("a", "canary-6f1d")), "an item of type tuple, expected Secret or Failure"),
     "a failure": (
@@ -171,7 +171,7 @@ def outcomes(then):
 WRONG_OUTCOMES = {
     "exits": (exits, "it raised SystemExit"),
     "exits later": (outcomes(exits), "it raised SystemExit"),
-    "is none": (lambda *_: None, "write() returned NoneType, expected an iterator"),
+    "nothing": (lambda *_: None, "write() returned NoneType, expected an iterator"),
     "a path": (outcomes(lambda _: "a/1"), "write() returned an item of type str, expected Outcome"),
     "no path": (outcomes(lambda _: Outcome(None)), "write() returned an Outcome with path of type NoneType"),
     "an error": (
@@ -242,7 +242,7 @@ def test_an_opener_that_hangs_or_exits_ends_a_migration(opened):
 
 
 def test_a_close_that_hangs_is_not_awaited(opened, plugin, caplog):
-    """A warning says so. The importer that the command line reads is closed, too."""
+    """A warning names it. The importer that the command line reads is closed, too."""
     for use in (lambda config: Endpoints(config, None), None):
         importer = plugin(Importer, items=lambda _: iter([FIRST]))
         importer._close = importer.forever

@@ -47,7 +47,7 @@ def rotating():
 
 
 class Rotator:
-    """Its methods return or do what they are given."""
+    """A rotator with the methods that a test passes."""
 
     starts_once = True
 
@@ -79,7 +79,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("method", "does", "says"), WRONG)
 def test_a_rotator_cannot_break_a_rotation(method, does, says):
-    """The error names the rotator, its class and the type. A proof that returns False is no proof."""
+    """The error names the rotator, its class and the type. A `prove` that returns False proves nothing."""
     with pytest.raises(StoreError) as caught:
         CALLS[method](GuardedRotator(Rotator(**{method: does}), "corp", PATH))
     assert says in str(caught.value)
@@ -132,7 +132,7 @@ def test_a_rotator_of_a_newer_protocol_is_refused():
 
 
 class Hanging(ServiceUserRotator):
-    """A rotator that hangs in a call with little time, and then goes on."""
+    """A rotator that hangs in a call with little time, and then continues."""
 
     def __init__(self, service):
         super().__init__(service)

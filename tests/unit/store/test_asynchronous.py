@@ -1,4 +1,4 @@
-"""Asynchronous stores: awaited in the caller's event loop, and run in a loop of their own for blocking callers."""
+"""Asynchronous stores: awaited in the caller's event loop, and run in their own loop for blocking callers."""
 
 import asyncio
 import subprocess
@@ -52,7 +52,7 @@ class Client:
 
 
 class Store(AsyncSecretStore):
-    """Secrets in memory, behind a client. `faults` has what a read of a path raises or awaits."""
+    """Secrets in memory, behind a client. `faults` maps a path to a function that its read calls."""
 
     def __init__(self, **faults):
         self.held = {"a/b": SECRET, "a/c": {"key": "other"}}
@@ -221,7 +221,7 @@ def test_a_store_with_threads_behind_an_asynchronous_one(managed):
 
 
 def test_a_read_that_hangs_costs_its_deadline(managed):
-    """The coroutine is cancelled. The loop goes on meanwhile."""
+    """The coroutine is cancelled. The loop keeps running."""
     ended = []
 
     class Hanging(Store):

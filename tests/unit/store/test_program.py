@@ -13,7 +13,7 @@ def run(source, content=b""):
 
 
 def test_a_program_that_closes_its_output_first_gets_its_whole_input():
-    """What it has not read would be lost, and the write would count as one of unknown outcome."""
+    """Unread input would be lost, and the outcome of the write would be unknown."""
     source = "import os, sys; os.close(1); sys.exit(len(sys.stdin.buffer.read()) >> 20)"
     assert run(source, b"x" * (7 * LARGE)) == (7, b"")
 

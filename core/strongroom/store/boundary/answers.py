@@ -67,7 +67,7 @@ def as_version(answer: object, method: str) -> Version | None:
 
 
 def as_nothing(answer: object, method: str, doubt: str = "") -> None:
-    """Check the answer to a call that returns nothing. `doubt` names what the call may have done."""
+    """Check the answer to a call that returns nothing. `doubt` names a change that it may have made."""
     if answer is not None:
         raise unexpected(method, answer, f"None{doubt and f'; {doubt}'}")
 

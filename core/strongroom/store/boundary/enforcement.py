@@ -32,7 +32,7 @@ MOST_OVERDUE = 32
 """With this many calls of one store that are still running past their deadlines, no further one is begun."""
 
 _METHODS = ("read", "list_entries", "write", "delete", "items", "create", "apply", "prove", "revoke", "close")
-"""Methods of the plugins that are looked at."""
+"""Methods of plugins that must be blocking."""
 
 _END: Final = object()
 
@@ -73,8 +73,8 @@ class Boundary:
         closed: whether it is closed. Every later call is refused.
 
     Raises:
-        PluginError: its traits are malformed, it needs a newer protocol, or it has asynchronous methods and is no
-            `AsyncSecretStore`.
+        PluginError: its traits are malformed, it needs a newer protocol, or it has asynchronous methods and is not
+            an `AsyncSecretStore`.
     """
 
     def __init__(self, plugin: _Closable, name: str, kind: str = "store") -> None:
