@@ -43,9 +43,10 @@ class KeyringEntry:
             self._key = self._stored()
         if self._key is None and create:
             with lock_folder(self._folder, _LOCK_SECONDS):  # of two processes that start, one makes it
-                if self._stored() is None:
-                    self.replace(os.urandom(KEY_SIZE))
                 self._key = self._stored()
+                if self._key is None:
+                    self.replace(os.urandom(KEY_SIZE))
+                    self._key = self._stored()
         return None if self._key is None else SERVICE
 
     def read(self) -> bytes:
