@@ -116,12 +116,12 @@ def test_a_file_system_without_locks(tmp_path, code):
     assert open_cache(folder).current(disk_user.PATH) is None
 
 
+def refuse(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
 def test_turns_on_a_file_system_without_locks(tmp_path, monkeypatch):
     """No process waits, and the end of a turn raises nothing."""
-
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
     monkeypatch.setattr("strongroom.disk_cache.turns.fcntl.flock", refuse)
     tmp_path.chmod(0o700)
     with Turns(tmp_path).take([b"name"], 60), Turns(tmp_path).take([b"name"], 60):
@@ -132,10 +132,6 @@ def test_locks_that_are_lost_meanwhile(tmp_path, monkeypatch):
     """The file system loses its lock service while a process has the turn."""
     tmp_path.chmod(0o700)
     with Turns(tmp_path).take([b"name"], 60):
-
-        def refuse(*_):
-            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
         monkeypatch.setattr("strongroom.disk_cache.turns.fcntl.flock", refuse)
 
 

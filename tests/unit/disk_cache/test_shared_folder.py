@@ -6,23 +6,16 @@ import time
 
 import pytest
 
-from strongroom.config import CacheConfig
+from disk_writers import open_cache
 from strongroom.disk_cache import maintenance
-from strongroom.disk_cache.container import Container
-from strongroom.disk_cache.store_cache import StoreCache
-from strongroom.disk_cache.turns import Turns
 from strongroom.secret import Secret
 
 FOREIGN = ("app.sqlite", "app.sqlite-journal", ".app.sqlite.bak", "turn-left.lock", ".root.key.backup", "other.key")
 PEM = b"-----BEGIN PRIVATE KEY-----\n" + b"x" * 1600
 
 
-def cache_of(folder):
-    return StoreCache(Container(folder, 1 << 22), Turns(folder), "vault", dict, CacheConfig())
-
-
 def read(folder, value):
-    return cache_of(folder).fetch("db/app", lambda: Secret("db/app", {"k": value})).data["k"]
+    return open_cache(folder).fetch("db/app", lambda: Secret("db/app", {"k": value})).data["k"]
 
 
 @pytest.fixture

@@ -241,19 +241,25 @@ def test_an_opener_that_hangs_or_exits_ends_a_migration(opened):
         Endpoints(opened(exits), None).source("env")
 
 
-def test_a_close_that_hangs_is_not_awaited(opened, plugin, caplog):
-    """A warning names it. The importer that the command line reads is closed, too."""
-    for use in (lambda config: Endpoints(config, None), None):
-        importer = plugin(Importer, items=lambda _: iter([FIRST]))
-        importer._close = importer.forever
-        config = opened(lambda importer=importer: importer)
-        if use is None:
-            ImportedStore(importer, "env").close()
-        else:
-            with use(config) as endpoints:
-                endpoints.source("env")
-        assert "Closing importer env failed: StoreUnavailableError" in caplog.text
-        caplog.clear()
+@pytest.fixture
+def stuck(plugin):
+    """An importer whose `close` hangs."""
+    importer = plugin(Importer, items=lambda _: iter([FIRST]))
+    importer._close = importer.forever
+    return importer
+
+
+def test_a_close_that_hangs_is_not_awaited(opened, stuck, caplog):
+    """A warning names the importer."""
+    with Endpoints(opened(lambda: stuck), None) as endpoints:
+        endpoints.source("env")
+    assert "Closing importer env failed: StoreUnavailableError" in caplog.text
+
+
+def test_a_close_that_hangs_does_not_delay_the_command_line(stuck, caplog):
+    """The importer that it reads is closed, too."""
+    ImportedStore(stuck, "env").close()
+    assert "Closing importer env failed: StoreUnavailableError" in caplog.text
 
 
 def test_the_command_line_reads_each_item_within_its_deadline(opened, plugin, monkeypatch):
