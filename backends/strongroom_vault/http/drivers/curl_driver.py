@@ -94,10 +94,7 @@ class CurlDriver(ExchangeLoop):
 
     def reset(self) -> None:
         """Drop the connections of a fork's parent without a word to the server."""
-        for channel in self._idle:
-            _keep_forever(channel)
-        for transfers in self._idle_batches:
-            _keep_forever(transfers)
+        _kept.update(self._idle, self._idle_batches)
         self._renew_event()
         self._open_pool()
 
@@ -150,19 +147,21 @@ class CurlDriver(ExchangeLoop):
             transfers.close()
 
 
-_in_use: set[Transfers[Any]] = set()
-"""The connections of all batches under way, so that the collector finds none of them.
+_kept: set[Channel | Transfers[Any]] = set()
+"""Connections that the collector must not find: those of all batches under way, and those of a fork's parent.
 
 It would close the handles of an abandoned batch while `Transfers.close` closes them in a daemon thread, and Python
-would print that pycurl refuses this (measured with pycurl 7.49 on Python 3.13).
+would print that pycurl refuses this (measured with pycurl 7.49 on Python 3.13). In a fork's child, libcurl would end
+the TLS sessions of the parent.
 """
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept))  # so that the end of the process does not close them either
 
 
 class _Batch(Generic[_K]):
     """The exchanges of one batch, on connections of its own; see `bulk.Batch`."""
 
     def __init__(self, transfers: Transfers[tuple[_K, Steps]], give_back: Callable[[Transfers[Any]], None]) -> None:
-        _in_use.add(transfers)
+        _kept.add(transfers)
         self._transfers = transfers
         self._give_back = give_back
         self._released = False
@@ -214,19 +213,11 @@ class _Batch(Generic[_K]):
         """Give the connections back for another batch."""
         if self._process == os.getpid():
             self._released = True
-            _in_use.discard(self._transfers)
+            _kept.discard(self._transfers)
             self._give_back(self._transfers)
 
     def close(self) -> None:
         """Close the connections of a batch that its caller has abandoned. In a child they stay in use for ever."""
         if self._process == os.getpid() and not self._released:
-            _in_use.discard(self._transfers)
+            _kept.discard(self._transfers)
             self._transfers.close()
-
-
-def _keep_forever(connections: Channel | Transfers[Any]) -> None:
-    """Keep a fork parent's connections until the process ends.
-
-    If they were closed here, libcurl would end their TLS sessions for the parent too.
-    """
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connections))
