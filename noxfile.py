@@ -238,13 +238,7 @@ def keyring(session: nox.Session) -> None:
     tests = [f"tests/integration/{name}" for name in names]
     # The library drops its socket if a keyring ends in the middle of a call.
     options = ("-n", "0", "-p", "no:unraisableexception", "-k", "keyring")
-    session.run(
-        "pytest",
-        *options,
-        *(f"tests/integration/{test}" for test in tests),
-        *session.posargs,
-        env={"TEST_KEYRING": "1"},
-    )
+    session.run("pytest", *options, *tests, *session.posargs, env={"TEST_KEYRING": "1"})
 
 
 @nox.session
