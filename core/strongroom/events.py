@@ -130,4 +130,4 @@ def cache_hits() -> dict[str, int]:
 
 def hit_counter(store: str) -> HitCounter:
     """Return the counter of the caches of a store."""
-    return _hits.setdefault(store, HitCounter())
+    return _hits.get(store) or _hits.setdefault(store, HitCounter())
