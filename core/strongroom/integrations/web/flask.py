@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flask import Flask, Response, jsonify
+from flask import Flask
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.integrations.readiness import wait_ready
+from strongroom.integrations.web import OUTAGE, RETRY_AFTER
 from strongroom.manager import SecretsManager
 from strongroom.paths import parse_reference
 from strongroom.secrets_manager import default_manager
-
-RETRY_AFTER = 1
-"""Seconds after which a client may repeat a request that an outage of a store failed."""
 
 
 class Strongroom:
@@ -77,7 +75,5 @@ class Strongroom:
             manager.watch({path for path, _ in self._settings.values()}, update, interval=self._interval)
 
 
-def _unavailable(_error: StoreUnavailableError) -> Response:
-    response = jsonify(detail="try again")
-    response.status_code, response.headers["Retry-After"] = 503, str(RETRY_AFTER)
-    return response
+def _unavailable(_error: StoreUnavailableError) -> tuple[dict[str, str], int, dict[str, str]]:
+    return OUTAGE, 503, {"Retry-After": str(RETRY_AFTER)}

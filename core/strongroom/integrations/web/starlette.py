@@ -14,11 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from strongroom.integrations.readiness import await_ready
+from strongroom.integrations.web import OUTAGE, RETRY_AFTER
 from strongroom.manager import SecretsManager
 from strongroom.secrets_manager import default_manager
-
-RETRY_AFTER = 1
-"""Seconds after which a client may repeat a request that an outage of a store failed."""
 
 
 def lifespan(
@@ -44,4 +42,4 @@ def lifespan(
 
 async def unavailable(_request: Request, _error: Exception) -> Response:
     """Answer 503 with `Retry-After`: the handler for `StoreUnavailableError`. The answer names no store and no path."""
-    return JSONResponse({"detail": "try again"}, status_code=503, headers={"Retry-After": str(RETRY_AFTER)})
+    return JSONResponse(OUTAGE, status_code=503, headers={"Retry-After": str(RETRY_AFTER)})
