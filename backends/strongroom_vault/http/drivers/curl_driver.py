@@ -204,7 +204,7 @@ class _Batch(Generic[_K]):
             self._ready.append((name, error))
         else:
             if isinstance(step, Send):
-                self._transfers.start((name, steps), step, step.timeout)
+                self._transfers.start((name, steps), step)
             else:
                 due = time.monotonic() + step.seconds
                 heapq.heappush(self._pauses, (due, next(self._numbers), name, steps))

@@ -82,11 +82,11 @@ class Transfers(Generic[_K]):
         """The number of requests under way."""
         return len(self._running)
 
-    def start(self, name: _K, send: Send, seconds: float) -> None:
-        """Start a request, which may take `seconds` in total."""
+    def start(self, name: _K, send: Send) -> None:
+        """Start a request, which may take `send.timeout` seconds in total."""
         self._is_acting = True
         transfer = self._idle.pop()
-        transfer.prepare(send, seconds)
+        transfer.prepare(send, send.timeout)
         self._running[transfer.easy] = name, transfer
         self._multi.add_handle(transfer.easy)
         self._note()
