@@ -8,14 +8,12 @@ In `airflow.cfg`::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Callable
 
 from airflow.secrets.base_secrets import BaseSecretsBackend  # pyright: ignore[reportMissingImports]
 
 from strongroom.encoding import to_json_text
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StrongroomError
-from strongroom.secret import Value
 from strongroom.secrets_manager import get_secret
 
 _FIELDS = frozenset({"conn_type", "description", "extra", "host", "login", "password", "port", "schema"})
@@ -52,16 +50,7 @@ class StrongroomBackend(BaseSecretsBackend):
         Raises:
             AirflowSecretsBackendAccessDenied: it may exist, and cannot be read.
         """
-        if self.connections_path is None:
-            return None
-        path = f"{self.connections_path}/{conn_id}"
-        try:
-            data = get_secret(path)
-            return _connection(path, data)
-        except (SecretNotFoundError, InvalidPathError):
-            return None
-        except StrongroomError as error:
-            _deny(error)
+        return _found(self.connections_path, conn_id, _connection)
 
     def get_variable(self, key: str) -> str | None:
         """Return the value of a variable as text, or None.
@@ -69,7 +58,7 @@ class StrongroomBackend(BaseSecretsBackend):
         Raises:
             AirflowSecretsBackendAccessDenied: it may exist, and cannot be read.
         """
-        return _value(self.variables_path, key)
+        return _found(self.variables_path, key, _value)
 
     def get_config(self, key: str) -> str | None:
         """Return the value of an option whose name ends in `_secret` in the configuration, or None.
@@ -77,21 +66,31 @@ class StrongroomBackend(BaseSecretsBackend):
         Raises:
             AirflowSecretsBackendAccessDenied: it may exist, and cannot be read.
         """
-        return _value(self.config_path, key)
+        return _found(self.config_path, key, _value)
 
 
-def _value(folder: str | None, name: str) -> str | None:
+def _found(folder: str | None, name: str, read: Callable[[str], str]) -> str | None:
+    """Return `read(path)`, or None for a confirmed absence and without a folder."""
     if folder is None:
         return None
     try:
-        return get_secret(f"{folder}/{name}", "value").reveal()  # msgspec, which Airflow uses, takes no subclass of str
+        return read(f"{folder}/{name}")
     except (SecretNotFoundError, InvalidPathError):
         return None
     except StrongroomError as error:
-        _deny(error)
+        # Imported here: Airflow imports this module while it reads its configuration, which that module needs.
+        from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied  # pyright: ignore[reportMissingImports]
+
+        # The only error after which Airflow asks no other backend: it logs any other and continues.
+        raise AirflowSecretsBackendAccessDenied(str(error)) from error
 
 
-def _connection(path: str, data: Mapping[str, Value]) -> str:
+def _value(path: str) -> str:
+    return get_secret(path, "value").reveal()  # msgspec, which Airflow uses, takes no subclass of str
+
+
+def _connection(path: str) -> str:
+    data = get_secret(path)
     uri = data.get("conn_uri")
     if isinstance(uri, str):
         return str.__str__(uri)
@@ -100,11 +99,3 @@ def _connection(path: str, data: Mapping[str, Value]) -> str:
         hint = f"Set conn_uri, or conn_type and any of {', '.join(sorted(_FIELDS - {'conn_type'}))}"
         raise InvalidDataError(path, "it is not a connection of Airflow", hint=hint)
     return to_json_text(data)
-
-
-def _deny(error: StrongroomError) -> NoReturn:
-    """Raise the only error after which Airflow asks no other backend: it logs any other and continues."""
-    # Imported here: Airflow imports this module while it reads its configuration, which that module needs.
-    from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied  # pyright: ignore[reportMissingImports]
-
-    raise AirflowSecretsBackendAccessDenied(str(error)) from error
