@@ -262,7 +262,7 @@ def peers(session: nox.Session) -> None:
 
 @nox.session
 def airflow(session: nox.Session) -> None:
-    """Run the secrets backend in a real Airflow, which has 150 dependencies and so an environment of its own."""
+    """Run the secrets backend in a real Airflow, which has 150 dependencies and so a separate environment."""
     install(session, "-e", ".", "apache-airflow-core>=3.2.2", *CORE_TEST_TOOLS)
     tests = "tests/integration/applications/test_airflow.py"
     session.run("pytest", "-n", "0", "-o", "filterwarnings=default", tests, *session.posargs)

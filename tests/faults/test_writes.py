@@ -93,7 +93,7 @@ def test_a_write_that_was_not_made_is_made_once(openbao, proxy, open_through, kv
 
 
 def test_a_write_follows_what_somebody_else_wrote_meanwhile(openbao, proxy, open_through, kv2):
-    """It replaces whatever is there, and nothing is written twice."""
+    """The write replaces the newest version, and nothing is written twice."""
     front = open_through(kv2)
     front.write("app", {"n": 1})
 

@@ -1,7 +1,7 @@
 """A pytest plugin for the tests in the sdist of pydantic-settings: each setting comes from a chain.
 
-`nox -s peers` runs them. Where the tests set a variable of the environment, our source takes the place of that of the
-environment, and reads one secret of a chain whose keys are the variables.
+`nox -s peers` runs them. Our source replaces that of the environment, and reads one secret of a chain whose keys are
+the variables that the tests set.
 """
 
 import os

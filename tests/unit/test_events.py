@@ -1,4 +1,4 @@
-"""Events of the stores, rotations and migrations: what a listener gets."""
+"""Events of the stores, rotations and migrations: the calls of a listener."""
 
 from collections.abc import Iterator
 

@@ -124,8 +124,8 @@ class VaultKV2(VaultKV2Metadata):
     def delete(self, path: str) -> None:
         """Delete the newest version. It is read first, because the server accepts the delete of an absent secret too.
 
-        There is no check-and-set for it, and one that is repeated might delete a later version. So if neither the reply
-        nor a read tells that it was made, an unknown outcome is reported.
+        The server has no check-and-set for deletes, and a repeated delete might hit a later version. So if neither the
+        reply nor a read confirms the delete, an unknown outcome is reported.
 
         If the token may delete but not read, an absent secret is not reported. A secret whose data cannot be read is
         deleted.

@@ -1,6 +1,6 @@
 """A real Airflow that reads its connections, variables and options through a chain. `nox -s airflow` runs it.
 
-Airflow has 150 dependencies, some of which exclude ours for development, so it has an environment of its own.
+Airflow has 150 dependencies, some of which exclude ours for development, so it has a separate environment.
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from strongroom.testing import SimulatedFailure
 
-pytest.importorskip("airflow", reason="Airflow has an environment of its own: nox -s airflow", exc_type=ImportError)
+pytest.importorskip("airflow", reason="Airflow has a separate environment: nox -s airflow", exc_type=ImportError)
 
 BACKEND = "strongroom.integrations.airflow.StrongroomBackend"
 SECRETS = {
@@ -27,7 +27,7 @@ SECRETS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def airflow(tmp_path_factory):
-    """Import Airflow with our backend, from a folder of its own."""
+    """Import Airflow with our backend, from a separate folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
         patch.setenv("AIRFLOW__SECRETS__BACKEND", BACKEND)
@@ -61,7 +61,7 @@ def test_a_variable_is_text_or_json():
 
 @pytest.mark.usefixtures("chain")
 def test_a_task_reads_both(monkeypatch):
-    """Through the interface of tasks, which has a lookup of its own."""
+    """Through the interface of tasks, which has a separate lookup."""
     from airflow.sdk.execution_time import context, supervisor
 
     from strongroom.integrations.airflow import StrongroomBackend
@@ -101,7 +101,7 @@ def test_an_absent_secret_is_left_to_the_other_backends(monkeypatch):
 
 @pytest.mark.parametrize("failure", [SimulatedFailure.DENIED, SimulatedFailure.UNAVAILABLE])
 def test_a_denial_or_an_outage_is_no_absence(strongroom_override, monkeypatch, failure):
-    """Airflow would ask its other backends, and use what they have, or report the connection as undefined."""
+    """Airflow would ask its other backends, and use their secrets, or report the connection as undefined."""
     from airflow.configuration import conf
     from airflow.exceptions import AirflowConfigException
     from airflow.models import Connection, Variable

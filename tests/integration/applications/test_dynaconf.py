@@ -19,7 +19,7 @@ def settings(**options) -> Dynaconf:
 
 
 def test_keys_and_whole_secrets_become_settings(strongroom_override):
-    """Text stays text: a password of digits is no number. An absent secret leaves the default."""
+    """Text stays text: a password of digits does not become a number. An absent secret leaves the default."""
     strongroom_override(SECRETS)
     loaded = settings(OTHER="default")
     assert loaded.API_KEY == "0123"

@@ -77,7 +77,7 @@ def test_the_functions_of_keyring_use_it_where_it_is_set(strongroom_override):
 
 
 def test_the_command_of_keyring_reads_through_the_chain(openbao, kv2):
-    """As configured by a variable, in a process of its own."""
+    """As configured by a variable, in a separate process."""
     openbao.put("keyring/shop/ada", {"password": "s3cret"}, mount=kv2)
     variables = {
         "PYTHON_KEYRING_BACKEND": "strongroom.integrations.keyring.StrongroomKeyring",

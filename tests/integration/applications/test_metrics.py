@@ -58,7 +58,7 @@ def test_prometheus_scrapes_the_events(application, store):
 
 
 def test_opentelemetry_records_metrics_and_spans(application, store):
-    """A span is below the current one, and has the path where the application asks for it."""
+    """A span is below the current one, and has the path if the application asks for it."""
     reader, exporter = InMemoryMetricReader(), InMemorySpanExporter()
     meters, tracers = MeterProvider([reader]), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))

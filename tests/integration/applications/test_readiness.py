@@ -43,7 +43,7 @@ def test_an_absent_secret_is_named(store):
 
 @pytest.mark.usefixtures("application")
 def test_a_fault_that_no_wait_mends_is_raised_at_once(store):
-    """An invalid reply of a plugin, for example, is no outage."""
+    """An invalid reply of a plugin, for example, does not count as an outage."""
     store.fault = StoreError(reason="broken")
     with pytest.raises(StoreError, match="broken"):
         wait_ready(timeout=3600)

@@ -104,7 +104,7 @@ def outage(monkeypatch):
 
 @pytest.mark.usefixtures("outage")
 def test_a_worker_of_celery_without_its_secrets_does_not_start(monkeypatch):
-    """Celery logs the exceptions of a signal and goes on, so this is an exit."""
+    """Celery logs the exceptions of a signal and continues, so this is an exit."""
     monkeypatch.setattr(worker_init, "receivers", [])
     monkeypatch.setattr(signals.worker_process_shutdown, "receivers", [])
     monkeypatch.setattr(signals.worker_shutdown, "receivers", [])

@@ -72,7 +72,7 @@ def failure_of(connect, manager, monkeypatch):
 
 
 def shown(error):
-    """Everything that is printed of an error by a tool that shows local variables, as Sentry does."""
+    """Return all text that a tool such as Sentry, which shows local variables, prints of an error."""
     printed = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     while error is not None:
         printed += repr(error) + str(error)

@@ -139,7 +139,7 @@ def test_a_locked_keyring_is_denied(store, service):
 
 
 def test_an_error_of_the_keyring_is_an_outage(store, service):
-    """Each keyring raises errors of its own. Their words may show a value."""
+    """Each keyring raises its own errors. Their messages may show a value."""
 
     def failing():
         raise RuntimeError("canary-6f1d")

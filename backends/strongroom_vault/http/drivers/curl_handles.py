@@ -182,7 +182,7 @@ class Transfer:
 
     @property
     def has_no_socket(self) -> bool:
-        """Return True if it is open and has no connection: it may be looking up a name."""
+        """Return True if the handle is open without a connection: perhaps libcurl looks up a name."""
         return not self.easy.closed and self.easy.getinfo(pycurl.ACTIVESOCKET) == _NO_SOCKET
 
     def _note_certificate(self, address: Address) -> None:

@@ -1,4 +1,4 @@
-"""The steps of one exchange. A module of its own, since both drivers use it and each imports only its own library."""
+"""The steps of one exchange. A separate module, since both drivers use it and each imports only its own library."""
 
 from __future__ import annotations
 

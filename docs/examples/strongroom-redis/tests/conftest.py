@@ -1,4 +1,4 @@
-"""One real Redis for all tests, with a plain and a TLS port. Each test has keys of its own."""
+"""One real Redis for all tests, with a plain and a TLS port. Each test has its own keys."""
 
 import secrets
 import shutil
@@ -114,7 +114,7 @@ def configuration(server: Server, folder: Path) -> str:
 
 
 def is_up(server: Server, process: subprocess.Popen[bytes]) -> bool:
-    """Wait for the server. Return False if it has ended, as it does if another program took one of its ports."""
+    """Wait for the server. Return False if it has ended, perhaps since another program took a port."""
     end = time.monotonic() + LIMIT
     with redis.Redis.from_url(server.url, username="app", password=PASSWORD) as client:
         while time.monotonic() < end and process.poll() is None:

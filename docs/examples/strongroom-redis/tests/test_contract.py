@@ -105,7 +105,7 @@ def test_of_many_writers_one_wins(connect: Callable[..., RedisStore]) -> None:
 
 
 def test_old_versions_are_pruned(connect: Callable[..., RedisStore]) -> None:
-    """As many as configured stay, and numbers go on."""
+    """As many as configured stay, and numbers continue."""
     store = connect(max_versions=3)
     for number in range(5):
         store.write("app", {"n": number})

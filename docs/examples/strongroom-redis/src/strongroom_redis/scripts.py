@@ -52,7 +52,7 @@ redis.call('HSET', KEYS[1], redis.call('HGET', KEYS[1], 'current') .. ':deleted'
 return 1
 """
 )
-"""ARGV: path. Returns 0 if there is no secret."""
+"""ARGV: path. Returns 0 without a secret at the path."""
 
 UNDELETE = """
 local version = ARGV[2]

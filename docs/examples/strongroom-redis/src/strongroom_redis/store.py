@@ -33,7 +33,7 @@ REFUSALS = frozenset({
 """Names of redis-py's errors for a server that does nothing for the moment."""
 
 DENIED_IN_SCRIPT = "ACL failure in script"
-"""Beginning of Redis's answer if the user lacks a command of a script. It has no code of its own."""
+"""Beginning of Redis's answer if the user lacks a command of a script. It lacks an error code."""
 
 
 class RedisStore:
