@@ -19,21 +19,21 @@ def record(step: str, path: str, *, error: StrongroomError | None = None, **fiel
     The record has the attributes `event` (`rotation.STEP`), `secret_path`, `outcome` (`done` or `failed`), `error` (the
     class of the error, or None), `reason`, and those of `fields`, such as `rotation_id`, `rotator` and `store`.
     """
-    reason = "" if error is None else reason_of(error)
+    outcome, name, reason = "done", None, ""
+    if error is not None:
+        outcome, name, reason = "failed", type(error).__name__, reason_of(error)
     about = {
         "event": f"rotation.{step}",
         "secret_path": path,
-        "outcome": "failed" if error is not None else "done",
-        "error": None if error is None else type(error).__name__,
+        "outcome": outcome,
+        "error": name,
         "reason": reason,
         **fields,
     }
-    name = "" if error is None else type(error).__name__
-    outcome = "done" if error is None else "failed"
-    emit(Event(EventKind.ROTATION, fields.get("store") or "", path, step=step, outcome=outcome, error=name))
+    emit(Event(EventKind.ROTATION, fields.get("store") or "", path, step=step, outcome=outcome, error=name or ""))
     level = logging.INFO if error is None else logging.WARNING
     detail = f" ({reason})" if reason else ""
-    logger.log(level, "Rotation of %s: %s %s%s", shown(path), step, about["outcome"], detail, extra=about)
+    logger.log(level, "Rotation of %s: %s %s%s", shown(path), step, outcome, detail, extra=about)
 
 
 def reason_of(error: StrongroomError) -> str:
