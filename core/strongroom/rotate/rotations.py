@@ -166,9 +166,7 @@ class Rotations:
                 return None
 
             def wanted(state: State | None, secret: Secret) -> bool:
-                if state is not None and schedule.is_paused(state.changed, state.failures, now):
-                    return False
-                return schedule.is_due(about, _last(state, secret), now)
+                return not schedule.is_paused(state, now) and schedule.is_due(about, _last(state, secret), now)
 
             after = transaction.rotate(wanted)
             return None if after == state else self._ended(about, ledger, after)

@@ -9,6 +9,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 
 from strongroom.config import RotationConfig, Window
+from strongroom.rotate.state import State
 
 _DAY = 86_400
 _FIRST_RETRY = timedelta(minutes=1)
@@ -46,9 +47,9 @@ def retry_date(failed: datetime, failures: int) -> datetime:
     return failed + min(_FIRST_RETRY * (1 << doublings), _LAST_RETRY)
 
 
-def is_paused(failed: datetime, failures: int, now: datetime) -> bool:
-    """Return True if a scheduler must not try again yet."""
-    return failures > 0 and now < retry_date(failed, failures)
+def is_paused(state: State | None, now: datetime) -> bool:
+    """Return True if the last rotation failed, and a scheduler must not try again yet."""
+    return state is not None and state.failures > 0 and now < retry_date(state.changed, state.failures)
 
 
 def is_open(window: Window, moment: datetime) -> bool:

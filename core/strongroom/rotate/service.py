@@ -83,7 +83,9 @@ class ServiceRotation:
         if self._about.every is None:
             return False
         if self._is_recorded:
-            return self._rotate_recorded(lambda state, last: not _is_paused(state, now) and self._is_due(last, now))
+            return self._rotate_recorded(
+                lambda state, last: not schedule.is_paused(state, now) and self._is_due(last, now)
+            )
         if self._is_due(self._last_in_service(), now):
             self._start_and_follow(lambda: None)
             return True
@@ -241,10 +243,6 @@ def _latest(in_service: datetime | None, state: State | None) -> datetime | None
     """Return the time of the last rotation that the service or the record has."""
     known = (in_service, None if state is None else state.last_success)
     return max((moment for moment in known if moment is not None), default=None)
-
-
-def _is_paused(state: State | None, now: datetime) -> bool:
-    return state is not None and schedule.is_paused(state.changed, state.failures, now)
 
 
 def _has_rotated(left: State, in_service: datetime | None) -> bool:
