@@ -270,11 +270,7 @@ class Transaction:
     def _revoke(self, state: State) -> None:
         """End the old credential, after one more proof that the new one works."""
         credentials = self._credentials(state)
-        try:
-            self._rotator.prove(credentials)
-        except StrongroomError:
-            self._rotator.apply(credentials)
-            self._rotator.prove(credentials)
+        self._ensure_accepted(credentials)
         dropped = set(self._rotator.revoke(credentials))
 
         def trimmed(data: Mapping[str, Value]) -> Mapping[str, Value] | None:
@@ -290,11 +286,7 @@ class Transaction:
             promoted = is_promoted(stored, state.new)
             target = state.restored(stored) if promoted else protect_data(stored)
             credentials = Credentials(self._path, old=state.replaced(stored), new=target, read=self._read)
-            try:
-                self._rotator.prove(credentials)
-            except StrongroomError:
-                self._rotator.apply(credentials)
-                self._rotator.prove(credentials)
+            self._ensure_accepted(credentials)
             if promoted:
                 self._ledger.change(lambda data: state.restored(data) if is_promoted(data, state.new) else None)
             # A rotator without the right to apply the new credential has not applied it, and could not revoke it.
@@ -458,6 +450,14 @@ class Transaction:
         self._secret = self._ledger.secret().data
         old, new = state.restored(self._secret), state.replaced(self._secret)
         return Credentials(self._path, old=old, new=new, read=self._read)
+
+    def _ensure_accepted(self, credentials: Credentials) -> None:
+        """Return if the service accepts the new credential; apply it if it does not."""
+        try:
+            self._rotator.prove(credentials)
+        except StrongroomError:
+            self._rotator.apply(credentials)
+            self._rotator.prove(credentials)
 
     def _is_accepted(self, credentials: Credentials) -> bool:
         """Return False if the service refuses the new credential for sure."""
