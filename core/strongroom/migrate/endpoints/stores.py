@@ -28,6 +28,7 @@ from strongroom.migrate.endpoints.sources import UNREADABLE, ExporterStore, Impo
 from strongroom.migrate.plans.mapping_export import MAPPING_FILE, with_mapping
 from strongroom.migrate.plans.plan import Plan, PlannedMapping, State
 from strongroom.migrate.spi import Exporter, Importer
+from strongroom.plugins.inventory import KINDS
 from strongroom.plugins.option_schema import Schema
 from strongroom.store import SecretStore
 from strongroom.store.boundary.enforcement import open_plugin
@@ -37,8 +38,6 @@ Endpoint: TypeAlias = SecretStore | ValidatedStore | Importer | Exporter
 """An opened store, importer or exporter that a caller passes for a name. The caller closes it."""
 
 _T = TypeVar("_T", bound="ImporterSource | ValidatedStore")
-
-_KINDS = {plugins.IMPORTERS: "importer", plugins.EXPORTERS: "exporter", plugins.STORES: "store"}
 
 _SHORT_NAMES: Mapping[str, str] = {"k8s": "kubernetes"}
 """Other names of plugins on a command line."""
@@ -252,7 +251,7 @@ class Endpoints:
             opened: object = self._given.get(name)
             if own := opened is None:
                 config, group = self._located(name, plugins.IMPORTERS)
-                opened = open_plugin(prepare_source(config, name), name, _KINDS[group])
+                opened = open_plugin(prepare_source(config, name), name, KINDS[group])
             if isinstance(opened, ValidatedStore | SecretStore):
                 store = self._kept(_guarded(opened, name), own=own)
                 self._sources[name] = StoreSource(store, name)
@@ -289,7 +288,7 @@ class Endpoints:
                 self._check_no_link(name)
                 config, group = self._located(name, plugins.EXPORTERS)
                 config = with_recipients(config, name, self._encrypt_to)
-                opened = open_plugin(prepare_target(config, name), name, _KINDS[group])
+                opened = open_plugin(prepare_target(config, name), name, KINDS[group])
             elif self._encrypt_to:
                 raise ConfigurationError(f"The store {shown(name)} is already open, so it takes no recipients")
             if isinstance(opened, ValidatedStore | SecretStore):
