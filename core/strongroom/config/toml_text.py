@@ -1,4 +1,4 @@
-"""Parsing of TOML from a file that a stranger may have written. The configuration and mapping files share it."""
+"""TOML of the configuration and of mapping files: parsing of a file that a stranger may have written, and quoting."""
 
 from __future__ import annotations
 
@@ -17,6 +17,20 @@ _REPEATED = r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) "
 """The beginning of the parser's message for a repeated table or key."""
 
 _POSITION = r"\(at (line \d+, column \d+|end of document)\)"
+
+_BARE_KEY = r"[A-Za-z0-9_-]+"
+
+
+def toml_key(name: str) -> str:
+    """Return a name as a key of TOML, quoted if it must be."""
+    return name if re.fullmatch(_BARE_KEY, name) else toml_string(name)
+
+
+def toml_string(text: str) -> str:
+    """Return text as a string of TOML, which is one of JSON with DEL escaped: https://toml.io/en/v1.0.0#string"""
+    import json
+
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def parse_toml(text: str, source: str) -> SensitiveDict:

@@ -85,6 +85,13 @@ def test_secretspec(command):
     assert "SSH_KEY: generate of the type rsa_private_key has no counterpart" in notes
 
 
+def test_text_with_a_delete_character_is_escaped(command):
+    """TOML forbids it in a string, and JSON does not."""
+    text = '[profiles.default]\nPOOL = { description = "of \\u007f", default = "\\u007f" }\n'
+    rows, _ = imported(command, "secretspec.toml", text)
+    assert rows == {"POOL": {"at": "app#pool", "description": "of \x7f", "default": "\x7f"}}
+
+
 def test_a_profile_of_secretspec_is_laid_over_the_default(command):
     rows, _ = imported(command, "secretspec.toml", SECRETSPEC, "--profile", "production", "--path", "shop/app")
     assert rows["STRIPE_WEBHOOK"] == {"at": "shop/app#stripe_webhook", "description": "Webhook"}

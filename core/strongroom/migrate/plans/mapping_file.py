@@ -35,7 +35,6 @@ _SPLITS = ("json",)
 _PATTERN = re.compile(r"[A-Za-z_*][A-Za-z0-9_.*-]*")
 """A name or pattern. A .env file can have names with dots and hyphens, such as those of Spring."""
 
-_BARE_TOML_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _DIGITS = 6
 _PLACEHOLDER = re.compile(r"\{([0-9]+)\}")
 
@@ -258,7 +257,7 @@ def as_toml(mapping: MappingFile) -> str:
 
 def as_toml_tables(entries: Iterable[Entry]) -> str:
     """Return the tables of the entries, to append to an existing file."""
-    return "".join(f"\n[variables.{_toml_key(entry.variable)}]\n{_toml_fields(entry)}" for entry in entries)
+    return "".join(f"\n[variables.{toml_text.toml_key(entry.variable)}]\n{_toml_fields(entry)}" for entry in entries)
 
 
 def _fields(entry: Entry) -> Iterator[tuple[str, str]]:
@@ -269,14 +268,5 @@ def _fields(entry: Entry) -> Iterator[tuple[str, str]]:
         yield "note", entry.note
 
 
-def _toml_key(name: str) -> str:
-    return name if _BARE_TOML_KEY.fullmatch(name) else json.dumps(name)
-
-
 def _toml_fields(entry: Entry) -> str:
-    # A basic string of TOML is one of JSON, where everything odd is escaped: https://toml.io/en/v1.0.0#string
-    return "".join(f"{name} = {_toml_string(value)}\n" for name, value in _fields(entry))
-
-
-def _toml_string(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return "".join(f"{name} = {toml_text.toml_string(value)}\n" for name, value in _fields(entry))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 from strongroom import plugins
 from strongroom.cli.terminal import output
 from strongroom.config import discovery
-from strongroom.config.toml_text import parse_toml
+from strongroom.config.toml_text import parse_toml, toml_key, toml_string
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.plugins.coercion import members
 from strongroom.plugins.option_schema import OptionSchema, Schema
@@ -71,7 +70,7 @@ def _document() -> Iterator[str]:
         "Read environment variables if the store lacks a secret?", default=True, err=True
     ):
         chain.append(_FALLBACK)
-    yield f"chain = [{', '.join(map(_quoted, chain))}]"
+    yield f"chain = [{', '.join(map(toml_string, chain))}]"
     if click.confirm(
         "Is this for production, where an outage is an error and addresses are https?", default=False, err=True
     ):
@@ -79,7 +78,7 @@ def _document() -> Iterator[str]:
     if rows := list(_ask_rows()):
         yield from ("", "[secrets]", *rows)
     if options:
-        yield from ("", f"[stores.{_key(store)}]", *options)
+        yield from ("", f"[stores.{toml_key(store)}]", *options)
     yield ""
 
 
@@ -89,9 +88,9 @@ def _ask_options(schema: Schema) -> Iterator[str]:
             continue
         if option.option.secret:
             if variable := _ask(option, "the variable that holds "):
-                yield f"{option.name} = {{ env = {_quoted(variable)} }}"
+                yield f"{option.name} = {{ env = {toml_string(variable)} }}"
         elif _is_asked(option) and (value := _ask(option)):
-            yield f"{option.name} = {_quoted(value)}"
+            yield f"{option.name} = {toml_string(value)}"
 
 
 def _is_asked(option: OptionSchema) -> bool:
@@ -119,13 +118,4 @@ def _ask_rows() -> Iterator[str]:
         except StrongroomError as error:
             output.say(str(error))
             continue
-        yield f"{_key(variable.strip())} = {_quoted(reference.strip())}"
-
-
-def _key(name: str) -> str:
-    return name if name.replace("_", "").isalnum() and name.isascii() else _quoted(name)
-
-
-def _quoted(text: str) -> str:
-    """Return text as a string of TOML."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        yield f"{toml_key(variable.strip())} = {toml_string(reference.strip())}"

@@ -16,7 +16,7 @@ from strongroom.cli.terminal import output
 from strongroom.config.discovery import MAX_FILE_SIZE
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.config.file import read_file
-from strongroom.config.toml_text import parse_toml
+from strongroom.config.toml_text import parse_toml, toml_key, toml_string
 from strongroom.errors import ConfigurationError, InvalidPathError
 from strongroom.paths import check_path
 
@@ -85,12 +85,12 @@ def _lines(rows: list[Row], path: str) -> Iterator[str]:
     mapping = EnvironmentMapping()
     for row in rows:
         place = row.reference or mapping.locate(row.variable) or (path, row.variable.lower())
-        reference = json.dumps("#".join(place), ensure_ascii=False)
+        reference = toml_string("#".join(place))
         settings = [f"{name} = {_toml(value)}" for name, value in row.settings.items()]
-        name = row.variable if re.fullmatch(r"[A-Za-z0-9_]+", row.variable) else json.dumps(row.variable)
+        name = toml_key(row.variable)
         yield f"{name} = {{ {', '.join([f'at = {reference}', *settings])} }}" if settings else f"{name} = {reference}"
 
 
 def _toml(value: object) -> str:
-    """Return a string, number or boolean as TOML, whose syntax for these is that of JSON."""
-    return json.dumps(value if isinstance(value, bool | int | float) else str(value), ensure_ascii=False)
+    """Return a string, number or boolean as TOML, whose syntax for numbers and booleans is that of JSON."""
+    return json.dumps(value) if isinstance(value, bool | int | float) else toml_string(str(value))
