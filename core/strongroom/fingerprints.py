@@ -73,7 +73,7 @@ class Fingerprints:
     def add_all(self, data: Mapping[str, Any], path: str = "") -> None:
         """Add every text and bytes in a secret's data, at every level. The name of each is PATH#KEY."""
         for key, value in data.items():
-            for leaf in _leaves(value):
+            for leaf in leaves(value):
                 self.add(leaf, f"{path}#{key}")
 
     def add(self, value: str | bytes, name: str = "") -> None:
@@ -134,15 +134,16 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _leaves(value: Any) -> Iterator[str | bytes]:
+def leaves(value: Any) -> Iterator[str | bytes]:
+    """Yield each text and bytes in a value, at every level."""
     if isinstance(value, str | bytes):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _leaves(item)
+            yield from leaves(item)
     elif isinstance(value, Sequence):
         for item in value:
-            yield from _leaves(item)
+            yield from leaves(item)
 
 
 def _forms(content: bytes) -> Iterator[tuple[str, str]]:

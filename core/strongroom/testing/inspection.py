@@ -18,7 +18,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
-from strongroom.secret import Secret, Value, same
+from strongroom.fingerprints import leaves
+from strongroom.secret import Secret, same
 from strongroom.store import Health, in_daemon, time_limit
 from strongroom.store.boundary.validation import ValidatedStore
 
@@ -260,7 +261,8 @@ class Inspection:
         return ""
 
     def _silence(self, printed: str, lines: Sequence[str]) -> str:
-        values = {text for secret in self._secrets.values() for text in _texts(secret.data)}
+        texts = (leaf for secret in self._secrets.values() for leaf in leaves(secret.data) if isinstance(leaf, str))
+        values = {text for text in texts if len(text) >= _SHORTEST_VALUE}
         for where, text in (("stdout", printed), *(("a log record", line) for line in lines)):
             if any(value in text for value in values):
                 raise _ViolationError(f"a value is in {where}")
@@ -295,15 +297,3 @@ class _Log(logging.Handler):
         root.removeHandler(self)
         for handler in self._quiet:
             handler.setLevel(logging.NOTSET)
-
-
-def _texts(value: Value) -> Iterator[str]:
-    """Yield each text in the value that is long enough to be recognized."""
-    if isinstance(value, str) and len(value) >= _SHORTEST_VALUE:
-        yield str(value)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
