@@ -241,16 +241,26 @@ NOISY = """
 """
 
 
-def test_output_of_threads_and_at_exit_is_none_of_the_command(search_path, script, tmp_path):
-    """In a process: a plugin may print when none of its calls is in progress."""
-    search_path.install("hostile-secrets", {"hostile": "noisy:open_hostile"}, modules={"noisy": NOISY})
-    Path("strongroom.toml").write_text(CONFIGURATION)
-    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run(
-        [script, "get", "app/db", "password"], env=environ, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout == "plain"
-    assert done.stderr == "printed in a thread\nprinted at exit\n"
+@pytest.fixture
+def stderr_of_get(search_path, script, tmp_path):
+    """Return a function that gets a secret in a process whose plugin has this source. It returns stderr."""
+
+    def get(source: str) -> str:
+        search_path.install("hostile-secrets", {"hostile": "loose:open_hostile"}, modules={"loose": source})
+        Path("strongroom.toml").write_text(CONFIGURATION)
+        environ = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+        done = subprocess.run(
+            [script, "get", "app/db", "password"], env=environ, capture_output=True, text=True, check=True, timeout=60
+        )
+        assert done.stdout == "plain"
+        return done.stderr
+
+    return get
+
+
+def test_output_of_threads_and_at_exit_is_none_of_the_command(stderr_of_get):
+    """A plugin may print when none of its calls is in progress."""
+    assert stderr_of_get(NOISY) == "printed in a thread\nprinted at exit\n"
 
 
 LOOSE = f"""
@@ -281,18 +291,11 @@ LOOSE = f"""
 """
 
 
-def test_dropped_exceptions_of_a_plugin_show_no_value(search_path, script, tmp_path):
+def test_dropped_exceptions_of_a_plugin_show_no_value(stderr_of_get):
     """Of its threads, its destructors and its handlers at exit: only the class is named."""
-    search_path.install("hostile-secrets", {"hostile": "loose:open_hostile"}, modules={"loose": LOOSE})
-    Path("strongroom.toml").write_text(CONFIGURATION)
-    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run(
-        [script, "get", "app/db", "password"], env=environ, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout == "plain"
-    assert CANARY not in done.stderr
-    lines = sorted(done.stderr.splitlines())
-    assert lines == [
+    stderr = stderr_of_get(LOOSE)
+    assert CANARY not in stderr
+    assert sorted(stderr.splitlines()) == [
         f"strongroom: Unexpected failure in the background: {n}" for n in ("KeyError", *["ValueError"] * 2)
     ]
 
