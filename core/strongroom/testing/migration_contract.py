@@ -17,7 +17,15 @@ from strongroom.secret import Secret, Value, check_data, same
 from strongroom.store.protocols import traits_of
 from strongroom.testing.cases import CANARY, CASES, Case
 from strongroom.testing.plugin_contract import check_import
-from strongroom.testing.store_contract.base import Contents, Supervised, examine, left_after, resources, secret_data
+from strongroom.testing.store_contract.base import (
+    Contents,
+    Supervised,
+    examine,
+    in_state,
+    left_after,
+    resources,
+    secret_data,
+)
 
 Importing: TypeAlias = Callable[[Contents], Importer]
 Held: TypeAlias = Callable[[], Contents]
@@ -86,12 +94,11 @@ class _Declared(Supervised):
         assert not left, f"close() left {', '.join(sorted(left))}"
 
     def _state(self, request: pytest.FixtureRequest, name: str) -> object:
-        """Return the fixture of a state. Skip the test if the state is declared impossible."""
-        if name not in self.impossible:
-            return request.getfixturevalue(name)
-        own = type(self).__dict__.get(name)
-        assert own is None, f"{name!r} is declared impossible, and {type(self).__name__} has a fixture for it"
-        pytest.skip(f"{name!r} is declared impossible")
+        """Return the fixture of a state, see `in_state`. A state that is declared impossible has none."""
+        if name in self.impossible:
+            own = type(self).__dict__.get(name)
+            assert own is None, f"{name!r} is declared impossible, and {type(self).__name__} has a fixture for it"
+        return in_state(request, name, self.impossible)
 
 
 class ImporterContract(_Declared):

@@ -14,7 +14,7 @@ from strongroom.errors import AuthenticationError, InvalidDataError, StoreUnavai
 from strongroom.rotate.spi import Credentials, Rotator
 from strongroom.secret import SensitiveDict, Value, check_data, protect_data, same
 from strongroom.store import time_limit
-from strongroom.testing.store_contract.base import Supervised
+from strongroom.testing.store_contract.base import Supervised, in_state
 
 Accepted: TypeAlias = Callable[[Mapping[str, Value]], bool]
 Read: TypeAlias = Callable[[str], SensitiveDict]
@@ -220,9 +220,7 @@ class RotatorContract(Supervised):
         self, method: str, read: Read, request: pytest.FixtureRequest
     ) -> None:
         """It is a StoreUnavailableError without a value, within the time that the call has."""
-        if "unreachable" in self.impossible:
-            pytest.skip("'unreachable' is declared impossible")
-        rotator, current = request.getfixturevalue("unreachable")
+        rotator, current = in_state(request, "unreachable", self.impossible)
         old = protect_data(current)
         credentials = Credentials(_PATH, old=old, new=protect_data({**old, **rotator.create(old)}), read=read)
         began = time.monotonic()

@@ -11,7 +11,7 @@ from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.secret import same
 from strongroom.store import AsyncSecretStore, time_limit
 from strongroom.store.boundary.validation import ValidatedStore
-from strongroom.testing.store_contract.base import NAME, PATH, Holding, fails, secret_data
+from strongroom.testing.store_contract.base import NAME, PATH, Holding, fails, in_state, secret_data
 from strongroom.testing.store_contract.contract import StoreContract
 
 _LIMIT = 1.0
@@ -58,9 +58,7 @@ class AsyncStoreContract(StoreContract):
 
     def test_event_loop_is_not_blocked(self, request: pytest.FixtureRequest) -> None:
         """While a service does not answer, the loop serves others."""
-        if "unreachable" in self.impossible:
-            pytest.skip("'unreachable' is declared impossible")
-        guarded, turns = ValidatedStore(request.getfixturevalue("unreachable"), NAME), 0
+        guarded, turns = ValidatedStore(in_state(request, "unreachable", self.impossible), NAME), 0
 
         async def turn() -> None:
             nonlocal turns
@@ -80,9 +78,7 @@ class AsyncStoreContract(StoreContract):
 
     def test_cancelled_read_ends(self, request: pytest.FixtureRequest) -> None:
         """A task that is cancelled while it waits for the service ends."""
-        if "unreachable" in self.impossible:
-            pytest.skip("'unreachable' is declared impossible")
-        store = request.getfixturevalue("unreachable")
+        store = in_state(request, "unreachable", self.impossible)
 
         async def read() -> None:
             task = asyncio.ensure_future(store.aread(PATH))

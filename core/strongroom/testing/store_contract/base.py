@@ -210,6 +210,13 @@ class ContractBase(Supervised):
             guarded.close()
 
 
+def in_state(request: pytest.FixtureRequest, name: str, impossible: AbstractSet[str]) -> Any:
+    """Return the fixture of a state. Skip the test if the state is declared impossible."""
+    if name in impossible:
+        pytest.skip(f"{name!r} is declared impossible")
+    return request.getfixturevalue(name)
+
+
 @contextmanager
 def fails(*kinds: type[StoreError]) -> Iterator[pytest.ExceptionInfo[StoreError]]:
     """Assert that the block raises one of `kinds`, and that the error shows no value."""

@@ -21,6 +21,7 @@ from strongroom.testing.store_contract.base import (
     Holding,
     Restarted,
     fails,
+    in_state,
     left_after,
     needs,
     resources,
@@ -143,9 +144,7 @@ class FailureContract(ContractBase):
     @needs("probed")
     def test_unreachable_store_is_not_well(self, request: pytest.FixtureRequest) -> None:
         """A probe of an unreachable store reports the outage in time."""
-        if "unreachable" in self.impossible:
-            pytest.skip("'unreachable' is declared impossible")
-        guarded = ValidatedStore(request.getfixturevalue("unreachable"), NAME)
+        guarded = ValidatedStore(in_state(request, "unreachable", self.impossible), NAME)
         began = time.monotonic()
         with time_limit(_LIMIT), suppress(StoreUnavailableError):
             assert not guarded.probe().ok
