@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
+from broken_plugins import PrintsAtImport, StartsAThread
 from folder_plugins import FolderExporter, FolderImporter
 from strongroom.errors import InvalidDataError, SecretTooLargeError, StoreUnavailableError
 from strongroom.migrate.spi import Failure, Outcome
@@ -356,13 +357,13 @@ class _OtherModule(WrongImporter):
 
 
 class GreetsAtImport(_OtherModule):
-    source = "print('welcome')"
-    caught_with = "the import printed to stdout"
+    source = PrintsAtImport.source
+    caught_with = PrintsAtImport.caught_with
 
 
 class WorksAtImport(_OtherModule):
-    source = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
-    caught_with = "the import started a thread"
+    source = StartsAThread.source
+    caught_with = StartsAThread.caught_with
 
 
 class ExitsWhenImported(_OtherModule):
