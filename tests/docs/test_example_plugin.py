@@ -1,29 +1,8 @@
 """The example in the documentation is a whole plugin of a stranger: it installs, works by configuration, is tested."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "strongroom-sqlite"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Runs a command in an environment where the plugin's own distribution is installed beside ours."""
-    site = tmp_path_factory.mktemp("site")
-    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
-    subprocess.run([sys.executable, "-m", "pip", *install, str(EXAMPLE)], check=True)
-    scripts = Path(sys.executable).parent
-    environment = {**os.environ, "PYTHONPATH": str(site), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
-
-    def call(*arguments: str, piped: str = "") -> subprocess.CompletedProcess[str]:
-        trusting = {**environment, "STRONGROOM_TRUSTED_PATHS": str(Path.cwd())}
-        return subprocess.run(arguments, input=piped, capture_output=True, text=True, check=False, env=trusting)
-
-    return call
 
 
 def test_it_keeps_the_contract(run):

@@ -4,10 +4,7 @@ The nox session `build` installs it beside the wheel, in an environment that doe
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,26 +17,9 @@ if shutil.which("redis-server") is None:
     pytest.skip("redis-server is not installed", allow_module_level=True)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Runs a command in an environment where the plugin's own distribution is installed beside ours."""
-    site = tmp_path_factory.mktemp("site")
-    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
-    subprocess.run([sys.executable, "-m", "pip", *install, str(EXAMPLE)], check=True)
-    scripts = Path(sys.executable).parent
-    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
-
-    def call(*arguments: str, piped: str = "") -> subprocess.CompletedProcess[str]:
-        # The variables of this test, which keep the state of migrations in a folder of its own.
-        environ = {**os.environ, "PYTHONPATH": str(site), "PATH": path, "STRONGROOM_TRUSTED_PATHS": str(Path.cwd())}
-        return subprocess.run(arguments, input=piped, capture_output=True, text=True, check=False, env=environ)
-
-    return call
-
-
 @pytest.fixture
 def configured():
-    """A server of its own, named by `./strongroom.toml`."""
+    """Start a Redis that `./strongroom.toml` names."""
     with running_redis() as server:
         Path("strongroom.toml").write_text(
             f'chain = ["redis"]\nstores.redis.url = "redis://127.0.0.1:{server.port}"\n', "utf-8"
@@ -88,7 +68,7 @@ def test_it_works_by_configuration_alone(run):
 
 @pytest.mark.usefixtures("configured")
 def test_it_is_a_target_and_a_source_of_migrations(run):
-    """What a file holds goes there and comes back exactly, and can be undone."""
+    """The secrets of a file are copied there and back without a change, and the copy can be undone."""
     seed = {"app/config": {"password": "canary", "port": 5432, "tags": ["a", None]}, "app/other": {"key": "žluť"}}
     Path("seed.json").write_text(json.dumps(seed), "utf-8")
     there = run("strongroom", "migrate", "--from", "json:seed.json", "--to", "redis", "--yes")
