@@ -270,7 +270,7 @@ class CutsLargeValues(WrongImporter):
 
 class LeavesBadNamesOut(WrongImporter):
     caught_by = "test_name_that_is_no_path_is_a_failure"
-    caught_with = "no failure was yielded for the name that is no path"
+    caught_with = "no failure was yielded for the invalid name"
 
     class Importer(FolderImporter):
         def item(self, file):

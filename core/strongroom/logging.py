@@ -37,7 +37,7 @@ def fingerprints() -> Fingerprints:
 def masked(value: Any) -> Any:
     """Return text, or containers with text at any level, with every known value masked. Other objects are unchanged.
 
-    Bytes, and keys of mappings, are masked too. A container is copied only if it changes.
+    Bytes, and keys of mappings, are masked too. A container is always copied, a mapping to a dict.
     """
     if isinstance(value, str):
         return fingerprints().mask(value, MARK)

@@ -74,7 +74,7 @@ def test_the_reference_renders_the_kit(name, reference):
 
 
 def test_the_reference_has_every_fixture(reference):
-    """Of every contract. A fixture is no function, so that autodoc leaves it out."""
+    """Of every contract. autodoc leaves fixtures out, because they are not functions."""
     fixtures = {
         name
         for contract in (getattr(testing, name) for name in testing.__all__ if name.endswith("Contract"))
@@ -86,7 +86,7 @@ def test_the_reference_has_every_fixture(reference):
 
 
 def test_the_reference_says_how_a_command_opens_the_chain(reference):
-    """And renders what a command shares with the built-in ones."""
+    """And renders the functions that a command shares with the built-in ones."""
     for name in ("invocation.open()", "invocation.load()", "invocation.config_file", "PROTOCOL_VERSION"):
         assert name in reference
     for name in (

@@ -121,7 +121,7 @@ def reader(monkeypatch):
         del os.environ[name]
     if (manager := strongroom.set_default_manager(None)) is not None:
         manager.close()
-    # What a page makes for the whole process: later tests would pay for it.
+    # The state that a page leaves in the process would slow later tests.
     fingerprints.cache_clear()
     secret._observers.clear()
     structlog.reset_defaults()

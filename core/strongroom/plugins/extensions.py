@@ -1,6 +1,6 @@
-"""Plugins of a backend, such as the authentication methods of `strongroom_vault`, in an entry-point group of its own.
+"""Plugins of a backend, such as the authentication methods of `strongroom_vault`, in a separate entry-point group.
 
-The group's name begins with the backend's package, as `strongroom_vault.auth` does: `strongroom plugins` lists it.
+The group's name begins with the backend's package, such as `strongroom_vault.auth`: `strongroom plugins` lists it.
 Errors and output of an extension are contained as those of a store are.
 """
 

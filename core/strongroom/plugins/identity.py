@@ -75,7 +75,7 @@ def _named(value: Any) -> dict[str, Value]:
         return {}
     if _VARIABLE.fullmatch(value) and value in os.environ:
         return {value: os.environ[value]}
-    try:  # a relative file too: services that are configured alike have their credentials in folders of their own
+    try:  # a relative file too: services with equal options keep their credentials in different folders
         content, _ = read_bytes(Path(value).expanduser(), _LARGEST_FILE)
     except (OSError, ValueError, RuntimeError):
         return {}

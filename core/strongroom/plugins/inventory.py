@@ -32,7 +32,7 @@ class InstalledPlugin(NamedTuple):
 
     Attributes:
         group: the group of the entry point.
-        kind: what the group holds; for a group of a backend, its name in words, such as `vault auth`.
+        kind: the kind of plugin in the group; for a group of a backend, its name in words, such as `vault auth`.
         name: the name of the entry point.
         target: the object that it names, as MODULE:ATTRIBUTE.
         distribution: the name of its distribution, or the empty string.

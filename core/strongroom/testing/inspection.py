@@ -87,7 +87,7 @@ class Inspection:
             ("health is reported", self._health),
             ("absence is confirmed", self._absence),
             ("names are listed once", self._list),
-            ("walk finds what is listed", self._walk),
+            ("walk and list agree", self._walk),
             ("secrets are read", self._read),
             ("reads agree", self._agree),
             ("reads are safe in threads", self._threads),

@@ -121,7 +121,7 @@ class ImporterContract(_Declared):
             def partly_unreadable(self): ...     # a source whose first of two secrets cannot be read
 
             @pytest.fixture
-            def misnamed(self): ...              # optional: a source with a name that is no path, such as ../app
+            def misnamed(self): ...              # optional: a source with an invalid name, such as ../app
     """
 
     _states = frozenset({"unreadable", "partly_unreadable"})
@@ -143,7 +143,7 @@ class ImporterContract(_Declared):
 
     @pytest.fixture
     def misnamed(self) -> Importer:
-        """Return an open importer whose source has an entry with a name that is no path, followed by a good one.
+        """Return an open importer whose source has an entry with an invalid name, followed by a good one.
 
         Such names are `../app`, `/app`, `a//b`, and one with a line break. Optional.
         """
@@ -236,7 +236,7 @@ class ImporterContract(_Declared):
         for secret in secrets:
             check_item(secret)
         assert secrets, "the secret with a good name was not yielded"
-        assert len(items) > len(secrets), "no failure was yielded for the name that is no path"
+        assert len(items) > len(secrets), "no failure was yielded for the invalid name"
         misnamed.close()
 
     def test_close_ends_connections_and_threads(self, importing: Importing) -> None:

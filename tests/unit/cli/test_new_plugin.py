@@ -1,4 +1,4 @@
-"""`strongroom new-plugin`: what it writes and refuses. tests/integration/cli installs and tests the packages."""
+"""`strongroom new-plugin`: its files and refusals. tests/integration/cli installs and tests the packages."""
 
 import json
 import tomllib
@@ -103,7 +103,7 @@ def test_folder_that_cannot_be_written_is_an_error_of_one_line(command, monkeypa
 
 
 def test_longest_name_keeps_lines_short():
-    """The sources of a package have at most 120 columns whatever its name is."""
+    """The sources of a package have at most 120 columns, also with the longest name."""
     names = names_of("abcdefghijklmnopqrst")
     for kind, about in KINDS.items():
         for path, text in package(about, kind, names).items():

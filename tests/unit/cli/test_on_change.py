@@ -219,7 +219,7 @@ while :; do sleep 0.01; done
 
 @pytest.mark.parametrize("restarts_already", [False, True])
 def test_a_command_that_was_asked_to_end_is_not_started_again(restarts_already):
-    """Neither just after the signal nor where the signal comes while the command reacts to the restart."""
+    """Neither just after the signal nor if the signal comes while the command reacts to the restart."""
     for name in ("ready", "asked", "ending"):
         os.mkfifo(name)
     child = child_process.Child(["sh", "-c", ENDS_WHEN_READ])

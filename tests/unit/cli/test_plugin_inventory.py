@@ -103,7 +103,7 @@ def test_misspelled_group_is_a_fault(search_path, command):
 
 
 def test_group_of_a_backend_is_listed(search_path, command):
-    """A backend may have plugins of its own. Its groups begin with `strongroom_`."""
+    """A backend may have its own plugins. Its groups begin with `strongroom_`."""
     search_path.install("corp-x", {"x": "corp:open"}, modules={"corp": "open = int"}, group="strongroom_corp.parts")
     row = listed(command)["strongroom_corp.parts", "x", "corp-x"]
     assert (row["kind"], row["fault"]) == ("corp parts", None)
@@ -118,7 +118,7 @@ def test_group_of_a_backend_is_listed(search_path, command):
     ],
 )
 def test_command_of_a_plugin_is_checked(search_path, command, name, source, said):
-    """A command that is none, or that a built-in one hides, is a fault."""
+    """An object that is not a command, or a name that is built in, is a fault."""
     modules = {"corp": source.replace("\n", "\n    ").join(["    ", ""])}
     search_path.install("corp-secrets", {name: "corp:added"}, modules=modules, group=COMMANDS)
     fault = listed(command, code=7 if said else 0)[COMMANDS, name, "corp-secrets"]["fault"]

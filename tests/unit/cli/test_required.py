@@ -1,4 +1,4 @@
-"""`strongroom generate` and `strongroom types`, and what `check` says of types and dates."""
+"""`strongroom generate` and `strongroom types`, and the types and dates in `check`."""
 
 import json
 from datetime import UTC, datetime, timedelta

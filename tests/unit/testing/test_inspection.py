@@ -71,8 +71,8 @@ class Logs(MemoryStore):
 BROKEN = {
     Invents: "absence is confirmed",
     Repeats: "names are listed once",
-    Forgets: "walk finds what is listed",
-    Adds: "walk finds what is listed",
+    Forgets: "walk and list agree",
+    Adds: "walk and list agree",
     Changes: "reads agree",
     OtherVersions: "versions agree",
     LosesBulk: "bulk reads agree",

@@ -1,1 +1,1 @@
-"""Commands for plugins: what is installed, what a store can do, and new ones."""
+"""Commands for plugins: list the installed ones, check a store, create a package."""
