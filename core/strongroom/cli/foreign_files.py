@@ -134,8 +134,7 @@ def read_teller(document: Mapping[str, Any]) -> Declared:
         about = _mapping(provider)
         for variable, place in _mapping(about.get("env")).items():
             at = _mapping(place)
-            path = _KV2.sub("", str(at.get("path", ""))).strip("/")
-            rows[variable] = Row(variable, (path, str(at.get("field") or variable)))
+            rows[variable] = Row(variable, (_teller_path(at), str(at.get("field") or variable)))
         maps = about.get("maps")
         for place in maps if isinstance(maps, list) else ():
             rows |= {row.variable: row for row in _teller_rows(_mapping(place), name, notes)}
@@ -145,12 +144,16 @@ def read_teller(document: Mapping[str, Any]) -> Declared:
 
 
 def _teller_rows(place: Mapping[str, Any], provider: str, notes: list[str]) -> Iterator[Row]:
-    path = _KV2.sub("", str(place.get("path", ""))).strip("/")
+    path = _teller_path(place)
     keys = _mapping(place.get("keys"))
     if not keys:
         notes.append(f"{provider}: {path} names no keys, so its secrets have to be listed by hand")
     for key, variable in keys.items():
         yield Row(key if variable == "==" else str(variable), (path, key))
+
+
+def _teller_path(place: Mapping[str, Any]) -> str:
+    return _KV2.sub("", str(place.get("path", ""))).strip("/")
 
 
 def _mapping(value: object) -> dict[str, Any]:
