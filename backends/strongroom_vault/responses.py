@@ -139,19 +139,13 @@ def failure(  # noqa: PLR0911  # one for each status
         return SecretTooLargeError(path, f"{location} refuses its size (HTTP 413)")
     if status in _UNAVAILABLE or status >= 500:
         reason = f"{location} answered HTTP {status}: {_UNAVAILABLE.get(status, 'it failed')}"
-        if changes and _may_be_applied(reply):
+        if changes and reply.may_be_applied:
             return WriteOutcomeUnknownError(path, reason)
         # A 500 is about this request: other paths are still read. The other statuses are about the server.
         return StoreUnavailableError(path, reason).copy(path_only=status == 500 and path is not None)
     if 200 <= status < 300:
         return malformed(path, location)
     return StoreError(path, f"{location} answered HTTP {status}")
-
-
-def _may_be_applied(reply: Reply) -> bool:
-    from strongroom_vault.http.request_policy import may_be_applied  # a hit in the disk cache makes no request
-
-    return may_be_applied(reply)
 
 
 @cache

@@ -81,6 +81,18 @@ class Reply:
     body: bytes = field(repr=False)
     repeats: bool = False
 
+    @property
+    def may_be_applied(self) -> bool:
+        """Return True if a change with this reply may have been applied all the same.
+
+        "leadership lost while committing log" is a 500, and the change may be there. Vault answers 503 when it did
+        nothing; a gateway may answer 503 for a lost reply. A success without a JSON object is not Vault's reply.
+        """
+        vaults_own = self.body.lstrip().startswith(b"{")
+        if 200 <= self.status < 300:
+            return bool(self.body) and not vaults_own
+        return self.status in _FAILED and not (self.status == 503 and vaults_own)
+
 
 class FaultKind(Enum):
     """Reason for a missing or partial reply."""
@@ -158,18 +170,6 @@ _TLS_HINTS = {
     FaultKind.UNTRUSTED: "Check `ca_cert`, `tls_server_name` and the client certificate of this store",
     FaultKind.NO_TLS: "If the server is meant to speak plain HTTP, start its address with http://",
 }
-
-
-def may_be_applied(reply: Reply) -> bool:
-    """Return True if a change with this reply may have been applied all the same.
-
-    "leadership lost while committing log" is a 500, and the change may be there. Vault answers 503 when it did nothing;
-    a gateway may answer 503 for a lost reply. A success without a JSON object is not Vault's reply.
-    """
-    vaults_own = reply.body.lstrip().startswith(b"{")
-    if 200 <= reply.status < 300:
-        return bool(reply.body) and not vaults_own
-    return reply.status in _FAILED and not (reply.status == 503 and vaults_own)
 
 
 _ALIVE = Request("GET", "/v1/sys/seal-status", {})
@@ -452,7 +452,7 @@ def _worth_repeating(reply: Reply, request: Request) -> bool:
     if reply.status in _NOT_APPLIED:
         return True
     if request.changes:
-        return reply.status == 503 and not may_be_applied(reply)
+        return reply.status == 503 and not reply.may_be_applied
     # A mount that is still starting answers 400. So do refused logins and renewals, and the system API.
     starting = reply.status == 400 and request.method != "POST" and not request.target.startswith(_SYSTEM_API)
     return starting or reply.status in _FAILED

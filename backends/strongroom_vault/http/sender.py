@@ -15,7 +15,7 @@ from strongroom_vault.http.drivers import Driver
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, States, is_from_active_node
-from strongroom_vault.http.request_policy import Reply, Request, Start, exchange, may_be_applied
+from strongroom_vault.http.request_policy import Reply, Request, Start, exchange
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # `json.dumps` would make one for each body
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -79,7 +79,7 @@ class Sender:
                 self.doubt(request)
             raise
         self._note(request, reply, unknown)
-        if request.method in _CHANGES and not settled and may_be_applied(reply):
+        if request.method in _CHANGES and not settled and reply.may_be_applied:
             self.doubt(request)
         return reply
 

@@ -87,11 +87,12 @@ def confirm(request: ApiRequest, outcome: Outcome, path: str, session: Session, 
         WriteOutcomeUnknownError: the outcome stays unknown.
         StrongroomError: the change was refused.
     """
-    if not isinstance(outcome, WriteOutcomeUnknownError) and outcome.status in {200, 204}:
-        from strongroom_vault.http.request_policy import may_be_applied
-
-        if not may_be_applied(outcome):
-            return
+    if (
+        not isinstance(outcome, WriteOutcomeUnknownError)
+        and outcome.status in {200, 204}
+        and not outcome.may_be_applied
+    ):
+        return
     error = _refusal(outcome, path, session)
     if not isinstance(error, WriteOutcomeUnknownError):
         raise error
