@@ -360,7 +360,6 @@ subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 names.bind(("127.0.0.1", 53))
 from functools import partial
-from pathlib import Path
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.request_policy import Request, Send, exchange
