@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from strongroom.rotate.rotations import RotationStatus
     from strongroom.secrets_manager import SecretsManager
 
+_DAY = 86_400
+_WARNED_DAYS = 30
+
 
 def report(invocation: Invocation, within: float, *, as_json: bool) -> ExitCode:
     """Print the secrets and rotations that need attention within `within` seconds, and return the exit code."""
@@ -52,10 +55,6 @@ def report(invocation: Invocation, within: float, *, as_json: bool) -> ExitCode:
     return ExitCode.DIFFERENT if expiring or ending else ExitCode.DONE
 
 
-_DAY = 86_400
-_WARNED_DAYS = 30
-
-
 class _Dated(NamedTuple):
     """A row of `[secrets]` with the day on which it stops working."""
 
@@ -71,7 +70,7 @@ class _Dated(NamedTuple):
     def words(self, now: datetime) -> str:
         """Return when it expires or expired."""
         days = self.days(now)
-        count = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
+        count = output.counted(abs(days), "day")
         if days < 0:
             return f"expired {count} ago, on {self.expires}"
         return f"expires in {count}, on {self.expires}" if days else f"expires today, {self.expires}"

@@ -74,7 +74,8 @@ def require(answers: Sequence[Requirement], consequence: str) -> None:
             variables.setdefault(str(answer.error), []).append(answer.variable)
         for error, names in variables.items():
             output.say(f"{', '.join(names)}: {error}")
-        output.say(f"{consequence}: {len(unmet)} of {count(answers)} of [secrets] did not resolve")
+        of_all = f"{len(unmet)} of {output.counted(len(answers), 'variable')}"
+        output.say(f"{consequence}: {of_all} of [secrets] did not resolve")
         raise click.exceptions.Exit(exit_code(answers))
 
 
@@ -99,11 +100,6 @@ def to_bytes(answer: Requirement) -> bytes:
 def refusal(answer: Requirement, why: str) -> InvalidDataError:
     """Return the error for a value that cannot be passed on."""
     return InvalidDataError(answer.secret.path, f"{answer.variable} cannot be set: {why}")
-
-
-def count(rows: Sequence[Requirement]) -> str:
-    """Return `1 variable`, `5 variables`."""
-    return f"{len(rows)} variable{'' if len(rows) == 1 else 's'}"
 
 
 def check_names(config: Config) -> None:

@@ -67,7 +67,7 @@ def check_command(invocation: Invocation, wait: float | None, expiring: float | 
         output.say(f"warning: {warning}")
     if unmet:
         names = ", ".join(answer.variable for answer in unmet)
-        output.say(f"{len(unmet)} of {secrets_table.count(answers)} did not resolve: {names}")
+        output.say(f"{len(unmet)} of {output.counted(len(answers), 'variable')} did not resolve: {names}")
     click.get_current_context().exit(secrets_table.exit_code(answers))
 
 

@@ -61,7 +61,7 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
     else:
         output.write_rows(_rows(config, found, cache))
     if failed := [name for name, health in found.items() if not health.ok]:
-        stores = f"{len(found)} store{'' if len(found) == 1 else 's'}"
+        stores = output.counted(len(found), "store")
         output.say(f"{len(failed)} of {stores} failed: {', '.join(failed)}")
     click.get_current_context().exit(code_of_all(health.error for health in found.values() if health.error is not None))
 

@@ -133,6 +133,11 @@ def write_rows(rows: Iterable[Sequence[str]]) -> None:
     write_lines("\t".join(map(one_line, row)) for row in rows)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 store` or `2 stores`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def one_line(text: str) -> str:
     """Return the text with a space for each control character, so that it stays one field of one line."""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -45,7 +45,7 @@ def scan_command(invocation: Invocation, paths: tuple[Path, ...], *, git: bool, 
         output.write_document({"secrets": count, "leaks": [leak._asdict() for leak in leaks]})
     else:
         output.write_rows((f"{leak.place}:{leak.line}", leak.name, leak.form) for leak in leaks)
-    output.say(f"Found {len(leaks)} leak{'' if len(leaks) == 1 else 's'} of {count} secret{'' if count == 1 else 's'}")
+    output.say(f"Found {output.counted(len(leaks), 'leak')} of {output.counted(count, 'secret')}")
     click.get_current_context().exit(ExitCode.DIFFERENT if leaks else ExitCode.DONE)
 
 
