@@ -4,7 +4,7 @@ import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # where the extension `command_pages` is
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 _project = metadata("strongroom")
 
@@ -16,8 +16,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "comma
 exclude_patterns = [
     "_build",
     "examples",
-    "commands/_list.md",
-    "_faults.md",
+    "reference/commands/_list.md",
+    "explanation/_faults.md",
 ]  # an example's own pages, such as what its test run leaves, are not ours
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

@@ -5,24 +5,23 @@ import inspect
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+import pages
 import strongroom.cli.api
 import strongroom.migrate.spi
 import strongroom.rotate.spi
 import strongroom.store
 from strongroom import testing
 
-DOCS = Path(__file__).parents[2] / "docs"
 MOST_LINES = 60
 
 
 @pytest.fixture(scope="module")
 def files() -> dict[str, str]:
     """The Python files of the basic page by their names, as a reader saves them."""
-    blocks = re.findall(r"(?ms)^```python\n(.*?)^```", (DOCS / "write-a-store.md").read_text())
+    blocks = re.findall(r"(?ms)^```python\n(.*?)^```", pages.page("write-a-store.md").read_text())
     (store,) = (block for block in blocks if "class FolderStore" in block)
     (test,) = (block for block in blocks if block.startswith("# test_folder.py"))
     return {"strongroom_folder.py": store, "test_folder.py": test}
@@ -53,7 +52,7 @@ def test_the_store_of_the_basic_page_keeps_the_contract(files, tmp_path):
 
 @pytest.fixture(scope="module")
 def reference() -> str:
-    return (DOCS / "plugin-reference.md").read_text()
+    return pages.page("plugin-reference.md").read_text()
 
 
 @pytest.mark.parametrize("module", [strongroom.store, strongroom.migrate.spi, strongroom.rotate.spi])
@@ -69,8 +68,8 @@ def test_the_reference_renders_the_modules_of_authors(module, reference):
 @pytest.mark.parametrize("name", testing.__all__)
 def test_the_reference_renders_the_kit(name, reference):
     """Every contract and helper but those for applications, which `testing.md` has."""
-    pages = reference + (DOCS / "testing.md").read_text()
-    assert re.search(rf"\b{name}\b", pages)
+    text = reference + pages.page("testing.md").read_text()
+    assert re.search(rf"\b{name}\b", text)
 
 
 def test_the_reference_has_every_fixture(reference):

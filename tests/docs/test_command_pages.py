@@ -19,7 +19,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def load_extension():
-    spec = importlib.util.spec_from_file_location("command_pages", DOCS / "command_pages.py")
+    spec = importlib.util.spec_from_file_location("command_pages", DOCS / "extensions" / "command_pages.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -49,19 +49,22 @@ def words(text: str) -> str:
 def built(tmp_path_factory) -> Path:
     """The pages of the commands, built by Sphinx with the project's own settings, where a warning is an error."""
     folder = tmp_path_factory.mktemp("docs")
-    shutil.copy(DOCS / "command_pages.py", folder)
-    shutil.copy(DOCS / "command-line.md", folder)
+    shutil.copytree(DOCS / "extensions", folder / "extensions")
     shutil.copy(DOCS / "conf.py", folder)
-    shutil.copytree(DOCS / "commands", folder / "commands", ignore=lambda _, names: set(names) - {"index.md"})
-    (folder / "index.md").write_text("# Docs\n\n```{toctree}\ncommand-line\ncommands/index\n```\n", "utf-8")
-    (folder / "commands" / "gone.md").write_text("# A command that is no more\n", "utf-8")
+    (folder / "reference" / "commands").mkdir(parents=True)
+    for page in ("command-line.md", "commands/index.md"):
+        shutil.copy(DOCS / "reference" / page, folder / "reference" / page)
+    (folder / "index.md").write_text(
+        "# Docs\n\n```{toctree}\nreference/command-line\nreference/commands/index\n```\n", "utf-8"
+    )
+    (folder / "reference" / "commands" / "gone.md").write_text("# A command that is no more\n", "utf-8")
     build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", folder, folder / "html"]
     # A story that links to other pages of the documentation has no fault here.
     done = subprocess.run(
         [*build, "-D", "suppress_warnings=myst.xref_missing"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return folder / "html" / "commands"
+    return folder / "html" / "reference" / "commands"
 
 
 def commands():
@@ -120,14 +123,17 @@ def test_the_page_of_a_command_that_is_gone_goes_too(built):
 @pytest.mark.parametrize(
     ("heading", "told"),
     [
-        ("## undelete", "versions.md#undelete"),
-        ("### `history`, undelete and destroy", "versions.md#history-undelete-and-destroy"),
-        ("## How to undelete", "command-line.md"),
+        ("## undelete", "how-to/versions.md#undelete"),
+        ("### `history`, undelete and destroy", "how-to/versions.md#history-undelete-and-destroy"),
+        ("## How to undelete", "reference/command-line.md"),
     ],
 )
 def test_a_section_of_any_page_may_tell_of_several_commands(heading, told):
     """One story for what belongs together, where it belongs."""
-    stories = {"command-line.md": "# The command line\n\n## get\n", "versions.md": f"# Versions\n\n{heading}\n"}
+    stories = {
+        "reference/command-line.md": "# The command line\n\n## get\n",
+        "how-to/versions.md": f"# Versions\n\n{heading}\n",
+    }
     assert command_pages.story("undelete", stories) == told
 
 

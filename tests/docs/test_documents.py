@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import pages
 from strongroom import store
 from strongroom.cli.app import run
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGE = DOCS / "command-line.md"
+PAGE = pages.page("command-line.md")
 
 CONFIGURATION = """
 chain = ["memory", "env"]
@@ -95,5 +95,5 @@ def test_every_field_is_documented(section, line, capsysbinary):
 def test_every_capability_is_in_the_table_for_authors():
     """A protocol of `strongroom.store` that the page does not name would be known to us alone."""
     protocols = {name for name in vars(store) if name.endswith("Store")}
-    table = re.findall(r"^\| `(\w+Store)` \|", (DOCS / "write-a-backend.md").read_text("utf-8"), re.MULTILINE)
+    table = re.findall(r"^\| `(\w+Store)` \|", pages.page("write-a-backend.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(table) == sorted(protocols - {"SecretStore", "AsyncSecretStore"})  # the interfaces themselves

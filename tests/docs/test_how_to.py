@@ -1,6 +1,6 @@
 """What the how-tos tell another program is what it understands, and the commands in it do what the page says.
 
-The other blocks of these pages run in tests/test_docs.py.
+The other blocks of these pages run in test_pages.py.
 """
 
 import json
@@ -20,13 +20,12 @@ import pytest
 import yaml
 from lightkube.core.resource_registry import resource_registry
 
+import pages
 from strongroom import plugins
 from strongroom.cli.app import strongroom
 from strongroom.config import discovery
 
-DOCS = Path(__file__).parents[2] / "docs"
-HOW_TOS = sorted((DOCS / "how-to").glob("*.md"))
-PAGES = [*sorted(DOCS.glob("*.md")), *HOW_TOS]
+PAGES = pages.pages()
 
 KUBERNETES = {"kubernetes.md": ["ServiceAccount", "Deployment"], "scheduled-rotation.md": ["ServiceAccount", "CronJob"]}
 """The kinds of the objects in a page."""
@@ -42,8 +41,14 @@ def blocks(page: Path, *languages: str) -> list[str]:
 
 def block(name: str, language: str, begin: str = "") -> str:
     """The block of this page that begins so."""
-    (found,) = (block for block in blocks(DOCS / "how-to" / name, language) if block.startswith(begin))
+    (found,) = (block for block in blocks(pages.page(name), language) if block.startswith(begin))
     return found
+
+
+def has_environments(page: Path) -> bool:
+    """Whether the page has one configuration, for several environments."""
+    tables = blocks(page, "toml")
+    return len(tables) == 1 and "[environments." in tables[0]
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ def at_server(server, mount: str) -> dict[str, str]:
 # --- the configurations -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how_to", [page for page in HOW_TOS if blocks(page, "toml")], ids=lambda page: page.stem)
+@pytest.mark.parametrize("how_to", [page for page in PAGES if has_environments(page)], ids=lambda page: page.stem)
 def test_a_configuration_is_right_in_each_of_its_environments(how_to, page):
     """Every option exists and has a value of its type, in the plugins that are installed."""
     environments = page(how_to.name)["environments"]
@@ -148,7 +153,7 @@ def test_every_yaml_block_is_checked():
 @pytest.mark.parametrize(("name", "schema"), SCHEMAS.items())
 def test_a_file_has_the_form_that_its_program_publishes(name, schema):
     """Compose's specification, and the workflow schema for GitHub Actions."""
-    for text in blocks(DOCS / "how-to" / name, "yaml"):
+    for text in blocks(pages.page(name), "yaml"):
         assert not faults_by_schema(schema, text)
 
 
@@ -220,7 +225,7 @@ def test_the_files_are_where_the_configuration_looks_for_them(page):
         assert mounts["monitoring"] == config["mounted"]["root"]
         token = pod["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"]["path"]
         assert f"{mounts['vault-token']}/{token}" == config["vault"]["auth"]["token_file"]
-    (role,) = re.findall(r"auth/kubernetes/role/(\S+) .*audience=vault", (DOCS / "how-to/kubernetes.md").read_text())
+    (role,) = re.findall(r"auth/kubernetes/role/(\S+) .*audience=vault", pages.page("kubernetes.md").read_text())
     assert role == config["vault"]["auth"]["role"]
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import structlog
+from _pytest.mark import ParameterSet
 from sybil import Document, Example, Sybil
 from sybil.example import NotEvaluated
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
+import pages
 import strongroom
 from postgres import running_postgres
 from strongroom import secret
@@ -22,32 +24,26 @@ from strongroom.logging import fingerprints
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-DOCS = ROOT / "docs"
-PAGES = [README, *sorted(DOCS.glob("*.md")), *sorted((DOCS / "how-to").glob("*.md")), DOCS / "commands" / "index.md"]
+PAGES = [README, *pages.pages()]
 
-QUICKSTART = "quickstart.md"
-"""The page that starts its server itself, by the first of its blocks that is shown."""
+NEEDS = {"server", "aws", "pass", "terminal"}
+"""What the blocks of a page may need. A page says so itself, in a comment: `<!-- needs: server -->`.
 
-WITH_SERVER = {
-    "vault.md",
-    "how-to/celery.md",
-    "how-to/connections.md",
-    "how-to/scripts.md",
-    "watch.md",
-    "rotation.md",
-    "how-to/kubernetes.md",
-    "how-to/github-actions.md",
-}
-"""Pages that are written for a reader with VAULT_ADDR and VAULT_TOKEN set."""
+`server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
+them; `aws` for one with credentials of AWS; `pass` for one with a password store. `terminal` is for the one page that
+starts its server itself.
+"""
 
-WITH_AWS = {"aws.md"}
-"""Pages that are written for a reader with credentials of AWS."""
 
-WITH_PASS = {"local-stores.md"}
-"""Pages that are written for a reader with a password store of `pass`."""
+def name_of(page: Path) -> str:
+    """A page as the documentation's links name it, and the README by its name."""
+    return page.relative_to(pages.DOCS).as_posix() if page.is_relative_to(pages.DOCS) else page.name
 
-ELSEWHERE = {QUICKSTART, *WITH_SERVER, *WITH_AWS, *WITH_PASS}
-"""Pages whose blocks run in tests of their own."""
+
+def pages_that_need(*needs: str) -> list[ParameterSet]:
+    """Return the pages that need exactly this, named as the documentation's links name them."""
+    return [pytest.param(page, id=name_of(page)) for page in PAGES if pages.needs(page) == set(needs)]
+
 
 FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)
 RUN = {"python", "toml", "ini", "console"}
@@ -61,11 +57,6 @@ DIRECTIVES = {"{eval-rst}", "{glossary}", "{include}", "{literalinclude}", "{toc
 
 FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env)\n")
 """The first line of a block that is a file of the reader's."""
-
-
-def name_of(page: Path) -> str:
-    """A page as the documentation's links name it, and the README by its name."""
-    return page.relative_to(DOCS).as_posix() if page.is_relative_to(DOCS) else page.name
 
 
 def write_file(example: Example) -> None:
@@ -133,25 +124,26 @@ def test_every_block_is_of_a_kind_that_is_checked(page):
     assert set(FENCE.findall(page.read_text("utf-8"))) - {""} <= RUN | VALIDATED | SHOWN | DIRECTIVES
 
 
+def test_no_page_is_left_out():
+    """A page whose need is unknown, or that has several, would run nowhere."""
+    run = [page for need in ((), *((need,) for need in NEEDS)) for page in pages_that_need(*need)]
+    assert len(run) == len(PAGES)
+
+
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if name_of(page) not in {QUICKSTART, *WITH_SERVER, *WITH_AWS, *WITH_PASS}],
-    ids=name_of,
-)
+@pytest.mark.parametrize("page", pages_that_need())
 def test_the_blocks_of_a_page_run(page):
     """In the order of the page, in one namespace."""
     run_page(page)
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("name", sorted(WITH_SERVER))
-def test_the_blocks_of_a_page_run_on_a_real_server(name, own_openbao, monkeypatch):
+@pytest.mark.parametrize("page", pages_that_need("server"))
+def test_the_blocks_of_a_page_run_on_a_real_server(page, own_openbao, monkeypatch):
     """As for a reader who has started one, and a PostgreSQL where the page tells of one."""
     monkeypatch.setenv("VAULT_ADDR", own_openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", own_openbao.token)
     monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(Path.cwd()))
-    page = DOCS / name
     with running_postgres() if "PGPORT" in page.read_text("utf-8") else nullcontext() as postgres:
         if postgres is not None:
             monkeypatch.setenv("PGHOST", "127.0.0.1")
@@ -161,9 +153,9 @@ def test_the_blocks_of_a_page_run_on_a_real_server(name, own_openbao, monkeypatc
 
 
 @pytest.mark.usefixtures("reader")
-def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(monkeypatch):
+@pytest.mark.parametrize("page", pages_that_need("terminal"))
+def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(page, monkeypatch):
     """The page shows every line that `strongroom dev` prints for a shell, and what follows runs with all of them."""
-    page = DOCS / QUICKSTART
     [shown] = re.findall(r"^```text\n\$ strongroom dev\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     with subprocess.Popen(["strongroom", "dev"], stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -178,19 +170,19 @@ def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(monk
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("name", sorted(WITH_AWS))
-def test_the_blocks_of_a_page_run_on_aws(name, moto, monkeypatch):
+@pytest.mark.parametrize("page", pages_that_need("aws"))
+def test_the_blocks_of_a_page_run_on_aws(page, moto, monkeypatch):
     """As for a reader whose boto3 finds an account."""
     moto.use(monkeypatch)
-    run_page(DOCS / name)
+    run_page(page)
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("name", sorted(WITH_PASS))
-def test_the_blocks_of_a_page_run_with_pass(name, gpg_home, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", pages_that_need("pass"))
+def test_the_blocks_of_a_page_run_with_pass(page, gpg_home, tmp_path, monkeypatch):
     """As for a reader who has run `pass init`."""
     monkeypatch.setenv("PASSWORD_STORE_DIR", str(gpg_home.init(tmp_path / "store")))
-    run_page(DOCS / name)
+    run_page(page)
 
 
 def run_page(page: Path) -> None:

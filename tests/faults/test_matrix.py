@@ -1,7 +1,7 @@
 """What an application gets of each operation under each fault: the right answer, or the right error in time.
 
 A row of the matrix is a fault. All operations meet it at once, each in a thread, on a real cluster: the test of each
-cell then looks at what its operation came to. docs/faults.md shows the matrix, as the last run found it.
+cell then looks at what its operation came to. docs/explanation/faults.md shows the matrix, as the last run found it.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ ELECTION = 3.0
 
 BACK = "secret/data/matrix/back"
 
-PAGE = Path(__file__).parents[2] / "docs" / "_faults.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "_faults.md"
 """The table in the documentation."""
 
 CONNECTION, UNSURE, DOWN = "VaultConnectionError", "WriteOutcomeUnknownError", "StoreUnavailableError"

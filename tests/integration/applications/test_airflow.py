@@ -141,7 +141,7 @@ def test_a_folder_that_is_none_is_not_looked_up():
 @pytest.mark.timeout(900)
 def test_the_dag_of_the_how_to_runs(tmp_path, monkeypatch):
     """With the files of the page, in a database that the chain leads to."""
-    page = (Path(__file__).parents[3] / "docs" / "how-to" / "airflow.md").read_text("utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "integrations" / "airflow.md").read_text("utf-8")
     for block in re.findall(r"^```(?:ini|toml|python)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
         file = tmp_path / block.partition("\n")[0].removeprefix("# ")
         file.parent.mkdir(exist_ok=True)

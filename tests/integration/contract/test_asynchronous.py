@@ -11,7 +11,7 @@ import pytest
 from strongroom.paths import entries_below
 from strongroom.testing import AsyncStoreContract, silent_server
 
-sys.path.append(str(Path(__file__).parents[3] / "docs"))
+sys.path.append(str(Path(__file__).parents[3] / "docs" / "how-to" / "plugins"))
 
 from line_store import LineStore
 

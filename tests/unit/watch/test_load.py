@@ -1,7 +1,7 @@
 """The load that many processes put on one server: a simulation of the schedule and the breaker on a controlled clock.
 
 Each of 10,000 processes watches 20 paths of one folder. All start within a second and live through an outage of a
-minute, during which one of the paths changes. The table is that of docs/watch.md.
+minute, during which one of the paths changes. The table is that of docs/how-to/secrets/watch.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from strongroom.chain import breaker as breaker_module
 from strongroom.chain.breaker import Breaker
 from strongroom.watch.schedule import first_look, next_look
 
-PAGE = Path(__file__).parents[3] / "docs" / "watch.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "secrets" / "watch.md"
 PROCESSES = 10_000
 INTERVAL = 30.0
 OUTAGE = range(120, 180)

@@ -41,7 +41,7 @@ def test_table_is_read_as_its_method(table, auth):
 
 def test_page_has_an_example_of_every_method_and_each_is_right():
     """Those that the page itself does not run against a server, too."""
-    page = Path(__file__).parents[4] / "docs" / "vault.md"
+    page = Path(__file__).parents[4] / "docs" / "reference" / "stores" / "vault.md"
     blocks = re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     stores = [store for block in blocks for store in tomllib.loads(block).get("stores", {}).values()]
     tables = [store["auth"] for store in stores if "auth" in store]
