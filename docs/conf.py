@@ -12,7 +12,16 @@ project = "Strongroom"
 author = copyright = "The Strongroom maintainers"
 release = version = _project["Version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "command_pages"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "command_pages",
+    "option_pages",
+]
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 exclude_patterns = [
     "_build",
     "examples",

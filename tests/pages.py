@@ -7,7 +7,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
 
-_GENERATED = {DOCS / "reference" / "commands"}
+_GENERATED = {DOCS / "reference" / name for name in ("commands", "options")}
 """Folders whose pages the build writes, apart from their index."""
 
 _NEEDS = re.compile(r"^<!-- needs: ([a-z, ]+) -->$", re.MULTILINE)
@@ -26,8 +26,8 @@ def pages() -> list[Path]:
 
 
 def page(name: str) -> Path:
-    """Return the page with this file name, in whichever folder it is."""
-    (found,) = (page for page in pages() if page.name == name)
+    """Return the page whose path ends in this name, in whichever folder it is."""
+    (found,) = (page for page in pages() if page.as_posix().endswith(f"/{name}"))
     return found
 
 

@@ -49,9 +49,14 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def write(docs: Path) -> None:
-    """Writes the pages below this folder, and removes those of commands that are gone."""
-    folder = docs / FOLDER
+    """Write the pages of the commands."""
     made = pages({file.relative_to(docs).as_posix(): file.read_text("utf-8") for file in stories(docs)})
+    replace_pages(docs / FOLDER, made)
+
+
+def replace_pages(folder: Path, made: Mapping[str, str]) -> None:
+    """Write pages into a folder, and remove all other pages of it but the index."""
+    folder.mkdir(exist_ok=True)
     for stale in {file.name for file in folder.glob("*.md")} - made.keys() - {"index.md"}:
         (folder / stale).unlink()
     for name, text in made.items():

@@ -19,6 +19,9 @@ _RULE = "it has a space, a line end or another character that no token has"
 class StaticToken:
     """The token that was configured.
 
+    Attributes:
+        token: the client token.
+
     Raises:
         VaultAuthenticationError: it is empty.
         ConfigurationError: no header can hold it.
@@ -41,7 +44,11 @@ class StaticToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenFile:
-    """The token in a file, such as the sink of a Vault Agent, which replaces it before it expires."""
+    """The token in a file, such as the sink of a Vault Agent, which replaces it before it expires.
+
+    Attributes:
+        token_file: the file, which each login reads anew.
+    """
 
     token_file: Path
     repeatable: ClassVar[bool] = True  # the file may hold another token

@@ -122,7 +122,7 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """The counts in one line: `apply: done 17, failed 3`."""
+        """The counts in one line, such as "apply: done 17, failed 3"."""
         counts = [f"{state.value} {number:,}" for state in ItemState if (number := self.count(state))]
         return (
             f"{self.action.value}: {', '.join(counts) or 'nothing to do'}{f'; {self.stopped}' if self.stopped else ''}"

@@ -1,0 +1,133 @@
+"""The reference is complete: every public name, error, event, option and setting is on its page."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import pages
+import strongroom
+import strongroom.integrations
+import strongroom_vault
+from strongroom import config, plugins
+from strongroom.events import EventKind
+from strongroom.plugins.extensions import extension_names
+
+sys.path.append(str(pages.DOCS / "extensions"))
+
+import option_pages
+
+API = sorted((pages.DOCS / "reference" / "api").glob("*.md"))
+ERRORS = pages.page("reference/errors.md")
+
+MODULES = [
+    "strongroom",
+    "strongroom.store",
+    "strongroom.testing",
+    "strongroom.migrate",
+    "strongroom.migrate.spi",
+    "strongroom.rotate.spi",
+    "strongroom.cli.api",
+    "strongroom_vault",
+    "strongroom_vault.testing",
+]
+"""Modules with an `__all__` that users import from."""
+
+DIRECTIVE = re.compile(r"^\.\. (auto\w+|currentmodule):: ([\w.]+)\n((?:   :.*\n)*)", re.MULTILINE)
+
+
+def documented() -> Iterator[str]:
+    """Yield the name of every object that a page renders or names in backticks, without its module."""
+    for page in (*API, ERRORS):
+        text = page.read_text("utf-8")
+        yield from re.findall(r"`(?:[\w.]+\.)?(\w+)(?:\(\))?`", text)
+        for kind, name, options in DIRECTIVE.findall(text):
+            if kind != "automodule":
+                yield name.rpartition(".")[2]
+            elif listed := re.search(r":members:(.*)", options):
+                excluded = re.search(r":exclude-members: (.*)", options)
+                members = listed[1].split(",") if listed[1] else importlib.import_module(name).__all__
+                yield from {member.strip() for member in members} - set(excluded[1].split(", ") if excluded else ())
+
+
+NAMES = frozenset(documented())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_is_on_a_page(module):
+    """And has a docstring, if it is a class or a function."""
+    found = importlib.import_module(module)
+    assert {name for name in found.__all__ if not name.startswith("__")} - NAMES == set()
+    for name in found.__all__:
+        thing = getattr(found, name)
+        if (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__.startswith("strongroom"):
+            assert (thing.__doc__ or "").strip(), name
+
+
+def test_every_integration_is_on_a_page():
+    """Each module of `strongroom.integrations` that a user imports has a section."""
+    text = pages.page("api/integrations.md").read_text("utf-8")
+    folder = strongroom.integrations.__path__
+    modules = {about.name for about in pkgutil.walk_packages(folder, "strongroom.integrations.") if not about.ispkg}
+    django = {name for name in modules if ".integrations.django." in name}  # Django itself imports them
+    assert django
+    assert {name for name in modules - django if name not in text} == set()
+
+
+@pytest.mark.parametrize("module", [strongroom, strongroom_vault])
+def test_every_error_has_its_remedy(module):
+    """In the table of the page, and with its attributes below it."""
+    text = ERRORS.read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", text, re.MULTILINE))
+    errors = {name for name in module.__all__ if name.endswith("Error")}
+    assert {name for name in errors if not rows.get(name, "").strip()} == set()
+    assert {name for name in errors if f".. autoexception:: {module.__name__}.{name}\n" not in text} == set()
+
+
+def test_every_event_is_on_its_page():
+    """Each kind, with its meaning, and each field."""
+    text = pages.page("reference/events.md").read_text("utf-8")
+    assert {kind.value for kind in EventKind} - set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set()
+
+
+@pytest.fixture(scope="module")
+def options() -> dict[str, str]:
+    """The text of each generated page by its file name."""
+    return option_pages.pages()
+
+
+@pytest.mark.parametrize("file", option_pages.PAGES)
+def test_every_option_of_every_plugin_is_on_its_page(file, options):
+    """With a description, as `strongroom stores NAME` prints it."""
+    sections = dict(re.findall(r"^## (\S+)\n((?:(?!^## ).*\n?)*)", options[file], re.MULTILINE))
+    found = plugins.installed(option_pages.PAGES[file][0])
+    assert [plugin.name for plugin in found] == [*sections]
+    for plugin in found:
+        listed = re.findall(r"^`(\w+)`\n: (\S.*)", sections[plugin.name], re.MULTILINE)
+        assert [name for name, _ in listed] == [*plugin.schema.options]
+
+
+def test_every_option_of_every_authentication_method_is_described(options):
+    """By the docstring of the method."""
+    text = options["authentication.md"]
+    assert re.findall(r"^## (\S+)$", text, re.MULTILINE) == extension_names(option_pages.AUTH)
+    assert re.findall(r"^`(\w+)`\n: (?:A string|A file's path)", text, re.MULTILINE) == []
+
+
+NOT_SETTINGS = {"path", "key", "origin", "origins", "found_file"}
+"""Fields that the place of a table gives, or that tell of it."""
+
+TABLES = [config.CacheConfig, config.LinkConfig, config.SecretConfig, config.RotationConfig]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
+def test_every_setting_is_on_the_page_of_the_configuration(table):
+    """The keys of the tables that are not a plugin's."""
+    text = pages.page("reference/configuration.md").read_text("utf-8")
+    assert {*table.__annotations__} - NOT_SETTINGS - set(re.findall(r"`\"?(\w+)", text)) == set()
