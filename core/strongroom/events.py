@@ -6,7 +6,8 @@
     ...
     end()
 
-A cached read is counted without an event: it takes little more than a call. No event has a value.
+A cached read is counted without an event: it takes little more than a call. Only an audit log, which registers with
+`audit`, gets an event for each of them. No event has a value.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 logger = logging.getLogger("strongroom.events")
+read_logger = logging.getLogger("strongroom.secrets_manager")
+"""The debug log of reads."""
 
 
 class EventKind(StrEnum):
     """Kind of an event."""
 
     READ = "read"
-    """A store was queried, and has the secret. For a cached one see `cache_hits`."""
+    """A store was queried, and has the secret."""
+    HIT = "hit"
+    """A cache answered. Only an audit log gets this event: see `cache_hits`."""
     MISS = "miss"
     """A store has confirmed that it does not have the secret or the key, now or within `missing_ttl`."""
     STALE = "stale"
@@ -39,7 +44,7 @@ class EventKind(StrEnum):
     RECOVERY = "recovery"
     """An outage of a store is over."""
     WRITE = "write"
-    """A store was asked to change a secret."""
+    """A store was asked to change a secret. An audit log gets this event before the change too, as `started`."""
     ROTATION = "rotation"
     """A rotation finished a step."""
     MIGRATION = "migration"
@@ -55,10 +60,12 @@ class Event(NamedTuple):
         path: the path of the secret, for a listener that asked for paths; otherwise empty.
         link: the position of the store in the chain, from 1; None for a write and for events without a chain.
         seconds: the duration of a read or a write, as its caller saw it.
-        age: the seconds since the store had answered with a stale secret.
-        step: the step of a rotation or a migration, such as `promote` or `apply`.
+        age: the seconds since the store had answered with a stale or cached secret.
+        step: the step of a rotation or a migration, such as `promote` or `apply`; the name of a change, such as `write`
+            or `delete`; `version` for a read of one version.
         outcome: `done`, or `failed`, or the state of a secret of a migration; empty for a read.
         error: the name of the class of the error, if there was one.
+        key: the requested key, for a listener that asked for paths; empty for a whole secret.
     """
 
     kind: EventKind
@@ -70,6 +77,7 @@ class Event(NamedTuple):
     step: str = ""
     outcome: str = ""
     error: str = ""
+    key: str = ""
 
 
 Listener: TypeAlias = Callable[[Event], object]
@@ -86,6 +94,40 @@ class HitCounter:
 
 _listeners: tuple[tuple[Listener, bool], ...] = ()
 _hits: dict[str, HitCounter] = {}
+
+auditors: tuple[Listener, ...] = ()
+"""The audit logs."""
+
+# `isEnabledFor` takes a twentieth of a cached read's time, and its own dictionary a fiftieth.
+_levels: dict[int, bool] = getattr(read_logger, "_cache", {})
+noted: dict[int, bool] = _levels
+"""The level DEBUG -> whether each cached read is noted, by the debug log or an audit log.
+
+The key is missing after a change of levels, and while the logger is disabled: then `read_logger` tells.
+"""
+_EVERY_READ = {logging.DEBUG: True}
+
+
+def audit(auditor: Listener) -> Callable[[], None]:
+    """Call `auditor` before each listener, with cached reads and beginnings of changes too. Return what ends this.
+
+    Its exceptions are raised to the caller of the read or the change, which gets no value.
+    """
+    global auditors, noted
+    auditors, noted = (*auditors, auditor), _EVERY_READ
+
+    def end() -> None:
+        global auditors, noted  # noqa: PLW0603
+        auditors = tuple(other for other in auditors if other is not auditor)
+        noted = _EVERY_READ if auditors else _levels
+
+    return end
+
+
+def emit_to_auditors(event: Event) -> None:
+    """Call the audit logs alone: with a cached read, or before a change."""
+    for auditor in auditors:
+        auditor(event)
 
 
 def listen(listener: Listener, *, paths: bool = False) -> Callable[[], None]:
@@ -108,14 +150,15 @@ def listen(listener: Listener, *, paths: bool = False) -> Callable[[], None]:
 
 def is_listening() -> bool:
     """Return True if an event would reach a listener: otherwise none is made."""
-    return bool(_listeners)
+    return bool(_listeners or auditors)
 
 
 def emit(event: Event) -> None:
-    """Call each listener with the event."""
+    """Call each audit log, then each listener, with the event."""
+    emit_to_auditors(event)
     if not _listeners:
         return
-    without_path = event._replace(path="")
+    without_path = event._replace(path="", key="")
     for listener, paths in _listeners:
         try:
             listener(event if paths else without_path)

@@ -56,14 +56,14 @@ class Versions:
             SecretNotFoundError: it is deleted, destroyed or pruned, or never existed.
         """
         version = check_version(path, version)
-        return self._chain.at_target(path, store, lambda guarded: guarded.read_version(path, version))
+        return self._chain.read_version(path, store, lambda guarded: guarded.read_version(path, version))
 
     def pending(self, path: str, *, store: str | None = None) -> Secret | None:
         """Return the new value of a rotation that the store itself carries out, such as AWSPENDING.
 
         None means that none is under way, or that the store has no such version.
         """
-        return self._chain.at_target(path, store, lambda guarded: _pending(guarded, path))
+        return self._chain.read_version(path, store, lambda guarded: _pending(guarded, path))
 
     def rollback(self, path: str, version: Version, *, store: str | None = None) -> Version | None:
         """Write the data of an old version as a new version, and return its name.
@@ -75,7 +75,9 @@ class Versions:
             ConflictError: another writer came between. Nothing is written.
         """
         version = check_version(path, version)
-        return self._chain.at_target(path, store, lambda guarded: _roll_back(guarded, path, version), changes=True)
+        return self._chain.at_target(
+            path, store, lambda guarded: _roll_back(guarded, path, version), changes="rollback"
+        )
 
     def undelete(self, path: str, version: Version, *, store: str | None = None) -> None:
         """Make a deleted version readable again; do nothing to one that is not deleted.
@@ -86,7 +88,7 @@ class Versions:
             SecretNotFoundError: it is destroyed or pruned, or never existed.
         """
         version = check_version(path, version)
-        self._chain.at_target(path, store, lambda guarded: guarded.undelete(path, version), changes=True)
+        self._chain.at_target(path, store, lambda guarded: guarded.undelete(path, version), changes="undelete")
 
     def destroy(self, path: str, version: Version, *, store: str | None = None) -> None:
         """Remove one version's data for good. The other versions stay.
@@ -95,7 +97,7 @@ class Versions:
             SecretNotFoundError: it never existed, or is pruned.
         """
         version = check_version(path, version)
-        self._chain.at_target(path, store, lambda guarded: guarded.destroy(path, version), changes=True)
+        self._chain.at_target(path, store, lambda guarded: guarded.destroy(path, version), changes="destroy")
 
     def metadata(self, path: str, *, store: str | None = None) -> dict[str, str]:
         """Return the labels of the secret. All versions share them."""
@@ -108,7 +110,7 @@ class Versions:
             InvalidDataError: a label is not text, or the store does not take it.
         """
         labels = check_labels(path, metadata)
-        self._chain.at_target(path, store, lambda guarded: guarded.write_metadata(path, labels), changes=True)
+        self._chain.at_target(path, store, lambda guarded: guarded.write_metadata(path, labels), changes="label")
 
     # --- off the event loop -------------------------------------------------------------------------------------------
 

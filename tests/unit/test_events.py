@@ -1,5 +1,6 @@
 """Events of the stores, rotations and migrations: the calls of a listener."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,7 @@ from strongroom import (
     migrate,
 )
 from strongroom.events import Event, EventKind, cache_hits, is_listening, listen
+from strongroom.events import audit as audit_events
 from strongroom.rotate import audit
 from strongroom.store.memory import MemoryStore
 
@@ -174,3 +176,49 @@ def test_an_ended_listener_hears_nothing(manager):
     manager.get_secret("app")
     assert not seen
     assert not is_listening()
+
+
+def test_an_audit_log_gets_cached_reads_and_beginnings_of_changes(manager, events):
+    """A listener gets neither. A read of one version is an event of both."""
+    seen: list[Event] = []
+    end = audit_events(seen.append)
+    manager.get_secret("app", "key")
+    manager.get_secret("app", "key")
+    asyncio.run(manager.aget_secret("app"))
+    manager.set_secret("app", {"key": "new"}, store="remote")
+    manager.versions.read("app", 1, store="remote")
+    end()
+    manager.get_secret("app", "key")
+    found = [(event.kind, event.path, event.key, event.step, event.outcome) for event in seen]
+    assert found == [
+        (EventKind.READ, "app", "key", "", ""),
+        (EventKind.HIT, "app", "key", "", ""),
+        (EventKind.HIT, "app", "", "", ""),
+        (EventKind.WRITE, "app", "", "write", "started"),
+        (EventKind.WRITE, "app", "", "write", "done"),
+        (EventKind.READ, "app", "", "version", ""),
+    ]
+    assert [event.kind for event in events] == [EventKind.READ, EventKind.WRITE, EventKind.READ, EventKind.READ]
+
+
+def test_an_audit_log_that_fails_fails_the_read_and_the_change(manager, store):
+    """A cached read too; and the store is not asked to change anything."""
+    manager.get_secret("app", "key")
+
+    def full(event: Event) -> None:
+        raise OSError("full")
+
+    end = audit_events(full)
+    calls = [
+        lambda: manager.get_secret("app", "key", default="x"),
+        lambda: manager.get_secret("app"),
+        lambda: asyncio.run(manager.aget_secret("app", "key")),
+        lambda: manager.get_secrets(["app"]),
+        lambda: manager.set_secret("app", {"key": "new"}, store="remote"),
+        lambda: manager.delete_secret("app", store="remote"),
+    ]
+    for call in calls:
+        with pytest.raises(OSError, match="full"):
+            call()
+    end()
+    assert manager.get_secret("app", "key", fresh=True) == "s3cret-4711"

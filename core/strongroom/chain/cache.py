@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import threading
@@ -11,6 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from strongroom import events
 from strongroom.chain.seal import Sealed, Sealer
 from strongroom.disk_cache.aged import age_of
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
@@ -21,6 +23,7 @@ from strongroom.store import boot_time, remaining
 if TYPE_CHECKING:
     from strongroom.config import CacheConfig
 
+_DEBUG = logging.DEBUG
 _SNAPSHOT_BYTES = 500
 _FIELD_BYTES = 400
 """Memory of Python's own objects for one snapshot, and for one field of it, as measured with tracemalloc."""
@@ -166,7 +169,16 @@ class MemoryCache:
     # --- entries ------------------------------------------------------------------------------------------------------
 
     def text(self, path: str, key: str) -> SensitiveStr | None:
-        """Return one field as text if it is current, or None. A busy application calls little besides."""
+        """Return one field as text if it is current, or None. A busy application calls little besides.
+
+        The debug log and an audit log note each read: then there is no answer here, and the chain's is the cached one.
+        """
+        try:
+            if events.noted[_DEBUG]:
+                return None
+        except KeyError:
+            if events.read_logger.isEnabledFor(_DEBUG):
+                return None
         try:
             until, decrypt, nonce, ciphertext, bound = self._fields[path][key]
         except KeyError:

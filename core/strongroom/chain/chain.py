@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from strongroom import events
 from strongroom.chain.link import Link
-from strongroom.chain.query import Extract, Missing, Request, Result, creates, ends_chain, query, query_many
-from strongroom.chain.reading import Reading
+from strongroom.chain.query import (
+    Extract,
+    Missing,
+    ReadLog,
+    Request,
+    Result,
+    creates,
+    ends_chain,
+    query,
+    query_many,
+    query_version,
+)
+from strongroom.chain.reading import Reading, WouldBlockError
 from strongroom.chain.store_handle import SHARE
 from strongroom.errors import (
     Answer,
@@ -22,7 +33,6 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.events import Event, EventKind, emit, hit_counter, is_listening
 from strongroom.paths import check_key, check_path, check_prefix
 from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect
 from strongroom.store import DEFAULT_TIMEOUT, Health, fail_fast, time_limit
@@ -33,26 +43,14 @@ if TYPE_CHECKING:
     from strongroom.config import Composition
     from strongroom.store.boundary.guard import GuardedStore
 
-logger = logging.getLogger("strongroom.secrets_manager")
-
 DEFAULT_STORE = "default"
 """The store that a `Resolution` names if a default of `[secrets]` answered."""
 
-_MOST_WARNINGS = 1000
 _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
 """Answers that leave open whether the secret exists."""
 
-_KINDS = {
-    Answer.FOUND: EventKind.READ,
-    Answer.NOT_FOUND: EventKind.MISS,
-    Answer.KEY_MISSING: EventKind.MISS,
-    Answer.DENIED: EventKind.DENIED,
-    Answer.UNAVAILABLE: EventKind.UNAVAILABLE,
-    Answer.FAILED: EventKind.FAILED,
-}
-"""The event of each answer. A store that was not queried has none."""
-
 _R = TypeVar("_R")
+_S = TypeVar("_S", bound=Secret | None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +126,7 @@ class Chain:
             link.precede(self._links[number:])
         self._timeout = timeout
         self._sources = sources
-        self._warned: set[tuple[str, str, str]] = set()
+        self._reads = ReadLog()
         self._defaults = {place: protect(value) for place, value in (defaults or {}).items()}
         self._composed = composed or {}
         self.peek = self._links[0].peek
@@ -168,6 +166,8 @@ class Chain:
         """
         path = check_path(path)
         key = None if key is None else check_key(key, path)
+        if events.auditors and not blocking:
+            raise WouldBlockError(None)  # an audit log writes to a file
         request = Request.of(key, extract, wanted, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
         results: list[tuple[Link, Result]] = []
         with time_limit(self._timeout):
@@ -247,8 +247,7 @@ class Chain:
         failure: StrongroomError | None = None
         for link, (attempt, found) in results:
             attempts.append(attempt)
-            self._log(path, link, attempt)
-            self._tell(path, link, attempt, found)
+            self._reads.note(path, key, link, self._links.index(link) + 1, (attempt, found))
             if not isinstance(found, StrongroomError):
                 return _resolution(path, key, _value(request, found), found, attempts)
             if ends_chain(attempt.answer, link):
@@ -262,6 +261,7 @@ class Chain:
         if key is not None and (path, key) in self._defaults and isinstance(failure, SecretNotFoundError):
             default = protect(self._defaults[path, key])  # not the chain's own object
             attempts.append(Attempt(DEFAULT_STORE, Answer.FOUND, "the default of [secrets]"))
+            self._reads.log_default(path, key)
             return _resolution(path, key, default, Reading(SensitiveDict({key: default})), attempts)
         if isinstance(failure, SecretNotFoundError) and self._sources:
             failure = failure.copy(hint=". ".join(filter(None, (failure.hint, self._sources))))
@@ -351,7 +351,7 @@ class Chain:
             self._target(path, store).delete(path)
 
     def at_target(
-        self, path: str, store: str | None, operation: Callable[[GuardedStore], _R], *, changes: bool = False
+        self, path: str, store: str | None, operation: Callable[[GuardedStore], _R], *, changes: str = ""
     ) -> _R:
         """Return the operation's result on the store that `write` would go to, past its cache.
 
@@ -359,11 +359,22 @@ class Chain:
             path: the secret's path.
             store: the store's name; None is the first that can be written.
             operation: takes the store.
-            changes: True if it changes the secret, which is then dropped from the cache.
+            changes: the name of the change, such as `undelete`, if it is one. It drops the secret from the cache.
         """
         path = check_path(path)
         with time_limit(self._timeout):
             return self._target(path, store).at_store(path, operation, changes=changes)
+
+    def read_version(self, path: str, store: str | None, read: Callable[[GuardedStore], _S]) -> _S:
+        """Return the version of a secret that `read` returns: `at_target`, noted as a read."""
+        path = check_path(path)
+        with time_limit(self._timeout):
+            link = self._target(path, store)
+            attempt, found = query_version(link, path, read)
+            self._reads.note(path, None, link, self._links.index(link) + 1, (attempt, found), step="version")
+        if isinstance(found, StrongroomError):
+            raise found
+        return found
 
     def write_target(self, path: str, *, store: str | None = None) -> WriteTarget:
         """Return the store that `write` and `delete` would go to. Opens the store, and changes nothing.
@@ -439,27 +450,6 @@ class Chain:
         """Close every store. Every later call is refused."""
         for link in self._links:
             link.close()
-
-    # --- logging ------------------------------------------------------------------------------------------------------
-
-    def _tell(self, path: str, link: Link, attempt: Attempt, found: Reading | StrongroomError) -> None:
-        """Count a cached read, and emit an event for any other."""
-        error, stale = (found, False) if isinstance(found, StrongroomError) else (None, found.stale)
-        if isinstance(found, Reading) and found.cached and not stale:
-            hit_counter(link.name).count += 1
-        elif is_listening() and (kind := EventKind.STALE if stale else _KINDS.get(attempt.answer)) is not None:
-            age = found.age if isinstance(found, Reading) and stale else None
-            number, name = self._links.index(link) + 1, "" if error is None else type(error).__name__
-            emit(Event(kind, link.name, path, link=number, seconds=attempt.seconds, age=age, error=name))
-
-    def _log(self, path: str, link: Link, attempt: Attempt) -> None:
-        answer = attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"
-        logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, answer, attempt.seconds * 1000)
-        if attempt.answer is Answer.KEY_MISSING and not ends_chain(attempt.answer, link):
-            warning = (link.name, path, attempt.reason)
-            if warning not in self._warned and len(self._warned) < _MOST_WARNINGS:
-                self._warned.add(warning)
-                logger.warning("Store %s has %s, but %s", link.name, path, attempt.reason)
 
 
 def _value(request: Request, reading: Reading) -> Value:

@@ -392,11 +392,11 @@ class Link:
 
     def write(self, path: str, data: SensitiveDict) -> Version | None:
         """Replace the whole secret."""
-        return self._change(path, lambda store: store.write(path, data))
+        return self._change(path, lambda store: store.write(path, data), "write")
 
     def delete(self, path: str) -> None:
         """Remove the secret."""
-        self._change(path, lambda store: store.delete(path))
+        self._change(path, lambda store: store.delete(path), "delete")
 
     def merge(
         self, path: str, data: SensitiveDict, check: Callable[[Secret | None, SensitiveDict], None]
@@ -421,7 +421,9 @@ class Link:
                 merged = data if before is None else SensitiveDict({**before.data, **data})
                 check(before, merged)
                 try:
-                    return self._change(path, partial(self._write_after, path=path, before=before, merged=merged))
+                    return self._change(
+                        path, partial(self._write_after, path=path, before=before, merged=merged), "write"
+                    )
                 except ConflictError as error:
                     conflict = error
                 if remaining() <= pause:
@@ -445,15 +447,15 @@ class Link:
             raise ConflictError(path, "it changed while it was being merged", store=self.name)
         return store.write(path, merged)
 
-    def at_store(self, path: str, operation: Callable[[GuardedStore], _R], *, changes: bool) -> _R:
-        """Return the operation's result on the store itself, past the cache. `changes` drops the secret from it."""
-        return self._change(path, operation) if changes else self._handle.call(path, operation)
+    def at_store(self, path: str, operation: Callable[[GuardedStore], _R], *, changes: str = "") -> _R:
+        """Return the operation's result on the store itself, past the cache. `changes` is the name of a change."""
+        return self._change(path, operation, changes) if changes else self._handle.call(path, operation)
 
-    def _change(self, path: str, operation: Callable[[GuardedStore], _R]) -> _R:
+    def _change(self, path: str, operation: Callable[[GuardedStore], _R], name: str) -> _R:
         """Write. The cache forgets the path before, so that nobody joins an older read, and after."""
         self.forget(path)
         try:
-            return self._handle.call(path, operation, changes=True)
+            return self._handle.call(path, operation, changes=name)
         finally:
             self.forget(path)
 

@@ -1,12 +1,14 @@
-"""Query one link of the chain: run the read, judge its answer, and tell whether the chain continues."""
+"""Query one link of the chain: run the read, judge its answer, note it, and tell whether the chain continues."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, TypeVar
 
+from strongroom import events
 from strongroom.chain.link import Link
 from strongroom.chain.reading import Reading
 from strongroom.errors import (
@@ -20,7 +22,13 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.secret import SensitiveDict, Value
+from strongroom.events import Event, EventKind, hit_counter
+from strongroom.secret import Secret, SensitiveDict, Value
+
+if TYPE_CHECKING:
+    from strongroom.store.boundary.guard import GuardedStore
+
+_S = TypeVar("_S", bound=Secret | None)
 
 
 class Missing(Enum):
@@ -37,6 +45,19 @@ Extract: TypeAlias = Callable[[SensitiveDict], "Value | Missing"]
 
 Result: TypeAlias = "tuple[Attempt, Reading | StrongroomError]"
 """One link's attempt, with the reading that has the requested value, or with the error."""
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+_MOST_WARNINGS = 1000
+_KINDS = {
+    Answer.FOUND: EventKind.READ,
+    Answer.NOT_FOUND: EventKind.MISS,
+    Answer.KEY_MISSING: EventKind.MISS,
+    Answer.DENIED: EventKind.DENIED,
+    Answer.UNAVAILABLE: EventKind.UNAVAILABLE,
+    Answer.FAILED: EventKind.FAILED,
+}
+"""The event of each answer. A store that was not queried has none."""
 
 _USE_RUN = "It belongs to the application that reads it, or to a command that `strongroom run` starts"
 
@@ -108,6 +129,18 @@ def query_many(link: Link, paths: Sequence[str], request: Request) -> Iterator[t
             yield path, _judged(link, path, answer, request, started)
 
 
+def query_version(link: Link, path: str, read: Callable[[GuardedStore], _S]) -> tuple[Attempt, _S | StrongroomError]:
+    """Read one version of a secret from one link, past its cache."""
+    started = time.monotonic()
+    try:
+        secret = link.at_store(path, read)
+    except StrongroomError as error:
+        return _failed(error, link, started)
+    if secret is None:
+        return Attempt(link.name, Answer.NOT_FOUND, "it has no such version", time.monotonic() - started), secret
+    return Attempt(link.name, Answer.FOUND, f"found, version {secret.version}", time.monotonic() - started), secret
+
+
 def creates(link: Link, path: str, *, blocking: bool = True) -> bool:
     """Return True if a read of this link would create a credential; False if it cannot be opened: a read says why."""
     try:
@@ -131,6 +164,65 @@ def ends_chain(answer: Answer, link: Link) -> bool:
             return True
 
 
+class ReadLog:
+    """Notes each result of a query: in the debug log, in the count of cached reads, and as an event."""
+
+    def __init__(self) -> None:
+        self._warned: set[tuple[str, str, str]] = set()
+
+    def note(
+        self, path: str, key: str | None, link: Link, number: int, result: tuple[Attempt, object], *, step: str = ""
+    ) -> None:
+        """Note the result of the link with this number; `step` is that of its event."""
+        attempt, found = result
+        self._log(path, link, attempt)
+        cached = isinstance(found, Reading) and found.cached and not found.stale
+        if cached:
+            hit_counter(link.name).count += 1
+        if events.auditors if cached else events.is_listening():
+            event = _event_of(path, key, number, result)
+            if event is not None:
+                (events.emit_to_auditors if cached else events.emit)(event._replace(step=step))
+
+    def log_default(self, path: str, key: str) -> None:
+        """Log that the default of `[secrets]` was returned."""
+        logger.debug("%s: no store has the key %s: the default of [secrets]", path, key)
+
+    def _log(self, path: str, link: Link, attempt: Attempt) -> None:
+        answer = attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"
+        logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, answer, attempt.seconds * 1000)
+        if attempt.answer is Answer.KEY_MISSING and not ends_chain(attempt.answer, link):
+            warning = (link.name, path, attempt.reason)
+            if warning not in self._warned and len(self._warned) < _MOST_WARNINGS:
+                self._warned.add(warning)
+                logger.warning("Store %s has %s, but %s", link.name, path, attempt.reason)
+
+
+def _event_of(path: str, key: str | None, number: int, result: tuple[Attempt, object]) -> Event | None:
+    """Return the event of a result of the link with this number; None if its store was not queried."""
+    attempt, found = result
+    kind, error, age = _KINDS.get(attempt.answer), "", None
+    if isinstance(found, StrongroomError):
+        error = type(found).__name__
+    elif isinstance(found, Reading) and (found.cached or found.stale):
+        kind, age = EventKind.STALE if found.stale else EventKind.HIT, found.age
+    if kind is None:
+        return None
+    seconds = attempt.seconds
+    return Event(kind, attempt.store, path, number, seconds, age, error=error, key=key or "")
+
+
+def _answer(error: StrongroomError) -> Answer:
+    """Return the answer that an error of a read is."""
+    if isinstance(error, SecretNotFoundError):
+        return Answer.NOT_FOUND
+    if isinstance(error, StoreUnavailableError):
+        return Answer.UNAVAILABLE
+    if isinstance(error, PermissionDeniedError | AuthenticationError):
+        return Answer.DENIED
+    return Answer.FAILED
+
+
 def _not_queried(link: Link, path: str) -> Result:
     reason = "a read would make a new secret"
     error = UnsupportedOperationError(path, reason, store=link.name, hint=_USE_RUN)
@@ -146,21 +238,11 @@ def _judged(link: Link, path: str, reading: Reading, request: Request, started: 
     return Attempt(link.name, Answer.KEY_MISSING, reason, time.monotonic() - started), SecretNotFoundError(path)
 
 
-def _failed(error: StrongroomError, link: Link, started: float) -> Result:
+def _failed(error: StrongroomError, link: Link, started: float) -> tuple[Attempt, StrongroomError]:
     if isinstance(error, PermissionDeniedError) and error.hint == PermissionDeniedError.default_hint:
         error = error.copy(hint=error.hint + _OR_SET_PATHS)
     reason = (error.reason or error.summary.lower()) if isinstance(error, StoreError) else str(error)
     return Attempt(link.name, _answer(error), reason, time.monotonic() - started), error
-
-
-def _answer(error: StrongroomError) -> Answer:
-    if isinstance(error, SecretNotFoundError):
-        return Answer.NOT_FOUND
-    if isinstance(error, StoreUnavailableError):
-        return Answer.UNAVAILABLE
-    if isinstance(error, PermissionDeniedError | AuthenticationError):
-        return Answer.DENIED
-    return Answer.FAILED
 
 
 def _provenance(reading: Reading) -> str:

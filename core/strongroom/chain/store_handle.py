@@ -21,7 +21,7 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.events import Event, EventKind, emit, is_listening
+from strongroom.events import Event, EventKind, emit, emit_to_auditors, is_listening
 from strongroom.secret import Secret
 from strongroom.store import SecretStore, fails_fast, in_daemon, remaining, time_limit
 from strongroom.store.boundary.guard import GuardedStore
@@ -92,7 +92,7 @@ class StoreHandle:
         *arguments: object,
         limit: float | None = None,
         reads: bool = False,
-        changes: bool = False,
+        changes: str = "",
     ) -> _R:
         """Return `operation(store, *arguments)`, within its share of the time.
 
@@ -105,10 +105,12 @@ class StoreHandle:
             arguments: the rest of the operation's arguments.
             limit: a timeout in seconds, if not the usual share.
             reads: it is a read of `path`.
-            changes: it is a write: one that fails says nothing about reads, and opens no breaker.
+            changes: the name of the change, if it is one. A failed one says nothing about reads, and opens no breaker.
         """
         self._admit(path, reads=reads)
-        given = min(self._share(changes=changes) if limit is None else limit, remaining())
+        if changes:
+            emit_to_auditors(Event(EventKind.WRITE, self._name, path or "", step=changes, outcome="started"))
+        given = min(self._share(changes=bool(changes)) if limit is None else limit, remaining())
         ends = time.monotonic() + given
         try:
             with time_limit(given):
@@ -116,15 +118,15 @@ class StoreHandle:
                 with self._first_use("call"):
                     answer = operation(store, *arguments)
         except StrongroomError as error:
-            failure = self._noted(error, path, given, ends, reads=reads, changes=changes)
+            failure = self._noted(error, path, given, ends, reads=reads, changes=bool(changes))
             if changes:
-                self._tell_of_write(path, given, ends, failure)
+                self._tell_of_write(path, changes, ends - given, failure)
             if failure is error:
                 raise
         else:
             self._note_answer(path if reads or changes else None)
             if changes:
-                self._tell_of_write(path, given, ends)
+                self._tell_of_write(path, changes, ends - given)
             return answer
         raise failure
 
@@ -314,12 +316,15 @@ class StoreHandle:
             logger.info("Store %s is available again", self._name)
             emit(Event(EventKind.RECOVERY, self._name))
 
-    def _tell_of_write(self, path: str | None, given: float, ends: float, error: StrongroomError | None = None) -> None:
-        """Emit the event of a write that had `given` seconds until `ends`."""
+    def _tell_of_write(
+        self, path: str | None, change: str, started: float, error: StrongroomError | None = None
+    ) -> None:
+        """Emit the event of a change that began then."""
         if is_listening():
             outcome, name = ("done", "") if error is None else ("failed", type(error).__name__)
-            seconds = time.monotonic() - (ends - given)
-            emit(Event(EventKind.WRITE, self._name, path or "", seconds=seconds, outcome=outcome, error=name))
+            seconds = time.monotonic() - started
+            event = Event(EventKind.WRITE, self._name, path or "", seconds=seconds, outcome=outcome, error=name)
+            emit(event._replace(step=change))
 
     def _note_path_outage(self, path: str | None, outage: StoreUnavailableError) -> None:
         if outage.path_only:

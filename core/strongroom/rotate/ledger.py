@@ -127,12 +127,14 @@ class Ledger:
                 store.write_metadata(self.path, wanted)
 
         try:
-            self._chain.at_target(self.path, self.store, merge, changes=True)
+            self._chain.at_target(self.path, self.store, merge, changes="label")
         except StrongroomError as error:  # policies for data alone are common, and the state has the times too
             logger.debug("The labels of %s were not written: %s", self.path, error)
 
     def _written(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
-        return self._chain.at_target(path, self.store, lambda store: store.write_if(path, data, expected), changes=True)
+        return self._chain.at_target(
+            path, self.store, lambda store: store.write_if(path, data, expected), changes="write"
+        )
 
     def _at(self, path: str, operation: Callable[[GuardedStore], _R]) -> _R:
         return self._chain.at_target(path, self.store, operation)

@@ -169,10 +169,10 @@ class ServiceRotation:
 
     def _start_and_follow(self, renew: Callable[[], None]) -> None:
         path, name, store = self._about.path, self._rotator.name, self._about.store
-        self._at_store(lambda opened: self._rotator.start(opened, path), changes=True)
+        self._at_store(lambda opened: self._rotator.start(opened, path), changes="rotate")
         audit.record("start", path, rotator=name, store=store)
         end = time.monotonic() + _LIMIT
-        while not self._at_store(lambda opened: self._rotator.finished(opened, path), changes=True):
+        while not self._at_store(lambda opened: self._rotator.finished(opened, path), changes="rotate"):
             if time.monotonic() >= end:
                 reason = f"its rotation has not finished after {_LIMIT:.0f} s"
                 raise StoreUnavailableError(path, reason, store=self._about.store, hint="Look at the service's own log")
@@ -190,7 +190,7 @@ class ServiceRotation:
     def _last_in_service(self) -> datetime | None:
         return self._at_store(lambda store: self._rotator.last_rotation(store, self._about.path))
 
-    def _at_store(self, operation: Callable[[SecretStore], _R], *, changes: bool = False) -> _R:
+    def _at_store(self, operation: Callable[[SecretStore], _R], *, changes: str = "") -> _R:
         """Return the operation's result on the object of the store that serves the path."""
         path = self._about.path
 
