@@ -17,8 +17,8 @@ from strongroom.cli.exit_codes import ExitCode
 
 FOLDER = "reference/commands"
 LIST = "_list.md"
-STORY = "reference/command-line.md"
-"""The page that tells of the commands at length. A section of another page may tell of one, too."""
+STORY = "reference/command-line/index.md"
+"""The page about commands in general. Sections of the pages beside it, or of other pages, tell of a single command."""
 
 AS_IT_STANDS = "\b\n"
 """What click wraps no line of begins with this."""
@@ -67,8 +67,9 @@ def replace_pages(folder: Path, made: Mapping[str, str]) -> None:
 
 def stories(docs: Path) -> list[Path]:
     """Return the pages that may have a section for a command, in the order of preference."""
-    written = (page for page in sorted(docs.rglob("*.md")) if page.parent != docs / FOLDER and page != docs / STORY)
-    return [docs / STORY, *written]
+    first = (docs / STORY).parent
+    written = [page for page in sorted(docs.rglob("*.md")) if page.parent != docs / FOLDER]
+    return sorted(written, key=lambda page: page.parent != first)
 
 
 def pages(stories: Mapping[str, str]) -> dict[str, str]:
@@ -95,7 +96,7 @@ def page(name: str, command: click.Command, root: click.Context, told: str) -> s
         "",
         *exit_codes(),
         "",
-        f"[More of it]({relpath(told, FOLDER)}), with examples that run. Options that stand before the command,",
+        f"[Examples that run]({relpath(told, FOLDER)}). Options that stand before the command,",
         "such as `--environment`: [all commands](index.md#options-before-the-command).",
         "",
     ]

@@ -51,12 +51,11 @@ def built(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(DOCS / "extensions", folder / "extensions")
     shutil.copy(DOCS / "conf.py", folder)
-    (folder / "reference" / "commands").mkdir(parents=True)
-    for page in ("command-line.md", "commands/index.md"):
-        shutil.copy(DOCS / "reference" / page, folder / "reference" / page)
-    (folder / "index.md").write_text(
-        "# Docs\n\n```{toctree}\nreference/command-line\nreference/commands/index\n```\n", "utf-8"
-    )
+    shutil.copytree(DOCS / "reference" / "command-line", folder / "reference" / "command-line")
+    for name in ("commands", "options"):
+        (folder / "reference" / name).mkdir()
+        shutil.copy(DOCS / "reference" / name / "index.md", folder / "reference" / name)
+    (folder / "index.md").write_text("# Docs\n\n```{toctree}\n:glob:\n\nreference/*/index\n```\n", "utf-8")
     (folder / "reference" / "commands" / "gone.md").write_text("# A command that is no more\n", "utf-8")
     build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", folder, folder / "html"]
     # A story that links to other pages of the documentation has no fault here.
@@ -110,9 +109,9 @@ def test_the_list_has_every_command_and_the_options_before_it(built):
 
 
 def test_a_page_leads_to_the_section_that_tells_more(built):
-    """The story of a command is on one page with the others'."""
-    for name in ("get", "set", "config"):
-        assert f'href="../command-line.html#{name}"' in (built / f"{name}.html").read_text("utf-8")
+    """The story of a command is on one page with related ones."""
+    for name, story in (("get", "read-and-write"), ("set", "read-and-write"), ("config", "diagnose")):
+        assert f'href="../command-line/{story}.html#{name}"' in (built / f"{name}.html").read_text("utf-8")
 
 
 def test_the_page_of_a_command_that_is_gone_goes_too(built):
@@ -125,13 +124,13 @@ def test_the_page_of_a_command_that_is_gone_goes_too(built):
     [
         ("## undelete", "how-to/versions.md#undelete"),
         ("### `history`, undelete and destroy", "how-to/versions.md#history-undelete-and-destroy"),
-        ("## How to undelete", "reference/command-line.md"),
+        ("## How to undelete", "reference/command-line/index.md"),
     ],
 )
 def test_a_section_of_any_page_may_tell_of_several_commands(heading, told):
     """One story for what belongs together, where it belongs."""
     stories = {
-        "reference/command-line.md": "# The command line\n\n## get\n",
+        "reference/command-line/index.md": "# The command line\n\n## get\n",
         "how-to/versions.md": f"# Versions\n\n{heading}\n",
     }
     assert command_pages.story("undelete", stories) == told

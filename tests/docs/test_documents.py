@@ -11,7 +11,7 @@ import pages
 from strongroom import store
 from strongroom.cli.app import run
 
-PAGE = pages.page("command-line.md")
+PAGES = sorted((pages.DOCS / "reference" / "command-line").glob("*.md"))
 
 CONFIGURATION = """
 chain = ["memory", "env"]
@@ -86,7 +86,8 @@ def test_every_field_is_documented(section, line, capsysbinary):
     Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
     Path("document.json").write_text('{"password": "hunter2"}', "utf-8")
     assert run(line.split()) == (10 if "--expiring" in line or "scan" in line else 0)
-    text = PAGE.read_text("utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    texts = [page.read_text("utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0] for page in PAGES]
+    (text,) = filter(None, texts)
     printed = set(fields(json.loads(capsysbinary.readouterr().out)))
     assert "version" in printed
     assert printed - set(re.findall(r"`(\w+)`", text)) == set()
