@@ -1,16 +1,12 @@
 """A login as a session would send it, against a real server or one that answers what it is told; and signed JWTs."""
 
-import base64
-import json
 import secrets
-import time
 import traceback
 from types import SimpleNamespace
 
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from jwt_issuer import Issuer
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.sender import Sender
@@ -117,34 +113,10 @@ def accepted(openbao):
     return look_up
 
 
-class Issuer:
-    """A platform that signs JWTs for its workloads."""
-
-    def __init__(self):
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        public = self._key.public_key()
-        form = serialization.PublicFormat.SubjectPublicKeyInfo
-        self.public_pem = public.public_bytes(serialization.Encoding.PEM, form).decode()
-
-    def sign(self, lifetime=600, **claims):
-        now = int(time.time())
-        claims = {"iss": "https://issuer.test", "iat": now, "nbf": now - 60, "exp": now + lifetime, **claims}
-        text = f"{_part({'alg': 'RS256', 'typ': 'JWT'})}.{_part(claims)}"
-        return f"{text}.{_base64(self._key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
-
-
 @pytest.fixture(scope="session")
 def issuer():
     """Making its key takes a moment."""
     return Issuer()
-
-
-def _part(document):
-    return _base64(json.dumps(document).encode())
-
-
-def _base64(content):
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 @pytest.fixture
