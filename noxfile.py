@@ -120,6 +120,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def guides(session: nox.Session) -> None:
+    """Run the blocks of the tutorial and the longer how-to pages on real servers."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", "-n", "auto", "tests/guides", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the sdist and the wheel, check their contents, start the wheel in a new environment, and test plugins."""
     install(session, "-e", ".[dev]")

@@ -37,5 +37,7 @@ autodoc_member_order = "bysource"
 # Docstrings name many classes of Python and of ours that no page of this site has.
 nitpick_ignore_regex = [("py:.*", ".*")]
 
+suppress_warnings = ["misc.highlighting_failure"]  # Pygments expects Terraform in a block of HCL
+
 html_theme = "furo"
 html_title = f"Strongroom {release}"

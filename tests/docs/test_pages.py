@@ -1,37 +1,30 @@
 """What the README and the documentation show is what happens: their blocks run, page by page, in an empty folder."""
 
-import os
 import re
 import shlex
 import signal
 import subprocess
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-import structlog
 from _pytest.mark import ParameterSet
-from sybil import Document, Example, Sybil
-from sybil.example import NotEvaluated
-from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
+import page_blocks
 import pages
-import strongroom
 from postgres import running_postgres
-from strongroom import secret
-from strongroom.logging import fingerprints
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *pages.pages()]
 
-NEEDS = {"server", "aws", "pass", "terminal"}
+NEEDS = {"server", "aws", "pass", "terminal", "guides", "guides, server"}
 """What the blocks of a page may need. A page says so itself, in a comment: `<!-- needs: server -->`.
 
 `server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
 them; `aws` for one with credentials of AWS; `pass` for one with a password store. `terminal` is for the one page that
-starts its server itself.
+starts its server itself, and `guides` for those that take seconds, which tests/guides runs: with `server` like the
+others, without it as pages that start their servers themselves.
 """
 
 
@@ -46,76 +39,21 @@ def pages_that_need(*needs: str) -> list[ParameterSet]:
 
 
 FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)
-RUN = {"python", "toml", "ini", "console"}
-VALIDATED = {"yaml"}
-"""Blocks for another program, which tests/docs/test_how_to.py holds against that program's schema."""
+RUN = {"python", "toml", "ini", "hcl", "console"}
+VALIDATED = {"yaml", "dockerfile"}
+"""Blocks for another program, which tests/docs/test_how_to.py and tests/guides hold against that program's schema."""
 
 SHOWN = {"text", "bash"}
 """Blocks that do not run: drawings, and what installs; the README's of those are what `.ci/run` runs."""
 
 DIRECTIVES = {"{eval-rst}", "{glossary}", "{include}", "{literalinclude}", "{toctree}"}
 
-FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env)\n")
-"""The first line of a block that is a file of the reader's."""
-
-
-def write_file(example: Example) -> None:
-    """Writes a block that begins with the name of a file to that file; leaves every other to its own evaluator."""
-    if not isinstance(example.parsed, str) or (named := FILE.match(example.parsed)) is None:
-        raise NotEvaluated
-    file = Path(named[1])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch(0o644)  # as an editor makes it
-    file.write_text(example.parsed, "utf-8")
-
-
-def refuse(example: Example) -> str:
-    """A configuration that is no file would be read by nobody."""
-    return "the block must begin with the name of its file, as in `# strongroom.toml`"
-
-
-def run_in_shell(example: Example) -> str | None:
-    """Runs each line after `$` in a shell; what follows must be what it prints, where `…` stands for anything."""
-    for session in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
-        line, _, expected = session.partition("\n")
-        done = subprocess.run(
-            ["bash", "-c", line], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
-        printed = "\n".join(part.strip("\n") for part in (done.stdout, done.stderr) if part.strip())
-        pattern = ".*".join(map(re.escape, expected.strip("\n").split("…")))
-        if not re.fullmatch(pattern, printed, re.DOTALL):
-            return f"$ {line}\nshould print:\n{expected}\nand printed, with exit code {done.returncode}:\n{printed}"
-    return None
-
-
-BLOCKS = Sybil(
-    parsers=[
-        PythonCodeBlockParser(),
-        CodeBlockParser("console", run_in_shell),
-        CodeBlockParser("toml", refuse),
-        CodeBlockParser("ini", refuse),
-    ]
-)
-
 
 @pytest.fixture
 def reader(monkeypatch):
-    """A reader's process: our command on PATH, a wide terminal, and nothing left over from another page."""
-    for name, value in os.environ.items():
-        monkeypatch.setenv(name, value)  # so that what a page sets is put back
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")  # a reader trusts files as the page says
-    before = dict(os.environ)
-    yield
-    for name in os.environ.keys() - before.keys():
-        del os.environ[name]
-    if (manager := strongroom.set_default_manager(None)) is not None:
-        manager.close()
-    # The state that a page leaves in the process would slow later tests.
-    fingerprints.cache_clear()
-    secret._observers.clear()
-    structlog.reset_defaults()
+    """A reader's process."""
+    with page_blocks.reading(monkeypatch):
+        yield
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -126,7 +64,7 @@ def test_every_block_is_of_a_kind_that_is_checked(page):
 
 def test_no_page_is_left_out():
     """A page whose need is unknown, or that has several, would run nowhere."""
-    run = [page for need in ((), *((need,) for need in NEEDS)) for page in pages_that_need(*need)]
+    run = [page for needs in ((), *(need.split(", ") for need in NEEDS)) for page in pages_that_need(*needs)]
     assert len(run) == len(PAGES)
 
 
@@ -134,7 +72,7 @@ def test_no_page_is_left_out():
 @pytest.mark.parametrize("page", pages_that_need())
 def test_the_blocks_of_a_page_run(page):
     """In the order of the page, in one namespace."""
-    run_page(page)
+    page_blocks.run_page(page)
 
 
 @pytest.mark.usefixtures("reader")
@@ -149,7 +87,7 @@ def test_the_blocks_of_a_page_run_on_a_real_server(page, own_openbao, monkeypatc
             monkeypatch.setenv("PGHOST", "127.0.0.1")
             monkeypatch.setenv("PGPORT", str(postgres.port))
             monkeypatch.setenv("PGPASSWORD", postgres.password)
-        run_page(page)
+        page_blocks.run_page(page)
 
 
 @pytest.mark.usefixtures("reader")
@@ -163,7 +101,7 @@ def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(page
                 printed = server.stdout.readline().rstrip("\n")
                 assert re.fullmatch(".*".join(map(re.escape, line.split("…"))), printed)
                 monkeypatch.setenv(*shlex.split(printed)[1].split("=", 1))
-            run_page(page)
+            page_blocks.run_page(page)
         finally:
             server.send_signal(signal.SIGINT)
         assert not server.stdout.read(), "it prints more than the page shows"
@@ -174,7 +112,7 @@ def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(page
 def test_the_blocks_of_a_page_run_on_aws(page, moto, monkeypatch):
     """As for a reader whose boto3 finds an account."""
     moto.use(monkeypatch)
-    run_page(page)
+    page_blocks.run_page(page)
 
 
 @pytest.mark.usefixtures("reader")
@@ -182,20 +120,7 @@ def test_the_blocks_of_a_page_run_on_aws(page, moto, monkeypatch):
 def test_the_blocks_of_a_page_run_with_pass(page, gpg_home, tmp_path, monkeypatch):
     """As for a reader who has run `pass init`."""
     monkeypatch.setenv("PASSWORD_STORE_DIR", str(gpg_home.init(tmp_path / "store")))
-    run_page(page)
-
-
-def run_page(page: Path) -> None:
-    """Run the blocks of a page, and close the managers that it leaves, whose threads other tests would count."""
-    document: Document = BLOCKS.parse(page)
-    document.push_evaluator(write_file)
-    try:
-        for example in document.examples():
-            example.evaluate()
-    finally:
-        for value in document.namespace.values():
-            if isinstance(value, strongroom.SecretsManager):
-                value.close()
+    page_blocks.run_page(page)
 
 
 # --- the README and CI ------------------------------------------------------------------------------------------------
@@ -209,7 +134,7 @@ def test_ci_runs_the_lines_of_the_readme():
     assert [f"{demo}\n", f"{tests}\n"] == blocks
     assert demo.endswith("strongroom dev --demo")
     assert tests.endswith("pytest")
-    assert checks == ["lint", "typing", "contracts", "docs", "build", "faults", "kills", "bench_once"]
+    assert checks == ["lint", "typing", "contracts", "docs", "build", "guides", "faults", "kills", "bench_once"]
 
 
 def test_ci_calls_sessions_that_exist():

@@ -1,0 +1,50 @@
+"""The pages about authentication, platforms and production, and the tutorial: their blocks run on real servers."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+
+import pytest
+from _pytest.mark import ParameterSet
+
+import page_blocks
+import pages
+from postgres import running_postgres
+from strongroom_vault.dev.server_process import find_binary
+
+
+def guides(*needs: str) -> list[ParameterSet]:
+    """Return the pages that need exactly this beside `guides`, named as the documentation's links name them."""
+    found = [page for page in pages.pages() if pages.needs(page) == {"guides", *needs}]
+    return [pytest.param(page, id=page.relative_to(pages.DOCS).as_posix()) for page in found]
+
+
+@pytest.fixture
+def reader(monkeypatch):
+    """A reader's process, with the server's program on PATH."""
+    with page_blocks.reading(monkeypatch):
+        monkeypatch.setenv("PATH", f"{find_binary().parent}{os.pathsep}{os.environ['PATH']}")
+        yield
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("page", guides())
+def test_the_blocks_of_a_guide_run(page, tmp_path):
+    """In the order of the page. The page starts its servers itself."""
+    page_blocks.run_page(page_blocks.with_free_ports(page, tmp_path))
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("page", guides("server"))
+def test_the_blocks_of_a_guide_run_on_a_new_server(page, fresh_openbao, kubectl, monkeypatch, tmp_path):
+    """As for an operator who has started a server, and a PostgreSQL where the page tells of one."""
+    monkeypatch.setenv("PATH", f"{kubectl}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("VAULT_ADDR", fresh_openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", fresh_openbao.token)
+    with running_postgres() if "PGPORT" in page.read_text("utf-8") else nullcontext() as postgres:
+        if postgres is not None:
+            monkeypatch.setenv("PGHOST", "127.0.0.1")
+            monkeypatch.setenv("PGPORT", str(postgres.port))
+            monkeypatch.setenv("PGPASSWORD", postgres.password)
+        page_blocks.run_page(page_blocks.with_free_ports(page, tmp_path))

@@ -1,0 +1,150 @@
+"""Runs the code blocks of a page of the documentation as its reader would: in order, in one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from sybil import Document, Example, Sybil
+from sybil.example import NotEvaluated
+from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
+
+import strongroom
+from strongroom import secret
+from strongroom.logging import fingerprints
+from strongroom_vault.dev.server_process import free_port
+
+FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env)\n")
+"""The first line of a block that is a file of the reader's."""
+
+
+def write_file(example: Example) -> None:
+    """Writes a block that begins with the name of a file to that file; leaves every other to its own evaluator."""
+    if not isinstance(example.parsed, str) or (named := FILE.match(example.parsed)) is None:
+        raise NotEvaluated
+    file = Path(named[1])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(0o644)  # as an editor makes it
+    file.write_text(example.parsed, "utf-8")
+
+
+def refuse(example: Example) -> str:
+    """A configuration that is no file would be read by nobody."""
+    return "the block must begin with the name of its file, as in `# strongroom.toml`"
+
+
+def keep(example: Example) -> None:
+    """A file for another program, which the page's own test holds against that program's schema."""
+
+
+def run_in_shell(example: Example) -> str | None:
+    """Runs each line after `$` in a shell; what follows must be what it prints, where `…` stands for anything.
+
+    Variables of a line `export …` are there for the lines after it, and a command that a line leaves in the background
+    runs until the page ends.
+    """
+    for session in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
+        line, _, expected = session.partition("\n")
+        done = _run(line)
+        printed = "\n".join(part.strip("\n") for part in (done.stdout, done.stderr) if part.strip())
+        pattern = ".*".join(map(re.escape, expected.strip("\n").split("…")))
+        if not re.fullmatch(pattern, printed, re.DOTALL):
+            return f"$ {line}\nshould print:\n{expected}\nand printed, with exit code {done.returncode}:\n{printed}"
+    return None
+
+
+def _run(line: str) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryFile() as variables:
+        saving = f"; env -0 >&{variables.fileno()}" if line.startswith("export ") else ""
+        with subprocess.Popen(
+            ["bash", "-c", line + saving],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+            pass_fds=(variables.fileno(),),
+        ) as shell:
+            printed, complained = shell.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(shell.pid, 0)
+            _background.append(shell.pid)
+        variables.seek(0)
+        for entry in filter(None, variables.read().decode().split("\0")):
+            name, _, value = entry.partition("=")
+            os.environ[name] = value
+    return subprocess.CompletedProcess(line, shell.returncode, printed, complained)
+
+
+_background: list[int] = []
+"""The process groups that lines of the page have left running."""
+
+
+BLOCKS = Sybil(
+    parsers=[
+        PythonCodeBlockParser(),
+        CodeBlockParser("console", run_in_shell),
+        *(CodeBlockParser(language, refuse) for language in ("toml", "ini", "hcl")),
+        *(CodeBlockParser(language, keep) for language in ("yaml", "dockerfile")),
+    ]
+)
+
+
+@contextlib.contextmanager
+def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A reader's process: our command on PATH, a wide terminal, and nothing left over from another page."""
+    for name, value in os.environ.items():
+        monkeypatch.setenv(name, value)  # so that what a page sets is put back
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")  # a reader trusts files as the page says
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    if (manager := strongroom.set_default_manager(None)) is not None:
+        manager.close()
+    # The state that a page leaves in the process would slow later tests.
+    fingerprints.cache_clear()
+    secret._observers.clear()
+    structlog.reset_defaults()
+
+
+def run_page(page: Path) -> None:
+    """Run the blocks of a page, and end what it leaves: commands, and managers, whose threads others would count."""
+    document: Document = BLOCKS.parse(page)
+    document.push_evaluator(write_file)
+    try:
+        for example in document.examples():
+            example.evaluate()
+    finally:
+        for value in document.namespace.values():
+            if isinstance(value, strongroom.SecretsManager):
+                value.close()
+        while _background:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(_background.pop(), signal.SIGKILL)
+
+
+def with_free_ports(page: Path, folder: Path) -> Path:
+    """Return a copy of the page in which each port on 127.0.0.1 is a free one, so that pages run side by side."""
+    ports: dict[str, str] = {}
+
+    def replaced(match: re.Match[str]) -> str:
+        while match[1] not in ports:
+            if (port := str(free_port())) not in ports.values():
+                ports[match[1]] = port
+        return f"127.0.0.1:{ports[match[1]]}"
+
+    copy = folder / page.name
+    copy.write_text(re.sub(r"127\.0\.0\.1:(\d{4,5})\b", replaced, page.read_text("utf-8")), "utf-8")
+    return copy
