@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from strongroom.files.private_file import open_file
+from strongroom.files.private_file import lock, open_file
 
 _COUNT = 64
 """The number of lock files. Two secrets with the same file wait for each other, which costs time and nothing else."""
-_INTERVAL = 0.01
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 """Errors of a file system without locks, such as NFS without its lock service. SQLite takes the first for busy."""
 
@@ -62,19 +60,7 @@ def _locked(file: Path, ends: float) -> Iterator[None]:
     """Hold the lock of a file, if it is free before `ends`."""
     descriptor = open_file(file, os.O_RDWR | os.O_CREAT)
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= ends:
-                    break
-                time.sleep(_INTERVAL)
-        try:
+        with lock(descriptor, ends - time.monotonic()):
             yield
-        finally:
-            # The child that another thread forked has the descriptor too: closing this one would not unlock.
-            with suppress(OSError):  # the file system has lost its locks meanwhile
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)

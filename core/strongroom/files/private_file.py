@@ -24,7 +24,7 @@ FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 KEY_SIZE = 32
 
-_LOCK_INTERVAL = 0.02
+_LOCK_INTERVAL = 0.01
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
@@ -152,6 +152,34 @@ class FolderLock:
 
 
 @contextmanager
+def lock(descriptor: int, seconds: float) -> Iterator[bool]:
+    """Lock an open file or folder against all that lock it in this way; a process that dies releases its lock.
+
+    Yields False if another one held the lock for all of these seconds.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    deadline = time.monotonic() + seconds
+    locked = False
+    while not locked:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_LOCK_INTERVAL)
+    try:
+        yield locked
+    finally:
+        if locked:
+            # A child that another thread forked meanwhile has the descriptor too: closing this one would not unlock.
+            with suppress(OSError):  # the file system has lost its locks meanwhile
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+@contextmanager
 def lock_folder(folder: Path, seconds: float) -> Iterator[FolderLock]:
     """Lock a folder against every other thread and process that locks it in this way.
 
@@ -161,20 +189,10 @@ def lock_folder(folder: Path, seconds: float) -> Iterator[FolderLock]:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise TimeoutError(errno.ETIMEDOUT, "another process is writing in its folder") from None
-                time.sleep(_LOCK_INTERVAL)
-        try:
+        with lock(descriptor, seconds) as locked:
+            if not locked:
+                raise TimeoutError(errno.ETIMEDOUT, "another process is writing in its folder")
             yield FolderLock(descriptor)
-        finally:
-            # A child that another thread forked meanwhile has the descriptor too: closing this one would not unlock.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
