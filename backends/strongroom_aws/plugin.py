@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from strongroom.errors import ConfigurationError
 from strongroom.paths import check_option, check_prefix
 from strongroom.store import Option, checked_by
+from strongroom_aws import identity
 from strongroom_aws.parameter_store.key_layout import ParameterKeys
 from strongroom_aws.parameter_store.secret_layout import ParameterSecrets
 from strongroom_aws.secrets_manager.store import SecretsManagerStore, WriteOptions
@@ -18,7 +19,13 @@ Region: TypeAlias = Annotated[
     str | None, Option("the region; defaults to that of the profile", ("AWS_DEFAULT_REGION",), locates=True)
 ]
 Profile: TypeAlias = Annotated[
-    str | None, Option("the profile of ~/.aws/config; defaults to AWS_PROFILE", locates=True, sent_to="endpoint_url")
+    str | None,
+    Option(
+        "the profile of ~/.aws/config; defaults to AWS_PROFILE",
+        locates=True,
+        sent_to="endpoint_url",
+        identity=identity.contents,
+    ),
 ]
 EndpointUrl: TypeAlias = Annotated[
     str | None, Option("the address of the service if it is not AWS's own; defaults to AWS_ENDPOINT_URL", address=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from strongroom.store import Option
+from strongroom.secret import Value
+from strongroom.store import Option, named_contents
 
 
 def _credential_variables(auth: object) -> tuple[str, ...]:
@@ -19,6 +22,23 @@ def _credential_variables(auth: object) -> tuple[str, ...]:
             return methods.credential_variables(method)
         case _:
             return ()
+
+
+_TOLD = frozenset({"token", "token-file", "approle", "kubernetes", "cert", "agent"})
+"""Methods whose login the options and the files that they name decide alone."""
+
+
+def _login_contents(auth: object) -> Mapping[str, Value] | None:
+    """Return what decides who logs in with a table `auth`, beyond its text."""
+    found = named_contents(auth)
+    if not isinstance(auth, dict) or auth.get("method") in _TOLD:
+        return found
+    if auth.get("method") == "aws":
+        from strongroom_vault.auth import aws_identity
+
+        ambient = aws_identity.contents()
+        return None if ambient is None else {**found, **ambient}
+    return found | {name: os.environ.get(name) for name in _credential_variables(auth)}
 
 
 Url: TypeAlias = Annotated[
@@ -39,7 +59,12 @@ AuthTable: TypeAlias = Annotated[
         secret=True,
         sent_to="url",
         credential_variables=_credential_variables,
+        identity=_login_contents,
     ),
+]
+SharedTokenFile: TypeAlias = Annotated[
+    Path | None,
+    Option("the file of a login's token, which the processes of one user share", sent_to="url", identity=lambda _: {}),
 ]
 Namespace: TypeAlias = Annotated[
     str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"), locates=True)

@@ -45,7 +45,7 @@ class ParameterKeys(Parameters):
     A parameter directly below the prefix is the key `value` of the secret of its name, and keeps its place in a write.
     """
 
-    traits = Traits(piecewise=True, honors_deadline=True, credential_variables=CREDENTIAL_VARIABLES)
+    traits = Traits(piecewise=True, honors_deadline=True, disk_cache=True, credential_variables=CREDENTIAL_VARIABLES)
 
     def read(self, path: str) -> Secret:
         """Return all keys of the secret, decrypted.

@@ -44,7 +44,9 @@ class ParameterSecrets(Parameters):
         fold_option: the form for a secret of the single key `value`.
     """
 
-    traits = Traits(final_deletes=True, honors_deadline=True, credential_variables=CREDENTIAL_VARIABLES)
+    traits = Traits(
+        final_deletes=True, honors_deadline=True, disk_cache=True, credential_variables=CREDENTIAL_VARIABLES
+    )
 
     def __init__(self, service: Service, prefix: str, kms_key: str | None, tags: Tags, fold_option: FoldOption) -> None:
         super().__init__(service, prefix, kms_key)

@@ -65,7 +65,9 @@ class SecretsManagerStore:
         options: for writes and deletes.
     """
 
-    traits = Traits(honors_deadline=True, credential_variables=CREDENTIAL_VARIABLES, pending_version="AWSPENDING")
+    traits = Traits(
+        honors_deadline=True, disk_cache=True, credential_variables=CREDENTIAL_VARIABLES, pending_version="AWSPENDING"
+    )
 
     def __init__(self, service: Service, prefix: str, options: WriteOptions) -> None:
         self._requests = SecretRequests(service, prefix)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from strongroom.bounded_file import read_bytes
 from strongroom.config import Config
+from strongroom.errors import StoreError
 from strongroom.plugins.distributions import entry_point, metadata_text
 from strongroom.plugins.loader import STORES, schema, settings
 from strongroom.secret import SensitiveDict, Value
+from strongroom.store import named_contents
 from strongroom.store.protocols import capabilities_of, traits_of
 
-_LARGEST_FILE = 1 << 16
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]+")
 _OTHER_READS = frozenset({"dynamic", "keyed"})
 """Capabilities of stores that create secrets, or that no read of a whole secret can stand for."""
 
@@ -45,14 +42,23 @@ def identity(config: Config, store: str) -> Mapping[str, Value]:
 
     Raises:
         PluginError, ConfigurationError: see `loader.settings`.
+        StoreError: an option leaves open who reads the store.
     """
     about = config.store(store)
-    options = {name: _plain(setting.value) for name, setting in settings(config, store).items()}
+    found = {name: setting.value for name, setting in settings(config, store).items()}
+    options = {name: _plain(value) for name, value in found.items()}
+    named: dict[str, Value] = {}
+    for name, option in schema(config, store).options.items():
+        refers = option.option.identity
+        contents = named_contents(options.get(name)) if refers is None else refers(found.get(name))
+        if contents is None:
+            raise StoreError(reason=f"only its service knows whose secrets the option {name} gives")
+        named |= contents
     return SensitiveDict({
         "plugin": about.plugin,
         "distribution": metadata_text(entry_point(STORES, about)),
         "options": SensitiveDict(options),
-        "named": SensitiveDict(_named(options)),
+        "named": SensitiveDict(named),
     })  # fmt: skip
 
 
@@ -63,20 +69,3 @@ def _plain(value: Any) -> Any:  # any type of an option
     if isinstance(value, Mapping):
         return SensitiveDict((str(name), _plain(item)) for name, item in value.items())
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _named(value: Any) -> dict[str, Value]:
-    """Return the contents of the files and variables that the options name: a credential may be in them."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list):
-        return {name: content for item in value for name, content in _named(item).items()}
-    if not isinstance(value, str):
-        return {}
-    if _VARIABLE.fullmatch(value) and value in os.environ:
-        return {value: os.environ[value]}
-    try:  # a relative file too: services with equal options keep their credentials in different folders
-        content, _ = read_bytes(Path(value).expanduser(), _LARGEST_FILE)
-    except (OSError, ValueError, RuntimeError):
-        return {}
-    return {value: content}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 _O = TypeVar("_O", bound=Callable[..., object])
@@ -29,6 +29,9 @@ class Option(NamedTuple):
         recipients: the value decides who can read what is written, such as a KMS key.
         credential_variables: value -> the environment variables from which the store reads credentials because of this
             value, as `Traits.credential_variables`.
+        identity: value -> the contents, beyond the value, that decide which secret a path is and who reads it, for the
+            disk cache; None if only the service knows. By default these are the contents of the files and variables
+            that the value names. It is called for an option that is not set too, with None.
 
     The command line uses an address, what locates secrets, recipients, and what is sent to or verifies an address, of
     a file that was found in the working directory, only after `strongroom trust`.
@@ -45,6 +48,7 @@ class Option(NamedTuple):
     recipients: bool = False
     credential_variables: Callable[[Any], Iterable[str]] | None = None
     tls_schemes: tuple[str, ...] = ("https",)
+    identity: Callable[[Any], Mapping[str, Any] | None] | None = None
 
     @property
     def needs_trust(self) -> bool:
