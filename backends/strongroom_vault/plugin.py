@@ -48,6 +48,7 @@ def open_vault(
     url: opt.Url,
     token: opt.Token = None,
     auth: opt.AuthTable = None,
+    shared_token_file: opt.SharedTokenFile = None,
     namespace: opt.Namespace = None,
     mount: Annotated[str, Option("the mount path of the key-value engine", location=True)] = "secret",
     prefix: Annotated[str, Option("the folder of all paths", location=True)] = "",
@@ -83,7 +84,7 @@ def open_vault(
         tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
         cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
         prefix = check_option("prefix", prefix, check_prefix)
-        session = _session(cluster, _auth(token, auth, tls), namespace, mount, tls, _proxy(proxy))
+        session = _session(cluster, _auth(token, auth, tls), namespace, mount, tls, _proxy(proxy), shared_token_file)
         return _open(session, prefix)
     except StrongroomError as error:
         failure = error
@@ -97,6 +98,7 @@ def open_session(
     url: str | Sequence[str],
     token: str | None = None,
     auth: dict[str, str] | None = None,
+    shared_token_file: Path | None = None,
     namespace: str | None = None,
     mount: str = "secret",
     ca_cert: Path | None = None,
@@ -124,7 +126,7 @@ def open_session(
     try:
         tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
         cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
-        return _session(cluster, _auth(token, auth, tls), namespace, mount, tls, _proxy(proxy))
+        return _session(cluster, _auth(token, auth, tls), namespace, mount, tls, _proxy(proxy), shared_token_file)
     except StrongroomError as error:
         failure = error
     token = auth = headers = None
@@ -132,7 +134,13 @@ def open_session(
 
 
 def _session(  # noqa: PLR0917  # the options, checked and not
-    cluster: Cluster, auth: Auth, namespace: str | None, mount: str, tls: TLSSettings, proxy: Address | None
+    cluster: Cluster,
+    auth: Auth,
+    namespace: str | None,
+    mount: str,
+    tls: TLSSettings,
+    proxy: Address | None,
+    shared_token_file: Path | None,
 ) -> Session:
     from strongroom_vault.auth.methods import check_namespace
     from strongroom_vault.http.drivers import new_driver
@@ -141,11 +149,16 @@ def _session(  # noqa: PLR0917  # the options, checked and not
     if proxy is not None and any(address.socket is not None for address in cluster):
         raise ConfigurationError("proxy: no proxy connects to a Unix socket. Leave it out, or use another `url`")
     encrypted = any(address.scheme == "https" for address in cluster)
+    namespace = check_namespace(namespace or "", "namespace") or None
+    if shared_token_file is not None:
+        from strongroom_vault.session.shared_token import share
+
+        auth = share(auth, shared_token_file, list(cluster), namespace, tls)
     session = Session(
         new_driver(cluster, tls, proxy),
         cluster,
         auth,
-        namespace=check_namespace(namespace or "", "namespace") or None,
+        namespace=namespace,
         mount=check_option("mount", mount.strip("/")),
         verified=not (encrypted and tls.skip_verify),
     )

@@ -1,4 +1,4 @@
-"""AWS identity of a login, before a request. A file of its own, since a hit in the disk cache loads no method."""
+"""AWS identity of a login, before a request. A separate file, because a hit in the disk cache loads no method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OTHER_VARIABLES = ("AWS_CREDENTIAL_FILE", "BOTO_CONFIG")
 def contents() -> Mapping[str, Value] | None:
     """Return the AWS_* variables and the files in which botocore finds profiles and credentials.
 
-    They decide about account and role, except where a program gives the credentials: the result is None then. The role
+    They decide about account and role, unless a program gives the credentials: the result is None then. The role
     of a machine or task is not among them, and is bound to the machine as the disk cache is.
     """
     files = [os.environ.get(variable) or usual for variable, usual in _FILES]

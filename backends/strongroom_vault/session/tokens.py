@@ -45,6 +45,7 @@ class ActiveToken:
         accepted: the server has accepted a request with it.
         uses: the number of requests that are left; None if they are not counted.
         ended: it was revoked, or was no longer valid when the session was closed.
+        adopted: another process logged in for it, so that a refusal says nothing about this process's logins.
     """
 
     token: SensitiveStr | None = field(repr=False)
@@ -54,6 +55,7 @@ class ActiveToken:
     accepted: bool = False
     uses: int | None = None
     ended: bool = False
+    adopted: bool = False
 
 
 class _Flight(Future["ActiveToken | StrongroomError | None"]):
@@ -148,6 +150,8 @@ class Tokens:
         with self._lock:
             if self._active is not active or self._flight is not None:
                 return True  # by the login of another thread
+        if active.adopted:
+            return True  # it may have been revoked since
         if active.accepted and active.uses is not None:
             return True  # the server counts a repeated request twice, so its uses end early
         since = self._clock() - (self._last_login or active.requested_at)
@@ -229,13 +233,14 @@ class Tokens:
 
     def _take(self, grant: Grant, began: float, active: ActiveToken | None) -> ActiveToken:
         """Put the token of a login into use."""
-        if active is not None and active.token == grant.token:
-            return active
         lease = None
         if grant.ttl is not None:
             repeatable = self._auth.repeatable
             lease = new_lease(began, grant.ttl, self._draw(), renewable=grant.renewable, repeatable=repeatable)
-        new = ActiveToken(grant.token, grant.revocable, began, lease, uses=grant.uses)
+        if active is not None and active.token == grant.token:
+            active.lease = lease or active.lease  # a shared token has been renewed
+            return active
+        new = ActiveToken(grant.token, grant.revocable, began, lease, uses=grant.uses, adopted=grant.adopted)
         with self._lock:
             replaced, self._active = self._active, new
             closed = self._closed  # last: a signal handler that closes it afterward finds the token

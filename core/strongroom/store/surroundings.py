@@ -1,4 +1,4 @@
-"""What a store's options refer to, and what its library reads by itself: part of the identity for the disk cache."""
+"""Files and variables that a store's options name, or its library reads: part of the identity for the disk cache."""
 
 from __future__ import annotations
 
