@@ -127,6 +127,25 @@ def guides(session: nox.Session) -> None:
 
 
 @nox.session
+def pages(session: nox.Session) -> None:
+    """Build the documentation, and check it in Chromium: overflow, cut code, broken links. PICTURES names a folder."""
+    install(session, "-e", ".[dev]")
+    site = Path(session.create_tmp(), "html").absolute()
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-n", "-j", "auto", "docs", str(site))
+    pictures = os.environ.get("PICTURES", str(site.parent / "pictures"))
+    shown = {"TEST_SITE": str(site), "TEST_PICTURES": pictures}
+    session.run("pytest", "-n", "0", "-rs", "tests/browser", *session.posargs, env=shown)
+
+
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Record the demo, and draw the imports, as pictures of the documentation."""
+    install(session, "-e", ".[dev]")
+    session.run("python", "docs/images/record_demo.py", "docs/images/demo.svg")
+    session.run("python", "docs/images/draw_imports.py", "docs/images")
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the sdist and the wheel, check their contents, start the wheel in a new environment, and test plugins."""
     install(session, "-e", ".[dev]")

@@ -41,3 +41,6 @@ suppress_warnings = ["misc.highlighting_failure"]  # Pygments expects Terraform 
 
 html_theme = "furo"
 html_title = f"Strongroom {release}"
+html_static_path = ["static"]
+html_css_files = ["strongroom.css"]
+html_copy_source = False

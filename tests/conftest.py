@@ -27,7 +27,7 @@ _AMBIENT = re.compile(
 )
 
 _TESTS = Path(__file__).parent
-_LONG = {_TESTS / name for name in ("bench", "faults", "guides")}
+_LONG = {_TESTS / name for name in ("bench", "browser", "faults", "guides")}
 
 
 # No deadline for an example: on a busy machine it would measure the neighbors. `nox -s properties` runs more examples.
@@ -77,7 +77,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Skip the benchmarks, the faults and the guides unless they are named, as the sessions of noxfile.py do."""
+    """Skip the benchmarks, faults, guides and the tests in a browser, unless a session of noxfile.py names them."""
     named = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
     asked = any(
         path.is_relative_to(collection_path) or (_TESTS in path.parents and collection_path.is_relative_to(path))

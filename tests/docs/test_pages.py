@@ -46,7 +46,7 @@ VALIDATED = {"yaml", "dockerfile"}
 SHOWN = {"text", "bash"}
 """Blocks that do not run: drawings, and what installs; the README's of those are what `.ci/run` runs."""
 
-DIRECTIVES = {"{eval-rst}", "{glossary}", "{include}", "{literalinclude}", "{toctree}"}
+DIRECTIVES = {"{eval-rst}", "{glossary}", "{image}", "{include}", "{literalinclude}", "{toctree}"}
 
 
 @pytest.fixture
@@ -134,7 +134,10 @@ def test_ci_runs_the_lines_of_the_readme():
     assert [f"{demo}\n", f"{tests}\n"] == blocks
     assert demo.endswith("strongroom dev --demo")
     assert tests.endswith("pytest")
-    assert checks == ["lint", "typing", "contracts", "docs", "build", "guides", "faults", "kills", "bench_once"]
+    assert checks == [
+        *["lint", "typing", "contracts", "docs", "build"],
+        *["pages", "guides", "faults", "kills", "bench_once"],
+    ]
 
 
 def test_ci_calls_sessions_that_exist():

@@ -1,0 +1,126 @@
+"""The built documentation in a real browser: `nox -s pages`.
+
+Chromium comes from Debian. Playwright drives it, because it needs no driver program of the browser's own version, and
+takes a picture of a whole page. TEST_PICTURES names the folder for the pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+BROWSER = shutil.which("chromium")
+SITE = Path(os.environ["TEST_SITE"]).resolve()
+PICTURES = Path(os.environ.get("TEST_PICTURES", SITE.parent / "pictures"))
+
+PAGES = [
+    "index",
+    "tutorial/quickstart",
+    "how-to/integrations/fastapi",
+    "how-to/secrets/rotation",
+    "reference/configuration",
+    "reference/commands/migrate",
+    "reference/api/strongroom",
+    "explanation/chain",
+]
+"""One page of each kind."""
+
+WIDE, NARROW = 1280, 390
+
+SIDEWAYS = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+CUT = """
+[...document.querySelectorAll("article pre")]
+  .filter(block => block.scrollWidth > block.clientWidth + 1)
+  .map(block => block.innerText.split("\\n").reduce((a, b) => a.length > b.length ? a : b))
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser without a window. Its sandbox needs rights that a container lacks."""
+    if BROWSER is None:
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+def opened(browser: Browser, name: str, width: int, scheme: str = "light") -> Page:
+    """Return a page at this width, after its picture was taken."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto((SITE / f"{name}.html").as_uri())
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name.replace('/', '-')}-{width}-{scheme}.png", full_page=True)
+    return page
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_does_not_scroll_sideways(browser, name, width):
+    """At the width of a laptop and of a telephone. A wide table or block scrolls by itself."""
+    page = opened(browser, name, width)
+    assert page.evaluate(SIDEWAYS) == 0
+    page.close()
+
+
+def test_no_block_of_code_is_cut(browser):
+    """On any page of the site, at the width of a laptop."""
+    page = browser.new_page(viewport={"width": WIDE, "height": 900})
+    cut = {}
+    for file in sorted(SITE.rglob("*.html")):
+        page.goto(file.as_uri(), wait_until="domcontentloaded")
+        if lines := page.evaluate(CUT):
+            cut[file.relative_to(SITE).as_posix()] = lines
+    page.close()
+    assert cut == {}
+
+
+def test_a_dark_page_shows_the_dark_pictures(browser):
+    """And a light page the light ones."""
+    for scheme, other in (("dark", "light"), ("light", "dark")):
+        page = opened(browser, "index", WIDE, scheme)
+        assert page.locator(f"img.only-{scheme}").count() > 0
+        assert all(image.is_visible() for image in page.locator(f"article img.only-{scheme}").all())
+        assert not any(image.is_visible() for image in page.locator(f"article img.only-{other}").all())
+        page.close()
+
+
+class Links(HTMLParser):
+    """The targets and the anchors of a page."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(file.read_text("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.anchors |= {found.get("id") or "", found.get("name") or ""}
+        if target := found.get("href" if tag in {"a", "link"} else "src"):
+            self.targets.append(target)
+
+
+def test_no_link_is_broken():
+    """Every page, file and anchor of this site that a page names is there."""
+    links = {file: Links(file) for file in SITE.rglob("*.html")}
+    broken = []
+    for file, found in links.items():
+        for target in found.targets:
+            path, anchor = urldefrag(target)
+            if "://" in target or target.startswith(("mailto:", "data:")):
+                continue
+            leads_to = (file.parent / unquote(path.partition("?")[0])).resolve() if path else file
+            page = links.get(leads_to)
+            known = leads_to.exists() if page is None else not anchor or unquote(anchor) in page.anchors
+            if not known and leads_to.name not in {"genindex.html", "py-modindex.html"}:
+                broken.append(f"{file.relative_to(SITE)}: {target}")
+    assert broken == []

@@ -1,0 +1,82 @@
+"""The structure of the documentation: what a newcomer finds from the first page, and pictures that show the code."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import pages
+
+sys.path.append(str(pages.DOCS / "images"))
+
+import draw_imports
+
+INDEX = pages.DOCS / "index.md"
+LINK = re.compile(r"\]\(([^)\s#]+\.md)(?:#[^)\s]*)?\)")
+MOST_CLICKS = 2
+MOST_FILES = 14
+
+
+def links(page: Path) -> set[Path]:
+    """The pages that a page links to, in its text or in its table of contents."""
+    text = page.read_text("utf-8")
+    found = {Path(os.path.normpath(page.parent / target)) for target in LINK.findall(text) if "://" not in target}
+    for tree in re.findall(r"^```\{toctree\}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for entry in re.findall(r"^([\w*][\w*/-]*)$", tree, re.MULTILINE):
+            found |= set(page.parent.glob(f"{entry}.md"))
+    return found
+
+
+def clicks() -> dict[Path, int]:
+    """The fewest clicks that lead from the index to each page."""
+    found, reached, number = {INDEX: 0}, {INDEX}, 0
+    while reached:
+        number += 1
+        reached = {target for page in reached if page.exists() for target in links(page)} - found.keys()
+        found |= dict.fromkeys(reached, number)
+    return found
+
+
+def test_ten_questions_are_answered_within_two_clicks():
+    """The index lists them, each with its page."""
+    section = INDEX.read_text("utf-8").partition("\n## Questions\n")[2].partition("\n## ")[0]
+    questions = re.findall(r"^- (.+?\?) ((?:.|\n  )+)$", section, re.MULTILINE)
+    assert len(questions) == 10
+    distance = clicks()
+    for question, answer in questions:
+        targets = [INDEX.parent / target for target in LINK.findall(answer)]
+        assert targets, question
+        # The pages of options are generated; their index is not.
+        assert all((page if page.exists() else page.parent / "index.md").exists() for page in targets), question
+        assert all(distance[page] <= MOST_CLICKS for page in targets), question
+
+
+def test_every_page_is_within_three_clicks():
+    """Through links or the table of contents."""
+    distance = clicks()
+    assert [page for page in pages.pages() if distance.get(page, 9) > MOST_CLICKS + 1] == []
+
+
+def test_no_folder_is_crowded():
+    """A reader takes in a folder at a glance. Generated pages do not count."""
+    for folder in {page.parent for page in pages.pages()}:
+        assert len([page for page in pages.pages() if page.parent == folder]) <= MOST_FILES, folder
+
+
+@pytest.mark.parametrize("theme", draw_imports.THEMES)
+def test_the_picture_of_the_imports_shows_the_code(theme):
+    """`nox -s pictures` draws it again."""
+    drawn = (pages.DOCS / "images" / f"imports-{theme}.svg").read_text("utf-8")
+    assert drawn == draw_imports.draw(theme)
+
+
+def test_every_picture_has_its_twin():
+    """A picture for light pages is shown with the one for dark pages."""
+    for page in pages.pages():
+        shown = re.findall(r"^```\{image\} .*/([\w-]+)-(light|dark)\.svg$", page.read_text("utf-8"), re.MULTILINE)
+        for name, _ in shown:
+            assert {theme for other, theme in shown if other == name} == {"light", "dark"}, page
