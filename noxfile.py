@@ -139,10 +139,9 @@ def pages(session: nox.Session) -> None:
 
 @nox.session
 def pictures(session: nox.Session) -> None:
-    """Record the demo, and draw the imports, as pictures of the documentation."""
+    """Record the demo, the first command of the README, as a picture of the documentation."""
     install(session, "-e", ".[dev]")
     session.run("python", "docs/images/record_demo.py", "docs/images/demo.svg")
-    session.run("python", "docs/images/draw_imports.py", "docs/images")
 
 
 @nox.session

@@ -19,6 +19,7 @@ extensions = [
     "sphinx_copybutton",
     "command_pages",
     "option_pages",
+    "import_picture",
 ]
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True

@@ -49,8 +49,10 @@ def words(text: str) -> str:
 def built(tmp_path_factory) -> Path:
     """The pages of the commands, built by Sphinx with the project's own settings, where a warning is an error."""
     folder = tmp_path_factory.mktemp("docs")
-    shutil.copytree(DOCS / "extensions", folder / "extensions")
+    for name in ("extensions", "static"):
+        shutil.copytree(DOCS / name, folder / name)
     shutil.copy(DOCS / "conf.py", folder)
+    shutil.copy(DOCS.parent / "pyproject.toml", folder.parent)  # with the layers that the picture shows
     shutil.copytree(DOCS / "reference" / "command-line", folder / "reference" / "command-line")
     for name in ("commands", "options"):
         (folder / "reference" / name).mkdir()

@@ -7,13 +7,11 @@ import re
 import sys
 from pathlib import Path
 
-import pytest
-
 import pages
 
-sys.path.append(str(pages.DOCS / "images"))
+sys.path.append(str(pages.DOCS / "extensions"))
 
-import draw_imports
+import import_picture
 
 INDEX = pages.DOCS / "index.md"
 LINK = re.compile(r"\]\(([^)\s#]+\.md)(?:#[^)\s]*)?\)")
@@ -67,11 +65,15 @@ def test_no_folder_is_crowded():
         assert len([page for page in pages.pages() if page.parent == folder]) <= MOST_FILES, folder
 
 
-@pytest.mark.parametrize("theme", draw_imports.THEMES)
-def test_the_picture_of_the_imports_shows_the_code(theme):
-    """`nox -s pictures` draws it again."""
-    drawn = (pages.DOCS / "images" / f"imports-{theme}.svg").read_text("utf-8")
-    assert drawn == draw_imports.draw(theme)
+def test_the_picture_of_the_imports_has_every_package_and_leads_down():
+    """It is drawn from the code when the documentation is built."""
+    packages = [name for row in import_picture.layers() for name in row]
+    drawn = import_picture.draw("light")
+    assert re.findall(r">(\w+)</text>", drawn) == packages
+    edges = [*import_picture.reduced(import_picture.imports())]
+    assert len(edges) == drawn.count("<path")
+    row = {name: number for number, names in enumerate(import_picture.layers()) for name in names}
+    assert [edge for edge in edges if row[edge[0]] >= row[edge[1]]] == []
 
 
 def test_every_picture_has_its_twin():

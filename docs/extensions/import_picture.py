@@ -1,6 +1,4 @@
-"""Draw the imports between the packages of Strongroom: `nox -s pictures`.
-
-    python docs/images/draw_imports.py docs/images
+"""A picture of the imports between the packages, drawn when the documentation is built.
 
 The imports come from the code, and the rows from the layers in pyproject.toml. A line is left out if a longer path of
 lines implies it.
@@ -8,13 +6,13 @@ lines implies it.
 
 from __future__ import annotations
 
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import grimp
+from sphinx.application import Sphinx
 
 ROOT: Final = Path(__file__).parents[2]
 CORE: Final = "strongroom"
@@ -27,6 +25,18 @@ THEMES: Final = {
 _WIDTH, _STEP, _TOP, _HIGH = 860, 54, 10, 30
 _LETTER = 7.6
 """Width of a letter, in pixels."""
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", lambda app: write(Path(app.srcdir) / "images"))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def write(folder: Path) -> None:
+    """Write the picture for light pages and the one for dark pages."""
+    folder.mkdir(exist_ok=True)
+    for theme in THEMES:
+        (folder / f"imports-{theme}.svg").write_text(draw(theme), "utf-8")
 
 
 def layers() -> list[list[str]]:
@@ -108,8 +118,3 @@ def draw(theme: str) -> str:
             f'<text x="{x:.0f}" y="{y + 20}" text-anchor="middle" fill="{color["ink"]}">{name}</text>',
         ]
     return "\n".join([*parts, "</svg>"]) + "\n"
-
-
-if __name__ == "__main__":
-    for each in THEMES:
-        (Path(sys.argv[1]) / f"imports-{each}.svg").write_text(draw(each), "utf-8")
