@@ -31,12 +31,13 @@ exclude_patterns = [
 ]  # an example's own pages, such as what its test run leaves, are not ours
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+default_role = "py:obj"  # in docstrings, `name` is a link if the name is public, and code otherwise
 autodoc_typehints = "signature"
 napoleon_use_ivar = True  # a directive for each attribute would describe it twice
 autodoc_member_order = "bysource"
 
 # Docstrings name many classes of Python and of ours that no page of this site has.
-nitpick_ignore_regex = [("py:.*", ".*")]
+nitpick_ignore_regex = [("py:.*", r"[\s\S]*")]
 
 suppress_warnings = ["misc.highlighting_failure"]  # Pygments expects Terraform in a block of HCL
 
