@@ -256,6 +256,14 @@ def pairs(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Change each byte of an audit log in every way, cut it everywhere, and kill its eight writers 100 times."""
+    install(session, "-e", ".[dev]")
+    long = {"TEST_AUDIT_LONG": "1", "TEST_AUDIT_KILLS": "100"}
+    session.run("pytest", "-n", "auto", "--timeout=1200", "tests/unit/audit_log", *session.posargs, env=long)
+
+
+@nox.session
 def keyring(session: nox.Session) -> None:
     """Test the store `keyring` against a real Secret Service: dbus and gnome-keyring from Debian."""
     install(session, "-e", ".[dev]")

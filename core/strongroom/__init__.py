@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from strongroom.errors import (
         Answer,
         Attempt,
+        AuditError,
         AuthenticationError,
         Check,
         CheckState,
@@ -86,6 +87,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Answer",
     "Attempt",
+    "AuditError",
     "AuthenticationError",
     "Change",
     "Check",

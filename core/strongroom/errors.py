@@ -5,6 +5,7 @@
     StrongroomError                   (.checks)
     ├── ConfigurationError            the chain, a mapping or an option is wrong
     │   └── MissingFileError          a file that the configuration names is missing or empty
+    ├── AuditError                    the audit log cannot be written, and nothing is done without a record
     ├── PluginError                   a plugin is missing, broken or registered twice
     ├── RotationError                 (.path, .step) a rotation failed and was undone
     │   └── UnfinishedRotationError   a rotation has to be resumed or undone
@@ -115,6 +116,10 @@ class MissingFileError(ConfigurationError):
 
     The name may be wrong, or the process that writes the file has not written it yet: waiting may help.
     """
+
+
+class AuditError(StrongroomError):
+    """The audit log cannot be written. Nothing was read or changed: without a record nothing is."""
 
 
 class PluginError(StrongroomError):

@@ -91,12 +91,19 @@ _FILE = click.Path(path_type=Path)
     shell_complete=complete("environment"),
     help="Select an environment of the configuration file.",
 )
+@click.option("--reason", metavar="TEXT", help="Give the reason of this call, for the audit log.")
 @click.option("--verbose", is_flag=True, help="Log each store's answer, and show where a failure occurred.")
 @click.option("--no-color", is_flag=True, help="Disable color (NO_COLOR works too).")
 @click.version_option(__version__, message="%(version)s")
 @click.pass_context
 def strongroom(
-    ctx: click.Context, config_file: Path | None, environment: str | None, *, verbose: bool, no_color: bool
+    ctx: click.Context,
+    config_file: Path | None,
+    environment: str | None,
+    reason: str | None,
+    *,
+    verbose: bool,
+    no_color: bool,
 ) -> None:
     """Read, write and migrate secrets in a chain of stores.
 
@@ -104,9 +111,20 @@ def strongroom(
     """
     ctx.obj = Invocation(config_file, environment, verbose, no_color)
     _start_logging(verbose=verbose, color=not no_color)
+    if reason is not None:
+        _give_reason(ctx, reason)
     if ctx.invoked_subcommand is None:
         output.write_advice(ctx.get_help())
         ctx.exit(ExitCode.USAGE)
+
+
+def _give_reason(ctx: click.Context, text: str) -> None:
+    from strongroom import audit_log
+
+    try:
+        ctx.with_resource(audit_log.reason(text))
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param_hint="'--reason'") from None
 
 
 def run(arguments: Sequence[str]) -> int:

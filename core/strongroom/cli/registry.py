@@ -55,6 +55,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "import-config": "application.import_config:import_command",
         "scan": "application.scan:scan_command",
         "trust": "config:trust_command",
+        "audit": "audit:audit_command",
         "cache": "cache:cache_command",
         "completion": "completion:completion_command",
     },

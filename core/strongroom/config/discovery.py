@@ -45,6 +45,7 @@ def load(
     vault_token: str | None = None,
     cache_ttl: float | None = None,
     disk_cache: bool | None = None,
+    audit: str | os.PathLike[str] | Mapping[str, object] | None = None,
     enable_fallback: bool = True,
     chain: Sequence[str | Mapping[str, object]] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -61,6 +62,7 @@ def load(
         vault_token: its token; it takes the place of an `auth` table too.
         cache_ttl: how long a cached secret counts, in seconds.
         disk_cache: share answers with other processes through the cache on disk.
+        audit: the file of the audit log, or the table `[audit]`.
         enable_fallback: False leaves the links out whose plugin is "env" or "dotenv".
         chain: the links, in the form that the file has; a table may also have the plugin and options of its store.
         environ: the process's variables; by default those of this process, as they are now.
@@ -90,7 +92,9 @@ def load(
     if not file.production and (dotenv := _dotenv(folder / DOTENV_NAME, inspection)):
         ambient += dotenv
         read = [*read, folder / DOTENV_NAME]
-    arguments = Arguments(vault_url, vault_token, cache_ttl, disk_cache, enable_fallback, chain, environment or None)
+    arguments = Arguments(
+        vault_url, vault_token, cache_ttl, disk_cache, enable_fallback, chain, environment or None, audit
+    )
     config = replace(
         build(arguments, variables, file, ambient, _plugins),
         untrusted=frozenset(inspection.untrusted),

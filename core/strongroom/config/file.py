@@ -27,6 +27,7 @@ class FileConfig(NamedTuple):
         production: the strict rules of production apply.
         timeout: seconds, or None if it is not set.
         cache: the settings of `[cache]`.
+        audit: the settings of `[audit]`.
         secrets: the required secrets, by variable.
         stores: the stores with a table.
         rotations: the rotations, by the path of their secret.
@@ -41,6 +42,7 @@ class FileConfig(NamedTuple):
     production: bool = False
     timeout: float | None = None
     cache: Mapping[str, Any] = MappingProxyType({})
+    audit: Mapping[str, Any] = MappingProxyType({})
     secrets: Mapping[str, SecretConfig] = MappingProxyType({})
     stores: Mapping[str, StoreConfig] = MappingProxyType({})
     rotations: Mapping[str, RotationConfig] = MappingProxyType({})
@@ -94,6 +96,7 @@ def read_file(
         production=_is_production(base, level),
         timeout=base.timeout if level is None or level.timeout is None else level.timeout,
         cache={**base.cache, **(level.cache if level else {})},
+        audit={**base.audit, **(level.audit if level else {})},
         secrets=secrets,
         stores={name: read_store(name, tables, reader) for name, tables in _merged(base, level, "stores")},
         rotations=_rotations(base, level, reader),
@@ -112,6 +115,7 @@ class _Level(NamedTuple):
     production: bool | None
     timeout: float | None
     cache: Mapping[str, Any]
+    audit: Mapping[str, Any]
     chain: object
     stores: Mapping[str, Table]
     rotations: Mapping[str, Table]
@@ -119,19 +123,24 @@ class _Level(NamedTuple):
 
 
 def _level(table: Table, folder: Path | None) -> _Level:
-    cache = table.table("cache")
+    cache, audit = table.table("cache"), table.table("audit")
     level = _Level(
         table=table,
         production=table.flag("production"),
         timeout=table.seconds("timeout", positive=True),
         cache=_cache(cache, folder),
+        audit=read_audit(audit, folder),
         chain=table.take("chain"),
         stores=table.tables("stores"),
         rotations=table.tables("rotation"),
-        origins={**table.origins(), **{f"cache.{key}": where for key, where in cache.origins().items()}},
+        origins={**table.origins(), **_origins("cache", cache), **_origins("audit", audit)},
     )
     table.close()
     return level
+
+
+def _origins(name: str, table: Table) -> dict[str, str]:
+    return {f"{name}.{key}": where for key, where in table.origins().items()}
 
 
 def _check_selected(environment: str | None, environments: Mapping[str, object], source: str) -> None:
@@ -190,7 +199,7 @@ def _cache(table: Table, folder: Path | None) -> dict[str, Any]:
     found |= {key: table.integer(key, 1) for key in ("max_entries", "max_bytes")}
     found |= {"disk": table.flag("disk"), "never": table.texts("never") or None}
     if (named := table.text("folder")) is not None:
-        found["folder"] = Path(folder or "", cache_folder(named, table.where("folder")))
+        found["folder"] = Path(folder or "", expand_home(named, table.where("folder")))
     found["key"] = table.text("key")
     if found["key"] not in {None, "file", "keyring", "systemd"}:
         table.fail("key", "must be 'file', 'keyring' or 'systemd'")
@@ -198,8 +207,27 @@ def _cache(table: Table, folder: Path | None) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def cache_folder(text: str, where: str) -> Path:
-    """Return the folder that a setting names.
+def read_audit(table: Table, folder: Path | None) -> dict[str, Any]:
+    """Return the settings of `[audit]` by their names in `AuditConfig`.
+
+    Args:
+        table: the table.
+        folder: the base of relative paths.
+    """
+    found: dict[str, Any] = {"application": table.text("application"), "max_size": table.integer("max_size", 1 << 16)}
+    for key in ("file", "key_file"):
+        if (named := table.text(key)) is not None:
+            found[key] = Path(folder or "", expand_home(named, table.where(key)))
+    for key, allowed in (("on_failure", ("fail", "warn")), ("sync", ("changes", "always", "never"))):
+        found[key] = table.text(key)
+        if found[key] not in {None, *allowed}:
+            table.fail(key, f"must be {' or '.join(map(repr, allowed))}")
+    table.close()
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def expand_home(text: str, where: str) -> Path:
+    """Return the file or folder that a setting names.
 
     Raises:
         ConfigurationError: it is below the home folder of an unknown user.

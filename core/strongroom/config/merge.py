@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 
 from strongroom.config import (
     DOTENV,
@@ -11,6 +13,7 @@ from strongroom.config import (
     VAULT,
     VAULT_ADDRESSES,
     Ambient,
+    AuditConfig,
     CacheConfig,
     Config,
     LinkConfig,
@@ -22,7 +25,7 @@ from strongroom.config.chain_table import OptionReader, read_chain, read_store, 
 from strongroom.config.document import Table
 from strongroom.config.durations import parse_duration
 from strongroom.config.env_names import EnvironmentMapping
-from strongroom.config.file import FileConfig
+from strongroom.config.file import FileConfig, expand_home, read_audit
 from strongroom.config.variables import Variables, option_variable
 from strongroom.errors import ConfigurationError
 
@@ -39,6 +42,7 @@ class Arguments:
         enable_fallback: False leaves the links out whose plugin is "env" or "dotenv".
         chain: the links, in the form that the file has; a table may also have the plugin and options of its store.
         environment: the environment to select.
+        audit: the file of the audit log, or the table `[audit]`.
     """
 
     vault_url: str | Sequence[str] | None = None
@@ -48,6 +52,7 @@ class Arguments:
     enable_fallback: bool = True
     chain: Sequence[str | Mapping[str, object]] | None = None
     environment: str | None = None
+    audit: str | PathLike[str] | Mapping[str, object] | None = None
 
     def origins(self) -> dict[str, str]:
         """Return setting to argument, for messages; see `Config.origins`."""
@@ -55,6 +60,7 @@ class Arguments:
             "environment": ("environment", self.environment),
             "cache.ttl": ("cache_ttl", self.cache_ttl),
             "cache.disk": ("disk_cache", self.disk_cache),
+            "audit.file": ("audit", self.audit),
         }
         return {setting: f"the argument {name}" for setting, (name, value) in said.items() if value is not None}
 
@@ -139,6 +145,7 @@ def build(
         secrets=file.secrets,
         rotations=file.rotations,
         cache=_cache(arguments, variables, file),
+        audit=_audit(arguments.audit, variables, file),
         mapping=_mapping(file),
         ambient=tuple(ambient),
         origins={**file.origins, **variables.origins, **arguments.origins()},
@@ -201,6 +208,17 @@ def _cache(arguments: Arguments, variables: Variables, file: FileConfig) -> Cach
     if arguments.disk_cache is not None:
         said["disk"] = arguments.disk_cache
     return CacheConfig()._replace(**said)
+
+
+def _audit(argument: object, variables: Variables, file: FileConfig) -> AuditConfig:
+    said = {**file.audit, **variables.audit}
+    if isinstance(argument, Mapping):
+        said |= read_audit(Table(argument, "the argument audit"), None)
+    elif argument is not None:
+        if not isinstance(argument, str | PathLike) or not os.fspath(argument):
+            raise ConfigurationError("The argument audit must be a file, or a mapping as [audit] has it")
+        said["file"] = expand_home(str(argument), "The argument audit")
+    return AuditConfig()._replace(**said)
 
 
 def _mapping(file: FileConfig) -> EnvironmentMapping:

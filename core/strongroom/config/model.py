@@ -279,6 +279,26 @@ class CacheConfig(NamedTuple):
     key: Literal["file", "keyring", "systemd"] = "file"
 
 
+class AuditConfig(NamedTuple):
+    """The settings of the audit log.
+
+    Attributes:
+        file: its file; None is no audit log.
+        key_file: the file with the key of its hashes; None is a chain without a key.
+        application: the name that the application gives itself.
+        on_failure: whether a read or a change fails whose record cannot be written, or a warning is enough.
+        max_size: the size in bytes at which the file is archived; None is never.
+        sync: which records are flushed to the disk: those of changes, all, or none.
+    """
+
+    file: Path | None = None
+    key_file: Path | None = None
+    application: str = ""
+    on_failure: Literal["fail", "warn"] = "fail"
+    max_size: int | None = None
+    sync: Literal["changes", "always", "never"] = "changes"
+
+
 @dataclass(frozen=True, eq=False)
 class Config:
     """The whole configuration.
@@ -292,6 +312,7 @@ class Config:
         secrets: the required secrets, by variable.
         rotations: the rotation of each secret that has one, by path.
         cache: the settings of the caches.
+        audit: the settings of the audit log.
         mapping: the names of variables for paths and keys.
         ambient: sources of options that the configuration of a store lacks, highest first.
         origins: setting to its source, for messages, with names as in the file, such as `cache.ttl`; a setting with its
@@ -310,6 +331,7 @@ class Config:
     secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
     rotations: Mapping[str, RotationConfig] = field(default_factory=dict)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
     ambient: tuple[Ambient, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from strongroom.config import durations
 from strongroom.config.document import suggest
-from strongroom.config.file import cache_folder
+from strongroom.config.file import expand_home
 from strongroom.config.trust import TRUSTED_PATHS
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr
@@ -22,6 +22,7 @@ _CACHE = {
 }
 _DISK = "STRONGROOM_CACHE_DISK"
 _FOLDER = "STRONGROOM_CACHE_FOLDER"
+_AUDIT_FILE = "STRONGROOM_AUDIT_FILE"
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _SETTINGS = {
     "STRONGROOM_ENVIRONMENT": "environment",
@@ -29,8 +30,18 @@ _SETTINGS = {
     **{name: f"cache.{setting}" for name, setting in _CACHE.items()},
     _DISK: "cache.disk",
     _FOLDER: "cache.folder",
+    _AUDIT_FILE: "audit.file",
 }
-_NAMES = ("STRONGROOM_CONFIG", "STRONGROOM_ENVIRONMENT", "STRONGROOM_TIMEOUT", TRUSTED_PATHS, *_CACHE, _DISK, _FOLDER)
+_NAMES = (
+    "STRONGROOM_CONFIG",
+    "STRONGROOM_ENVIRONMENT",
+    "STRONGROOM_TIMEOUT",
+    TRUSTED_PATHS,
+    *_CACHE,
+    _DISK,
+    _FOLDER,
+    _AUDIT_FILE,
+)
 
 
 class Variables(NamedTuple):
@@ -41,6 +52,7 @@ class Variables(NamedTuple):
         environment: the environment to select.
         timeout: seconds for one call in total.
         cache: the settings of `[cache]`, by their names.
+        audit: the settings of `[audit]`, by their names.
         stores: each STRONGROOM_STORES_<NAME>_<OPTION> with its text, redacted.
         origins: setting to its variable, for messages; see `Config.origins`.
     """
@@ -49,6 +61,7 @@ class Variables(NamedTuple):
     environment: str | None = None
     timeout: float | None = None
     cache: Mapping[str, Any] = MappingProxyType({})
+    audit: Mapping[str, Any] = MappingProxyType({})
     stores: Mapping[str, str] = MappingProxyType({})
     origins: Mapping[str, str] = MappingProxyType({})
 
@@ -124,6 +137,7 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
         environment=_name(ours, "STRONGROOM_ENVIRONMENT"),
         timeout=_seconds(ours, "STRONGROOM_TIMEOUT", positive=True),
         cache=_cache(ours),
+        audit=_audit(ours),
         stores={name: SensitiveStr(value) for name, value in ours.items() if name.startswith(_STORES)},
         origins={_SETTINGS[name]: f"the environment variable {name}" for name in ours if name in _SETTINGS},
     )
@@ -136,8 +150,14 @@ def _cache(ours: Mapping[str, str]) -> dict[str, Any]:
         if found["disk"] is None:
             raise ConfigurationError(f"The environment variable {_DISK} must be true or false")
     if _FOLDER in ours:
-        found["folder"] = cache_folder(str(ours[_FOLDER]), f"The environment variable {_FOLDER}")
+        found["folder"] = expand_home(str(ours[_FOLDER]), f"The environment variable {_FOLDER}")
     return {setting: value for setting, value in found.items() if value is not None}
+
+
+def _audit(ours: Mapping[str, str]) -> dict[str, Any]:
+    if _AUDIT_FILE not in ours:
+        return {}
+    return {"file": expand_home(str(ours[_AUDIT_FILE]), f"The environment variable {_AUDIT_FILE}")}
 
 
 def _name(ours: Mapping[str, str], name: str) -> str | None:

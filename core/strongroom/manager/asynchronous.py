@@ -41,6 +41,7 @@ class SecretsManager(BlockingManager):
         environment: the environment of the configuration file.
         disk_cache: share answers with the other processes of this user through an encrypted cache on disk. By default
             that is `disk` of `[cache]`, which is off.
+        audit: the file of the audit log, or a mapping with the settings of `[audit]`.
 
     Raises:
         ConfigurationError: an argument, a variable or the file is wrong.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from strongroom.chain.chain import Chain, Resolution, WriteTarget
 from strongroom.chain.first_use import first_use
@@ -54,6 +54,7 @@ class BlockingManager:
         chain: Sequence[ChainEntry] | None = None,
         environment: str | None = None,
         disk_cache: bool | None = None,
+        audit: str | os.PathLike[str] | Mapping[str, object] | None = None,
     ) -> None:
         # From here on no frame holds the token, or a password in an address, in a type whose repr would show it.
         vault_url, vault_token = conceal(vault_url), conceal(vault_token)
@@ -72,6 +73,7 @@ class BlockingManager:
                 vault_token=vault_token,
                 cache_ttl=cache_ttl,
                 disk_cache=disk_cache,
+                audit=audit,
                 enable_fallback=enable_fallback,
                 chain=chain if chain is None or isinstance(chain, str) else entries(chain, stores),
             )
@@ -119,6 +121,7 @@ class BlockingManager:
         self._peek = chain.peek
         self._threads = Threads(config.timeout)
         self._config = config
+        self._end_audit = _audited(config, self)
         _forked.update((chain, self._threads))
         substitution.add(self)
 
@@ -473,6 +476,7 @@ class BlockingManager:
         watcher.close()
         chain.close()
         self._threads.close()
+        self._end_audit()
 
 
 def api_key_path(service: str) -> str:
@@ -504,6 +508,17 @@ def _disk_caches(config: Config, stores: Mapping[str, SecretStore]) -> Mapping[s
     from strongroom.manager.disk import disk_caches
 
     return disk_caches(config, stores)
+
+
+def _audited(config: Config, manager: BlockingManager) -> Callable[[], object]:
+    """Begin the audit log that is configured; return the function that ends it. A manager that is dropped does too."""
+    if config.audit.file is None:
+        return lambda: None
+    from strongroom.audit_log.subscription import begin
+
+    end = finalize(manager, begin(config))
+    end.atexit = False
+    return end
 
 
 def _check_flag(name: str, value: object) -> None:

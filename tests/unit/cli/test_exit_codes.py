@@ -19,6 +19,7 @@ from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
 
 EXPECTED = {
     errors.StrongroomError: 1,
+    errors.AuditError: 1,
     errors.StoreError: 1,
     errors.SecretNotFoundError: 3,
     errors.MissingKeyError: 3,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from strongroom.errors import MigrationError, StoreError, StrongroomError
-from strongroom.events import Event, EventKind, emit
+from strongroom.events import Event, EventKind, emit, emit_to_auditors
 from strongroom.migrate.execution.parallel import Retries
 from strongroom.migrate.execution.throttle import ProgressMeter
 from strongroom.migrate.plans.plan import Plan
@@ -31,6 +31,7 @@ class Results:
         self._run = run
         self._plan = plan
         self._started = datetime.now(UTC)
+        emit_to_auditors(Event(EventKind.MIGRATION, plan.target, step=action.value, outcome="started"))
         self._progress = ProgressMeter(action.value, total, on_progress)
         self._retries = Retries[int]()
         self._reasons: dict[int, str] = {}

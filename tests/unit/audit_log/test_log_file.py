@@ -1,0 +1,272 @@
+"""The file of an audit log: interrupted lines, full disks, threads, processes and forks."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from strongroom.audit_log.log_file import DamagedLogError, LogFile, archives
+from strongroom.audit_log.record import Hasher
+from strongroom.audit_log.verification import verify
+
+ENTRY = {"event": "read", "path": "app"}
+TORN = {"event": "log", "outcome": "torn"}
+HASHER = Hasher(bytes(32))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "log.jsonl"
+
+
+def log(file: Path, **options: int) -> LogFile:
+    """Return the log as a process that starts opens it."""
+    return LogFile(file, HASHER, **options)
+
+
+def append(writer: LogFile, count: int = 1) -> None:
+    for _ in range(count):
+        writer.append([ENTRY], TORN, sync=False)
+
+
+def test_the_file_is_private(file):
+    mask = os.umask(0)
+    try:
+        append(log(file))
+    finally:
+        os.umask(mask)
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_a_line_that_was_cut_is_replaced_by_a_record_of_it(file):
+    """At each byte of the last line; the line before is the last one then. A whole record lacks its line feed alone."""
+    append(log(file), 2)
+    content = file.read_bytes()
+    begin = content.index(b"\n") + 1
+    for size in (begin + 1, begin + 40, len(content) - 70, len(content) - 2):
+        file.write_bytes(content[:size])
+        append(log(file))
+        found = verify(file, HASHER)
+        assert (found.ok, found.records, found.repaired) == (True, 3, (2,))
+        assert json.loads(file.read_bytes().splitlines()[1])["bytes"] == size - begin
+    file.write_bytes(content[:-1])
+    append(log(file))
+    found = verify(file, HASHER)
+    assert (found.ok, found.records, found.repaired) == (True, 3, ())
+
+
+def test_the_first_line_may_be_cut_too(file):
+    append(log(file))
+    file.write_bytes(file.read_bytes()[:30])
+    append(log(file))
+    found = verify(file, HASHER)
+    assert (found.ok, found.records, found.repaired) == (True, 2, (1,))
+
+
+def test_a_file_of_zeros_after_a_power_failure_is_repaired(file):
+    append(log(file))
+    with file.open("ab") as stream:
+        stream.write(bytes(500))
+    append(log(file))
+    assert verify(file, HASHER).repaired == (2,)
+
+
+@pytest.mark.parametrize("junk", [b"x\n", b"\n", b"{}\n", b"\0" * 100_000, None])
+def test_a_damaged_end_is_refused_and_left_as_it_is(file, junk):
+    """It may be evidence. None: the last line feed is another byte."""
+    append(log(file), 2)
+    content = file.read_bytes()
+    damaged = content[:-1] + b"x" if junk is None else content + junk
+    file.write_bytes(damaged)
+    with pytest.raises(DamagedLogError, match="strongroom audit verify"):
+        append(log(file))
+    assert file.read_bytes() == damaged
+
+
+def test_a_key_that_is_not_that_of_the_log_is_refused(file):
+    append(log(file))
+    with pytest.raises(DamagedLogError, match="under this key"):
+        append(LogFile(file, Hasher()))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_process_notices_that_its_records_are_gone(file, kept):
+    """After an emptied file it goes on with its number, so that `verify` finds the gap."""
+    writer = log(file)
+    append(writer, 3)
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:kept]))
+    if kept:
+        with pytest.raises(DamagedLogError, match=f"ends at record {kept}, and this process wrote record 3"):
+            append(writer)
+    else:
+        append(writer)
+        assert "begins at record 4" in str(verify(file, HASHER).fault)
+
+
+def test_a_replaced_log_is_noticed(file, tmp_path):
+    """It has as many records, or more: then they continue others."""
+    writer = log(file)
+    append(writer, 2)
+    other = tmp_path / "other.jsonl"
+    append(LogFile(other, HASHER), 1)
+    LogFile(other, HASHER).append([{"event": "read", "path": "x"}], TORN, sync=False)
+    other.replace(file)
+    with pytest.raises(DamagedLogError, match="truncated or replaced"):
+        append(writer)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond this size: a write ends in a part, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_leaves_nothing_of_a_record(file):
+    writer = log(file)
+    append(writer, 2)
+    before = file.read_bytes()
+    for room in (0, 1, 100):
+        with largest_file(len(before) + room), pytest.raises(OSError, match="File too large"):
+            append(writer)
+        assert file.read_bytes() == before
+    append(writer)
+    assert verify(file, HASHER).records == 3
+
+
+def test_an_archive_that_cannot_be_made_leaves_the_file(file):
+    """The next append tries again."""
+    writer = log(file, max_size=2_000)
+    append(writer, 7)
+    while file.stat().st_size < 1_800:
+        append(writer)
+    before = file.read_bytes()
+    with largest_file(10), pytest.raises(OSError, match="File too large"):
+        append(writer)
+    assert (file.read_bytes(), archives(file)) == (before, [])
+    append(writer)
+    assert len(archives(file)) == 1
+    assert verify(file, HASHER).ok
+
+
+def test_a_crash_between_the_two_names_of_an_archive_is_continued(file):
+    """The archive is the file itself under its next name."""
+    writer = log(file, max_size=2_000)
+    while file.parent.exists() is False or file.stat().st_size < 1_800:
+        append(writer)
+    records = verify(file, HASHER).records
+    file.with_name(f"log.jsonl.{records:012}").hardlink_to(file)
+    assert verify(file, HASHER).records == records
+    append(log(file, max_size=2_000))
+    found = verify(file, HASHER)
+    assert (found.ok, found.records, len(found.files)) == (True, records + 1, 2)
+
+
+def test_the_chain_goes_on_after_the_archives_without_the_file(file):
+    writer = log(file, max_size=2_000)
+    append(writer, 12)
+    append(writer, 12)
+    file.unlink()
+    append(log(file))
+    assert verify(file, HASHER).ok
+
+
+@pytest.mark.parametrize("fault", ["link", "folder", "pipe", "wide"])
+def test_a_file_that_is_not_safe_is_refused(file, fault):
+    file.parent.mkdir()
+    other = file.with_name("other")
+    other.touch(0o600)
+    match fault:
+        case "link":
+            file.symlink_to(other)
+        case "folder":
+            file.mkdir()
+        case "pipe":
+            os.mkfifo(file, 0o600)
+        case _:
+            file.touch()
+            file.chmod(0o620)
+    with pytest.raises(OSError, match=r"symbolic|directory|regular|device|chmod go-w"):
+        append(log(file))
+    assert other.read_bytes() == b""
+
+
+def test_threads_and_writers_take_turns(file):
+    """Two objects are two processes: neither knows the other's last record. Archives come between."""
+    writers = [log(file, max_size=20_000), log(file, max_size=20_000)]
+    begin = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        begin.wait(30)
+        append(writers[number % 2], 25)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    found = verify(file, HASHER)
+    assert (found.ok, found.records, len(found.files) > 1) == (True, 200, True)
+
+
+def test_the_child_of_a_fork_writes_too(file):
+    """Also if another thread of its parent writes at that moment."""
+    writer = log(file)
+    append(writer)
+    held = threading.Event()
+    over = threading.Event()
+
+    def hold() -> None:
+        with writer._lock:
+            held.set()
+            over.wait(30)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    assert held.wait(30)
+    child = os.fork()
+    if not child:
+        try:
+            append(writer, 3)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    over.set()
+    thread.join(30)
+    append(writer)
+    assert verify(file, HASHER).records == 5
+
+
+def test_a_signal_handler_that_interrupts_a_record_is_refused(file):
+    """It must not wait for the thread that it interrupts."""
+    writer = log(file)
+    with writer._lock, pytest.raises(OSError, match="signal handler"):
+        append(writer)
+
+
+def test_a_lock_that_is_held_is_an_error_in_time(file, monkeypatch):
+    """By a process that was stopped, for example."""
+    import fcntl
+
+    from strongroom.audit_log import log_file
+
+    append(log(file))
+    monkeypatch.setattr(log_file, "_LEAST_WAIT", 0.0)
+    monkeypatch.setattr(log_file, "_LONGEST_WAIT", 0.0)
+    with file.open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="another process holds its lock"):
+            append(log(file))
