@@ -12,7 +12,6 @@ refuses to go on.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -25,7 +24,6 @@ from strongroom.audit_log.record import MAX_LINE, START, Hasher, Head, Record
 from strongroom.files import private_file
 from strongroom.store import is_held_here, reentrant_lock, remaining
 
-_FIRST_PAUSE, _LAST_PAUSE = 0.0005, 0.02
 _LEAST_WAIT, _LONGEST_WAIT = 1.0, 10.0
 """Seconds to wait for another writer: as long as the call has time, within these bounds."""
 _NUMBER_LENGTH = 12
@@ -84,29 +82,25 @@ class LogFile:
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise OSError(errno.ETIMEDOUT, "other threads write to it all the time")
         try:
-            descriptor = self._opened(deadline)
-            try:
-                return self._append(descriptor, entries, torn, sync=sync)
-            finally:
-                with suppress(OSError):
-                    fcntl.flock(descriptor, fcntl.LOCK_UN)  # a fork's child may have the descriptor too
-                os.close(descriptor)
+            while True:
+                descriptor = _open(self._file)
+                try:
+                    with private_file.lock(descriptor, deadline - time.monotonic()) as locked:
+                        if not locked:
+                            raise OSError(errno.ETIMEDOUT, "another process holds its lock")
+                        if self._is_current(descriptor):
+                            return self._append(descriptor, entries, torn, sync=sync)
+                finally:
+                    os.close(descriptor)
         finally:
             self._lock.release()
 
-    def _opened(self, deadline: float) -> int:
-        """Return a descriptor of the file, locked. Open it again if it was renamed while its lock was awaited."""
-        while True:
-            descriptor = _open(self._file)
-            try:
-                _lock(descriptor, deadline)
-                with suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(descriptor), os.lstat(self._file)):
-                        return descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
+    def _is_current(self, descriptor: int) -> bool:
+        """Return False if the file was renamed while its lock was awaited."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.lstat(self._file))
+        except FileNotFoundError:
+            return False
 
     def _append(
         self, descriptor: int, entries: Sequence[Mapping[str, object]], torn: Mapping[str, object], *, sync: bool
@@ -159,7 +153,7 @@ class LogFile:
         return START
 
     def _archive(self, last: Head, content: bytes) -> os.stat_result:
-        """Rename the file after its last record, and begin another with this content. A crash leaves one of the two."""
+        """Rename the file after its last record, and begin another with this content."""
         archive = self._file.with_name(f"{self._file.name}.{last.seq:0{_NUMBER_LENGTH}}")
         try:
             os.link(self._file, archive, follow_symlinks=False)
@@ -233,17 +227,6 @@ def _open(file: Path) -> int:
         os.close(descriptor)
         raise PermissionError(errno.EPERM, fault)
     return descriptor
-
-
-def _lock(descriptor: int, deadline: float) -> None:
-    pause = _FIRST_PAUSE
-    while True:
-        with suppress(BlockingIOError):
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if time.monotonic() >= deadline:
-            raise OSError(errno.ETIMEDOUT, "another process holds its lock")
-        time.sleep(pause)
-        pause = min(pause * 2, _LAST_PAUSE)
 
 
 def _write(descriptor: int, content: bytes, size: int) -> None:

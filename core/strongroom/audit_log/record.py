@@ -104,5 +104,5 @@ class Hasher:
 
 
 def looks_like_record(line: bytes) -> bool:
-    """Return True if a line has the form of a record, whatever its hash."""
+    """Return True if a line has the form of a record. Its hash is not checked."""
     return _LINE.fullmatch(line) is not None

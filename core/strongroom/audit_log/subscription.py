@@ -62,6 +62,7 @@ class AuditLog:
         self._file: LogFile | None = None
         self._lost = 0
         self._warned = False
+        self._lock = reentrant_lock()
 
     def __call__(self, event: Event) -> None:
         """Record an event.
@@ -87,9 +88,10 @@ class AuditLog:
                 f"The audit log {self._path} cannot be written: {reason}. "
                 "Nothing is read or changed without a record: remove the cause"
             )
-        self._lost += 1
-        if not self._warned:
-            self._warned = True
+        with self._lock:
+            self._lost += 1
+            warned, self._warned = self._warned, True
+        if not warned:
             logger.warning("The audit log %s cannot be written: %s. Records are missing", self._path, reason)
 
     def _append(self, entry: dict[str, object], *, sync: bool) -> None:
@@ -97,11 +99,16 @@ class AuditLog:
             self._file = LogFile(self._path, Hasher(read_key(self._config)), max_size=self._config.max_size)
         begin = {"time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")}
         actor = self._actor.fields()
-        lost = self._lost
+        with self._lock:  # one of several threads records the gap
+            lost, self._lost = self._lost, 0
         gap = [{**begin, "event": "log", "outcome": "gap", "lost": lost, **actor}] if lost else []
         torn = {**begin, "event": "log", "outcome": "torn", **actor}
-        self._file.append([*gap, {**begin, **entry, **actor}], torn, sync=sync)
-        self._lost -= lost
+        try:
+            self._file.append([*gap, {**begin, **entry, **actor}], torn, sync=sync)
+        except BaseException:
+            with self._lock:
+                self._lost += lost
+            raise
 
 
 def _entry(event: Event) -> dict[str, object] | None:
@@ -180,7 +187,7 @@ def log_file(config: Config) -> Path:
     """Return the absolute path of the configured log.
 
     Raises:
-        ConfigurationError: there is none, or a file that is not trusted names it or its key.
+        ConfigurationError: no log is configured, or a file that is not trusted names it or its key.
     """
     for setting in ("audit.file", "audit.key_file"):
         for file in config.untrusted:

@@ -101,7 +101,7 @@ class _Chain:
             raise _Broken(file, 0, "it is empty")
 
     def _end(self, file: Path, number: int, rest: bytes, *, is_last: bool) -> None:
-        """Check what follows the last line feed: a record without one, or the beginning of a record."""
+        """Check the bytes after the last line feed: a record, or the beginning of one."""
         if self._hasher.parse(rest) is not None:
             self._take(file, number, rest)
             self.unfinished = 0

@@ -100,7 +100,7 @@ def test_a_key_that_is_not_that_of_the_log_is_refused(file):
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
 def test_a_process_notices_that_its_records_are_gone(file, kept):
-    """After an emptied file it goes on with its number, so that `verify` finds the gap."""
+    """It continues an emptied file with its number, so that `verify` finds the gap."""
     writer = log(file)
     append(writer, 3)
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:kept]))

@@ -1,4 +1,4 @@
-"""Verification: every change of a log is found, at the line where it is, and the end of a log with a head."""
+"""Verification: every change of a log is found, in its line; a removed end is found with a head."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def hasher(request: pytest.FixtureRequest) -> Hasher:
 
 @pytest.fixture
 def write(tmp_path: Path, hasher: Hasher) -> Callable[..., Path]:
-    """Return a function that writes a log of so many records."""
+    """Return a function that writes a log with `count` records."""
 
     def write(count: int, *, max_size: int | None = None) -> Path:
         file = tmp_path / "log.jsonl"

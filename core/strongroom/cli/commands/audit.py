@@ -84,7 +84,7 @@ def verify_command(
 @_json
 @current
 def head_command(invocation: Invocation, file: Path | None, key_file: Path | None, *, as_json: bool) -> None:
-    """Print the number and the hash of the last record. Keep them where the writers of the log cannot change them.
+    """Print the number and the hash of the last record. Keep them out of reach of the log's writers.
 
     Example: strongroom audit head
     """
