@@ -59,7 +59,7 @@ class Event(NamedTuple):
         store: the name of the store.
         path: the path of the secret, for a listener that asked for paths; otherwise empty.
         link: the position of the store in the chain, from 1; None for a write and for events without a chain.
-        seconds: the duration of a read or a write, as its caller saw it.
+        seconds: the duration of a read, a write or a step of a rotation, as its caller saw it.
         age: the seconds since the store had answered with a stale or cached secret.
         step: the step of a rotation or a migration, such as `promote` or `apply`; the name of a change, such as `write`
             or `delete`; `version` for a read of one version.

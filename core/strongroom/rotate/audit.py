@@ -13,11 +13,19 @@ from strongroom.events import Event, EventKind, emit
 logger = logging.getLogger("strongroom.audit")
 
 
-def record(step: str, path: str, *, error: StrongroomError | None = None, **fields: str | None) -> None:
+def record(
+    step: str,
+    path: str,
+    *,
+    error: StrongroomError | None = None,
+    seconds: float | None = None,
+    **fields: str | None,
+) -> None:
     """Log one step of a rotation at the level INFO, or WARNING if it failed.
 
     The record has the attributes `event` (`rotation.STEP`), `secret_path`, `outcome` (`done` or `failed`), `error` (the
-    class of the error, or None), `reason`, and those of `fields`, such as `rotation_id`, `rotator` and `store`.
+    class of the error, or None), `reason`, and those of `fields`, such as `rotation_id`, `rotator` and `store`. The
+    event has the duration of the step.
     """
     outcome, name, reason = "done", None, ""
     if error is not None:
@@ -30,7 +38,8 @@ def record(step: str, path: str, *, error: StrongroomError | None = None, **fiel
         "reason": reason,
         **fields,
     }
-    emit(Event(EventKind.ROTATION, fields.get("store") or "", path, step=step, outcome=outcome, error=name or ""))
+    event = Event(EventKind.ROTATION, fields.get("store") or "", path, step=step, outcome=outcome, error=name or "")
+    emit(event._replace(seconds=seconds))
     level = logging.INFO if error is None else logging.WARNING
     detail = f" ({reason})" if reason else ""
     logger.log(level, "Rotation of %s: %s %s%s", shown(path), step, outcome, detail, extra=about)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -234,6 +235,7 @@ class Transaction:
             Action.PROMOTE: self._promote,
             Action.REVOKE: self._revoke,
         }[action]
+        began = time.monotonic()
         try:
             perform(state)
         except StrongroomError as error:
@@ -241,9 +243,9 @@ class Transaction:
         else:
             repair = action in {Action.APPLY, Action.REVOKE}
             done = self._save(state.after(_AFTER[action], self._clock()), repair=repair)
-            self._record(action)
+            self._record(action, seconds=time.monotonic() - began)
             return done
-        self._record(action, error=failure)
+        self._record(action, error=failure, seconds=time.monotonic() - began)
         return self._fail(state, action, failure)
 
     def _apply(self, state: State) -> None:
@@ -469,11 +471,12 @@ class Transaction:
             return True
         return True
 
-    def _record(self, step: str, *, error: StrongroomError | None = None) -> None:
+    def _record(self, step: str, *, error: StrongroomError | None = None, seconds: float | None = None) -> None:
         audit.record(
             step,
             self._path,
             error=error,
+            seconds=seconds,
             rotation_id=self._state.id if self._state else "",
             rotator=self._plugin,
             store=self._ledger.store,

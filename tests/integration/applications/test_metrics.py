@@ -1,5 +1,7 @@
 """Metrics and spans of Prometheus and OpenTelemetry, made by their own libraries."""
 
+import asyncio
+
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -10,10 +12,12 @@ from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from strongroom import PermissionDeniedError, StoreUnavailableError
+from strongroom import PermissionDeniedError, Secret, SecretsManager, StoreUnavailableError, migrate
 from strongroom.events import cache_hits
 from strongroom.integrations.metrics.opentelemetry import instrument
 from strongroom.integrations.metrics.prometheus import StrongroomCollector
+from strongroom.store import AsyncSecretStore
+from strongroom.store.memory import MemoryStore
 
 
 def use(application, store) -> None:
@@ -88,3 +92,67 @@ def test_opentelemetry_records_metrics_and_spans(application, store):
     assert "s3cret" not in str([span.to_json() for span in spans.values()])
     tracers.shutdown()
     meters.shutdown()
+
+
+class Waiting(AsyncSecretStore):
+    """A store in the event loop of its caller."""
+
+    async def aread(self, path: str) -> Secret:
+        await asyncio.sleep(0)
+        return Secret(path, {"secret": "s3cret-4711"})
+
+    async def aclose(self) -> None:
+        pass
+
+
+def test_awaited_reads_and_batches_are_told_once_below_the_current_span(store):
+    """Of a blocking store, whose reads run in threads, and of an asynchronous one. Each path of a batch is a span."""
+    exporter, tracers = InMemorySpanExporter(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    end = instrument(meter_provider=MeterProvider(), tracer_provider=tracers, paths=True)
+
+    async def use_both() -> None:
+        for chain in ([store], [Waiting()]):
+            async with SecretsManager(chain=chain) as manager:
+                with tracers.get_tracer("application").start_as_current_span("request"):
+                    assert await manager.aget_secret("auth/app", "secret")
+                    await manager.aget_secret("auth/app", "secret")
+                    await manager.aget_secrets(["auth/app", "api-keys/payments"])
+
+    asyncio.run(use_both())
+    end()
+    spans = exporter.get_finished_spans()
+    requests = {span.context.span_id: span for span in spans if span.name == "request"}
+    reads = [span for span in spans if span.name == "strongroom read"]
+    assert [(span.attributes["strongroom.store"], span.attributes["strongroom.path"]) for span in reads] == [
+        (name, path) for name in ("remote", "waiting") for path in ("auth/app", "api-keys/payments")
+    ]
+    assert [requests[span.parent.span_id].context.trace_id for span in reads] == [
+        span.context.trace_id for span in reads
+    ]
+    assert len({span.parent.span_id for span in reads}) == 2
+    assert len(spans) == len(reads) + 2
+    tracers.shutdown()
+
+
+def test_the_steps_of_a_rotation_and_a_migration_are_counted(tmp_path):
+    """A step of a rotation has its duration; a migration has one event for each secret."""
+    registry, collector = CollectorRegistry(), StrongroomCollector()
+    registry.register(collector)
+    config = {
+        "chain": ["memory"],
+        "stores": {"memory": {"plugin": "memory", "secrets": {"app": {"password": "s3cret-4711"}}}},
+        "rotation": {"app": {"rotator": "password"}},
+    }
+    with SecretsManager.from_config(config) as manager:
+        manager.rotations.rotate("app")
+    source, target = MemoryStore(), MemoryStore()
+    source.write("app", {"key": "s3cret-4711"})
+    options = {"stores": {"from": source, "to": target}, "state_folder": tmp_path}
+    migrate.apply(migrate.plan("from", "to", **options), **options)
+    collector.close()
+    text = generate_latest(registry).decode()
+    assert 'strongroom_events_total{kind="rotation",outcome="done",store="memory"}' in text
+    assert 'strongroom_request_seconds_count{kind="rotation",store="memory"} 4.0' in text
+    assert 'strongroom_events_total{kind="migration",outcome="done",store="to"} 1.0' in text
+    assert "s3cret" not in text

@@ -26,8 +26,9 @@ class StrongroomCollector(Collector):
     """The events since this object was made, and the cached reads of the process.
 
     `strongroom_cache_hits_total{store}`, `strongroom_events_total{store, kind, outcome}`,
-    `strongroom_request_seconds{store, kind}` of reads and writes, and `strongroom_store_available{store}`, which is 0
-    during an outage. No label has a path: an application may have thousands.
+    `strongroom_request_seconds{store, kind}` of reads, writes and steps of rotations, and
+    `strongroom_store_available{store}`, which is 0 during an outage. No label has a path: an application may have
+    thousands.
     """
 
     def __init__(self) -> None:
