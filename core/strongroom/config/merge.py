@@ -60,9 +60,12 @@ class Arguments:
             "environment": ("environment", self.environment),
             "cache.ttl": ("cache_ttl", self.cache_ttl),
             "cache.disk": ("disk_cache", self.disk_cache),
-            "audit.file": ("audit", self.audit),
+            **{f"audit.{name}": ("audit", value) for name, value in self._audit().items()},
         }
         return {setting: f"the argument {name}" for setting, (name, value) in said.items() if value is not None}
+
+    def _audit(self) -> Mapping[str, object]:
+        return self.audit if isinstance(self.audit, Mapping) else {"file": self.audit}
 
     def options(self) -> dict[str, OptionValue]:
         """Return the options of a Vault store."""

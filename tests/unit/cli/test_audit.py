@@ -86,6 +86,14 @@ def test_a_log_that_cannot_be_read_ends_with_7(log, command):
     assert command("audit", "verify").code == 7
 
 
+@pytest.mark.usefixtures("log")
+def test_the_settings_are_shown(command):
+    shown = json.loads(command("config", "show", "--json").out)["settings"]
+    assert shown["audit.file"]["value"] == str(Path.cwd() / "log.jsonl")
+    assert shown["audit.file"]["origin"].endswith("[audit] file")
+    assert shown["audit.on_failure"] == {"value": "fail", "origin": "the default"}
+
+
 def test_without_a_log_there_is_a_hint(command):
     assert command("audit", "verify").err == (
         "strongroom: No audit log is configured: name a file, or set file in [audit]\n"

@@ -135,6 +135,7 @@ def settings(config: Config) -> dict[str, Entry]:
         "cache.folder": None if config.cache.folder is None else str(config.cache.folder),
         "cache.never": list(config.cache.never),
         "cache.key": config.cache.key,
+        **{f"audit.{name}": str(x) if isinstance(x, Path) else x for name, x in config.audit._asdict().items()},
     }
     found = {name: Entry(value, config.origins.get(name, DEFAULT)) for name, value in plain.items()}
     for number, link in enumerate(config.chain):
