@@ -1,6 +1,7 @@
 """Events of the stores, rotations and migrations: the calls of a listener."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -222,3 +223,16 @@ def test_an_audit_log_that_fails_fails_the_read_and_the_change(manager, store):
             call()
     end()
     assert manager.get_secret("app", "key", fresh=True) == "s3cret-4711"
+
+
+def test_an_audit_log_is_written_off_the_event_loop(manager):
+    """It waits for a file and its lock, also for a cached read."""
+    manager.get_secret("app", "key")
+    threads: list[int] = []
+    end = audit_events(lambda _: threads.append(threading.get_ident()))
+    asyncio.run(manager.aget_secret("app", "key"))
+    asyncio.run(manager.aget_secret("app"))
+    asyncio.run(manager.aresolve("app"))
+    end()
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
