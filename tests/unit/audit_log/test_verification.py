@@ -109,14 +109,15 @@ def test_lines_that_are_missing_moved_or_repeated_are_found(write, hasher):
 
 
 def test_a_line_of_another_log_is_found(write, hasher, tmp_path):
-    """It has the right number, but continues another record."""
+    """It has the right number and the right key, but continues another record."""
     file = write(3)
     lines = file.read_bytes().splitlines(keepends=True)
-    file.unlink()
-    other = write(2).read_bytes().splitlines(keepends=True)
-    file.write_bytes(lines[0] + other[1] + lines[2])
-    if lines[0] != other[0]:  # their times differ by nothing but the fields of the test
-        assert place(verify(file, hasher))[0] == 2
+    other = LogFile(tmp_path / "other.jsonl", hasher)
+    for path in ("x", "app/1"):
+        other.append([{"event": "read", "path": path}], TORN, sync=False)
+    foreign = (tmp_path / "other.jsonl").read_bytes().splitlines(keepends=True)[1]
+    file.write_bytes(lines[0] + foreign + lines[2])
+    assert place(verify(file, hasher)) == (2, "record 2 continues another record than the line before it")
 
 
 def test_a_line_without_the_key_is_found(write):
