@@ -5,7 +5,8 @@ import sys
 import threading
 
 import rotation_functions
-from moto import server
+from moto import backends, server
+from moto.core import responses
 from moto.secretsmanager.exceptions import InvalidRequestException
 from moto.secretsmanager.models import SecretsManagerBackend
 
@@ -39,6 +40,11 @@ def one_at_a_time(application):
 
 
 SecretsManagerBackend.put_secret_value = refuse_while_scheduled(SecretsManagerBackend.put_secret_value)
+
+# At each request, moto lists its own folder and inspects a class: half of the time of a request.
+MODULES = frozenset(backends.list_of_moto_modules())
+backends.list_of_moto_modules = lambda: MODULES
+responses.method_names_from_class = functools.cache(responses.method_names_from_class)
 
 server.DomainDispatcherApplication.__call__ = one_at_a_time(server.DomainDispatcherApplication.__call__)
 
