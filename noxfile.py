@@ -330,6 +330,9 @@ def bench_once(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
-    """Time the chain and its cache beside the libraries they use and comparable libraries."""
+    """Time the chain and its cache beside comparable libraries, and draw the results for the documentation."""
     install(session, "-e", ".[dev]", "secretspec")
-    session.run("pytest", "tests/bench", "--benchmark-enable", *session.posargs)
+    measured = str(Path(session.create_tmp(), "benchmarks.json").absolute())
+    session.run("pytest", "tests/bench", "--benchmark-enable", f"--benchmark-json={measured}", *session.posargs)
+    if not session.posargs:  # a selection lacks figures
+        session.run("python", "tests/bench/plots.py", measured, "docs")

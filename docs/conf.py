@@ -28,6 +28,7 @@ exclude_patterns = [
     "examples",
     "reference/commands/_list.md",
     "explanation/_faults.md",
+    "explanation/_performance.md",
 ]  # an example's own pages, such as what its test run leaves, are not ours
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

@@ -140,7 +140,7 @@ def start_up(benchmark: BenchmarkFixture, environment: dict[str, str], command: 
     for warm in (dotenv, command):
         run(warm, environment)
     benchmark.pedantic(run, (command, environment), setup=yardstick, rounds=30)
-    if benchmark.stats is not None:  # the JSON of `nox -s bench`, from which tests/bench/start_up_plot.py draws
+    if benchmark.stats is not None:  # the JSON of `nox -s bench`, from which tests/bench/plots.py draws
         ratios = (mine / its for mine, its in zip(benchmark.stats.stats.data, taken, strict=True))
         benchmark.extra_info["ratio"] = median(ratios)
     if most < UNBOUNDED:
