@@ -177,6 +177,7 @@ class Chain:
                     results.append((link, result))
                     if ends_chain(result[0].answer, link):
                         break
+            self._note(path, key, results)
             read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
             return self._conclude_or_compose(path, key, request, results, read)
 
@@ -213,6 +214,7 @@ class Chain:
             for _, (attempt, found) in results
         )
         passed_over = tuple(link.name for link in self._links if not link.covers(path))
+        self._note(path, key, results)
         try:
             read = partial(self.resolve, fresh=True, allow_dynamic=False)
             resolution = self._conclude_or_compose(path, key, request, results, read)
@@ -224,6 +226,11 @@ class Chain:
         default = LinkAnswer(last, found=True, value=resolution.value)
         served = next((answer for answer in answers if answer.attempt is last), default)
         return Explanation(answers, passed_over, served)
+
+    def _note(self, path: str, key: str | None, results: Sequence[tuple[Link, Result]]) -> None:
+        """Log and tell each link's result, before a value is returned."""
+        for link, result in results:
+            self._reads.note(path, key, link, self._links.index(link) + 1, result)
 
     def _conclude_or_compose(
         self, path: str, key: str | None, request: Request, results: Sequence[tuple[Link, Result]], read: Read
@@ -247,7 +254,6 @@ class Chain:
         failure: StrongroomError | None = None
         for link, (attempt, found) in results:
             attempts.append(attempt)
-            self._reads.note(path, key, link, self._links.index(link) + 1, (attempt, found))
             if not isinstance(found, StrongroomError):
                 return _resolution(path, key, _value(request, found), found, attempts)
             if ends_chain(attempt.answer, link):
@@ -290,6 +296,7 @@ class Chain:
                         del waiting[path]
             for path, answers in results.items():
                 try:
+                    self._note(path, None, answers)
                     outcomes[path] = self._conclude(path, None, request, answers)
                 except StrongroomError as error:
                     outcomes[path] = error.copy()

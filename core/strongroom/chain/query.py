@@ -49,7 +49,7 @@ Result: TypeAlias = "tuple[Attempt, Reading | StrongroomError]"
 logger = logging.getLogger("strongroom.secrets_manager")
 
 _MOST_WARNINGS = 1000
-_KINDS = {
+KINDS = {
     Answer.FOUND: EventKind.READ,
     Answer.NOT_FOUND: EventKind.MISS,
     Answer.KEY_MISSING: EventKind.MISS,
@@ -201,7 +201,7 @@ class ReadLog:
 def _event_of(path: str, key: str | None, number: int, result: tuple[Attempt, object]) -> Event | None:
     """Return the event of a result of the link with this number; None if its store was not queried."""
     attempt, found = result
-    kind, error, age = _KINDS.get(attempt.answer), "", None
+    kind, error, age = KINDS.get(attempt.answer), "", None
     if isinstance(found, StrongroomError):
         error = type(found).__name__
     elif isinstance(found, Reading) and (found.cached or found.stale):
@@ -212,7 +212,7 @@ def _event_of(path: str, key: str | None, number: int, result: tuple[Attempt, ob
     return Event(kind, attempt.store, path, number, seconds, age, error=error, key=key or "")
 
 
-def _answer(error: StrongroomError) -> Answer:
+def answer_of(error: StrongroomError) -> Answer:
     """Return the answer that an error of a read is."""
     if isinstance(error, SecretNotFoundError):
         return Answer.NOT_FOUND
@@ -242,7 +242,7 @@ def _failed(error: StrongroomError, link: Link, started: float) -> tuple[Attempt
     if isinstance(error, PermissionDeniedError) and error.hint == PermissionDeniedError.default_hint:
         error = error.copy(hint=error.hint + _OR_SET_PATHS)
     reason = (error.reason or error.summary.lower()) if isinstance(error, StoreError) else str(error)
-    return Attempt(link.name, _answer(error), reason, time.monotonic() - started), error
+    return Attempt(link.name, answer_of(error), reason, time.monotonic() - started), error
 
 
 def _provenance(reading: Reading) -> str:

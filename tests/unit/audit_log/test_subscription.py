@@ -204,6 +204,15 @@ def test_no_read_and_no_change_happens_without_a_record(manager, store, file):
     assert len(records(file)) == 2
 
 
+def test_an_explanation_records_each_store(manager, file):
+    """It asks the stores behind the one that answers too. Without a record it has no answer."""
+    manager.explain("app", "key")
+    assert told(file, "outcome", "store", "link") == [("read", "remote", 1), ("absent", "memory", 2)]
+    file.chmod(0o620)
+    with pytest.raises(AuditError):
+        manager.explain("app", "key")
+
+
 def test_no_migration_begins_without_a_record(manager, file, tmp_path):
     source, target = MemoryStore(), MemoryStore()
     source.write("app", {"key": CANARY})

@@ -86,6 +86,26 @@ def test_a_log_that_cannot_be_read_ends_with_7(log, command):
     assert command("audit", "verify").code == 7
 
 
+def test_migrations_and_copies_are_recorded(log, command):
+    """They open stores past the manager."""
+    log.unlink()
+    assert command("migrate", "--from", "memory", "--to", "json:out.json", "--yes").code == 0
+    assert command("copy", "app", "--from", "memory", "--to", "json:out.json", "--as", "twin").code == 0
+    assert command("copy", "absent", "--from", "memory", "--to", "json:out.json").code == 3
+    names = ("event", "action", "outcome", "path", "store")
+    assert [tuple(map(json.loads(line).get, names)) for line in log.read_text().splitlines()] == [
+        ("migration", "apply", "started", None, "json:out.json"),
+        ("migration", "apply", "done", "app", "json:out.json"),
+        ("migration", "verify", "started", None, "json:out.json"),
+        ("migration", "verify", "done", "app", "json:out.json"),
+        ("read", None, "read", "app", "memory"),
+        ("write", "copy", "started", "twin", "json:out.json"),
+        ("write", "copy", "written", "twin", "json:out.json"),
+        ("read", None, "absent", "absent", "memory"),
+    ]
+    assert "canary" not in log.read_text()
+
+
 @pytest.mark.usefixtures("log")
 def test_the_settings_are_shown(command):
     shown = json.loads(command("config", "show", "--json").out)["settings"]

@@ -215,6 +215,7 @@ class Endpoints:
         self._targets: dict[str, ValidatedStore] = {}
         self._exporters: set[str] = set()
         self._stack = ExitStack()
+        self._audited = False
 
     def __enter__(self) -> Self:
         return self
@@ -380,6 +381,11 @@ class Endpoints:
             from strongroom.config.discovery import load
 
             self._config = load()
+        if self._config.audit.file is not None and not self._audited:
+            from strongroom.audit_log.subscription import begin
+
+            self._stack.callback(begin(self._config))
+            self._audited = True
         config, group = located(self._config, name, group)
         takes_mapping = group == plugins.IMPORTERS and MAPPING_FILE in plugins.schema(config, name, group).options
         if self._mapping is None or not takes_mapping:

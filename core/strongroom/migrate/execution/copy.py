@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from strongroom.chain.query import KINDS, answer_of
 from strongroom.diff import Change, changes
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, shown
+from strongroom.events import Event, EventKind, emit, emit_to_auditors
 from strongroom.migrate.endpoints.sources import known_labels
 from strongroom.migrate.execution.drift import readable_versions
 from strongroom.migrate.execution.parallel import Write, write_one
@@ -72,7 +74,7 @@ class Copy:
         history: bool,
     ) -> None:
         self._source, self._target, self._to = source, target, to
-        self._secret = source.read(path)
+        self._secret = _noted(source, path)
         self._versions = readable_versions(source, path) if history else [self._secret]
         self._gone = len(source.versions(path)) - len(self._versions) if history else 0
         self._there = _read(target, to)
@@ -95,6 +97,22 @@ class Copy:
             ConflictError: another writer was faster. Nothing is written.
             StoreError: the target refused it. Nothing is written.
         """
+        event = Event(EventKind.WRITE, self._target.name, self._to, step="copy")
+        emit_to_auditors(event._replace(outcome="started"))
+        error: StrongroomError | None = None
+        try:
+            copied = self._made()
+        except StrongroomError as failure:
+            error = failure
+            raise
+        else:
+            error = copied.error
+            return copied
+        finally:
+            outcome, name = ("done", "") if error is None else ("failed", type(error).__name__)
+            emit(event._replace(outcome=outcome, error=name))
+
+    def _made(self) -> Copied:
         version = None if self._there is None else self._there.version
         written = 0
         failure: StrongroomError | None = None
@@ -159,6 +177,18 @@ class Copy:
     def _dropped(self, written: int) -> int:
         """Return how many versions the target has already dropped of a long history."""
         return written - len(self._target.versions(self._to)) if len(self._versions) > 1 else 0
+
+
+def _noted(source: ValidatedStore, path: str) -> Secret:
+    """Return the secret, and emit the event of the read."""
+    event = Event(EventKind.READ, source.name, path)
+    try:
+        secret = source.read(path)
+    except StrongroomError as error:
+        emit(event._replace(kind=KINDS[answer_of(error)], error=type(error).__name__))
+        raise
+    emit(event)
+    return secret
 
 
 def _read(front: ValidatedStore, path: str) -> Secret | None:
