@@ -143,8 +143,8 @@ def with_free_ports(page: Path, folder: Path) -> Path:
         while match[1] not in ports:
             if (port := str(free_port())) not in ports.values():
                 ports[match[1]] = port
-        return f"127.0.0.1:{ports[match[1]]}"
+        return match[0].removesuffix(match[1]) + ports[match[1]]
 
     copy = folder / page.name
-    copy.write_text(re.sub(r"127\.0\.0\.1:(\d{4,5})\b", replaced, page.read_text("utf-8")), "utf-8")
+    copy.write_text(re.sub(r"(?:127\.0\.0\.1:|--port )(\d{4,5})\b", replaced, page.read_text("utf-8")), "utf-8")
     return copy

@@ -30,7 +30,11 @@ PAGES = pages.pages()
 KUBERNETES = {"kubernetes.md": ["ServiceAccount", "Deployment"], "scheduled-rotation.md": ["ServiceAccount", "CronJob"]}
 """The kinds of the objects in a page."""
 
-SCHEMAS = {"docker-compose.md": "vendor.compose-spec", "github-actions.md": "vendor.github-workflows"}
+SCHEMAS = {
+    "container.md": "vendor.compose-spec",
+    "docker-compose.md": "vendor.compose-spec",
+    "github-actions.md": "vendor.github-workflows",
+}
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -88,8 +92,10 @@ def at_server(server, mount: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("how_to", [page for page in PAGES if has_environments(page)], ids=lambda page: page.stem)
-def test_a_configuration_is_right_in_each_of_its_environments(how_to, page):
+def test_a_configuration_is_right_in_each_of_its_environments(how_to, page, monkeypatch):
     """Every option exists and has a value of its type, in the plugins that are installed."""
+    for variable, value in {"VAULT_ADDR": "https://vault.test", "VAULT_TOKEN": "a-token", "ROLE_ID": "a-role"}.items():
+        monkeypatch.setenv(variable, value)
     environments = page(how_to.name)["environments"]
     token = Path("vault-token")
     token.write_text("a-token", "utf-8")

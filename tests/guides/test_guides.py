@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from contextlib import nullcontext
 
 import pytest
@@ -48,3 +50,17 @@ def test_the_blocks_of_a_guide_run_on_a_new_server(page, fresh_openbao, kubectl,
             monkeypatch.setenv("PGPORT", str(postgres.port))
             monkeypatch.setenv("PGPASSWORD", postgres.password)
         page_blocks.run_page(page_blocks.with_free_ports(page, tmp_path))
+
+
+def test_the_image_of_the_tutorial_has_what_its_command_needs():
+    """Its files are files of the page, and its program is in the requirements. No Docker runs here."""
+    text = pages.page("container.md").read_text("utf-8")
+    (image,) = re.findall(r"^```dockerfile\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (requirements,) = re.findall(r"^```text\n# requirements.txt\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    files = set(re.findall(r"^```\w+\n# (\S+)\n", text, re.MULTILINE))
+    copied = {name for line in re.findall(r"^COPY (.*) \.$", image, re.MULTILINE) for name in line.split()}
+    assert {"app.py", "strongroom.toml", "requirements.txt"} == copied <= files
+    (command,) = re.findall(r"^CMD (.*)$", image, re.MULTILINE)
+    program, application, *_ = json.loads(command)
+    assert program in requirements.split()
+    assert f"{application.partition(':')[0]}.py" in copied
