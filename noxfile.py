@@ -134,7 +134,7 @@ def pages(session: nox.Session) -> None:
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-n", "-j", "auto", "docs", str(site))
     pictures = os.environ.get("PICTURES", str(site.parent / "pictures"))
     shown = {"TEST_SITE": str(site), "TEST_PICTURES": pictures}
-    session.run("pytest", "-n", "0", "-rs", "tests/browser", *session.posargs, env=shown)
+    session.run("pytest", "-n", "0", "-rs", "--timeout=600", "tests/browser", *session.posargs, env=shown)
 
 
 @nox.session
