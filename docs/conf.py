@@ -29,7 +29,7 @@ exclude_patterns = [
     "reference/commands/_list.md",
     "explanation/_faults.md",
     "explanation/_performance.md",
-]  # an example's own pages, such as what its test run leaves, are not ours
+]  # parts that pages include, and the examples' own pages
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 default_role = "py:obj"  # in docstrings, `name` is a link if the name is public, and code otherwise

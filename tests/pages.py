@@ -7,7 +7,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
 
-_GENERATED = {DOCS / "reference" / name for name in ("commands", "options")}
+GENERATED = {DOCS / "reference" / name for name in ("commands", "options")}
 """Folders whose pages the build writes, apart from their index."""
 
 _NEEDS = re.compile(r"^<!-- needs: ([a-z, ]+) -->$", re.MULTILINE)
@@ -21,16 +21,16 @@ def pages() -> list[Path]:
         if "examples" not in page.parts
         and "_build" not in page.parts
         and not page.name.startswith("_")
-        and (page.parent not in _GENERATED or page.name == "index.md")
+        and (page.parent not in GENERATED or page.name == "index.md")
     )
 
 
 def page(name: str) -> Path:
-    """Return the page whose path ends in this name, in whichever folder it is."""
+    """Return the page whose path ends in this name, in any folder."""
     (found,) = (page for page in pages() if page.as_posix().endswith(f"/{name}"))
     return found
 
 
 def needs(page: Path) -> set[str]:
-    """Return what the blocks of a page need, as its comment `<!-- needs: server -->` lists."""
+    """Return the needs of a page's blocks, which its comment `<!-- needs: server -->` lists."""
     return {need.strip() for line in _NEEDS.findall(page.read_text("utf-8")) for need in line.split(",")}

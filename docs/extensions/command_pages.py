@@ -1,4 +1,4 @@
-"""A page for each command, made when the documentation is built, of what click makes the command's `--help` of."""
+"""A page for each command, made when the documentation is built, from the texts of its `--help`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STORY = "reference/command-line/index.md"
 """The page about commands in general. Sections of the pages beside it, or of other pages, tell of a single command."""
 
 AS_IT_STANDS = "\b\n"
-"""What click wraps no line of begins with this."""
+"""Beginning of a paragraph whose lines click does not wrap."""
 
 EXAMPLE = re.compile(r"Example(?:, (?P<where>[^:]+))?: +(?P<line>.+)")
 PIECE = re.compile(r"\[[^]]*\]\S*|\S+")
 """One argument in a usage line, such as `PATH[#KEY]` or `[KEY | KEY=@FILE...]`."""
 
 NO_ANCHOR = re.compile(r"[^\w\- ]")
-"""What a heading's anchor leaves out."""
+"""Characters that the anchor of a heading lacks."""
 
 LITERAL = re.compile(r"(`[^`]+`)")
 CODE = re.compile(r"(?<![\w-])--?[a-z][\w-]*|\[secrets\]|\$?[A-Z][A-Z_]*[#=@*_][\w#=@*]*")
@@ -61,7 +61,7 @@ def replace_pages(folder: Path, made: Mapping[str, str]) -> None:
         (folder / stale).unlink()
     for name, text in made.items():
         file = folder / name
-        if not file.exists() or file.read_text("utf-8") != text:  # what is written anew is built anew
+        if not file.exists() or file.read_text("utf-8") != text:  # Sphinx builds a page again if its file is newer
             file.write_text(text, "utf-8")
 
 
@@ -104,7 +104,7 @@ def page(name: str, command: click.Command, root: click.Context, told: str) -> s
 
 
 def described(command: click.Command, ctx: click.Context, level: int) -> Iterator[str]:
-    """The sections of a command, and of what a group has below it."""
+    """Yield the sections of a command, and of the commands of a group."""
     below = f"#{'#' * level}"
     text = parts(command)
     yield from (f"{'#' * level} {ctx.command_path}", "", markdown(text.summary), "")
