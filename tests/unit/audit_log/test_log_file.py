@@ -221,6 +221,7 @@ def test_threads_and_writers_take_turns(file):
     assert (found.ok, found.records, len(found.files) > 1) == (True, 200, True)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_the_child_of_a_fork_writes_too(file):
     """Also if another thread of its parent writes at that moment."""
     writer = log(file)
