@@ -19,8 +19,8 @@ from strongroom.store import VersionInfo
 from strongroom.store.version_rules import check_labels, check_version
 
 if TYPE_CHECKING:
+    from strongroom.chain.calls.threads import Threads
     from strongroom.chain.chain import Chain
-    from strongroom.chain.threads import Threads
     from strongroom.store.boundary.guard import GuardedStore
 
 

@@ -23,7 +23,8 @@ import strongroom_local
 import strongroom_vault
 from signals import signalled_at
 from strongroom import secrets_manager
-from strongroom.chain import link as link_module
+from strongroom.chain import writer as writer_module
+from strongroom.chain.calls.steps import Steps, run
 from strongroom.chain.link import Link
 from strongroom.config import CacheConfig, LinkConfig, dotenv
 from strongroom.config.env_names import EnvironmentMapping
@@ -148,10 +149,15 @@ def file_close(tmp_path: Path) -> Held:
     return Held(store._lock, store.close)
 
 
+def unchecked(*_: object) -> Steps[None]:
+    """Refuse no merge."""
+    yield from ()
+
+
 def link_merge(tmp_path: Path) -> Held:
     link = new_link()
-    lock = link._path_locks["a"] = reentrant_lock()
-    return Held(lock, lambda: link.merge("a", SensitiveDict({"k": "v"}), lambda *_: None))
+    lock = link.writer._path_locks["a"] = reentrant_lock()
+    return Held(lock, lambda: run(link.writer.merge("a", SensitiveDict({"k": "v"}), unchecked)))
 
 
 def default_manager(tmp_path: Path) -> Held:
@@ -488,7 +494,7 @@ def test_a_merge_in_a_handler_is_refused_or_kept() -> None:
 
         def merge(key: str) -> None:
             with suppress(StoreUnavailableError):
-                link.merge("a", SensitiveDict({key: key}), lambda *_: None)
+                run(link.writer.merge("a", SensitiveDict({key: key}), unchecked))
                 written[key] = key
 
         def check() -> None:
@@ -497,7 +503,7 @@ def test_a_merge_in_a_handler_is_refused_or_kept() -> None:
 
         return lambda: merge("x"), lambda: merge("y"), check
 
-    each_line(str(link_module.__file__), prepare)
+    each_line(str(writer_module.__file__), prepare)
 
 
 def test_a_child_that_is_forked_during_a_write_does_not_keep_the_lock_of_the_folder(tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ from strongroom import (
     StoreUnavailableError,
     secrets_manager,
 )
+from strongroom.chain.calls.threads import Threads
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
 from strongroom.chain.query import MISSING
-from strongroom.chain.threads import Threads
 from strongroom.config import CacheConfig, Config, LinkConfig
 from strongroom.database_url import database_url
 from strongroom.errors import UnsupportedOperationError

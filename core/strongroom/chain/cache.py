@@ -298,14 +298,14 @@ class MemoryCache:
             self._flights[path] = flight
             return None
 
-    def wait(self, path: str, joined: Future[Secret]) -> Secret:
+    def wait(self, path: str, joined: Future[Secret], seconds: float | None = None) -> Secret:
         """Return the result of a flight that another thread leads, or raise its error.
 
         Raises:
-            StoreUnavailableError: it took longer than `remaining()`.
+            StoreUnavailableError: it took longer than `seconds`, by default `remaining()`.
         """
         try:
-            return joined.result(timeout=remaining())
+            return joined.result(timeout=remaining() if seconds is None else seconds)
         except TimeoutError:
             failure: StoreError = StoreUnavailableError(path, "the read that was under way took too long")
         except StoreError as error:

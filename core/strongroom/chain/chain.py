@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from strongroom import events
+from strongroom.chain.calls.steps import Steps, run
 from strongroom.chain.link import Link
 from strongroom.chain.query import (
     Extract,
@@ -15,7 +16,6 @@ from strongroom.chain.query import (
     ReadLog,
     Request,
     Result,
-    creates,
     ends_chain,
     query,
     query_many,
@@ -23,6 +23,7 @@ from strongroom.chain.query import (
 )
 from strongroom.chain.reading import Reading, WouldBlockError
 from strongroom.chain.store_handle import SHARE
+from strongroom.chain.target import named_link, refuse_to_hide, target_link
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -274,7 +275,7 @@ class Chain:
         raise failure.copy(attempts=tuple(attempts)) if isinstance(failure, StoreError) else failure.copy()
 
     def resolve_many(
-        self, paths: Iterable[str], *, fresh: bool = False, allow_dynamic: bool = True
+        self, paths: Iterable[str], *, fresh: bool = False, allow_dynamic: bool = True, blocking: bool = True
     ) -> dict[str, Resolution | StrongroomError]:
         """Return what `resolve` would return or raise for each path. Each link is queried with one batch."""
         results: dict[str, list[tuple[Link, Result]]] = {}
@@ -285,7 +286,9 @@ class Chain:
                 results[check_path(path)] = []
             except StrongroomError as error:
                 outcomes[path] = error
-        request = Request.of(None, fresh=fresh, allow_dynamic=allow_dynamic)
+        if events.auditors and not blocking:
+            raise WouldBlockError(None)  # as above
+        request = Request.of(None, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
         with time_limit(self._timeout):
             waiting = dict.fromkeys(results)
             for link in self._links:
@@ -309,14 +312,20 @@ class Chain:
             StoreError: a link could not answer. The list is never incomplete.
             UnsupportedOperationError: no link can be listed.
         """
+        return run(self.list_steps(prefix, recursive=recursive))
+
+    def list_steps(self, prefix: str = "", *, recursive: bool = False) -> Steps[list[str]]:
+        """`list_secrets`, for a thread or an event loop."""
         prefix = check_prefix(prefix)
         names: set[str] = set()
         with time_limit(self._timeout):
-            listable = [link for link in self._links if link.policy.may_cover_below(prefix) and link.is_listable()]
+            listable: list[Link] = []
+            for link in [link for link in self._links if link.policy.may_cover_below(prefix)]:
+                listable += [link] if (yield from link.opened()).listable else []
             if not listable:
                 raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
             for link in listable:
-                names.update(link.walk(prefix) if recursive else link.list_entries(prefix))
+                names.update((yield from (link.walk(prefix) if recursive else link.list_entries(prefix))))
         return sorted(names)
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -337,25 +346,44 @@ class Chain:
                 secret has one of the keys already.
             UnsupportedOperationError: no link of the chain can be written, or the named one does not cover this path.
         """
+        steps = self.write_steps(path, data, store=store, replace=replace, create=create)
+        del data  # a traceback that prints local variables would show it
+        return run(steps)
+
+    def write_steps(
+        self,
+        path: str,
+        data: Mapping[str, Value],
+        *,
+        store: str | None = None,
+        replace: bool = False,
+        create: bool = False,
+    ) -> Steps[Version | None]:
+        """`write`, for a thread or an event loop."""
         path, data = check_path(path), check_data(path, data)
         with time_limit(self._timeout):
-            link = self._target(path, store)
+            link = yield from target_link(self._links, path, store)
             if replace:
-                return link.write(path, data)
+                return (yield from link.writer.write(path, data))
 
-            def check(before: Secret | None, merged: SensitiveDict) -> None:
+            def check(before: Secret | None, merged: SensitiveDict) -> Steps[None]:
                 if before is None:
-                    self._refuse_to_hide(path, merged, link)
+                    yield from refuse_to_hide(self._links, path, merged, link)
                 elif create and before.data.keys() & data.keys():
                     raise ConflictError(path, "it has the key already", store=link.name)
 
-            return link.merge(path, data, check)
+            return (yield from link.writer.merge(path, data, check))
 
     def delete(self, path: str, *, store: str | None = None) -> None:
         """Remove the secret from one store. From then on reads find the secret of a lower link, if it has one."""
+        run(self.delete_steps(path, store=store))
+
+    def delete_steps(self, path: str, *, store: str | None = None) -> Steps[None]:
+        """`delete`, for a thread or an event loop."""
         path = check_path(path)
         with time_limit(self._timeout):
-            self._target(path, store).delete(path)
+            link = yield from target_link(self._links, path, store)
+            yield from link.writer.delete(path)
 
     def at_target(
         self, path: str, store: str | None, operation: Callable[[GuardedStore], _R], *, changes: str = ""
@@ -370,13 +398,13 @@ class Chain:
         """
         path = check_path(path)
         with time_limit(self._timeout):
-            return self._target(path, store).at_store(path, operation, changes=changes)
+            return run(target_link(self._links, path, store)).writer.at_store(path, operation, changes=changes)
 
     def read_version(self, path: str, store: str | None, read: Callable[[GuardedStore], _S]) -> _S:
         """Return the version of a secret that `read` returns: `at_target`, noted as a read."""
         path = check_path(path)
         with time_limit(self._timeout):
-            link = self._target(path, store)
+            link = run(target_link(self._links, path, store))
             attempt, found = query_version(link, path, read)
             self._reads.note(path, None, link, self._links.index(link) + 1, (attempt, found), step="version")
         if isinstance(found, StrongroomError):
@@ -391,48 +419,16 @@ class Chain:
         """
         path = check_path(path)
         with time_limit(self._timeout):
-            link = self._target(path, store)
-            capabilities = link.capabilities()
+            link = run(target_link(self._links, path, store))
+            capabilities = run(link.opened()).capabilities
         if "writable" not in capabilities:
             raise UnsupportedOperationError(path, "it cannot be written", store=link.name)
         return WriteTarget(link.name, capabilities)
 
     def check_store(self, store: str | None) -> None:
         """Raise ConfigurationError if a store is named that is not in the chain."""
-        names = [link.name for link in self._links]
-        if store is not None and store not in names:
-            raise ConfigurationError(f"no store {_named(store)} in the chain: it has {', '.join(names)}")
-
-    def _target(self, path: str, store: str | None) -> Link:
-        """Return the link to write to: the named one, or the first that can be written."""
         if store is not None:
-            for link in self._links:
-                if link.name == store:
-                    if not link.covers(path):
-                        raise UnsupportedOperationError(path, "its `paths` do not cover this path", store=store)
-                    return link
-            self.check_store(store)
-        for link in self._links:
-            if link.covers(path) and link.is_writable():
-                return link
-        raise UnsupportedOperationError(path, "no store of the chain can be written")
-
-    def _refuse_to_hide(self, path: str, merged: SensitiveDict, target: Link) -> None:
-        """Refuse a new secret that would hide keys of a lower link: reads of the whole secret would lose them."""
-        below = self._links[self._links.index(target) + 1 :]
-        for link in below:
-            if not link.covers(path):
-                continue
-            if creates(link, path):
-                reason = f"it would hide what store {link.name} makes there"
-                raise ConflictError(path, reason, store=target.name, hint="Write it elsewhere, or pass replace=True")
-            try:
-                hidden = sorted(link.read(path, fresh=True).data.keys() - merged.keys())
-            except SecretNotFoundError:
-                continue
-            if hidden:
-                reason = f"it would hide the keys {', '.join(hidden)}, which only store {link.name} has"
-                raise ConflictError(path, reason, store=target.name, hint="Set these too, or pass replace=True")
+            named_link(self._links, store)
 
     # --- all links ----------------------------------------------------------------------------------------------------
 
@@ -489,8 +485,3 @@ def _not_found(path: str, attempts: Sequence[Attempt]) -> SecretNotFoundError:
     if attempts:
         return SecretNotFoundError(path, "no store of the chain has it")
     return SecretNotFoundError(path, "no link of the chain covers this path", hint="Check `paths` in the chain")
-
-
-def _named(store: object) -> str:
-    """Return the name of a store for a message, or the type of what is not one."""
-    return repr(store) if isinstance(store, str) else f"of type {type(store).__name__}"

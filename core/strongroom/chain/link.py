@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-import random
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from threading import RLock
-from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, NoReturn
 
-from strongroom.chain.async_reads import AsyncReads, awaited
 from strongroom.chain.cache import Flight, MemoryCache, Snapshot
+from strongroom.chain.calls.async_reads import AsyncReads, awaited
+from strongroom.chain.calls.steps import Step, Steps
 from strongroom.chain.reading import Reading, WouldBlockError
-from strongroom.chain.store_handle import Opener, StoreHandle
+from strongroom.chain.store_handle import LIST, WALK, Opener, StoreHandle
+from strongroom.chain.writer import LinkWriter
 from strongroom.errors import (
     AuthenticationError,
-    ConflictError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreUnavailableError,
@@ -32,8 +27,6 @@ from strongroom.store import (
     Health,
     VersionInfo,
     fail_fast,
-    is_held_here,
-    reentrant_lock,
     remaining,
     require_paths,
     required_paths,
@@ -46,10 +39,6 @@ if TYPE_CHECKING:
     from strongroom.disk_cache.store_cache import StoreCache
 
 logger = logging.getLogger("strongroom.secrets_manager")
-
-_R = TypeVar("_R")
-_FIRST_PAUSE = 0.01
-_LAST_PAUSE = 0.25
 
 PROBE_PATIENCE = 0.02
 """For how many seconds the one reader that begins a probe waits for its answer before it serves a stale secret."""
@@ -67,6 +56,7 @@ class Link:
     Attributes:
         missing_ttl: for how many seconds a confirmed absence counts.
         ttl: for how many seconds a secret is served from the cache.
+        writer: changes the secrets of the store.
         peek: path and key -> the field as text, if it is cached and current; else None. It is the cache's own method: a
             busy application calls little besides.
     """
@@ -78,11 +68,11 @@ class Link:
         self.ttl = cache.ttl
         self._handle = StoreHandle(self.name, opener, config.timeout)
         self._cache = MemoryCache(self.name, cache)
-        self._async_reads = AsyncReads(self._cache, self._handle)
+        self._async_reads = AsyncReads(self.name, self._cache, self._handle)
         self._disk = disk
         self._followers: tuple[Link, ...] = ()
+        self.writer = LinkWriter(self.name, self._handle, self.forget)
         self.peek = self._cache.text
-        self._reset()
 
     def __repr__(self) -> str:
         return f"Link({self.name!r})"
@@ -94,11 +84,7 @@ class Link:
         """
         self._cache.reset()
         self._handle.reset()
-        self._reset()
-
-    def _reset(self) -> None:
-        self._path_locks: WeakValueDictionary[str, RLock] = WeakValueDictionary()
-        self._path_locks_lock = threading.RLock()  # a signal handler may run while its thread holds it
+        self.writer.reset()
 
     def precede(self, links: Sequence[Link]) -> None:
         """Note the links that follow: they can answer when this one is unavailable, if its policy allows it."""
@@ -130,11 +116,12 @@ class Link:
             keyed = key is not None and store.keyed
         try:
             if (flight := awaited((self.name, path, fresh))) is not None:
-                return Reading.of(self._cache.wait(path, flight))
+                return Reading.of(self._cache.wait(path, flight, 0.0))
             if not fresh and (known := self._cached_or_stale(path, key, keyed=keyed, blocking=blocking)) is not None:
                 return known
             if not blocking:
-                self._require_no_io(path, fresh=fresh)
+                self._require_not_refused(path)
+                self._require_no_io([path], fresh=fresh)
             with fail_fast(self._has_fallback(path, fresh=fresh)):
                 if key is not None and keyed:
                     value = self._handle.call(path, GuardedStore.read_key, path, key, reads=True)
@@ -211,37 +198,50 @@ class Link:
         except StrongroomError:
             pass
 
-    def _require_no_io(self, path: str, *, fresh: bool) -> None:
+    def _require_not_refused(self, path: str) -> None:
+        """Raise the known outage for which the store would not be queried."""
         outage = self._handle.known_outage(path)
         if outage is not None and not self._is_on_disk(path) and self._handle.is_refused(path):
             raise outage
-        flight = None if fresh else self._cache.flight(path)
-        store = self._handle.store
-        if self._disk is not None or store is None or not store.asynchronous:
-            raise WouldBlockError(flight)
-        with fail_fast(self._has_fallback(path, fresh=fresh)):
-            raise WouldBlockError(flight or self._async_reads.begin(path), (self.name, path, fresh))
 
-    def read_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Reading | StrongroomError]:
+    def _require_no_io(self, paths: Sequence[str], *, fresh: bool) -> NoReturn:
+        """Raise `WouldBlockError`. An asynchronous store begins to read the paths."""
+        store = self._handle.store
+        flights = {} if fresh else {p: f for p in paths if (f := self._cache.flight(p)) is not None}
+        if self._disk is not None or store is None or store.awaited is None:
+            raise WouldBlockError(flights.get(paths[0]) if len(paths) == 1 else None)
+        with fail_fast(all(self._has_fallback(path, fresh=fresh) for path in paths)):
+            flights |= self._async_reads.begin(path for path in paths if path not in flights)
+        raise WouldBlockError(None, {(self.name, path, fresh): flight for path, flight in flights.items()})
+
+    def read_many(
+        self, paths: Iterable[str], *, fresh: bool = False, blocking: bool = True
+    ) -> dict[str, Reading | StrongroomError]:
         """Return what `read` would return or raise for each path. Paths that are not cached are read as one batch.
 
         The link's `timeout` applies to each answer of the batch, not to the whole. If another link can answer a path of
-        the batch, the whole batch fails fast.
+        the batch, the whole batch fails fast. `blocking` is that of `read`.
         """
         paths = list(paths)
         with fail_fast(any(self._is_followed(path) for path in paths)):
-            return self._read_many(paths, fresh=fresh)
+            return self._read_many(paths, fresh=fresh, blocking=blocking)
 
-    def _read_many(self, paths: Sequence[str], *, fresh: bool) -> dict[str, Reading | StrongroomError]:
+    def _read_many(self, paths: Sequence[str], *, fresh: bool, blocking: bool) -> dict[str, Reading | StrongroomError]:
         results: dict[str, Reading | StrongroomError] = {}
         led: dict[str, Flight] = {}
         joined: dict[str, Future[Secret]] = {}
+        unknown: list[str] = []
+        for path in paths:
+            if (awaiting := awaited((self.name, path, fresh))) is not None:
+                results[path] = self._landed(path, awaiting, fresh=fresh, seconds=0.0)
+            elif (known := self._without_io(path, fresh=fresh, blocking=blocking)) is not None:
+                results[path] = known
+            else:
+                unknown.append(path)
+        if unknown and not blocking:
+            self._require_no_io(unknown, fresh=fresh)
         try:
-            for path in paths:
-                known = self._without_io(path, fresh=fresh)
-                if known is not None:
-                    results[path] = known
-                    continue
+            for path in unknown:
                 flight = led[path] = Flight()
                 result = self._cache.join_or_lead(path, flight, fresh=fresh)
                 if result is not None:
@@ -254,21 +254,26 @@ class Link:
         finally:
             for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
                 self._cache.fail(path, flight, StoreUnavailableError(path, "the batch was given up"))
-        for path, result in joined.items():
-            try:
-                results[path] = Reading.of(self._cache.wait(path, result))
-            except StrongroomError as error:
-                results[path] = self._stale_or(error, path, fresh=fresh)
+        results |= {path: self._landed(path, flight, fresh=fresh) for path, flight in joined.items()}
         return results
+
+    def _landed(
+        self, path: str, flight: Future[Secret], *, fresh: bool, seconds: float | None = None
+    ) -> Reading | StrongroomError:
+        """Return the result of a read that somebody else leads: see `MemoryCache.wait`."""
+        try:
+            return Reading.of(self._cache.wait(path, flight, seconds))
+        except StrongroomError as error:
+            return self._failed(error, path, fresh=fresh)
 
     def _read_each(self, paths: list[str], *, fresh: bool) -> Iterable[tuple[str, Secret | StrongroomError]]:
         ask = self._handle.read_each
         return ask(paths) if self._disk is None else self._disk.read_each(paths, ask, fresh=fresh)
 
-    def _without_io(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:
+    def _without_io(self, path: str, *, fresh: bool, blocking: bool) -> Reading | StrongroomError | None:
         """Return the result of a read that needs no service; None if the service has to be queried."""
         try:
-            if not self._is_on_disk(path) and (store := self._handle.opened(path)).local:
+            if not self._is_on_disk(path) and (store := self._opened(path, blocking=blocking)).local:
                 return _read_local(store, path, None)
             return None if fresh else self._cached_or_stale(path, None)
         except StrongroomError as error:
@@ -282,9 +287,13 @@ class Link:
             self._cache.complete(path, flight, answer)
             return Reading.of(answer)
         self._cache.fail(path, flight, answer)
-        if isinstance(answer, PermissionDeniedError | AuthenticationError):
+        return self._failed(answer, path, fresh=fresh)
+
+    def _failed(self, error: StrongroomError, path: str, *, fresh: bool) -> Reading | StrongroomError:
+        """Return the result of a path that the store did not answer with a secret."""
+        if isinstance(error, PermissionDeniedError | AuthenticationError):
             self._forget_denied(path)
-        return self._stale_or(answer, path, fresh=fresh)
+        return self._stale_or(error, path, fresh=fresh)
 
     def _stale_or(self, error: StrongroomError, path: str, *, fresh: bool) -> Reading | StrongroomError:
         """Return the stale secret if the error is an outage and there is one; else the error."""
@@ -315,9 +324,9 @@ class Link:
         age, ttl = self._cache.age(snapshot), self._cache.ttl(snapshot)
         return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage, ttl=ttl)
 
-    def list_entries(self, prefix: str) -> list[str]:
+    def list_entries(self, prefix: str) -> Steps[list[str]]:
         """Return the names directly below `prefix` that this link is queried for, folders ending in `/`."""
-        names = self._handle.call(prefix or None, lambda store: list(store.list_entries(prefix)))
+        names: list[str] = yield from self._handle.steps(prefix or None, LIST, prefix)
         below = f"{prefix}/" if prefix else ""
         return [
             name
@@ -325,9 +334,9 @@ class Link:
             if (self.policy.may_cover_below(below + name[:-1]) if name.endswith("/") else self.covers(below + name))
         ]
 
-    def walk(self, prefix: str) -> list[str]:
+    def walk(self, prefix: str) -> Steps[list[str]]:
         """Return the path of every secret below `prefix` that this link is queried for, within all remaining time."""
-        paths = self._handle.call(prefix or None, lambda store: list(store.walk(prefix)), limit=remaining())
+        paths: list[str] = yield from self._handle.steps(prefix or None, WALK, prefix, limit=remaining())
         return [path for path in paths if self.covers(path)]
 
     def newest_versions(self, paths: Iterable[str]) -> dict[str, VersionInfo | StrongroomError]:
@@ -369,17 +378,10 @@ class Link:
             raise WouldBlockError(None)  # nobody knows how long it thinks
         return store.makes(path)
 
-    def is_writable(self) -> bool:
-        """Return True if the store can be changed. Opens it, so that an outage is not taken for False."""
-        return self._handle.opened().writable
-
-    def capabilities(self) -> frozenset[str]:
-        """Return the names of the store's capabilities beyond reading. Opens it."""
-        return self._handle.opened().capabilities
-
-    def is_listable(self) -> bool:
-        """Return True if the store can be listed. Opens it, so that an outage is not taken for False."""
-        return self._handle.opened().listable
+    def opened(self) -> Steps[GuardedStore]:
+        """Return the store. Opens it, so that an outage is not taken for a capability that it lacks."""
+        store: GuardedStore = self._handle.store or (yield Step(self._handle.opened))
+        return store
 
     def health(self) -> Health:
         """Probe the store, past cache and breaker, and measure the duration."""
@@ -387,92 +389,6 @@ class Link:
 
         with time_limit(self.policy.timeout), fail_fast(), require_paths(filter(self.covers, required_paths())):
             return diagnose(self.name, lambda: self._handle.open().probe())
-
-    # --- writing ------------------------------------------------------------------------------------------------------
-
-    def write(self, path: str, data: SensitiveDict) -> Version | None:
-        """Replace the whole secret."""
-        return self._change(path, lambda store: store.write(path, data), "write")
-
-    def delete(self, path: str) -> None:
-        """Remove the secret."""
-        self._change(path, lambda store: store.delete(path), "delete")
-
-    def merge(
-        self, path: str, data: SensitiveDict, check: Callable[[Secret | None, SensitiveDict], None]
-    ) -> Version | None:
-        """Set the keys of `data` and keep the others. Repeat after a conflict while there is time.
-
-        If the store has no check-and-set, the secret is read again just before the write: a write of another process
-        between the two is lost.
-
-        Args:
-            path: a checked path.
-            data: the keys to set.
-            check: called with the secret before, or None, and the merged data; raises to refuse.
-
-        Raises:
-            ConflictError: other writers won until the time was up.
-        """
-        pause = _FIRST_PAUSE
-        with self._path_lock(path):
-            while True:
-                before = self._current(path)
-                merged = data if before is None else SensitiveDict({**before.data, **data})
-                check(before, merged)
-                try:
-                    return self._change(
-                        path, partial(self._write_after, path=path, before=before, merged=merged), "write"
-                    )
-                except ConflictError as error:
-                    conflict = error
-                if remaining() <= pause:
-                    raise conflict
-                time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that rivals do not meet again
-                pause = min(pause * 2, _LAST_PAUSE)
-
-    def _current(self, path: str) -> Secret | None:
-        """Return the secret that the store holds now, past the cache."""
-        try:
-            return self._handle.call(path, GuardedStore.read, path)
-        except SecretNotFoundError:
-            return None
-
-    def _write_after(
-        self, store: GuardedStore, path: str, before: Secret | None, merged: SensitiveDict
-    ) -> Version | None:
-        if store.checked:
-            return store.write_if(path, merged, None if before is None else before.version)
-        if self._current(path) != before:
-            raise ConflictError(path, "it changed while it was being merged", store=self.name)
-        return store.write(path, merged)
-
-    def at_store(self, path: str, operation: Callable[[GuardedStore], _R], *, changes: str = "") -> _R:
-        """Return the operation's result on the store itself, past the cache. `changes` is the name of a change."""
-        return self._change(path, operation, changes) if changes else self._handle.call(path, operation)
-
-    def _change(self, path: str, operation: Callable[[GuardedStore], _R], name: str) -> _R:
-        """Write. The cache forgets the path before, so that nobody joins an older read, and after."""
-        self.forget(path)
-        try:
-            return self._handle.call(path, operation, changes=name)
-        finally:
-            self.forget(path)
-
-    @contextmanager
-    def _path_lock(self, path: str) -> Iterator[None]:
-        """Let one thread at a time merge into the path: only other processes are rivals for check-and-set."""
-        with self._path_locks_lock:
-            path_lock = self._path_locks.setdefault(path, reentrant_lock())
-        if is_held_here(path_lock):  # the merge that was interrupted would undo this one
-            reason = "the code that this signal handler interrupted is writing it"
-            raise StoreUnavailableError(path, reason, store=self.name)
-        if not path_lock.acquire(timeout=remaining()):
-            raise StoreUnavailableError(path, "earlier writes to it took all the time", store=self.name)
-        try:
-            yield
-        finally:
-            path_lock.release()
 
     # --- the store ----------------------------------------------------------------------------------------------------
 

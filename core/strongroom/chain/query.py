@@ -119,10 +119,10 @@ def query_many(link: Link, paths: Sequence[str], request: Request) -> Iterator[t
     """Yield the result of `query` for each path, read as one batch."""
     started = time.monotonic()
     if not request.allow_dynamic:
-        dynamic = [path for path in paths if creates(link, path)]
+        dynamic = [path for path in paths if creates(link, path, blocking=request.blocking)]
         yield from ((path, _not_queried(link, path)) for path in dynamic)
         paths = [path for path in paths if path not in set(dynamic)]
-    for path, answer in link.read_many(paths, fresh=request.fresh).items():
+    for path, answer in link.read_many(paths, fresh=request.fresh, blocking=request.blocking).items():
         if isinstance(answer, StrongroomError):
             yield path, _failed(answer, link, started)
         else:
@@ -133,7 +133,7 @@ def query_version(link: Link, path: str, read: Callable[[GuardedStore], _S]) -> 
     """Read one version of a secret from one link, past its cache."""
     started = time.monotonic()
     try:
-        secret = link.at_store(path, read)
+        secret = link.writer.at_store(path, read)
     except StrongroomError as error:
         return _failed(error, link, started)
     if secret is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import datetime
 from typing import NamedTuple, Self, TypeAlias
@@ -44,13 +45,13 @@ class WouldBlockError(Exception):
 
     Attributes:
         flight: the read in progress, if there is one.
-        read: the read, if it needs no thread: the flight is the answer when the call is repeated.
+        reads: reads that need no thread. Each is the answer when the call is repeated.
     """
 
-    def __init__(self, flight: Future[Secret] | None, read: Read | None = None) -> None:
+    def __init__(self, flight: Future[Secret] | None, reads: Mapping[Read, Future[Secret]] | None = None) -> None:
         super().__init__()
         self.flight = flight
-        self.read = read
+        self.reads = reads or {}
 
 
 Read: TypeAlias = "tuple[str, str, bool]"

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
-from typing import TypeAlias, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from strongroom.chain.breaker import Breaker
+from strongroom.chain.calls.steps import Step, Steps
 from strongroom.chain.first_use import first_use
 from strongroom.errors import (
     InvalidDataError,
@@ -29,6 +31,35 @@ from strongroom.store.boundary.guard import GuardedStore
 logger = logging.getLogger("strongroom.secrets_manager")
 
 Opener: TypeAlias = Callable[[], SecretStore]
+
+
+class Operation(NamedTuple):
+    """An operation of a store.
+
+    Attributes:
+        block: takes the store and the arguments.
+        name: its name in `AwaitedStore`; empty for one that only a thread can wait for.
+    """
+
+    block: Callable[..., Any]
+    name: str = ""
+
+    def step(self, store: GuardedStore, *arguments: object) -> Step:
+        """Return the call of this operation."""
+        awaited = None if store.awaited is None or not self.name else store.awaited.find(self.name)
+        return Step(
+            partial(self.block, store, *arguments),
+            None if awaited is None else partial(awaited, *arguments),
+        )
+
+
+READ = Operation(GuardedStore.read, "read")
+WRITE = Operation(GuardedStore.write, "write")
+WRITE_IF = Operation(GuardedStore.write_if, "write_if")
+DELETE = Operation(GuardedStore.delete, "delete")
+LIST = Operation(lambda store, prefix: list(store.list_entries(prefix)), "list_entries")
+WALK = Operation(lambda store, prefix: list(store.walk(prefix)), "walk")
+
 
 _R = TypeVar("_R")
 SHARE = 0.6
@@ -130,19 +161,37 @@ class StoreHandle:
             return answer
         raise failure
 
-    async def aread(self, path: str) -> Secret:
-        """`call(path, GuardedStore.read, path, reads=True)` of an asynchronous store, in the running event loop."""
-        self._admit(path, reads=True)
-        given = min(self._share(), remaining())
+    def steps(
+        self,
+        path: str | None,
+        operation: Operation,
+        *arguments: object,
+        limit: float | None = None,
+        reads: bool = False,
+        changes: str = "",
+    ) -> Steps[Any]:
+        """`call`, for a thread or an event loop. An asynchronous store is awaited in the loop, without a thread."""
+        self._admit(path, reads=reads)
+        if changes:
+            emit_to_auditors(Event(EventKind.WRITE, self._name, path or "", step=changes, outcome="started"))
+        given = min(self._share(changes=bool(changes)) if limit is None else limit, remaining())
         ends = time.monotonic() + given
         try:
             with time_limit(given):
-                secret = await self.open().aread(path)
+                store = self.store or (yield Step(self.open))
+                with self._first_use("call"):
+                    answer = yield operation.step(store, *arguments)
         except StrongroomError as error:
-            failure = self._noted(error, path, given, ends, reads=True, changes=False)
+            failure = self._noted(error, path, given, ends, reads=reads, changes=bool(changes))
+            if changes:
+                self._tell_of_write(path, changes, ends - given, failure)
+            if failure is error:
+                raise
         else:
-            self._note_answer(path)
-            return secret
+            self._note_answer(path if reads or changes else None)
+            if changes:
+                self._tell_of_write(path, changes, ends - given)
+            return answer
         raise failure
 
     def _admit(self, path: str | None, *, reads: bool) -> None:

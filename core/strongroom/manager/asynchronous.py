@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from strongroom.chain.chain import Resolution
 from strongroom.chain.query import MISSING
 from strongroom.errors import SecretNotFoundError
+from strongroom.manager.arguments import api_key_path, check_flag, requested_key, strings
 from strongroom.manager.batch import SecretBatch
-from strongroom.manager.blocking import BlockingManager, api_key_path, requested_key, strings
+from strongroom.manager.blocking import BlockingManager, found_or_failed
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health
 
@@ -100,12 +101,20 @@ class SecretsManager(BlockingManager):
         return self._requested(found, as_)
 
     async def aget_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
-        """`get_secrets`, off the event loop."""
-        return await self._threads.run(self.get_secrets, paths, strict=strict, fresh=fresh)
+        """`get_secrets`. Cached secrets, and those of asynchronous stores, are returned without a thread."""
+        paths = strings(paths)
+        outcomes = await self._threads.run_if_needed(
+            lambda blocking: self._chain.resolve_many(paths, fresh=fresh, blocking=blocking)
+        )
+        return self._batch(outcomes, strict=strict)
 
     async def apreload(self, prefix: str = "", *, strict: bool = False) -> SecretBatch:
-        """`preload`, off the event loop."""
-        return await self._threads.run_unlimited(self.preload, prefix, strict=strict)
+        """`preload`, off the event loop; asynchronous stores are awaited in it."""
+        paths = await self.alist_secrets(prefix, recursive=True)
+        outcomes = await self._threads.run_if_needed(
+            lambda blocking: self._chain.resolve_many(paths, allow_dynamic=False, blocking=blocking)
+        )
+        return self._batch(found_or_failed(outcomes), strict=strict)
 
     async def aresolve(
         self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
@@ -124,12 +133,18 @@ class SecretsManager(BlockingManager):
     @overload
     async def ainterpolate(self, value: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]: ...
     async def ainterpolate(self, value: Any, *, fresh: bool = False) -> Any:
-        """`interpolate`, off the event loop."""
-        return await self._threads.run_unlimited(self.interpolate, value, fresh=fresh)
+        """`interpolate`, off the event loop; asynchronous stores are awaited in it."""
+        from strongroom.manager.references import interpolated
+
+        wanted: dict[tuple[str, str], SensitiveStr] = {}
+        interpolated(value, lambda path, key: wanted.setdefault((path, key), SensitiveStr()))
+        for path, key in wanted:
+            wanted[path, key] = await self.aget_secret(path, key, fresh=fresh)
+        return interpolated(value, lambda path, key: wanted[path, key])
 
     async def alist_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
-        """`list_secrets`, off the event loop."""
-        return await self._threads.run(self.list_secrets, prefix, recursive=recursive)
+        """`list_secrets`, off the event loop; asynchronous stores are awaited in it."""
+        return await self._threads.drive(self._chain.list_steps(prefix, recursive=recursive))
 
     async def aget_database_url(self, *, scheme: str | None = None) -> SensitiveStr:
         """`get_database_url`. A cached secret is returned without a thread."""
@@ -146,17 +161,18 @@ class SecretsManager(BlockingManager):
     async def aset_secret(
         self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
     ) -> Version | None:
-        """`set_secret`, off the event loop."""
+        """`set_secret`, off the event loop; an asynchronous store is awaited in it."""
         data = conceal(data)
-        return await self._threads.run(self.set_secret, path, data, store=store, replace=replace)
+        check_flag("replace", replace)
+        return await self._threads.drive(self._chain.write_steps(path, data, store=store, replace=replace))
 
     async def agenerate_missing(self, *, store: str | None = None) -> list[str]:
         """`generate_missing`, off the event loop."""
         return await self._threads.run_unlimited(self.generate_missing, store=store)
 
     async def adelete_secret(self, path: str, *, store: str | None = None) -> None:
-        """`delete_secret`, off the event loop."""
-        await self._threads.run(self.delete_secret, path, store=store)
+        """`delete_secret`, off the event loop; an asynchronous store is awaited in it."""
+        await self._threads.drive(self._chain.delete_steps(path, store=store))
 
     async def rotate(self, path: str) -> RotationStatus:
         """Rotate the secret now, off the event loop. `rotations.rotate(path)` is the blocking form."""

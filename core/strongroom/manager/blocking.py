@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 from weakref import WeakSet, finalize
 
+from strongroom.chain.calls.threads import Threads
 from strongroom.chain.chain import Chain, Resolution, WriteTarget
 from strongroom.chain.first_use import first_use
 from strongroom.chain.link import Link
 from strongroom.chain.query import MISSING
-from strongroom.chain.threads import Threads
 from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
 from strongroom.encoding import as_text
-from strongroom.errors import SecretNotFoundError
+from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.manager import substitution
+from strongroom.manager.arguments import api_key_path, check_flag, requested_key, strings
 from strongroom.manager.batch import SecretBatch
 from strongroom.manager.declared_types import DeclaredTypes
 from strongroom.manager.entries import ChainEntry, entries, open_stores, opener
-from strongroom.paths import check_path, parse_reference
+from strongroom.paths import check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal, conceal_deeply
 from strongroom.store import Health, SecretStore
 from strongroom.watch.watcher import Watch, Watcher
@@ -63,9 +64,9 @@ class BlockingManager:
         with first_use():
             from strongroom.config import discovery
 
-            _check_flag("enable_fallback", enable_fallback)
+            check_flag("enable_fallback", enable_fallback)
             if disk_cache is not None:
-                _check_flag("disk_cache", disk_cache)
+                check_flag("disk_cache", disk_cache)
             stores = open_stores(chain or ())
             config = discovery.load(
                 environment=environment,
@@ -222,11 +223,7 @@ class BlockingManager:
             StrongroomError: only if `strict`: the error of the first path that was not read.
             InvalidPathError: a path is not a string.
         """
-        paths = strings(paths)
-        batch = SecretBatch(self._types.apply_to_all(self._chain.resolve_many(paths, fresh=fresh)))
-        if strict:
-            batch.raise_first_error()
-        return batch
+        return self._batch(self._chain.resolve_many(strings(paths), fresh=fresh), strict=strict)
 
     def preload(self, prefix: str = "", *, strict: bool = False) -> SecretBatch:
         """Read every secret below `prefix` into the cache, in one batch.
@@ -242,11 +239,7 @@ class BlockingManager:
             StoreError: a store of the chain could not be listed.
         """
         outcomes = self._chain.resolve_many(self.list_secrets(prefix, recursive=True), allow_dynamic=False)
-        batch = SecretBatch(self._types.apply_to_all(outcomes))
-        batch.errors = {path: e for path, e in batch.errors.items() if not isinstance(e, SecretNotFoundError)}
-        if strict:
-            batch.raise_first_error()
-        return batch
+        return self._batch(found_or_failed(outcomes), strict=strict)
 
     def resolve(
         self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
@@ -294,11 +287,9 @@ class BlockingManager:
             SecretNotFoundError, StoreError: see `get_secret`.
             TypeError: the value is neither text nor a mapping.
         """
-        from strongroom.manager.references import interpolate
+        from strongroom.manager.references import interpolated
 
-        if not isinstance(value, str | Mapping):
-            raise TypeError(f"interpolate takes text or a mapping, not {type(value).__name__}")
-        return interpolate(value, lambda path, key: self.get_secret(path, key, fresh=fresh))
+        return interpolated(value, lambda path, key: self.get_secret(path, key, fresh=fresh))
 
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """Return the names directly below `prefix`, folders ending in `/`; `recursive` returns every path below it.
@@ -345,6 +336,12 @@ class BlockingManager:
     def get_jwt_secret(self) -> SensitiveStr:
         """Return the `secret` of `auth/jwt`."""
         return self.get_secret("auth/jwt", "secret")
+
+    def _batch(self, outcomes: Mapping[str, Resolution | StrongroomError], *, strict: bool) -> SecretBatch:
+        batch = SecretBatch(self._types.apply_to_all(outcomes))
+        if strict:
+            batch.raise_first_error()
+        return batch
 
     def _requested(self, found: Resolution, as_: Any) -> object:
         """Return the value as the type that the caller asked for, or that `[secrets]` declares."""
@@ -402,7 +399,7 @@ class BlockingManager:
             WriteOutcomeUnknownError: the write may or may not have been made.
         """
         data = conceal(data)
-        _check_flag("replace", replace)
+        check_flag("replace", replace)
         return self._chain.write(path, data, store=store, replace=replace)
 
     def delete_secret(self, path: str, *, store: str | None = None) -> None:
@@ -479,27 +476,11 @@ class BlockingManager:
         self._end_audit()
 
 
-def api_key_path(service: str) -> str:
-    """Return the path of a service's API key."""
-    return f"api-keys/{check_path(service)}"
-
-
-def strings(paths: Iterable[Any]) -> list[str]:
-    """Return the paths, if all are strings: others may not even be keys of the result."""
-    if isinstance(paths, str | bytes) or not isinstance(paths, Iterable):
-        raise TypeError(f"paths is a collection of paths, not {type(paths).__name__}: for one secret call get_secret")
-    return [path if isinstance(path, str) else check_path(path) for path in paths]
-
-
-def requested_key(path: Any, key: str | None, as_: Any) -> tuple[str, str | None]:
-    """Return the path and key of a read. Raise TypeError if `as_` is not a type for them."""
-    if key is None and isinstance(path, str) and "#" in path:
-        path, key = parse_reference(path)
-    if as_ is not None:
-        from strongroom.manager.conversion import check_type
-
-        check_type(as_, whole=key is None)
-    return path, key
+def found_or_failed(
+    outcomes: Mapping[str, Resolution | StrongroomError],
+) -> dict[str, Resolution | StrongroomError]:
+    """Return the outcomes without those of listed paths that hold no secret."""
+    return {path: found for path, found in outcomes.items() if not isinstance(found, SecretNotFoundError)}
 
 
 def _disk_caches(config: Config, stores: Mapping[str, SecretStore]) -> Mapping[str, StoreCache]:
@@ -519,12 +500,6 @@ def _audited(config: Config, manager: BlockingManager) -> Callable[[], object]:
     end = finalize(manager, begin(config))
     end.atexit = False
     return end
-
-
-def _check_flag(name: str, value: object) -> None:
-    """Refuse a flag that is not a bool: text from a variable, such as "false", would count as true."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is True or False, not {type(value).__name__}")
 
 
 def _reset_in_child() -> None:

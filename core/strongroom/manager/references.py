@@ -45,6 +45,17 @@ def interpolate(value: Any, read: Read) -> Any:
     return value
 
 
+def interpolated(value: Any, read: Callable[[str, str], SensitiveStr]) -> Any:
+    """Return text or a mapping with the result of `read` for each reference.
+
+    Raises:
+        TypeError: the value is neither.
+    """
+    if not isinstance(value, str | Mapping):
+        raise TypeError(f"interpolate takes text or a mapping, not {type(value).__name__}")
+    return interpolate(value, read)
+
+
 def places(text: str) -> Iterator[tuple[str, str]]:
     """Yield the path and key of each reference in a text.
 

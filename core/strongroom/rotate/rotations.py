@@ -39,8 +39,8 @@ from strongroom.secret import Secret, SensitiveDict, Value, Version, same
 from strongroom.store.boundary.enforcement import open_plugin
 
 if TYPE_CHECKING:
+    from strongroom.chain.calls.threads import Threads
     from strongroom.chain.chain import Chain
-    from strongroom.chain.threads import Threads
     from strongroom.store.boundary.guard import GuardedStore
 
 LAST_LABEL = "rotated-at"

@@ -37,9 +37,9 @@ _END = object()
 class AsyncSecretStore(ABC):
     """A store whose client is asynchronous.
 
-    `aget_secret` and its siblings await `aread` in the caller's event loop, without a thread. Other callers use
-    the blocking methods, which run the asynchronous ones in the store's own event loop, in a daemon thread. Both keep
-    the deadline: a coroutine that overruns is cancelled and given up.
+    The async functions that read, list, write and delete secrets await its methods in the caller's event loop, without
+    a thread. Other callers use the blocking methods, which run the asynchronous ones in the store's own event loop, in
+    a daemon thread. Both keep the deadline: a coroutine that overruns is cancelled and given up.
 
     A subclass *may* have these methods too, and then has the capability of the blocking method:
 
@@ -112,10 +112,13 @@ class LoopLocal(Generic[_R]):
         return self._values.pop(asyncio.get_running_loop(), None)
 
 
-async def outcome_in_time(store: AsyncSecretStore, start: Callable[[], Awaitable[_R]]) -> Callable[[], _R]:
+async def outcome_in_time(
+    store: AsyncSecretStore, start: Callable[[], Awaitable[_R]], *, changes: bool
+) -> Callable[[], _R]:
     """Await a call of the store in the running loop, and return a function that returns or raises its outcome.
 
-    A call that is not over at the deadline is cancelled, and not awaited any longer.
+    A call that is not over at the deadline is cancelled, and not awaited any longer. Its outcome is then unknown if it
+    `changes` something.
     """
     import asyncio
 
@@ -129,7 +132,7 @@ async def outcome_in_time(store: AsyncSecretStore, start: Callable[[], Awaitable
     if done:
         return task.result()
     task.cancel()
-    return partial(_raise, overrun())
+    return partial(_raise, overrun(changes=changes))
 
 
 class _Loops:

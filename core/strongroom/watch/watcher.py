@@ -21,8 +21,8 @@ from strongroom.store import remaining
 from strongroom.watch.schedule import effective_interval, first_look, next_look
 
 if TYPE_CHECKING:
+    from strongroom.chain.calls.threads import Threads
     from strongroom.chain.link import Link
-    from strongroom.chain.threads import Threads
     from strongroom.watch.change import Change
     from strongroom.watch.observer import Observer, Subject
 

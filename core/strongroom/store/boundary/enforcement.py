@@ -116,19 +116,25 @@ class Boundary:
         return contained(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
 
     async def acall(
-        self, path: str | None, start: Callable[[AsyncSecretStore], Awaitable[_R]], check: Callable[[Any], _R]
+        self,
+        path: str | None,
+        start: Callable[[], Awaitable[Any]],
+        check: Callable[[Any], _R],
+        *,
+        changes: bool = False,
     ) -> _R:
         """Return the checked result of a call of an asynchronous store, awaited in the running event loop.
 
         Args:
             path: the path that errors name.
-            start: takes the store, and returns the coroutine.
+            start: returns the store's coroutine.
             check: returns the result, checked.
+            changes: see `call`.
         """
         self.check_open(path)
         assert self.asynchronous is not None  # noqa: S101  # the caller has looked
-        outcome = await outcome_in_time(self.asynchronous, partial(start, self.asynchronous))
-        return contained(lambda: check(outcome()), self.name, path, hint=self.bug, plugin=self.type)
+        outcome = await outcome_in_time(self.asynchronous, start, changes=changes)
+        return contained(lambda: check(outcome()), self.name, path, hint=self.bug, plugin=self.type, changes=changes)
 
     def stream(
         self,

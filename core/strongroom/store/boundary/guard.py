@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, NoReturn, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
 
 from strongroom.errors import (
     InvalidPathError,
@@ -40,6 +40,9 @@ from strongroom.store.protocols import (
     capabilities_of,
 )
 
+if TYPE_CHECKING:
+    from strongroom.store.boundary.awaited import AwaitedStore
+
 _R = TypeVar("_R")
 _C = TypeVar("_C")
 _READS = frozenset({"read_many", "newest_versions"})
@@ -68,7 +71,7 @@ class GuardedStore:
         traits: static facts about the store.
         capabilities: names of the store's capabilities beyond reading.
         optional: names of its methods that are found by name, such as `walk` or the migration hint `vet`.
-        asynchronous: whether it is an `AsyncSecretStore`, which `aread` awaits.
+        awaited: the operations of an `AsyncSecretStore` as coroutines; None for any other store.
         enforced: whether Strongroom enforces the deadline of each call.
         local, keyed, listable, writable, checked: whether the store has this capability.
         bulk_reads, bulk_writes, bulk_checked, bulk_deletes: whether the store itself reads, writes, writes with
@@ -87,8 +90,8 @@ class GuardedStore:
         self.capabilities = capabilities_of(store)
         self.optional = frozenset(name for name in OPTIONAL_METHODS if hasattr(store, name))
         self._missing = {row.protocol: row.feature for row in CAPABILITIES if row.name not in self.capabilities}
-        self.asynchronous = self._boundary.asynchronous is not None
-        self.local = self.traits.local is True and not self.asynchronous
+        self.awaited = None if self._boundary.asynchronous is None else _awaited(store, self._boundary)
+        self.local = self.traits.local is True and self.awaited is None
         self.enforced = self._boundary.enforced
         self.keyed = "keyed" in self.capabilities
         self.listable = "listable" in self.capabilities
@@ -146,12 +149,6 @@ class GuardedStore:
         except BaseException as error:  # noqa: BLE001  # as in `contained`
             failure = translated(error, path, self.name, self._boundary.bug, type(self._store))
         raise failure
-
-    async def aread(self, path: str) -> Secret:
-        """`read` of an asynchronous store, awaited in the running event loop."""
-        return await self._boundary.acall(
-            path, lambda store: store.aread(path), lambda answer: answers.as_secret(answer, path, "aread")
-        )
 
     def makes(self, path: str) -> bool:
         """Return True if a read of `path` would create a credential, or if the store does not tell."""
@@ -452,3 +449,9 @@ class GuardedStore:
         except AnswerError as error:
             answer = error
         return path, cast("StoreError", translated(answer, path, self.name, self._boundary.bug, type(self._store)))
+
+
+def _awaited(store: SecretStore, boundary: Boundary) -> AwaitedStore:
+    from strongroom.store.boundary.awaited import AwaitedStore  # it imports asyncio
+
+    return AwaitedStore(store, boundary)

@@ -30,9 +30,6 @@ class ValidatedStore(GuardedStore):
     def read(self, path: str) -> Secret:
         return super().read(check_path(path))
 
-    async def aread(self, path: str) -> Secret:
-        return await super().aread(check_path(path))
-
     def read_key(self, path: str, key: str) -> Value:
         return super().read_key(check_path(path), check_key(key, path))
 

@@ -10,6 +10,7 @@ import pytest
 from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.secret import same
 from strongroom.store import AsyncSecretStore, time_limit
+from strongroom.store.boundary.awaited import AwaitedStore
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing.store_contract.base import NAME, PATH, Holding, fails, in_state, secret_data
 from strongroom.testing.store_contract.contract import StoreContract
@@ -37,7 +38,7 @@ class AsyncStoreContract(StoreContract):
         """In two loops, one after another, and by a blocking caller: most clients belong to one loop."""
         guarded = ValidatedStore(holding({PATH: secret_data()}), NAME)
         for _ in range(2):
-            secret = asyncio.run(guarded.aread(PATH))
+            secret = asyncio.run(_reading(guarded).read(PATH))
             assert same(secret.data, secret_data())
         assert same(guarded.read(PATH).data, secret_data())
         guarded.close()
@@ -48,10 +49,10 @@ class AsyncStoreContract(StoreContract):
         guarded = ValidatedStore(holding({path: secret_data(own=path) for path in paths}), NAME)
 
         async def read() -> None:
-            secrets = await asyncio.gather(*(guarded.aread(path) for path in paths))
+            secrets = await asyncio.gather(*(_reading(guarded).read(path) for path in paths))
             assert [secret.data["own"] for secret in secrets] == paths
             with fails(SecretNotFoundError):
-                await guarded.aread("contract/absent")
+                await _reading(guarded).read("contract/absent")
 
         asyncio.run(read())
         guarded.close()
@@ -69,7 +70,7 @@ class AsyncStoreContract(StoreContract):
         async def read() -> None:
             beside = asyncio.create_task(turn())
             with time_limit(_LIMIT), suppress(StoreError):
-                await guarded.aread(PATH)
+                await _reading(guarded).read(PATH)
             beside.cancel()
 
         asyncio.run(read())
@@ -90,3 +91,8 @@ class AsyncStoreContract(StoreContract):
 
         asyncio.run(read())
         store.close()
+
+
+def _reading(guarded: ValidatedStore) -> AwaitedStore:
+    assert guarded.awaited is not None
+    return guarded.awaited

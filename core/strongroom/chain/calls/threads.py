@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from strongroom.chain.async_reads import awaited_reads
+from strongroom import events
+from strongroom.chain.calls.async_reads import awaited_reads
+from strongroom.chain.calls.steps import Step, Steps, drive, run
 from strongroom.chain.first_use import first_use
 from strongroom.chain.reading import Read, WouldBlockError
-from strongroom.store import time_limit
+from strongroom.store import remaining, time_limit
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,6 +28,7 @@ _R = TypeVar("_R")
 
 _MOST_THREADS = 32
 
+_UNLIMITED = nullcontext()
 _GRACE = 0.3
 """Seconds past the deadline for an asynchronous read that ends at it, and reports the outage itself."""
 
@@ -78,18 +82,30 @@ class Threads:
         try:
             while True:
                 try:
-                    return call(False)  # noqa: FBT003  # its one argument
+                    with time_limit(deadline - time.monotonic()) if reads else _UNLIMITED:
+                        return call(False)  # noqa: FBT003  # its one argument
                 except WouldBlockError as blocked:
-                    flight, read = blocked.flight, blocked.read
-                if flight is None or (joined and read is None):
-                    return await self._within(deadline, partial(call, True))  # noqa: FBT003
-                joined = True
-                await _joined(flight, deadline - time.monotonic() + _GRACE)
-                if read is not None:
-                    reads[read] = flight
-                    joined = not flight.done()
+                    flight, begun = blocked.flight, blocked.reads
+                with time_limit(deadline - time.monotonic()):
+                    if begun:
+                        await _joined(begun.values())
+                        reads.update(begun)
+                    elif flight is None or joined:
+                        return await self.run_unlimited(partial(call, True))  # noqa: FBT003
+                    else:
+                        joined = True
+                        await _joined([flight])
         finally:
             awaited_reads.reset(token)
+
+    async def drive(self, steps: Steps[_R]) -> _R:
+        """Return the result of a call, waiting in the running event loop, and in a thread where a step blocks."""
+        if events.auditors:  # an audit log writes to a file
+            return await self.run_unlimited(run, steps)
+        return await drive(steps, self._wait_for)
+
+    async def _wait_for(self, step: Step) -> Any:
+        return await (self.run_unlimited(step.block) if step.attempt is None else self.run_if_needed(step.attempt))
 
     async def _within(self, deadline: float, call: Callable[[], _R]) -> _R:
         """Return the call's result, from a thread. A call that starts past the deadline has no time left for I/O."""
@@ -111,13 +127,14 @@ class Threads:
             return self._pool.submit(context.run, call)
 
 
-async def _joined(flight: Future[Secret], seconds: float) -> None:
-    """Wait until a read in progress is over, at most for this time."""
+async def _joined(flights: Iterable[Future[Secret]]) -> None:
+    """Wait until these reads in progress are over, at most for the remaining time."""
     import asyncio
 
-    done = asyncio.wrap_future(flight)
-    done.add_done_callback(_retrieve_exception)
-    await asyncio.wait([done], timeout=max(0.0, seconds))
+    done = [asyncio.wrap_future(flight) for flight in flights]
+    for one in done:
+        one.add_done_callback(_retrieve_exception)
+    await asyncio.wait(done, timeout=remaining() + _GRACE)
 
 
 def _retrieve_exception(done: asyncio.Future[Any]) -> None:

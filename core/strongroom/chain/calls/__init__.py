@@ -1,0 +1,1 @@
+"""Calls of the chain as a thread and as an event loop make them."""

@@ -1,0 +1,77 @@
+"""The link that a write goes to, and what a new secret in it would hide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from strongroom.chain.calls.steps import Step, Steps
+from strongroom.chain.link import Link
+from strongroom.chain.query import creates
+from strongroom.chain.reading import Reading
+from strongroom.errors import ConfigurationError, ConflictError, SecretNotFoundError, UnsupportedOperationError
+from strongroom.secret import SensitiveDict
+
+_R = TypeVar("_R")
+
+
+def target_link(links: Sequence[Link], path: str, store: str | None) -> Steps[Link]:
+    """Return the link to write to: the named one, or the first that can be written.
+
+    Raises:
+        ConfigurationError: there is no link of this name.
+        UnsupportedOperationError: it does not cover the path, or no link can be written.
+    """
+    if store is not None:
+        link = named_link(links, store)
+        if not link.covers(path):
+            raise UnsupportedOperationError(path, "its `paths` do not cover this path", store=store)
+        return link
+    for link in links:
+        if link.covers(path) and (yield from link.opened()).writable:
+            return link
+    raise UnsupportedOperationError(path, "no store of the chain can be written")
+
+
+def named_link(links: Sequence[Link], store: object) -> Link:
+    """Return the link of this name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    for link in links:
+        if link.name == store:
+            return link
+    named = repr(store) if isinstance(store, str) else f"of type {type(store).__name__}"
+    names = ", ".join(link.name for link in links)
+    raise ConfigurationError(f"no store {named} in the chain: it has {names}")
+
+
+def refuse_to_hide(links: Sequence[Link], path: str, merged: SensitiveDict, target: Link) -> Steps[None]:
+    """Refuse a new secret that would hide keys of a lower link: reads of the whole secret would lose them.
+
+    Raises:
+        ConflictError: it would hide some.
+    """
+    for link in links[links.index(target) + 1 :]:
+        if not link.covers(path):
+            continue
+        makes: bool = yield from _answered(partial(creates, link, path))
+        if makes:
+            reason = f"it would hide what store {link.name} makes there"
+            raise ConflictError(path, reason, store=target.name, hint="Write it elsewhere, or pass replace=True")
+        try:
+            reading: Reading = yield from _answered(partial(link.read, path, fresh=True))
+        except SecretNotFoundError:
+            continue
+        hidden = sorted(reading.data.keys() - merged.keys())
+        if hidden:
+            reason = f"it would hide the keys {', '.join(hidden)}, which only store {link.name} has"
+            raise ConflictError(path, reason, store=target.name, hint="Set these too, or pass replace=True")
+
+
+def _answered(read: Callable[..., _R]) -> Steps[_R]:
+    """Return the result of a read that takes `blocking`."""
+    answer: _R = yield Step(read, attempt=lambda blocking: read(blocking=blocking))
+    return answer

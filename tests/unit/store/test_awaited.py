@@ -1,0 +1,459 @@
+"""Async functions with an asynchronous store: every operation is awaited in the caller's loop, without a thread."""
+
+import asyncio
+import threading
+
+import pytest
+
+from strongroom import Secret, SecretsManager
+from strongroom.errors import (
+    ConflictError,
+    InvalidPathError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    WriteOutcomeUnknownError,
+)
+from strongroom.store import AsyncSecretStore, asynchronous, time_limit
+from strongroom.store.memory import MemoryStore
+
+
+class Store(AsyncSecretStore):
+    """A `MemoryStore` behind a client that waits. `faults` maps a method to a coroutine function that it awaits."""
+
+    def __init__(self, **faults):
+        self.memory = MemoryStore()
+        self.faults = faults
+        self.calls, self.threads = [], set()
+
+    async def _called(self, method, path):
+        self.threads.add(threading.current_thread())
+        self.calls.append((method, path))
+        await asyncio.sleep(0)
+        if (fault := self.faults.get(method)) is not None:
+            return await fault()
+        return None
+
+    async def aread(self, path):
+        return await self._called("aread", path) or self.memory.read(path)
+
+    async def alist_entries(self, prefix):
+        for name in list(self.memory.list_entries(prefix)):
+            yield await self._called("alist_entries", prefix) or name
+
+    async def awrite(self, path, data):
+        return await self._called("awrite", path) or self.memory.write(path, data)
+
+    async def adelete(self, path):
+        await self._called("adelete", path)
+        self.memory.delete(path)
+
+    async def aclose(self):
+        pass
+
+
+class Checked(Store):
+    async def awrite_if(self, path, data, expected):
+        return await self._called("awrite_if", path) or self.memory.write_if(path, data, expected)
+
+
+async def hang():
+    await asyncio.Event().wait()
+
+
+@pytest.fixture(autouse=True)
+def _limits(monkeypatch):
+    monkeypatch.setattr(asynchronous, "GRACE", 0.0)
+
+
+@pytest.fixture
+def managed():
+    """Return a function that makes a manager whose stores are open: the opening takes a thread."""
+    managers = []
+
+    def manage(*stores, **options):
+        managers.append(SecretsManager(chain=list(stores), **options))
+        for link in managers[-1]._chain._links:
+            link._handle.open()
+        return managers[-1]
+
+    yield manage
+    for manager in managers:
+        manager.close()
+
+
+@pytest.fixture
+def no_threads(monkeypatch):
+    """Refuse to start a thread from now on."""
+
+    def refuse():
+        def start(thread):
+            raise AssertionError(f"{thread.name} was started")
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+
+    yield refuse
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("kind", [Store, Checked])
+def test_every_operation_is_awaited_without_a_thread(managed, no_threads, kind):
+    """Batches, lists, writes, merges and deletes, of a store with check-and-set and of one without."""
+    store = kind()
+    manager = managed(store)
+
+    async def main():
+        await manager.aset_secret("a/b", {"user": "u"})
+        await manager.aset_secret("a/b", {"password": "p"})
+        await manager.aset_secret("a/c/d", {"key": "v"}, replace=True)
+        assert await manager.aget_secrets(["a/b", "a/c/d"]) == {
+            "a/b": {"user": "u", "password": "p"},
+            "a/c/d": {"key": "v"},
+        }
+        assert await manager.alist_secrets("a") == ["b", "c/"]
+        assert await manager.alist_secrets(recursive=True) == ["a/b", "a/c/d"]
+        manager.invalidate()
+        assert set(await manager.apreload("a")) == {"a/b", "a/c/d"}
+        assert await manager.ainterpolate("strongroom://a/b#user:strongroom://a/c/d#key") == "u:v"
+        await manager.adelete_secret("a/b")
+        with pytest.raises(SecretNotFoundError):
+            await manager.aget_secret("a/b")
+        with pytest.raises(SecretNotFoundError):
+            await manager.adelete_secret("a/b")
+
+    no_threads()
+    asyncio.run(main())
+    assert store.threads == {threading.current_thread()}
+
+
+def test_a_batch_reads_each_secret_once(managed, no_threads):
+    """At the same time as another batch and a single read; then the cache has it."""
+    store = Store()
+    for name in "xyz":
+        store.memory.write(f"a/{name}", {"key": name})
+    manager = managed(store)
+
+    async def main():
+        batches = manager.aget_secrets(["a/x", "a/y"]), manager.aget_secrets(["a/y", "a/z"])
+        first, second, single = await asyncio.gather(*batches, manager.aget_secret("a/z", "key"))
+        assert (set(first), set(second), single) == ({"a/x", "a/y"}, {"a/y", "a/z"}, "z")
+        await manager.aget_secrets(["a/x", "a/y", "a/z"])
+
+    no_threads()
+    asyncio.run(main())
+    assert sorted(store.calls) == [("aread", "a/x"), ("aread", "a/y"), ("aread", "a/z")]
+
+
+def test_a_batch_goes_on_to_the_next_link(managed):
+    """For the paths that the first one lacks. An absence, a denial and a secret stay three answers."""
+    store = Store()
+    store.memory.write("a/x", {"key": "first"})
+    second = MemoryStore()
+    second.write("a/y", {"key": "second"})
+
+    async def deny():
+        raise PermissionDeniedError("a/x", "by the service")
+
+    manager = managed(store, second)
+    batch = asyncio.run(manager.aget_secrets(["a/x", "a/y", "a/z"]))
+    assert batch == {"a/x": {"key": "first"}, "a/y": {"key": "second"}}
+    assert isinstance(batch.errors["a/z"], SecretNotFoundError)
+    store.faults["aread"] = deny
+    batch = asyncio.run(manager.aget_secrets(["a/x"], fresh=True))
+    assert isinstance(batch.errors["a/x"], PermissionDeniedError)
+    with pytest.raises(PermissionDeniedError):
+        asyncio.run(manager.aget_secrets(["a/x"], strict=True))
+
+
+def test_a_batch_that_hangs_costs_its_deadline_once(managed):
+    """Paths that are not requested before it are errors too. The cached secret is served."""
+    store = Store()
+    for number in range(40):
+        store.memory.write(f"a/{number}", {"key": "v"})
+    manager = managed(store)
+
+    async def main():
+        await manager.aget_secret("a/0")
+        store.faults["aread"] = hang
+        with time_limit(0.1):
+            return await manager.aget_secrets([f"a/{number}" for number in range(40)])
+
+    batch = asyncio.run(main())
+    assert set(batch) == {"a/0"}
+    assert len(batch.errors) == 39
+    assert all(isinstance(error, StoreUnavailableError) for error in batch.errors.values())
+    assert all(error.store == "store" for error in batch.errors.values())
+    assert len(store.calls) < 40
+
+
+@pytest.mark.parametrize("kind", [Store, Checked])
+def test_tasks_that_merge_at_the_same_time_lose_nothing(managed, kind):
+    """They take turns, also a thread among them."""
+    store = kind()
+    manager = managed(store)
+
+    async def main():
+        tasks = [manager.aset_secret("a/b", {f"key{number}": "v"}) for number in range(8)]
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert len(store.memory.read("a/b").data) == 8
+
+
+def test_a_blocking_merge_in_the_thread_of_a_merging_task_is_refused(managed):
+    """It would wait for a task that cannot go on."""
+    store = Store(awrite=hang)
+    manager = managed(store)
+
+    async def main():
+        task = asyncio.create_task(manager.aset_secret("a/b", {"key": "v"}))
+        while ("awrite", "a/b") not in store.calls:  # noqa: ASYNC110  # of this loop alone
+            await asyncio.sleep(0)
+        with pytest.raises(StoreUnavailableError, match="this thread is writing it already"):
+            next(manager._chain.write_steps("a/b", {"key": "w"})).block()
+        task.cancel()
+        await asyncio.wait([task])
+        store.faults.clear()
+        await manager.aset_secret("a/b", {"key": "x"})
+
+    asyncio.run(main())
+    assert store.memory.read("a/b").data == {"key": "x"}
+
+
+def test_a_merge_is_repeated_after_a_conflict(managed, no_threads):
+    """With what the other writer left."""
+    store = Checked()
+    store.memory.write("a/b", {"mine": "old", "theirs": "old"})
+    manager = managed(store)
+
+    async def interfere():
+        store.faults.clear()
+        store.memory.write("a/b", {"mine": "old", "theirs": "new"})
+
+    store.faults["awrite_if"] = interfere
+    no_threads()
+    asyncio.run(manager.aset_secret("a/b", {"mine": "new"}))
+    assert store.memory.read("a/b").data == {"mine": "new", "theirs": "new"}
+
+
+def test_a_new_secret_that_would_hide_a_lower_one_is_refused(managed):
+    """The lower store may be asynchronous too, or need a thread."""
+    for lower in (Store(), MemoryStore()):
+        (lower.memory if isinstance(lower, Store) else lower).write("a/b", {"lower": "v"})
+        manager = managed(Store(), lower)
+        with pytest.raises(ConflictError, match="hide the keys lower"):
+            asyncio.run(manager.aset_secret("a/b", {"key": "v"}))
+
+
+@pytest.mark.parametrize(
+    ("method", "call", "error"),
+    [
+        ("awrite", lambda manager: manager.aset_secret("a/b", {"key": "w"}, replace=True), WriteOutcomeUnknownError),
+        ("awrite_if", lambda manager: manager.aset_secret("a/b", {"key": "w"}), WriteOutcomeUnknownError),
+        ("adelete", lambda manager: manager.adelete_secret("a/b"), WriteOutcomeUnknownError),
+        ("alist_entries", lambda manager: manager.alist_secrets("a"), StoreUnavailableError),
+        ("alist_entries", lambda manager: manager.alist_secrets(recursive=True), StoreUnavailableError),
+    ],
+)
+def test_an_operation_that_hangs_costs_its_deadline(managed, method, call, error):
+    """Its coroutine is cancelled, and the store is named. The outcome of a change is unknown."""
+    store = Checked()
+    store.memory.write("a/b", {"key": "v"})
+    manager = managed(store)
+    ended = []
+
+    async def hang_until_cancelled():
+        try:
+            await hang()
+        finally:
+            ended.append(method)
+
+    async def main():
+        await manager.aget_secret("a/b")
+        store.faults[method] = hang_until_cancelled
+        with time_limit(0.1), pytest.raises(error, match=r"store checked.*in time"):
+            await call(manager)
+        store.faults.clear()
+        store.memory.write("a/b", {"key": "later"})
+        assert await manager.aget_secret("a/b", "key") == ("v" if method == "alist_entries" else "later")
+
+    asyncio.run(main())
+    assert ended == [method]
+
+
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, LookupError, ConnectionError])
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("awrite", lambda manager: manager.aset_secret("a/b", {"key": "canary"}, replace=True)),
+        ("awrite_if", lambda manager: manager.aset_secret("a/b", {"key": "canary"})),
+        ("adelete", lambda manager: manager.adelete_secret("a/b")),
+        ("alist_entries", lambda manager: manager.alist_secrets("a")),
+    ],
+)
+def test_an_exception_of_an_operation_is_contained(managed, method, call, kind):
+    """As the store's error, without its frames."""
+
+    async def fail():
+        raise kind("canary")
+
+    store = Checked(**{method: fail})
+    store.memory.write("a/b", {"key": "v"})
+    with pytest.raises(StoreError) as caught:
+        asyncio.run(call(managed(store)))
+    error = caught.value
+    assert kind.__name__ in str(error)
+    assert error.store == "checked"
+    assert "canary" not in f"{error!s}{error!r}{error.__context__!r}"
+    assert isinstance(error, StoreUnavailableError) is (kind is ConnectionError)
+
+
+def test_answers_of_operations_are_checked(managed):
+    """The message names the method of the plugin, and the type."""
+
+    async def nonsense():
+        return b"canary"
+
+    store = Checked(awrite=nonsense, awrite_if=nonsense, alist_entries=nonsense)
+    store.memory.write("a/b", {"key": "v"})
+    manager = managed(store)
+    for call, says in (
+        (manager.aset_secret("a/b", {"key": "w"}, replace=True), "awrite() returned bytes"),
+        (manager.aset_secret("a/b", {"key": "w"}), "awrite_if() returned bytes"),
+        (manager.alist_secrets("a"), "alist_entries() returned an item of type bytes"),
+    ):
+        with pytest.raises(StoreError) as caught:
+            asyncio.run(call)
+        assert says in str(caught.value)
+        assert "canary" not in str(caught.value)
+
+
+def test_a_listed_name_with_a_slash_inside_is_refused(managed):
+    """A folder named `/` is not walked for ever."""
+
+    async def slash():
+        return "x/y"
+
+    store = Store(alist_entries=slash)
+    store.memory.write("a/b", {"key": "v"})
+    manager = managed(store)
+    for recursive in (False, True):
+        with pytest.raises(InvalidPathError, match="slash inside"):
+            asyncio.run(manager.alist_secrets("a", recursive=recursive))
+
+    async def root():
+        return "/"
+
+    store.faults["alist_entries"] = root
+    assert asyncio.run(manager.alist_secrets("a", recursive=True)) == manager.list_secrets("a", recursive=True)
+
+
+def test_a_list_that_never_ends_and_never_waits_costs_its_deadline(managed):
+    """The loop serves others meanwhile."""
+
+    class Endless(Store):
+        async def alist_entries(self, prefix):
+            while True:
+                yield "name"
+
+    manager = managed(Endless())
+    turns = []
+
+    async def beside():
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async def main():
+        task = asyncio.create_task(beside())
+        with time_limit(0.1), pytest.raises(StoreUnavailableError, match="in time"):
+            await manager.alist_secrets("a")
+        task.cancel()
+
+    asyncio.run(main())
+    assert len(turns) > 1
+
+
+def test_a_cancelled_write_leaves_the_cache_without_the_old_value(managed):
+    """It may have been made. The next writer does not wait for it."""
+    store = Store()
+    store.memory.write("a/b", {"key": "old"})
+    manager = managed(store)
+
+    async def written_then_hang():
+        store.memory.write("a/b", {"key": "new"})
+        await hang()
+
+    async def main():
+        await manager.aget_secret("a/b")
+        store.faults["awrite"] = written_then_hang
+        task = asyncio.create_task(manager.aset_secret("a/b", {"key": "new"}))
+        while ("awrite", "a/b") not in store.calls:  # noqa: ASYNC110  # of this loop alone
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert await manager.aget_secret("a/b", "key") == "new"
+        store.faults.clear()
+        await manager.aset_secret("a/b", {"other": "v"})
+
+    asyncio.run(main())
+    assert store.memory.read("a/b").data == {"key": "new", "other": "v"}
+
+
+def test_two_stores_that_hang_share_one_deadline(managed, monkeypatch):
+    """The second one has what the first one left."""
+    first, second = Store(aread=hang), Store(aread=hang)
+    manager = managed(first, second)
+    limits = []
+
+    async def note():
+        limits.append(asynchronous.remaining())
+        raise ConnectionError
+
+    second.faults["aread"] = note
+
+    async def main():
+        with time_limit(0.2):
+            with pytest.raises(StoreUnavailableError):
+                await manager.aget_secret("a/b")
+            await manager.aget_secrets(["a/b"])
+
+    asyncio.run(main())
+    assert limits
+    assert max(limits) <= 0.2
+
+
+def test_a_blocking_store_keeps_its_threads(managed):
+    """Writes, lists and batches of a store that may block do not run in the loop."""
+    threads = set()
+
+    class Blocking(MemoryStore):
+        def list_entries(self, prefix=""):
+            threads.add(threading.current_thread())
+            return super().list_entries(prefix)
+
+        def write(self, path, data):
+            threads.add(threading.current_thread())
+            return super().write(path, data)
+
+    store = Blocking()
+    manager = managed(store)
+
+    async def main():
+        await manager.aset_secret("a/b", {"key": "v"}, replace=True)
+        assert await manager.alist_secrets("a") == ["b"]
+
+    asyncio.run(main())
+    assert threading.main_thread() not in threads
+
+
+def test_secret_of_another_path_is_refused(managed):
+    """Each answer of a batch is checked."""
+
+    async def other():
+        return Secret("a/other", {"key": "canary"})
+
+    batch = asyncio.run(managed(Store(aread=other)).aget_secrets(["a/b"]))
+    assert "aread() returned the secret of another path" in str(batch.errors["a/b"])
