@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -64,3 +67,17 @@ def test_the_image_of_the_tutorial_has_what_its_command_needs():
     program, application, *_ = json.loads(command)
     assert program in requirements.split()
     assert f"{application.partition(':')[0]}.py" in copied
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_units_are_ones_that_systemd_takes():
+    """By its own check, which warns of an unknown setting. The programs of the units are not on this machine."""
+    text = pages.page("systemd.md").read_text("utf-8")
+    units = re.findall(r"^```ini\n# (\S+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    for name, unit in units:
+        Path(name).write_text(re.sub(r"/srv/shop/\.venv/bin/\w+", "/bin/true", unit), "utf-8")
+    files = [f"./{name}" for name, _ in units]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *files], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
