@@ -217,6 +217,13 @@ def kills(session: nox.Session) -> None:
 
 
 @nox.session
+def files(session: nox.Session) -> None:
+    """Parse the largest hostile file of each format whole."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", "tests/unit/files/test_hostile_files.py", *session.posargs, env={"TEST_WHOLE_FILES": "1"})
+
+
+@nox.session
 def disk_cache(session: nox.Session) -> None:
     """Flip every byte of a disk cache, cut it at every length, kill 500 writers, and start 300 scripts."""
     install(session, "-e", ".[dev]")
