@@ -120,10 +120,18 @@ class ContractBase(Supervised):
     """The states that the store is never in: "denied" or "unreachable"."""
 
     many: ClassVar[int] = 1_000
-    """Number of secrets in the test of a large folder. Lower it if the test's service is slow."""
+    """Number of secrets in the test of a large folder. Lower it if the test's service is slow.
+
+    A concurrency test repeats its operations 25 times, or `many` / 4 times if that is less.
+    """
 
     page_size: ClassVar[int] = 100
     """Number of names, or of items of a bulk call, in one reply of the service."""
+
+    @property
+    def rounds(self) -> int:
+        """Number of times that a concurrency test repeats its operations."""
+        return max(1, min(25, self.many // 4))
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Leave out the tests of capabilities that the store does not declare: one skipped test reports each."""

@@ -116,7 +116,7 @@ class ReadContract(ContractBase):
         guarded = opened(contents)
 
         def read(path: str) -> list[bool]:
-            return [guarded.read(path).data["number"] == contents[path]["number"] for _ in range(25)]
+            return [guarded.read(path).data["number"] == contents[path]["number"] for _ in range(self.rounds)]
 
         with ThreadPoolExecutor(len(contents)) as pool:
             assert all(all(right) for right in pool.map(read, contents))

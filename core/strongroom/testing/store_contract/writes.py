@@ -87,7 +87,7 @@ class WriteContract(ContractBase):
 
         with ThreadPoolExecutor(4) as pool:
             reads = []
-            for turn in map(str, range(1, 26)):
+            for turn in map(str, range(1, self.rounds + 1)):
                 reads += [pool.submit(read) for _ in range(4)]
                 guarded.write(PATH, secret_data(turn=turn, copy=turn))
                 assert guarded.read(PATH).data["turn"] == turn
