@@ -301,6 +301,14 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def scan_table(session: nox.Session) -> None:
+    """Run the leak scan, gitleaks (from Debian) and detect-secrets on a planted corpus, and write their table."""
+    install(session, "-e", ".[dev]", "detect-secrets")
+    tests = "tests/integration/cli/test_scan_table.py"
+    session.run("pytest", "-n", "0", tests, *session.posargs, env={"TEST_SCANNERS": "1"})
+
+
+@nox.session
 def airflow(session: nox.Session) -> None:
     """Run the secrets backend in a real Airflow, which has 150 dependencies and so a separate environment."""
     install(session, "-e", ".", "apache-airflow-core>=3.2.2", *CORE_TEST_TOOLS)

@@ -27,6 +27,7 @@ _LEAST_LINE = 16
 _LEAST_ENCODED = 6
 """The shortest piece of base64 that is a fingerprint."""
 
+_WIDTHS = (64, 76)
 _LONGEST_NUMBER = 7
 _WINDOW = 8
 _WORDS = frozenset({"true", "false", "none", "null"})
@@ -156,6 +157,7 @@ def _forms(content: bytes) -> Iterator[tuple[str, str]]:
         encoded = part.encode("utf-8", "surrogateescape")
         yield from (("url", form) for form in _others(part, (quote(encoded, ""), quote(encoded), quote_plus(encoded))))
         yield from (("base64", form) for form in _base64(encoded))
+    yield from (("base64", form) for form in _base64_lines(content))
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -179,6 +181,15 @@ def _json_forms(text: str) -> Iterator[str]:
 
 def _others(text: str, forms: Iterable[str]) -> Iterable[str]:
     return dict.fromkeys(form for form in forms if form != text)
+
+
+def _base64_lines(content: bytes) -> Iterator[str]:
+    """Yield the long lines of the value's base64, in the widths to which `base64` and `openssl base64` wrap it."""
+    encoded = base64.b64encode(content).decode("ascii")
+    for width in _WIDTHS:
+        if len(encoded) > width:
+            lines = (encoded[start : start + width] for start in range(0, len(encoded), width))
+            yield from (line for line in lines if len(line) >= _LEAST_LINE)
 
 
 def _base64(content: bytes) -> Iterator[str]:

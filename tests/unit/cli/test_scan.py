@@ -2,9 +2,11 @@
 
 import base64
 import gzip
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli import leaks
+from strongroom.cli.leaks import files, stream
 from strongroom.fingerprints import Fingerprints
 
 VALUE = "canary-real-value-77"
@@ -104,13 +106,68 @@ def test_the_history_of_git_is_searched(command):
     Path("tree/settings.py").write_text(f"PASSWORD = '{VALUE}'\n", "utf-8")
     git("add", ".")
     git("commit", "--quiet", "-m", "one")
-    first = git("rev-parse", "--short", "HEAD")
+    first = git("rev-parse", "HEAD")[:12]
     Path("tree/settings.py").write_text("PASSWORD = get_secret()\n", "utf-8")
     git("commit", "--quiet", "-am", "two")
     assert found(command, "tree") == []
     assert found(command, "--git", "tree") == [
         (f"settings.py (commit {first})", 1, "database/connection#password", "plain")
     ]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
+def test_messages_staged_files_and_large_files_of_git_are_searched(command):
+    """What no version of a file in a commit holds: git commits, tags, its index, and the folder of git-lfs."""
+    oid = hashlib.sha256(VALUE.encode()).hexdigest()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(VALUE)}\n"
+    git = ("git", "-C", "tree", "-c", "user.name=x", "-c", "user.email=x@x")
+    steps = [
+        ("init", "--quiet"),
+        ("commit", "--quiet", "--allow-empty", "-m", f"Use {VALUE}"),
+        ("tag", "-a", "v1", "-m", f"with {VALUE}"),
+        ("add", "staged", "large.bin"),
+    ]
+    Path("tree/staged").write_text(VALUE, "utf-8")
+    Path("tree/large.bin").write_text(pointer, "utf-8")
+    for step in steps:
+        subprocess.run([*git, *step], check=True, capture_output=True)
+    media = Path("tree/.git/lfs/objects", oid[:2], oid[2:4])
+    media.mkdir(parents=True)
+    (media / oid).write_text(VALUE, "utf-8")
+    places = sorted(re.sub(r"[0-9a-f]{12}", "ID", place) for place, *_ in found(command, "--git", "tree"))
+    assert places == ["large.bin (in no commit)", "message of commit ID", "message of tag ID", "staged (in no commit)"]
+
+
+def test_nested_archives_are_searched_whatever_their_names(command):
+    """A container image is an archive of archives, and a backup may have any name."""
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("app.conf", f"x\n{VALUE}")
+    with tarfile.open("tree/backup.1", "w:gz") as archive:
+        member = tarfile.TarInfo("layer/app.jar")
+        member.size = len(inner.getvalue())
+        archive.addfile(member, io.BytesIO(inner.getvalue()))
+    assert found(command, "tree") == [
+        ("tree/backup.1!layer/app.jar!app.conf", 2, "database/connection#password", "plain")
+    ]
+
+
+def test_text_in_utf_16_is_searched(command):
+    """PowerShell writes it."""
+    Path("tree/out.txt").write_text(f"one\n{VALUE}\n", "utf-16")
+    assert found(command, "tree") == [("tree/out.txt", 2, "database/connection#password", "plain")]
+
+
+def test_the_address_of_a_connection_is_no_leak(command):
+    """The name of a user or a host stands in every configuration."""
+    Path("strongroom.toml").write_text(
+        'chain = ["memory", "env"]\n[secrets]\nA_HOST = "db/a#host"\nA_PASSWORD = "db/a#password"\n'
+        '[stores.memory.secrets."db/a"]\nuser = "postgres"\npassword = "canary-1"\n'
+        '[stores.memory.secrets."db/b"]\nuser = "no-connection"\n',
+        "utf-8",
+    )
+    Path("tree/x").write_text("postgres canary-1 no-connection", "utf-8")
+    assert [leak[2] for leak in found(command, "tree")] == ["db/a#password", "db/b#user"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--stdin", "tree"), ("--stdin", "--git"), ("missing",)])
@@ -136,13 +193,13 @@ def test_a_store_that_cannot_be_read_fails_the_scan(command):
 
 
 def test_a_value_across_two_blocks_is_found_once_on_its_line(monkeypatch):
-    monkeypatch.setattr(leaks, "_BLOCK", 64)
-    monkeypatch.setattr(leaks, "_OVERLAP", 32)
+    monkeypatch.setattr(stream, "_BLOCK", 64)
+    monkeypatch.setattr(stream, "_OVERLAP", 32)
     known = Fingerprints(binary=True)
     known.add(VALUE, "a#b")
     for offset in range(130):
-        stream = io.BytesIO(b"\n" * offset + VALUE.encode() + b"\n" * 40 + VALUE.encode())
-        lines = [leak.line for leak in leaks.search(known, stream, "x")]
+        content = io.BytesIO(b"\n" * offset + VALUE.encode() + b"\n" * 40 + VALUE.encode())
+        lines = [leak.line for leak in stream.search(known, content, "x")]
         assert lines == [offset + 1, offset + 41]
 
 
@@ -204,9 +261,13 @@ def test_damage_anywhere_in_an_archive_ends_no_scan():
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.writestr("é.txt", "nothing")
     content = zipped.getvalue()
+
+    def found(damaged: bytes) -> list[stream.Leak]:
+        return list(files.search_content(Fingerprints(), io.BufferedReader(io.BytesIO(damaged)), "a.zip"))
+
     for position in range(len(content)):
         for byte in (0x00, 0xC3, 0xFF):
             damaged = content[:position] + bytes([byte]) + content[position + 1 :]
-            assert list(leaks._search_archive(Fingerprints(), io.BytesIO(damaged), "a.zip")) == []
+            assert found(damaged) == []
     for length in range(len(content)):
-        assert list(leaks._search_archive(Fingerprints(), io.BytesIO(content[:length]), "a.zip")) == []
+        assert found(content[:length]) == []

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, current
-from strongroom.cli.leaks import Leak, search, search_git, search_path
+from strongroom.cli.leaks.files import search_path
+from strongroom.cli.leaks.git_history import search_git
+from strongroom.cli.leaks.stream import Leak, search
 from strongroom.cli.terminal import output
 from strongroom.errors import ConfigurationError, SecretNotFoundError, UnsupportedOperationError
 from strongroom.fingerprints import Fingerprints
 from strongroom.manager import SecretsManager
+from strongroom.secret import SensitiveDict
+
+_ADDRESS = frozenset({"host", "port", "user", "username", "name", "dbname", "engine"})
+"""Keys that are no secret, in one that has the key `password`."""
 
 
 @click.command("scan")
@@ -27,8 +34,9 @@ def scan_command(invocation: Invocation, paths: tuple[Path, ...], *, git: bool, 
     """Find the real values of the chain in files, in stdin, or in the history of a git repository.
 
     It reads every secret that the stores of the chain can list, and those of [secrets], and keeps only keyed
-    fingerprints of them. A value is found as it is, in base64, percent-encoded and in JSON, also in archives. Leaks are
-    printed with the path and key of the secret, never with a value. The exit code is 10 if there are any.
+    fingerprints of them. A value is found as it is, in base64, percent-encoded and in JSON, also in archives. The host,
+    port, user and name of a secret with a password are not searched for. Leaks are printed with the path and key of the
+    secret, never with a value. The exit code is 10 if there are any.
 
     Example, in CI: strongroom scan --git && strongroom scan build/
     """
@@ -62,20 +70,26 @@ def _fingerprints(secrets: SecretsManager) -> tuple[Fingerprints, int]:
     Raises:
         StoreError: a secret could not be read. A scan that misses one would call it safe.
     """
-    known = Fingerprints(binary=True)
     try:
-        found = dict(secrets.preload(strict=True))
+        listed = dict(secrets.preload(strict=True))
     except UnsupportedOperationError:  # no store can be listed
-        found = {}
-    for path, data in found.items():
-        known.add_all(data, path)
+        listed = {}
+    found: dict[str, Mapping[str, Any]] = {**listed}
     count = len(found)
     for row in secrets.config.secrets.values():
-        if row.path not in found:
+        if row.path not in listed:
             try:
                 value = secrets.resolve(row.path, row.key, allow_dynamic=False).value
             except (SecretNotFoundError, UnsupportedOperationError):
                 continue
-            known.add_all({row.key: value}, row.path)
+            found[row.path] = SensitiveDict({**found.get(row.path, {}), row.key: value})
             count += 1
+    known = Fingerprints(binary=True)
+    for path, data in found.items():
+        known.add_all(_without_address(data), path)
     return known, count
+
+
+def _without_address(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a connection without its address, which is in every configuration; other secrets unchanged."""
+    return SensitiveDict({key: value for key, value in data.items() if "password" not in data or key not in _ADDRESS})
