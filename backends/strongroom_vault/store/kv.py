@@ -12,7 +12,6 @@ from strongroom.errors import SecretNotFoundError, SecretTooLargeError, StoreErr
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Health, Items, Traits, required_paths
 from strongroom_vault.responses import document, is_absent, malformed, member
-from strongroom_vault.store.health import health
 from strongroom_vault.store.payload import checked_name, prepared
 
 if TYPE_CHECKING:
@@ -104,6 +103,8 @@ class VaultKV(ABC):
 
     def probe(self) -> Health:
         """Return the health of the server, of the token, and of its right to read the required secrets."""
+        from strongroom_vault.store.health import health  # a hit in the disk cache needs none of it
+
         targets = (self._read_request(path).target for path in required_paths())
         return health(self._session, [unquote(target.partition("?")[0]).removeprefix("/v1/") for target in targets])
 

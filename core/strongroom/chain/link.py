@@ -208,7 +208,7 @@ class Link:
         """Raise `WouldBlockError`. An asynchronous store begins to read the paths."""
         store = self._handle.store
         flights = {} if fresh else {p: f for p in paths if (f := self._cache.flight(p)) is not None}
-        if self._disk is not None or store is None or store.awaited is None:
+        if any(map(self._is_on_disk, paths)) or store is None or store.awaited is None:
             raise WouldBlockError(flights.get(paths[0]) if len(paths) == 1 else None)
         with fail_fast(all(self._has_fallback(path, fresh=fresh) for path in paths)):
             flights |= self._async_reads.begin(path for path in paths if path not in flights)

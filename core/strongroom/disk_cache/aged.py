@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Self
 
 from strongroom.errors import SecretNotFoundError
 from strongroom.secret import Secret
 
 
-@dataclass(frozen=True)
 class AgedSecret(Secret):
     """A secret from the disk cache. `age` is in seconds since the store answered."""
 
-    age: float = 0.0
+    # Not a field: each method that a dataclass generates is compiled when a process starts.
+    age = 0.0
+
+    def aged(self, seconds: float) -> Self:
+        """Return the secret itself, with its age."""
+        object.__setattr__(self, "age", seconds)
+        return self
 
 
 class AgedAbsence(SecretNotFoundError):  # noqa: N818  # an answer, which is raised where an absence is

@@ -104,7 +104,7 @@ class Entry(NamedTuple):
             absence.age = age
             return absence
         left = None if self.expires is None else max(0.0, self.expires - age)
-        return AgedSecret(self.path, self.data, self.version, self.created, ttl=left, age=age)
+        return AgedSecret(self.path, self.data, self.version, self.created, ttl=left).aged(age)
 
     # --- the sealed form ----------------------------------------------------------------------------------------------
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
-Identity: TypeAlias = "Callable[[], Mapping[str, Value]]"
-"""Returns what decides which secret a path of the store is, and who reads it."""
+Identity: TypeAlias = "Callable[[], Mapping[str, Value] | None]"
+"""Returns what decides which secret a path of the store is, and who reads it; None if the cache must not have it."""
 
 Answer: TypeAlias = "Secret | StrongroomError"
 Ask: TypeAlias = "Callable[[Sequence[str]], Iterable[tuple[str, Answer]]]"
@@ -70,7 +70,7 @@ class StoreCache:
         container: the entries.
         turns: the locks beside them.
         store: the store's name, for messages.
-        identity: the identity of the store. It is called once, at the first use.
+        identity: the identity of the store. It is called at the first use, and again after a failure.
         config: the lifetimes.
     """
 
@@ -89,7 +89,19 @@ class StoreCache:
 
     def covers(self, path: str) -> bool:
         """Return True if the cache may hold this path."""
-        return not self._disabled and not any(fnmatchcase(path, pattern) for pattern in self._config.never)
+        if self._disabled or any(fnmatchcase(path, pattern) for pattern in self._config.never):
+            return False
+        return self._identified() is not None
+
+    def _identified(self) -> Mapping[str, Value] | None:
+        """Return the identity of the store; None if the cache has nothing of it, or its options cannot be read."""
+        if self._known is None:
+            try:
+                self._known = self._identity()
+            except StrongroomError:
+                return None  # opening the store raises it too
+            self._disabled = self._disabled or self._known is None
+        return self._known
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -287,18 +299,13 @@ class StoreCache:
 
     def _place(self, path: str, *, create: bool = False) -> Place | None:
         """Return the place of a path; None if there is no cache yet, or the store's options cannot be read."""
-        if not self.covers(path):
+        if not self.covers(path) or (known := self._identified()) is None:
             return None
         keys = self._container.keys(create=create)
         if keys is None:
             return None
-        if self._known is None:
-            try:
-                self._known = self._identity()
-            except StrongroomError:
-                return None  # opening the store raises it too
         digester = Digester(keys.names)
-        name = digester.digest({"store": self._known, "path": path})
+        name = digester.digest({"store": known, "path": path})
         return Place(keys, name, digester.digest({"path": path}))
 
     def _attempt(self, operation: Callable[[], _R], otherwise: _R) -> _R:

@@ -11,7 +11,7 @@ from strongroom.config.trust import not_trusted
 from strongroom.disk_cache.container import Container
 from strongroom.disk_cache.store_cache import StoreCache
 from strongroom.disk_cache.turns import Turns
-from strongroom.plugins.identity import allows_disk_cache, identity
+from strongroom.plugins.identity import identity
 
 
 def cache_folder(config: Config) -> Path:
@@ -32,14 +32,14 @@ def cache_folder(config: Config) -> Path:
 
 
 def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache]:
-    """Return the disk cache of each store of the chain that has one.
+    """Return the disk cache of each store of the chain that may have one: the first read tells whether it has.
 
     Args:
         config: the configuration.
         opened: the stores that the application opened, whose options are not known.
 
     Raises:
-        PluginError, ConfigurationError: see `plugins.prepare`, and `cache_folder`.
+        ConfigurationError: see `cache_folder`.
     """
     if not config.cache.disk or config.cache.ttl <= 0:
         return {}
@@ -48,7 +48,7 @@ def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache
     return {
         link.store: StoreCache(container, turns, link.store, partial(identity, config, link.store), config.cache)
         for link in config.chain
-        if link.disk and link.store not in opened and allows_disk_cache(config, link.store)
+        if link.disk and link.store not in opened
     }
 
 

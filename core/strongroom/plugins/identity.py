@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.config import Config
-from strongroom.errors import StoreError
 from strongroom.plugins.distributions import entry_point, metadata_text
 from strongroom.plugins.loader import STORES, schema, settings
 from strongroom.secret import SensitiveDict, Value
@@ -18,41 +17,28 @@ _OTHER_READS = frozenset({"dynamic", "keyed"})
 """Capabilities of stores that create secrets, or that no read of a whole secret can stand for."""
 
 
-def allows_disk_cache(config: Config, store: str) -> bool:
-    """Return True if the disk cache may keep the answers of a store. The store is not opened.
-
-    All classes that the opener is annotated to return have to say so in their traits.
-
-    Raises:
-        PluginError, ConfigurationError: see `loader.schema`.
-    """
-    kinds = schema(config, store).stores
-    return bool(kinds) and all(
-        (traits := traits_of(kind, f"Store {store}")).disk_cache
-        and not traits.local
-        and not capabilities_of(kind) & _OTHER_READS
-        for kind in kinds
-    )
-
-
-def identity(config: Config, store: str) -> Mapping[str, Value]:
+def identity(config: Config, store: str) -> Mapping[str, Value] | None:
     """Return the plugin, the metadata of its distribution, and its options with the files and variables that they name.
 
     With another address, mount, namespace, role or token, this is another identity, which finds none of the entries.
+    Return None if the disk cache must not keep the answers of the store: all classes that the opener is annotated to
+    return have to allow it in their traits, and an option may leave open who reads. The store is not opened.
 
     Raises:
         PluginError, ConfigurationError: see `loader.settings`.
-        StoreError: an option leaves open who reads the store.
     """
     about = config.store(store)
+    known = schema(config, store)
+    if not known.stores or not all(_is_kept(kind, store) for kind in known.stores):
+        return None
     found = {name: setting.value for name, setting in settings(config, store).items()}
     options = {name: _plain(value) for name, value in found.items()}
     named: dict[str, Value] = {}
-    for name, option in schema(config, store).options.items():
+    for name, option in known.options.items():
         refers = option.option.identity
         contents = named_contents(options.get(name)) if refers is None else refers(found.get(name))
         if contents is None:
-            raise StoreError(reason=f"only its service knows whose secrets the option {name} gives")
+            return None
         named |= contents
     return SensitiveDict({
         "plugin": about.plugin,
@@ -60,6 +46,11 @@ def identity(config: Config, store: str) -> Mapping[str, Value]:
         "options": SensitiveDict(options),
         "named": SensitiveDict(named),
     })  # fmt: skip
+
+
+def _is_kept(kind: type, store: str) -> bool:
+    traits = traits_of(kind, f"Store {store}")
+    return traits.disk_cache and not traits.local and not capabilities_of(kind) & _OTHER_READS
 
 
 def _plain(value: Any) -> Any:  # any type of an option
