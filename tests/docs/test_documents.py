@@ -54,6 +54,7 @@ COMMANDS = [
     ("check", "check --expiring 1d --json"),
     ("explain", "explain --json database/connection port"),
     ("doctor", "doctor --json"),
+    ("status", "status --json"),
     ("generate", "generate --json --yes"),
     ("scan", "scan --json strongroom.toml"),
     ("config", "config show --json"),

@@ -95,6 +95,11 @@ class _Share:
         self._most_bytes = most_bytes
         self._bytes = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory of all snapshots."""
+        return self._bytes
+
     def holds(self, size: int) -> bool:
         """Return True if a snapshot of this size has room in an empty share."""
         return size <= self._most_bytes
@@ -127,6 +132,14 @@ class _Share:
 
     def recount(self) -> None:
         self._bytes = sum(snapshot.size for snapshot in self.snapshots.values())
+
+
+class CacheUsage(NamedTuple):
+    """What a cache in memory holds: the number of secrets and of absences, and the bytes of both."""
+
+    secrets: int
+    absences: int
+    size: int
 
 
 class MemoryCache:
@@ -165,6 +178,11 @@ class MemoryCache:
 
     def __len__(self) -> int:
         return len(self._secrets.snapshots) + len(self._absences.snapshots)
+
+    def usage(self) -> CacheUsage:
+        """Return what it holds, entries past their time to live too."""
+        size = self._secrets.size + self._absences.size
+        return CacheUsage(len(self._secrets.snapshots), len(self._absences.snapshots), size)
 
     # --- entries ------------------------------------------------------------------------------------------------------
 

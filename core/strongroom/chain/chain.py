@@ -39,6 +39,7 @@ from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data,
 from strongroom.store import DEFAULT_TIMEOUT, Health, fail_fast, time_limit
 
 if TYPE_CHECKING:
+    from strongroom.chain.cache import CacheUsage
     from strongroom.chain.composition import Read
     from strongroom.chain.explanation import Explanation
     from strongroom.config import Composition
@@ -438,6 +439,10 @@ class Chain:
 
         with time_limit(self._timeout):
             return probe_all({link.name: link.health for link in self._links})
+
+    def usage(self) -> dict[str, tuple[CacheUsage, bool]]:
+        """Return `Link.usage` of each store."""
+        return {link.name: link.usage() for link in self._links}
 
     def forget(self, path: str | None = None) -> None:
         """Drop `path`, or everything, from the caches; the next read is fresh."""

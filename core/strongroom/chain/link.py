@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from strongroom.chain.cache import Flight, MemoryCache, Snapshot
+from strongroom.chain.cache import CacheUsage, Flight, MemoryCache, Snapshot
 from strongroom.chain.calls.async_reads import AsyncReads, awaited
 from strongroom.chain.calls.steps import Step, Steps
 from strongroom.chain.reading import Reading, WouldBlockError
@@ -382,6 +382,10 @@ class Link:
         """Return the store. Opens it, so that an outage is not taken for a capability that it lacks."""
         store: GuardedStore = self._handle.store or (yield Step(self._handle.opened))
         return store
+
+    def usage(self) -> tuple[CacheUsage, bool]:
+        """Return what the cache in memory holds, and True during a known outage. The store is not asked."""
+        return self._cache.usage(), self._handle.breaker.is_open
 
     def health(self) -> Health:
         """Probe the store, past cache and breaker, and measure the duration."""

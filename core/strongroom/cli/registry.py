@@ -48,6 +48,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "check": "check:check_command",
         "types": "application.required:types_command",
         "doctor": "doctor:doctor_command",
+        "status": "status.command:status_command",
         "config": "config:config_command",
         "stores": "extend.stores:stores_command",
         "plugins": "extend.plugins:plugins_command",

@@ -28,6 +28,7 @@ from strongroom.watch.watcher import Watch, Watcher
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from strongroom.chain.cache import CacheUsage
     from strongroom.chain.explanation import Explanation
     from strongroom.config import Config
     from strongroom.disk_cache.store_cache import StoreCache
@@ -481,6 +482,14 @@ def found_or_failed(
 ) -> dict[str, Resolution | StrongroomError]:
     """Return the outcomes without those of listed paths that hold no secret."""
     return {path: found for path, found in outcomes.items() if not isinstance(found, SecretNotFoundError)}
+
+
+def usage_of(manager: BlockingManager) -> tuple[dict[str, tuple[CacheUsage, bool]], tuple[Watch, ...]]:
+    """Return by store what the cache in memory holds and whether an outage is known, and the open watches.
+
+    No store is asked, and no value is in it. `strongroom.status.publish` writes it for `strongroom status`.
+    """
+    return manager._chain.usage(), manager._watcher.watches  # noqa: SLF001  # of this module's class
 
 
 def _disk_caches(config: Config, stores: Mapping[str, SecretStore]) -> Mapping[str, StoreCache]:

@@ -134,6 +134,12 @@ class Watcher:
     def __repr__(self) -> str:
         return f"Watcher({len(self._watches)} watches)"
 
+    @property
+    def watches(self) -> tuple[Watch, ...]:
+        """The watches that are not closed."""
+        with self._changed:
+            return tuple(self._watches)
+
     # --- watches ------------------------------------------------------------------------------------------------------
 
     def watch(self, paths: Iterable[str], callback: Callable[[Change], object], interval: float | None) -> Watch:

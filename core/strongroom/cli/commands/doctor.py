@@ -68,9 +68,8 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
 
 def examine(config: Config) -> Mapping[str, Health]:
     """Return the health of each store in chain order. The stores are opened for this, and closed again."""
-    links = [Link(link, _opener(config, link.store), config.cache) for link in config.chain]
     paths = dict.fromkeys(secret.path for secret in config.secrets.values())
-    with closing(Chain(links, timeout=config.timeout)) as chain, require_paths(paths):
+    with closing(chain_of(config)) as chain, require_paths(paths):
         found = chain.health()
     if not config.rotations or not any(health.ok for health in found.values()):
         return found
@@ -81,6 +80,12 @@ def examine(config: Config) -> Mapping[str, Health]:
         name: health._replace(checks=(*health.checks, *(check for store, check in rotations if store == name)))
         for name, health in found.items()
     }
+
+
+def chain_of(config: Config) -> Chain:
+    """Return the configured chain. A store whose options are invalid raises the error when it is used, and not here."""
+    links = [Link(link, _opener(config, link.store), config.cache) for link in config.chain]
+    return Chain(links, timeout=config.timeout)
 
 
 def _opener(config: Config, store: str) -> Opener:
@@ -115,8 +120,8 @@ def _rows(config: Config, found: Mapping[str, Health], cache: Status | None) -> 
     """
     for name, health in found.items():
         took = f"{health.seconds * 1000:.1f} ms"
-        details = _location(config, name) or (health.detail if health.ok else "")
-        yield tuple(map(output.one_line, (name, "", _state(health), took, details, "")))
+        details = location_of(config, name) or (health.detail if health.ok else "")
+        yield tuple(map(output.one_line, (name, "", state_of(health), took, details, "")))
         for check in health.checks:
             yield tuple(map(output.one_line, (name, check.name, check.state, "", check.detail, check.hint)))
     if cache is not None:
@@ -140,8 +145,8 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
         "stores": [
             {
                 "store": name,
-                "state": _state(health),
-                "place": _location(config, name),
+                "state": state_of(health),
+                "place": location_of(config, name),
                 "seconds": health.seconds,
                 "detail": health.detail,
                 "facts": {name: str(fact) for name, fact in health.facts.items()},
@@ -155,11 +160,12 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
     }
 
 
-def _state(health: Health) -> str:
+def state_of(health: Health) -> str:
+    """Return the state of a store in one word: `ok`, or what it cannot do."""
     return _OK if health.error is None else _STATES.get(code_of(health.error), _FAILED)
 
 
-def _location(config: Config, store: str) -> str:
+def location_of(config: Config, store: str) -> str:
     """Return the location of the store, or an empty string if its options are invalid."""
     from strongroom import plugins
 

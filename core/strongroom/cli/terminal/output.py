@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -16,6 +16,10 @@ from strongroom.cli.terminal import streams
 from strongroom.encoding import as_text, to_json
 from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.secret import Value
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.table import Table
 
 DOCUMENT_VERSION = 1
 """Version of the documents that `--json` prints. While it stays the same, fields are only added."""
@@ -198,10 +202,30 @@ def write_table(
         caption: line below the table.
         color: False disables color, as a non-empty NO_COLOR does (https://no-color.org).
     """
+    from rich.text import Text
+
+    console = terminal_console(color=color)
+    console.print(make_table(console, columns, rows))
+    if caption:  # a caption of the table itself would be as narrow as the table
+        console.print(Text(f"  {_escape(caption)}", "dim italic"))
+
+
+def terminal_console(*, color: bool) -> Console:
+    """Return the console on stdout, with the width of the terminal."""
     from shutil import get_terminal_size
 
+    from rich.console import Console
+
+    plain = not color or bool(os.environ.get("NO_COLOR"))
+    # rich would take COLUMNS=0 for a width of zero.
+    width = get_terminal_size().columns
+    return Console(color_system=None if plain else "auto", highlight=False, width=width)
+
+
+def make_table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> Table:
+    """Return the table that `write_table` writes."""
     from rich import box
-    from rich.console import Console, ConsoleOptions, Group
+    from rich.console import Group
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
@@ -220,10 +244,6 @@ def write_table(
             # Text, not str: a name may look like markup of rich.
             yield Text(text, self._style, overflow="fold")
 
-    plain = not color or bool(os.environ.get("NO_COLOR"))
-    # rich would take COLUMNS=0 for a width of zero.
-    width = get_terminal_size().columns
-    console = Console(color_system=None if plain else "auto", highlight=False, width=width)
     table = Table(*columns, box=box.SIMPLE_HEAD)
     for row in rows:
         cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
@@ -231,9 +251,7 @@ def write_table(
     # Keep names whole if that leaves half of the line to the other columns.
     name = console.measure(Group(*table.columns[0].cells)).maximum
     table.columns[0].no_wrap = name <= console.width // 2
-    console.print(table)
-    if caption:  # a caption of the table itself would be as narrow as the table
-        console.print(Text(f"  {_escape(caption)}", "dim italic"))
+    return table
 
 
 _BREAKS = (r"(?<=/)|(?=#)", r"(?<=[._:,=-])|(?=\[)")

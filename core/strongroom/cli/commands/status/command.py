@@ -1,0 +1,105 @@
+"""`strongroom status`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.cli.commands.status.model import document
+from strongroom.cli.commands.status.monitor import Monitor
+from strongroom.cli.commands.status.view import sections
+from strongroom.cli.exit_codes import code_of_all
+from strongroom.cli.invocation import Invocation, current, read_duration
+from strongroom.cli.terminal import output
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from strongroom.cli.commands.status.model import Status
+
+_FRAME = 0.5
+"""Seconds between two frames of `--watch`."""
+
+interval_option = click.option(
+    "--interval",
+    default="10s",
+    show_default=True,
+    metavar="DURATION",
+    callback=read_duration,
+    help="Probe the stores this often.",
+)
+paths_option = click.option("--paths", is_flag=True, help="Show the paths of secrets too.")
+
+
+@click.command("status")
+@click.option("--watch", is_flag=True, help="Keep the status on the screen until Ctrl-C.")
+@paths_option
+@interval_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@current
+def status_command(invocation: Invocation, *, watch: bool, paths: bool, interval: float, as_json: bool) -> None:
+    """Show the chain and its health, caches, watches, rotations and migrations.
+
+    Caches in memory and watches are those of applications that call `strongroom.status.publish`. Migrations are those
+    of this user on this machine. No value is shown. The exit code is that of the gravest fault of a store.
+
+    Example: strongroom status --watch
+    """
+    check_interval(interval)
+    if watch and (as_json or not output.is_terminal()):
+        raise click.UsageError("--watch needs a terminal, and is not for --json")
+    color = not invocation.no_color
+    with Monitor(invocation.load(), paths=paths) as monitor:
+        if watch:
+            _watch(monitor, interval, paths=paths, color=color)
+            return
+        monitor.probe()
+        status, errors = monitor.status(), monitor.errors()
+    if as_json:
+        output.write_document(document(status, paths=paths))
+    elif output.is_terminal():
+        for section in sections(status, paths=paths):
+            output.write_table(section.columns, section.rows, color=color)
+    else:
+        for section in sections(status, paths=paths):
+            output.write_rows((section.name, *map(_text, row)) for row in section.rows)
+    click.get_current_context().exit(code_of_all(errors))
+
+
+def check_interval(interval: float) -> None:
+    """Raise UsageError if the stores would be probed more than once a second."""
+    if interval < 1:
+        raise click.UsageError("--interval must be at least one second")
+
+
+def _text(cell: output.Cell | str) -> str:
+    return cell if isinstance(cell, str) else cell.text
+
+
+def _watch(monitor: Monitor, interval: float, *, paths: bool, color: bool) -> None:
+    """Show the status on an own screen until Ctrl-C, which is the usual end and no failure."""
+    from rich.live import Live
+
+    console = output.terminal_console(color=color)
+    monitor.start(interval)
+    try:
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(_screen(monitor.status(), paths=paths, color=color), refresh=True)
+                time.sleep(_FRAME)
+    except KeyboardInterrupt:
+        return
+
+
+def _screen(status: Status, *, paths: bool, color: bool) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
+    console = output.terminal_console(color=color)
+    environment = f", environment {status.environment}" if status.environment else ""
+    probed = "probing" if status.probed is None else f"probed at {status.probed.astimezone():%H:%M:%S}"
+    head = Text(f" Strongroom{output.one_line(environment)}, {probed}. Ctrl-C ends", "bold")
+    tables = (output.make_table(console, part.columns, part.rows) for part in sections(status, paths=paths))
+    return Group(head, *tables)

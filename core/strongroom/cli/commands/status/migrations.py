@@ -1,0 +1,136 @@
+"""Progress of the migrations of this machine, read from their journals. Nothing is locked or changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from strongroom.errors import StrongroomError
+from strongroom.files import private_file
+from strongroom.migrate.ledger.journal import steps_in
+from strongroom.migrate.ledger.runs import Run, runs
+from strongroom.migrate.plans.document import parse_lines
+
+RUNNING = 60.0
+"""A migration whose journal has grown within this many seconds counts as running."""
+
+_SHOWN = 5
+"""How many migrations are shown besides the unfinished ones."""
+
+
+@dataclass(frozen=True)
+class MigrationStatus:
+    """How far a migration is.
+
+    Attributes:
+        run: its name.
+        sources, target: the names of its stores.
+        started: when it began.
+        updated: when its journal last grew.
+        state: `running`, `unfinished`, `finished`, `undone`, or `unreadable`.
+        total: the number of secrets that its plan writes.
+        done: how many of them the target holds.
+        deleted: how many of them were deleted at the source.
+    """
+
+    run: str
+    sources: tuple[str, ...]
+    target: str
+    started: datetime
+    updated: datetime
+    state: str
+    total: int
+    done: int
+    deleted: int = 0
+
+
+class _Counts:
+    """The counts of one journal, read again when the file has grown."""
+
+    def __init__(self, run: Run) -> None:
+        self._journal = run.folder / "journal"
+        self._size = -1
+        self.updated = run.started
+        self.done = self.deleted = 0
+        self.undone = False
+        plan_file = run.folder / "plan"
+        with private_file.open_lines(plan_file) as lines:
+            plan = parse_lines(lines, str(plan_file))
+        self.sources, self.target, self.total = plan.sources, plan.target, len(plan.pending)
+
+    def update(self) -> None:
+        try:
+            about = self._journal.stat()
+        except OSError:
+            return
+        if about.st_size == self._size:
+            return
+        self._size, self.updated = about.st_size, datetime.fromtimestamp(about.st_mtime, UTC)
+        done: set[int] = set()
+        deleted: set[int] = set()
+        self.undone = False
+        for kind, index in steps_in(self._journal):
+            if kind == "done":
+                done.add(index)
+            elif kind in {"undone", "refused"}:
+                done.discard(index)
+            elif kind == "source-deleted":
+                deleted.add(index)
+            elif kind == "source-kept":
+                deleted.discard(index)
+            self.undone = kind == "undone" or (self.undone and kind != "intent")
+        self.done, self.deleted = len(done), len(deleted)
+
+
+class Migrations:
+    """The migrations of this user on this machine.
+
+    Args:
+        folder: the folder of all migrations; by default that of this user.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._counts: dict[str, _Counts] = {}
+
+    def status(self) -> Sequence[MigrationStatus]:
+        """Return the status of every unfinished migration and of the last five others, newest first."""
+        found: list[MigrationStatus] = []
+        others = 0
+        for run in reversed(runs(self._folder)):
+            if run.finished and others >= _SHOWN:
+                continue
+            status = self._status_of(run)
+            if status.state not in {"running", "unfinished"}:
+                others += 1
+                if others > _SHOWN:
+                    continue
+            found.append(status)
+        return found
+
+    def _status_of(self, run: Run) -> MigrationStatus:
+        try:
+            counts = self._counts.get(run.name) or self._counts.setdefault(run.name, _Counts(run))
+        except (OSError, StrongroomError):
+            return MigrationStatus(run.name, (), "", run.started, run.started, "unreadable", 0, 0)
+        counts.update()
+        if counts.undone:
+            state = "undone"
+        elif run.finished:
+            state = "finished"
+        else:
+            state = "running" if time.time() - counts.updated.timestamp() < RUNNING else "unfinished"
+        return MigrationStatus(
+            run.name,
+            counts.sources,
+            counts.target,
+            run.started,
+            counts.updated,
+            state,
+            counts.total,
+            counts.done,
+            counts.deleted,
+        )

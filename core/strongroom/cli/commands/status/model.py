@@ -1,0 +1,200 @@
+"""The status of the chain and of what works with it, as plain data for a terminal, a web page and `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from strongroom.cli.commands.cache import described as described_disk_cache
+from strongroom.cli.commands.rotate import described as described_rotation
+from strongroom.config import CacheConfig, LinkConfig
+from strongroom.errors import Check
+from strongroom.secret import Value
+from strongroom.status import ProcessReport
+
+if TYPE_CHECKING:
+    from strongroom.cli.commands.status.migrations import MigrationStatus
+    from strongroom.disk_cache.maintenance import Status as DiskCacheStatus
+    from strongroom.rotate.rotations import RotationStatus
+
+CHECKING = "checking"
+"""State of a store that has not answered its first probe yet."""
+
+
+@dataclass(frozen=True)
+class LinkStatus:
+    """One link of the chain.
+
+    Attributes:
+        policy: its configuration.
+        plugin: the plugin of its store.
+        location: the address of the store in words, without credentials.
+        state: `ok`, `checking`, or what it cannot do, in the words of `strongroom doctor`.
+        seconds: how long the last probe took.
+        detail: the reason if it is not ok, otherwise what the store says of itself.
+        checks: the checks of the last probe.
+        history: the states of the last probes, oldest first.
+    """
+
+    policy: LinkConfig
+    plugin: str
+    location: str
+    state: str = CHECKING
+    seconds: float | None = None
+    detail: str = ""
+    checks: tuple[Check, ...] = ()
+    history: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RotationRow:
+    """One rotation: its status, or why that is not known."""
+
+    path: str
+    rotator: str
+    store: str
+    status: RotationStatus | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """The whole status at one time.
+
+    Attributes:
+        time: when it was put together.
+        probed: when the stores were last probed, or None.
+        environment, production: of the configuration.
+        links: the chain.
+        cache: the settings of the caches.
+        disk_cache: the cache on disk, or None if it is disabled.
+        processes: the reports of applications.
+        rotations: the configured rotations.
+        migrations: the migrations of this machine, newest first.
+    """
+
+    time: datetime
+    probed: datetime | None
+    environment: str | None
+    production: bool
+    links: tuple[LinkStatus, ...]
+    cache: CacheConfig
+    disk_cache: DiskCacheStatus | None
+    processes: Sequence[ProcessReport]
+    rotations: Sequence[RotationRow]
+    migrations: Sequence[MigrationStatus]
+
+    @property
+    def ok(self) -> bool:
+        """True if no store has a fault."""
+        return all(link.state in {"ok", CHECKING} for link in self.links)
+
+
+def document(status: Status, *, paths: bool) -> Mapping[str, Value]:
+    """Return the status as JSON has it. Times are ISO 8601, durations are seconds, sizes are bytes.
+
+    Args:
+        status: the status.
+        paths: include the paths of secrets.
+    """
+    cache = status.cache
+    return {
+        "time": status.time.isoformat(),
+        "probed": _iso(status.probed),
+        "ok": status.ok,
+        "environment": status.environment,
+        "production": status.production,
+        "chain": [_link(number, link, paths=paths) for number, link in enumerate(status.links, 1)],
+        "cache": {"ttl": cache.ttl, "max_stale": cache.max_stale, "missing_ttl": cache.missing_ttl},
+        "disk_cache": None if status.disk_cache is None else described_disk_cache(status.disk_cache),
+        "processes": [_process(report, status.time, paths=paths) for report in status.processes],
+        "rotations": [_rotation(row, paths=paths) for row in status.rotations],
+        "migrations": [_migration(migration) for migration in status.migrations],
+    }
+
+
+def _link(number: int, link: LinkStatus, *, paths: bool) -> Value:
+    policy = link.policy
+    return {
+        "link": number,
+        "store": policy.store,
+        "plugin": link.plugin,
+        "location": link.location,
+        "state": link.state,
+        "seconds": link.seconds,
+        "detail": link.detail,
+        "checks": [
+            {"name": check.name, "state": check.state.value, "detail": check.detail, "hint": check.hint}
+            for check in link.checks
+        ],
+        "history": list(link.history),
+        "policy": {
+            "on_unavailable": policy.on_unavailable,
+            "on_denied": policy.on_denied,
+            "on_missing_key": policy.on_missing_key,
+            "timeout": policy.timeout,
+            "patterns": len(policy.paths),
+            "paths": list(policy.paths) if paths else None,
+        },
+    }
+
+
+def _process(report: ProcessReport, now: datetime, *, paths: bool) -> Value:
+    return {
+        "pid": report.pid,
+        "name": report.name,
+        "started": report.started.isoformat(),
+        "updated": report.updated.isoformat(),
+        "silent": report.is_silent(now),
+        "caches": [
+            {
+                "store": cache.store,
+                "secrets": cache.secrets,
+                "absences": cache.absences,
+                "size": cache.size,
+                "hits": cache.hits,
+                "outage": cache.outage,
+            }
+            for cache in report.caches
+        ],
+        "watches": [
+            {
+                "secrets": watch.secrets,
+                "interval": watch.interval,
+                "paths": list(watch.paths) if paths and watch.paths else None,
+            }
+            for watch in report.watches
+        ],
+    }
+
+
+def _rotation(row: RotationRow, *, paths: bool) -> Value:
+    known: dict[str, Value] = {
+        "rotator": row.rotator,
+        "store": row.store,
+        "state": "unknown",
+        "fault": row.fault or None,
+    }
+    if row.status is not None:
+        known |= described_rotation(row.status)
+    return {**known, "path": row.path if paths else None}
+
+
+def _migration(migration: MigrationStatus) -> Value:
+    return {
+        "run": migration.run,
+        "sources": list(migration.sources),
+        "target": migration.target,
+        "started": migration.started.isoformat(),
+        "updated": migration.updated.isoformat(),
+        "state": migration.state,
+        "total": migration.total,
+        "done": migration.done,
+        "deleted": migration.deleted,
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

@@ -1,0 +1,137 @@
+"""The status as rows: for the tables of a terminal, and for lines in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from strongroom.cli.commands.status.migrations import MigrationStatus
+from strongroom.cli.commands.status.model import CHECKING, LinkStatus, RotationRow, Status
+from strongroom.cli.expiry import words
+from strongroom.cli.store_names import join_names
+from strongroom.cli.terminal.output import Cell, counted, state
+from strongroom.config.durations import format_duration
+from strongroom.errors import CheckState
+from strongroom.status import ProcessReport
+
+_STYLES = {
+    "misconfigured": "failed",
+    CHECKING: "not asked",
+    "running": "pending",
+    "unfinished": "warning",
+    "finished": "done",
+    "undone": "skipped",
+    "unreadable": "failed",
+    "never": "absent",
+    "unknown": "warning",
+}
+"""States with the color of another."""
+
+_BAR = 12
+
+
+class Section(NamedTuple):
+    """A table of the status: its name in a pipe, its columns, and its rows."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[Cell | str, ...]]
+
+
+def sections(status: Status, *, paths: bool) -> Iterator[Section]:
+    """Yield the sections that have something to show."""
+    now = status.time
+    yield Section("chain", ("link", "status", "took", "details"), [*_links(status)])
+    if caches := [*_caches(status)]:
+        yield Section("cache", ("process", "cache", "holds", "hits"), caches)
+    if watches := [*_watches(status, paths=paths)]:
+        yield Section("watch", ("process", "watches", "secrets"), watches)
+    if status.rotations:
+        rows = [_rotation(row, number, now, paths=paths) for number, row in enumerate(status.rotations, 1)]
+        yield Section("rotation", ("rotation", "state", "next", "rotator", "store"), rows)
+    if status.migrations:
+        rows = [_migration(migration, now) for migration in status.migrations]
+        yield Section("migration", ("migration", "state", "progress", "begun"), rows)
+
+
+def _colored(name: str, text: str | None = None) -> Cell:
+    return state(_STYLES.get(name, name), name if text is None else text)
+
+
+def _links(status: Status) -> Iterator[tuple[Cell | str, ...]]:
+    for number, link in enumerate(status.links, 1):
+        took = "" if link.seconds is None else f"{link.seconds * 1000:.0f} ms"
+        details = link.detail if link.state not in {"ok", CHECKING} else link.location or link.detail
+        yield f"{number} {link.policy.store}", _colored(link.state), took, details
+        yield from _checks(link)
+
+
+def _checks(link: LinkStatus) -> Iterator[tuple[Cell | str, ...]]:
+    for check in link.checks:
+        if check.state is not CheckState.OK:
+            text = "\n".join(filter(None, (check.detail, f"Next: {check.hint}" if check.hint else "")))
+            yield f"  {check.name}", _colored(check.state.value), "", text
+
+
+def _caches(status: Status) -> Iterator[tuple[Cell | str, ...]]:
+    if (disk := status.disk_cache) is not None:
+        holds = disk.fault or f"{counted(disk.entries, 'entry').replace('entrys', 'entries')}, {size(disk.size)}"
+        yield "on disk", _colored("warning" if disk.fault else "ok", "disk"), holds, ""
+    for report in status.processes:
+        for cache in report.caches:
+            kept = f"{counted(cache.secrets, 'secret')}, {size(cache.size)}"
+            named = _colored("unavailable", f"{cache.store}: outage") if cache.outage else cache.store
+            yield _process(report, status.time), named, kept, f"{cache.hits:,}"
+
+
+def _watches(status: Status, *, paths: bool) -> Iterator[tuple[Cell | str, ...]]:
+    for report in status.processes:
+        if report.watches:
+            total = sum(watch.secrets for watch in report.watches)
+            names = ", ".join(dict.fromkeys(path for watch in report.watches for path in watch.paths))
+            yield _process(report, status.time), str(len(report.watches)), names if paths and names else str(total)
+
+
+def _process(report: ProcessReport, now: datetime) -> Cell | str:
+    text = f"{report.name} {report.pid}"
+    if report.is_silent(now):
+        return _colored("warning", f"{text}\nsilent for {_ago(report.updated, now)}")
+    return text
+
+
+def _rotation(row: RotationRow, number: int, now: datetime, *, paths: bool) -> tuple[Cell | str, ...]:
+    name = row.path if paths else f"rotation {number}"
+    if row.status is None:
+        return name, _colored("unknown"), row.fault, row.rotator, row.store
+    found = row.status
+    style = "warning" if found.overdue or found.unfinished else "done" if found.state == "done" else found.state
+    return name, _colored(style, found.state), words(found, now), found.rotator, found.store
+
+
+def _migration(migration: MigrationStatus, now: datetime) -> tuple[Cell | str, ...]:
+    stores = f"{join_names(migration.sources)} → {join_names((migration.target,))}" if migration.target else ""
+    share = migration.done / migration.total if migration.total else 1.0
+    filled = int(share * _BAR)
+    progress = f"{'█' * filled}{'░' * (_BAR - filled)} {migration.done}/{migration.total}"
+    return f"{migration.run}\n{stores}", _colored(migration.state), progress, f"{_ago(migration.started, now)} ago"
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    seconds = max(0.0, (now - moment).total_seconds())
+    return "less than 1 s" if seconds < 1 else format_duration(rounded(seconds))
+
+
+def rounded(seconds: float) -> float:
+    """Return the duration in its largest unit alone: 3 min 20 s is 3 min."""
+    for unit in (86_400, 3600, 60):
+        if seconds >= unit:
+            return seconds // unit * unit
+    return seconds // 1
+
+
+def size(number: int) -> str:
+    """Return a number of bytes in words."""
+    if number < 1000:
+        return f"{number} B"
+    return f"{number / 1000:.0f} kB" if number < 1_000_000 else f"{number / 1_000_000:.1f} MB"
