@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-from strongroom.bounded_file import read_bytes
 from strongroom.secret import Value
 
 _LARGEST_FILE = 1 << 16
@@ -47,6 +45,10 @@ def library_contents(prefix: str, files: Iterable[str]) -> dict[str, Value]:
 
 def _file_contents(name: str) -> dict[str, Value]:
     """Return the path of the file with its content; nothing if it cannot be read."""
+    from pathlib import Path  # here, since every import of Strongroom loads this module
+
+    from strongroom.bounded_file import read_bytes
+
     try:
         file = Path(name).expanduser()
         return {str(file): read_bytes(file, _LARGEST_FILE)[0]}
