@@ -71,16 +71,16 @@ def test_a_page_does_not_scroll_sideways(browser, name, width):
     page.close()
 
 
-def test_no_block_of_code_is_cut(browser):
-    """On any page of the site, at the width of a laptop."""
+def test_no_page_of_the_site_is_too_wide_for_a_laptop(browser):
+    """No page scrolls sideways, and no block of code is cut."""
     page = browser.new_page(viewport={"width": WIDE, "height": 900})
-    cut = {}
+    faults = {}
     for file in sorted(SITE.rglob("*.html")):
         page.goto(file.as_uri(), wait_until="domcontentloaded")
-        if lines := page.evaluate(CUT):
-            cut[file.relative_to(SITE).as_posix()] = lines
+        if (sideways := page.evaluate(SIDEWAYS)) or (lines := page.evaluate(CUT)):
+            faults[file.relative_to(SITE).as_posix()] = sideways or lines
     page.close()
-    assert cut == {}
+    assert faults == {}
 
 
 def test_a_dark_page_shows_the_dark_pictures(browser):
