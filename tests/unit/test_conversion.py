@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, make_dataclass
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -93,6 +96,75 @@ def test_the_repr_shows_no_text_of_the_secret(wanted):
         made = secrets.get_secret("database/connection", as_=wanted)
     assert "value" not in repr(made)
     assert isinstance(as_dict(made)["password"], SensitiveStr)
+
+
+NUMBERS = {
+    "whole": 77_801, "part": 7780.1, "exact": "778.01", "moment": "2077-08-01T03:04:05Z", "day": "2077-08-01",
+    "length": "PT7780S", "id": "77801770-9dad-11d1-80b4-00c04fd430c8", "inner": {"whole": 77_801, "all": [77_801]},
+    "several": [77_801, 77_801],
+}  # fmt: skip
+"""A secret whose every value has `77` or `78` in its text, and no text."""
+
+
+class NumbersTypedDict(TypedDict):
+    whole: int
+    part: float
+    exact: Decimal
+    moment: datetime
+    day: date
+    length: timedelta
+    id: UUID
+    inner: InnerModel
+    several: tuple[int, ...]
+
+
+class InnerModel(pydantic.BaseModel):
+    whole: int
+    all: list[int]
+
+
+class InnerStruct(msgspec.Struct):
+    whole: int
+    all: list[int]
+
+
+HINTS = get_type_hints(NumbersTypedDict)
+NUMBER_TYPES = [
+    NumbersTypedDict,
+    make_dataclass("NumbersDataclass", HINTS.items(), frozen=True),
+    pydantic.create_model("NumbersModel", **{name: (hint, ...) for name, hint in HINTS.items()}),
+    msgspec.defstruct("NumbersStruct", (HINTS | {"inner": InnerStruct}).items()),
+]
+
+
+@pytest.mark.parametrize("wanted", NUMBER_TYPES, ids=lambda wanted: wanted.__name__)
+def test_the_repr_shows_no_number_or_date_of_the_secret(wanted):
+    """At any level, also in a copy; and each is equal to the plain one, and has its text."""
+    with manager(NUMBERS) as secrets:
+        made = secrets.get_secret("database/connection", as_=wanted)
+    held = made if isinstance(made, dict) else {name: getattr(made, name) for name in HINTS}
+    for shown in (made, copy.deepcopy(made), [*held.values()]):
+        assert not re.search("77|78", repr(shown))
+    assert (held["whole"], str(held["whole"]), f"{held['whole']:07}") == (77_801, "77801", "0077801")
+    assert (held["exact"], str(held["exact"])) == (Decimal("778.01"), "778.01")
+    assert held["moment"] == datetime(2077, 8, 1, 3, 4, 5, tzinfo=UTC)
+    assert (str(held["id"]), hash(held["id"])) == (NUMBERS["id"], hash(UUID(NUMBERS["id"])))
+    for item in held.values():
+        restored = pickle.loads(pickle.dumps(item))
+        assert restored == item
+        assert "Sensitive" not in repr(restored)
+
+
+@pytest.mark.parametrize("wanted", [pydantic.PostgresDsn, pydantic.AnyUrl], ids=["multi-host", "single-host"])
+def test_the_repr_of_a_url_shows_no_password(wanted):
+    """It is equal to the plain one."""
+    url = "postgresql://shop:hunter2@db/shop"
+    with manager({"url": url}) as secrets:
+        made = secrets.get_secret("database/connection", "url", as_=wanted)
+        inside = secrets.get_secret("database/connection", as_=pydantic.create_model("M", url=(wanted, ...)))
+    assert "hunter2" not in repr((made, inside))
+    assert made == wanted(url) == inside.url
+    assert (str(made), hash(made)) == (url, hash(wanted(url)))
 
 
 @each_type

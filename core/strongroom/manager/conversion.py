@@ -13,14 +13,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Required, TypeAlias, get_args, get_type_hints
 
 from strongroom import encoding
 from strongroom.encoding import from_json
 from strongroom.errors import InvalidDataError
-from strongroom.secret import SensitiveBytes, SensitiveDict, SensitiveList, SensitiveStr, Value
+from strongroom.manager.redacted_objects import redacted
+from strongroom.secret import SensitiveDict, SensitiveStr, Value
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -91,7 +91,7 @@ def convert(value: Value, wanted: Any, path: str, key: str | None, store: str = 
         subject = "" if key is None else f"key {key!r}: "
         found = "; ".join(f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults)
         raise InvalidDataError(path, f"{subject}not a valid {_name(wanted)}: {found}", store=store or None)
-    return _redacted(made)
+    return redacted(made)
 
 
 def _is_built_in(wanted: object) -> bool:
@@ -131,38 +131,6 @@ def _other_form(value: Value, wants: str) -> Value:
     if wants == "text" and value is not None and not isinstance(value, str | bytes):
         return SensitiveStr(encoding.to_json_text(value))
     return value
-
-
-_PROTECTED: dict[type, Callable[[Any], Any]] = {
-    str: SensitiveStr,
-    bytes: SensitiveBytes,
-    list: lambda made: SensitiveList(map(_redacted, made)),
-    dict: lambda made: SensitiveDict((key, _redacted(item)) for key, item in made.items()),
-    tuple: lambda made: tuple(map(_redacted, made)),
-    set: lambda made: set(map(_redacted, made)),
-    frozenset: lambda made: frozenset(map(_redacted, made)),
-}
-
-
-def _redacted(made: Any) -> Any:
-    """Return the object with all of its text and bytes in types whose `repr` is redacted, at every level."""
-    if (protected := _PROTECTED.get(type(made))) is not None:
-        return protected(made)
-    if isinstance(made, tuple):
-        make: Any = getattr(made, "_make", None)
-        return made if make is None else make(map(_redacted, made))
-    pydantic: Any = sys.modules.get("pydantic")
-    msgspec: Any = sys.modules.get("msgspec")
-    if is_dataclass(made):
-        for name in (field.name for field in fields(made) if hasattr(made, field.name)):
-            object.__setattr__(made, name, _redacted(getattr(made, name)))  # also of a frozen one
-    elif msgspec is not None and isinstance(made, msgspec.Struct):
-        for name in made.__struct_fields__:
-            msgspec.structs.force_setattr(made, name, _redacted(getattr(made, name)))
-    elif pydantic is not None and isinstance(made, pydantic.BaseModel):
-        for held in (made.__dict__, made.__pydantic_extra__ or {}):
-            held.update({name: _redacted(item) for name, item in held.items()})
-    return made
 
 
 def _validator(wanted: Any) -> _Validate:
