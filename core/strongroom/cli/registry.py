@@ -49,6 +49,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "types": "application.required:types_command",
         "doctor": "doctor:doctor_command",
         "status": "status.command:status_command",
+        "ui": "status.ui:ui_command",
         "config": "config:config_command",
         "stores": "extend.stores:stores_command",
         "plugins": "extend.plugins:plugins_command",
