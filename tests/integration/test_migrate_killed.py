@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from migrations import Killable
+from migration_process import Killable
 from strongroom.migrate import (
     ItemState,
     OnConflict,
