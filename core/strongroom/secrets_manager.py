@@ -59,8 +59,8 @@ _D = TypeVar("_D")
 _default: SecretsManager | None = None
 _making = reentrant_lock()
 
-_EXIT_LIMIT = 3.0
-"""For how many seconds closing may delay the exit of a process."""
+_EXIT_LIMIT = 10.0
+"""For how many seconds closing may delay the exit of a process, on an overloaded machine at most."""
 
 
 def set_default_manager(manager: SecretsManager | None) -> SecretsManager | None:

@@ -27,8 +27,11 @@ from strongroom_vault.session.tokens import REVOKE, ActiveToken, Tokens
 
 logger = logging.getLogger("strongroom.vault")
 
-_CLOSE_LIMIT = 5.0
+_CLOSE_LIMIT = 10.0
 """How long `close` may take, in seconds: it waits for a login or a renewal, and revokes tokens."""
+
+_STOP_LIMIT = 2.0
+"""How long it waits for a renewal, in seconds: the server may hang."""
 
 _K = TypeVar("_K")
 
@@ -107,7 +110,7 @@ class Session:
     def close(self) -> None:
         """End the renewals, revoke the token if a login of this process made it, and close the connections."""
         with time_limit(min(remaining(), _CLOSE_LIMIT)), fail_fast():
-            self._renewer.stop(remaining())
+            self._renewer.stop(min(remaining(), _STOP_LIMIT))
             for active in self._tokens.close():
                 self._warn_unrevoked(active)
             self._sender.close()

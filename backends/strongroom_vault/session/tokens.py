@@ -30,6 +30,11 @@ _DEAD_LOGIN = 0.5
 """The same for a token that the server has accepted before."""
 
 _REVOKE_LIMIT = 2.0
+"""How long a revocation may take, in seconds, if the login took little time."""
+
+_TIMES_LOGIN = 10
+"""The same, as a multiple of the time of the login: on an overloaded machine, everything takes seconds."""
+
 _MOST_RETIRED = 4
 
 
@@ -46,6 +51,7 @@ class ActiveToken:
         uses: the number of requests that are left; None if they are not counted.
         ended: it was revoked, or was no longer valid when the session was closed.
         adopted: another process logged in for it, so that a refusal says nothing about this process's logins.
+        took: the duration of its login, in seconds.
     """
 
     token: SensitiveStr | None = field(repr=False)
@@ -56,6 +62,7 @@ class ActiveToken:
     uses: int | None = None
     ended: bool = False
     adopted: bool = False
+    took: float = 0.0
 
 
 class _Flight(Future["ActiveToken | StrongroomError | None"]):
@@ -240,7 +247,8 @@ class Tokens:
         if active is not None and active.token == grant.token:
             active.lease = lease or active.lease  # a shared token has been renewed
             return active
-        new = ActiveToken(grant.token, grant.revocable, began, lease, uses=grant.uses, adopted=grant.adopted)
+        took = self._clock() - began
+        new = ActiveToken(grant.token, grant.revocable, began, lease, uses=grant.uses, adopted=grant.adopted, took=took)
         with self._lock:
             replaced, self._active = self._active, new
             closed = self._closed  # last: a signal handler that closes it afterward finds the token
@@ -291,7 +299,7 @@ class Tokens:
             active.ended = True
             return True
         try:
-            with time_limit(_REVOKE_LIMIT), fail_fast():
+            with time_limit(max(_REVOKE_LIMIT, _TIMES_LOGIN * active.took)), fail_fast():
                 reply = self._sender.send(requests().token.revoke_self(), token=active.token, idempotent=True)
         except StoreError as error:
             logger.info("A token %s was not revoked: %s", self._sender.location, error.reason)

@@ -23,7 +23,9 @@ from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
-from strongroom_vault.session import renewal
+from strongroom_vault.session import renewal, tokens
+from strongroom_vault.testing import FaultProxy
+from strongroom_vault.testing.faults import delay
 
 LONG = 30.0
 
@@ -429,6 +431,20 @@ def test_nothing_is_left_after_close(openbao):
         store.read("mine/app")
     assert not renewers()
     assert not role.accessors
+
+
+def test_a_slow_server_has_more_time_for_the_revocation(openbao, monkeypatch):
+    """On an overloaded machine the login took long too."""
+    monkeypatch.setattr(tokens, "_REVOKE_LIMIT", 0.0)
+    role = Role(openbao, token_ttl="1h")
+    with FaultProxy(openbao.url) as door:
+        door.inject(delay(1.0), when=lambda request: request.target.endswith("/login"))
+        store = open_vault(url=door.url, auth=role.auth)
+        store.read("mine/app")
+        token = store.session.active_token.token
+        store.close()
+    with pytest.raises(StoreError):
+        openbao.call("POST", "auth/token/lookup", {"token": token})
 
 
 def test_a_token_that_may_not_be_revoked_is_warned_of(openbao, caplog):
