@@ -224,7 +224,7 @@ class Unsupported:
     pass
 
 
-@pytest.mark.parametrize("wanted", [Unsupported, list[Unsupported], "text", 5])
+@pytest.mark.parametrize("wanted", [Unsupported, list[Unsupported], "text", 5, str.upper, len, lambda _: 1])
 def test_a_type_that_is_not_supported_is_refused_before_any_read(wanted):
     with manager({"key": "x"}) as secrets, pytest.raises(TypeError, match="is not a supported type"):
         secrets.get_secret("nowhere/at-all", "key", as_=wanted)

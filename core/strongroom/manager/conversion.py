@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Required, TypeAlias, get_args, get_type_hints
 
 from strongroom import encoding
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 _EXTRA = "pip install 'strongroom[typed]'"
+
+_NO_TYPES = (str, FunctionType, BuiltinFunctionType, MethodType, partial)
 
 _WHOLE = (dict, SensitiveDict, object)
 """The built-in types of a whole secret."""
@@ -162,8 +165,9 @@ def _made_validator(wanted: Any) -> _Validate:
     except (pydantic.errors.PydanticUserError, TypeError, NameError):
         pass  # the message of pydantic is long, and about its own settings
     else:
-        # An incomplete type has names that are not defined. Text is a name itself, and is looked up in this module.
-        if adapter.pydantic_complete and not isinstance(wanted, str):
+        # An incomplete type has names that are not defined. Text is a name itself, and is looked up in this module. A
+        # function would be called with the value.
+        if adapter.pydantic_complete and not isinstance(wanted, _NO_TYPES):
             return _pydantic_validator(adapter)
     raise TypeError(
         f"as_={_name(wanted)} is not a supported type. as_ is one of {_built_in_names()}, a dataclass, a TypedDict, a "

@@ -68,11 +68,11 @@ class override:  # noqa: N801  # it is used as a function, like those of context
         @override({"api-keys/openai#key": "test"})
         async def test_the_key_is_used(): ...
 
-    A decorated function, also an asynchronous one, is a block. A `with` statement returns the manager that answers.
-    Later reads in the block see the changes of the code under test. Each block starts with `contents`, even if one
-    object is used for several blocks. Blocks may be nested, but must not run side by side in threads, since they are
-    for the whole process. Any thread or task may read within a block. A `SecretsManager` that the application creates
-    itself, before or in the block, answers from `contents` too.
+    A decorated function, also an asynchronous one, is a block, and so is each test of a decorated class. A `with`
+    statement returns the manager that answers. Later reads in the block see the changes of the code under test. Each
+    block starts with `contents`, even if one object is used for several blocks. Blocks may be nested, but must not run
+    side by side in threads, since they are for the whole process. Any thread or task may read within a block. A
+    `SecretsManager` that the application creates itself, before or in the block, answers from `contents` too.
 
     Args:
         contents: path -> data, `PATH#KEY` -> value, path -> `SimulatedFailure` or `Slow`. Every other path is missing.
@@ -118,11 +118,17 @@ class override:  # noqa: N801  # it is used as a function, like those of context
         manager.close()
 
     def __call__(self, function: _F) -> _F:
-        """Return the function with its calls in a block each. The contents are not passed to it."""
+        """Return the function with its calls in a block each. The contents are not passed to it.
+
+        Of a class, each test is a block: its `test…` methods, and of a `unittest.TestCase` its `setUp` too.
+        """
+        if isinstance(function, type):
+            decorated: _F = self._around_tests(function)
+            return decorated
         if inspect.iscoroutinefunction(function):
             return self._around_coroutine(function)
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) or isinstance(function, type):
-            raise TypeError("override decorates functions and coroutine functions: use a with statement here")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError("override decorates functions, coroutine functions and classes: use a with statement here")
 
         @functools.wraps(function)
         def wrapped(*args: Any, **options: Any) -> Any:
@@ -130,6 +136,23 @@ class override:  # noqa: N801  # it is used as a function, like those of context
                 return function(*args, **options)
 
         return wrapped  # type: ignore[return-value]  # it has the function's signature
+
+    def _around_tests(self, cls: Any) -> Any:
+        import unittest
+
+        if issubclass(cls, unittest.TestCase):
+            cls.run = self(cls.run)
+            return cls
+        tests = [
+            name
+            for name in dir(cls)
+            if name.startswith("test") and inspect.isfunction(inspect.getattr_static(cls, name))
+        ]
+        if not tests:
+            raise TypeError(f"override finds no test… method in class {cls.__name__}: use a with statement there")
+        for name in tests:
+            setattr(cls, name, self(getattr(cls, name)))
+        return cls
 
     def _around_coroutine(self, function: _F) -> _F:
         @functools.wraps(function)

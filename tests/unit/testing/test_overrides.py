@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 import traceback
+import unittest
 from contextlib import suppress
 from pathlib import Path
 
@@ -334,13 +335,50 @@ class TestDecorator:
 
         assert asyncio.run(read()) == "test"
 
-    def test_a_generator_or_a_class_is_refused(self):
+    def test_a_generator_or_a_class_without_tests_is_refused(self):
         def values():
             yield get_secret("a/b", "k")
 
-        for wrong in (values, TestDecorator):
+        for wrong in (values, str):
             with pytest.raises(TypeError, match="use a with statement"):
                 override({})(wrong)
+
+    def test_each_test_of_a_class_is_a_block(self):
+        """It does not see what another test has written."""
+
+        class Base:
+            def test_inherited(self):
+                return get_secret("a/b", "k")
+
+        @override({"a/b#k": "first"})
+        class Decorated(Base):
+            def test_write(self):
+                set_secret("a/b", {"k": "other"})
+                return get_secret("a/b", "k")
+
+            async def test_later(self):
+                return await aget_secret("a/b", "k")
+
+            def helper(self):
+                return get_secret("a/b", "k", default="none")
+
+        made = Decorated()
+        assert (made.test_write(), asyncio.run(made.test_later()), made.test_inherited()) == ("other", "first", "first")
+        with override({}):
+            assert made.helper() == "none"
+
+    def test_a_test_case_of_unittest_is_a_block_with_its_set_up(self):
+        @override({"a/b#k": "test"})
+        class Case(unittest.IsolatedAsyncioTestCase):
+            def setUp(self):
+                self.key = get_secret("a/b", "k")
+
+            async def test_it(self):
+                assert (self.key, await aget_secret("a/b", "k")) == ("test", "test")
+
+        result = unittest.TestResult()
+        unittest.defaultTestLoader.loadTestsFromTestCase(Case).run(result)
+        assert (result.testsRun, result.errors, result.failures) == (1, [], [])
 
     def test_a_test_of_pytest_keeps_its_fixtures(self, pytester):
         pytester.makepyfile(
