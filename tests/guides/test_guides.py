@@ -25,6 +25,14 @@ def guides(*needs: str) -> list[ParameterSet]:
     return [pytest.param(page, id=page.relative_to(pages.DOCS).as_posix()) for page in found]
 
 
+def run(page: Path, folder: Path) -> None:
+    """Run the page, or skip the test if a program that the page calls is not installed."""
+    for program in re.findall(r"^\$ .*\b(curl|openssl)\b", page.read_text("utf-8"), re.MULTILINE):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    page_blocks.run_page(page_blocks.with_free_ports(page, folder))
+
+
 @pytest.fixture
 def reader(monkeypatch):
     """A reader's process, with the server's program on PATH."""
@@ -37,7 +45,7 @@ def reader(monkeypatch):
 @pytest.mark.parametrize("page", guides())
 def test_the_blocks_of_a_guide_run(page, tmp_path):
     """In the order of the page. The page starts its servers itself."""
-    page_blocks.run_page(page_blocks.with_free_ports(page, tmp_path))
+    run(page, tmp_path)
 
 
 @pytest.mark.usefixtures("reader")
@@ -52,7 +60,7 @@ def test_the_blocks_of_a_guide_run_on_a_new_server(page, fresh_openbao, kubectl,
             monkeypatch.setenv("PGHOST", "127.0.0.1")
             monkeypatch.setenv("PGPORT", str(postgres.port))
             monkeypatch.setenv("PGPASSWORD", postgres.password)
-        page_blocks.run_page(page_blocks.with_free_ports(page, tmp_path))
+        run(page, tmp_path)
 
 
 def test_the_image_of_the_tutorial_has_what_its_command_needs():
