@@ -131,6 +131,7 @@ def pages(session: nox.Session) -> None:
     """Build the documentation, and check it in Chromium: overflow, cut code, broken links. PICTURES names a folder."""
     install(session, "-e", ".[dev]")
     site = Path(session.create_tmp(), "html").absolute()
+    shutil.rmtree(site, ignore_errors=True)  # pages that are gone would be checked too
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-n", "-j", "auto", "docs", str(site))
     pictures = os.environ.get("PICTURES", str(site.parent / "pictures"))
     shown = {"TEST_SITE": str(site), "TEST_PICTURES": pictures}
