@@ -16,9 +16,13 @@ from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magics.namespace import NamespaceMagics
 
 from strongroom.errors import StrongroomError
+from strongroom.manager.redacted_objects import RedactedScalar
 from strongroom.paths import parse_reference
 from strongroom.secret import REDACTED, SensitiveBytes, SensitiveStr
 from strongroom.secrets_manager import get_secret
+
+_WITH_TEXT = (SensitiveStr, SensitiveBytes, RedactedScalar)
+"""The types whose `str` is the value."""
 
 
 @magics_class
@@ -42,7 +46,7 @@ class SecretMagics(Magics):
         """List the variables with type and content, like IPython's own `%whos`, and secrets without content."""
         shell: Any = self.shell  # None only before the magics are registered
         names = shell.user_ns
-        secrets = {name: value for name, value in names.items() if isinstance(value, SensitiveStr | SensitiveBytes)}
+        secrets = {name: value for name, value in names.items() if isinstance(value, _WITH_TEXT)}
         names.update((name, _redacted(value)) for name, value in secrets.items())
         try:
             NamespaceMagics(shell).whos(line)
@@ -71,7 +75,7 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
 
 def _redacted(value: object) -> object:
     """Return an object of the same type name and documentation, without the text of a secret. Others stay."""
-    if not isinstance(value, SensitiveStr | SensitiveBytes):
+    if not isinstance(value, _WITH_TEXT):
         return value
     kind = type(value)
     return type(kind.__name__, (), {"__doc__": kind.__doc__, "__str__": lambda _: REDACTED})()

@@ -77,12 +77,12 @@ def _redacted_part(made: Any) -> Any:
 
 
 def _redacted_scalar(made: Any) -> Any:
-    if isinstance(made, _RedactedScalar):
+    if isinstance(made, RedactedScalar):
         return made
-    return _rebuilt(made, _subclass(made.__class__, _RedactedUrl if _is_url(made) else _RedactedScalar))
+    return _rebuilt(made, _subclass(made.__class__, _RedactedUrl if _is_url(made) else RedactedScalar))
 
 
-class _RedactedScalar:
+class RedactedScalar:
     """Redacts the `repr` of the other base. Copies are redacted, pickles hold an object of that base."""
 
     __slots__ = ()
@@ -105,7 +105,7 @@ class _RedactedScalar:
         return copy, (_rebuilt(self, type(self).__bases__[1]),)
 
 
-class _RedactedUrl(_RedactedScalar):
+class _RedactedUrl(RedactedScalar):
     """Equals a URL of pydantic, which compares classes too."""
 
     __slots__ = ()
@@ -118,7 +118,7 @@ class _RedactedUrl(_RedactedScalar):
 
 
 @lru_cache(maxsize=256)
-def _subclass(kind: Any, redacting: type[_RedactedScalar]) -> Any:
+def _subclass(kind: Any, redacting: type[RedactedScalar]) -> Any:
     name: str = kind.__name__
     shown = kind.__repr__ if kind.__str__ is object.__str__ else kind.__str__  # of numbers, `str` is `repr`
     members = {"__slots__": (), "__str__": shown, "__module__": kind.__module__}
@@ -127,7 +127,7 @@ def _subclass(kind: Any, redacting: type[_RedactedScalar]) -> Any:
 
 def _rebuilt(value: Any, kind: Any) -> Any:
     """Return an object of this class with the state of another one, as `copy` makes one of the same class."""
-    reduced: Any = super(_RedactedScalar, value).__reduce_ex__(2) if isinstance(value, _RedactedScalar) else None
+    reduced: Any = super(RedactedScalar, value).__reduce_ex__(2) if isinstance(value, RedactedScalar) else None
     make, arguments, *rest = reduced or value.__reduce_ex__(2)
     own = type(value)
     made = (kind if make is own else make)(*(kind if part is own else part for part in arguments))

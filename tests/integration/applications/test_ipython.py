@@ -57,6 +57,19 @@ def test_no_output_shows_a_value(shell, capsys, source):
     assert "Sensitive" in printed
 
 
+def test_a_number_of_an_object_is_not_shown(shell, capsys, strongroom_override):
+    """Its `str` is the value, and IPython shows the `str` of a variable."""
+    strongroom_override({"pool": {"size": 77801}})
+    shell.run_cell(
+        "from dataclasses import dataclass\n@dataclass\nclass Pool:\n    size: int\n"
+        "import strongroom\npool = strongroom.get_secret('pool', as_=Pool)\nsize = pool.size"
+    )
+    for source in ("%whos", "size?", "size", "pool", "pool?"):
+        printed = run(shell, capsys, source)
+        assert "77801" not in printed
+        assert "SensitiveInt" in printed
+
+
 def test_the_list_of_variables_is_complete_and_changes_none(shell, capsys):
     printed = run(shell, capsys, "%whos")
     assert {line.split()[0]: line.split()[1] for line in printed.splitlines()[2:]} == {
