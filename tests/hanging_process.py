@@ -2,8 +2,8 @@
 
     python hanging_process.py STORE ENDING
 
-STORE is `blocking` or `asynchronous`. The process reads once without an event loop and once in one, and prints the
-reason of each outage. ENDING is `close`, to close the manager at the end, or `exit`.
+STORE is `blocking` or `asynchronous`. The process reads, writes and lists once without an event loop and once in one,
+and prints the reason of each outage. ENDING is `close`, to close the manager at the end, or `exit`.
 """
 
 import asyncio
@@ -19,12 +19,22 @@ class Blocking:
     def read(self, path):
         threading.Event().wait()
 
-    close = read_many = list_entries = lambda self, *_: threading.Event().wait()
+    close = read_many = list_entries = write = delete = lambda self, *_: threading.Event().wait()
 
 
 class Asynchronous(AsyncSecretStore):
     async def aread(self, path):
         await asyncio.Event().wait()
+
+    async def awrite(self, path, data):
+        await asyncio.Event().wait()
+
+    async def adelete(self, path):
+        await asyncio.Event().wait()
+
+    async def alist_entries(self, prefix):
+        await asyncio.Event().wait()
+        yield "never"
 
     async def aclose(self):
         await asyncio.Event().wait()
@@ -41,19 +51,30 @@ def output_of(store, ending):
     return done.stdout
 
 
-async def read(manager):
-    with time_limit(0.1):
-        await manager.aget_secret("a/b", "key")
+CALLS = (
+    ("get_secret", ("a/b", "key")),
+    ("set_secret", ("a/b", {"key": "value"})),
+    ("list_secrets", ("a",)),
+)
+
+
+def blocked(manager, name, arguments):
+    getattr(manager, name)(*arguments)
+
+
+def awaited(manager, name, arguments):
+    asyncio.run(getattr(manager, f"a{name}")(*arguments))
 
 
 def main(store, ending):
     manager = SecretsManager(chain=[STORES[store]()])
-    for call in (lambda: manager.get_secret("a/b", "key"), lambda: asyncio.run(read(manager))):
-        try:
-            with time_limit(0.1):
-                call()
-        except StoreUnavailableError as error:
-            sys.stdout.write(f"{error.reason}\n")
+    for name, arguments in CALLS:
+        for call in (blocked, awaited):
+            try:
+                with time_limit(0.1):
+                    call(manager, name, arguments)
+            except StoreUnavailableError as error:
+                sys.stdout.write(f"{error.reason}\n")
     if ending == "close":
         manager.close()
 

@@ -9,6 +9,8 @@ import click
 import pytest
 
 from strongroom.cli.exit_codes import ExitCode
+from strongroom.migrate.execution import parallel
+from strongroom.store import deadline
 
 CANARY = "canary-77d1"
 
@@ -190,6 +192,57 @@ def test_command_ends_although_its_plugin_hangs(search_path, command, name):
     done = command(*COMMANDS[name], piped=b"value")
     assert done.code != 0
     assert "hostile" in done.err
+    assert "did not answer in time" in done.err + done.out.decode()
+
+
+HANGING_PARTS = """
+    import threading
+    import click
+    from strongroom import get_secret
+
+    def hang(*_):
+        threading.Event().wait()
+
+    def opener(*methods):
+        plugin = type("Hanging", (), dict.fromkeys((*methods, "close"), hang))
+
+        def open_hostile() -> plugin:
+            return plugin()
+
+        return open_hostile
+
+    store, importer, exporter = opener("read"), opener("items"), opener("write")
+
+    @click.command()
+    def fetch():
+        get_secret("app/db", "password")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("migrate", "--from", "slow-source", "--to", "json:new.json", "--yes"), "slow-source"),
+        (("migrate", "--from", "json:b.json", "--to", "slow-target", "--yes"), "slow-target"),
+        (("fetch",), "hostile"),
+    ],
+)
+def test_importer_exporter_and_command_that_hang_end_at_their_deadline(
+    search_path, command, monkeypatch, arguments, named
+):
+    """Each is named. What hangs in the close is not awaited either."""
+    monkeypatch.setattr(deadline, "DEFAULT_TIMEOUT", 0.1)
+    monkeypatch.setattr(parallel, "RETRY_DELAYS", ())
+    search_path.install("hostile-secrets", {"hostile": "hanging:store"}, modules={"hanging": HANGING_PARTS})
+    for kind, name in (("importer", "slow-source"), ("exporter", "slow-target"), ("command", "fetch")):
+        function = "fetch" if kind == "command" else kind
+        search_path.install(f"hostile-{kind}", {name: f"hanging:{function}"}, group=f"strongroom.{kind}s")
+    Path("strongroom.toml").write_text(f"timeout = 0.1{CONFIGURATION}")
+    Path("b.json").write_text('{"app/other": {"password": "x"}}')
+    Path("b.json").chmod(0o600)
+    done = command(*arguments)
+    assert done.code not in {0, 130}
+    assert named in done.err
     assert "did not answer in time" in done.err + done.out.decode()
 
 

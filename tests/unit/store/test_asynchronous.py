@@ -447,7 +447,7 @@ def test_the_deadline_reaches_the_coroutine():
 
 def test_a_process_ends_while_its_store_hangs():
     """The thread of the loop is a daemon."""
-    assert output_of("asynchronous", "exit") == "it did not answer in time\n" * 2
+    assert output_of("asynchronous", "exit") == "it did not answer in time\n" * 6
 
 
 FORK = """
