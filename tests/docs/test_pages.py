@@ -136,7 +136,7 @@ def test_ci_runs_the_lines_of_the_readme():
     assert tests.endswith("pytest")
     assert checks == [
         *["lint", "typing", "contracts", "docs", "build"],
-        *["pages", "guides", "faults", "kills", "bench_once"],
+        *["pages", "guides", "keyring", "faults", "kills", "bench_once"],
     ]
 
 
