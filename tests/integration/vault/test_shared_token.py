@@ -5,6 +5,7 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,21 @@ def test_processes_that_start_at_once_log_in_once(role):
     assert [process.communicate(timeout=240)[0] for process in processes] == ["v\n"] * count
     assert [process.returncode for process in processes] == [0] * count
     assert role.logins == 1
+
+
+@pytest.mark.skipif("TEST_DISK_CACHE_LONG" not in os.environ, reason="three minutes: nox -s disk_cache")
+def test_processes_that_start_all_the_time_log_in_once_for_each_life_of_a_token(fresh_openbao, tmp_path):
+    """100 start in a minute, for three minutes. A token serves until a second before its end."""
+    starts, pause, ttl = 300, 0.6, 30
+    role = Role(fresh_openbao, tmp_path, token_ttl=f"{ttl}s", token_max_ttl=f"{ttl}s")
+    environment = {**os.environ, "OPTIONS": json.dumps(role.options, default=str)}
+    first, processes = time.monotonic(), []
+    for number in range(starts):
+        time.sleep(max(0.0, first + number * pause - time.monotonic()))
+        command = [sys.executable, "-c", SCRIPT]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True))
+    assert [process.communicate(timeout=240)[0] for process in processes] == ["v\n"] * starts
+    assert role.logins <= 1 + (time.monotonic() - first) // (ttl - 1)
 
 
 def test_a_process_that_waits_in_vain_for_another_has_a_token_of_its_own(role, monkeypatch):
