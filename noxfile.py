@@ -139,6 +139,13 @@ def pages(session: nox.Session) -> None:
 
 
 @nox.session
+def ui(session: nox.Session) -> None:
+    """Check the page of `strongroom ui` in Chromium. PICTURES names a folder for pictures of it."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", "-n", "0", "-rs", "tests/ui", *session.posargs)
+
+
+@nox.session
 def pictures(session: nox.Session) -> None:
     """Record the demo, the first command of the README, as a picture of the documentation."""
     install(session, "-e", ".[dev]")

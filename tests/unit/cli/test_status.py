@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import SecretsManager, events
+from strongroom import Secret, SecretsManager, events
 from strongroom import status as reports
 from strongroom.cli.commands.status.migrations import Migrations
 from strongroom.config import discovery
@@ -40,6 +40,16 @@ def state(monkeypatch, tmp_path) -> Path:
 @pytest.fixture
 def configuration():
     Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
+
+
+class RemoteStore:
+    """A store whose answers are cached: it has every secret."""
+
+    def read(self, path):
+        return Secret(path, {"key": CANARY})
+
+    def close(self):
+        pass
 
 
 def rows(done):
@@ -74,18 +84,17 @@ def test_the_document_has_no_path_and_no_value(command):
 def test_an_application_publishes_its_caches_and_watches(command, state):
     """In a file that no other user can read, which is gone when the publication ends."""
     Path("strongroom.toml").write_text('chain = ["env"]\n', "utf-8")
-    with SecretsManager.from_config({"chain": ["memory"]}) as secrets:
-        secrets.set_secret("database/connection", {"password": CANARY})
-        with secrets.watch(["database/connection"], print, interval=3600):
-            end = reports.publish(secrets, name="billing")
-            (file,) = (state / "status").iterdir()
-            assert stat.S_IMODE(file.stat().st_mode) == 0o600
-            text = file.read_text("utf-8")
-            found = rows(command("status"))
-            end()
+    store = RemoteStore()
+    with SecretsManager(chain=[store]) as secrets, secrets.watch(["database/connection"], print, interval=3600):
+        end = reports.publish(secrets, name="billing")
+        (file,) = (state / "status").iterdir()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        text = file.read_text("utf-8")
+        found = rows(command("status"))
+        end()
     assert CANARY not in text
     assert "database" not in text
-    assert ["cache", f"billing {os.getpid()}", "memory"] in [row[:3] for row in found]
+    assert ["cache", f"billing {os.getpid()}", "remote"] in [row[:3] for row in found]
     assert ["watch", f"billing {os.getpid()}", "1", "1"] in found
     assert reports.reports() == []
 
@@ -104,17 +113,7 @@ def test_a_report_names_paths_only_if_the_application_wants_it(command):
 
 def test_the_cache_is_counted():
     """The number of secrets and of reads that the cache answered, from the application's own cache."""
-
-    class Remote:
-        def read(self, path):
-            from strongroom import Secret
-
-            return Secret(path, {"key": CANARY})
-
-        def close(self):
-            pass
-
-    with SecretsManager(chain=[Remote()]) as secrets:
+    with SecretsManager(chain=[RemoteStore()]) as secrets:
         before = events.cache_hits().get("remote", 0)
         for _ in range(3):
             secrets.get_secret("a/b", "key")

@@ -129,7 +129,11 @@ class StatusServer(ThreadingHTTPServer):
                 return _refusal(HTTPStatus.FORBIDDEN, _USED)
             self._token = ""
         cookie = f"{_COOKIE}={self._session}; Path={self._folder}; HttpOnly; SameSite=Strict"
-        page = f'<!doctype html><meta http-equiv="refresh" content="0; url={self._folder}"><title>Strongroom</title>'
+        # Without the icon's address the browser would ask for /favicon.ico.
+        page = (
+            f'<!doctype html><link rel="icon" href="{self._folder}icon.svg"><title>Strongroom</title>'
+            f'<meta http-equiv="refresh" content="0; url={self._folder}">'
+        )
         return _Answer(HTTPStatus.OK, page.encode(), "text/html; charset=utf-8", {"Set-Cookie": cookie})
 
     def _knows(self, header: str) -> bool:

@@ -80,6 +80,8 @@ def _caches(status: Status) -> Iterator[tuple[Cell | str, ...]]:
         yield "on disk", _colored("warning" if disk.fault else "ok", "disk"), holds, ""
     for report in status.processes:
         for cache in report.caches:
+            if not (cache.secrets or cache.absences or cache.hits or cache.outage):
+                continue  # a store on this machine is not cached
             kept = f"{counted(cache.secrets, 'secret')}, {size(cache.size)}"
             named = _colored("unavailable", f"{cache.store}: outage") if cache.outage else cache.store
             yield _process(report, status.time), named, kept, f"{cache.hits:,}"

@@ -47,9 +47,9 @@ function link(data) {
   const plugin = data.plugin === data.store ? "" : `${data.plugin}: `;
   const healthy = ["ok", "checking"].includes(data.state);
   card.append(make("p", "place", plugin + (data.location || (healthy ? data.detail : "") || "no address")));
-  if (!healthy) card.append(make("p", "fault", data.detail));
   const bad = data.checks.filter((check) => check.state !== "ok");
-  if (bad.length) card.append(make("ul", "checks", ...bad.map((check) => checked(check, data.detail))));
+  if (!healthy && !bad.length) card.append(make("p", "fault", data.detail));
+  if (bad.length) card.append(make("ul", "checks", ...bad.map(checked)));
   const { policy } = data;
   const going = (word) => (word === "next" ? "ask the next store" : "fail");
   const covers = policy.paths?.length ? policy.paths.join(", ") : policy.patterns ? count(policy.patterns, "pattern") : "all";
@@ -69,8 +69,8 @@ function link(data) {
   return item;
 }
 
-function checked(check, shown) {
-  const text = make("div", "", make("strong", "", check.name), check.detail === shown ? "" : ` ${check.detail}`);
+function checked(check) {
+  const text = make("div", "", make("strong", "", check.name), ` ${check.detail}`);
   if (check.hint) text.append(make("div", "next", `Next: ${check.hint}`));
   return make("li", "", state(check.state), text);
 }
@@ -115,7 +115,7 @@ function rotation(data, number, now) {
     return seconds < 0 ? `${duration(-seconds)} ago` : `in ${duration(seconds)}`;
   };
   const facts = make("dl", "facts");
-  if (data.last_success) facts.append(fact("Last", when(data.last_success)));
+  if (data.last_success) facts.append(fact("Last rotation", when(data.last_success)));
   if (data.due) facts.append(fact("Due", when(data.due)));
   if (data.grace_end) facts.append(fact("Old credential ends", when(data.grace_end)));
   if (data.owner) facts.append(fact("Worked on by", data.owner));
@@ -146,7 +146,7 @@ function show(data) {
   const now = Date.parse(data.time);
   const faults = data.chain.filter((entry) => !["ok", "checking"].includes(entry.state));
   const waiting = data.chain.some((entry) => entry.state === "checking");
-  const words = faults.length ? `${count(faults.length, "store")} of ${data.chain.length} failed`
+  const words = faults.length ? `${faults.length} of ${count(data.chain.length, "store")} failed`
     : waiting ? "Probing the stores…" : data.chain.length === 1 ? "The store is ok" : `All ${data.chain.length} stores are ok`;
   const summary = byId("summary");
   if (summary.textContent !== words) summary.textContent = words;  // a screen reader tells of a change only
@@ -167,7 +167,8 @@ function show(data) {
   const disk = data.disk_cache;
   if (disk) caches.push(["On disk", disk.fault || "all processes", disk.entries.toLocaleString("en"), "", size(disk.size), ""]);
   for (const report of data.processes) {
-    for (const cache of report.caches) {
+    // A store on this machine is not cached: a link without entries, hits and outage has nothing to show.
+    for (const cache of report.caches.filter((each) => each.secrets + each.absences + each.hits || each.outage)) {
       const store = cache.outage ? make("span", "", cache.store, " ", state("unavailable", "outage")) : cache.store;
       caches.push([processName(report, now), store, ...[cache.secrets, cache.absences].map((n) => n.toLocaleString("en")),
         size(cache.size), cache.hits.toLocaleString("en")]);
