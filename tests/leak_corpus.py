@@ -16,15 +16,19 @@ import subprocess
 import tarfile
 import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 WORDS = ("anchor", "basil", "copper", "delta", "ember", "falcon", "garnet", "harbor", "indigo", "jasper", "kestrel",
          "lagoon", "maple", "nickel", "orchid", "pepper", "quartz", "raven", "saffron", "timber", "umber",
          "velvet")  # fmt: skip
 SYMBOLS = string.ascii_letters + string.digits + "!#$%&*+-=?@_"
+
+
+Files: TypeAlias = Sequence[tuple[str, str]]
+"""Names and contents."""
 
 
 class Plant(NamedTuple):
@@ -107,7 +111,7 @@ AREAS = {"files": 100, "history": 150, "logs": 150, "archives": 100}
 
 
 def _decoys(draw: random.Random) -> list[str]:
-    """Return lines that look like secrets, and are none of the store's."""
+    """Return lines that look like secrets which no store has."""
     digest = base64.b64encode(draw.randbytes(64)).decode()
     return [
         f"commit = '{draw.randbytes(20).hex()}'",
@@ -172,11 +176,11 @@ class Corpus:
         environment = {**os.environ, **who, **when, **none}
         subprocess.run(call, check=True, capture_output=True, text=True, env=environment)
 
-    def _write(self, area: str, files: list[tuple[str, str]]) -> None:
+    def _write(self, area: str, files: Files) -> None:
         for name, content in files:
             (self.folder / area / name).write_text(content)
 
-    def _commit(self, message: str, files: list[tuple[str, str]] = [], remove: list[tuple[str, str]] = []) -> None:  # noqa: B006
+    def _commit(self, message: str, files: Files = (), remove: Files = ()) -> None:
         self._write("repository", files)
         for name, _ in remove:
             (self.folder / "repository" / name).unlink()

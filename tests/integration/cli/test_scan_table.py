@@ -32,7 +32,7 @@ def corpus(tmp_path_factory) -> Corpus:
 
 
 def plant_of(corpus: Corpus) -> Callable[[str, int], Plant | None]:
-    """Return a function from a finding's file and line to what is planted there."""
+    """Return a function from a finding's file and line to the secret that is planted there."""
     by_file = {plant.file: plant for plant in corpus.plants}
 
     def at(place: str, line: int) -> Plant | None:
