@@ -189,9 +189,13 @@ def test_plugins(session: nox.Session, alone: Path, folder: Path) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Run every operation under every fault of a real cluster, and one minute of the soak test."""
+    """Run every operation under every fault of a real cluster, and one minute of the soak test.
+
+    The tests wait most of the time, so two modules run at once. With TEST_FAULTS_SHORT, the other driver meets
+    a fourth of the faults of the network.
+    """
     install(session, "-e", ".[dev]")
-    session.run("pytest", "tests/faults", *session.posargs)
+    session.run("pytest", "-n", "2", "--dist", "loadscope", "tests/faults", *session.posargs)
 
 
 @nox.session
