@@ -12,6 +12,8 @@ import broken_migration_plugins
 import broken_plugins
 import broken_stores
 
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the tests of all classes
+
 TESTS = Path(__file__).parents[2]
 WRONG = [*broken_stores.WRONG, *broken_async_stores.WRONG, *broken_migration_plugins.WRONG, *broken_plugins.WRONG]
 
@@ -26,7 +28,7 @@ def caught(tmp_path_factory) -> dict[tuple[str, str], list[str]]:
     tests = [f"test_wrong.py::{contract.__name__}::{contract.caught_by}" for contract in WRONG]
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500, check=False)
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout
     return {
         (case.attrib["classname"].rpartition(".")[2], case.attrib["name"]): [

@@ -249,7 +249,7 @@ def test_refused_without_a_fallback_is_an_outage_after_a_second():
     began = time.monotonic()
     with pytest.raises(VaultConnectionError, match=r"^Cannot connect to Vault"):
         front.read("app")
-    assert 1 <= time.monotonic() - began < 5
+    assert 1 <= time.monotonic() - began < SOON
 
 
 def test_second_node_answers_when_the_first_is_down(fault_server, stored):
@@ -357,7 +357,7 @@ def test_failed_write_says_that_it_may_have_been_applied(faulty, fault_server, a
     with pytest.raises(WriteOutcomeUnknownError, match="may or may not"):
         faulty(old, failed, refused).write("app", {"k": "v"})  # nor can it be read back
     assert [request.method for request in fault_server.requests].count("POST") == 1
-    with time_limit(0.9), pytest.raises(StoreUnavailableError) as caught:
+    with time_limit(3), pytest.raises(StoreUnavailableError) as caught:
         faulty(stored(version=1, k="old"), answered(503, {"errors": []})).write("app", {"k": "v"})
     assert "may or may not" not in str(caught.value)
 

