@@ -151,11 +151,11 @@ def _refusal(status: HTTPStatus, reason: str) -> _Answer:
 class _Handler(BaseHTTPRequestHandler):
     """One connection with one request."""
 
-    server: StatusServer
     timeout = 10.0  # seconds of silence after which a connection is closed
 
     def do_GET(self) -> None:
-        self._send(self.server.answer(self.path, self.headers))
+        if isinstance(self.server, StatusServer):
+            self._send(self.server.answer(self.path, self.headers))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer every other method, and what is no request."""
