@@ -325,7 +325,8 @@ class MemoryCache:
         try:
             return joined.result(timeout=remaining() if seconds is None else seconds)
         except TimeoutError:
-            failure: StoreError = StoreUnavailableError(path, "the read that was under way took too long")
+            reason = "the read that was under way took too long"
+            failure: StoreError = StoreUnavailableError(path, reason, store=self._owner)
         except StoreError as error:
             failure = error.copy()  # each thread raises a separate object: raising writes to it
         raise failure

