@@ -160,7 +160,7 @@ def test_reads_go_on_over_several_lifetimes(openbao, opened, settings, renews):
                 assert front.read("mine/app").data["k"] == "v"
             except StrongroomError as error:
                 failures.append(error)
-            stopping.wait(0.01)
+            stopping.wait(0.04)
 
     began = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
