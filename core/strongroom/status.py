@@ -113,8 +113,8 @@ def publish(
 ) -> Callable[[], None]:
     """Publish the status of a manager until the returned function is called, or the manager is dropped.
 
-    A daemon thread replaces the report, and the child of a fork publishes one of its own only if it calls this too. The
-    stores are not asked. A folder that cannot be written is logged once, and the application goes on.
+    A daemon thread replaces the report, and the child of a fork publishes only if it calls this too. The
+    stores are not asked. A folder that cannot be written is logged once, and nothing is published.
 
     Args:
         manager: the manager.
@@ -209,7 +209,7 @@ def folder() -> Path:
 
 
 def reports() -> list[ProcessReport]:
-    """Return the reports of this user's processes on this machine, by name. What is not a report is left out."""
+    """Return the reports of this user's processes on this machine, by name. Other files are skipped."""
     now = datetime.now(UTC)
     found = (_parsed(file) for file in sorted(folder().glob("*.json")))
     present = [report for report in found if report and (now - report.updated).total_seconds() < _LONGEST_SILENCE]

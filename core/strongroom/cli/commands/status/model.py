@@ -31,9 +31,9 @@ class LinkStatus:
         policy: its configuration.
         plugin: the plugin of its store.
         location: the address of the store in words, without credentials.
-        state: `ok`, `checking`, or what it cannot do, in the words of `strongroom doctor`.
+        state: `ok`, `checking`, or a fault as in `strongroom doctor`.
         seconds: how long the last probe took.
-        detail: the reason if it is not ok, otherwise what the store says of itself.
+        detail: the reason if it is not ok, otherwise the detail of its health.
         checks: the checks of the last probe.
         history: the states of the last probes, oldest first.
     """
@@ -93,7 +93,7 @@ class Status:
 
 
 def document(status: Status, *, paths: bool) -> Mapping[str, Value]:
-    """Return the status as JSON has it. Times are ISO 8601, durations are seconds, sizes are bytes.
+    """Return the status as a JSON object. Times are ISO 8601, durations are seconds, sizes are bytes.
 
     Args:
         status: the status.

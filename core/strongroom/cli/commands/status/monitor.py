@@ -74,7 +74,7 @@ class Monitor:
         rotations = [self._rotation(about) for about in self._config.rotations.values()]
         with self._lock:
             if self._closed.is_set():
-                return  # the chain was closed meanwhile, which is no fault of a store
+                return  # the chain was closed meanwhile, so the result is not a fault of a store
             self._health, self._rotations, self._probed = health, rotations, datetime.now(UTC)
             for store, found in health.items():
                 self._history[store].append(state_of(found))

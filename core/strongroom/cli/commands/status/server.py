@@ -121,7 +121,7 @@ class StatusServer(ThreadingHTTPServer):
     def _login(self, token: str) -> _Answer:
         """Exchange the one-time token for the cookie.
 
-        The answer is a page that goes on to the status, and no redirect: after a redirect that another program began,
+        The answer is a page that opens the status page, not a redirect: after a redirect that another program began,
         the browser would not send a strict cookie.
         """
         with self._token_lock:
@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self.server.answer(self.path, self.headers))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer every other method, and what is no request."""
+        """Refuse every other method, and malformed requests."""
         del message, explain  # they repeat parts of the request
         status = HTTPStatus(code)
         if status is HTTPStatus.NOT_IMPLEMENTED:
