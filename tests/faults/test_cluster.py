@@ -50,6 +50,22 @@ def test_what_was_written_is_read_from_any_node(cluster, open_guarded):
     assert stale == 0
 
 
+@pytest.mark.parametrize("batch", [False, True], ids=["single", "batch"])
+def test_a_standby_that_is_behind_does_not_make_a_secret_absent(cluster, open_guarded, batch):
+    """Another process wrote it a moment ago. Without the active node's confirmation, all of these reads were wrong."""
+    put(cluster)
+    writer = open_guarded(cluster.leader().url)
+    urls = [*(node.url for node in cluster.standbys()), cluster.leader().url]
+    for number in range(20):
+        path = f"new/{batch}-{number}"
+        reader = open_guarded(*urls)  # it knows nothing of the cluster's state yet
+        writer.write(path, {"n": number})
+        found = dict(reader.read_many([path]))[path] if batch else reader.read(path)
+        assert found.data == {"n": number}
+        with pytest.raises(SecretNotFoundError):
+            reader.read(f"{path}-absent")
+
+
 def test_a_dead_leader_costs_a_read_nothing(cluster, open_guarded):
     """The standbys answer from their own state, whoever is first in the list."""
     put(cluster)

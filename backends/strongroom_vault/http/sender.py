@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,9 +16,10 @@ from strongroom_vault.http.drivers import Driver
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, States, is_from_active_node
-from strongroom_vault.http.request_policy import Reply, Request, Start, exchange
+from strongroom_vault.http.request_policy import Reply, Request, Start, Steps, exchange
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # `json.dumps` would make one for each body
+_ANY_STATE = "/v1/auth/token/lookup-self"
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 _K = TypeVar("_K")
@@ -73,7 +75,7 @@ class Sender:
         http_request = self._http_request(request, namespace, token, idempotent=idempotent)
         try:
             with time_limit(remaining()):
-                reply = self._driver.run(exchange(http_request, self._cluster, remaining))
+                reply = self._driver.run(self._steps(http_request, remaining))
         except WriteOutcomeUnknownError:
             if not settled:
                 self.doubt(request)
@@ -102,12 +104,31 @@ class Sender:
         def exchanges() -> Iterator[tuple[tuple[_K, ApiRequest], Start]]:
             for name, request, token in requests:
                 http_request = self._http_request(request, self._namespace, token, batched=True)
-                yield (name, request), partial(exchange, http_request, self._cluster)
+                yield (name, request), partial(self._steps, http_request)
 
         for (name, request), outcome in self._driver.run_many(exchanges()):
             if isinstance(outcome, Reply):
                 self._note(request, outcome, None)
             yield (name, request), outcome
+
+    def _steps(self, request: Request, remaining: Callable[[], float]) -> Steps:
+        """Send a request as `exchange` does, and let the active node confirm that something does not exist.
+
+        A standby may not have heard of a write that another process made a moment ago. The value of a fallback, or a
+        default, would be taken for that secret.
+        """
+        reply = yield from exchange(request, self._cluster, remaining)
+        if reply.status != 404 or not request.reads:
+            return reply
+        if not self._states.are_known and len(self._cluster) > 1:
+            about_token = replace(request, method="GET", target=_ANY_STATE)
+            about_reply = yield from exchange(about_token, self._cluster, remaining)
+            self._states.seen(_state(about_reply))
+        newest = self._states.newest()
+        if newest is None or request.headers.get(INDEX) == newest:
+            return reply
+        headers = {**request.headers, INDEX: newest, INCONSISTENT: FORWARD}
+        return (yield from exchange(replace(request, headers=headers), self._cluster, remaining))
 
     def _http_request(
         self,
@@ -140,7 +161,7 @@ class Sender:
 
     def _note(self, request: ApiRequest, reply: Reply, unknown: object | None) -> None:
         """Keep the state that a change led to, or that the answer after a change of unknown outcome shows."""
-        state = reply.headers.get(INDEX.lower())
+        state = _state(reply)
         self._states.seen(state)
         if request.method in _CHANGES:
             self._states.changed(request.target, state)
@@ -158,6 +179,10 @@ class Sender:
     def reset(self) -> None:
         """Drop the connections without a word to the server: they are a fork parent's."""
         self._driver.reset()
+
+
+def _state(reply: Reply) -> str | None:
+    return reply.headers.get(INDEX.lower())
 
 
 def _encoded(content: Mapping[str, Any] | None) -> bytes | None:
