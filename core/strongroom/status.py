@@ -33,6 +33,7 @@ from weakref import ref
 from strongroom import events
 from strongroom.files import private_file
 from strongroom.manager.blocking import BlockingManager, usage_of
+from strongroom.store import ReentrantEvent, reentrant_lock
 
 logger = logging.getLogger("strongroom.status")
 
@@ -140,8 +141,8 @@ class _Publication:
         self._name, self._paths, self._interval = name, paths, interval
         self._started = datetime.now(UTC)
         self._pid = os.getpid()
-        self._ended = threading.Event()
-        self._lock = threading.Lock()
+        self._ended = ReentrantEvent()  # a signal handler may call `end`
+        self._lock = reentrant_lock()
         self._file = folder() / f"{self._pid}-{random_names.token_hex(4)}.json"
 
     def start(self) -> None:
@@ -178,6 +179,8 @@ class _Publication:
             with self._lock:
                 if not self._ended.is_set():
                     private_file.replace(self._file, content)
+                if self._ended.is_set():  # a signal handler called `end` meanwhile
+                    self._file.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("No status report: %s: %s", self._file, error.strerror)
             return False

@@ -362,7 +362,6 @@ NOT_IN_A_HANDLER = {
     "strongroom/chain/first_use.py": "a Condition's own lock is an RLock, and the child of a fork replaces it",
     "strongroom/cli/commands/status/monitor.py": "the command `status` alone has it, and forks no child",
     "strongroom/cli/commands/status/server.py": "the command `ui` alone has it, and forks no child",
-    "strongroom/status.py": "its own thread holds it while it writes a file, and a child of a fork does not take it",
     "strongroom/testing/faulty_services.py": "tests",
     "strongroom/testing/overrides.py": "tests",
     "strongroom_aws/service.py": "only daemon threads hold it, and another process has another one",
