@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from strongroom.manager import SecretsManager
     from strongroom.manager.batch import SecretBatch
+    from strongroom.manager.versions import Versions
     from strongroom.rotate.rotations import RotatedVersion, Rotations, RotationStatus
     from strongroom.secret import Secret, SensitiveBytes, SensitiveDict, SensitiveList, SensitiveStr, Value, Version
     from strongroom.secrets_manager import (
@@ -78,7 +79,6 @@ if TYPE_CHECKING:
         set_secret,
     )
     from strongroom.store import Health, VersionInfo
-    from strongroom.versions import Versions
     from strongroom.watch.change import Change
     from strongroom.watch.watcher import Watch
 
@@ -171,7 +171,7 @@ _NAMES = {
     "manager.batch": "SecretBatch",
     "secret": "Secret SensitiveBytes SensitiveDict SensitiveList SensitiveStr Value Version",
     "store": "Health VersionInfo",
-    "versions": "Versions",
+    "manager.versions": "Versions",
     "watch.change": "Change",
     "watch.watcher": "Watch",
     "rotate.rotations": "RotatedVersion RotationStatus Rotations",

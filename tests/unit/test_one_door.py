@@ -12,11 +12,11 @@ from stores import RemoteStore
 from strongroom import SecretsManager, paths, secret
 from strongroom.chain.chain import Chain
 from strongroom.errors import InvalidDataError, InvalidPathError, StrongroomError
+from strongroom.manager.versions import Versions
 from strongroom.rotate.rotations import Rotations
 from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
-from strongroom.versions import Versions
 
 BAD_PATHS = ["", "/a", "a/", "a//b", "a/../b", ".", "a\nb", "a\\b", "a\u2028", "\ud800", "x" * 1025, 5, None, ["a"]]
 BAD_DATA = [

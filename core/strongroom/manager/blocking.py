@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from strongroom.chain.explanation import Explanation
     from strongroom.config import Config
     from strongroom.disk_cache.store_cache import StoreCache
+    from strongroom.manager.versions import Versions
     from strongroom.rotate.rotations import Rotations
-    from strongroom.versions import Versions
     from strongroom.watch.change import Change
 
 _T = TypeVar("_T")
@@ -423,7 +423,7 @@ class BlockingManager:
     @property
     def versions(self) -> Versions:
         """Version history and labels of the secrets in the store that writes go to."""
-        from strongroom.versions import Versions
+        from strongroom.manager.versions import Versions
 
         return Versions(self._chain, self._threads)
 
