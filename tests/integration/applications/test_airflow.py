@@ -3,6 +3,7 @@
 Airflow has 150 dependencies, some of which exclude ours for development, so it has a separate environment.
 """
 
+import ast
 import json
 import re
 import subprocess
@@ -15,6 +16,7 @@ from strongroom.testing import SimulatedFailure
 
 pytest.importorskip("airflow", reason="Airflow has a separate environment: nox -s airflow", exc_type=ImportError)
 
+HOW_TO = Path(__file__).parents[3] / "docs" / "how-to"
 BACKEND = "strongroom.integrations.airflow.StrongroomBackend"
 SECRETS = {
     "connections/uri": {"conn_uri": "postgresql://ada:s3cret@db:5432/shop"},
@@ -138,14 +140,63 @@ def test_a_folder_that_is_none_is_not_looked_up():
     assert [backend.get_conn_value("uri"), backend.get_variable("text"), backend.get_config("fernet")] == [None] * 3
 
 
+def write_files(page: str, folder: Path) -> None:
+    """Write the blocks of a how-to that are files."""
+    text = (HOW_TO / page).read_text("utf-8").replace("/tmp/airflow.db", str(folder / "airflow.db"))
+    for name, block in re.findall(r"^```(?:ini|toml|python)\n# (\S+\.\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        file = folder / name
+        file.parent.mkdir(exist_ok=True)
+        file.touch(0o600)
+        file.write_text(block, "utf-8")
+
+
+@pytest.fixture
+def moved(tmp_path, monkeypatch):
+    """The folder of a reader who has moved the variables of Airflow to a file, as the how-to says."""
+    from strongroom.cli.app import run
+
+    write_files("moving/from-airflow.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AIRFLOW__SECRETS__BACKEND")  # the configuration of Airflow is the old one
+    monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(tmp_path))
+    files = ["--env-file", "airflow.env", "--mapping-file", "mapping.toml", "--to", "json:secrets.json"]
+    assert run(["migrate", *files, "--yes"]) == 0
+    for line in Path("airflow.env").read_text("utf-8").splitlines():
+        monkeypatch.setenv(*line.split("=", 1))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("moved")
+def test_a_moved_secret_is_the_one_of_the_environment():
+    """The script of the how-to compares both backends, and notices a change."""
+    compare = [sys.executable, "compare.py"]
+    done = subprocess.run(compare, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["both backends agree"]), done.stderr
+    secrets = Path("secrets.json")
+    secrets.write_text(secrets.read_text("utf-8").replace("s%40cret", "other"), "utf-8")
+    done = subprocess.run(compare, check=False, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "AssertionError: warehouse"
+
+
+def test_a_connection_that_the_database_exported_is_read(strongroom_override):
+    """The how-to copies the fields that `airflow connections export` writes."""
+    from airflow.models import Connection
+
+    text = (HOW_TO / "moving" / "from-airflow.md").read_text("utf-8")
+    [line] = re.findall(r"^exported = (.*)$", text, re.MULTILINE)
+    exported = ast.literal_eval(line)
+    [(conn_id, fields)] = exported.items()
+    assert set(fields) <= {"conn_type", "description", "login", "password", "host", "port", "schema", "extra"}
+    strongroom_override({f"connections/{conn_id}": {k: v for k, v in fields.items() if v is not None}})
+    found = Connection.get_connection_from_secrets(conn_id)
+    assert (found.conn_type, found.login, found.password, found.port) == ("http", "app", "hunter2", 8080)
+    assert found.extra_dejson == {}
+
+
 @pytest.mark.timeout(900)
 def test_the_dag_of_the_how_to_runs(tmp_path, monkeypatch):
     """With the files of the page, in a database that the chain leads to."""
-    page = (Path(__file__).parents[3] / "docs" / "how-to" / "integrations" / "airflow.md").read_text("utf-8")
-    for block in re.findall(r"^```(?:ini|toml|python)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
-        file = tmp_path / block.partition("\n")[0].removeprefix("# ")
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(block.replace("/tmp/airflow.db", str(tmp_path / "airflow.db")), "utf-8")
+    write_files("integrations/airflow.md", tmp_path)
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     monkeypatch.delenv("AIRFLOW__SECRETS__BACKEND")
     airflow = [sys.executable, "-m", "airflow"]
