@@ -11,9 +11,6 @@ from typing import NoReturn
 from strongroom import __version__
 from strongroom.cli.terminal import streams, unraisable
 
-_COLLECTED = 100_000
-"""Objects after which the garbage collector looks for cycles. Imports create some ten thousand that stay."""
-
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its exit code.
@@ -28,7 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.stdout.write(f"{__version__}\n")
             sys.stdout.flush()
             sys.exit(0)
-    gc.set_threshold(_COLLECTED, *gc.get_threshold()[1:])
     _disable_core_dumps()
     unraisable.install()
     try:
