@@ -22,12 +22,13 @@ if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run
     from strongroom_vault.testing import TestVault
 
 _AMBIENT = re.compile(
-    r"(VAULT|BAO|STRONGROOM|AWS|DB|JWT|REDIS)_.*|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY|PYTHON.*",
+    r"(VAULT|BAO|STRONGROOM|AWS|DB|JWT|REDIS|XDG)_.*|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY"
+    r"|PYTHON.*",
     re.IGNORECASE,
 )
 
 _TESTS = Path(__file__).parent
-_LONG = {_TESTS / name for name in ("bench", "browser", "faults", "guides")}
+_LONG = {_TESTS / name for name in ("bench", "browser", "faults", "guides", "ui")}
 
 
 # No deadline for an example: on a busy machine it would measure the neighbors. `nox -s properties` runs more examples.
@@ -101,7 +102,7 @@ def _folders(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory, _folders):
-    """Hide the developer's machine from the test: variables of Strongroom and Python, `.env`, the home folder."""
+    """Hide from the test the developer's variables, `.env` and home folder, and the default manager of other tests."""
     for name in list(os.environ):
         if _AMBIENT.fullmatch(name):
             monkeypatch.delenv(name)
@@ -113,6 +114,9 @@ def clean_environment(monkeypatch, tmp_path_factory, _folders):
     # Tests of trust delete it; all others write the files that they find.
     monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(tmp_path_factory.getbasetemp()))
     monkeypatch.chdir(folder / "cwd")
+    yield
+    if (module := sys.modules.get("strongroom.secrets_manager")) is not None:
+        module.set_default_manager(None)
 
 
 @pytest.fixture(scope="session")

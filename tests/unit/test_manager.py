@@ -747,7 +747,7 @@ def test_closing_the_default_manager(monkeypatch: pytest.MonkeyPatch) -> None:
         strongroom.set_default_manager(outer)
 
 
-def test_closing_at_exit_has_a_short_deadline() -> None:
+def test_closing_at_exit_has_a_deadline() -> None:
     """A server that hangs delays the exit of a script by seconds, and a fork's child closes nothing."""
     times: list[float] = []
 
@@ -761,7 +761,7 @@ def test_closing_at_exit_has_a_short_deadline() -> None:
     assert times == []
     secrets_manager._close_at_exit(weakref.ref(manager), os.getpid())
     assert len(times) == 1
-    assert times[0] <= 3.0
+    assert times[0] <= 10.0
 
 
 # --- which file was read ----------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def test_a_plugins_command_gets_the_global_options_and_our_errors(command):
         "environment": "dev",
         "verbose": "False",
         "no_color": "False",
+        "reason": "None",
     }
     assert command("third", "6").code == 6
     assert command("third", "42").code == 42
