@@ -183,12 +183,11 @@ def test_a_connection_that_the_database_exported_is_read(strongroom_override):
     from airflow.models import Connection
 
     text = (HOW_TO / "moving" / "from-airflow.md").read_text("utf-8")
-    [line] = re.findall(r"^exported = (.*)$", text, re.MULTILINE)
-    exported = ast.literal_eval(line)
-    [(conn_id, fields)] = exported.items()
+    [line] = re.findall(r"^payments = (.*)$", text, re.MULTILINE)
+    fields = ast.literal_eval(line)
     assert set(fields) <= {"conn_type", "description", "login", "password", "host", "port", "schema", "extra"}
-    strongroom_override({f"connections/{conn_id}": {k: v for k, v in fields.items() if v is not None}})
-    found = Connection.get_connection_from_secrets(conn_id)
+    strongroom_override({"connections/payments": {k: v for k, v in fields.items() if v is not None}})
+    found = Connection.get_connection_from_secrets("payments")
     assert (found.conn_type, found.login, found.password, found.port) == ("http", "app", "hunter2", 8080)
     assert found.extra_dejson == {}
 
