@@ -151,7 +151,7 @@ def faults_by_schema(schema: str, text: str) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-READ_BY_PAGE = {"teller.md"}
+READ_BY_PAGE = {"from-teller.md"}
 """Pages whose own run reads their YAML: a `.teller.yml`, with `strongroom import-config`."""
 
 
