@@ -41,7 +41,7 @@ TABLE: Mapping[str, tuple[str, str]] = MappingProxyType(
         "REDIS_PASSWORD": ("cache/redis", "password"),
     }
 )
-"""The built-in rows of every mapping: variable to path and key."""
+"""The built-in rows, variable to path and key. A row of `[secrets]` replaces one that it contradicts."""
 
 # Credentials for stores are never served as secrets: they would be listed, migrated into the store that they open, and
 # readable by path. The names of AWS are those of credentials and of their locations; settings such as AWS_REGION stay
@@ -76,13 +76,13 @@ class EnvironmentMapping:
     """The rules of this application: the table, with the application's own rows, and the open rule.
 
     Args:
-        secrets: the rows of `[secrets]`, variable to path and key. They come before the pattern, and take a variable or
-            a place away from it.
+        secrets: the rows of `[secrets]`, variable to path and key. They come before `TABLE` and the pattern, and take a
+            variable or a place away from them.
         derive: enable the open rule. Production disables it, so that every name is written down.
 
     Raises:
-        ConfigurationError: a variable stands for two places, a place has two variables (the rows of `TABLE` count), a
-            name is not that of an environment variable, is reserved, or its path or key is invalid.
+        ConfigurationError: two rows of `[secrets]` have one place, a name is not that of an environment variable, is
+            reserved, or its path or key is invalid.
     """
 
     __slots__ = ("_by_path", "_derive", "_places")
@@ -91,9 +91,12 @@ class EnvironmentMapping:
         self._derive = derive
         self._places: dict[str, tuple[str, str]] = {}
         self._by_path: dict[str, dict[str, str]] = {}
-        for rows in (TABLE, secrets):
-            for variable, place in rows.items():
+        places = set(secrets.values())
+        for variable, place in TABLE.items():
+            if variable not in secrets and place not in places:
                 self._add(variable, place)
+        for variable, place in secrets.items():
+            self._add(variable, place)
 
     def __repr__(self) -> str:
         return f"EnvironmentMapping({len(self._places)} variables, derive={self._derive})"
@@ -112,17 +115,10 @@ class EnvironmentMapping:
             check_key(key, check_path(path))
         except InvalidPathError as error:
             raise ConfigurationError(f"[secrets] {variable}: {error}") from None
-        other = self._places.get(variable, place)
-        if other != place:
-            advice = "it is built in: use another name" if variable in TABLE else "rename one of the two"
-            raise ConfigurationError(
-                f"[secrets] {variable}: one variable for two places, {path}#{key} and {'#'.join(other)}: {advice}"
-            )
         keys = self._by_path.setdefault(path, {})
-        if (named := keys.get(key, variable)) != variable:
-            advice = "it is built in: use that name, or another path" if named in TABLE else "keep one of the two"
+        if (named := keys.get(key)) is not None:
             raise ConfigurationError(
-                f"[secrets] {variable}: two variables for {path}#{key}, the other is {named}: {advice}"
+                f"[secrets] {variable}: two variables for {path}#{key}, the other is {named}: keep one of the two"
             )
         self._places[variable] = place
         keys[key] = variable

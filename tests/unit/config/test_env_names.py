@@ -94,17 +94,25 @@ class TestTable:
 
 
 class TestConflicts:
+    def test_row_takes_a_variable_away_from_its_built_in_place(self):
+        """The place is read by no other variable of the table, and the other built-in rows stay."""
+        mapping = EnvironmentMapping({"DATABASE_URL": ("shop", "url")}, derive=False)
+        assert mapping.locate("DATABASE_URL") == ("shop", "url")
+        assert mapping.variable("shop", "url") == "DATABASE_URL"
+        assert mapping.variable("database/connection", "url") is None
+        assert "url" not in mapping.keys("database/connection")
+        assert mapping.variable("database/connection", "host") == "DB_HOST"
+
+    def test_row_takes_a_place_away_from_its_built_in_variable(self):
+        """The built-in variable is then none of the table's."""
+        mapping = EnvironmentMapping({"PGHOST": ("database/connection", "host")})
+        assert mapping.variable("database/connection", "host") == "PGHOST"
+        assert mapping.keys("database/connection")["host"] == "PGHOST"
+        assert mapping.locate("DB_HOST") is None
+
     @pytest.mark.parametrize(
         ("secrets", "words"),
         [
-            (
-                {"DATABASE_URL": ("app/db", "url")},
-                ("DATABASE_URL", "app/db#url", "database/connection#url: it is built in: use another name"),
-            ),
-            (
-                {"PGHOST": ("database/connection", "host")},
-                ("PGHOST", "database/connection#host", "DB_HOST: it is built in: use that name"),
-            ),
             ({"A": ("x", "y"), "B": ("x", "y")}, ("A", "B", "x#y", "keep one of the two")),
             ({"MY-NAME": ("x", "y")}, ("'MY-NAME'",)),
             ({"1ST": ("x", "y")}, ("'1ST'",)),
@@ -114,7 +122,7 @@ class TestConflicts:
         ],
     )
     def test_refused_at_load_time(self, secrets, words):
-        """Two places for a variable, two variables for a place, no name and no path are refused by name."""
+        """Two variables for a place, no name and no path are refused by name."""
         with pytest.raises(ConfigurationError) as caught:
             EnvironmentMapping(secrets)
         assert all(word in str(caught.value) for word in ("[secrets]", *words))
