@@ -6,8 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from strongroom.errors import ConfigurationError
 from strongroom.paths import check_option, check_prefix
-from strongroom.store import Option, checked_by
-from strongroom_aws import identity
+from strongroom.store import Option, botocore_contents, checked_by
 from strongroom_aws.parameter_store.key_layout import ParameterKeys
 from strongroom_aws.parameter_store.secret_layout import ParameterSecrets
 from strongroom_aws.secrets_manager.store import SecretsManagerStore, WriteOptions
@@ -24,7 +23,7 @@ Profile: TypeAlias = Annotated[
         "the profile of ~/.aws/config; defaults to AWS_PROFILE",
         locates=True,
         sent_to="endpoint_url",
-        identity=identity.contents,
+        identity=lambda _: botocore_contents(),
     ),
 ]
 EndpointUrl: TypeAlias = Annotated[

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from strongroom.secret import Value
-from strongroom.store import Option, named_contents
+from strongroom.store import Option, botocore_contents, named_contents
 
 
 def _credential_variables(auth: object) -> tuple[str, ...]:
@@ -34,9 +34,7 @@ def _login_contents(auth: object) -> Mapping[str, Value] | None:
     if not isinstance(auth, dict) or auth.get("method") in _TOLD:
         return found
     if auth.get("method") == "aws":
-        from strongroom_vault.auth import aws_identity
-
-        ambient = aws_identity.contents()
+        ambient = botocore_contents()
         return None if ambient is None else {**found, **ambient}
     return found | {name: os.environ.get(name) for name in _credential_variables(auth)}
 

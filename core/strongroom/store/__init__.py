@@ -18,7 +18,7 @@ from strongroom.store.option import Option, checked_by, is_loopback
 from strongroom.store.program import Finished, run_program
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
-from strongroom.store.surroundings import library_contents, named_contents
+from strongroom.store.surroundings import botocore_contents, named_contents
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -28,13 +28,13 @@ __all__ = [
     "Option",
     "ReentrantEvent",
     "boot_time",
+    "botocore_contents",
     "checked_by",
     "fail_fast",
     "fails_fast",
     "in_daemon",
     "is_held_here",
     "is_loopback",
-    "library_contents",
     "named_contents",
     "reentrant_lock",
     "remaining",

@@ -1,15 +1,18 @@
-"""Files and variables that a store's options name, or its library reads: part of the identity for the disk cache."""
+"""Files and variables that a store's options name, or botocore reads: part of the identity for the disk cache."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from strongroom.secret import Value
 
 _LARGEST_FILE = 1 << 16
+_BOTOCORE_FILES = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
+_OLDER_FILES = ("~/.boto", "/etc/boto.cfg")
+_OLDER_VARIABLES = ("AWS_CREDENTIAL_FILE", "BOTO_CONFIG")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]+")
 
 
@@ -30,16 +33,19 @@ def named_contents(value: Any) -> dict[str, Value]:
     return _file_contents(value)  # a relative file too: services with equal options run in different folders
 
 
-def library_contents(prefix: str, files: Iterable[str]) -> dict[str, Value]:
-    """Return the variables with this prefix, and the contents of these files, as far as they exist.
+def botocore_contents() -> dict[str, Value] | None:
+    """Return the AWS_* variables and the files in which botocore finds profiles and credentials.
 
-    Args:
-        prefix: the beginning of the names of all variables that a store's library reads.
-        files: the files that it reads; `~` is the home folder.
+    They decide about account and role, unless a program gives the credentials: the result is None then. The role
+    of a machine or task is not among them, and is bound to the machine as the disk cache is.
     """
-    found: dict[str, Value] = {name: text for name, text in os.environ.items() if name.startswith(prefix)}
+    files = [os.environ.get(variable) or usual for variable, usual in _BOTOCORE_FILES]
+    files += [*_OLDER_FILES, *filter(None, map(os.environ.get, _OLDER_VARIABLES))]
+    found: dict[str, Value] = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
     for file in files:
         found |= _file_contents(file)
+    if any(isinstance(content, bytes) and b"credential_process" in content for content in found.values()):
+        return None
     return found
 
 
