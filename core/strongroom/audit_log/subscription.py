@@ -18,7 +18,7 @@ from strongroom.audit_log.actor import Actor
 from strongroom.audit_log.log_file import LogFile
 from strongroom.audit_log.record import Hasher
 from strongroom.config import AuditConfig, Config
-from strongroom.config.trust import not_trusted
+from strongroom.config.trust import require_trusted_origin
 from strongroom.errors import AuditError, ConfigurationError
 from strongroom.events import Event, EventKind, audit
 from strongroom.files import private_file
@@ -190,9 +190,7 @@ def log_file(config: Config) -> Path:
         ConfigurationError: no log is configured, or a file that is not trusted names it or its key.
     """
     for setting in ("audit.file", "audit.key_file"):
-        for file in config.untrusted:
-            if config.origins.get(setting, "").startswith(f"{file}:"):
-                raise not_trusted(file, "it names the audit log or its key")
+        require_trusted_origin(config, setting, "it names the audit log or its key")
     if config.audit.file is None:
         raise ConfigurationError("No audit log is configured: name a file, or set file in [audit]")
     return config.audit.file.absolute()

@@ -13,9 +13,13 @@ import re
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from strongroom.config.model import Config
 
 # Compiled at first use: most commands never ask.
 _DANGEROUS = (
@@ -79,6 +83,14 @@ class FoundFiles:
 def is_dangerous_name(variable: str) -> bool:
     """Return True if a program would run code, or trust a server, that the variable's value names."""
     return re.fullmatch(_DANGEROUS, variable, re.IGNORECASE) is not None
+
+
+def require_trusted_origin(config: Config, setting: str, reason: str) -> None:
+    """Raise ConfigurationError if a file that is not trusted gives the setting; `reason` names what it decides."""
+    origin = config.origins.get(setting, "")
+    for file in config.untrusted:
+        if origin.startswith(f"{file}:"):
+            raise not_trusted(file, reason)
 
 
 def not_trusted(file: str, reason: str) -> ConfigurationError:

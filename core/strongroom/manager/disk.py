@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from strongroom.config import Config
-from strongroom.config.trust import not_trusted
+from strongroom.config.trust import require_trusted_origin
 from strongroom.disk_cache.container import Container
 from strongroom.disk_cache.store_cache import StoreCache
 from strongroom.disk_cache.turns import Turns
@@ -24,10 +24,7 @@ def cache_folder(config: Config) -> Path:
         from platformdirs import user_cache_path
 
         return user_cache_path("strongroom") / "secrets"
-    origin = config.origins.get("cache.folder", "")
-    for file in config.untrusted:
-        if origin.startswith(f"{file}:"):
-            raise not_trusted(file, "it names the folder of the disk cache")
+    require_trusted_origin(config, "cache.folder", "it names the folder of the disk cache")
     return config.cache.folder.absolute()
 
 
