@@ -12,6 +12,7 @@ refuses to go on.
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import stat
 import time
@@ -171,7 +172,7 @@ class LogFile:
 def archives(file: Path) -> list[Path]:
     """Return the archived files of a log, oldest first, without one that is the file itself under its next name."""
     found: dict[tuple[int, int], Path] = {}
-    for other in sorted(file.parent.glob(f"{_escaped(file.name)}.{'[0-9]' * _NUMBER_LENGTH}*")):
+    for other in sorted(file.parent.glob(f"{glob.escape(file.name)}.{'[0-9]' * _NUMBER_LENGTH}*")):
         if other.name.removeprefix(f"{file.name}.").isdecimal():
             status = other.lstat()
             found[status.st_dev, status.st_ino] = other
@@ -239,7 +240,3 @@ def _write(descriptor: int, content: bytes, size: int) -> None:
         with suppress(OSError):
             os.ftruncate(descriptor, size)
         raise
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
