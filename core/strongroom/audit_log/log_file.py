@@ -146,11 +146,8 @@ class LogFile:
     def _last_archived(self) -> Head:
         """Return the last record of the newest archive."""
         for file in reversed(archives(self._file)):
-            descriptor = private_file.open_file(file, os.O_RDONLY)
-            try:
-                return end_of(descriptor, self._hasher).head
-            finally:
-                os.close(descriptor)
+            with private_file.open_lines(file) as stream:
+                return end_of(stream.fileno(), self._hasher).head
         return START
 
     def _archive(self, last: Head, content: bytes) -> os.stat_result:

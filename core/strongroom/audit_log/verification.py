@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,6 @@ from strongroom.audit_log.log_file import archives, end_of
 from strongroom.audit_log.record import MAX_LINE, START, Hasher, Head, Record, looks_like_record
 from strongroom.files import private_file
 
-_BLOCK = 1 << 20
 _OTHER_HASH = "it was changed, or written under another key"
 
 
@@ -90,7 +87,7 @@ class _Chain:
             _Broken: at the first line that does not continue the chain.
         """
         number = 0
-        with _opened(file) as stream:
+        with private_file.open_lines(file) as stream:
             for line in _lines(stream):
                 number += 1
                 if not line.endswith(b"\n"):
@@ -192,19 +189,11 @@ def head(file: Path, hasher: Hasher) -> Head:
         DamagedLogError: the file does not end in a record.
         OSError: it cannot be read, or has no record.
     """
-    with _opened(file) as stream:
+    with private_file.open_lines(file) as stream:
         found = end_of(stream.fileno(), hasher).head
     if found == START:
         raise OSError(errno.ENODATA, "it has no record")
     return found
-
-
-def _opened(file: Path) -> BinaryIO:
-    stream = os.fdopen(private_file.open_file(file, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=_BLOCK)
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise OSError(errno.EINVAL, "it is not a regular file")
-    return stream
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from strongroom.errors import StrongroomError
 
@@ -246,8 +247,8 @@ def read(file: Path) -> bytes:
 
 
 @contextmanager
-def open_lines(file: Path) -> Iterator[Iterable[bytes]]:
-    """Open a regular file that is not a symbolic link; iterate over its lines.
+def open_lines(file: Path) -> Iterator[BinaryIO]:
+    """Open a regular file that is not a symbolic link for reading.
 
     Raises:
         OSError: it is not a regular file.
