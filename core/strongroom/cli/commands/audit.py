@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,10 +68,8 @@ def verify_command(
     from strongroom.audit_log.verification import verify
 
     file, hasher = _log(invocation, file, key_file)
-    try:
+    with _faults_of(file):
         found = verify(file, hasher, heads)
-    except OSError as error:
-        raise _fault(file, error) from None
     if as_json:
         output.write_document(_document(found))
     for line in _lines(found):
@@ -91,10 +90,8 @@ def head_command(invocation: Invocation, file: Path | None, key_file: Path | Non
     from strongroom.audit_log.verification import head
 
     file, hasher = _log(invocation, file, key_file)
-    try:
+    with _faults_of(file):
         found = head(file, hasher)
-    except OSError as error:
-        raise _fault(file, error) from None
     if as_json:
         output.write_document({"seq": found.seq, "hash": found.hash})
     else:
@@ -114,14 +111,14 @@ def _log(invocation: Invocation, file: Path | None, key_file: Path | None) -> tu
         file, config = log_file(loaded), loaded.audit
         if key_file is not None:
             config = config._replace(key_file=key_file)
-    try:
+    with _faults_of(file):
         return file, Hasher(read_key(config, create=False))
-    except OSError as error:
-        raise _fault(file, error) from None
 
 
-def _fault(file: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(f"The audit log {file}: {error.strerror or 'it cannot be read'}")
+def _faults_of(file: Path) -> AbstractContextManager[None]:
+    from strongroom.files import private_file
+
+    return private_file.faults_as(ConfigurationError, f"The audit log {file}")
 
 
 def _document(found: Verification) -> dict[str, Value]:

@@ -41,7 +41,9 @@ def ui_command(invocation: Invocation, *, no_browser: bool, port: int, paths: bo
     check_interval(interval)
     with Monitor(invocation.load(), paths=paths) as monitor:
         monitor.status()  # an error in the configuration is shown here, and not on the page
-        with _listening(monitor, port, paths=paths) as server, _browser(server.url, wanted=not no_browser):
+        with private_file.faults_as(ConfigurationError, f"Cannot listen on port {port}", ". Choose another --port"):
+            server = StatusServer(lambda: document(monitor.status(), paths=paths), port)
+        with server, _browser(server.url, wanted=not no_browser):
             monitor.start(interval)
             try:
                 output.write_lines([server.url])
@@ -50,19 +52,6 @@ def ui_command(invocation: Invocation, *, no_browser: bool, port: int, paths: bo
                 server.serve_forever()
             except KeyboardInterrupt:
                 return  # the usual end, and no failure
-
-
-@contextmanager
-def _listening(monitor: Monitor, port: int, *, paths: bool) -> Iterator[StatusServer]:
-    try:
-        server = StatusServer(lambda: document(monitor.status(), paths=paths), port)
-    except OSError as error:
-        fault = error.strerror or "it cannot be used"
-    else:
-        with server:
-            yield server
-        return
-    raise ConfigurationError(f"Cannot listen on port {port}: {fault}. Choose another --port")
 
 
 @contextmanager
