@@ -72,5 +72,18 @@ def read_duration(_: click.Context, __: click.Parameter, text: str | None) -> fl
     return seconds
 
 
+def read_interval(ctx: click.Context, option: click.Parameter, text: str) -> float:
+    """Return the seconds of a duration that is at least one second, for the option `--interval`.
+
+    Raises:
+        click.BadParameter: it is not a duration.
+        click.UsageError: it is shorter.
+    """
+    interval = read_duration(ctx, option, text)
+    if interval < 1:
+        raise click.UsageError("--interval must be at least one second")
+    return interval
+
+
 current = click.make_pass_decorator(Invocation)
 """Decorator that passes the `Invocation` to a command as its first argument."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.exit_codes import code_of_all
-from strongroom.cli.invocation import Invocation, complete, current, read_duration
+from strongroom.cli.invocation import Invocation, complete, current, read_interval
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.confirmation import confirm
 from strongroom.errors import ConfigurationError, StrongroomError, shown
@@ -186,7 +186,7 @@ def history_command(invocation: Invocation, path: str, *, as_json: bool) -> None
     default="1m",
     show_default=True,
     metavar="DURATION",
-    callback=read_duration,
+    callback=read_interval,
     help="Look at the schedules this often.",
 )
 @click.option(
@@ -205,8 +205,6 @@ def run_command(invocation: Invocation, *, once: bool, interval: float, as_json:
 
     if as_json and not once:
         raise click.UsageError("--json needs --once")
-    if interval < 1:
-        raise click.UsageError("--interval must be at least one second")
     with invocation.open() as secrets, _stopped_by_signals() as stop:
         if not secrets.rotations.paths:
             raise ConfigurationError('No rotation is configured: add a table [rotation."PATH"]')

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from strongroom.cli.commands.status.command import check_interval, interval_option, paths_option
+from strongroom.cli.commands.status.command import interval_option, paths_option
 from strongroom.cli.commands.status.model import document
 from strongroom.cli.commands.status.monitor import Monitor
 from strongroom.cli.commands.status.server import StatusServer
@@ -38,7 +38,6 @@ def ui_command(invocation: Invocation, *, no_browser: bool, port: int, paths: bo
 
     Example: strongroom ui --no-browser
     """
-    check_interval(interval)
     with Monitor(invocation.load(), paths=paths) as monitor:
         monitor.status()  # an error in the configuration is shown here, and not on the page
         with private_file.faults_as(ConfigurationError, f"Cannot listen on port {port}", ". Choose another --port"):
