@@ -137,9 +137,9 @@ def write_rows(rows: Iterable[Sequence[str]]) -> None:
     write_lines("\t".join(map(one_line, row)) for row in rows)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, such as `1 store` or `2 stores`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, such as `1 store` or `2 stores`. Without `plural`, an `s` makes it."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def one_line(text: str) -> str:

@@ -76,7 +76,7 @@ def _checks(link: LinkStatus) -> Iterator[tuple[Cell | str, ...]]:
 
 def _caches(status: Status) -> Iterator[tuple[Cell | str, ...]]:
     if (disk := status.disk_cache) is not None:
-        holds = disk.fault or f"{counted(disk.entries, 'entry').replace('entrys', 'entries')}, {size(disk.size)}"
+        holds = disk.fault or f"{counted(disk.entries, 'entry', 'entries')}, {size(disk.size)}"
         yield "on disk", _colored("warning" if disk.fault else "ok", "disk"), holds, ""
     for report in status.processes:
         for cache in report.caches:
