@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from strongroom.errors import (
     ConfigurationError,
@@ -67,6 +67,18 @@ def member(parent: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] | N
     """Return the object of that name in an object; None if there is none."""
     child = None if parent is None else parent.get(name)
     return SensitiveDict(child) if isinstance(child, dict) else None
+
+
+def is_seconds(value: object) -> TypeGuard[int]:
+    """Return True for the length of a lease: a whole number that is not negative."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def renewed_life(reply: Reply) -> tuple[int, bool] | None:
+    """Return the seconds that a token has after its renewal, and whether it is renewable; None if malformed."""
+    auth = member(document(reply), "auth")
+    ttl = None if auth is None else auth.get("lease_duration")
+    return (ttl, auth.get("renewable") is True) if auth is not None and is_seconds(ttl) else None
 
 
 def is_absent(reply: Reply) -> bool:

@@ -11,7 +11,7 @@ from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
-from strongroom_vault.responses import document, failure, malformed, member
+from strongroom_vault.responses import document, failure, is_seconds, malformed, member
 
 _LONGEST_LEASE: Final = 1 << 53
 """The longest lease that is believed, in seconds."""
@@ -71,7 +71,7 @@ def _grant(reply: Reply, location: str) -> Grant:
     token, ttl = auth.get("client_token"), auth.get("lease_duration")
     if not isinstance(token, str) or not is_token(token):
         raise malformed(None, location)
-    if not isinstance(ttl, int) or isinstance(ttl, bool) or not 0 <= ttl <= _LONGEST_LEASE:
+    if not is_seconds(ttl) or ttl > _LONGEST_LEASE:
         raise malformed(None, location)
     count = auth.get("num_uses")
     uses = count if isinstance(count, int) and count > 0 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableError, StrongroomError
@@ -14,7 +14,7 @@ from strongroom.store import fail_fast, time_limit
 from strongroom_vault.dynamic.leases import Credentials
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.request_policy import Reply
-from strongroom_vault.responses import document, malformed, member
+from strongroom_vault.responses import document, is_seconds, malformed, member
 from strongroom_vault.session.lifetime import new_lease
 from strongroom_vault.session.session import Session
 
@@ -61,12 +61,12 @@ class LeaseClient:
         if lease_id == "":
             # The password of a static role has no lease. It is valid until it is rotated.
             ttl, renewable = data.get("ttl"), False
-            if not _is_seconds(ttl):
+            if not is_seconds(ttl):
                 raise ConfigurationError(
                     f"paths: '{role_path}' for {path} at {self._session.location} is no role: "
                     f"write creds/ROLE, or static-creds/ROLE"
                 )
-        if not isinstance(lease_id, str) or not _is_seconds(ttl):
+        if not isinstance(lease_id, str) or not is_seconds(ttl):
             raise malformed(path, self._session.location)
         # After a login in between, this names the token before it, so that the next read creates new credentials.
         token = token or self._session.active_token
@@ -128,7 +128,7 @@ class LeaseClient:
     def _take(self, path: str, credentials: Credentials, reply: Reply, began: float) -> None:
         answer = document(reply) or SensitiveDict()
         ttl = answer.get("lease_duration")
-        if reply.status == 200 and _is_seconds(ttl):
+        if reply.status == 200 and is_seconds(ttl):
             credentials.renewed(began, ttl, self._draw(), renewable=answer.get("renewable") is True)
             logger.debug("The credentials at %s were renewed for %s s", path, ttl)
         else:
@@ -203,10 +203,6 @@ class LeaseClient:
 
 _DENIED = "the token's policies do not allow `update` on sys/leases/revoke"
 _OVER = 0.001
-
-
-def _is_seconds(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _reason(error: StrongroomError) -> str:

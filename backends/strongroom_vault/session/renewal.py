@@ -12,7 +12,7 @@ from strongroom.errors import StoreError
 from strongroom.store import time_limit
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.sender import Sender
-from strongroom_vault.responses import document, member
+from strongroom_vault.responses import document, member, renewed_life
 from strongroom_vault.session.lifetime import (
     LEAST_PAUSE,
     Lease,
@@ -173,12 +173,11 @@ class Renewal:
         lease, began = active.lease, self._clock()
         reply = self._sender.send(requests().token.renew_self(), token=active.token, idempotent=True)
         if reply.status == 200:
-            auth = member(document(reply), "auth")
-            ttl = None if auth is None else auth.get("lease_duration")
-            if auth is None or not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 0:
+            life = renewed_life(reply)
+            if life is None:
                 self._failed(Step.RENEW, active, "the reply is not Vault's")
                 return
-            renewable = auth.get("renewable") is True
+            ttl, renewable = life
             if lease is None:
                 repeatable = self._tokens.repeatable
                 lease = new_lease(began, ttl, self._draw(), renewable=renewable, repeatable=repeatable)

@@ -35,7 +35,7 @@ from strongroom_vault.auth.workload import JWT, Certificate, Kubernetes
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.tls import TLSSettings
-from strongroom_vault.responses import document, member
+from strongroom_vault.responses import renewed_life
 
 logger = logging.getLogger("strongroom.vault")
 
@@ -231,16 +231,15 @@ class SharedToken:
         began = self._clock()
         try:
             reply = send(requests().token.renew_self(), token=found.token, idempotent=True)
-            auth = member(document(reply), "auth") if reply.status == 200 else None
+            life = renewed_life(reply) if reply.status == 200 else None
         except StoreError as error:
             logger.info("The shared token in %s was not renewed: %s", self._file, error.reason)
             return found
-        ttl = None if auth is None else auth.get("lease_duration")
-        if auth is None or not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < max(_MARGIN, before.ttl * _DUE):
+        if life is None or life[0] < max(_MARGIN, before.ttl * _DUE):
             return None
+        ttl, renewable = life
         # A renewal that brings less than a full life has met the token's greatest age, and the next brings even less.
-        renewable = auth.get("renewable") is True and ttl >= int(before.ttl)
-        after = replace(before, began=began, left=float(ttl), renewable=renewable)
+        after = replace(before, began=began, left=float(ttl), renewable=renewable and ttl >= int(before.ttl))
         try:
             _write(record, after)
         except OSError as error:
