@@ -129,19 +129,15 @@ class SharedToken:
         auth: how to log in.
         file: the file of the token.
         login: returns the address, namespace and credentials that a token is bound to.
-        clock: seconds since 1970.
     """
 
     repeatable: ClassVar[bool] = True
 
-    def __init__(
-        self, auth: Auth, file: Path, login: Callable[[], Mapping[str, Any]], clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, auth: Auth, file: Path, login: Callable[[], Mapping[str, Any]]) -> None:
         self._auth = auth
         self._file = file
         self._record_file = file.with_name(f"{file.name}.login")
         self._login = login
-        self._clock = clock
         self._given: tuple[int, str] | None = None
         self._warned = False
 
@@ -170,7 +166,7 @@ class SharedToken:
                 renewed = self._renewed(found, send, record) if self._is_due(found) else found
                 if renewed is not None:
                     return self._adopted(renewed)
-            began = self._clock()
+            began = time.time()
             return self._shared(self._auth.login(send), began, record)
 
     # --- the token in the file ----------------------------------------------------------------------------------------
@@ -185,7 +181,7 @@ class SharedToken:
             return None
         if record is None or not is_token(token) or not compare_digest(record.login, self._login_digest(token)):
             return None
-        left = record.seconds_left(self._clock())
+        left = record.seconds_left(time.time())
         return _Held(token, record, left) if left > _MARGIN else None
 
     def _content(self) -> SensitiveStr:
@@ -228,7 +224,7 @@ class SharedToken:
         before = found.record
         if not before.renewable:
             return None
-        began = self._clock()
+        began = time.time()
         try:
             reply = send(requests().token.renew_self(), token=found.token, idempotent=True)
             life = renewed_life(reply) if reply.status == 200 else None
