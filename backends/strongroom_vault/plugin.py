@@ -153,7 +153,7 @@ def _session(  # noqa: PLR0917  # the options, checked and not
     if shared_token_file is not None:
         from strongroom_vault.session.shared_token import share
 
-        auth = share(auth, shared_token_file, list(cluster), namespace, tls)
+        auth = share(auth, shared_token_file, cluster, namespace, tls)
     session = Session(
         new_driver(cluster, tls, proxy),
         cluster,
