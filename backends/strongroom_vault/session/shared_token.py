@@ -247,15 +247,23 @@ class SharedToken:
         if grant.token is None or grant.ttl is None or grant.uses is not None:
             self._warn("the server counts its uses" if grant.uses else "its life is not known")
             return grant
-        content = _Record([], self._login_digest(grant.token), began, grant.ttl, grant.ttl, grant.renewable)
         try:
-            self._replace(grant.token, content, record)
+            tokens = [self._replaceable(), _digest(grant.token)]
+            login = self._login_digest(grant.token)
+            # The record comes first: a token without one is somebody's own, and stays.
+            _write(record, _Record(tokens, login, began, grant.ttl, grant.ttl, grant.renewable))
+            replace_file(self._file, grant.token.encode(), min(remaining(), _WRITE_LIMIT))
         except OSError as error:
             self._warn_of(error)
             return grant
         return self._noted(replace(grant, revocable=False, renewable=False))
 
-    def _replace(self, token: SensitiveStr, content: _Record, record: int) -> None:
+    def _replaceable(self) -> str:
+        """Return the digest of the token in the file, which may be absent or empty.
+
+        Raises:
+            OSError: it cannot be read, or Strongroom did not write it.
+        """
         try:
             present = self._content()
         except FileNotFoundError:
@@ -263,9 +271,7 @@ class SharedToken:
         before = _parsed(_private_content(self._record_file))
         if present and (before is None or _digest(present) not in before.tokens):
             raise FileExistsError(errno.EEXIST, "Strongroom did not write its content")
-        # The record comes first: a token without one is somebody's own, and stays.
-        _write(record, replace(content, tokens=[_digest(present), _digest(token)]))
-        replace_file(self._file, token.encode(), min(remaining(), _WRITE_LIMIT))
+        return _digest(present)
 
     def _login_digest(self, token: str) -> str:
         key = hashlib.blake2b(token.encode(), digest_size=64, person=b"login").digest()
