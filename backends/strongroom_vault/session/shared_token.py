@@ -158,16 +158,16 @@ class SharedToken:
         found = self._find()
         if found is not None and not self._is_due(found):
             return self._adopted(found)
-        with self._turn(0.0 if found is not None and not self._was_given(found) else remaining() / 2) as record:
-            if record is None:
+        with self._turn(0.0 if found is not None and not self._was_given(found) else remaining() / 2) as descriptor:
+            if descriptor is None:
                 return self._auth.login(send) if found is None else self._adopted(found)
             found = self._find()
             if found is not None:
-                renewed = self._renewed(found, send, record) if self._is_due(found) else found
+                renewed = self._renewed(found, send, descriptor) if self._is_due(found) else found
                 if renewed is not None:
                     return self._adopted(renewed)
             began = time.time()
-            return self._shared(self._auth.login(send), began, record)
+            return self._shared(self._auth.login(send), began, descriptor)
 
     # --- the token in the file ----------------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class SharedToken:
                 self._warn_of(error)
             yield held
 
-    def _renewed(self, found: _Held, send: Send, record: int) -> _Held | None:
+    def _renewed(self, found: _Held, send: Send, descriptor: int) -> _Held | None:
         """Return the token after its renewal; None if only a login helps, since it is refused or near its last end."""
         before = found.record
         if not before.renewable:
@@ -237,12 +237,12 @@ class SharedToken:
         # A renewal that brings less than a full life has met the token's greatest age, and the next brings even less.
         after = replace(before, began=began, left=float(ttl), renewable=renewable and ttl >= int(before.ttl))
         try:
-            _write(record, after)
+            _write(descriptor, after)
         except OSError as error:
             self._warn_of(error)
         return _Held(found.token, after, float(ttl))
 
-    def _shared(self, grant: Grant, began: float, record: int) -> Grant:
+    def _shared(self, grant: Grant, began: float, descriptor: int) -> Grant:
         """Put the token of a login into the file; return the grant, which is this process's own if that fails."""
         if grant.token is None or grant.ttl is None or grant.uses is not None:
             self._warn("the server counts its uses" if grant.uses else "its life is not known")
@@ -251,7 +251,7 @@ class SharedToken:
             tokens = [self._replaceable(), _digest(grant.token)]
             login = self._login_digest(grant.token)
             # The record comes first: a token without one is somebody's own, and stays.
-            _write(record, _Record(tokens, login, began, grant.ttl, grant.ttl, grant.renewable))
+            _write(descriptor, _Record(tokens, login, began, grant.ttl, grant.ttl, grant.renewable))
             replace_file(self._file, grant.token.encode(), min(remaining(), _WRITE_LIMIT))
         except OSError as error:
             self._warn_of(error)
@@ -309,9 +309,9 @@ def _digest(token: str) -> str:
     return hashlib.blake2b(token.encode(), digest_size=32, person=b"token").hexdigest()
 
 
-def _write(record: int, content: _Record) -> None:
-    os.pwrite(record, json.dumps(asdict(content)).encode().ljust(_RECORD_SIZE - 1) + b"\n", 0)
-    os.fsync(record)
+def _write(descriptor: int, record: _Record) -> None:
+    os.pwrite(descriptor, json.dumps(asdict(record)).encode().ljust(_RECORD_SIZE - 1) + b"\n", 0)
+    os.fsync(descriptor)
 
 
 def _parsed(content: bytes) -> _Record | None:
