@@ -19,8 +19,9 @@ from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX,
 from strongroom_vault.http.request_policy import Reply, Request, Start, Steps, exchange
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # `json.dumps` would make one for each body
-_ANY_STATE = "/v1/auth/token/lookup-self"
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_NAMES_STATE = "/v1/auth/token/lookup-self"
+"""The target of a request whose reply names the cluster's state. A 404 of OpenBao 2.7.2 names none."""
 
 _K = TypeVar("_K")
 
@@ -112,16 +113,16 @@ class Sender:
             yield (name, request), outcome
 
     def _steps(self, request: Request, remaining: Callable[[], float]) -> Steps:
-        """Send a request as `exchange` does, and let the active node confirm that something does not exist.
+        """Return the steps of `exchange`. After a 404, the active node is asked too, since it has the newest state.
 
-        A standby may not have heard of a write that another process made a moment ago. The value of a fallback, or a
-        default, would be taken for that secret.
+        A standby may not know yet that another process has just written a secret. With its 404, the chain would return
+        the value of a fallback, or a default, instead of that secret.
         """
         reply = yield from exchange(request, self._cluster, remaining)
         if reply.status != 404 or not request.reads:
             return reply
         if not self._states.are_known and len(self._cluster) > 1:
-            about_token = replace(request, method="GET", target=_ANY_STATE)
+            about_token = replace(request, method="GET", target=_NAMES_STATE)
             about_reply = yield from exchange(about_token, self._cluster, remaining)
             self._states.seen(_state(about_reply))
         newest = self._states.newest()
