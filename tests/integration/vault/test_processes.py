@@ -15,6 +15,7 @@ import traceback
 
 import pytest
 
+from approle import approle, lives
 from processes import answer_with, answer_with_own_store, read_and_close, renewers, token_of
 from strongroom.errors import StoreError
 from strongroom_vault.plugin import open_vault
@@ -23,27 +24,6 @@ from strongroom_vault.testing import TestVault
 LONG = 30.0
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
-
-
-def approle(server, **settings):
-    """Create an AppRole, and return the options of a store that uses it."""
-    mount = f"approle-{os.urandom(4).hex()}"
-    policy = server.write_policy({"secret/data/mine/*": ["read"]})
-    server.call("POST", f"sys/auth/{mount}", {"type": "approle"})
-    server.call("POST", f"auth/{mount}/role/app", {"token_policies": [policy], **settings})
-    role_id = server.call("GET", f"auth/{mount}/role/app/role-id")["data"]["role_id"]
-    secret_id = server.call("POST", f"auth/{mount}/role/app/secret-id")["data"]["secret_id"]
-    server.put("mine/app", {"k": "v"})
-    auth = {"method": "approle", "mount": mount, "role_id": role_id, "secret_id": secret_id}
-    return {"url": server.url, "auth": auth}
-
-
-def lives(server, token):
-    try:
-        server.call("POST", "auth/token/lookup", {"token": token})
-    except StoreError:
-        return False
-    return True
 
 
 def forked(work):

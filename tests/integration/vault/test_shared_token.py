@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from approle import CountedRole, lives
 from processes import token_of
 from strongroom.errors import ConfigurationError, StoreError
 from strongroom.files.private_file import lock, open_file
@@ -30,23 +30,13 @@ with time_limit(240):  # of which half are for the wait for another process
 """
 
 
-class Role:
-    """An AppRole on a mount of its own, the file that its processes share, and what they did."""
+class Role(CountedRole):
+    """An AppRole, and the file of the token that its processes share."""
 
     def __init__(self, server, folder, **settings):
-        self.server, self.mount, self.file = server, f"approle-{secrets.token_hex(4)}", folder / "token"
-        server.call("POST", f"sys/auth/{self.mount}", {"type": "approle"})
-        policy = server.write_policy({"secret/data/mine/*": ["read"]})
-        server.call("POST", f"auth/{self.mount}/role/app", {"token_policies": [policy], "token_ttl": "1h", **settings})
-        role_id = server.call("GET", f"auth/{self.mount}/role/app/role-id")["data"]["role_id"]
-        secret_id = server.call("POST", f"auth/{self.mount}/role/app/secret-id")["data"]["secret_id"]
-        self.auth = {"method": "approle", "mount": self.mount, "role_id": role_id, "secret_id": secret_id}
-        server.put("mine/app", {"k": "v"})
-        self._renewals = self._count("auth/token/renew-self")
-
-    @property
-    def options(self):
-        return {"url": self.server.url, "auth": self.auth, "shared_token_file": self.file}
+        super().__init__(server, **{"token_ttl": "1h", **settings})
+        self.file = folder / "token"
+        self.options["shared_token_file"] = self.file
 
     @property
     def record(self):
@@ -66,23 +56,11 @@ class Role:
         content = json.loads(self.record.read_text())
         self.record.write_text(json.dumps(content | {"began": content["began"] - seconds}))
 
-    def lives(self, token):
-        try:
-            self.server.call("POST", "auth/token/lookup", {"token": token})
-        except StoreError:
-            return False
-        return True
 
-    @property
-    def logins(self):
-        return self._count(f"auth/{self.mount}/login")
-
-    @property
-    def renewals(self):
-        return self._count("auth/token/renew-self") - self._renewals
-
-    def _count(self, path):
-        return self.server.requests(path, operation="update")
+def start(role):
+    """Start a process that reads through the file and prints the value."""
+    environment = {**os.environ, "OPTIONS": json.dumps(role.options, default=str)}
+    return subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, env=environment, text=True)
 
 
 @pytest.fixture
@@ -95,7 +73,7 @@ def test_processes_share_one_login_and_leave_the_token_for_the_next(role):
     token = role.read()
     assert {role.read() for _ in range(3)} == {token}
     assert (role.logins, role.renewals) == (1, 0)
-    assert role.lives(token)
+    assert lives(role.server, token)
     assert role.file.read_text() == token
     assert {file.stat().st_mode & 0o777 for file in (role.file, role.record)} == {0o600}
     assert token not in role.record.read_text()
@@ -106,9 +84,7 @@ def test_processes_share_one_login_and_leave_the_token_for_the_next(role):
 
 def test_processes_that_start_at_once_log_in_once(role):
     count = 50 if os.environ.get("TEST_DISK_CACHE_LONG") else 4
-    environment = {**os.environ, "OPTIONS": json.dumps(role.options, default=str)}
-    command = [sys.executable, "-c", SCRIPT]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) for _ in range(count)]
+    processes = [start(role) for _ in range(count)]
     assert [process.communicate(timeout=240)[0] for process in processes] == ["v\n"] * count
     assert [process.returncode for process in processes] == [0] * count
     assert role.logins == 1
@@ -119,12 +95,10 @@ def test_processes_that_start_all_the_time_log_in_once_for_each_life_of_a_token(
     """100 start in a minute, for three minutes. A token serves until a second before its end."""
     starts, pause, ttl = 300, 0.6, 30
     role = Role(fresh_openbao, tmp_path, token_ttl=f"{ttl}s", token_max_ttl=f"{ttl}s")
-    environment = {**os.environ, "OPTIONS": json.dumps(role.options, default=str)}
     first, processes = time.monotonic(), []
     for number in range(starts):
         time.sleep(max(0.0, first + number * pause - time.monotonic()))
-        command = [sys.executable, "-c", SCRIPT]
-        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True))
+        processes.append(start(role))
     assert [process.communicate(timeout=240)[0] for process in processes] == ["v\n"] * starts
     assert role.logins <= 1 + (time.monotonic() - first) // (ttl - 1)
 
@@ -135,7 +109,7 @@ def test_a_process_that_waits_in_vain_for_another_has_a_token_of_its_own(role, m
     descriptor = open_file(role.record, os.O_RDWR | os.O_CREAT)
     with os.fdopen(descriptor), lock(descriptor, 10):
         own = role.read()
-    assert not role.lives(own)
+    assert not lives(role.server, own)
     assert not role.file.exists()
 
 
@@ -214,7 +188,7 @@ def test_a_token_goes_to_no_other_address_namespace_or_login(role):
     assert role.read(url=other) != token
     secret_id = role.server.call("POST", f"auth/{role.mount}/role/app/secret-id")["data"]["secret_id"]
     changed = role.read(auth={**role.auth, "secret_id": secret_id})
-    assert role.lives(token)
+    assert lives(role.server, token)
     assert role.read() not in {token, changed}
     assert role.logins == 4
 
@@ -224,7 +198,7 @@ def test_somebodys_own_token_is_neither_used_nor_replaced(role, caplog):
     role.file.chmod(0o600)
     first, second = role.read(), role.read()
     assert first != second
-    assert not role.lives(first)
+    assert not lives(role.server, first)
     assert role.file.read_text() == "s.somebodys-own"
     assert "not shared through" in caplog.text
 
@@ -240,13 +214,13 @@ def test_a_file_that_others_may_have_laid_out_is_not_used(role, caplog, fault):
     before = role.file.read_text()
     own = role.read()
     assert own != token
-    assert not role.lives(own)
+    assert not lives(role.server, own)
     assert role.file.read_text() == before
     assert {"link": "symbolic link"}.get(fault, "chmod 600") in caplog.text
 
 
 def test_a_damaged_record_or_a_clock_that_was_set_costs_a_login_at_most(role):
-    """A file whose record is lost stays: it may be somebody's own."""
+    """A file whose record is lost stays, since Strongroom may not have written it."""
     role.read()
     role.age(-86400)
     role.read()
