@@ -1,6 +1,6 @@
 """A step of a migration in a process that is killed, or kills itself at a boundary of the journal.
 
-A module of its own, since the server that forks these processes imports it once for all of them.
+A separate module, since the server that forks these processes imports it once for all of them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Killable:
     Args:
         step: which of them.
         home: where migrations are remembered.
-        at: the boundary of the journal at which it is killed; 0 is none.
+        at: the boundary of the journal at which it is killed; 0 for never.
         plan: the file of the plan.
     """
 

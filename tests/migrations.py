@@ -1,4 +1,4 @@
-"""What the tests of migrations share: hard values, and how a report ends."""
+"""Hard values, and the end of a report, for the tests of migrations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What an application gets of each operation under each fault: the right answer, or the right error in time.
 
 A row of the matrix is a fault. All operations meet it at once, each in a thread, on a real cluster: the test of each
-cell then looks at what its operation came to. docs/explanation/faults.md shows the matrix, as the last run found it.
+cell then checks the result of its operation. docs/explanation/faults.md shows the matrix, as the last run found it.
 """
 
 import contextlib
