@@ -359,7 +359,7 @@ def bench_once(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
     """Time the chain and its cache beside comparable libraries, and draw the results for the documentation."""
-    install(session, "-e", ".[dev]", "secretspec")
+    install(session, "-e", ".[dev]")
     measured = str(Path(session.create_tmp(), "benchmarks.json").absolute())
     session.run("pytest", "tests/bench", "--benchmark-enable", f"--benchmark-json={measured}", *session.posargs)
     if not session.posargs:  # a selection lacks figures
