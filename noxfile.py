@@ -133,9 +133,8 @@ def pages(session: nox.Session) -> None:
     site = Path(session.create_tmp(), "html").absolute()
     shutil.rmtree(site, ignore_errors=True)  # pages that are gone would be checked too
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-n", "-j", "auto", "docs", str(site))
-    pictures = os.environ.get("PICTURES", str(site.parent / "pictures"))
-    shown = {"TEST_SITE": str(site), "TEST_PICTURES": pictures}
-    session.run("pytest", "-n", "0", "-rs", "--timeout=600", "tests/browser", *session.posargs, env=shown)
+    built = {"TEST_SITE": str(site)}
+    session.run("pytest", "-n", "0", "-rs", "--timeout=600", "tests/browser", *session.posargs, env=built)
 
 
 @nox.session

@@ -1,7 +1,7 @@
 """The built documentation in a real browser: `nox -s pages`.
 
 Chromium comes from Debian. Playwright drives it, because it needs no driver program of the browser's own version, and
-takes a picture of a whole page. TEST_PICTURES names the folder for the pictures.
+takes a picture of a whole page. PICTURES names the folder for the pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 BROWSER = shutil.which("chromium")
 SITE = Path(os.environ["TEST_SITE"]).resolve()
-PICTURES = Path(os.environ.get("TEST_PICTURES", SITE.parent / "pictures"))
+PICTURES = Path(os.environ.get("PICTURES", SITE.parent / "pictures"))
 
 PAGES = [
     "index",
