@@ -1,22 +1,21 @@
 """The built documentation in a real browser: `nox -s pages`.
 
-Chromium comes from Debian. Playwright drives it, because it needs no driver program of the browser's own version, and
-takes a picture of a whole page. PICTURES names the folder for the pictures.
+PICTURES names the folder for pictures of whole pages.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-BROWSER = shutil.which("chromium")
+from chromium import SIDEWAYS, running_chromium
+
 SITE = Path(os.environ["TEST_SITE"]).resolve()
 PICTURES = Path(os.environ.get("PICTURES", SITE.parent / "pictures"))
 
@@ -34,7 +33,6 @@ PAGES = [
 
 WIDE, NARROW = 1280, 390
 
-SIDEWAYS = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
 CUT = """
 [...document.querySelectorAll("article pre")]
   .filter(block => block.scrollWidth > block.clientWidth + 1)
@@ -44,13 +42,8 @@ CUT = """
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser without a window. Its sandbox needs rights that a container lacks."""
-    if BROWSER is None:
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield started
-        started.close()
+    with running_chromium() as browser:
+        yield browser
 
 
 def opened(browser: Browser, name: str, width: int, scheme: str = "light") -> Page:

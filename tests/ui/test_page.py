@@ -1,14 +1,14 @@
 """The page of `strongroom ui` in a real browser: `nox -s ui`. PICTURES names a folder for pictures of the page."""
 
 import os
-import shutil
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from chromium import SIDEWAYS, running_chromium
 from strongroom.cli.commands.status.migrations import MigrationStatus
 from strongroom.cli.commands.status.model import LinkStatus, RotationRow, Status, document
 from strongroom.cli.commands.status.server import StatusServer
@@ -17,7 +17,6 @@ from strongroom.errors import Check, CheckState
 from strongroom.rotate.rotations import RotationStatus
 from strongroom.status import CacheReport, ProcessReport, WatchReport
 
-BROWSER = shutil.which("chromium")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 LONG = "a-store-with-a-name-that-is-much-longer-than-a-telephone-is-wide-" * 2
 
@@ -98,13 +97,8 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def browser():
-    """A browser without a window. Its sandbox needs rights that a container lacks."""
-    if BROWSER is None:
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield started
-        started.close()
+    with running_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -162,11 +156,10 @@ def test_it_does_not_scroll_sideways(page, shown, width, scheme):
     if folder := os.environ.get("PICTURES"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=Path(folder, f"status-{width}-{scheme}.png"), full_page=True)
-    sideways = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
-    assert page.evaluate(sideways) == 0
+    assert page.evaluate(SIDEWAYS) == 0
     shown.status = scene(store=LONG)
     expect(page.locator("#chain h3").first).to_have_text(LONG, timeout=60_000)
-    assert page.evaluate(sideways) == 0
+    assert page.evaluate(SIDEWAYS) == 0
 
 
 def test_it_brings_itself_up_to_date(page, shown):
