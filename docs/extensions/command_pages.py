@@ -115,7 +115,7 @@ def described(command: click.Command, ctx: click.Context, level: int) -> Iterato
         label, lines = text.example
         yield from (f"{below} Example", "")
         if label:
-            yield from (f"{markdown(label[:1].upper() + label[1:])}:", "")
+            yield from (f"{markdown(capitalized(label))}:", "")
         yield from ("```text", lines, "```", "")
     if arguments := argument_records(command, ctx):
         yield from (f"{below} Arguments", "", *definitions(arguments))
@@ -208,6 +208,10 @@ def marked(text: str) -> str:
 
 def plain(text: str) -> str:
     return re.sub(r"[\\`*_{}\[\]<>#|$~^&]", r"\\\g<0>", text)
+
+
+def capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def one_line(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from command_pages import definitions, markdown, one_line, replace_pages
+from command_pages import capitalized, definitions, markdown, one_line, replace_pages
 from sphinx.application import Sphinx
 
 from strongroom.plugins import EXPORTERS, IMPORTERS, ROTATORS, STORES, installed
@@ -75,9 +75,7 @@ def group_page(group: str, title: str, introduction: str) -> Iterator[str]:
     for plugin in installed(group):
         yield from (f"## {plugin.name}", "", f"{summary(openers[plugin.name])} (Package {plugin.distribution}.)", "")
         yield from capabilities(plugin.schema)
-        yield from definitions([(option.name, described(option)) for option in plugin.schema.options.values()])
-        if not plugin.schema.options:
-            yield from ("It has no option.", "")
+        yield from option_list([(option.name, described(option)) for option in plugin.schema.options.values()])
 
 
 def capabilities(schema: Schema) -> Iterator[str]:
@@ -88,21 +86,25 @@ def capabilities(schema: Schema) -> Iterator[str]:
         yield from (f"Capabilities: {'; '.join(filter(None, parts)) or 'reading alone'}.", "")
 
 
+def option_list(records: list[tuple[str, str]]) -> Iterator[str]:
+    """Yield the lines of the options of a section, from their names and descriptions."""
+    yield from definitions(records) if records else ("It has no option.", "")
+
+
 def described(option: OptionSchema) -> str:
     """Return the type, the default, the variables and the help of an option."""
     default = "Required" if option.required else default_of(option)
     variables = " or ".join(f"`{name}`" for name in option.option.ambient)
     facts = [option.type_name, default, f"Also set by {variables}" if variables else ""]
-    return f"{'. '.join(capitalized(fact) for fact in (option.option.help, *facts) if fact)}."
+    return sentences(option.option.help, *facts)
 
 
 def default_of(option: OptionSchema) -> str:
     """Return the default if it is a plain value. Others are resolved when the store is opened."""
     if isinstance(option.default, bool):
         return f"Default: `{str(option.default).lower()}`"
-    return (
-        f"Default: `{option.default}`" if isinstance(option.default, str | int | float) and option.default != "" else ""
-    )
+    plain = isinstance(option.default, str | int | float) and option.default != ""
+    return f"Default: `{option.default}`" if plain else ""
 
 
 def authentication_page() -> Iterator[str]:
@@ -112,11 +114,9 @@ def authentication_page() -> Iterator[str]:
     for name in extension_names(AUTH):
         target = load_extension(AUTH, name).target
         documented = attributes(inspect.getdoc(target) or "")
-        yield from (f"## {name}", "", markdown(inspect.cleandoc(target.__doc__ or "").split("\n\n")[0]), "")
+        yield from (f"## {name}", "", summary(target), "")
         parameters = inspect.signature(target, eval_str=True).parameters.values()
-        yield from definitions([(option.name, of_method(option, documented)) for option in parameters])
-        if not parameters:
-            yield from ("It has no option.", "")
+        yield from option_list([(option.name, of_method(option, documented)) for option in parameters])
 
 
 def of_method(option: inspect.Parameter, documented: dict[str, str]) -> str:
@@ -126,8 +126,7 @@ def of_method(option: inspect.Parameter, documented: dict[str, str]) -> str:
         default = "Required"
     else:
         default = f"Default: `{option.default}`" if option.default else ""
-    parts = (documented.get(option.name, "").rstrip("."), kind, default)
-    return f"{'. '.join(capitalized(part) for part in parts if part)}."
+    return sentences(documented.get(option.name, "").rstrip("."), kind, default)
 
 
 def attributes(docstring: str) -> dict[str, str]:
@@ -140,5 +139,6 @@ def summary(opener: object) -> str:
     return markdown(inspect.cleandoc(getattr(opener, "__doc__", "") or "").split("\n\n")[0])
 
 
-def capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def sentences(*facts: str) -> str:
+    """Return each fact that is not empty as a sentence."""
+    return f"{'. '.join(capitalized(fact) for fact in facts if fact)}."
