@@ -7,7 +7,7 @@ lines implies it.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +35,10 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def write(folder: Path) -> None:
     """Write the picture for light pages and the one for dark pages."""
     folder.mkdir(exist_ok=True)
+    rows = layers()
+    edges = [*reduced(imports(rows))]
     for theme in THEMES:
-        (folder / f"imports-{theme}.svg").write_text(draw(theme), "utf-8")
+        (folder / f"imports-{theme}.svg").write_text(draw(theme, rows, edges), "utf-8")
 
 
 def layers() -> list[list[str]]:
@@ -47,10 +49,9 @@ def layers() -> list[list[str]]:
     return [backends, *([name.strip() for name in layer.split("|")] for layer in core)]
 
 
-def imports() -> dict[str, set[str]]:
+def imports(rows: list[list[str]]) -> dict[str, set[str]]:
     """Return which packages each package imports, without imports for type checking alone."""
-    packages = [name if name.startswith(CORE) else CORE for name in (*layers()[0], CORE)]
-    graph = grimp.build_graph(*packages, exclude_type_checking_imports=True, cache_dir=None)
+    graph = grimp.build_graph(*rows[0], CORE, exclude_type_checking_imports=True, cache_dir=None)
     found: dict[str, set[str]] = {}
     for module in graph.modules:
         importer = package_of(module)
@@ -90,9 +91,9 @@ def places(rows: list[list[str]]) -> dict[str, tuple[float, float, float]]:
     return found
 
 
-def draw(theme: str) -> str:
-    """Return the picture as SVG."""
-    color, rows = THEMES[theme], layers()
+def draw(theme: str, rows: list[list[str]], edges: Iterable[tuple[str, str]]) -> str:
+    """Return the picture of the layers, and of the imports between their modules, as SVG."""
+    color = THEMES[theme]
     boxes = places(rows)
     height = _TOP * 2 + (len(rows) - 1) * _STEP + _HIGH
     size = f'viewBox="0 0 {_WIDTH} {height}" font-size="13" font-family="system-ui, sans-serif"'
@@ -101,7 +102,7 @@ def draw(theme: str) -> str:
         "<title>Imports between the packages of Strongroom</title>",
         f'<g fill="none" stroke="{color["line"]}">',
     ]
-    for importer, imported in reduced(imports()):
+    for importer, imported in edges:
         (x1, y1, _), (x2, y2, _) = boxes[importer], boxes[imported]
         bend = (y2 - y1 - _HIGH) / 2
         start, end = f"{x1:.0f} {y1 + _HIGH}", f"{x2:.0f} {y2}"
