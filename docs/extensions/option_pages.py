@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from command_pages import capitalized, definitions, markdown, one_line, replace_pages
 from sphinx.application import Sphinx
 
+from command_pages import capitalized, definitions, markdown, one_line, replace_pages
 from strongroom.plugins import EXPORTERS, IMPORTERS, ROTATORS, STORES, installed
 from strongroom.plugins.extensions import extension_names, load_extension
 from strongroom.plugins.loader import load_group

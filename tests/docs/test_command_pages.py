@@ -1,6 +1,5 @@
 """The page of each command, which the documentation's build makes, says what the command's `--help` says."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -11,21 +10,11 @@ from pathlib import Path
 import click
 import pytest
 
+import command_pages
+from pages import DOCS
 from strongroom.cli import registry
 from strongroom.cli.app import strongroom
 from strongroom.cli.exit_codes import ExitCode
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-def load_extension():
-    spec = importlib.util.spec_from_file_location("command_pages", DOCS / "extensions" / "command_pages.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-command_pages = load_extension()
 
 
 class Text(HTMLParser):

@@ -6,11 +6,11 @@ import importlib
 import inspect
 import pkgutil
 import re
-import sys
 from collections.abc import Iterator
 
 import pytest
 
+import option_pages
 import pages
 import strongroom
 import strongroom.integrations
@@ -18,10 +18,6 @@ import strongroom_vault
 from strongroom import config, plugins
 from strongroom.events import EventKind
 from strongroom.plugins.extensions import extension_names
-
-sys.path.append(str(pages.DOCS / "extensions"))
-
-import option_pages
 
 API = sorted((pages.DOCS / "reference" / "api").glob("*.md"))
 ERRORS = pages.page("reference/errors.md")

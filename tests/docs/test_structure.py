@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 
-import pages
-
-sys.path.append(str(pages.DOCS / "extensions"))
-
 import import_picture
+import pages
 
 INDEX = pages.DOCS / "index.md"
 LINK = re.compile(r"\]\(([^)\s#]+\.md)(?:#[^)\s]*)?\)")
