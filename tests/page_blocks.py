@@ -19,9 +19,12 @@ from sybil.example import NotEvaluated
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 import strongroom
+from fresh_vault import FreshVault
+from postgres import running_postgres
 from strongroom import secret
 from strongroom.logging import fingerprints
 from strongroom_vault.dev.server_process import free_port
+from strongroom_vault.testing import TestVault
 
 FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env)\n")
 """The first line of a block that is a file of the reader's."""
@@ -117,6 +120,19 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fingerprints.cache_clear()
     secret._observers.clear()
     structlog.reset_defaults()
+
+
+@contextlib.contextmanager
+def servers_of(page: Path, openbao: FreshVault | TestVault, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set the variables of a reader who has started this server, and a PostgreSQL if the page names PGPORT."""
+    monkeypatch.setenv("VAULT_ADDR", openbao.url)
+    monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    with running_postgres() if "PGPORT" in page.read_text("utf-8") else contextlib.nullcontext() as postgres:
+        if postgres is not None:
+            monkeypatch.setenv("PGHOST", "127.0.0.1")
+            monkeypatch.setenv("PGPORT", str(postgres.port))
+            monkeypatch.setenv("PGPASSWORD", postgres.password)
+        yield
 
 
 def run_page(page: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 
 GENERATED = {DOCS / "reference" / name for name in ("commands", "options")}
 """Folders whose pages the build writes, apart from their index."""
@@ -34,3 +36,19 @@ def page(name: str) -> Path:
 def needs(page: Path) -> set[str]:
     """Return the needs of a page's blocks, which its comment `<!-- needs: server -->` lists."""
     return {need.strip() for line in _NEEDS.findall(page.read_text("utf-8")) for need in line.split(",")}
+
+
+def that_need(*wanted: str) -> list[Path]:
+    """Return the README and the pages whose blocks have exactly these needs."""
+    return [page for page in (README, *pages()) if needs(page) == set(wanted)]
+
+
+def name_of(page: Path) -> str:
+    """Return the name of a page in the documentation's links, or the README's."""
+    return page.relative_to(DOCS).as_posix() if page.is_relative_to(DOCS) else page.name
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """Return the blocks of these languages, in the order of the page."""
+    fence = rf"^```(?:{'|'.join(languages)})\n(.*?)^```"
+    return re.findall(fence, page.read_text("utf-8"), re.MULTILINE | re.DOTALL)

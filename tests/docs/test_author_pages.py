@@ -1,7 +1,6 @@
 """The pages for authors: the store of the basic page is short and keeps the contract; the fixtures are documented."""
 
 import ast
-import re
 import subprocess
 import sys
 
@@ -16,7 +15,7 @@ MOST_LINES = 60
 @pytest.fixture(scope="module")
 def files() -> dict[str, str]:
     """The Python files of the basic page by their names, as a reader saves them."""
-    blocks = re.findall(r"(?ms)^```python\n(.*?)^```", pages.page("write-a-store.md").read_text())
+    blocks = pages.blocks(pages.page("write-a-store.md"), "python")
     (store,) = (block for block in blocks if "class FolderStore" in block)
     (test,) = (block for block in blocks if block.startswith("# test_folder.py"))
     return {"strongroom_folder.py": store, "test_folder.py": test}

@@ -21,6 +21,7 @@ import yaml
 from lightkube.core.resource_registry import resource_registry
 
 import pages
+from pages import blocks
 from strongroom import plugins
 from strongroom.cli.app import strongroom
 from strongroom.config import discovery
@@ -35,12 +36,6 @@ SCHEMAS = {
     "docker-compose.md": "vendor.compose-spec",
     "github-actions.md": "vendor.github-workflows",
 }
-
-
-def blocks(page: Path, *languages: str) -> list[str]:
-    """The blocks of these languages, in the order of the page."""
-    fence = rf"^```(?:{'|'.join(languages)})\n(.*?)^```"
-    return re.findall(fence, page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def block(name: str, language: str, begin: str = "") -> str:

@@ -4,19 +4,14 @@ import re
 import shlex
 import signal
 import subprocess
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 import page_blocks
 import pages
-from postgres import running_postgres
 
-ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
-PAGES = [README, *pages.pages()]
+PAGES = [pages.README, *pages.pages()]
 
 NEEDS = {"server", "aws", "pass", "terminal", "guides", "guides, server"}
 """What the blocks of a page may need. A page says so itself, in a comment: `<!-- needs: server -->`.
@@ -26,17 +21,6 @@ them; `aws` for one with credentials of AWS; `pass` for one with a password stor
 starts its server itself, and `guides` for those that take seconds, which tests/guides runs: with `server` like the
 others, without it as pages that start their servers themselves.
 """
-
-
-def name_of(page: Path) -> str:
-    """A page as the documentation's links name it, and the README by its name."""
-    return page.relative_to(pages.DOCS).as_posix() if page.is_relative_to(pages.DOCS) else page.name
-
-
-def pages_that_need(*needs: str) -> list[ParameterSet]:
-    """Return the pages that need exactly this, named as the documentation's links name them."""
-    return [pytest.param(page, id=name_of(page)) for page in PAGES if pages.needs(page) == set(needs)]
-
 
 FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)
 RUN = {"python", "toml", "ini", "hcl", "console"}
@@ -56,7 +40,7 @@ def reader(monkeypatch):
         yield
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", PAGES, ids=pages.name_of)
 def test_every_block_is_of_a_kind_that_is_checked(page):
     """A block in a language that nothing runs would be free to lie."""
     assert set(FENCE.findall(page.read_text("utf-8"))) - {""} <= RUN | VALIDATED | SHOWN | DIRECTIVES
@@ -64,34 +48,28 @@ def test_every_block_is_of_a_kind_that_is_checked(page):
 
 def test_no_page_is_left_out():
     """A page whose need is unknown, or that has several, would run nowhere."""
-    run = [page for needs in ((), *(need.split(", ") for need in NEEDS)) for page in pages_that_need(*needs)]
+    run = [page for needs in ((), *(need.split(", ") for need in NEEDS)) for page in pages.that_need(*needs)]
     assert len(run) == len(PAGES)
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages_that_need())
+@pytest.mark.parametrize("page", pages.that_need(), ids=pages.name_of)
 def test_the_blocks_of_a_page_run(page):
     """In the order of the page, in one namespace."""
     page_blocks.run_page(page)
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages_that_need("server"))
+@pytest.mark.parametrize("page", pages.that_need("server"), ids=pages.name_of)
 def test_the_blocks_of_a_page_run_on_a_real_server(page, own_openbao, monkeypatch):
-    """As for a reader who has started one, and a PostgreSQL where the page tells of one."""
-    monkeypatch.setenv("VAULT_ADDR", own_openbao.url)
-    monkeypatch.setenv("VAULT_TOKEN", own_openbao.token)
+    """As for a reader who has started one, and a PostgreSQL if the page names one."""
     monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(Path.cwd()))
-    with running_postgres() if "PGPORT" in page.read_text("utf-8") else nullcontext() as postgres:
-        if postgres is not None:
-            monkeypatch.setenv("PGHOST", "127.0.0.1")
-            monkeypatch.setenv("PGPORT", str(postgres.port))
-            monkeypatch.setenv("PGPASSWORD", postgres.password)
+    with page_blocks.servers_of(page, own_openbao, monkeypatch):
         page_blocks.run_page(page)
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages_that_need("terminal"))
+@pytest.mark.parametrize("page", pages.that_need("terminal"), ids=pages.name_of)
 def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(page, monkeypatch):
     """The page shows every line that `strongroom dev` prints for a shell, and what follows runs with all of them."""
     [shown] = re.findall(r"^```text\n\$ strongroom dev\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
@@ -108,7 +86,7 @@ def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(page
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages_that_need("aws"))
+@pytest.mark.parametrize("page", pages.that_need("aws"), ids=pages.name_of)
 def test_the_blocks_of_a_page_run_on_aws(page, moto, monkeypatch):
     """As for a reader whose boto3 finds an account."""
     moto.use(monkeypatch)
@@ -116,7 +94,7 @@ def test_the_blocks_of_a_page_run_on_aws(page, moto, monkeypatch):
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages_that_need("pass"))
+@pytest.mark.parametrize("page", pages.that_need("pass"), ids=pages.name_of)
 def test_the_blocks_of_a_page_run_with_pass(page, gpg_home, tmp_path, monkeypatch):
     """As for a reader who has run `pass init`."""
     monkeypatch.setenv("PASSWORD_STORE_DIR", str(gpg_home.init(tmp_path / "store")))
@@ -128,8 +106,8 @@ def test_the_blocks_of_a_page_run_with_pass(page, gpg_home, tmp_path, monkeypatc
 
 def test_ci_runs_the_lines_of_the_readme():
     """The two lines that do everything are each a block of their own, and `.ci/run` takes them from there."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    done = subprocess.run([ROOT / ".ci" / "run", "--plan"], capture_output=True, text=True, check=True)
+    blocks = pages.blocks(pages.README, "bash")
+    done = subprocess.run([pages.ROOT / ".ci" / "run", "--plan"], capture_output=True, text=True, check=True)
     demo, tests, *checks = done.stdout.splitlines()
     assert [f"{demo}\n", f"{tests}\n"] == blocks
     assert demo.endswith("strongroom dev --demo")
@@ -140,7 +118,7 @@ def test_ci_runs_the_lines_of_the_readme():
 
 def test_ci_calls_sessions_that_exist():
     """Each check is a session of the noxfile."""
-    done = subprocess.run([ROOT / ".ci" / "run", "--plan"], capture_output=True, text=True, check=True)
-    noxfile = (ROOT / "noxfile.py").read_text("utf-8")
+    done = subprocess.run([pages.ROOT / ".ci" / "run", "--plan"], capture_output=True, text=True, check=True)
+    noxfile = (pages.ROOT / "noxfile.py").read_text("utf-8")
     for name in done.stdout.splitlines()[2:]:
         assert f"\ndef {name}(session: nox.Session)" in noxfile

@@ -11,7 +11,6 @@ import hmac
 import http.client
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -41,14 +40,12 @@ class Reply(NamedTuple):
 
 def written(name: str, folder: Path) -> None:
     """Write the files of a page."""
-    for language in ("toml", "ini", "python"):
-        fence = rf"^```{language}\n(.*?)^```"
-        for block in re.findall(fence, pages.page(name).read_text("utf-8"), re.MULTILINE | re.DOTALL):
-            if (named := page_blocks.FILE.match(block)) is not None:
-                file = folder / named[1]
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(block, "utf-8")
-                file.chmod(0o600)
+    for block in pages.blocks(pages.page(name), "toml", "ini", "python"):
+        if (named := page_blocks.FILE.match(block)) is not None:
+            file = folder / named[1]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block, "utf-8")
+            file.chmod(0o600)
 
 
 def in_production(server, token: str, **variables: str) -> dict[str, str]:

@@ -7,22 +7,13 @@ import os
 import re
 import shutil
 import subprocess
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 import page_blocks
 import pages
-from postgres import running_postgres
 from strongroom_vault.dev.server_process import find_binary
-
-
-def guides(*needs: str) -> list[ParameterSet]:
-    """Return the pages that need exactly this beside `guides`, named as the documentation's links name them."""
-    found = [page for page in pages.pages() if pages.needs(page) == {"guides", *needs}]
-    return [pytest.param(page, id=page.relative_to(pages.DOCS).as_posix()) for page in found]
 
 
 def run(page: Path, folder: Path) -> None:
@@ -42,24 +33,18 @@ def reader(monkeypatch):
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", guides())
+@pytest.mark.parametrize("page", pages.that_need("guides"), ids=pages.name_of)
 def test_the_blocks_of_a_guide_run(page, tmp_path):
     """In the order of the page. The page starts its servers itself."""
     run(page, tmp_path)
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", guides("server"))
+@pytest.mark.parametrize("page", pages.that_need("guides", "server"), ids=pages.name_of)
 def test_the_blocks_of_a_guide_run_on_a_new_server(page, fresh_openbao, kubectl, monkeypatch, tmp_path):
-    """As for an operator who has started a server, and a PostgreSQL where the page tells of one."""
+    """As for an operator who has started a server, and a PostgreSQL if the page names one."""
     monkeypatch.setenv("PATH", f"{kubectl}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("VAULT_ADDR", fresh_openbao.url)
-    monkeypatch.setenv("VAULT_TOKEN", fresh_openbao.token)
-    with running_postgres() if "PGPORT" in page.read_text("utf-8") else nullcontext() as postgres:
-        if postgres is not None:
-            monkeypatch.setenv("PGHOST", "127.0.0.1")
-            monkeypatch.setenv("PGPORT", str(postgres.port))
-            monkeypatch.setenv("PGPASSWORD", postgres.password)
+    with page_blocks.servers_of(page, fresh_openbao, monkeypatch):
         run(page, tmp_path)
 
 
