@@ -116,16 +116,8 @@ class StoreHandle:
             if probe is not None:
                 wait([probe], min(self._timeout, remaining()))
 
-    def call(
-        self,
-        path: str | None,
-        operation: Callable[..., _R],
-        *arguments: object,
-        limit: float | None = None,
-        reads: bool = False,
-        changes: str = "",
-    ) -> _R:
-        """Return `operation(store, *arguments)`, within its share of the time.
+    def call(self, path: str | None, operation: Callable[..., _R], *arguments: object, reads: bool = False) -> _R:
+        """Return `operation(store, *arguments)`, which changes nothing, within its share of the time.
 
         A call that fails fast is refused during a known outage. Any other call is sent: nobody else can answer it. An
         outage of one path alone is known to its reads, and to nothing else.
@@ -134,14 +126,10 @@ class StoreHandle:
             path: the path that errors name.
             operation: takes the store, which is opened if need be, and the arguments.
             arguments: the rest of the operation's arguments.
-            limit: a timeout in seconds, if not the usual share.
             reads: it is a read of `path`.
-            changes: the name of the change, if it is one. A failed one says nothing about reads, and opens no breaker.
         """
         self._admit(path, reads=reads)
-        if changes:
-            emit_to_auditors(Event(EventKind.WRITE, self._name, path or "", step=changes, outcome="started"))
-        given = min(self._share(changes=bool(changes)) if limit is None else limit, remaining())
+        given = min(self._share(), remaining())
         ends = time.monotonic() + given
         try:
             with time_limit(given):
@@ -149,15 +137,11 @@ class StoreHandle:
                 with self._first_use("call"):
                     answer = operation(store, *arguments)
         except StrongroomError as error:
-            failure = self._noted(error, path, given, ends, reads=reads, changes=bool(changes))
-            if changes:
-                self._tell_of_write(path, changes, ends - given, failure)
+            failure = self._noted(error, path, given, ends, reads=reads)
             if failure is error:
                 raise
         else:
-            self._note_answer(path if reads or changes else None)
-            if changes:
-                self._tell_of_write(path, changes, ends - given)
+            self._note_answer(path if reads else None)
             return answer
         raise failure
 
@@ -170,7 +154,16 @@ class StoreHandle:
         reads: bool = False,
         changes: str = "",
     ) -> Steps[Any]:
-        """`call`, for a thread or an event loop. An asynchronous store is awaited in the loop, without a thread."""
+        """`call`, for a thread or an event loop. An asynchronous store is awaited in the loop, without a thread.
+
+        Args:
+            path: see `call`.
+            operation: the operation.
+            arguments: see `call`.
+            limit: a timeout in seconds, if not the usual share.
+            reads: see `call`.
+            changes: the name of the change, if it is one. A failed one says nothing about reads, and opens no breaker.
+        """
         self._admit(path, reads=reads)
         if changes:
             emit_to_auditors(Event(EventKind.WRITE, self._name, path or "", step=changes, outcome="started"))
@@ -201,7 +194,7 @@ class StoreHandle:
                 raise _known_outage(breaker, path, self._name)
 
     def _noted(
-        self, error: StrongroomError, path: str | None, given: float, ends: float, *, reads: bool, changes: bool
+        self, error: StrongroomError, path: str | None, given: float, ends: float, *, reads: bool, changes: bool = False
     ) -> StrongroomError:
         """Note the error of a call that had `given` seconds until `ends`, and return it; of an outage, a copy."""
         if isinstance(error, StoreUnavailableError):
