@@ -180,9 +180,9 @@ class ReadLog:
         if cached:
             hit_counter(link.name).count += 1
         if events.auditors if cached else events.is_listening():
-            event = _event_of(path, key, number, result)
+            event = _event_of(path, key, number, result, step)
             if event is not None:
-                (events.emit_to_auditors if cached else events.emit)(event._replace(step=step))
+                (events.emit_to_auditors if cached else events.emit)(event)
 
     def log_default(self, path: str, key: str) -> None:
         """Log that the default of `[secrets]` was returned."""
@@ -198,7 +198,7 @@ class ReadLog:
                 logger.warning("Store %s has %s, but %s", link.name, path, attempt.reason)
 
 
-def _event_of(path: str, key: str | None, number: int, result: tuple[Attempt, object]) -> Event | None:
+def _event_of(path: str, key: str | None, number: int, result: tuple[Attempt, object], step: str) -> Event | None:
     """Return the event of a result of the link with this number; None if its store was not queried."""
     attempt, found = result
     kind, error, age = KINDS.get(attempt.answer), "", None
@@ -208,8 +208,7 @@ def _event_of(path: str, key: str | None, number: int, result: tuple[Attempt, ob
         kind, age = EventKind.STALE if found.stale else EventKind.HIT, found.age
     if kind is None:
         return None
-    seconds = attempt.seconds
-    return Event(kind, attempt.store, path, number, seconds, age, error=error, key=key or "")
+    return Event(kind, attempt.store, path, number, attempt.seconds, age, step, error=error, key=key or "")
 
 
 def answer_of(error: StrongroomError) -> Answer:

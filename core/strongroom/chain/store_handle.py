@@ -364,9 +364,8 @@ class StoreHandle:
         """Emit the event of a change that began then."""
         if is_listening():
             outcome, name = ("done", "") if error is None else ("failed", type(error).__name__)
-            seconds = time.monotonic() - started
-            event = Event(EventKind.WRITE, self._name, path or "", seconds=seconds, outcome=outcome, error=name)
-            emit(event._replace(step=change))
+            took = time.monotonic() - started
+            emit(Event(EventKind.WRITE, self._name, path or "", seconds=took, step=change, outcome=outcome, error=name))
 
     def _note_path_outage(self, path: str | None, outage: StoreUnavailableError) -> None:
         if outage.path_only:

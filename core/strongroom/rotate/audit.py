@@ -38,8 +38,8 @@ def record(
         "reason": reason,
         **fields,
     }
-    event = Event(EventKind.ROTATION, fields.get("store") or "", path, step=step, outcome=outcome, error=name or "")
-    emit(event._replace(seconds=seconds))
+    store = fields.get("store") or ""
+    emit(Event(EventKind.ROTATION, store, path, seconds=seconds, step=step, outcome=outcome, error=name or ""))
     level = logging.INFO if error is None else logging.WARNING
     detail = f" ({reason})" if reason else ""
     logger.log(level, "Rotation of %s: %s %s%s", shown(path), step, outcome, detail, extra=about)
