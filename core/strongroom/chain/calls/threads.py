@@ -59,8 +59,14 @@ class Threads:
             pool.shutdown(wait=False)
 
     async def run(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """Return the call's result, from a thread, within the limit."""
-        return await self._within(time.monotonic() + self._limit, partial(call, *args, **kwargs))
+        """Return the call's result, from a thread. A call that starts past the limit has no time left for I/O."""
+        deadline = time.monotonic() + self._limit
+
+        def limited() -> _R:
+            with time_limit(deadline - time.monotonic()):
+                return call(*args, **kwargs)
+
+        return await self.run_unlimited(limited)
 
     async def run_unlimited(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """`run`, for a call whose parts have separate limits."""
@@ -106,15 +112,6 @@ class Threads:
 
     async def _wait_for(self, step: Step) -> Any:
         return await (self.run_unlimited(step.block) if step.attempt is None else self.run_if_needed(step.attempt))
-
-    async def _within(self, deadline: float, call: Callable[[], _R]) -> _R:
-        """Return the call's result, from a thread. A call that starts past the deadline has no time left for I/O."""
-
-        def limited() -> _R:
-            with time_limit(deadline - time.monotonic()):
-                return call()
-
-        return await self.run_unlimited(limited)
 
     def _begin(self, call: Callable[[], _R]) -> Future[_R]:
         with first_use():
