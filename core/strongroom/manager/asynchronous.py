@@ -134,13 +134,13 @@ class SecretsManager(BlockingManager):
     async def ainterpolate(self, value: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]: ...
     async def ainterpolate(self, value: Any, *, fresh: bool = False) -> Any:
         """`interpolate`, off the event loop; asynchronous stores are awaited in it."""
-        from strongroom.manager.references import interpolated
+        from strongroom.manager.references import interpolate
 
         wanted: dict[tuple[str, str], SensitiveStr] = {}
-        interpolated(value, lambda path, key: wanted.setdefault((path, key), SensitiveStr()))
+        interpolate(value, lambda path, key: wanted.setdefault((path, key), SensitiveStr()))
         for path, key in wanted:
             wanted[path, key] = await self.aget_secret(path, key, fresh=fresh)
-        return interpolated(value, lambda path, key: wanted[path, key])
+        return interpolate(value, lambda path, key: wanted[path, key])
 
     async def alist_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """`list_secrets`, off the event loop; asynchronous stores are awaited in it."""

@@ -288,9 +288,9 @@ class BlockingManager:
             SecretNotFoundError, StoreError: see `get_secret`.
             TypeError: the value is neither text nor a mapping.
         """
-        from strongroom.manager.references import interpolated
+        from strongroom.manager.references import interpolate
 
-        return interpolated(value, lambda path, key: self.get_secret(path, key, fresh=fresh))
+        return interpolate(value, lambda path, key: self.get_secret(path, key, fresh=fresh))
 
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """Return the names directly below `prefix`, folders ending in `/`; `recursive` returns every path below it.

@@ -21,39 +21,35 @@ Read: TypeAlias = Callable[[str, str], SensitiveStr]
 
 
 def interpolate(value: Any, read: Read) -> Any:
-    """Return text with a value for each reference, or a mapping or list with such text in it, at every level.
+    """Return text with a value for each reference, or a mapping with such text in it, at every level.
 
     Nothing else is replaced: `$NAME`, `{name}` and a reference within a value stay as they are. Text without a
     reference, numbers and other objects are returned unchanged; all containers are new ones, in redacted types.
 
     Args:
-        value: the text, mapping or list.
+        value: the text or mapping.
         read: reads one key. It is called once for each reference in the value.
 
     Raises:
+        TypeError: the value is neither.
         InvalidPathError: `strongroom://` is not followed by PATH#KEY. Shows nothing of the text around it.
         StrongroomError: the error of `read`.
     """
+    if not isinstance(value, str | Mapping):
+        raise TypeError(f"interpolate takes text or a mapping, not {type(value).__name__}")
+    return _replaced(value, read)
+
+
+def _replaced(value: Any, read: Read) -> Any:
     if isinstance(value, str):
         if SCHEME not in value:
             return value
         return SensitiveStr(_REFERENCE.sub(lambda match: read(*_place(match)).reveal(), value))
     if isinstance(value, Mapping):
-        return SensitiveDict((key, interpolate(item, read)) for key, item in value.items())
+        return SensitiveDict((key, _replaced(item, read)) for key, item in value.items())
     if isinstance(value, list | tuple):
-        return SensitiveList(interpolate(item, read) for item in value)
+        return SensitiveList(_replaced(item, read) for item in value)
     return value
-
-
-def interpolated(value: Any, read: Callable[[str, str], SensitiveStr]) -> Any:
-    """Return text or a mapping with the result of `read` for each reference.
-
-    Raises:
-        TypeError: the value is neither.
-    """
-    if not isinstance(value, str | Mapping):
-        raise TypeError(f"interpolate takes text or a mapping, not {type(value).__name__}")
-    return interpolate(value, read)
 
 
 def places(text: str) -> Iterator[tuple[str, str]]:
