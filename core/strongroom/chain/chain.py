@@ -321,8 +321,9 @@ class Chain:
         names: set[str] = set()
         with time_limit(self._timeout):
             listable: list[Link] = []
-            for link in [link for link in self._links if link.policy.may_cover_below(prefix)]:
-                listable += [link] if (yield from link.opened()).listable else []
+            for link in self._links:
+                if link.policy.may_cover_below(prefix) and (yield from link.opened()).listable:
+                    listable.append(link)  # noqa: PERF401  # a comprehension cannot wait for a step
             if not listable:
                 raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
             for link in listable:
