@@ -32,16 +32,7 @@ _SETTINGS = {
     _FOLDER: "cache.folder",
     _AUDIT_FILE: "audit.file",
 }
-_NAMES = (
-    "STRONGROOM_CONFIG",
-    "STRONGROOM_ENVIRONMENT",
-    "STRONGROOM_TIMEOUT",
-    TRUSTED_PATHS,
-    *_CACHE,
-    _DISK,
-    _FOLDER,
-    _AUDIT_FILE,
-)
+_NAMES = ("STRONGROOM_CONFIG", TRUSTED_PATHS, *_SETTINGS)
 
 
 class Variables(NamedTuple):
