@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from strongroom.config.document import BARE_KEY
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, protect_data
 
@@ -18,12 +19,10 @@ _REPEATED = r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) "
 
 _POSITION = r"\(at (line \d+, column \d+|end of document)\)"
 
-_BARE_KEY = r"[A-Za-z0-9_-]+"
-
 
 def toml_key(name: str) -> str:
     """Return a name as a key of TOML, quoted if it must be."""
-    return name if re.fullmatch(_BARE_KEY, name) else toml_string(name)
+    return name if BARE_KEY.fullmatch(name) else toml_string(name)
 
 
 def toml_string(text: str) -> str:
