@@ -350,6 +350,21 @@ def test_a_listed_name_with_a_slash_inside_is_refused(managed):
     assert asyncio.run(manager.alist_secrets("a", recursive=True)) == manager.list_secrets("a", recursive=True)
 
 
+def test_an_empty_name_is_not_walked_for_ever(managed):
+    """It is listed as the blocking function lists it."""
+
+    class Unnamed(Store):
+        async def alist_entries(self, prefix):
+            await self._called("alist_entries", prefix)
+            if len(self.calls) < 10:
+                yield ""
+
+    store = Unnamed()
+    manager = managed(store)
+    assert asyncio.run(manager.alist_secrets("a", recursive=True)) == manager.list_secrets("a", recursive=True)
+    assert store.calls == [("alist_entries", "a")] * 2
+
+
 def test_a_list_that_never_ends_and_never_waits_costs_its_deadline(managed):
     """The loop serves others meanwhile."""
 

@@ -209,13 +209,17 @@ def as_name(method: str, answer: object) -> str:
     return _text(method, answer)
 
 
-def is_path(path: str) -> bool:
-    """Return True if the path can name a secret or a folder."""
+def subfolder(path: str, name: str) -> str | None:
+    """Return the folder that this listed name is, without a slash; None if it is not one that can be listed.
+
+    Names such as `/`, and the empty one, have themselves below them.
+    """
+    if not name.endswith("/"):
+        return None
     try:
-        check_path(path)
+        return check_path(path.removesuffix("/"))
     except InvalidPathError:
-        return False
-    return True
+        return None
 
 
 def entry_error(name: str, prefix: str) -> InvalidPathError | None:

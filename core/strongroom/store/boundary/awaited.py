@@ -80,11 +80,12 @@ class AwaitedStore:
             folder = folders.pop()
             names, error = await self._listed(folder)
             first = first or error
-            for path in (f"{folder}/{name}" if folder else name for name in names):
-                if path.endswith("/") and answers.is_path(path.removesuffix("/")):
-                    folders.append(path.removesuffix("/"))
-                else:  # a folder such as `/` has itself below it
+            for name in names:
+                path = f"{folder}/{name}" if folder else name
+                if (below := answers.subfolder(path, name)) is None:
                     paths.append(path)
+                else:
+                    folders.append(below)
         if first is not None:
             raise first
         return paths

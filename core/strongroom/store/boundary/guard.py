@@ -202,10 +202,10 @@ class GuardedStore:
             folder = folders.pop()
             for name in GuardedStore.list_entries(self, folder):
                 path = f"{folder}/{name}" if folder else name
-                if name.endswith("/") and answers.is_path(path.removesuffix("/")):
-                    folders.append(path.removesuffix("/"))
-                else:  # a folder such as `/` has itself below it
+                if (below := answers.subfolder(path, name)) is None:
                     yield path
+                else:
+                    folders.append(below)
 
     def _listed(self, names: Iterator[str], error_of: Callable[[str], InvalidPathError | None]) -> Iterator[str]:
         """Yield the names without an error, then raise the first error."""
