@@ -108,22 +108,6 @@ def _limits(monkeypatch):
     monkeypatch.setattr(asynchronous, "CLOSE_LIMIT", 10.0)
 
 
-@pytest.fixture
-def managed():
-    """Return a function that makes a manager of stores and opens it, so that only reads are left."""
-    managers = []
-
-    def manage(*stores, **options):
-        managers.append(SecretsManager(chain=list(stores), **options))
-        for link in managers[-1]._chain._links:
-            link._handle.open()
-        return managers[-1]
-
-    yield manage
-    for manager in managers:
-        manager.close()
-
-
 # --- in the caller's event loop ---------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from strongroom import Secret, SecretsManager
+from strongroom import Secret
 from strongroom.chain import store_handle
 from strongroom.errors import (
     ConflictError,
@@ -66,22 +66,6 @@ async def hang():
 @pytest.fixture(autouse=True)
 def _limits(monkeypatch):
     monkeypatch.setattr(asynchronous, "GRACE", 0.5)  # a busy machine begins each call before it is given up
-
-
-@pytest.fixture
-def managed():
-    """Return a function that makes a manager whose stores are open: the opening takes a thread."""
-    managers = []
-
-    def manage(*stores, **options):
-        managers.append(SecretsManager(chain=list(stores), **options))
-        for link in managers[-1]._chain._links:
-            link._handle.open()
-        return managers[-1]
-
-    yield manage
-    for manager in managers:
-        manager.close()
 
 
 @pytest.fixture
