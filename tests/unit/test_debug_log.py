@@ -1,4 +1,4 @@
-"""The debug log shows each store's answer to each read, of whatever kind, and from whatever cache."""
+"""The debug log shows each store's answer to each kind of read, also from the caches in memory and on disk."""
 
 from __future__ import annotations
 

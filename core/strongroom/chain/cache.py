@@ -135,7 +135,7 @@ class _Share:
 
 
 class CacheUsage(NamedTuple):
-    """What a cache in memory holds: the number of secrets and of absences, and the bytes of both."""
+    """Size of a cache in memory: the numbers of secrets and absences, and the bytes of both."""
 
     secrets: int
     absences: int
@@ -180,7 +180,7 @@ class MemoryCache:
         return len(self._secrets.snapshots) + len(self._absences.snapshots)
 
     def usage(self) -> CacheUsage:
-        """Return what it holds, entries past their time to live too."""
+        """Return the size of the cache, including entries past their time to live."""
         size = self._secrets.size + self._absences.size
         return CacheUsage(len(self._secrets.snapshots), len(self._absences.snapshots), size)
 
@@ -189,7 +189,7 @@ class MemoryCache:
     def text(self, path: str, key: str) -> SensitiveStr | None:
         """Return one field as text if it is current, or None. A busy application calls little besides.
 
-        The debug log and an audit log note each read: then there is no answer here, and the chain's is the cached one.
+        Return None while the debug log or an audit log notes each read. The chain then returns the cached field.
         """
         try:
             if events.noted[_DEBUG]:

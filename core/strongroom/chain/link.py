@@ -384,7 +384,7 @@ class Link:
         return store
 
     def usage(self) -> tuple[CacheUsage, bool]:
-        """Return what the cache in memory holds, and True during a known outage. The store is not asked."""
+        """Return the size of the cache in memory, and True during a known outage. Does not query the store."""
         return self._cache.usage(), self._handle.breaker.is_open
 
     def health(self) -> Health:

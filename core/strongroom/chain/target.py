@@ -1,4 +1,4 @@
-"""The link that a write goes to, and what a new secret in it would hide."""
+"""The target link of a write, and the check that a new secret in it hides no keys of lower links."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def target_link(links: Sequence[Link], path: str, store: str | None) -> Steps[Li
     """Return the link to write to: the named one, or the first that can be written.
 
     Raises:
-        ConfigurationError: there is no link of this name.
+        ConfigurationError: the chain lacks a link of this name.
         UnsupportedOperationError: it does not cover the path, or no link can be written.
     """
     if store is not None:
@@ -38,7 +38,7 @@ def named_link(links: Sequence[Link], store: object) -> Link:
     """Return the link of this name.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: the chain lacks it.
     """
     for link in links:
         if link.name == store:

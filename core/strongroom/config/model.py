@@ -283,8 +283,8 @@ class AuditConfig(NamedTuple):
     """The settings of the audit log.
 
     Attributes:
-        file: its file; None is no audit log.
-        key_file: the file with the key of its hashes; None is a chain without a key.
+        file: its file; None disables the audit log.
+        key_file: the file with the key of its hashes; with None the hashes have no key.
         application: the name that the application gives itself.
         on_failure: whether a read or a change fails whose record cannot be written, or a warning is enough.
         max_size: the size in bytes at which the file is archived; None is never.

@@ -1,4 +1,4 @@
-"""Arguments of the manager's methods. A module of its own for the blocking and the asynchronous half."""
+"""Arguments of the methods of the manager, shared by its blocking and its asynchronous half."""
 
 from __future__ import annotations
 

@@ -485,9 +485,9 @@ def found_or_failed(
 
 
 def usage_of(manager: BlockingManager) -> tuple[dict[str, tuple[CacheUsage, bool]], tuple[Watch, ...]]:
-    """Return by store what the cache in memory holds and whether an outage is known, and the open watches.
+    """Return the size of the cache in memory and whether an outage is known, by store, and the open watches.
 
-    No store is asked, and no value is in it. `strongroom.status.publish` writes it for `strongroom status`.
+    The result has no value. No store is queried. `strongroom.status.publish` writes it for `strongroom status`.
     """
     return manager._chain.usage(), manager._watcher.watches  # noqa: SLF001  # of this module's class
 

@@ -207,7 +207,7 @@ def test_a_blocking_merge_in_the_thread_of_a_merging_task_is_refused(managed):
 
 
 def test_a_merge_is_repeated_after_a_conflict(managed, no_threads):
-    """With what the other writer left."""
+    """The second attempt keeps the keys of the other writer."""
     store = Checked()
     store.memory.write("a/b", {"mine": "old", "theirs": "old"})
     manager = managed(store)
@@ -403,7 +403,7 @@ def test_a_cancelled_write_leaves_the_cache_without_the_old_value(managed):
 
 
 def test_two_stores_share_one_deadline(managed, monkeypatch):
-    """The second one has what the first one, which hangs, left of the manager's ten seconds."""
+    """The first one hangs. The second one has the rest of the manager's ten seconds."""
     monkeypatch.setattr(store_handle, "SHARE", 0.01)
     limits = []
 

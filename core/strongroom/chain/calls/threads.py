@@ -105,7 +105,7 @@ class Threads:
             awaited_reads.reset(token)
 
     async def drive(self, steps: Steps[_R]) -> _R:
-        """Return the result of a call, waiting in the running event loop, and in a thread where a step blocks."""
+        """Return the result of a call, waiting in the running event loop. Steps that block run in a thread."""
         if events.auditors:  # an audit log writes to a file
             return await self.run_unlimited(run, steps)
         return await drive(steps, self._wait_for)

@@ -108,7 +108,7 @@ class AwaitedStore:
 
 
 async def _collected(method: Callable[[str], AsyncIterator[object]], prefix: str) -> list[object]:
-    """Return what an asynchronous generator yields, within the deadline, also if it never waits."""
+    """Return the items of an asynchronous generator, within the deadline even if it never waits."""
     items: list[object] = []
     generator: Any = method(prefix)
     try:
