@@ -128,7 +128,7 @@ class Chain:
             link.precede(self._links[number:])
         self._timeout = timeout
         self._sources = sources
-        self._reads = ReadLog()
+        self._reads = ReadLog(self._links)
         self._defaults = {place: protect(value) for place, value in (defaults or {}).items()}
         self._composed = composed or {}
         self.peek = self._links[0].peek
@@ -232,7 +232,7 @@ class Chain:
     def _note(self, path: str, key: str | None, results: Sequence[tuple[Link, Result]]) -> None:
         """Log and tell each link's result, before a value is returned."""
         for link, result in results:
-            self._reads.note(path, key, link, self._links.index(link) + 1, result)
+            self._reads.note(path, key, link, result)
 
     def _conclude_or_compose(
         self, path: str, key: str | None, request: Request, results: Sequence[tuple[Link, Result]], read: Read
@@ -408,7 +408,7 @@ class Chain:
         with time_limit(self._timeout):
             link = run(target_link(self._links, path, store))
             attempt, found = query_version(link, path, read)
-            self._reads.note(path, None, link, self._links.index(link) + 1, (attempt, found), step="version")
+            self._reads.note(path, None, link, (attempt, found), step="version")
         if isinstance(found, StrongroomError):
             raise found
         return found

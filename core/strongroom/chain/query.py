@@ -165,22 +165,25 @@ def ends_chain(answer: Answer, link: Link) -> bool:
 
 
 class ReadLog:
-    """Notes each result of a query: in the debug log, in the count of cached reads, and as an event."""
+    """Notes each result of a query: in the debug log, in the count of cached reads, and as an event.
 
-    def __init__(self) -> None:
+    Args:
+        links: the links of the chain, whose positions the events have.
+    """
+
+    def __init__(self, links: Sequence[Link]) -> None:
+        self._links = links
         self._warned: set[tuple[str, str, str]] = set()
 
-    def note(
-        self, path: str, key: str | None, link: Link, number: int, result: tuple[Attempt, object], *, step: str = ""
-    ) -> None:
-        """Note the result of the link with this number; `step` is that of its event."""
+    def note(self, path: str, key: str | None, link: Link, result: tuple[Attempt, object], *, step: str = "") -> None:
+        """Note the result of the link; `step` is that of its event."""
         attempt, found = result
         self._log(path, link, attempt)
         cached = isinstance(found, Reading) and found.cached and not found.stale
         if cached:
             hit_counter(link.name).count += 1
         if events.auditors if cached else events.is_listening():
-            event = _event_of(path, key, number, result, step)
+            event = _event_of(path, key, self._links.index(link) + 1, result, step)
             if event is not None:
                 (events.emit_to_auditors if cached else events.emit)(event)
 
