@@ -198,8 +198,7 @@ def _cache(table: Table, folder: Path | None) -> dict[str, Any]:
     found: dict[str, Any] = {key: table.seconds(key) for key in _DURATIONS}
     found |= {key: table.integer(key, 1) for key in ("max_entries", "max_bytes")}
     found |= {"disk": table.flag("disk"), "never": table.texts("never") or None}
-    if (named := table.text("folder")) is not None:
-        found["folder"] = Path(folder or "", expand_home(named, table.where("folder")))
+    found["folder"] = _path(table, "folder", folder)
     found["key"] = table.text("key")
     if found["key"] not in {None, "file", "keyring", "systemd"}:
         table.fail("key", "must be 'file', 'keyring' or 'systemd'")
@@ -215,15 +214,18 @@ def read_audit(table: Table, folder: Path | None) -> dict[str, Any]:
         folder: the base of relative paths.
     """
     found: dict[str, Any] = {"application": table.text("application"), "max_size": table.integer("max_size", 1 << 16)}
-    for key in ("file", "key_file"):
-        if (named := table.text(key)) is not None:
-            found[key] = Path(folder or "", expand_home(named, table.where(key)))
+    found |= {key: _path(table, key, folder) for key in ("file", "key_file")}
     for key, allowed in (("on_failure", ("fail", "warn")), ("sync", ("changes", "always", "never"))):
         found[key] = table.text(key)
         if found[key] not in {None, *allowed}:
             table.fail(key, f"must be {' or '.join(map(repr, allowed))}")
     table.close()
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _path(table: Table, key: str, folder: Path | None) -> Path | None:
+    named = table.text(key)
+    return None if named is None else Path(folder or "", expand_home(named, table.where(key)))
 
 
 def expand_home(text: str, where: str) -> Path:
