@@ -127,8 +127,8 @@ def _subclass(kind: Any, redacting: type[RedactedScalar]) -> Any:
 
 def _rebuilt(value: Any, kind: Any) -> Any:
     """Return an object of this class with the state of another one, as `copy` makes one of the same class."""
-    reduced: Any = super(RedactedScalar, value).__reduce_ex__(2) if isinstance(value, RedactedScalar) else None
-    make, arguments, *rest = reduced or value.__reduce_ex__(2)
+    plain: Any = super(RedactedScalar, value) if isinstance(value, RedactedScalar) else value
+    make, arguments, *rest = plain.__reduce_ex__(2)
     own = type(value)
     made = (kind if make is own else make)(*(kind if part is own else part for part in arguments))
     if rest and rest[0] is not None:
