@@ -1,4 +1,4 @@
-"""Runs the code blocks of a page of the documentation as its reader would: in order, in one folder."""
+"""Run the code blocks of a page of the documentation as its reader would: in order, in one folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env)\n")
 
 
 def write_file(example: Example) -> None:
-    """Writes a block that begins with the name of a file to that file; leaves every other to its own evaluator."""
+    """Write a block that begins with the name of a file to that file; leave others to their own evaluators."""
     if not isinstance(example.parsed, str) or (named := FILE.match(example.parsed)) is None:
         raise NotEvaluated
     file = Path(named[1])
@@ -41,18 +41,18 @@ def write_file(example: Example) -> None:
 
 
 def refuse(example: Example) -> str:
-    """A configuration that is no file would be read by nobody."""
+    """Fail: nothing would read a configuration without the name of its file."""
     return "the block must begin with the name of its file, as in `# strongroom.toml`"
 
 
 def keep(example: Example) -> None:
-    """A file for another program, which the page's own test holds against that program's schema."""
+    """Do nothing with a file for another program: a separate test checks it against that program's schema."""
 
 
 def run_in_shell(example: Example) -> str | None:
-    """Runs each line after `$` in a shell; what follows must be what it prints, where `…` stands for anything.
+    """Run each line after `$` in a shell, and compare its output with the lines below; `…` there matches anything.
 
-    Variables of a line `export …` are there for the lines after it, and a command that a line leaves in the background
+    Variables of a line `export …` are set for the lines after it, and a command that a line leaves in the background
     runs until the page ends.
     """
     for session in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
@@ -106,7 +106,7 @@ BLOCKS = Sybil(
 def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A reader's process: our command on PATH, a wide terminal, and nothing left over from another page."""
     for name, value in os.environ.items():
-        monkeypatch.setenv(name, value)  # so that what a page sets is put back
+        monkeypatch.setenv(name, value)  # the end of the test then restores all variables
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")  # a reader trusts files as the page says
@@ -136,7 +136,10 @@ def servers_of(page: Path, openbao: FreshVault | TestVault, monkeypatch: pytest.
 
 
 def run_page(page: Path) -> None:
-    """Run the blocks of a page, and end what it leaves: commands, and managers, whose threads others would count."""
+    """Run the blocks of a page, then end its commands and close its managers.
+
+    Later tests would count the threads of open managers.
+    """
     document: Document = BLOCKS.parse(page)
     document.push_evaluator(write_file)
     try:

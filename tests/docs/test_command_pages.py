@@ -44,7 +44,7 @@ def built(tmp_path_factory) -> Path:
     (folder / "reference" / "commands").mkdir()
     shutil.copy(DOCS / "reference" / "commands" / "index.md", folder / "reference" / "commands")
     (folder / "index.md").write_text("# Docs\n\n```{toctree}\n:glob:\n\nreference/*/index\n```\n", "utf-8")
-    (folder / "reference" / "commands" / "gone.md").write_text("# A command that is no more\n", "utf-8")
+    (folder / "reference" / "commands" / "gone.md").write_text("# A removed command\n", "utf-8")
     build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", folder, folder / "html"]
     # These pages need no other extension, and link to pages that are not here.
     settings = ("extensions=myst_parser,command_pages", "suppress_warnings=myst.xref_missing")

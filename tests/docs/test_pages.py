@@ -14,12 +14,12 @@ import pages
 PAGES = [pages.README, *pages.pages()]
 
 NEEDS = {"server", "aws", "pass", "terminal", "guides", "guides, server"}
-"""What the blocks of a page may need. A page says so itself, in a comment: `<!-- needs: server -->`.
+"""Possible needs of a page's blocks, which a comment on the page lists: `<!-- needs: server -->`.
 
 `server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
 them; `aws` for one with credentials of AWS; `pass` for one with a password store. `terminal` is for the one page that
-starts its server itself, and `guides` for those that take seconds, which tests/guides runs: with `server` like the
-others, without it as pages that start their servers themselves.
+starts its server itself. tests/guides runs the pages that need `guides`, which take seconds: with `server` on a server
+of the tests, and without it on the servers that the page starts.
 """
 
 FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)
