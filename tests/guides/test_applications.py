@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from typing import NamedTuple
 import page_blocks
 import pages
 from database_servers import running_redis
+from load import wait_until
 from postgres import running_postgres
 from strongroom_vault.dev.server_process import free_port
 
@@ -104,14 +105,6 @@ class Site:
                 connection.close()
 
 
-def eventually(is_so: Callable[[], bool]) -> None:
-    """Wait until it is so."""
-    until = time.monotonic() + LONG
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def no_value_in_output(*values: str) -> None:
     """The log of a server shows none."""
     assert not [value for value in values if value in Path("output").read_text()]
@@ -132,7 +125,7 @@ def test_fastapi_under_uvicorn(own_openbao):
 
         assert (signed(b"first-secret"), signed(b"second-secret")) == (204, 401)
         own_openbao.put("webhooks/payments", {"secret": "second-secret"})
-        eventually(lambda: signed(b"second-secret") == 204)
+        wait_until(lambda: signed(b"second-secret") == 204)
         assert "webhooks/payments" not in site("/openapi.json", method="GET").text
     no_value_in_output("first-secret", "second-secret", "first-password")
 
@@ -153,9 +146,9 @@ def test_flask_under_gunicorn(own_openbao):
 
         assert paid() == "ada paid with a key of 5 characters"
         own_openbao.put("api-keys/payments", {"key": "second-key"})
-        eventually(lambda: paid() == "ada paid with a key of 10 characters")
+        wait_until(lambda: paid() == "ada paid with a key of 10 characters")
         process.send_signal(signal.SIGHUP)
-        eventually(lambda: Path("output").read_text().count("Booting worker") == 8)
+        wait_until(lambda: Path("output").read_text().count("Booting worker") == 8)
         assert paid() == "ada paid with a key of 10 characters"
     assert process.returncode == 0
     no_value_in_output("session-secret", "key-1", "second-key")
@@ -180,7 +173,7 @@ def test_django_serves(own_openbao):
 
             assert paid() == "paid with a key of 5 characters"
             own_openbao.put("shop/api-keys/payments", {"key": "second-key"})
-            eventually(lambda: paid() == "paid with a key of 10 characters")
+            wait_until(lambda: paid() == "paid with a key of 10 characters")
         no_value_in_output("session-secret", postgres.password, "key-1", "second-key")
 
 
@@ -211,6 +204,6 @@ def test_celery_with_a_real_worker(own_openbao, monkeypatch):
 
             assert charged() == "order 7 for postgres with a key of 5 characters"
             own_openbao.put("api-keys/payments", {"key": "second-key"})
-            eventually(lambda: charged() == "order 7 for postgres with a key of 10 characters")
+            wait_until(lambda: charged() == "order 7 for postgres with a key of 10 characters")
         assert process.returncode == 0
         no_value_in_output("key-1", "second-key", postgres.password)
