@@ -119,9 +119,9 @@ def query_many(link: Link, paths: Sequence[str], request: Request) -> Iterator[t
     """Yield the result of `query` for each path, read as one batch."""
     started = time.monotonic()
     if not request.allow_dynamic:
-        dynamic = [path for path in paths if creates(link, path, blocking=request.blocking)]
+        dynamic = dict.fromkeys(path for path in paths if creates(link, path, blocking=request.blocking))
         yield from ((path, _not_queried(link, path)) for path in dynamic)
-        paths = [path for path in paths if path not in set(dynamic)]
+        paths = [path for path in paths if path not in dynamic]
     for path, answer in link.read_many(paths, fresh=request.fresh, blocking=request.blocking).items():
         if isinstance(answer, StrongroomError):
             yield path, _failed(answer, link, started)
