@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from strongroom.errors import MigrationError
 from strongroom.files import private_file
@@ -242,12 +242,41 @@ def steps_in(file: Path) -> Iterator[tuple[str, int]]:
     with suppress(OSError, ValueError, KeyError, TypeError), private_file.open_lines(file) as lines:
         for line in islice(lines, 1, None):
             record = json.loads(line)
-            yield record["t"], record["i"]
+            yield record["t"], int(record["i"])
+
+
+class Progress(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        done: the number of secrets that the target holds.
+        deleted: the number of secrets that were deleted at the source.
+        undone: the run was undone, at least in part, and not resumed since.
+    """
+
+    done: int = 0
+    deleted: int = 0
+    undone: bool = False
+
+
+def progress_in(file: Path) -> Progress:
+    """Return how far the run of a journal is. The file is neither locked nor changed."""
+    done: set[int] = set()
+    deleted: set[int] = set()
+    undone = False
+    for kind, index in steps_in(file):
+        if kind == "done":
+            done.add(index)
+        elif kind in {"undone", "refused"}:
+            done.discard(index)
+        elif kind == "source-deleted":
+            deleted.add(index)
+        elif kind == "source-kept":
+            deleted.discard(index)
+        undone = kind == "undone" or (undone and kind != "intent")
+    return Progress(len(done), len(deleted), undone)
 
 
 def was_undone(file: Path) -> bool:
     """Return True if the run was undone, at least in part, and not resumed since."""
-    undone = False
-    for kind, _ in steps_in(file):
-        undone = kind == "undone" or (undone and kind != "intent")
-    return undone
+    return progress_in(file).undone

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from strongroom.errors import StrongroomError
 from strongroom.files import private_file
-from strongroom.migrate.ledger.journal import steps_in
+from strongroom.migrate.ledger.journal import Progress, progress_in
 from strongroom.migrate.ledger.runs import Run, runs
 from strongroom.migrate.plans.document import parse_lines
 
@@ -54,8 +54,7 @@ class _Counts:
         self._journal = run.folder / "journal"
         self._size = -1
         self.updated = run.started
-        self.done = self.deleted = 0
-        self.undone = False
+        self.progress = Progress()
         plan_file = run.folder / "plan"
         with private_file.open_lines(plan_file) as lines:
             plan = parse_lines(lines, str(plan_file))
@@ -69,20 +68,7 @@ class _Counts:
         if about.st_size == self._size:
             return
         self._size, self.updated = about.st_size, datetime.fromtimestamp(about.st_mtime, UTC)
-        done: set[int] = set()
-        deleted: set[int] = set()
-        self.undone = False
-        for kind, index in steps_in(self._journal):
-            if kind == "done":
-                done.add(index)
-            elif kind in {"undone", "refused"}:
-                done.discard(index)
-            elif kind == "source-deleted":
-                deleted.add(index)
-            elif kind == "source-kept":
-                deleted.discard(index)
-            self.undone = kind == "undone" or (self.undone and kind != "intent")
-        self.done, self.deleted = len(done), len(deleted)
+        self.progress = progress_in(self._journal)
 
 
 class Migrations:
@@ -117,7 +103,7 @@ class Migrations:
         except (OSError, StrongroomError):
             return MigrationStatus(run.name, (), "", run.started, run.started, "unreadable", 0, 0)
         counts.update()
-        if counts.undone:
+        if counts.progress.undone:
             state = "undone"
         elif run.finished:
             state = "finished"
@@ -131,6 +117,6 @@ class Migrations:
             counts.updated,
             state,
             counts.total,
-            counts.done,
-            counts.deleted,
+            counts.progress.done,
+            counts.progress.deleted,
         )
