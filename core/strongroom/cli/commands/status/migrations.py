@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from strongroom.errors import StrongroomError
 from strongroom.files import private_file
@@ -72,21 +71,16 @@ class _Counts:
 
 
 class Migrations:
-    """The migrations of this user on this machine.
+    """The migrations of this user on this machine."""
 
-    Args:
-        folder: the folder of all migrations; by default that of this user.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
         self._counts: dict[str, _Counts] = {}
 
     def status(self) -> Sequence[MigrationStatus]:
         """Return the status of every unfinished migration and of the last five others, newest first."""
         found: list[MigrationStatus] = []
         others = 0
-        for run in reversed(runs(self._folder)):
+        for run in reversed(runs()):
             if run.finished and others >= _SHOWN:
                 continue
             status = self._status_of(run)
