@@ -314,7 +314,7 @@ class Migrator:
         locked: bool = True,
     ) -> Iterator[_OpenRun]:
         """Open a run for a later step, after a check that its stores are where they were."""
-        plan = ledger.plan_of(run)
+        plan = run.plan()
         endpoints = self._endpoints(plan.mapping, encrypt_to or plan.encrypt_to)
         check = check_target_location if target_only else check_locations
         check(ledger.locations_of(run), endpoints, plan)

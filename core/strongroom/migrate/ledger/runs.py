@@ -66,9 +66,25 @@ class Run:
     folder: Path
 
     @property
+    def journal(self) -> Path:
+        """The file of its journal."""
+        return self.folder / _JOURNAL
+
+    @property
     def undone(self) -> bool:
         """True if the run was undone, at least in part, and not resumed since."""
-        return was_undone(self.folder / _JOURNAL)
+        return was_undone(self.journal)
+
+    def plan(self) -> Plan:
+        """Return its plan.
+
+        Raises:
+            MigrationError: it cannot be read.
+            ConfigurationError: it is not a plan.
+        """
+        file = self.folder / _PLAN
+        with private_file.faults_as(MigrationError, file), private_file.open_lines(file) as lines:
+            return parse_lines(lines, str(file))
 
 
 def default_folder() -> Path:
@@ -188,31 +204,20 @@ class Ledger:
             if not known:
                 what = "no migration to resume" if unfinished else "no migration"
                 raise MigrationError(f"There is {what} in {self.folder}")
-            wrote = (run for run in reversed(known) if not run.finished or has_written(run.folder / _JOURNAL))
+            wrote = (run for run in reversed(known) if not run.finished or has_written(run.journal))
             return next(wrote, known[-1])
         for run in known:
             if run.name == name:
                 return run
         raise MigrationError(f"There is no migration {shown(name)} in {self.folder}")
 
-    def plan_of(self, run: Run) -> Plan:
-        """Return the plan of a run.
-
-        Raises:
-            MigrationError: it cannot be read.
-            ConfigurationError: it is not a plan.
-        """
-        file = run.folder / _PLAN
-        with private_file.faults_as(MigrationError, file), private_file.open_lines(file) as lines:
-            return parse_lines(lines, str(file))
-
     def undone_of(self, plan_id: str) -> frozenset[str]:
         """Return the target paths of a plan whose last run was undone."""
         undone: set[str] = set()
         for run in runs(self.folder):
             if self._carries_out(run, plan_id):
-                items = self.plan_of(run).items  # the run's own plan: a person may have edited the other
-                for kind, index in steps_in(run.folder / _JOURNAL):
+                items = run.plan().items  # the run's own plan: a person may have edited the other
+                for kind, index in steps_in(run.journal):
                     if kind == "undone":
                         undone.add(items[index].path)
                     elif kind == "done":
@@ -247,7 +252,7 @@ class Ledger:
         Raises:
             MigrationError: it cannot be read, or has a later format.
         """
-        return Journal(run.folder / _JOURNAL, run.name)
+        return Journal(run.journal, run.name)
 
 
 def _run(ledger: Path, name: str) -> Run:

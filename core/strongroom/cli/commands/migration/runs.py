@@ -219,9 +219,8 @@ def _found(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
     from strongroom.migrate.ledger.runs import Ledger
 
     def find() -> tuple[Run, Plan]:
-        ledger = Ledger(None)
-        run = ledger.find(name, unfinished=unfinished)
-        return run, ledger.plan_of(run)
+        run = Ledger(None).find(name, unfinished=unfinished)
+        return run, run.plan()
 
     return step.attempt(find)
 
@@ -229,8 +228,7 @@ def _found(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
 def _list(*, as_json: bool, color: bool) -> None:
     from strongroom.migrate.ledger.runs import Ledger, runs
 
-    ledger = Ledger(None)
-    found = [(run, ledger.plan_of(run)) for run in runs()]
+    found = [(run, run.plan()) for run in runs(Ledger(None).folder)]
     if as_json:
         output.write_document(
             {

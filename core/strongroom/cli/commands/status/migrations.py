@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from strongroom.errors import StrongroomError
-from strongroom.files import private_file
 from strongroom.migrate.ledger.journal import Progress, progress_in
 from strongroom.migrate.ledger.runs import Run, runs
-from strongroom.migrate.plans.document import parse_lines
 
 RUNNING = 60.0
 """A migration whose journal has grown within this many seconds counts as running."""
@@ -50,13 +48,11 @@ class _Counts:
     """The counts of one journal, read again when the file has grown."""
 
     def __init__(self, run: Run) -> None:
-        self._journal = run.folder / "journal"
+        self._journal = run.journal
         self._size = -1
         self.updated = run.started
         self.progress = Progress()
-        plan_file = run.folder / "plan"
-        with private_file.open_lines(plan_file) as lines:
-            plan = parse_lines(lines, str(plan_file))
+        plan = run.plan()
         self.sources, self.target, self.total = plan.sources, plan.target, len(plan.pending)
 
     def update(self) -> None:
@@ -94,7 +90,7 @@ class Migrations:
     def _status_of(self, run: Run) -> MigrationStatus:
         try:
             counts = self._counts.get(run.name) or self._counts.setdefault(run.name, _Counts(run))
-        except (OSError, StrongroomError):
+        except StrongroomError:
             return MigrationStatus(run.name, (), "", run.started, run.started, "unreadable", 0, 0)
         counts.update()
         if counts.progress.undone:
