@@ -15,12 +15,13 @@ from strongroom.cli.commands.cache import described, summary
 from strongroom.cli.exit_codes import ExitCode, code_of, code_of_all
 from strongroom.cli.invocation import Invocation, current
 from strongroom.cli.terminal import confirmation, output
-from strongroom.errors import CheckState, StrongroomError
+from strongroom.errors import Check, CheckState, StrongroomError
 from strongroom.store import require_paths
 
 if TYPE_CHECKING:
     from strongroom.config import Config
     from strongroom.disk_cache.maintenance import Status
+    from strongroom.secret import Value
     from strongroom.store import Health, SecretStore
 
 _OK = CheckState.OK.value
@@ -132,8 +133,12 @@ def _rows(config: Config, found: Mapping[str, Health], cache: Status | None) -> 
 def _cells(row: tuple[str, ...]) -> tuple[str | output.Cell, ...]:
     """Return the cells of a row on a terminal: checks are indented, and the hint is below the details."""
     name, check, state, took, detail, hint = row
-    details = "\n".join(part for part in (detail, f"Next: {hint}" if hint else "") if part)
-    return (f"  {check}" if check else name, output.state(_STYLES.get(state, state), state), took, details)
+    return f"  {check}" if check else name, output.state(_STYLES.get(state, state), state), took, advised(detail, hint)
+
+
+def advised(detail: str, hint: str) -> str:
+    """Return the details of a check with its hint below them; either may be empty."""
+    return "\n".join(filter(None, (detail, f"Next: {hint}" if hint else "")))
 
 
 def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
@@ -150,14 +155,16 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
                 "seconds": health.seconds,
                 "detail": health.detail,
                 "facts": {name: str(fact) for name, fact in health.facts.items()},
-                "checks": [
-                    {"name": check.name, "state": check.state.value, "detail": check.detail, "hint": check.hint}
-                    for check in health.checks
-                ],
+                "checks": list(map(described_check, health.checks)),
             }
             for name, health in found.items()
         ],
     }
+
+
+def described_check(check: Check) -> dict[str, Value]:
+    """Return a check for JSON."""
+    return {"name": check.name, "state": check.state.value, "detail": check.detail, "hint": check.hint}
 
 
 def state_of(health: Health) -> str:

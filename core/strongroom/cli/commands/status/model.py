@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from strongroom.cli.commands.cache import described as described_disk_cache
+from strongroom.cli.commands.doctor import described_check
 from strongroom.cli.commands.rotate import described as described_rotation
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import Check
@@ -125,10 +126,7 @@ def _link(number: int, link: LinkStatus, *, paths: bool) -> Value:
         "state": link.state,
         "seconds": link.seconds,
         "detail": link.detail,
-        "checks": [
-            {"name": check.name, "state": check.state.value, "detail": check.detail, "hint": check.hint}
-            for check in link.checks
-        ],
+        "checks": list(map(described_check, link.checks)),
         "history": list(link.history),
         "policy": {
             "on_unavailable": policy.on_unavailable,

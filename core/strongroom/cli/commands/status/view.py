@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from strongroom.cli.commands.doctor import advised
 from strongroom.cli.commands.status.migrations import MigrationStatus
 from strongroom.cli.commands.status.model import CHECKING, LinkStatus, RotationRow, Status
 from strongroom.cli.expiry import words
@@ -70,8 +71,7 @@ def _links(status: Status) -> Iterator[tuple[Cell | str, ...]]:
 def _checks(link: LinkStatus) -> Iterator[tuple[Cell | str, ...]]:
     for check in link.checks:
         if check.state is not CheckState.OK:
-            text = "\n".join(filter(None, (check.detail, f"Next: {check.hint}" if check.hint else "")))
-            yield f"  {check.name}", _colored(check.state.value), "", text
+            yield f"  {check.name}", _colored(check.state.value), "", advised(check.detail, check.hint)
 
 
 def _caches(status: Status) -> Iterator[tuple[Cell | str, ...]]:
