@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,7 +18,7 @@ from strongroom.errors import StoreError, StrongroomError
 from strongroom.store import require_paths
 
 if TYPE_CHECKING:
-    from strongroom.config import Config, RotationConfig
+    from strongroom.config import Config, LinkConfig, RotationConfig
     from strongroom.disk_cache.maintenance import Status as DiskCacheStatus
     from strongroom.store import Health
 
@@ -39,7 +39,7 @@ class Monitor:
 
     def __init__(self, config: Config, *, paths: bool = False) -> None:
         self._config = config
-        self._required = dict.fromkeys(secret.path for secret in config.secrets.values()) if paths else None
+        self._required = tuple(dict.fromkeys(secret.path for secret in config.secrets.values())) if paths else ()
         self._disk_folder = _disk_folder(config)
         self._chain = chain_of(config)
         self._migrations = Migrations()
@@ -69,7 +69,7 @@ class Monitor:
 
     def probe(self) -> None:
         """Probe every store, and read the state of every rotation. No failure is raised: it is the result."""
-        with nullcontext() if self._required is None else require_paths(self._required):
+        with require_paths(self._required):
             health = self._chain.health()
         rotations = [self._rotation(about) for about in self._config.rotations.values()]
         with self._lock:
@@ -87,7 +87,7 @@ class Monitor:
     def status(self) -> Status:
         """Return the status: stores and rotations as of the last probe, everything on this machine as of now."""
         with self._lock:
-            links = tuple(self._link(number) for number in range(len(self._config.chain)))
+            links = tuple(map(self._link, self._config.chain))
             rotations, probed = self._rotations, self._probed
         return Status(
             time=datetime.now(UTC),
@@ -102,22 +102,19 @@ class Monitor:
             migrations=self._migrations.status(),
         )
 
-    def _link(self, number: int) -> LinkStatus:
-        policy = self._config.chain[number]
+    def _link(self, policy: LinkConfig) -> LinkStatus:
         name = policy.store
         about = LinkStatus(policy, self._config.store(name).plugin, self._locations[name])
         health = self._health.get(name)
         if health is None:
             return about
-        return LinkStatus(
-            policy,
-            about.plugin,
-            about.location,
-            state_of(health),
-            health.seconds,
-            health.detail,
-            health.checks,
-            tuple(self._history[name]),
+        return replace(
+            about,
+            state=state_of(health),
+            seconds=health.seconds,
+            detail=health.detail,
+            checks=health.checks,
+            history=tuple(self._history[name]),
         )
 
     def _rotation(self, about: RotationConfig) -> RotationRow:
