@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -103,7 +103,7 @@ def document(status: Status, *, paths: bool) -> Mapping[str, Value]:
     cache = status.cache
     return {
         "time": status.time.isoformat(),
-        "probed": _iso(status.probed),
+        "probed": None if status.probed is None else status.probed.isoformat(),
         "ok": status.ok,
         "environment": status.environment,
         "production": status.production,
@@ -146,17 +146,7 @@ def _process(report: ProcessReport, now: datetime, *, paths: bool) -> Value:
         "started": report.started.isoformat(),
         "updated": report.updated.isoformat(),
         "silent": report.is_silent(now),
-        "caches": [
-            {
-                "store": cache.store,
-                "secrets": cache.secrets,
-                "absences": cache.absences,
-                "size": cache.size,
-                "hits": cache.hits,
-                "outage": cache.outage,
-            }
-            for cache in report.caches
-        ],
+        "caches": list(map(asdict, report.caches)),
         "watches": [
             {
                 "secrets": watch.secrets,
@@ -192,7 +182,3 @@ def _migration(migration: MigrationStatus) -> Value:
         "done": migration.done,
         "deleted": migration.deleted,
     }
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
