@@ -31,6 +31,7 @@ from typing import Any
 from weakref import ref
 
 from strongroom import events
+from strongroom.bounded_file import read_bytes
 from strongroom.files import private_file
 from strongroom.manager.blocking import BlockingManager, usage_of
 from strongroom.store import ReentrantEvent, reentrant_lock
@@ -221,9 +222,10 @@ def reports() -> list[ProcessReport]:
 
 def _parsed(file: Path) -> ProcessReport | None:
     try:
-        if file.lstat().st_size > _LARGEST:
+        content, _ = read_bytes(file, _LARGEST, follow_links=False)
+        if len(content) > _LARGEST:
             return None
-        document = json.loads(private_file.read(file))
+        document = json.loads(content)
         if (document["format"], document["version"]) != (FORMAT, FORMAT_VERSION):
             return None
         return _process(document)
