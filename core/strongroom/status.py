@@ -38,8 +38,8 @@ from strongroom.store import ReentrantEvent, reentrant_lock
 
 logger = logging.getLogger("strongroom.status")
 
-FORMAT = "strongroom-status-report"
-FORMAT_VERSION = 1
+_FORMAT = "strongroom-status-report"
+_FORMAT_VERSION = 1
 
 _INTERVALS_OF_SILENCE = 3
 """A process that has replaced its report this many intervals ago is silent."""
@@ -174,7 +174,7 @@ class _Publication:
         if manager is None:
             return False
         report = _report(manager, self._name, self._started, self._interval, paths=self._paths)
-        document = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(report)}
+        document = {"format": _FORMAT, "version": _FORMAT_VERSION, **asdict(report)}
         content = json.dumps(document, default=datetime.isoformat).encode()
         try:
             with self._lock:
@@ -226,7 +226,7 @@ def _parsed(file: Path) -> ProcessReport | None:
         if len(content) > _LARGEST:
             return None
         document = json.loads(content)
-        if (document["format"], document["version"]) != (FORMAT, FORMAT_VERSION):
+        if (document["format"], document["version"]) != (_FORMAT, _FORMAT_VERSION):
             return None
         return _process(document)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

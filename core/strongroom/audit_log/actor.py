@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 from strongroom.secret import SensitiveStr
 
-MAX_LENGTH = 500
+_MAX_LENGTH = 500
 """The longest reason or name of an application, in characters."""
 
 _reason: ContextVar[str] = ContextVar("strongroom_audit_reason", default="")
@@ -34,8 +34,8 @@ def reason(text: str) -> Iterator[None]:
     given: object = text
     if not isinstance(given, str) or isinstance(given, SensitiveStr):
         raise TypeError(f"a reason is text without secrets, not {type(text).__name__}")
-    if not text or len(text) > MAX_LENGTH:
-        raise ValueError(f"a reason has 1 to {MAX_LENGTH} characters, not {len(text)}")
+    if not text or len(text) > _MAX_LENGTH:
+        raise ValueError(f"a reason has 1 to {_MAX_LENGTH} characters, not {len(text)}")
     token = _reason.set(text)
     try:
         yield

@@ -11,7 +11,7 @@ from strongroom.errors import StrongroomError
 from strongroom.migrate.ledger.journal import Progress, progress_in
 from strongroom.migrate.ledger.runs import Run, runs
 
-RUNNING = 60.0
+_RUNNING = 60.0
 """A migration whose journal has grown within this many seconds counts as running."""
 
 _SHOWN = 5
@@ -98,7 +98,7 @@ class Migrations:
         elif run.finished:
             state = "finished"
         else:
-            state = "running" if time.time() - counts.updated.timestamp() < RUNNING else "unfinished"
+            state = "running" if time.time() - counts.updated.timestamp() < _RUNNING else "unfinished"
         return MigrationStatus(
             run.name,
             counts.sources,

@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from strongroom.cli.terminal.output import as_json
 from strongroom.secret import Value
 
-LOOPBACK = "127.0.0.1"
+_LOOPBACK = "127.0.0.1"
 _COOKIE = "strongroom-ui"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -84,8 +84,8 @@ class StatusServer(ThreadingHTTPServer):
         self._folder = f"/{secrets.token_urlsafe(16)}/"
         folder = files("strongroom.cli.commands.status").joinpath("page")
         self._files = {name: (folder.joinpath(file).read_bytes(), kind) for name, (file, kind) in _FILES.items()}
-        super().__init__((LOOPBACK, port), _Handler)
-        address = f"{LOOPBACK}:{self.server_port}"
+        super().__init__((_LOOPBACK, port), _Handler)
+        address = f"{_LOOPBACK}:{self.server_port}"
         self._hosts = frozenset({address, f"localhost:{self.server_port}"})
         self.url = f"http://{address}/?token={self._token}"
 

@@ -76,13 +76,13 @@ def _checks(link: LinkStatus) -> Iterator[tuple[Cell | str, ...]]:
 
 def _caches(status: Status) -> Iterator[tuple[Cell | str, ...]]:
     if (disk := status.disk_cache) is not None:
-        holds = disk.fault or f"{counted(disk.entries, 'entry', 'entries')}, {size(disk.size)}"
+        holds = disk.fault or f"{counted(disk.entries, 'entry', 'entries')}, {_size(disk.size)}"
         yield "on disk", _colored("warning" if disk.fault else "ok", "disk"), holds, ""
     for report in status.processes:
         for cache in report.caches:
             if not (cache.secrets or cache.absences or cache.hits or cache.outage):
                 continue  # a store on this machine is not cached
-            kept = f"{counted(cache.secrets, 'secret')}, {size(cache.size)}"
+            kept = f"{counted(cache.secrets, 'secret')}, {_size(cache.size)}"
             named = _colored("unavailable", f"{cache.store}: outage") if cache.outage else cache.store
             yield _process(report, status.time), named, kept, f"{cache.hits:,}"
 
@@ -121,10 +121,10 @@ def _migration(migration: MigrationStatus, now: datetime) -> tuple[Cell | str, .
 
 def _ago(moment: datetime, now: datetime) -> str:
     seconds = max(0.0, (now - moment).total_seconds())
-    return "less than 1 s" if seconds < 1 else format_duration(rounded(seconds))
+    return "less than 1 s" if seconds < 1 else format_duration(_rounded(seconds))
 
 
-def rounded(seconds: float) -> float:
+def _rounded(seconds: float) -> float:
     """Return the duration in its largest unit alone: 3 min 20 s is 3 min."""
     for unit in (86_400, 3600, 60):
         if seconds >= unit:
@@ -132,7 +132,7 @@ def rounded(seconds: float) -> float:
     return seconds // 1
 
 
-def size(number: int) -> str:
+def _size(number: int) -> str:
     """Return a number of bytes in words."""
     if number < 1000:
         return f"{number} B"
