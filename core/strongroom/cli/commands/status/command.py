@@ -15,7 +15,7 @@ from strongroom.cli.invocation import Invocation, current, read_interval
 from strongroom.cli.terminal import output
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
 
     from strongroom.cli.commands.status.model import Status
 
@@ -80,17 +80,16 @@ def _watch(monitor: Monitor, interval: float, *, paths: bool, color: bool) -> No
     try:
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(_screen(monitor.status(), paths=paths, color=color), refresh=True)
+                live.update(_screen(console, monitor.status(), paths=paths), refresh=True)
                 time.sleep(_FRAME)
     except KeyboardInterrupt:
         return
 
 
-def _screen(status: Status, *, paths: bool, color: bool) -> Group:
+def _screen(console: Console, status: Status, *, paths: bool) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    console = output.terminal_console(color=color)
     environment = f", environment {status.environment}" if status.environment else ""
     probed = "probing" if status.probed is None else f"probed at {status.probed.astimezone():%H:%M:%S}"
     head = Text(f" Strongroom{output.one_line(environment)}, {probed}. Ctrl-C ends", "bold")
