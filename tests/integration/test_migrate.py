@@ -38,6 +38,7 @@ from strongroom.migrate import (
     verify,
 )
 from strongroom.migrate.endpoints.stores import Endpoints
+from strongroom.migrate.execution import throttle
 from strongroom.secret import Secret, same
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
@@ -451,8 +452,9 @@ def test_labels_that_the_target_refuses_fail_their_secret_alone(vault, kv2, moun
     assert len(target.versions("bad")) == 1
 
 
-def test_a_full_disk_stops_the_run_before_it_writes(vault, kv2, mount, home, tmp_path):
+def test_a_full_disk_stops_the_run_before_it_writes(vault, kv2, mount, home, monkeypatch):
     """What cannot be in the journal is not sent; with room again, resuming does the rest."""
+    monkeypatch.setattr(throttle, "_EVERY", 0.0)  # a fast run would be over before its first report
     source = MemoryStore()
     for number in range(600):
         source.write(f"s{number:03}", {"k": CANARY})
