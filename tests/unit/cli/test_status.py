@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import Secret, SecretsManager, events
+from stores import RemoteStore
+from strongroom import SecretsManager, events
 from strongroom import status as reports
 from strongroom.cli.commands.status.migrations import Migrations
 from strongroom.config import discovery
@@ -40,16 +41,6 @@ def state(monkeypatch, tmp_path) -> Path:
 @pytest.fixture
 def configuration():
     Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
-
-
-class RemoteStore:
-    """A store whose answers are cached: it has every secret."""
-
-    def read(self, path):
-        return Secret(path, {"key": CANARY})
-
-    def close(self):
-        pass
 
 
 def rows(done):
@@ -84,7 +75,7 @@ def test_the_document_has_no_path_and_no_value(command):
 def test_an_application_publishes_its_caches_and_watches(command, state):
     """In a file that no other user can read, which is gone when the publication ends."""
     Path("strongroom.toml").write_text('chain = ["env"]\n', "utf-8")
-    store = RemoteStore()
+    store = RemoteStore({"database/connection": {"key": CANARY}})
     with SecretsManager(chain=[store]) as secrets, secrets.watch(["database/connection"], print, interval=3600):
         end = reports.publish(secrets, name="billing")
         (file,) = (state / "status").iterdir()
@@ -113,7 +104,7 @@ def test_a_report_names_paths_only_if_the_application_wants_it(command):
 
 def test_the_cache_is_counted():
     """The number of secrets and of reads that the cache answered, from the application's own cache."""
-    with SecretsManager(chain=[RemoteStore()]) as secrets:
+    with SecretsManager(chain=[RemoteStore({"a/b": {"key": CANARY}})]) as secrets:
         before = events.cache_hits().get("remote", 0)
         for _ in range(3):
             secrets.get_secret("a/b", "key")
