@@ -36,8 +36,6 @@ class Plant(NamedTuple):
 
     Attributes:
         area: `files`, `history`, `logs` or `archives`.
-        kind: the kind of value.
-        form: the form in which it stands.
         file: the file that holds it, whose name no other has.
         lines: the lines that it takes.
         key: the key of the secret in the store.
@@ -45,8 +43,6 @@ class Plant(NamedTuple):
     """
 
     area: str
-    kind: str
-    form: str
     file: str
     lines: range
     key: str
@@ -134,7 +130,6 @@ class Corpus:
         self.folder = folder
         self._draw = random.Random(20261126)
         self.plants: list[Plant] = []
-        self.decoys = 0
         for area, count in AREAS.items():
             (folder / area).mkdir(parents=True, exist_ok=True)
             getattr(self, f"_write_{area}")([self._plant(area, number) for number in range(count)])
@@ -157,15 +152,11 @@ class Corpus:
         before, after = self._some_decoys(), self._some_decoys()
         first = len(before) + 1
         name = f"{area}-{number:03}-{kind}.{ending}"
-        self.plants.append(
-            Plant(area, kind, form, name, range(first, first + len(shown.splitlines())), f"key-{number}", value)
-        )
+        self.plants.append(Plant(area, name, range(first, first + len(shown.splitlines())), f"key-{number}", value))
         return name, "\n".join((*before, shown, *after)) + "\n"
 
     def _some_decoys(self) -> list[str]:
-        chosen = self._draw.sample(_decoys(self._draw), 2)
-        self.decoys += len(chosen)
-        return chosen
+        return self._draw.sample(_decoys(self._draw), 2)
 
     def git(self, *arguments: str) -> None:
         """Run git in the repository, without the user's settings."""
