@@ -168,7 +168,7 @@ def test_it_brings_itself_up_to_date(page, shown):
 
 
 def test_a_name_is_never_markup(page, shown):
-    """A store's name is text, whatever is in it."""
+    """The name of a store is shown as text, even if it looks like HTML."""
     shown.status = scene(store=HOSTILE)
     expect(page.locator("#chain h3").first).to_have_text(HOSTILE, timeout=60_000)
     assert page.locator("main img").count() == 0

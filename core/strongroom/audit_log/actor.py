@@ -28,7 +28,7 @@ def reason(text: str) -> Iterator[None]:
         text: such as a ticket. It is stored as it is, so it must not have a secret.
 
     Raises:
-        TypeError: it is no text, or the value of a secret.
+        TypeError: it is not text, or it is the value of a secret.
         ValueError: it is empty or has more than 500 characters.
     """
     given: object = text

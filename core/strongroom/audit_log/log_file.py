@@ -2,7 +2,7 @@
 
 The lock of the file (`flock`) orders its writers. Each append opens the file, so that no descriptor is shared with a
 fork's child. A file that would pass its size is renamed to `NAME.LAST`, where LAST is the number of its last record,
-and the chain goes on in a new one.
+and the chain continues in a new file.
 
 A writer that is killed, or whose disk is full, may leave the beginning of a line without its line feed. The next writer
 removes it and adds a record that tells so. A whole line that is not a record is damage, which no writer repairs: it
@@ -29,11 +29,11 @@ _LEAST_WAIT, _LONGEST_WAIT = 1.0, 10.0
 """Seconds to wait for another writer: as long as the call has time, within these bounds."""
 _NUMBER_LENGTH = 12
 _WINDOW = 2 * (MAX_LINE + 1)
-"""The last bytes of a file hold its last record, whatever follows it."""
+"""Bytes at the end of a file that hold its last record, also if an unfinished line follows."""
 
 
 class DamagedLogError(OSError):
-    """The end of the log is not what this process, or another writer, has left there."""
+    """The end of the log is not a record, or lacks records that this process wrote."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(errno.EINVAL, reason)

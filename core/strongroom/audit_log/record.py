@@ -91,7 +91,7 @@ class Hasher:
         return Record(Head(before.seq + 1, own), before.hash, b'%b,"hash":"%b"}' % (body, own.encode("ascii")))
 
     def parse(self, line: bytes) -> Record | None:
-        """Return the record of a line without its line feed, or None if the line is not what was written."""
+        """Return the record of a line without its line feed, or None if it is not a record, or was changed."""
         found = _LINE.fullmatch(line) if len(line) <= MAX_LINE else None
         if found is None or not hmac.compare_digest(self.digest(found[1]).encode("ascii"), found[4]):
             return None

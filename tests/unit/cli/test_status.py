@@ -33,7 +33,7 @@ root = "absent"
 
 @pytest.fixture(autouse=True)
 def state(monkeypatch, tmp_path) -> Path:
-    """The state folder of a user of its own."""
+    """An empty state folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "strongroom"
 
@@ -49,7 +49,7 @@ def rows(done):
 
 @pytest.mark.usefixtures("configuration")
 def test_it_shows_the_chain_and_the_rotations(command):
-    """With the exit code of the gravest fault, as `doctor` has it; no value, and no path unless asked."""
+    """The exit code is that of the gravest fault. No value is shown, and a path only with `--paths`."""
     done = command("status")
     assert done.code == 5
     found = rows(done)

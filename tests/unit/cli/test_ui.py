@@ -1,4 +1,4 @@
-"""The server of `strongroom ui`: who gets the page, and what is never in an answer. The page itself: tests/ui."""
+"""The server of `strongroom ui`: access to the page, and answers without secrets. tests/ui tests the page itself."""
 
 import http.client
 import json

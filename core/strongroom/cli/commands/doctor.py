@@ -168,7 +168,7 @@ def described_check(check: Check) -> dict[str, Value]:
 
 
 def state_of(health: Health) -> str:
-    """Return the state of a store in one word: `ok`, or what it cannot do."""
+    """Return the state of a store in one word: `ok`, or its fault, such as `unavailable`."""
     return _OK if health.error is None else _STATES.get(code_of(health.error), _FAILED)
 
 

@@ -28,7 +28,7 @@ class Copied(NamedTuple):
         version: the target's new version, if it has versions.
         versions: the number of written versions.
         labels: the labels that the copy wrote.
-        lost: what the copy lacks, and why.
+        lost: the parts that the copy lacks, and why.
         error: the error that ended it midway, or None.
     """
 

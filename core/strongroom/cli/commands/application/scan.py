@@ -21,7 +21,7 @@ from strongroom.manager import SecretsManager
 from strongroom.secret import SensitiveDict
 
 _ADDRESS = frozenset({"host", "port", "user", "username", "name", "dbname", "engine"})
-"""Keys that are no secret, in one that has the key `password`."""
+"""Keys that are not searched for in a secret with the key `password`: they are its address."""
 
 
 @click.command("scan")
