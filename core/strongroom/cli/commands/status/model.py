@@ -48,6 +48,11 @@ class LinkStatus:
     checks: tuple[Check, ...] = ()
     history: tuple[str, ...] = ()
 
+    @property
+    def ok(self) -> bool:
+        """True if the store has no known fault."""
+        return self.state in {"ok", CHECKING}
+
 
 @dataclass(frozen=True)
 class RotationRow:
@@ -90,7 +95,7 @@ class Status:
     @property
     def ok(self) -> bool:
         """True if no store has a fault."""
-        return all(link.state in {"ok", CHECKING} for link in self.links)
+        return all(link.ok for link in self.links)
 
 
 def document(status: Status, *, paths: bool) -> Mapping[str, Value]:

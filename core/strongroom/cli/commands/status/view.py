@@ -63,7 +63,7 @@ def _colored(name: str, text: str | None = None) -> Cell:
 def _links(status: Status) -> Iterator[tuple[Cell | str, ...]]:
     for number, link in enumerate(status.links, 1):
         took = "" if link.seconds is None else f"{link.seconds * 1000:.0f} ms"
-        details = link.detail if link.state not in {"ok", CHECKING} else link.location or link.detail
+        details = link.location or link.detail if link.ok else link.detail
         yield f"{number} {link.policy.store}", _colored(link.state), took, details
         yield from _checks(link)
 
@@ -107,7 +107,7 @@ def _rotation(row: RotationRow, number: int, now: datetime, *, paths: bool) -> t
     if row.status is None:
         return name, _colored("unknown"), row.fault, row.rotator, row.store
     found = row.status
-    style = "warning" if found.overdue or found.unfinished else "done" if found.state == "done" else found.state
+    style = "warning" if found.overdue or found.unfinished else found.state
     return name, _colored(style, found.state), words(found, now), found.rotator, found.store
 
 
