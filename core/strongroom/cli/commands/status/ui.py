@@ -46,7 +46,6 @@ def ui_command(invocation: Invocation, *, no_browser: bool, port: int, paths: bo
             monitor.start(interval)
             try:
                 output.write_lines([server.url])
-                sys.stdout.flush()
                 output.say("The address works once. Press Ctrl-C to end")
                 server.serve_forever()
             except KeyboardInterrupt:
