@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+from programs import require
 
 SIDEWAYS = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
 """An expression for the number of pixels by which a page is too wide."""
@@ -23,10 +24,8 @@ def running_chromium() -> Iterator[Browser]:
 
     Its sandbox is off: it needs rights that a container lacks.
     """
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed")
+    require("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         yield browser
         browser.close()

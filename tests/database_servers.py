@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import subprocess
 import tempfile
 import time
@@ -12,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pymysql
-import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from programs import require
 from strongroom_vault.dev.server_process import free_port
 
 LIMIT = 60.0
@@ -56,7 +55,7 @@ class MariaDB:
 @contextmanager
 def running_mariadb() -> Iterator[MariaDB]:
     """Run a server for the block. Skip the test if MariaDB is not installed."""
-    _require("mariadbd", "mariadb-install-db")
+    require("mariadbd", "mariadb-install-db")
     with tempfile.TemporaryDirectory(prefix="strongroom-mariadb-", ignore_cleanup_errors=True) as folder:
         home, port = Path(folder), free_port()
         data, socket = home / "data", home / "socket"
@@ -107,19 +106,13 @@ class RedisServer:
 @contextmanager
 def running_redis() -> Iterator[RedisServer]:
     """Run a server for the block. Skip the test if Redis is not installed."""
-    _require("redis-server")
+    require("redis-server")
     with tempfile.TemporaryDirectory(prefix="strongroom-redis-") as folder:
         server = RedisServer(free_port())
         command = ["redis-server", "--port", str(server.port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
         with _running(command):
             _wait(server.answers)
             yield server
-
-
-def _require(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
 
 
 @contextmanager

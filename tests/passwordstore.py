@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from programs import require
 
 RECIPIENT = "strongroom-tests@example.org"
 
@@ -42,9 +41,7 @@ class PasswordStore:
 @contextmanager
 def password_store() -> Iterator[PasswordStore]:
     """Make a key for the block. Skip the test if a program is not installed."""
-    for program in ("pass", "gpg", "gpgconf"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+    require("pass", "gpg", "gpgconf")
     # The path of the agent's socket must be short.
     with tempfile.TemporaryDirectory(prefix="gpg-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -11,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import secretstorage
 from jeepney.io.blocking import open_dbus_connection
+
+from programs import require
 
 LIMIT = 60.0
 
@@ -29,9 +29,7 @@ _BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuratio
 @contextmanager
 def secret_service(*, locked: bool = False) -> Iterator[str]:
     """Yield the address of a bus with an unlocked keyring, or a locked one. Skip if a program is not installed."""
-    for program in ("dbus-daemon", "gnome-keyring-daemon"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+    require("dbus-daemon", "gnome-keyring-daemon")
     with tempfile.TemporaryDirectory(prefix="bus-", ignore_cleanup_errors=True) as folder:
         config = Path(folder, "bus.conf")
         config.write_text(_BUS.format(folder=folder))

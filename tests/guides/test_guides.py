@@ -13,14 +13,13 @@ import pytest
 
 import page_blocks
 import pages
+from programs import require
 from strongroom_vault.dev.server_process import find_binary
 
 
 def run(page: Path, folder: Path) -> None:
     """Run the page, or skip the test if a program that the page calls is not installed."""
-    for program in re.findall(r"^\$ .*\b(curl|openssl)\b", page.read_text("utf-8"), re.MULTILINE):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+    require(*re.findall(r"^\$ .*\b(curl|openssl)\b", page.read_text("utf-8"), re.MULTILINE))
     page_blocks.run_page(page_blocks.with_free_ports(page, folder))
 
 
