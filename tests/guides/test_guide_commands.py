@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
+from permissive_vault import PermissiveVault
 from strongroom_vault.dev.server_process import find_binary
-from strongroom_vault.testing import TestVault
 
 APPROLE = """
 # Enable AppRole
@@ -27,13 +26,6 @@ SECRET_ID=$(vault write -field=secret_id -f auth/approle/role/myapp/secret-id)
 """
 
 AUDIT = "vault audit enable file file_path={folder}/audit.log"
-
-
-class PermissiveVault(TestVault):
-    """A server whose API may create audit devices, as HashiCorp Vault's may."""
-
-    def _configuration(self, binary: Path, port: int) -> str:
-        return f"{super()._configuration(binary, port)}\nunsafe_allow_api_audit_creation = true\n"
 
 
 @pytest.fixture

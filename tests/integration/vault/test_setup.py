@@ -14,6 +14,7 @@ import pexpect
 import pytest
 
 from command_line import Caller
+from permissive_vault import PermissiveVault
 from strongroom import SecretsManager
 from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.files.private_file import Replacement
@@ -22,7 +23,6 @@ from strongroom_vault.plugin import open_session, open_vault
 from strongroom_vault.setup import env_file, structure
 from strongroom_vault.setup.runner import apply
 from strongroom_vault.setup.steps import Goal, Role, ServerState, State, Step, plan
-from strongroom_vault.testing import TestVault
 
 STRONGROOM = [sys.executable, "-c", "from strongroom.cli.main import main; main()"]
 POLICIES = ("app-read", "database-read", "database-write")
@@ -670,16 +670,9 @@ def test_a_server_without_an_api_for_audit_devices_is_reported(server, setup, tm
     assert outcomes(setup("--json"))["audit device"] == "exists"
 
 
-class Permissive(TestVault):
-    """An OpenBao with an API for audit devices, which Vault has by default."""
-
-    def _configuration(self, binary, port):
-        return f"{super()._configuration(binary, port)}\nunsafe_allow_api_audit_creation = true\n"
-
-
 def test_an_audit_device_is_made_where_the_api_allows_it(setup, tmp_path, monkeypatch):
     """A second run finds it. Without the option, the missing device is only reported."""
-    with Permissive() as server:
+    with PermissiveVault() as server:
         monkeypatch.setenv("VAULT_ADDR", server.url)
         monkeypatch.setenv("VAULT_TOKEN", server.token)
         assert "there is none" in setup("--dry-run").err
