@@ -1,11 +1,11 @@
 """The table `auth`: what it may hold, and what is said of one that is wrong."""
 
-import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import pages
 from strongroom import plugins
 from strongroom.config import discovery
 from strongroom.errors import ConfigurationError
@@ -41,9 +41,8 @@ def test_table_is_read_as_its_method(table, auth):
 
 def test_pages_have_an_example_of_every_method_and_each_is_right():
     """Those that the pages do not run against a server, too."""
-    folder = Path(__file__).parents[4] / "docs" / "how-to" / "authentication"
-    text = "\n".join(page.read_text("utf-8") for page in folder.glob("*.md"))
-    blocks = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    folder = pages.DOCS / "how-to" / "authentication"
+    blocks = [block for page in folder.glob("*.md") for block in pages.blocks(page, "toml")]
     stores = [store for block in blocks for store in tomllib.loads(block).get("stores", {}).values()]
     tables = [store["auth"] for store in stores if "auth" in store]
     for table in tables:
