@@ -60,9 +60,13 @@ def replace_pages(folder: Path, made: Mapping[str, str]) -> None:
     for stale in {file.name for file in folder.glob("*.md")} - made.keys() - {"index.md"}:
         (folder / stale).unlink()
     for name, text in made.items():
-        file = folder / name
-        if not file.exists() or file.read_text("utf-8") != text:  # Sphinx builds a page again if its file is newer
-            file.write_text(text, "utf-8")
+        write_if_changed(folder / name, text)
+
+
+def write_if_changed(file: Path, text: str) -> None:
+    """Write a file unless it has this text: Sphinx builds a page again if one of its files is newer."""
+    if not file.exists() or file.read_text("utf-8") != text:
+        file.write_text(text, "utf-8")
 
 
 def stories(docs: Path) -> list[Path]:

@@ -14,6 +14,8 @@ from typing import Final
 import grimp
 from sphinx.application import Sphinx
 
+from command_pages import write_if_changed
+
 ROOT: Final = Path(__file__).parents[2]
 CORE: Final = "strongroom"
 
@@ -38,7 +40,7 @@ def write(folder: Path) -> None:
     rows = layers()
     edges = [*reduced(imports(rows))]
     for theme in THEMES:
-        (folder / f"imports-{theme}.svg").write_text(draw(theme, rows, edges), "utf-8")
+        write_if_changed(folder / f"imports-{theme}.svg", draw(theme, rows, edges))
 
 
 def layers() -> list[list[str]]:
