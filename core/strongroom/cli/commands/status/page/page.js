@@ -34,6 +34,8 @@ function size(bytes) {
 
 const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
+const isHealthy = (entry) => ["ok", "checking"].includes(entry.state);
+
 function fact(name, value) {
   return make("div", "", make("dt", "", name), make("dd", "", value));
 }
@@ -45,7 +47,7 @@ function link(data) {
   const name = make("h3", "", data.store);
   const card = make("div", "card", make("div", "head", name, state(data.state), took));
   const plugin = data.plugin === data.store ? "" : `${data.plugin}: `;
-  const healthy = ["ok", "checking"].includes(data.state);
+  const healthy = isHealthy(data);
   card.append(make("p", "place", plugin + (data.location || (healthy ? data.detail : "") || "no address")));
   const bad = data.checks.filter((check) => check.state !== "ok");
   if (!healthy && !bad.length) card.append(make("p", "fault", data.detail));
@@ -144,7 +146,7 @@ function processName(report, now) {
 
 function show(data) {
   const now = Date.parse(data.time);
-  const faults = data.chain.filter((entry) => !["ok", "checking"].includes(entry.state));
+  const faults = data.chain.filter((entry) => !isHealthy(entry));
   const waiting = data.chain.some((entry) => entry.state === "checking");
   const words = faults.length ? `${faults.length} of ${count(data.chain.length, "store")} failed`
     : waiting ? "Probing the stores…" : data.chain.length === 1 ? "The store is ok" : `All ${data.chain.length} stores are ok`;
