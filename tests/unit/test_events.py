@@ -19,7 +19,10 @@ from strongroom import (
 )
 from strongroom.events import Event, EventKind, cache_hits, is_listening, listen
 from strongroom.events import audit as audit_events
+from strongroom.migrate import OnConflict
+from strongroom.migrate.execution.copy import Copy
 from strongroom.rotate import audit
+from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 
 
@@ -139,6 +142,22 @@ def test_the_steps_of_a_migration_are_events(events, tmp_path):
     assert [(event.step, event.store, event.path, event.outcome) for event in steps] == [
         ("apply", "to", "app", "done"),
     ]
+
+
+def test_an_interrupted_copy_has_no_outcome(events, monkeypatch):
+    """Nobody knows whether the target was written: an audit log has its beginning alone."""
+    source, target = MemoryStore(), MemoryStore()
+    source.write("app", {"key": "s3cret-4711"})
+    reader, writer = ValidatedStore(source, "from"), ValidatedStore(target, "to")
+    copy = Copy(reader, "app", writer, "app", on_conflict=OnConflict.FAIL, history=False)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer, "write_if", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        copy.make()
+    assert [event.kind for event in events] == [EventKind.READ]
 
 
 def test_no_event_has_a_value(manager, events):

@@ -99,18 +99,16 @@ class Copy:
         """
         event = Event(EventKind.WRITE, self._target.name, self._to, step="copy")
         emit_to_auditors(event._replace(outcome="started"))
-        error: StrongroomError | None = None
         try:
             copied = self._made()
-        except StrongroomError as failure:
-            error = failure
+        except StrongroomError as error:
+            emit(event._replace(outcome="failed", error=type(error).__name__))
             raise
+        if copied.error is None:
+            emit(event._replace(outcome="done"))
         else:
-            error = copied.error
-            return copied
-        finally:
-            outcome, name = ("done", "") if error is None else ("failed", type(error).__name__)
-            emit(event._replace(outcome=outcome, error=name))
+            emit(event._replace(outcome="failed", error=type(copied.error).__name__))
+        return copied
 
     def _made(self) -> Copied:
         version = None if self._there is None else self._there.version
