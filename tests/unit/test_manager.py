@@ -602,7 +602,7 @@ def in_child(check: Callable[[], bool]) -> bool:
 def test_the_child_of_a_fork_has_a_store_and_a_key_of_its_own() -> None:
     openings: list[int] = []
 
-    import strongroom.manager.blocking as manager_module
+    import strongroom.manager.construction as manager_module
     from strongroom.chain.chain import Chain
     from strongroom.chain.link import Link
     from strongroom.config import CacheConfig, LinkConfig

@@ -1,37 +1,26 @@
-"""The blocking half of `SecretsManager`: how it is made, and every method that a program without asyncio calls."""
+"""The blocking half of `SecretsManager`: every method that a program without asyncio calls."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
-from weakref import WeakSet, finalize
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from strongroom.chain.calls.threads import Threads
-from strongroom.chain.chain import Chain, Resolution, WriteTarget
-from strongroom.chain.first_use import first_use
-from strongroom.chain.link import Link
+from strongroom.chain.chain import Resolution, WriteTarget
 from strongroom.chain.query import MISSING
 from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
 from strongroom.encoding import as_text
 from strongroom.errors import SecretNotFoundError, StrongroomError
-from strongroom.manager import substitution
 from strongroom.manager.arguments import api_key_path, check_flag, requested_key, strings
 from strongroom.manager.batch import SecretBatch
-from strongroom.manager.declared_types import DeclaredTypes
-from strongroom.manager.entries import ChainEntry, entries, open_stores, opener
+from strongroom.manager.construction import ConfiguredManager
 from strongroom.paths import check_path
-from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal, conceal_deeply
-from strongroom.store import Health, SecretStore
-from strongroom.watch.watcher import Watch, Watcher
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
+from strongroom.store import Health
+from strongroom.watch.watcher import Watch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from strongroom.chain.cache import CacheUsage
     from strongroom.chain.explanation import Explanation
-    from strongroom.config import Config
-    from strongroom.disk_cache.store_cache import StoreCache
     from strongroom.manager.versions import Versions
     from strongroom.rotate.rotations import Rotations
     from strongroom.watch.change import Change
@@ -39,116 +28,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _D = TypeVar("_D")
 
-_forked: WeakSet[Chain | Threads] = WeakSet()
-"""Reset in the child of a fork. Not the managers: `Versions`, for one, uses these and may outlive its manager."""
 
-
-class BlockingManager:
-    """The blocking methods of a `SecretsManager`, whose docstring has the arguments."""
-
-    def __init__(
-        self,
-        vault_url: str | Sequence[str] | None = None,
-        vault_token: str | None = None,
-        cache_ttl: float | None = None,
-        enable_fallback: bool = True,  # noqa: FBT001, FBT002  # the guide's signature
-        *,
-        chain: Sequence[ChainEntry] | None = None,
-        environment: str | None = None,
-        disk_cache: bool | None = None,
-        audit: str | os.PathLike[str] | Mapping[str, object] | None = None,
-    ) -> None:
-        # From here on no frame holds the token, or a password in an address, in a type whose repr would show it.
-        vault_url, vault_token = conceal(vault_url), conceal(vault_token)
-        if isinstance(chain, list | tuple):
-            chain = [conceal_deeply(entry) if isinstance(entry, Mapping) else entry for entry in chain]
-        with first_use():
-            from strongroom.config import discovery
-
-            check_flag("enable_fallback", enable_fallback)
-            if disk_cache is not None:
-                check_flag("disk_cache", disk_cache)
-            stores = open_stores(chain or ())
-            config = discovery.load(
-                environment=environment,
-                vault_url=vault_url,
-                vault_token=vault_token,
-                cache_ttl=cache_ttl,
-                disk_cache=disk_cache,
-                audit=audit,
-                enable_fallback=enable_fallback,
-                chain=chain if chain is None or isinstance(chain, str) else entries(chain, stores),
-            )
-            self._build(config, stores, sources="" if chain else config.sources)
-
-    @classmethod
-    def from_config(
-        cls, config: Config | Mapping[str, object] | Path | str | None = None, *, environment: str | None = None
-    ) -> Self:
-        """Return a manager for a configuration, a file, or the configuration that the process finds.
-
-        Args:
-            config: a `Config`, the path of a file, or the content of one as a mapping. None looks in the usual places.
-            environment: the environment of the file.
-
-        Raises:
-            ConfigurationError: the file or a variable is wrong.
-        """
-        from pathlib import Path
-
-        with first_use():
-            from strongroom.config import Config, discovery
-
-            if isinstance(config, Mapping):
-                config = discovery.load(document=conceal_deeply(config), environment=environment)
-            elif not isinstance(config, Config):
-                file = None if config is None else Path(config)
-                config = discovery.load(config_file=file, environment=environment)
-            manager = cls.__new__(cls)
-            manager._build(config, {}, sources=config.sources)  # noqa: SLF001  # the other constructor
-            return manager
-
-    def _build(self, config: Config, stores: Mapping[str, SecretStore], *, sources: str = "") -> None:
-        disk = _disk_caches(config, stores)
-        links = [
-            Link(link, opener(config, link.store, stores), config.cache, disk.get(link.store)) for link in config.chain
-        ]
-        defaults = {(s.path, s.key): s.default for s in config.secrets.values() if s.default is not None}
-        self._types = DeclaredTypes(config.secrets.values())
-        composed = {(s.path, s.key): s.compose for s in config.secrets.values() if s.compose is not None}
-        self._replacements = defaults.keys() | composed.keys()
-        chain = Chain(links, timeout=config.timeout, defaults=defaults, composed=composed, sources=sources)
-        self._own = chain, Watcher(links, config.timeout)
-        self._chain, self._watcher = self._own
-        self._peek = chain.peek
-        self._threads = Threads(config.timeout)
-        self._config = config
-        self._end_audit = _audited(config, self)
-        _forked.update((chain, self._threads))
-        substitution.add(self)
-
-    def _answer_like(self, other: BlockingManager | None) -> None:
-        """Read and write through the chain of another manager; None ends that."""
-        self._chain, self._watcher = self._own if other is None else other._own  # noqa: SLF001  # another of this class
-        self._peek = self._chain.peek
-
-    def __repr__(self) -> str:
-        return f"SecretsManager({getattr(self, '_chain', '')!r})"  # a traceback may show one that was not made
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse `copy` and `pickle`: the copy would have the same connections, locks and key."""
-        raise TypeError("A SecretsManager cannot be copied or pickled: share it, or make another one")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def config(self) -> Config:
-        """The configuration of this manager."""
-        return self._config
+class BlockingManager(ConfiguredManager):
+    """The blocking methods of a `SecretsManager`."""
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -468,14 +350,6 @@ class BlockingManager:
         """Return each store's health, probed now. An unhealthy store is reported, not raised."""
         return self._chain.health()
 
-    def close(self) -> None:
-        """End every watch, close every store and empty the cache. Every later call is refused."""
-        chain, watcher = self._own
-        watcher.close()
-        chain.close()
-        self._threads.close()
-        self._end_audit()
-
 
 def found_or_failed(
     outcomes: Mapping[str, Resolution | StrongroomError],
@@ -490,31 +364,3 @@ def usage_of(manager: BlockingManager) -> tuple[dict[str, tuple[CacheUsage, bool
     The result has no value. No store is queried. `strongroom.status.publish` writes it for `strongroom status`.
     """
     return manager._chain.usage(), manager._watcher.watches  # noqa: SLF001  # of this module's class
-
-
-def _disk_caches(config: Config, stores: Mapping[str, SecretStore]) -> Mapping[str, StoreCache]:
-    if not config.cache.disk:
-        return {}
-    from strongroom.manager.disk import disk_caches
-
-    return disk_caches(config, stores)
-
-
-def _audited(config: Config, manager: BlockingManager) -> Callable[[], object]:
-    """Begin the audit log that is configured; return the function that ends it. A manager that is dropped does too."""
-    if config.audit.file is None:
-        return lambda: None
-    from strongroom.audit_log.subscription import begin
-
-    end = finalize(manager, begin(config))
-    end.atexit = False
-    return end
-
-
-def _reset_in_child() -> None:
-    for part in list(_forked):
-        part.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_in_child)

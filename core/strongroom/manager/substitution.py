@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from strongroom.manager.blocking import BlockingManager
+    from strongroom.manager.construction import ConfiguredManager
 
-_managers: WeakSet[BlockingManager] = WeakSet()
-_substitutes: list[BlockingManager] = []
+_managers: WeakSet[ConfiguredManager] = WeakSet()
+_substitutes: list[ConfiguredManager] = []
 """The substitutes of nested blocks. The last one counts."""
 
 
-def add(manager: BlockingManager) -> None:
+def add(manager: ConfiguredManager) -> None:
     """Add a manager that was made just now."""
     _managers.add(manager)
     if _substitutes:
         manager._answer_like(_substitutes[-1])  # noqa: SLF001  # of this package
 
 
-def push(substitute: BlockingManager) -> None:
+def push(substitute: ConfiguredManager) -> None:
     """Let every manager answer like this one."""
     _substitutes.append(substitute)
     _apply(substitute)
@@ -36,6 +36,6 @@ def pop() -> None:
     _apply(_substitutes[-1] if _substitutes else None)
 
 
-def _apply(substitute: BlockingManager | None) -> None:
+def _apply(substitute: ConfiguredManager | None) -> None:
     for manager in list(_managers):
         manager._answer_like(substitute)  # noqa: SLF001  # of this package
