@@ -47,17 +47,18 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[ValidatedS
     from strongroom import plugins
     from strongroom.migrate.endpoints.sources import ImportedStore
     from strongroom.migrate.endpoints.stores import located, prepare_source
-    from strongroom.store import SecretStore
-    from strongroom.store.boundary.enforcement import open_plugin
+    from strongroom.store import SecretStore, time_limit
+    from strongroom.store.boundary.enforcement import Boundary, open_plugin
     from strongroom.store.boundary.validation import ValidatedStore
 
     config, _ = located(config, name, plugins.IMPORTERS)
-    opened = open_plugin(prepare_source(config, name), name)
+    with time_limit(config.timeout):
+        opened = open_plugin(prepare_source(config, name), name)
     unmapped: Sequence[Failure] = ()
     if not isinstance(opened, SecretStore):
-        opened = ImportedStore(opened, name)
+        opened = ImportedStore(opened, name, config.timeout)
         unmapped = opened.unmapped
-    front = ValidatedStore(opened, name)
+    front = ValidatedStore(opened, name, Boundary(opened, name, limit=config.timeout))
     stack.callback(front.close)
     return front, unmapped
 

@@ -27,6 +27,8 @@ _T = TypeVar("_T")
 
 _deadline: ContextVar[float | None] = ContextVar("strongroom_deadline", default=None)
 
+_default: ContextVar[float | None] = ContextVar("strongroom_default_limit", default=None)
+
 _fails_fast: ContextVar[bool] = ContextVar("strongroom_fails_fast", default=False)
 
 _required_paths: ContextVar[tuple[str, ...]] = ContextVar("strongroom_required_paths", default=())
@@ -51,7 +53,7 @@ def remaining() -> float:
     A store *must* pass it to every wait, as the total and not for each socket operation.
     """
     deadline = _deadline.get()
-    return DEFAULT_TIMEOUT if deadline is None else max(0.0, deadline - time.monotonic())
+    return (_default.get() or DEFAULT_TIMEOUT) if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def current_deadline() -> float | None:
@@ -68,6 +70,11 @@ def time_limit(seconds: float) -> AbstractContextManager[None]:
     """Limit the block to `seconds` from now on, or to the time that is left already if that is less."""
     outer, deadline = _deadline.get(), time.monotonic() + seconds
     return _scope(_deadline, deadline) if outer is None or deadline < outer else _UNCHANGED
+
+
+def default_limit(seconds: float | None) -> AbstractContextManager[None]:
+    """Let `remaining` return `seconds` instead of `DEFAULT_TIMEOUT` within the block. None changes nothing."""
+    return _UNCHANGED if seconds is None else _scope(_default, seconds)
 
 
 def fails_fast() -> bool:

@@ -10,7 +10,6 @@ import pytest
 
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.migrate.execution import parallel
-from strongroom.store import deadline
 
 CANARY = "canary-77d1"
 
@@ -231,7 +230,6 @@ def test_importer_exporter_and_command_that_hang_end_at_their_deadline(
     search_path, command, monkeypatch, arguments, named
 ):
     """Each is named. What hangs in the close is not awaited either."""
-    monkeypatch.setattr(deadline, "DEFAULT_TIMEOUT", 0.1)
     monkeypatch.setattr(parallel, "RETRY_DELAYS", ())
     search_path.install("hostile-secrets", {"hostile": "hanging:store"}, modules={"hanging": HANGING_PARTS})
     for kind, name in (("importer", "slow-source"), ("exporter", "slow-target"), ("command", "fetch")):

@@ -18,8 +18,9 @@ from strongroom.migrate.endpoints.sources import ImportedStore, Selection
 from strongroom.migrate.endpoints.stores import Endpoints
 from strongroom.migrate.spi import Failure, Outcome
 from strongroom.secret import Secret
-from strongroom.store import Traits, time_limit
+from strongroom.store import Traits, remaining, time_limit
 from strongroom.store.boundary import enforcement
+from strongroom.store.memory import MemoryStore
 
 FIRST = Secret("a/1", {"key": "canary-6f1d"})
 
@@ -268,3 +269,37 @@ def test_the_command_line_reads_each_item_within_its_deadline(opened, plugin, mo
     config = opened(lambda: importer)
     with ExitStack() as stack, time_limit(0.05), pytest.raises(StoreUnavailableError, match="in time"):
         open_reader(config, "env", stack)
+
+
+class Recorder(MemoryStore):
+    """A store that records how long each of its calls may take. MemoryStore alone never waits."""
+
+    def __init__(self, traits):
+        super().__init__()
+        self.traits, self.limits = traits, {}
+
+    def read(self, path):
+        self.limits["read"] = remaining()
+        return super().read(path)
+
+    def walk(self, prefix):
+        self.limits["walk"] = remaining()
+        yield "a/1"
+        self.limits["second step of walk"] = remaining()
+
+    def write(self, path, data):
+        self.limits["write"] = remaining()
+        return super().write(path, data)
+
+
+@pytest.mark.parametrize("traits", [Traits(), Traits(honors_deadline=True), Traits(local=True)])
+def test_a_call_of_a_migration_may_take_the_configured_timeout(traits):
+    """Each call and each step of a listing, whether Strongroom enforces the deadline or the store honors it."""
+    store = Recorder(traits)
+    with Endpoints(discovery.load(environ={"STRONGROOM_TIMEOUT": "1000s"}), {"safe": store}) as endpoints:
+        target = endpoints.target("safe")
+        target.write("a/1", {"key": "v"})
+        assert list(target.walk()) == ["a/1"]
+        assert target.read("a/1").data == {"key": "v"}
+    assert store.limits.keys() == {"read", "walk", "second step of walk", "write"}
+    assert all(900 < limit <= 1000 for limit in store.limits.values())

@@ -156,16 +156,17 @@ class ImporterSource:
     Args:
         importer: gives the secrets.
         name: its name in this migration.
+        limit: seconds for each item; None for the default.
 
     Raises:
         PluginError: the importer needs a newer protocol.
     """
 
-    def __init__(self, importer: Importer, name: str) -> None:
+    def __init__(self, importer: Importer, name: str, limit: float | None = None) -> None:
         self.name = name
         self.local = False
         self._importer = importer
-        self._boundary = Boundary(importer, name, "importer")
+        self._boundary = Boundary(importer, name, "importer", limit)
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
         """Yield every selected secret and every failure."""
@@ -215,6 +216,7 @@ class ImportedStore:
     Args:
         importer: the source of the secrets, closed with the store.
         name: its name, for errors.
+        limit: seconds for each item; None for the default.
 
     Attributes:
         unmapped: entries that no mapping covers.
@@ -225,8 +227,8 @@ class ImportedStore:
 
     traits = Traits(local=True)
 
-    def __init__(self, importer: Importer, name: str) -> None:
-        self._boundary = Boundary(importer, name, "importer")
+    def __init__(self, importer: Importer, name: str, limit: float | None = None) -> None:
+        self._boundary = Boundary(importer, name, "importer", limit)
         self._found: dict[str, Secret | StrongroomError] = {}
         self.unmapped: list[Failure] = []
         try:
@@ -268,13 +270,13 @@ class ExporterStore:
         self._exporter = exporter
 
     @classmethod
-    def guarded(cls, exporter: Exporter, name: str) -> ValidatedStore:
-        """Return an exporter as a contained store, whose errors name the exporter.
+    def guarded(cls, exporter: Exporter, name: str, limit: float | None = None) -> ValidatedStore:
+        """Return an exporter as a contained store, whose errors name the exporter. It has `limit` seconds for a call.
 
         Raises:
             PluginError: the exporter needs a newer protocol.
         """
-        return ValidatedStore(cls(exporter), name, Boundary(exporter, name, "exporter"))
+        return ValidatedStore(cls(exporter), name, Boundary(exporter, name, "exporter", limit))
 
     def read(self, path: str) -> NoReturn:
         """Raise SecretNotFoundError."""

@@ -30,8 +30,8 @@ from strongroom.migrate.plans.plan import Plan, PlannedMapping, State
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins.inventory import KINDS
 from strongroom.plugins.option_schema import Schema
-from strongroom.store import SecretStore
-from strongroom.store.boundary.enforcement import open_plugin
+from strongroom.store import SecretStore, time_limit
+from strongroom.store.boundary.enforcement import Boundary, open_plugin
 from strongroom.store.boundary.validation import ValidatedStore
 
 Endpoint: TypeAlias = SecretStore | ValidatedStore | Importer | Exporter
@@ -252,12 +252,13 @@ class Endpoints:
             opened: object = self._given.get(name)
             if own := opened is None:
                 config, group = self._located(name, plugins.IMPORTERS)
-                opened = open_plugin(prepare_source(config, name), name, KINDS[group])
+                with time_limit(config.timeout):
+                    opened = open_plugin(prepare_source(config, name), name, KINDS[group])
             if isinstance(opened, ValidatedStore | SecretStore):
-                store = self._kept(_guarded(opened, name), own=own)
+                store = self._kept(_guarded(opened, name, self._limit), own=own)
                 self._sources[name] = StoreSource(store, name)
             elif isinstance(opened, Importer):
-                self._sources[name] = self._kept(ImporterSource(opened, name), own=own)
+                self._sources[name] = self._kept(ImporterSource(opened, name, self._limit), own=own)
             else:
                 raise plugins.broken(name, opened, "importer and no store")
         return self._sources[name]
@@ -289,13 +290,14 @@ class Endpoints:
                 self._check_no_link(name)
                 config, group = self._located(name, plugins.EXPORTERS)
                 config = with_recipients(config, name, self._encrypt_to)
-                opened = open_plugin(prepare_target(config, name), name, KINDS[group])
+                with time_limit(config.timeout):
+                    opened = open_plugin(prepare_target(config, name), name, KINDS[group])
             elif self._encrypt_to:
                 raise ConfigurationError(f"The store {shown(name)} is already open, so it takes no recipients")
             if isinstance(opened, ValidatedStore | SecretStore):
-                self._targets[name] = check_target(self._kept(_guarded(opened, name), own=own))
+                self._targets[name] = check_target(self._kept(_guarded(opened, name, self._limit), own=own))
             elif isinstance(opened, Exporter):
-                self._targets[name] = self._kept(ExporterStore.guarded(opened, name), own=own)
+                self._targets[name] = self._kept(ExporterStore.guarded(opened, name, self._limit), own=own)
                 self._exporters.add(name)
             else:
                 raise plugins.broken(name, opened, "exporter and no store")
@@ -346,6 +348,11 @@ class Endpoints:
         left, right = self._options(source, plugins.IMPORTERS)[2], self._options(target, plugins.EXPORTERS)[2]
         alike = self.identity(source, plugins.IMPORTERS) == self.identity(target)
         return alike and all(left[option] == right[option] for option in left.keys() & right.keys())
+
+    @property
+    def _limit(self) -> float | None:
+        """Seconds for each call of a store; None without a configuration."""
+        return None if self._config is None else self._config.timeout
 
     def _check_no_link(self, name: str) -> None:
         """Check that the file of a target is not a symbolic link, which no file store writes through.
@@ -465,8 +472,10 @@ def _check_location(folder: str, name: str, begun: str | None, now: str | None) 
         )
 
 
-def _guarded(store: ValidatedStore | SecretStore, name: str) -> ValidatedStore:
-    return store if isinstance(store, ValidatedStore) else ValidatedStore(store, name)
+def _guarded(store: ValidatedStore | SecretStore, name: str, limit: float | None) -> ValidatedStore:
+    if isinstance(store, ValidatedStore):
+        return store
+    return ValidatedStore(store, name, Boundary(store, name, limit=limit))
 
 
 def _normal(value: object) -> list[str]:

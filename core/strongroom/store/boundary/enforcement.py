@@ -22,7 +22,13 @@ from strongroom.store.asynchronous import AsyncSecretStore, outcome_in_time
 from strongroom.store.boundary import answers
 from strongroom.store.boundary.containment import close_quietly, contained, plugin_code
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, overrun
-from strongroom.store.deadline import current_deadline, remaining, set_deadline, time_limit
+from strongroom.store.deadline import (
+    current_deadline,
+    default_limit,
+    remaining,
+    set_deadline,
+    time_limit,
+)
 from strongroom.store.locks import reentrant_lock
 from strongroom.store.protocols import traits_of
 
@@ -64,11 +70,13 @@ class Boundary:
         plugin: a store, an importer, an exporter or a rotator. Its `traits` count if it has any.
         name: its name, for errors.
         kind: which of these it is, in words.
+        limit: seconds for a call that has no deadline yet, as those of a migration; None for the default.
 
     Attributes:
         traits: static facts about it.
         asynchronous: the plugin, if it is an asynchronous store, whose blocking methods keep the deadline themselves.
         enforced: whether each call runs in a separate thread, and is given up at its deadline.
+        limit: as given.
         bug: the hint of an error that only a bug can cause.
         closed: whether it is closed. Every later call is refused.
 
@@ -77,9 +85,10 @@ class Boundary:
             an `AsyncSecretStore`.
     """
 
-    def __init__(self, plugin: _Closable, name: str, kind: str = "store") -> None:
+    def __init__(self, plugin: _Closable, name: str, kind: str = "store", limit: float | None = None) -> None:
         self.name = name
         self._kind = kind
+        self.limit = limit
         self.type = type(plugin)
         self.traits = traits_of(plugin, f"{kind.capitalize()} {name}")
         self.bug = bug_of(kind, self.type)
@@ -113,7 +122,8 @@ class Boundary:
         self.check_open(path)
         if self._enforcer is not None:
             operation = partial(self._enforcer.call, operation, changes=changes)
-        return contained(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
+        with default_limit(self.limit):
+            return contained(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
 
     async def acall(
         self,
@@ -156,7 +166,10 @@ class Boundary:
             changes: see `call`.
         """
         self.check_open(path)
-        stream = None if self._enforcer is None else contained(self._enforcer.stream, self.name, path)
+        stream = None
+        if self._enforcer is not None:
+            with default_limit(self.limit):
+                stream = contained(self._enforcer.stream, self.name, path)
         if stream is not None:
             given = tuple(map(stream.pulled, given))
 
@@ -164,7 +177,8 @@ class Boundary:
             self.check_open(path)
             if stream is not None:
                 call = partial(stream.call, call, changes=changes)
-            return contained(call, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
+            with default_limit(self.limit):
+                return contained(call, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
 
         items: Iterator[Any] = iter(())
 

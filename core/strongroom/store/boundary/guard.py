@@ -93,6 +93,7 @@ class GuardedStore:
         self.awaited = None if self._boundary.asynchronous is None else _awaited(store, self._boundary)
         self.local = self.traits.local is True and self.awaited is None
         self.enforced = self._boundary.enforced
+        self._direct = not self.enforced and self._boundary.limit is None
         self.keyed = "keyed" in self.capabilities
         self.listable = "listable" in self.capabilities
         self.writable = "writable" in self.capabilities
@@ -142,7 +143,7 @@ class GuardedStore:
     def read(self, path: str) -> Secret:
         """Return the whole secret at `path`."""
         self._boundary.check_open(path)
-        if containment.watched or self.enforced:
+        if containment.watched or not self._direct:
             return self._answer(path, lambda: answers.as_secret(self._store.read(path), path))
         try:  # `contained` in place: every read of an application goes through here
             return answers.as_secret(self._store.read(path), path)
