@@ -9,6 +9,11 @@ from strongroom.errors import StoreError
 
 def approle(server, **settings):
     """Create an AppRole that may read `mine/app`, and return the options of a store that uses it."""
+    return {"url": server.url, "auth": approle_login(server, **settings)}
+
+
+def approle_login(server, **settings):
+    """Create such an AppRole on a server or a cluster, and return the table `auth` of a store that uses it."""
     mount = f"approle-{secrets.token_hex(4)}"
     policy = server.write_policy({"secret/data/mine/*": ["read"]})
     server.call("POST", f"sys/auth/{mount}", {"type": "approle"})
@@ -16,8 +21,7 @@ def approle(server, **settings):
     role_id = server.call("GET", f"auth/{mount}/role/app/role-id")["data"]["role_id"]
     secret_id = server.call("POST", f"auth/{mount}/role/app/secret-id")["data"]["secret_id"]
     server.put("mine/app", {"k": "v"})
-    auth = {"method": "approle", "mount": mount, "role_id": role_id, "secret_id": secret_id}
-    return {"url": server.url, "auth": auth}
+    return {"method": "approle", "mount": mount, "role_id": role_id, "secret_id": secret_id}
 
 
 def lives(server, token):

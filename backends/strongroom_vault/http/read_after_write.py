@@ -71,11 +71,6 @@ class States:
             written = later(self._of_secret.get(secret), self._of_others)
         return required(written, self._any, newest=self.unknown(target) is not None)
 
-    @property
-    def are_known(self) -> bool:
-        """Return True if a reply has named a state. A server without standbys names none."""
-        return self._any is not None
-
     def newest(self) -> str | None:
         """Return what only the active node has reached; None if that is not known, or cannot be expressed."""
         return required(None, self._any, newest=True)

@@ -154,7 +154,7 @@ class Session:
         if anonymous:
             return self._sender.send(request, namespace="")
         active = self._current(request)
-        return self._checked(active, request, self._sender.send(request, token=active.token, settled=settled), settled)
+        return self._checked(active, request, self._send(active, request, settled=settled), settled)
 
     def doubt(self, request: ApiRequest) -> None:
         """Let the active node answer the next read of what this change of unknown outcome concerns."""
@@ -168,10 +168,10 @@ class Session:
             StoreError, ConfigurationError: see `Auth.login`.
         """
 
-        def authorized() -> Iterator[tuple[tuple[_K, ActiveToken], ApiRequest, SensitiveStr | None]]:
+        def authorized() -> Iterator[tuple[tuple[_K, ActiveToken], ApiRequest, SensitiveStr | None, bool]]:
             for name, request in requests:
                 active = self._current(request)
-                yield (name, active), request, active.token
+                yield (name, active), request, active.token, active.uses is not None
 
         for ((name, active), request), outcome in self._sender.send_many(authorized()):
             try:
@@ -210,11 +210,14 @@ class Session:
                 self._renewer.wake()
         return active
 
+    def _send(self, active: ActiveToken, request: ApiRequest, *, settled: bool) -> Reply:
+        return self._sender.send(request, token=active.token, settled=settled, counted=active.uses is not None)
+
     def _checked(self, active: ActiveToken, request: ApiRequest, reply: Reply, settled: bool = False) -> Reply:  # noqa: FBT001, FBT002  # as `request` got it
         """Return the reply, or the reply to a second attempt if the token was refused and another one is there."""
         if reply.status == 403 and self._is_replaced(active, request.target):
             active = self._current(request)
-            reply = self._sender.send(request, token=active.token, settled=settled)
+            reply = self._send(active, request, settled=settled)
         if reply.status < 300:
             active.accepted = True
         return reply
