@@ -110,6 +110,7 @@ def strongroom(
     Example: strongroom get database/connection password
     """
     ctx.obj = Invocation(config_file, environment, verbose, no_color)
+    ctx.color = False if no_color else None  # commands inherit it
     _start_logging(verbose=verbose, color=not no_color)
     if reason is not None:
         _give_reason(ctx, reason)

@@ -25,7 +25,6 @@ def report(invocation: Invocation, within: float, *, as_json: bool) -> ExitCode:
     now = datetime.now(UTC)
     with invocation.open() as secrets:
         found, errors = statuses(secrets)
-        color = not invocation.no_color
         ending = [row for row in _dated(secrets.config) if row.days(now) * _DAY <= within]
     expiring = [status for status in found if _needs_attention(status, now + timedelta(seconds=within))]
     for error in errors:
@@ -43,13 +42,10 @@ def report(invocation: Invocation, within: float, *, as_json: bool) -> ExitCode:
                 ],
             }
         )
-    elif output.is_terminal():
+    else:
         rows = [(row.variable, output.state("warning", row.words(now)), "") for row in ending]
         rows += [(status.path, output.state("warning", words(status, now)), status.rotator) for status in expiring]
-        output.write_table(("secret", "rotation", "rotator"), rows, color=color)
-    else:
-        output.write_rows((row.variable, row.words(now), "") for row in ending)
-        output.write_rows((status.path, words(status, now), status.rotator) for status in expiring)
+        output.write_listing(("secret", "rotation", "rotator"), rows)
     if errors:
         return code_of_all(errors)
     return ExitCode.DIFFERENT if expiring or ending else ExitCode.DONE

@@ -27,7 +27,7 @@ def test_there_is_no_bar_without_a_terminal(capsys):
 SCRIPT = """
 from strongroom.cli.terminal import progress
 from strongroom.migrate import Progress
-with progress.bar(color=False) as tell:
+with progress.bar() as tell:
     tell(Progress("apply", 250, 1000, 75.0))
 print("through")
 """
@@ -36,6 +36,7 @@ print("through")
 def test_a_terminal_has_a_bar_with_the_time_left(terminal, monkeypatch):
     """Which is gone at the end."""
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
     screen = terminal(sys.executable, "-c", SCRIPT)
     screen.waits_for("writing")
     screen.waits_for("250/1000 1 min 15 s left")

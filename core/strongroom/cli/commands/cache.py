@@ -45,10 +45,7 @@ def status_command(invocation: Invocation, *, as_json: bool) -> None:
         output.write_document({"enabled": config.cache.disk, **described(status)})
     else:
         rows = [("enabled", "yes" if config.cache.disk else "no: set disk = true in [cache]"), *_rows(status)]
-        if output.is_terminal():
-            output.write_table(("setting", "value"), rows, color=not invocation.no_color)
-        else:
-            output.write_rows(rows)
+        output.write_listing(("setting", "value"), rows)
 
 
 @cache_command.command("verify")

@@ -59,10 +59,8 @@ def check_command(invocation: Invocation, wait: float | None, expiring: float | 
     unmet = [answer for answer in answers if not answer.met]
     if as_json:
         output.write_document(_described(answers))
-    elif output.is_terminal():
-        output.write_table(("variable", "secret", "need", "status"), _cells(answers), color=not invocation.no_color)
     else:
-        output.write_rows(map(_fields, answers))
+        output.write_listing(("variable", "secret", "need", "status"), _cells(answers), map(_fields, answers))
     for warning in expiry.warnings(config):
         output.say(f"warning: {warning}")
     if unmet:

@@ -80,12 +80,10 @@ def show_command(invocation: Invocation, *, show_all: bool, as_json: bool) -> No
     else:
         rows = list(_rows(config, stores))
         listed = [row for row in rows if show_all or row[2] not in _DEFAULTS]
-        if output.is_terminal():
-            output.write_table(("setting", "value", "origin"), listed, color=not invocation.no_color)
-            if hidden := len(rows) - len(listed):
-                output.say(f"{hidden} settings have their default: --all lists them")
-        else:
-            output.write_rows(listed)
+        output.write_listing(("setting", "value", "origin"), listed)
+        hidden = len(rows) - len(listed)
+        if hidden and output.is_terminal():
+            output.say(f"{hidden} settings have their default: --all lists them")
     # A faulty store outside the chain does not fail: the application does not use it.
     faults = [fault for link in config.chain if (fault := stores[link.store].fault)]
     for fault in faults:

@@ -118,7 +118,7 @@ def _compare_stores(
         rows = [_row(each, left, right) for each in found if each.state is not Drift.SAME]
         if rows or named:
             rows += [_unmapped(name, failure) for name, failure in named]
-            output.write_table(("path", "status", "details"), rows, color=not invocation.no_color)
+            output.write_table(("path", "status", "details"), rows)
     else:
         output.write_lines("\t".join(_fields(each)) for each in found)
         output.write_lines(f"unmapped\t{shown(failure.name)}\t\t\t\t{shown(name)}" for name, failure in named)

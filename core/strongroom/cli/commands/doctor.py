@@ -56,11 +56,9 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
         output.say(config.sources)
     if as_json:
         output.write_document({**_described(config, found), "disk_cache": None if cache is None else described(cache)})
-    elif output.is_terminal():
-        rows = map(_cells, _rows(config, found, cache))
-        output.write_table(("store, check", "status", "took", "details"), rows, color=not invocation.no_color)
     else:
-        output.write_rows(_rows(config, found, cache))
+        rows = list(_rows(config, found, cache))
+        output.write_listing(("store, check", "status", "took", "details"), map(_cells, rows), rows)
     if failed := [name for name, health in found.items() if not health.ok]:
         stores = output.counted(len(found), "store")
         output.say(f"{len(failed)} of {stores} failed: {', '.join(failed)}")

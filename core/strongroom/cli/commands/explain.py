@@ -45,12 +45,8 @@ def explain_command(invocation: Invocation, path: str, key: str | None, *, as_js
     if as_json:
         output.write_document(_described(explanation, path, key, now))
     else:
-        rows = list(_rows(explanation, now))
-        if output.is_terminal():
-            columns = ("store", "status", "took", "version", "written", "value")
-            output.write_table(columns, rows, color=not invocation.no_color)
-        else:
-            output.write_rows([cell.text for cell in row] for row in rows)
+        columns = ("store", "status", "took", "version", "written", "value")
+        output.write_listing(columns, _rows(explanation, now))
     if cache.ttl > 0:
         output.say(_caution(cache))
     if explanation.error is not None:

@@ -42,7 +42,7 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
     elif key is None and not output.is_terminal():
         output.write_json(found.value)
     elif key is None:
-        _show(found, reveal=reveal, color=not invocation.no_color)
+        _show(found, reveal=reveal)
     else:
         output.write_value(found.value, path, key)
 
@@ -80,12 +80,12 @@ def _described(found: Resolution) -> dict[str, Value]:
     }
 
 
-def _show(found: Resolution, *, reveal: bool, color: bool) -> None:
+def _show(found: Resolution, *, reveal: bool) -> None:
     data = found.value if isinstance(found.value, Mapping) else {}
     rows = [(cell(key), cell(value) if reveal else REDACTED) for key, value in data.items()]
     version = "" if found.version is None else f", version {found.version}"
     hint = "" if reveal else "; --reveal shows the values"
-    output.write_table(("key", "value"), rows, caption=f"{found.path} from {found.store}{version}{hint}", color=color)
+    output.write_table(("key", "value"), rows, caption=f"{found.path} from {found.store}{version}{hint}")
 
 
 def cell(value: Value) -> str:

@@ -141,14 +141,11 @@ def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: b
             except StrongroomError as error:
                 errors.append(error.copy())
                 output.say(str(error))
-        color = not invocation.no_color
     if as_json:
         output.write_document({"rotations": list(map(described, found))})
-    elif output.is_terminal():
-        columns = ("secret", "state", "last rotation", "due", "rotator")
-        output.write_table(columns, map(_cells, found), color=color)
     else:
-        output.write_rows(map(_fields, found))
+        columns = ("secret", "state", "last rotation", "due", "rotator")
+        output.write_listing(columns, map(_cells, found), map(_fields, found))
     click.get_current_context().exit(code_of_all(errors))
 
 
@@ -173,10 +170,7 @@ def history_command(invocation: Invocation, path: str, *, as_json: bool) -> None
         output.write_document({"path": path, "versions": described_versions})
         return
     rows = [(str(found.version), _time(found.created), ", ".join(found.keys)) for found in versions]
-    if output.is_terminal():
-        output.write_table(("version", "written", "changed keys"), rows, color=not invocation.no_color)
-    else:
-        output.write_rows(rows)
+    output.write_listing(("version", "written", "changed keys"), rows)
 
 
 @rotate_command.command("run")

@@ -68,13 +68,10 @@ def history_command(invocation: Invocation, path: str, *, store: str | None, as_
             for info in versions
         ]
         output.write_document({"path": path, "store": store, "labels": labels, "versions": described})
-    elif output.is_terminal():
+    else:
         label_text = "".join(f", {name}={label}" for name, label in labels.items())
         caption = f"{shown(path)} from {store}{label_text}"
-        columns = ("version", "written", "status", "deleted")
-        output.write_table(columns, rows, caption=caption, color=not invocation.no_color)
-    else:
-        output.write_rows(rows)
+        output.write_listing(("version", "written", "status", "deleted"), rows, caption=caption)
 
 
 def compare_versions(
@@ -108,12 +105,9 @@ def compare_versions(
     else:
         columns = ("change", "key", "type", *(("old", "new") if reveal else ()))
         rows = [_row(key, change, old, new, reveal=reveal) for key, change in found.items()]
-        if output.is_terminal():
-            hint = "" if reveal else "; --reveal shows the values"
-            caption = f"{shown(path)} from {store}, version {old.version} to {new.version}{hint}"
-            output.write_table(columns, rows, caption=caption, color=not invocation.no_color)
-        else:
-            output.write_rows(rows)
+        hint = "" if reveal else "; --reveal shows the values"
+        caption = f"{shown(path)} from {store}, version {old.version} to {new.version}{hint}"
+        output.write_listing(columns, rows, caption=caption)
     raise click.exceptions.Exit(ExitCode.DIFFERENT if different else ExitCode.DONE)
 
 

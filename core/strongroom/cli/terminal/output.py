@@ -191,35 +191,61 @@ def state(name: str, text: str | None = None) -> Cell:
     return Cell(name if text is None else text, _STYLES.get(name, ""))
 
 
-def write_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], *, caption: str = "", color: bool = True
+def write_listing(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str | Cell]],
+    lines: Iterable[Sequence[str]] | None = None,
+    *,
+    caption: str = "",
 ) -> None:
+    """Write a table on a terminal, and in a pipe one row a line.
+
+    Args:
+        columns: headings of the table.
+        rows: cells of each row; a `Cell` has a style.
+        lines: the rows in a pipe; defaults to those of the table.
+        caption: line below the table.
+    """
+    if is_terminal():
+        write_table(columns, rows, caption=caption)
+    else:
+        write_rows(map(_texts, rows) if lines is None else lines)
+
+
+def _texts(row: Sequence[str | Cell]) -> list[str]:
+    return [cell.text if isinstance(cell, Cell) else cell for cell in row]
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], *, caption: str = "") -> None:
     """Write a table, wrapped to the width of the terminal.
 
     Args:
         columns: headings.
         rows: cells of each row; a `Cell` has a style.
         caption: line below the table.
-        color: False disables color, as a non-empty NO_COLOR does (https://no-color.org).
     """
     from rich.text import Text
 
-    console = terminal_console(color=color)
+    console = terminal_console()
     console.print(make_table(console, columns, rows))
     if caption:  # a caption of the table itself would be as narrow as the table
         console.print(Text(f"  {_escape(caption)}", "dim italic"))
 
 
-def terminal_console(*, color: bool) -> Console:
-    """Return the console on stdout, with the width of the terminal."""
+def terminal_console(*, stderr: bool = False) -> Console:
+    """Return the console on stdout, with the width of the terminal, or on stderr.
+
+    It has no color under --no-color, or if NO_COLOR is not empty (https://no-color.org).
+    """
     from shutil import get_terminal_size
 
     from rich.console import Console
 
-    plain = not color or bool(os.environ.get("NO_COLOR"))
+    context = click.get_current_context(silent=True)
+    plain = (context is not None and context.color is False) or bool(os.environ.get("NO_COLOR"))
     # rich would take COLUMNS=0 for a width of zero.
-    width = get_terminal_size().columns
-    return Console(color_system=None if plain else "auto", highlight=False, width=width)
+    width = None if stderr else get_terminal_size().columns
+    return Console(stderr=stderr, color_system=None if plain else "auto", highlight=False, width=width)
 
 
 def make_table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> Table:

@@ -5,11 +5,12 @@ A separate module, since only long commands import it.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from strongroom.cli.terminal import output
 
 if TYPE_CHECKING:
     from strongroom.migrate import OnProgress
@@ -25,11 +26,8 @@ _LABELS = {
 
 
 @contextmanager
-def bar(*, color: bool = True) -> Iterator[OnProgress | None]:
+def bar() -> Iterator[OnProgress | None]:
     """Show a progress bar on stderr while the block runs, and remove it at the end.
-
-    Args:
-        color: False disables color, as a non-empty NO_COLOR does.
 
     Yields:
         The progress callback, or None if stderr is not a terminal.
@@ -37,13 +35,10 @@ def bar(*, color: bool = True) -> Iterator[OnProgress | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    plain = not color or bool(os.environ.get("NO_COLOR"))
-    console = Console(stderr=True, color_system=None if plain else "auto", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-    display = Progress(*columns, console=console, transient=True)
+    display = Progress(*columns, console=output.terminal_console(stderr=True), transient=True)
     task = display.add_task("", total=None, left="")
 
     def update(progress: ProgressEvent) -> None:

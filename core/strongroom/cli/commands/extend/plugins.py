@@ -9,7 +9,6 @@ import click
 
 from strongroom.cli import registry
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, current
 from strongroom.cli.terminal import output
 from strongroom.errors import PluginError
 
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("plugins")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each plugin.")
-@current
-def plugins_command(invocation: Invocation, *, as_json: bool) -> None:
+def plugins_command(*, as_json: bool) -> None:
     """List every installed plugin of every kind, with its distribution and its fault.
 
     These are stores, importers, exporters, rotators, commands, and the plugins of backends. Each is loaded, and none
@@ -35,11 +33,9 @@ def plugins_command(invocation: Invocation, *, as_json: bool) -> None:
     faulty = [plugin for plugin in found if plugin.fault]
     if as_json:
         output.write_document({"ok": not faulty, "plugins": list(map(_described, found))})
-    elif output.is_terminal():
-        columns = ("plugin", "kind", "distribution", "protocol", "status")
-        output.write_table(columns, map(_cells, found), color=not invocation.no_color)
     else:
-        output.write_rows(map(_row, found))
+        columns = ("plugin", "kind", "distribution", "protocol", "status")
+        output.write_listing(columns, map(_cells, found), map(_row, found))
     if faulty:
         output.say(f"{len(faulty)} of {len(found)} plugins cannot be used")
         click.get_current_context().exit(ExitCode.CONFIGURATION)

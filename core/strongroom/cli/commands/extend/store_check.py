@@ -39,7 +39,7 @@ def check_store(invocation: Invocation, name: str, *, as_json: bool) -> None:
     with time_limit(config.timeout):
         store = ValidatedStore.open(plugins.prepare(config, name), name)
     results = list(Inspection(store, known, config.timeout).results())
-    _write(invocation, name, results, as_json=as_json)
+    _write(name, results, as_json=as_json)
     failed = [result for result in results if result.state == "failed"]
     if failed:
         output.say(f"{len(failed)} of {len(results)} checks of store {name} failed")
@@ -48,7 +48,7 @@ def check_store(invocation: Invocation, name: str, *, as_json: bool) -> None:
     click.get_current_context().exit(code_of_all(result.error for result in failed if result.error is not None))
 
 
-def _write(invocation: Invocation, name: str, results: Sequence[Result], *, as_json: bool) -> None:
+def _write(name: str, results: Sequence[Result], *, as_json: bool) -> None:
     if as_json:
         checks = [
             {
@@ -61,9 +61,8 @@ def _write(invocation: Invocation, name: str, results: Sequence[Result], *, as_j
         ]
         output.write_document({"ok": all(r.state != "failed" for r in results), "store": name, "checks": checks})
         return
-    rows = [(result.name, result.state.value, f"{result.seconds * 1000:.1f} ms", result.detail) for result in results]
-    if output.is_terminal():
-        cells = ((check, output.state(state), took, detail) for check, state, took, detail in rows)
-        output.write_table(("check", "status", "took", "details"), cells, color=not invocation.no_color)
-    else:
-        output.write_rows(rows)
+    rows = (
+        (result.name, output.state(result.state.value), f"{result.seconds * 1000:.1f} ms", result.detail)
+        for result in results
+    )
+    output.write_listing(("check", "status", "took", "details"), rows)

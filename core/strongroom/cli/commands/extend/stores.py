@@ -51,12 +51,9 @@ def stores_command(invocation: Invocation, name: str | None, *, check: bool, as_
         columns = ("plugin, option", "type", "details")
         options = found[0].schema.options.values()
         rows += [(f"  {option.name}", option.type_name, _details(option)) for option in options]
-    if output.is_terminal():
-        output.write_table(columns, rows, color=not invocation.no_color)
-        if name is None:
-            output.say("`strongroom stores NAME` lists the options of a plugin")
-    else:
-        output.write_rows(rows)
+    output.write_listing(columns, rows)
+    if name is None and output.is_terminal():
+        output.say("`strongroom stores NAME` lists the options of a plugin")
 
 
 def _described(plugin: Plugin) -> dict[str, Any]:

@@ -131,28 +131,26 @@ def migrate_command(ctx: click.Context, /, **given: Any) -> None:
     with ExitStack() as stack:
         migrator, config, made = _plan(invocation, stack, given, what="migrating")
         if given["dry_run"]:
-            _show(made, as_json=given["as_json"], color=not invocation.no_color)
+            _show(made, as_json=given["as_json"])
             ctx.exit(plan_view.exit_code(made))
-        _migrate(ctx, invocation, migrator, config, made, given)
+        _migrate(ctx, migrator, config, made, given)
 
 
-def _migrate(  # noqa: PLR0917  # the parts of one command
-    ctx: click.Context, invocation: Invocation, migrator: Migrator, config: Config, made: Plan, given: dict[str, Any]
-) -> None:
+def _migrate(ctx: click.Context, migrator: Migrator, config: Config, made: Plan, given: dict[str, Any]) -> None:
     """Confirm, apply the plan and verify it, with the stores that are open already."""
-    color, rate, as_json = not invocation.no_color, given["rate"], given["as_json"]
+    rate, as_json = given["rate"], given["as_json"]
     if made.is_blocked or not made.pending:
         if as_json:
             output.write_document({"plan": plan_view.document(made), "run": None})
         else:
-            plan_view.write(made, color=color)
+            plan_view.write(made)
         output.say(plan_view.summary(made))
         if made.is_blocked:
             output.say("Nothing was written. Choose a policy for conflicts with --on-conflict")
         ctx.exit(plan_view.exit_code(made))
     if not given["yes"]:
         if not as_json:
-            plan_view.write(made, color=color)
+            plan_view.write(made)
         output.say(plan_view.summary(made))
     else:
         for line in plan_view.cautions(made.items):
@@ -160,16 +158,16 @@ def _migrate(  # noqa: PLR0917  # the parts of one command
     count = len(made.pending)
     why = f"this writes {count:,} secret{'s' if count > 1 else ''} to {shown(made.target)}"
     step.confirm([why], production=config.production, yes=given["yes"])
-    report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), color=color, again="resume")
+    report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), again="resume")
     code = report_view.exit_code(report)
     if not report.stopped:
-        checked = step.step(lambda tell: migrator.verify(report.run, progress=tell), color=color)
+        checked = step.step(lambda tell: migrator.verify(report.run, progress=tell))
         report = step.verified(report, checked)
     if code is ExitCode.DONE and not report.ok:
         code = ExitCode.PARTIAL
     shown_plan = plan_view.document(made)
     html: Path | None = given["html"]
-    step.finish(report, color=color, as_json=as_json, html=html, plan=shown_plan, ended=code)
+    step.finish(report, as_json=as_json, html=html, plan=shown_plan, ended=code)
 
 
 @migrate_command.command("plan")
@@ -188,14 +186,13 @@ def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool,
 
     Example: strongroom migrate plan --from aws-ssm:/billing --to vault:secret/billing -o plan.json
     """
-    color = not invocation.no_color
     if file is not None:
         _check_replaceable(file)
     with ExitStack() as stack:
         _, _, made = _plan(invocation, stack, given, what="planning to migrate")
     if file is not None:
         _write_plan(file, made)
-    _show(made, as_json=as_json, color=color)
+    _show(made, as_json=as_json)
     if file is not None:
         output.say(f"Plan written to {shown(str(file))}. To apply it: `strongroom migrate apply {shown(str(file))}`")
     click.get_current_context().exit(plan_view.exit_code(made))
@@ -236,19 +233,18 @@ def apply_command(
     doubts = _doubts(file, made)
     if encrypt_to:  # the run stores it with its plan
         made = replace(made, encrypt_to=encrypt_to)
-    color = not invocation.no_color
     config = store_names.with_mapping(invocation.load(), made.sources, mapping_file)
     output.say(
         f"migrating from {store_names.join_names(made.sources)} to {store_names.describe_store(config, made.target)}"
     )
     if made.is_blocked or not made.pending:  # a run that writes nothing would hide the one before it from `undo`
-        _show(made, as_json=as_json, color=color)
+        _show(made, as_json=as_json)
         raise click.exceptions.Exit(plan_view.exit_code(made))
     step.confirm(doubts, production=config.production, yes=yes)
     config = with_operator_token(config, made.target, ask=not yes)
     with Migrator(config) as migrator:
-        report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), color=color, again="resume")
-    step.finish(report, color=color, as_json=as_json, html=html)
+        report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), again="resume")
+    step.finish(report, as_json=as_json, html=html)
 
 
 for _command in RUN_COMMANDS:
@@ -271,7 +267,7 @@ def _plan(
     output.say(f"{what} from {store_names.join_names(sources)} to {store_names.describe_store(config, target)}")
     config = with_operator_token(config, target, ask=not (given.get("yes") or given.get("dry_run")))
     migrator = stack.enter_context(Migrator(config))
-    with progress.bar(color=not invocation.no_color) as tell:
+    with progress.bar() as tell:
         made = migrator.plan(
             sources,
             target,
@@ -296,11 +292,11 @@ def _plan(
     return migrator, config, made
 
 
-def _show(made: Plan, *, as_json: bool, color: bool) -> None:
+def _show(made: Plan, *, as_json: bool) -> None:
     if as_json:
         output.write_document(plan_view.document(made))
     else:
-        plan_view.write(made, color=color)
+        plan_view.write(made)
     output.say(plan_view.summary(made))
 
 

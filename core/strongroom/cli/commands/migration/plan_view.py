@@ -35,7 +35,7 @@ def exit_code(plan: Plan) -> ExitCode:
     return ExitCode.DIFFERENT if plan.pending else ExitCode.DONE
 
 
-def write(plan: Plan, *, color: bool) -> None:
+def write(plan: Plan) -> None:
     """Print a table with cautions on a terminal, or one line for each secret in a pipe.
 
     The table leaves out equal secrets, which the summary counts.
@@ -47,7 +47,7 @@ def write(plan: Plan, *, color: bool) -> None:
     several = len(plan.sources) > 1 or any(item.path and item.path != item.source_path for item in items)
     columns = ("path", "state", *(("from",) if several else ()), "keys, or reason")
     if items:
-        output.write_table(columns, (tuple(_row(item, several=several)) for item in items), color=color)
+        output.write_table(columns, (tuple(_row(item, several=several)) for item in items))
     for line in cautions(plan.items):
         output.say(line)
 

@@ -62,7 +62,7 @@ def sentence(report: Report, *, migrated: bool = False) -> str:
     return f"{verb} {done:,} secret{'' if done == 1 else 's'}{rest}{stopped}"
 
 
-def write(report: Report, *, color: bool) -> None:
+def write(report: Report) -> None:
     """Print a table of the noteworthy results on a terminal, or one line for each secret in a pipe."""
     from strongroom.migrate import ItemState
     from strongroom.migrate.plans.comparison import HAS_ALL
@@ -74,7 +74,7 @@ def write(report: Report, *, color: bool) -> None:
     if told:
         columns = ("path", report.action.value, "why")
         rows = [(shown(one.path or one.source_path), output.state(one.state.value), reason(one)) for one in told]
-        output.write_table(columns, rows, color=color)
+        output.write_table(columns, rows)
 
 
 def name_faults(report: Report, *, listed: bool) -> None:

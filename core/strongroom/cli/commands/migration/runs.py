@@ -52,7 +52,6 @@ def resume_command(
     """
     from strongroom.migrate import Migrator
 
-    color = not invocation.no_color
     found, plan = _found(run, unfinished=True)
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
     _announce(config, f"resuming migration {found.name} from {store_names.join_names(plan.sources)} to", plan)
@@ -61,10 +60,9 @@ def resume_command(
     with Migrator(config) as migrator:
         report = step.step(
             lambda tell: migrator.resume(found.name, rate=rate, encrypt_to=encrypt_to, progress=tell),
-            color=color,
             again="resume",
         )
-    step.finish(report, color=color, as_json=as_json, html=html)
+    step.finish(report, as_json=as_json, html=html)
 
 
 @click.command("verify")
@@ -85,14 +83,13 @@ def verify_command(
     """
     from strongroom.migrate import Migrator
 
-    color = not invocation.no_color
     found, plan = _found(run)
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
     _announce(config, f"verifying migration {found.name} at", plan)
     config = with_operator_token(config, plan.target, ask=True)
     with Migrator(config) as migrator:
-        report = step.step(lambda tell: migrator.verify(found.name, progress=tell), color=color)
-    step.finish(report, color=color, as_json=as_json, html=html)
+        report = step.step(lambda tell: migrator.verify(found.name, progress=tell))
+    step.finish(report, as_json=as_json, html=html)
 
 
 @click.command("undo")
@@ -111,7 +108,6 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
     """
     from strongroom.migrate import Migrator
 
-    color = not invocation.no_color
     found, plan = _found(run)
     _require_name(run, "undo")
     config = invocation.load()
@@ -120,8 +116,8 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
     step.confirm(why, production=config.production, yes=yes)
     config = with_operator_token(config, plan.target, ask=not yes)
     with Migrator(config) as migrator:
-        report = step.step(lambda tell: migrator.undo(found.name, progress=tell), color=color, again="undo")
-    step.finish(report, color=color, as_json=as_json, html=html)
+        report = step.step(lambda tell: migrator.undo(found.name, progress=tell), again="undo")
+    step.finish(report, as_json=as_json, html=html)
 
 
 @click.command("delete-source")
@@ -143,7 +139,6 @@ def delete_source_command(
     """
     from strongroom.migrate import Migrator
 
-    color = not invocation.no_color
     found, plan = _found(run)
     _require_name(run, "delete-source")
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
@@ -155,10 +150,8 @@ def delete_source_command(
     step.confirm(why, production=config.production, yes=yes)
     config = with_operator_tokens(config, plan.sources, ask=not yes)
     with Migrator(config) as migrator:
-        report = step.step(
-            lambda tell: migrator.delete_source(found.name, progress=tell), color=color, again="delete-source"
-        )
-    step.finish(report, color=color, as_json=as_json, html=html)
+        report = step.step(lambda tell: migrator.delete_source(found.name, progress=tell), again="delete-source")
+    step.finish(report, as_json=as_json, html=html)
 
 
 @click.command("report")
@@ -173,8 +166,7 @@ def delete_source_command(
     callback=report_view.html_option,
     help="Also write it as an HTML page.",
 )
-@current
-def report_command(invocation: Invocation, run: str | None, *, listing: bool, as_json: bool, html: Path | None) -> None:
+def report_command(run: str | None, *, listing: bool, as_json: bool, html: Path | None) -> None:
     """Print the last report of a migration again.
 
     The default is the last migration. No store is read. The exit code is 0 if there is a report, even one of failures.
@@ -183,16 +175,15 @@ def report_command(invocation: Invocation, run: str | None, *, listing: bool, as
     """
     from strongroom.migrate.reports.archive import kept_reports
 
-    color = not invocation.no_color
     if listing:
-        _list(as_json=as_json, color=color)
+        _list(as_json=as_json)
         return
     found, _ = _found(run)
     reports = step.attempt(lambda: kept_reports(found))
     if not reports:
         words = f"Migration {found.name} has no report yet. To continue it: `strongroom migrate resume`"
         raise click.ClickException(words)
-    step.finish(reports[-1], color=color, as_json=as_json, html=html, ended=ExitCode.DONE)
+    step.finish(reports[-1], as_json=as_json, html=html, ended=ExitCode.DONE)
 
 
 RUN_COMMANDS = (resume_command, verify_command, undo_command, delete_source_command, report_command)
@@ -225,7 +216,7 @@ def _found(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
     return step.attempt(find)
 
 
-def _list(*, as_json: bool, color: bool) -> None:
+def _list(*, as_json: bool) -> None:
     from strongroom.migrate.ledger.runs import Ledger, runs
 
     found = [(run, run.plan()) for run in runs(Ledger(None).folder)]
@@ -256,7 +247,4 @@ def _list(*, as_json: bool, color: bool) -> None:
         )
         for run, plan in found
     ]
-    if output.is_terminal():
-        output.write_table(("migration", "begun", "status", "from", "to"), rows, color=color)
-    else:
-        output.write_rows(rows)
+    output.write_listing(("migration", "begun", "status", "from", "to"), rows)

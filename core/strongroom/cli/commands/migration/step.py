@@ -38,17 +38,16 @@ def rate_option(ctx: click.Context, parameter: click.Parameter, rate: float | No
     raise click.BadParameter(fault)
 
 
-def step(run: Callable[[OnProgress | None], Report], *, color: bool, again: str = "") -> Report:
+def step(run: Callable[[OnProgress | None], Report], *, again: str = "") -> Report:
     """Run a step, store its report beside the run's journal, and return it, even if it is not complete.
 
     Args:
         run: runs the step, with a callback for the progress.
-        color: True for a colored progress bar.
         again: the command that continues after Ctrl-C, or empty.
     """
 
     def done() -> Report:
-        with progress.bar(color=color) as tell:
+        with progress.bar() as tell:
             try:
                 return run(tell)
             except MigrationError as error:
@@ -81,7 +80,6 @@ def attempt(operation: Callable[[], _T]) -> _T:
 def finish(
     report: Report,
     *,
-    color: bool,
     as_json: bool = False,
     html: Path | None = None,
     plan: Mapping[str, Any] | None = None,
@@ -91,7 +89,6 @@ def finish(
 
     Args:
         report: the report.
-        color: True for a colored table.
         as_json: print a JSON document instead of the table.
         html: the file for an HTML report, or None.
         plan: the plan for the JSON document, if it was made by the same command.
@@ -104,7 +101,7 @@ def finish(
     if as_json:
         output.write_document({**({} if plan is None else {"plan": plan}), **document(report)})
     else:
-        report_view.write(report, color=color)
+        report_view.write(report)
     report_view.name_faults(report, listed=not as_json and output.is_terminal())
     writes = report.action is Action.APPLY or plan is not None
     name = f" (migration {report.run})"

@@ -49,10 +49,9 @@ def status_command(invocation: Invocation, *, watch: bool, paths: bool, interval
     """
     if watch and (as_json or not output.is_terminal()):
         raise click.UsageError("--watch needs a terminal, and is not for --json")
-    color = not invocation.no_color
     with Monitor(invocation.load(), paths=paths) as monitor:
         if watch:
-            _watch(monitor, interval, paths=paths, color=color)
+            _watch(monitor, interval, paths=paths)
             return
         monitor.probe()
         status, errors = monitor.status(), monitor.errors()
@@ -60,7 +59,7 @@ def status_command(invocation: Invocation, *, watch: bool, paths: bool, interval
         output.write_document(document(status, paths=paths))
     elif output.is_terminal():
         for section in sections(status, paths=paths):
-            output.write_table(section.columns, section.rows, color=color)
+            output.write_table(section.columns, section.rows)
     else:
         for section in sections(status, paths=paths):
             output.write_rows((section.name, *map(_text, row)) for row in section.rows)
@@ -71,11 +70,11 @@ def _text(cell: output.Cell | str) -> str:
     return cell if isinstance(cell, str) else cell.text
 
 
-def _watch(monitor: Monitor, interval: float, *, paths: bool, color: bool) -> None:
+def _watch(monitor: Monitor, interval: float, *, paths: bool) -> None:
     """Show the status on an own screen until Ctrl-C, which is the usual end and no failure."""
     from rich.live import Live
 
-    console = output.terminal_console(color=color)
+    console = output.terminal_console()
     monitor.start(interval)
     try:
         with Live(console=console, screen=True, auto_refresh=False) as live:
