@@ -52,12 +52,16 @@ class Answer(StrEnum):
 
 
 class Attempt(NamedTuple):
-    """One link's answer to one read, with the reason in words and the duration in seconds."""
+    """One link's answer to one read, with the reason in words and the duration in seconds.
+
+    `age` is the seconds since the store had answered, if the link's cache answered; otherwise None.
+    """
 
     store: str
     answer: Answer
     reason: str = ""
     seconds: float = 0.0
+    age: float | None = None
 
     def __str__(self) -> str:
         return f"{self.store}: {self.reason or self.answer.value}"

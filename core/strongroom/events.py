@@ -56,11 +56,13 @@ class Event(NamedTuple):
 
     Attributes:
         kind: what happened.
-        store: the name of the store.
+        store: the name of the store; of a migration's step, the store that the step writes or checks.
         path: the path of the secret, for a listener that asked for paths; otherwise empty.
-        link: the position of the store in the chain, from 1; None for a write and for events without a chain.
-        seconds: the duration of a read, a write or a step of a rotation, as its caller saw it.
-        age: the seconds since the store had answered with a stale or cached secret.
+        link: the position of the store in the chain, from 1; None for a step of a migration and for a copy, which use
+            no chain.
+        seconds: the duration of a read, a write or a step, as its caller saw it; for a recovery, that of the outage.
+            None for the beginning of an outage, and for the beginnings that only an audit log gets.
+        age: the seconds since the store had answered, if its cache answers now; otherwise None.
         step: the step of a rotation or a migration, such as `promote` or `apply`; the name of a change, such as `write`
             or `delete`; `version` for a read of one version.
         outcome: `done`, or `failed`, or the state of a secret of a migration; empty for a read.

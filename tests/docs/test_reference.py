@@ -16,7 +16,7 @@ import strongroom
 import strongroom.integrations
 import strongroom_vault
 from strongroom import config, plugins
-from strongroom.events import EventKind
+from strongroom.events import Event, EventKind
 from strongroom.plugins.extensions import extension_names
 
 API = sorted((pages.DOCS / "reference" / "api").glob("*.md"))
@@ -90,6 +90,7 @@ def test_every_event_is_on_its_page():
     """Each kind, with its meaning, and each field."""
     text = pages.page("reference/events.md").read_text("utf-8")
     assert {kind.value for kind in EventKind} - set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set()
+    assert set(Event._fields) - set(re.findall(r"`(\w+)`", text)) == set()
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from strongroom.events import Event, EventKind, cache_hits, is_listening, listen
 from strongroom.events import audit as audit_events
 from strongroom.migrate import OnConflict
 from strongroom.migrate.execution.copy import Copy
-from strongroom.rotate import audit
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 
@@ -120,16 +119,6 @@ def test_a_write_tells_its_outcome(manager, store, events):
         ("remote", "app", "failed", "ConflictError"),
     ]
     assert all(event.seconds >= 0 for event in writes)
-
-
-def test_the_steps_of_a_rotation_are_events(events):
-    """They come from the records of the audit log."""
-    audit.record("promote", "app", store="vault")
-    audit.record("prove", "app", store="vault", error=StoreUnavailableError())
-    assert [(event.kind, event.step, event.outcome, event.store) for event in events] == [
-        (EventKind.ROTATION, "promote", "done", "vault"),
-        (EventKind.ROTATION, "prove", "failed", "vault"),
-    ]
 
 
 def test_the_steps_of_a_migration_are_events(events, tmp_path):

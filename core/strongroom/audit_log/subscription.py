@@ -129,6 +129,7 @@ def _entry(event: Event) -> dict[str, object] | None:
         "store": event.store,
         "link": event.link,
         "age": None if event.age is None else round(event.age, 3),
+        "seconds": None if event.seconds is None else round(event.seconds, 6),
         "error": event.error,
     }
     return {**fields, **{name: value for name, value in optional.items() if value not in {None, ""}}}

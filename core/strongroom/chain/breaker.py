@@ -31,6 +31,7 @@ class Breaker:
         self._clock = clock
         self._lock = threading.RLock()  # a signal handler may run while its thread holds it
         self.outage: StoreUnavailableError | None = None
+        self._began = 0.0
         self._interval = 0.0
         self._probe_at = 0.0
         self._probing = False
@@ -55,15 +56,15 @@ class Breaker:
             self._probe_at = self._clock() + self._probe_limit
             return True
 
-    def succeeded(self) -> bool:
-        """Note an answer. Return True if it ends an outage."""
+    def succeeded(self) -> float | None:
+        """Note an answer. Return the duration of the outage that it ends, in seconds, or None if there was none."""
         if not self.is_open:
-            return False
+            return None
         with self._lock:
-            ended = self.is_open
+            lasted = self._clock() - self._began if self._interval > 0 else None
             self._interval = 0.0
             self._probing = False
-            return ended
+            return lasted
 
     def failed(self, outage: StoreUnavailableError | None = None) -> bool:
         """Note a failure. Return True if it begins an outage."""
@@ -73,6 +74,8 @@ class Breaker:
             if not begins and not self._probing:
                 return False  # a call that began before the outage was known: it says nothing new
             self._probing = False
+            if begins:
+                self._began = self._clock()
             self._interval = FIRST_PROBE if begins else min(self._interval * 2, LAST_PROBE)
             self._probe_at = self._clock() + self._interval * random.uniform(0.8, 1.0)  # noqa: S311  # it spreads load
             return begins

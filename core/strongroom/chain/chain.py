@@ -90,10 +90,12 @@ class WriteTarget(NamedTuple):
     Attributes:
         store: the store's name.
         capabilities: the names of its capabilities beyond reading, such as `versioned` or `recoverable`.
+        link: its position in the chain, from 1; None for a store outside of a chain.
     """
 
     store: str
     capabilities: frozenset[str]
+    link: int | None = None
 
 
 class Chain:
@@ -124,11 +126,11 @@ class Chain:
         if not links:
             raise ConfigurationError("the chain is empty: name at least one store in `chain`")
         self._links = tuple(links)
-        for number, link in enumerate(self._links, 1):
-            link.precede(self._links[number:])
+        for link in self._links:
+            link.join(self._links)
         self._timeout = timeout
         self._sources = sources
-        self._reads = ReadLog(self._links)
+        self._reads = ReadLog()
         self._defaults = {place: protect(value) for place, value in (defaults or {}).items()}
         self._composed = composed or {}
         self.peek = self._links[0].peek
@@ -419,13 +421,17 @@ class Chain:
         Raises:
             UnsupportedOperationError: it cannot be written.
         """
+        target = self.target(path, store)
+        if "writable" not in target.capabilities:
+            raise UnsupportedOperationError(path, "it cannot be written", store=target.store)
+        return target
+
+    def target(self, path: str, store: str | None) -> WriteTarget:
+        """Return the store that `at_target` would call. Opens the store, and changes nothing."""
         path = check_path(path)
         with time_limit(self._timeout):
             link = run(target_link(self._links, path, store))
-            capabilities = run(link.opened()).capabilities
-        if "writable" not in capabilities:
-            raise UnsupportedOperationError(path, "it cannot be written", store=link.name)
-        return WriteTarget(link.name, capabilities)
+            return WriteTarget(link.name, run(link.opened()).capabilities, link.position)
 
     def check_store(self, store: str | None) -> None:
         """Raise ConfigurationError if a store is named that is not in the chain."""

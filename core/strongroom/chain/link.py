@@ -15,10 +15,10 @@ from strongroom.chain.calls.steps import Step, Steps
 from strongroom.chain.reading import Reading, WouldBlockError
 from strongroom.chain.store_handle import LIST, WALK, Opener, StoreHandle
 from strongroom.chain.writer import LinkWriter
+from strongroom.disk_cache.aged import AgedAbsence
 from strongroom.errors import (
     AuthenticationError,
     PermissionDeniedError,
-    SecretNotFoundError,
     StoreUnavailableError,
     StrongroomError,
 )
@@ -54,6 +54,7 @@ class Link:
         disk: its part of the disk cache, for a store that is known to be neither local, nor keyed, nor dynamic.
 
     Attributes:
+        position: its position in the chain, from 1.
         missing_ttl: for how many seconds a confirmed absence counts.
         ttl: for how many seconds a secret is served from the cache.
         writer: changes the secrets of the store.
@@ -63,6 +64,7 @@ class Link:
 
     def __init__(self, config: LinkConfig, opener: Opener, cache: CacheConfig, disk: StoreCache | None = None) -> None:
         self.name = config.store
+        self.position = 1
         self.policy = config
         self.missing_ttl = cache.missing_ttl
         self.ttl = cache.ttl
@@ -86,9 +88,14 @@ class Link:
         self._handle.reset()
         self.writer.reset()
 
-    def precede(self, links: Sequence[Link]) -> None:
-        """Note the links that follow: they can answer when this one is unavailable, if its policy allows it."""
-        self._followers = tuple(links) if self.policy.on_unavailable == "next" else ()
+    def join(self, links: Sequence[Link]) -> None:
+        """Note the position in these links of a chain.
+
+        Those that follow can answer when this one is unavailable, if its policy allows it.
+        """
+        index = links.index(self)
+        self.position = self._handle.position = index + 1
+        self._followers = tuple(links[index + 1 :]) if self.policy.on_unavailable == "next" else ()
 
     def covers(self, path: str) -> bool:
         """Return True if this link is queried for `path`."""
@@ -307,7 +314,7 @@ class Link:
         if keyed and key not in (snapshot.fields or {}):
             return None  # a whole read cannot know every key of this store
         if snapshot.fields is None:
-            raise SecretNotFoundError(path, snapshot.reason, store=self.name)
+            raise AgedAbsence(path, snapshot.reason, store=self.name).aged(self._cache.age(snapshot))
         return self._unsealed(snapshot)
 
     def _stale(self, path: str, outage: StoreUnavailableError, *, blocking: bool = True) -> Reading | None:

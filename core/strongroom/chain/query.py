@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, TypeVar
 from strongroom import events
 from strongroom.chain.link import Link
 from strongroom.chain.reading import Reading
+from strongroom.disk_cache.aged import AgedAbsence
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -165,14 +166,9 @@ def ends_chain(answer: Answer, link: Link) -> bool:
 
 
 class ReadLog:
-    """Notes each result of a query: in the debug log, in the count of cached reads, and as an event.
+    """Notes each result of a query: in the debug log, in the count of cached reads, and as an event."""
 
-    Args:
-        links: the links of the chain, whose positions the events have.
-    """
-
-    def __init__(self, links: Sequence[Link]) -> None:
-        self._links = links
+    def __init__(self) -> None:
         self._warned: set[tuple[str, str, str]] = set()
 
     def note(self, path: str, key: str | None, link: Link, result: tuple[Attempt, object], *, step: str = "") -> None:
@@ -183,7 +179,7 @@ class ReadLog:
         if cached:
             hit_counter(link.name).count += 1
         if events.auditors if cached else events.is_listening():
-            event = _event_of(path, key, self._links.index(link) + 1, result, step)
+            event = _event_of(path, key, link, result, step)
             if event is not None:
                 (events.emit_to_auditors if cached else events.emit)(event)
 
@@ -201,17 +197,20 @@ class ReadLog:
                 logger.warning("Store %s has %s, but %s", link.name, path, attempt.reason)
 
 
-def _event_of(path: str, key: str | None, number: int, result: tuple[Attempt, object], step: str) -> Event | None:
-    """Return the event of a result of the link with this number; None if its store was not queried."""
+def _event_of(path: str, key: str | None, link: Link, result: tuple[Attempt, object], step: str) -> Event | None:
+    """Return the event of a link's result; None if its store was not queried."""
     attempt, found = result
-    kind, error, age = KINDS.get(attempt.answer), "", None
-    if isinstance(found, StrongroomError):
+    kind, error = KINDS.get(attempt.answer), ""
+    if isinstance(found, SecretNotFoundError):
+        error = SecretNotFoundError.__name__  # also of the absence that a cache has
+    elif isinstance(found, StrongroomError):
         error = type(found).__name__
     elif isinstance(found, Reading) and (found.cached or found.stale):
-        kind, age = EventKind.STALE if found.stale else EventKind.HIT, found.age
+        kind = EventKind.STALE if found.stale else EventKind.HIT
     if kind is None:
         return None
-    return Event(kind, attempt.store, path, number, attempt.seconds, age, step, error=error, key=key or "")
+    seconds, age = attempt.seconds, attempt.age
+    return Event(kind, link.name, path, link.position, seconds, age, step, error=error, key=key or "")
 
 
 def answer_of(error: StrongroomError) -> Answer:
@@ -232,19 +231,21 @@ def _not_queried(link: Link, path: str) -> Result:
 
 
 def _judged(link: Link, path: str, reading: Reading, request: Request, started: float) -> Result:
-    if request.extract(reading.data) is not MISSING:
-        return Attempt(link.name, Answer.FOUND, _provenance(reading), time.monotonic() - started), reading
-    if reading.outage is not None:
+    if reading.outage is not None and request.extract(reading.data) is MISSING:
         return _failed(reading.outage, link, started)  # the store may have the key by now
+    age = reading.age if reading.cached or reading.stale else None
+    if request.extract(reading.data) is not MISSING:
+        return Attempt(link.name, Answer.FOUND, _provenance(reading), time.monotonic() - started, age), reading
     reason = f"it has no {request.wanted}"
-    return Attempt(link.name, Answer.KEY_MISSING, reason, time.monotonic() - started), SecretNotFoundError(path)
+    return Attempt(link.name, Answer.KEY_MISSING, reason, time.monotonic() - started, age), SecretNotFoundError(path)
 
 
 def _failed(error: StrongroomError, link: Link, started: float) -> tuple[Attempt, StrongroomError]:
     if isinstance(error, PermissionDeniedError) and error.hint == PermissionDeniedError.default_hint:
         error = error.copy(hint=error.hint + _OR_SET_PATHS)
     reason = (error.reason or error.summary.lower()) if isinstance(error, StoreError) else str(error)
-    return Attempt(link.name, answer_of(error), reason, time.monotonic() - started), error
+    age = error.age if isinstance(error, AgedAbsence) else None
+    return Attempt(link.name, answer_of(error), reason, time.monotonic() - started, age), error
 
 
 def _provenance(reading: Reading) -> str:

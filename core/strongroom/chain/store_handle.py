@@ -82,6 +82,7 @@ class StoreHandle:
 
     Attributes:
         breaker: whether an outage of the store is known. A path that alone is unavailable has a breaker of its own.
+        position: the position of the store in the chain, from 1, for events.
         store: the store, if it is open.
     """
 
@@ -90,6 +91,7 @@ class StoreHandle:
         self._opener = opener
         self._timeout = timeout
         self._closed = False
+        self.position: int | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -166,7 +168,8 @@ class StoreHandle:
         """
         self._admit(path, reads=reads)
         if changes:
-            emit_to_auditors(Event(EventKind.WRITE, self._name, path or "", step=changes, outcome="started"))
+            started = Event(EventKind.WRITE, self._name, path or "", self.position, step=changes, outcome="started")
+            emit_to_auditors(started)
         given = min(self._share(changes=bool(changes)) if limit is None else limit, remaining())
         ends = time.monotonic() + given
         try:
@@ -347,16 +350,16 @@ class StoreHandle:
             return
         if self.breaker.failed(outage.copy(attempts=(), checks=())):
             logger.warning("Store %s is unavailable: %s", self._name, outage.reason or outage)
-            emit(Event(EventKind.OUTAGE, self._name, error=type(outage).__name__))
+            emit(Event(EventKind.OUTAGE, self._name, link=self.position, error=type(outage).__name__))
 
     def _note_answer(self, path: str | None = None) -> None:
         """Record an answer of the store, and that it was one for `path`."""
         if path is not None:
             self._path_breakers.pop(path, None)
             self._used.add("call")
-        if self.breaker.succeeded():
+        if (lasted := self.breaker.succeeded()) is not None:
             logger.info("Store %s is available again", self._name)
-            emit(Event(EventKind.RECOVERY, self._name))
+            emit(Event(EventKind.RECOVERY, self._name, link=self.position, seconds=lasted))
 
     def _tell_of_write(
         self, path: str | None, change: str, started: float, error: StrongroomError | None = None
@@ -364,8 +367,9 @@ class StoreHandle:
         """Emit the event of a change that began then."""
         if is_listening():
             outcome, name = ("done", "") if error is None else ("failed", type(error).__name__)
-            took = time.monotonic() - started
-            emit(Event(EventKind.WRITE, self._name, path or "", seconds=took, step=change, outcome=outcome, error=name))
+            took, link = time.monotonic() - started, self.position
+            event = Event(EventKind.WRITE, self._name, path or "", link, took, step=change, outcome=outcome, error=name)
+            emit(event)
 
     def _note_path_outage(self, path: str | None, outage: StoreUnavailableError) -> None:
         if outage.path_only:

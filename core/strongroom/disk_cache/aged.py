@@ -1,4 +1,4 @@
-"""Answers with an age. A module of its own, without imports: the cache in memory needs it, and not the rest."""
+"""Cached answers with an age. A module of its own, without imports: the chain needs it, and not the rest."""
 
 from __future__ import annotations
 
@@ -21,9 +21,14 @@ class AgedSecret(Secret):
 
 
 class AgedAbsence(SecretNotFoundError):  # noqa: N818  # an answer, which is raised where an absence is
-    """An absence from the disk cache. `age` is in seconds since the store answered."""
+    """An absence from a cache. `age` is in seconds since the store answered."""
 
     age = 0.0
+
+    def aged(self, seconds: float) -> Self:
+        """Return the absence itself, with its age."""
+        self.age = seconds
+        return self
 
 
 def age_of(answer: Secret | SecretNotFoundError) -> float:

@@ -100,9 +100,7 @@ class Entry(NamedTuple):
     def answer(self, age: float) -> AgedSecret | AgedAbsence:
         """Return what the store answered that long ago, as a secret or as an error to raise."""
         if self.data is None:
-            absence = AgedAbsence(self.path, self.reason)
-            absence.age = age
-            return absence
+            return AgedAbsence(self.path, self.reason).aged(age)
         left = None if self.expires is None else max(0.0, self.expires - age)
         return AgedSecret(self.path, self.data, self.version, self.created, ttl=left).aged(age)
 

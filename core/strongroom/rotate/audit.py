@@ -17,15 +17,17 @@ def record(
     step: str,
     path: str,
     *,
+    store: str,
+    link: int | None,
+    seconds: float,
     error: StrongroomError | None = None,
-    seconds: float | None = None,
-    **fields: str | None,
+    **fields: str,
 ) -> None:
     """Log one step of a rotation at the level INFO, or WARNING if it failed.
 
     The record has the attributes `event` (`rotation.STEP`), `secret_path`, `outcome` (`done` or `failed`), `error` (the
-    class of the error, or None), `reason`, and those of `fields`, such as `rotation_id`, `rotator` and `store`. The
-    event has the duration of the step.
+    class of the error, or None), `reason`, `store`, and those of `fields`, such as `rotation_id` and `rotator`. The
+    event has the position of the store in the chain and the duration of the step too.
     """
     outcome, name, reason = "done", None, ""
     if error is not None:
@@ -36,10 +38,10 @@ def record(
         "outcome": outcome,
         "error": name,
         "reason": reason,
+        "store": store,
         **fields,
     }
-    store = fields.get("store") or ""
-    emit(Event(EventKind.ROTATION, store, path, seconds=seconds, step=step, outcome=outcome, error=name or ""))
+    emit(Event(EventKind.ROTATION, store, path, link, seconds, step=step, outcome=outcome, error=name or ""))
     level = logging.INFO if error is None else logging.WARNING
     detail = f" ({reason})" if reason else ""
     logger.log(level, "Rotation of %s: %s %s%s", shown(path), step, outcome, detail, extra=about)

@@ -32,6 +32,7 @@ class Ledger:
 
     Attributes:
         store: the store's name.
+        link: its position in the chain.
         versioned: True if the store keeps versions and labels.
 
     Raises:
@@ -45,6 +46,7 @@ class Ledger:
             raise UnsupportedOperationError(path, NO_CHECK_AND_SET, store=target.store, hint=hint)
         self.path = path
         self.store = target.store
+        self.link = target.link
         self.versioned = "versioned" in target.capabilities
         self._chain = chain
 

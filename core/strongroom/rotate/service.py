@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.config import RotationConfig
@@ -32,7 +33,7 @@ from strongroom.secret import SensitiveDict, Version
 from strongroom.store import SecretStore
 
 if TYPE_CHECKING:
-    from strongroom.chain.chain import Chain
+    from strongroom.chain.chain import Chain, WriteTarget
     from strongroom.store.boundary.guard import GuardedStore
 
 _R = TypeVar("_R")
@@ -168,17 +169,32 @@ class ServiceRotation:
     # --- the service --------------------------------------------------------------------------------------------------
 
     def _start_and_follow(self, renew: Callable[[], None]) -> None:
-        path, name, store = self._about.path, self._rotator.name, self._about.store
-        self._at_store(lambda opened: self._rotator.start(opened, path), changes="rotate")
-        audit.record("start", path, rotator=name, store=store)
-        end = time.monotonic() + _LIMIT
-        while not self._at_store(lambda opened: self._rotator.finished(opened, path), changes="rotate"):
-            if time.monotonic() >= end:
-                reason = f"its rotation has not finished after {_LIMIT:.0f} s"
-                raise StoreUnavailableError(path, reason, store=self._about.store, hint="Look at the service's own log")
-            time.sleep(_PAUSE)
-            renew()
-        audit.record("finish", path, rotator=name, store=store)
+        path = self._about.path
+        target = self._chain.target(path, self._about.store)
+        with self._recorded("start", target):
+            self._at_store(lambda opened: self._rotator.start(opened, path), changes="rotate")
+        with self._recorded("finish", target):
+            end = time.monotonic() + _LIMIT
+            while not self._at_store(lambda opened: self._rotator.finished(opened, path), changes="rotate"):
+                if time.monotonic() >= end:
+                    reason = f"its rotation has not finished after {_LIMIT:.0f} s"
+                    raise StoreUnavailableError(path, reason, store=target.store, hint="Look at the service's own log")
+                time.sleep(_PAUSE)
+                renew()
+
+    @contextmanager
+    def _recorded(self, step: str, target: WriteTarget) -> Iterator[None]:
+        """Record the step that the block performs."""
+        began = time.monotonic()
+        record = partial(
+            audit.record, step, self._about.path, store=target.store, link=target.link, rotator=self._rotator.name
+        )
+        try:
+            yield
+        except StrongroomError as error:
+            record(seconds=time.monotonic() - began, error=error)
+            raise
+        record(seconds=time.monotonic() - began)
 
     def _is_due(self, last: datetime | None, now: datetime) -> bool:
         if last is None and not self._is_recorded:

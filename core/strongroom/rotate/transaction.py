@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NoReturn
 
 from strongroom.errors import (
@@ -125,7 +126,7 @@ class Transaction:
         secret = self._ledger.secret()
         if not wanted(state, secret):
             return state
-        return self._advance(self._create(state, secret, self._made(secret)))
+        return self._advance(self._create(state, secret, self._made))
 
     def resume(self, *, take_over: bool = False, revoke_now: bool = False) -> State:
         """Finish the rotation, or its undo, that another process has left.
@@ -154,7 +155,7 @@ class Transaction:
             self._check_rotator(loaded)
             self._grace = timedelta(0)
             secret = self._ledger.secret()
-            return self._advance(self._create(loaded, secret, self._former(loaded, secret), back=True))
+            return self._advance(self._create(loaded, secret, partial(self._former, loaded), back=True))
         state = self._take(self._unfinished(loaded), take_over=take_over)
         if state.step is not Step.UNDOING:
             state = self._save(state.after(Step.UNDOING, self._clock()))
@@ -164,10 +165,15 @@ class Transaction:
 
     def _made(self, secret: Secret) -> Mapping[str, Value]:
         """Return the keys that change, from the rotator."""
-        made = self._rotator.create(protect_data(secret.data))
-        if not made or KEY in made:
-            raise InvalidDataError(self._path, "the rotator changes no key, or a reserved one", store=self._plugin)
-        return check_data(self._path, made)
+        began = time.monotonic()
+        try:
+            made = self._rotator.create(protect_data(secret.data))
+            if not made or KEY in made:
+                raise InvalidDataError(self._path, "the rotator changes no key, or a reserved one", store=self._plugin)
+            return check_data(self._path, made)
+        except StrongroomError as error:
+            self._record("create", began, error, begun=False)
+            raise
 
     def _former(self, done: State, secret: Secret) -> Mapping[str, Value]:
         """Return the keys that a rotation has changed, with their values from before it."""
@@ -178,8 +184,17 @@ class Transaction:
             raise UnsupportedOperationError(self._path, reason, store=self._ledger.store)
         return found
 
-    def _create(self, before: State | None, secret: Secret, new: Mapping[str, Value], *, back: bool = False) -> State:
-        """Store the pending value. Nothing outside the store changes."""
+    def _create(
+        self,
+        before: State | None,
+        secret: Secret,
+        make: Callable[[Secret], Mapping[str, Value]],
+        *,
+        back: bool = False,
+    ) -> State:
+        """Store what `make` returns as the pending value. Nothing outside the store changes."""
+        began = time.monotonic()
+        new = make(secret)
         if (copies := copied_keys(secret.data, new)) is not None:
             key, copy = copies
             reason = f"the key {copy!r} holds the value of {key!r} too, and would be out of date"
@@ -204,7 +219,7 @@ class Transaction:
             state = self._save(state)
         except ConflictError:
             raise self._busy("another process has just begun to rotate it") from None
-        self._record("create")
+        self._record("create", began)
         return state
 
     def _advance(self, state: State) -> State:
@@ -243,9 +258,9 @@ class Transaction:
         else:
             repair = action in {Action.APPLY, Action.REVOKE}
             done = self._save(state.after(_AFTER[action], self._clock()), repair=repair)
-            self._record(action, seconds=time.monotonic() - began)
+            self._record(action, began)
             return done
-        self._record(action, error=failure, seconds=time.monotonic() - began)
+        self._record(action, began, failure)
         return self._fail(state, action, failure)
 
     def _apply(self, state: State) -> None:
@@ -283,6 +298,7 @@ class Transaction:
 
     def _finish_undo(self, state: State) -> State:
         """Make the credential work that is stored, or that was before the promotion; then end the new one."""
+        began = time.monotonic()
         try:
             stored = self._ledger.secret().data
             promoted = is_promoted(stored, state.new)
@@ -295,12 +311,12 @@ class Transaction:
             if self._is_accepted(Credentials(self._path, old=target, new=credentials.old, read=self._read)):
                 self._rotator.revoke(credentials)
         except StrongroomError as error:
-            self._record(Action.UNDO, error=error)
+            self._record(Action.UNDO, began, error)
             self._release()
             raise self._unfinished_error(Action.UNDO, error, "undo") from None
         now = self._clock()
         undone = self._save(replace(state.after(Step.UNDONE, now), failures=state.failures + 1))
-        self._record(Action.UNDO)
+        self._record(Action.UNDO, began)
         return undone
 
     def _fail(self, state: State, action: Action, error: StrongroomError) -> NoReturn:
@@ -347,6 +363,7 @@ class Transaction:
 
     def _take(self, state: State, *, take_over: bool) -> State:
         """Write a lease of this process into the state."""
+        began = time.monotonic()
         self._check_rotator(state)
         now = self._clock()
         if not take_over and not state.is_free(now, self._owner):
@@ -358,7 +375,7 @@ class Transaction:
             state = self._save(state.owned(self._owner, now))
         except ConflictError:
             raise self._busy("another process has just taken it over") from None
-        self._record("resume")
+        self._record("resume", began)
         return state
 
     def _check_rotator(self, state: State) -> None:
@@ -421,8 +438,13 @@ class Transaction:
             return
         stored = self._ledger.secret().data
         credentials = Credentials(self._path, old=mine.replaced(stored), new=protect_data(stored), read=self._read)
-        self._rotator.apply(credentials)
-        self._record("repair")
+        began = time.monotonic()
+        try:
+            self._rotator.apply(credentials)
+        except StrongroomError as error:
+            self._record("repair", began, error)
+            raise
+        self._record("repair", began)
 
     def _release(self) -> None:
         """Give the lease up, so that the next process need not wait. If that fails, the lease ends by itself.
@@ -471,15 +493,17 @@ class Transaction:
             return True
         return True
 
-    def _record(self, step: str, *, error: StrongroomError | None = None, seconds: float | None = None) -> None:
+    def _record(self, step: str, began: float, error: StrongroomError | None = None, *, begun: bool = True) -> None:
+        """Record a step that began then. The rotation has an ID once it has begun."""
         audit.record(
             step,
             self._path,
-            error=error,
-            seconds=seconds,
-            rotation_id=self._state.id if self._state else "",
-            rotator=self._plugin,
             store=self._ledger.store,
+            link=self._ledger.link,
+            seconds=time.monotonic() - began,
+            error=error,
+            rotation_id=self._state.id if begun and self._state else "",
+            rotator=self._plugin,
             owner=self._owner,
         )
 

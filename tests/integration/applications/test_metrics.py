@@ -136,7 +136,7 @@ def test_awaited_reads_and_batches_are_told_once_below_the_current_span(store):
 
 
 def test_the_steps_of_a_rotation_and_a_migration_are_counted(tmp_path):
-    """A step of a rotation has its duration; a migration has one event for each secret."""
+    """Each step has its duration; a migration has one event for each secret."""
     registry, collector = CollectorRegistry(), StrongroomCollector()
     registry.register(collector)
     config = {
@@ -153,6 +153,7 @@ def test_the_steps_of_a_rotation_and_a_migration_are_counted(tmp_path):
     collector.close()
     text = generate_latest(registry).decode()
     assert 'strongroom_events_total{kind="rotation",outcome="done",store="memory"}' in text
-    assert 'strongroom_request_seconds_count{kind="rotation",store="memory"} 4.0' in text
+    assert 'strongroom_request_seconds_count{kind="rotation",store="memory"} 5.0' in text
     assert 'strongroom_events_total{kind="migration",outcome="done",store="to"} 1.0' in text
+    assert 'strongroom_request_seconds_count{kind="migration",store="to"} 1.0' in text
     assert "s3cret" not in text

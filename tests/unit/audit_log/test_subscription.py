@@ -172,12 +172,14 @@ def test_the_steps_of_rotations_and_migrations_have_records(manager, file, tmp_p
     source.write("app", {"key": CANARY})
     options = {"stores": {"from": source, "to": target}, "state_folder": tmp_path}
     migrate.apply(migrate.plan("from", "to", **options), **options)
-    audit.record("promote", "app", store="remote")
-    assert told(file, "event", "outcome", "action", "path", "store") == [
-        ("migration", "started", "apply", None, "to"),
-        ("migration", "done", "apply", "app", "to"),
-        ("rotation", "done", "promote", "app", "remote"),
+    audit.record("promote", "app", store="remote", link=2, seconds=0.25)
+    assert told(file, "event", "outcome", "action", "path", "store", "link") == [
+        ("migration", "started", "apply", None, "to", None),
+        ("migration", "done", "apply", "app", "to", None),
+        ("rotation", "done", "promote", "app", "remote", 2),
     ]
+    [(begun,), (applied,), (promoted,)] = told(file, "seconds")
+    assert (begun, applied >= 0, promoted) == (None, True, 0.25)
 
 
 def test_no_read_and_no_change_happens_without_a_record(manager, store, file):

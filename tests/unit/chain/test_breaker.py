@@ -20,7 +20,7 @@ def breaker(clock: Clock) -> Breaker:
 
 def test_a_store_that_answers_is_always_asked(breaker: Breaker) -> None:
     assert [breaker.admit() for _ in range(3)] == [True] * 3
-    assert breaker.succeeded() is False
+    assert breaker.succeeded() is None
 
 
 def test_an_outage_begins_once(breaker: Breaker) -> None:
@@ -56,10 +56,14 @@ def test_the_interval_doubles_up_to_half_a_minute(breaker: Breaker, clock: Clock
 
 
 def test_an_answer_ends_the_outage(breaker: Breaker, clock: Clock) -> None:
+    """And tells how long it lasted, from the first failure."""
     breaker.failed()
     clock.now += 1
     assert breaker.admit()
-    assert breaker.succeeded() is True
+    breaker.failed()
+    clock.now += 2
+    assert breaker.admit()
+    assert breaker.succeeded() == 3
     assert not breaker.is_open
     assert [breaker.admit() for _ in range(3)] == [True] * 3
     assert breaker.failed() is True

@@ -159,8 +159,8 @@ def test_the_chain_asks_its_links_so(monkeypatch):
         def __init__(self, name):
             self.name, self.peek = name, None
 
-        def precede(self, links):
-            """Nothing follows that matters here."""
+        def join(self, links):
+            """Its position does not matter here."""
 
         def health(self):
             both.wait()

@@ -28,7 +28,8 @@ def instrument(
     """Record the events of this process from now on, and return the function that ends this.
 
     Metrics, by store and kind: `strongroom.cache.hits`, `strongroom.events`, `strongroom.request.duration` in seconds.
-    Spans: one for each read or write that reached a store, below the current span. A cached read has none.
+    Spans: one for each read or write that reached a store, and for each step of a rotation or of a secret's migration,
+    below the current span. A cached read has none.
 
     Args:
         meter_provider: None is the global one.
@@ -38,7 +39,9 @@ def instrument(
     meter = metrics.get_meter(_NAME, meter_provider=meter_provider)
     tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
     events = meter.create_counter("strongroom.events", description="Events")
-    durations = meter.create_histogram("strongroom.request.duration", unit="s", description="Reads and writes")
+    durations = meter.create_histogram(
+        "strongroom.request.duration", unit="s", description="Reads, writes, steps, and outages that are over"
+    )
 
     def hits(_options: CallbackOptions) -> Iterable[Observation]:
         return [Observation(count, {"strongroom.store": store}) for store, count in cache_hits().items()]
@@ -56,10 +59,10 @@ def instrument(
         if event.seconds is None:
             return
         durations.record(event.seconds, attributes)
-        if event.path:
-            attributes["strongroom.path"] = event.path
-        if event.age is not None:
-            attributes["strongroom.age"] = event.age
+        if event.kind is EventKind.RECOVERY:  # an outage is no call
+            return
+        optional = {"path": event.path, "step": event.step, "link": event.link, "age": event.age}
+        attributes |= {f"strongroom.{name}": value for name, value in optional.items() if value not in {None, ""}}
         end = time.time_ns()
         span = tracer.start_span(
             f"strongroom {event.kind.value}", start_time=end - int(event.seconds * 1e9), attributes=attributes

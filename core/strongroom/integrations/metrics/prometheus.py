@@ -26,9 +26,9 @@ class StrongroomCollector(Collector):
     """The events since this object was made, and the cached reads of the process.
 
     `strongroom_cache_hits_total{store}`, `strongroom_events_total{store, kind, outcome}`,
-    `strongroom_request_seconds{store, kind}` of reads, writes and steps of rotations, and
-    `strongroom_store_available{store}`, which is 0 during an outage. No label has a path: an application may have
-    thousands.
+    `strongroom_request_seconds{store, kind}` of reads, writes, steps of rotations and migrations, and outages that are
+    over, and `strongroom_store_available{store}`, which is 0 during an outage. No label has a path: an application may
+    have thousands.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class StrongroomCollector(Collector):
             events = CounterMetricFamily("strongroom_events", "Events", labels=["store", "kind", "outcome"])
             for labels, count in self._events.items():
                 events.add_metric(list(labels), count)
-            seconds = HistogramMetricFamily("strongroom_request_seconds", "Reads and writes", labels=["store", "kind"])
+            seconds = HistogramMetricFamily("strongroom_request_seconds", "Durations", labels=["store", "kind"])
             for of, counts in self._buckets.items():
                 seconds.add_metric(list(of), list(_cumulative(counts)), sum_value=self._sums[of])
             available = GaugeMetricFamily("strongroom_store_available", "0 during an outage", labels=["store"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 from strongroom.chain.query import KINDS, answer_of
@@ -97,17 +98,14 @@ class Copy:
             ConflictError: another writer was faster. Nothing is written.
             StoreError: the target refused it. Nothing is written.
         """
-        event = Event(EventKind.WRITE, self._target.name, self._to, step="copy")
+        event, began = Event(EventKind.WRITE, self._target.name, self._to, step="copy"), time.monotonic()
         emit_to_auditors(event._replace(outcome="started"))
         try:
             copied = self._made()
         except StrongroomError as error:
-            emit(event._replace(outcome="failed", error=type(error).__name__))
+            _emit_end(event, began, error)
             raise
-        if copied.error is None:
-            emit(event._replace(outcome="done"))
-        else:
-            emit(event._replace(outcome="failed", error=type(copied.error).__name__))
+        _emit_end(event, began, copied.error)
         return copied
 
     def _made(self) -> Copied:
@@ -179,14 +177,21 @@ class Copy:
 
 def _noted(source: ValidatedStore, path: str) -> Secret:
     """Return the secret, and emit the event of the read."""
-    event = Event(EventKind.READ, source.name, path)
+    event, began = Event(EventKind.READ, source.name, path), time.monotonic()
     try:
         secret = source.read(path)
     except StrongroomError as error:
-        emit(event._replace(kind=KINDS[answer_of(error)], error=type(error).__name__))
+        seconds = time.monotonic() - began
+        emit(event._replace(kind=KINDS[answer_of(error)], seconds=seconds, error=type(error).__name__))
         raise
-    emit(event)
+    emit(event._replace(seconds=time.monotonic() - began))
     return secret
+
+
+def _emit_end(event: Event, began: float, error: StrongroomError | None) -> None:
+    """Emit the event of a copy that began then."""
+    outcome, name = ("done", "") if error is None else ("failed", type(error).__name__)
+    emit(event._replace(seconds=time.monotonic() - began, outcome=outcome, error=name))
 
 
 def _read(front: ValidatedStore, path: str) -> Secret | None:

@@ -71,6 +71,7 @@ class SourceDeletion:
 
     def _run_group(self, indices: Sequence[int]) -> None:
         """Delete one by one until one deletion has shown that the target keeps the secret; then the rest."""
+        self._results.begin(indices)
         safe = self._safe(indices)
         while safe and not self._separate:
             index = next(iter(safe))

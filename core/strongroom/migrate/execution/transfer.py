@@ -177,6 +177,7 @@ class Transfer:
         for path, outcome in source.read_again(list(at)):
             yield None
             index = at.pop(path)
+            self._results.begin([index])
             if isinstance(outcome, StrongroomError):
                 self._results.fail_or_retry(index, outcome)
                 continue

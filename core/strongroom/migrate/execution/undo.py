@@ -89,6 +89,7 @@ class Undo:
             self._journal.sync()
 
     def _undo(self, indices: Sequence[int]) -> None:
+        self._results.begin(indices)
         at = {self._plan.items[index].path: index for index in indices}
         there: dict[int, Secret | StoreError] = {}
         for path, outcome in read_each(self._target, list(at), self._watch):

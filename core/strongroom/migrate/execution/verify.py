@@ -58,6 +58,7 @@ class Verification:
         at = {self._plan.items[index].source_path: index for index in indices}
         for source_path, outcome in source.read_again(list(at)):
             index = at[source_path]
+            self._results.begin([index])
             path = self._plan.items[index].path
             self._waiting[path] = index, outcome
             yield path

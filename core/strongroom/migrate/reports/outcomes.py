@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,11 +32,20 @@ class Results:
         self._run = run
         self._plan = plan
         self._started = datetime.now(UTC)
-        emit_to_auditors(Event(EventKind.MIGRATION, plan.target, step=action.value, outcome="started"))
+        self._deletes = action is Action.DELETE_SOURCE
+        for store in plan.sources if self._deletes else (plan.target,):
+            emit_to_auditors(Event(EventKind.MIGRATION, store, step=action.value, outcome="started"))
         self._progress = ProgressMeter(action.value, total, on_progress)
         self._retries = Retries[int]()
         self._reasons: dict[int, str] = {}
+        self._begun: dict[int, float] = {}
         self._results = [ItemResult(item.source, item.source_path, item.path, ItemState.PENDING) for item in plan.items]
+
+    def begin(self, indices: Iterable[int]) -> None:
+        """Note that the step has begun to process these items. A retry does not begin anew."""
+        now = time.monotonic()
+        for index in indices:
+            self._begun.setdefault(index, now)
 
     def settle(self, index: int, state: ItemState, reason: str = "", version: Version | None = None) -> None:
         """Set the result of an item that the step does not process."""
@@ -52,11 +62,14 @@ class Results:
     ) -> None:
         """Set the result of a processed item."""
         self._retries.keep(index, None)
-        self._results[index] = self._results[index]._replace(state=state, reason=reason, version=version, error=error)
+        result = self._results[index]._replace(state=state, reason=reason, version=version, error=error)
+        self._results[index] = result
         self._progress.advance()
-        name = "" if error is None else type(error).__name__
-        step, path = self._action.value, self._results[index].path
-        emit(Event(EventKind.MIGRATION, self._plan.target, path, step=step, outcome=state.value, error=name))
+        now = time.monotonic()
+        seconds = now - self._begun.pop(index, now)
+        store, path = (result.source, result.source_path) if self._deletes else (self._plan.target, result.path)
+        step, name = self._action.value, "" if error is None else type(error).__name__
+        emit(Event(EventKind.MIGRATION, store, path, seconds=seconds, step=step, outcome=state.value, error=name))
 
     def fail(self, index: int, error: StrongroomError) -> None:
         """Set a processed item to failed."""

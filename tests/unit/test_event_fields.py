@@ -1,0 +1,316 @@
+"""The fields store, link, age and seconds of each kind of event, from each place that emits it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import pages
+from clock import Clock
+from rotating import OUTAGE, Rotating
+from stores import RemoteStore
+from strongroom import (
+    PermissionDeniedError,
+    SecretsManager,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+    migrate,
+)
+from strongroom.config import RotationConfig
+from strongroom.events import Event, EventKind, audit
+from strongroom.migrate import OnConflict
+from strongroom.migrate.execution.copy import Copy
+from strongroom.rotate.boundary import GuardedServiceRotator
+from strongroom.rotate.service import ServiceRotation
+from strongroom.rotate.transaction import now_utc
+from strongroom.store.boundary.validation import ValidatedStore
+from strongroom.store.memory import MemoryStore
+
+
+def read(manager: SecretsManager, *paths: str, fresh: bool = False) -> None:
+    """Read secrets, and pass over errors."""
+    for path in paths:
+        with suppress(StrongroomError):
+            manager.get_secret(path, fresh=fresh)
+
+
+def read_in_fault(manager: SecretsManager, store: RemoteStore, fault: StoreError) -> None:
+    """Read a cached secret after its time, while the store has a fault, and again without it; and another secret."""
+    read(manager, "app")
+    Clock.of(manager).move(301)
+    store.fault = fault
+    read(manager, "app", "other")
+    store.fault = None
+    read(manager, "app", fresh=True)
+
+
+def copy(source: MemoryStore, target: RemoteStore) -> None:
+    """Copy a secret, as `strongroom copy` does."""
+    options = {"on_conflict": OnConflict.FAIL, "history": False}
+    with suppress(StrongroomError):
+        Copy(ValidatedStore(source, "from"), "app", ValidatedStore(target, "to"), "app", **options).make()
+
+
+def copy_to_full(source: MemoryStore) -> None:
+    """Copy to a store that takes nothing."""
+
+    class Full(RemoteStore):
+        def write_if(self, path, data, expected):
+            raise StoreError(path, "it is full")
+
+    copy(source, Full())
+
+
+def migrate_and(step: str, folder: Path) -> None:
+    """Migrate a secret, and run a later step of it."""
+    source, target = MemoryStore(), MemoryStore()
+    source.write("app", {"key": "v"})
+    options = {"stores": {"from": source, "to": target}, "state_folder": folder}
+    migrate.apply(migrate.plan("from", "to", **options), **options)
+    getattr(migrate, step)(**options)
+
+
+def rotate(*, fault: str = "", then: str = "") -> None:
+    """Rotate a password. One step may fail, and be repeated by `then`."""
+    rotating = Rotating()
+    rotating.rotator.faults = {fault: OUTAGE} if fault else {}
+    with suppress(StrongroomError):
+        rotating.transaction().rotate()
+    rotating.rotator.faults = {}
+    if then:
+        getattr(rotating.transaction(), then)()
+    rotating.manager.close()
+
+
+class Engine:
+    """A service that rotates in no time, or fails to."""
+
+    starts_once = True
+
+    def __init__(self, fault: StoreError | None = None) -> None:
+        self.fault = fault
+
+    def start(self, store: object, path: str) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+    def finished(self, store: object, path: str) -> bool:
+        return True
+
+    def last_rotation(self, store: object, path: str) -> None:
+        """The service does not tell."""
+
+
+def rotate_in_service(manager: SecretsManager, fault: StoreError | None = None) -> None:
+    """Let a service rotate the secret. The store is not named, so that the chain decides."""
+    rotator = GuardedServiceRotator(Engine(fault), "engine")
+    with suppress(StrongroomError):
+        ServiceRotation(manager._chain, RotationConfig("app", "engine"), rotator, now_utc).rotate()
+
+
+class Parts(NamedTuple):
+    """The parts that a row uses. The store `remote` is the second of the chain."""
+
+    manager: SecretsManager
+    remote: RemoteStore
+    folder: Path
+
+    def write(self, **options: bool) -> None:
+        with suppress(StrongroomError):
+            self.manager.set_secret("app", {"key": "w"}, store="remote", **options)
+
+    def fail_to_write(self) -> None:
+        self.remote.fault = StoreError()
+        self.write(replace=True)
+
+
+class Row(NamedTuple):
+    """What a use emits: events of this kind and, if it is given, step and outcome, with exactly these fields."""
+
+    kind: EventKind
+    use: Callable[[Parts], object]
+    fields: str
+    step: str = ""
+    outcome: str = ""
+    store: str = "remote"
+
+
+ROWS = {
+    "a read": Row(EventKind.READ, lambda its: read(its.manager, "app"), "link seconds"),
+    "a read of a key": Row(EventKind.READ, lambda its: its.manager.get_secret("app", "key"), "link seconds"),
+    "an awaited read": Row(EventKind.READ, lambda its: asyncio.run(its.manager.aget_secret("app")), "link seconds"),
+    "a batch": Row(EventKind.READ, lambda its: its.manager.get_secrets(["app"]), "link seconds"),
+    "a version": Row(
+        EventKind.READ, lambda its: its.manager.versions.read("app", 1, store="remote"), "link seconds", step="version"
+    ),
+    "a read of a copy": Row(EventKind.READ, lambda its: copy(its.remote, RemoteStore()), "seconds", store="from"),
+    "a cached read": Row(EventKind.HIT, lambda its: read(its.manager, "app", "app"), "link age seconds"),
+    "an absence": Row(EventKind.MISS, lambda its: read(its.manager, "absent"), "link seconds"),
+    "an absence for a copy": Row(EventKind.MISS, lambda _: copy(MemoryStore(), RemoteStore()), "seconds", store="from"),
+    "a denial": Row(EventKind.DENIED, lambda its: read_in_fault(*its[:2], PermissionDeniedError()), "link seconds"),
+    "a failure": Row(EventKind.FAILED, lambda its: read_in_fault(*its[:2], StoreError()), "link seconds"),
+    "a stale read": Row(
+        EventKind.STALE, lambda its: read_in_fault(*its[:2], StoreUnavailableError()), "link age seconds"
+    ),
+    "a read in an outage": Row(
+        EventKind.UNAVAILABLE, lambda its: read_in_fault(*its[:2], StoreUnavailableError()), "link seconds"
+    ),
+    "the beginning of an outage": Row(
+        EventKind.OUTAGE, lambda its: read_in_fault(*its[:2], StoreUnavailableError()), "link"
+    ),
+    "the end of an outage": Row(
+        EventKind.RECOVERY, lambda its: read_in_fault(*its[:2], StoreUnavailableError()), "link seconds"
+    ),
+    "a write": Row(EventKind.WRITE, Parts.write, "link seconds", step="write", outcome="done"),
+    "a failed write": Row(EventKind.WRITE, Parts.fail_to_write, "link seconds", outcome="failed"),
+    "an awaited write": Row(
+        EventKind.WRITE,
+        lambda its: asyncio.run(its.manager.aset_secret("app", {"key": "w"}, store="remote")),
+        "link seconds",
+        outcome="done",
+    ),
+    "a delete": Row(
+        EventKind.WRITE,
+        lambda its: its.manager.delete_secret("app", store="remote"),
+        "link seconds",
+        step="delete",
+        outcome="done",
+    ),
+    "a rollback": Row(
+        EventKind.WRITE,
+        lambda its: its.manager.versions.rollback("app", 1, store="remote"),
+        "link seconds",
+        step="rollback",
+        outcome="done",
+    ),
+    "the write of a copy": Row(
+        EventKind.WRITE, lambda its: copy(its.remote, RemoteStore()), "seconds", "copy", "done", store="to"
+    ),
+    "the failed write of a copy": Row(
+        EventKind.WRITE, lambda its: copy_to_full(its.remote), "seconds", "copy", "failed", store="to"
+    ),
+    "before a write": Row(EventKind.WRITE, Parts.write, "link", outcome="started"),
+    **{
+        f"{step} of a rotation": Row(EventKind.ROTATION, lambda _: rotate(), "link seconds", step, "done", "memory")
+        for step in ("create", "apply", "prove", "promote", "revoke")
+    },
+    **{
+        f"{step} of a rotation fails": Row(
+            EventKind.ROTATION, lambda _, step=step: rotate(fault=step), "link seconds", step, "failed", "memory"
+        )
+        for step in ("create", "apply", "prove", "revoke")
+    },
+    "an undone rotation": Row(
+        EventKind.ROTATION, lambda _: rotate(fault="apply"), "link seconds", "undo", "done", "memory"
+    ),
+    "a resumed rotation": Row(
+        EventKind.ROTATION, lambda _: rotate(fault="revoke", then="resume"), "link seconds", "resume", "done", "memory"
+    ),
+    **{
+        f"{step} of a service": Row(
+            EventKind.ROTATION, lambda its: rotate_in_service(its.manager), "link seconds", step, "done", "memory"
+        )
+        for step in ("start", "finish")
+    },
+    "start of a service fails": Row(
+        EventKind.ROTATION,
+        lambda its: rotate_in_service(its.manager, OUTAGE),
+        "link seconds",
+        "start",
+        "failed",
+        "memory",
+    ),
+    **{
+        f"{step} of a migration": Row(
+            EventKind.MIGRATION,
+            lambda its, method=method: migrate_and(method, its.folder),
+            "seconds",
+            step,
+            "done",
+            "from" if step == "delete-source" else "to",
+        )
+        for step, method in {
+            "apply": "verify",
+            "verify": "verify",
+            "undo": "undo",
+            "delete-source": "delete_source",
+        }.items()
+    },
+    "before a migration": Row(
+        EventKind.MIGRATION, lambda its: migrate_and("verify", its.folder), "", "apply", "started", "to"
+    ),
+}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_an_event_has_the_fields_of_its_kind(row: Row, tmp_path: Path) -> None:
+    """And no other: None means that the field has no meaning there."""
+    remote, seen = RemoteStore({"app": {"key": "v"}}), list[Event]()
+    with SecretsManager(chain=[MemoryStore(), remote], cache_ttl=300) as manager:
+        end = audit(seen.append)
+        try:
+            row.use(Parts(manager, remote, tmp_path))
+        finally:
+            end()
+    found = [
+        event
+        for event in seen
+        if (event.kind, event.store) == (row.kind, row.store)
+        and event.step == (row.step or event.step)
+        and event.outcome == (row.outcome or event.outcome)
+    ]
+    assert found
+    for event in found:
+        numbers = {"link": event.link, "age": event.age, "seconds": event.seconds}
+        assert {name for name, value in numbers.items() if value is not None} == set(row.fields.split())
+        assert event.link in {None, 2 if row.store == "remote" else 1}
+        assert all(value >= 0 for value in numbers.values() if value is not None)
+
+
+@pytest.mark.parametrize("path", ["absent", "app"])
+def test_a_cached_absence_has_its_age(path: str) -> None:
+    """Of a secret, and of a key."""
+    seen = list[Event]()
+    with SecretsManager(chain=[RemoteStore({"app": {"key": "v"}})], cache_ttl=300) as manager:
+        end = audit(seen.append)
+        for _ in range(2):
+            manager.get_secret(path, "other", default=None)
+        end()
+    assert [(event.kind, event.error) for event in seen] == [(EventKind.MISS, "SecretNotFoundError")] * 2
+    assert [event.age is None for event in seen] == [True, False]
+
+
+def test_a_recovery_tells_how_long_the_outage_lasted() -> None:
+    store, seen = RemoteStore({"app": {"key": "v"}}), list[Event]()
+    with SecretsManager(chain=[store]) as manager:
+        clock = Clock.of(manager)
+        end = audit(seen.append)
+        store.fault = StoreUnavailableError()
+        read(manager, "app")
+        clock.move(90)
+        store.fault = None
+        read(manager, "app")
+        end()
+    (recovery,) = (event for event in seen if event.kind is EventKind.RECOVERY)
+    assert recovery.seconds == pytest.approx(90, abs=20)
+
+
+def test_the_table_of_the_reference_is_the_one_of_these_tests() -> None:
+    text = pages.page("reference/events.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*?\| (.*?) ?\| (.*?) ?\| (.*?) ?\| [^|]*\|$", text, re.MULTILINE)
+    documented = {
+        kind: {name for name, cell in zip(("link", "age", "seconds"), cells, strict=True) if cell}
+        for kind, *cells in rows
+    }
+    tested = {
+        kind: {name for row in ROWS.values() if row.kind == kind for name in row.fields.split()} for kind in EventKind
+    }
+    tested[EventKind.MISS].add("age")
+    assert documented == tested
