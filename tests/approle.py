@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 
 from strongroom.errors import StoreError
@@ -31,6 +32,16 @@ def lives(server, token):
     except StoreError:
         return False
     return True
+
+
+def living(server, options):
+    """Return the living tokens that the role of `options` gave."""
+    login, left = f"auth/{options['auth']['mount']}/login", []
+    for accessor in server.call("LIST", "auth/token/accessors")["data"]["keys"]:
+        with contextlib.suppress(StoreError):  # of another test, revoked meanwhile
+            found = server.call("POST", "auth/token/lookup-accessor", {"accessor": accessor})["data"]
+            left += [accessor] if found["path"] == login else []
+    return left
 
 
 class CountedRole:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import sys
-import weakref
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any, TypeVar, overload
 
 from strongroom.chain.chain import Resolution
@@ -16,7 +11,7 @@ from strongroom.errors import SecretNotFoundError
 from strongroom.manager import SecretsManager
 from strongroom.manager.batch import SecretBatch
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
-from strongroom.store import Health, reentrant_lock, time_limit
+from strongroom.store import Health, call_at_exit, reentrant_lock
 
 __all__ = [
     "Resolution",
@@ -59,9 +54,6 @@ _D = TypeVar("_D")
 _default: SecretsManager | None = None
 _making = reentrant_lock()
 
-_EXIT_LIMIT = 10.0
-"""For how many seconds closing may delay the exit of a process, on an overloaded machine at most."""
-
 
 def set_default_manager(manager: SecretsManager | None) -> SecretsManager | None:
     """Set the manager that the functions of this module use, and return the previous one, which stays open.
@@ -99,44 +91,14 @@ def default_manager() -> SecretsManager:
             if _default is None:
                 made = SecretsManager()
                 _default = _current() or made  # a signal handler may have made one meanwhile
-                _close_later(_default)
+                call_at_exit(_close_at_exit)
     return _default
 
 
-def _close_later(manager: SecretsManager) -> None:
-    """Close the default manager when this process ends, also one that multiprocessing started."""
-    # Exit hooks run in reverse order. This registers the hook of weakref, by which urllib3 drops its connections,
-    # before ours, which still needs one.
-    weakref.finalize(manager, bool)
-    hook = weakref.ref(manager), os.getpid()
-    atexit.register(_close_at_exit, *hook)
-    if (util := sys.modules.get("multiprocessing.util")) is not None:  # its children run no hooks of atexit
-        util.Finalize(None, _close_at_exit, hook, exitpriority=0)
-        util.register_after_fork(manager, _close_later_in_child)
-
-
-def _close_later_in_child(manager: SecretsManager) -> None:
-    """Register the hook that multiprocessing removes from each child before it starts."""
-    util = sys.modules["multiprocessing.util"]
-    util.Finalize(None, _close_at_exit, (weakref.ref(manager), os.getpid()), exitpriority=0)
-
-
-def _close_own_later() -> None:
-    """Let the child of a fork close the default manager of its parent, with which it may log in for itself."""
-    if _default is not None:
-        _close_later(_default)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_own_later)
-
-
-def _close_at_exit(created: weakref.ref[SecretsManager], owner: int) -> None:
-    """Close a default manager that this process used, so that its logins leave no token alive on the server."""
-    manager = created() if os.getpid() == owner else None
-    if manager is not None:
-        with suppress(Exception), time_limit(_EXIT_LIMIT):  # nobody is left to handle it, and the token expires anyway
-            manager.close()
+def _close_at_exit() -> None:
+    """Close the default manager: not only a token of Vault is a session that a server would keep."""
+    if (manager := _current()) is not None:
+        manager.close()
 
 
 @overload

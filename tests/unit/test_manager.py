@@ -11,7 +11,6 @@ import pickle
 import threading
 import time
 import traceback
-import weakref
 from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
@@ -747,21 +746,19 @@ def test_closing_the_default_manager(monkeypatch: pytest.MonkeyPatch) -> None:
         strongroom.set_default_manager(outer)
 
 
-def test_closing_at_exit_has_a_deadline() -> None:
-    """A server that hangs delays the exit of a script by seconds, and a fork's child closes nothing."""
-    times: list[float] = []
-
-    class Slow(RemoteStore):
-        def close(self) -> None:
-            times.append(remaining())
-
-    manager = SecretsManager(chain=[Slow({"a": {"k": "v"}})])
-    manager.get_secret("a", "k")
-    secrets_manager._close_at_exit(weakref.ref(manager), os.getppid())
-    assert times == []
-    secrets_manager._close_at_exit(weakref.ref(manager), os.getpid())
-    assert len(times) == 1
-    assert times[0] <= 10.0
+def test_default_manager_is_closed_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any store may hold a session that its server would keep."""
+    calls: list[Callable[[], object]] = []
+    monkeypatch.setattr(secrets_manager, "call_at_exit", calls.append)
+    outer = strongroom.set_default_manager(None)
+    try:
+        manager = strongroom.default_manager()
+        (close,) = calls
+        close()
+        with pytest.raises(StoreError, match="closed"):
+            manager.get_secret("a", "k")
+    finally:
+        strongroom.set_default_manager(outer)
 
 
 # --- which file was read ----------------------------------------------------------------------------------------------

@@ -287,6 +287,7 @@ class VaultDynamic:
                 with suppress(ValueError):  # a signal handler removed it
                     self._leased.remove(old)
             closed = self._closed
+        self._session.close_at_exit(self.close)
         if closed:
             self._client.revoke([created])
             raise StoreError(path, "it is closed", hint="Open a new one")

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
-from weakref import WeakSet
+from weakref import WeakMethod, WeakSet
 
 from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError
 from strongroom.secret import SensitiveStr
@@ -19,6 +19,7 @@ from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.responses import failure
+from strongroom_vault.session import outstanding
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.login_backoff import login_backoff
 from strongroom_vault.session.renewal import Renewal
@@ -71,6 +72,7 @@ class Session:
         self._sender = sender = Sender(driver, addresses, namespace, mount=mount)
         backoff = login_backoff((auth, tuple(addresses), namespace), clock)
         self._tokens = Tokens(auth, sender, backoff, clock=clock)
+        self._tokens.owner = WeakMethod(self.close)
         self._token_check = TokenCheck(sender, mount, self.location, clock)
         self._renewal = Renewal(self._tokens, sender, self._token_check, self.location, clock=clock)
         self._renewer = Background(self._renewal.turn, "vault token")
@@ -106,6 +108,14 @@ class Session:
         """Whether a renewal or a login follows before the token ends. None if that is not known yet."""
         active = self._tokens.active
         return None if active is None or active.lease is None else not active.lease.is_final
+
+    def close_at_exit(self, close: Callable[[], None]) -> None:
+        """Let the process call this method of the session's store at its end, instead of `close`.
+
+        A session that has logged in calls its own `close` there, unless that was called before.
+        """
+        self._tokens.owner = WeakMethod(close)
+        outstanding.add(self._tokens)
 
     def close(self) -> None:
         """End the renewals, revoke the token if a login of this process made it, and close the connections."""

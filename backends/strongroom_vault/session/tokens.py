@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from weakref import WeakMethod
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
@@ -16,6 +17,7 @@ from strongroom_vault.auth import Auth, Grant
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.sender import Sender
+from strongroom_vault.session import outstanding
 from strongroom_vault.session.lifetime import Lease, new_lease
 from strongroom_vault.session.login_backoff import LoginBackoff
 
@@ -50,6 +52,7 @@ class ActiveToken:
         accepted: the server has accepted a request with it.
         uses: the number of requests that are left; None if they are not counted.
         ended: it was revoked, or was no longer valid when the session was closed.
+        refused: the server refused to revoke it.
         adopted: another process logged in for it, so that a refusal says nothing about this process's logins.
         took: the duration of its login, in seconds.
     """
@@ -61,6 +64,7 @@ class ActiveToken:
     accepted: bool = False
     uses: int | None = None
     ended: bool = False
+    refused: bool = False
     adopted: bool = False
     took: float = 0.0
 
@@ -88,7 +92,12 @@ class Tokens:
         backoff: delays logins after failures.
         clock: seconds that never go back.
         draw: returns a random number from 0 to 1.
+
+    Attributes:
+        owner: the `close` of the session, or of the store that has leases to revoke first.
     """
+
+    owner: WeakMethod[Callable[[], None]] | None = None
 
     def __init__(
         self,
@@ -107,6 +116,7 @@ class Tokens:
         self._active: ActiveToken | None = None
         self._retired: list[ActiveToken] = []
         self._last_login: float | None = None
+        self._ending: list[ActiveToken] = []
         self._closed = False
         self._lock = reentrant_lock()
         self._flight: _Flight | None = None
@@ -249,12 +259,15 @@ class Tokens:
             return active
         took = self._clock() - began
         new = ActiveToken(grant.token, grant.revocable, began, lease, uses=grant.uses, adopted=grant.adopted, took=took)
+        if new.revocable:
+            outstanding.add(self)
         with self._lock:
             replaced, self._active = self._active, new
             closed = self._closed  # last: a signal handler that closes it afterward finds the token
         if closed:
             self._active = None
             self._revoke(new)
+            outstanding.discard(self)
             raise _closed()
         if replaced is not None and replaced.revocable and (replaced.uses is None or replaced.uses > 0):
             self._retire(replaced)
@@ -268,11 +281,35 @@ class Tokens:
             if self._closed:
                 return []
             self._closed = True
-            flight, active, retired = self._flight, self._active, self._retired
+            flight = self._flight
+            self._ending = [*self._retired, *([] if self._active is None else [self._active])]
             self._active, self._retired = None, []
         if flight is not None and flight.leader != threading.get_ident():
             self._join(flight)
-        return [token for token in [*retired, *([] if active is None else [active])] if not self._revoke(token)]
+        for token in self._ending:
+            self._revoke(token)
+        outstanding.discard(self)
+        return [token for token in self._ending if token.refused]
+
+    @property
+    def location(self) -> str:
+        """Namespace and addresses of the server, for messages."""
+        return self._sender.location
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether the session is gone without `close`."""
+        return self.owner is None or self.owner() is None
+
+    @property
+    def unanswered(self) -> list[ActiveToken]:
+        """The tokens that `close` could not revoke, because the server did not answer."""
+        return [token for token in self._ending if token.revocable and not token.ended and not token.refused]
+
+    def settle(self) -> None:
+        """Close the session, or revoke the tokens of one that was dropped."""
+        close = None if self.owner is None else self.owner()
+        (close or self.close)()
 
     def reset(self) -> None:
         """Prepare for a fork's child, which logs in for itself if it can and never revokes its parent's token."""
@@ -291,23 +328,23 @@ class Tokens:
         if oldest is not None:
             self._revoke(oldest)
 
-    def _revoke(self, active: ActiveToken) -> bool:
-        """Revoke the token if it is revocable and lives. Return False if the server refuses."""
+    def _revoke(self, active: ActiveToken) -> None:
+        """Revoke the token if it is revocable and lives, and note the result."""
         if not active.revocable or active.token is None or active.ended:
-            return True
+            return
         if active.uses == 0 or (active.lease is not None and self._clock() >= active.lease.ends):
             active.ended = True
-            return True
+            return
         try:
             with time_limit(max(_REVOKE_LIMIT, _TIMES_LOGIN * active.took)), fail_fast():
                 reply = self._sender.send(requests().token.revoke_self(), token=active.token, idempotent=True)
         except StoreError as error:
             logger.info("A token %s was not revoked: %s", self._sender.location, error.reason)
-            return True
+            return
         active.ended = reply.status in {200, 204}
-        if not active.ended and reply.status != 403:
+        active.refused = reply.status == 403
+        if not active.ended and not active.refused:
             logger.info("A token %s was not revoked: HTTP %s", self._sender.location, reply.status)
-        return reply.status != 403
 
 
 def _without_frames(error: StrongroomError) -> StrongroomError:

@@ -13,6 +13,7 @@ from strongroom.store.deadline import (
     required_paths,
     time_limit,
 )
+from strongroom.store.exit_hook import call_at_exit
 from strongroom.store.locks import ReentrantEvent, is_held_here, reentrant_lock
 from strongroom.store.option import Option, checked_by, is_loopback
 from strongroom.store.program import Finished, run_program
@@ -29,6 +30,7 @@ __all__ = [
     "ReentrantEvent",
     "boot_time",
     "botocore_contents",
+    "call_at_exit",
     "checked_by",
     "fail_fast",
     "fails_fast",

@@ -591,6 +591,19 @@ def test_a_tab_makes_no_lease(engine, patient_script, words):
     assert engine.made() == 0
 
 
+def test_process_that_ends_without_close_revokes_its_leases(engine, tmp_path):
+    """Those of a token that was given too: nothing else ends them before their time."""
+    engine.role()
+    program = (
+        "import json, sys; from strongroom_vault.dynamic.dynamic_store import open_vault_dynamic\n"
+        "store = open_vault_dynamic(**json.load(sys.stdin)); store.read('database/app')"
+    )
+    options = json.dumps(engine.options())
+    subprocess.run([sys.executable, "-c", program], input=options, text=True, cwd=tmp_path, timeout=60, check=True)
+    assert engine.made() == 1
+    assert engine.leases() == 0
+
+
 # --- a command that has them ------------------------------------------------------------------------------------------
 
 SCRIPT = str(Path(sys.executable).parent / "strongroom")

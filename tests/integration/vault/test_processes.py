@@ -15,9 +15,8 @@ import traceback
 
 import pytest
 
-from approle import approle, lives
+from approle import approle, lives, living
 from processes import answer_with, answer_with_own_store, read_and_close, renewers, token_of
-from strongroom.errors import StoreError
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestVault
 
@@ -161,16 +160,6 @@ def configure(folder, options):
     (folder / "strongroom.toml").write_text(
         f'chain = [{{ store = "vault" }}]\n[stores.vault]\nurl = "{options["url"]}"\nauth = {{ {auth} }}\n'
     )
-
-
-def living(server, options):
-    """Return the living tokens that the role of `options` gave."""
-    login, left = f"auth/{options['auth']['mount']}/login", []
-    for accessor in server.call("LIST", "auth/token/accessors")["data"]["keys"]:
-        with contextlib.suppress(StoreError):  # of another test, revoked meanwhile
-            found = server.call("POST", "auth/token/lookup-accessor", {"accessor": accessor})["data"]
-            left += [accessor] if found["path"] == login else []
-    return left
 
 
 class Gunicorn:

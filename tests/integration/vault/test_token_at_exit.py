@@ -1,0 +1,91 @@
+"""Tokens of processes that end without `close`, on a real server."""
+
+import json
+import subprocess
+import sys
+import time
+
+from approle import approle, lives, living
+from strongroom_vault.testing import FaultProxy
+from strongroom_vault.testing.faults import hang
+
+LONG = 60.0
+SLACK = 10.0
+"""For the interpreter itself, on a busy machine."""
+
+OPENED = """
+import asyncio, atexit, json, os, sys, threading
+from pathlib import Path
+from strongroom import SecretsManager
+from strongroom_vault.plugin import open_vault
+
+given = json.load(sys.stdin)
+
+def manager(name):
+    return SecretsManager(chain=[{"store": "vault", **given[name]}])
+
+def read(store):
+    assert store.read("mine/app").data["k"] == "v"
+    return store
+
+async def asked():
+    secrets = manager("made")
+    assert await secrets.aget_secret("mine/app", "k") == "v"
+    return secrets
+"""
+
+
+def ended(program, options, **settings):
+    """Run a program to its end, with `options` as JSON in `given`, and return its output."""
+    command = [sys.executable, "-c", OPENED + program]
+    result = subprocess.run(
+        command, input=json.dumps(options), capture_output=True, text=True, timeout=LONG, check=False, **settings
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_every_login_of_a_process_is_revoked_when_it_ends(openbao, tmp_path):
+    """Of managers, dropped ones too, of a store without a manager, and of a loop that has ended: no accessor is left.
+
+    A token that was given and one that is shared stay.
+    """
+    role, shared = approle(openbao, token_ttl="1h"), approle(openbao, token_ttl="1h")
+    token = openbao.issue_token({"secret/data/mine/*": ["read"]})
+    options = {
+        "made": role,
+        "given": {"url": openbao.url, "token": token},
+        "shared": {**shared, "shared_token_file": str(tmp_path / "token")},
+    }
+    program = """
+secrets = manager("made")
+atexit.register(lambda: print(secrets.get_secret("mine/app", "k", fresh=True)))
+secrets.get_secret("mine/app")
+manager("made").get_secret("mine/app")
+store, asked_for = read(open_vault(**given["made"])), asyncio.run(asked())
+others = [manager(name) for name in ("given", "shared")]
+[other.get_secret("mine/app") for other in others]
+sys.exit(3)
+"""
+    assert ended(program, options, cwd=tmp_path) == (3, "v\n", "")
+    assert living(openbao, role) == []
+    assert lives(openbao, token)
+    assert len(living(openbao, shared)) == 1
+
+
+def test_hanging_server_delays_the_end_by_seconds_and_nobody_else(openbao):
+    """Revocations go side by side, within ten seconds. One warning counts the tokens that are left."""
+    hanging, healthy = approle(openbao, token_ttl="1h"), approle(openbao, token_ttl="1h")
+    program = """
+import time
+opened = [read(open_vault(**given[name])) for name in ["healthy"] + ["hanging"] * 5]
+print(time.monotonic())
+"""
+    with FaultProxy(openbao.url) as door:
+        door.inject(hang(), when=lambda request: request.target.endswith("/revoke-self"))
+        status, stdout, stderr = ended(program, {"healthy": healthy, "hanging": {**hanging, "url": door.url}})
+        took = time.monotonic() - float(stdout)
+    assert status == 0
+    assert stderr == f"Tokens left to expire at {door.url}, because no answer to their revocation came: 5\n"
+    assert living(openbao, healthy) == []
+    assert len(living(openbao, hanging)) == 5
+    assert took < 10 + SLACK
