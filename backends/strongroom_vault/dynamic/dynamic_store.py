@@ -39,7 +39,7 @@ from strongroom_vault.plugin import check_vault, open_session
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.lifetime import LEAST_PAUSE
 from strongroom_vault.session.login_backoff import LoginBackoff
-from strongroom_vault.session.session import Session
+from strongroom_vault.session.session import Session, reset_if_forked
 from strongroom_vault.store.health import health
 from strongroom_vault.store.mounts import check_engine
 
@@ -183,6 +183,7 @@ class VaultDynamic:
         return self._session
 
     def _clear(self) -> None:
+        self.process = os.getpid()
         self._lock = reentrant_lock()
         self._roles = {path: _Role(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}
         self._leased: list[Credentials] = []
@@ -212,6 +213,7 @@ class VaultDynamic:
             ConfigurationError: there is no such role.
             StoreError: as for every read of Vault's. An outage may be the database's.
         """
+        reset_if_forked(self)
         role = self._roles.get(path)
         if role is None:
             raise SecretNotFoundError(path, "it is not among the `paths` of the store")
@@ -316,6 +318,7 @@ class VaultDynamic:
 
     def close(self) -> None:
         """End the renewals, revoke every lease of this process, and close the session."""
+        reset_if_forked(self)
         with self._lock:
             if self._closed:
                 return

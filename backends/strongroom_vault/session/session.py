@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from weakref import WeakMethod, WeakSet
 
 from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError
 from strongroom.secret import SensitiveStr
-from strongroom.store import boot_time, fail_fast, remaining, time_limit
+from strongroom.store import boot_time, fail_fast, reentrant_lock, remaining, time_limit
 from strongroom_vault.auth import Auth
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
@@ -53,6 +53,9 @@ class Session:
         mount: the engine's mount path.
         verified: False if TLS verification is disabled.
         clock: seconds that never go back, and go on while the machine sleeps.
+
+    Attributes:
+        process: the process that has the token and the connections.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class Session:
         self._renewer = Background(self._renewal.turn, "vault token")
         self._watched: ActiveToken | None = None
         _sessions.add(self)
+
+        self.process = os.getpid()
 
     def __repr__(self) -> str:
         return f"Session({self.location})"
@@ -119,6 +124,7 @@ class Session:
 
     def close(self) -> None:
         """End the renewals, revoke the token if a login of this process made it, and close the connections."""
+        reset_if_forked(self)
         with time_limit(min(remaining(), _CLOSE_LIMIT)), fail_fast():
             self._renewer.stop(min(remaining(), _STOP_LIMIT))
             for active in self._tokens.close():
@@ -141,6 +147,7 @@ class Session:
 
     def reset(self) -> None:
         """Prepare for a fork's child: a connection with two readers gives out another path's secret."""
+        self.process = os.getpid()
         self._sender.reset()
         self._tokens.reset()
         self._renewer.reset()
@@ -161,6 +168,7 @@ class Session:
             StoreError: see `exchange` and `Auth.login`.
             ConfigurationError: see `Auth.login`.
         """
+        reset_if_forked(self)
         if anonymous:
             return self._sender.send(request, namespace="")
         active = self._current(request)
@@ -177,6 +185,7 @@ class Session:
             StoreUnavailableError: nothing came within `remaining()`.
             StoreError, ConfigurationError: see `Auth.login`.
         """
+        reset_if_forked(self)
 
         def authorized() -> Iterator[tuple[tuple[_K, ActiveToken], ApiRequest, SensitiveStr | None, bool]]:
             for name, request in requests:
@@ -208,6 +217,7 @@ class Session:
         Raises:
             StoreUnavailableError: the server did not answer.
         """
+        reset_if_forked(self)
         # An expired token is checked as it is: the check of another one would be no answer.
         return self._token_check.is_good(self._tokens.active or self._tokens.current(counted=False), refused or "")
 
@@ -243,6 +253,23 @@ class Session:
         if not self._tokens.is_over(refused) and self._token_check.is_good(refused, target):
             return False
         return self._tokens.replacement(refused) is not refused
+
+
+class _Forkable(Protocol):
+    process: int
+
+    def reset(self) -> None: ...
+
+
+_resetting = reentrant_lock()
+
+
+def reset_if_forked(part: _Forkable) -> None:
+    """Reset it in a child of a fork that ran no hooks of Python's, as those of uWSGI do not."""
+    if part.process != os.getpid():
+        with _resetting:  # one of the child's threads
+            if part.process != os.getpid():
+                part.reset()
 
 
 def _reset_in_child() -> None:

@@ -1,11 +1,15 @@
 """Tokens of processes that end without `close`, on a real server."""
 
+import ctypes
 import json
+import os
 import subprocess
 import sys
 import time
 
 from approle import approle, lives, living
+from processes import token_of
+from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy
 from strongroom_vault.testing.faults import hang
 
@@ -89,3 +93,29 @@ print(time.monotonic())
     assert living(openbao, healthy) == []
     assert len(living(openbao, hanging)) == 5
     assert took < 10 + SLACK
+
+
+def test_child_of_a_fork_without_hooks_uses_nothing_of_its_parent(openbao):
+    """A server written in C, such as uWSGI, does not run the hooks of Python when it forks."""
+    store = open_vault(**approle(openbao, token_ttl="1h"))
+    store.read("mine/app")
+    mine = token_of(store)
+    reading, writing = os.pipe()
+    if (child := ctypes.PyDLL(None).fork()) == 0:
+        try:
+            answer = store.read("mine/app").data["k"], token_of(store)
+            store.close()
+            os.write(writing, json.dumps(answer).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        value, childs = json.loads(stream.read())
+    os.waitpid(child, 0)
+    assert value == "v"
+    assert childs != mine
+    assert not lives(openbao, childs)
+    assert store.read("mine/app").data["k"] == "v"
+    assert token_of(store) == mine
+    store.close()
+    assert not lives(openbao, mine)
