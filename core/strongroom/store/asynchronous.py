@@ -5,21 +5,24 @@ asyncio is imported at the first use: most programs that import us have no event
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
+from types import coroutine
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store.boundary.containment import plugin_code
-from strongroom.store.daemon import CLOSE_LIMIT, GRACE, overrun
+from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, overrun
 from strongroom.store.deadline import remaining
 from strongroom.store.locks import reentrant_lock
 from strongroom.store.protocols import Traits
@@ -32,6 +35,11 @@ __all__ = ["AsyncSecretStore", "LoopLocal"]
 _R = TypeVar("_R")
 
 _END = object()
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+LONGEST_STEP = 0.5
+"""Seconds that a coroutine may keep its event loop from others."""
 
 
 class AsyncSecretStore(ABC):
@@ -48,8 +56,9 @@ class AsyncSecretStore(ABC):
     - `awrite_if(path, data, expected)`: `write_if`;
     - `aprobe()`: `probe`.
 
-    Each does what `strongroom.store` says about the blocking method. It *must not* block the event loop. A store is
-    used in several loops, and most clients belong to one: see `LoopLocal`. The constructor *must not* need a loop.
+    Each does what `strongroom.store` says about the blocking method. It *must not* block the event loop: a store that
+    has done so for half a second is named in a warning, and its later calls run in its own loop. A store is used in
+    several loops, and most clients belong to one: see `LoopLocal`. The constructor *must not* need a loop.
     """
 
     traits = Traits()
@@ -65,7 +74,7 @@ class AsyncSecretStore(ABC):
     def __new__(cls, *_: object, **__: object) -> Self:
         """Make the store. A subclass need not call `super().__init__`."""
         store = super().__new__(cls)
-        store._loops = _Loops(f"store {cls.__name__}")
+        store._loops = _Loops(cls)
         return store
 
     @abstractmethod
@@ -118,12 +127,16 @@ async def outcome_in_time(
     """Await a call of the store in the running loop, and return a function that returns or raises its outcome.
 
     A call that is not over at the deadline is cancelled, and not awaited any longer. Its outcome is then unknown if it
-    `changes` something.
+    `changes` something. A call that blocks the loop cannot be given up: the next ones run in the store's own loop, as
+    those of blocking callers do.
     """
     import asyncio
 
-    store._loops.note_running()  # noqa: SLF001  # the store's own part
-    task = asyncio.ensure_future(_outcome(start))
+    loops = store._loops  # noqa: SLF001  # the store's own part
+    if loops.are_blocked:
+        return await asyncio.wrap_future(loops.outcome(start, changes=changes))
+    loops.note_running()
+    task = asyncio.ensure_future(_outcome(start, loops.note_step))
     try:
         done, _ = await asyncio.wait([task], timeout=remaining() + GRACE)
     except asyncio.CancelledError:
@@ -139,11 +152,16 @@ class _Loops:
     """The event loops that have used a store: its own, and those of its callers.
 
     Args:
-        name: the name of the thread.
+        kind: the store's class.
+
+    Attributes:
+        are_blocked: a call has blocked its loop. From then on all calls run in the store's own.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, kind: type) -> None:
+        self.are_blocked = False
+        self._kind = kind
+        self._name = f"store {kind.__name__}"
         self._lock = reentrant_lock()
         self._own: _LoopThread | None = None
         self._callers: WeakKeyDictionary[asyncio.AbstractEventLoop, None] = WeakKeyDictionary()
@@ -153,6 +171,29 @@ class _Loops:
         import asyncio
 
         self._callers[asyncio.get_running_loop()] = None
+
+    def note_step(self, seconds: float) -> None:
+        """Note how long a step of a coroutine has kept its loop from others."""
+        if seconds > LONGEST_STEP:
+            self._note_block()
+
+    def _note_block(self) -> None:
+        if not self.are_blocked:
+            self.are_blocked = True
+            kind = f"{self._kind.__module__}.{self._kind.__qualname__}"
+            logger.warning("An asynchronous method of %s blocks its event loop: its calls run in a thread now", kind)
+
+    def outcome(self, start: Callable[[], Awaitable[_R]], *, changes: bool) -> Future[Callable[[], _R]]:
+        """Return the future of a function that does what `wait` does."""
+
+        def call() -> Callable[[], _R]:
+            try:
+                answer = self.wait(start, changes=changes)
+            except BaseException as error:  # noqa: BLE001  # a CancelledError would cancel the caller
+                return partial(_raise, error)
+            return lambda: answer
+
+        return in_daemon(call, self._name)
 
     def wait(self, start: Callable[[], Awaitable[_R]], *, changes: bool = False) -> _R:
         """Return the coroutine's result, within `remaining()`.
@@ -164,10 +205,11 @@ class _Loops:
         with self._lock:
             own = self._running()
             if own is not None and own.is_blocked:
+                self._note_block()
                 own.stop()
                 own = None
             if own is None:
-                own = self._own = _LoopThread(self._name)
+                own = self._own = _LoopThread(self._name, self.note_step)
         return own.wait(start, remaining(), changes=changes)
 
     def close(self, aclose: Callable[[], Awaitable[None]]) -> None:
@@ -200,17 +242,22 @@ class _Loops:
 class _LoopThread:
     """An event loop in a daemon thread, which does not delay the end of the process.
 
+    Args:
+        name: the name of the thread.
+        note_step: called with the seconds of each step of a coroutine.
+
     Attributes:
         is_blocked: the loop has not run since a call was given up: a coroutine blocks it.
         process: the id of the process that has the thread.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, note_step: Callable[[float], None]) -> None:
         import asyncio
 
         self._loop = asyncio.new_event_loop()
         self.is_blocked = False
         self.process = os.getpid()
+        self._note_step = note_step
         self._calls = 0
         self._is_stopping = False
         threading.Thread(target=self._run, name=name, daemon=True).start()
@@ -223,7 +270,7 @@ class _LoopThread:
         context = copy_context()
 
         def begin() -> None:
-            task = self._loop.create_task(_outcome(start), context=context)
+            task = self._loop.create_task(_outcome(start, self._note_step), context=context)
             task.add_done_callback(ended)
             tasks.append(task)
             self._calls += 1
@@ -276,21 +323,47 @@ class _LoopThread:
                 self._loop.close()
 
 
-async def _outcome(start: Callable[[], Awaitable[_R]]) -> Callable[[], _R]:
+async def _outcome(start: Callable[[], Awaitable[_R]], note_step: Callable[[float], None]) -> Callable[[], _R]:
     """Return a function that returns the coroutine's result, or raises its error.
 
     SystemExit and its like would end the event loop.
+
+    Args:
+        start: returns the coroutine.
+        note_step: called with the seconds of each of its steps.
     """
+
+    async def call() -> _R:
+        return await start()
+
     try:
-        answer = await start()
+        answer = await _timed(call(), note_step)
     except BaseException as error:  # noqa: BLE001  # it is raised when the outcome is used
         return partial(_raise, error)
     return lambda: answer
 
 
+@coroutine
+def _timed(call: Coroutine[Any, Any, _R], note: Callable[[float], None]) -> Generator[Any, Any, _R]:
+    """Return the coroutine's result, and note how many seconds each step of it keeps the event loop."""
+    resume = partial(call.send, None)
+    while True:
+        began = time.monotonic()
+        try:
+            awaited = resume()
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # a coroutine's result
+        finally:
+            note(time.monotonic() - began)
+        try:
+            resume = partial(call.send, (yield awaited))
+        except BaseException as error:  # noqa: BLE001  # the coroutine gets it, also a cancellation
+            resume = partial(call.throw, error)
+
+
 async def _closed(aclose: Callable[[], Awaitable[None]]) -> None:
     """Await `aclose`. Ignore its failure: the loop belongs to the application."""
-    await _outcome(aclose)
+    await _outcome(aclose, lambda _: None)
 
 
 def _raise(error: BaseException) -> Any:

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +107,7 @@ class Writable(Store):
 def _limits(monkeypatch):
     monkeypatch.setattr(asynchronous, "GRACE", 0.0)
     monkeypatch.setattr(asynchronous, "CLOSE_LIMIT", 10.0)
+    monkeypatch.setattr(asynchronous, "LONGEST_STEP", 60.0)  # a busy machine may stop for longer than half a second
 
 
 # --- in the caller's event loop ---------------------------------------------------------------------------------------
@@ -284,6 +286,62 @@ def test_an_asynchronous_store_cannot_break_its_host(managed, fault, says):
     assert manager.get_secret("a/c", "key", fresh=True) == "other"
 
 
+def test_a_store_that_has_blocked_the_loop_blocks_it_no_more(monkeypatch, caplog):
+    """It is named once. From then on its calls run in its own loop, so that one that hangs costs its deadline."""
+    monkeypatch.setattr(asynchronous, "LONGEST_STEP", 0.0)  # each step is too long
+    free = threading.Event()
+    store = Store(a_c=free.wait, a_d=lambda: sys.exit(0))
+    guarded = GuardedStore(store, "corp")
+    turns = []
+
+    async def beside():
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async def main():
+        assert (await guarded.awaited.read("a/b")).data == SECRET
+        task = asyncio.create_task(beside())
+        with time_limit(0.1), pytest.raises(StoreUnavailableError, match=r"store corp.*in time"):
+            await guarded.awaited.read("a/c")
+        assert turns
+        assert (await guarded.awaited.read("a/b")).data == SECRET
+        with pytest.raises(StoreError, match="it raised SystemExit"):
+            await guarded.awaited.read("a/d")
+        task.cancel()
+
+    asyncio.run(main())
+    assert store.threads[0] is threading.main_thread()
+    assert threading.main_thread() not in store.threads[1:]
+    (record,) = caplog.records
+    assert f"{__name__}.Store blocks its event loop" in record.getMessage()
+    free.set()
+    guarded.close()
+
+
+def test_a_long_call_of_short_steps_blocks_nothing(monkeypatch, caplog):
+    """The time of a step counts, and not that of the waits between them."""
+    minutes = []
+    monkeypatch.setattr(asynchronous, "time", SimpleNamespace(monotonic=lambda: 60.0 * len(minutes)))
+
+    async def wait():
+        for minute in range(3):
+            asyncio.get_running_loop().call_soon(minutes.append, minute)  # it runs while the store waits
+            await asyncio.sleep(0)
+        return Secret("a/b", SECRET)
+
+    store = Store(a_b=wait)
+    guarded = GuardedStore(store, "corp")
+
+    async def main():
+        for _ in range(2):
+            await guarded.awaited.read("a/b")
+
+    asyncio.run(main())
+    assert set(store.threads) == {threading.main_thread()}
+    assert not caplog.records
+
+
 def test_a_caller_that_is_cancelled_leaves_the_read_to_the_others(managed):
     """The read fills the cache."""
     go = []
@@ -405,8 +463,8 @@ def test_blocking_calls_have_a_deadline():
     guarded.close()
 
 
-def test_a_coroutine_that_blocks_its_loop_is_left_behind():
-    """The next call gets another loop."""
+def test_a_coroutine_that_blocks_its_loop_is_left_behind(caplog):
+    """The next call gets another loop, never that of a caller."""
     blocked, free = [], threading.Event()
     store = Store(a_b=lambda: (blocked.append(threading.current_thread()), free.wait()))
     guarded = GuardedStore(store, "corp")
@@ -414,7 +472,9 @@ def test_a_coroutine_that_blocks_its_loop_is_left_behind():
         with time_limit(0.05), pytest.raises(StoreUnavailableError, match="in time"):
             guarded.read("a/b")
     assert guarded.read("a/c").data == {"key": "other"}
-    assert store.threads[-1] not in blocked
+    assert "Store blocks its event loop" in caplog.text
+    assert asyncio.run(guarded.awaited.read("a/c")).data == {"key": "other"}
+    assert not {*blocked, threading.main_thread()} & set(store.threads[-2:])
     free.set()
     guarded.close()
 
