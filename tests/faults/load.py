@@ -9,13 +9,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from strongroom import SecretsManager
+from strongroom import SecretsManager, StoreError
 from strongroom_vault.plugin import open_vault
 
 READERS, WRITERS = 6, 3
 POLL = 0.05
 SETTINGS = 8
 """The number of secrets that nobody writes meanwhile."""
+AGAIN = 20.0
+"""Seconds in which a cluster has a leader again on any machine."""
 
 
 class Load:
@@ -145,7 +147,7 @@ class Result:
         self.best_read, self.best_write = (poller.gap(method, since, until) for method in ("GET", "POST"))
         self.lost, self.twice = [], []
         for path, acknowledged in load.acknowledged.items():
-            history = list(_history(cluster, path))
+            history = _history(cluster, path)
             found = dict(history)
             self.lost += [(path, version) for version, n in acknowledged.items() if found.get(version) != n]
             numbers = [n for _, n in history if n]
@@ -161,10 +163,20 @@ class Result:
 
 
 def _history(cluster, path):
-    leader = cluster.leader()
-    newest = leader.call("GET", f"secret/data/{path}")["data"]["metadata"]["version"]
-    for version in range(1, newest + 1):
-        yield version, leader.call("GET", f"secret/data/{path}?version={version}")["data"]["data"]["n"]
+    """Return each version with its number. After a partition, another election may interrupt the reads."""
+    deadline = time.monotonic() + AGAIN
+    while True:
+        leader = cluster.leader()
+        try:
+            newest = leader.call("GET", f"secret/data/{path}")["data"]["metadata"]["version"]
+            return [(v, _number(leader, f"{path}?version={v}")) for v in range(1, newest + 1)]
+        except StoreError:
+            if time.monotonic() > deadline:
+                raise
+
+
+def _number(leader, path):
+    return leader.call("GET", f"secret/data/{path}")["data"]["data"]["n"]
 
 
 def run(cluster, urls, events):

@@ -22,17 +22,24 @@ def why_not():
 
 
 class PartitionableCluster(TestCluster):
-    """Three nodes on a bridge, each in a namespace. The test itself reaches all of them."""
+    """Three nodes on a bridge, each in a namespace. The test itself reaches all of them.
+
+    The bridge has a namespace too, because a machine with Docker drops what passes a bridge of its own.
+    """
 
     def start(self):
-        _ip("link", "add", _BRIDGE, "type", "bridge")
+        _ip("netns", "add", _BRIDGE)
+        _ip("-n", _BRIDGE, "link", "add", "bridge", "type", "bridge")
+        _ip("-n", _BRIDGE, "link", "set", "bridge", "up")
+        _ip("link", "add", _BRIDGE, "type", "veth", "peer", "name", "outside", "netns", _BRIDGE)
+        _ip("-n", _BRIDGE, "link", "set", "outside", "master", "bridge", "up")
         _ip("addr", "add", f"{_NET}.254/24", "dev", _BRIDGE)
         _ip("link", "set", _BRIDGE, "up")
         for number, node in enumerate(self.nodes, 1):
-            space, outer = f"{_BRIDGE}n{number}", f"{_BRIDGE}v{number}"
+            space, outer = f"{_BRIDGE}n{number}", f"node{number}"
             _ip("netns", "add", space)
-            _ip("link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", space)
-            _ip("link", "set", outer, "master", _BRIDGE, "up")
+            _ip("-n", _BRIDGE, "link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", space)
+            _ip("-n", _BRIDGE, "link", "set", outer, "master", "bridge", "up")
             _ip("-n", space, "addr", "add", f"{_NET}.{number}/24", "dev", "eth0")
             _ip("-n", space, "link", "set", "eth0", "up")
             _ip("-n", space, "link", "set", "lo", "up")
@@ -41,9 +48,8 @@ class PartitionableCluster(TestCluster):
 
     def close(self):
         super().close()
-        for number in range(1, len(self.nodes) + 1):
-            subprocess.run(["ip", "netns", "del", f"{_BRIDGE}n{number}"], capture_output=True, check=False)
-        subprocess.run(["ip", "link", "del", _BRIDGE], capture_output=True, check=False)
+        for space in (_BRIDGE, *(f"{_BRIDGE}n{number}" for number in range(1, len(self.nodes) + 1))):
+            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
 
     def cut(self, one, other):
         """Let no packet pass between two nodes."""
