@@ -107,23 +107,81 @@ def test_a_write_follows_what_somebody_else_wrote_meanwhile(openbao, proxy, open
 
 
 @pytest.mark.parametrize("name", NEVER_MADE)
-def test_a_change_without_a_check_that_was_not_made_is_a_doubt(openbao, proxy, open_through, kv2, name):
-    """It is never repeated: somebody else may have written meanwhile. A write has no check if its token cannot read."""
+def test_a_write_by_a_token_that_cannot_read_is_a_doubt(openbao, proxy, open_through, kv2, name):
+    """It names no version and is never repeated, because somebody else may have written meanwhile."""
     front = open_through(kv2)
     first = front.write("app", {"n": 1})
     writer = open_through(kv2, openbao.issue_token({f"{kv2}/data/*": ["update"]}))
-    for change in (lambda: writer.write("app", {"n": 2}), lambda: front.delete("app")):
-        proxy.forget()
-        with (
-            proxy.fault(NEVER_MADE[name], when=is_change),
-            time_limit(3),
-            pytest.raises(WriteOutcomeUnknownError) as caught,
-        ):
-            change()
-        assert "may or may not" in str(caught.value)
-        assert "app" in str(caught.value)
-        assert changes(proxy) == 1
+    proxy.forget()
+    with (
+        proxy.fault(NEVER_MADE[name], when=is_change),
+        time_limit(3),
+        pytest.raises(WriteOutcomeUnknownError) as caught,
+    ):
+        writer.write("app", {"n": 2})
+    assert "may or may not" in str(caught.value)
+    assert "app" in str(caught.value)
+    assert changes(proxy) == 1
     assert front.read("app").version == first
+
+
+@pytest.mark.parametrize("name", NEVER_MADE)
+def test_a_delete_that_was_not_made_is_made(openbao, proxy, open_through, kv2, name):
+    """By the number of the version. The same holds for other changes of versions and for labels."""
+    front = open_through(kv2)
+    first = front.write("app", {"n": 1})
+    steps = [
+        (lambda: front.delete("app"), lambda info: info.deleted),
+        (lambda: front.undelete("app", first), lambda info: not info.deleted),
+        (lambda: front.write_metadata("app", {"owner": "ops"}), lambda _: front.read_metadata("app")),
+        (lambda: front.destroy("app", first), lambda info: info.destroyed),
+    ]
+    for change, is_made in steps:
+        with proxy.fault(NEVER_MADE[name], times=1, when=is_change), time_limit(8):
+            change()
+        assert is_made(front.versions("app")[-1])
+
+
+def test_a_repeated_delete_spares_what_somebody_else_wrote_meanwhile(openbao, proxy, open_through, kv2):
+    """The version that was there before is deleted, whether the secret shows it or not."""
+    front = open_through(kv2)
+    first = front.write("app", {"n": 1})
+
+    def overtaken(exchange):
+        openbao.put("app", {"n": "theirs"}, mount=kv2)
+        exchange.reset()
+
+    with proxy.fault(overtaken, times=1, when=is_change), time_limit(8):
+        front.delete("app")
+    assert front.read("app").data == {"n": "theirs"}
+    assert [info.deleted for info in front.versions("app")] == [True, False]
+    assert front.versions("app")[0].version == first
+
+
+def test_a_delete_is_not_repeated_without_the_right_to_name_a_version(openbao, proxy, open_through, kv2):
+    """Another DELETE could hit a later version."""
+    front = open_through(kv2)
+    front.write("app", {"n": 1})
+    deleter = open_through(kv2, openbao.issue_token({f"{kv2}/data/*": ["read", "delete"]}))
+    proxy.forget()
+    with proxy.fault(faults.reset(), times=1, when=is_change), time_limit(8), pytest.raises(WriteOutcomeUnknownError):
+        deleter.delete("app")
+    assert sum(request.method == "DELETE" for request in proxy.requests) == 1
+    assert front.read("app").data == {"n": 1}
+
+
+def test_labels_that_somebody_else_changed_meanwhile_stay(openbao, proxy, open_through, kv2):
+    """The revision of the metadata is no longer the one that the change names."""
+    front = open_through(kv2)
+    front.write("app", {"n": 1})
+
+    def overtaken(exchange):
+        openbao.call("POST", f"{kv2}/metadata/app", {"custom_metadata": {"owner": "theirs"}})
+        exchange.reset()
+
+    with proxy.fault(overtaken, times=1, when=is_change), time_limit(8), pytest.raises(WriteOutcomeUnknownError):
+        front.write_metadata("app", {"owner": "ours"})
+    assert front.read_metadata("app") == {"owner": "theirs"}
 
 
 @pytest.mark.parametrize("name", NEVER_MADE)
@@ -166,27 +224,53 @@ def test_what_somebody_else_wrote_after_ours_does_not_hide_that_ours_was_made(op
     assert openbao.peek("app", mount=kv2) == {"n": "theirs"}
 
 
-def test_a_batch_settles_each_of_its_writes(openbao, proxy, open_through, kv2):
-    """One by one, as they are found out."""
-    front = open_through(kv2)
+@pytest.mark.parametrize("fault", [faults.reset(forward=True), faults.reset()], ids=["made", "not made"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_batch_settles_each_of_its_writes(request, proxy, open_through, fault, version):
+    """One by one, as they are found out. Each write names the version that it follows, if the engine has versions."""
+    mount = request.getfixturevalue(f"kv{version}")
+    front = open_through(mount)
     items = [(f"app/{number}", {"n": number}) for number in range(20)]
-    with proxy.fault(faults.reset(forward=True), times=5, when=is_change), time_limit(8):
+    with proxy.fault(fault, times=5, when=is_change), time_limit(8):
         written = dict(front.write_many(items))
-    assert written == {path: 1 for path, _ in items}
+    assert written == {path: 1 if version == 2 else None for path, _ in items}
+    assert {path: secret.data for path, secret in front.read_many(written)} == dict(items)
 
 
-@pytest.mark.parametrize("name", ["reset", "500", "a page"])
-def test_a_version_1_engine_is_read_back_too(openbao, proxy, open_through, kv1, name):
-    """It has no versions: what is there is what was written, or nobody knows."""
+@pytest.mark.parametrize("name", LOST)
+def test_a_version_1_engine_is_read_back_too(proxy, open_through, kv1, name):
+    """What is there is what was written. It is sent once."""
     front = open_through(kv1)
+    proxy.forget()
     with proxy.fault(LOST[name], when=is_change), time_limit(4):
         front.write("app", {"n": 1})
         front.delete("app")
-    front.write("app", {"n": 1})
-    for change in (lambda: front.write("app", {"n": 2}), lambda: front.delete("app")):
-        with proxy.fault(NEVER_MADE[name], when=is_change), time_limit(3), pytest.raises(WriteOutcomeUnknownError):
+    assert changes(proxy) == 2
+
+
+@pytest.mark.parametrize("name", NEVER_MADE)
+def test_a_version_1_change_is_repeated_while_the_secret_is_as_before(openbao, proxy, open_through, kv1, name):
+    """There is no check-and-set. What somebody else wrote meanwhile stays, and the outcome is a doubt."""
+    front = open_through(kv1)
+
+    def overtaken(exchange):
+        openbao.call("POST", f"{kv1}/app", {"n": "theirs"})
+        exchange.reset()
+
+    with proxy.fault(NEVER_MADE[name], times=1, when=is_change), time_limit(8):
+        front.write("app", {"n": 1})
+    with proxy.fault(NEVER_MADE[name], times=1, when=is_change), time_limit(8):
+        front.write("app", {"n": 2})
+    assert front.read("app").data == {"n": 2}
+    for change in (lambda: front.write("app", {"n": 3}), lambda: front.delete("app")):
+        with proxy.fault(overtaken, times=1, when=is_change), time_limit(8), pytest.raises(WriteOutcomeUnknownError):
             change()
-    assert front.read("app").data == {"n": 1}
+        assert front.read("app").data == {"n": "theirs"}
+        front.write("app", {"n": 2})
+    with proxy.fault(NEVER_MADE[name], times=1, when=is_change), time_limit(8):
+        front.delete("app")
+    with pytest.raises(SecretNotFoundError):
+        front.read("app")
 
 
 @pytest.mark.parametrize(("one", "other", "expected"), [

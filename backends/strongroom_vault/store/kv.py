@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
 
@@ -13,6 +14,7 @@ from strongroom.secret import Secret, Value, Version
 from strongroom.store import Health, Items, Traits, required_paths
 from strongroom_vault.responses import document, is_absent, malformed, member
 from strongroom_vault.store.payload import checked_name, prepared
+from strongroom_vault.store.write_reconciliation import Newest, Outcome, send_change
 
 if TYPE_CHECKING:
     from strongroom_vault.http.hvac_adapter import ApiRequest
@@ -28,15 +30,26 @@ class ListingAPI(Protocol):
         ...
 
 
-_I = TypeVar("_I")
-_R = TypeVar("_R")
+_BATCH = 64
+"""The number of secrets of a batch that are read before they are written."""
 
 
 class Item(NamedTuple):
-    """A secret to write."""
+    """A secret to write over `follows`, which was read before; None if the token may not read it."""
 
     path: str
     data: Mapping[str, Value]
+    follows: Newest | None = None
+
+
+class _Write(Protocol):
+    @property
+    def path(self) -> str: ...
+
+
+_I = TypeVar("_I")
+_R = TypeVar("_R")
+_W = TypeVar("_W", bound=_Write)
 
 
 class VaultKV(ABC):
@@ -85,16 +98,24 @@ class VaultKV(ABC):
         """Yield each path with its secret or its error, in any order; a dozen are read at a time."""
         return self._many(paths, self._read_request, self._parse_secret)
 
+    def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
+        """Replace the whole secret; return its new version, if the engine has versions.
+
+        The secret is read first, so that the write can be repeated when its outcome is unknown. A token that may not
+        read writes all the same: then an unknown outcome is reported.
+        """
+        prepared(path, data)
+        item = self._following(Item(path, data), self._session.request(self._read_request(path)))
+        return self._resolve_write(item, send_change(self._session, self._write_request(item)))
+
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Yield each path with its new version or its error, in any order; a dozen are written at a time."""
-        sent = self._many(map(Item._make, items), self._write_request, lambda _, reply: reply)
-        for item, outcome in sent:
-            try:
-                if isinstance(outcome, StoreError) and not isinstance(outcome, WriteOutcomeUnknownError):
-                    raise outcome
-                yield item.path, self._resolve_write(item, outcome)
-            except StoreError as error:
-                yield item.path, error
+        """Yield each path with the result of `write`, in any order; a dozen are read or written at a time."""
+        unread = (Item(*item) for item in items)
+        while batch := list(islice(unread, _BATCH)):
+            read = list(self._many(batch, lambda item: self._read_request(item.path), self._following))
+            yield from ((item.path, outcome) for item, outcome in read if isinstance(outcome, StoreError))
+            following = (outcome for _, outcome in read if isinstance(outcome, Item))
+            yield from self._write_each(following, self._write_request, self._resolve_write)
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Return if the engine accepts this name and holds this data exactly. Nothing is sent."""
@@ -121,12 +142,31 @@ class VaultKV(ABC):
         """Return the secret in the reply to it."""
 
     @abstractmethod
+    def _following(self, item: Item, reply: Reply, /) -> Item:
+        """Return the item with the secret that it replaces, which is in the reply to a read."""
+
+    @abstractmethod
     def _write_request(self, item: Item, /) -> ApiRequest:
         """Return the request that replaces the secret."""
 
     @abstractmethod
-    def _resolve_write(self, item: Item, outcome: Reply | WriteOutcomeUnknownError, /) -> Version | None:
+    def _resolve_write(self, item: Item, outcome: Outcome, /) -> Version | None:
         """Return the new version, after further requests if the outcome needs them."""
+
+    def _write_each(
+        self,
+        writes: Iterable[_W],
+        build: Callable[[_W], ApiRequest],
+        resolve: Callable[[_W, Outcome], Version | None],
+    ) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Yield each path with its new version or its error, in any order."""
+        for write, outcome in self._many(writes, build, lambda _, reply: reply):
+            try:
+                if isinstance(outcome, StoreError) and not isinstance(outcome, WriteOutcomeUnknownError):
+                    raise outcome
+                yield write.path, resolve(write, outcome)
+            except StoreError as error:
+                yield write.path, error
 
     def _many(
         self, items: Iterable[_I], build: Callable[[_I], ApiRequest], parse: Callable[[_I, Reply], _R]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from strongroom.secret import Secret, Value, same
+from strongroom.errors import InvalidDataError
+from strongroom.secret import Secret, same
 from strongroom_vault.responses import is_absent
 from strongroom_vault.store.kv import Item, ListingAPI, VaultKV
 from strongroom_vault.store.payload import prepared, restored
-from strongroom_vault.store.write_reconciliation import Outcome, confirm, send_change
+from strongroom_vault.store.write_reconciliation import Newest, Outcome, confirm, send_change
 
 if TYPE_CHECKING:
     from strongroom_vault.http.hvac_adapter import ApiRequest
@@ -38,6 +40,9 @@ class KV1API(ListingAPI, Protocol):
 class VaultKV1(VaultKV):
     """Secrets in a KV version 1 engine. It keeps no versions and no times, and a delete is final.
 
+    It has no check-and-set: a change of unknown outcome is repeated only while the secret is as it was before. Another
+    client's write of that same data is overwritten if it comes between.
+
     Args:
         session: sends the requests, for the engine's mount.
         api: hvac's API class for version 1.
@@ -52,16 +57,20 @@ class VaultKV1(VaultKV):
         """Return the secret at `path`."""
         return self._parse_secret(path, self._session.request(self._read_request(path)))
 
-    def write(self, path: str, data: Mapping[str, Value]) -> None:
-        """Replace the whole secret."""
-        item = Item(path, data)
-        self._resolve_write(item, send_change(self._session, self._write_request(item)))
-
     def delete(self, path: str) -> None:
         """Remove the secret for good. It is read first, because the server also accepts the delete of an absent one."""
-        self.read(path)
+        reply = self._get(path)
+        self._parse_secret(path, reply)
+        follows = self._newest(path, reply)
+
+        def deleted() -> bool | None:
+            newest = self._newest(path, self._get(path))
+            if not newest.live:
+                return True
+            return False if _is_unchanged(newest, follows) else None
+
         request = self._api.delete_secret(path=self._full_path(path), mount_point=self._session.mount)
-        confirm(request, send_change(self._session, request), path, self._session, lambda: is_absent(self._get(path)))
+        confirm(request, send_change(self._session, request), path, self._session, deleted)
 
     def _get(self, path: str) -> Reply:
         return self._session.request(self._read_request(path))
@@ -81,7 +90,31 @@ class VaultKV1(VaultKV):
             mount_point=self._session.mount,
         )
 
+    def _following(self, item: Item, reply: Reply) -> Item:
+        if reply.status in {400, 403}:
+            return item
+        with suppress(InvalidDataError):
+            return item._replace(follows=self._newest(item.path, reply))
+        return item
+
     def _resolve_write(self, item: Item, outcome: Outcome) -> None:
         path, form = item.path, prepared(item.path, item.data)
-        request = self._write_request(item)
-        confirm(request, outcome, path, self._session, lambda: same(self._content(self._get(path), path), form))
+
+        def made() -> bool | None:
+            newest = self._newest(path, self._get(path))
+            if newest.live and same(newest.form, form):
+                return True
+            return False if _is_unchanged(newest, item.follows) else None
+
+        confirm(self._write_request(item), outcome, path, self._session, made)
+
+    def _newest(self, path: str, reply: Reply) -> Newest:
+        """Return what the reply to a read shows. It has no version."""
+        if is_absent(reply):
+            return Newest(0, live=False)
+        return Newest(0, live=True, form=self._content(reply, path))
+
+
+def _is_unchanged(newest: Newest, before: Newest | None) -> bool:
+    """Return True if the secret is as it was before a change. False if that could not be read."""
+    return before is not None and newest.live == before.live and same(newest.form, before.form)

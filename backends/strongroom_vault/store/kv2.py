@@ -13,7 +13,6 @@ from strongroom.errors import (
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
-    WriteOutcomeUnknownError,
 )
 from strongroom.secret import Secret, SensitiveDict, Value, Version
 from strongroom.store import CheckedItems
@@ -56,6 +55,10 @@ class KV2API(MetadataAPI, Protocol):
         """DELETE the secret's newest version."""
         ...
 
+    def delete_secret_versions(self, path: str, versions: list[int], mount_point: str) -> ApiRequest:
+        """POST the versions to delete."""
+        ...
+
 
 class _CheckedItem(NamedTuple):
     """A secret to write if its newest version is the expected one."""
@@ -90,18 +93,6 @@ class VaultKV2(VaultKV2Metadata):
             raise SecretNotFoundError(path, f"version {version} does not exist or is no longer kept")
         return self._parse_secret(path, reply)
 
-    def write(self, path: str, data: Mapping[str, Value]) -> int:
-        """Replace the whole secret; return its new version.
-
-        The newest version is read first, and the write names it. So it can be repeated when its outcome is unknown,
-        since the server refuses the second of two; and after another writer's version. A token that may not read writes
-        without: then an unknown outcome is reported.
-        """
-        item, form = Item(path, data), prepared(path, data)
-        follows = self._newest_version(path)
-        outcome = send_change(self._session, self._post_request(path, form, follows))
-        return self._resolve(item, outcome, follows, lambda _: True)
-
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> int:
         """Replace the whole secret if its newest version is `expected`; None expects none, or a deleted one.
 
@@ -112,29 +103,35 @@ class VaultKV2(VaultKV2Metadata):
 
     def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield the result of `write_if` for each; a dozen are written at a time."""
-        sent = self._many(map(_CheckedItem._make, items), self._write_if_request, lambda _, reply: reply)
-        for item, outcome in sent:
-            try:
-                if isinstance(outcome, StoreError) and not isinstance(outcome, WriteOutcomeUnknownError):
-                    raise outcome
-                yield item.path, self._resolve_write_if(item, outcome)
-            except StoreError as error:
-                yield item.path, error
+        writes = map(_CheckedItem._make, items)
+        return self._write_each(writes, self._write_if_request, self._resolve_write_if)
 
     def delete(self, path: str) -> None:
         """Delete the newest version. It is read first, because the server accepts the delete of an absent secret too.
 
-        The server has no check-and-set for deletes, and a repeated delete might hit a later version. So if neither the
-        reply nor a read confirms the delete, an unknown outcome is reported.
+        If the outcome is unknown and that version is still there, it is deleted by its number, which cannot hit a later
+        version. That needs the right to `update` `<mount>/delete/<path>`. Without it, or if the secret could not be
+        read, an unknown outcome is reported.
 
         If the token may delete but not read, an absent secret is not reported. A secret whose data cannot be read is
         deleted.
         """
+        version = 0
         with suppress(PermissionDeniedError, InvalidDataError):
-            self.read(path)
-        request = self._api.delete_latest_version_of_secret(path=self._full_path(path), mount_point=self._session.mount)
-        outcome = send_change(self._session, request)
-        confirm(request, outcome, path, self._session, lambda: version_gone(self._get(path)) is not None)
+            version = int(self.read(path).version or 0)
+        mount, full_path = self._session.mount, self._full_path(path)
+        request = self._api.delete_latest_version_of_secret(path=full_path, mount_point=mount)
+        again = self._api.delete_secret_versions(path=full_path, versions=[version], mount_point=mount)
+
+        def deleted() -> bool | None:
+            newest = newest_in(self._get(path))
+            if newest is not None and not newest.live:
+                return True
+            if newest is None or not version:
+                return None
+            return newest.version != version and version_gone(self._get(path, version)) is not None
+
+        confirm(request, send_change(self._session, request), path, self._session, deleted, again=again)
 
     def _parse_secret(self, path: str, reply: Reply) -> Secret:
         """Return the version in the reply to a read."""
@@ -147,16 +144,14 @@ class VaultKV2(VaultKV2Metadata):
         created = moment(metadata.get("created_time"))
         return Secret(path, restored(data), version=version, created=created, metadata=labels(metadata))
 
-    def _newest_version(self, path: str) -> int | None:
-        """Return the number of the newest version, 0 without one; None if the server refuses to tell."""
-        reply = self._get(path)
+    def _following(self, item: Item, reply: Reply) -> Item:
         if reply.status in {400, 403}:
-            return None
+            return item
         with suppress(InvalidDataError):
             if (newest := newest_in(reply)) is None:
-                raise self._session.failure(reply, path)
-            return newest.version
-        return None
+                raise self._session.failure(reply, item.path)
+            return item._replace(follows=Newest(newest.version, newest.live))  # a batch need not hold their data
+        return item
 
     def _get(self, path: str, version: int | None = None) -> Reply:
         return self._session.request(self._read_request(path, version))
@@ -167,11 +162,11 @@ class VaultKV2(VaultKV2Metadata):
         )
 
     def _write_request(self, item: Item) -> ApiRequest:
-        return self._post_request(item.path, prepared(item.path, item.data), None)
+        return self._post_request(item.path, prepared(item.path, item.data), _number(item.follows))
 
     def _resolve_write(self, item: Item, outcome: Outcome) -> int:
         # A mount or a secret may require check-and-set. Then any newest version is accepted.
-        return self._resolve(item, outcome, None, lambda _: True)
+        return self._resolve(item, outcome, _number(item.follows), lambda _: True)
 
     def _write_if_request(self, item: _CheckedItem) -> ApiRequest:
         if item.expected is not None and not isinstance(item.expected, int):
@@ -203,3 +198,7 @@ class VaultKV2(VaultKV2Metadata):
         return self._api.create_or_update_secret(
             path=self._full_path(path), secret=form, cas=cas, mount_point=self._session.mount
         )
+
+
+def _number(newest: Newest | None) -> int | None:
+    return None if newest is None else newest.version

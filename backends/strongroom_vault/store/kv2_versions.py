@@ -150,18 +150,20 @@ class VaultKV2Metadata(VaultKV):
 
     def undelete(self, path: str, version: Version) -> None:
         """Make a deleted version readable again. The time of a `delete_version_after` begins anew."""
-        if self._info(path, version).destroyed:
+        before = self._info(path, version)
+        if before.destroyed:
             raise SecretNotFoundError(path, f"version {version} is destroyed")
         request = self._metadata_api.undelete_secret_versions(
             path=self._full_path(path), versions=[int(version)], mount_point=self._session.mount
         )
-        confirm(
-            request,
-            send_change(self._session, request),
-            path,
-            self._session,
-            lambda: not self._info(path, version).deleted,
-        )
+
+        def undeleted() -> bool | None:
+            info = self._info(path, version)
+            if not info.deleted:
+                return True
+            return False if info.deleted_at == before.deleted_at else None  # None: it was deleted again
+
+        confirm(request, send_change(self._session, request), path, self._session, undeleted)
 
     def destroy(self, path: str, version: Version) -> None:
         """Remove that version's data for good."""
@@ -169,13 +171,11 @@ class VaultKV2Metadata(VaultKV):
         request = self._metadata_api.destroy_secret_versions(
             path=self._full_path(path), versions=[int(version)], mount_point=self._session.mount
         )
-        confirm(
-            request,
-            send_change(self._session, request),
-            path,
-            self._session,
-            lambda: self._info(path, version).destroyed,
-        )
+
+        def destroyed() -> bool:
+            return self._info(path, version).destroyed
+
+        confirm(request, send_change(self._session, request), path, self._session, destroyed)
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
         """Return the secret's `custom_metadata`."""
@@ -203,11 +203,17 @@ class VaultKV2Metadata(VaultKV):
         target = f"/v1/{quote(self._session.mount)}/metadata/{quote(self._full_path(path))}"
         request = ApiRequest("POST", target, content)
         outcome = send_change(self._session, request)
-        if not isinstance(outcome, WriteOutcomeUnknownError) and outcome.status == 400:
+        if not isinstance(outcome, WriteOutcomeUnknownError) and outcome.status == 400 and not outcome.repeats:
             if self._revision(path) != revision:
                 raise ConflictError(path, "its metadata was changed at the same time", hint="Read it again")
             raise InvalidDataError(path, f"{self._session.location} refuses these labels (HTTP 400)")
-        confirm(request, outcome, path, self._session, lambda: self.read_metadata(path) == metadata)
+
+        def written() -> bool | None:
+            if self.read_metadata(path) == metadata:
+                return True
+            return False if revision is not None and self._revision(path) == revision else None
+
+        confirm(request, outcome, path, self._session, written)
 
     def _get_metadata(self, path: str) -> Reply:
         return self._session.request(self._metadata_request(path))

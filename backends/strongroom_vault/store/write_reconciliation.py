@@ -1,7 +1,8 @@
 """Outcome of a write that was refused, or whose reply was lost: found by reading back, under check-and-set.
 
-A write is repeated only if the server would refuse the second of two: each request names the version that it follows.
-Without such a number, either the secret now holds the data that was written, or the outcome stays unknown.
+A change is repeated only if the server refuses a second one, or if a second one changes nothing: a write names the
+version that it follows, and a delete the version that it deletes. Where the server checks no number, the secret must
+still be as it was before the change. In all other cases the secret shows the change, or its outcome stays unknown.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
+    StoreError,
     StoreUnavailableError,
     StrongroomError,
     WriteOutcomeUnknownError,
@@ -73,32 +75,44 @@ def written_version(outcome: Outcome) -> int | None:
     return version if isinstance(version, int) else None
 
 
-def confirm(request: ApiRequest, outcome: Outcome, path: str, session: Session, holds: Callable[[], bool]) -> None:
+def confirm(
+    request: ApiRequest,
+    outcome: Outcome,
+    path: str,
+    session: Session,
+    made: Callable[[], bool | None],
+    *,
+    again: ApiRequest | None = None,
+) -> None:
     """Return when a change was made, according to the reply or to the secret as it is now.
+
+    A change that was not made is sent again until the time is over.
 
     Args:
         request: the change.
         outcome: the result of sending it.
         path: the secret's path.
         session: the session that sent it.
-        holds: reads the secret, and returns True if it is as the change makes it.
+        made: reads the secret, and returns True if it is as the change makes it, False if the change was not made and
+            may be sent again, and None if the secret does not tell.
+        again: what to send instead of `request` from the second time on.
 
     Raises:
         WriteOutcomeUnknownError: the outcome stays unknown.
         StrongroomError: the change was refused.
     """
-    if (
-        not isinstance(outcome, WriteOutcomeUnknownError)
-        and outcome.status in {200, 204}
-        and not outcome.may_be_applied
-    ):
+    if _is_confirmed(outcome):
         return
-    error = _refusal(outcome, path, session)
-    if not isinstance(error, WriteOutcomeUnknownError):
-        raise error
+    unknown = _refusal(outcome, path, session)
+    if not isinstance(unknown, WriteOutcomeUnknownError):
+        raise unknown
     with _doubted(session, request):
-        if not _is_shown(holds):
-            raise error
+        while (shown := _shown(made)) is False and _may_be_made(outcome):
+            outcome = _send_again(session, again or request, unknown)
+            if _is_confirmed(outcome):
+                return
+        if not shown:
+            raise unknown
 
 
 @contextmanager
@@ -187,21 +201,15 @@ class Write:
             if newest == before and error is not unknown:
                 raise unknown or error
             before, follows = newest, newest.version
-            outcome = self._repeat(follows, unknown)
+            request = self._write_request(follows)
+            outcome = (
+                send_change(self._session, request) if unknown is None else _send_again(self._session, request, unknown)
+            )
 
     def _check(self, newest: Newest, accepts: Callable[[Newest], bool]) -> None:
         if not accepts(newest):
             found = newest.version if newest.live else "deleted" if newest.version else "none"
             raise ConflictError(self._path, f"its newest version is {found}, which is not the expected one")
-
-    def _repeat(self, follows: int, unknown: WriteOutcomeUnknownError | None) -> Outcome:
-        if unknown is not None:
-            time.sleep(min(random.uniform(_SHORTEST_PAUSE, _LONGEST_PAUSE), remaining()))  # noqa: S311  # spreads load
-        try:
-            return send_change(self._session, self._write_request(follows))
-        except StrongroomError as error:
-            failure = error
-        raise unknown or failure
 
     def _newest(self, unknown: WriteOutcomeUnknownError | None) -> Newest:
         """Read the newest version, from its data: the token's policies may not allow its metadata."""
@@ -249,21 +257,48 @@ class Write:
         return None if found is None else found[1]
 
 
+def _is_confirmed(outcome: Outcome) -> bool:
+    return (
+        not isinstance(outcome, WriteOutcomeUnknownError)
+        and outcome.status in {200, 204}
+        and not outcome.may_be_applied
+    )
+
+
+def _may_be_made(outcome: Outcome) -> bool:
+    """Return False if the server refused the change and certainly did not make it."""
+    return isinstance(outcome, WriteOutcomeUnknownError) or outcome.may_be_applied or outcome.repeats
+
+
+def _send_again(session: Session, request: ApiRequest, unknown: WriteOutcomeUnknownError | None) -> Outcome:
+    """Send a change again, after a pause if its outcome is unknown; that error stands if this attempt fails."""
+    if unknown is not None:
+        time.sleep(min(random.uniform(_SHORTEST_PAUSE, _LONGEST_PAUSE), remaining()))  # noqa: S311  # spreads load
+    try:
+        return send_change(session, request)
+    except StrongroomError as error:
+        failure = error
+    raise unknown or failure
+
+
 def _refusal(outcome: Outcome, path: str, session: Session) -> StrongroomError:
     """Return the error for an outcome that does not confirm the change."""
     if isinstance(outcome, WriteOutcomeUnknownError):
         return outcome
     if 200 <= outcome.status < 300:
         return WriteOutcomeUnknownError(path, f"{session.location} answered something that is not Vault's API")
-    error = session.failure(outcome, path, changes=True)
+    try:
+        error = session.failure(outcome, path, changes=True)
+    except StoreError as failed:  # it could not check the token
+        error = failed
     if outcome.repeats and isinstance(error, InvalidDataError | StoreUnavailableError):
         return WriteOutcomeUnknownError(path, error.reason)  # the attempt before may be the one that was made
     return error
 
 
-def _is_shown(holds: Callable[[], bool]) -> bool:
+def _shown(made: Callable[[], bool | None]) -> bool | None:
     try:
         with reads_from_active_node():
-            return holds()
+            return made()
     except StrongroomError:
-        return False
+        return None
