@@ -172,7 +172,9 @@ class Session:
         if anonymous:
             return self._sender.send(request, namespace="")
         active = self._current(request)
-        return self._checked(active, request, self._send(active, request, settled=settled), settled)
+        counted = active.uses is not None
+        reply = self._sender.send(request, token=active.token, settled=settled, counted=counted)
+        return self._checked(active, request, reply, settled)
 
     def doubt(self, request: ApiRequest) -> None:
         """Let the active node answer the next read of what this change of unknown outcome concerns."""
@@ -230,14 +232,12 @@ class Session:
                 self._renewer.wake()
         return active
 
-    def _send(self, active: ActiveToken, request: ApiRequest, *, settled: bool) -> Reply:
-        return self._sender.send(request, token=active.token, settled=settled, counted=active.uses is not None)
-
     def _checked(self, active: ActiveToken, request: ApiRequest, reply: Reply, settled: bool = False) -> Reply:  # noqa: FBT001, FBT002  # as `request` got it
         """Return the reply, or the reply to a second attempt if the token was refused and another one is there."""
         if reply.status == 403 and self._is_replaced(active, request.target):
             active = self._current(request)
-            reply = self._send(active, request, settled=settled)
+            counted = active.uses is not None
+            reply = self._sender.send(request, token=active.token, settled=settled, counted=counted)
         if reply.status < 300:
             active.accepted = True
         return reply
