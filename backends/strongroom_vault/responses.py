@@ -27,7 +27,7 @@ from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.store.payload import TOO_DEEP
 
 if TYPE_CHECKING:
-    from strongroom_vault.http.request_policy import Reply
+    from strongroom_vault.http.messages import Reply
 
 _UNAVAILABLE = {
     412: "it is behind the required state",

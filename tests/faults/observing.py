@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 from strongroom_vault.http import sender
-from strongroom_vault.http.request_policy import Fault, FaultKind, exchange
+from strongroom_vault.http.messages import Fault, FaultKind
+from strongroom_vault.http.request_policy import exchange
 
 _TICK = 0.01
 _STARVED = 0.2

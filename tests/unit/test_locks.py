@@ -41,8 +41,8 @@ from strongroom_env.variables import VariableStore
 from strongroom_vault.auth import Grant, wrapping
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
 from strongroom_vault.http.drivers.urllib3_driver import _Queue
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.http.rate_limit import RequestRate
-from strongroom_vault.http.request_policy import Reply
 from strongroom_vault.session import tokens as tokens_module
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.login_backoff import LoginBackoff

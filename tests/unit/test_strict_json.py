@@ -15,7 +15,7 @@ from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.files.plugin import open_csv, open_json, open_kubernetes, open_yaml
 from strongroom.strict_json import exact_float, read_json
 from strongroom_aws.folding import Form, unfold, unwrap
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document
 from strongroom_vault.store.payload import restored
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 
 from strongroom.secret import SensitiveStr
 from strongroom_vault.http.hvac_adapter import ApiRequest
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 
 
 @dataclass(frozen=True, slots=True)

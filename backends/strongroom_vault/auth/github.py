@@ -15,7 +15,7 @@ from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
-from strongroom_vault.http.request_policy import Fault, Reply, Request, Send, Steps
+from strongroom_vault.http.messages import Fault, Reply, Request, Send, Steps
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.responses import document
 

@@ -10,7 +10,7 @@ from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.hvac_adapter import ApiRequest
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, failure, is_seconds, malformed, member
 
 _LONGEST_LEASE: Final = 1 << 53

@@ -18,7 +18,7 @@ from strongroom_vault.auth import Send
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, failure, malformed, member
 
 _ALARM = "It may have been intercepted: find out who else had it, destroy the secret_id, and deliver a new one"

@@ -13,7 +13,7 @@ from strongroom.secret import SensitiveDict
 from strongroom.store import fail_fast, time_limit
 from strongroom_vault.dynamic.leases import Credentials
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, is_seconds, malformed, member
 from strongroom_vault.session.lifetime import new_lease
 from strongroom_vault.session.session import Session

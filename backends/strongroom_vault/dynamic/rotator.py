@@ -9,7 +9,7 @@ from strongroom.errors import ConfigurationError, UnsupportedOperationError
 from strongroom.store import Option, SecretStore
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, member
 from strongroom_vault.session.session import Session
 from strongroom_vault.store.kv import VaultKV

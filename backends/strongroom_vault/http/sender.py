@@ -14,9 +14,10 @@ from strongroom.store import fails_fast, remaining, time_limit
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import Driver
 from strongroom_vault.http.hvac_adapter import ApiRequest
+from strongroom_vault.http.messages import Reply, Request, Start, Steps
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, States, is_from_active_node
-from strongroom_vault.http.request_policy import Reply, Request, Start, Steps, exchange
+from strongroom_vault.http.request_policy import exchange
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # `json.dumps` would make one for each body
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.errors import ConfigurationError
-from strongroom_vault.http.request_policy import Fault, FaultKind
+from strongroom_vault.http.messages import Fault, FaultKind
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
 """Reasons that OpenSSL versions give for a plain HTTP answer."""

@@ -16,7 +16,7 @@ from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import Driver
 from strongroom_vault.http.hvac_adapter import ApiRequest
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.responses import failure
 from strongroom_vault.session import outstanding

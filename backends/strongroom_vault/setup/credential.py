@@ -8,7 +8,7 @@ from typing import NamedTuple
 from strongroom.errors import StoreError
 from strongroom.secret import SensitiveStr
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, malformed, member
 from strongroom_vault.session.session import Session
 from strongroom_vault.setup.steps import Role, target

@@ -9,7 +9,7 @@ from typing import Any
 from strongroom.errors import ConfigurationError, PermissionDeniedError
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
 from strongroom_vault.session.session import Session
 from strongroom_vault.session.token_check import mount_request

@@ -10,7 +10,7 @@ from typing import Any
 from strongroom.errors import ConfigurationError, PluginError, StoreError, StrongroomError
 from strongroom.store import remaining, time_limit
 from strongroom_vault.http.hvac_adapter import requests
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.session.session import Session
 from strongroom_vault.setup.inspection import inspect
 from strongroom_vault.setup.steps import Goal, State, Step, plan

@@ -15,7 +15,7 @@ from strongroom_vault.store.write_reconciliation import Newest, Outcome, confirm
 
 if TYPE_CHECKING:
     from strongroom_vault.http.hvac_adapter import ApiRequest
-    from strongroom_vault.http.request_policy import Reply
+    from strongroom_vault.http.messages import Reply
     from strongroom_vault.session.session import Session
 
 

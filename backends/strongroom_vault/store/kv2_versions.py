@@ -26,7 +26,7 @@ from strongroom_vault.store.kv import ListingAPI, VaultKV
 from strongroom_vault.store.write_reconciliation import confirm, send_change
 
 if TYPE_CHECKING:
-    from strongroom_vault.http.request_policy import Reply
+    from strongroom_vault.http.messages import Reply
     from strongroom_vault.session.session import Session
 
 _REVISION = "current_metadata_version"

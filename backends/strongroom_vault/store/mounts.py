@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 from strongroom.errors import ConfigurationError, PermissionDeniedError, StrongroomError
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.hvac_adapter import requests
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
 from strongroom_vault.session.token_check import mount_request
 from strongroom_vault.store.health import with_checks

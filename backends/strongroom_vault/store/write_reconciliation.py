@@ -30,7 +30,7 @@ from strongroom_vault.store.payload import stored_number
 
 if TYPE_CHECKING:
     from strongroom_vault.http.hvac_adapter import ApiRequest
-    from strongroom_vault.http.request_policy import Reply
+    from strongroom_vault.http.messages import Reply
     from strongroom_vault.session.session import Session
 
 Outcome: TypeAlias = "Reply | WriteOutcomeUnknownError"

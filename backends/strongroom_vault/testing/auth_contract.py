@@ -18,7 +18,7 @@ from strongroom.testing import CANARY, PluginContract
 from strongroom_vault.auth import Auth, Grant
 from strongroom_vault.auth.methods import GROUP, read_auth
 from strongroom_vault.http.hvac_adapter import ApiRequest
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 
 _TOKEN = f"hvs.{CANARY}"
 _GRANTED = {"auth": {"client_token": _TOKEN, "lease_duration": 3600, "renewable": True, "token_type": "service"}}

@@ -38,7 +38,8 @@ from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import bulk, new_driver
 from strongroom_vault.http.drivers.bulk import AT_ONCE
-from strongroom_vault.http.request_policy import Request, exchange
+from strongroom_vault.http.messages import Request
+from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, faults

@@ -22,7 +22,8 @@ from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.drivers.urllib3_driver import Urllib3Driver
-from strongroom_vault.http.request_policy import FaultKind, Reply, Request, Send, exchange
+from strongroom_vault.http.messages import FaultKind, Reply, Request, Send
+from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -321,7 +322,7 @@ import os, sys
 if sys.argv[1] == "used before": import pycurl
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
-from strongroom_vault.http.request_policy import Request, Send
+from strongroom_vault.http.messages import Request, Send
 from strongroom_vault.http.tls import TLSSettings
 address = Address("https", "127.0.0.1", int(sys.argv[2]))
 driver = new_driver([address], TLSSettings(skip_verify=True))
@@ -362,7 +363,8 @@ names.bind(("127.0.0.1", 53))
 from functools import partial
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
-from strongroom_vault.http.request_policy import Request, Send, exchange
+from strongroom_vault.http.messages import Request, Send
+from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from strongroom.store import time_limit
 address, request = Address("http", "vault.example", 8200), Request("GET", "/", {})

@@ -9,7 +9,7 @@ import pytest
 
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
-from strongroom_vault.http.request_policy import Reply
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.plugin import open_session
 from strongroom_vault.store.kv2 import VaultKV2
 

@@ -4,9 +4,10 @@ import pytest
 
 from strongroom.errors import StoreUnavailableError
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.messages import Reply, Request, Send, Wait
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.rate_limit import RequestRate
-from strongroom_vault.http.request_policy import Reply, Request, Send, Wait, exchange
+from strongroom_vault.http.request_policy import exchange
 
 ONE = Address.parse("https://one:8200")
 READ = Request("GET", "/v1/x", {})

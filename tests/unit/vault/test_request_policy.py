@@ -8,8 +8,9 @@ import pytest
 from strongroom.errors import SecretTooLargeError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.messages import Fault, FaultKind, Reply, Request, Send, Wait
 from strongroom_vault.http.nodes import Cluster
-from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send, Wait, exchange
+from strongroom_vault.http.request_policy import exchange
 
 ONE, TWO, THREE = (Address.parse(f"https://{name}:8200") for name in ("one", "two", "three"))
 ALL = (ONE, TWO, THREE)

@@ -11,7 +11,7 @@ import trustme
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.drivers.urllib3_driver import Urllib3Driver
-from strongroom_vault.http.request_policy import Fault, FaultKind, Request, Send
+from strongroom_vault.http.messages import Fault, FaultKind, Request, Send
 from strongroom_vault.http.tls import TLSSettings, is_refusal
 
 

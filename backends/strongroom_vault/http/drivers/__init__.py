@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from strongroom.errors import StoreError
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.request_policy import Reply, Start, Steps
+from strongroom_vault.http.messages import Reply, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
 
 _K = TypeVar("_K")

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from strongroom.errors import StoreError, StoreUnavailableError
 from strongroom.store import remaining
-from strongroom_vault.http.request_policy import Reply, Start, Steps
+from strongroom_vault.http.messages import Reply, Start, Steps
 
 AT_ONCE = 16
 """The number of exchanges at a time. One server does not answer more any faster."""

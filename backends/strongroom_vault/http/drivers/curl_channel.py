@@ -9,7 +9,7 @@ import pycurl
 
 from strongroom.store import in_daemon
 from strongroom_vault.http.drivers.curl_handles import LONGEST_POLL, Handles, Transfer
-from strongroom_vault.http.request_policy import Fault, Reply, Send
+from strongroom_vault.http.messages import Fault, Reply, Send
 
 _BLIND_POLL = 0.01
 """The longest wait, in seconds, without knowing what libcurl waits for: the lookup of a name, a high descriptor."""

@@ -18,7 +18,7 @@ from strongroom.store import reentrant_lock
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import AT_ONCE, run_many
 from strongroom_vault.http.drivers.exchange_loop import ExchangeLoop
-from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Send, Start, Steps
+from strongroom_vault.http.messages import Fault, FaultKind, Reply, Send, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
 
 if "pycurl" in sys.modules and os.environ.get("SSLKEYLOGFILE"):

@@ -7,7 +7,7 @@ import re
 
 import pycurl
 
-from strongroom_vault.http.request_policy import Fault, FaultKind, Send
+from strongroom_vault.http.messages import Fault, FaultKind, Send
 from strongroom_vault.http.tls import is_refusal, tls_fault, untrusted
 
 BROKEN = "the connection broke before the reply was whole"

@@ -11,7 +11,7 @@ import pycurl
 
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_faults import BROKEN, fault
-from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send
+from strongroom_vault.http.messages import Fault, FaultKind, Reply, Request, Send
 from strongroom_vault.http.tls import Authorities, TLSSettings
 
 LONGEST_POLL = 0.2

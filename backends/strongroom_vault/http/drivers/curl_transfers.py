@@ -13,7 +13,7 @@ import pycurl
 
 from strongroom.store import in_daemon
 from strongroom_vault.http.drivers.curl_handles import LONGEST_POLL, Handles, Transfer
-from strongroom_vault.http.request_policy import Fault, Reply, Send
+from strongroom_vault.http.messages import Fault, Reply, Send
 
 _K = TypeVar("_K")
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from strongroom.errors import StoreError
 from strongroom.store import ReentrantEvent
-from strongroom_vault.http.request_policy import Fault, Reply, Send, Steps
+from strongroom_vault.http.messages import Fault, Reply, Send, Steps
 
 
 class ExchangeLoop(ABC):

@@ -31,7 +31,7 @@ from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import run_many
 from strongroom_vault.http.drivers.deadline_sockets import DeadlineSocket, DeadlineTLSSocket, connect, connect_unix
 from strongroom_vault.http.drivers.exchange_loop import ExchangeLoop
-from strongroom_vault.http.request_policy import Fault, FaultKind, Reply, Request, Send, Start, Steps
+from strongroom_vault.http.messages import Fault, FaultKind, Reply, Request, Send, Start, Steps
 from strongroom_vault.http.tls import TLSSettings, is_refusal, tls_fault, untrusted
 
 if TYPE_CHECKING:
