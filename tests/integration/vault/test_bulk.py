@@ -334,6 +334,26 @@ def test_a_slow_server_does_not_make_a_batch_longer_than_its_deadline(openbao, o
     assert written <= there <= written | unsure
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_change_that_never_arrived_is_repeated(request, opened, proxy, version):
+    """The secret is as it was before. A write of a batch names the version, and a repeated delete does."""
+    mount = request.getfixturevalue(f"kv{version}")
+    front = opened(mount, url=proxy.url)
+
+    def changes(request):
+        return request.method in {"POST", "DELETE"} and f"/{mount}/" in request.target
+
+    with proxy.fault(faults.reset(), times=1, when=changes):
+        assert list(front.write_many([("a", {"k": "v"})])) == [("a", 1 if version == 2 else None)]
+    with proxy.fault(faults.reset(), times=1, when=changes):
+        front.delete("a")
+    sent = [request for request in proxy.requests if changes(request)]
+    assert len(sent) == 4
+    assert sent[-1].target == (f"/v1/{mount}/delete/a" if version == 2 else f"/v1/{mount}/a")
+    with pytest.raises(SecretNotFoundError):
+        front.read("a")
+
+
 def test_a_batch_that_was_kept_from_running_goes_on(opened, kv2, monkeypatch):
     """As on a busy machine: nothing more is begun late within a call for answers, but something always is."""
     monkeypatch.setattr(bulk, "_FRESH", -1.0)
