@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from strongroom.bounded_file import load_text
@@ -10,24 +12,51 @@ from strongroom.errors import ConfigurationError, shown
 from strongroom.secret import SensitiveStr
 from strongroom_vault.errors import VaultAuthenticationError
 
+logger = logging.getLogger("strongroom.vault")
+
 MAX_SIZE = 1 << 16
 """The largest credential, in bytes."""
 
 _HINT = "Check that something puts a credential there"
 
 
-def from_file(file: Path, option: str) -> SensitiveStr:
+_ALL_USERS = 0o007
+
+_exposed: dict[Path, str] = {}
+"""A file of a credential to which every user of the machine has access -> how that is reported."""
+
+
+def from_file(file: Path, option: str, *, private: bool = True) -> SensitiveStr:
     """Return the current content of the file, without surrounding white space.
 
     Args:
         file: a regular file, or a link to one.
         option: the option that names the file, for messages.
+        private: warn once if every user of the machine has access to it. A group may, since the sink of a Vault Agent
+            has mode 0640. The tokens that Kubernetes mounts into a pod have mode 0644.
 
     Raises:
         VaultAuthenticationError: there is no credential in it, or it cannot be read.
     """
-    text, fault, _ = load_text(file, MAX_SIZE)
+
+    def note(status: os.stat_result, _content: bytes) -> str:
+        if not private or not status.st_mode & _ALL_USERS:
+            _exposed.pop(file, None)
+        elif file not in _exposed:
+            _exposed[file] = f"every user has access to {shown(str(file))} (mode {status.st_mode & 0o777:04o})"
+            logger.warning("auth.%s: %s: run chmod 600 on it", option, _exposed[file])
+        return ""
+
+    text, fault, _ = load_text(file, MAX_SIZE, note)
     return checked(SensitiveStr(text.strip()), f"auth.{option}: the file {shown(str(file))}", fault)
+
+
+def exposed(auth: object) -> str:
+    """Return that every user has access to a file from which this method has read a credential; empty if none has."""
+    if not is_dataclass(auth):
+        return ""
+    files = (getattr(auth, field.name) for field in fields(auth))
+    return ", ".join(_exposed[file] for file in files if isinstance(file, Path) and file in _exposed)
 
 
 def from_variable(name: str, option: str, hint: str = _HINT) -> SensitiveStr:

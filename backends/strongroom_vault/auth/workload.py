@@ -67,7 +67,7 @@ class JWT:
 
     def _token(self) -> SensitiveStr:
         if self.jwt_file is not None:
-            return from_file(self.jwt_file, "jwt_file")
+            return from_file(self.jwt_file, "jwt_file", private=False)
         if self.jwt_env is not None:
             return from_variable(self.jwt_env, "jwt_env")
         from strongroom_vault.auth import github
@@ -101,7 +101,9 @@ class Kubernetes:
         """Return a new token, for the service account's current token."""
         return log_in(
             send,
-            requests().kubernetes.login(self.role, from_file(self.token_file, "token_file"), mount_point=self.mount),
+            requests().kubernetes.login(
+                self.role, from_file(self.token_file, "token_file", private=False), mount_point=self.mount
+            ),
             mount=self.mount,
             namespace=self.namespace,
             credentials="the service account's token for this role",

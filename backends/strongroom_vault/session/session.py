@@ -12,6 +12,7 @@ from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError
 from strongroom.secret import SensitiveStr
 from strongroom.store import boot_time, fail_fast, reentrant_lock, remaining, time_limit
 from strongroom_vault.auth import Auth
+from strongroom_vault.auth.credential import exposed
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import Driver
@@ -71,6 +72,7 @@ class Session:
     ) -> None:
         self.mount = mount
         self.verified = verified
+        self._auth = auth
         self._clock = clock
         self._sender = sender = Sender(driver, addresses, namespace, mount=mount)
         backoff = login_backoff((auth, tuple(addresses), namespace), clock)
@@ -101,6 +103,11 @@ class Session:
     def certificates(self) -> Mapping[str, bytes]:
         """Address -> DER certificate of each https server that was connected to."""
         return self._sender.certificates()
+
+    @property
+    def exposure(self) -> str:
+        """Which file of the login's credential is accessible to every user, for messages; empty if none is."""
+        return exposed(self._auth)
 
     @property
     def seconds_left(self) -> float | None:

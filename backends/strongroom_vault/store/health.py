@@ -69,6 +69,8 @@ def health(session: Session, needed: Sequence[str] = (), clock: Callable[[], flo
     if reply.status != 200 and not session.token_is_good():
         return _unwell(server, VaultAuthenticationError(reason="the token is wrong, expired or revoked"))
     checks = (*server.checks, _AUTHENTICATED, *_look_at_token(session, token, clock()))
+    if exposure := session.exposure:
+        checks = (*checks, Check("credential file", CheckState.WARNING, exposure, "Run chmod 600 on it"))
     facts, denied = server.facts | _life(session, token), None
     if needed:
         permitted, denied = check_policies(session, needed)
