@@ -68,7 +68,7 @@ def verify_command(invocation: Invocation, *, as_json: bool) -> None:
         output.write_document({"ok": found.ok, "entries": found.entries, "damaged": found.damaged, "faults": faults})
     for fault in found.faults:
         output.say(f"{folder}: {fault}")
-    output.say(f"{found.entries} entries, {found.damaged} damaged")
+    output.say(f"{output.counted(found.entries, 'entry', 'entries')}, {found.damaged} damaged")
     click.get_current_context().exit(ExitCode.DONE if found.ok else ExitCode.FAILED)
 
 
@@ -151,7 +151,8 @@ def summary(status: Status) -> str:
     if status.fault or not status.exists or (status.key_age is None and not status.entries):
         return status.fault or f"empty: {status.folder}"
     key = "key outside" if status.key_age is None else f"key {format_duration(round(status.key_age))} old"
-    return f"{status.entries} entries, {status.size:,} bytes, mode {status.mode}, owner {status.owner}, {key}"
+    entries = output.counted(status.entries, "entry", "entries")
+    return f"{entries}, {status.size:,} bytes, mode {status.mode}, owner {status.owner}, {key}"
 
 
 def _rows(status: Status) -> list[tuple[str, str]]:
